@@ -1,0 +1,168 @@
+"""Events to a whole response and back, with the grammar checked on the way.
+
+`fold(events)` is what makes non-streaming a special case of streaming.  `unfold(response)` is
+its inverse: the shortest stream that folds to the response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from msgspec.structs import replace
+
+from polycall.errors import ProtocolError, TruncatedError
+from polycall.ir import (
+    Event,
+    Media,
+    Message,
+    Metadata,
+    Opaque,
+    Part,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    Reasoning,
+    Refusal,
+    Response,
+    ResponseEnd,
+    ResponseStart,
+    Text,
+    ToolCall,
+    ToolResult,
+    merge_metadata,
+)
+
+
+class Folder:
+    """Takes events one at a time; refuses those the grammar does not allow.
+
+    The grammar: `ResponseStart (PartStart PartDelta* PartEnd)* ResponseEnd`, indexes 0, 1, 2...
+    """
+
+    def __init__(self) -> None:
+        self._start: ResponseStart | None = None
+        self._end: ResponseEnd | None = None
+        self._parts: list[Part] = []
+        self._open: Part | None = None
+        self._texts: list[str] = []
+
+    def feed(self, event: Event) -> Part | None:
+        """Take one event; gives the finished part at its `PartEnd`."""
+        match event:
+            case PartDelta():
+                if self._open is None or event.index != len(self._parts):
+                    raise self._misplaced(event)
+                self._texts.append(event.text)
+            case PartStart():
+                if self._start is None or self._end or self._open is not None:
+                    raise self._misplaced(event)
+                if event.index != len(self._parts):
+                    raise self._misplaced(event)
+                self._open = event.part
+            case PartEnd():
+                if self._open is None or event.index != len(self._parts):
+                    raise self._misplaced(event)
+                part = finish_part(self._open, "".join(self._texts), event.metadata)
+                self._parts.append(part)
+                self._open, self._texts = None, []
+                return part
+            case ResponseStart():
+                if self._start is not None:
+                    raise self._misplaced(event)
+                self._start = event
+            case ResponseEnd():
+                if self._start is None or self._end or self._open is not None:
+                    raise self._misplaced(event)
+                self._end = event
+        return None
+
+    def result(self) -> Response:
+        """The response; raises `TruncatedError` before its end has come."""
+        if self._start is None or self._end is None:
+            raise TruncatedError("the stream ended before the response did")
+        start, end = self._start, self._end
+        return Response(
+            id=start.id,
+            model=start.model,
+            created=start.created,
+            message=Message("assistant", self._parts),
+            finish_reason=end.finish_reason,
+            raw_finish_reason=end.raw_finish_reason,
+            usage=end.usage,
+            metadata=merge_metadata(start.metadata, end.metadata),
+        )
+
+    def _misplaced(self, event: Event) -> ProtocolError:
+        index = getattr(event, "index", None)
+        name = type(event).__name__ + ("" if index is None else f" {index}")
+        if self._start is None:
+            state = "before ResponseStart"
+        elif self._end is not None:
+            state = "after ResponseEnd"
+        elif self._open is not None:
+            state = f"while part {len(self._parts)} is open"
+        else:
+            state = f"where part {len(self._parts)} would be next"
+        return ProtocolError(f"{name} is not allowed {state}")
+
+
+def fold(events: Iterable[Event]) -> Response:
+    """The response that a whole stream of events tells.
+
+    Raises `ProtocolError` where the grammar is broken and `TruncatedError` where it stops early.
+    """
+    folder = Folder()
+    for event in events:
+        folder.feed(event)
+    return folder.result()
+
+
+def finish_part(part: Part, text: str, metadata: Metadata) -> Part:
+    """The part with the text of its deltas and the metadata of its end."""
+    match part:
+        case Text() | Refusal() | Reasoning():
+            if not text and not metadata:
+                return part
+            return replace(
+                part,
+                text=part.text + text,
+                metadata=merge_metadata(part.metadata, metadata),
+            )
+        case ToolCall():
+            return replace(
+                part,
+                arguments_json=part.arguments_json + text,
+                metadata=merge_metadata(part.metadata, metadata),
+            )
+        case Media() | ToolResult():
+            if text:
+                raise ProtocolError(f"a part of type {type(part).__name__} takes no deltas")
+            return replace(part, metadata=merge_metadata(part.metadata, metadata))
+        case Opaque():
+            if text or metadata:
+                raise ProtocolError("an opaque part comes whole")
+            return part
+
+
+def unfold(response: Response) -> Iterator[Event]:
+    """The shortest stream of events that folds to `response` (its warnings aside)."""
+    yield ResponseStart(id=response.id, model=response.model, created=response.created)
+    for index, part in enumerate(response.message.parts):
+        match part:
+            case Text() | Refusal() | Reasoning():
+                yield PartStart(index, replace(part, text=""))
+                if part.text:
+                    yield PartDelta(index, part.text)
+            case ToolCall():
+                yield PartStart(index, replace(part, arguments_json=""))
+                if part.arguments_json:
+                    yield PartDelta(index, part.arguments_json)
+            case Media() | ToolResult() | Opaque():
+                yield PartStart(index, part)
+        yield PartEnd(index)
+    yield ResponseEnd(
+        finish_reason=response.finish_reason,
+        raw_finish_reason=response.raw_finish_reason,
+        usage=response.usage,
+        metadata=response.metadata,
+    )

@@ -1,0 +1,63 @@
+"""JSON text in and out, for input that vendors, models and clients wrote.
+
+`msgspec` does the work.  It refuses what real traffic contains and the standard library
+accepts (lone surrogates from a model cut in mid-character), so those inputs take a second,
+slower way here, and nowhere else.  Errors are `ValueError` whatever the cause.
+"""
+
+import json
+from typing import Any
+
+import msgspec
+
+_decoder = msgspec.json.Decoder()
+_encoder = msgspec.json.Encoder()
+
+
+def decode(text: str | bytes | bytearray | memoryview) -> Any:
+    """Parse one JSON value.
+
+    Integers of any length stay integers and `1.0` stays a float.  Raises `ValueError` for
+    anything that is not JSON, including `NaN`, bad UTF-8 and nesting too deep to read.
+    """
+    try:
+        return _decoder.decode(text)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return _decode_slowly(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _decode_slowly(text: str | bytes | bytearray | memoryview) -> Any:
+    if isinstance(text, bytes | bytearray | memoryview):
+        text = bytes(text).decode("utf-8")
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, parse_int=_parse_int)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _parse_int(digits: str) -> int | float:
+    # CPython refuses to convert more than 4,300 digits: a model's runaway number must not
+    # become an exception far from where it was written.
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
+
+
+def encode(value: Any) -> str:
+    """Compact JSON text; characters beyond ASCII stay as they are."""
+    return encode_bytes(value).decode("utf-8")
+
+
+def encode_bytes(value: Any) -> bytes:
+    """Compact JSON as UTF-8.  Lone surrogates are escaped, since UTF-8 cannot hold them."""
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode("ascii")

@@ -1,0 +1,172 @@
+"""Server-sent events (and Gemini's JSON arrays) from bytes, however the bytes are cut.
+
+Lines end with LF, CR or CRLF and nothing else: `str.splitlines` also splits at U+2028, U+0085
+and others, which are legal inside JSON strings.  Bytes are split before they are decoded, so a
+character cut between two reads stays whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from polycall.errors import ProtocolError, TruncatedError
+
+EVENT_BYTES_MAX = 64 * 1024 * 1024
+
+
+class Frame(Struct, frozen=True):
+    """One event: its name (`""` where the wire gave none) and the joined data lines."""
+
+    event: str
+    data: str
+
+
+class SSEDecoder:
+    """Bytes in, frames out.
+
+    An event without data is none (comments, keep-alives, a lone `event:`).  `close` gives the
+    last event where the stream ends without its blank line, as many servers do.
+    """
+
+    def __init__(self, *, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
+        self._event_bytes_max = event_bytes_max
+        self._pieces: list[bytes] = []  # of an unfinished line
+        self._after_cr = False  # the last byte seen was CR: an LF that follows belongs to it
+        self._first = True
+        self._event = ""
+        self._data: list[bytes] = []
+        self._size = 0  # bytes of the event in hand, finished lines and pieces
+
+    def feed(self, chunk: bytes) -> Iterator[Frame]:
+        """All events that are complete with this chunk, one at a time.
+
+        A generator, so that the events before a broken one are not lost with it.
+        """
+        if self._after_cr and chunk[:1] == b"\n":
+            chunk = chunk[1:]
+            self._after_cr = False
+        if not chunk:
+            return
+        self._after_cr = chunk.endswith(b"\r")
+        if b"\r" in chunk:
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *lines, rest = chunk.split(b"\n")
+        for line in lines:
+            whole = line
+            if self._pieces:
+                self._pieces.append(line)
+                whole = b"".join(self._pieces)
+                self._pieces = []
+            if whole:
+                self._take_line(whole)
+            elif (frame := self._end_event()) is not None:
+                yield frame
+        if rest:
+            self._pieces.append(rest)
+            self._grow(len(rest))
+
+    def close(self) -> Iterator[Frame]:
+        """The event in hand, if the stream ended without its blank line."""
+        if self._pieces:
+            self._take_line(b"".join(self._pieces))
+            self._pieces = []
+        if (frame := self._end_event()) is not None:
+            yield frame
+
+    def _take_line(self, line: bytes) -> None:
+        if self._first:
+            self._first = False
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if line.startswith(b"data:"):
+            self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            self._grow(len(line))
+        elif line.startswith(b"event:"):
+            self._event = _text(line[6:]).removeprefix(" ")
+        # Anything else is a comment, `id:`, `retry:` or a field the standard says to ignore.
+
+    def _end_event(self) -> Frame | None:
+        event, data = self._event, self._data
+        self._event, self._data, self._size = "", [], 0
+        if not data:
+            return None
+        return Frame(event, _text(data[0] if len(data) == 1 else b"\n".join(data)))
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > self._event_bytes_max:
+            raise ProtocolError(f"an event is larger than {self._event_bytes_max} bytes")
+
+
+class JSONArrayDecoder:
+    """The elements of a JSON array that arrives in pieces, each as a frame.
+
+    Gemini streams so without `alt=sse`: `[{...}\\n,\\r\\n{...}]`.
+    """
+
+    def __init__(self, *, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
+        self._event_bytes_max = event_bytes_max
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+        self._start = -1
+
+    def feed(self, chunk: bytes) -> Iterator[Frame]:
+        """All elements that are complete with this chunk, one at a time."""
+        self._buffer += chunk
+        buffer = self._buffer
+        position = self._scanned
+        while position < len(buffer):
+            byte = buffer[position]
+            if self._in_string:
+                if self._escaped:
+                    self._escaped = False
+                elif byte == 0x5C:
+                    self._escaped = True
+                elif byte == 0x22:
+                    self._in_string = False
+            elif byte == 0x22:
+                self._in_string = True
+            elif byte == 0x7B:
+                if self._depth == 0:
+                    self._start = position
+                self._depth += 1
+            elif byte == 0x7D:
+                self._depth -= 1
+                if self._depth == 0:
+                    element = bytes(buffer[self._start : position + 1])
+                    del buffer[: position + 1]
+                    self._scanned = position = 0
+                    yield Frame("", _text(element))
+                    continue
+                elif self._depth < 0:
+                    raise ProtocolError("a closing brace without an opening one in a JSON array")
+            position += 1
+        self._scanned = len(buffer)
+        if len(buffer) > self._event_bytes_max:
+            raise ProtocolError(f"an element is larger than {self._event_bytes_max} bytes")
+
+    def close(self) -> Iterator[Frame]:
+        """Nothing: an element that is not closed is not an element."""
+        if self._depth:
+            raise TruncatedError("the JSON array ended inside an element")
+        return iter(())
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ProtocolError(
+            f"an event is not UTF-8: byte {error.start} of {len(data)} is {data[error.start]:#04x}"
+        ) from None
+
+
+def encode_sse(data: bytes, event: str = "") -> bytes:
+    """One event.  `data` must hold no line break, as compact JSON never does."""
+    if event:
+        return b"event: " + event.encode() + b"\ndata: " + data + b"\n\n"
+    return b"data: " + data + b"\n\n"
