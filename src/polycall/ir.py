@@ -383,7 +383,9 @@ def parse_arguments(arguments_json: str) -> dict[str, Any] | None:
         value = jsontext.decode(text)
     except ValueError:
         return None
-    return value if isinstance(value, dict) else None
+    if isinstance(value, dict):
+        return value  # pyright: ignore[reportUnknownVariableType]
+    return None
 
 
 def merge_metadata(first: Metadata, second: Metadata) -> Metadata:

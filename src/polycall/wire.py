@@ -86,8 +86,8 @@ class Dialect(Protocol):
     def render_response(self, response: Response, request: Request | None = None) -> JSON: ...
     def parse_error(self, status: int, body: Any) -> PolycallError: ...
     def render_error(self, error: PolycallError) -> tuple[int, JSON]: ...
-    def StreamDecoder(self) -> Decoder: ...
-    def StreamEncoder(self, request: Request | None = None) -> Encoder: ...
+    def StreamDecoder(self) -> Decoder: ...  # noqa: N802 - a class in each dialect
+    def StreamEncoder(self, request: Request | None = None) -> Encoder: ...  # noqa: N802
 
 
 # ---------------------------------------------------------------------------------------------
@@ -235,19 +235,35 @@ class Losses:
             self.warnings.append(warning)
 
 
-def note_foreign_options(
-    request: Request, dialect: str, losses: Losses, *, refused: frozenset[str] = frozenset()
-) -> None:
-    """Warn of the top-level fields that only another dialect knows; refuse those in `refused`."""
+def note_foreign_options(request: Request, dialect: str, losses: Losses) -> None:
+    """Warn of the top-level fields that only another dialect knows, or refuse them."""
     for owner, options in request.provider_options.items():
         if owner == dialect:
             continue
         for field in options:
-            if field in refused:
-                losses.refuse(field, f"a feature of {owner} without a counterpart in {dialect}")
+            detail = f"a feature of {owner} without a counterpart in {dialect}"
+            if field in _REFUSED_FIELDS:
+                losses.refuse(field, detail, path=field)
             elif field not in _FRAMING_FIELDS:
-                losses.drop(field, f"a feature of {owner} without a counterpart in {dialect}")
+                losses.drop(field, detail)
 
+
+# Without these the model would answer another question: state that lives at the other vendor,
+# and outputs that the target cannot make.
+_REFUSED_FIELDS = frozenset(
+    {
+        "audio",
+        "background",
+        "cachedContent",
+        "container",
+        "conversation",
+        "mcp_servers",
+        "modalities",
+        "previous_response_id",
+        "prompt",
+        "web_search_options",
+    }
+)
 
 # These say how the client wants its own answer framed, not what the model should do.
 _FRAMING_FIELDS = frozenset({"stream_options", "include_obfuscation"})

@@ -1,0 +1,1 @@
+"""polycall calls tools through any language model."""

@@ -1,0 +1,1 @@
+"""Wire formats, one folder each.  No IO, and no folder knows another."""

@@ -1,0 +1,59 @@
+"""What several test modules share: the recorded corpus, random cuts, decoding a whole stream."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import itertools
+import json
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polycall.ir import Event
+from polycall.wire import Decoder
+
+SHARED = Path(os.environ.get("POLYCALL_SHARED", Path(__file__).parents[1] / ".." / "shared"))
+
+CORPUS_FILES = {
+    "openai-chat": "openai_chat.jsonl.gz",
+    "openai-responses": "openai_responses.jsonl.gz",
+    "anthropic": "anthropic_messages.jsonl.gz",
+    "gemini": "gemini.jsonl.gz",
+}
+
+
+@functools.cache
+def corpus(dialect: str) -> list[dict[str, Any]]:
+    """All recorded interactions of a dialect; skips the test where the data is absent."""
+    path = SHARED / "corpus" / CORPUS_FILES[dialect]
+    if not path.exists():
+        pytest.skip(f"no recorded data at {path}; set POLYCALL_SHARED to where it is")
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def wire_examples(dialect: str) -> Iterator[tuple[str, Path]]:
+    """The folders of hand-made wire examples of a dialect."""
+    root = SHARED / "wire_examples" / dialect.replace("-", "_")
+    if not root.exists():
+        pytest.skip(f"no wire examples at {root}; set POLYCALL_SHARED to where they are")
+    for folder in sorted(root.iterdir()):
+        yield folder.name, folder
+
+
+def cut(data: bytes, *, seed: int, pieces: int = 12) -> list[bytes]:
+    """The bytes in pieces, cut at random places, the same for the same seed."""
+    places = sorted(random.Random(seed).choices(range(len(data) + 1), k=pieces))
+    edges = [0, *places, len(data)]
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
+
+
+def decode(decoder: Decoder, pieces: list[bytes]) -> list[Event]:
+    """All events of a stream; raises what the decoder's `close` raises."""
+    events = [event for piece in pieces for event in decoder.feed(piece)]
+    return [*events, *decoder.close()]
