@@ -43,13 +43,16 @@ class WireRequest(Struct, frozen=True):
     `path` is relative to a provider's base URL as that vendor's own SDK takes it
     (`/chat/completions`, `/responses`, `/v1/messages`, `/v1beta/models/M:generateContent`).
     `aliases` maps tool names on the wire to the tools' own, where they differ; `restore_names`
-    applies it to what comes back.  `headers` are those the body needs to be understood.
+    applies it to what comes back.  `adapted` maps such names to the caller's own schema where a
+    stricter one was sent; `schema.strip_nulls` undoes that in the arguments.  `headers` are those
+    the body needs to be understood.
     """
 
     path: str
     body: JSON
     warnings: list[Warning] = []
     aliases: dict[str, ToolName] = {}
+    adapted: dict[str, JSON] = {}
     headers: dict[str, str] = {}
 
 
