@@ -3,7 +3,8 @@
     PolycallError
     ├── RequestError               the caller's fault; nothing was sent
     │   ├── MalformedRequestError  a request body without the shape of its dialect
-    │   └── UnsupportedError       the target cannot express a part of the request
+    │   ├── UnsupportedError       the target cannot express a part of the request
+    │   └── SchemaError            a JSON Schema that cannot be read
     ├── UpstreamError              the provider answered with an error, or did not answer
     │   ├── InvalidRequestError    400, 422
     │   ├── AuthenticationError    401
@@ -51,6 +52,13 @@ class UnsupportedError(RequestError):
     def __init__(self, message: str, *, feature: str, path: str = "") -> None:
         super().__init__(message, path=path)
         self.feature = feature
+
+
+class SchemaError(RequestError):
+    """A JSON Schema that is none, goes too deep, or refers to what it does not contain.
+
+    `path` is the reference at fault, where it is one.
+    """
 
 
 class ProtocolError(PolycallError):

@@ -1,0 +1,90 @@
+"""What polycall knows of one vendor: where it is, how it is addressed, and how it differs.
+
+A provider is data.  It names a dialect and never contains translation; what a vendor does
+otherwise than the dialect's own is in its `Quirks`.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from polycall.quirks import Quirks
+
+DialectName: TypeAlias = Literal["openai-chat", "openai-responses", "anthropic", "gemini"]
+Auth: TypeAlias = Literal["bearer", "x-api-key", "x-goog-api-key", "none"]
+
+
+class Price(Struct, frozen=True):
+    """US dollars for a million tokens.  `cached` and `cache_write` default to the input price."""
+
+    input: Decimal
+    output: Decimal
+    cached: Decimal | None = None
+    cache_write: Decimal | None = None
+
+
+class ModelRule(Struct, frozen=True):
+    """What holds for the models whose name matches `pattern` (searched from the start)."""
+
+    pattern: str
+    quirks: Quirks | None = None
+    dialect: DialectName | None = None
+
+    def matches(self, model: str) -> bool:
+        """Whether the rule is for this model."""
+        return re.match(self.pattern, model) is not None
+
+
+class Provider(Struct, frozen=True):
+    """One vendor.
+
+    `base_url` is as that vendor's own SDK takes it: OpenAI and its relatives with `/v1`,
+    Anthropic and Google without.  `key_variables` are the environment variables that may hold
+    the key, in order.  `tools_dialect` is used instead of `dialect` when tools are in play
+    (OpenAI refuses tools beside reasoning on Chat).  The first of `rules` that matches a model
+    decides its quirks and dialect.  `price_id` is the vendor's name in the price table; `prices`
+    come first.
+    """
+
+    name: str
+    dialect: DialectName
+    base_url: str
+    key_variables: tuple[str, ...] = ()
+    auth: Auth = "bearer"
+    quirks: Quirks = Quirks()
+    tools_dialect: DialectName | None = None
+    rules: tuple[ModelRule, ...] = ()
+    headers: dict[str, str] = {}
+    price_id: str = ""
+    prices: dict[str, Price] = {}
+    needs_key: bool = True
+
+    def dialect_for(self, model: str, *, with_tools: bool) -> DialectName:
+        """The dialect to speak for this model."""
+        for rule in self.rules:
+            if rule.dialect is not None and rule.matches(model):
+                return rule.dialect
+        if with_tools and self.tools_dialect is not None:
+            return self.tools_dialect
+        return self.dialect
+
+    def quirks_for(self, model: str) -> Quirks:
+        """What this model takes."""
+        for rule in self.rules:
+            if rule.quirks is not None and rule.matches(model):
+                return rule.quirks
+        return self.quirks
+
+    def auth_headers(self, key: str) -> dict[str, str]:
+        """The headers that carry `key`."""
+        match self.auth:
+            case "bearer":
+                return {"authorization": f"Bearer {key}"} if key else {}
+            case "x-api-key" | "x-goog-api-key":
+                return {self.auth: key} if key else {}
+            case "none":
+                return {}

@@ -1,0 +1,348 @@
+"""Where a JSON Schema holds schemas, and how two of them are made one.
+
+Everything walks by position: a property may be named `title`, `$ref` or `enum`, and what stands
+in `enum`, `const`, `default` and `examples` is data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from polycall import jsontext
+from polycall.errors import SchemaError
+from polycall.ir import JSON
+
+# Levels of JSON, not of schemas: every function here recurses, and so does every encoder.
+NESTING_MAX = 200
+
+_SCHEMA_KEYS = frozenset(
+    {
+        "additionalItems",
+        "additionalProperties",
+        "contains",
+        "contentSchema",
+        "else",
+        "if",
+        "items",
+        "not",
+        "propertyNames",
+        "then",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+    }
+)
+_LIST_KEYS = frozenset({"allOf", "anyOf", "items", "oneOf", "prefixItems"})
+_MAP_KEYS = frozenset(
+    {
+        "$defs",
+        "definitions",
+        "dependencies",
+        "dependentSchemas",
+        "patternProperties",
+        "properties",
+    }
+)
+DEFINITION_KEYS = ("$defs", "definitions")
+REFERENCE_KEYS = ("$ref", "$dynamicRef", "$recursiveRef")
+
+# Keywords that say something to a reader and nothing to a validator.
+ANNOTATIONS = frozenset(
+    {
+        "$comment",
+        "default",
+        "deprecated",
+        "description",
+        "examples",
+        "readOnly",
+        "title",
+        "writeOnly",
+    }
+)
+
+
+def as_object(value: Any) -> JSON | None:
+    """The value if it is an object."""
+    if isinstance(value, dict):
+        return value  # pyright: ignore[reportUnknownVariableType]
+    return None
+
+
+def as_array(value: Any) -> list[Any] | None:
+    """The value if it is an array."""
+    if isinstance(value, list):
+        return value  # pyright: ignore[reportUnknownVariableType]
+    return None
+
+
+def object_at(node: JSON, key: str) -> JSON:
+    """The object under a keyword; empty where there is none."""
+    return as_object(node.get(key)) or {}
+
+
+def array_at(node: JSON, key: str) -> list[Any]:
+    """The array under a keyword; empty where there is none."""
+    return as_array(node.get(key)) or []
+
+
+def as_schema(value: Any) -> JSON:
+    """A schema as an object: `true` is `{}`, `false` is `{"not": {}}`."""
+    if value is False:
+        return {"not": {}}
+    return as_object(value) or {}
+
+
+def checked(schema: Any) -> JSON:
+    """The schema, which must be an object of bearable depth."""
+    root = as_object(schema)
+    if root is None:
+        raise SchemaError(f"a schema must be an object, got {type(schema).__name__}")
+    if nesting(root) > NESTING_MAX:
+        raise SchemaError(f"the schema is nested more than {NESTING_MAX} levels deep")
+    return root
+
+
+def nesting(value: Any) -> int:
+    """How many objects and arrays lie within each other; stops counting past the limit."""
+    deepest = 0
+    open_values: list[tuple[Any, int]] = [(value, 1)]
+    while open_values and deepest <= NESTING_MAX:
+        current, level = open_values.pop()
+        mapping = as_object(current)
+        inner = list(mapping.values()) if mapping is not None else as_array(current)
+        if inner is not None:
+            deepest = max(deepest, level)
+            open_values.extend((item, level + 1) for item in inner)
+    return deepest
+
+
+def children(node: JSON) -> Iterator[tuple[str, JSON]]:
+    """The schemas directly inside a schema, each with its JSON pointer from there."""
+    for key, value in node.items():
+        mapping, items = as_object(value), as_array(value)
+        if mapping is not None and key in _MAP_KEYS:
+            for name, child in mapping.items():
+                if (schema := as_object(child)) is not None:
+                    yield f"{key}/{escape_pointer(name)}", schema
+        elif items is not None and key in _LIST_KEYS:
+            for position, child in enumerate(items):
+                if (schema := as_object(child)) is not None:
+                    yield f"{key}/{position}", schema
+        elif mapping is not None and key in _SCHEMA_KEYS:
+            yield key, mapping
+
+
+def rebuild(node: JSON, convert: Callable[[JSON], Any]) -> JSON:
+    """A copy with every schema directly inside replaced; `true` and `false` stay."""
+
+    def convert_child(child: Any) -> Any:
+        schema = as_object(child)
+        return child if schema is None else convert(schema)
+
+    copy: JSON = {}
+    for key, value in node.items():
+        mapping, items = as_object(value), as_array(value)
+        if mapping is not None and key in _MAP_KEYS:
+            copy[key] = {name: convert_child(child) for name, child in mapping.items()}
+        elif items is not None and key in _LIST_KEYS:
+            copy[key] = [convert_child(child) for child in items]
+        elif mapping is not None and key in _SCHEMA_KEYS:
+            copy[key] = convert(mapping)
+        else:
+            copy[key] = value
+    return copy
+
+
+def escape_pointer(name: str) -> str:
+    """A key as one step of a JSON pointer."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def reference_of(node: JSON) -> str | None:
+    """What the schema refers to, if it does."""
+    for key in REFERENCE_KEYS:
+        reference = node.get(key)
+        if isinstance(reference, str):
+            return reference
+    return None
+
+
+def without(node: JSON, *keys: str) -> JSON:
+    """A shallow copy without some keywords."""
+    return {key: value for key, value in node.items() if key not in keys}
+
+
+def types_at(node: JSON) -> list[str]:
+    """What `type` says, as a list; empty where it says nothing."""
+    declared = node.get("type")
+    if isinstance(declared, str):
+        return [declared]
+    return [name for name in as_array(declared) or [] if isinstance(name, str)]
+
+
+def type_of(value: Any) -> str:
+    """The JSON Schema type of a value."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer"
+    if isinstance(value, float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"
+
+
+def implied_types(node: JSON) -> list[str]:
+    """The types that a schema allows, as far as its keywords tell; empty for any."""
+    declared = types_at(node)
+    if declared:
+        return declared
+    if "const" in node:
+        return [type_of(node["const"])]
+    values = array_at(node, "enum")
+    if values:
+        return list(dict.fromkeys(type_of(value) for value in values))
+    if "properties" in node or "required" in node:
+        return ["object"]
+    if "items" in node or "prefixItems" in node:
+        return ["array"]
+    for key in ("anyOf", "oneOf"):
+        branches = [implied_types(as_schema(branch)) for branch in array_at(node, key)]
+        if branches and all(branches):
+            return list(dict.fromkeys(name for branch in branches for name in branch))
+    return []
+
+
+def describe(node: JSON, *notes: str) -> JSON:
+    """A copy whose description also says the notes."""
+    said = node.get("description")
+    text = said if isinstance(said, str) else ""
+    added = " ".join(note for note in notes if note and note not in text)
+    if not added:
+        return node
+    return {**node, "description": f"{text} {added}" if text else added}
+
+
+def keyword_notes(dropped: JSON) -> str:
+    """Keywords that the target does not know, as one remark for the description."""
+    if not dropped:
+        return ""
+    told = ", ".join(f"{key}: {shown(value)}" for key, value in dropped.items())
+    return f"({told})"
+
+
+def shown(value: Any, length_max: int = 300) -> str:
+    """A value as short JSON text."""
+    text = jsontext.encode(value)
+    return text if len(text) <= length_max else text[: length_max - 3] + "..."
+
+
+def same(first: Any, second: Any) -> bool:
+    """Equal as JSON: `1` and `true` are not, `1` and `1.0` are."""
+    if isinstance(first, bool) or isinstance(second, bool):
+        return first is second
+    if isinstance(first, list) and isinstance(second, list):
+        ours, theirs = as_array(first) or [], as_array(second) or []
+        return len(ours) == len(theirs) and all(map(same, ours, theirs))
+    if isinstance(first, dict) and isinstance(second, dict):
+        left, right = as_object(first) or {}, as_object(second) or {}
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    return bool(first == second)
+
+
+# ---------------------------------------------------------------------------------------------
+# Two schemas in one
+
+_LARGER_WINS = frozenset(
+    {"minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"}
+)
+_SMALLER_WINS = frozenset(
+    {"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"}
+)
+
+
+def combine(base: JSON, extra: JSON) -> JSON | None:
+    """One schema that means both; `None` where only `allOf` could say it.
+
+    Annotations of `extra` win.  A closed `base` stays closed around the properties of both:
+    that is what those who write it mean, whatever the letter of the specification.
+    """
+    merged = dict(base)
+    for key, value in extra.items():
+        if key not in merged or key in ANNOTATIONS or same(merged[key], value):
+            merged[key] = value
+            continue
+        joined = _join(key, merged[key], value)
+        if joined is None:
+            return None
+        merged[key] = joined
+    return merged
+
+
+def combined(base: JSON, extra: JSON) -> JSON:
+    """One schema that means both, with `allOf` where nothing else could say it."""
+    merged = combine(base, extra)
+    if merged is not None:
+        return merged
+    remarks = {key: value for key, value in extra.items() if key in ANNOTATIONS}
+    return {"allOf": [base, without(extra, *ANNOTATIONS)], **remarks}
+
+
+def _join(key: str, first: Any, second: Any) -> Any:
+    """Both values of one keyword in one; `None` where there is no such value."""
+    if key in _LARGER_WINS or key in _SMALLER_WINS:
+        if not (_is_number(first) and _is_number(second)):
+            return None
+        return max(first, second) if key in _LARGER_WINS else min(first, second)
+    if key == "type":
+        return _join_types(first, second)
+    if key == "additionalProperties" and (first is False or second is False):
+        return False
+    left, right = as_object(first), as_object(second)
+    if left is not None and right is not None:
+        if key in ("items", "additionalProperties"):
+            return combined(left, right)
+        if key in _MAP_KEYS:
+            return _join_maps(left, right)
+        return None
+    ours, theirs = as_array(first), as_array(second)
+    if ours is None or theirs is None:
+        return None
+    if key in ("required", "allOf"):
+        return [*ours, *(item for item in theirs if not _contains(ours, item))]
+    if key == "enum":
+        return [item for item in ours if _contains(theirs, item)] or None
+    return None
+
+
+def _join_maps(first: JSON, second: JSON) -> JSON:
+    joined = dict(first)
+    for name, schema in second.items():
+        known = joined.get(name)
+        if name in joined and as_object(known) is not None and as_object(schema) is not None:
+            joined[name] = combined(as_schema(known), as_schema(schema))
+        elif known is not False:
+            joined[name] = schema
+    return joined
+
+
+def _join_types(first: Any, second: Any) -> Any:
+    ours, theirs = types_at({"type": first}), types_at({"type": second})
+    both = [name for name in ours if name in theirs]
+    # Every integer is a number.
+    if "integer" in ours + theirs and "number" in ours + theirs and "integer" not in both:
+        both.append("integer")
+    if not both:
+        return None
+    return both[0] if len(both) == 1 else both
+
+
+def _contains(values: list[Any], value: Any) -> bool:
+    return any(same(value, other) for other in values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,85 @@
+"""Tokens, by a rule of thumb that is the same for every vendor: four bytes make a token.
+
+Counted are the words of the messages, the names and arguments of calls, the results, and the
+definitions of tools; four more for each of them stand for the frame around it.  A prefix of a
+prompt that was seen before, in steps of 128 tokens and from 1,024 on, counts as cached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+
+from polycall import jsontext
+from polycall.sim.script import Called, Entry, Prompt, Returned, Said, Tally, ToolSpec, Turn
+
+FRAME_TOKENS = 4
+CACHE_TOKENS_MIN = 1024
+CACHE_STEP = 128
+_PREFIXES_MAX = 20_000
+
+
+def count(text: str) -> int:
+    """The tokens of a text."""
+    return (len(text.encode("utf-8", "surrogatepass")) + 3) // 4
+
+
+def count_prompt(prompt: Prompt) -> int:
+    """The tokens of a whole prompt."""
+    return sum(size for _, size in _units(prompt))
+
+
+def count_answer(turn: Turn) -> int:
+    """The tokens of an answer without its reasoning."""
+    calls = sum(count(call.name) + count(call.arguments_json) for call in turn.calls)
+    return max(1, count(turn.text) + count(turn.refusal) + calls)
+
+
+class PromptCache:
+    """Which prefixes were seen, by vendor and model.  Bounded; the oldest go first."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[str, None] = OrderedDict()
+
+    def tally(self, scope: str, prompt: Prompt, turn: Turn, *, writes: bool) -> Tally:
+        """The usage of one answer.  `writes`: the vendor reports what it put into the cache."""
+        total = cached = 0
+        running = hashlib.sha256(scope.encode())
+        fresh: list[str] = []
+        for text, size in _units(prompt):
+            total += size
+            running.update(text.encode("utf-8", "surrogatepass") + b"\x1f")
+            if total < CACHE_TOKENS_MIN:
+                continue
+            prefix = running.hexdigest()
+            if prefix in self._seen:
+                cached = total - total % CACHE_STEP
+            else:
+                fresh.append(prefix)
+        for prefix in fresh:
+            self._seen[prefix] = None
+        while len(self._seen) > _PREFIXES_MAX:
+            self._seen.popitem(last=False)
+        written = total - total % CACHE_STEP - cached if writes and fresh else 0
+        reasoning = count(turn.reasoning) + FRAME_TOKENS if turn.reasoning is not None else 0
+        return Tally(total, cached, written, count_answer(turn), reasoning)
+
+
+def _units(prompt: Prompt) -> list[tuple[str, int]]:
+    texts = [_tool_text(tool) for tool in prompt.tools]
+    texts += [_entry_text(entry) for entry in prompt.entries]
+    return [(text, count(text) + FRAME_TOKENS) for text in texts]
+
+
+def _tool_text(tool: ToolSpec) -> str:
+    return f"{tool.name} {tool.description} {jsontext.encode(tool.parameters)}"
+
+
+def _entry_text(entry: Entry) -> str:
+    match entry:
+        case Said(_, text):
+            return text
+        case Called(_, name, arguments):
+            return f"{name} {jsontext.encode(arguments)}"
+        case Returned(_, _, text):
+            return text
