@@ -121,9 +121,7 @@ class _Measure(Struct):
     levels: int
 
 
-def inline_refs(
-    schema: JSON, *, size_bytes_max: int = 1_000_000, deadline_s: float = 2.0
-) -> JSON:
+def inline_refs(schema: JSON, *, size_bytes_max: int = 1_000_000, deadline_s: float = 2.0) -> JSON:
     """The schema with every reference replaced by what it names, and without definitions.
 
     Keywords beside a reference are kept on top.  Where a schema contains itself, and where the
@@ -168,41 +166,46 @@ class _Inliner:
             self._place(child, inner_parent, inner_key, trail, level + 1 + step.count("/"))
 
     def _fill(self, hole: _Hole) -> None:
+        """Replace a stub by its target, if there is room for that."""
         reference = reference_of(hole.node)
         assert reference is not None
-        measure = self._measures.get(reference)
-        if measure is not None and not self._fits(hole, measure.size, measure.levels):
+        if not self._has_room(hole, self._measure(reference)):
             return
-        target = self._references.target(reference)
-        if target is self._references.root:
-            target = self._root
-        if measure is None and not self._fits(hole, 0, nesting(target)):
-            return
+        stub = hole.parent[hole.key]
         waiting = len(self._holes)
-        self._place(
-            combined(target, without(hole.node, *REFERENCE_KEYS)),
-            hole.parent,
-            hole.key,
-            (*hole.trail, reference),
-            hole.level,
-        )
-        filled = hole.parent[hole.key]
-        size = _size(filled)
-        if len(hole.node) == 1:
-            self._measures.setdefault(reference, _Measure(size, nesting(target)))
-        if self._fits(hole, size, 0):
+        node = combined(self._target(reference), without(hole.node, *REFERENCE_KEYS))
+        self._place(node, hole.parent, hole.key, (*hole.trail, reference), hole.level)
+        size = _size(hole.parent[hole.key])
+        if self._size + size - hole.stub_size > self._size_bytes_max:
+            while len(self._holes) > waiting:
+                self._holes.pop()
+            hole.parent[hole.key] = stub
+        else:
             self._size += size - hole.stub_size
-            return
-        while len(self._holes) > waiting:
-            self._holes.pop()
-        hole.parent[hole.key] = self._stub(hole.node, reference, recursive=False)
 
-    def _fits(self, hole: _Hole, size: int, levels: int) -> bool:
+    def _has_room(self, hole: _Hole, measure: _Measure) -> bool:
         return (
-            self._size + size - hole.stub_size <= self._size_bytes_max
-            and hole.level + levels < NESTING_MAX
+            self._size + measure.size - hole.stub_size <= self._size_bytes_max
+            and hole.level + measure.levels < NESTING_MAX
             and time.monotonic() < self._deadline
         )
+
+    def _measure(self, reference: str) -> _Measure:
+        measure = self._measures.get(reference)
+        if measure is None:
+            target = self._target(reference)
+            waiting = len(self._holes)
+            scratch: dict[str, JSON] = {}
+            self._place(target, scratch, "", (), 1)
+            while len(self._holes) > waiting:
+                self._holes.pop()
+            measure = _Measure(_size(scratch[""]), nesting(target))
+            self._measures[reference] = measure
+        return measure
+
+    def _target(self, reference: str) -> JSON:
+        target = self._references.target(reference)
+        return self._root if target is self._references.root else target
 
     def _stub(self, node: JSON, reference: str, *, recursive: bool) -> JSON:
         target = self._references.target(reference)
@@ -231,3 +234,43 @@ def _locate(node: JSON, step: str) -> tuple[Any, Any]:
 
 def _size(value: Any) -> int:
     return len(jsontext.encode_bytes(value))
+
+
+def recursive_references(root: JSON) -> frozenset[str]:
+    """The references, reachable from the root, whose targets come to contain themselves."""
+    references = References(root)
+    inside: dict[str, set[str]] = {}
+    waiting = _references_in(without(root, *DEFINITION_KEYS))
+    while waiting:
+        reference = waiting.pop()
+        if reference not in inside:
+            target = references.target(reference)
+            if target is root:
+                target = without(root, *DEFINITION_KEYS)
+            inside[reference] = _references_in(target)
+            waiting |= inside[reference]
+    return frozenset(name for name in inside if name in _reachable(name, inside))
+
+
+def _references_in(node: JSON) -> set[str]:
+    """Every reference written in a schema, definitions within it included."""
+    found: set[str] = set()
+    nodes = [node]
+    while nodes:
+        current = nodes.pop()
+        reference = reference_of(current)
+        if reference is not None:
+            found.add(reference)
+        nodes.extend(child for _, child in children(current))
+    return found
+
+
+def _reachable(start: str, inside: dict[str, set[str]]) -> set[str]:
+    reached: set[str] = set()
+    waiting = set(inside[start])
+    while waiting:
+        reference = waiting.pop()
+        if reference not in reached:
+            reached.add(reference)
+            waiting |= inside[reference]
+    return reached

@@ -256,12 +256,8 @@ def same(first: Any, second: Any) -> bool:
 # ---------------------------------------------------------------------------------------------
 # Two schemas in one
 
-_LARGER_WINS = frozenset(
-    {"minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"}
-)
-_SMALLER_WINS = frozenset(
-    {"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"}
-)
+_LARGER_WINS = frozenset({"minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"})
+_SMALLER_WINS = frozenset({"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"})
 
 
 def combine(base: JSON, extra: JSON) -> JSON | None:

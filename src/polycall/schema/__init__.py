@@ -1,0 +1,25 @@
+"""JSON Schema for the subsets that vendors take, without changing what a schema means.
+
+Pure functions on plain dictionaries; nothing here changes its input.
+
+    refs.py     references: finding what they name, writing it in their place
+    strict.py   the strict subsets of OpenAI and Anthropic
+    nulls.py    taking away the nulls that a strict schema made a model write
+    gemini.py   Gemini's two spellings, and back
+    walk.py     where a schema holds schemas; two schemas in one
+"""
+
+from polycall.schema.gemini import from_gemini, gemini_json_schema, to_gemini
+from polycall.schema.nulls import strip_nulls
+from polycall.schema.refs import inline_refs
+from polycall.schema.strict import anthropic_strict, openai_strict
+
+__all__ = [
+    "anthropic_strict",
+    "from_gemini",
+    "gemini_json_schema",
+    "inline_refs",
+    "openai_strict",
+    "strip_nulls",
+    "to_gemini",
+]
