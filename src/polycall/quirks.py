@@ -24,16 +24,36 @@ class Quirks(Struct, frozen=True):
     # Chat Completions and its relatives.
     developer_role: bool = True
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
-    stream_usage: bool = True  # `stream_options.include_usage` may be sent
+    # `stream_options.include_usage`.  "asked": as a Chat client said, and always for a request
+    # that comes from elsewhere; "always": in every stream, since unreported tokens cannot be
+    # priced; "never": the field is refused.
+    stream_usage: Literal["asked", "always", "never"] = "asked"
     custom_tools: bool = True
     strict_tools: bool = True
+    legacy_functions: bool = True  # `functions`, `function_call` and the role `function`
     parallel_switch: bool = True  # `parallel_tool_calls` may be sent
     empty_content: Literal["null", "empty", "omit"] = "null"  # beside tool calls
-    content_parts: bool = True  # user content may be an array, not only a string
+    content_parts: bool = True  # text may be an array of parts; else only where media need one
+    media_parts: frozenset[str] = frozenset({"image_url", "input_audio", "file"})
+    tool_message_media: bool = False  # media of other dialects may stand in tool messages
+    user_after_tool: bool = True  # a user turn may follow tool results at once
+    message_fields: frozenset[str] | None = None  # as `options`, inside messages and calls
+    top_k: bool = False
+    seed_field: str = "seed"
+    end_user_field: Literal["safety_identifier", "user", ""] = "safety_identifier"
     response_formats: frozenset[str] = frozenset({"json", "json_schema"})
-    reasoning_control: Literal["effort", "thinking", "none"] = "effort"
+    # "effort": `reasoning_effort`; "thinking": `thinking.type` and the effort beside it;
+    # "reasoning": one object with effort, budget and visibility.
+    reasoning_control: Literal["effort", "thinking", "reasoning", "none"] = "effort"
+    efforts: frozenset[str] = frozenset(
+        {"none", "minimal", "low", "medium", "high", "xhigh", "max"}
+    )
     reasoning_field: str = ""  # the field in which an assistant's reasoning is sent back
-    reasoning_replay: Literal["never", "with_calls", "always"] = "never"
+    # Which turns it is sent back in.  "as_written": what came over Chat returns in the field in
+    # which it came, and nothing else; "current_turn": only after the last user message.
+    reasoning_replay: Literal["as_written", "never", "with_calls", "current_turn", "always"] = (
+        "as_written"
+    )
 
     # All dialects.
     tool_choices: frozenset[str] = frozenset({"auto", "none", "required", "tool", "subset"})
