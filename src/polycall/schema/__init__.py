@@ -5,11 +5,14 @@ Pure functions on plain dictionaries; nothing here changes its input.
     refs.py     references: finding what they name, writing it in their place
     strict.py   the strict subsets of OpenAI and Anthropic
     nulls.py    taking away the nulls that a strict schema made a model write
-    gemini.py   Gemini's two spellings, and back
-    walk.py     where a schema holds schemas; two schemas in one
+    gemini.py   Gemini's subset of OpenAPI, and back; gemini_json.py its part of JSON Schema
+    merge.py    two schemas in one
+    words.py    keywords that a target does not know, told in the description
+    walk.py     where a schema holds schemas
 """
 
-from polycall.schema.gemini import from_gemini, gemini_json_schema, to_gemini
+from polycall.schema.gemini import from_gemini, to_gemini
+from polycall.schema.gemini_json import gemini_json_schema
 from polycall.schema.nulls import strip_nulls
 from polycall.schema.refs import inline_refs
 from polycall.schema.strict import anthropic_strict, openai_strict

@@ -1,115 +1,30 @@
-"""Gemini's two ways of writing a schema, and back.
-
-`parameters` takes a subset of OpenAPI without references; `parametersJsonSchema` takes a part of
-JSON Schema with them.  What neither has a keyword for is told in the description: the model reads
-it there, and whoever validates the arguments has the original.
-"""
+"""Gemini's subset of OpenAPI, as `parameters` and `responseSchema` take it, and back."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from polycall.ir import JSON
-from polycall.schema.refs import References, inline_refs, recursive_references
+from polycall.schema.merge import combine, flat
+from polycall.schema.refs import inline_refs
 from polycall.schema.walk import (
     ANNOTATIONS,
-    DEFINITION_KEYS,
-    REFERENCE_KEYS,
+    TYPE_NAMES,
     array_at,
     as_array,
     as_object,
     as_schema,
     checked,
-    children,
-    combine,
-    describe,
-    escape_pointer,
     implied_types,
-    keyword_notes,
     object_at,
     rebuild,
-    reference_of,
-    shown,
     type_of,
     types_at,
     without,
 )
+from polycall.schema.words import describe, kept, keyword_notes, shown
 
-# ---------------------------------------------------------------------------------------------
-# What becomes words, in both spellings
-
-_TOLD = (
-    "const",
-    "enum",
-    "format",
-    "pattern",
-    "minLength",
-    "maxLength",
-    "minimum",
-    "maximum",
-    "exclusiveMinimum",
-    "exclusiveMaximum",
-    "multipleOf",
-    "minItems",
-    "maxItems",
-    "prefixItems",
-    "uniqueItems",
-    "contains",
-    "minContains",
-    "maxContains",
-    "minProperties",
-    "maxProperties",
-    "patternProperties",
-    "propertyNames",
-    "dependentRequired",
-    "dependentSchemas",
-    "dependencies",
-    "not",
-    "if",
-    "then",
-    "else",
-    "allOf",
-    "default",
-    "example",
-    "examples",
-)
-
-
-def _kept(node: JSON, keywords: frozenset[str], *lost: str) -> JSON:
-    """A shallow copy with the known keywords; the others told in the description."""
-    gone = {key for key in node if key not in keywords} | set(lost)
-    told = {key: node[key] for key in _TOLD if key in gone and key in node}
-    return describe(without(node, *gone), keyword_notes(told))
-
-
-def _flat(node: JSON) -> JSON:
-    """The schema with its `allOf` merged as far as that goes, and with integer bounds closed."""
-    rest: list[Any] = []
-    for part in array_at(node, "allOf"):
-        whole = combine(_flat(as_schema(part)), without(node, "allOf"))
-        if whole is None:
-            rest.append(part)
-        else:
-            node = {**whole, **({"allOf": node["allOf"]} if "allOf" in node else {})}
-    if "allOf" in node:
-        node = {**without(node, "allOf"), **({"allOf": rest} if rest else {})}
-    if implied_types(node) != ["integer"]:
-        return node
-    for exclusive, inclusive, step in (
-        ("exclusiveMinimum", "minimum", 1),
-        ("exclusiveMaximum", "maximum", -1),
-    ):
-        bound = node.get(exclusive)
-        if isinstance(bound, int) and bound is not True and inclusive not in node:
-            node = {**without(node, exclusive), inclusive: bound + step}
-    return node
-
-
-# ---------------------------------------------------------------------------------------------
-# `parameters` and `responseSchema`
-
-_OPENAPI_KEYWORDS = frozenset(
+_KEYWORDS = frozenset(
     {
         "anyOf",
         "default",
@@ -135,7 +50,7 @@ _OPENAPI_KEYWORDS = frozenset(
         "type",
     }
 )
-_OPENAPI_FORMATS = {
+_FORMATS = {
     "string": frozenset({"date-time", "enum"}),
     "number": frozenset({"float", "double"}),
     "integer": frozenset({"int32", "int64"}),
@@ -159,7 +74,13 @@ _KEYWORDS_BY_TYPE = {
         }
     ),
 }
-_ANY_TYPES = ("string", "number", "boolean", "object")
+
+# Gemini refuses a schema without a type, so "anything" is spelt out, arrays one level deep.
+_ANYTHING_FLAT: list[JSON] = [{"type": name} for name in ("string", "number", "boolean", "object")]
+_ANYTHING: list[JSON] = [
+    *_ANYTHING_FLAT,
+    {"type": "array", "items": {"anyOf": _ANYTHING_FLAT}},
+]
 
 
 def to_gemini(schema: JSON) -> JSON:
@@ -168,28 +89,30 @@ def to_gemini(schema: JSON) -> JSON:
     Its root is an object; nothing in it refers to anything.  Values that fit it need not fit the
     original, which is still the one to validate by.
     """
-    root = _openapi(inline_refs(schema))
-    if "anyOf" in root:
+    root = _write(inline_refs(schema))
+    if any(branch.get("type") == "object" for branch in array_at(root, "anyOf")):
         root = _merged_branches(root)
     if root.get("type") != "object":
-        return {"type": "object", "properties": {}}
-    return {"properties": {}, **without(root, "nullable")}
+        return root  # no parameters at all; a response may be an array
+    return {**without(root, "nullable"), "properties": object_at(root, "properties")}
 
 
-def _openapi(node: JSON) -> JSON:
-    node = _flat(node)
+def _write(node: JSON) -> JSON:
+    node = flat(node)
     types, is_nullable = _types_and_null(node)
     branches = [as_schema(branch) for key in ("anyOf", "oneOf") for branch in array_at(node, key)]
     branches = [branch for branch in branches if branch.get("not") != {}]
     if branches:
-        return _openapi_union(node, branches, is_nullable)
+        return _write_union(node, branches, is_nullable)
     if not types:
         if is_nullable:  # null and nothing else
-            return _kept({**without(node, "enum", "const"), "type": "null"}, _OPENAPI_KEYWORDS)
-        types = list(_ANY_TYPES)
+            return kept({**without(node, "enum", "const"), "type": "null"}, _KEYWORDS)
+        remarks = {key: node[key] for key in ANNOTATIONS if key in node}
+        told = kept(without(node, "type", *ANNOTATIONS), frozenset())
+        return _union(_ANYTHING, _with_remarks(told, remarks), True)
     if len(types) > 1:
         return _union([_of_type(node, name) for name in types], node, is_nullable)
-    copy = _openapi_single(_of_type(node, types[0], with_remarks=True), types[0])
+    copy = _write_single(_of_type(node, types[0], with_remarks=True), types[0])
     return {**copy, "nullable": True} if is_nullable else copy
 
 
@@ -226,7 +149,7 @@ def _of_type(node: JSON, name: str, *, with_remarks: bool = False) -> JSON:
     return copy
 
 
-def _openapi_union(node: JSON, branches: list[JSON], is_nullable: bool) -> JSON:
+def _write_union(node: JSON, branches: list[JSON], is_nullable: bool) -> JSON:
     """A union; what stands beside it goes into each branch, since nothing may stand there."""
     beside = {
         key: value
@@ -246,7 +169,7 @@ def _union(branches: list[JSON], node: JSON, is_nullable: bool) -> JSON:
         if types_at(branch) == ["null"] or branch.get("const", "") is None:
             is_nullable = True
             continue
-        one = _openapi(branch)
+        one = _write(branch)
         inner = array_at(one, "anyOf")
         for item in inner or [one]:
             is_nullable = is_nullable or item.get("nullable") is True
@@ -273,7 +196,7 @@ def _with_remarks(node: JSON, remarks: JSON) -> JSON:
     return copy
 
 
-def _openapi_single(node: JSON, name: str) -> JSON:
+def _write_single(node: JSON, name: str) -> JSON:
     """A schema of one type."""
     lost: list[str] = []
     if "const" in node and name == "string":
@@ -284,21 +207,21 @@ def _openapi_single(node: JSON, name: str) -> JSON:
         # what the caller allows.
         if name != "string" or not values or "" in values:
             lost.append("enum")
-    if node.get("format") not in _OPENAPI_FORMATS.get(name, ()):
+    if node.get("format") not in _FORMATS.get(name, ()):
         lost.append("format")
     examples = array_at(node, "examples")
     if len(examples) == 1 and "example" not in node:
         node = {**without(node, "examples"), "example": examples[0]}
     if name == "object":
-        node = _openapi_object(node)
+        node = _write_object(node)
     elif name == "array":
-        node = _openapi_array(node)
-    return _kept(node, _OPENAPI_KEYWORDS, *lost)
+        node = _write_array(node)
+    return kept(node, _KEYWORDS, *lost)
 
 
-def _openapi_object(node: JSON) -> JSON:
+def _write_object(node: JSON) -> JSON:
     properties = {
-        key: _openapi(as_schema(child))
+        key: _write(as_schema(child))
         for key, child in object_at(node, "properties").items()
         if child is not False
     }
@@ -317,11 +240,13 @@ def _openapi_object(node: JSON) -> JSON:
     return copy
 
 
-def _openapi_array(node: JSON) -> JSON:
+def _write_array(node: JSON) -> JSON:
     first = array_at(node, "prefixItems") or array_at(node, "items")
     items = as_object(node.get("items"))
+    if not first and not items:
+        return {**node, "items": {"anyOf": _ANYTHING_FLAT}}
     if not first:
-        return {**node, "items": _openapi(items or {})}
+        return {**node, "items": _write(items or {})}
     # Each place has its own schema: the description says which, the union what may stand at all.
     branches = [as_schema(item) for item in first] + ([items] if items else [])
     copy = {**node, "prefixItems": first}
@@ -370,184 +295,6 @@ def _union_rendered(first: JSON, second: JSON) -> JSON:
 
 
 # ---------------------------------------------------------------------------------------------
-# `parametersJsonSchema` and `responseJsonSchema`
-
-_JSON_SCHEMA_KEYWORDS = frozenset(
-    {
-        "$anchor",
-        "$defs",
-        "$id",
-        "$ref",
-        "additionalProperties",
-        "anyOf",
-        "description",
-        "enum",
-        "format",
-        "items",
-        "maxItems",
-        "maximum",
-        "minItems",
-        "minimum",
-        "oneOf",
-        "prefixItems",
-        "properties",
-        "propertyOrdering",
-        "required",
-        "title",
-        "type",
-    }
-)
-_DEFINITION = re.compile(r"#/\$defs/[^/]+")
-
-
-def gemini_json_schema(schema: JSON) -> JSON:
-    """The schema as `parametersJsonSchema` and `responseJsonSchema` take it.
-
-    Definitions stay definitions: inlining them runs into the limit on nesting.
-    """
-    return _JsonSchemaWriter(checked(schema)).run()
-
-
-class _JsonSchemaWriter:
-    def __init__(self, root: JSON) -> None:
-        self._root = root
-        self._references = References(root)
-        self._recursive = recursive_references(root)
-        self._definitions: JSON = {}
-        self._names: dict[str, str] = {}
-        self._taken = set(object_at(root, "$defs"))
-
-    def run(self) -> JSON:
-        root = without(self._root, *DEFINITION_KEYS)
-        if reference_of(root) is not None:
-            root = without(self._references.resolved(root), *DEFINITION_KEYS)
-        written = self._schema(root, "#")
-        written.setdefault("type", "object")
-        if written["type"] == "object":
-            written.setdefault("properties", {})
-        if self._definitions:
-            written["$defs"] = self._definitions
-        return written
-
-    def _schema(self, node: JSON, home: str) -> JSON:
-        """One schema.  `home` is the reference to the definition that it stands in."""
-        reference = reference_of(node)
-        if reference is not None:
-            return self._reference(node, reference, home)
-        node = _flat(without(node, *DEFINITION_KEYS))
-        if reference_of(node) is not None:
-            return self._schema(node, home)
-        if "allOf" in node:
-            node = self._merged(node)
-        if "const" in node:
-            node = {"enum": [node["const"]], **without(node, "const", "enum")}
-        node = _split_enum(node)
-        copy = rebuild(_kept(node, _JSON_SCHEMA_KEYWORDS), lambda child: self._schema(child, home))
-        return self._relaxed(copy, node, home)
-
-    def _reference(self, node: JSON, reference: str, home: str) -> JSON:
-        siblings = without(node, *REFERENCE_KEYS, *DEFINITION_KEYS)
-        if any(key not in ANNOTATIONS for key in siblings):
-            whole = combine(without(self._references.target(reference), *DEFINITION_KEYS), siblings)
-            if whole is not None and reference not in self._recursive:
-                return self._schema(whole, home)
-        link = {"$ref": self._link(reference)}
-        remarks = _kept(siblings, frozenset({"title", "description"}))
-        # Nothing may stand beside a reference.
-        return {**remarks, "anyOf": [link]} if remarks else link
-
-    def _link(self, reference: str) -> str:
-        """The reference as it is written, its definition written too."""
-        if reference == "#":
-            return reference
-        name = self._names.get(reference)
-        if name is None:
-            target = self._references.target(reference)
-            name = self._name(reference)
-            self._names[reference] = name
-            self._definitions[name] = {}  # holds its place: definitions keep their order
-            self._definitions[name] = self._schema(without(target, *DEFINITION_KEYS), reference)
-        return f"#/$defs/{escape_pointer(name)}"
-
-    def _name(self, reference: str) -> str:
-        last = reference.rsplit("/", 1)[-1].lstrip("#").replace("~1", "/").replace("~0", "~")
-        if _DEFINITION.fullmatch(reference):
-            return last
-        name = last or "definition"
-        while name in self._taken:
-            name += "_"
-        self._taken.add(name)
-        return name
-
-    def _merged(self, node: JSON) -> JSON:
-        """Without `allOf`: its parts resolved and merged where that can be said at all."""
-        copy = without(node, "allOf")
-        rest: list[Any] = []
-        for part in array_at(node, "allOf"):
-            schema = as_schema(part)
-            if reference_of(schema) not in self._recursive:
-                schema = without(self._references.resolved(schema), *DEFINITION_KEYS)
-            whole = combine(_flat(schema), copy)
-            if whole is None:
-                rest.append(part)
-            else:
-                copy = whole
-        return {**copy, "allOf": rest} if rest else copy
-
-    def _relaxed(self, copy: JSON, node: JSON, home: str) -> JSON:
-        """Without the demand for properties that lead back to their own definition.
-
-        Gemini takes cycles in optional properties only.
-        """
-        required = array_at(node, "required")
-        if not required or not self._recursive:
-            return copy
-        cyclic = [
-            name
-            for name, child in object_at(node, "properties").items()
-            if name in required and self._leads_back(as_schema(child), home)
-        ]
-        if not cyclic:
-            return copy
-        kept = [name for name in required if name not in cyclic]
-        copy = {**without(copy, "required"), **({"required": kept} if kept else {})}
-        return describe(copy, f"(required too: {', '.join(cyclic)})")
-
-    def _leads_back(self, node: JSON, home: str) -> bool:
-        seen: set[str] = set()
-        nodes = [node]
-        while nodes:
-            current = nodes.pop()
-            reference = reference_of(current)
-            if reference is not None:
-                if reference == home:
-                    return True
-                if reference in self._recursive and reference not in seen:
-                    seen.add(reference)
-                    nodes.append(without(self._references.target(reference), *DEFINITION_KEYS))
-            nodes.extend(child for _, child in children(current))
-        return False
-
-
-def _split_enum(node: JSON) -> JSON:
-    """An `enum` of strings and numbers; null becomes a type, true and false become words."""
-    values = as_array(node.get("enum"))
-    if values is None:
-        return node
-    types = types_at(node) or list(dict.fromkeys(type_of(value) for value in values))
-    plain = [value for value in values if type_of(value) in ("string", "integer", "number")]
-    if plain and len(plain) == len(values):
-        return node
-    rest = without(node, "enum", "type")
-    if None in values and plain and len(plain) == len(values) - 1:
-        kinds = [name for name in types if name != "null"]
-        one = {"type": kinds[0] if len(kinds) == 1 else kinds, "enum": plain}
-        return {**rest, "anyOf": [one, {"type": "null"}]}
-    told = describe(rest, keyword_notes({"enum": values}))
-    return {"type": types[0] if len(types) == 1 else types, **told}
-
-
-# ---------------------------------------------------------------------------------------------
 # Back to JSON Schema
 
 _CAMEL = {
@@ -564,15 +311,6 @@ _CAMEL = {
     "ref": "$ref",
 }
 _COUNTS = ("maxItems", "minItems", "maxLength", "minLength", "maxProperties", "minProperties")
-_TYPE_NAMES = {
-    "string",
-    "number",
-    "integer",
-    "boolean",
-    "array",
-    "object",
-    "null",
-}
 
 
 def from_gemini(schema: JSON) -> JSON:
@@ -580,16 +318,16 @@ def from_gemini(schema: JSON) -> JSON:
 
     Proto-JSON is taken as it comes: both casings, types in capitals, counts as strings.
     """
-    return _from_openapi(checked(schema))
+    return _read(checked(schema))
 
 
-def _from_openapi(node: JSON) -> JSON:
+def _read(node: JSON) -> JSON:
     node = {_CAMEL.get(key, key): value for key, value in node.items()}
-    copy = rebuild(node, _from_openapi)
+    copy = rebuild(node, _read)
     declared = copy.get("type")
     if isinstance(declared, str):
         name = declared.lower()
-        if name in _TYPE_NAMES:
+        if name in TYPE_NAMES:
             copy["type"] = name
         else:
             del copy["type"]

@@ -12,6 +12,7 @@ from msgspec import Struct
 from polycall import jsontext
 from polycall.errors import SchemaError
 from polycall.ir import JSON
+from polycall.schema.merge import combined
 from polycall.schema.walk import (
     DEFINITION_KEYS,
     NESTING_MAX,
@@ -21,11 +22,11 @@ from polycall.schema.walk import (
     as_schema,
     checked,
     children,
-    combined,
     implied_types,
     nesting,
     rebuild,
     reference_of,
+    unescape_pointer,
     without,
 )
 
@@ -72,7 +73,7 @@ class References:
     def _follow(self, start: JSON, reference: str, pointer: str) -> JSON:
         value: Any = start
         for step in pointer.split("/")[1:]:
-            key = unquote(step).replace("~1", "/").replace("~0", "~")
+            key = unescape_pointer(step)
             mapping, items = as_object(value), as_array(value)
             if mapping is not None and key in mapping:
                 value = mapping[key]
@@ -229,7 +230,7 @@ def _locate(node: JSON, step: str) -> tuple[Any, Any]:
     container = node[key]
     if isinstance(container, list):
         return as_array(container), int(inner)
-    return container, inner.replace("~1", "/").replace("~0", "~")
+    return container, unescape_pointer(inner)
 
 
 def _size(value: Any) -> int:

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from polycall.errors import SchemaError
 from polycall.ir import JSON
+from polycall.schema.merge import combine
 from polycall.schema.nulls import accepts_null
 from polycall.schema.refs import References, recursive_references
 from polycall.schema.walk import (
@@ -25,15 +26,14 @@ from polycall.schema.walk import (
     as_schema,
     checked,
     children,
-    combine,
-    describe,
+    escape_pointer,
     implied_types,
-    keyword_notes,
     object_at,
     reference_of,
     types_at,
     without,
 )
+from polycall.schema.words import kept
 
 
 class _Profile(Struct, frozen=True):
@@ -122,31 +122,6 @@ _ANTHROPIC = _Profile(
     essential=_COMMON_ESSENTIAL,
 )
 
-# Told to the model in words where a subset has no keyword for them; all others go unmentioned.
-_TOLD = (
-    "default",
-    "examples",
-    "format",
-    "pattern",
-    "minLength",
-    "maxLength",
-    "minimum",
-    "maximum",
-    "exclusiveMinimum",
-    "exclusiveMaximum",
-    "multipleOf",
-    "minItems",
-    "maxItems",
-    "uniqueItems",
-    "contains",
-    "minContains",
-    "maxContains",
-    "minProperties",
-    "maxProperties",
-    "propertyNames",
-    "not",
-)
-
 _PROPERTIES_MAX = 5_000
 _LEVELS_MAX = 10
 _ENUM_VALUES_MAX = 1_000
@@ -202,7 +177,7 @@ class _Adapter:
         adapted = self._object({"properties": {}, **root, "type": "object"}, ("#",))
         for key in self._definitions:
             adapted[key] = {
-                name: self._schema(as_schema(node), (f"#/{key}/{name}",))
+                name: self._schema(as_schema(node), (f"#/{key}/{escape_pointer(name)}",))
                 for name, node in object_at(self._definitions, key).items()
             }
         return adapted
@@ -227,7 +202,7 @@ class _Adapter:
         if not types:
             raise _UnadaptableError
         if not types_at(node):
-            node = {"type": types[0] if len(types) == 1 else types, **node}
+            node = {"type": types[0] if len(types) == 1 else types, **without(node, "type")}
         if "object" in types:
             node = self._object(node, trail)
         if "array" in types:
@@ -323,8 +298,7 @@ class _Adapter:
         allowed = profile.bounds_of_items
         if allowed is not None and "minItems" in node and node["minItems"] not in allowed:
             lost.add("minItems")
-        told = {key: node[key] for key in _TOLD if key in lost}
-        return describe(without(node, *lost), keyword_notes(told))
+        return kept(node, profile.keywords, *lost)
 
 
 def _items(node: JSON) -> JSON:

@@ -1,4 +1,4 @@
-"""Where a JSON Schema holds schemas, and how two of them are made one.
+"""Where a JSON Schema holds schemas.
 
 Everything walks by position: a property may be named `title`, `$ref` or `enum`, and what stands
 in `enum`, `const`, `default` and `examples` is data.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import unquote
 
-from polycall import jsontext
 from polycall.errors import SchemaError
 from polycall.ir import JSON
 
@@ -33,7 +33,7 @@ _SCHEMA_KEYS = frozenset(
     }
 )
 _LIST_KEYS = frozenset({"allOf", "anyOf", "items", "oneOf", "prefixItems"})
-_MAP_KEYS = frozenset(
+MAP_KEYS = frozenset(
     {
         "$defs",
         "definitions",
@@ -45,6 +45,8 @@ _MAP_KEYS = frozenset(
 )
 DEFINITION_KEYS = ("$defs", "definitions")
 REFERENCE_KEYS = ("$ref", "$dynamicRef", "$recursiveRef")
+
+TYPE_NAMES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 
 # Keywords that say something to a reader and nothing to a validator.
 ANNOTATIONS = frozenset(
@@ -120,7 +122,7 @@ def children(node: JSON) -> Iterator[tuple[str, JSON]]:
     """The schemas directly inside a schema, each with its JSON pointer from there."""
     for key, value in node.items():
         mapping, items = as_object(value), as_array(value)
-        if mapping is not None and key in _MAP_KEYS:
+        if mapping is not None and key in MAP_KEYS:
             for name, child in mapping.items():
                 if (schema := as_object(child)) is not None:
                     yield f"{key}/{escape_pointer(name)}", schema
@@ -142,7 +144,7 @@ def rebuild(node: JSON, convert: Callable[[JSON], Any]) -> JSON:
     copy: JSON = {}
     for key, value in node.items():
         mapping, items = as_object(value), as_array(value)
-        if mapping is not None and key in _MAP_KEYS:
+        if mapping is not None and key in MAP_KEYS:
             copy[key] = {name: convert_child(child) for name, child in mapping.items()}
         elif items is not None and key in _LIST_KEYS:
             copy[key] = [convert_child(child) for child in items]
@@ -154,8 +156,13 @@ def rebuild(node: JSON, convert: Callable[[JSON], Any]) -> JSON:
 
 
 def escape_pointer(name: str) -> str:
-    """A key as one step of a JSON pointer."""
-    return name.replace("~", "~0").replace("/", "~1")
+    """A key as one step of a JSON pointer in a reference."""
+    return name.replace("~", "~0").replace("/", "~1").replace("%", "%25")
+
+
+def unescape_pointer(step: str) -> str:
+    """One step of a JSON pointer in a reference, as a key."""
+    return unquote(step).replace("~1", "/").replace("~0", "~")
 
 
 def reference_of(node: JSON) -> str | None:
@@ -173,11 +180,10 @@ def without(node: JSON, *keys: str) -> JSON:
 
 
 def types_at(node: JSON) -> list[str]:
-    """What `type` says, as a list; empty where it says nothing."""
+    """What `type` says, as a list; empty where it says nothing known."""
     declared = node.get("type")
-    if isinstance(declared, str):
-        return [declared]
-    return [name for name in as_array(declared) or [] if isinstance(name, str)]
+    names: list[Any] = [declared] if isinstance(declared, str) else as_array(declared) or []
+    return [name for name in names if isinstance(name, str) and name in TYPE_NAMES]
 
 
 def type_of(value: Any) -> str:
@@ -216,30 +222,6 @@ def implied_types(node: JSON) -> list[str]:
     return []
 
 
-def describe(node: JSON, *notes: str) -> JSON:
-    """A copy whose description also says the notes."""
-    said = node.get("description")
-    text = said if isinstance(said, str) else ""
-    added = " ".join(note for note in notes if note and note not in text)
-    if not added:
-        return node
-    return {**node, "description": f"{text} {added}" if text else added}
-
-
-def keyword_notes(dropped: JSON) -> str:
-    """Keywords that the target does not know, as one remark for the description."""
-    if not dropped:
-        return ""
-    told = ", ".join(f"{key}: {shown(value)}" for key, value in dropped.items())
-    return f"({told})"
-
-
-def shown(value: Any, length_max: int = 300) -> str:
-    """A value as short JSON text."""
-    text = jsontext.encode(value)
-    return text if len(text) <= length_max else text[: length_max - 3] + "..."
-
-
 def same(first: Any, second: Any) -> bool:
     """Equal as JSON: `1` and `true` are not, `1` and `1.0` are."""
     if isinstance(first, bool) or isinstance(second, bool):
@@ -251,94 +233,3 @@ def same(first: Any, second: Any) -> bool:
         left, right = as_object(first) or {}, as_object(second) or {}
         return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
     return bool(first == second)
-
-
-# ---------------------------------------------------------------------------------------------
-# Two schemas in one
-
-_LARGER_WINS = frozenset({"minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"})
-_SMALLER_WINS = frozenset({"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"})
-
-
-def combine(base: JSON, extra: JSON) -> JSON | None:
-    """One schema that means both; `None` where only `allOf` could say it.
-
-    Annotations of `extra` win.  A closed `base` stays closed around the properties of both:
-    that is what those who write it mean, whatever the letter of the specification.
-    """
-    merged = dict(base)
-    for key, value in extra.items():
-        if key not in merged or key in ANNOTATIONS or same(merged[key], value):
-            merged[key] = value
-            continue
-        joined = _join(key, merged[key], value)
-        if joined is None:
-            return None
-        merged[key] = joined
-    return merged
-
-
-def combined(base: JSON, extra: JSON) -> JSON:
-    """One schema that means both, with `allOf` where nothing else could say it."""
-    merged = combine(base, extra)
-    if merged is not None:
-        return merged
-    remarks = {key: value for key, value in extra.items() if key in ANNOTATIONS}
-    return {"allOf": [base, without(extra, *ANNOTATIONS)], **remarks}
-
-
-def _join(key: str, first: Any, second: Any) -> Any:
-    """Both values of one keyword in one; `None` where there is no such value."""
-    if key in _LARGER_WINS or key in _SMALLER_WINS:
-        if not (_is_number(first) and _is_number(second)):
-            return None
-        return max(first, second) if key in _LARGER_WINS else min(first, second)
-    if key == "type":
-        return _join_types(first, second)
-    if key == "additionalProperties" and (first is False or second is False):
-        return False
-    left, right = as_object(first), as_object(second)
-    if left is not None and right is not None:
-        if key in ("items", "additionalProperties"):
-            return combined(left, right)
-        if key in _MAP_KEYS:
-            return _join_maps(left, right)
-        return None
-    ours, theirs = as_array(first), as_array(second)
-    if ours is None or theirs is None:
-        return None
-    if key in ("required", "allOf"):
-        return [*ours, *(item for item in theirs if not _contains(ours, item))]
-    if key == "enum":
-        return [item for item in ours if _contains(theirs, item)] or None
-    return None
-
-
-def _join_maps(first: JSON, second: JSON) -> JSON:
-    joined = dict(first)
-    for name, schema in second.items():
-        known = joined.get(name)
-        if name in joined and as_object(known) is not None and as_object(schema) is not None:
-            joined[name] = combined(as_schema(known), as_schema(schema))
-        elif known is not False:
-            joined[name] = schema
-    return joined
-
-
-def _join_types(first: Any, second: Any) -> Any:
-    ours, theirs = types_at({"type": first}), types_at({"type": second})
-    both = [name for name in ours if name in theirs]
-    # Every integer is a number.
-    if "integer" in ours + theirs and "number" in ours + theirs and "integer" not in both:
-        both.append("integer")
-    if not both:
-        return None
-    return both[0] if len(both) == 1 else both
-
-
-def _contains(values: list[Any], value: Any) -> bool:
-    return any(same(value, other) for other in values)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
