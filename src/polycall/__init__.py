@@ -1,1 +1,35 @@
-"""polycall calls tools through any language model."""
+"""polycall calls tools through any language model.
+
+The names here are the public ones; each loads its module on first use, so that `import polycall`
+costs next to nothing, reads no network and writes no file.  The middle language is `polycall.ir`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polycall.client import Client
+    from polycall.loop import Limits, run_tools
+
+__all__ = ["Client", "Limits", "run_tools"]
+
+_HOMES = {
+    "Client": "polycall.client",
+    "Limits": "polycall.loop",
+    "run_tools": "polycall.loop",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'polycall' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,25 @@
+"""All benchmarks that need nothing but the project: `python -m bench [NAME...]`."""
+
+from __future__ import annotations
+
+import sys
+
+from bench import imports, translation
+
+BENCHES = {"imports": imports.main, "translation": translation.main}
+
+
+def main() -> int:
+    names = sys.argv[1:] or list(BENCHES)
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        print(f"no bench is called {unknown[0]!r}; known: {', '.join(BENCHES)}", file=sys.stderr)
+        return 2
+    for name in names:
+        BENCHES[name]()
+        print()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

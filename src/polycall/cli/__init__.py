@@ -1,0 +1,52 @@
+"""The command line.  `main` finds the command; each has a module of its own, loaded on use."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from polycall.errors import PolycallError
+
+# Name, module, one line of help.  A command's module registers itself with `add_parser`.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("polycall.cli.demo", "the tool cycle through every vendor's protocol, offline"),
+    "sim": ("polycall.cli.sim", "serve simulated providers on this machine, for tests"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0 for success, 1 for failure, 2 for misuse."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="polycall",
+        description="Call tools through any language model.",
+        epilog="polycall COMMAND --help says more.  Example: polycall demo",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
+    chosen = words[0] if words else ""
+    for name, (module, help_text) in COMMANDS.items():
+        if name == chosen:
+            importlib.import_module(module).add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=help_text, add_help=False)
+    namespace = parser.parse_args(words)
+    if namespace.version:
+        from importlib.metadata import version  # noqa: PLC0415 - 10 ms that only this needs
+
+        print(f"polycall {version('polycall')}")
+        return 0
+    run = getattr(namespace, "run", None)
+    if run is None:
+        parser.print_help()
+        return 2
+    try:
+        return run(namespace)
+    except PolycallError as error:
+        print(f"polycall {chosen}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130

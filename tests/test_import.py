@@ -1,0 +1,39 @@
+"""What `import polycall` does: nothing that anybody could notice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import sys
+seen = []
+
+def hook(event, arguments):
+    if event.startswith("socket."):
+        seen.append(event)
+    elif event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+        seen.append(f"open {arguments[0]}")
+    elif event in ("os.mkdir", "os.rename", "os.remove", "subprocess.Popen", "os.posix_spawn"):
+        seen.append(event)
+
+sys.addaudithook(hook)
+sys.dont_write_bytecode = True
+import polycall
+loaded = sorted({"aiohttp", "pydantic", "asyncio", "genai_prices"} & set(sys.modules))
+print(seen, loaded)
+"""
+
+
+def test_I10_import_touches_no_network_and_writes_no_file() -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", PROGRAM], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[] []\n"
+
+
+def test_every_public_name_exists() -> None:
+    import polycall
+
+    for name in polycall.__all__:
+        assert getattr(polycall, name) is not None
