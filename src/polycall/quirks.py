@@ -55,6 +55,13 @@ class Quirks(Struct, frozen=True):
         "as_written"
     )
 
+    # Gemini.
+    call_ids: bool = True  # ids of calls and results may be sent
+
+    # Anthropic Messages.
+    late_system: bool = True  # system messages may stand after the first turn
+    max_tokens_default: int = 0  # sent where the request has none; 0: the dialect's own
+
     # All dialects.
     tool_choices: frozenset[str] = frozenset({"auto", "none", "required", "tool", "subset"})
     forced_choice_while_reasoning: bool = True
