@@ -1,0 +1,31 @@
+"""The table of what the recorded traffic gave, printed at the end of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+_rows: dict[str, Counter[str]] = {}
+_COLUMNS = ("bodies", "streams", "events", "calls", "requests", "errors")
+
+
+@pytest.fixture
+def corpus_table() -> Callable[[str, Counter[str]], None]:
+    """Adds counts to the row of a dialect."""
+
+    def add(dialect: str, counts: Counter[str]) -> None:
+        _rows.setdefault(dialect, Counter()).update(counts)
+
+    return add
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not _rows:
+        return
+    terminalreporter.section("recorded traffic")
+    terminalreporter.write_line(f"{'':<18}" + "".join(f"{name:>10}" for name in _COLUMNS))
+    for dialect, counts in _rows.items():
+        row = "".join(f"{counts[name]:>10}" for name in _COLUMNS)
+        terminalreporter.write_line(f"{dialect:<18}{row}")

@@ -1,0 +1,123 @@
+"""The official SDKs, reading canned bytes from a real server on loopback."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import anthropic
+import openai
+from google import genai
+
+Calls = list[tuple[str, Any]]
+
+
+@contextmanager
+def canned(status: int, content_type: str, data: bytes) -> Iterator[str]:
+    """A server that answers everything with these bytes; gives its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            self.send_response(status)
+            self.send_header("content-type", content_type)
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def read_body(dialect: str, body: dict[str, Any]) -> Calls:
+    """The calls that the dialect's own SDK finds in a whole answer."""
+    with canned(200, "application/json", json.dumps(body).encode()) as url:
+        return _READERS[dialect](url, False)
+
+
+def read_stream(dialect: str, data: bytes) -> Calls:
+    """The calls that the dialect's own SDK finds in a streamed answer."""
+    with canned(200, "text/event-stream", data) as url:
+        return _READERS[dialect](url, True)
+
+
+def _openai(url: str) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0)
+
+
+def _read_chat(url: str, streamed: bool) -> Calls:
+    with _openai(url) as client:
+        messages: Any = [{"role": "user", "content": "x"}]
+        if streamed:
+            with client.chat.completions.stream(model="m", messages=messages) as stream:
+                answer = stream.get_final_completion()
+        else:
+            answer = client.chat.completions.create(model="m", messages=messages)
+        calls = answer.choices[0].message.tool_calls or []
+        return [(c.function.name, json.loads(c.function.arguments)) for c in calls]
+
+
+def _read_responses(url: str, streamed: bool) -> Calls:
+    with _openai(url) as client:
+        if streamed:
+            with client.responses.stream(model="m", input="x") as stream:
+                answer: Any = stream.get_final_response()
+        else:
+            answer = client.responses.create(model="m", input="x")
+        return [
+            (item.name, json.loads(item.arguments))
+            for item in answer.output
+            if item.type == "function_call"
+        ]
+
+
+def _read_anthropic(url: str, streamed: bool) -> Calls:
+    with anthropic.Anthropic(base_url=url, api_key="k", max_retries=0) as client:
+        messages: Any = [{"role": "user", "content": "x"}]
+        if streamed:
+            with client.messages.stream(model="m", max_tokens=9, messages=messages) as stream:
+                answer = stream.get_final_message()
+        else:
+            answer = client.messages.create(model="m", max_tokens=9, messages=messages)
+        return [(b.name, b.input) for b in answer.content if b.type == "tool_use"]
+
+
+def _read_gemini(url: str, streamed: bool) -> Calls:
+    client = genai.Client(api_key="k", http_options={"base_url": url})
+    try:
+        if streamed:
+            answers = list(client.models.generate_content_stream(model="m", contents="x"))
+        else:
+            answers = [client.models.generate_content(model="m", contents="x")]
+        return [
+            (part.function_call.name, part.function_call.args)
+            for answer in answers
+            for candidate in answer.candidates or []
+            for part in (candidate.content and candidate.content.parts) or []
+            if part.function_call is not None
+        ]
+    finally:
+        client.close()
+
+
+_READERS: dict[str, Callable[[str, bool], Calls]] = {
+    "openai-chat": _read_chat,
+    "openai-responses": _read_responses,
+    "anthropic": _read_anthropic,
+    "gemini": _read_gemini,
+}

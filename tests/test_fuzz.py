@@ -1,0 +1,206 @@
+"""Broken input: whatever is wrong with it, one kind of error comes out, with the place."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from polycall import jsontext
+from polycall.errors import MalformedRequestError, PolycallError, ProtocolError, UpstreamError
+from polycall.fold import fold, unfold
+from polycall.ir import (
+    Media,
+    Message,
+    Reasoning,
+    Request,
+    Response,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+    Usage,
+)
+from polycall.providers.dialects import DIALECTS
+from polycall.wire import Dialect
+
+NAMES = list(DIALECTS)
+
+REQUEST = Request(
+    model="m",
+    messages=[
+        Message("system", [Text("s")]),
+        Message("user", [Text("u"), Media("image", "image/png", data="aGk=")]),
+        Message("assistant", [Text("t"), ToolCall("c1", "f", '{"a":1}')]),
+        Message("tool", [ToolResult("c1", [Text("r")], name="f")]),
+        Message("user", [Text("go on")]),
+    ],
+    tools=[Tool("f", "d", {"type": "object", "properties": {"a": {"type": "integer"}}})],
+    tool_choice=ToolChoice("auto"),
+    max_output_tokens=2000,
+)
+RESPONSE = Response(
+    id="r1",
+    model="m",
+    created=1_790_000_000,
+    message=Message("assistant", [Reasoning("hm"), Text("t"), ToolCall("c1", "f", '{"a":1}')]),
+    finish_reason="tool_calls",
+    usage=Usage(10, 5, 2, 0, 1),
+)
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=False),
+    st.text(max_size=8),
+    st.sampled_from(["\ud83d", "서울 🌧️", "", "text", "function", "stop"]),
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.one_of(st.text(max_size=5), st.sampled_from(["type", "text", "id", "name"])),
+            inner,
+            max_size=3,
+        ),
+    ),
+    max_leaves=8,
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a JSON value."""
+    found = [path]
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            found += places(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            found += places(inner, (*path, index))
+    return found
+
+
+@st.composite
+def broken(draw: st.DrawFn, body: dict[str, Any]) -> Any:
+    """The body with up to three places replaced or removed."""
+    changed: Any = copy.deepcopy(body)
+    for _ in range(draw(st.integers(1, 3))):
+        path = draw(st.sampled_from(places(changed)))
+        if not path:
+            continue
+        parent = changed
+        for key in path[:-1]:
+            parent = parent[key]
+        if draw(st.booleans()):
+            parent[path[-1]] = draw(values)
+        else:
+            del parent[path[-1]]
+    return changed
+
+
+def dialect_of(name: str) -> Dialect:
+    return DIALECTS[name]  # pyright: ignore[reportArgumentType]
+
+
+def over_the_wire(body: Any) -> Any:
+    return jsontext.decode(jsontext.encode(body))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_broken_answer_is_a_protocol_error(name: str, data: st.DataObject) -> None:
+    dialect = dialect_of(name)
+    body = data.draw(broken(over_the_wire(dialect.render_response(RESPONSE))))
+    try:
+        response = dialect.parse_response(body)
+    except ProtocolError as error:
+        assert error.path, str(error)
+    except UpstreamError:
+        assert body.get("error") or body.get("type") == "error" or "status" in body
+    else:
+        # What can be read can be given back.
+        dialect.render_response(response)
+        assert fold(unfold(response)).message == response.message
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_broken_request_is_the_callers_fault(name: str, data: st.DataObject) -> None:
+    dialect = dialect_of(name)
+    wire = dialect.render_request(REQUEST)
+    body = data.draw(broken(over_the_wire(wire.body)))
+    try:
+        request = dialect.parse_request(body, path=wire.path)
+    except MalformedRequestError as error:
+        assert error.path, str(error)
+        return
+    for target in DIALECTS.values():
+        try:
+            jsontext.encode(target.render_request(request).body)
+        except PolycallError as error:
+            assert str(error)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_a_broken_stream_event_is_a_protocol_error(name: str, data: st.DataObject) -> None:
+    dialect = dialect_of(name)
+    encoder = dialect.StreamEncoder()
+    stream = b"".join([*(encoder.feed(event) for event in unfold(RESPONSE)), encoder.close()])
+    blocks = stream.replace(b"\r\n", b"\n").split(b"\n\n")
+    place = data.draw(st.integers(0, len(blocks) - 1))
+    head, marker, payload = blocks[place].partition(b"data: ")
+    if marker and payload.startswith(b"{"):
+        changed = data.draw(broken(jsontext.decode(payload)))
+        blocks[place] = head + marker + jsontext.encode_bytes(changed)
+    decoder = dialect.StreamDecoder()
+    decoder.feed(b"\n\n".join(blocks))
+    try:
+        decoder.close()
+    except PolycallError as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=100, deadline=None)
+@given(noise=st.binary(max_size=200), at=st.integers(0, 2000))
+def test_noise_in_a_stream_is_a_protocol_error(name: str, noise: bytes, at: int) -> None:
+    dialect = dialect_of(name)
+    encoder = dialect.StreamEncoder()
+    stream = b"".join([*(encoder.feed(event) for event in unfold(RESPONSE)), encoder.close()])
+    decoder = dialect.StreamDecoder()
+    decoder.feed(stream[:at] + noise + stream[at:])
+    try:
+        decoder.close()
+    except PolycallError as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(noise=st.binary(max_size=300))
+def test_noise_alone_is_never_an_answer(name: str, noise: bytes) -> None:
+    decoder = dialect_of(name).StreamDecoder()
+    assert decoder.feed(noise) == []
+    with pytest.raises(PolycallError):
+        decoder.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=80, deadline=None)
+@given(body=st.one_of(values, st.binary(max_size=80).map(repr)), status=st.integers(400, 599))
+def test_any_error_body_is_typed(name: str, body: Any, status: int) -> None:
+    error = dialect_of(name).parse_error(status, body)
+    assert isinstance(error, UpstreamError)
+    assert error.status == status
+    rendered_status, rendered = dialect_of(name).render_error(error)
+    assert 400 <= rendered_status < 600
+    jsontext.encode(rendered)
