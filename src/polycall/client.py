@@ -7,40 +7,30 @@ gives back the middle language.  It runs no tools: `loop.py` does.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from decimal import Decimal
 from typing import Any, Protocol, TypeAlias, runtime_checkable
-from urllib.parse import quote
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from polycall import jsontext
 from polycall.blocking import Portal
-from polycall.errors import PolycallError, ProtocolError, RequestError, UpstreamError
+from polycall.errors import RequestError, UpstreamError
+from polycall.exchange import (
+    AnswerDecoder,
+    Exchange,
+    environment_key,
+    open_answer,
+    prepare,
+    read_response,
+)
 from polycall.fold import Folder
 from polycall.ir import Event, Message, Request, Response, Text, Tool, Usage, Warning
 from polycall.providers.catalogue import CATALOGUE
-from polycall.providers.dialects import DIALECTS
 from polycall.providers.prices import cost_usd
 from polycall.providers.provider import Provider
-from polycall.restore import Restorer
-from polycall.transport import (
-    AiohttpTransport,
-    Deadlines,
-    HTTPRequest,
-    HTTPResponse,
-    Retry,
-    Transport,
-    add_retry_hints,
-)
-from polycall.wire import Dialect, WireRequest
-
-BODY_BYTES_MAX = 64 * 1024 * 1024
-ERROR_BYTES_MAX = 1024 * 1024
+from polycall.transport import AiohttpTransport, Deadlines, Retry, Transport
 
 
 @runtime_checkable
@@ -55,17 +45,6 @@ class HasDefinition(Protocol):
 
 Prompt: TypeAlias = str | list[Message]
 ToolLike: TypeAlias = Tool | HasDefinition
-
-
-class Exchange(Struct, frozen=True):
-    """One request, ready for one provider."""
-
-    request: Request
-    provider: Provider
-    model: str  # the provider's own name for it
-    dialect: Dialect
-    wire: WireRequest
-    http: HTTPRequest
 
 
 class Client:
@@ -110,7 +89,10 @@ class Client:
         `model` is `"provider/name"`.  `settings` are fields of `ir.Request`.  Raises
         `RequestError` before anything is sent, `UpstreamError` or `ProtocolError` after.
         """
-        request = self.request(model, prompt, tools=tools, **settings)
+        return await self.generate_request(self.request(model, prompt, tools=tools, **settings))
+
+    async def generate_request(self, request: Request) -> Response:
+        """`generate` for a request that is already made."""
         exchange = self.prepare(replace(request, stream=False))
         ends_at = time.monotonic() + self._deadlines.total_s
         attempt = 1
@@ -125,7 +107,10 @@ class Client:
         self, model: str, prompt: Prompt, *, tools: Iterable[ToolLike] = (), **settings: Any
     ) -> Stream:
         """The model's answer as it comes: an iterator of events that also folds them."""
-        request = self.request(model, prompt, tools=tools, **settings)
+        return self.stream_request(self.request(model, prompt, tools=tools, **settings))
+
+    def stream_request(self, request: Request) -> Stream:
+        """`stream` for a request that is already made."""
         exchange = self.prepare(replace(request, stream=True))
         return Stream(self._events(exchange), exchange.wire.warnings)
 
@@ -186,50 +171,12 @@ class Client:
     def prepare(self, request: Request) -> Exchange:
         """Everything but the sending: dialect, body, address, headers."""
         provider, model = self.resolve(request.model)
-        in_play = bool(request.tools) or any(message.tool_calls for message in request.messages)
-        dialect = DIALECTS[provider.dialect_for(model, with_tools=in_play)]
-        wire = dialect.render_request(
-            replace(request, model=model), quirks=provider.quirks_for(model)
-        )
-        headers = {
-            "content-type": "application/json",
-            "accept": "text/event-stream" if request.stream else "application/json",
-            **provider.headers,
-            **wire.headers,
-            **provider.auth_headers(self._key(provider)),
-        }
-        http = HTTPRequest(
-            url=provider.base_url.rstrip("/") + quote(wire.path, safe="/:?=&@%-_.~"),
-            headers=headers,
-            body=jsontext.encode_bytes(wire.body),
-        )
-        return Exchange(request, provider, model, dialect, wire, http)
-
-    def _key(self, provider: Provider) -> str:
-        key = self._keys.get(provider.name, "")
-        for variable in provider.key_variables:
-            key = key or os.environ.get(variable, "")
-        if not key and provider.needs_key:
-            raise RequestError(
-                f"no key for provider {provider.name!r}; set "
-                f"{' or '.join(provider.key_variables) or 'it in the configuration'}"
-            )
-        return key
+        key = self._keys.get(provider.name, "") or environment_key(provider)
+        return prepare(request, provider, model, key)
 
     async def _generate_once(self, exchange: Exchange, ends_at: float) -> Response:
-        http = await self._open(exchange, ends_at)
-        try:
-            data = await http.read(size_bytes_max=BODY_BYTES_MAX)
-        finally:
-            await http.close()
-        body = _decode_body(data)
-        try:
-            response = exchange.dialect.parse_response(body)
-        except UpstreamError as error:  # an error body behind a status of 200
-            add_retry_hints(error, http.headers)
-            raise
-        response = Restorer(exchange.request, exchange.wire).response(response)
-        return replace(response, warnings=[*exchange.wire.warnings, *response.warnings])
+        http = await open_answer(self._transport, exchange, self._deadlines_until(ends_at))
+        return await read_response(exchange, http)
 
     async def _events(self, exchange: Exchange) -> AsyncGenerator[Event]:
         ends_at = time.monotonic() + self._deadlines.total_s
@@ -251,33 +198,22 @@ class Client:
             attempt += 1
 
     async def _events_once(self, exchange: Exchange, ends_at: float) -> AsyncGenerator[Event]:
-        http = await self._open(exchange, ends_at)
-        decoder = exchange.dialect.StreamDecoder()
-        restorer = Restorer(exchange.request, exchange.wire)
+        http = await open_answer(self._transport, exchange, self._deadlines_until(ends_at))
+        decoder = AnswerDecoder(exchange)
         try:
             async for chunk in http.chunks():
                 for event in decoder.feed(chunk):
-                    for restored in restorer.feed(event):
-                        yield restored
+                    yield event
                 if decoder.error is not None:
                     raise decoder.error
             for event in decoder.close():
-                for restored in restorer.feed(event):
-                    yield restored
+                yield event
         finally:
             await http.close()
 
-    async def _open(self, exchange: Exchange, ends_at: float) -> HTTPResponse:
+    def _deadlines_until(self, ends_at: float) -> Deadlines:
         left_s = max(ends_at - time.monotonic(), 0.001)
-        deadlines = replace(self._deadlines, total_s=left_s)
-        http = await self._transport.open(exchange.http, deadlines)
-        if http.status == 200:
-            return http
-        try:
-            data = await http.read(size_bytes_max=ERROR_BYTES_MAX)
-        finally:
-            await http.close()
-        raise error_from(exchange.dialect, http, data)
+        return replace(self._deadlines, total_s=left_s)
 
     async def _wait_or_raise(self, error: UpstreamError, attempt: int, ends_at: float) -> None:
         wait_s = self._retry.wait_s(error, attempt)
@@ -325,27 +261,3 @@ class Stream:
     def response(self) -> Response:
         """The whole answer; `TruncatedError` before its end."""
         return replace(self._folder.result(), warnings=self.warnings)
-
-
-def error_from(dialect: Dialect, http: HTTPResponse, data: bytes) -> PolycallError:
-    """The typed error behind an HTTP status, with the headers' hints."""
-    try:
-        body = jsontext.decode(data)
-    except ValueError:
-        body = data.decode("utf-8", "replace")
-    error = dialect.parse_error(http.status, body)
-    if isinstance(error, UpstreamError):
-        add_retry_hints(error, http.headers)
-    return error
-
-
-def _decode_body(data: bytes) -> dict[str, Any]:
-    try:
-        body = jsontext.decode(data)
-    except ValueError as error:
-        raise ProtocolError(f"the answer is not JSON ({error}): {data[:80]!r}") from None
-    if isinstance(body, list) and len(body) == 1:  # pyright: ignore[reportUnknownArgumentType]
-        body = body[0]  # Gemini wraps some answers so  # pyright: ignore[reportUnknownVariableType]
-    if not isinstance(body, dict):
-        raise ProtocolError(f"the answer is not a JSON object: {data[:80]!r}")
-    return body  # pyright: ignore[reportUnknownVariableType]

@@ -1,0 +1,174 @@
+"""One request and its answer, for one provider: what the client and the gateway have in common.
+
+`prepare` makes everything but the sending, `open_answer` sends and turns a refusal into its typed
+error, `AnswerDecoder` makes events of the bytes.  Retries, choices and history are the business
+of whoever calls.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+from urllib.parse import quote
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from polycall import jsontext
+from polycall.errors import PolycallError, ProtocolError, RequestError, UpstreamError
+from polycall.ir import Event, Request, Response
+from polycall.providers.dialects import DIALECTS
+from polycall.providers.provider import Provider
+from polycall.restore import Restorer
+from polycall.transport import Deadlines, HTTPRequest, HTTPResponse, Transport, add_retry_hints
+from polycall.wire import Dialect, WireRequest
+
+BODY_BYTES_MAX = 64 * 1024 * 1024
+ERROR_BYTES_MAX = 1024 * 1024
+
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/:?=&@%._~-]*")
+
+
+class Exchange(Struct, frozen=True):
+    """One request, ready for one provider."""
+
+    request: Request
+    provider: Provider
+    model: str  # the provider's own name for it
+    dialect: Dialect
+    wire: WireRequest
+    http: HTTPRequest
+
+
+def prepare(request: Request, provider: Provider, model: str, key: str) -> Exchange:
+    """Everything but the sending: dialect, body, address, headers."""
+    in_play = bool(request.tools) or any(message.tool_calls for message in request.messages)
+    dialect = DIALECTS[provider.dialect_for(model, with_tools=in_play)]
+    wire = dialect.render_request(replace(request, model=model), quirks=provider.quirks_for(model))
+    http = HTTPRequest(
+        url=address(provider, wire.path),
+        headers={**headers_for(provider, key, stream=request.stream), **wire.headers},
+        body=jsontext.encode_bytes(wire.body),
+    )
+    return Exchange(request, provider, model, dialect, wire, http)
+
+
+def address(provider: Provider, path: str) -> str:
+    """The provider's URL for a path relative to its base."""
+    if _PLAIN_PATH.fullmatch(path) is None:
+        path = quote(path, safe="/:?=&@%-_.~")
+    return provider.base_url.rstrip("/") + path
+
+
+def headers_for(provider: Provider, key: str, *, stream: bool) -> dict[str, str]:
+    """The headers of a request with a JSON body."""
+    return {
+        "content-type": "application/json",
+        "accept": "text/event-stream" if stream else "application/json",
+        **provider.headers,
+        **provider.auth_headers(key),
+    }
+
+
+def environment_key(provider: Provider) -> str:
+    """The provider's key from the environment; empty where it needs none.
+
+    Raises `RequestError` where it needs one and there is none.
+    """
+    for variable in provider.key_variables:
+        key = os.environ.get(variable, "")
+        if key:
+            return key
+    if provider.needs_key:
+        raise RequestError(
+            f"no key for provider {provider.name!r}; set "
+            f"{' or '.join(provider.key_variables) or 'it in the configuration'}"
+        )
+    return ""
+
+
+async def open_answer(
+    transport: Transport, exchange: Exchange, deadlines: Deadlines
+) -> HTTPResponse:
+    """Send, and give the answer whose status is 200; any other raises its typed error."""
+    http = await transport.open(exchange.http, deadlines)
+    if http.status == 200:
+        return http
+    try:
+        data = await http.read(size_bytes_max=ERROR_BYTES_MAX)
+    finally:
+        await http.close()
+    raise error_from(exchange.dialect, http, data)
+
+
+async def read_response(exchange: Exchange, http: HTTPResponse) -> Response:
+    """The whole answer in the caller's own terms, with the warnings of the request."""
+    try:
+        data = await http.read(size_bytes_max=BODY_BYTES_MAX)
+    finally:
+        await http.close()
+    body = _decode_body(data)
+    try:
+        response = exchange.dialect.parse_response(body)
+    except UpstreamError as error:  # an error body behind a status of 200
+        add_retry_hints(error, http.headers)
+        raise
+    response = Restorer(exchange.request, exchange.wire).response(response)
+    if not exchange.wire.warnings:
+        return response
+    return replace(response, warnings=[*exchange.wire.warnings, *response.warnings])
+
+
+class AnswerDecoder:
+    """Bytes of one streamed answer in, events in the caller's own terms out.
+
+    Like any decoder: `feed` never raises, `error` keeps what went wrong, `close` raises it.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._decoder = exchange.dialect.StreamDecoder()
+        self._restorer = Restorer(exchange.request, exchange.wire)
+        self._idle = self._restorer.idle
+
+    @property
+    def error(self) -> PolycallError | None:
+        """What is wrong with the stream, once it is."""
+        return self._decoder.error
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """The events that are known with this chunk."""
+        return self._restored(self._decoder.feed(chunk))
+
+    def close(self) -> list[Event]:
+        """The last events; raises what went wrong."""
+        return self._restored(self._decoder.close())
+
+    def _restored(self, events: list[Event]) -> list[Event]:
+        if self._idle:
+            return events
+        return [restored for event in events for restored in self._restorer.feed(event)]
+
+
+def error_from(dialect: Dialect, http: HTTPResponse, data: bytes) -> PolycallError:
+    """The typed error behind an HTTP status, with the headers' hints."""
+    try:
+        body = jsontext.decode(data)
+    except ValueError:
+        body = data.decode("utf-8", "replace")
+    error = dialect.parse_error(http.status, body)
+    if isinstance(error, UpstreamError):
+        add_retry_hints(error, http.headers)
+    return error
+
+
+def _decode_body(data: bytes) -> dict[str, Any]:
+    try:
+        body = jsontext.decode(data)
+    except ValueError as error:
+        raise ProtocolError(f"the answer is not JSON ({error}): {data[:80]!r}") from None
+    if isinstance(body, list) and len(body) == 1:  # pyright: ignore[reportUnknownArgumentType]
+        body = body[0]  # Gemini wraps some answers so  # pyright: ignore[reportUnknownVariableType]
+    if not isinstance(body, dict):
+        raise ProtocolError(f"the answer is not a JSON object: {data[:80]!r}")
+    return body  # pyright: ignore[reportUnknownVariableType]
