@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from polycall.ir import JSON
 from polycall.schema.merge import combine, flat
@@ -53,6 +52,9 @@ _KEYWORDS = frozenset(
         "type",
     }
 )
+# References with constraints beside them that are written out.
+_INLINED_MAX = 32
+
 _DEFINITION = re.compile(r"#/\$defs/[^/]+")
 
 
@@ -72,12 +74,18 @@ class _JsonSchemaWriter:
         self._definitions: JSON = {}
         self._names: dict[str, str] = {}
         self._taken = set(object_at(root, "$defs"))
+        self._waiting: list[tuple[str, str]] = []
+        self._inlined = 0
 
     def run(self) -> JSON:
         root = without(self._root, *DEFINITION_KEYS)
         if reference_of(root) is not None:
             root = without(self._references.resolved(root), *DEFINITION_KEYS)
         written = self._schema(root, "#")
+        while self._waiting:
+            name, reference = self._waiting.pop(0)
+            target = without(self._references.target(reference), *DEFINITION_KEYS)
+            self._definitions[name] = self._schema(target, reference)
         written.setdefault("type", "object")
         if written["type"] == "object":
             written.setdefault("properties", {})
@@ -93,8 +101,8 @@ class _JsonSchemaWriter:
         node = flat(without(node, *DEFINITION_KEYS))
         if reference_of(node) is not None:
             return self._schema(node, home)
-        if "allOf" in node:
-            node = self._merged(node)
+        if not types_at(node):
+            node = without(node, "type")
         if "const" in node:
             node = {"enum": [node["const"]], **without(node, "const", "enum")}
         node = _split_enum(node)
@@ -103,9 +111,15 @@ class _JsonSchemaWriter:
 
     def _reference(self, node: JSON, reference: str, home: str) -> JSON:
         siblings = without(node, *REFERENCE_KEYS, *DEFINITION_KEYS)
-        if any(key not in ANNOTATIONS for key in siblings):
-            whole = combine(without(self._references.target(reference), *DEFINITION_KEYS), siblings)
-            if whole is not None and reference not in self._recursive:
+        if (
+            any(key not in ANNOTATIONS for key in siblings)
+            and reference not in self._recursive
+            and self._inlined < _INLINED_MAX
+        ):
+            target = without(self._references.target(reference), *DEFINITION_KEYS)
+            whole = combine(target, siblings)
+            if whole is not None:
+                self._inlined += 1
                 return self._schema(whole, home)
         link = {"$ref": self._link(reference)}
         remarks = kept(siblings, frozenset({"title", "description"}))
@@ -113,16 +127,15 @@ class _JsonSchemaWriter:
         return {**remarks, "anyOf": [link]} if remarks else link
 
     def _link(self, reference: str) -> str:
-        """The reference as it is written, its definition written too."""
+        """The reference as it is written; its definition will be."""
         if reference == "#":
             return reference
         name = self._names.get(reference)
         if name is None:
-            target = self._references.target(reference)
+            self._references.target(reference)
             name = self._name(reference)
             self._names[reference] = name
-            self._definitions[name] = {}  # holds its place: definitions keep their order
-            self._definitions[name] = self._schema(without(target, *DEFINITION_KEYS), reference)
+            self._waiting.append((name, reference))
         return f"#/$defs/{escape_pointer(name)}"
 
     def _name(self, reference: str) -> str:
@@ -134,21 +147,6 @@ class _JsonSchemaWriter:
             name += "_"
         self._taken.add(name)
         return name
-
-    def _merged(self, node: JSON) -> JSON:
-        """Without `allOf`: its parts resolved and merged where that can be said at all."""
-        copy = without(node, "allOf")
-        rest: list[Any] = []
-        for part in array_at(node, "allOf"):
-            schema = as_schema(part)
-            if reference_of(schema) not in self._recursive:
-                schema = without(self._references.resolved(schema), *DEFINITION_KEYS)
-            whole = combine(flat(schema), copy)
-            if whole is None:
-                rest.append(part)
-            else:
-                copy = whole
-        return {**copy, "allOf": rest} if rest else copy
 
     def _relaxed(self, copy: JSON, node: JSON, home: str) -> JSON:
         """Without the demand for properties that lead back to their own definition.
@@ -165,8 +163,8 @@ class _JsonSchemaWriter:
         ]
         if not cyclic:
             return copy
-        kept = [name for name in required if name not in cyclic]
-        copy = {**without(copy, "required"), **({"required": kept} if kept else {})}
+        others = [name for name in required if name not in cyclic]
+        copy = {**without(copy, "required"), **({"required": others} if others else {})}
         return describe(copy, f"(required too: {', '.join(cyclic)})")
 
     def _leads_back(self, node: JSON, home: str) -> bool:

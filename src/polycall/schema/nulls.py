@@ -41,12 +41,23 @@ def accepts_null(node: JSON, references: References) -> bool:
 class _Stripper:
     def __init__(self, references: References) -> None:
         self._references = references
+        # By the identity of value and schema, both kept alive here: unions of unions would
+        # otherwise try every branch under every branch, and cycles would never end.
+        self._stripped: dict[tuple[int, int], tuple[Any, JSON, Any]] = {}
+        self._fitting: dict[tuple[int, int], tuple[Any, JSON, bool]] = {}
 
     def strip(self, value: Any, node: JSON) -> Any:
         """The value, stripped by one schema and by all that it consists of."""
+        key = (id(value), id(node))
+        known = self._stripped.get(key)
+        if known is not None:
+            return known[2]
+        self._stripped[key] = (value, node, value)
+        result = value
         for part in self._parts(node):
-            value = self._strip_by(value, part)
-        return value
+            result = self._strip_by(result, part)
+        self._stripped[key] = (value, node, result)
+        return result
 
     def _parts(self, node: JSON) -> list[JSON]:
         """The schemas that hold together: this one, what it refers to, all of its `allOf`."""
@@ -114,7 +125,14 @@ class _Stripper:
 
     def fits(self, value: Any, node: JSON) -> bool:
         """Whether the value has the schema's shape: types, names, literals."""
-        return all(self._fits_one(value, part) for part in self._parts(node))
+        key = (id(value), id(node))
+        known = self._fitting.get(key)
+        if known is not None:
+            return known[2]
+        self._fitting[key] = (value, node, False)
+        result = all(self._fits_one(value, part) for part in self._parts(node))
+        self._fitting[key] = (value, node, result)
+        return result
 
     def _fits_one(self, value: Any, node: JSON) -> bool:
         types = types_at(node)

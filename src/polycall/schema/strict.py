@@ -127,6 +127,10 @@ _LEVELS_MAX = 10
 _ENUM_VALUES_MAX = 1_000
 _NAMES_LENGTH_MAX = 120_000
 
+# References within references, and references at all, that are written out.
+_TRAIL_MAX = 16
+_INLINED_MAX = 500
+
 _LOOKAROUND = re.compile(r"\(\?<?[=!]")
 _PLAIN_REFERENCE = re.compile(r"#(/(\$defs|definitions)/[^/]+)?")
 
@@ -166,6 +170,7 @@ class _Adapter:
         self._references = References(root)
         self._definitions = {key: root[key] for key in DEFINITION_KEYS if key in root}
         self._root = without(root, *DEFINITION_KEYS)
+        self._inlined = 0
 
     def run(self) -> JSON:
         root = self._root
@@ -174,7 +179,7 @@ class _Adapter:
         root = self._flat(root)
         if "anyOf" in root or "allOf" in root or implied_types(root) not in ([], ["object"]):
             raise _UnadaptableError
-        adapted = self._object({"properties": {}, **root, "type": "object"}, ("#",))
+        adapted = self._object({"properties": {}, **root, "type": "object"}, ("#",), is_root=True)
         for key in self._definitions:
             adapted[key] = {
                 name: self._schema(as_schema(node), (f"#/{key}/{escape_pointer(name)}",))
@@ -190,6 +195,8 @@ class _Adapter:
         if reference_of(node) is not None:
             raise _UnadaptableError
         node = self._flat(node)
+        if "$ref" in node:
+            return self._schema(node, trail)
         if "anyOf" in node:
             return self._union(node, trail)
         if "allOf" in node:
@@ -205,9 +212,11 @@ class _Adapter:
             node = {"type": types[0] if len(types) == 1 else types, **without(node, "type")}
         if "object" in types:
             node = self._object(node, trail)
+        else:
+            node = self._plain(without(node, "properties", "required", "additionalProperties"))
         if "array" in types:
-            return {**self._plain(node), "items": self._schema(_items(node), trail)}
-        return node if "object" in types else self._plain(node)
+            return {**node, "items": self._schema(_items(node), trail)}
+        return without(node, "items")
 
     def _reference(self, node: JSON, reference: str, trail: tuple[str, ...]) -> JSON:
         target = self._references.target(reference)
@@ -215,12 +224,13 @@ class _Adapter:
         is_plain = _PLAIN_REFERENCE.fullmatch(reference) is not None
         if not siblings and is_plain:
             return dict(node)
-        if reference not in trail:
+        if reference not in trail and len(trail) < _TRAIL_MAX and self._inlined < _INLINED_MAX:
+            self._inlined += 1
             whole = combine(without(target, *DEFINITION_KEYS), siblings)
             if whole is None:
                 raise _UnadaptableError
             return self._schema(whole, (*trail, reference))
-        # Inlining would never end here; a union of one carries the remarks as well.
+        # Inlining would not end here, or not soon; a union of one carries the remarks as well.
         if not is_plain or any(key not in ANNOTATIONS for key in siblings):
             raise _UnadaptableError
         return {**self._plain(siblings), "anyOf": [{"$ref": reference}]}
@@ -252,13 +262,11 @@ class _Adapter:
         copy["anyOf"] = [self._schema(branch, trail) for branch in branches]
         return copy
 
-    def _object(self, node: JSON, trail: tuple[str, ...]) -> JSON:
+    def _object(self, node: JSON, trail: tuple[str, ...], *, is_root: bool = False) -> JSON:
         properties = object_at(node, "properties")
         required = [name for name in array_at(node, "required") if isinstance(name, str)]
         is_closed = node.get("additionalProperties") is False
-        if not is_closed and (
-            "additionalProperties" in node or not (properties or trail == ("#",))
-        ):
+        if not is_closed and ("additionalProperties" in node or not (properties or is_root)):
             raise _UnadaptableError
         if any(name not in properties for name in required):
             raise _UnadaptableError
