@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from polycall.ir import JSON
@@ -126,6 +127,7 @@ def _types_and_null(node: JSON) -> tuple[list[str], bool]:
     names = [name for name in types if name != "null"]
     if values and len(names) > 1:
         used = {type_of(value) for value in values}
+        used |= {"number"} if "integer" in used else set[str]()
         names = [name for name in names if name in used] or names
     # An integer is a number: said once is enough.
     if "number" in names and "integer" in names:
@@ -324,6 +326,9 @@ def from_gemini(schema: JSON) -> JSON:
 def _read(node: JSON) -> JSON:
     node = {_CAMEL.get(key, key): value for key, value in node.items()}
     copy = rebuild(node, _read)
+    reference = copy.get("$ref")
+    if isinstance(reference, str):
+        copy["$ref"] = re.sub("^#/defs/", "#/$defs/", reference)
     declared = copy.get("type")
     if isinstance(declared, str):
         name = declared.lower()
@@ -375,9 +380,9 @@ def _with_null(node: JSON) -> JSON:
         if any("null" in types_at(as_schema(branch)) for branch in branches):
             return node
         return {**node, "anyOf": [*branches, {"type": "null"}]}
-    if not types or "null" in types:
+    if "null" in types:
         return node
-    copy = {**node, "type": [*types, "null"]}
+    copy = {**node, "type": [*types, "null"]} if types else dict(node)
     if "enum" in node and None not in array_at(node, "enum"):
         copy["enum"] = [*array_at(node, "enum"), None]
     return copy

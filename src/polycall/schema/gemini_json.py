@@ -191,7 +191,7 @@ def _split_enum(node: JSON) -> JSON:
     types = types_at(node) or list(dict.fromkeys(type_of(value) for value in values))
     plain = [value for value in values if type_of(value) in ("string", "integer", "number")]
     if plain and len(plain) == len(values):
-        return node
+        return {"type": types[0], **node} if len(types) == 1 else node
     rest = without(node, "enum", "type")
     if None in values and plain and len(plain) == len(values) - 1:
         kinds = [name for name in types if name != "null"]
