@@ -266,10 +266,13 @@ def test_A05_siblings_count_toward_the_budget() -> None:
 
 
 def test_A05_what_turns_out_too_large_stays_a_stub() -> None:
-    long = {"type": "string", "description": "x" * 100}
+    # Bare, the target fits; with what stands beside the reference it does not.
     schema = {
-        "properties": {"p": {"$ref": "#/$defs/T", "properties": {"q": long}}},
-        "$defs": {"T": {"type": "object", "properties": {"t": {"$ref": "#/$defs/T"}, "q": True}}},
+        "properties": {"p": {"$ref": "#/$defs/T", "description": "x" * 500}},
+        "$defs": {
+            "T": {"type": "object", "properties": {"t": {"$ref": "#/$defs/U"}}},
+            "U": {"type": "string"},
+        },
     }
     stub = inline_refs(schema, size_bytes_max=0)
     size = len(jsontext.encode_bytes(stub))

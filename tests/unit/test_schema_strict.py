@@ -533,3 +533,11 @@ def test_unions_of_unions_end_soon() -> None:
     for _ in range(40):
         value = {"next": value, "tail": "wrong"}
     assert strip_nulls({"first": value}, schema) == {"first": value}
+
+
+def test_a_negation_decides_between_branches() -> None:
+    branch = obj({"a": {"type": "string"}}, **{"not": {"required": ["b"]}})
+    other = obj({"a": {"type": ["string", "null"]}})
+    schema = obj({"p": {"anyOf": [branch, other]}})
+    assert strip_nulls({"p": {"a": None, "b": 1}}, schema) == {"p": {"a": None, "b": 1}}
+    assert strip_nulls({"p": {"a": 1, "c": 1}}, schema) == {"p": {"a": 1, "c": 1}}

@@ -79,11 +79,11 @@ def _join(key: str, first: Any, second: Any) -> Any:
 def _join_maps(first: JSON, second: JSON) -> JSON:
     joined = dict(first)
     for name, schema in second.items():
-        known = joined.get(name)
-        if name in joined and as_object(known) is not None and as_object(schema) is not None:
-            joined[name] = combined(as_schema(known), as_schema(schema))
-        elif known is not False:
+        known = joined.get(name, True)
+        if known is True or schema is False:
             joined[name] = schema
+        elif as_object(known) is not None and as_object(schema) is not None:
+            joined[name] = combined(as_schema(known), as_schema(schema))
     return joined
 
 
