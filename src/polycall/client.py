@@ -43,6 +43,22 @@ class HasDefinition(Protocol):
         ...
 
 
+class ModelClient(Protocol):
+    """What the loop needs of a client; `polycall.testing` has others."""
+
+    async def generate_request(self, request: Request) -> Response:
+        """The whole answer."""
+        ...
+
+    def stream_request(self, request: Request) -> Stream:
+        """The answer as it comes."""
+        ...
+
+    def cost(self, model: str, usage: Usage) -> Decimal | None:
+        """US dollars; `None` where unknown."""
+        ...
+
+
 Prompt: TypeAlias = str | list[Message]
 ToolLike: TypeAlias = Tool | HasDefinition
 

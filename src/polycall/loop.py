@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from polycall.client import Client
+from polycall.client import ModelClient
 from polycall.fold import unfold
 from polycall.ir import Event, Message, Request, Response, Text, ToolCall, ToolResult, Usage
 
@@ -91,7 +91,7 @@ LoopEvent: TypeAlias = ModelEvent | CallStart | CallEnd | StepEnd | RunEnd
 
 
 async def run_tools(
-    client: Client, request: Request, execute: Execute, *, limits: Limits | None = None
+    client: ModelClient, request: Request, execute: Execute, *, limits: Limits | None = None
 ) -> AsyncGenerator[LoopEvent]:
     """Run `request` to its end; close the generator to cancel whatever is under way.
 
