@@ -1,0 +1,25 @@
+"""The dialect's name, and the limits of its wire."""
+
+from __future__ import annotations
+
+NAME = "anthropic"
+
+# Tool names on this wire, as one character of a regular expression, and their length.
+TOOL_NAME_CHARACTER = "[A-Za-z0-9_-]"
+TOOL_NAME_LENGTH_MAX = 64
+
+CACHE_BREAKPOINTS_MAX = 4
+
+# The vendor refuses a request with more strict tools, or more optional properties in them.
+STRICT_TOOLS_MAX = 20
+STRICT_OPTIONAL_MAX = 24
+
+THINKING_BUDGET_MIN = 1024
+
+# `max_tokens` must be sent, and a caller may have said nothing.  8,192 is the most that every
+# model still served takes (Claude 3.5 is the smallest); newer ones take 64,000 and more, which
+# `Quirks.max_tokens_default` says.  A default is no loss, so there is no warning.
+MAX_TOKENS_DEFAULT = 8192
+
+# Holds what a model wrote in place of an object: the wire has room for objects only.
+INVALID_ARGUMENTS = "invalid_arguments_json"

@@ -1,0 +1,275 @@
+"""Whole request bodies, wire to middle language and back.
+
+`Request.metadata[NAME]` marks a request that came over this wire: its schemas, thinking and
+sampling were written for it, and are judged by the vendor rather than adapted here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from polycall.dialects.anthropic.conversation import (
+    ConversationWriter,
+    parse_messages,
+    parse_system,
+)
+from polycall.dialects.anthropic.names import (
+    CACHE_BREAKPOINTS_MAX,
+    MAX_TOKENS_DEFAULT,
+    NAME,
+    TOOL_NAME_CHARACTER,
+    TOOL_NAME_LENGTH_MAX,
+)
+from polycall.dialects.anthropic.settings import (
+    forbids_forced_choice,
+    parse_format,
+    parse_reasoning,
+    render_format,
+    render_reasoning,
+    render_sampling,
+)
+from polycall.dialects.anthropic.tools import ToolWriter, parse_choice, parse_tool
+from polycall.ir import JSON, Message, Request
+from polycall.quirks import Quirks
+from polycall.wire import Losses, ToolNames, WireRequest, note_foreign_options, request_reader
+
+PATH = "/v1/messages"
+
+_READ_KEYS = frozenset(
+    {
+        "model",
+        "messages",
+        "system",
+        "tools",
+        "tool_choice",
+        "stream",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "stop_sequences",
+        "thinking",
+        "service_tier",
+        "metadata",
+        "output_config",
+        "output_format",
+    }
+)
+
+# Tiers of other vendors that mean the same as one here.
+_TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
+
+_DEFAULT_QUIRKS = Quirks()
+
+
+# ---------------------------------------------------------------------------------------------
+# Wire to middle language
+
+
+def parse_request(body: JSON, *, path: str = "") -> Request:
+    """A `POST /v1/messages` body.  `path` says nothing here: the model is in the body."""
+    reader = request_reader
+    body = reader.object(body, "")
+    items = reader.array(body.get("messages"), "messages")
+    tools = reader.get_array(body, "tools", "")
+    choice, parallel = parse_choice(body.get("tool_choice"))
+    user, options = _options(body)
+    return Request(
+        model=reader.get_string(body, "model", ""),
+        messages=[*parse_system(body.get("system")), *parse_messages(items)],
+        tools=[parse_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)],
+        tool_choice=choice,
+        parallel_tool_calls=parallel,
+        stream=bool(reader.get_bool(body, "stream", "")),
+        max_output_tokens=reader.get_int(body, "max_tokens", ""),
+        temperature=reader.get_float(body, "temperature", ""),
+        top_p=reader.get_float(body, "top_p", ""),
+        top_k=reader.get_int(body, "top_k", ""),
+        stop=[
+            reader.string(stop, f"stop_sequences[{index}]")
+            for index, stop in enumerate(reader.get_array(body, "stop_sequences", ""))
+        ],
+        reasoning=parse_reasoning(body),
+        response_format=parse_format(body),
+        service_tier=reader.get_string(body, "service_tier", ""),
+        end_user=user,
+        provider_options={NAME: options} if options else {},
+        metadata={NAME: {}},
+    )
+
+
+def _options(body: JSON) -> tuple[str, JSON]:
+    """The end user, and the fields that only this dialect knows."""
+    options: JSON = {
+        key: value for key, value in body.items() if key not in _READ_KEYS and value is not None
+    }
+    config = request_reader.get_object(body, "output_config", "")
+    if rest := {key: config[key] for key in config if key not in ("effort", "format")}:
+        options["output_config"] = rest
+    metadata = request_reader.get_object(body, "metadata", "")
+    if rest := {key: metadata[key] for key in metadata if key != "user_id"}:
+        options["metadata"] = rest
+    return request_reader.get_string(metadata, "user_id", "metadata"), options
+
+
+# ---------------------------------------------------------------------------------------------
+# Middle language to wire
+
+
+def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> WireRequest:
+    """The body for `POST /v1/messages`, and what it could not say."""
+    losses = Losses(lossy=request.lossy)
+    request = _without_refused(request, losses, quirks)
+    names = _Names(TOOL_NAME_CHARACTER, length_max=TOOL_NAME_LENGTH_MAX)
+    writer = ConversationWriter(losses, names, quirks)
+    lifted, rest = _split(request.messages)
+    max_tokens = request.max_output_tokens
+    body: JSON = {"model": request.model} if request.model else {}
+    body["max_tokens"] = (
+        (quirks.max_tokens_default or MAX_TOKENS_DEFAULT) if max_tokens is None else max_tokens
+    )
+    system = writer.system(lifted)
+    if system:
+        body["system"] = system
+    body["messages"] = writer.messages(rest)
+    render_reasoning(body, request, losses, quirks, raise_max_tokens=max_tokens is None)
+    _render_tools(body, request, losses, names, quirks)
+    instruction = render_format(body, request, losses, quirks)
+    if instruction:
+        body["system"] = _with_instruction(system, instruction)
+    render_sampling(body, request, losses)
+    _render_rest(body, request, losses)
+    _render_options(body, request, losses, quirks)
+    _bound_breakpoints(body, losses)
+    return WireRequest(path=PATH, body=body, warnings=losses.warnings, aliases=names.aliases)
+
+
+class _Names(ToolNames):
+    """Aliases only where this wire needs them: it allows a digit or dash in front."""
+
+    def wire_name(self, name: str, namespace: str = "") -> str:
+        """The name on the wire."""
+        if not namespace and len(name) <= TOOL_NAME_LENGTH_MAX and _is_allowed(name):
+            return name
+        return super().wire_name(name, namespace)
+
+
+def _is_allowed(name: str) -> bool:
+    return name.isascii() and name.replace("_", "a").replace("-", "a").isalnum()
+
+
+def _split(messages: list[Message]) -> tuple[list[Message], list[Message]]:
+    """The leading system messages, which have a slot of their own, and the others.
+
+    Those that stood among the messages on this wire stay there.
+    """
+    for index, message in enumerate(messages):
+        own = message.metadata.get(NAME, {})
+        if message.role != "system" or own.get("place") == "messages":
+            return messages[:index], messages[index:]
+    return messages, []
+
+
+def _without_refused(request: Request, losses: Losses, quirks: Quirks) -> Request:
+    """The request without the fields that the target refuses."""
+    blank = _BLANK
+    gone: dict[str, Any] = {}
+    for field in sorted(quirks.refused):
+        if getattr(request, field) != getattr(blank, field):
+            losses.drop(field, "the target refuses it")
+            gone[field] = getattr(blank, field)
+    return replace(request, **gone) if gone else request
+
+
+_BLANK = Request("", [])
+
+
+def _render_tools(
+    body: JSON, request: Request, losses: Losses, names: ToolNames, quirks: Quirks
+) -> None:
+    writer = ToolWriter(request, losses, names, quirks, is_own=NAME in request.metadata)
+    forbids = forbids_forced_choice(body, quirks)
+    choice, offered, thinking_off = writer.choice(reasoning_forbids=forbids)
+    tools = writer.tools(offered)
+    if tools:
+        body["tools"] = tools
+        if choice is not None:
+            body["tool_choice"] = choice
+    if thinking_off:
+        losses.adjust("reasoning", "thinking is off for this request: a tool call is forced")
+        body["thinking"] = {"type": "disabled"}
+
+
+def _with_instruction(system: str | list[JSON], instruction: str) -> str | list[JSON]:
+    if isinstance(system, str):
+        return f"{system}\n\n{instruction}"
+    return [*system, {"type": "text", "text": instruction}] if system else instruction
+
+
+def _render_rest(body: JSON, request: Request, losses: Losses) -> None:
+    is_own = NAME in request.metadata
+    stop = request.stop
+    if not is_own and any(not text.strip() for text in stop):
+        losses.drop("stop", "stop sequences of white space alone are refused")
+        stop = [text for text in stop if text.strip()]
+    if stop:
+        body["stop_sequences"] = stop
+    if request.stream:
+        body["stream"] = True
+    if request.end_user:
+        body["metadata"] = {"user_id": request.end_user}
+    if request.service_tier:
+        tier = request.service_tier if is_own else _TIERS.get(request.service_tier)
+        if tier is None:
+            losses.drop("service_tier", f"{request.service_tier!r} is another vendor's")
+        else:
+            body["service_tier"] = tier
+
+
+def _render_options(body: JSON, request: Request, losses: Losses, quirks: Quirks) -> None:
+    note_foreign_options(request, NAME, losses)
+    for key, value in request.provider_options.get(NAME, {}).items():
+        if quirks.options is not None and key not in quirks.options:
+            losses.drop(key, "the target does not know it")
+        elif isinstance(value, dict) and isinstance(body.get(key), dict):
+            body[key] = {**value, **body[key]}
+        else:
+            body[key] = value
+
+
+def _bound_breakpoints(body: JSON, losses: Losses) -> None:
+    """At most four cache marks.
+
+    The last mark of the tools and the last of the system stay, since they serve every
+    conversation; then the latest of the messages, since they cover the most.
+    """
+    groups: list[list[JSON]] = [
+        _marked(body.get("tools", [])),
+        _marked(body.get("system", [])),
+        [block for message in body["messages"] for block in _marked(message["content"])],
+    ]
+    automatic = 1 if body.get("cache_control") else 0
+    count = automatic + sum(map(len, groups))
+    if count <= CACHE_BREAKPOINTS_MAX:
+        return
+    losses.adjust("cache_control", f"{count} marks; the vendor takes {CACHE_BREAKPOINTS_MAX}")
+    tools, system, messages = groups
+    for block in [*tools[:-1], *system[:-1], *messages]:
+        if count <= CACHE_BREAKPOINTS_MAX:
+            return
+        del block["cache_control"]
+        count -= 1
+
+
+def _marked(blocks: Any) -> list[JSON]:
+    found: list[JSON] = []
+    if isinstance(blocks, list):
+        for block in blocks:  # pyright: ignore[reportUnknownVariableType]
+            inner: Any = block.get("content")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            if block["type"] == "tool_result" if "type" in block else False:
+                found.extend(_marked(inner))
+            if block.get("cache_control") is not None:  # pyright: ignore[reportUnknownMemberType]
+                found.append(block)  # pyright: ignore[reportUnknownArgumentType]
+    return found

@@ -1,0 +1,236 @@
+"""Whole answers, wire to middle language and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polycall.dialects.anthropic.blocks import (
+    parse_block,
+    reasoning_block,
+    response_call_block,
+    text_block,
+)
+from polycall.dialects.anthropic.errors import parse_error
+from polycall.dialects.anthropic.names import NAME
+from polycall.dialects.anthropic.usage import parse_usage, render_usage
+from polycall.ir import (
+    JSON,
+    FinishReason,
+    Media,
+    Message,
+    Metadata,
+    Opaque,
+    Part,
+    Reasoning,
+    Refusal,
+    Request,
+    Response,
+    Text,
+    ToolCall,
+    ToolResult,
+    unified_finish,
+)
+from polycall.wire import response_reader, short_hash
+
+_READ_KEYS = frozenset(
+    {"id", "type", "role", "model", "content", "stop_reason", "usage", "request_id"}
+)
+
+_FINISH: dict[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "tool_calls",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "pause_turn": "pause",
+    "compaction": "pause",
+    "refusal": "refusal",
+}
+
+# An answer that failed has no word on this wire: whoever serves it sends an error instead.
+_STOP: dict[FinishReason, str] = {
+    "stop": "end_turn",
+    "tool_calls": "tool_use",
+    "length": "max_tokens",
+    "content_filter": "refusal",
+    "refusal": "refusal",
+    "pause": "pause_turn",
+    "error": "end_turn",
+}
+
+
+# ---------------------------------------------------------------------------------------------
+# Wire to middle language
+
+
+def parse_response(body: JSON) -> Response:
+    """A message body.  One that is an error, whatever its HTTP status was, raises it."""
+    reader = response_reader
+    body = reader.object(body, "")
+    if is_error(body):
+        raise parse_error(200, body)
+    items = reader.array(body.get("content"), "content")
+    parts = [parse_block(item, i, f"content[{i}]", reader) for i, item in enumerate(items)]
+    parts = unique_calls(parts)
+    raw = reader.get_string(body, "stop_reason", "")
+    return Response(
+        id=reader.get_string(body, "id", ""),
+        model=reader.get_string(body, "model", ""),
+        message=Message("assistant", parts),
+        finish_reason=finish_reason(raw, has_calls=any(isinstance(p, ToolCall) for p in parts)),
+        raw_finish_reason=raw,
+        usage=parse_usage(body.get("usage")),
+        metadata=own_metadata({k: v for k, v in body.items() if k not in _READ_KEYS}),
+    )
+
+
+def is_error(body: JSON) -> bool:
+    """Whether a body or event is an error."""
+    kind = body.get("type")
+    return kind == "error" or (kind is None and "error" in body)
+
+
+def finish_reason(raw: str, *, has_calls: bool) -> FinishReason:
+    """The reason that a wire word means; a word that is not known is a normal end."""
+    return unified_finish(_FINISH.get(raw, "stop"), has_calls=has_calls)
+
+
+def own_metadata(fields: JSON) -> Metadata:
+    """The fields to be kept; nulls are what a server writes for nothing."""
+    kept = {key: value for key, value in fields.items() if value is not None}
+    return {NAME: kept} if kept else {}
+
+
+def unique_id(call_id: str, taken: set[str]) -> str:
+    """The id, numbered where an earlier call of the answer has it."""
+    unique, number = call_id, 2
+    while unique in taken:
+        unique = f"{call_id}_{number}"
+        number += 1
+    taken.add(unique)
+    return unique
+
+
+def unique_calls(parts: list[Part]) -> list[Part]:
+    """The parts, every call with an id of its own."""
+    calls = [part for part in parts if isinstance(part, ToolCall)]
+    if len({call.id for call in calls}) == len(calls):
+        return parts
+    taken: set[str] = set()
+    return [
+        _with_id(part, unique_id(part.id, taken)) if isinstance(part, ToolCall) else part
+        for part in parts
+    ]
+
+
+def _with_id(call: ToolCall, call_id: str) -> ToolCall:
+    return ToolCall(
+        call_id,
+        call.name,
+        call.arguments_json,
+        call.kind,
+        call.namespace,
+        call.caller,
+        call.metadata,
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# Middle language to wire
+
+
+def render_response(response: Response, request: Request | None = None) -> JSON:
+    """The message body for a client of this dialect; `request` says nothing it needs."""
+    del request
+    own = response.metadata.get(NAME, {})
+    content = [
+        block for part in response.message.parts if (block := _response_block(part)) is not None
+    ]
+    return {
+        "id": wire_id(response.id, response.model, response.created, is_own=is_own(response)),
+        "type": "message",
+        "role": "assistant",
+        "model": response.model,
+        "content": content,
+        "stop_reason": stop_reason(
+            response.finish_reason, response.raw_finish_reason, is_own=is_own(response), own=own
+        ),
+        "stop_sequence": None,
+        **own,
+        "usage": render_usage(response.usage),
+    }
+
+
+def is_own(response: Response) -> bool:
+    """Whether the answer came over this wire."""
+    return NAME in response.usage.metadata or NAME in response.metadata
+
+
+def wire_id(response_id: str, model: str, created: int, *, is_own: bool = False) -> str:
+    """The message's id: begins with `msg_`, unless it is this wire's own."""
+    if response_id and (is_own or response_id.startswith("msg_")):
+        return response_id
+    if response_id and response_id.replace("-", "").replace("_", "").isalnum():
+        return f"msg_{response_id}"
+    return "msg_" + short_hash(response_id, model, str(created))
+
+
+def stop_reason(finish: FinishReason, raw: str, *, is_own: bool, own: JSON) -> str:
+    """The wire's word; a call is always `tool_use`, since clients look for that."""
+    if finish == "tool_calls":
+        return "tool_use"
+    if raw and (is_own or unified_finish(_FINISH.get(raw, "error"), has_calls=False) == finish):
+        return raw
+    if finish == "stop" and own.get("stop_sequence") is not None:
+        return "stop_sequence"
+    return _STOP[finish]
+
+
+def _response_block(part: Part) -> JSON | None:
+    if not is_shown(part):
+        return None
+    match part:
+        case Text():
+            return text_block(part)
+        case Refusal():
+            return {"type": "text", "text": part.text}
+        case Reasoning():
+            return reasoning_block(part)
+        case ToolCall():
+            return response_call_block(part)
+        case Media():
+            return {"type": "text", "text": media_note(part)}
+        case Opaque():
+            return part.data
+        case ToolResult():
+            return None
+
+
+def is_shown(part: Part) -> bool:
+    """Whether a part has a block: empty ones that only carry another vendor's state have none."""
+    match part:
+        case Text() | Refusal() | Reasoning():
+            return bool(part.text) or is_shown_empty(part)
+        case Opaque():
+            return part.dialect == NAME
+        case ToolResult():
+            return False
+        case _:
+            return True
+
+
+def is_shown_empty(part: Text | Refusal | Reasoning) -> bool:
+    """Whether a part has a block even without text."""
+    if isinstance(part, Text):
+        return not part.metadata or NAME in part.metadata
+    return isinstance(part, Reasoning) and NAME in part.metadata
+
+
+def media_note(part: Media) -> str:
+    """What stands where a model made an image or a sound: this wire's answers hold none."""
+    return f"[{part.kind} left out: {part.media_type or 'of unknown type'}]"
+
+
+def as_text(value: Any) -> str:
+    """The value if it is text."""
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,99 @@
+"""The root of an `input_schema`: this wire takes one plain object there.
+
+A reference at the root is written out, and `anyOf`, `oneOf` and `allOf` of objects become one
+object: with all properties, required where every branch (of `allOf`: any) requires them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polycall.errors import SchemaError
+from polycall.ir import JSON
+from polycall.schema.merge import combine
+from polycall.schema.refs import References
+from polycall.schema.walk import array_at, as_schema, object_at, without
+from polycall.schema.words import describe, shown
+
+_UNIONS = ("anyOf", "oneOf")
+
+
+def object_schema(schema: JSON) -> JSON:
+    """The schema with a plain object at its root; the same one where it has that already.
+
+    One that describes no object at all stays as it is, for the vendor to judge.
+    """
+    has_type = schema.get("type") == "object"
+    if has_type and not schema.keys() & {"$ref", "anyOf", "oneOf", "allOf"}:
+        return schema
+    try:
+        root = _resolved(schema, References(schema), 0)
+    except SchemaError:
+        return schema
+    if root is None:
+        return schema
+    definitions = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+    return {"type": "object", **without(root, *definitions), **definitions, "type": "object"}  # noqa: F601 - first in order, and certain
+
+
+def _resolved(node: JSON, references: References, depth: int) -> JSON | None:
+    """One object that takes what the node takes; `None` where it takes no object."""
+    if depth > 8:
+        return None
+    node = references.resolved(node)
+    kind = node.get("type", "object")
+    if kind != "object" and not (isinstance(kind, list) and "object" in kind):
+        return None
+    for key in _UNIONS:
+        if key in node:
+            merged = _any_of(array_at(node, key), references, depth)
+            if merged is None:
+                return None
+            node = _both(without(node, key), merged)
+    for part in array_at(node, "allOf"):
+        resolved = _resolved(as_schema(part), references, depth + 1)
+        if resolved is None:
+            return None
+        node = _both(without(node, "allOf"), resolved)
+    return node
+
+
+def _both(first: JSON, second: JSON) -> JSON:
+    whole = combine(without(first, "type"), without(second, "type"))
+    return {**first, **second} if whole is None else whole
+
+
+def _any_of(branches: list[Any], references: References, depth: int) -> JSON | None:
+    objects = [
+        resolved
+        for branch in branches
+        if (resolved := _resolved(as_schema(branch), references, depth + 1)) is not None
+    ]
+    if not objects:
+        return None
+    properties: JSON = {}
+    for branch in objects:
+        for name, child in object_at(branch, "properties").items():
+            known = properties.setdefault(name, child)
+            if known != child:
+                properties[name] = {"anyOf": [*_choices(known), child]}
+    merged: JSON = {"properties": properties}
+    required = [
+        name
+        for name in array_at(objects[0], "required")
+        if all(name in array_at(branch, "required") for branch in objects)
+    ]
+    if required:
+        merged["required"] = required
+    if all(branch.get("additionalProperties") is False for branch in objects):
+        merged["additionalProperties"] = False
+    shapes = [list(object_at(branch, "properties")) for branch in objects]
+    if len(shapes) < 2:
+        return merged
+    return describe(merged, f"(one of these sets of properties: {shown(shapes)})")
+
+
+def _choices(node: Any) -> list[Any]:
+    if isinstance(node, dict) and list(node) == ["anyOf"]:  # pyright: ignore[reportUnknownArgumentType]
+        return list(array_at(as_schema(node), "anyOf"))
+    return [node]
