@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import Any
 
 import jsonschema_rs
-from hypothesis import given
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from polycall import jsontext
 from polycall import schema as schemas
+from polycall.errors import SchemaError
 from tests.unit.schemas import Case, documents
 
 
@@ -69,3 +73,43 @@ def test_gemini_json_schema_takes_every_value(case: Case) -> None:
     rendered = schemas.gemini_json_schema(case.schema)
     assert is_valid(rendered, case.value)
     assert schemas.gemini_json_schema(rendered) == rendered
+
+
+KEYWORDS = [
+    "$anchor", "$defs", "$id", "$ref", "additionalProperties", "allOf", "anyOf", "const",
+    "default", "definitions", "description", "enum", "examples", "exclusiveMinimum", "format",
+    "if", "items", "maxItems", "minItems", "minimum", "not", "nullable", "oneOf", "pattern",
+    "prefixItems", "properties", "propertyOrdering", "required", "title", "type",
+]  # fmt: skip
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 3),
+    st.sampled_from(["", "a", "object", "STRING", "array", "#", "#/$defs/a", "#/items", "#a"]),
+)
+GARBAGE = st.recursive(
+    VALUES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.sampled_from([*KEYWORDS, "a", "b"]), inner, max_size=4),
+    ),
+    max_leaves=25,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.dictionaries(st.sampled_from(KEYWORDS), GARBAGE, max_size=6), GARBAGE)
+def test_garbage_raises_nothing_but_schema_errors(schema: dict[str, Any], value: Any) -> None:
+    before = copy.deepcopy(schema)
+    for translate in (
+        schemas.inline_refs,
+        schemas.openai_strict,
+        schemas.anthropic_strict,
+        schemas.to_gemini,
+        schemas.gemini_json_schema,
+        schemas.from_gemini,
+        lambda schema: schemas.strip_nulls(value, schema),
+    ):
+        with contextlib.suppress(SchemaError):
+            jsontext.encode(translate(schema))
+    assert schema == before

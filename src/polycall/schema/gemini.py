@@ -17,6 +17,7 @@ from polycall.schema.walk import (
     as_schema,
     checked,
     implied_types,
+    names_at,
     object_at,
     rebuild,
     type_of,
@@ -209,7 +210,7 @@ def _write_single(node: JSON, name: str) -> JSON:
         # what the caller allows.
         if name != "string" or not values or "" in values:
             lost.append("enum")
-    if node.get("format") not in _FORMATS.get(name, ()):
+    if node.get("format") not in tuple(_FORMATS.get(name, ())):
         lost.append("format")
     examples = array_at(node, "examples")
     if len(examples) == 1 and "example" not in node:
@@ -231,7 +232,7 @@ def _write_object(node: JSON) -> JSON:
     if properties or "properties" in node:
         copy["properties"] = properties
     for key in ("required", "propertyOrdering"):
-        names = [name for name in array_at(node, key) if name in properties]
+        names = [name for name in names_at(node, key) if name in properties]
         if names:
             copy[key] = names
     extra = node.get("additionalProperties")
@@ -269,7 +270,7 @@ def _merged_branches(root: JSON) -> JSON:
                 properties[name] = child
             elif properties[name] != child:
                 properties[name] = _union_rendered(properties[name], child)
-        names = array_at(branch, "required")
+        names = names_at(branch, "required")
         required = names if required is None else [name for name in required if name in names]
         description = description or branch.get("description", "")
     copy: JSON = {"type": "object", "properties": properties}

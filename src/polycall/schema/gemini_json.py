@@ -11,12 +11,12 @@ from polycall.schema.walk import (
     ANNOTATIONS,
     DEFINITION_KEYS,
     REFERENCE_KEYS,
-    array_at,
     as_array,
     as_schema,
     checked,
     children,
     escape_pointer,
+    names_at,
     object_at,
     rebuild,
     reference_of,
@@ -153,7 +153,7 @@ class _JsonSchemaWriter:
 
         Gemini takes cycles in optional properties only.
         """
-        required = array_at(node, "required")
+        required = names_at(node, "required")
         if not required or not self._recursive:
             return copy
         cyclic = [

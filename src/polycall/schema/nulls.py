@@ -14,6 +14,7 @@ from polycall.schema.walk import (
     as_object,
     as_schema,
     checked,
+    names_at,
     object_at,
     reference_of,
     same,
@@ -90,7 +91,7 @@ class _Stripper:
 
     def _strip_object(self, value: JSON, node: JSON) -> JSON:
         properties = object_at(node, "properties")
-        required = array_at(node, "required")
+        required = names_at(node, "required")
         kept: JSON = {}
         for name, item in value.items():
             child = properties.get(name)
@@ -161,7 +162,7 @@ class _Stripper:
 
     def _fits_object(self, value: JSON, node: JSON) -> bool:
         properties = object_at(node, "properties")
-        if any(name not in value for name in array_at(node, "required")):
+        if any(name not in value for name in names_at(node, "required")):
             return False
         if node.get("additionalProperties") is False and any(
             name not in properties for name in value

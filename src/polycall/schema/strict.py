@@ -28,6 +28,7 @@ from polycall.schema.walk import (
     children,
     escape_pointer,
     implied_types,
+    names_at,
     object_at,
     reference_of,
     types_at,
@@ -264,7 +265,7 @@ class _Adapter:
 
     def _object(self, node: JSON, trail: tuple[str, ...], *, is_root: bool = False) -> JSON:
         properties = object_at(node, "properties")
-        required = [name for name in array_at(node, "required") if isinstance(name, str)]
+        required = names_at(node, "required")
         is_closed = node.get("additionalProperties") is False
         if not is_closed and ("additionalProperties" in node or not (properties or is_root)):
             raise _UnadaptableError
@@ -299,12 +300,12 @@ class _Adapter:
         lost = {key for key in node if key not in profile.keywords}
         if lost & profile.essential:
             raise _UnadaptableError
-        if "format" in node and node["format"] not in profile.formats:
+        if "format" in node and node["format"] not in tuple(profile.formats):
             lost.add("format")
         if "pattern" in node and _LOOKAROUND.search(str(node["pattern"])):
             lost.add("pattern")
         allowed = profile.bounds_of_items
-        if allowed is not None and "minItems" in node and node["minItems"] not in allowed:
+        if allowed is not None and "minItems" in node and node["minItems"] not in tuple(allowed):
             lost.add("minItems")
         return kept(node, profile.keywords, *lost)
 

@@ -87,6 +87,11 @@ def array_at(node: JSON, key: str) -> list[Any]:
     return as_array(node.get(key)) or []
 
 
+def names_at(node: JSON, key: str) -> list[str]:
+    """The strings in the array under a keyword."""
+    return [name for name in array_at(node, key) if isinstance(name, str)]
+
+
 def as_schema(value: Any) -> JSON:
     """A schema as an object: `true` is `{}`, `false` is `{"not": {}}`."""
     if value is False:
