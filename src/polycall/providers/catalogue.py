@@ -85,6 +85,7 @@ GOOGLE = Provider(
     # Media inside function responses came with Gemini 3.
     rules=(ModelRule(r"gemini-[12]", quirks=Quirks(result_media=False)),),
     price_id="google",
+    served=r"gem(ini|ma)",  # the table lists Vertex's other models too
 )
 
 DEEPSEEK = _compatible("deepseek", "https://api.deepseek.com", "DEEPSEEK_API_KEY")

@@ -7,6 +7,7 @@ otherwise than the dialect's own is in its `Quirks`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
@@ -25,6 +26,31 @@ class Price(Struct, frozen=True):
     output: Decimal
     cached: Decimal | None = None
     cache_write: Decimal | None = None
+
+
+Feature: TypeAlias = Literal["tools", "parallel_calls", "reasoning", "images", "structured_output"]
+FEATURES: tuple[Feature, ...] = (
+    "tools",
+    "parallel_calls",
+    "reasoning",
+    "images",
+    "structured_output",
+)
+
+
+class Capabilities(Struct, frozen=True):
+    """What a model can do; `None` is unknown.  `structured_output` means by JSON Schema."""
+
+    tools: bool | None = None
+    parallel_calls: bool | None = None
+    reasoning: bool | None = None
+    images: bool | None = None
+    structured_output: bool | None = None
+    context_tokens: int | None = None
+
+    def supports(self, features: Iterable[Feature]) -> bool:
+        """Whether all of `features` are known to be there."""
+        return all(getattr(self, feature) is True for feature in features)
 
 
 class ModelRule(Struct, frozen=True):
@@ -47,7 +73,7 @@ class Provider(Struct, frozen=True):
     the key, in order.  `tools_dialect` is used instead of `dialect` when tools are in play
     (OpenAI refuses tools beside reasoning on Chat).  The first of `rules` that matches a model
     decides its quirks and dialect.  `price_id` is the vendor's name in the price table; `prices`
-    come first.
+    and `capabilities`, by model, come first.
     """
 
     name: str
@@ -61,6 +87,8 @@ class Provider(Struct, frozen=True):
     headers: dict[str, str] = {}
     price_id: str = ""
     prices: dict[str, Price] = {}
+    served: str = ""  # of the price table's rows, those that match
+    capabilities: dict[str, Capabilities] = {}
     needs_key: bool = True
 
     def dialect_for(self, model: str, *, with_tools: bool) -> DialectName:

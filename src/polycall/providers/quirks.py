@@ -143,7 +143,7 @@ GROQ = replace(
     parallel_switch=True,  # recorded
     empty_content="null",  # recorded
     # Documented as a 400; reported for reasoning: "property 'reasoning_content' is unsupported".
-    refused=frozenset({"logprobs", "candidates", "message_name"}),
+    refused=frozenset({"logprobs", "candidates", "messages.name"}),
     message_fields=frozenset(),
     reasoning_replay="never",
     efforts=frozenset({"none", "low", "medium", "high"}),
