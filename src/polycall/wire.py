@@ -80,8 +80,10 @@ class Encoder(Protocol):
 class Dialect(Protocol):
     """A wire format.  Each folder under `dialects/` exports these names."""
 
-    NAME: str
-    ROUTES: Sequence[str]
+    @property
+    def NAME(self) -> str: ...  # noqa: N802 - a constant in each dialect
+    @property
+    def ROUTES(self) -> Sequence[str]: ...  # noqa: N802
 
     def parse_request(self, body: JSON, *, path: str = "") -> Request: ...
     def render_request(self, request: Request, *, quirks: Quirks = ...) -> WireRequest: ...
