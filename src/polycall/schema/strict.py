@@ -196,7 +196,7 @@ class _Adapter:
         if reference_of(node) is not None:
             raise _UnadaptableError
         node = self._flat(node)
-        if "$ref" in node:
+        if reference_of(node) is not None:
             return self._schema(node, trail)
         if "anyOf" in node:
             return self._union(node, trail)
@@ -297,7 +297,7 @@ class _Adapter:
     def _plain(self, node: JSON) -> JSON:
         """A shallow copy with the keywords of the subset; the others told in the description."""
         profile = self._profile
-        lost = {key for key in node if key not in profile.keywords}
+        lost = {key for key in node if key not in profile.keywords or key == "$ref"}
         if lost & profile.essential:
             raise _UnadaptableError
         if "format" in node and node["format"] not in tuple(profile.formats):
