@@ -130,6 +130,8 @@ class Prompt(Struct):
     stream: bool = False
     reasons: bool = False
     shows_reasoning: bool = True
+    caches: bool = True
+    reports_writes: bool = False
 
     @property
     def offered(self) -> list[ToolSpec]:
@@ -149,11 +151,14 @@ class Prompt(Struct):
         return list(self.entries)
 
     def user_text(self) -> str:
-        """The user's last words."""
+        """The user's last words, in however many pieces they came."""
+        pieces: list[str] = []
         for entry in reversed(self.entries):
             if isinstance(entry, Said) and entry.role == "user":
-                return entry.text
-        return ""
+                pieces.insert(0, entry.text)
+            elif pieces:
+                break
+        return "\n".join(pieces)
 
 
 class Tally(Struct, frozen=True):

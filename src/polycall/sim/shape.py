@@ -67,9 +67,7 @@ def camel(name: str) -> str:
 class Anything:
     """Any JSON value, untouched."""
 
-    json_types = frozenset(
-        {"null", "boolean", "integer", "number", "string", "array", "object"}
-    )
+    json_types = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
 
     def read(self, value: Any, path: Path, proto: bool) -> Any:
         """The value itself."""

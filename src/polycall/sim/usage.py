@@ -41,15 +41,15 @@ class PromptCache:
     def __init__(self) -> None:
         self._seen: OrderedDict[str, None] = OrderedDict()
 
-    def tally(self, scope: str, prompt: Prompt, turn: Turn, *, writes: bool) -> Tally:
-        """The usage of one answer.  `writes`: the vendor reports what it put into the cache."""
+    def tally(self, scope: str, prompt: Prompt, turn: Turn) -> Tally:
+        """The usage of one answer."""
         total = cached = 0
         running = hashlib.sha256(scope.encode())
         fresh: list[str] = []
         for text, size in _units(prompt):
             total += size
             running.update(text.encode("utf-8", "surrogatepass") + b"\x1f")
-            if total < CACHE_TOKENS_MIN:
+            if total < CACHE_TOKENS_MIN or not prompt.caches:
                 continue
             prefix = running.hexdigest()
             if prefix in self._seen:
@@ -60,7 +60,7 @@ class PromptCache:
             self._seen[prefix] = None
         while len(self._seen) > _PREFIXES_MAX:
             self._seen.popitem(last=False)
-        written = total - total % CACHE_STEP - cached if writes and fresh else 0
+        written = total - total % CACHE_STEP - cached if prompt.reports_writes and fresh else 0
         reasoning = count(turn.reasoning) + FRAME_TOKENS if turn.reasoning is not None else 0
         return Tally(total, cached, written, count_answer(turn), reasoning)
 

@@ -1,0 +1,257 @@
+"""The model behind `sim-1`: rules, and no language model.
+
+Plainly, what it does:
+
+* It reads the user's last words and scores each offered tool by the words they share: a word or
+  concept of the tool's name counts three, of its description or parameters one.  Tools with
+  three points or more are called; a forced choice calls the best one whatever its score.
+* It fills arguments from the text (`fill.py`).  Several values for one parameter make several
+  calls.  All calls of a turn are made at once, or one after another where the request forbids
+  parallel calls.
+* When the results are there, it writes them down as they are, in the language of the user's
+  words; where a result is an error it says so.
+* Without tools that fit, it says what it is.  Asked for JSON, it gives an instance of the schema.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonschema_rs
+
+from polycall import jsontext
+from polycall.sim import lexicon
+from polycall.sim.fill import Filler, properties_of
+from polycall.sim.script import Call, Called, Prompt, Returned, ToolSpec, Turn
+from polycall.sim.shape import JSON
+
+_SCORE_MIN = 3
+_CALLS_MAX = 32
+_RESULT_LENGTH_MAX = 2000
+
+
+def answer(prompt: Prompt) -> Turn:
+    """The rules' answer, with reasoning where the request has it."""
+    turn = _decide(prompt)
+    if not prompt.reasons:
+        return turn
+    return Turn(text=turn.text, calls=turn.calls, reasoning=_reasoning(prompt, turn))
+
+
+def _decide(prompt: Prompt) -> Turn:
+    text = prompt.user_text()
+    since = prompt.since_user()
+    results = [entry for entry in since if isinstance(entry, Returned)]
+    made = [entry for entry in since if isinstance(entry, Called)]
+    calls = _without_made(plan(prompt, text), made)
+    if prompt.choice == "required" and not calls and prompt.offered:
+        # Forced to call, and nothing is left to ask: the same again, as a model would.
+        calls = plan(prompt, text)
+    if calls:
+        return Turn(calls=calls[:_CALLS_MAX] if prompt.parallel else calls[:1])
+    if prompt.schema is not None:
+        return Turn(text=_instance_text(prompt, text, results))
+    if results:
+        return Turn(text=_report(text, results, made))
+    return Turn(text=_plain(text))
+
+
+def plan(prompt: Prompt, text: str) -> list[Call]:
+    """All calls that the user's words ask for, in their order."""
+    tools = prompt.offered
+    scores = {tool.name: score(tool, text) for tool in tools}
+    chosen = [tool for tool in tools if scores[tool.name] >= _SCORE_MIN]
+    best = max(scores.values(), default=0)
+    # A tool that fits by half of what the best one does was probably not meant.
+    chosen = [tool for tool in chosen if scores[tool.name] * 2 > best]
+    if prompt.choice == "required" and not chosen and tools:
+        chosen = [max(tools, key=lambda tool: scores[tool.name])]
+    chosen.sort(key=lambda tool: _position(tool, text))
+    shares = _share_places(chosen, text)
+    calls: list[Call] = []
+    for tool in chosen:
+        if tool.freeform:
+            calls.append(Call(tool.name, {"input": text}))
+            continue
+        for arguments in Filler(tool.parameters, text, shares[tool.name]).fill_all():
+            calls.append(Call(tool.name, _repair(tool, arguments)))
+    return calls
+
+
+def score(tool: ToolSpec, text: str) -> int:
+    """How many words and concepts a tool shares with a text, those of its name threefold."""
+    words = set(lexicon.words_of(text)) - lexicon.EMPTY_WORDS
+    concepts = set(lexicon.concepts_of(text))
+    spaced = " ".join(lexicon.words_of(tool.name))
+    name_words = set(lexicon.words_of(tool.name)) - lexicon.EMPTY_WORDS
+    name_concepts = set(lexicon.concepts_of(spaced))
+    about = f"{tool.description} {_parameter_words(tool.parameters)}"
+    about_words = set(lexicon.words_of(about)) - lexicon.EMPTY_WORDS - name_words
+    about_concepts = set(lexicon.concepts_of(about)) - name_concepts
+    by_name = max(len(words & name_words), len(concepts & name_concepts))
+    by_rest = len(words & about_words | concepts & about_concepts)
+    return 3 * by_name + by_rest
+
+
+def _parameter_words(schema: JSON) -> str:
+    pieces: list[str] = []
+    for name, child in properties_of(schema).items():
+        pieces.append(name)
+        if isinstance(child, dict):
+            inner: JSON = child
+            pieces.append(str(inner.get("description", "")))
+            pieces += [str(value) for value in inner.get("enum") or []]
+    return " ".join(pieces)
+
+
+def _position(tool: ToolSpec, text: str) -> int:
+    """Where the text first names what the tool's name names."""
+    low = text.lower()
+    spots = [
+        spot
+        for concept, spot in lexicon.concepts_of(text).items()
+        if concept in lexicon.concepts_of(" ".join(lexicon.words_of(tool.name)))
+    ]
+    words = set(lexicon.words_of(tool.name)) - lexicon.EMPTY_WORDS
+    spots += [spot for word in words if (spot := lexicon.find(word, low)) >= 0]
+    return min(spots, default=len(text))
+
+
+def _share_places(tools: list[ToolSpec], text: str) -> dict[str, list[tuple[int, str, str]]]:
+    """Which places belong to which tool: "weather in Paris and the time in Tokyo".
+
+    In Korean a place comes before what is asked of it, in English after it.
+    """
+    places = lexicon.places_of(text)
+    spots = [(_position(tool, text), tool.name) for tool in tools]
+    shares: dict[str, list[tuple[int, str, str]]] = {tool.name: [] for tool in tools}
+    korean = lexicon.is_korean(text)
+    for place in places:
+        before = [name for spot, name in spots if spot <= place[0]]
+        after = [name for spot, name in spots if spot > place[0]]
+        close = [name for spot, name in spots if 0 <= spot - place[0] - len(place[1]) <= 3]
+        order = [*close[:1], *before[-1:], *after[:1]]
+        if korean:
+            order = [*after[:1], *before[-1:]]
+        if order:
+            shares[order[0]].append(place)
+    return {name: share or places for name, share in shares.items()}
+
+
+def _repair(tool: ToolSpec, arguments: JSON) -> JSON:
+    """The arguments, without optional ones that the schema refuses."""
+    if not tool.parameters:
+        return arguments
+    required = set(tool.parameters.get("required") or [])
+    if _is_valid(tool.parameters, arguments):
+        return arguments
+    filler = Filler(tool.parameters, "", [])
+    properties = properties_of(tool.parameters)
+    repaired: JSON = {}
+    for name, value in arguments.items():
+        child = filler.resolve(properties.get(name))
+        if _is_valid({**_definitions(tool.parameters), **child}, value):
+            repaired[name] = value
+        elif name in required:
+            repaired[name] = filler.fallback(name, child, 0)
+    return repaired
+
+
+def _definitions(schema: JSON) -> JSON:
+    return {name: schema[name] for name in ("$defs", "definitions") if name in schema}
+
+
+def _is_valid(schema: JSON, value: Any) -> bool:
+    plain = {name: item for name, item in schema.items() if name != "$schema"}
+    try:
+        return jsonschema_rs.is_valid(plain, value)
+    except (ValueError, jsonschema_rs.ReferencingError):
+        return True
+
+
+def _without_made(calls: list[Call], made: list[Called]) -> list[Call]:
+    left = [(entry.name, jsontext.encode(entry.arguments)) for entry in made]
+    result: list[Call] = []
+    for call in calls:
+        key = (call.name, jsontext.encode(call.arguments))
+        if key in left:
+            left.remove(key)
+        elif not any(name == call.name for name, _ in left):
+            result.append(call)
+        # Else the history spells the same call in another way; it was made all the same.
+    return result
+
+
+def _reasoning(prompt: Prompt, turn: Turn) -> str:
+    names = ", ".join(dict.fromkeys(call.name for call in turn.calls))
+    if lexicon.is_korean(prompt.user_text()):
+        return f"{names} 도구가 필요하다." if names else "도구 없이 답할 수 있다."
+    return f"The user's words match {names}." if names else "No further tool is needed."
+
+
+def _instance_text(prompt: Prompt, text: str, results: list[Returned]) -> str:
+    material = " ".join([text, *(result.text for result in results)])
+    value = Filler(prompt.schema or {}, material, lexicon.places_of(material)).instance()
+    if not prompt.schema:
+        value = {"answer": material}
+    return jsontext.encode(value)
+
+
+def _report(text: str, results: list[Returned], made: list[Called]) -> str:
+    korean = lexicon.is_korean(text)
+    subjects = {call.id: _subject(call) for call in made}
+    lines = [_line(result, subjects.get(result.call_id, ""), korean) for result in results]
+    good = [line for line, is_error in lines if not is_error]
+    bad = [line for line, is_error in lines if is_error]
+    pieces: list[str] = []
+    if good:
+        pieces.append("확인한 결과입니다." if korean else "Here is what the tools returned.")
+        pieces += good
+    if bad:
+        words = "도구 호출이 실패했습니다." if korean else "Some tools failed."
+        pieces.append(words)
+        pieces += bad
+    return "\n".join(pieces)
+
+
+def _subject(call: Called) -> str:
+    values = [str(value) for value in call.arguments.values() if isinstance(value, str | int)]
+    return ", ".join(value for value in values if len(value) <= 40)
+
+
+def _line(result: Returned, subject: str, korean: bool) -> tuple[str, bool]:
+    content, is_error = _readable(result)
+    head = f"{result.name}({subject})" if subject else result.name
+    if is_error:
+        return f"- {head}: {'오류' if korean else 'error'}: {content}", True
+    return f"- {head}: {content}", False
+
+
+def _readable(result: Returned) -> tuple[str, bool]:
+    text = result.text.strip()
+    is_error = result.is_error
+    try:
+        value = jsontext.decode(text)
+    except ValueError:
+        return _short(text), is_error or text.lower().startswith("error")
+    if isinstance(value, dict):
+        fields: JSON = value
+        if fields.get("error"):
+            return _short(_plain_value(fields["error"])), True
+        pairs = [f"{name}: {_plain_value(item)}" for name, item in fields.items()]
+        return _short(", ".join(pairs)), is_error
+    return _short(_plain_value(value)), is_error
+
+
+def _plain_value(value: Any) -> str:
+    return value if isinstance(value, str) else jsontext.encode(value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _RESULT_LENGTH_MAX else text[:_RESULT_LENGTH_MAX] + "…"
+
+
+def _plain(text: str) -> str:
+    if lexicon.is_korean(text):
+        return "시뮬레이션입니다. 여기에는 언어 모델이 없고, 말씀에 맞는 도구도 없습니다."
+    return "This is a simulation: there is no language model here, and no tool fits your words."

@@ -1,0 +1,176 @@
+"""The simulation as a running server: for tests and the demo in a thread, or on its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from polycall.sim.app import App, Recorded, Script
+from polycall.sim.script import ModelSpec, Turn
+
+START_DEADLINE_S = 20.0
+STOP_DEADLINE_S = 10.0
+VENDORS = ("openai", "anthropic", "google", "deepseek", "compatible")
+_BASE_PATHS = {
+    "openai": "/openai/v1",
+    "anthropic": "/anthropic",
+    "google": "/google",
+    "deepseek": "/deepseek/v1",
+    "compatible": "/compatible/v1",
+}
+
+
+class _ClosableProtocol(HttpToolsProtocol):
+    """Lets the application close its socket, which ASGI has no word for."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {"polycall.close": self.transport.close}  # pyright: ignore[reportGeneralTypeIssues]
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to its caller, and says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
+        super().__init__(config)
+        self._when_ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._when_ready.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _config(app: App, **options: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # pyright: ignore[reportArgumentType]  # a bare ASGI callable
+        http=_ClosableProtocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        log_level=logging.CRITICAL,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        **options,
+    )
+
+
+def base_url(root: str, vendor: str) -> str:
+    """The base URL that the vendor's own SDK takes, for a simulation at `root`."""
+    path = _BASE_PATHS.get(vendor)
+    if path is None:
+        raise ValueError(f"no simulated vendor {vendor!r}; there are {', '.join(VENDORS)}")
+    return root + path
+
+
+class Simulation:
+    """All simulated vendors on one free port of the loopback, in a thread of their own.
+
+    A context manager, plain and async; leaving it ends the thread and closes the port.
+    """
+
+    def __init__(self, *, seed: int = 0, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._app = App(seed=seed)
+        self._socket = socket.create_server((host, port), backlog=512)
+        self.host = host
+        self.port: int = self._socket.getsockname()[1]
+        self._ready = threading.Event()
+        self._server = _Server(_config(self._app), self._ready)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="polycall-sim", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """The root of the server."""
+        return f"http://{self.host}:{self.port}"
+
+    def base_url(self, vendor: str) -> str:
+        """The base URL that the vendor's own SDK takes."""
+        return base_url(self.url, vendor)
+
+    @property
+    def requests(self) -> deque[Recorded]:
+        """All requests so far, the newest last; keys are taken out."""
+        return self._app.requests
+
+    def script(
+        self,
+        vendor: str,
+        model: str,
+        turns: Sequence[Turn],
+        *,
+        reasons: Literal["always", "asked", "never"] | None = None,
+    ) -> None:
+        """A model that answers with these turns, one a request; more requests are a 500.
+
+        It reasons, and wants its state back, if any of its turns does.
+        """
+        base_url(self.url, vendor)
+        thinks = any(turn.reasoning is not None for turn in turns)
+        spec = ModelSpec(model, reasons or ("always" if thinks else "asked"), scripted=True)
+        self._app.scripts[(vendor, model)] = Script(deque(turns), spec)
+
+    def remaining(self, vendor: str, model: str) -> int:
+        """How many turns of a script were not asked for yet."""
+        return len(self._app.scripts[(vendor, model)].turns)
+
+    def start(self) -> None:
+        """Start serving; returns when requests are taken."""
+        self._thread.start()
+        if not self._ready.wait(START_DEADLINE_S):
+            raise RuntimeError(f"the simulation did not start within {START_DEADLINE_S} s")
+
+    def stop(self) -> None:
+        """End the server and its thread."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._app.stopping.set)
+        self._server.should_exit = True
+        if self._thread.ident is not None:
+            self._thread.join(STOP_DEADLINE_S)
+        self._socket.close()
+
+    def __enter__(self) -> Simulation:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Simulation:
+        await asyncio.to_thread(self.start)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.stop)
+
+    def _run(self) -> None:
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._server.serve(sockets=[self._socket])
+
+
+async def serve(host: str = "127.0.0.1", port: int = 8901, *, seed: int = 0) -> None:
+    """Serve all simulated vendors until cancelled or interrupted (Ctrl-C)."""
+    app = App(seed=seed)
+    server = uvicorn.Server(_config(app, host=host, port=port))
+    try:
+        await server.serve()
+    finally:
+        app.stopping.set()

@@ -1,0 +1,1 @@
+"""One module or two for each vendor: what it takes, and how it answers."""

@@ -1,0 +1,287 @@
+"""Messages: answers, streams and errors as Anthropic writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from polycall import jsontext
+from polycall.sim import signing
+from polycall.sim.pieces import fragments
+from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused
+from polycall.sim.shape import JSON
+from polycall.sim.vendors import anthropic_checks as checks
+from polycall.sim.vendors.anthropic_history import SCOPE, prefix_digest, turns_of
+from polycall.sim.vendors.base import Headers, Models, Route
+from polycall.sse import encode_sse
+
+VERSIONS = frozenset({"2023-01-01", "2023-06-01", "2026-10-21"})
+_STOP_REASONS = {
+    "stop": "end_turn",
+    "tool_calls": "tool_use",
+    "length": "max_tokens",
+    "content_filter": "refusal",
+    "refusal": "refusal",
+}
+_MESSAGES = {
+    401: "invalid x-api-key",
+    429: "This request would exceed your account's rate limit. Please try again later.",
+    503: "Overloaded",
+    529: "Overloaded",
+}
+
+
+class Anthropic:
+    """`/anthropic/v1/messages`."""
+
+    name = "anthropic"
+    base_path = "/anthropic"
+
+    def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
+        """Messages, token counts and models."""
+        match method, path:
+            case "POST", "/v1/messages":
+                return Route("generate")
+            case "POST", "/v1/messages/count_tokens":
+                return Route("count")
+            case "GET", "/v1/models":
+                return Route("models")
+            case "GET", _ if path.startswith("/v1/models/"):
+                return Route("model", path.removeprefix("/v1/models/"))
+            case _, "/v1/messages" | "/v1/messages/count_tokens":
+                raise checks.refuse("Method Not Allowed", status=405)
+            case _:
+                raise checks.refuse("Not Found", status=404)
+
+    def check_key(self, headers: Headers, query: Mapping[str, str]) -> None:
+        """`x-api-key` or Bearer, and the version."""
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        key = headers.get("x-api-key") or (bearer if scheme.lower() == "bearer" else "")
+        if not key.strip():
+            raise checks.refuse("x-api-key header is required", status=401)
+        if "invalid" in key.lower():
+            raise checks.refuse("invalid x-api-key", status=401)
+        version = headers.get("anthropic-version")
+        if version is None:
+            raise checks.refuse("anthropic-version: header is required")
+        if version not in VERSIONS:
+            raise checks.refuse(f'anthropic-version: "{version}" is not a valid version')
+
+    def check_request(self, route: Route, body: Any, models: Models) -> Prompt:
+        """Shape, model, rules."""
+        return checks.check(body, models, counts=route.operation == "count")
+
+    def render_body(self, prompt: Prompt, answer: Answer) -> JSON:
+        """A `message`."""
+        return {
+            **_frame(prompt, answer),
+            "content": _blocks(prompt, answer),
+            **_ending(answer),
+            "usage": _usage(answer),
+        }
+
+    def render_stream(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
+        """`message_start` to `message_stop`."""
+        start = {**_usage(answer), "output_tokens": 1, "output_tokens_details": None}
+        message = {
+            **_frame(prompt, answer),
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "stop_details": None,
+            "usage": start,
+        }
+        yield _event("message_start", {"message": message})
+        yield _event("ping", {})
+        calls = iter(answer.turn.calls)
+        for index, block in enumerate(_blocks(prompt, answer)):
+            call = next(calls) if block["type"] == "tool_use" else None
+            yield from _block_events(index, block, call, answer.seed)
+        tally = answer.tally
+        usage = {
+            "output_tokens": tally.text + tally.reasoning,
+            "input_tokens": tally.prompt - tally.cached - tally.cache_written,
+            "cache_creation_input_tokens": tally.cache_written,
+            "cache_read_input_tokens": tally.cached,
+            "output_tokens_details": {"thinking_tokens": tally.reasoning},
+        }
+        delta = {**_ending(answer), "container": None}
+        yield _event("message_delta", {"delta": delta, "usage": usage})
+        yield _event("message_stop", {})
+
+    def render_count(self, prompt: Prompt, tokens: int) -> JSON:
+        """`/v1/messages/count_tokens`."""
+        return {"input_tokens": tokens}
+
+    def render_models(self, models: list[ModelSpec], *, one: bool) -> JSON:
+        """`GET /v1/models`."""
+        items: list[JSON] = [
+            {
+                "type": "model",
+                "id": model.name,
+                "display_name": f"Simulated {model.name}",
+                "created_at": "2026-09-21T00:00:00Z",
+                "lifecycle": "active",
+                "max_input_tokens": 200_000,
+                "max_tokens": 64_000,
+            }
+            for model in models
+        ]
+        if one:
+            return items[0]
+        first, last = (items[0]["id"], items[-1]["id"]) if items else (None, None)
+        return {"data": items, "has_more": False, "first_id": first, "last_id": last}
+
+    def render_failure(self, failure: Failure) -> Refused:
+        """An error object; 503 is 529 here."""
+        status = 529 if failure.status == 503 else failure.status
+        headers: dict[str, str] = {}
+        if failure.retry_after_s is not None:
+            headers["retry-after"] = f"{failure.retry_after_s:g}"
+        if status == 429:
+            headers["anthropic-ratelimit-requests-limit"] = "50"
+            headers["anthropic-ratelimit-requests-remaining"] = "0"
+            headers["anthropic-ratelimit-requests-reset"] = "2026-11-21T00:00:00Z"
+        return checks.refuse(_words(failure), status=status, headers=headers)
+
+    def render_stream_failure(self, failure: Failure) -> bytes:
+        """`event: error`."""
+        body = self.render_failure(failure).body
+        return _event("error", {"error": body["error"]})
+
+    def invalid(self, message: str) -> Refused:
+        """400."""
+        return checks.refuse(message)
+
+    def unknown_model(self, name: str) -> Refused:
+        """404."""
+        return checks.refuse(f"model: {name}", status=404)
+
+    def answer_headers(self, nonce: str) -> dict[str, str]:
+        """`request-id`."""
+        return {"request-id": f"req_{nonce}", "anthropic-organization-id": "simulation"}
+
+
+def _words(failure: Failure) -> str:
+    return failure.message or _MESSAGES.get(failure.status, "Internal server error")
+
+
+def _event(kind: str, fields: JSON) -> bytes:
+    return encode_sse(jsontext.encode_bytes({"type": kind, **fields}), kind)
+
+
+def _frame(prompt: Prompt, answer: Answer) -> JSON:
+    return {
+        "id": f"msg_{answer.nonce}",
+        "type": "message",
+        "role": "assistant",
+        "model": prompt.model,
+    }
+
+
+def _ending(answer: Answer) -> JSON:
+    turn = answer.turn
+    if answer.stop_sequence:
+        return {
+            "stop_reason": "stop_sequence",
+            "stop_sequence": answer.stop_sequence,
+            "stop_details": None,
+        }
+    reason = _STOP_REASONS[turn.finish_reason or "stop"]
+    details: JSON | None = None
+    if reason == "refusal":
+        details = {"type": "refusal", "category": None, "explanation": turn.refusal or None}
+    return {"stop_reason": reason, "stop_sequence": None, "stop_details": details}
+
+
+def _usage(answer: Answer) -> JSON:
+    tally = answer.tally
+    return {
+        # Cached tokens are counted beside the input, not in it.
+        "input_tokens": tally.prompt - tally.cached - tally.cache_written,
+        "cache_creation_input_tokens": tally.cache_written,
+        "cache_read_input_tokens": tally.cached,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": tally.cache_written,
+            "ephemeral_1h_input_tokens": 0,
+        },
+        "output_tokens": tally.text + tally.reasoning,
+        "output_tokens_details": {"thinking_tokens": tally.reasoning},
+        "service_tier": "standard",
+    }
+
+
+def _blocks(prompt: Prompt, answer: Answer) -> list[JSON]:
+    turn = answer.turn
+    blocks: list[JSON] = []
+    if turn.reasoning is not None:
+        blocks += _thinking(prompt, answer, turn.reasoning)
+    if turn.text:
+        blocks.append({"type": "text", "text": turn.text, "citations": None})
+    for index, call in enumerate(turn.calls):
+        scope = SCOPE if turn.reasoning is not None else f"{SCOPE}-plain"
+        blocks.append(
+            {
+                "type": "tool_use",
+                "id": call.id or f"toolu_{signing.mark(scope, answer.nonce, index)}",
+                "name": call.name,
+                "input": _input(call),
+            }
+        )
+    return blocks
+
+
+def _input(call: Call) -> JSON:
+    if call.raw_arguments is None:
+        return call.arguments
+    try:
+        value = jsontext.decode(call.raw_arguments)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _thinking(prompt: Prompt, answer: Answer, reasoning: str) -> list[JSON]:
+    shown = reasoning if prompt.shows_reasoning else ""
+    parts = 2 if answer.turn.redacted else 1
+    data = {
+        "scope": SCOPE,
+        "nonce": answer.nonce,
+        "model": prompt.model,
+        "prefix": prefix_digest(turns_of(prompt.body["messages"])),
+        "parts": parts,
+    }
+    signature = signing.issue(SCOPE, {**data, "part": 1}, "thinking", shown)
+    blocks: list[JSON] = [{"type": "thinking", "thinking": shown, "signature": signature}]
+    if parts == 2:
+        hidden = signing.issue(SCOPE, {**data, "part": 2}, "redacted_thinking", "")
+        blocks.append({"type": "redacted_thinking", "data": hidden})
+    return blocks
+
+
+def _block_events(index: int, block: JSON, call: Call | None, seed: int) -> Iterator[bytes]:
+    def delta(kind: str, field: str, text: str) -> bytes:
+        return _event("content_block_delta", {"index": index, "delta": {"type": kind, field: text}})
+
+    start: JSON = dict(block)
+    if block["type"] == "tool_use":
+        start["input"] = {}
+    elif block["type"] == "text":
+        start["text"] = ""
+    elif block["type"] == "thinking":
+        start.update(thinking="", signature="")
+    yield _event("content_block_start", {"index": index, "content_block": start})
+    if block["type"] == "text":
+        for piece in fragments(block["text"], seed):
+            yield delta("text_delta", "text", piece)
+    elif block["type"] == "thinking":
+        for piece in fragments(block["thinking"], seed):
+            yield delta("thinking_delta", "thinking", piece)
+        yield delta("signature_delta", "signature", block["signature"])
+    elif call is not None:
+        yield delta("input_json_delta", "partial_json", "")
+        # A tool without arguments has the empty delta only.
+        text = call.arguments_json if call.raw_arguments is not None or call.arguments else ""
+        for piece in fragments(text, seed + index):
+            yield delta("input_json_delta", "partial_json", piece)
+    yield _event("content_block_stop", {"index": index})

@@ -1,0 +1,375 @@
+"""What Messages takes: the shape of the body and the rules of its fields."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from polycall.sim import schemas
+from polycall.sim.script import ModelSpec, Prompt, Refused, ToolSpec
+from polycall.sim.shape import (
+    ANY,
+    BOOLEAN,
+    JSON,
+    OBJECT,
+    STRING,
+    Choice,
+    Either,
+    Kind,
+    ListOf,
+    Obj,
+    Scalar,
+    ShapeError,
+    Tagged,
+    nullable,
+    path_text,
+)
+from polycall.sim.vendors.anthropic_history import read_history
+from polycall.sim.vendors.base import Models
+
+TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+CACHE_MARKS_MAX = 4
+_THINKING_BUDGET_MIN = 1024
+_ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    503: "overloaded_error",
+    529: "overloaded_error",
+}
+
+_CACHE = nullable(Obj({"type!": Choice("ephemeral"), "ttl": Choice("5m", "1h")}))
+_CALLER = nullable(Obj({"type!": STRING, "tool_id": STRING}))
+
+
+def _block(fields: dict[str, Kind]) -> Obj:
+    return Obj({**fields, "cache_control": _CACHE})
+
+
+_TEXT = _block({"text!": STRING, "citations": ANY})
+_IMAGE = _block(
+    {
+        "source!": Tagged(
+            "type",
+            {
+                "base64": Obj({"media_type!": STRING, "data!": STRING}),
+                "url": Obj({"url!": STRING}),
+                "file": Obj({"file_id!": STRING}),
+            },
+        ),
+        "transformations": OBJECT,
+    }
+)
+_DOCUMENT = _block(
+    {
+        "source!": Tagged(
+            "type",
+            {
+                "base64": Obj({"media_type!": Choice("application/pdf"), "data!": STRING}),
+                "text": Obj({"media_type!": Choice("text/plain"), "data!": STRING}),
+                "content": Obj({"content!": ANY}),
+                "url": Obj({"url!": STRING}),
+                "file": Obj({"file_id!": STRING}),
+            },
+        ),
+        "title": nullable(STRING),
+        "context": nullable(STRING),
+        "citations": nullable(OBJECT),
+    }
+)
+_SEARCH_RESULT = _block(
+    {"source!": STRING, "title!": STRING, "content!": ListOf(OBJECT), "citations": OBJECT}
+)
+_RESULT = _block(
+    {
+        "tool_use_id!": STRING,
+        "content": Either(
+            STRING,
+            ListOf(
+                Tagged(
+                    "type",
+                    {
+                        "text": _TEXT,
+                        "image": _IMAGE,
+                        "document": _DOCUMENT,
+                        "search_result": _SEARCH_RESULT,
+                        "tool_reference": _block({"tool_name!": STRING}),
+                    },
+                )
+            ),
+        ),
+        "is_error": BOOLEAN,
+    }
+)
+_BLOCKS = Tagged(
+    "type",
+    {
+        "text": _TEXT,
+        "image": _IMAGE,
+        "document": _DOCUMENT,
+        "search_result": _SEARCH_RESULT,
+        "thinking": Obj({"thinking!": STRING, "signature!": STRING}),
+        "redacted_thinking": Obj({"data!": STRING}),
+        "tool_use": _block({"id!": STRING, "name!": STRING, "input!": OBJECT, "caller": _CALLER}),
+        "tool_result": _RESULT,
+    },
+)
+_MESSAGE = Obj(
+    {
+        "role!": Choice("user", "assistant", "system"),
+        "content!": Either(STRING, ListOf(_BLOCKS)),
+    }
+)
+_TOOL = Tagged(
+    "type",
+    {
+        "custom": Obj(
+            {
+                "name!": STRING,
+                "input_schema!": OBJECT,
+                "description": STRING,
+                "strict": BOOLEAN,
+                "defer_loading": BOOLEAN,
+                "allowed_callers": ListOf(STRING, low=1),
+                "input_examples": ListOf(OBJECT),
+                "eager_input_streaming": nullable(BOOLEAN),
+                "cache_control": _CACHE,
+            }
+        )
+    },
+    default="custom",
+)
+_PARALLEL: dict[str, Kind] = {"disable_parallel_tool_use": BOOLEAN}
+_CHOICE = Tagged(
+    "type",
+    {
+        "auto": Obj(_PARALLEL),
+        "any": Obj(_PARALLEL),
+        "tool": Obj({"name!": STRING, **_PARALLEL}),
+        "none": Obj({}),
+    },
+)
+_DISPLAY = nullable(Choice("summarized", "omitted"))
+_THINKING = Tagged(
+    "type",
+    {
+        "adaptive": Obj({"display": _DISPLAY}),
+        "enabled": Obj(
+            {
+                "budget_tokens!": Scalar("integer", low=_THINKING_BUDGET_MIN),
+                "display": _DISPLAY,
+            }
+        ),
+        "disabled": Obj({}),
+        "between_tools": Obj({}),
+    },
+)
+_FORMAT = Tagged("type", {"json_schema": Obj({"schema!": OBJECT})})
+_COUNTED: dict[str, Kind] = {
+    "model!": STRING,
+    "messages!": ListOf(_MESSAGE, low=1),
+    "cache_control": _CACHE,
+    "output_config": Obj(
+        {
+            "effort": nullable(Choice("low", "medium", "high", "xhigh", "max")),
+            "format": nullable(_FORMAT),
+        }
+    ),
+    "speed": nullable(Choice("standard", "fast")),
+    "system": Either(STRING, ListOf(Tagged("type", {"text": _TEXT}))),
+    "thinking": _THINKING,
+    "tool_choice": _CHOICE,
+    "tools": ListOf(_TOOL, low=1),
+}
+_COUNT_BODY = Obj(_COUNTED)
+_BODY = Obj(
+    {
+        **_COUNTED,
+        "max_tokens!": Scalar("integer", low=1),
+        "container": nullable(ANY),
+        "diagnostics": nullable(OBJECT),
+        "inference_geo": nullable(STRING),
+        "metadata": Obj({"user_id": nullable(STRING)}),
+        "service_tier": Choice("auto", "standard_only"),
+        "stop_sequences": ListOf(STRING),
+        "stream": BOOLEAN,
+        "temperature": Scalar("number", low=0, high=1),
+        "top_k": Scalar("integer", low=0),
+        "top_p": Scalar("number", low=0, high=1),
+    }
+)
+
+
+def refuse(message: str, *, status: int = 400, headers: dict[str, str] | None = None) -> Refused:
+    """An error in Anthropic's shape."""
+    kind = _ERROR_TYPES.get(status, "api_error")
+    error: JSON = {"type": kind, "message": message, "details": None}
+    return Refused(status, {"type": "error", "error": error, "request_id": ""}, headers)
+
+
+def refuse_shape(error: ShapeError) -> Refused:
+    """A shape error in Anthropic's words."""
+    place = path_text(error.path, brackets=False)
+    bound = error.wanted.partition(" ")[2]
+    least = error.wanted.startswith(">")
+    match error.problem:
+        case "unknown":
+            words = "Extra inputs are not permitted"
+        case "missing":
+            words = "Field required"
+        case "enum" if error.field == "type":
+            place = path_text(error.path[:-1], brackets=False)
+            words = (
+                f"Input tag '{error.got}' found using 'type' does not match any of the expected "
+                f"tags: {error.wanted}"
+            )
+        case "enum":
+            head, _, last = error.wanted.rpartition(", ")
+            words = "Input should be " + (f"{head} or {last}" if head else last)
+        case "range":
+            words = f"Input should be {'greater' if least else 'less'} than or equal to {bound}"
+        case "length":
+            words = (
+                f"List should have at {'least' if least else 'most'} {bound} item after "
+                f"validation, not {error.got}"
+            )
+        case _:
+            names = {"object": "dictionary", "array": "list"}
+            wanted = [names.get(name, name) for name in error.wanted.split(" or ")]
+            words = f"Input should be a valid {' or '.join(wanted)}"
+    return refuse(f"{place}: {words}" if place else words)
+
+
+def check(body: Any, models: Models, *, counts: bool) -> Prompt:
+    """Shape, model, fields, history."""
+    try:
+        fields = (_COUNT_BODY if counts else _BODY).read(body, (), False)
+    except ShapeError as error:
+        raise refuse_shape(error) from None
+    model = models(fields["model"])
+    if model is None:
+        raise refuse(f"model: {fields['model']}", status=404)
+    thinks = _check_thinking(fields, model)
+    tools = _read_tools(fields.get("tools") or [])
+    _check_marks(fields)
+    history = read_history(fields, model, thinks=thinks)
+    prompt = Prompt(fields["model"], history, tools, fields)
+    _read_choice(fields, model, thinks, prompt)
+    prompt.reasons = thinks
+    prompt.shows_reasoning = (fields.get("thinking") or {}).get("display") != "omitted"
+    prompt.caches = prompt.reports_writes = _count_marks(fields) > 0
+    prompt.schema = _read_format(fields)
+    prompt.tokens_max = fields.get("max_tokens")
+    prompt.stop = fields.get("stop_sequences") or []
+    prompt.stream = bool(fields.get("stream"))
+    return prompt
+
+
+def _check_thinking(body: JSON, model: ModelSpec) -> bool:
+    thinking = body.get("thinking") or {}
+    kind = thinking.get("type")
+    always = model.reasons == "always"
+    if model.reasons == "never" and kind not in (None, "disabled"):
+        raise refuse(f"thinking.type: '{kind}' is not supported by this model.")
+    thinks = kind in ("adaptive", "enabled", "between_tools") or (always and kind != "disabled")
+    for name in ("temperature", "top_p", "top_k"):
+        if name not in body:
+            continue
+        if always:
+            raise refuse(f"`{name}` is deprecated for this model.")
+        if thinks and (name != "temperature" or body[name] != 1):
+            raise refuse(
+                f"`{name}` may only be set to 1 when thinking is enabled."
+                if name == "temperature"
+                else f"`{name}` must be unset when thinking is enabled."
+            )
+    if kind == "enabled" and body.get("max_tokens", 1 << 30) <= thinking["budget_tokens"]:
+        raise refuse("`max_tokens` must be greater than `thinking.budget_tokens`.")
+    return thinks
+
+
+def _read_tools(tools: list[JSON]) -> list[ToolSpec]:
+    result: list[ToolSpec] = []
+    names: set[str] = set()
+    for index, tool in enumerate(tools):
+        place = f"tools.{index}.custom"
+        name, schema = tool["name"], tool["input_schema"]
+        if not TOOL_NAME.fullmatch(name):
+            raise refuse(f"{place}.name: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")
+        if name in names:
+            raise refuse("tools: Tool names must be unique.")
+        names.add(name)
+        if "type" not in schema:
+            raise refuse(f"{place}.input_schema.type: Field required")
+        if schema["type"] != "object":
+            raise refuse(f"{place}.input_schema.type: Input should be 'object'")
+        problem = schemas.anthropic_problem(schema)
+        if problem is None and tool.get("strict"):
+            problem = schemas.anthropic_strict_problem(schema)
+        if problem is not None:
+            raise refuse(f"{place}.input_schema: {problem}")
+        if tool.get("allowed_callers", ["direct"]) != ["direct"]:
+            raise refuse(f"{place}.allowed_callers: requires a code execution tool in `tools`")
+        result.append(ToolSpec(name, tool.get("description") or "", schema))
+    return result
+
+
+def _read_choice(body: JSON, model: ModelSpec, thinks: bool, prompt: Prompt) -> None:
+    choice = body.get("tool_choice")
+    if choice is None:
+        return
+    kind = choice["type"]
+    if not prompt.tools:
+        raise refuse("tool_choice: tool_choice may only be specified while providing tools.")
+    if kind in ("any", "tool") and thinks:
+        raise refuse(
+            "tool_choice forces tool use is not supported for this model."
+            if model.reasons == "always"
+            else "Thinking may not be enabled when tool_choice forces tool use."
+        )
+    if kind == "tool":
+        if choice["name"] not in {tool.name for tool in prompt.tools}:
+            raise refuse(
+                f"tool_choice.tool.name: Tool '{choice['name']}' not found in provided tools"
+            )
+        prompt.allowed = frozenset({choice["name"]})
+    prompt.choice = "none" if kind == "none" else "auto" if kind == "auto" else "required"
+    prompt.parallel = not choice.get("disable_parallel_tool_use")
+
+
+def _read_format(body: JSON) -> JSON | None:
+    wanted = (body.get("output_config") or {}).get("format")
+    if wanted is None:
+        return None
+    schema = wanted["schema"]
+    problem = schemas.anthropic_problem(schema) or schemas.anthropic_strict_problem(schema)
+    if problem is not None:
+        raise refuse(f"output_config.format.schema: {problem}")
+    return schema
+
+
+def _check_marks(body: JSON) -> None:
+    found = _count_marks(body)
+    if found > CACHE_MARKS_MAX:
+        raise refuse(
+            f"A maximum of {CACHE_MARKS_MAX} blocks with cache_control may be provided. "
+            f"Found {found}."
+        )
+
+
+def _count_marks(body: JSON) -> int:
+    def blocks(content: Any) -> list[JSON]:
+        return content if isinstance(content, list) else []
+
+    carriers: list[JSON] = [body, *(body.get("tools") or []), *blocks(body.get("system"))]
+    for message in body["messages"]:
+        for block in blocks(message["content"]):
+            carriers.append(block)
+            if block["type"] == "tool_result":
+                carriers += blocks(block.get("content"))
+    return sum(1 for carrier in carriers if carrier.get("cache_control"))

@@ -1,0 +1,78 @@
+"""What the server asks of every vendor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, Protocol, TypeAlias
+
+from msgspec import Struct
+
+from polycall.sim.script import Answer, Failure, ModelSpec, Prompt, Refused
+from polycall.sim.shape import JSON
+
+Models: TypeAlias = Callable[[str], ModelSpec | None]
+Headers: TypeAlias = Mapping[str, str]
+
+
+class Route(Struct, frozen=True):
+    """What a path asks for.  Gemini's paths hold the model and whether to stream."""
+
+    operation: Literal["generate", "count", "models", "model"]
+    model: str = ""
+    stream: bool = False
+    sse: bool = True
+
+
+class Vendor(Protocol):
+    """One vendor's wire: routes, checks, answers and errors.  Holds no state."""
+
+    name: str
+    base_path: str
+
+    def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
+        """What a request below the vendor's prefix is; raises `Refused` for an unknown path."""
+        ...
+
+    def check_key(self, headers: Headers, query: Mapping[str, str]) -> None:
+        """Raise `Refused` where the key is missing or not valid."""
+        ...
+
+    def check_request(self, route: Route, body: Any, models: Models) -> Prompt:
+        """Refuse all that the vendor refuses, and say what is left in neutral words."""
+        ...
+
+    def render_body(self, prompt: Prompt, answer: Answer) -> JSON:
+        """A whole answer."""
+        ...
+
+    def render_stream(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
+        """The events of an answer, one by one."""
+        ...
+
+    def render_count(self, prompt: Prompt, tokens: int) -> JSON:
+        """The answer to a request to count tokens."""
+        ...
+
+    def render_models(self, models: list[ModelSpec], *, one: bool) -> JSON:
+        """The list of models, or one of them."""
+        ...
+
+    def render_failure(self, failure: Failure) -> Refused:
+        """A failure as the vendor answers it."""
+        ...
+
+    def render_stream_failure(self, failure: Failure) -> bytes:
+        """A failure inside a stream that has begun."""
+        ...
+
+    def invalid(self, message: str) -> Refused:
+        """A request that is no JSON object, in the vendor's shape."""
+        ...
+
+    def unknown_model(self, name: str) -> Refused:
+        """The vendor's 404."""
+        ...
+
+    def answer_headers(self, nonce: str) -> dict[str, str]:
+        """Headers of every answer: the request's id."""
+        ...

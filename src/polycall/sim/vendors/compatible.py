@@ -1,0 +1,254 @@
+"""A "compatible" server with bad habits: it takes little and answers loosely.
+
+Refused: every field it does not know, the role `developer`, contents that are no strings in
+results, `stream_options`, `strict`, forced subsets.  Answers: `arguments` as an object, `index`
+and `type` left out, the id repeated in every delta, `stop` with calls, `tool_calls: []` beside
+text, usage on the last chunk of content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from polycall import jsontext
+from polycall.sim.pieces import fragments
+from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused
+from polycall.sim.shape import (
+    BOOLEAN,
+    INTEGER,
+    JSON,
+    OBJECT,
+    STRING,
+    Choice,
+    Either,
+    ListOf,
+    Obj,
+    Scalar,
+    ShapeError,
+    Tagged,
+    nullable,
+    path_text,
+)
+from polycall.sim.vendors import openai_chat
+from polycall.sim.vendors import openai_chat_checks as chat
+from polycall.sim.vendors import openai_common as common
+from polycall.sim.vendors.base import Headers, Models, Route
+from polycall.sse import encode_sse
+
+_CALL = Obj(
+    {
+        "id!": STRING,
+        "type!": Choice("function"),
+        "function!": Obj({"name!": STRING, "arguments!": STRING}),
+    }
+)
+_USER_PARTS = Tagged(
+    "type",
+    {
+        "text": Obj({"text!": STRING}),
+        "image_url": Obj({"image_url!": Obj({"url!": STRING, "detail": STRING})}),
+    },
+)
+_BODY = Obj(
+    {
+        "model!": STRING,
+        "messages!": ListOf(
+            Tagged(
+                "role",
+                {
+                    "system": Obj({"content!": STRING}),
+                    "user": Obj({"content!": Either(STRING, ListOf(_USER_PARTS, low=1))}),
+                    "assistant": Obj(
+                        {"content": nullable(STRING), "tool_calls": ListOf(_CALL, low=1)}
+                    ),
+                    "tool": Obj({"content!": STRING, "tool_call_id!": STRING}),
+                },
+            ),
+            low=1,
+        ),
+        "max_tokens": Scalar("integer", low=1),
+        "seed": INTEGER,
+        "stop": Either(STRING, ListOf(STRING, high=4)),
+        "stream": BOOLEAN,
+        "temperature": Scalar("number", low=0, high=2),
+        "top_p": Scalar("number", low=0, high=1),
+        "tools": ListOf(
+            Obj(
+                {
+                    "type!": Choice("function"),
+                    "function!": Obj(
+                        {"name!": STRING, "description": STRING, "parameters": OBJECT}
+                    ),
+                }
+            ),
+            low=1,
+        ),
+        "tool_choice": Either(
+            Choice("none", "auto", "required"),
+            Obj({"type!": Choice("function"), "function!": Obj({"name!": STRING})}),
+        ),
+        "response_format": Obj({"type!": Choice("text", "json_object")}),
+    }
+)
+
+
+class Compatible:
+    """`/compatible/v1/chat/completions`."""
+
+    name = "compatible"
+    base_path = "/compatible/v1"
+
+    def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
+        """Chat completions and models."""
+        return openai_chat.route(method, path, {"/chat/completions"})
+
+    def check_key(self, headers: Headers, query: Mapping[str, str]) -> None:
+        """Bearer."""
+        common.check_bearer(headers, help_text="This server wants a key.")
+
+    def check_request(self, route: Route, body: Any, models: Models) -> Prompt:
+        """Shape, model, the order of messages."""
+        try:
+            fields: JSON = _BODY.read(body, (), False)
+        except ShapeError as error:
+            place = path_text(error.path, brackets=False)
+            words = {"unknown": "Extra inputs are not permitted", "missing": "Field required"}
+            text = words.get(error.problem, f"Input should be {error.wanted}, got {error.got}")
+            raise _refuse(f"body.{place}: {text}") from None
+        model = models(fields["model"])
+        if model is None:
+            raise self.unknown_model(fields["model"])
+        tools = chat.read_tools(fields.get("tools") or [])
+        prompt = Prompt(fields["model"], chat.read_messages(fields["messages"]), tools, fields)
+        chat.read_choice(fields, prompt)
+        if (fields.get("response_format") or {}).get("type") == "json_object":
+            prompt.schema = {}
+        prompt.reasons = model.reasons == "always"
+        prompt.tokens_max = fields.get("max_tokens")
+        stop = fields.get("stop") or []
+        prompt.stop = [stop] if isinstance(stop, str) else stop
+        prompt.stream = bool(fields.get("stream"))
+        prompt.caches = False
+        return prompt
+
+    def render_body(self, prompt: Prompt, answer: Answer) -> JSON:
+        """Arguments as an object, no `type`, `stop` in spite of calls."""
+        turn = answer.turn
+        calls: list[JSON] = []
+        for index, call in enumerate(turn.calls):
+            function: JSON = {"name": call.name, "arguments": _loose(call)}
+            calls.append({"id": openai_chat.id_of(call, answer, index), "function": function})
+        message: JSON = {
+            "role": "assistant",
+            "content": turn.text or turn.refusal,
+            "tool_calls": calls,
+        }
+        if turn.reasoning is not None:
+            message["reasoning"] = turn.reasoning
+        reason = "length" if turn.finish_reason == "length" else "stop"
+        return {
+            "id": answer.nonce,
+            "object": "chat.completion",
+            "created": answer.created,
+            "model": prompt.model,
+            "choices": [{"index": 0, "message": message, "finish_reason": reason}],
+            "usage": _usage(answer),
+        }
+
+    def render_stream(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
+        """Every delta repeats the call's id; the last chunk of content has the usage."""
+        turn = answer.turn
+        deltas: list[JSON] = [{"role": "assistant", "content": ""}]
+        deltas += [{"reasoning": piece} for piece in fragments(turn.reasoning or "", answer.seed)]
+        text = turn.text or turn.refusal
+        deltas += [{"content": piece, "tool_calls": []} for piece in fragments(text, answer.seed)]
+        for index, call in enumerate(turn.calls):
+            call_id = openai_chat.id_of(call, answer, index)
+            for number, piece in enumerate(_pieces(call, answer.seed + index)):
+                function: JSON = {"arguments": piece}
+                if number == 0:
+                    function["name"] = call.name
+                deltas.append({"tool_calls": [{"id": call_id, "function": function}]})
+        reason = "length" if turn.finish_reason == "length" else "stop"
+        for number, delta in enumerate(deltas):
+            last = number == len(deltas) - 1
+            body: JSON = {
+                "id": answer.nonce,
+                "object": "chat.completion.chunk",
+                "created": answer.created,
+                "model": prompt.model,
+                "choices": [
+                    {"index": 0, "delta": delta, "finish_reason": reason if last else None}
+                ],
+            }
+            if last:
+                body["usage"] = _usage(answer)
+            # No space after the colon: the standard allows it, and clients trip over it.
+            yield b"data:" + jsontext.encode_bytes(body) + b"\n\n"
+        yield encode_sse(b"[DONE]")
+
+    def render_count(self, prompt: Prompt, tokens: int) -> JSON:
+        """There is no such route; `route` never gives it."""
+        return {"tokens": tokens}
+
+    def render_models(self, models: list[ModelSpec], *, one: bool) -> JSON:
+        """`GET /models`."""
+        return common.models_body(models, owner="compatible", one=one)
+
+    def render_failure(self, failure: Failure) -> Refused:
+        """A bare message, as such servers give."""
+        kind, _, message = common.failure_words(failure)
+        headers: dict[str, str] = {}
+        if failure.retry_after_s is not None:
+            headers["retry-after"] = f"{failure.retry_after_s:g}"
+        return _refuse(message, status=failure.status, kind=kind, headers=headers)
+
+    def render_stream_failure(self, failure: Failure) -> bytes:
+        """An error object in place of a chunk."""
+        return encode_sse(jsontext.encode_bytes(self.render_failure(failure).body))
+
+    def invalid(self, message: str) -> Refused:
+        """400."""
+        return _refuse(message)
+
+    def unknown_model(self, name: str) -> Refused:
+        """404."""
+        return _refuse(f"model '{name}' not found", status=404, kind="NotFoundError")
+
+    def answer_headers(self, nonce: str) -> dict[str, str]:
+        """None."""
+        return {}
+
+
+def _refuse(
+    message: str,
+    *,
+    status: int = 400,
+    kind: str = "BadRequestError",
+    headers: dict[str, str] | None = None,
+) -> Refused:
+    error: JSON = {"message": message, "type": kind, "param": None, "code": status}
+    return Refused(status, {"error": error}, headers)
+
+
+def _loose(call: Call) -> Any:
+    try:
+        return jsontext.decode(call.arguments_json)
+    except ValueError:
+        return call.arguments_json
+
+
+def _usage(answer: Answer) -> JSON:
+    tally = answer.tally
+    completion = tally.text + tally.reasoning
+    total = tally.prompt + completion
+    return {
+        "prompt_tokens": tally.prompt,
+        "completion_tokens": completion,
+        "total_tokens": total,
+    }
+
+
+def _pieces(call: Call, seed: int) -> list[str]:
+    return fragments(call.arguments_json, seed) or [""]

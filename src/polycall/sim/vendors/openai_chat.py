@@ -1,0 +1,225 @@
+"""Chat Completions: answers, streams and errors as OpenAI writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from polycall import jsontext
+from polycall.sim import signing
+from polycall.sim.pieces import fragments
+from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused
+from polycall.sim.shape import JSON, ShapeError
+from polycall.sim.vendors import openai_chat_checks as checks
+from polycall.sim.vendors import openai_common as common
+from polycall.sim.vendors.base import Headers, Models, Route
+from polycall.sse import encode_sse
+
+DONE = encode_sse(b"[DONE]")
+_FINISH = {"refusal": "stop"}
+
+
+class OpenAIChat:
+    """`/openai/v1/chat/completions`."""
+
+    name = "openai"
+    base_path = "/openai/v1"
+
+    def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
+        """Chat completions and models."""
+        return route(method, path, {"/chat/completions"})
+
+    def check_key(self, headers: Headers, query: Mapping[str, str]) -> None:
+        """Bearer."""
+        common.check_bearer(
+            headers, help_text="You can obtain an API key from https://platform.openai.com."
+        )
+
+    def check_request(self, route: Route, body: Any, models: Models) -> Prompt:
+        """Shape, model, rules."""
+        try:
+            fields = checks.read_body(body)
+        except ShapeError as error:
+            raise common.refuse_shape(error, flat_unknown=True) from None
+        model = models(fields["model"])
+        if model is None:
+            raise self.unknown_model(fields["model"])
+        return checks.check_rules(fields, model)
+
+    def render_body(self, prompt: Prompt, answer: Answer) -> JSON:
+        """A `chat.completion`."""
+        turn = answer.turn
+        message: JSON = {
+            "role": "assistant",
+            "content": turn.text or None,
+            "refusal": turn.refusal or None,
+            "annotations": [],
+        }
+        if turn.calls:
+            message["tool_calls"] = [
+                {"id": id_of(call, answer, index), **call_fields(prompt, call)}
+                for index, call in enumerate(turn.calls)
+            ]
+        elif not turn.refusal:
+            message["content"] = turn.text
+        return {
+            "id": f"chatcmpl-{answer.nonce}",
+            "object": "chat.completion",
+            "created": answer.created,
+            "model": prompt.model,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": message,
+                    "logprobs": None,
+                    "finish_reason": finish_reason(answer),
+                }
+            ],
+            "usage": usage(answer),
+            "service_tier": "default",
+            "system_fingerprint": None,
+        }
+
+    def render_stream(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
+        """Chunks, usage where asked for, `[DONE]`."""
+        turn = answer.turn
+        options = prompt.body.get("stream_options") or {}
+        with_usage = bool(options.get("include_usage"))
+        padded = options.get("include_obfuscation", True)
+
+        def chunk(delta: JSON, reason: str | None = None) -> bytes:
+            body = chunk_body(prompt, answer, delta, reason)
+            if padded:
+                body["obfuscation"] = "x" * (7 - len(jsontext.encode(delta)) % 7)
+            if with_usage:
+                body["usage"] = None
+            return encode_sse(jsontext.encode_bytes(body))
+
+        opening: JSON = {"role": "assistant", "content": None if turn.calls else ""}
+        yield chunk({**opening, "refusal": None})
+        for piece in fragments(turn.text, answer.seed):
+            yield chunk({"content": piece})
+        for piece in fragments(turn.refusal, answer.seed):
+            yield chunk({"refusal": piece})
+        for index, call in enumerate(turn.calls):
+            fields = call_fields(prompt, call)
+            kind = fields["type"]
+            slot = "arguments" if kind == "function" else "input"
+            text = fields[kind][slot]
+            start = {**fields, kind: {**fields[kind], slot: ""}}
+            head = {"index": index, "id": id_of(call, answer, index), **start}
+            yield chunk({"tool_calls": [head]})
+            for piece in fragments(text, answer.seed + index):
+                yield chunk({"tool_calls": [{"index": index, kind: {slot: piece}}]})
+        yield chunk({}, finish_reason(answer))
+        if with_usage:
+            body = chunk_body(prompt, answer, {}, None)
+            body["choices"] = []
+            body["usage"] = usage(answer)
+            yield encode_sse(jsontext.encode_bytes(body))
+        yield DONE
+
+    def render_count(self, prompt: Prompt, tokens: int) -> JSON:
+        """Chat has no such route; `route` never gives it."""
+        return {"tokens": tokens}
+
+    def render_models(self, models: list[ModelSpec], *, one: bool) -> JSON:
+        """`GET /models`."""
+        return common.models_body(models, owner="simulation", one=one)
+
+    def render_failure(self, failure: Failure) -> Refused:
+        """OpenAI's error object."""
+        return common.refuse_failure(failure)
+
+    def render_stream_failure(self, failure: Failure) -> bytes:
+        """An error object in place of a chunk."""
+        kind, code, message = common.failure_words(failure)
+        error = {"message": message, "type": kind, "param": None, "code": code}
+        return encode_sse(jsontext.encode_bytes({"error": error}))
+
+    def invalid(self, message: str) -> Refused:
+        """400."""
+        return common.refuse(message)
+
+    def unknown_model(self, name: str) -> Refused:
+        """404."""
+        return common.refuse_unknown_model(name)
+
+    def answer_headers(self, nonce: str) -> dict[str, str]:
+        """`x-request-id` and its company."""
+        return {
+            "x-request-id": f"req_{nonce}",
+            "openai-version": "2020-10-01",
+            "openai-processing-ms": "1",
+        }
+
+
+def route(method: str, path: str, generate: set[str]) -> Route:
+    """A path below the base: generation, or the models."""
+    if path in generate:
+        if method != "POST":
+            raise common.refuse(
+                f"Not allowed to {method} on {path}.", status=405, code="method_not_supported"
+            )
+        return Route("generate")
+    if path == "/models" and method == "GET":
+        return Route("models")
+    if path.startswith("/models/") and method == "GET":
+        return Route("model", path.removeprefix("/models/"))
+    raise common.refuse(f"Invalid URL ({method} {path})", status=404)
+
+
+def chunk_body(prompt: Prompt, answer: Answer, delta: JSON, reason: str | None) -> JSON:
+    """One `chat.completion.chunk`."""
+    return {
+        "id": f"chatcmpl-{answer.nonce}",
+        "object": "chat.completion.chunk",
+        "created": answer.created,
+        "model": prompt.model,
+        "service_tier": "default",
+        "system_fingerprint": None,
+        "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}],
+    }
+
+
+def id_of(call: Call, answer: Answer, index: int) -> str:
+    """A call's id: the script's, or one that is unique here."""
+    return call.id or f"call_{signing.mark('openai-plain', answer.nonce, index)}"
+
+
+def call_fields(prompt: Prompt, call: Call) -> JSON:
+    """A call without its id; freeform where its tool is."""
+    if any(tool.freeform and tool.name == call.name for tool in prompt.tools):
+        text = call.raw_arguments if call.raw_arguments is not None else ""
+        text = text or str(call.arguments.get("input", ""))
+        return {"type": "custom", "custom": {"name": call.name, "input": text}}
+    function = {"name": call.name, "arguments": call.arguments_json}
+    return {"type": "function", "function": function}
+
+
+def finish_reason(answer: Answer) -> str:
+    """The reason in Chat's words."""
+    reason = answer.turn.finish_reason
+    return _FINISH.get(reason, reason)
+
+
+def usage(answer: Answer) -> JSON:
+    """Cached tokens within the prompt, reasoning within the completion."""
+    tally = answer.tally
+    completion = tally.text + tally.reasoning
+    return {
+        "prompt_tokens": tally.prompt,
+        "completion_tokens": completion,
+        "total_tokens": tally.prompt + completion,
+        "prompt_tokens_details": {
+            "cached_tokens": tally.cached,
+            "cache_write_tokens": tally.cache_written,
+            "audio_tokens": 0,
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": tally.reasoning,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }

@@ -1,0 +1,289 @@
+"""Responses: answers, streams and errors as OpenAI writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from polycall import jsontext
+from polycall.sim import signing
+from polycall.sim.pieces import fragments
+from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused
+from polycall.sim.shape import JSON, ShapeError
+from polycall.sim.vendors import openai_chat
+from polycall.sim.vendors import openai_common as common
+from polycall.sim.vendors import openai_responses_checks as checks
+from polycall.sim.vendors.base import Headers, Models, Route
+from polycall.sse import encode_sse
+
+
+class OpenAIResponses:
+    """`/openai/v1/responses`."""
+
+    name = "openai"
+    base_path = "/openai/v1"
+
+    def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
+        """Responses only; nothing is stored, so nothing can be fetched."""
+        return openai_chat.route(method, path, {"/responses"})
+
+    def check_key(self, headers: Headers, query: Mapping[str, str]) -> None:
+        """Bearer."""
+        openai_chat.OpenAIChat().check_key(headers, query)
+
+    def check_request(self, route: Route, body: Any, models: Models) -> Prompt:
+        """Shape, model, rules."""
+        try:
+            fields = checks.read_body(body)
+        except ShapeError as error:
+            raise common.refuse_shape(error, flat_unknown=False) from None
+        model = models(fields["model"])
+        if model is None:
+            raise self.unknown_model(fields["model"])
+        return checks.check_rules(fields, model)
+
+    def render_body(self, prompt: Prompt, answer: Answer) -> JSON:
+        """A `response`."""
+        return _final(prompt, answer)
+
+    def render_stream(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
+        """Numbered events from `response.created` to the terminal one."""
+        return _Stream(prompt, answer).events()
+
+    def render_count(self, prompt: Prompt, tokens: int) -> JSON:
+        """The shape of `/responses/input_tokens`; `route` does not offer it."""
+        return {"object": "response.input_tokens", "input_tokens": tokens}
+
+    def render_models(self, models: list[ModelSpec], *, one: bool) -> JSON:
+        """`GET /models`."""
+        return common.models_body(models, owner="simulation", one=one)
+
+    def render_failure(self, failure: Failure) -> Refused:
+        """OpenAI's error object."""
+        return common.refuse_failure(failure)
+
+    def render_stream_failure(self, failure: Failure) -> bytes:
+        """A flat `error` event."""
+        kind, code, message = common.failure_words(failure)
+        event = {"type": "error", "code": code or kind, "message": message, "param": None}
+        return encode_sse(jsontext.encode_bytes({**event, "sequence_number": 2}), "error")
+
+    def invalid(self, message: str) -> Refused:
+        """400."""
+        return common.refuse(message)
+
+    def unknown_model(self, name: str) -> Refused:
+        """404 on Chat; here the same error is a 400."""
+        return common.refuse_unknown_model(name)
+
+    def answer_headers(self, nonce: str) -> dict[str, str]:
+        """`x-request-id` and its company."""
+        return openai_chat.OpenAIChat().answer_headers(nonce)
+
+
+def _items(prompt: Prompt, answer: Answer) -> list[JSON]:
+    turn = answer.turn
+    items: list[JSON] = []
+    if turn.reasoning is not None:
+        items.append(_reasoning_item(prompt, answer))
+    status = "incomplete" if turn.finish_reason == "length" else "completed"
+    if turn.text or turn.refusal or not turn.calls:
+        part: JSON = {"type": "output_text", "text": turn.text, "annotations": [], "logprobs": []}
+        if turn.refusal:
+            part = {"type": "refusal", "refusal": turn.refusal}
+        items.append(
+            {
+                "type": "message",
+                "id": f"msg_{answer.nonce}",
+                "role": "assistant",
+                "status": status,
+                "phase": "commentary" if turn.calls else "final_answer",
+                "content": [part],
+            }
+        )
+    for index, call in enumerate(turn.calls):
+        items.append(_call_item(prompt, answer, index, call, status))
+    return items
+
+
+def _reasoning_item(prompt: Prompt, answer: Answer) -> JSON:
+    text = answer.turn.reasoning or ""
+    summary: list[JSON] = []
+    if prompt.shows_reasoning and text:
+        summary = [{"type": "summary_text", "text": text}]
+    shown = "\x1e".join(part["text"] for part in summary)
+    data = {"scope": checks.SCOPE, "nonce": answer.nonce, "model": prompt.model}
+    return {
+        "type": "reasoning",
+        "id": f"rs_{answer.nonce}",
+        "summary": summary,
+        "encrypted_content": signing.issue(checks.SCOPE, data, shown),
+    }
+
+
+def _call_item(prompt: Prompt, answer: Answer, index: int, call: Call, status: str) -> JSON:
+    scope = checks.SCOPE if answer.turn.reasoning is not None else "openai-plain"
+    call_id = call.id or f"call_{signing.mark(scope, answer.nonce, index)}"
+    fields = openai_chat.call_fields(prompt, call)
+    if fields["type"] == "custom":
+        return {
+            "type": "custom_tool_call",
+            "id": f"ctc_{answer.nonce}{index:02d}",
+            "call_id": call_id,
+            **fields["custom"],
+            "status": status,
+        }
+    return {
+        "type": "function_call",
+        "id": f"fc_{answer.nonce}{index:02d}",
+        "call_id": call_id,
+        **fields["function"],
+        "status": status,
+    }
+
+
+def _frame(prompt: Prompt, answer: Answer, status: str, output: list[JSON]) -> JSON:
+    body = prompt.body
+    return {
+        "id": f"resp_{answer.nonce}",
+        "object": "response",
+        "created_at": answer.created,
+        "completed_at": None,
+        "status": status,
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": body.get("instructions"),
+        "max_output_tokens": body.get("max_output_tokens"),
+        "max_tool_calls": body.get("max_tool_calls"),
+        "model": prompt.model,
+        "output": output,
+        "parallel_tool_calls": prompt.parallel,
+        "previous_response_id": None,
+        "reasoning": {"effort": None, "summary": None, **(body.get("reasoning") or {})},
+        "service_tier": "default",
+        "store": body.get("store") is not False,
+        "temperature": body.get("temperature", 1.0),
+        "text": {"format": {"type": "text"}, "verbosity": "medium", **(body.get("text") or {})},
+        "tool_choice": body.get("tool_choice", "auto"),
+        "tools": [_echo_tool(tool) for tool in body.get("tools") or []],
+        "top_logprobs": 0,
+        "top_p": body.get("top_p", 1.0),
+        "truncation": body.get("truncation") or "disabled",
+        "metadata": body.get("metadata") or {},
+        "user": body.get("user"),
+        "usage": None,
+    }
+
+
+def _echo_tool(tool: JSON) -> JSON:
+    if tool["type"] != "function":
+        return tool
+    return {"parameters": None, "strict": False, **tool}
+
+
+def _final(prompt: Prompt, answer: Answer) -> JSON:
+    reason = answer.turn.finish_reason
+    status = "incomplete" if reason in ("length", "content_filter") else "completed"
+    body = _frame(prompt, answer, status, _items(prompt, answer))
+    body["completed_at"] = answer.created + 1
+    if reason == "length":
+        body["incomplete_details"] = {"reason": "max_output_tokens"}
+    elif reason == "content_filter":
+        body["incomplete_details"] = {"reason": "content_filter"}
+    tally = answer.tally
+    output = tally.text + tally.reasoning
+    body["usage"] = {
+        "input_tokens": tally.prompt,
+        "input_tokens_details": {
+            "cached_tokens": tally.cached,
+            "cache_write_tokens": tally.cache_written,
+        },
+        "output_tokens": output,
+        "output_tokens_details": {"reasoning_tokens": tally.reasoning},
+        "total_tokens": tally.prompt + output,
+    }
+    return body
+
+
+class _Stream:
+    """One stream; owns the sequence number."""
+
+    def __init__(self, prompt: Prompt, answer: Answer) -> None:
+        self.prompt = prompt
+        self.answer = answer
+        self.number = 0
+        options = prompt.body.get("stream_options") or {}
+        self.padded = options.get("include_obfuscation", True)
+
+    def events(self) -> Iterator[bytes]:
+        opening = _frame(self.prompt, self.answer, "in_progress", [])
+        yield self._event("response.created", {"response": opening})
+        yield self._event("response.in_progress", {"response": opening})
+        for index, item in enumerate(_items(self.prompt, self.answer)):
+            yield from self._item(index, item)
+        final = _final(self.prompt, self.answer)
+        yield self._event(f"response.{final['status']}", {"response": final})
+
+    def _event(self, kind: str, fields: JSON) -> bytes:
+        event = {"type": kind, **fields, "sequence_number": self.number}
+        if kind.endswith(".delta") and self.padded:
+            event["obfuscation"] = "x" * (1 + self.number % 9)
+        self.number += 1
+        return encode_sse(jsontext.encode_bytes(event), kind)
+
+    def _item(self, index: int, item: JSON) -> Iterator[bytes]:
+        kind = item["type"]
+        started = {**item, "status": "in_progress"}
+        match kind:
+            case "message":
+                started["content"] = []
+                body = self._message(index, item)
+            case "reasoning":
+                # What `added` carries is not final; only `done` may be kept.
+                started = {**item, "summary": [], "encrypted_content": item["id"]}
+                body = self._reasoning(index, item)
+            case "function_call":
+                started["arguments"] = ""
+                body = self._text("response.function_call_arguments", index, item, "arguments", {})
+            case _:
+                started["input"] = ""
+                body = self._text("response.custom_tool_call_input", index, item, "input", {})
+        yield self._event("response.output_item.added", {"output_index": index, "item": started})
+        yield from body
+        yield self._event("response.output_item.done", {"output_index": index, "item": item})
+
+    def _text(
+        self, event: str, index: int, item: JSON, field: str, place: JSON, text: str | None = None
+    ) -> Iterator[bytes]:
+        whole = item[field] if text is None else text
+        common_fields: JSON = {"item_id": item["id"], "output_index": index, **place}
+        for piece in fragments(whole, self.answer.seed + index):
+            yield self._event(f"{event}.delta", {**common_fields, "delta": piece})
+        yield self._event(f"{event}.done", {**common_fields, field: whole})
+
+    def _message(self, index: int, item: JSON) -> Iterator[bytes]:
+        part = item["content"][0]
+        field = "text" if part["type"] == "output_text" else "refusal"
+        place: JSON = {"item_id": item["id"], "output_index": index, "content_index": 0}
+        yield self._event("response.content_part.added", {**place, "part": {**part, field: ""}})
+        event = f"response.{part['type']}"
+        extra: JSON = {"content_index": 0}
+        if field == "text":
+            extra["logprobs"] = []
+        yield from self._text(event, index, item, field, extra, part[field])
+        yield self._event("response.content_part.done", {**place, "part": part})
+
+    def _reasoning(self, index: int, item: JSON) -> Iterator[bytes]:
+        for number, part in enumerate(item["summary"]):
+            place: JSON = {
+                "item_id": item["id"],
+                "output_index": index,
+                "summary_index": number,
+            }
+            empty = {**part, "text": ""}
+            yield self._event("response.reasoning_summary_part.added", {**place, "part": empty})
+            extra = {"summary_index": number}
+            event = "response.reasoning_summary_text"
+            yield from self._text(event, index, item, "text", extra, part["text"])
+            yield self._event("response.reasoning_summary_part.done", {**place, "part": part})
