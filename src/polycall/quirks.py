@@ -57,6 +57,9 @@ class Quirks(Struct, frozen=True):
 
     # Gemini.
     call_ids: bool = True  # ids of calls and results may be sent
+    signature_sentinel: bool = True  # unsigned calls of other models may carry the documented skip
+    thinking_unit: Literal["level", "budget"] = "level"  # how an effort is said
+    schema_spelling: Literal["json-schema", "openapi"] = "json-schema"
 
     # Anthropic Messages.
     late_system: bool = True  # system messages may stand after the first turn

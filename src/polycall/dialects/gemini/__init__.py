@@ -1,0 +1,29 @@
+"""Google's Gemini API: `generateContent` and `streamGenerateContent`, both ways.
+
+request.py    whole requests and their paths
+history.py    contents to messages       contents.py   messages to contents
+tools.py      declarations and choice    config.py     generationConfig
+parts.py      one part, both ways        casing.py     snake_case and camelCase
+stream.py     answers from the wire      response.py   answers to a client
+partial.py    arguments in pieces        finish.py     finish reasons and usage
+errors.py     error bodies
+"""
+
+from polycall.dialects.gemini.errors import parse_error, render_error
+from polycall.dialects.gemini.parts import NAME
+from polycall.dialects.gemini.request import ROUTES, parse_request, render_request
+from polycall.dialects.gemini.response import StreamEncoder, render_response
+from polycall.dialects.gemini.stream import StreamDecoder, parse_response
+
+__all__ = [
+    "NAME",
+    "ROUTES",
+    "StreamDecoder",
+    "StreamEncoder",
+    "parse_error",
+    "parse_request",
+    "parse_response",
+    "render_error",
+    "render_request",
+    "render_response",
+]

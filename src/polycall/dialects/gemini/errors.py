@@ -1,0 +1,186 @@
+"""Error bodies: `{"error": {"code", "message", "status", "details"}}`, both ways."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from polycall.errors import (
+    AuthenticationError,
+    BillingError,
+    OverloadedError,
+    PolycallError,
+    ProtocolError,
+    RequestError,
+    RequestTooLargeError,
+    UpstreamError,
+    UpstreamTimeoutError,
+    error_class_for_status,
+)
+from polycall.ir import JSON
+
+_STATUS_BY_NAME = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "ABORTED": 409,
+    "ALREADY_EXISTS": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 499,
+    "UNKNOWN": 500,
+    "INTERNAL": 500,
+    "DATA_LOSS": 500,
+    "UNIMPLEMENTED": 501,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+_NAME_BY_STATUS = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_CLASS_BY_REASON: dict[str, type[UpstreamError]] = {
+    "API_KEY_INVALID": AuthenticationError,
+    "API_KEY_EXPIRED": AuthenticationError,
+    "ACCESS_TOKEN_EXPIRED": AuthenticationError,
+    "CREDENTIALS_MISSING": AuthenticationError,
+    "BILLING_DISABLED": BillingError,
+}
+_TOO_LONG = re.compile(r"token count .{0,40}exceeds the maximum", re.IGNORECASE)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
+_TEXT_SHOWN_MAX = 500
+_RPC = "type.googleapis.com/google.rpc."
+
+
+def parse_error(status: int, body: Any) -> PolycallError:
+    """The error that a body tells; the body may be anything, a proxy's page too."""
+    error = _error_object(body)
+    message = _string(error.get("message"))
+    if not message:
+        message = _plain_text(body) or f"the provider answered with status {status}"
+    name = _string(error.get("status"))
+    code = error.get("code")
+    if status < 400:
+        # Inside a stream, or in a body that was sent with 200, only the body knows.
+        known = isinstance(code, int) and not isinstance(code, bool) and 400 <= code <= 599
+        status = int(code) if known and isinstance(code, int) else _STATUS_BY_NAME.get(name, 500)
+    details = [_object(item) for item in _array(error.get("details"))]
+    reason = ""
+    param = ""
+    retry_after_s: float | None = None
+    for detail in details:
+        kind = _string(detail.get("@type")).rpartition(".")[2]
+        if kind == "ErrorInfo":
+            reason = _string(detail.get("reason"))
+        elif kind == "RetryInfo":
+            retry_after_s = _seconds(detail.get("retryDelay"))
+        elif kind == "BadRequest":
+            param = _first_field(detail.get("fieldViolations"))
+    error_class = _CLASS_BY_REASON.get(reason) or error_class_for_status(status)
+    if status == 400 and _TOO_LONG.search(message):
+        error_class = RequestTooLargeError
+    return error_class(
+        message,
+        status=status,
+        type=name,
+        code=reason or ("" if code is None else str(code)),
+        param=param,
+        retry_after_s=retry_after_s,
+        body=body,
+    )
+
+
+def _error_object(body: Any) -> JSON:
+    body = _object(next(iter(_array(body)), body))
+    error = body.get("error", body)
+    return {"message": error} if isinstance(error, str) else _object(error)
+
+
+def _plain_text(body: Any) -> str:
+    if isinstance(body, bytes):
+        body = body.decode("utf-8", "replace")
+    return body.strip()[:_TEXT_SHOWN_MAX] if isinstance(body, str) else ""
+
+
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _array(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType]
+
+
+def _object(value: Any) -> JSON:
+    return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+
+
+def _seconds(value: Any) -> float | None:
+    """`"34.4s"`, or the object that some writers make of a duration."""
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
+        return float(match[1])
+    pairs = ((_object(value).get("seconds"), 1.0), (_object(value).get("nanos"), 1e-9))
+    known = [number * unit for number, unit in pairs if isinstance(number, int | float)]
+    return sum(known) if known else None
+
+
+def _first_field(violations: Any) -> str:
+    return next((_string(_object(item).get("field")) for item in _array(violations)), "")
+
+
+def render_error(error: PolycallError) -> tuple[int, JSON]:
+    """Status and body; a body that came from this wire goes back as it came."""
+    if isinstance(error, UpstreamError):
+        own = _own_body(error.body)
+        if own is not None:
+            return error.status or own["error"]["code"], own
+    status = _status_of(error)
+    name = _NAME_BY_STATUS.get(status, "INVALID_ARGUMENT" if status < 500 else "INTERNAL")
+    details: list[JSON] = []
+    if isinstance(error, RequestError) and error.path:
+        violation = {"field": error.path, "description": error.message}
+        details.append({"@type": f"{_RPC}BadRequest", "fieldViolations": [violation]})
+    if isinstance(error, UpstreamError) and error.retry_after_s is not None:
+        details.append({"@type": f"{_RPC}RetryInfo", "retryDelay": f"{error.retry_after_s:g}s"})
+    wire: JSON = {"code": status, "message": str(error), "status": name}
+    if details:
+        wire["details"] = details
+    return status, {"error": wire}
+
+
+def _own_body(body: Any) -> JSON | None:
+    error = _error_object(body)
+    if isinstance(error.get("code"), int) and _string(error.get("status")):
+        return {"error": error}
+    return None
+
+
+def _status_of(error: PolycallError) -> int:
+    if isinstance(error, RequestError):
+        return 400
+    if isinstance(error, ProtocolError):
+        return 502
+    if not isinstance(error, UpstreamError):
+        return 500
+    # Google's own words for these: a spent quota is a 429, a long prompt a 400.
+    if isinstance(error, BillingError):
+        return 429
+    if isinstance(error, RequestTooLargeError):
+        return 400
+    if isinstance(error, OverloadedError):
+        return 503
+    if isinstance(error, UpstreamTimeoutError):
+        return 504
+    return error.status if error.status and error.status >= 400 else error.status_default

@@ -1,0 +1,171 @@
+"""Requests: `generateContent` bodies and their paths, both ways."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote, unquote
+
+from polycall.dialects.gemini.casing import structural
+from polycall.dialects.gemini.config import parse_config, render_config
+from polycall.dialects.gemini.contents import ContentRenderer, render_system
+from polycall.dialects.gemini.history import parse_contents, parse_system
+from polycall.dialects.gemini.parts import NAME
+from polycall.dialects.gemini.tools import ToolRenderer, parse_tool_config, parse_tools
+from polycall.ir import JSON, Request
+from polycall.quirks import Quirks
+from polycall.wire import Losses, WireRequest, note_foreign_options, split_system
+from polycall.wire import request_reader as reader
+
+_METHODS = ("generateContent", "streamGenerateContent")
+ROUTES = tuple(
+    f"/{version}/models/{{model}}:{method}" for version in ("v1beta", "v1") for method in _METHODS
+)
+
+_READ = frozenset(
+    {
+        "contents",
+        "generationConfig",
+        "model",
+        "serviceTier",
+        "systemInstruction",
+        "toolConfig",
+        "tools",
+    }
+)
+_VENDOR = Quirks()
+_SERVICE_TIERS = frozenset({"unspecified", "standard", "flex", "priority"})
+
+
+# ---------------------------------------------------------------------------------------------
+# Path
+
+
+def parse_path(path: str) -> tuple[str, str]:
+    """The model and the method that a path names; `""` for what it does not.
+
+    `/v1beta/models/google/gemini-2.5-flash:generateContent` names `google/gemini-2.5-flash`;
+    what stands before `models/` (a version, a project, a publisher) is where the server is.
+    """
+    route = unquote(path.partition("?")[0])
+    if not route:
+        return "", ""
+    model, colon, method = route.rpartition(":")
+    if not colon or not method.isalpha():
+        model, method = route, ""
+    before, found, after = model.partition("/models/")
+    if not found:
+        before, found, after = model.partition("/tunedModels/")
+        after = f"tunedModels/{after}" if found else before.removeprefix("/")
+    return after.removeprefix("models/"), method
+
+
+def render_path(model: str, *, stream: bool) -> str:
+    """The path below an address as Google's SDK takes it."""
+    method = "streamGenerateContent?alt=sse" if stream else "generateContent"
+    name = quote(model, safe="/:@-._~")
+    if model.startswith(("projects/", "publishers/")):
+        return f"/v1beta1/{name}:{method}"
+    if not model.startswith(("models/", "tunedModels/")):
+        name = f"models/{name}"
+    return f"/v1beta/{name}:{method}"
+
+
+# ---------------------------------------------------------------------------------------------
+# Wire to request
+
+
+def parse_request(body: JSON, *, path: str = "") -> Request:
+    """The request of a Gemini client.  The model and whether to stream stand in the path."""
+    wire = structural(reader.object(body, ""))
+    model, method = parse_path(path)
+    if not model:
+        model = reader.get_string(wire, "model", "").removeprefix("models/")
+    choice, tool_config = parse_tool_config(wire.get("toolConfig"))
+    fields, generation_config = parse_config(wire.get("generationConfig"))
+    options: JSON = {
+        key: value for key, value in wire.items() if key not in _READ and value is not None
+    }
+    if tool_config:
+        options["toolConfig"] = tool_config
+    if generation_config:
+        options["generationConfig"] = generation_config
+    return Request(
+        model=model,
+        messages=[
+            *parse_system(wire.get("systemInstruction")),
+            *parse_contents(wire.get("contents")),
+        ],
+        tools=parse_tools(wire.get("tools")),
+        tool_choice=choice,
+        stream=method == "streamGenerateContent",
+        service_tier=_service_tier(wire.get("serviceTier")),
+        provider_options={NAME: options} if options else {},
+        **fields,
+    )
+
+
+def _service_tier(value: Any) -> str:
+    return "" if value is None else reader.string(value, "serviceTier")
+
+
+# ---------------------------------------------------------------------------------------------
+# Request to wire
+
+
+def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest:
+    """The request for a Gemini server.
+
+    Gemini has no switch against parallel calls: with `parallel_tool_calls=False` whoever reads
+    the answer keeps its first call only.
+    """
+    losses = Losses(lossy=request.lossy)
+    note_foreign_options(request, NAME, losses)
+    options = _options(request, losses, quirks)
+    tools = ToolRenderer(request, losses, quirks)
+    renderer = ContentRenderer(tools, losses, quirks)
+    system, messages = split_system(request.messages)
+    body: JSON = {"contents": renderer.contents(messages)}
+    instruction = render_system(system, renderer)
+    if instruction is not None:
+        body["systemInstruction"] = instruction
+    if declared := tools.tools():
+        body["tools"] = declared
+    if tool_config := tools.tool_config(options.pop("toolConfig", {})):
+        body["toolConfig"] = tool_config
+    config = render_config(request, options.pop("generationConfig", {}), losses, quirks)
+    if config:
+        body["generationConfig"] = config
+    if tier := _rendered_tier(request.service_tier, losses, quirks):
+        body["serviceTier"] = tier
+    if request.end_user:
+        losses.drop("end_user", "gemini has no field for it")
+    if request.parallel_tool_calls is False and request.tools:
+        losses.emulate("parallel_tool_calls", "gemini has no switch; only the first call counts")
+    body.update(options)
+    path = render_path(request.model, stream=request.stream)
+    return WireRequest(path, body, losses.warnings, tools.names.aliases)
+
+
+def _options(request: Request, losses: Losses, quirks: Quirks) -> JSON:
+    """What a Gemini client said at the top level, as far as the target knows it."""
+    options = dict(request.provider_options.get(NAME, {}))
+    if quirks.options is None:
+        return options
+    for key in [key for key in options if key not in quirks.options]:
+        del options[key]
+        losses.drop(key, "the provider does not know this field")
+    return options
+
+
+def _rendered_tier(tier: str, losses: Losses, quirks: Quirks) -> str:
+    if tier in ("", "auto"):
+        return ""
+    if "service_tier" in quirks.refused:
+        losses.drop("service_tier", "the model does not take it")
+        return ""
+    if tier == "default":
+        return "standard"
+    if tier.lower() not in _SERVICE_TIERS and not tier.startswith("SERVICE_TIER_"):
+        losses.drop("service_tier", f"gemini has no tier {tier!r}")
+        return ""
+    return tier

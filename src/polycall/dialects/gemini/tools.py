@@ -1,0 +1,279 @@
+"""Tools and the choice among them: `tools` and `toolConfig`, both ways.
+
+The metadata of a tool, `metadata["gemini"]`, remembers how it was written:
+
+    group       the entry of `tools` it stood in
+    parameters, response   schemas in Gemini's own spelling, which the tool's are read from
+    declaration            other fields of the declaration (`behavior`, ...)
+    definition             the entry of a hosted tool
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from msgspec.structs import replace
+
+from polycall import jsontext
+from polycall.dialects.gemini.parts import NAME, inner_of, one_or_many
+from polycall.errors import MalformedRequestError, SchemaError
+from polycall.ir import JSON, Request, Tool, ToolChoice
+from polycall.quirks import Quirks
+from polycall.schema import from_gemini, gemini_json_schema, to_gemini
+from polycall.wire import Losses, Path, ToolNames
+from polycall.wire import request_reader as reader
+
+_DECLARATION = (
+    "name",
+    "description",
+    "parameters",
+    "parametersJsonSchema",
+    "response",
+    "responseJsonSchema",
+)
+_MODES = ("MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED")
+
+
+# ---------------------------------------------------------------------------------------------
+# Wire to tools
+
+
+def parse_tools(value: Any) -> list[Tool]:
+    """All tools, the functions of every entry and the hosted ones, in order."""
+    tools: list[Tool] = []
+    for group, entry in enumerate(one_or_many(value, "tools", reader)):
+        path = f"tools[{group}]"
+        for key, definition in reader.object(entry, path).items():
+            if key != "functionDeclarations":
+                if definition is not None:
+                    own = {"group": group, "definition": {key: definition}}
+                    tools.append(Tool(key, kind="hosted", metadata={NAME: own}))
+                continue
+            place = f"{path}.{key}"
+            for position, declaration in enumerate(one_or_many(definition, place, reader)):
+                where = f"{place}[{position}]"
+                tools.append(_parse_declaration(reader.object(declaration, where), group, where))
+    return tools
+
+
+def _parse_declaration(wire: JSON, group: int, path: Path) -> Tool:
+    own: JSON = {"group": group}
+    if extra := inner_of(wire, *_DECLARATION):
+        own["declaration"] = extra
+    return Tool(
+        name=reader.string(wire.get("name"), f"{path}.name"),
+        description=reader.get_string(wire, "description", path),
+        parameters=_parse_schema(wire, "parameters", own, path),
+        output_schema=_parse_schema(wire, "response", own, path),
+        metadata={NAME: own},
+    )
+
+
+def _parse_schema(wire: JSON, field: str, own: JSON, path: Path) -> JSON | None:
+    standard = wire.get(f"{field}JsonSchema")
+    if standard is not None:
+        return reader.object(standard, f"{path}.{field}JsonSchema")
+    if wire.get(field) is None:
+        return None
+    own[field] = reader.object(wire[field], f"{path}.{field}")
+    return read_schema(own[field], f"{path}.{field}")
+
+
+def read_schema(schema: JSON, path: Path) -> JSON:
+    """Gemini's spelling as JSON Schema."""
+    try:
+        return from_gemini(schema)
+    except SchemaError as error:
+        raise MalformedRequestError(error.message, path=path) from None
+
+
+def parse_tool_config(value: Any) -> tuple[ToolChoice | None, JSON]:
+    """The choice, and what `toolConfig` says besides."""
+    config = {} if value is None else reader.object(value, "toolConfig")
+    path = "toolConfig.functionCallingConfig"
+    calling = reader.get_object(config, "functionCallingConfig", "toolConfig")
+    rest = inner_of(config, "functionCallingConfig")
+    if other := inner_of(calling, "mode", "allowedFunctionNames"):
+        rest["functionCallingConfig"] = other
+    names = [
+        reader.string(name, f"{path}.allowedFunctionNames[{position}]")
+        for position, name in enumerate(reader.get_array(calling, "allowedFunctionNames", path))
+    ]
+    mode = calling.get("mode")
+    if mode is None and not names:
+        return None, rest
+    if isinstance(mode, int) and 0 <= mode < len(_MODES):
+        mode = _MODES[mode]
+    word = reader.string("MODE_UNSPECIFIED" if mode is None else mode, f"{path}.mode").upper()
+    match word:
+        case "NONE":
+            return ToolChoice("none", names), rest
+        case "ANY":
+            return ToolChoice("tool" if len(names) == 1 else "required", names), rest
+        case "AUTO" if not names:
+            return ToolChoice("auto"), rest
+        case "AUTO" | "VALIDATED" | "MODE_UNSPECIFIED":
+            return ToolChoice("auto", names, {NAME: {"mode": word}}), rest
+        case _:
+            reader.fail(f"{path}.mode", "AUTO, ANY, NONE or VALIDATED", mode)
+
+
+# ---------------------------------------------------------------------------------------------
+# Tools to wire
+
+
+class ToolRenderer:
+    """Renders the tools of one request, their names and the choice among them.
+
+    A name that a Gemini client declared is taken as it is; any other fits the narrower of the
+    charsets that Google has documented, or gets an alias.
+    """
+
+    def __init__(self, request: Request, losses: Losses, quirks: Quirks) -> None:
+        self._request = request
+        self._losses = losses
+        self._quirks = quirks
+        self.names = ToolNames("[A-Za-z0-9_-]", length_max=64)
+        self._declared = {tool.name for tool in request.tools if NAME in tool.metadata}
+
+    def name(self, name: str, namespace: str = "") -> str:
+        """A tool's name on the wire."""
+        if not namespace and name in self._declared:
+            return name
+        return self.names.wire_name(name, namespace)
+
+    def tools(self) -> list[JSON]:
+        """The value of `tools`."""
+        entries: dict[int | str, JSON] = {}
+        for tool in self._offered():
+            own = tool.metadata.get(NAME, {})
+            # All functions that are not from this wire share one entry.
+            group = own.get("group", tool.name if tool.kind == "hosted" else "")
+            if tool.kind == "hosted":
+                if "definition" not in own:
+                    self._losses.refuse(
+                        tool.name, "a hosted tool of another provider", path="tools"
+                    )
+                    continue
+                entries.setdefault(group, {}).update(own["definition"])
+                continue
+            entry = entries.setdefault(group, {})
+            entry.setdefault("functionDeclarations", []).append(self._declaration(tool, own))
+        return list(entries.values())
+
+    def _offered(self) -> list[Tool]:
+        choice = self._request.tool_choice
+        if choice is None or not choice.names or "subset" in self._quirks.tool_choices:
+            return self._request.tools
+        self._losses.emulate("tool_choice", "only the allowed tools are offered")
+        return [
+            tool
+            for tool in self._request.tools
+            if tool.kind == "hosted" or tool.name in choice.names
+        ]
+
+    def _declaration(self, tool: Tool, own: JSON) -> JSON:
+        declaration: JSON = {"name": self.name(tool.name, tool.namespace)}
+        if tool.kind == "custom":
+            tool = self._as_function(tool)
+        description = self._description(tool)
+        if description:
+            declaration["description"] = description
+        for field, schema in (("parameters", tool.parameters), ("response", tool.output_schema)):
+            if field in own:
+                declaration[field] = own[field]
+            elif schema is not None:
+                key, rendered = render_schema(schema, self._quirks, is_own=bool(own))
+                declaration[field + key] = rendered
+        for feature, value in (
+            ("defer_loading", tool.defer_loading),
+            ("allowed_callers", [caller for caller in tool.allowed_callers if caller != "direct"]),
+        ):
+            if value:
+                self._losses.drop(feature, "gemini offers every tool to the model directly")
+        return {**declaration, **own.get("declaration", {})}
+
+    def _description(self, tool: Tool) -> str:
+        if not tool.examples:
+            return tool.description
+        self._losses.emulate("examples", "written into the description")
+        examples = "\n".join(jsontext.encode(example) for example in tool.examples)
+        return f"{tool.description}\n\nExamples of arguments:\n{examples}".strip()
+
+    def _as_function(self, tool: Tool) -> Tool:
+        """A freeform tool as a function with one string, and its grammar in words."""
+        self._losses.emulate("custom_tool", f"{tool.name!r} is a function with one string")
+        description = tool.description
+        if tool.grammar:
+            syntax, definition = tool.grammar.get("syntax", ""), tool.grammar.get("definition", "")
+            description += f"\n\nThe input must match this {syntax} grammar:\n{definition}"
+        parameters: JSON = {
+            "type": "object",
+            "properties": {"input": {"type": "string"}},
+            "required": ["input"],
+        }
+        return replace(tool, description=description.strip(), parameters=parameters)
+
+    def tool_config(self, rest: JSON) -> JSON:
+        """The value of `toolConfig`; `rest` is what a Gemini client said besides the choice."""
+        calling = self._calling()
+        other = rest.get("functionCallingConfig")
+        if isinstance(other, dict):
+            calling.update(cast(JSON, other))
+        config = {key: value for key, value in rest.items() if key != "functionCallingConfig"}
+        return {"functionCallingConfig": calling, **config} if calling else config
+
+    def _calling(self) -> JSON:
+        choice = self._request.tool_choice
+        functions = [tool for tool in self._request.tools if tool.kind != "hosted"]
+        is_strict = self._is_strict(functions)
+        if choice is None:
+            return {"mode": "VALIDATED"} if is_strict else {}
+        own = choice.metadata.get(NAME, {})
+        names = [self.name(name) for name in choice.names]
+        if not functions and not own and choice.mode in ("auto", "none"):
+            return {}  # without functions there is nothing to choose, and a mode is refused
+        if choice.mode != "auto" and choice.mode not in self._quirks.tool_choices:
+            self._losses.refuse("tool_choice", f"the model does not take {choice.mode!r}")
+            return {}
+        allowed: JSON = {}
+        if names and "subset" in self._quirks.tool_choices:
+            allowed["allowedFunctionNames"] = names
+        match choice.mode:
+            case "auto" if "mode" in own:
+                return {"mode": own["mode"], **allowed}
+            case "auto" if allowed:
+                # Google documents a list of names for ANY and VALIDATED only.
+                self._losses.adjust("tool_choice", "VALIDATED, since AUTO takes no list of tools")
+                return {"mode": "VALIDATED", **allowed}
+            case "auto":
+                return {"mode": "VALIDATED" if is_strict else "AUTO"}
+            case "none":
+                return {"mode": "NONE", **allowed}
+            case "required" | "tool":
+                return {"mode": "ANY", **allowed}
+            case "hosted":
+                self._losses.refuse("tool_choice", "a hosted tool of another provider")
+                return {}
+
+    def _is_strict(self, functions: list[Tool]) -> bool:
+        """Whether all calls are to be validated, the nearest thing to a strict tool."""
+        if not any(tool.strict for tool in functions):
+            return False
+        if not self._quirks.strict_tools:
+            self._losses.drop("strict", "the model has no validated mode")
+            return False
+        self._losses.emulate("strict", "calls of all tools are validated, not of this one only")
+        return True
+
+
+def render_schema(schema: JSON, quirks: Quirks, *, is_own: bool = False) -> tuple[str, JSON]:
+    """The suffix of the field that takes the schema, and the schema in its spelling.
+
+    A schema that a Gemini client wrote for Gemini is not adapted again.
+    """
+    if is_own:
+        return "JsonSchema", schema
+    if quirks.schema_spelling == "openapi":
+        return "", to_gemini(schema)
+    return "JsonSchema", gemini_json_schema(schema)
