@@ -1,0 +1,216 @@
+"""Errors of the wire, in every shape that servers of this dialect send, and back."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from polycall import jsontext
+from polycall.errors import (
+    AuthenticationError,
+    BillingError,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    PolycallError,
+    ProtocolError,
+    RateLimitError,
+    RequestError,
+    RequestTooLargeError,
+    ServerError,
+    UnsupportedError,
+    UpstreamConnectionError,
+    UpstreamError,
+    UpstreamTimeoutError,
+    error_class_for_status,
+)
+from polycall.ir import JSON
+
+_BY_CODE: dict[str, type[UpstreamError]] = {
+    "billing_hard_limit_reached": BillingError,
+    "billing_not_active": BillingError,
+    "context_length_exceeded": RequestTooLargeError,
+    "insufficient_quota": BillingError,
+    "invalid_api_key": AuthenticationError,
+    "model_not_found": NotFoundError,
+    "overloaded": OverloadedError,
+    "overloaded_error": OverloadedError,
+    "rate_limit_error": RateLimitError,
+    "rate_limit_exceeded": RateLimitError,
+    "request_too_large": RequestTooLargeError,
+    "server_error": ServerError,
+    "server_is_overloaded": OverloadedError,
+    "slow_down": OverloadedError,
+    "timeout": UpstreamTimeoutError,
+    "too_many_requests": RateLimitError,
+    "vector_store_timeout": UpstreamTimeoutError,
+}
+
+# Where a stream fails there is no status; these codes blame the request.
+_REQUEST_CODES = re.compile(
+    r"invalid|image|unsupported|policy|data_residency|parameter|below_min|above_max"
+)
+
+_RETRY_HINT = re.compile(r"try again in (\d+(?:\.\d+)?)\s*(ms|s|m)\b")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
+
+_MESSAGE_CHARS_MAX = 2000
+
+
+class _Wire(NamedTuple):
+    status: int
+    type: str
+    code: str | None
+
+
+_TO_WIRE: dict[type[UpstreamError], _Wire] = {
+    InvalidRequestError: _Wire(400, "invalid_request_error", None),
+    AuthenticationError: _Wire(401, "invalid_request_error", "invalid_api_key"),
+    BillingError: _Wire(429, "insufficient_quota", "insufficient_quota"),
+    PermissionDeniedError: _Wire(403, "invalid_request_error", None),
+    NotFoundError: _Wire(404, "invalid_request_error", None),
+    RequestTooLargeError: _Wire(400, "invalid_request_error", "context_length_exceeded"),
+    RateLimitError: _Wire(429, "rate_limit_error", "rate_limit_exceeded"),
+    ServerError: _Wire(500, "server_error", "server_error"),
+    OverloadedError: _Wire(503, "server_error", "overloaded"),
+    UpstreamTimeoutError: _Wire(504, "server_error", "timeout"),
+    UpstreamConnectionError: _Wire(502, "server_error", "server_error"),
+}
+
+_STATUSES = frozenset({400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504})
+
+
+def parse_error(status: int, body: Any) -> UpstreamError:
+    """The error that an answer with this status tells, whatever its body is.
+
+    A status under 400 (an error in a body or stream that began well) leaves the class to the
+    error's code and type, and `status` unset.
+    """
+    parsed = _parsed(body)
+    inner = _inner(parsed)
+    code, kind = _word(inner.get("code")), _word(inner.get("type"))
+    message = _message(inner) or _text(parsed) or f"the provider answered with status {status}"
+    cls = _BY_CODE.get(code) or _BY_CODE.get(kind)
+    if cls is None or (status >= 400 and cls is ServerError):
+        cls = error_class_for_status(status) if status >= 400 else _class_without_status(code, kind)
+    hint = _RETRY_HINT.search(message)
+    return cls(
+        message[:_MESSAGE_CHARS_MAX],
+        status=status if status >= 400 else None,
+        type=kind,
+        code=code,
+        param=_word(inner.get("param")),
+        retry_after_s=float(hint[1]) * _SECONDS[hint[2]] if hint else None,
+        body=parsed,
+    )
+
+
+def _parsed(body: Any) -> Any:
+    if isinstance(body, bytes | bytearray):
+        body = body.decode("utf-8", "replace")
+    if isinstance(body, str):
+        try:
+            body = jsontext.decode(body)
+        except ValueError:
+            return body
+    if isinstance(body, list) and body:
+        return body[0]  # pyright: ignore[reportUnknownVariableType]
+    return body  # pyright: ignore[reportUnknownVariableType]
+
+
+def _inner(body: Any) -> JSON:
+    """The object that holds message, type, code and param, under whatever name."""
+    if not isinstance(body, dict):
+        return {}
+    error: JSON = body  # pyright: ignore[reportUnknownVariableType]
+    nested = error.get("error")
+    if isinstance(nested, dict):
+        return nested  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(nested, str):
+        return {"message": nested, "code": error.get("code"), "type": error.get("type")}
+    return {**error, "type": ""} if error.get("type") == "error" else error
+
+
+def _message(inner: JSON) -> str:
+    for key in ("message", "detail", "error_message", "msg"):
+        value = inner.get(key)
+        if isinstance(value, str) and value:
+            return value
+        if isinstance(value, list | dict) and value:
+            return jsontext.encode(value)
+    return ""
+
+
+def _text(parsed: Any) -> str:
+    if isinstance(parsed, str):
+        return parsed.strip()
+    return jsontext.encode(parsed) if parsed else ""
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+
+
+def _class_without_status(code: str, kind: str) -> type[UpstreamError]:
+    if code.isdigit() and 400 <= int(code) < 600:
+        return error_class_for_status(int(code))
+    if kind == "invalid_request_error" or _REQUEST_CODES.search(code):
+        return InvalidRequestError
+    return ServerError
+
+
+def render_error(error: PolycallError) -> tuple[int, JSON]:
+    """Status and body for a client of this dialect; its own body goes back unchanged."""
+    if isinstance(error, UpstreamError):
+        wire = _wire(error)
+        status = error.status if error.status in _STATUSES else wire.status
+        if _is_own_body(error.body):
+            return status, error.body
+        return status, _body(error.message, wire.type, error.param, error.code or wire.code)
+    if isinstance(error, UnsupportedError):
+        return 400, _body(
+            str(error), "invalid_request_error", error.feature, "unsupported_parameter"
+        )
+    if isinstance(error, RequestError):
+        return 400, _body(str(error), "invalid_request_error", error.path, None)
+    if isinstance(error, ProtocolError):
+        return 502, _body(str(error), "server_error", "", "upstream_protocol_error")
+    return 500, _body(str(error), "server_error", "", "server_error")
+
+
+def stream_error(error: PolycallError) -> JSON:
+    """The `error` object of a response that failed after it had begun."""
+    if isinstance(error, UpstreamError):
+        if _is_own_body(error.body):
+            return error.body["error"]
+        code = error.code or _wire(error).code or "invalid_prompt"
+        return {"code": code, "message": error.message}
+    if isinstance(error, RequestError):
+        return {"code": "invalid_prompt", "message": str(error)}
+    return {"code": "server_error", "message": str(error)}
+
+
+def _wire(error: UpstreamError) -> _Wire:
+    for cls in type(error).__mro__:
+        if cls in _TO_WIRE:
+            return _TO_WIRE[cls]
+    return _TO_WIRE[ServerError]
+
+
+def _is_own_body(body: Any) -> bool:
+    """Whether it is `{"error": {...}}` as OpenAI writes it, and not as Anthropic or Google do."""
+    if not isinstance(body, dict) or "type" in body:
+        return False
+    error = body.get("error")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if not isinstance(error, dict) or not isinstance(error.get("message"), str):  # pyright: ignore[reportUnknownMemberType]
+        return False
+    return "status" not in error and not isinstance(error.get("code"), int)  # pyright: ignore[reportUnknownMemberType]
+
+
+def _body(message: str, kind: str, param: str, code: str | None) -> JSON:
+    return {
+        "error": {"message": message, "type": kind, "param": param or None, "code": code or None}
+    }

@@ -1,0 +1,356 @@
+"""Requests, both ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polycall.dialects.openai_responses.common import NAME, mark, others, own
+from polycall.dialects.openai_responses.history import HistoryWriter
+from polycall.dialects.openai_responses.items import ItemReader
+from polycall.dialects.openai_responses.tools import ToolWriter, parse_tool_choice, parse_tools
+from polycall.ir import (
+    JSON,
+    Effort,
+    Message,
+    ReasoningConfig,
+    Request,
+    ResponseFormat,
+    Text,
+)
+from polycall.quirks import Quirks
+from polycall.schema import openai_strict
+from polycall.wire import Losses, WireRequest, note_foreign_options, request_reader, split_system
+
+ENCRYPTED_CONTENT = "reasoning.encrypted_content"
+LOGPROBS = "message.output_text.logprobs"
+
+_KNOWN = frozenset(
+    {
+        "model",
+        "input",
+        "instructions",
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "stream",
+        "max_output_tokens",
+        "temperature",
+        "top_p",
+        "top_logprobs",
+        "reasoning",
+        "text",
+        "service_tier",
+        "safety_identifier",
+    }
+)
+_EFFORTS: dict[str, Effort] = {
+    "none": "none",
+    "minimal": "minimal",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "xhigh",
+    "max": "max",
+}
+_FORMATS = frozenset({"text", "json_object", "json_schema"})
+_SCHEMA_FORMAT_KNOWN = ("type", "name", "schema", "description", "strict")
+
+# ---------------------------------------------------------------------------------------------
+# Reading
+
+
+def parse_request(body: JSON, *, path: str = "") -> Request:
+    """A client's request.  `path` says nothing in this dialect."""
+    reader = request_reader
+    reader.object(body, "")
+    options = {key: value for key, value in body.items() if key not in _KNOWN and value is not None}
+    messages, notes = _parse_messages(body, options)
+    end_user = reader.get_string(body, "safety_identifier", "")
+    if not end_user and isinstance(options.get("user"), str):
+        end_user = options.pop("user")
+        notes["end_user"] = "user"
+    logprobs = reader.get_int(body, "top_logprobs", "")
+    if logprobs is None and LOGPROBS in reader.get_array(options, "include", ""):
+        logprobs = 0
+        notes["logprobs"] = "include"
+    return Request(
+        model=reader.get_string(body, "model", ""),
+        messages=messages,
+        tools=parse_tools(reader.get_array(body, "tools", ""), "tools"),
+        tool_choice=parse_tool_choice(body.get("tool_choice"), "tool_choice"),
+        parallel_tool_calls=reader.get_bool(body, "parallel_tool_calls", ""),
+        stream=reader.get_bool(body, "stream", "") or False,
+        max_output_tokens=reader.get_int(body, "max_output_tokens", ""),
+        temperature=reader.get_float(body, "temperature", ""),
+        top_p=reader.get_float(body, "top_p", ""),
+        logprobs=logprobs,
+        reasoning=_parse_reasoning(body),
+        response_format=_parse_text(body, options),
+        service_tier=reader.get_string(body, "service_tier", ""),
+        end_user=end_user,
+        provider_options={NAME: options} if options else {},
+        metadata={NAME: notes},
+    )
+
+
+def _parse_messages(body: JSON, options: JSON) -> tuple[list[Message], JSON]:
+    messages: list[Message] = []
+    instructions = request_reader.get_string(body, "instructions", "")
+    if instructions:
+        parts = [Text(instructions)]
+        messages.append(Message("system", [*parts], metadata=mark({"slot": "instructions"})))
+    elif "instructions" in body and body["instructions"] is not None:
+        options["instructions"] = instructions
+    given = body.get("input")
+    if given is None:
+        return messages, {"input": "none"}
+    if isinstance(given, str):
+        messages.append(Message("user", [Text(given)]))
+        return messages, {"input": "text"}
+    items = request_reader.array(given, "input")
+    messages.extend(ItemReader(request_reader).messages(items, "input"))
+    return messages, {"input": "items"}
+
+
+def _parse_reasoning(body: JSON) -> ReasoningConfig | None:
+    if body.get("reasoning") is None:
+        return None
+    given = request_reader.get_object(body, "reasoning", "")
+    effort = request_reader.get_string(given, "effort", "reasoning")
+    known = _EFFORTS.get(effort)
+    fields = {
+        key: value
+        for key, value in given.items()
+        if value is not None and (key != "effort" or known is None)
+    }
+    is_shown = "summary" in fields or "generate_summary" in fields
+    return ReasoningConfig(
+        effort=known, include_text=True if is_shown else None, metadata={NAME: fields}
+    )
+
+
+def _parse_text(body: JSON, options: JSON) -> ResponseFormat | None:
+    """The output format; the other fields of `text` become options named `text.*`."""
+    text = request_reader.get_object(body, "text", "")
+    for key, value in text.items():
+        if key != "format" and value is not None:
+            options[f"text.{key}"] = value
+    given = request_reader.get_object(text, "format", "text")
+    if not given:
+        return None
+    kind = request_reader.get_string(given, "type", "text.format")
+    if kind not in _FORMATS:
+        options["text.format"] = given
+        return None
+    if kind != "json_schema":
+        fields = others(given, ("type",))
+        metadata = mark({"fields": fields} if fields else {})
+        return ResponseFormat("text" if kind == "text" else "json", metadata=metadata)
+    return ResponseFormat(
+        "json_schema",
+        schema=request_reader.get_object(given, "schema", "text.format"),
+        name=request_reader.get_string(given, "name", "text.format"),
+        description=request_reader.get_string(given, "description", "text.format"),
+        strict=request_reader.get_bool(given, "strict", "text.format"),
+        metadata={NAME: {"fields": others(given, _SCHEMA_FORMAT_KNOWN)}},
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# Writing
+
+
+def render_request(request: Request, *, quirks: Quirks | None = None) -> WireRequest:
+    """The body for `POST /responses`.
+
+    A request that was not written for this dialect is sent statelessly: nothing is stored at
+    the vendor, and its reasoning comes back encrypted, so that any replica can go on with it.
+    """
+    quirks = quirks or _VENDOR
+    losses = Losses(lossy=request.lossy)
+    writer = ToolWriter(request, losses, quirks)
+    body: JSON = {"model": request.model} if request.model else {}
+    options = dict(request.provider_options.get(NAME, {}))
+    note_foreign_options(request, NAME, losses)
+    if NAME not in request.metadata:
+        options.setdefault("store", False)
+        include = list(options.get("include", ()))
+        if ENCRYPTED_CONTENT not in include and options["store"] is False:
+            options["include"] = [*include, ENCRYPTED_CONTENT]
+    instructions, messages = _split_instructions(request)
+    if instructions is not None:
+        body["instructions"] = instructions
+    history = HistoryWriter(
+        messages,
+        writer,
+        losses,
+        quirks,
+        is_stored=options.get("store") is not False,
+        is_native=NAME in request.metadata,
+        has_past="previous_response_id" in options or "conversation" in options,
+    )
+    _render_input(body, history.items(), own(request.metadata).get("input"))
+    tools = writer.tools(writer.allowed(request.tool_choice))
+    if tools:
+        body["tools"] = tools
+    if request.tool_choice is not None:
+        choice = writer.choice(request.tool_choice)
+        if choice is not None and (tools or NAME in request.metadata):
+            body["tool_choice"] = choice
+    _render_settings(body, request, options, losses)
+    _render_output(body, request, options, losses, quirks)
+    _merge_options(body, options, losses, quirks)
+    _apply_refusals(body, losses, quirks)
+    return WireRequest(
+        path="/responses",
+        body=body,
+        warnings=losses.warnings,
+        aliases=writer.aliases,
+        adapted=writer.adapted,
+    )
+
+
+_VENDOR = Quirks()
+
+
+def _render_input(body: JSON, items: list[JSON], form: str | None) -> None:
+    if form == "text" and len(items) == 1 and {*items[0]} == {"role", "content"}:
+        body["input"] = items[0]["content"]
+    elif items or form != "none":
+        body["input"] = items
+
+
+def _split_instructions(request: Request) -> tuple[str | None, list[Message]]:
+    """The text for `instructions`, and the messages that are input items."""
+    leading, rest = split_system(request.messages)
+    texts: list[str] = []
+    for position, message in enumerate(leading):
+        is_item = "role" in own(message.metadata) or not all(
+            isinstance(part, Text) for part in message.parts
+        )
+        if is_item:
+            rest = [*leading[position:], *rest]
+            break
+        texts.extend(part.text for part in message.parts if isinstance(part, Text) and part.text)
+    return "\n\n".join(texts) if texts else None, rest
+
+
+def _render_settings(body: JSON, request: Request, options: JSON, losses: Losses) -> None:
+    is_native = NAME in request.metadata
+    if request.stream:
+        body["stream"] = True
+    if request.parallel_tool_calls is not None and (request.tools or is_native):
+        body["parallel_tool_calls"] = request.parallel_tool_calls
+    for field in ("max_output_tokens", "temperature", "top_p"):
+        value = getattr(request, field)
+        if value is not None:
+            body[field] = value
+    if request.service_tier:
+        body["service_tier"] = request.service_tier
+    if request.end_user:
+        body[own(request.metadata).get("end_user", "safety_identifier")] = request.end_user
+    if request.logprobs is not None:
+        if request.logprobs or own(request.metadata).get("logprobs") != "include":
+            body["top_logprobs"] = request.logprobs
+        include: list[Any] = options.get("include", [])
+        if not is_native and LOGPROBS not in include:
+            options["include"] = [*include, LOGPROBS]
+    if request.stop:
+        losses.drop("stop", f"{NAME} has no stop sequences: who holds the stream must cut there")
+    if request.candidates is not None and request.candidates > 1:
+        losses.refuse("candidates", f"{NAME} gives one answer a request", path="candidates")
+    for field in ("top_k", "seed", "presence_penalty", "frequency_penalty"):
+        if getattr(request, field) is not None:
+            losses.drop(field, f"{NAME} has no such field")
+
+
+def _render_output(
+    body: JSON, request: Request, options: JSON, losses: Losses, quirks: Quirks
+) -> None:
+    """`reasoning` and `text`."""
+    if request.reasoning is not None:
+        reasoning = _render_reasoning(request.reasoning, losses)
+        if quirks.reasoning_control != "none":
+            if reasoning or NAME in request.reasoning.metadata:
+                body["reasoning"] = reasoning
+        elif reasoning:
+            losses.drop("reasoning", "the target's reasoning cannot be controlled")
+    text: JSON = {}
+    if request.response_format is not None:
+        format_ = _render_format(request.response_format, losses, quirks)
+        if format_ is not None:
+            text["format"] = format_
+    for key in [key for key in options if key.startswith("text.")]:
+        text[key.removeprefix("text.")] = options.pop(key)
+    if text:
+        body["text"] = text
+
+
+def _render_reasoning(config: ReasoningConfig, losses: Losses) -> JSON:
+    fields = dict(own(config.metadata))
+    effort: str | None = config.effort
+    if effort is None and config.budget_tokens is not None and config.budget_tokens >= 0:
+        effort = _effort_for(config.budget_tokens)
+        detail = f"a budget of {config.budget_tokens} tokens is sent as effort {effort!r}"
+        losses.adjust("reasoning.budget_tokens", detail)
+    if effort is not None:
+        fields["effort"] = effort
+    if config.include_text and "summary" not in fields and "generate_summary" not in fields:
+        fields["summary"] = "auto"
+    return fields
+
+
+def _effort_for(budget_tokens: int) -> Effort:
+    if budget_tokens == 0:
+        return "none"
+    if budget_tokens <= 4096:
+        return "low"
+    return "medium" if budget_tokens <= 16384 else "high"
+
+
+def _render_format(wanted: ResponseFormat, losses: Losses, quirks: Quirks) -> JSON | None:
+    fields = own(wanted.metadata).get("fields", {})
+    if wanted.kind == "text":
+        return {"type": "text", **fields}
+    if wanted.kind not in quirks.response_formats:
+        losses.refuse("response_format", f"the target has no {wanted.kind!r}")
+        return None
+    if wanted.kind == "json":
+        return {"type": "json_object", **fields}
+    schema = wanted.schema or {}
+    strict = wanted.strict
+    if strict and NAME not in wanted.metadata and openai_strict(schema) != schema:
+        # Made strict, the answer would hold nulls that the caller's schema does not allow.
+        detail = "the schema is not strict as this vendor wants it: sent without strict"
+        losses.adjust("response_format.strict", detail)
+        strict = False
+    rendered: JSON = {"type": "json_schema", "name": wanted.name or "response", "schema": schema}
+    if wanted.description:
+        rendered["description"] = wanted.description
+    if strict is not None:
+        rendered["strict"] = strict
+    return {**rendered, **fields}
+
+
+def _merge_options(body: JSON, options: JSON, losses: Losses, quirks: Quirks) -> None:
+    for key, value in options.items():
+        if quirks.options is not None and key not in quirks.options:
+            losses.drop(key, "the target does not know this field")
+        else:
+            body.setdefault(key, value)
+
+
+_WIRE_FIELDS = {
+    "response_format": "text",
+    "logprobs": "top_logprobs",
+    "end_user": "safety_identifier",
+}
+
+
+def _apply_refusals(body: JSON, losses: Losses, quirks: Quirks) -> None:
+    refused = set(quirks.refused)
+    if not quirks.parallel_switch:
+        refused.add("parallel_tool_calls")
+    for field in sorted(refused):
+        if body.pop(_WIRE_FIELDS.get(field, field), None) is not None:
+            losses.drop(field, "the target does not take this field")

@@ -1,0 +1,370 @@
+"""Whole responses, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from polycall.dialects.openai_responses.common import NAME, own
+from polycall.dialects.openai_responses.errors import parse_error
+from polycall.dialects.openai_responses.history import (
+    call_item,
+    is_own_item,
+    message_item,
+    reasoning_item,
+    text_part,
+)
+from polycall.dialects.openai_responses.items import ItemReader
+from polycall.dialects.openai_responses.request import render_request
+from polycall.errors import PolycallError
+from polycall.ir import (
+    JSON,
+    FinishReason,
+    Media,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    Refusal,
+    Request,
+    Response,
+    Text,
+    ToolCall,
+    ToolResult,
+    Usage,
+    unified_finish,
+)
+from polycall.wire import response_reader, short_hash
+
+_KNOWN = frozenset({"id", "object", "created_at", "model", "output", "status", "usage"})
+
+_INCOMPLETE: dict[str, FinishReason] = {
+    "max_output_tokens": "length",
+    "max_messages": "length",
+    "content_filter": "content_filter",
+    "steered": "pause",
+}
+_WAITING = frozenset({"queued", "in_progress"})
+
+# ---------------------------------------------------------------------------------------------
+# Reading
+
+
+def parse_response(body: JSON) -> Response:
+    """A finished (or, in the background, still waiting) response.
+
+    A failed one raises its `UpstreamError`.
+    """
+    reader = response_reader
+    reader.object(body, "")
+    raise_failure(body)
+    output = body.get("output")
+    if output is None and "status" not in body:
+        reader.fail("output", "an array of items", output)
+    items = reader.get_array(body, "output", "")
+    parts: list[Part] = []
+    item_reader = ItemReader(reader)
+    for position, value in enumerate(items):
+        path = f"output[{position}]"
+        parts.extend(item_reader.parts(reader.object(value, path), path, position))
+    finish_reason, raw = finish(
+        body,
+        has_calls=any(isinstance(part, ToolCall) for part in parts),
+        has_refusal=any(isinstance(part, Refusal) for part in parts),
+    )
+    return Response(
+        id=reader.get_string(body, "id", ""),
+        model=reader.get_string(body, "model", ""),
+        message=Message("assistant", parts),
+        finish_reason=finish_reason,
+        raw_finish_reason=raw,
+        usage=parse_usage(body),
+        created=created_at(body),
+        metadata=echo(body),
+    )
+
+
+def raise_failure(body: JSON) -> None:
+    """Raise what a failed response, or an error in place of a response, tells."""
+    error = body.get("error")
+    if body.get("status") == "failed":
+        raise parse_error(0, {"error": error or {"message": "the response failed"}})
+    if error and not body.get("output"):
+        raise parse_error(0, {"error": error} if isinstance(error, dict) else body)
+
+
+def finish(body: JSON, *, has_calls: bool, has_refusal: bool) -> tuple[FinishReason, str]:
+    """The finish reason, and the wire's word for it."""
+    status = response_reader.get_string(body, "status", "") or "completed"
+    if status == "incomplete":
+        details = response_reader.get_object(body, "incomplete_details", "")
+        reason = response_reader.get_string(details, "reason", "incomplete_details")
+        return _INCOMPLETE.get(reason, "length"), reason or status
+    if status in _WAITING:
+        return "pause", status
+    if status == "cancelled":
+        return "error", status
+    if has_refusal and not has_calls:
+        return "refusal", status
+    return unified_finish("stop", has_calls=has_calls), status
+
+
+def created_at(body: JSON) -> int:
+    """Seconds since the epoch; some servers write fractions."""
+    return int(response_reader.get_float(body, "created_at", "") or 0)
+
+
+def echo(body: JSON) -> dict[str, JSON]:
+    """The fields beyond the middle language, to be given back as they came."""
+    return {NAME: {key: value for key, value in body.items() if key not in _KNOWN}}
+
+
+def parse_usage(body: JSON) -> Usage:
+    """Tokens, which this dialect counts as the middle language does."""
+    usage = response_reader.get_object(body, "usage", "")
+    if not usage:
+        return Usage()
+    reader, path = response_reader, "usage"
+    inputs = reader.get_object(usage, "input_tokens_details", path)
+    outputs = reader.get_object(usage, "output_tokens_details", path)
+    return Usage(
+        input_tokens=reader.get_int(usage, "input_tokens", path) or 0,
+        output_tokens=reader.get_int(usage, "output_tokens", path) or 0,
+        cached_tokens=reader.get_int(inputs, "cached_tokens", path) or 0,
+        cache_write_tokens=reader.get_int(inputs, "cache_write_tokens", path) or 0,
+        reasoning_tokens=reader.get_int(outputs, "reasoning_tokens", path) or 0,
+        metadata={NAME: usage},
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# Writing
+
+
+def render_response(response: Response, request: Request | None = None) -> JSON:
+    """The body for a client of this dialect; `request` is what it asked, to be echoed."""
+    custom = custom_tools(request)
+    response_id = response.id
+    if NAME not in response.metadata or not response_id:
+        response_id = wire_id(response_id, response.model)
+    output: list[JSON] = []
+    group: list[Text | Refusal] = []
+
+    def close_group() -> None:
+        if group:
+            output.append(output_message(group, item_id("msg", response_id, len(output))))
+            group.clear()
+
+    for part in response.message.parts:
+        if isinstance(part, Text | Refusal):
+            if begins_message(part):
+                close_group()
+            if part.text or NAME in part.metadata:
+                group.append(part)
+            continue
+        close_group()
+        item = output_item(part, response_id, len(output), custom)
+        if item is not None:
+            output.append(item)
+    close_group()
+    body = skeleton(response_id, response.model, response.created, request_echo(request))
+    has_refusal = any(isinstance(part, Refusal) for part in response.message.parts)
+    body.update(own(response.metadata))
+    body["output"] = output
+    body["usage"] = render_usage(response.usage)
+    settle(body, response.finish_reason, response.raw_finish_reason, has_refusal=has_refusal)
+    return body
+
+
+def begins_message(part: Text | Refusal) -> bool:
+    """Whether a message item began with this part on its own wire."""
+    return "message" in own(part.metadata)
+
+
+def custom_tools(request: Request | None) -> frozenset[str]:
+    """The freeform tools of a request: their calls come back as functions from elsewhere."""
+    if request is None:
+        return frozenset()
+    return frozenset(tool.name for tool in request.tools if tool.kind == "custom")
+
+
+def wire_id(response_id: str, model: str) -> str:
+    """The response's id in this dialect's form."""
+    if response_id.startswith("resp_") or not response_id:
+        return response_id or "resp_" + short_hash(model)
+    return "resp_" + short_hash(response_id)
+
+
+def item_id(prefix: str, response_id: str, position: int) -> str:
+    """An id for an item whose provider gave none: unique in its response, always the same."""
+    return f"{prefix}_{short_hash(response_id, str(position))}"
+
+
+def output_message(group: Sequence[Text | Refusal], default_id: str) -> JSON:
+    """A message item of the output, complete as clients want it."""
+    item = message_item(group)
+    if item["content"] != []:
+        item["content"] = [output_content(part) for part in group]
+    if begins_message(group[0]):
+        return {"id": default_id, "type": "message", **item}
+    return {"id": default_id, "status": "completed", "type": "message", **item}
+
+
+def output_content(part: Text | Refusal) -> JSON:
+    """A content part of the output; clients' types require its annotations."""
+    content = text_part(part)
+    if isinstance(part, Text):
+        content.setdefault("annotations", [])
+        if NAME not in part.metadata:
+            content["logprobs"] = []
+    return content
+
+
+def output_item(part: Part, response_id: str, position: int, custom: frozenset[str]) -> JSON | None:
+    """The output item of any other part; `None` for what a response cannot hold."""
+    match part:
+        case Reasoning():
+            return {"id": item_id("rs", response_id, position), **reasoning_item(part)}
+        case ToolCall():
+            return output_call(part, response_id, position, custom)
+        case Opaque():
+            return part.data if is_own_item(part) else None
+        case Media() if part.kind == "image" and part.data:
+            return {
+                "type": "image_generation_call",
+                "id": item_id("ig", response_id, position),
+                "status": "completed",
+                "result": part.data,
+            }
+        case Media():
+            # No item holds other media; the client must at least see that there was something.
+            shown = part.url or f"[{part.kind} {part.media_type}]"
+            return output_message([Text(shown)], item_id("msg", response_id, position))
+        case Text() | Refusal() | ToolResult():
+            return None
+
+
+def output_call(call: ToolCall, response_id: str, position: int, custom: frozenset[str]) -> JSON:
+    """A call, as the kind of tool that the client declared."""
+    is_custom = call.kind == "custom" or call.name in custom
+    prefix = "ctc" if is_custom else "fc"
+    item = call_item(call, is_custom=is_custom)
+    if NAME not in call.metadata and not is_custom:
+        item["status"] = "completed"
+    return {"id": item_id(prefix, response_id, position), **item}
+
+
+def render_usage(usage: Usage) -> JSON | None:
+    """The wire's own object, or one in its shape; `None` where nothing was reported."""
+    given = own(usage.metadata)
+    if given:
+        return given
+    if not usage.is_reported:
+        return None
+    return {
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.total_tokens,
+    }
+
+
+def settle(body: JSON, reason: FinishReason, raw: str, *, has_refusal: bool) -> None:
+    """Set status, `incomplete_details` and `error` by the finish reason."""
+    details: JSON | None = None
+    error: JSON | None = None
+    match reason:
+        case "stop" | "tool_calls":
+            status = "completed"
+        case "refusal":
+            # Without a word of refusal, a completed answer would look like a success.
+            status = "completed" if has_refusal else "incomplete"
+            details = None if has_refusal else {"reason": "content_filter"}
+        case "length":
+            status, details = "incomplete", {"reason": "max_output_tokens"}
+        case "content_filter":
+            status, details = "incomplete", {"reason": "content_filter"}
+        case "pause":
+            status = raw if raw in _WAITING else "incomplete"
+            details = None if raw in _WAITING else {"reason": raw or "pause"}
+        case "error":
+            status = "cancelled" if raw == "cancelled" else "failed"
+            if status == "failed":
+                error = {"code": "server_error", "message": f"the model stopped: {raw or reason}"}
+    body["status"] = status
+    if status != "incomplete" or not body.get("incomplete_details"):
+        body["incomplete_details"] = details
+    body["error"] = error
+
+
+def skeleton(response_id: str, model: str, created: int, echoed: JSON) -> JSON:
+    """A response without output, with every field that clients' types require."""
+    return {
+        "id": response_id,
+        "object": "response",
+        "created_at": created,
+        "status": "in_progress",
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": None,
+        "max_output_tokens": None,
+        "max_tool_calls": None,
+        "parallel_tool_calls": True,
+        "previous_response_id": None,
+        "reasoning": {"effort": None, "summary": None},
+        "service_tier": None,
+        "store": False,
+        "temperature": None,
+        "text": {"format": {"type": "text"}},
+        "tool_choice": "auto",
+        "tools": [],
+        "top_logprobs": 0,
+        "top_p": None,
+        "truncation": "disabled",
+        "user": None,
+        "metadata": {},
+        **echoed,
+        "model": model,
+        "output": [],
+        "usage": None,
+    }
+
+
+_NOT_ECHOED = frozenset({"include", "input", "model", "stream", "stream_options"})
+
+
+def request_echo(request: Request | None) -> JSON:
+    """What a response repeats of its request."""
+    if request is None:
+        return {}
+    relevant = Request(
+        model="",
+        messages=[message for message in request.messages if message.role == "system"],
+        tools=request.tools,
+        tool_choice=request.tool_choice,
+        parallel_tool_calls=request.parallel_tool_calls,
+        max_output_tokens=request.max_output_tokens,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        logprobs=request.logprobs,
+        reasoning=request.reasoning,
+        response_format=request.response_format,
+        service_tier=request.service_tier,
+        end_user=request.end_user,
+        lossy=True,
+        provider_options={NAME: request.provider_options.get(NAME, {})},
+        metadata=request.metadata,
+    )
+    try:
+        body: dict[str, Any] = render_request(relevant).body
+    except PolycallError:
+        return {}  # what cannot be rendered is not worth failing an answer for
+    echoed = {key: value for key, value in body.items() if key not in _NOT_ECHOED}
+    if "text" in echoed:
+        echoed["text"] = {"format": {"type": "text"}, **echoed["text"]}
+    return echoed
