@@ -1,0 +1,110 @@
+"""`polycall models`: which models there are, what they can do and what they cost."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from decimal import Decimal
+from typing import Any
+
+from polycall.client import Client
+from polycall.errors import RequestError
+from polycall.providers.models import ModelInfo, list_models
+from polycall.providers.provider import FEATURES, Feature, Provider
+
+_MARKS = {True: "yes", False: "no", None: "?"}
+_HEADERS = {
+    "tools": "tools",
+    "parallel_calls": "parallel",
+    "reasoning": "reason",
+    "images": "images",
+    "structured_output": "schema",
+}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "models",
+        help="known models with their capabilities and prices",
+        description=(
+            "List known models. '?' is unknown: capabilities come from rules that ship with "
+            "polycall, prices (US dollars for a million tokens) from the genai-prices snapshot. A "
+            "model that is not listed can be used all the same."
+        ),
+        epilog="Example: polycall models --provider anthropic --supports tools,images",
+    )
+    parser.add_argument("--provider", action="append", default=[], help="only this provider")
+    parser.add_argument(
+        "--supports",
+        default="",
+        metavar="FEATURES",
+        help=f"only models known to have these, separated by commas: {', '.join(FEATURES)}",
+    )
+    parser.add_argument("--config", help="a polycall.toml with more providers")
+    parser.add_argument("--json", action="store_true", help="a JSON array")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the list."""
+    wanted = _features(options.supports)
+    providers = _providers(Client(config=options.config).providers, options.provider)
+    rows = list(list_models(providers, supports=wanted))
+    if options.json:
+        print(json.dumps([_as_json(row) for row in rows], ensure_ascii=False, indent=1))
+        return 0
+    width = max((len(row.name) for row in rows), default=20)
+    marks = "".join(f"{title:>10}" for title in _HEADERS.values())
+    print(f"{'model':<{width}}{marks}{'context':>10}{'$ in':>9}{'$ out':>9}{'$ cached':>10}")
+    for row in rows:
+        print(_line(row, width))
+    return 0
+
+
+def _features(text: str) -> list[Feature]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    known: dict[str, Feature] = {feature: feature for feature in FEATURES}
+    for name in names:
+        if name not in known:
+            raise RequestError(f"{name!r} is not a capability; known: {', '.join(FEATURES)}")
+    return [known[name] for name in names]
+
+
+def _providers(known: dict[str, Provider], names: list[str]) -> list[Provider]:
+    for name in names:
+        if name not in known:
+            raise RequestError(f"no provider is called {name!r}; known: {', '.join(sorted(known))}")
+    return [known[name] for name in names or sorted(known)]
+
+
+def _line(row: ModelInfo, width: int) -> str:
+    marks = "".join(f"{_MARKS[getattr(row.capabilities, feature)]:>10}" for feature in _HEADERS)
+    context = row.capabilities.context_tokens
+    price = row.price
+    dollars = (None, None, None) if price is None else (price.input, price.output, price.cached)
+    return (
+        f"{row.name:<{width}}{marks}{'?' if context is None else context:>10}"
+        f"{_dollars(dollars[0]):>9}{_dollars(dollars[1]):>9}{_dollars(dollars[2]):>10}"
+    )
+
+
+def _dollars(value: Decimal | None) -> str:
+    return "?" if value is None else f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+def _as_json(row: ModelInfo) -> dict[str, Any]:
+    price = row.price
+    return {
+        "model": row.name,
+        **{feature: getattr(row.capabilities, feature) for feature in FEATURES},
+        "context_tokens": row.capabilities.context_tokens,
+        "price_usd_per_million": None
+        if price is None
+        else {
+            "input": str(price.input),
+            "output": str(price.output),
+            "cached": None if price.cached is None else str(price.cached),
+            "cache_write": None if price.cache_write is None else str(price.cache_write),
+        },
+    }
