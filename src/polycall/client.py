@@ -11,11 +11,13 @@ import time
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from msgspec.structs import replace
 
 from polycall.blocking import Portal
+from polycall.config import Config, load_config
 from polycall.errors import RequestError, UpstreamError
 from polycall.exchange import (
     AnswerDecoder,
@@ -26,7 +28,17 @@ from polycall.exchange import (
     read_response,
 )
 from polycall.fold import Folder
-from polycall.ir import Event, Message, Request, Response, Text, Tool, Usage, Warning
+from polycall.ir import (
+    Event,
+    Message,
+    Request,
+    Response,
+    ResponseStart,
+    Text,
+    Tool,
+    Usage,
+    Warning,
+)
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.prices import cost_usd
 from polycall.providers.provider import Provider
@@ -66,22 +78,28 @@ ToolLike: TypeAlias = Tool | HasDefinition
 class Client:
     """Talks to every provider of the catalogue, and to any other that is given.
 
-    `providers` adds to or replaces rows of the catalogue.  `keys` maps provider names to keys;
-    the rest come from the environment.  Close it, or use it as a context manager: it owns a pool
-    of connections.
+    `config` is a TOML file with providers, keys and models; `polycall.toml` in the current folder
+    is taken where there is one.  `providers` and `keys` (by provider) come before what the file
+    says; keys that are in neither come from the environment.  Close it, or use it as a context
+    manager: it owns a pool of connections.
     """
 
     def __init__(
         self,
         *,
+        config: str | Path | None = None,
         providers: Iterable[Provider] = (),
         keys: Mapping[str, str] | None = None,
         transport: Transport | None = None,
         deadlines: Deadlines | None = None,
         retry: Retry | None = None,
     ) -> None:
-        self.providers = {**CATALOGUE, **{provider.name: provider for provider in providers}}
-        self._keys = dict(keys or {})
+        settings = _settings(config)
+        own = {provider.name: provider for provider in providers}
+        self.providers = {**CATALOGUE, **settings.providers, **own}
+        self.routes = settings.models
+        configured = {name: keys[0] for name, keys in settings.provider_keys.items() if keys}
+        self._keys = {**configured, **(keys or {})}
         self._transport = transport or AiohttpTransport()
         self._deadlines = deadlines or Deadlines()
         self._retry = retry or Retry()
@@ -102,22 +120,29 @@ class Client:
     ) -> Response:
         """The model's whole answer.
 
-        `model` is `"provider/name"`.  `settings` are fields of `ir.Request`.  Raises
-        `RequestError` before anything is sent, `UpstreamError` or `ProtocolError` after.
+        `model` is `"provider/name"`, several of them separated by commas (the next is asked where
+        one is overloaded or out), or an alias of the configuration.  `settings` are fields of
+        `ir.Request`.  `Response.model` names the model that answered.  Raises `RequestError` before
+        anything is sent, `UpstreamError` or `ProtocolError` after.
         """
         return await self.generate_request(self.request(model, prompt, tools=tools, **settings))
 
     async def generate_request(self, request: Request) -> Response:
         """`generate` for a request that is already made."""
-        exchange = self.prepare(replace(request, stream=False))
-        ends_at = time.monotonic() + self._deadlines.total_s
-        attempt = 1
+        attempts = self._attempts(replace(request, stream=False))
         while True:
+            exchange, ends_at = await attempts.next()
             try:
-                return await self._generate_once(exchange, ends_at)
+                http = await open_answer(self._transport, exchange, self._until(ends_at))
+                response = await read_response(exchange, http)
             except UpstreamError as error:
-                await self._wait_or_raise(error, attempt, ends_at)
-            attempt += 1
+                attempts.failed(error)
+                continue
+            return replace(
+                response,
+                model=attempts.model,
+                warnings=[*response.warnings, *attempts.warnings],
+            )
 
     def stream(
         self, model: str, prompt: Prompt, *, tools: Iterable[ToolLike] = (), **settings: Any
@@ -127,8 +152,9 @@ class Client:
 
     def stream_request(self, request: Request) -> Stream:
         """`stream` for a request that is already made."""
-        exchange = self.prepare(replace(request, stream=True))
-        return Stream(self._events(exchange), exchange.wire.warnings)
+        warnings: list[Warning] = []
+        attempts = self._attempts(replace(request, stream=True))
+        return Stream(self._events(attempts, warnings), warnings)
 
     def generate_sync(
         self, model: str, prompt: Prompt, *, tools: Iterable[ToolLike] = (), **settings: Any
@@ -151,7 +177,7 @@ class Client:
             self._portal = None
 
     def cost(self, model: str, usage: Usage) -> Decimal | None:
-        """US dollars for `usage`; `None` where the price is unknown."""
+        """US dollars for `usage` of one model; `None` where the price is unknown."""
         provider, name = self.resolve(model)
         return cost_usd(provider, name, usage)
 
@@ -190,31 +216,37 @@ class Client:
         key = self._keys.get(provider.name, "") or environment_key(provider)
         return prepare(request, provider, model, key)
 
-    async def _generate_once(self, exchange: Exchange, ends_at: float) -> Response:
-        http = await open_answer(self._transport, exchange, self._deadlines_until(ends_at))
-        return await read_response(exchange, http)
+    def chain(self, model: str) -> list[str]:
+        """The models to try, in order: an alias's route, or names separated by commas."""
+        alias = self.routes.get(model)
+        if alias is not None:
+            return [target.model for target in alias.route]
+        return [name.strip() for name in model.split(",")]
 
-    async def _events(self, exchange: Exchange) -> AsyncGenerator[Event]:
-        ends_at = time.monotonic() + self._deadlines.total_s
-        attempt = 1
+    def _attempts(self, request: Request) -> _Attempts:
+        exchanges = [self.prepare(replace(request, model=m)) for m in self.chain(request.model)]
+        return _Attempts(exchanges, self._retry, time.monotonic() + self._deadlines.total_s)
+
+    async def _events(self, attempts: _Attempts, warnings: list[Warning]) -> AsyncGenerator[Event]:
         while True:
+            exchange, ends_at = await attempts.next()
+            warnings[:] = [*exchange.wire.warnings, *attempts.warnings]
             started = False
             try:
                 async with aclosing(self._events_once(exchange, ends_at)) as events:
                     async for event in events:
                         started = True
-                        yield event
+                        yield _named(event, attempts.model)
             except UpstreamError as error:
                 # What the caller has seen cannot be taken back.
                 if started:
                     raise
-                await self._wait_or_raise(error, attempt, ends_at)
+                attempts.failed(error)
             else:
                 return
-            attempt += 1
 
     async def _events_once(self, exchange: Exchange, ends_at: float) -> AsyncGenerator[Event]:
-        http = await open_answer(self._transport, exchange, self._deadlines_until(ends_at))
+        http = await open_answer(self._transport, exchange, self._until(ends_at))
         decoder = AnswerDecoder(exchange)
         try:
             async for chunk in http.chunks():
@@ -227,15 +259,9 @@ class Client:
         finally:
             await http.close()
 
-    def _deadlines_until(self, ends_at: float) -> Deadlines:
+    def _until(self, ends_at: float) -> Deadlines:
         left_s = max(ends_at - time.monotonic(), 0.001)
         return replace(self._deadlines, total_s=left_s)
-
-    async def _wait_or_raise(self, error: UpstreamError, attempt: int, ends_at: float) -> None:
-        wait_s = self._retry.wait_s(error, attempt)
-        if wait_s is None or time.monotonic() + wait_s >= ends_at:
-            raise error
-        await asyncio.sleep(wait_s)
 
     def _blocking(self) -> Portal:
         if self._portal is None:
@@ -243,11 +269,52 @@ class Client:
         return self._portal
 
 
+class _Attempts:
+    """Which exchange to try next, and after what wait: retries first, then the next model."""
+
+    def __init__(self, exchanges: list[Exchange], retry: Retry, ends_at: float) -> None:
+        self._exchanges = exchanges
+        self._retry = retry
+        self._ends_at = ends_at
+        self._wait_s = 0.0
+        self._place = 0
+        self._attempt = 1
+        self.warnings: list[Warning] = []
+
+    @property
+    def model(self) -> str:
+        """The model of the attempt, as a request names it."""
+        return self._exchanges[self._place].request.model
+
+    async def next(self) -> tuple[Exchange, float]:
+        """The next exchange, and the moment when all must be over."""
+        await asyncio.sleep(self._wait_s)
+        return self._exchanges[self._place], self._ends_at
+
+    def failed(self, error: UpstreamError) -> None:
+        """Plan another attempt after `error`, or raise it."""
+        wait_s = self._retry.wait_s(error, self._attempt)
+        if wait_s is not None and time.monotonic() + wait_s < self._ends_at:
+            self._wait_s = wait_s
+            self._attempt += 1
+        elif error.should_retry and self._place + 1 < len(self._exchanges):
+            failed = self.model
+            self._wait_s, self._attempt, self._place = 0.0, 1, self._place + 1
+            detail = f"{failed} failed ({type(error).__name__}), {self.model} was asked instead"
+            self.warnings.append(Warning("adjusted", "model", detail))
+        else:
+            raise error
+
+
+def _named(event: Event, model: str) -> Event:
+    return replace(event, model=model) if isinstance(event, ResponseStart) else event
+
+
 class Stream:
     """The events of one answer, as they come.
 
-    `warnings` is known at once, `response` once the last event has passed.  `aclose` (or leaving
-    the `async with`) cuts the connection, so that the provider stops.
+    `warnings` is known with the first event, `response` once the last one has passed.  `aclose`
+    (or leaving the `async with`) cuts the connection, so that the provider stops.
     """
 
     def __init__(self, events: AsyncGenerator[Event], warnings: list[Warning]) -> None:
@@ -277,3 +344,8 @@ class Stream:
     def response(self) -> Response:
         """The whole answer; `TruncatedError` before its end."""
         return replace(self._folder.result(), warnings=self.warnings)
+
+
+def _settings(config: str | Path | None) -> Config:
+    path = Path("polycall.toml" if config is None else config)
+    return load_config(path) if config is not None or path.is_file() else Config()

@@ -119,7 +119,7 @@ async def run_tools(
                 yield event
         # Calls run side by side and end in any order; the history keeps the model's.
         ordered = [results[place] for place in range(len(calls))]
-        steps.append(Step(response, ordered, client.cost(request.model, response.usage)))
+        steps.append(Step(response, ordered, client.cost(response.model, response.usage)))
         messages = [*messages, response.message, *_result_messages(response, ordered)]
         yield StepEnd(number, steps[-1])
         reason = _end_reason(steps, bounds)

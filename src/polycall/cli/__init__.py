@@ -12,6 +12,7 @@ from polycall.errors import PolycallError
 # Name, module, one line of help.  A command's module registers itself with `add_parser`.
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("polycall.cli.demo", "the tool cycle through every vendor's protocol, offline"),
+    "models": ("polycall.cli.models", "known models with their capabilities and prices"),
     "sim": ("polycall.cli.sim", "serve simulated providers on this machine, for tests"),
 }
 

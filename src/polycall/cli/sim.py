@@ -6,7 +6,7 @@ import argparse
 import asyncio
 from typing import Any
 
-from polycall.sim import VENDORS, serve
+from polycall.sim import VENDORS, base_url, serve
 
 
 def add_parser(subparsers: Any) -> None:
@@ -23,17 +23,15 @@ def add_parser(subparsers: Any) -> None:
         epilog="Example: polycall sim --port 9000, then point an SDK at the printed address.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: loopback)")
-    parser.add_argument("--port", type=int, default=9000, help="port, 0 for any (default: 9000)")
+    parser.add_argument("--port", type=int, default=9000, help="port (default: 9000)")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
-
-    def announce(base_urls: dict[str, str]) -> None:
-        print("simulated providers (no language model inside); any key works; Ctrl-C ends")
-        for vendor in VENDORS:
-            print(f"  {vendor:<12} {base_urls[vendor]}", flush=True)
-
-    asyncio.run(serve(options.host, options.port, announce=announce))
+    root = f"http://{options.host}:{options.port}"
+    print("simulated providers (no language model inside); any key works; Ctrl-C ends")
+    for vendor in VENDORS:
+        print(f"  {vendor:<12} {base_url(root, vendor)}", flush=True)
+    asyncio.run(serve(options.host, options.port))
     return 0
