@@ -11,7 +11,7 @@ import re
 from typing import Any, cast
 
 from polycall.sim import lexicon, schemas
-from polycall.sim.shape import JSON
+from polycall.sim.shape import JSON, list_in, object_in
 
 _DEPTH_MAX = 8
 _NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:,\d{3})*(?:\.\d+)?(?![\w-])|\d+(?=[가-힣])")
@@ -85,7 +85,7 @@ class Filler:
         """The arguments; several where the text names several values for one parameter."""
         schema = self.resolve(self.root)
         properties = properties_of(schema)
-        required = set(schema.get("required") or [])
+        required = set(list_in(schema, "required"))
         whole: JSON = {}
         spread: tuple[str, list[Any]] | None = None
         for name, child in properties.items():
@@ -118,7 +118,7 @@ class Filler:
             plain = [one for one in branches if one.get("type") != "null"]
             rest = {name: item for name, item in node.items() if name not in ("anyOf", "oneOf")}
             node = {**(plain[0] if plain else {}), **rest}
-        if len(node.get("allOf") or []) == 1:
+        if len(list_in(node, "allOf")) == 1:
             node = {**self.resolve(node["allOf"][0]), **node}
         return node
 
@@ -134,7 +134,7 @@ class Filler:
             case "integer" | "number":
                 return self._number(name, schema)
             case "array":
-                items = self.resolve(schema.get("items") or {})
+                items = self.resolve(object_in(schema, "items"))
                 found = self._array(name, items)
                 return [found] if found else []
             case "object":
@@ -161,7 +161,7 @@ class Filler:
                 count = int(schema.get("minItems", 0))
                 if depth >= _DEPTH_MAX or not count:
                     return []
-                item = self.resolve(schema.get("items") or {})
+                item = self.resolve(object_in(schema, "items"))
                 return [self.fallback(name, item, depth + 1) for _ in range(count)]
             case "object":
                 return self._required_object(schema, depth)
@@ -177,7 +177,7 @@ class Filler:
     def _instance(self, name: str, schema: JSON, depth: int) -> Any:
         if kind_of(schema) != "object" or not properties_of(schema):
             if kind_of(schema) == "array" and depth < _DEPTH_MAX:
-                item = self.resolve(schema.get("items") or {})
+                item = self.resolve(object_in(schema, "items"))
                 found = self._array(name, item)
                 if found and len(found) >= int(schema.get("minItems", 0)):
                     return found[: int(schema.get("maxItems", len(found)))]
@@ -185,7 +185,7 @@ class Filler:
                 return [self._instance(name, item, depth + 1) for _ in range(count)]
             found = self.matches(name, schema)
             return found[0] if found else self.fallback(name, schema, depth)
-        required = set(schema.get("required") or [])
+        required = set(list_in(schema, "required"))
         result: JSON = {}
         for key, child in properties_of(schema).items():
             # A schema that contains itself is unrolled where it must be, and not further.
@@ -200,7 +200,7 @@ class Filler:
             return {}
         properties = properties_of(schema)
         result: JSON = {}
-        for key in schema.get("required") or []:
+        for key in list_in(schema, "required"):
             inner = self.resolve(properties.get(key) or {})
             found = self.matches(key, inner)
             result[key] = found[0] if found else self.fallback(key, inner, depth + 1)
@@ -256,7 +256,7 @@ class Filler:
                 result[key] = found[0]
         if not result:
             return []
-        for key in schema.get("required") or []:
+        for key in list_in(schema, "required"):
             if key not in result:
                 result[key] = self.fallback(key, self.resolve(properties.get(key) or {}), 1)
         return [result]

@@ -15,7 +15,7 @@ Plainly, what it does:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import jsonschema_rs
 
@@ -23,7 +23,7 @@ from polycall import jsontext
 from polycall.sim import lexicon
 from polycall.sim.fill import Filler, properties_of
 from polycall.sim.script import Call, Called, Prompt, Returned, ToolSpec, Turn
-from polycall.sim.shape import JSON
+from polycall.sim.shape import JSON, list_in
 
 _SCORE_MIN = 3
 _CALLS_MAX = 32
@@ -98,9 +98,9 @@ def _parameter_words(schema: JSON) -> str:
     for name, child in properties_of(schema).items():
         pieces.append(name)
         if isinstance(child, dict):
-            inner: JSON = child
+            inner = cast("JSON", child)
             pieces.append(str(inner.get("description", "")))
-            pieces += [str(value) for value in inner.get("enum") or []]
+            pieces += [str(value) for value in list_in(inner, "enum")]
     return " ".join(pieces)
 
 
@@ -142,7 +142,7 @@ def _repair(tool: ToolSpec, arguments: JSON) -> JSON:
     """The arguments, without optional ones that the schema refuses."""
     if not tool.parameters:
         return arguments
-    required = set(tool.parameters.get("required") or [])
+    required = set(list_in(tool.parameters, "required"))
     if _is_valid(tool.parameters, arguments):
         return arguments
     filler = Filler(tool.parameters, "", [])
@@ -235,7 +235,7 @@ def _readable(result: Returned) -> tuple[str, bool]:
     except ValueError:
         return _short(text), is_error or text.lower().startswith("error")
     if isinstance(value, dict):
-        fields: JSON = value
+        fields = cast("JSON", value)
         if fields.get("error"):
             return _short(_plain_value(fields["error"])), True
         pairs = [f"{name}: {_plain_value(item)}" for name, item in fields.items()]

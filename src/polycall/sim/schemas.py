@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import jsonschema_rs
 
-from polycall.sim.shape import JSON
+from polycall.sim.shape import JSON, list_in, object_in
 
 _OPENAI_FORMATS = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
@@ -105,7 +105,7 @@ def _openai_node(schema: JSON, context: tuple[str, ...], depth: int) -> str | No
     if "object" in types or "properties" in schema:
         if schema.get("additionalProperties") is not False:
             return f"{where}'additionalProperties' is required to be supplied and to be false."
-        properties: JSON = schema.get("properties") or {}
+        properties: JSON = object_in(schema, "properties")
         required = schema.get("required", [] if not properties else None)
         missing = [name for name in properties if name not in (required or [])]
         if required is None or missing:
@@ -232,8 +232,8 @@ def gemini_schema_problem(schema: JSON) -> tuple[str, str] | None:
         return "items", "missing field."
     if "properties" in schema and kind != "OBJECT":
         return "properties", "only allowed for OBJECT type"
-    properties: JSON = schema.get("properties") or {}
-    for index, name in enumerate(schema.get("required") or []):
+    properties: JSON = object_in(schema, "properties")
+    for index, name in enumerate(list_in(schema, "required")):
         if name not in properties:
             return f"required[{index}]", "property is not defined"
     inner: list[tuple[str, JSON]] = [
@@ -241,7 +241,7 @@ def gemini_schema_problem(schema: JSON) -> tuple[str, str] | None:
     ]
     if isinstance(schema.get("items"), dict):
         inner.append(("items", schema["items"]))
-    inner += [(f"any_of[{index}]", one) for index, one in enumerate(schema.get("anyOf") or [])]
+    inner += [(f"any_of[{index}]", one) for index, one in enumerate(list_in(schema, "anyOf"))]
     for place, child in inner:
         problem = gemini_schema_problem(child)
         if problem is not None:

@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, Literal
 
 import uvicorn
@@ -49,7 +49,7 @@ class _Server(uvicorn.Server):
         self._when_ready.set()
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         yield
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias, cast
 
+from polycall import jsontext
+
 JSON: TypeAlias = dict[str, Any]
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -91,10 +93,11 @@ class Scalar:
             value = int(value)
         if json_type(value) not in self.json_types:
             raise ShapeError("type", path, wanted=self.name, got=json_type(value))
-        size = len(value) if isinstance(value, str | dict) else value
-        if not isinstance(value, bool):
-            self._check_bounds(size, path, "length" if isinstance(value, str | dict) else "range")
-        return value
+        if isinstance(value, str):
+            self._check_bounds(len(value), path, "length")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            self._check_bounds(value, path, "range")
+        return cast("Any", value)
 
     def _check_bounds(self, size: float, path: Path, problem: str) -> None:
         if self.low is not None and size < self.low:
@@ -267,6 +270,33 @@ OBJECT = Scalar("object")
 def nullable(kind: Kind) -> Kind:
     """The kind, or `null`."""
     return Either(Null(), kind)
+
+
+def object_in(parent: JSON, name: str) -> JSON:
+    """The object under a name of a checked body; empty where absent or null."""
+    value = parent.get(name)
+    return cast("JSON", value) if isinstance(value, dict) else {}
+
+
+def list_in(parent: JSON, name: str) -> list[Any]:
+    """The array under a name of a checked body; empty where absent, null or no array."""
+    value = parent.get(name)
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def texts_in(parent: JSON, name: str) -> list[str]:
+    """The strings under a name of a checked body, where one may stand for a list of one."""
+    value = parent.get(name)
+    return [value] if isinstance(value, str) else list_in(parent, name)
+
+
+def parse_object(text: str) -> JSON | None:
+    """The object that a text is in JSON; `None` for anything else."""
+    try:
+        value = jsontext.decode(text)
+    except ValueError:
+        return None
+    return cast("JSON", value) if isinstance(value, dict) else None
 
 
 def path_text(path: Path, *, brackets: bool) -> str:

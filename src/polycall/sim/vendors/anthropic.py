@@ -9,7 +9,7 @@ from polycall import jsontext
 from polycall.sim import signing
 from polycall.sim.pieces import fragments
 from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused
-from polycall.sim.shape import JSON
+from polycall.sim.shape import JSON, parse_object
 from polycall.sim.vendors import anthropic_checks as checks
 from polycall.sim.vendors.anthropic_history import SCOPE, prefix_digest, turns_of
 from polycall.sim.vendors.base import Headers, Models, Route
@@ -83,7 +83,7 @@ class Anthropic:
     def render_stream(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
         """`message_start` to `message_stop`."""
         start = {**_usage(answer), "output_tokens": 1, "output_tokens_details": None}
-        message = {
+        message: JSON = {
             **_frame(prompt, answer),
             "content": [],
             "stop_reason": None,
@@ -234,11 +234,7 @@ def _blocks(prompt: Prompt, answer: Answer) -> list[JSON]:
 def _input(call: Call) -> JSON:
     if call.raw_arguments is None:
         return call.arguments
-    try:
-        value = jsontext.decode(call.raw_arguments)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+    return parse_object(call.raw_arguments) or {}
 
 
 def _thinking(prompt: Prompt, answer: Answer, reasoning: str) -> list[JSON]:

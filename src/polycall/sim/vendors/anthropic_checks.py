@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, cast
 
 from polycall.sim import schemas
 from polycall.sim.script import ModelSpec, Prompt, Refused, ToolSpec
@@ -21,7 +21,9 @@ from polycall.sim.shape import (
     Scalar,
     ShapeError,
     Tagged,
+    list_in,
     nullable,
+    object_in,
     path_text,
 )
 from polycall.sim.vendors.anthropic_history import read_history
@@ -255,23 +257,23 @@ def check(body: Any, models: Models, *, counts: bool) -> Prompt:
     if model is None:
         raise refuse(f"model: {fields['model']}", status=404)
     thinks = _check_thinking(fields, model)
-    tools = _read_tools(fields.get("tools") or [])
+    tools = _read_tools(list_in(fields, "tools"))
     _check_marks(fields)
     history = read_history(fields, model, thinks=thinks)
     prompt = Prompt(fields["model"], history, tools, fields)
     _read_choice(fields, model, thinks, prompt)
     prompt.reasons = thinks
-    prompt.shows_reasoning = (fields.get("thinking") or {}).get("display") != "omitted"
+    prompt.shows_reasoning = object_in(fields, "thinking").get("display") != "omitted"
     prompt.caches = prompt.reports_writes = _count_marks(fields) > 0
     prompt.schema = _read_format(fields)
     prompt.tokens_max = fields.get("max_tokens")
-    prompt.stop = fields.get("stop_sequences") or []
+    prompt.stop = list_in(fields, "stop_sequences")
     prompt.stream = bool(fields.get("stream"))
     return prompt
 
 
 def _check_thinking(body: JSON, model: ModelSpec) -> bool:
-    thinking = body.get("thinking") or {}
+    thinking = object_in(body, "thinking")
     kind = thinking.get("type")
     always = model.reasons == "always"
     if model.reasons == "never" and kind not in (None, "disabled"):
@@ -343,7 +345,7 @@ def _read_choice(body: JSON, model: ModelSpec, thinks: bool, prompt: Prompt) -> 
 
 
 def _read_format(body: JSON) -> JSON | None:
-    wanted = (body.get("output_config") or {}).get("format")
+    wanted = object_in(body, "output_config").get("format")
     if wanted is None:
         return None
     schema = wanted["schema"]
@@ -364,9 +366,9 @@ def _check_marks(body: JSON) -> None:
 
 def _count_marks(body: JSON) -> int:
     def blocks(content: Any) -> list[JSON]:
-        return content if isinstance(content, list) else []
+        return cast("list[JSON]", content) if isinstance(content, list) else []
 
-    carriers: list[JSON] = [body, *(body.get("tools") or []), *blocks(body.get("system"))]
+    carriers: list[JSON] = [body, *list_in(body, "tools"), *blocks(body.get("system"))]
     for message in body["messages"]:
         for block in blocks(message["content"]):
             carriers.append(block)

@@ -9,7 +9,7 @@ from typing import Any
 from polycall import jsontext
 from polycall.sim import signing
 from polycall.sim.script import Called, Entry, ModelSpec, Refused, Returned, Said
-from polycall.sim.shape import JSON
+from polycall.sim.shape import JSON, object_in
 from polycall.sim.vendors.openai_common import IMAGE_TYPES, sniff_image
 
 SCOPE = "anthropic"
@@ -117,7 +117,7 @@ def _check_messages(messages: list[JSON]) -> None:
             place = f"messages.{index}.content.{number}"
             _check_block(message["role"], block, place)
             if block["type"] == "tool_result":
-                inner = blocks_of(block.get("content") or [])
+                inner = blocks_of(block.get("content"))
                 _check_texts(inner, place)
                 for spot, part in enumerate(inner):
                     _check_block("user", part, f"{place}.content.{spot}")
@@ -245,7 +245,7 @@ def _check_thinking(turns: list[tuple[str, list[JSON], int]], body: JSON, *, thi
                 if found[nonce] != data["part"]:
                     raise _modified(place)
             elif block["type"] == "tool_use" and thinks and number >= start:
-                _check_presence(block, blocks, found, body, f"messages.{position}.content", spot)
+                _check_presence(blocks, spot, found, body, f"messages.{position}.content")
         if found != totals:
             raise _modified(f"messages.{position}")
 
@@ -275,12 +275,12 @@ def _check_signature(
 
 
 def _check_presence(
-    call: JSON, blocks: list[JSON], found: dict[str, int], body: JSON, place: str, spot: int
+    blocks: list[JSON], spot: int, found: dict[str, int], body: JSON, place: str
 ) -> None:
-    nonce = signing.marked_nonce(SCOPE, call["id"])
+    nonce = signing.marked_nonce(SCOPE, blocks[spot]["id"])
     first = blocks[0]["type"]
     # With a fixed budget every last turn starts with thinking, whoever wrote it.
-    fixed = (body.get("thinking") or {}).get("type") == "enabled"
+    fixed = object_in(body, "thinking").get("type") == "enabled"
     misplaced = fixed and "thinking" not in first
     if misplaced or (nonce and nonce not in found):
         raise refuse(
@@ -302,7 +302,7 @@ def _read_block(
             names[block["id"]] = block["name"]
             entries.append(Called(block["id"], block["name"], block["input"]))
         case "tool_result":
-            inner = blocks_of(block.get("content") or [])
+            inner = blocks_of(block.get("content"))
             text = "\n".join(part["text"] for part in inner if part["type"] == "text")
             call_id = block["tool_use_id"]
             is_error = bool(block.get("is_error"))

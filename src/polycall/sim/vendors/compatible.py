@@ -27,8 +27,11 @@ from polycall.sim.shape import (
     Scalar,
     ShapeError,
     Tagged,
+    list_in,
     nullable,
+    object_in,
     path_text,
+    texts_in,
 )
 from polycall.sim.vendors import openai_chat
 from polycall.sim.vendors import openai_chat_checks as chat
@@ -119,15 +122,14 @@ class Compatible:
         model = models(fields["model"])
         if model is None:
             raise self.unknown_model(fields["model"])
-        tools = chat.read_tools(fields.get("tools") or [])
+        tools = chat.read_tools(list_in(fields, "tools"))
         prompt = Prompt(fields["model"], chat.read_messages(fields["messages"]), tools, fields)
         chat.read_choice(fields, prompt)
-        if (fields.get("response_format") or {}).get("type") == "json_object":
+        if object_in(fields, "response_format").get("type") == "json_object":
             prompt.schema = {}
         prompt.reasons = model.reasons == "always"
         prompt.tokens_max = fields.get("max_tokens")
-        stop = fields.get("stop") or []
-        prompt.stop = [stop] if isinstance(stop, str) else stop
+        prompt.stop = texts_in(fields, "stop")
         prompt.stream = bool(fields.get("stream"))
         prompt.caches = False
         return prompt

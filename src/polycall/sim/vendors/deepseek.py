@@ -27,8 +27,11 @@ from polycall.sim.shape import (
     Scalar,
     ShapeError,
     Tagged,
+    list_in,
     nullable,
+    object_in,
     path_text,
+    texts_in,
 )
 from polycall.sim.vendors import openai_chat
 from polycall.sim.vendors import openai_chat_checks as chat
@@ -257,7 +260,7 @@ def _refuse_shape(error: ShapeError) -> Refused:
 
 
 def _check_rules(body: JSON, model: ModelSpec) -> Prompt:
-    kind = (body.get("thinking") or {}).get("type")
+    kind = object_in(body, "thinking").get("type")
     reasons = model.reasons == "always" and kind != "disabled"
     reasons = reasons or (model.reasons == "asked" and kind in ("enabled", "adaptive"))
     if reasons:
@@ -265,7 +268,7 @@ def _check_rules(body: JSON, model: ModelSpec) -> Prompt:
     plain = [
         {name: item for name, item in one.items() if item is not None} for one in body["messages"]
     ]
-    tools = chat.read_tools(_without_nulls(body.get("tools") or []))
+    tools = chat.read_tools(_without_nulls(list_in(body, "tools")))
     choice = {"tool_choice": body["tool_choice"]} if body.get("tool_choice") else {}
     prompt = Prompt(body["model"], chat.read_messages(plain), tools, body)
     chat.read_choice(choice, prompt)
@@ -274,7 +277,7 @@ def _check_rules(body: JSON, model: ModelSpec) -> Prompt:
             "Thinking mode does not support this tool_choice", code="invalid_request_error"
         )
     prompt.reasons = reasons
-    if (body.get("response_format") or {}).get("type") == "json_object":
+    if object_in(body, "response_format").get("type") == "json_object":
         if "json" not in jsontext.encode(body["messages"]).lower():
             raise common.refuse(
                 "Prompt must contain the word 'json' in some form to use 'response_format' of "
@@ -283,8 +286,7 @@ def _check_rules(body: JSON, model: ModelSpec) -> Prompt:
             )
         prompt.schema = {}
     prompt.tokens_max = body.get("max_tokens")
-    stop = body.get("stop") or []
-    prompt.stop = [stop] if isinstance(stop, str) else stop
+    prompt.stop = texts_in(body, "stop")
     prompt.stream = bool(body.get("stream"))
     return prompt
 

@@ -10,7 +10,7 @@ from polycall import jsontext
 from polycall.sim import signing
 from polycall.sim.pieces import fragments
 from polycall.sim.script import Answer, Failure, ModelSpec, Prompt, Refused
-from polycall.sim.shape import JSON
+from polycall.sim.shape import JSON, parse_object
 from polycall.sim.vendors import gemini_checks as checks
 from polycall.sim.vendors.base import Headers, Models, Route
 from polycall.sim.vendors.gemini_contents import SCOPE, refuse, signed_part
@@ -188,15 +188,7 @@ def _candidate(parts: list[JSON], answer: Answer) -> JSON:
 
 
 def _malformed(answer: Answer) -> bool:
-    return any(_arguments(call.arguments_json) is None for call in answer.turn.calls)
-
-
-def _arguments(text: str) -> JSON | None:
-    try:
-        value = jsontext.decode(text or "{}")
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
+    return any(parse_object(call.arguments_json or "{}") is None for call in answer.turn.calls)
 
 
 def _parts(prompt: Prompt, answer: Answer) -> list[JSON]:
@@ -209,7 +201,7 @@ def _parts(prompt: Prompt, answer: Answer) -> list[JSON]:
     for index, call in enumerate(turn.calls):
         call_id = call.id or f"call_{answer.nonce}{index:02d}"
         fields: JSON = {"id": call_id, "name": call.name}
-        if arguments := _arguments(call.arguments_json):
+        if arguments := parse_object(call.arguments_json or "{}"):
             fields["args"] = arguments
         parts.append({"functionCall": fields})
     if turn.reasoning is not None:

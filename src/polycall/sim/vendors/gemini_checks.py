@@ -25,6 +25,8 @@ from polycall.sim.shape import (
     Path,
     Scalar,
     ShapeError,
+    list_in,
+    object_in,
 )
 from polycall.sim.vendors.gemini_contents import read_contents, refuse
 
@@ -212,7 +214,7 @@ def check(body: Any, model: ModelSpec, *, counts: bool) -> Prompt:
         raise refuse_shape(error) from None
     if counts:
         fields = fields.get("generateContentRequest") or fields
-    config = fields.get("generationConfig") or {}
+    config = object_in(fields, "generationConfig")
     if config.get("candidateCount", 1) != 1:
         raise refuse("Multiple candidates is not enabled for this model", field="candidate_count")
     if config.get("responseLogprobs"):
@@ -225,16 +227,16 @@ def check(body: Any, model: ModelSpec, *, counts: bool) -> Prompt:
     prompt = Prompt(model.name, entries, tools, fields)
     _read_choice(fields, prompt)
     prompt.reasons = reasons
-    shown = (config.get("thinkingConfig") or {}).get("includeThoughts")
+    shown = object_in(config, "thinkingConfig").get("includeThoughts")
     prompt.shows_reasoning = bool(shown)
     prompt.schema = _read_format(config, tools)
     prompt.tokens_max = config.get("maxOutputTokens")
-    prompt.stop = config.get("stopSequences") or []
+    prompt.stop = list_in(config, "stopSequences")
     return prompt
 
 
 def _check_thinking(config: JSON, model: ModelSpec) -> bool:
-    thinking = config.get("thinkingConfig") or {}
+    thinking = object_in(config, "thinkingConfig")
     budget = thinking.get("thinkingBudget")
     if budget is not None and "thinkingLevel" in thinking:
         raise refuse("You can only set only one of thinking budget and thinking level.")
@@ -250,8 +252,8 @@ def _check_thinking(config: JSON, model: ModelSpec) -> bool:
 
 def _read_tools(fields: JSON) -> list[ToolSpec]:
     result: list[ToolSpec] = []
-    for outer, tool in enumerate(fields.get("tools") or []):
-        for inner, function in enumerate(tool.get("functionDeclarations") or []):
+    for outer, tool in enumerate(list_in(fields, "tools")):
+        for inner, function in enumerate(list_in(tool, "functionDeclarations")):
             place = f"tools[{outer}].function_declarations[{inner}]"
             result.append(_read_function(function, place))
     names = [tool.name for tool in result]
@@ -299,9 +301,9 @@ def _read_function(function: JSON, place: str) -> ToolSpec:
 
 
 def _read_choice(fields: JSON, prompt: Prompt) -> None:
-    config = (fields.get("toolConfig") or {}).get("functionCallingConfig") or {}
+    config = object_in(object_in(fields, "toolConfig"), "functionCallingConfig")
     mode = config.get("mode", "AUTO")
-    allowed: list[str] = config.get("allowedFunctionNames") or []
+    allowed: list[str] = list_in(config, "allowedFunctionNames")
     if mode in ("ANY", "VALIDATED") and not prompt.tools:
         raise refuse(
             "Function calling config is set without function_declarations.", field="tool_config"

@@ -8,7 +8,7 @@ from typing import Any
 from polycall import jsontext
 from polycall.sim import signing
 from polycall.sim.script import Called, Entry, Refused, Returned, Said
-from polycall.sim.shape import JSON
+from polycall.sim.shape import JSON, list_in, object_in
 from polycall.sim.vendors.anthropic_history import sorted_json
 from polycall.sim.vendors.openai_common import sniff_image
 
@@ -68,9 +68,9 @@ class _Contents:
         """All entries."""
         system = self.fields.get("systemInstruction")
         if system:
-            texts = [part.get("text", "") for part in system.get("parts") or []]
+            texts = [part.get("text", "") for part in list_in(system, "parts")]
             self.entries.append(Said("system", "\n".join(texts)))
-        contents: list[JSON] = self.fields.get("contents") or []
+        contents: list[JSON] = list_in(self.fields, "contents")
         if not contents:
             raise refuse(
                 "* GenerateContentRequest.contents: contents is not specified", field="contents"
@@ -125,7 +125,7 @@ class _Contents:
                 field=place,
             )
         blobs = [part["inlineData"]] if "inlineData" in part else []
-        inner = part.get("functionResponse", {}).get("parts") or []
+        inner = list_in(object_in(part, "functionResponse"), "parts")
         blobs += [piece["inlineData"] for piece in inner if "inlineData" in piece]
         for blob in blobs:
             _check_blob(blob, place)
@@ -176,7 +176,7 @@ class _Contents:
         if call_id in {known for known, _ in self.calls}:
             raise refuse(f"Duplicate function call id: {call_id}")
         self.calls.append((call_id, call["name"]))
-        self.entries.append(Called(call_id, call["name"], call.get("args") or {}))
+        self.entries.append(Called(call_id, call["name"], object_in(call, "args")))
 
     def _check_signature(self, part: JSON, signature: str, *, first: bool) -> None:
         if signature == SENTINEL:
@@ -247,7 +247,7 @@ def signed_part(part: JSON) -> str:
     if call is None:
         return "text:" + part.get("text", "")
     # Numbers pass through doubles on the way, so 1 and 1.0 are the same.
-    plain = jsontext.encode(sorted_json(_doubles(call.get("args") or {})))
+    plain = jsontext.encode(sorted_json(_doubles(object_in(call, "args"))))
     return f"call:{call['name']}:{plain}"
 
 

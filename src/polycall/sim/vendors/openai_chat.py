@@ -9,7 +9,7 @@ from polycall import jsontext
 from polycall.sim import signing
 from polycall.sim.pieces import fragments
 from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused
-from polycall.sim.shape import JSON, ShapeError
+from polycall.sim.shape import JSON, ShapeError, object_in
 from polycall.sim.vendors import openai_chat_checks as checks
 from polycall.sim.vendors import openai_common as common
 from polycall.sim.vendors.base import Headers, Models, Route
@@ -83,7 +83,7 @@ class OpenAIChat:
     def render_stream(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
         """Chunks, usage where asked for, `[DONE]`."""
         turn = answer.turn
-        options = prompt.body.get("stream_options") or {}
+        options = object_in(prompt.body, "stream_options")
         with_usage = bool(options.get("include_usage"))
         padded = options.get("include_obfuscation", True)
 

@@ -22,7 +22,11 @@ from polycall.sim.shape import (
     Obj,
     Scalar,
     Tagged,
+    list_in,
     nullable,
+    object_in,
+    parse_object,
+    texts_in,
 )
 from polycall.sim.vendors import openai_common as common
 
@@ -228,7 +232,7 @@ def check_rules(body: JSON, model: ModelSpec) -> Prompt:
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
             param="stream_options",
         )
-    tools = read_tools(body.get("tools") or [])
+    tools = read_tools(list_in(body, "tools"))
     prompt = Prompt(body["model"], read_messages(body["messages"]), tools, body)
     read_choice(body, prompt)
     prompt.reasons = reasons
@@ -236,8 +240,7 @@ def check_rules(body: JSON, model: ModelSpec) -> Prompt:
     prompt.shows_reasoning = False
     prompt.schema = _read_format(body)
     prompt.tokens_max = body.get("max_completion_tokens") or body.get("max_tokens")
-    stop = body.get("stop") or []
-    prompt.stop = [stop] if isinstance(stop, str) else stop
+    prompt.stop = texts_in(body, "stop")
     prompt.stream = bool(body.get("stream"))
     return prompt
 
@@ -250,7 +253,7 @@ def _check_model(body: JSON, model: ModelSpec) -> bool:
         return False
     if effort == "none" or (model.reasons == "asked" and effort is None):
         return False
-    if any(tool["type"] == "function" for tool in body.get("tools") or []):
+    if any(tool["type"] == "function" for tool in list_in(body, "tools")):
         raise common.refuse(
             f"Function tools with reasoning_effort are not supported for {body['model']} in "
             "/v1/chat/completions. To use function tools, use /v1/responses or set "
@@ -357,7 +360,7 @@ def _read_format(body: JSON) -> JSON | None:
         return {}
     inner = wanted["json_schema"]
     common.check_tool_name(inner["name"], "response_format.json_schema.name")
-    schema = inner.get("schema") or {}
+    schema = object_in(inner, "schema")
     place = "response_format"
     strict = inner.get("strict") is True
     common.check_format_schema(inner["name"], schema, strict=strict, place=place)
@@ -425,7 +428,7 @@ def _check_result(message: JSON, names: dict[str, str], waiting: list[str], plac
 def _read_assistant(
     message: JSON, place: str, entries: list[Entry], names: dict[str, str]
 ) -> list[str]:
-    calls = message.get("tool_calls") or []
+    calls = list_in(message, "tool_calls")
     content = message.get("content")
     if content is None and not calls and not message.get("refusal"):
         raise common.refuse(
@@ -471,11 +474,7 @@ def check_call_id(call_id: str, place: str, length_max: int) -> None:
 
 def parse_arguments(text: str) -> JSON:
     """Arguments in a history; the vendor takes any text, so what is no object is empty here."""
-    try:
-        value = jsontext.decode(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+    return parse_object(text) or {}
 
 
 def text_of(content: str | list[JSON], place: str) -> str:

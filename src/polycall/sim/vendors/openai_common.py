@@ -10,7 +10,7 @@ from typing import Any
 
 from polycall.sim import schemas
 from polycall.sim.script import Failure, ModelSpec, Refused, ToolSpec
-from polycall.sim.shape import JSON, ShapeError, path_text
+from polycall.sim.shape import JSON, ShapeError, object_in, path_text
 from polycall.sim.vendors.base import Headers
 
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -180,7 +180,7 @@ def check_function(function: JSON, place: str, *, strict: bool) -> ToolSpec:
     """A function's name and schema; the rules of strict mode where it is on."""
     name = function["name"]
     check_tool_name(name, f"{place}.name")
-    schema = function.get("parameters") or {}
+    schema = object_in(function, "parameters")
     problem = schemas.json_schema_problem(schema)
     if problem is None and schema and schema.get("type") != "object":
         kind = schema.get("type")

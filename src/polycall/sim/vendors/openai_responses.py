@@ -9,7 +9,7 @@ from polycall import jsontext
 from polycall.sim import signing
 from polycall.sim.pieces import fragments
 from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused
-from polycall.sim.shape import JSON, ShapeError
+from polycall.sim.shape import JSON, ShapeError, list_in, object_in
 from polycall.sim.vendors import openai_chat
 from polycall.sim.vendors import openai_common as common
 from polycall.sim.vendors import openai_responses_checks as checks
@@ -160,17 +160,17 @@ def _frame(prompt: Prompt, answer: Answer, status: str, output: list[JSON]) -> J
         "output": output,
         "parallel_tool_calls": prompt.parallel,
         "previous_response_id": None,
-        "reasoning": {"effort": None, "summary": None, **(body.get("reasoning") or {})},
+        "reasoning": {"effort": None, "summary": None, **object_in(body, "reasoning")},
         "service_tier": "default",
         "store": body.get("store") is not False,
         "temperature": body.get("temperature", 1.0),
-        "text": {"format": {"type": "text"}, "verbosity": "medium", **(body.get("text") or {})},
+        "text": {"format": {"type": "text"}, "verbosity": "medium", **object_in(body, "text")},
         "tool_choice": body.get("tool_choice", "auto"),
-        "tools": [_echo_tool(tool) for tool in body.get("tools") or []],
+        "tools": [_echo_tool(tool) for tool in list_in(body, "tools")],
         "top_logprobs": 0,
         "top_p": body.get("top_p", 1.0),
         "truncation": body.get("truncation") or "disabled",
-        "metadata": body.get("metadata") or {},
+        "metadata": object_in(body, "metadata"),
         "user": body.get("user"),
         "usage": None,
     }
@@ -213,7 +213,7 @@ class _Stream:
         self.prompt = prompt
         self.answer = answer
         self.number = 0
-        options = prompt.body.get("stream_options") or {}
+        options = object_in(prompt.body, "stream_options")
         self.padded = options.get("include_obfuscation", True)
 
     def events(self) -> Iterator[bytes]:
@@ -234,7 +234,7 @@ class _Stream:
 
     def _item(self, index: int, item: JSON) -> Iterator[bytes]:
         kind = item["type"]
-        started = {**item, "status": "in_progress"}
+        started: JSON = {**item, "status": "in_progress"}
         match kind:
             case "message":
                 started["content"] = []
@@ -253,10 +253,8 @@ class _Stream:
         yield from body
         yield self._event("response.output_item.done", {"output_index": index, "item": item})
 
-    def _text(
-        self, event: str, index: int, item: JSON, field: str, place: JSON, text: str | None = None
-    ) -> Iterator[bytes]:
-        whole = item[field] if text is None else text
+    def _text(self, event: str, index: int, item: JSON, field: str, place: JSON) -> Iterator[bytes]:
+        whole: str = item[field]
         common_fields: JSON = {"item_id": item["id"], "output_index": index, **place}
         for piece in fragments(whole, self.answer.seed + index):
             yield self._event(f"{event}.delta", {**common_fields, "delta": piece})
@@ -271,7 +269,7 @@ class _Stream:
         extra: JSON = {"content_index": 0}
         if field == "text":
             extra["logprobs"] = []
-        yield from self._text(event, index, item, field, extra, part[field])
+        yield from self._text(event, index, {**item, **part}, field, extra)
         yield self._event("response.content_part.done", {**place, "part": part})
 
     def _reasoning(self, index: int, item: JSON) -> Iterator[bytes]:
@@ -285,5 +283,5 @@ class _Stream:
             yield self._event("response.reasoning_summary_part.added", {**place, "part": empty})
             extra = {"summary_index": number}
             event = "response.reasoning_summary_text"
-            yield from self._text(event, index, item, "text", extra, part["text"])
+            yield from self._text(event, index, {**item, **part}, "text", extra)
             yield self._event("response.reasoning_summary_part.done", {**place, "part": part})

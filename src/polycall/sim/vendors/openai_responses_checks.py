@@ -21,7 +21,9 @@ from polycall.sim.shape import (
     Path,
     Scalar,
     Tagged,
+    list_in,
     nullable,
+    object_in,
 )
 from polycall.sim.vendors import openai_chat_checks as chat
 from polycall.sim.vendors import openai_common as common
@@ -239,7 +241,7 @@ def check_rules(body: JSON, model: ModelSpec) -> Prompt:
                 code="unsupported_parameter",
             )
     reasons = _check_model(body, model)
-    tools = [_read_tool(tool, index) for index, tool in enumerate(body.get("tools") or [])]
+    tools = [_read_tool(tool, index) for index, tool in enumerate(list_in(body, "tools"))]
     common.check_unique(tools, "tools")
     entries = _Items(body, model).read()
     if body.get("instructions"):
@@ -248,7 +250,7 @@ def check_rules(body: JSON, model: ModelSpec) -> Prompt:
     _read_choice(body, prompt)
     prompt.reasons = reasons
     prompt.reports_writes = True
-    prompt.shows_reasoning = bool((body.get("reasoning") or {}).get("summary"))
+    prompt.shows_reasoning = bool(object_in(body, "reasoning").get("summary"))
     prompt.schema = _read_format(body)
     prompt.tokens_max = body.get("max_output_tokens")
     prompt.stream = bool(body.get("stream"))
@@ -256,7 +258,7 @@ def check_rules(body: JSON, model: ModelSpec) -> Prompt:
 
 
 def _check_model(body: JSON, model: ModelSpec) -> bool:
-    effort = (body.get("reasoning") or {}).get("effort")
+    effort = object_in(body, "reasoning").get("effort")
     if model.reasons == "never":
         if body.get("reasoning") and effort not in (None, "none"):
             raise chat.unsupported("reasoning.effort", body["model"])
@@ -301,7 +303,7 @@ def _read_choice(body: JSON, prompt: Prompt) -> None:
 
 
 def _read_format(body: JSON) -> JSON | None:
-    wanted = (body.get("text") or {}).get("format")
+    wanted = object_in(body, "text").get("format")
     if wanted is None or wanted["type"] == "text":
         return None
     if wanted["type"] == "json_object":
