@@ -1,0 +1,45 @@
+"""Runs Python that a model wrote where it can do no harm, with tools as functions.
+
+    async with Sandbox() as sandbox, sandbox.session() as session:
+        result = await session.run("await add(1, 2)", {"add": add})
+
+Imports nothing else of polycall.  `docs/sandbox.md` says what it holds against, and what not.
+"""
+
+from .errors import (
+    Divergence,
+    InDoubt,
+    JournalError,
+    Pause,
+    RuntimeUnavailable,
+    SandboxError,
+    SessionClosed,
+    TooManySessions,
+)
+from .journal import Journal
+from .limits import Limits
+from .result import Call, ProgramError, RunResult
+from .runtime import Process, Runtime
+from .sandbox import Finding, Sandbox
+from .session import Session
+
+__all__ = [
+    "Call",
+    "Divergence",
+    "Finding",
+    "InDoubt",
+    "Journal",
+    "JournalError",
+    "Limits",
+    "Pause",
+    "Process",
+    "ProgramError",
+    "RunResult",
+    "Runtime",
+    "RuntimeUnavailable",
+    "Sandbox",
+    "SandboxError",
+    "Session",
+    "SessionClosed",
+    "TooManySessions",
+]

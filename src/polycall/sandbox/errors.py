@@ -1,0 +1,67 @@
+"""The errors of the sandbox.
+
+    SandboxError
+    ├── RuntimeUnavailable   the tier that was asked for cannot run on this machine
+    ├── SessionClosed        the session was closed, or has expired
+    ├── TooManySessions      the sandbox holds as many sessions as it may
+    ├── JournalError         a journal that cannot be read, or was made by something else
+    │   ├── Divergence       a replayed program did not do what the journal says it did
+    │   └── InDoubt          calls began, and nobody knows whether they ended
+    └── ProtocolViolation    the program's process sent what no program can send
+
+What a program does wrong is never raised: it is in the `RunResult`.
+`Pause` is raised by a tool, to say that nobody can answer this call now.
+"""
+
+from __future__ import annotations
+
+
+class SandboxError(Exception):
+    """Base of all."""
+
+
+class RuntimeUnavailable(SandboxError):
+    """The tier cannot run here.  The message says why and what would help."""
+
+
+class SessionClosed(SandboxError):
+    """The session is over; its state is gone."""
+
+
+class TooManySessions(SandboxError):
+    """Close a session, or give the sandbox a larger `sessions_max`."""
+
+
+class JournalError(SandboxError):
+    """The journal cannot be replayed here."""
+
+
+class Divergence(JournalError):
+    """The program took another way than in the journal; `call_id` is the call at which it did."""
+
+    def __init__(self, message: str, *, call_id: int) -> None:
+        super().__init__(message)
+        self.call_id = call_id
+
+
+class InDoubt(JournalError):
+    """Calls that began before the journal ends, without a result.
+
+    Say what became of them: `answers={id: value}`, or name their tools in `retry` where running
+    them a second time does no harm.
+    """
+
+    def __init__(self, message: str, *, calls: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.calls = calls
+
+
+class ProtocolViolation(SandboxError):
+    """A frame that is none, or is out of turn.  The process that sent it is killed."""
+
+
+class Pause(Exception):  # noqa: N818  # a signal to the sandbox, not an error
+    """Raised by a tool that cannot answer now, such as one that waits for a person.
+
+    The run goes on with whatever else it can do, then ends as `paused`.
+    """

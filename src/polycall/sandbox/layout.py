@@ -1,0 +1,101 @@
+"""What a program finds in its jail, and where: the interpreter, its library, and little else.
+
+Only what CPython needs to start is mounted: the executable, the standard library without its
+site-packages, and the folders that this process has loaded shared libraries from.  Nothing of
+/etc, /home, /proc or /sys is there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+PYTHON = "/python/bin/python3"
+INSIDE = "/jail"
+PACKAGES = "/packages"
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A file or folder of this machine, and where it is inside.  Always read-only."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    mounts: tuple[Mount, ...]
+    hidden: tuple[str, ...]
+    """Folders inside that are covered by empty ones."""
+    library_path: str
+
+
+def interpreter() -> str:
+    """This process's own interpreter, without the links of a virtual environment."""
+    return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+
+
+def of_this_python() -> Layout:
+    """The layout for the interpreter that runs this."""
+    stdlib = os.path.realpath(sysconfig.get_path("stdlib", vars={"base": sys.base_prefix}))
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    inside_library = f"/python/{sys.platlibdir}/{version}"
+    mounts = [
+        Mount(interpreter(), PYTHON),
+        Mount(stdlib, inside_library),
+        Mount(str(Path(__file__).parent / "inside"), f"{INSIDE}/inside"),
+    ]
+    folders: list[str] = []
+    for library in _loaded_libraries():
+        folder = os.path.dirname(library)
+        if folder.startswith(stdlib) or "site-packages" in folder:
+            continue
+        if os.path.basename(library).startswith("libpython"):
+            mounts.append(Mount(library, f"/python/lib/{_soname(library)}"))
+        elif os.path.basename(library).startswith("ld-") or "/ld-" in library:
+            mounts += [Mount(library, name) for name in _loader_names(library)]
+        elif _is_system_folder(folder) and folder not in folders:
+            folders.append(folder)
+    mounts += [Mount(folder, folder) for folder in folders]
+    hidden = tuple(
+        f"{inside_library}/{name}"
+        for name in ("site-packages", "dist-packages", "test", "ensurepip")
+        if os.path.isdir(os.path.join(stdlib, name))
+    )
+    return Layout(
+        mounts=tuple(mounts), hidden=hidden, library_path=":".join(["/python/lib", *folders])
+    )
+
+
+def _loaded_libraries() -> list[str]:
+    """Shared libraries mapped into this process; those of the interpreter are among them."""
+    libraries: dict[str, None] = {}
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        for line in maps:
+            path = line.rstrip("\n").partition("/")[2]
+            if ".so" in path and not path.endswith("(deleted)"):
+                libraries[f"/{path}"] = None
+    return list(libraries)
+
+
+def _is_system_folder(folder: str) -> bool:
+    return folder.startswith(("/lib", "/usr/lib", "/usr/local/lib", "/nix/store", "/opt"))
+
+
+def _soname(library: str) -> str:
+    """libpython is asked for by a name with one version number less on some builds."""
+    return os.path.basename(library)
+
+
+def _loader_names(library: str) -> list[str]:
+    """Where executables look for the dynamic loader; a link to it stands at each of these."""
+    names = [
+        os.path.join(folder, os.path.basename(library))
+        for folder in ("/lib64", "/lib")
+        if os.path.realpath(os.path.join(folder, os.path.basename(library))) == library
+    ]
+    return names or [library]

@@ -1,0 +1,47 @@
+"""What a run and a session may use.  Every bound has its unit in its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds of one session and of each of its runs; a program cannot raise them."""
+
+    wall_s: float = 10.0
+    """Seconds a run may take, waiting for tools included."""
+    cpu_s: float = 10.0
+    """Seconds of processor that a run may use."""
+    memory_mib: int = 256
+    """What the program may hold, beside what the interpreter holds before it starts."""
+    stdout_bytes: int = 64_000
+    """What is kept of the standard output; the middle of a longer one is cut."""
+    stderr_bytes: int = 16_000
+    value_bytes: int = 256_000
+    """Size of the last value as JSON; a larger one is cut in its structure."""
+    calls: int = 1_000
+    """Tool calls of a run."""
+    concurrent_calls: int = 64
+    """Tool calls at work at a time; further ones wait."""
+    argument_bytes: int = 1_000_000
+    """Arguments of a call as JSON."""
+    result_bytes: int = 8_000_000
+    """Result of a call as JSON."""
+    files_mib: int = 16
+    """What the program may write to its private `/tmp`."""
+    open_files: int = 128
+    threads: int = 32
+    journal_bytes: int = 64_000_000
+    """What a session's journal may hold; a run that would pass it is stopped."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not value > 0:
+                raise ValueError(f"Limits.{field.name} must be more than 0, not {value!r}")
+
+    @property
+    def frame_bytes(self) -> int:
+        """The largest frame that a program's process may send; printed text is escaped in it."""
+        return max(self.argument_bytes, self.value_bytes, 6 * self.stdout_bytes) + 64_000

@@ -1,0 +1,57 @@
+"""Text and values of untrusted programs, made safe to print and to send on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .errors import ProtocolViolation
+
+_KEPT_CONTROLS = "\n\t\r"
+_CONTROLS = {
+    code: f"\\x{code:02x}"
+    for code in (*range(0x20), *range(0x7F, 0xA0))
+    if chr(code) not in _KEPT_CONTROLS
+}
+
+
+def printable(text: str) -> str:
+    """Text without terminal escapes and lone surrogates; both are shown as what they are."""
+    return text.translate(_CONTROLS).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def encodable(value: Any) -> Any:
+    """A plain value whose strings can all be encoded."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        raise ProtocolViolation("a value nested too deep") from None
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.loads(text.encode("utf-8", "replace"))
+    return value
+
+
+class Capture:
+    """One output stream of a run as the host keeps it, within a bound that it checks itself."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        # A byte that is no text is shown as four characters.
+        self._left = 4 * limit_bytes + 100
+        self._head: list[str] = []
+        self._tail = ""
+
+    def add(self, text: object, dropped: object) -> None:
+        if not isinstance(text, str) or not (dropped is None or isinstance(dropped, int)):
+            raise ProtocolViolation("output that is no text")
+        self._left -= len(text)
+        if self._left < 0:
+            raise ProtocolViolation("more output than the limit allows")
+        if dropped:
+            self._tail = f"\n… {dropped} bytes cut …\n{text}"
+        else:
+            self._head.append(text)
+
+    def text(self) -> str:
+        return printable("".join(self._head) + self._tail)

@@ -1,0 +1,174 @@
+"""Runs escape attempts and looks at the machine afterwards; prints a report as JSON.
+
+    python -m tests.sandbox.contain TIER FOLDER [--at-once N] [--wall S]
+
+A program of its own, so that the tests can run it as another user and look at it from outside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from polycall.sandbox import Limits, RunResult, Sandbox, Session
+
+CANARY = Path("/tmp/ptc_canary")
+STATUSES = {"finished", "failed", "timeout", "killed", "crashed"}
+
+
+async def echo(value: Any) -> Any:
+    return value
+
+
+async def slow_tool(ms: int) -> int:
+    await asyncio.sleep(ms / 1000)
+    return ms
+
+
+FUNCTIONS = {"echo": echo, "slow_tool": slow_tool}
+
+
+@contextlib.contextmanager
+def bait(secret: str) -> Iterator[list[str]]:
+    """Sets out what an attempt would like to have; gives the list of connections made."""
+    CANARY.mkdir(exist_ok=True)
+    with contextlib.suppress(PermissionError):
+        CANARY.chmod(0o777)
+    (CANARY / "canary.txt").write_text(f"{secret}\n")
+    os.environ["PTC_SECRET"] = secret
+    made: list[str] = []
+    with contextlib.ExitStack() as open_sockets:
+        for address in (("127.0.0.1", 48123), "\0ptc_canary_abstract"):
+            family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+            listener = open_sockets.enter_context(socket.socket(family))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(100)
+            listener.setblocking(False)
+            asyncio.get_running_loop().add_reader(listener, _accept, listener, made)
+        yield made
+        (CANARY / "canary.txt").unlink()
+
+
+def _accept(listener: socket.socket, made: list[str]) -> None:
+    with contextlib.suppress(BlockingIOError):
+        connection, _ = listener.accept()
+        made.append(str(listener.getsockname()))
+        connection.close()
+
+
+def jailed_processes() -> list[str]:
+    """Processes of any user that look like a jail's or like monty's."""
+    found: list[str] = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+                name = os.path.basename(words[0].decode("utf-8", "replace"))
+                parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                is_ours = int(parent) == os.getpid() or b"inside" in words
+                if is_ours and name in {"bwrap", "monty", "python3"}:
+                    found.append(f"{folder.name} {name}")
+    return found
+
+
+def problems_of(result: RunResult, secret: str, limits: Limits, took_s: float) -> list[str]:
+    """What of a run's outcome shows that it was not contained."""
+    text = f"{result.stdout}{result.stderr}{result.value!r}{result.error}{result.calls!r}"
+    problems: list[str] = []
+    if secret in text:
+        problems.append("the secret came out")
+    if "ESCAPED" in result.stdout:
+        problems.append(f"says it escaped: {result.stdout[:200]!r}")
+    if result.status not in STATUSES:
+        problems.append(f"ended as {result.status!r}")
+    if len(result.stdout.encode()) > limits.stdout_bytes + 1_000:
+        problems.append(f"{len(result.stdout)} characters of output")
+    if took_s > limits.wall_s + 3:
+        problems.append(f"took {took_s:.1f} s")
+    if "\x1b" in text or "\0" in result.stdout:
+        problems.append("control characters in the output")
+    return problems
+
+
+async def attempt(
+    sandbox: Sandbox, path: Path, secret: str, at_once: asyncio.Semaphore
+) -> dict[str, Any]:
+    code = path.read_text("utf-8")
+    async with at_once:
+        began = time.monotonic()
+        async with sandbox.session() as session:
+            result = await session.run(code, FUNCTIONS)
+            took_s = time.monotonic() - began
+            problems = problems_of(result, secret, sandbox.limits, took_s)
+        problems += await works_after(sandbox.session())
+    return {
+        "name": path.stem,
+        "status": result.status,
+        "problems": problems,
+        "took_s": round(took_s, 2),
+        "error": str(result.error or "")[:150],
+    }
+
+
+async def works_after(session: Session) -> list[str]:
+    async with session:
+        result = await session.run("print(await echo(20) + 1)", FUNCTIONS)
+    works = result.status == "finished" and result.stdout == "21\n"
+    return [] if works else [f"the next session does not work: {result}"]
+
+
+def files_in_tmp() -> set[str]:
+    return {name for name in os.listdir("/tmp") if "polycall" in name or "evil" in name}
+
+
+async def report(tier: str, folder: Path, at_once: int, wall_s: float) -> dict[str, Any]:
+    secret = f"CANARY-{os.urandom(8).hex()}"
+    limits = Limits(wall_s=wall_s, cpu_s=wall_s + 2, memory_mib=128, stdout_bytes=20_000)
+    files = files_in_tmp()
+    paths = sorted(folder.glob("*.py"))
+    with bait(secret) as connections:
+        descriptors = len(os.listdir("/proc/self/fd"))
+        async with Sandbox(tier, limits) as sandbox:  # pyright: ignore[reportArgumentType]
+            gate = asyncio.Semaphore(at_once)
+            attempts = await asyncio.gather(
+                *(attempt(sandbox, path, secret, gate) for path in paths)
+            )
+        await asyncio.sleep(0.1)
+        left = len(os.listdir("/proc/self/fd")) - descriptors
+        processes = jailed_processes()
+    return {
+        "user": os.getuid(),
+        "tier": tier,
+        "attempts": attempts,
+        "connections": connections,
+        "pwned": (CANARY / "pwned").exists(),
+        "processes_left": processes,
+        "descriptors_left": left,
+        "files_left": sorted(files_in_tmp() - files),
+        "host_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("tier")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--at-once", type=int, default=1)
+    parser.add_argument("--wall", type=float, default=1.5)
+    args = parser.parse_args()
+    json.dump(asyncio.run(report(args.tier, args.folder, args.at_once, args.wall)), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
