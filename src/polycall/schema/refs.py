@@ -42,7 +42,7 @@ class References:
         """The schema that a reference names; `SchemaError` where there is none."""
         document, _, fragment = reference.partition("#")
         start = self.root
-        if document and document != self.root.get("$id", "").rstrip("#"):
+        if document and document != str(self.root.get("$id")).rstrip("#"):
             named = self._named().get(document)
             if named is None:
                 raise SchemaError(
