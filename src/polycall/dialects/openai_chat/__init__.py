@@ -1,0 +1,31 @@
+"""OpenAI Chat Completions, as OpenAI, DeepSeek and all compatible servers speak it.
+
+request.py   request bodies; fields.py the fields of several spellings
+messages.py  the conversation inwards; history.py outwards
+content.py   content parts; calls.py tool calls; tools.py definitions and choice
+response.py  whole answers; usage.py token counts; errors.py errors
+stream.py    streams inwards; parts.py one part at a time; accumulate.py the rest
+encoder.py   streams outwards
+"""
+
+from polycall.dialects.openai_chat.common import NAME
+from polycall.dialects.openai_chat.encoder import StreamEncoder
+from polycall.dialects.openai_chat.errors import parse_error, render_error
+from polycall.dialects.openai_chat.request import parse_request, render_request
+from polycall.dialects.openai_chat.response import parse_response, render_response
+from polycall.dialects.openai_chat.stream import StreamDecoder
+
+ROUTES = ("/v1/chat/completions",)
+
+__all__ = [
+    "NAME",
+    "ROUTES",
+    "StreamDecoder",
+    "StreamEncoder",
+    "parse_error",
+    "parse_request",
+    "parse_response",
+    "render_error",
+    "render_request",
+    "render_response",
+]

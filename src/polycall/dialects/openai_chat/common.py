@@ -1,0 +1,49 @@
+"""What every module of this dialect needs: its name, and its own corner of `metadata`.
+
+The keys written there:
+
+| on            | key                  | value                                                  |
+|---------------|----------------------|--------------------------------------------------------|
+| request       | `stop`, `..._field`  | how a field was spelled                                |
+| reasoning     | the wire's fields    | `reasoning_effort`, `thinking`, `reasoning`            |
+| message       | `role`               | `"developer"`                                          |
+|               | `content`            | `"parts"`, `"null"`, `"empty"`, `"omit"`: its form     |
+|               | `fields`             | all other fields                                       |
+| text          | `fields`             | all other fields of the content part                   |
+| media         | `type`, `inner`, ... | see `content.py`                                       |
+| reasoning part| `field`              | where it stood: `reasoning_content`, `reasoning`, ...  |
+|               | `also`, `details`    | what stood beside it; `reasoning_details`              |
+| refusal       | `place`              | `"content"` where it was a content part                |
+| tool call     | `legacy`, `function` | a `function_call`; other fields of `function`          |
+|               | any other            | the wire's own fields, such as `extra_content`         |
+| tool result   | `name`, `content`, `fields`, `legacy` | as in the message                     |
+| tool, choice  | see `tools.py`       |                                                        |
+| response      | see `response.py`    |                                                        |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from polycall.ir import JSON, Metadata
+
+NAME = "openai-chat"
+
+# Where servers put the text of what a model thought; the first is the one we write.
+REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_text")
+
+
+def own(metadata: Metadata) -> JSON:
+    """What this dialect noted there; empty where the value came from elsewhere."""
+    return metadata.get(NAME) or {}
+
+
+def mark(notes: JSON) -> Metadata:
+    """Metadata with these notes; empty notes leave none."""
+    return {NAME: notes} if notes else {}
+
+
+def others(source: JSON, known: Collection[str]) -> dict[str, Any]:
+    """The fields of `source` that are not `known` and not null."""
+    return {key: value for key, value in source.items() if key not in known and value is not None}

@@ -1,0 +1,258 @@
+"""Errors, both ways: whatever shape a server gives them, to the tree in `polycall.errors`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polycall import jsontext
+from polycall.errors import (
+    AuthenticationError,
+    BillingError,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    PolycallError,
+    RateLimitError,
+    RequestError,
+    RequestTooLargeError,
+    ServerError,
+    UnsupportedError,
+    UpstreamConnectionError,
+    UpstreamError,
+    UpstreamTimeoutError,
+    error_class_for_status,
+)
+from polycall.ir import JSON
+
+_MESSAGE_LENGTH_MAX = 2_000
+
+# Words that say more than the status does, whether they stand as code or as type.
+_BY_WORD: dict[str, type[UpstreamError]] = {
+    "context_length_exceeded": RequestTooLargeError,
+    "exceed_context_size_error": RequestTooLargeError,
+    "request_too_large": RequestTooLargeError,
+    "string_above_max_length": RequestTooLargeError,
+    "insufficient_quota": BillingError,
+    "billing_error": BillingError,
+    "billing_hard_limit_reached": BillingError,
+    "billing_not_active": BillingError,
+    "insufficient_balance": BillingError,
+    "rate_limit_exceeded": RateLimitError,
+    "rate_limit_error": RateLimitError,
+    "too_many_requests": RateLimitError,
+    "tokens": RateLimitError,
+    "requests": RateLimitError,
+    "invalid_api_key": AuthenticationError,
+    "authentication_error": AuthenticationError,
+    "permission_error": PermissionDeniedError,
+    "permission_denied": PermissionDeniedError,
+    "model_not_found": NotFoundError,
+    "not_found_error": NotFoundError,
+    "overloaded_error": OverloadedError,
+    "service_unavailable": OverloadedError,
+    "timeout": UpstreamTimeoutError,
+}
+# These are as vague as a status, and count only where there is none.
+_BY_VAGUE_WORD: dict[str, type[UpstreamError]] = {
+    "invalid_request_error": InvalidRequestError,
+    "invalid_request": InvalidRequestError,
+    "bad_request": InvalidRequestError,
+    "server_error": ServerError,
+    "api_error": ServerError,
+    "internal_error": ServerError,
+    "internal_server_error": ServerError,
+}
+# How servers without a code for it say that the input does not fit.
+_TOO_LARGE = (
+    "maximum context length",
+    "context length",
+    "context size",
+    "context window",
+    "prompt is too long",
+    "token limit reached",
+    "too many tokens",
+)
+_MESSAGE_FIELDS = ("message", "detail", "error_description", "msg", "title", "error_message")
+
+
+def parse_error(status: int, body: Any) -> UpstreamError:
+    """The error that an answer tells: nested, flat, a string, a list or a page of HTML."""
+    if isinstance(body, bytes | bytearray):
+        body = bytes(body).decode("utf-8", "replace")
+    if isinstance(body, str):
+        body = _decoded(body)
+    fields = _fields(body)
+    message = _message(fields, body) or f"the provider answered with status {status}"
+    code = _word(fields.get("code"))
+    kind = _word(fields.get("type"))
+    known_status = _status(status, fields)
+    error_class = _class(known_status, code, kind, message)
+    return error_class(
+        message,
+        status=known_status,
+        type=kind,
+        code=code,
+        param=_word(fields.get("param")),
+        request_id=_request_id(fields, body),
+        body=body,
+    )
+
+
+def stream_error(data: JSON) -> UpstreamError | None:
+    """The error in an event or a body that came with status 200; `None` where it is none."""
+    error = data.get("error")
+    if error:
+        return parse_error(0, data)
+    if data.get("choices") is not None:
+        return None
+    is_flat = data.get("object") == "error" or data.get("type") == "error"
+    is_flat = is_flat or ("message" in data and ("code" in data or "type" in data))
+    return parse_error(0, data) if is_flat or "detail" in data else None
+
+
+def _decoded(text: str) -> Any:
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            return jsontext.decode(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _fields(body: Any) -> JSON:
+    """The object that holds message, type and code, wherever it stands."""
+    if isinstance(body, list) and body:
+        body = body[0]  # pyright: ignore[reportUnknownVariableType]
+    if not isinstance(body, dict):
+        return {}
+    error: Any = body.get("error")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if isinstance(error, dict):
+        return error  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(error, str):
+        return {**body, "message": body.get("message") or error}  # pyright: ignore[reportUnknownMemberType]
+    return body  # pyright: ignore[reportUnknownVariableType]
+
+
+def _message(fields: JSON, body: Any) -> str:
+    for name in _MESSAGE_FIELDS:
+        value = fields.get(name)
+        if isinstance(value, str) and value.strip():
+            return value.strip()[:_MESSAGE_LENGTH_MAX]
+        if value and not isinstance(value, str):
+            # FastAPI's list of validation errors, or an object: as it is.
+            return jsontext.encode(value)[:_MESSAGE_LENGTH_MAX]
+    if isinstance(body, str):
+        return body.strip()[:_MESSAGE_LENGTH_MAX]
+    return jsontext.encode(body)[:_MESSAGE_LENGTH_MAX] if body else ""
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return ""
+
+
+def _status(status: int, fields: JSON) -> int | None:
+    """The HTTP status; inside a 200 the number that the body gives, if it gives one."""
+    if status >= 400:
+        return status
+    for name in ("code", "status_code", "status"):
+        value = _word(fields.get(name))
+        if value.isascii() and value.isdigit() and 400 <= int(value[:4]) < 600:
+            return int(value)
+    return None
+
+
+def _class(status: int | None, code: str, kind: str, message: str) -> type[UpstreamError]:
+    for word in (code, kind):
+        known = _BY_WORD.get(word.lower())
+        # "tokens" and "requests" are OpenAI's types of a rate limit, and say it with 429 only.
+        if known is not None and (word not in ("tokens", "requests") or status == 429):
+            return known
+    if status in (None, 400, 413, 422, 500):
+        lowered = message.lower()
+        if any(phrase in lowered for phrase in _TOO_LARGE):
+            return RequestTooLargeError
+    if status is not None:
+        return error_class_for_status(status)
+    for word in (code, kind):
+        known = _BY_VAGUE_WORD.get(word.lower())
+        if known is not None:
+            return known
+    return ServerError
+
+
+def _request_id(fields: JSON, body: Any) -> str:
+    for source in (body, fields):
+        if isinstance(source, dict):
+            value: Any = source.get("request_id")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            if isinstance(value, str):
+                return value
+    return ""
+
+
+# ---------------------------------------------------------------------------------------------
+# Out
+
+# (type, code) in OpenAI's words.
+_WORDS: dict[type[UpstreamError], tuple[str, str | None]] = {
+    InvalidRequestError: ("invalid_request_error", None),
+    AuthenticationError: ("invalid_request_error", "invalid_api_key"),
+    BillingError: ("insufficient_quota", "insufficient_quota"),
+    PermissionDeniedError: ("invalid_request_error", "permission_denied"),
+    NotFoundError: ("invalid_request_error", "model_not_found"),
+    RequestTooLargeError: ("invalid_request_error", "context_length_exceeded"),
+    RateLimitError: ("rate_limit_error", "rate_limit_exceeded"),
+    ServerError: ("server_error", None),
+    OverloadedError: ("server_error", "service_unavailable"),
+    UpstreamTimeoutError: ("server_error", "timeout"),
+    UpstreamConnectionError: ("server_error", "upstream_unreachable"),
+}
+
+
+def render_error(error: PolycallError) -> tuple[int, JSON]:
+    """Status and body, as OpenAI writes errors."""
+    if isinstance(error, UpstreamError):
+        status = _wire_status(error)
+        if _has_own_shape(error.body):
+            return status, error.body
+        words = next(
+            (words for known, words in _WORDS.items() if isinstance(error, known)),
+            ("server_error", None),
+        )
+        return status, _body(str(error), *words, error.param)
+    if isinstance(error, UnsupportedError):
+        return 400, _body(
+            str(error), "invalid_request_error", "unsupported_parameter", error.feature
+        )
+    if isinstance(error, RequestError):
+        return 400, _body(str(error), "invalid_request_error", None, error.path)
+    # What is left is nonsense from the provider.
+    return 502, _body(str(error), "server_error", "bad_upstream_response", error.path)
+
+
+def _wire_status(error: UpstreamError) -> int:
+    status = error.status if error.status and error.status >= 400 else error.status_default
+    if isinstance(error, RequestTooLargeError) and error.status is None:
+        return 400  # OpenAI's own for a context that is too long
+    return 503 if status == 529 else status
+
+
+def _has_own_shape(body: Any) -> bool:
+    """Whether the body is an error as Chat writes it, and not Anthropic's or Gemini's."""
+    if not isinstance(body, dict) or body.get("type") == "error":  # pyright: ignore[reportUnknownMemberType]
+        return False
+    error: Any = body.get("error")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return (
+        isinstance(error, dict)
+        and isinstance(error.get("message"), str)  # pyright: ignore[reportUnknownMemberType]
+        and not isinstance(error.get("status"), str)  # pyright: ignore[reportUnknownMemberType]
+    )
+
+
+def _body(message: str, kind: str, code: str | None, param: str) -> JSON:
+    fields: JSON = {"message": message, "type": kind, "param": param or None, "code": code}
+    return {"error": fields}

@@ -1,0 +1,363 @@
+"""The conversation, inwards: wire messages to the middle language's.
+
+Tool results are brought to the turn that they answer, ids are made unique, and the older
+spelling of one function call is read as a tool call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from polycall.dialects.openai_chat.calls import arguments_text, inside, parse_call
+from polycall.dialects.openai_chat.common import REASONING_FIELDS, mark, others, own
+from polycall.dialects.openai_chat.content import parse_parts
+from polycall.ir import (
+    JSON,
+    Media,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    Refusal,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from polycall.jsontext import encode
+from polycall.wire import Path, Reader, request_reader, short_hash
+
+_ASSISTANT_FIELDS = frozenset(
+    {
+        "role",
+        "content",
+        "name",
+        "refusal",
+        "tool_calls",
+        "function_call",
+        "reasoning_details",
+        *REASONING_FIELDS,
+    }
+)
+_PLAIN_FIELDS = frozenset({"role", "content", "name"})
+_RESULT_FIELDS = frozenset({"role", "content", "name", "tool_call_id"})
+
+# Gives the id under which a call is known: (the wire's id, position, name, arguments).
+IdMaker = Callable[[str, int, str, str], str]
+
+
+# ---------------------------------------------------------------------------------------------
+# An assistant's message: the same in histories and in answers
+
+
+def assistant_parts(
+    message: JSON, path: Path, reader: Reader, make_id: IdMaker, *, keep_empty: bool
+) -> list[Part]:
+    """The parts of an assistant's message: reasoning, content, refusal, calls.
+
+    `keep_empty` keeps an empty reasoning text, which some providers demand in histories.
+    """
+    parts: list[Part] = []
+    reasoning = parse_reasoning(message, path, reader, keep_empty=keep_empty)
+    if reasoning is not None:
+        parts.append(reasoning)
+    calls = reader.get_array(message, "tool_calls", path)
+    content = message.get("content")
+    if isinstance(content, str):
+        if content:
+            parts.append(Text(content))
+    elif isinstance(content, dict):
+        # Some servers give an answer in JSON mode as the object itself.
+        parts.append(Text(encode(content)))
+    elif content is not None:
+        items = parse_parts(reader.array(content, f"{path}.content"), f"{path}.content", reader)
+        known = {reader.object(call, f"{path}.tool_calls").get("id") for call in calls}
+        parts.extend(
+            part if not isinstance(part, Opaque) else foreign
+            for part in items
+            if (foreign := _foreign_call(part, known)) is not None
+        )
+    refusal = reader.get_string(message, "refusal", path)
+    if refusal:
+        parts.append(Refusal(refusal))
+    for position, raw in enumerate(calls):
+        inner_path = f"{path}.tool_calls[{position}]"
+        parts.append(_call(reader.object(raw, inner_path), inner_path, position, reader, make_id))
+    if message.get("function_call") is not None:
+        parts.append(_legacy_call(message, path, reader, make_id))
+    return parts
+
+
+def parse_reasoning(
+    message: JSON, path: Path, reader: Reader, *, keep_empty: bool
+) -> Reasoning | None:
+    """What the model thought, from whichever fields the server uses."""
+    details = message.get("reasoning_details")
+    text = ""
+    notes: JSON = {}
+    for name in REASONING_FIELDS:
+        value = message.get(name)
+        if not isinstance(value, str) or not (value or keep_empty):
+            continue
+        if not notes:
+            text, notes = value, {"field": name}
+        else:
+            notes.setdefault("also", {})[name] = value
+    if details:
+        items = reader.array(details, f"{path}.reasoning_details")
+        notes["details"] = items
+        text = text or "".join(map(detail_text, items))
+    return Reasoning(text, mark(notes)) if notes else None
+
+
+def detail_text(detail: Any) -> str:
+    """The readable text of one of OpenRouter's reasoning details."""
+    if not isinstance(detail, dict):
+        return ""
+    value: Any = detail.get("text") or detail.get("summary")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return value if isinstance(value, str) else ""
+
+
+def merge_details(details: list[Any]) -> list[Any]:
+    """Details as a whole answer has them: fragments of one text joined."""
+    merged: list[Any] = []
+    for detail in details:
+        last = merged[-1] if merged else None
+        if last is not None and _continues(last, detail):
+            merged[-1] = _joined(last, detail)
+        else:
+            merged.append(detail)
+    return merged
+
+
+def _continues(last: Any, detail: Any) -> bool:
+    if not isinstance(last, dict) or not isinstance(detail, dict):
+        return False
+    first: JSON = last  # pyright: ignore[reportUnknownVariableType]
+    second: JSON = detail  # pyright: ignore[reportUnknownVariableType]
+    return (
+        second.get("type") in ("reasoning.text", "reasoning.summary")
+        and first.get("type") == second.get("type")
+        and first.get("index") == second.get("index")
+    )
+
+
+def _joined(last: JSON, detail: JSON) -> JSON:
+    joined = {**last, **{key: value for key, value in detail.items() if value is not None}}
+    for key in ("text", "summary"):
+        if key in last or key in detail:
+            joined[key] = (last.get(key) or "") + (detail.get(key) or "")
+    return joined
+
+
+def _foreign_call(part: Part, known: set[Any]) -> Part | None:
+    """A `tool_use` block inside content: a call of its own, or the copy of one (dropped)."""
+    if not isinstance(part, Opaque) or part.kind != "tool_use":
+        return part
+    call_id = part.data.get("id")
+    if call_id in known:
+        return None
+    name = part.data.get("name")
+    if not isinstance(call_id, str) or not isinstance(name, str):
+        return part
+    return ToolCall(call_id, name, arguments_text(part.data.get("input")))
+
+
+def _call(raw: JSON, path: Path, position: int, reader: Reader, make_id: IdMaker) -> ToolCall:
+    inner, _ = inside(raw, path, reader)
+    wire_id = reader.get_string(raw, "id", path)
+    name = reader.get_string(inner, "name", path)
+    arguments = "" if wire_id else arguments_text(inner.get("arguments"))
+    return parse_call(raw, path, reader, make_id(wire_id, position, name, arguments))
+
+
+def _legacy_call(message: JSON, path: Path, reader: Reader, make_id: IdMaker) -> ToolCall:
+    call = reader.get_object(message, "function_call", path)
+    name = reader.get_string(call, "name", f"{path}.function_call")
+    arguments = arguments_text(call.get("arguments"))
+    return ToolCall(
+        make_id("", 0, name, arguments), name, arguments, metadata=mark({"legacy": True})
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# Histories
+
+
+class _Turn:
+    """An assistant's turn with calls: what is still open, and the results that came."""
+
+    def __init__(self) -> None:
+        self.open: list[tuple[str, ToolCall]] = []  # the wire's id beside the call
+        self.answered: dict[str, ToolCall] = {}
+        self.results: list[Part] = []
+
+
+class _History:
+    """Reads messages in order and keeps each result with its call."""
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[Message | None, _Turn | None]] = []
+        self._ids: set[str] = set()
+        self._turns: dict[str, _Turn] = {}  # the last turn that used a wire id
+        self._last = _Turn()
+
+    def messages(self) -> list[Message]:
+        """The conversation, with all results of a turn in one message right after it."""
+        messages: list[Message] = []
+        for message, turn in self._entries:
+            if message is not None:
+                messages.append(message)
+            if turn is not None and turn.results:
+                messages.append(Message("tool", turn.results))
+        return messages
+
+    def add(self, raw: JSON, path: Path) -> None:
+        """Take one wire message."""
+        role = raw.get("role")
+        if role == "assistant":
+            self._add_assistant(raw, path)
+        elif role in ("tool", "function"):
+            self._add_result(raw, path, legacy=role == "function")
+        elif role in ("user", "system", "developer"):
+            self._entries.append((_parse_plain(raw, role, path), None))
+        else:
+            roles = "'developer', 'system', 'user', 'assistant', 'tool' or 'function'"
+            request_reader.fail(f"{path}.role", roles, role)
+
+    def _add_assistant(self, raw: JSON, path: Path) -> None:
+        turn = _Turn()
+        wire_ids: list[str] = []
+
+        def make_id(wire_id: str, position: int, name: str, arguments: str) -> str:
+            wire_ids.append(wire_id)
+            made = wire_id or "call_" + short_hash(path, str(position), name, arguments)
+            return self._unique(made)
+
+        parts = assistant_parts(raw, path, request_reader, make_id, keep_empty=True)
+        calls = [part for part in parts if isinstance(part, ToolCall)]
+        if len(wire_ids) == len(calls):
+            turn.open = list(zip(wire_ids, calls, strict=True))
+        else:
+            turn.open = [(call.id, call) for call in calls]
+        notes = _assistant_notes(raw, parts)
+        name = request_reader.get_string(raw, "name", path)
+        message = Message("assistant", parts, name, mark(notes))
+        self._entries.append((message, turn if calls else None))
+        if calls:
+            self._last = turn
+            self._turns.update((wire_id, turn) for wire_id, _ in turn.open)
+
+    def _unique(self, call_id: str) -> str:
+        # Some servers number the calls of each answer anew; other wires need ids to be unique.
+        unique, number = call_id, 2
+        while unique in self._ids:
+            unique, number = f"{call_id}_{number}", number + 1
+        self._ids.add(unique)
+        return unique
+
+    def _add_result(self, raw: JSON, path: Path, *, legacy: bool) -> None:
+        wire_id = request_reader.get_string(raw, "tool_call_id", path)
+        name = request_reader.get_string(raw, "name", path)
+        turn, call = self._find(wire_id, name, legacy=legacy)
+        fields = others(raw, _RESULT_FIELDS)
+        notes: JSON = {"fields": fields} if fields else {}
+        if name:
+            notes["name"] = name
+        if legacy:
+            notes["legacy"] = True
+        content = raw.get("content")
+        items: list[Text | Media | Opaque] = []
+        if isinstance(content, str):
+            items = [Text(content)] if content else []
+        elif isinstance(content, dict):
+            items = [Text(encode(content))]
+        elif content is not None:
+            array = request_reader.array(content, f"{path}.content")
+            items = [
+                part
+                for part in parse_parts(array, f"{path}.content", request_reader)
+                if isinstance(part, Text | Media | Opaque)
+            ]
+            notes["content"] = "parts"
+        result = ToolResult(
+            call.id if call else wire_id,
+            items,
+            name=name or (call.name if call else ""),
+            metadata=mark(notes),
+        )
+        if turn is not None:
+            turn.results.append(result)
+        else:
+            orphan = _Turn()
+            orphan.results.append(result)
+            self._entries.append((None, orphan))
+
+    def _find(
+        self, wire_id: str, name: str, *, legacy: bool
+    ) -> tuple[_Turn | None, ToolCall | None]:
+        """The turn and the call that a result answers."""
+        turn = self._turns.get(wire_id) if wire_id else self._last
+        if turn is None:
+            return None, None
+        for position, (open_id, call) in enumerate(turn.open):
+            if wire_id == open_id or (not wire_id and (not legacy or call.name == name)):
+                del turn.open[position]
+                turn.answered[open_id] = call
+                return turn, call
+        call = turn.answered.get(wire_id)
+        return (turn, call) if call is not None else (None, None)
+
+
+def parse_messages(items: list[Any]) -> list[Message]:
+    """All messages of a request."""
+    history = _History()
+    for position, item in enumerate(items):
+        path = f"messages[{position}]"
+        history.add(request_reader.object(item, path), path)
+    return history.messages()
+
+
+def _parse_plain(raw: JSON, role: str, path: Path) -> Message:
+    content = raw.get("content")
+    notes: JSON = {}
+    if role == "developer":
+        notes["role"] = role
+    parts: list[Part] = []
+    if isinstance(content, str):
+        parts = [Text(content)] if content else []
+    elif content is None:
+        notes["content"] = "null"
+    else:
+        parts = parse_parts(
+            request_reader.array(content, f"{path}.content"), f"{path}.content", request_reader
+        )
+        if not parts or (len(parts) == 1 and _is_plain(parts[0])):
+            notes["content"] = "parts"
+    if len(raw) > 2 and (fields := others(raw, _PLAIN_FIELDS)):
+        notes["fields"] = fields
+    name = request_reader.get_string(raw, "name", path)
+    return Message("user" if role == "user" else "system", parts, name, mark(notes))
+
+
+def _assistant_notes(raw: JSON, parts: list[Part]) -> JSON:
+    fields = others(raw, _ASSISTANT_FIELDS)
+    notes: JSON = {"fields": fields} if fields else {}
+    content = raw.get("content")
+    if isinstance(content, list):
+        if not any(
+            own(part.metadata).get("field") == "thinking"
+            for part in parts
+            if isinstance(part, Reasoning)
+        ):
+            notes["content"] = "parts"
+    elif not content and not isinstance(content, dict):
+        form = "omit" if "content" not in raw else "null" if content is None else "empty"
+        has_calls = any(isinstance(part, ToolCall) for part in parts)
+        if form != ("null" if has_calls else "empty"):
+            notes["content"] = form
+    return notes
+
+
+def _is_plain(part: Part) -> bool:
+    return isinstance(part, Text) and not part.metadata

@@ -1,0 +1,320 @@
+"""Request bodies, both ways.
+
+A request that came over this dialect goes back as it was written where the target takes it; what
+the target is known to take otherwise is in its `Quirks`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from polycall import jsontext
+from polycall.dialects.openai_chat.common import NAME, own
+from polycall.dialects.openai_chat.fields import (
+    HANDLED_FIELDS,
+    OWN_TOP_FIELDS,
+    parse_reasoning_config,
+    parse_response_format,
+    write_reasoning,
+)
+from polycall.dialects.openai_chat.history import HistoryWriter, is_thinking_off
+from polycall.dialects.openai_chat.messages import parse_messages
+from polycall.dialects.openai_chat.tools import ChoiceWriter, ToolWriter, parse_choice, parse_tools
+from polycall.ir import JSON, Request, ResponseFormat
+from polycall.quirks import Quirks
+from polycall.wire import Losses, WireRequest, note_foreign_options, request_reader
+
+_DEFAULT_QUIRKS = Quirks()
+_REFUSED_OPTIONS = frozenset({"audio", "modalities", "web_search_options"})
+
+
+def parse_request(body: JSON, *, path: str = "") -> Request:
+    """The request that a client sent.  `path` is not needed: everything is in the body."""
+    reader = request_reader
+    reader.object(body, path)
+    if body.get("messages") is None:
+        reader.fail("messages", "an array of messages", body.get("messages"))
+    notes: JSON = {}
+    options = {
+        key: value for key, value in body.items() if key not in HANDLED_FIELDS and value is not None
+    }
+    tools = parse_tools(body)
+    choice = parse_choice(body)
+    if not tools and choice is not None and choice.mode in ("auto", "none") and not choice.names:
+        choice = None  # says nothing without tools, and is a 400 at OpenAI
+    request = Request(
+        model=reader.get_string(body, "model", ""),
+        messages=parse_messages(reader.get_array(body, "messages", "")),
+        tools=tools,
+        tool_choice=choice,
+        parallel_tool_calls=reader.get_bool(body, "parallel_tool_calls", "") if tools else None,
+        stream=bool(reader.get_bool(body, "stream", "")),
+        max_output_tokens=_parse_max_tokens(body, notes, options),
+        temperature=reader.get_float(body, "temperature", ""),
+        top_p=reader.get_float(body, "top_p", ""),
+        top_k=reader.get_int(body, "top_k", ""),
+        stop=_parse_stop(body, notes),
+        seed=_parse_seed(body, notes),
+        presence_penalty=reader.get_float(body, "presence_penalty", ""),
+        frequency_penalty=reader.get_float(body, "frequency_penalty", ""),
+        candidates=reader.get_int(body, "n", ""),
+        logprobs=_parse_logprobs(body, options),
+        reasoning=parse_reasoning_config(body),
+        response_format=parse_response_format(body),
+        service_tier=reader.get_string(body, "service_tier", ""),
+        end_user=_parse_end_user(body, notes, options),
+        provider_options={NAME: options} if options else {},
+        metadata={NAME: notes},
+    )
+    return request
+
+
+def _parse_max_tokens(body: JSON, notes: JSON, options: JSON) -> int | None:
+    new = request_reader.get_int(body, "max_completion_tokens", "")
+    old = request_reader.get_int(body, "max_tokens", "")
+    if new is None and old is not None:
+        notes["max_tokens_field"] = "max_tokens"
+        return old
+    if old is not None:
+        options["max_tokens"] = old
+    return new
+
+
+def _parse_stop(body: JSON, notes: JSON) -> list[str]:
+    stop = body.get("stop")
+    if stop is None:
+        return []
+    if isinstance(stop, str):
+        notes["stop"] = "string"
+        return [stop]
+    items = request_reader.array(stop, "stop")
+    return [request_reader.string(item, f"stop[{i}]") for i, item in enumerate(items)]
+
+
+def _parse_seed(body: JSON, notes: JSON) -> int | None:
+    seed = request_reader.get_int(body, "seed", "")
+    if seed is None and (seed := request_reader.get_int(body, "random_seed", "")) is not None:
+        notes["seed_field"] = "random_seed"
+    return seed
+
+
+def _parse_logprobs(body: JSON, options: JSON) -> int | None:
+    top = request_reader.get_int(body, "top_logprobs", "")
+    if request_reader.get_bool(body, "logprobs", ""):
+        return top or 0
+    if top is not None:
+        options["top_logprobs"] = top
+    return None
+
+
+def _parse_end_user(body: JSON, notes: JSON, options: JSON) -> str:
+    identifier = request_reader.get_string(body, "safety_identifier", "")
+    user = request_reader.get_string(body, "user", "")
+    if not identifier:
+        if user:
+            notes["end_user_field"] = "user"
+        return user
+    if user:
+        options["user"] = user
+    return identifier
+
+
+# ---------------------------------------------------------------------------------------------
+# Out
+
+
+def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> WireRequest:
+    """The request as the target takes it.
+
+    Raises `UnsupportedError` where leaving something out would change the answer.
+    """
+    losses = Losses(lossy=request.lossy)
+    body: JSON = {"model": request.model} if request.model else {}
+    writer = ToolWriter(quirks, losses)
+    messages = HistoryWriter(request, quirks, writer, losses).write()
+    body["messages"] = messages
+    is_own = NAME in request.metadata
+    _write_tools(request, body, writer, quirks, losses)
+    fields = _Fields(request, body, quirks, losses)
+    fields.write()
+    if request.response_format is not None:
+        _write_format(request.response_format, body, quirks, losses)
+    _write_options(request, body, quirks, losses)
+    _write_stream(request, body, quirks, is_own=is_own)
+    if request.provider_options:
+        note_foreign_options(request, NAME, losses)
+    return WireRequest(
+        path="/chat/completions",
+        body=body,
+        warnings=losses.warnings,
+        aliases=writer.aliases,
+        adapted=writer.adapted,
+    )
+
+
+def _write_tools(
+    request: Request, body: JSON, writer: ToolWriter, quirks: Quirks, losses: Losses
+) -> None:
+    choice = ChoiceWriter(request.tools, writer, quirks, losses)
+    is_forced = False
+    if request.tools or request.tool_choice is not None:
+        is_forced = choice.write(request.tool_choice, body)
+        writer.write(choice.tools, body)
+    turned_off = is_forced and _make_room_for_choice(request, body, quirks, losses)
+    write_reasoning(request, body, quirks, losses, turned_off=turned_off)
+    if request.parallel_tool_calls is None or "tools" not in body:
+        return
+    if quirks.parallel_switch and "parallel_tool_calls" not in quirks.refused:
+        body["parallel_tool_calls"] = request.parallel_tool_calls
+    elif not request.parallel_tool_calls:
+        losses.drop("parallel_tool_calls", "the target has no such switch")
+
+
+def _make_room_for_choice(request: Request, body: JSON, quirks: Quirks, losses: Losses) -> bool:
+    """Whether thinking must be turned off for a forced choice to be accepted."""
+    if quirks.forced_choice_while_reasoning or is_thinking_off(request):
+        return False
+    config = request.reasoning
+    is_asked = config is not None and (
+        config.effort is not None or config.budget_tokens is not None
+    )
+    if is_asked or quirks.reasoning_control != "thinking":
+        losses.refuse(
+            "tool_choice", "the target takes no forced choice while it reasons", path="tool_choice"
+        )
+        body.pop("tool_choice", None)
+        return False
+    losses.adjust("reasoning", "turned off, since the tool choice is forced")
+    return True
+
+
+class _Fields:
+    """Writes the fields that are one value each."""
+
+    def __init__(self, request: Request, body: JSON, quirks: Quirks, losses: Losses) -> None:
+        self._request = request
+        self._body = body
+        self._quirks = quirks
+        self._losses = losses
+        self._notes = own(request.metadata)
+
+    def write(self) -> None:
+        """All of them."""
+        request, quirks, notes = self._request, self._quirks, self._notes
+        as_written = quirks.max_tokens_field == "max_completion_tokens"
+        field = notes.get("max_tokens_field", "") if as_written else ""
+        if request.max_output_tokens is not None:
+            name = field or quirks.max_tokens_field
+            self._put(name, "max_output_tokens", request.max_output_tokens)
+        if request.temperature is not None:
+            self._put("temperature", "temperature", request.temperature)
+        if request.top_p is not None:
+            self._put("top_p", "top_p", request.top_p)
+        if request.top_k is not None:
+            # A client that wrote it here knows its server.
+            if quirks.top_k or (quirks.options is None and NAME in request.metadata):
+                self._put("top_k", "top_k", request.top_k)
+            else:
+                self._losses.drop("top_k", "Chat Completions has none")
+        if request.stop:
+            is_string = notes.get("stop") == "string" and len(request.stop) == 1
+            self._put("stop", "stop", request.stop[0] if is_string else list(request.stop))
+        if request.seed is not None:
+            field = notes.get("seed_field", "") if quirks.seed_field == "seed" else ""
+            self._put(field or quirks.seed_field, "seed", request.seed)
+        if request.presence_penalty is not None:
+            self._put("presence_penalty", "presence_penalty", request.presence_penalty)
+        if request.frequency_penalty is not None:
+            self._put("frequency_penalty", "frequency_penalty", request.frequency_penalty)
+        if request.candidates is not None:
+            self._put("n", "candidates", request.candidates, matters=request.candidates > 1)
+        if request.logprobs is not None:
+            self._write_logprobs(request.logprobs)
+        if request.service_tier:
+            self._put("service_tier", "service_tier", request.service_tier)
+        if request.end_user:
+            self._write_end_user(request.end_user)
+
+    def _put(self, name: str, field: str, value: Any, *, matters: bool = False) -> None:
+        if field not in self._quirks.refused:
+            self._body[name] = value
+        elif matters:
+            self._losses.refuse(name, "the target does not take it", path=name)
+        else:
+            self._losses.drop(name, "the target does not take it")
+
+    def _write_logprobs(self, count: int) -> None:
+        self._put("logprobs", "logprobs", True, matters=True)
+        if count and "logprobs" in self._body:
+            self._body["top_logprobs"] = count
+
+    def _write_end_user(self, end_user: str) -> None:
+        default = self._quirks.end_user_field
+        if not default:
+            self._losses.drop("end_user", "the target has no field for it")
+            return
+        written = self._notes.get("end_user_field", "") if default != "user" else ""
+        self._put(written or default, "end_user", end_user)
+
+
+def _write_format(form: ResponseFormat, body: JSON, quirks: Quirks, losses: Losses) -> None:
+    notes = own(form.metadata)
+    if form.kind == "text" or form.kind in quirks.response_formats:
+        body["response_format"] = _format_value(form, notes)
+        return
+    losses.emulate("response_format", f"{form.kind} is asked for in words")
+    if "json" in quirks.response_formats:
+        body["response_format"] = {"type": "json_object"}
+    lines = "Answer with one JSON object and nothing else."
+    if form.schema is not None:
+        lines += f" It must match this JSON Schema:\n{jsontext.encode(form.schema)}"
+    messages = body["messages"]
+    place = 0
+    while place < len(messages) and messages[place]["role"] in ("system", "developer"):
+        place += 1
+    messages.insert(place, {"role": "system", "content": lines})
+
+
+def _format_value(form: ResponseFormat, notes: JSON) -> JSON:
+    if form.kind != "json_schema":
+        kind = "json_object" if form.kind == "json" else "text"
+        return {"type": kind, **notes.get("fields", {})}
+    # OpenAI demands a name, of the characters that a tool's may have.
+    inner: JSON = {"name": re.sub(r"[^A-Za-z0-9_-]", "_", form.name)[:64] or "response"}
+    if notes.get("nameless"):
+        inner = {}
+    if form.description:
+        inner["description"] = form.description
+    if form.schema is not None:
+        inner["schema"] = form.schema
+    if form.strict is not None:
+        inner["strict"] = form.strict
+    inner.update(notes.get("inner", {}))
+    return {"type": "json_schema", "json_schema": inner, **notes.get("fields", {})}
+
+
+def _write_options(request: Request, body: JSON, quirks: Quirks, losses: Losses) -> None:
+    for name, value in request.provider_options.get(NAME, {}).items():
+        if name in ("stream_options", "max_tokens"):
+            continue
+        known = quirks.options is None or name in quirks.options
+        if known and name not in quirks.refused:
+            body.setdefault(name, value)
+        elif name in _REFUSED_OPTIONS:
+            losses.refuse(name, "the target does not take it", path=name)
+        elif name not in OWN_TOP_FIELDS:
+            losses.drop(name, "the target does not know this field")
+
+
+def _write_stream(request: Request, body: JSON, quirks: Quirks, *, is_own: bool) -> None:
+    if not request.stream:
+        return
+    body["stream"] = True
+    asked: JSON = request.provider_options.get(NAME, {}).get("stream_options") or {}
+    if quirks.stream_usage == "never":
+        return
+    if quirks.stream_usage == "always" or not is_own:
+        body["stream_options"] = {**asked, "include_usage": True}
+    elif asked:
+        body["stream_options"] = asked

@@ -1,0 +1,364 @@
+"""Whole answers, both ways.
+
+`Response.metadata["openai-chat"]` holds what the middle language has no place for: `body`,
+`choice` and `message` (the other fields of each), `choices` (all choices but the first, whole)
+and `content` (the form of an empty content).  The stream decoder makes the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polycall.dialects.openai_chat.calls import render_call, wire_arguments, wire_fields
+from polycall.dialects.openai_chat.common import NAME, REASONING_FIELDS, others, own
+from polycall.dialects.openai_chat.content import render_media
+from polycall.dialects.openai_chat.errors import stream_error
+from polycall.dialects.openai_chat.messages import assistant_parts, merge_details
+from polycall.dialects.openai_chat.usage import parse_usage, render_usage
+from polycall.ir import (
+    JSON,
+    FinishReason,
+    Media,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    Refusal,
+    Request,
+    Response,
+    Text,
+    ToolCall,
+    ToolResult,
+    unified_finish,
+)
+from polycall.quirks import Quirks
+from polycall.wire import Losses, response_reader, short_hash
+
+# `obfuscation` and Mistral's `p` are random padding.
+TOP_FIELDS = frozenset(
+    {"id", "object", "created", "model", "choices", "usage", "obfuscation", "p", "error"}
+)
+CHOICE_FIELDS = frozenset({"index", "message", "delta", "finish_reason", "usage"})
+MESSAGE_FIELDS = frozenset(
+    {
+        "role",
+        "index",
+        "content",
+        "refusal",
+        "tool_calls",
+        "function_call",
+        "reasoning_details",
+        *REASONING_FIELDS,
+    }
+)
+
+_FINISH: dict[str, FinishReason] = {
+    "": "stop",
+    "stop": "stop",
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
+    "function_call": "tool_calls",
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "model_context_window_exceeded": "length",
+    "content_filter": "content_filter",
+    "safety": "content_filter",
+    "recitation": "content_filter",
+    "sensitive": "content_filter",
+    "refusal": "refusal",
+    "pause_turn": "pause",
+    "error": "error",
+    "abort": "error",
+    "network_error": "error",
+    "malformed_function_call": "error",
+    "insufficient_system_resource": "error",
+}
+# The words that OpenAI's clients know.  An answer that is not whole must not look whole.
+_WIRE_FINISH: dict[FinishReason, str] = {
+    "stop": "stop",
+    "tool_calls": "tool_calls",
+    "length": "length",
+    "content_filter": "content_filter",
+    "refusal": "content_filter",
+    "pause": "length",
+    "error": "length",
+}
+
+
+def finish_reason(raw: Any, *, has_calls: bool) -> FinishReason:
+    """The unified reason for a wire's word; an unknown word is a normal end."""
+    word = raw.lower() if isinstance(raw, str) else ""
+    return unified_finish(_FINISH.get(word, "stop"), has_calls=has_calls)
+
+
+def call_id(response_id: str, position: int, name: str) -> str:
+    """An id for a call that came without one.
+
+    In a stream it must be known before the arguments are, so they are no part of it.
+    """
+    return "call_" + short_hash(response_id, str(position), name)
+
+
+def unique_id(wanted: str, used: set[str]) -> str:
+    """`wanted`, or where another call has it already, a variation."""
+    unique, number = wanted, 2
+    while unique in used:
+        unique, number = f"{wanted}_{number}", number + 1
+    used.add(unique)
+    return unique
+
+
+# ---------------------------------------------------------------------------------------------
+# In
+
+
+def parse_response(body: JSON) -> Response:
+    """A whole answer.  Raises the `UpstreamError` that a body with status 200 may hold."""
+    reader = response_reader
+    reader.object(body, "")
+    error = stream_error(body)
+    if error is not None:
+        raise error
+    choices = reader.array(body.get("choices"), "choices")
+    response_id = scalar_text(body.get("id"))
+    main = _main_choice(choices)
+    used: set[str] = set()
+
+    def make_id(wire_id: str, position: int, name: str, arguments: str) -> str:
+        return unique_id(wire_id or call_id(response_id, position, name), used)
+
+    path = "choices[0]"
+    inner = main.get("message")
+    if inner is None:
+        inner = main.get("delta")
+    if inner is None and choices:
+        reader.fail(f"{path}.message", "an object", None)
+    message = reader.object(inner, f"{path}.message") if inner is not None else {}
+    parts = assistant_parts(message, f"{path}.message", reader, make_id, keep_empty=False)
+    has_calls = any(isinstance(part, ToolCall) for part in parts)
+    raw_finish = main.get("finish_reason")
+    notes = response_notes(
+        others(body, TOP_FIELDS),
+        others(main, CHOICE_FIELDS),
+        others(message, MESSAGE_FIELDS),
+        [normal_choice(choice) for choice in choices if choice is not main],
+        empty_form(message.get("content"), parts, has_calls=has_calls),
+    )
+    return Response(
+        id=response_id,
+        model=scalar_text(body.get("model")),
+        message=Message("assistant", parts),
+        finish_reason=finish_reason(raw_finish, has_calls=has_calls) if choices else "error",
+        raw_finish_reason=scalar_text(raw_finish),
+        usage=parse_usage(body.get("usage") or main.get("usage")),
+        created=created_at(body.get("created")),
+        metadata={NAME: notes},
+    )
+
+
+def _main_choice(choices: list[Any]) -> JSON:
+    objects = [
+        response_reader.object(choice, f"choices[{position}]")
+        for position, choice in enumerate(choices)
+    ]
+    first = objects[0] if objects else {}
+    return next((choice for choice in objects if choice.get("index", 0) == 0), first)
+
+
+def normal_choice(choice: JSON) -> JSON:
+    """One of the other choices, without what a stream of it would not tell."""
+    message = choice.get("message")
+    kept: JSON = {}
+    if isinstance(message, dict):
+        kept = _without_empty(message)  # pyright: ignore[reportUnknownArgumentType]
+        calls = kept.get("tool_calls")
+        if isinstance(calls, list):
+            kept["tool_calls"] = [_without_index(call) for call in calls]  # pyright: ignore[reportUnknownVariableType]
+    return {**_without_empty(choice), "index": choice.get("index", 0), "message": kept}
+
+
+def _without_empty(source: JSON) -> JSON:
+    return {key: value for key, value in source.items() if value not in (None, "", [])}
+
+
+def _without_index(call: Any) -> Any:
+    if not isinstance(call, dict):
+        return call
+    return {key: value for key, value in call.items() if key != "index"}  # pyright: ignore[reportUnknownVariableType]
+
+
+def response_notes(
+    body: JSON, choice: JSON, message: JSON, choices: list[JSON], content: str
+) -> JSON:
+    """The notes of an answer; what is empty is left out."""
+    notes: JSON = {
+        "body": body,
+        "choice": choice,
+        "message": {key: value for key, value in message.items() if value != []},
+        "choices": choices,
+        "content": content,
+    }
+    return {key: value for key, value in notes.items() if value}
+
+
+def empty_form(content: Any, parts: list[Part], *, has_calls: bool) -> str:
+    """The form of a content without text, where it is not the usual one."""
+    if any(isinstance(part, Text | Reasoning) and _in_content(part) for part in parts):
+        return ""
+    form = "null" if content is None else "empty"
+    return "" if form == ("null" if has_calls else "empty") else form
+
+
+def _in_content(part: Text | Reasoning) -> bool:
+    return isinstance(part, Text) or own(part.metadata).get("field") == "thinking"
+
+
+def scalar_text(value: Any) -> str:
+    """An id, a model name or a reason as text, whatever scalar it came as."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None or isinstance(value, dict | list) else str(value)
+
+
+def created_at(value: Any) -> int:
+    """Seconds since the epoch; 0 where the wire has none that can be read."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+        return int(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15:
+        return int(value)
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------
+# Out
+
+
+def render_response(response: Response, request: Request | None = None) -> JSON:
+    """The answer as OpenAI's clients read it.
+
+    With `request`, a client that asked in the older spelling (`functions`) is answered in it.
+    """
+    notes = own(response.metadata)
+    legacy = wants_legacy(request)
+    message = _render_message(response, notes, legacy=legacy)
+    choice: JSON = {
+        "index": 0,
+        "message": message,
+        "logprobs": None,
+        "finish_reason": wire_finish(
+            response.finish_reason,
+            response.raw_finish_reason,
+            is_own=NAME in response.metadata,
+            legacy="function_call" in message,
+        ),
+    }
+    choice.update(notes.get("choice", {}))
+    body: JSON = {
+        "id": response.id or default_id(response.model),
+        "object": "chat.completion",
+        "created": response.created,
+        "model": response.model,
+        "choices": [choice, *map(_whole_choice, notes.get("choices", ()))],
+    }
+    usage = render_usage(response.usage)
+    if usage is not None:
+        body["usage"] = usage
+    body.update(notes.get("body", {}))
+    return body
+
+
+def default_id(model: str) -> str:
+    """An id for an answer that came without one."""
+    return "chatcmpl-" + short_hash(model)
+
+
+def wants_legacy(request: Request | None) -> bool:
+    """Whether the client declared its tools as `functions`."""
+    return request is not None and any(own(tool.metadata).get("legacy") for tool in request.tools)
+
+
+def wire_finish(reason: FinishReason, raw: str, *, is_own: bool, legacy: bool) -> str:
+    """The finish reason in a word that OpenAI's clients know."""
+    if legacy and reason == "tool_calls":
+        return "function_call"
+    if is_own and reason == "error" and raw:
+        return raw
+    return _WIRE_FINISH[reason]
+
+
+def _whole_choice(choice: JSON) -> JSON:
+    message: JSON = {"role": "assistant", "content": None, "refusal": None, **choice["message"]}
+    return {"logprobs": None, "finish_reason": "stop", **choice, "message": message}
+
+
+def _render_message(response: Response, notes: JSON, *, legacy: bool) -> JSON:
+    message: JSON = {"role": "assistant", "content": None, "refusal": None}
+    texts: list[str] = []
+    calls: list[ToolCall] = []
+    reasoning: dict[str, str] = {}
+    details: list[Any] = []
+    images: list[JSON] = []
+    for part in response.message.parts:
+        match part:
+            case Text():
+                texts.append(part.text)
+            case ToolCall():
+                calls.append(part)
+            case Reasoning():
+                fields = own(part.metadata)
+                field = reasoning_field(fields)
+                if fields.get("field") or (part.text and "details" not in fields):
+                    reasoning[field] = reasoning.get(field, "") + part.text
+                for name, text in fields.get("also", {}).items():
+                    reasoning[name] = reasoning.get(name, "") + text
+                details.extend(fields.get("details", ()))
+            case Refusal():
+                message["refusal"] = (message["refusal"] or "") + part.text
+            case Media():
+                if (image := render_image(part)) is not None:
+                    images.append(image)
+            case Opaque() | ToolResult():
+                pass  # another vendor's server tools: Chat has no place for them
+    form = notes.get("content") or ("null" if calls else "empty")
+    message["content"] = "".join(texts) if texts else None if form == "null" else ""
+    if not texts and message["refusal"]:
+        message["content"] = None
+    message.update(reasoning)
+    if details:
+        message["reasoning_details"] = merge_details(details)
+    if images:
+        message["images"] = images
+    if calls:
+        _set_calls(message, calls, legacy=legacy)
+    message.setdefault("annotations", [])
+    message.update(notes.get("message", {}))
+    return message
+
+
+def reasoning_field(notes: JSON) -> str:
+    """The field in which a client finds reasoning: as it came, else DeepSeek's."""
+    field = notes.get("field")
+    return field if field in REASONING_FIELDS else REASONING_FIELDS[0]
+
+
+def render_image(part: Media) -> JSON | None:
+    """An image that the model made, as OpenRouter writes it; `None` for other media."""
+    if part.kind != "image":
+        return None
+    return render_media(part, Quirks(), Losses(lossy=True), "")
+
+
+def _set_calls(message: JSON, calls: list[ToolCall], *, legacy: bool) -> None:
+    if len(calls) == 1 and (legacy or own(calls[0].metadata).get("legacy")):
+        call = calls[0]
+        message["function_call"] = {"name": call.name, "arguments": wire_arguments(call)}
+        return
+    message["tool_calls"] = [
+        render_call(call, call.id, call.name, custom=True, fields=wire_fields(call))
+        for call in calls
+    ]

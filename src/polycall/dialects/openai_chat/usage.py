@@ -1,0 +1,77 @@
+"""Token counts, both ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polycall.dialects.openai_chat.common import NAME, own
+from polycall.ir import JSON, Usage
+
+
+def parse_usage(raw: Any) -> Usage:
+    """The wire's counts in the one arithmetic; absent and null counts are 0."""
+    if not isinstance(raw, dict) or not raw:
+        return Usage()
+    usage: JSON = raw  # pyright: ignore[reportUnknownVariableType]
+    prompt = _details(usage, "prompt_tokens_details")
+    completion = _details(usage, "completion_tokens_details")
+    input_tokens = _count(usage, "prompt_tokens")
+    output_tokens = _count(usage, "completion_tokens")
+    reasoning = _count(completion, "reasoning_tokens") or _count(usage, "reasoning_tokens")
+    if reasoning and _count(usage, "total_tokens") >= input_tokens + output_tokens + reasoning:
+        # xAI counts reasoning beside the completion, not inside it; the total tells.
+        output_tokens += reasoning
+    cached = (
+        _count(prompt, "cached_tokens")
+        or _count(usage, "prompt_cache_hit_tokens")
+        or _count(usage, "cached_tokens")
+        or _count(usage, "num_cached_tokens")
+        or _count(usage, "cache_read_input_tokens")
+    )
+    written = _count(prompt, "cache_write_tokens") or _count(usage, "cache_creation_input_tokens")
+    return Usage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cached_tokens=cached,
+        cache_write_tokens=written,
+        reasoning_tokens=reasoning,
+        metadata={NAME: usage},
+    )
+
+
+def merge_usage(first: JSON | None, second: JSON) -> JSON:
+    """Both usage objects of one stream; the later one wins where it has a value."""
+    if first is None:
+        return second
+    return {**first, **{key: value for key, value in second.items() if value is not None}}
+
+
+def render_usage(usage: Usage) -> JSON | None:
+    """OpenAI's usage object; `None` where the provider said nothing."""
+    raw = own(usage.metadata)
+    if raw and all(isinstance(raw.get(key), int) for key in ("prompt_tokens", "completion_tokens")):
+        return {"total_tokens": raw["prompt_tokens"] + raw["completion_tokens"], **raw}
+    if not usage.is_reported:
+        return None
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+def _details(usage: JSON, key: str) -> JSON:
+    value = usage.get(key)
+    return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+
+
+def _count(source: JSON, key: str) -> int:
+    value = source.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return max(int(value), 0)
