@@ -95,7 +95,9 @@ class StreamEncoder:
     def _message_start(self, event: ResponseStart) -> bytes:
         self._is_own = NAME in event.usage.metadata or NAME in event.metadata
         self._metadata = event.metadata.get(NAME, {})
-        self._start_usage = render_usage(event.usage)
+        # The SDKs want both counts at the start; later ones replace them.
+        known = bool(event.usage.metadata) or event.usage.is_reported
+        self._start_usage = render_usage(event.usage) if known else dict(_NOTHING_YET)
         message: JSON = {
             "id": wire_id(event.id, event.model, event.created, is_own=self._is_own),
             "type": "message",
@@ -227,6 +229,8 @@ class StreamEncoder:
             return b""
         return _delta(index, {"type": "signature_delta", "signature": own.get("signature", "")})
 
+
+_NOTHING_YET: JSON = {"input_tokens": 0, "output_tokens": 0}
 
 # Said in `message_start`, and not again.
 _ONCE = frozenset({"service_tier", "inference_geo", "speed", "cache_creation"})

@@ -179,7 +179,8 @@ def stop_reason(finish: FinishReason, raw: str, *, is_own: bool, own: JSON) -> s
     """The wire's word; a call is always `tool_use`, since clients look for that."""
     if finish == "tool_calls":
         return "tool_use"
-    if raw and (is_own or unified_finish(_FINISH.get(raw, "error"), has_calls=False) == finish):
+    means_same = raw in _FINISH and unified_finish(_FINISH[raw], has_calls=False) == finish
+    if raw and (is_own or means_same):
         return raw
     if finish == "stop" and own.get("stop_sequence") is not None:
         return "stop_sequence"

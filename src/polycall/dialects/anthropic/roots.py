@@ -33,7 +33,7 @@ def object_schema(schema: JSON) -> JSON:
     if root is None:
         return schema
     definitions = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
-    return {"type": "object", **without(root, *definitions), **definitions, "type": "object"}  # noqa: F601 - first in order, and certain
+    return {"type": "object", **without(root, "type", *definitions), **definitions}
 
 
 def _resolved(node: JSON, references: References, depth: int) -> JSON | None:
@@ -44,18 +44,19 @@ def _resolved(node: JSON, references: References, depth: int) -> JSON | None:
     kind = node.get("type", "object")
     if kind != "object" and not (isinstance(kind, list) and "object" in kind):
         return None
+    whole = without(node, *_UNIONS, "allOf")
     for key in _UNIONS:
         if key in node:
             merged = _any_of(array_at(node, key), references, depth)
             if merged is None:
                 return None
-            node = _both(without(node, key), merged)
+            whole = _both(whole, merged)
     for part in array_at(node, "allOf"):
         resolved = _resolved(as_schema(part), references, depth + 1)
         if resolved is None:
             return None
-        node = _both(without(node, "allOf"), resolved)
-    return node
+        whole = _both(whole, resolved)
+    return whole
 
 
 def _both(first: JSON, second: JSON) -> JSON:
