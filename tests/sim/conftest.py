@@ -13,7 +13,6 @@ import pytest
 from polycall.sim import Simulation
 
 
-
 class Answer(NamedTuple):
     """A whole HTTP answer."""
 

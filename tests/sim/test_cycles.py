@@ -131,9 +131,7 @@ async def test_responses(sim: Simulation, model: str, stream: bool) -> None:
 async def test_anthropic(sim: Simulation, model: str, stream: bool) -> None:
     messages: list[Any] = [{"role": "user", "content": PROMPT}]
     tool: Any = {"name": "get_weather", "description": DESCRIPTION, "input_schema": WEATHER}
-    async with anthropic.AsyncAnthropic(
-        base_url=sim.base_url("anthropic"), api_key="k"
-    ) as client:
+    async with anthropic.AsyncAnthropic(base_url=sim.base_url("anthropic"), api_key="k") as client:
 
         async def ask() -> Any:
             fields: Any = {
