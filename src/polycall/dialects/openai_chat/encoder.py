@@ -55,6 +55,8 @@ class StreamEncoder:
         self._part: Part | None = None
         self._text_field = "content"
         self._calls = 0
+        self._has_content = False
+        self._has_refusal = False
         self._arguments: list[str] = []  # of a freeform call, which is sent whole
         self._any_arguments = False
         self._ended = False
@@ -106,12 +108,17 @@ class StreamEncoder:
         match part:
             case Text():
                 self._text_field = "content"
+                self._has_content = True
                 return self._delta(part.text)
             case Refusal():
                 self._text_field = "refusal"
+                self._has_refusal = True
                 return self._delta(part.text)
             case Reasoning():
-                self._text_field = reasoning_field(own(part.metadata))
+                notes = own(part.metadata)
+                # Where details are all there is, they hold the text too, and follow at the end.
+                only_details = "details" in notes and "field" not in notes
+                self._text_field = "" if only_details else reasoning_field(notes)
                 return self._delta(part.text)
             case ToolCall():
                 return self._open_call(part)
@@ -125,6 +132,8 @@ class StreamEncoder:
         if not text:
             return b""
         if not isinstance(self._part, ToolCall):
+            if not self._text_field:
+                return b""
             return self._chunk({self._text_field: text})
         if self._part.kind == "custom":
             self._arguments.append(text)
@@ -206,7 +215,8 @@ class StreamEncoder:
         data = b""
         if message := notes.get("message"):
             data += self._chunk(message)
-        if notes.get("content") == "empty":
+        usual = "null" if self._calls or self._has_refusal else "empty"
+        if not self._has_content and notes.get("content", usual) == "empty":
             data += self._chunk({"content": ""})
         finish = wire_finish(
             event.finish_reason,

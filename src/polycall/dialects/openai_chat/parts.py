@@ -90,6 +90,7 @@ class PartQueue:
         self._late_details: list[Any] = []
         self.has_calls = False
         self.has_content = False
+        self.has_refusal = False
         self.is_empty = True
 
     # Text, reasoning, refusals
@@ -100,8 +101,8 @@ class PartQueue:
         if last is None or last.kind != kind:
             last = Item(kind, _new_part(kind, notes))
             self._push(last)
-        if kind == "text":
-            self.has_content = True
+        self.has_content = self.has_content or kind == "text"
+        self.has_refusal = self.has_refusal or kind == "refusal"
         self._write(last, text)
 
     def reasoning(self, name: str, text: str) -> None:
@@ -123,7 +124,7 @@ class PartQueue:
         """OpenRouter's reasoning details, with their text where no other field has it."""
         last = self._items[-1] if self._items else None
         if last is None and self.is_empty:
-            last = Item("reasoning", Reasoning())
+            last = Item("reasoning", Reasoning(metadata=mark({"details": []})))
             self._push(last)
         if last is None or last.kind != "reasoning":
             # Text or a call has begun; it is not cut in two for a signature that came late.

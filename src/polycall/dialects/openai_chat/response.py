@@ -147,7 +147,7 @@ def parse_response(body: JSON) -> Response:
         others(main, CHOICE_FIELDS),
         others(message, MESSAGE_FIELDS),
         [normal_choice(choice) for choice in choices if choice is not main],
-        empty_form(message.get("content"), parts, has_calls=has_calls),
+        empty_form(message.get("content"), parts),
     )
     return Response(
         id=response_id,
@@ -206,12 +206,16 @@ def response_notes(
     return {key: value for key, value in notes.items() if value}
 
 
-def empty_form(content: Any, parts: list[Part], *, has_calls: bool) -> str:
-    """The form of a content without text, where it is not the usual one."""
+def empty_form(content: Any, parts: list[Part]) -> str:
+    """The form of a content without text, where it is not the usual one.
+
+    Usual is null beside calls or a refusal, and an empty string where there is nothing at all.
+    """
     if any(isinstance(part, Text | Reasoning) and _in_content(part) for part in parts):
         return ""
     form = "null" if content is None else "empty"
-    return "" if form == ("null" if has_calls else "empty") else form
+    has_more = any(isinstance(part, ToolCall | Refusal) for part in parts)
+    return "" if form == ("null" if has_more else "empty") else form
 
 
 def _in_content(part: Text | Reasoning) -> bool:
@@ -324,10 +328,8 @@ def _render_message(response: Response, notes: JSON, *, legacy: bool) -> JSON:
                     images.append(image)
             case Opaque() | ToolResult():
                 pass  # another vendor's server tools: Chat has no place for them
-    form = notes.get("content") or ("null" if calls else "empty")
+    form = notes.get("content") or ("null" if calls or message["refusal"] else "empty")
     message["content"] = "".join(texts) if texts else None if form == "null" else ""
-    if not texts and message["refusal"]:
-        message["content"] = None
     message.update(reasoning)
     if details:
         message["reasoning_details"] = merge_details(details)

@@ -43,6 +43,10 @@ from polycall.stream import EventWriter, Payload, StreamDecoderBase
 from polycall.wire import response_reader
 
 
+_CHOICE = "choices[0]"
+_DELTA = "choices[0].delta"
+
+
 class StreamDecoder(StreamDecoderBase):
     """Chunks of one answer in, events out.
 
@@ -91,7 +95,7 @@ class StreamDecoder(StreamDecoderBase):
         if not self.out.started:
             self._start()
         for position, choice in enumerate(response_reader.array(choices, "choices")):
-            path = f"choices[{position}]"
+            path = f"choices[{position}]" if position else _CHOICE
             self._take_choice(response_reader.object(choice, path), path)
 
     def on_done(self) -> None:
@@ -131,8 +135,8 @@ class StreamDecoder(StreamDecoderBase):
         self.out.start(ResponseStart(self._id, self._model, self._created, metadata=metadata))
 
     def _take_choice(self, choice: JSON, path: str) -> None:
-        index = response_reader.get_int(choice, "index", path) or 0
-        if index != 0:
+        index = choice.get("index")
+        if index and (index := response_reader.get_int(choice, "index", path)):
             if index not in self._others:
                 self._others[index] = OtherChoice(index)
             self._others[index].add(choice)
@@ -147,7 +151,7 @@ class StreamDecoder(StreamDecoderBase):
         if delta is None and self._parts.is_empty:
             delta = choice.get("message")  # a server that streams one whole answer
         if delta:
-            self._take_delta(response_reader.object(delta, f"{path}.delta"), f"{path}.delta")
+            self._take_delta(response_reader.object(delta, _DELTA), _DELTA)
         reason = choice.get("finish_reason")
         if reason is not None and self._reason in (None, "", "stop"):
             # Some servers say "stop" with every chunk, or once more after the reason.
@@ -178,8 +182,9 @@ class StreamDecoder(StreamDecoderBase):
                     self._parts.text("text", content)
             else:
                 self._take_content(content, f"{path}.content")
-        if refusal := response_reader.get_string(delta, "refusal", path):
-            self._parts.text("refusal", refusal)
+        if refusal := delta.get("refusal"):
+            text = response_reader.string(refusal, f"{path}.refusal")
+            self._parts.text("refusal", text)
         if calls := delta.get("tool_calls"):
             inside = f"{path}.tool_calls"
             for position, call in enumerate(response_reader.array(calls, inside)):
@@ -215,7 +220,7 @@ class StreamDecoder(StreamDecoderBase):
         parts = self._parts
         parts.finish()
         form = ""
-        if not parts.has_content and self._content_seen == parts.has_calls:
+        if not parts.has_content and self._content_seen == (parts.has_calls or parts.has_refusal):
             form = "empty" if self._content_seen else "null"
         choices = [self._others[index].result() for index in sorted(self._others)]
         notes = response_notes(self._body, self._choice, self._message, choices, form)
