@@ -49,7 +49,9 @@ class Recovery:
             if call_id not in self.answers and call["name"] not in self.retry
         ]
         if lost:
-            named = ", ".join(f"{call_id} ({recorded.calls[call_id]['name']!r})" for call_id in lost)
+            named = ", ".join(
+                f"{call_id} ({recorded.calls[call_id]['name']!r})" for call_id in lost
+            )
             raise InDoubt(
                 f"run {recorded.number}: calls began and nobody knows whether they ended: {named}; "
                 "give their results in `answers`, or the names of tools in `retry`",
@@ -324,9 +326,7 @@ class Desk:
             await asyncio.wait(tasks, timeout=_GRACE_S)
 
 
-async def _called(
-    function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+async def _called(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Calls a tool; a plain function gets a thread, so that it cannot hold the host's loop."""
     _bind(function, args, kwargs)
     if _is_async(function):
@@ -349,7 +349,11 @@ def _bind(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return
-    signature.bind(*args, **kwargs)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        name = getattr(function, "__name__", "tool")
+        raise TypeError(f"{name}{signature}: {error}") from None
 
 
 def _as_result(value: object, name: str, size_bytes: int) -> Any:

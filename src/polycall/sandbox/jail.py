@@ -45,7 +45,9 @@ class JailSettings:
     layout: layout.Layout
     cgroups: cgroups.Cgroups
     limits: Limits
-    packages: tuple[str, ...] = ()
+    packages: tuple[layout.Mount, ...] = ()
+    search: tuple[str, ...] = ()
+    """Folders of the packages inside, for `sys.path`."""
 
     def command(self, *, channel: int, filter_file: int, info: int) -> list[str]:
         """bubblewrap's arguments; `@n` stands for the n-th of `sources()`, which begin at 1."""
@@ -58,10 +60,8 @@ class JailSettings:
         ]
         for name, value in self._environment().items():
             arguments += ["--setenv", name, value]
-        targets = [mount.target for mount in self.layout.mounts]
-        targets += [f"{layout.PACKAGES}/{number}" for number in range(len(self.packages))]
-        for number, target in enumerate(targets, start=1):
-            arguments += ["--ro-bind", f"@{number}", target]
+        for number, mount in enumerate((*self.layout.mounts, *self.packages), start=1):
+            arguments += ["--ro-bind", f"@{number}", mount.target]
         for folder in self.layout.hidden:
             arguments += ["--size", "4096", "--tmpfs", folder, "--remount-ro", folder]
         for device in ("null", "zero", "urandom", "random"):
@@ -72,7 +72,7 @@ class JailSettings:
         return [*arguments, layout.PYTHON, "-S", "-s", "-P", "-B", "-m", "inside", str(channel)]
 
     def sources(self) -> list[str]:
-        return [*(mount.source for mount in self.layout.mounts), *self.packages]
+        return [mount.source for mount in (*self.layout.mounts, *self.packages)]
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -95,7 +95,7 @@ class JailSettings:
         return {
             "type": "setup",
             "filter": base64.b64encode(seccomp.program_filter(self.machine)).decode("ascii"),
-            "path": [f"{layout.PACKAGES}/{number}" for number in range(len(self.packages))],
+            "path": list(self.search),
             "limits": {
                 "RLIMIT_AS": (limits.memory_mib + _INTERPRETER_MIB) << 20,
                 "RLIMIT_NOFILE": limits.open_files,

@@ -182,7 +182,9 @@ class JailRun:
             self._finish("killed", error=error)
             return
         message = "the program's process ended before the program did"
-        self._finish("crashed", error=ProgramError("Crash", f"{message}: {words}" if words else message))
+        self._finish(
+            "crashed", error=ProgramError("Crash", f"{message}: {words}" if words else message)
+        )
 
     def _finish(
         self,
@@ -216,5 +218,3 @@ def _out_of_turn(frame: Frame) -> None:
 
 def _list(value: object) -> list[Any]:
     return cast(list[Any], value) if isinstance(value, list) else []
-
-

@@ -82,16 +82,15 @@ class JailRuntime:
         found = bwrap.find(self._bwrap_path)
         if isinstance(found, str):
             raise RuntimeUnavailable(found)
-        folders = [
-            self._unpacked.enter_context(packages.readable_folder(path)) for path in self._packages
-        ]
+        mounts, search = self._unpacked.enter_context(packages.mounted(self._packages))
         return JailSettings(
             bwrap=found,
             machine=machine,
             layout=layout.of_this_python(),
             cgroups=cgroups.probe(),
             limits=limits,
-            packages=tuple(folders),
+            packages=tuple(mounts),
+            search=tuple(search),
         )
 
     async def open(self, *, began: float, seed: int) -> JailProcess:

@@ -28,9 +28,7 @@ class Journal:
     nothing.  With `fsync` not even a power failure does; that costs a disk write per call.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str] | None = None, *, fsync: bool = False
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, fsync: bool = False) -> None:
         self.entries: list[Entry] = []
         self.size_bytes = 0
         self._fsync = fsync

@@ -7,6 +7,7 @@ site-packages, and the folders that this process has loaded shared libraries fro
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import sysconfig
@@ -16,6 +17,7 @@ from pathlib import Path
 PYTHON = "/python/bin/python3"
 INSIDE = "/jail"
 PACKAGES = "/packages"
+_ZONES = "/usr/share/zoneinfo"
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ def of_this_python() -> Layout:
         elif _is_system_folder(folder) and folder not in folders:
             folders.append(folder)
     mounts += [Mount(folder, folder) for folder in folders]
+    mounts += [Mount(folder, _ZONES) for folder in _time_zones()[:1]]
     hidden = tuple(
         f"{inside_library}/{name}"
         for name in ("site-packages", "dist-packages", "test", "ensurepip")
@@ -69,6 +72,15 @@ def of_this_python() -> Layout:
     return Layout(
         mounts=tuple(mounts), hidden=hidden, library_path=":".join(["/python/lib", *folders])
     )
+
+
+def _time_zones() -> list[str]:
+    """Where the time zones are: of the system, or of the package `tzdata`."""
+    found = [_ZONES] if os.path.isdir(_ZONES) else []
+    spec = importlib.util.find_spec("tzdata")
+    if spec is not None and spec.origin is not None:
+        found.append(os.path.join(os.path.dirname(spec.origin), "zoneinfo"))
+    return found
 
 
 def _loaded_libraries() -> list[str]:

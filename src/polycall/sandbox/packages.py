@@ -6,26 +6,49 @@ import contextlib
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .errors import SandboxError
+from .layout import PACKAGES, Mount
 
 _UNPACKED_BYTES = 2_000_000_000
 
 
 @contextlib.contextmanager
-def readable_folder(path: str | os.PathLike[str]) -> Iterator[str]:
-    """A folder to put on `sys.path`: the one given, or a wheel's contents in a temporary one."""
-    source = Path(path).absolute()
+def mounted(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[list[Mount], list[str]]]:
+    """The mounts for some packages, and the folders inside to put on `sys.path`.
+
+    A path is a wheel, a folder of packages such as site-packages, or one package (a folder with an
+    `__init__.py`, a module's file, a `NAME.libs` folder beside a package).
+    """
+    mounts: list[Mount] = []
+    search: list[str] = []
+    with contextlib.ExitStack() as unpacked:
+        for number, path in enumerate(paths):
+            source = Path(path).absolute()
+            if _is_one_package(source):
+                target = f"{PACKAGES}/single/{source.name}"
+            elif source.is_dir():
+                target = f"{PACKAGES}/{number}"
+            elif source.suffix == ".whl" and source.is_file():
+                folder = tempfile.TemporaryDirectory(prefix="polycall-package-")
+                _unpack(source, Path(unpacked.enter_context(folder)))
+                source = Path(folder.name)
+                target = f"{PACKAGES}/{number}"
+            else:
+                raise SandboxError(f"{str(source)!r} is no wheel, no folder and no module")
+            mounts.append(Mount(str(source), target))
+            entry = f"{PACKAGES}/single" if "/single/" in target else target
+            if entry not in search:
+                search.append(entry)
+        yield mounts, search
+
+
+def _is_one_package(source: Path) -> bool:
     if source.is_dir():
-        yield str(source)
-    elif source.suffix == ".whl" and source.is_file():
-        with tempfile.TemporaryDirectory(prefix="polycall-package-") as folder:
-            _unpack(source, Path(folder))
-            yield folder
-    else:
-        raise SandboxError(f"{str(source)!r} is neither a folder nor a wheel")
+        return source.suffix == ".libs" or (source / "__init__.py").exists()
+    return source.suffix in {".py", ".so"} and source.is_file()
 
 
 def _unpack(wheel: Path, folder: Path) -> None:

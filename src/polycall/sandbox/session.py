@@ -110,9 +110,7 @@ class Session:
 
     # Its runs.
 
-    async def run(
-        self, code: str, functions: Mapping[str, Function] | None = None
-    ) -> RunResult:
+    async def run(self, code: str, functions: Mapping[str, Function] | None = None) -> RunResult:
         """Runs a program, in which `functions` are there to be awaited.
 
         Whatever the program does, the answer is a `RunResult`; one run of a session at a time.
@@ -318,5 +316,3 @@ def _checked_functions(functions: Mapping[str, Function]) -> dict[str, Function]
         if not name.isidentifier():
             raise ValueError(f"{name!r} cannot be the name of a function in a program")
     return dict(functions)
-
-

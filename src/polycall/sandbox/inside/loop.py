@@ -25,7 +25,11 @@ class TurnSelector(selectors.BaseSelector):
     """Waits for the host, and for threads of the program that wake the loop."""
 
     def __init__(
-        self, channel: Channel, clock: Clock, on_turn: Callable[[Frame], None], before: Callable[[], None]
+        self,
+        channel: Channel,
+        clock: Clock,
+        on_turn: Callable[[Frame], None],
+        before: Callable[[], None],
     ) -> None:
         self._inner = selectors.DefaultSelector()
         self._channel = channel

@@ -116,6 +116,10 @@ class Session:
             return _failed(error, name)
 
     def _finished(self, value: object, value_bytes: int) -> Frame:
+        if inspect.iscoroutine(value):
+            value.close()
+            value = None
+            self._stderr.write(b"the last expression is a coroutine: is an `await` missing?\n")
         if value is not None:
             self._module.__dict__["_"] = value
         shown, cuts = plain.shown(value, size_bytes=value_bytes)
