@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,17 +57,17 @@ class ContentRenderer:
 
     def contents(self, messages: Sequence[Message]) -> list[JSON]:
         """All contents.  Results of a turn stand in one content directly behind it."""
-        for position, message in enumerate(messages):
-            if message.role == "assistant":
-                self._assistant(message)
+        for is_model, group in itertools.groupby(messages, lambda item: item.role == "assistant"):
+            turns = list(group)
+            if is_model:
+                for message in turns:
+                    self._assistant(message)
                 continue
             self._is_first_call = True
-            if self._open:
-                self._results(messages[position:])
-            if message.role == "tool":
-                self._note_orphans(message)
-            else:
-                self._user(message)
+            self._results(turns)
+            for message in turns:
+                if message.role != "tool":
+                    self._user(message)
         if not self._contents:
             # A request without contents is refused, and so is an empty text.
             self._losses.adjust("messages", "a blank user turn, since gemini refuses none")
@@ -161,13 +162,11 @@ class ContentRenderer:
 
     # Results
 
-    def _results(self, following: Sequence[Message]) -> None:
-        """One content with a result for each open call, from the messages before the next turn."""
+    def _results(self, turns: Sequence[Message]) -> None:
+        """One content with a result for each open call, from all messages before the next turn."""
         given: dict[str, list[ToolResult]] = {}
         role = "user"
-        for message in following:
-            if message.role == "assistant":
-                break
+        for message in turns:
             for part in message.parts:
                 if isinstance(part, ToolResult):
                     given.setdefault(part.call_id, []).append(part)
@@ -183,20 +182,12 @@ class ContentRenderer:
                 result = ToolResult(call.id, [Text(_NO_RESULT)], is_error=True)
             parts.append(self._result(result, call, media))
         self._open = []
-        self._add(role, parts)
+        if parts:
+            self._add(role, parts)
         if media:
             self._add("user", media)
         if any(given.values()):
-            self._drop_orphan()
-
-    def _note_orphans(self, message: Message) -> None:
-        """Results where no turn waits for any: those of a turn were taken with it."""
-        last: list[JSON] = self._contents[-1]["parts"] if self._contents else []
-        if not any("functionResponse" in part for part in last) and message.parts:
-            self._drop_orphan()
-
-    def _drop_orphan(self) -> None:
-        self._losses.drop("orphan_tool_result", "a result without its call is left out")
+            self._losses.drop("orphan_tool_result", "a result without its call is left out")
 
     def _result(self, result: ToolResult, call: ToolCall, media: list[JSON]) -> JSON:
         own = result.metadata.get(NAME)
