@@ -1,6 +1,7 @@
 """Every exception polycall raises on purpose.
 
     PolycallError
+    ├── ConfigError                a configuration file with mistakes
     ├── RequestError               the caller's fault; nothing was sent
     │   ├── MalformedRequestError  a request body without the shape of its dialect
     │   ├── UnsupportedError       the target cannot express a part of the request
@@ -17,6 +18,10 @@
     │   ├── OverloadedError        503, 529
     │   ├── UpstreamTimeoutError   408, 504, or no answer within the deadline
     │   └── UpstreamConnectionError   refused, reset, no route, TLS
+    ├── ToolError                  a tool cannot run, or refuses; its message is for the model
+    │   ├── ToolDefinitionError    a function or schema that no tool can be made of
+    │   ├── UnknownToolError       no tool of that name
+    │   └── ArgumentsError         arguments that the tool does not take
     └── ProtocolError              bytes or JSON that are not what the dialect says
         ├── MalformedRequestError  (as above: both the caller's fault and not the protocol)
         └── TruncatedError         the answer stopped before its end
@@ -26,6 +31,7 @@ Messages are lower case, without a full stop, and say what, where and what to do
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 
@@ -36,6 +42,14 @@ class PolycallError(Exception):
         super().__init__(f"{path}: {message}" if path else message)
         self.message = message
         self.path = path
+
+
+class ConfigError(PolycallError):
+    """A configuration file that cannot be used.  `mistakes` has a line each, with its place."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
 
 
 class RequestError(PolycallError):
@@ -59,6 +73,29 @@ class SchemaError(RequestError):
 
     `path` is the reference at fault, where it is one.
     """
+
+
+class ToolError(PolycallError):
+    """A tool cannot do what it was asked.
+
+    A handler may raise it: the model reads the message as the call's result.
+    """
+
+
+class ToolDefinitionError(ToolError):
+    """A function or schema that no tool can be made of; raised where the tool is made."""
+
+
+class UnknownToolError(ToolError):
+    """No tool has the name.  `registered` lists those that there are."""
+
+    def __init__(self, message: str, *, registered: Sequence[str] = (), path: str = "") -> None:
+        super().__init__(message, path=path)
+        self.registered = list(registered)
+
+
+class ArgumentsError(ToolError):
+    """Arguments that are no JSON object or do not fit the tool's schema.  Nothing was run."""
 
 
 class ProtocolError(PolycallError):

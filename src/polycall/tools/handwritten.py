@@ -1,0 +1,68 @@
+"""Generated schemas as somebody would have written them.
+
+No titles made from class names, no `default: null`, and no definition where a schema is used in
+one place only: definitions are for what is shared or contains itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from polycall.ir import JSON
+from polycall.schema.merge import combined
+from polycall.schema.refs import recursive_references
+from polycall.schema.walk import (
+    children,
+    escape_pointer,
+    object_at,
+    rebuild,
+    reference_of,
+    without,
+)
+
+
+def handwritten(schema: JSON) -> JSON:
+    """The schema that means the same, as a person would write it."""
+    definitions = {
+        f"#/$defs/{escape_pointer(name)}": without(node, "title")
+        if str(node.get("title", "-")) in name
+        else node
+        for name, node in object_at(schema, "$defs").items()
+    }
+    uses = Counter(_references(without(schema, "$defs")))
+    for node in definitions.values():
+        uses.update(_references(node))
+    recursive = recursive_references(schema)
+    written_out = {
+        reference
+        for reference, node in definitions.items()
+        if reference not in recursive and (uses[reference] <= 1 or "enum" in node)
+    }
+
+    def write(node: JSON) -> JSON:
+        reference = reference_of(node)
+        if reference in written_out:
+            return write(combined(definitions[str(reference)], without(node, "$ref")))
+        copy = rebuild(node, write)
+        return without(copy, "default") if copy.get("default", 0) is None else copy
+
+    result = write(without(schema, "$defs", "title"))
+    kept = {
+        reference.removeprefix("#/$defs/"): write(node)
+        for reference, node in definitions.items()
+        if reference not in written_out
+    }
+    return {**result, "$defs": kept} if kept else result
+
+
+def _references(node: JSON) -> list[str]:
+    """Every reference in a schema, as often as it is there."""
+    found: list[str] = []
+    nodes = [node]
+    while nodes:
+        current = nodes.pop()
+        reference = reference_of(current)
+        if reference is not None:
+            found.append(reference)
+        nodes.extend(child for _, child in children(current))
+    return found
