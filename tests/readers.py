@@ -14,12 +14,12 @@ Found = list[tuple[str | None, str, Any]]
 
 
 def payloads(text: str) -> list[dict[str, Any]]:
-    """The JSON objects of a stream of server-sent events."""
+    """The JSON objects of a stream of server-sent events whose data lines are an event each."""
     found: list[dict[str, Any]] = []
-    for block in re.split(r"\n\n", text.replace("\r\n", "\n").replace("\r", "\n")):
-        data = [line[5:].removeprefix(" ") for line in block.split("\n") if line[:5] == "data:"]
-        if data and "\n".join(data).strip() not in ("", "[DONE]"):
-            found.append(json.loads("\n".join(data)))
+    for line in re.split(r"\r\n|\n|\r", text):
+        data = line[5:].strip() if line[:5] == "data:" else ""
+        if data not in ("", "[DONE]"):
+            found.append(json.loads(data))
     return found
 
 
@@ -41,7 +41,11 @@ def chat_body(body: dict[str, Any]) -> Found:
     functions = [(c.get("id"), c.get("function")) for c in message.get("tool_calls") or []]
     if not functions and message.get("function_call"):
         functions = [(None, message["function_call"])]
-    return [(i or None, f["name"], arguments(f.get("arguments"))) for i, f in functions if f]
+    return [
+        (i or None, f["name"], arguments(f.get("arguments")))
+        for i, f in functions
+        if f and f["name"]
+    ]
 
 
 def chat_stream(text: str) -> Found:
@@ -81,11 +85,16 @@ def responses_body(body: dict[str, Any]) -> Found:
 def responses_stream(text: str) -> Found:
     """Responses, streamed: the items as they were done, or as the last event lists them."""
     items: dict[int, dict[str, Any]] = {}
+    deltas: dict[int, str] = {}
     for payload in payloads(text):
-        if payload.get("type") == "response.output_item.done":
-            items[payload["output_index"]] = payload["item"]
-    for payload in payloads(text):
-        if payload.get("type") in ("response.completed", "response.incomplete"):
+        place = payload.get("output_index", -1)
+        if payload.get("type") == "response.function_call_arguments.delta":
+            deltas[place] = deltas.get(place, "") + payload["delta"]
+        elif payload.get("type") == "response.output_item.done":
+            items[place] = {**payload["item"]}
+            if deltas.get(place):
+                items[place]["arguments"] = deltas[place]
+        elif payload.get("type") in ("response.completed", "response.incomplete"):
             for place, item in enumerate(payload["response"].get("output") or []):
                 items.setdefault(place, item)
     return responses_body({"output": [items[place] for place in sorted(items)]})

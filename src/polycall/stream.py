@@ -166,7 +166,18 @@ class StreamDecoderBase:
                 self.on_done()
             if marker in ("", "[DONE]"):
                 return
-        self.on_payload(Payload(frame.event, self._decode(data)))
+        for body in self._bodies(data):
+            self.on_payload(Payload(frame.event, body))
+
+    def _bodies(self, data: str) -> list[JSON]:
+        try:
+            return [self._decode(data)]
+        except ProtocolError:
+            if "\n" not in data:
+                raise
+            # Some proxies lose the blank line between events: then each line is an event.
+            lines = [line for line in data.split("\n") if line.strip() not in ("", "[DONE]")]
+            return [self._decode(line) for line in lines]
 
     def on_done(self) -> None:
         """`data: [DONE]`; most dialects need nothing here."""

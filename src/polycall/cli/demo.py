@@ -214,6 +214,7 @@ class _Printer:
     def fragment(self, text: str) -> None:
         if self._quiet:
             return
+        text = text.replace("\n", "⏎")
         print(text if self._in_fragments else f"  stream  {text}", end="|", flush=True)
         self._in_fragments = True
 

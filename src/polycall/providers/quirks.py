@@ -50,11 +50,12 @@ OPENAI = Quirks(
 # `stream_options` is sent all the same: of the recorded servers none refuses it, and a stream
 # without usage cannot be priced or held to a budget.
 COMPATIBLE = Quirks(
-    options=frozenset({"stream_options", "logit_bias", "user"}),
+    options=frozenset({"logit_bias", "user"}),
     message_fields=frozenset(),
     developer_role=False,
     max_tokens_field="max_tokens",
-    stream_usage="always",
+    # Reported of several servers: stream_options is refused.  Those that count say so unasked.
+    stream_usage="never",
     custom_tools=False,
     strict_tools=False,
     legacy_functions=False,
@@ -72,7 +73,7 @@ COMPATIBLE = Quirks(
 )
 
 # Vendors with pages of their own: their extra fields are let through as the caller wrote them.
-_KNOWN = replace(COMPATIBLE, options=None, content_parts=True)
+_KNOWN = replace(COMPATIBLE, options=None, content_parts=True, stream_usage="always")
 
 DEEPSEEK = replace(
     _KNOWN,
