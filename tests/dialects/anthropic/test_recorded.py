@@ -134,12 +134,14 @@ def test_every_answer_parses_and_comes_back() -> None:
 
 
 def _read_stream(text: str) -> list[tuple[str, str, Any]]:
-    """An independent reader of the calls of a stream."""
+    """An independent reader of the calls of a stream; some records hold several in a row."""
     blocks: dict[int, tuple[JSON, list[str]]] = {}
     for line in text.split("\n"):
         if not line.startswith("data:"):
             continue
         event = json.loads(line[5:])
+        if event["type"] == "message_stop":
+            break
         if event["type"] == "content_block_start":
             blocks[event["index"]] = (event["content_block"], [])
         elif event["type"] == "content_block_delta" and "partial_json" in event["delta"]:

@@ -256,11 +256,9 @@ def _bound_breakpoints(body: JSON, losses: Losses) -> None:
         return
     losses.adjust("cache_control", f"{count} marks; the vendor takes {CACHE_BREAKPOINTS_MAX}")
     tools, system, messages = groups
-    for block in [*tools[:-1], *system[:-1], *messages]:
-        if count <= CACHE_BREAKPOINTS_MAX:
-            return
+    surplus = count - CACHE_BREAKPOINTS_MAX
+    for block in [*tools[:-1], *system[:-1], *messages][:surplus]:
         del block["cache_control"]
-        count -= 1
 
 
 def _marked(blocks: Any) -> list[JSON]:

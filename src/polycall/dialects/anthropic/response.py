@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from polycall.dialects.anthropic.blocks import (
     parse_block,
     reasoning_block,
@@ -170,7 +168,7 @@ def wire_id(response_id: str, model: str, created: int, *, is_own: bool = False)
     """The message's id: begins with `msg_`, unless it is this wire's own."""
     if response_id and (is_own or response_id.startswith("msg_")):
         return response_id
-    if response_id and response_id.replace("-", "").replace("_", "").isalnum():
+    if response_id.isascii() and response_id.replace("-", "").replace("_", "").isalnum():
         return f"msg_{response_id}"
     return "msg_" + short_hash(response_id, model, str(created))
 
@@ -188,40 +186,25 @@ def stop_reason(finish: FinishReason, raw: str, *, is_own: bool, own: JSON) -> s
 
 
 def _response_block(part: Part) -> JSON | None:
-    if not is_shown(part):
-        return None
     match part:
         case Text():
-            return text_block(part)
+            return text_block(part) if part.text or is_shown_empty(part) else None
         case Refusal():
-            return {"type": "text", "text": part.text}
+            return {"type": "text", "text": part.text} if part.text else None
         case Reasoning():
-            return reasoning_block(part)
+            return reasoning_block(part) if part.text or is_shown_empty(part) else None
         case ToolCall():
             return response_call_block(part)
         case Media():
             return {"type": "text", "text": media_note(part)}
         case Opaque():
-            return part.data
+            return part.data if part.dialect == NAME else None
         case ToolResult():
             return None
 
 
-def is_shown(part: Part) -> bool:
-    """Whether a part has a block: empty ones that only carry another vendor's state have none."""
-    match part:
-        case Text() | Refusal() | Reasoning():
-            return bool(part.text) or is_shown_empty(part)
-        case Opaque():
-            return part.dialect == NAME
-        case ToolResult():
-            return False
-        case _:
-            return True
-
-
 def is_shown_empty(part: Text | Refusal | Reasoning) -> bool:
-    """Whether a part has a block even without text."""
+    """Whether a part without text has a block: none where it only carries another vendor's state."""
     if isinstance(part, Text):
         return not part.metadata or NAME in part.metadata
     return isinstance(part, Reasoning) and NAME in part.metadata
@@ -230,8 +213,3 @@ def is_shown_empty(part: Text | Refusal | Reasoning) -> bool:
 def media_note(part: Media) -> str:
     """What stands where a model made an image or a sound: this wire's answers hold none."""
     return f"[{part.kind} left out: {part.media_type or 'of unknown type'}]"
-
-
-def as_text(value: Any) -> str:
-    """The value if it is text."""
-    return value if isinstance(value, str) else ""

@@ -16,6 +16,7 @@ from polycall.schema.walk import array_at, as_schema, object_at, without
 from polycall.schema.words import describe, shown
 
 _UNIONS = ("anyOf", "oneOf")
+_STEPS_MAX = 200
 
 
 def object_schema(schema: JSON) -> JSON:
@@ -27,7 +28,7 @@ def object_schema(schema: JSON) -> JSON:
     if has_type and not schema.keys() & {"$ref", "anyOf", "oneOf", "allOf"}:
         return schema
     try:
-        root = _resolved(schema, References(schema), 0)
+        root = _Roots(schema).resolved(schema)
     except SchemaError:
         return schema
     if root is None:
@@ -36,27 +37,43 @@ def object_schema(schema: JSON) -> JSON:
     return {"type": "object", **without(root, "type", *definitions), **definitions}
 
 
-def _resolved(node: JSON, references: References, depth: int) -> JSON | None:
-    """One object that takes what the node takes; `None` where it takes no object."""
-    if depth > 8:
-        return None
-    node = references.resolved(node)
-    kind = node.get("type", "object")
-    if kind != "object" and not (isinstance(kind, list) and "object" in kind):
-        return None
-    whole = without(node, *_UNIONS, "allOf")
-    for key in _UNIONS:
-        if key in node:
-            merged = _any_of(array_at(node, key), references, depth)
-            if merged is None:
-                return None
-            whole = _both(whole, merged)
-    for part in array_at(node, "allOf"):
-        resolved = _resolved(as_schema(part), references, depth + 1)
-        if resolved is None:
+class _Roots:
+    """Follows the branches of one root; those that refer to each other without end are given up."""
+
+    def __init__(self, schema: JSON) -> None:
+        self._references = References(schema)
+        self._steps = 0
+
+    def resolved(self, node: JSON) -> JSON | None:
+        """One object that takes what the node takes; `None` where it takes no object."""
+        self._steps += 1
+        if self._steps > _STEPS_MAX:
+            raise SchemaError("the root has too many branches")
+        node = self._references.resolved(node)
+        kind = node.get("type", "object")
+        if kind != "object" and not (isinstance(kind, list) and "object" in kind):
             return None
-        whole = _both(whole, resolved)
-    return whole
+        whole = without(node, *_UNIONS, "allOf")
+        for key in _UNIONS:
+            if key in node:
+                merged = self._any_of(array_at(node, key))
+                if merged is None:
+                    return None
+                whole = _both(whole, merged)
+        for part in array_at(node, "allOf"):
+            resolved = self.resolved(as_schema(part))
+            if resolved is None:
+                return None
+            whole = _both(whole, resolved)
+        return whole
+
+    def _any_of(self, branches: list[Any]) -> JSON | None:
+        objects = [
+            resolved
+            for branch in branches
+            if (resolved := self.resolved(as_schema(branch))) is not None
+        ]
+        return _united(objects) if objects else None
 
 
 def _both(first: JSON, second: JSON) -> JSON:
@@ -64,14 +81,7 @@ def _both(first: JSON, second: JSON) -> JSON:
     return {**first, **second} if whole is None else whole
 
 
-def _any_of(branches: list[Any], references: References, depth: int) -> JSON | None:
-    objects = [
-        resolved
-        for branch in branches
-        if (resolved := _resolved(as_schema(branch), references, depth + 1)) is not None
-    ]
-    if not objects:
-        return None
+def _united(objects: list[JSON]) -> JSON:
     properties: JSON = {}
     for branch in objects:
         for name, child in object_at(branch, "properties").items():
