@@ -204,7 +204,7 @@ def _response_block(part: Part) -> JSON | None:
 
 
 def is_shown_empty(part: Text | Refusal | Reasoning) -> bool:
-    """Whether a part without text has a block: none where it only carries another vendor's state."""
+    """Whether a part without text has a block: not where it only carries a foreign state."""
     if isinstance(part, Text):
         return not part.metadata or NAME in part.metadata
     return isinstance(part, Reasoning) and NAME in part.metadata
