@@ -128,7 +128,7 @@ class ToolWriter:
         if tool.kind == "hosted":
             if "definition" in own:
                 return dict(own["definition"])
-            self._losses.refuse(tool.name, "another vendor's own tool", path=path)
+            self._losses.refuse(tool.name or "tools", "another vendor's own tool", path=path)
             return None
         description, schema = tool.description, tool.parameters
         if tool.kind == "custom":
