@@ -12,7 +12,9 @@ from typing import Any
 from polycall import jsontext
 from polycall.dialects.openai_responses.common import NAME, own
 from polycall.dialects.openai_responses.errors import stream_error
+from polycall.dialects.openai_responses.freeform import FreeformText
 from polycall.dialects.openai_responses.response import (
+    as_it_came,
     begins_message,
     custom_tools,
     item_id,
@@ -59,6 +61,8 @@ class StreamEncoder:
         self._texts: list[str] = []
         self._id = ""  # of the open item
         self._is_announced = False  # whether the open part has been shown to the client
+        self._freeform: FreeformText | None = None  # of an open freeform call
+        self._input: list[str] = []  # what was told of its text
         self._message: list[Text | Refusal] = []  # finished parts of the open message item
         self._has_message = False
         self._has_refusal = False
@@ -115,8 +119,11 @@ class StreamEncoder:
     def _end(self, event: ResponseEnd) -> None:
         assert self._response is not None
         self._close_message()
+        body = self._response
+        if self._request is None:
+            body = as_it_came(body, event.metadata)
         body = {
-            **self._response,
+            **body,
             **own(event.metadata),
             "output": self._output,
             "usage": render_usage(event.usage),
@@ -152,6 +159,9 @@ class StreamEncoder:
                 self._open_message(part)
             return  # an empty text of another dialect is never shown
         self._close_message()
+        self._freeform = None
+        if isinstance(part, ToolCall) and self._is_custom(part):
+            self._freeform, self._input = FreeformText(), []
         if isinstance(part, Reasoning | ToolCall):
             self._add_item(part)
 
@@ -181,13 +191,15 @@ class StreamEncoder:
                     "response.reasoning_summary_text.delta",
                     {**self._summary_place(), "delta": text},
                 )
-            case ToolCall() if not self._is_custom(part):
+            case ToolCall() if self._freeform is not None:
+                self._send_input(self._freeform.feed(text))
+            case ToolCall():
                 self._send(
                     "response.function_call_arguments.delta",
                     {"item_id": self._id, "output_index": len(self._output), "delta": text},
                 )
             case _:
-                pass  # a custom call's input is inside JSON: it is told at the end
+                pass
 
     def _end_part(self, event: PartEnd) -> None:
         assert self._part is not None
@@ -242,7 +254,7 @@ class StreamEncoder:
         place = self._content_place()
         content = output_content(part)
         if isinstance(part, Text):
-            for index, annotation in enumerate(content["annotations"]):
+            for index, annotation in enumerate(content.get("annotations") or ()):
                 self._send(
                     "response.output_text.annotation.added",
                     {**place, "annotation_index": index, "annotation": annotation},
@@ -290,13 +302,24 @@ class StreamEncoder:
     def _end_call(self, call: ToolCall) -> None:
         item = self._item(call)
         assert item is not None
-        field = "input" if item["type"] == "custom_tool_call" else "arguments"
-        name = "custom_tool_call_input" if field == "input" else "function_call_arguments"
         place = {"item_id": self._id, "output_index": len(self._output)}
-        if (field == "input" or not self._texts) and item[field]:
-            self._send(f"response.{name}.delta", {**place, "delta": item[field]})
-        self._send(f"response.{name}.done", {**place, field: item[field]})
+        if self._freeform is not None:
+            told, whole = "".join(self._input), item["input"]
+            if whole.startswith(told):
+                self._send_input(whole[len(told) :])
+            self._send("response.custom_tool_call_input.done", {**place, "input": whole})
+        else:
+            whole = item["arguments"]
+            if not self._texts:
+                self._send("response.function_call_arguments.delta", {**place, "delta": whole})
+            self._send("response.function_call_arguments.done", {**place, "arguments": whole})
         self._done({**item, "id": self._id})
+
+    def _send_input(self, text: str) -> None:
+        if text:
+            self._input.append(text)
+            place = {"item_id": self._id, "output_index": len(self._output)}
+            self._send("response.custom_tool_call_input.delta", {**place, "delta": text})
 
     def _whole(self, part: Part) -> None:
         item = self._item(part)

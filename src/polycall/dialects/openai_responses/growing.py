@@ -87,10 +87,10 @@ class GrowingText:
             if self._out is not None:
                 self._out.delta(text)
 
-    @property
-    def text(self) -> str:
-        """All that was sent."""
-        return "".join(self.sent)
+    def end(self) -> None:
+        """No more comes: half a pair is sent as it is."""
+        half, self._half = self._half, ""
+        self._send(half)
 
     def settle(self, final: str) -> bool:
         """Send what is missing of `final`; false where something else was sent before."""
@@ -169,6 +169,7 @@ class GrowingMessage(GrowingItem):
     def _end(self) -> None:
         """End the open part before its item is known as a whole."""
         if self._text is not None:
+            self._text.end()
             fields = others(self._last, ("type", "text", "refusal"))
             self.out.end_part(mark({"part": fields} if fields else {}))
             self._told += 1

@@ -34,7 +34,7 @@ from polycall.wire import Reader, short_hash
 CALL_TYPES = frozenset({"function_call", "custom_tool_call"})
 RESULT_TYPES = frozenset({"function_call_output", "custom_tool_call_output"})
 
-_SYSTEM_ROLES = frozenset({"system", "developer"})
+_PLAIN_ROLES = frozenset({"user", "system", "developer"})
 
 # Who writes an item decides in which message it stands; all others are the model's.
 _TOOL_ITEMS = frozenset(
@@ -68,11 +68,8 @@ class ItemReader:
             where = f"{path}[{position}]"
             item = self._reader.object(value, where)
             kind = self._kind(item, where)
-            role = item.get("role")
-            if kind == "message" and role == "user":
-                messages.append(self._plain_message(item, where))
-                continue
-            if kind == "message" and role in _SYSTEM_ROLES:
+            role = self._reader.get_string(item, "role", where)
+            if kind == "message" and role in _PLAIN_ROLES:
                 messages.append(self._plain_message(item, where))
                 continue
             owner = _owner(kind, item)
@@ -117,7 +114,7 @@ class ItemReader:
             parts: list[Part] = [Text(content)]
         else:
             parts = self._content(content, f"{path}.content", "input_text")
-            if is_plain(parts):
+            if is_plain(parts) or not parts:
                 notes["list"] = True
         return Message("user" if role == "user" else "system", parts, metadata=mark(notes))
 

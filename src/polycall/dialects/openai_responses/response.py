@@ -22,6 +22,7 @@ from polycall.ir import (
     FinishReason,
     Media,
     Message,
+    Metadata,
     Opaque,
     Part,
     Reasoning,
@@ -169,6 +170,8 @@ def render_response(response: Response, request: Request | None = None) -> JSON:
     close_group()
     body = skeleton(response_id, response.model, response.created, request_echo(request))
     has_refusal = any(isinstance(part, Refusal) for part in response.message.parts)
+    if request is None:
+        body = as_it_came(body, response.metadata)
     body.update(own(response.metadata))
     body["output"] = output
     body["usage"] = render_usage(response.usage)
@@ -211,12 +214,10 @@ def output_message(group: Sequence[Text | Refusal], default_id: str) -> JSON:
 
 
 def output_content(part: Text | Refusal) -> JSON:
-    """A content part of the output; clients' types require its annotations."""
+    """A content part of the output, as it came or as clients' types require it."""
     content = text_part(part)
-    if isinstance(part, Text):
-        content.setdefault("annotations", [])
-        if NAME not in part.metadata:
-            content["logprobs"] = []
+    if isinstance(part, Text) and NAME not in part.metadata:
+        content.update(annotations=[], logprobs=[])
     return content
 
 
@@ -296,9 +297,14 @@ def settle(body: JSON, reason: FinishReason, raw: str, *, has_refusal: bool) -> 
             if status == "failed":
                 error = {"code": "server_error", "message": f"the model stopped: {raw or reason}"}
     body["status"] = status
-    if status != "incomplete" or not body.get("incomplete_details"):
-        body["incomplete_details"] = details
-    body["error"] = error
+    if status == "incomplete":
+        # Some servers give no reason; theirs is not made up for a client that reads the same.
+        if raw != "incomplete" or "incomplete_details" in body:
+            body["incomplete_details"] = body.get("incomplete_details") or details
+    elif "incomplete_details" in body:
+        body["incomplete_details"] = None
+    if error is not None or "error" in body:
+        body["error"] = error
 
 
 def skeleton(response_id: str, model: str, created: int, echoed: JSON) -> JSON:
@@ -333,6 +339,13 @@ def skeleton(response_id: str, model: str, created: int, echoed: JSON) -> JSON:
         "output": [],
         "usage": None,
     }
+
+
+def as_it_came(body: JSON, metadata: Metadata) -> JSON:
+    """A skeleton without the fields that a response of this dialect did not have."""
+    if NAME not in metadata:
+        return body
+    return {key: value for key, value in body.items() if key in _KNOWN}
 
 
 _NOT_ECHOED = frozenset({"include", "input", "model", "stream", "stream_options"})

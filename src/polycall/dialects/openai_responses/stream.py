@@ -204,7 +204,7 @@ class StreamDecoder(StreamDecoderBase):
 
     def _begin(self, key: int, added: JSON) -> None:
         call: ToolCall | None = None
-        if added.get("type") in CALL_TYPES and added.get("name") and added.get("call_id"):
+        if _kind(added) in CALL_TYPES and added.get("name") and added.get("call_id"):
             known = {name: added[name] for name in _CALL_BEGINNING if name in added}
             part = self._reader.parts(known, "item", key)[0]
             assert isinstance(part, ToolCall)
@@ -223,7 +223,7 @@ class StreamDecoder(StreamDecoderBase):
         self._active = None
         self._finished.add(key)
         self._seen[_kind(item)] += 1
-        if item.get("type") in CALL_TYPES:
+        if _kind(item) in CALL_TYPES:
             self._seen_calls.add(str(item.get("call_id")))
 
     def _finish_open(self, output: list[JSON]) -> None:
@@ -285,5 +285,5 @@ def _is_same_kind(first: JSON, second: JSON) -> bool:
 
 
 def _is_same_item(first: JSON, second: JSON) -> bool:
-    name = "call_id" if first.get("type") in CALL_TYPES else "id"
+    name = "call_id" if _kind(first) in CALL_TYPES else "id"
     return _is_same_kind(first, second) and first.get(name) == second.get(name) is not None

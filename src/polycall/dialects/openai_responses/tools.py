@@ -137,7 +137,7 @@ def parse_tool_choice(value: Any, path: str) -> ToolChoice | None:
         names = [
             request_reader.get_string(entry, "name", path)
             for entry in (request_reader.object(each, f"{path}.tools") for each in entries)
-            if entry.get("type") in _NAMED_CHOICES
+            if request_reader.get_string(entry, "type", path) in _NAMED_CHOICES
         ]
         return ToolChoice(
             "required" if mode == "required" else "auto",
