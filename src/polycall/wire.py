@@ -270,8 +270,8 @@ _REFUSED_FIELDS = frozenset(
     }
 )
 
-# These say how the client wants its own answer framed, not what the model should do.
-_FRAMING_FIELDS = frozenset({"stream_options", "include_obfuscation"})
+# These say how the client wants its own answer framed or kept, not what the model should do.
+_FRAMING_FIELDS = frozenset({"stream_options", "include_obfuscation", "include", "store"})
 
 
 # ---------------------------------------------------------------------------------------------

@@ -125,9 +125,10 @@ class StreamDecoder(StreamDecoderBase):
         self._metadata.update((key, value) for key, value in fields.items() if value is not None)
 
     def _end(self) -> None:
+        for block in self._queue.values():
+            block.is_stopped = True
         for order in sorted(self._queue):
             self._next = order
-            self._queue[order].is_stopped = True
             self._advance()
         self.out.start(ResponseStart())
         raw = self._stop_reason or ""
