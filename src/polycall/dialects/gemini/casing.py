@@ -55,30 +55,39 @@ def camel_keys(wire: JSON) -> JSON:
     return wire
 
 
-def structural(value: Any, depth: int = _DEPTH_MAX) -> Any:
+def structural(value: Any) -> Any:
     """The value with camelCase keys wherever the protocol names them.
 
     Gives the value itself where nothing has to change, and never changes it.
     """
+    return value if _is_camel(value, _DEPTH_MAX) else _camel(value, _DEPTH_MAX)
+
+
+def _is_camel(value: Any, depth: int) -> bool:
     if isinstance(value, dict):
-        return _object(value, depth)  # pyright: ignore[reportUnknownArgumentType]
+        wire: JSON = value  # pyright: ignore[reportUnknownVariableType]
+        for key, inner in wire.items():
+            if "_" in key:
+                return False
+            is_ours = isinstance(inner, dict | list) and depth and key not in _FREE
+            if is_ours and not _is_camel(inner, depth - 1):
+                return False
+        return True
+    for item in value if isinstance(value, list) and depth else ():  # pyright: ignore[reportUnknownVariableType]
+        if isinstance(item, dict | list) and not _is_camel(item, depth - 1):
+            return False
+    return True
+
+
+def _camel(value: Any, depth: int) -> Any:
     if isinstance(value, list) and depth:
-        items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
-        camel = [structural(item, depth - 1) for item in items]
-        if any(new is not old for new, old in zip(camel, items, strict=True)):
-            return camel
-        return items
-    return value  # pyright: ignore[reportUnknownVariableType]
-
-
-def _object(value: JSON, depth: int) -> JSON:
+        return [_camel(item, depth - 1) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    if not isinstance(value, dict):
+        return value  # pyright: ignore[reportUnknownVariableType]
+    wire: JSON = value  # pyright: ignore[reportUnknownVariableType]
     camel: JSON = {}
-    is_same = True
-    for key, inner in value.items():
-        name = camel_key(key) if "_" in key else key
-        new = inner
-        if isinstance(inner, dict | list) and depth and name not in _FREE:
-            new = structural(inner, depth - 1)
-        is_same = is_same and new is inner and name is key
-        camel[name] = new
-    return value if is_same else camel
+    for key, inner in wire.items():
+        name = camel_key(key)
+        is_ours = depth and name not in _FREE
+        camel[name] = _camel(inner, depth - 1) if is_ours else inner
+    return camel

@@ -45,19 +45,16 @@ def parse_system(value: Any) -> list[Message]:
         return [Message("system", [Text(value)])] if value else []
     content = reader.object(value, path)
     parts: list[Part] = []
+    mint = _History().mint
     for position, item in enumerate(one_or_many(content.get("parts"), f"{path}.parts", reader)):
         where = f"{path}.parts[{position}]"
-        part = parse_part(reader.object(item, where), where, reader, _no_call)
+        part = parse_part(reader.object(item, where), where, reader, mint)
         if part is not None:
             parts.append(part)
     if not parts:
         return []
     role = reader.get_string(content, "role", path)
     return [Message("system", parts, metadata={NAME: {"role": role}} if role else {})]
-
-
-def _no_call(name: str, arguments_json: str) -> str:
-    return "call_" + short_hash("system", name, arguments_json)
 
 
 def parse_contents(value: Any) -> list[Message]:
@@ -122,7 +119,7 @@ class _History:
             self._open = []
         for position, wire in enumerate(parts):
             where = f"{path}.parts[{position}]"
-            part = parse_part(wire, where, reader, self._mint)
+            part = parse_part(wire, where, reader, self.mint)
             if isinstance(part, ToolCall):
                 self._calls += 1
                 self._open.append(part)
@@ -140,12 +137,13 @@ class _History:
             if wire.get("functionResponse") is not None:
                 self._take_result(wire, own, where)
                 draft.own = {**own, "joined": True}
-            elif (part := parse_part(wire, where, reader, self._mint)) is not None:
+            elif (part := parse_part(wire, where, reader, self.mint)) is not None:
                 draft.parts.append(part)
         if draft.parts:
             self.drafts.append(draft)
 
-    def _mint(self, name: str, arguments_json: str) -> str:
+    def mint(self, name: str, arguments_json: str) -> str:
+        """An id for a call without one: its number in the conversation keeps it apart."""
         return "call_" + short_hash(str(self._calls), name, arguments_json)
 
     def _take_result(self, wire: JSON, own: JSON, path: Path) -> None:
@@ -167,7 +165,7 @@ class _History:
             kept["shape"] = shape
         self._results.parts.append(
             ToolResult(
-                call.id if call else call_id or self._mint(name, "result"),
+                call.id if call else call_id or self.mint(name, "result"),
                 content,
                 is_error=is_error,
                 name=name or (call.name if call else ""),

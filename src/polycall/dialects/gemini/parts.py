@@ -67,7 +67,7 @@ _TYPES_BY_SUFFIX = {
 def parse_part(wire: JSON, path: Path, reader: Reader, mint: Mint) -> Part | None:
     """The part, or `None` for one that says nothing."""
     if "functionCall" in wire and wire["functionCall"] is not None:
-        return _parse_call(wire, path, reader, mint)
+        return parse_call(wire, path, reader, mint)
     if isinstance(text := wire.get("text"), str) and not _has_data(wire):
         beside = beside_of(wire, "text")
         if wire.get("thought") is True:
@@ -115,14 +115,15 @@ def _kind(wire: JSON) -> str:
     return ""
 
 
-def _parse_call(wire: JSON, path: Path, reader: Reader, mint: Mint) -> ToolCall | None:
+def parse_call(wire: JSON, path: Path, reader: Reader, mint: Mint) -> ToolCall | None:
+    """The call of a part; `None` for the empty one that ends a call in pieces."""
     call = reader.get_object(wire, "functionCall", path)
     path = f"{path}.functionCall"
     if not call:
         return None
     name = reader.string(call.get("name"), f"{path}.name")
     arguments = call.get("args")
-    arguments_json = "{}" if not arguments and arguments in (None, {}) else encode(arguments)
+    arguments_json = "{}" if arguments is None else encode(arguments)
     own = beside_of(wire, "functionCall")
     inner = inner_of(call, "id", "name", "args", "partialArgs", "willContinue")
     if inner:

@@ -101,10 +101,11 @@ def _tail(response: Response, parts: list[JSON], broken: ToolCall | None) -> JSO
     own = response.metadata.get(NAME, {})
     body: JSON = {}
     if parts or not own.get("no_candidate"):
-        candidate: JSON = {"content": {"role": "model", "parts": parts}, "index": 0}
-        reason = _MALFORMED if broken else render_reason(response)
-        if reason:
-            candidate["finishReason"] = reason
+        candidate: JSON = {
+            "content": {"role": "model", "parts": parts},
+            "index": 0,
+            "finishReason": _MALFORMED if broken else render_reason(response),
+        }
         if broken:
             shown = f"{_wire_name(broken)}({broken.arguments_json})"
             candidate["finishMessage"] = f"Malformed function call: {shown}"

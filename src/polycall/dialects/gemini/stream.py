@@ -16,7 +16,7 @@ from polycall.dialects.gemini.casing import camel_keys, structural
 from polycall.dialects.gemini.errors import parse_error
 from polycall.dialects.gemini.finish import FINISH_BY_REASON, finish_of, parse_usage, reason_name
 from polycall.dialects.gemini.partial import PartialArguments
-from polycall.dialects.gemini.parts import NAME, beside_of, one_or_many, parse_part
+from polycall.dialects.gemini.parts import NAME, beside_of, one_or_many, parse_call, parse_part
 from polycall.errors import ProtocolError, TruncatedError
 from polycall.fold import fold
 from polycall.ir import (
@@ -31,7 +31,6 @@ from polycall.ir import (
     Text,
     ToolCall,
     ToolResult,
-    Usage,
     unified_finish,
 )
 from polycall.sse import Frame
@@ -92,7 +91,7 @@ class _Answer:
     def __init__(self, out: EventWriter) -> None:
         self.out = out
         self._id = ""
-        self._usage = Usage()
+        self._usage: Any = {}
         self._reason = ""
         self._block_reason = ""
         self._had_candidate = False
@@ -123,8 +122,8 @@ class _Answer:
             raise parse_error(200, wire)
         if _PAYLOAD_FIELDS.isdisjoint(body):
             return
-        if (usage := body.get("usageMetadata")) is not None and usage != {}:
-            self._usage = parse_usage(usage, "usageMetadata", reader)
+        # Each chunk counts anew from the start of the answer: only the last is worth reading.
+        self._usage = body.get("usageMetadata") or self._usage
         if not self.out.started:
             self._start(body)
         feedback = camel_keys(reader.get_object(body, "promptFeedback", ""))
@@ -133,7 +132,7 @@ class _Answer:
             reason = feedback.get("blockReason")
             self._block_reason = "" if reason is None else str(reason)
         for key, value in body.items():
-            if key not in _READ_FIELDS and value is not None:
+            if value is not None and key not in _READ_FIELDS:
                 self._top[key] = value
         for position, item in enumerate(reader.get_array(body, "candidates", "")):
             path = f"candidates[{position}]"
@@ -162,13 +161,15 @@ class _Answer:
         elif reason and reason not in FINISH_BY_REASON:
             top["finishReason"] = reason
         metadata = {NAME: top} if top else {}
-        self.out.end(ResponseEnd(finish, reason, self._usage, metadata))
+        usage = parse_usage(self._usage, "usageMetadata", reader)
+        self.out.end(ResponseEnd(finish, reason, usage, metadata))
 
     def _start(self, body: JSON) -> None:
         self._id = reader.get_string(body, "responseId", "")
         model = reader.get_string(body, "modelVersion", "")
         created = _seconds(body.get("createTime"))
-        self.out.start(ResponseStart(self._id, model, created, self._usage))
+        usage = parse_usage(self._usage, "usageMetadata", reader)
+        self.out.start(ResponseStart(self._id, model, created, usage))
 
     def _take_candidate(self, candidate: JSON, path: str) -> None:
         self._had_candidate = True
@@ -264,8 +265,8 @@ class _Answer:
             self._take_whole(wire, path.removesuffix(".functionCall"))
             return
         bare = {**wire, "functionCall": {**call, "args": None}}
-        part = parse_part(bare, path, reader, self._mint)
-        if not isinstance(part, ToolCall):
+        part = parse_call(bare, path, reader, self._mint)
+        if part is None:
             return
         self._calls += 1
         self._partial = PartialArguments()
