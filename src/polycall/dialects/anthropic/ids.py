@@ -20,9 +20,7 @@ _ALLOWED = re.compile(r"[A-Za-z0-9_-]+")
 
 def encode_id(call_id: str) -> str:
     """The id as the wire takes it."""
-    if _ALLOWED.fullmatch(call_id) and not (
-        call_id.startswith(_PREFIX) and _decoded(call_id) is not None
-    ):
+    if _ALLOWED.fullmatch(call_id) and decode_id(call_id) == call_id:
         return call_id
     return _encoded(call_id)
 
@@ -32,7 +30,8 @@ def decode_id(wire_id: str) -> str:
     if not wire_id.startswith(_PREFIX):
         return wire_id
     call_id = _decoded(wire_id)
-    return wire_id if call_id is None else call_id
+    # An id that needed no encoding was never encoded: this one only looks like it.
+    return call_id if call_id is not None and encode_id(call_id) == wire_id else wire_id
 
 
 def fit_id(call_id: str, pattern: str, length: int) -> str:
