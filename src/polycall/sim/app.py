@@ -175,9 +175,7 @@ class App:
         failure = turn.error or self._faults.failure(vendor.name, prompt)
         if failure is not None and not (failure.midstream and prompt.stream):
             raise vendor.render_failure(failure)
-        if prompt.model == "fault-cut":
-            turn = faults.cut_turn(prompt, turn)
-        turn, stopped = finish(turn, prompt)
+        turn, stopped = finish(faults.stretch(prompt, turn), prompt)
         scope = f"{vendor.name}\x1f{prompt.model}"
         tally = self._cache.tally(scope, prompt, turn)
         seed = self.seed + self._count
@@ -392,7 +390,6 @@ class _Delivery:
 
     async def _fail_stream(self) -> None:
         frames = list(self.frames())
-        half = max(1, len(frames) // 2)
         match self.prompt.model:
             case "fault-error-first":
                 await self._open()
@@ -406,11 +403,14 @@ class _Delivery:
                     await self.exchange.write(frame)
                     await asyncio.sleep(faults.SLOW_S)
                 await self.exchange.write(b"", more=False)
-            case model:
+            case "fault-hang-midstream":
                 await self._open()
-                await self._write(frames[:half])
-                if model == "fault-hang-midstream":
-                    await self.exchange.hang()
+                await self._write(frames[: max(1, len(frames) // 2)])
+                await self.exchange.hang()
+            case _:
+                await self._open()
+                place = faults.cut_place(frames, self.answer.turn)
+                await self._write(frames[:place])
                 # Half an event, and then nothing.
-                await self.exchange.write(frames[half - 1][:20])
+                await self.exchange.write(frames[place][: len(frames[place]) // 2])
                 self.exchange.close()

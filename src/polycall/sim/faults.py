@@ -10,6 +10,8 @@ fault-slow                                         one event every 50 ms
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from polycall.sim.script import Call, Failure, Prompt, Turn
 
 NAMES = (
@@ -36,6 +38,8 @@ HTML = (
 )
 GARBAGE = b"\x00\xff\xfe not the protocol }{ \r\n\r\n data: {]\n\n"
 
+_LONG = frozenset({"fault-cut", "fault-error-midstream", "fault-hang-midstream", "fault-slow"})
+_PREAMBLE = "One moment, please; this will take a little longer than you would expect of it."
 _FAILURES = {
     "fault-500": Failure(500),
     "fault-503": Failure(503),
@@ -61,9 +65,23 @@ class Faults:
         return _FAILURES.get(prompt.model)
 
 
-def cut_turn(prompt: Prompt, turn: Turn) -> Turn:
-    """What `fault-cut` cuts: arguments long enough to break, if there are tools at all."""
-    if turn.calls or not prompt.offered:
+def stretch(prompt: Prompt, turn: Turn) -> Turn:
+    """A turn long enough to fail in the middle of, on every wire.
+
+    `fault-cut` calls a tool if there is any, so that arguments are what it cuts.
+    """
+    if prompt.model not in _LONG:
         return turn
-    tool = prompt.offered[0]
-    return Turn(calls=[Call(tool.name, {"note": "this call never arrives as a whole " * 4})])
+    calls = turn.calls
+    if not calls and prompt.offered and prompt.model == "fault-cut":
+        calls = [Call(prompt.offered[0].name, {"note": "this never arrives as a whole " * 4})]
+    return replace(turn, text=f"{_PREAMBLE} {turn.text}".strip(), calls=calls)
+
+
+def cut_place(frames: list[bytes], turn: Turn) -> int:
+    """Which event `fault-cut` cuts in two: one with arguments, if there are any."""
+    name = turn.calls[-1].name.encode() if turn.calls else b""
+    starts = [place for place, frame in enumerate(frames) if name and name in frame]
+    if not starts:
+        return len(frames) // 2
+    return starts[0] + (len(frames) - starts[0]) // 3
