@@ -43,7 +43,7 @@ def handwritten(schema: JSON) -> JSON:
         reference = reference_of(node)
         if reference in written_out:
             return write(combined(definitions[str(reference)], without(node, "$ref")))
-        copy = rebuild(node, write)
+        copy = _ordered(rebuild(node, write))
         return without(copy, "default") if copy.get("default", 0) is None else copy
 
     result = write(without(schema, "$defs", "title"))
@@ -53,6 +53,14 @@ def handwritten(schema: JSON) -> JSON:
         if reference not in written_out
     }
     return {**result, "$defs": kept} if kept else result
+
+
+_FIRST = ("$ref", "type", "title", "description", "properties", "required")
+
+
+def _ordered(node: JSON) -> JSON:
+    """What a reader wants to know first comes first."""
+    return {key: node[key] for key in (*_FIRST, *node) if key in node}
 
 
 def _references(node: JSON) -> list[str]:

@@ -14,6 +14,7 @@ from polycall.schema.words import shown
 
 _TOLD_MAX = 10
 _VALUE_LENGTH_MAX = 80
+_MESSAGE_LENGTH_MAX = 300
 
 
 class Problem(Struct, frozen=True):
@@ -47,6 +48,12 @@ def explain(name: str, problems: Sequence[Problem], arguments: JSON, parameters:
         f"the arguments do not fit {name!r}, so nothing was run:\n{told}\n"
         "correct them and call again"
     )
+
+
+def clipped(text: str) -> str:
+    """The text, with its middle left out where it is long."""
+    half = _MESSAGE_LENGTH_MAX // 2
+    return text if len(text) <= 2 * half else f"{text[:half]} ... {text[-half:]}"
 
 
 def near_miss(name: str, names: Iterable[str]) -> str:

@@ -1,0 +1,157 @@
+"""The one path of all tool calls: find, check, run, make a result of whatever happens.
+
+A direct call of a model and a call from its program go through here alike.  What a tool does
+wrong is a result that the model can read; only a cancelled run leaves by an exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from msgspec import Struct
+
+from polycall.errors import ArgumentsError, ToolError
+from polycall.ir import Text, ToolCall, ToolResult
+from polycall.tools.context import ToolContext
+from polycall.tools.problems import clipped
+from polycall.tools.results import result_parts
+from polycall.tools.stats import Outcome, ToolStats
+from polycall.tools.toolset import AbstractToolset, AnyTool, Toolset
+from polycall.tools.validate import Checked
+
+# For tools that say nothing of their own: long enough for slow work, short enough to notice.
+DEADLINE_S = 600.0
+
+
+async def execute(
+    call: ToolCall,
+    toolset: AbstractToolset,
+    *,
+    context: ToolContext[Any] | None = None,
+    deadline_s: float | None = None,
+    stats: ToolStats | None = None,
+) -> ToolResult:
+    """Run one call to its result; never raises but for cancellation.
+
+    The deadline is the tool's own, or `deadline_s` where that is shorter.  The result of a tool
+    that failed has `is_error` and says what happened, without a traceback.
+    """
+    attempt = await _attempt(call, toolset, context, deadline_s)
+    if stats is not None:
+        attempt.count(stats, context)
+    return attempt.result
+
+
+class _Attempt(Struct, frozen=True):
+    """The result of one call, and what its arguments were; `None` where nobody looked."""
+
+    result: ToolResult
+    outcome: Outcome | None = None
+    mends: tuple[str, ...] = ()
+
+    def count(self, stats: ToolStats, context: ToolContext[Any] | None) -> None:
+        """Add it to the counts of the run's model."""
+        if self.outcome is not None:
+            stats.record(context.model if context else "", self.outcome, self.mends)
+
+
+async def _attempt(
+    call: ToolCall,
+    toolset: AbstractToolset,
+    context: ToolContext[Any] | None,
+    deadline_s: float | None,
+) -> _Attempt:
+    try:
+        tool = _admitted(call, toolset)
+        checked = tool.check(call.arguments_json)
+    except ArgumentsError as error:
+        return _Attempt(_failure(call, str(error)), "refused")
+    except ToolError as error:
+        return _Attempt(_failure(call, str(error)))
+    limits_s = [limit for limit in (tool.deadline_s, deadline_s) if limit is not None]
+    known = replace(context or ToolContext(deps=None), call=call)
+    result = await _run(call, toolset, checked, known, min(limits_s, default=DEADLINE_S))
+    return _Attempt(result, "mended" if checked.mends else "valid", checked.mends)
+
+
+async def _run(
+    call: ToolCall,
+    toolset: AbstractToolset,
+    checked: Checked,
+    context: ToolContext[Any],
+    limit_s: float,
+) -> ToolResult:
+    timer = asyncio.timeout(limit_s)
+    try:
+        async with timer:
+            value = await toolset.run(call.name, checked.arguments, context)
+        is_error = isinstance(value, ToolResult) and value.is_error
+        return ToolResult(call.id, result_parts(value), is_error=is_error, name=call.name)
+    except ToolError as error:
+        return _failure(call, str(error))
+    except Exception as error:  # noqa: BLE001 - whatever a handler raises is for the model
+        if timer.expired() and isinstance(error, TimeoutError):
+            return _failure(call, f"the tool did not finish within {limit_s:g} s and was stopped")
+        return _failure(call, _spelt(error))
+
+
+@dataclass
+class Executor:
+    """`execute` with its surroundings, for one run: what the loop wants for each call.
+
+    A model may correct itself: `attempts_max` calls of one tool in a row may have arguments that
+    do not fit, then it is told to stop and the tool is closed to it.
+    """
+
+    toolset: AbstractToolset
+    context: ToolContext[Any] | None = None
+    deadline_s: float | None = None
+    stats: ToolStats = field(default_factory=ToolStats)
+    attempts_max: int = 3
+    _refused: Counter[str] = field(default_factory=Counter[str])
+
+    @classmethod
+    def of(cls, tools: AbstractToolset | Iterable[Any], **options: Any) -> Executor:
+        """For a toolset, or for tools and functions."""
+        toolset = tools if isinstance(tools, AbstractToolset) else Toolset(tools)
+        return cls(toolset, **options)
+
+    async def __call__(self, call: ToolCall) -> ToolResult:
+        """The result of one call."""
+        if self._refused[call.name] >= self.attempts_max:
+            return _failure(
+                call,
+                f"{call.name!r} is closed: its arguments did not fit {self.attempts_max} times "
+                "in a row; go on without it",
+            )
+        attempt = await _attempt(call, self.toolset, self.context, self.deadline_s)
+        attempt.count(self.stats, self.context)
+        if attempt.outcome is not None:
+            refused = self._refused[call.name] + 1 if attempt.outcome == "refused" else 0
+            self._refused[call.name] = refused
+        return attempt.result
+
+
+def _admitted(call: ToolCall, toolset: AbstractToolset) -> AnyTool:
+    """The tool, if there is one and the caller may call it."""
+    tool = toolset[call.name]
+    caller = "direct" if call.caller == "direct" else "code"
+    if tool.allowed_callers and caller not in tool.allowed_callers:
+        how = "from a program" if caller == "direct" else "directly, and not from a program"
+        raise ToolError(f"{call.name!r} may only be called {how}; nothing was run")
+    return tool
+
+
+def _failure(call: ToolCall, message: str) -> ToolResult:
+    return ToolResult(call.id, [Text(message)], is_error=True, name=call.name)
+
+
+def _spelt(error: Exception) -> str:
+    """Type and message, as Python prints them; a traceback is none of a model's business."""
+    message = str(error)
+    name = type(error).__name__
+    return clipped(f"{name}: {message}") if message else name

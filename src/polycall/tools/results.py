@@ -1,0 +1,130 @@
+"""What a tool returned, as parts that a model can read.
+
+Text stays text, parts and media stay themselves, everything else becomes JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import collections.abc
+import inspect
+import io
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from polycall.errors import ToolError
+from polycall.ir import Media, MediaKind, Opaque, Text, ToolResult
+
+ResultPart: TypeAlias = Text | Media | Opaque
+
+_ENDLESS = (
+    collections.abc.Awaitable,
+    collections.abc.Iterator,
+    collections.abc.AsyncIterator,
+)
+
+# The first bytes of the formats that models take.
+_MAGIC: tuple[tuple[bytes, int, bytes, MediaKind, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", 0, b"", "image", "image/png"),
+    (b"\xff\xd8\xff", 0, b"", "image", "image/jpeg"),
+    (b"GIF8", 0, b"", "image", "image/gif"),
+    (b"RIFF", 8, b"WEBP", "image", "image/webp"),
+    (b"RIFF", 8, b"WAVE", "audio", "audio/wav"),
+    (b"%PDF-", 0, b"", "document", "application/pdf"),
+    (b"ID3", 0, b"", "audio", "audio/mpeg"),
+    (b"\xff\xfb", 0, b"", "audio", "audio/mpeg"),
+    (b"OggS", 0, b"", "audio", "audio/ogg"),
+    (b"fLaC", 0, b"", "audio", "audio/flac"),
+    (b"", 4, b"ftyp", "video", "video/mp4"),
+)
+
+
+@runtime_checkable
+class _DisplaysPNG(Protocol):
+    """What notebooks show as an image: figures, pictures."""
+
+    def _repr_png_(self) -> bytes | None: ...
+
+
+@runtime_checkable
+class _Picture(Protocol):
+    """A Pillow image, as far as it matters here."""
+
+    size: Any
+    mode: Any
+
+    def save(self, fp: Any, format: str) -> Any: ...
+
+
+def result_parts(value: Any) -> list[ResultPart]:
+    """The value as parts; `ToolError` where a model could not read it."""
+    match value:
+        case ToolResult():
+            return list(value.content)
+        case list() | tuple() if any(map(_is_shown, value)):  # pyright: ignore[reportUnknownArgumentType]
+            return [_part(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        case _:
+            return [_part(value)]
+
+
+def media_of(data: bytes) -> Media:
+    """Bytes as media, its kind read from its first bytes."""
+    encoded = base64.b64encode(data).decode("ascii")
+    for start, offset, inner, kind, media_type in _MAGIC:
+        if data.startswith(start) and data[offset : offset + len(inner)] == inner:
+            return Media(kind, media_type=media_type, data=encoded)
+    return Media("file", media_type="application/octet-stream", data=encoded)
+
+
+def _part(value: Any) -> ResultPart:
+    match value:
+        case Text() | Media() | Opaque():
+            return value
+        case str():
+            return Text(str(value))
+        case bytes() | bytearray() | memoryview():
+            return media_of(bytes(value))  # pyright: ignore[reportUnknownArgumentType]
+        case _ if (picture := _picture(value)) is not None:
+            return media_of(picture)
+        case _:
+            return Text(_json_text(value))
+
+
+def _is_shown(value: Any) -> bool:
+    """Whether the value is something to look at, and not a piece of data."""
+    if isinstance(value, Text | Media | Opaque | bytes | bytearray | memoryview):
+        return True
+    return not isinstance(value, type) and _picture(value) is not None
+
+
+def _picture(value: Any) -> bytes | None:
+    """The value as a PNG, if it is a picture."""
+    if isinstance(value, type):
+        return None
+    if isinstance(value, _DisplaysPNG):
+        return value._repr_png_()  # pyright: ignore[reportPrivateUsage]
+    if isinstance(value, _Picture):
+        buffer = io.BytesIO()
+        value.save(buffer, format="PNG")
+        return buffer.getvalue()
+    return None
+
+
+def _json_text(value: Any) -> str:
+    if isinstance(value, _ENDLESS):
+        if inspect.iscoroutine(value):  # pyright: ignore[reportUnknownArgumentType]
+            value.close()
+        name = type(value).__name__  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+        raise ToolError(
+            f"the tool returned a {name}, which has no value yet; return a list or await it"
+        )
+    try:
+        data = to_json(value, bytes_mode="base64", inf_nan_mode="strings", fallback=_refuse)
+    except (PydanticSerializationError, ValueError) as error:
+        raise ToolError(f"the tool's result cannot be written as JSON: {error}") from None
+    return data.decode("utf-8")
+
+
+def _refuse(value: Any) -> Any:
+    raise ValueError(f"an object of type {type(value).__qualname__!r} has no JSON form")

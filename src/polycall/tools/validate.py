@@ -1,0 +1,127 @@
+"""A call's arguments, checked before anything runs.
+
+Valid arguments pass untouched.  Others are mended where there is no doubt, checked again, and
+refused with words that the model can act on.  Truncated or ambiguous arguments are never guessed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonschema_rs
+from msgspec import Struct
+
+from polycall import jsontext
+from polycall.errors import ArgumentsError, ToolDefinitionError
+from polycall.ir import JSON
+from polycall.schema.walk import as_object, nesting
+from polycall.tools.mending import Mending
+from polycall.tools.problems import Checker, Problem, clipped, explain
+from polycall.tools.relaxed import CutOffError, read_relaxed
+
+_EMPTY_SPELLINGS = ("", "null", '""', "''", "None")
+
+
+class Checked(Struct, frozen=True):
+    """Arguments that fit.  `mends` says what had to be done for that, by kind."""
+
+    arguments: JSON
+    mends: tuple[str, ...] = ()
+
+
+class SchemaChecker:
+    """Arguments checked by somebody else's JSON Schema."""
+
+    def __init__(self, schema: JSON, *, label: str) -> None:
+        try:
+            self._validator = jsonschema_rs.validator_for(schema, offline=True)
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise ToolDefinitionError(f"the schema of {label!r} is not valid: {reason}") from None
+
+    def problems(self, arguments: JSON) -> list[Problem]:
+        """What is wrong with the arguments; nothing where they fit."""
+        found: list[Problem] = []
+        for error in self._validator.iter_errors(arguments):
+            path = tuple(error.instance_path)
+            kind = error.kind
+            if isinstance(kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties):
+                found.extend(
+                    Problem((*path, name), "unexpected", "unexpected", has_value=False)
+                    for name in kind.unexpected
+                )
+            else:
+                # The message repeats the value, whatever its size.
+                found.append(Problem(path, clipped(error.message), has_value=False))
+        return found
+
+    def load(self, arguments: JSON) -> dict[str, Any]:
+        """The arguments as they are."""
+        return arguments
+
+
+def check_arguments(
+    text: str, *, name: str, parameters: JSON, checker: Checker, mending: Mending
+) -> Checked:
+    """The arguments in `text`, fit for the tool; `ArgumentsError` tells the model why not."""
+    arguments, mends = read_arguments(text, name)
+    problems = checker.problems(arguments)
+    if not problems:
+        return Checked(arguments, tuple(mends))
+    mended, kinds = mending.mend(arguments)
+    if kinds and not checker.problems(mended):
+        return Checked(mended, tuple(dict.fromkeys([*mends, *kinds])))
+    raise ArgumentsError(explain(name, problems, arguments, parameters))
+
+
+def read_arguments(text: str, name: str) -> tuple[JSON, list[str]]:
+    """The JSON object that the text is or can only mean, and what had to be mended for that."""
+    stripped = text.strip()
+    if stripped in _EMPTY_SPELLINGS:
+        return {}, ["empty"]
+    mends: list[str] = []
+    try:
+        value = jsontext.decode(stripped)
+    except ValueError as error:
+        value = _relaxed(stripped, name, str(error))
+        mends.append("relaxed_json")
+    if isinstance(value, str) and value.strip().startswith("{"):
+        try:
+            value = jsontext.decode(value)
+        except ValueError:
+            raise _unreadable(name, "a string, and not a JSON object") from None
+        mends.append("encoded_twice")
+    arguments = as_object(value)
+    if arguments is None:
+        raise _unreadable(name, f"a JSON {_kind(value)}, and not an object")
+    if nesting(arguments) > _NESTING_MAX:
+        raise _unreadable(name, "nested too deeply")
+    return arguments, mends
+
+
+# Deeper than any schema can ask for, and within what every encoder takes.
+_NESTING_MAX = 150
+
+
+def _relaxed(text: str, name: str, reason: str) -> Any:
+    try:
+        return read_relaxed(text)
+    except CutOffError:
+        raise ArgumentsError(
+            f"the arguments of {name!r} are cut off, so nothing was run: they end with "
+            f"{text[-40:]!r}; call again with all of them, or with less in each call"
+        ) from None
+    except ValueError:
+        raise _unreadable(name, f"not valid JSON ({reason})") from None
+
+
+def _unreadable(name: str, what: str) -> ArgumentsError:
+    return ArgumentsError(
+        f"the arguments of {name!r} are {what}, so nothing was run; call again with one JSON object"
+    )
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, list):
+        return "array"
+    return "string" if isinstance(value, str) else "value"
