@@ -149,6 +149,8 @@ class Reader:
     def get_string(self, parent: JSON, key: str, path: Path, default: str = "") -> str:
         """The string under `key`; `default` where absent."""
         value = parent.get(key)
+        if isinstance(value, str):
+            return value
         return default if value is None else self.string(value, _join(path, key))
 
     def get_int(self, parent: JSON, key: str, path: Path) -> int | None:

@@ -26,6 +26,7 @@ from polycall.ir import (
     PartDelta,
     PartEnd,
     PartStart,
+    Reasoning,
     Refusal,
     ResponseEnd,
     ResponseStart,
@@ -478,3 +479,111 @@ def test_a_broken_frame_is_a_protocol_error() -> None:
         read(created(), event("completed"))
     with pytest.raises(ProtocolError):
         read(created(), event("output_item.done", output_index=0, item=None))
+
+
+def test_items_without_their_end() -> None:
+    """The response ends while items are open, and its output knows some of them."""
+    search = {**SEARCH, "status": "in_progress"}
+    response = read(
+        created(),
+        added({"type": "reasoning", "id": "rs_1", "summary": []}),
+        event("reasoning_text.done", output_index=0, content_index=0, text="hm"),
+        event("reasoning_text.done", output_index=0, content_index=0, text="hm"),
+        added({**CUSTOM, "input": ""}, 1),
+        event("custom_tool_call_input.delta", output_index=1, delta="p"),
+        added(search, 2),
+        added(message("", content=[]), 3),
+        text("so", 3),
+        added({"type": "function_call", "id": "fc_9"}, 4),
+        completed(),
+    )
+    assert [type(part) for part in response.message.parts] == [Reasoning, ToolCall, Opaque, Text]
+    assert (response.message.parts[0], response.message.parts[2]) == (
+        Reasoning("hm", metadata={NAME: {"id": "rs_1"}}),
+        Opaque(NAME, "web_search_call", search),
+    )
+    assert [each.arguments for each in response.tool_calls] == [{"input": "p"}]
+    assert response.text == "so"
+
+
+def test_an_open_item_ends_by_the_final_output() -> None:
+    first, second = call('{"a":1}'), message("whole")
+    response = read(
+        created(),
+        added(call("")),
+        arguments('{"a"'),
+        added(message("", content=[]), 1),
+        text("wh", 1),
+        completed(first, second),
+    )
+    assert response == parse_response(body(first, second))
+    by_place = read(created(), text("wh"), completed(second))
+    assert by_place == parse_response(body(second))
+
+
+def test_an_item_that_ends_as_another_kind() -> None:
+    final = message("", content=[{"type": "refusal", "refusal": "no"}])
+    response = read(created(), text("yes"), done(final), completed(final))
+    assert [type(part) for part in response.message.parts] == [Text]
+    changed = read(created(), text("yes"), done(call("{}")), completed())
+    assert [type(part) for part in changed.message.parts] == [Text, ToolCall]
+
+
+def test_a_message_with_content_of_next_year() -> None:
+    item = message("", content=[{"type": "output_hologram", "x": 1}])
+    whole = read(created(), added({**item, "content": []}), done(item), completed(item))
+    assert whole.message.parts == [Opaque(NAME, "message", item)]
+    mixed = message("", content=[{"type": "output_text", "text": "a"}, *item["content"]])
+    told = read(
+        created(), added({**mixed, "content": []}), text("a"), done(mixed), completed(mixed)
+    )
+    assert told.text == "a"
+
+
+def test_events_out_of_place_are_passed_over() -> None:
+    item = message("x")
+    response = read(
+        created(),
+        {"type": "response.output_text.delta", "item_id": "nobody", "delta": "lost"},
+        event("output_item.added", output_index=0, item=None),
+        added({**item, "content": []}),
+        added({**item, "content": []}),
+        event("output_text.annotation.added", output_index=0, annotation={}),
+        {"type": "response.output_text.delta", "item_id": "nobody", "delta": "x"},
+        done(item),
+        text("late"),
+        completed(item),
+    )
+    assert response == parse_response(body(item))
+
+
+def test_arguments_as_objects_in_a_stream() -> None:
+    item = call({"a": 1})
+    response = read(
+        created(),
+        added({**item, "arguments": ""}),
+        event("function_call_arguments.delta", output_index=0, delta={"a": 1}),
+        event("function_call_arguments.done", output_index=0, arguments={"a": 1}),
+        event("function_call.note", output_index=0),
+        done(item),
+        completed(item),
+    )
+    assert response == parse_response(body(item))
+
+
+def test_a_response_without_usage() -> None:
+    last = completed(message("x"))
+    last["response"]["usage"] = None
+    assert not read(created(), last).usage.is_reported
+
+
+def test_a_freeform_call_told_otherwise_stays_json() -> None:
+    response = read(
+        created(),
+        added({**CUSTOM, "input": ""}),
+        event("custom_tool_call_input.delta", output_index=0, delta="one"),
+        event("something", output_index=0),
+        done({**CUSTOM, "input": "another"}),
+        completed(),
+    )
+    assert [each.arguments for each in response.tool_calls] == [{"input": "one"}]

@@ -22,6 +22,7 @@ from polycall.dialects.openai_responses.freeform import FreeformText
 from polycall.errors import OverloadedError, ProtocolError, RateLimitError, UnsupportedError
 from polycall.fold import fold, unfold
 from polycall.ir import (
+    Media,
     Message,
     Opaque,
     PartDelta,
@@ -36,6 +37,7 @@ from polycall.ir import (
     Text,
     Tool,
     ToolCall,
+    ToolResult,
     Usage,
 )
 from tests.support import decode
@@ -320,3 +322,24 @@ def test_an_upstream_error_reaches_the_sdk_as_its_status() -> None:
     ):
         client.responses.create(model="m", input="x")
     assert caught.value.code == "rate_limit_exceeded"
+
+
+def test_empty_texts_of_this_dialect_are_kept() -> None:
+    for item in (message("", content=[]), message("")):
+        response = parse_response(body(item))
+        assert payloads(written(response))[-1]["response"]["output"] == [item]
+
+
+def test_media_that_streams() -> None:
+    told = payloads(written(answer(Media("image", "image/png", "aGk="))))
+    item = told[-1]["response"]["output"][0]
+    assert (item["type"], item["result"]) == ("image_generation_call", "aGk=")
+    assert payloads(written(answer(ToolResult("c"))))[-1]["response"]["output"] == []
+
+
+def test_freeform_text_that_is_not_in_its_object() -> None:
+    odd = ToolCall("c", "calc", '{"input":"a","more":1}', kind="custom")
+    told = payloads(written(answer(odd)))
+    assert told[-1]["response"]["output"][0]["input"] == "a"
+    bare = payloads(written(answer(replace(odd, arguments_json="2+2"))))
+    assert [each["delta"] for each in bare if each["type"].endswith("input.delta")] == ["2+2"]

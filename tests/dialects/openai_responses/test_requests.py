@@ -18,6 +18,7 @@ from polycall.ir import (
     Request,
     ResponseFormat,
     Text,
+    Tool,
     ToolCall,
     ToolResult,
     Warning,
@@ -681,3 +682,169 @@ def test_quirks_leave_out_what_a_server_does_not_take() -> None:
         "include",
         "temperature",
     ]
+
+
+def test_what_a_server_of_this_dialect_may_lack() -> None:
+    call_id = "call-with-dashes"
+    request = Request(
+        "m",
+        [
+            Message("assistant", [ToolCall(call_id, "f")]),
+            Message("tool", [ToolResult(call_id, [Text("r")])]),
+        ],
+        tools=[Tool("f", strict=True)],
+        parallel_tool_calls=True,
+        response_format=ResponseFormat("text"),
+    )
+    quirks = Quirks(
+        call_id_pattern="[a-z0-9]{9}", call_id_length=9, parallel_switch=False, strict_tools=False
+    )
+    wire = render_request(request, quirks=quirks)
+    ids = {item["call_id"] for item in wire.body["input"]}
+    assert len(ids) == 1
+    assert all(len(each) == 9 and each.isalnum() for each in ids)
+    assert "parallel_tool_calls" not in wire.body
+    assert "strict" not in wire.body["tools"][0]
+    assert wire.body["text"] == {"format": {"type": "text"}}
+    assert [warning.feature for warning in wire.warnings] == ["strict", "parallel_tool_calls"]
+    with pytest.raises(UnsupportedError):
+        render_request(
+            Request("m", [], response_format=ResponseFormat("json")),
+            quirks=Quirks(response_formats=frozenset()),
+        )
+    lossy = Request("m", [], response_format=ResponseFormat("json"), lossy=True)
+    assert "text" not in render_request(lossy, quirks=Quirks(response_formats=frozenset())).body
+
+
+def test_log_probabilities_are_asked_for_in_both_places() -> None:
+    body = render_request(Request("m", [], logprobs=2)).body
+    assert body["top_logprobs"] == 2
+    assert body["include"] == ["reasoning.encrypted_content", "message.output_text.logprobs"]
+
+
+def test_parts_in_unusual_places() -> None:
+    wire = render_request(
+        Request(
+            "m",
+            [
+                Message("user", [Refusal("no"), Text("x")], name="Kim"),
+                Message("user", []),
+                Message(
+                    "assistant",
+                    [
+                        Media("image", "image/png", "aGk="),
+                        Media("audio", "audio/wav", "aGk="),
+                        ToolCall("c", "f", caller="srvtoolu_1"),
+                        ToolResult("c", [Text("r")]),
+                        Opaque("anthropic", "server_tool_use", {}),
+                    ],
+                ),
+                Message("tool", [Text("and"), Media("image", url="https://x/i.png")]),
+                Message(
+                    "user",
+                    [
+                        Media("document", text="words", filename="a.txt"),
+                        Media("document", text="bare"),
+                        Media("document", url="https://x/a.pdf"),
+                        Media("video", url="https://x/v"),
+                        Media("file", "application/zip", data="aGk="),
+                    ],
+                ),
+                Message("tool", [ToolResult("c", [Media("video", url="https://x/v")])]),
+            ],
+            lossy=True,
+        )
+    )
+    image = {"type": "input_image", "image_url": "data:image/png;base64,aGk="}
+    assert wire.body["input"] == [
+        {
+            "role": "user",
+            "content": [{"type": "input_text", "text": "no"}, {"type": "input_text", "text": "x"}],
+        },
+        {"role": "user", "content": [image]},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "r"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "input_text", "text": "and"},
+                {"type": "input_image", "image_url": "https://x/i.png"},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "input_text", "text": "a.txt\n\nwords"},
+                {"type": "input_text", "text": "bare"},
+                {"type": "input_file", "file_url": "https://x/a.pdf"},
+                {
+                    "type": "input_file",
+                    "file_data": "data:application/zip;base64,aGk=",
+                    "filename": "document.bin",
+                },
+            ],
+        },
+        {"type": "function_call_output", "call_id": "c", "output": []},
+    ]
+    assert [warning.feature for warning in wire.warnings] == [
+        "name",
+        "assistant.media",
+        "audio",
+        "caller",
+        "server_tool_use",
+        "document",
+        "video",
+    ]
+
+
+def test_a_program_of_this_dialect_keeps_its_calls() -> None:
+    program = {"type": "program", "call_id": "call_p", "code": "x"}
+    items = sent(
+        Message(
+            "assistant", [Opaque(NAME, "program", program), ToolCall("c", "f", caller="call_p")]
+        )
+    )
+    assert items == [
+        program,
+        {
+            "type": "function_call",
+            "call_id": "c",
+            "name": "f",
+            "arguments": "{}",
+            "caller": {"type": "program", "caller_id": "call_p"},
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "media_type", "data"),
+    [
+        ("data:image/png;base64,aGk=", "image/png", "aGk="),
+        ("data:image/png;base64,aGk", "image/png", "aGk="),
+        ("data:IMAGE/PNG;charset=utf-8;base64,a-_=", "image/png", "a+/="),
+        ("data:image/png;base64,aG\nk%3D", "image/png", "aGk="),
+        ("data:image/svg+xml,%3Csvg/%3E", "image/svg+xml", "PHN2Zy8+"),
+        ("data:image/png;base64,not base64!", "image/png", "not base64!"),
+    ],
+)
+def test_data_urls(url: str, media_type: str, data: str) -> None:
+    item = {"role": "user", "content": [{"type": "input_image", "image_url": url}]}
+    request = parse_request({"model": "m", "input": [item]})
+    media = request.messages[0].parts[0]
+    assert isinstance(media, Media)
+    assert (media.media_type, media.data, media.url) == (media_type, data, "")
+    assert render_request(request).body["input"] == [item]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "text", "text": "chat's spelling"},
+        {"type": "input_file", "file_id": "a", "file_url": "b"},
+        {"type": "input_audio", "input_audio": {}},
+        {"type": "refusal", "refusal": "no", "x": 1},
+    ],
+)
+def test_unusual_content_comes_back_as_it_was(part: dict[str, Any]) -> None:
+    item = {"role": "assistant" if part["type"] == "refusal" else "user", "content": [part]}
+    assert around({"input": [item]}) == {"input": [item]}

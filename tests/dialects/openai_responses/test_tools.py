@@ -279,3 +279,28 @@ def test_f04_a_choice_that_cannot_be_honoured_is_refused_never_loosened() -> Non
 def test_no_tools_no_choice() -> None:
     body = rendered(tool_choice=ToolChoice("auto"), parallel_tool_calls=False).body
     assert body.keys() == {"model", "input", "store", "include"}
+
+
+def test_lossy_choices_are_left_out() -> None:
+    auto_only = Quirks(tool_choices=frozenset({"auto"}), custom_tools=False)
+    for choice in (ToolChoice("tool", ["f"]), ToolChoice("required")):
+        request = Request("m", [], tools=[Tool("f", kind="custom")], tool_choice=choice, lossy=True)
+        wire = render_request(request, quirks=auto_only)
+        assert "tool_choice" not in wire.body
+        assert [warning.feature for warning in wire.warnings] == ["custom_tool", "tool_choice"]
+
+
+def test_callers_and_loading_beside_their_hosted_tools() -> None:
+    hosted = [{"type": "tool_search"}, {"type": "programmatic_tool_calling"}]
+    own = parse_request({"model": "m", "input": "", "tools": hosted}).tools
+    wire = rendered(*own, Tool("f", defer_loading=True, allowed_callers=["code"]))
+    assert wire.body["tools"][2] == {
+        "type": "function",
+        "name": "f",
+        "parameters": {"type": "object", "properties": {}},
+        "strict": False,
+        "defer_loading": True,
+        "allowed_callers": ["programmatic"],
+    }
+    direct = rendered(Tool("f", allowed_callers=["direct"]))
+    assert direct.warnings == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from polycall.dialects.openai_responses.common import NAME, own
 from polycall.dialects.openai_responses.errors import parse_error
@@ -16,7 +15,6 @@ from polycall.dialects.openai_responses.history import (
 )
 from polycall.dialects.openai_responses.items import ItemReader
 from polycall.dialects.openai_responses.request import render_request
-from polycall.errors import PolycallError
 from polycall.ir import (
     JSON,
     FinishReason,
@@ -373,10 +371,7 @@ def request_echo(request: Request | None) -> JSON:
         provider_options={NAME: request.provider_options.get(NAME, {})},
         metadata=request.metadata,
     )
-    try:
-        body: dict[str, Any] = render_request(relevant).body
-    except PolycallError:
-        return {}  # what cannot be rendered is not worth failing an answer for
+    body = render_request(relevant).body
     echoed = {key: value for key, value in body.items() if key not in _NOT_ECHOED}
     if "text" in echoed:
         echoed["text"] = {"format": {"type": "text"}, **echoed["text"]}
