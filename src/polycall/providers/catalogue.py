@@ -18,6 +18,7 @@ def _compatible(
     quirks: str | None = None,
     price_id: str | None = None,
     needs_key: bool = True,
+    rules: tuple[ModelRule, ...] = (),
 ) -> Provider:
     return Provider(
         name=name,
@@ -27,6 +28,7 @@ def _compatible(
         quirks=NAMED_QUIRKS[quirks or name],
         price_id=name if price_id is None else price_id,
         needs_key=needs_key,
+        rules=rules,
     )
 
 
@@ -82,13 +84,23 @@ GOOGLE = Provider(
     base_url="https://generativelanguage.googleapis.com",
     key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     auth="x-goog-api-key",
-    # Media inside function responses came with Gemini 3.
-    rules=(ModelRule(r"gemini-[12]", quirks=Quirks(result_media=False)),),
+    # Media inside function responses, levels of thinking and signatures came with Gemini 3.
+    rules=(
+        ModelRule(
+            r"gemini-[12]",
+            quirks=Quirks(result_media=False, thinking_unit="budget", signature_sentinel=False),
+        ),
+    ),
     price_id="google",
     served=r"gem(ini|ma)",  # the table lists Vertex's other models too
 )
 
-DEEPSEEK = _compatible("deepseek", "https://api.deepseek.com", "DEEPSEEK_API_KEY")
+DEEPSEEK = _compatible(
+    "deepseek",
+    "https://api.deepseek.com",
+    "DEEPSEEK_API_KEY",
+    rules=(ModelRule(r"deepseek-reasoner", quirks=NAMED_QUIRKS["deepseek-reasoner"]),),
+)
 
 _ROWS = (
     OPENAI,

@@ -1,0 +1,67 @@
+"""What a rendering changed in the tools is undone in what comes back."""
+
+from __future__ import annotations
+
+from polycall.fold import fold, unfold
+from polycall.ir import Message, Request, Response, Text, Tool, ToolCall
+from polycall.restore import Restorer
+from polycall.wire import ToolName, WireRequest
+
+TOOLS = [
+    Tool("get.weather", "", {"type": "object"}),
+    Tool("run_sql", kind="custom"),
+    Tool("plan", "", {"type": "object", "properties": {"note": {"type": "string"}}}),
+]
+
+
+def answer(*parts: Text | ToolCall) -> Response:
+    return Response("r", "m", Message("assistant", list(parts)), "tool_calls")
+
+
+def restored(response: Response, wire: WireRequest, **settings: object) -> Response:
+    request = Request("m", [], TOOLS, **settings)  # pyright: ignore[reportArgumentType]
+    whole = Restorer(request, wire).response(response)
+    restorer = Restorer(request, wire)
+    events = [out for event in unfold(response) for out in restorer.feed(event)]
+    assert fold(events) == whole
+    return whole
+
+
+def test_names_kinds_and_nulls_come_back() -> None:
+    wire = WireRequest(
+        "/x",
+        {},
+        aliases={"get_weather_1a2b": ToolName("get.weather"), "ns__f": ToolName("f", "ns")},
+        adapted={"plan": TOOLS[2].parameters or {}},
+    )
+    given = answer(
+        Text("hm"),
+        ToolCall("1", "get_weather_1a2b", '{"a":1}'),
+        ToolCall("2", "ns__f", "{}"),
+        ToolCall("3", "run_sql", '{"input":"select 1"}'),
+        ToolCall("4", "plan", '{"note":null}'),
+        ToolCall("5", "plan", '{"note": "keep  me"}'),
+        ToolCall("6", "plan", '{"note":'),
+        ToolCall("7", "other", "{}"),
+    )
+    assert restored(given, wire) == answer(
+        Text("hm"),
+        ToolCall("1", "get.weather", '{"a":1}'),
+        ToolCall("2", "f", "{}", namespace="ns"),
+        ToolCall("3", "run_sql", '{"input":"select 1"}', kind="custom"),
+        ToolCall("4", "plan", "{}"),
+        ToolCall("5", "plan", '{"note": "keep  me"}'),
+        ToolCall("6", "plan", '{"note":'),
+        ToolCall("7", "other", "{}"),
+    )
+
+
+def test_F06_one_call_at_a_time_where_the_target_has_no_switch() -> None:
+    given = answer(Text("a"), ToolCall("1", "f"), ToolCall("2", "g"), Text("b"), ToolCall("3", "f"))
+    kept = restored(given, WireRequest("/x", {}), parallel_tool_calls=False)
+    assert kept == answer(Text("a"), ToolCall("1", "f"), Text("b"))
+    assert restored(given, WireRequest("/x", {}), parallel_tool_calls=True) == given
+
+
+def test_nothing_changed_is_nothing_done() -> None:
+    assert Restorer(Request("m", []), WireRequest("/x", {})).idle
