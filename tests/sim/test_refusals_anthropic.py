@@ -135,10 +135,6 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         {"messages": [said("user", USE)]},
         "messages.0.content.0: `tool_use` blocks are not allowed in `user` messages",
     ),
-    "empty tools": (
-        {"tools": []},
-        "tools: List should have at least 1 item after validation, not 0",
-    ),
     "tool name": (
         {"tools": [{**TOOL, "name": "get.weather"}]},
         "tools.0.custom.name: String should match pattern '^[a-zA-Z0-9_-]{1,64}$'",

@@ -84,7 +84,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         "* GenerateContentRequest.contents[0].parts: contents.parts must not be empty.",
     ),
     "empty part": (
-        {"contents": [user({})]},
+        {"contents": [user({"thought": True})]},
         "* GenerateContentRequest.contents[0].parts[0].data: required oneof field 'data' must have "
         "one initialized field",
     ),
@@ -138,6 +138,10 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "const": (
         declare(parameters={"type": "object", "properties": {"a": {"const": 1}}}),
         unknown("const", f"{FIRST}.parameters.properties.a"),
+    ),
+    "server tool": (
+        {"tools": [{"googleSearch": {}}]},
+        "This simulation has no server tools: googleSearch.",
     ),
     "types as a list": (
         declare(parameters={"type": ["object", "null"]}),

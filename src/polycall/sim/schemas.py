@@ -202,7 +202,7 @@ _DEFINITIONS = frozenset({"$defs", "definitions"})
 
 
 def gemini_json_schema_problem(schema: Any) -> str | None:
-    """Gemini's `parametersJsonSchema`: no `const`, and a reference stands alone."""
+    """Gemini's `parametersJsonSchema`: a JSON Schema without `const`."""
     problem = json_schema_problem(schema)
     if problem is not None:
         return problem
@@ -212,10 +212,6 @@ def gemini_json_schema_problem(schema: Any) -> str | None:
 def _gemini_node(schema: JSON) -> str | None:
     if "const" in schema:
         return "const is not supported, use an enum of one value."
-    if "$ref" in schema:
-        for name in schema:
-            if not name.startswith("$"):
-                return f"a $ref may not have the sibling '{name}'."
     for _, child in children(schema):
         problem = _gemini_node(child)
         if problem is not None:

@@ -186,7 +186,7 @@ _COUNTED: dict[str, Kind] = {
     "system": Either(STRING, ListOf(Tagged("type", {"text": _TEXT}))),
     "thinking": _THINKING,
     "tool_choice": _CHOICE,
-    "tools": ListOf(_TOOL, low=1),
+    "tools": ListOf(_TOOL),
 }
 _COUNT_BODY = Obj(_COUNTED)
 _BODY = Obj(
@@ -201,8 +201,8 @@ _BODY = Obj(
         "stop_sequences": ListOf(STRING),
         "stream": BOOLEAN,
         "temperature": Scalar("number", low=0, high=1),
-        "top_k": Scalar("integer", low=0),
-        "top_p": Scalar("number", low=0, high=1),
+        "top_k": Scalar("integer", low=-1),
+        "top_p": Scalar("number", low=-1, high=1),
     }
 )
 
@@ -261,7 +261,7 @@ def check(body: Any, models: Models, *, counts: bool) -> Prompt:
     _check_marks(fields)
     history = read_history(fields, model, thinks=thinks)
     prompt = Prompt(fields["model"], history, tools, fields)
-    _read_choice(fields, model, thinks, prompt)
+    _read_choice(fields, model, prompt)
     prompt.reasons = thinks
     prompt.shows_reasoning = object_in(fields, "thinking").get("display") != "omitted"
     prompt.caches = prompt.reports_writes = _count_marks(fields) > 0
@@ -321,19 +321,20 @@ def _read_tools(tools: list[JSON]) -> list[ToolSpec]:
     return result
 
 
-def _read_choice(body: JSON, model: ModelSpec, thinks: bool, prompt: Prompt) -> None:
+def _read_choice(body: JSON, model: ModelSpec, prompt: Prompt) -> None:
     choice = body.get("tool_choice")
     if choice is None:
         return
     kind = choice["type"]
     if not prompt.tools:
         raise refuse("tool_choice: tool_choice may only be specified while providing tools.")
-    if kind in ("any", "tool") and thinks:
-        raise refuse(
-            "tool_choice forces tool use is not supported for this model."
-            if model.reasons == "always"
-            else "Thinking may not be enabled when tool_choice forces tool use."
-        )
+    if kind in ("any", "tool"):
+        # Adaptive thinking gives way to a forced choice; a fixed budget does not.
+        thinking = object_in(body, "thinking").get("type")
+        if model.reasons == "always" and thinking != "disabled":
+            raise refuse("tool_choice forces tool use is not supported for this model.")
+        if thinking == "enabled":
+            raise refuse("Thinking may not be enabled when tool_choice forces tool use.")
     if kind == "tool":
         if choice["name"] not in {tool.name for tool in prompt.tools}:
             raise refuse(

@@ -92,11 +92,11 @@ def read_history(body: JSON, model: ModelSpec, *, thinks: bool) -> list[Entry]:
     return entries
 
 
-def _check_texts(blocks: list[JSON], place: str) -> None:
+def _check_texts(blocks: list[JSON], place: str, *, blank: bool = False) -> None:
     for block in blocks:
         if block["type"] == "text" and not block["text"]:
             raise refuse(f"{place}: text content blocks must be non-empty")
-        if block["type"] == "text" and not block["text"].strip():
+        if block["type"] == "text" and not block["text"].strip() and not blank:
             raise refuse(f"{place}: text content blocks must contain non-whitespace text")
 
 
@@ -112,7 +112,8 @@ def _check_messages(messages: list[JSON]) -> None:
                 "optional final assistant message"
             )
         blocks = blocks_of(content)
-        _check_texts(blocks, "messages")
+        # What a model wrote may be blank beside its calls; what is written to it may not.
+        _check_texts(blocks, "messages", blank=message["role"] == "assistant")
         for number, block in enumerate(blocks):
             place = f"messages.{index}.content.{number}"
             _check_block(message["role"], block, place)
@@ -168,7 +169,6 @@ def _check_image(source: JSON, place: str) -> None:
 
 
 def _check_pairs(turns: list[tuple[str, list[JSON], int]]) -> None:
-    seen: set[str] = set()
     open_ids: list[str] = []
     for number, (_, blocks, position) in enumerate(turns):
         results = [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
@@ -192,9 +192,8 @@ def _check_pairs(turns: list[tuple[str, list[JSON], int]]) -> None:
         if missing:
             raise _without_results(turns[number - 1][2], missing)
         open_ids = [block["id"] for block in blocks if block["type"] == "tool_use"]
-        if seen & set(open_ids) or len(set(open_ids)) < len(open_ids):
+        if len(set(open_ids)) < len(open_ids):
             raise refuse(f"messages.{position}: `tool_use` ids must be unique")
-        seen.update(open_ids)
     if open_ids:
         raise _without_results(turns[-1][2], open_ids)
 

@@ -15,7 +15,6 @@ from polycall.sim.shape import (
     NUMBER,
     OBJECT,
     STRING,
-    Choice,
     Either,
     Kind,
     ListOf,
@@ -25,6 +24,7 @@ from polycall.sim.shape import (
     Path,
     Scalar,
     ShapeError,
+    json_type,
     list_in,
     object_in,
 )
@@ -32,6 +32,24 @@ from polycall.sim.vendors.gemini_contents import read_contents, refuse
 
 FUNCTIONS_MAX = 512
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
+
+
+class _Enum:
+    """An enumeration as proto-JSON takes it: a name in either case, or its number."""
+
+    json_types = frozenset({"string", "integer"})
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def read(self, value: Any, path: Path, proto: bool) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(self.names):
+            return self.names[value]
+        if not isinstance(value, str):
+            raise ShapeError("type", path, wanted="string", got=json_type(value))
+        if value.upper() not in self.names:
+            raise ShapeError("enum", path, wanted=", ".join(self.names), got=value)
+        return value.upper()
 
 
 class _Schema:
@@ -44,10 +62,10 @@ class _Schema:
 
 
 _SCHEMA = _Schema()
-_TYPES = ("STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL", "TYPE_UNSPECIFIED")
+_TYPES = ("TYPE_UNSPECIFIED", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL")
 _SCHEMA_FIELDS = Obj(
     {
-        "type": Choice(*_TYPES, *(name.lower() for name in _TYPES)),
+        "type": _Enum(*_TYPES),
         "format": STRING,
         "title": STRING,
         "description": STRING,
@@ -105,6 +123,15 @@ _PART = Obj(
     }
 )
 _CONTENT = Obj({"role": STRING, "parts": ListOf(_PART)})
+_SERVER_TOOLS = (
+    "googleSearch",
+    "googleSearchRetrieval",
+    "googleMaps",
+    "urlContext",
+    "codeExecution",
+    "computerUse",
+    "fileSearch",
+)
 _FUNCTION = Obj(
     {
         "name!": STRING,
@@ -119,7 +146,7 @@ _TOOL_CONFIG = Obj(
     {
         "functionCallingConfig": Obj(
             {
-                "mode": Choice("MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED"),
+                "mode": _Enum("MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED"),
                 "allowedFunctionNames": ListOf(STRING),
             }
         ),
@@ -146,7 +173,7 @@ _GENERATION: dict[str, Kind] = {
         {
             "includeThoughts": BOOLEAN,
             "thinkingBudget": Scalar("integer", low=-1),
-            "thinkingLevel": Choice("MINIMAL", "LOW", "MEDIUM", "HIGH", "XHIGH", "low", "high"),
+            "thinkingLevel": _Enum("UNSPECIFIED", "MINIMAL", "LOW", "MEDIUM", "HIGH", "XHIGH"),
         }
     ),
     "mediaResolution": STRING,
@@ -157,7 +184,14 @@ _GENERATION: dict[str, Kind] = {
 _GENERATE: dict[str, Kind] = {
     "contents!": ListOf(_CONTENT),
     "systemInstruction": Either(_CONTENT, Null()),
-    "tools": ListOf(Obj({"functionDeclarations": ListOf(_FUNCTION, high=FUNCTIONS_MAX)})),
+    "tools": ListOf(
+        Obj(
+            {
+                "functionDeclarations": ListOf(_FUNCTION, high=FUNCTIONS_MAX),
+                **dict.fromkeys(_SERVER_TOOLS, OBJECT),
+            }
+        )
+    ),
     "toolConfig": _TOOL_CONFIG,
     "generationConfig": Obj(_GENERATION),
     "safetySettings": ListOf(OBJECT),
@@ -253,6 +287,9 @@ def _check_thinking(config: JSON, model: ModelSpec) -> bool:
 def _read_tools(fields: JSON) -> list[ToolSpec]:
     result: list[ToolSpec] = []
     for outer, tool in enumerate(list_in(fields, "tools")):
+        for name in _SERVER_TOOLS:
+            if name in tool:
+                raise refuse(f"This simulation has no server tools: {name}.", field="tools")
         for inner, function in enumerate(list_in(tool, "functionDeclarations")):
             place = f"tools[{outer}].function_declarations[{inner}]"
             result.append(_read_function(function, place))

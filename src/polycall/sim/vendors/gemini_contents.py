@@ -16,6 +16,9 @@ SCOPE = "google"
 SENTINEL = "skip_thought_signature_validator"
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 _MEDIA_TYPES = ("image/", "audio/", "video/", "application/pdf", "text/")
+_LONE_FIELDS = frozenset(
+    {"executableCode", "codeExecutionResult", "thoughtSignature", "videoMetadata"}
+)
 _DATA_FIELDS = ("text", "inlineData", "fileData", "functionCall", "functionResponse")
 _STATUSES = {
     400: "INVALID_ARGUMENT",
@@ -118,7 +121,7 @@ class _Contents:
                 f"set '{found[1]}'",
                 field=place,
             )
-        if not found and "executableCode" not in part and "codeExecutionResult" not in part:
+        if not found and not part.keys() & _LONE_FIELDS:
             raise refuse(
                 f"* GenerateContentRequest.{place}.data: required oneof field 'data' must have "
                 "one initialized field",

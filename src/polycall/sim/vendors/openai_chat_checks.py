@@ -55,10 +55,11 @@ _USER_PARTS = Tagged(
     },
 )
 _ASSISTANT_PARTS = Tagged("type", {"text": _TEXT_PART, "refusal": Obj({"refusal!": STRING})})
+_CALLED = Obj({"name!": STRING, "arguments!": STRING})
 _CALLS = Tagged(
     "type",
     {
-        "function": Obj({"id!": STRING, "function!": Obj({"name!": STRING, "arguments!": STRING})}),
+        "function": Obj({"id!": STRING, "index": INTEGER, "function!": _CALLED}),
         "custom": Obj({"id!": STRING, "custom!": Obj({"name!": STRING, "input!": STRING})}),
     },
 )
@@ -79,7 +80,8 @@ _MESSAGES = Tagged(
                 "annotations": ANY,
             }
         ),
-        "tool": Obj({"content!": _TEXTS, "tool_call_id!": STRING}),
+        # `name` is no documented field of a result, and accepted.
+        "tool": Obj({"content!": _TEXTS, "tool_call_id!": STRING, "name": STRING}),
     },
 )
 _NAMED = Obj({"name!": STRING})
@@ -187,7 +189,7 @@ _BODY = Obj(
         "prompt_cache_options": OBJECT,
         "prompt_cache_retention": nullable(Choice("in_memory", "24h")),
         "reasoning_effort": nullable(EFFORTS),
-        "response_format": _FORMAT,
+        "response_format": nullable(_FORMAT),
         "safety_identifier": nullable(STRING),
         "seed": nullable(INTEGER),
         "service_tier": nullable(Choice("auto", "default", "flex", "scale", "priority", "fast")),
@@ -196,8 +198,8 @@ _BODY = Obj(
         "stream": nullable(BOOLEAN),
         "stream_options": nullable(Obj({"include_usage": BOOLEAN, "include_obfuscation": BOOLEAN})),
         "temperature": nullable(Scalar("number", low=0, high=2)),
-        "tool_choice": _CHOICE,
-        "tools": ListOf(_TOOLS, low=1, high=TOOLS_MAX),
+        "tool_choice": nullable(_CHOICE),
+        "tools": nullable(ListOf(_TOOLS, low=1, high=TOOLS_MAX)),
         "top_logprobs": nullable(Scalar("integer", low=0, high=20)),
         "top_p": nullable(Scalar("number", low=0, high=1)),
         "user": STRING,
@@ -319,10 +321,10 @@ def freeform(name: str, description: str) -> ToolSpec:
 def read_choice(body: JSON, prompt: Prompt) -> None:
     """`tool_choice` and `parallel_tool_calls`, which need tools."""
     for name in ("tool_choice", "parallel_tool_calls"):
-        if name in body and not prompt.tools:
+        if body.get(name) is not None and not prompt.tools:
             raise common.refuse(f"'{name}' is only allowed when 'tools' are specified.", param=name)
     prompt.parallel = body.get("parallel_tool_calls", True)
-    choice = body.get("tool_choice", "auto")
+    choice = body.get("tool_choice") or "auto"
     if isinstance(choice, str):
         prompt.choice = (
             "required" if choice == "required" else "none" if choice == "none" else "auto"

@@ -73,8 +73,10 @@ class OpenAIResponses:
         return common.refuse(message)
 
     def unknown_model(self, name: str) -> Refused:
-        """404 on Chat; here the same error is a 400."""
-        return common.refuse_unknown_model(name)
+        """404 on Chat; here it is a 400."""
+        return common.refuse(
+            f"The requested model '{name}' does not exist.", param="model", code="model_not_found"
+        )
 
     def answer_headers(self, nonce: str) -> dict[str, str]:
         """`x-request-id` and its company."""
@@ -163,12 +165,12 @@ def _frame(prompt: Prompt, answer: Answer, status: str, output: list[JSON]) -> J
         "reasoning": {"effort": None, "summary": None, **object_in(body, "reasoning")},
         "service_tier": "default",
         "store": body.get("store") is not False,
-        "temperature": body.get("temperature", 1.0),
+        "temperature": 1.0 if body.get("temperature") is None else body["temperature"],
         "text": {"format": {"type": "text"}, "verbosity": "medium", **object_in(body, "text")},
-        "tool_choice": body.get("tool_choice", "auto"),
+        "tool_choice": body.get("tool_choice") or "auto",
         "tools": [_echo_tool(tool) for tool in list_in(body, "tools")],
         "top_logprobs": 0,
-        "top_p": body.get("top_p", 1.0),
+        "top_p": 1.0 if body.get("top_p") is None else body["top_p"],
         "truncation": body.get("truncation") or "disabled",
         "metadata": object_in(body, "metadata"),
         "user": body.get("user"),

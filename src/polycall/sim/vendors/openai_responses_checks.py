@@ -213,8 +213,8 @@ _BODY = Obj(
         "stream_options": nullable(Obj({"include_obfuscation": BOOLEAN})),
         "temperature": nullable(Scalar("number", low=0, high=2)),
         "text": Obj({"format": _FORMAT, "verbosity": nullable(Choice("low", "medium", "high"))}),
-        "tool_choice": _CHOICE,
-        "tools": ListOf(_TOOLS, low=1, high=chat.TOOLS_MAX),
+        "tool_choice": nullable(_CHOICE),
+        "tools": nullable(ListOf(_TOOLS, high=chat.TOOLS_MAX)),
         "top_logprobs": nullable(Scalar("integer", low=0, high=20)),
         "top_p": nullable(Scalar("number", low=0, high=1)),
         "truncation": nullable(Choice("auto", "disabled")),
@@ -279,7 +279,7 @@ def _read_tool(tool: JSON, index: int) -> ToolSpec:
 
 
 def _read_choice(body: JSON, prompt: Prompt) -> None:
-    choice = body.get("tool_choice", "auto")
+    choice = body.get("tool_choice") or "auto"
     prompt.parallel = body.get("parallel_tool_calls") is not False
     if choice not in ("auto", "none") and not prompt.tools:
         raise common.refuse(
