@@ -95,7 +95,9 @@ async def _run(
         return _failure(call, str(error))
     except Exception as error:  # noqa: BLE001 - whatever a handler raises is for the model
         if timer.expired() and isinstance(error, TimeoutError):
-            return _failure(call, f"the tool did not finish within {limit_s:g} s and was stopped")
+            return _failure(
+                call, f"the tool did not finish within {limit_s:g} s; it may have done its work"
+            )
         return _failure(call, _spelt(error))
 
 

@@ -1,7 +1,7 @@
 """Generated schemas as somebody would have written them.
 
-No titles made from class names, no `default: null`, and no definition where a schema is used in
-one place only: definitions are for what is shared or contains itself.
+No titles made from class names, no `default: null`, nothing of OpenAPI's, and no definition where a
+schema is used in one place only: definitions are for what is shared or contains itself.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def handwritten(schema: JSON) -> JSON:
         reference = reference_of(node)
         if reference in written_out:
             return write(combined(definitions[str(reference)], without(node, "$ref")))
-        copy = _ordered(rebuild(node, write))
+        copy = _ordered(rebuild(without(node, "discriminator"), write))
         return without(copy, "default") if copy.get("default", 0) is None else copy
 
     result = write(without(schema, "$defs", "title"))

@@ -173,7 +173,7 @@ class FilteredToolset(WrappedToolset):
         super().__init__(inner)
         self._keep = keep if callable(keep) else None
         # A name that is unknown is a mistake of now.
-        self._names = set() if callable(keep) else {inner[name].name for name in keep}
+        self._names = frozenset[str](() if callable(keep) else (inner[name].name for name in keep))
 
     @property
     def tools(self) -> Mapping[str, AnyTool]:
