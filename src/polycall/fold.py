@@ -146,7 +146,14 @@ def finish_part(part: Part, text: str, metadata: Metadata) -> Part:
 
 def unfold(response: Response) -> Iterator[Event]:
     """The shortest stream of events that folds to `response` (its warnings aside)."""
-    yield ResponseStart(id=response.id, model=response.model, created=response.created)
+    yield ResponseStart(
+        id=response.id,
+        model=response.model,
+        created=response.created,
+        # At both ends: an encoder may need them early, and merging twice changes nothing.
+        usage=response.usage,
+        metadata=response.metadata,
+    )
     for index, part in enumerate(response.message.parts):
         match part:
             case Text() | Refusal() | Reasoning():
