@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from polycall import jsontext
 from polycall import schema as schemas
 from polycall.errors import SchemaError
+from polycall.sim import schemas as vendors
 from tests.unit.schemas import Case, documents
 
 
@@ -31,6 +32,7 @@ def test_openai_strict_loses_nothing(case: Case) -> None:
     strict = schemas.openai_strict(case.schema)
     assert case.schema == before
     assert strict is not None
+    assert vendors.openai_strict_problem(strict) is None
     assert is_valid(strict, case.filled)
     assert schemas.strip_nulls(case.filled, case.schema) == case.value
 
@@ -51,6 +53,7 @@ def test_openai_strict_is_idempotent(case: Case) -> None:
 def test_anthropic_strict_takes_the_same_values(case: Case) -> None:
     strict = schemas.anthropic_strict(case.schema)
     assert strict is not None
+    assert vendors.anthropic_strict_problem(strict) is None
     assert is_valid(strict, case.value)
     assert schemas.anthropic_strict(strict) == strict
 
@@ -65,12 +68,14 @@ def test_inlined_means_the_same(case: Case) -> None:
 @given(documents())
 def test_gemini_takes_every_value(case: Case) -> None:
     rendered = schemas.to_gemini(case.schema)
+    assert vendors.gemini_schema_problem(rendered) is None
     assert is_valid(schemas.from_gemini(rendered), case.value)
 
 
 @given(documents())
 def test_gemini_json_schema_takes_every_value(case: Case) -> None:
     rendered = schemas.gemini_json_schema(case.schema)
+    assert vendors.gemini_json_schema_problem(rendered) is None
     assert is_valid(rendered, case.value)
     assert schemas.gemini_json_schema(rendered) == rendered
 
