@@ -142,7 +142,8 @@ def _admitted(call: ToolCall, toolset: AbstractToolset) -> AnyTool:
     """The tool, if there is one and the caller may call it."""
     tool = toolset[call.name]
     caller = "direct" if call.caller == "direct" else "code"
-    if tool.allowed_callers and caller not in tool.allowed_callers:
+    # A tool that says nothing is for the model alone: programs reach only what was opened to them.
+    if caller not in (tool.allowed_callers or ("direct",)):
         how = "from a program" if caller == "direct" else "directly, and not from a program"
         raise ToolError(f"{call.name!r} may only be called {how}; nothing was run")
     return tool

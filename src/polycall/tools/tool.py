@@ -32,7 +32,7 @@ class FunctionTool(Generic[P, R_co]):
     """A tool and its handler.  Calling it calls the function, as if it were no tool.
 
     `parameters` is its JSON Schema.  `allowed_callers` names who may call it: `"direct"` (the
-    model), `"code"` (a program of the model's); empty is whatever the dialect's default is.
+    model), `"code"` (a program of the model's); empty is the model alone.
     `deadline_s` bounds one call.  `needs_approval` marks it for whoever asks people.
     """
 
