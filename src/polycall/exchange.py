@@ -19,7 +19,7 @@ from polycall import jsontext
 from polycall.errors import PolycallError, ProtocolError, RequestError, UpstreamError
 from polycall.ir import Event, Request, Response
 from polycall.providers.dialects import DIALECTS
-from polycall.providers.provider import Provider
+from polycall.providers.provider import DialectName, Provider
 from polycall.restore import Restorer
 from polycall.transport import Deadlines, HTTPRequest, HTTPResponse, Transport, add_retry_hints
 from polycall.wire import Dialect, WireRequest
@@ -41,10 +41,18 @@ class Exchange(Struct, frozen=True):
     http: HTTPRequest
 
 
-def prepare(request: Request, provider: Provider, model: str, key: str) -> Exchange:
-    """Everything but the sending: dialect, body, address, headers."""
-    in_play = bool(request.tools) or any(message.tool_calls for message in request.messages)
-    dialect = DIALECTS[provider.dialect_for(model, with_tools=in_play)]
+def prepare(
+    request: Request,
+    provider: Provider,
+    model: str,
+    key: str,
+    dialect_name: DialectName | None = None,
+) -> Exchange:
+    """Everything but the sending: dialect (where it is not given), body, address, headers."""
+    if dialect_name is None:
+        in_play = bool(request.tools) or any(message.tool_calls for message in request.messages)
+        dialect_name = provider.dialect_for(model, with_tools=in_play)
+    dialect = DIALECTS[dialect_name]
     wire = dialect.render_request(replace(request, model=model), quirks=provider.quirks_for(model))
     http = HTTPRequest(
         url=address(provider, wire.path),

@@ -13,6 +13,7 @@ from polycall.errors import PolycallError
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("polycall.cli.demo", "the tool cycle through every vendor's protocol, offline"),
     "models": ("polycall.cli.models", "known models with their capabilities and prices"),
+    "serve": ("polycall.cli.serve", "the gateway: every client protocol in, every provider out"),
     "sim": ("polycall.cli.sim", "serve simulated providers on this machine, for tests"),
 }
 

@@ -1,0 +1,73 @@
+"""`polycall serve`: the gateway."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from polycall.config import Config, load_config
+from polycall.errors import ConfigError
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "serve",
+        help="the gateway: every client protocol in, every provider out",
+        description=(
+            "Serve OpenAI, Anthropic and Gemini clients, whatever provider is behind a model's "
+            "name. Every mistake in the configuration is reported with its line before anything "
+            "starts. SIGTERM and Ctrl-C finish what is in flight first."
+        ),
+        epilog="Example: polycall serve --config polycall.toml --port 8080",
+    )
+    parser.add_argument(
+        "--config", type=Path, default=Path("polycall.toml"), help="default: polycall.toml"
+    )
+    parser.add_argument("--host", help="address to bind; beyond loopback it needs [[keys]]")
+    parser.add_argument("--port", type=int, help="port, 0 for any")
+    parser.add_argument(
+        "--check", action="store_true", help="check the configuration, start nothing"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until a signal."""
+    try:
+        config = load_config(options.config)
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            print(mistake, file=sys.stderr)
+        return 1
+    config = _overridden(config, options)
+    from polycall.gateway.logs import start_logging  # noqa: PLC0415 - `--help` needs none of it
+
+    server.check_binding(config, config.server.host)
+    if options.check:
+        print(f"{options.config}: no mistakes")
+        return 0
+    secrets = {key for keys in config.provider_keys.values() for key in keys}
+    secrets.update(key.key for key in config.keys)
+    start_logging(config.server.log, frozenset(secrets))
+
+    def announce(port: int) -> None:
+        host = config.server.host
+        shown = f"[{host}]" if ":" in host else host
+        print(f"polycall gateway on http://{shown}:{port}", flush=True)
+
+    server.run(config, announce=announce)
+    return 0
+
+
+def _overridden(config: Config, options: argparse.Namespace) -> Config:
+    own = config.server
+    if options.host is not None:
+        own = replace(own, host=options.host)
+    if options.port is not None:
+        own = replace(own, port=options.port)
+    return replace(config, server=own)

@@ -1,0 +1,250 @@
+"""The configuration file: TOML, for the client and the gateway alike.
+
+Everything is checked before anything starts, and every mistake is reported with its line, not
+only the first.  What comes out is plain values; nothing here opens a socket or a database.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from polycall.config_provider import ProviderTable, make_provider, read_provider
+from polycall.config_reader import Reader
+from polycall.errors import ConfigError
+from polycall.providers.catalogue import CATALOGUE
+from polycall.providers.provider import Provider
+
+MEBIBYTE = 1024 * 1024
+
+
+class Server(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[server]`: where to listen, and the bounds of one request."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    body_bytes_max: int = 32 * MEBIBYTE
+    body_s: float = 60.0  # to receive a request's body, and to take one write of an answer
+    headers_s: float = 15.0  # to receive a request's headers
+    headers_bytes_max: int = 64 * 1024
+    connections_max: int = 4096
+    drain_s: float = 30.0
+    heartbeat_s: float = 15.0
+    connect_s: float = 10.0
+    read_s: float = 300.0
+    total_s: float = 900.0
+    attempts: int = 4  # over all providers of a route
+    attempts_s: float = 60.0  # no new attempt after this long
+    wait_s_max: float = 5.0  # a longer `retry-after` is passed on to the client
+    fetch_media: bool = True  # media by URL, for providers that need the bytes
+    fetch_private_addresses: bool = False
+    fetch_bytes_max: int = 20 * MEBIBYTE
+    log: str = "info"
+
+
+class Store(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[store]`: where carried state and the ledger live.  Relative to the file's folder."""
+
+    url: str = "sqlite:///polycall.db"
+
+
+class Target(Struct, frozen=True):
+    """One stop of a route."""
+
+    model: str  # provider/model
+    weight: int | None = None
+
+
+class Alias(Struct, frozen=True):
+    """`[models.NAME]`: a name of one's own for one or more models, tried in order.
+
+    Where targets have weights, the first is drawn by weight and the others follow in order.
+    """
+
+    name: str
+    route: tuple[Target, ...]
+
+
+class ClientKey(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[keys]]`: a key that clients may use.  `models` are patterns such as `openai/*`."""
+
+    key: str
+    name: str = ""
+    models: tuple[str, ...] = ()
+    requests_per_minute: int | None = None
+
+
+class Config(Struct, frozen=True):
+    """A whole configuration.  `provider_keys` may hold several keys for one provider."""
+
+    server: Server = Server()
+    store: Store = Store()
+    providers: dict[str, Provider] = {}
+    provider_keys: dict[str, tuple[str, ...]] = {}
+    provider_models: dict[str, tuple[str, ...]] = {}
+    unquirked: frozenset[str] = frozenset()  # providers whose differences nobody stated
+    models: dict[str, Alias] = {}
+    keys: tuple[ClientKey, ...] = ()
+    folder: Path = Path()
+
+
+class _ModelTable(Struct, frozen=True, forbid_unknown_fields=True):
+    route: list[str | dict[str, Any]]
+
+
+_SECTIONS = ("server", "store", "providers", "models", "keys")
+Table: TypeAlias = dict[str, Any]
+
+
+def load_config(path: Path, *, environment: Mapping[str, str] | None = None) -> Config:
+    """Read a file; raises `ConfigError` with every mistake and its line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: cannot be read: {error}"]) from None
+    return parse_config(text, name=str(path), folder=path.parent, environment=environment)
+
+
+def parse_config(
+    text: str,
+    *,
+    name: str = "polycall.toml",
+    folder: Path = Path(),
+    environment: Mapping[str, str] | None = None,
+) -> Config:
+    """Read TOML text; `name` stands before each mistake."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"{name}: not TOML: {error}"]) from None
+    reader = Reader(text, name, os.environ if environment is None else environment)
+    for section in tables:
+        if section not in _SECTIONS:
+            reader.unknown((section,), _SECTIONS, "section")
+    server = reader.table(Server, tables.get("server", {}), ("server",)) or Server()
+    _check_server(reader, server)
+    store = reader.table(Store, tables.get("store", {}), ("store",)) or Store()
+    if not store.url.startswith("sqlite:"):
+        reader.note(("store", "url"), f"{store.url!r} is not a store; write sqlite:///FILE")
+    provider_tables = _read_providers(reader, tables.get("providers", {}))
+    providers = {**CATALOGUE}
+    for provider_name, table in provider_tables.items():
+        provider = make_provider(reader, provider_name, table)
+        if provider is not None:
+            providers[provider_name] = provider
+    keys = {name: _keys_of(reader, table, name) for name, table in provider_tables.items()}
+    config = Config(
+        server=server,
+        store=store,
+        providers=providers,
+        provider_keys={name: own for name, own in keys.items() if own},
+        provider_models={name: tuple(t.models) for name, t in provider_tables.items() if t.models},
+        unquirked=frozenset(
+            name
+            for name, table in provider_tables.items()
+            if table.quirks is None and name not in CATALOGUE
+        ),
+        models=_read_models(reader, tables.get("models", {}), providers),
+        keys=_read_client_keys(reader, tables.get("keys", [])),
+        folder=folder,
+    )
+    reader.raise_mistakes()
+    return config
+
+
+def _check_server(reader: Reader, server: Server) -> None:
+    if not 0 <= server.port <= 65535:
+        reader.note(("server", "port"), f"{server.port} is not a port; 0 to 65535")
+    for field in msgspec.structs.fields(Server):
+        value = getattr(server, field.name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or field.name == "port":
+            continue
+        if value <= 0:
+            reader.note(("server", field.name), f"must be more than 0, got {value}")
+    if server.log not in ("debug", "info", "warning", "error"):
+        reader.note(("server", "log"), "must be debug, info, warning or error")
+
+
+def _read_providers(reader: Reader, tables: Any) -> dict[str, ProviderTable]:
+    found: dict[str, ProviderTable] = {}
+    for name, table in reader.tables(tables, ("providers",)).items():
+        if "/" in name or not name:
+            reader.note(("providers", name), f"{name!r} cannot be a provider's name: it has a '/'")
+            continue
+        provider = read_provider(reader, name, table)
+        if provider is not None:
+            found[name] = provider
+    return found
+
+
+def _keys_of(reader: Reader, table: ProviderTable, name: str) -> tuple[str, ...]:
+    path = ("providers", name, "api_key")
+    if table.api_key is None:
+        return ()
+    written = [table.api_key] if isinstance(table.api_key, str) else table.api_key
+    return tuple(key for text in written if (key := reader.secret(text, path)))
+
+
+def _read_models(reader: Reader, tables: Any, providers: dict[str, Provider]) -> dict[str, Alias]:
+    aliases: dict[str, Alias] = {}
+    for name, value in reader.tables(tables, ("models",)).items():
+        path = ("models", name)
+        table = reader.table(_ModelTable, value, path)
+        if table is None:
+            continue
+        if not table.route:
+            reader.note((*path, "route"), "is empty; name at least one 'provider/model'")
+        targets = [
+            target
+            for item in table.route
+            if (target := _read_target(reader, item, path, providers)) is not None
+        ]
+        aliases[name] = Alias(name, tuple(targets))
+    return aliases
+
+
+def _read_target(
+    reader: Reader, item: str | Table, path: tuple[str, ...], providers: dict[str, Provider]
+) -> Target | None:
+    place = (*path, "route")
+    try:
+        target = Target(item) if isinstance(item, str) else msgspec.convert(item, Target)
+    except msgspec.ValidationError as error:
+        reader.note(place, f"{error}; write 'provider/model' or {{model = ..., weight = ...}}")
+        return None
+    prefix, slash, model = target.model.partition("/")
+    if not slash or not model:
+        reader.note(place, f"{target.model!r} does not say its provider; write 'provider/model'")
+        return None
+    if prefix not in providers:
+        reader.unknown((*place, prefix), tuple(providers), "provider")
+        return None
+    if target.weight is not None and target.weight < 0:
+        reader.note(place, f"the weight of {target.model!r} is below 0")
+        return None
+    return target
+
+
+def _read_client_keys(reader: Reader, tables: Any) -> tuple[ClientKey, ...]:
+    if not isinstance(tables, list):
+        reader.note(("keys",), "must be written [[keys]], once for each key")
+        return ()
+    found: list[ClientKey] = []
+    for index, value in enumerate(tables):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        path = ("keys", index)
+        table = reader.table(ClientKey, value, path)
+        if table is None:
+            continue
+        key = reader.secret(table.key, (*path, "key"))
+        if any(key and key == other.key for other in found):
+            reader.note((*path, "key"), "is the same key as an earlier one")
+        name = table.name or f"key-{index + 1}"
+        found.append(msgspec.structs.replace(table, key=key, name=name))
+    return tuple(found)

@@ -1,0 +1,91 @@
+"""Reads tables of a configuration into structs and collects every mistake with its line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from polycall.errors import ConfigError
+from polycall.toml_lines import Key, TOMLLines
+
+T = TypeVar("T", bound=Struct)
+
+
+class Reader:
+    """Goes on after a mistake, so that one run shows them all."""
+
+    def __init__(self, text: str, name: str, environment: Mapping[str, str]) -> None:
+        self._lines = TOMLLines(text)
+        self._name = name
+        self._environment = environment
+        self._mistakes: list[tuple[int, str]] = []
+        self._noted: set[Key] = set()
+
+    def note(self, path: Key, message: str) -> None:
+        """One mistake at `path`."""
+        self._noted.add(path)
+        place = ".".join(map(str, path))
+        self._mistakes.append((self._lines.line(path), f"{place}: {message}"))
+
+    def has_noted(self, path: Key) -> bool:
+        """Whether something at `path` is already known to be wrong."""
+        return path in self._noted
+
+    def unknown(self, path: Key, known: Iterable[str], what: str) -> None:
+        """A name that is none of `known`."""
+        name = str(path[-1])
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(names)
+        self.note(path, f"{name!r} is not a {what}; {hint}")
+
+    def table(self, kind: type[T], value: Any, path: Key) -> T | None:
+        """The table as a struct of what is right in it; `None` where a needed value is wrong."""
+        table = self.tables(value, path)
+        if not isinstance(value, dict):
+            return None
+        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        good: dict[str, Any] = {}
+        for key, item in table.items():
+            field = fields.get(key)
+            if field is None:
+                self.unknown((*path, key), fields, "setting")
+                continue
+            try:
+                good[key] = msgspec.convert(item, field.type)
+            except msgspec.ValidationError as error:
+                self.note((*path, key), str(error).lower())
+        for key, field in fields.items():
+            if field.required and key not in table:
+                self.note(path, f"{key!r} is missing")
+        needed = [key for key, field in fields.items() if field.required]
+        return kind(**good) if all(key in good for key in needed) else None
+
+    def tables(self, value: Any, path: Key) -> dict[str, Any]:
+        """A table of tables."""
+        if not isinstance(value, dict):
+            self.note(path, f"must be a table, got {type(value).__name__}")
+            return {}
+        return value  # pyright: ignore[reportUnknownVariableType]
+
+    def secret(self, text: str, path: Key) -> str:
+        """A literal, or the environment variable behind `env:NAME`; empty where it is missing."""
+        if not text.startswith("env:"):
+            if not text:
+                self.note(path, "is empty")
+            return text
+        variable = text.removeprefix("env:")
+        value = self._environment.get(variable, "")
+        if not value:
+            self.note(path, f"the environment variable {variable!r} is not set")
+        return value
+
+    def raise_mistakes(self) -> None:
+        """Raise `ConfigError` if there was any mistake."""
+        if self._mistakes:
+            ordered = sorted(self._mistakes, key=lambda mistake: mistake[0])
+            raise ConfigError([f"{self._name}:{line}: {text}" for line, text in ordered])

@@ -1,0 +1,235 @@
+"""From an answer to the client's bytes: whole or streamed, translated or passed through."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from decimal import Decimal
+
+from polycall import jsontext
+from polycall.errors import PolycallError, ProtocolError, TruncatedError
+from polycall.gateway.asked import Asked, Attempt, Desk
+from polycall.gateway.carrier import Embedder, Origin
+from polycall.gateway.costs import known_cost
+from polycall.gateway.flight import Flight
+from polycall.gateway.journey import Journey, Plain, Streaming
+from polycall.gateway.replies import Headers, base_headers, send_json, upstream_headers
+from polycall.ir import Event, ResponseEnd, ResponseStart, Usage
+from polycall.wire import Encoder
+
+_EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
+_NO_CACHE = (b"cache-control", b"no-cache")
+_NO_BUFFER = (b"x-accel-buffering", b"no")  # proxies that would hold the stream back
+_HEARTBEATS = {
+    "anthropic": b'event: ping\ndata: {"type": "ping"}\n\n',
+    "openai-chat": b": keep-alive\n\n",
+    "openai-responses": b": keep-alive\n\n",
+    # Gemini's own SDK takes neither comments nor empty events.
+}
+
+
+class Account:
+    """What is written down about one request, filled in as it goes."""
+
+    def __init__(self) -> None:
+        self.usage = Usage()
+        self.is_estimate = False
+        self.attempt: Attempt | None = None
+        self.attempts = 0
+        self.outcome = "ok"
+        self.first_at = 0.0
+        self.cost: Decimal | None = None
+
+
+async def answer(asked: Asked, flight: Flight, desk: Desk, account: Account) -> None:
+    """Answer one request; raises what went wrong before the status was sent."""
+    journey = Journey(asked, flight, desk)
+    if asked.streams:
+        await _Stream(asked, flight, desk, account).run(journey)
+        return
+    try:
+        plain = await journey.plain()
+    finally:
+        account.attempt, account.attempts = journey.attempt, journey.attempts
+    account.usage = plain.usage
+    account.first_at = time.monotonic()
+    await _send_plain(asked, flight, desk, account, plain)
+
+
+async def _send_plain(
+    asked: Asked, flight: Flight, desk: Desk, account: Account, plain: Plain
+) -> None:
+    attempt, response = plain.attempt, plain.response
+    headers = base_headers(flight, attempt.stop.name, attempt.warnings)
+    if response is None:
+        body = plain.body
+        headers.extend(upstream_headers(plain.http.headers))
+    else:
+        if attempt.carries:
+            response = await _embedder(asked, attempt, desk).response(response)
+        body = jsontext.encode_bytes(asked.dialect.render_response(response, asked.request))
+    account.cost = known_cost(attempt.stop.provider, attempt.stop.model, account.usage)
+    if account.cost is not None:
+        headers.append((b"polycall-cost-usd", f"{account.cost:f}".encode()))
+    await send_json(flight, 200, body, headers)
+
+
+def _embedder(asked: Asked, attempt: Attempt, desk: Desk) -> Embedder:
+    stop = attempt.stop
+    origin = Origin(attempt.dialect.NAME, stop.provider.name, stop.model)
+    return Embedder(desk.carrier, origin, asked.owner.id, asked.dialect.NAME)
+
+
+class _Stream:
+    """One streamed answer.
+
+    The status waits for the upstream's first event, or for the first heartbeat: a client that
+    would give up on a silent connection is worth more than a status that is always right.
+    """
+
+    def __init__(self, asked: Asked, flight: Flight, desk: Desk, account: Account) -> None:
+        self._asked = asked
+        self._flight = flight
+        self._desk = desk
+        self._account = account
+        self._heartbeat = _HEARTBEATS.get(asked.dialect.NAME, b"")
+        self._streaming: Streaming | None = None
+        self._encoder: Encoder | None = None
+        self._embedder: Embedder | None = None
+
+    async def run(self, journey: Journey) -> None:
+        """Send the answer; errors after the status are told inside of the stream."""
+        flight = self._flight
+        flight.is_streaming = True
+        if self._heartbeat:
+            flight.beat = self._beat
+        try:
+            await self._run(journey)
+        except asyncio.CancelledError as cancelled:
+            self._note_partial()
+            await self._fail(flight.reason_or_raise(cancelled))
+        except PolycallError as error:
+            await self._fail(error)
+        finally:
+            flight.beat = None
+            if self._streaming is not None:
+                await self._streaming.http.close()
+
+    async def _run(self, journey: Journey) -> None:
+        account, flight = self._account, self._flight
+        try:
+            streaming = self._streaming = await journey.streaming()
+        finally:
+            account.attempt, account.attempts = journey.attempt, journey.attempts
+        account.first_at = time.monotonic()
+        if not flight.started:
+            await self._start(streaming.attempt, upstream_headers(streaming.http.headers))
+        if streaming.observer is not None:
+            await self._pass_on(streaming)
+        else:
+            await self._translate(streaming)
+
+    async def _start(self, attempt: Attempt | None, passed: Sequence[tuple[bytes, bytes]]) -> None:
+        headers: Headers = [_EVENT_STREAM, _NO_CACHE, _NO_BUFFER]
+        if attempt is None:
+            headers.extend(base_headers(self._flight, "", []))
+        else:
+            headers.extend(base_headers(self._flight, attempt.stop.name, attempt.warnings))
+            if attempt.exchange is None:
+                headers.extend(passed)
+        await self._flight.send_start(200, headers)
+
+    async def _beat(self) -> None:
+        streaming = self._streaming
+        observer = None if streaming is None else streaming.observer
+        if observer is not None and not observer.at_boundary:
+            return
+        if not self._flight.started:
+            await self._start(None, ())
+        await self._flight.send_body(self._heartbeat, more=True)
+
+    # Passed through
+
+    async def _pass_on(self, streaming: Streaming) -> None:
+        flight, observer = self._flight, streaming.observer
+        assert observer is not None
+        data, streaming.data = streaming.data, b""
+        if not streaming.is_finished:
+            if data:
+                await flight.send_body(data, more=True)
+            data = b""
+            async for chunk in streaming.chunks:
+                flight.heard_at = time.monotonic()
+                data = observer.feed(chunk)
+                if data:
+                    await flight.send_body(data, more=True)
+            try:
+                data = observer.close()
+            except PolycallError as error:
+                self._account.usage = observer.usage
+                if observer.error is not None and not isinstance(error, ProtocolError):
+                    # The stream told of its error itself, in the client's own protocol.
+                    self._account.outcome = "error"
+                    await flight.send_body(b"")
+                    return
+                raise
+        self._account.usage = observer.usage
+        await flight.send_body(data)
+
+    # Translated
+
+    async def _translate(self, streaming: Streaming) -> None:
+        asked, flight, decoder = self._asked, self._flight, streaming.decoder
+        assert decoder is not None
+        encoder = self._encoder = asked.dialect.StreamEncoder(asked.request)
+        if streaming.attempt.carries:
+            self._embedder = _embedder(asked, streaming.attempt, self._desk)
+        events, streaming.events = streaming.events, []
+        if not streaming.is_finished:
+            await self._send_events(events)
+            async for chunk in streaming.chunks:
+                flight.heard_at = time.monotonic()
+                await self._send_events(decoder.feed(chunk))
+                if decoder.error is not None:
+                    raise decoder.error
+            events = decoder.close()
+        data = await self._encoded(events)
+        await flight.send_body(data + encoder.close())
+
+    async def _send_events(self, events: list[Event]) -> None:
+        if events and (data := await self._encoded(events)):
+            await self._flight.send_body(data, more=True)
+
+    async def _encoded(self, events: list[Event]) -> bytes:
+        encoder, embedder = self._encoder, self._embedder
+        assert encoder is not None
+        if not events:
+            return b""
+        if embedder is None:
+            data = b"".join([encoder.feed(event) for event in events])
+        else:
+            data = b"".join([encoder.feed(embedder.event(event)) for event in events])
+        last = events[-1]
+        if isinstance(last, ResponseEnd):
+            self._account.usage = last.usage
+            if embedder is not None:
+                await embedder.finish()
+        elif isinstance(events[0], ResponseStart):
+            self._account.usage = events[0].usage
+        return data
+
+    async def _fail(self, error: Exception) -> None:
+        """End a stream that has begun as the client's protocol says errors end it."""
+        flight, account = self._flight, self._account
+        if not flight.started or not isinstance(error, PolycallError):
+            raise error
+        account.outcome = "truncated" if isinstance(error, TruncatedError) else "error"
+        self._note_partial()
+        encoder = self._encoder or self._asked.dialect.StreamEncoder(self._asked.request)
+        await flight.send_body(encoder.fail(error))
+
+    def _note_partial(self) -> None:
+        streaming = self._streaming
+        if streaming is not None and streaming.observer is not None:
+            self._account.usage = streaming.observer.usage

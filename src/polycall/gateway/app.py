@@ -1,0 +1,220 @@
+"""The ASGI application: which request is for whom.  No framework, no middleware."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qs
+
+from polycall import jsontext
+from polycall.config import Config
+from polycall.errors import InvalidRequestError, NotFoundError, PolycallError
+from polycall.gateway import models
+from polycall.gateway.asked import Desk, Endpoint
+from polycall.gateway.carrier import Carrier
+from polycall.gateway.counts import Counts
+from polycall.gateway.fetch import Fetcher
+from polycall.gateway.flight import ClientGone, Flight, Limits, Receive, Scope, Send, Watchman
+from polycall.gateway.generation import Generations
+from polycall.gateway.keys import Keys
+from polycall.gateway.metrics import CONTENT_TYPE, Metrics
+from polycall.gateway.openapi import document
+from polycall.gateway.replies import internal_error, send_error, send_json
+from polycall.gateway.routing import Router
+from polycall.gateway.store import Store
+from polycall.ir import JSON
+from polycall.providers.dialects import DIALECTS
+from polycall.transport import AiohttpTransport, Transport
+from polycall.wire import Dialect
+
+logger = logging.getLogger("polycall.gateway")
+
+# Gemini's routes hold a model's name; `gemini_endpoint` reads them.
+_GENERATES: dict[str, Endpoint] = {
+    route: Endpoint(dialect)
+    for dialect in DIALECTS.values()
+    for route in dialect.ROUTES
+    if "{" not in route
+}
+_COUNTS: dict[str, Endpoint] = {
+    "/v1/messages/count_tokens": Endpoint(DIALECTS["anthropic"]),
+    "/v1/responses/input_tokens": Endpoint(DIALECTS["openai-responses"]),
+}
+_GEMINI_METHODS = ("generateContent", "streamGenerateContent", "countTokens")
+_GEMINI_PREFIXES = ("/v1/models/", "/v1beta/models/", "/v1beta1/models/")
+_MODEL_LISTS = ("/v1/models", "/v1beta/models")
+
+
+class Gateway:
+    """The application.  A server calls it for each request, and `close` when all are done."""
+
+    def __init__(self, config: Config, *, transport: Transport | None = None) -> None:
+        server = config.server
+        self.config = config
+        self.store = Store(config.store.url, config.folder)
+        self.metrics = Metrics()
+        self.is_draining = False
+        self.watchman = Watchman(
+            Limits(heartbeat_s=server.heartbeat_s, read_s=server.read_s, send_s=server.body_s)
+        )
+        self._keys = Keys(config.keys)
+        self._fetcher: Fetcher | None = None
+        if server.fetch_media:
+            self._fetcher = Fetcher(
+                size_bytes_max=server.fetch_bytes_max,
+                allows_private=server.fetch_private_addresses,
+            )
+        self.desk = Desk(
+            config,
+            router=Router(config),
+            transport=transport or AiohttpTransport(connections_max=server.connections_max),
+            carrier=Carrier(self.store),
+            fetcher=self._fetcher,
+        )
+        self._generations = Generations(self.desk, self._keys, self.store, self.metrics)
+        self._counts = Counts(self.desk, self._keys)
+        self._catalogue = models.Catalogue(config, self.desk.transport)
+        self._id_head = secrets.token_hex(6)
+        self._id_count = 0
+        self._gets: dict[str, Callable[[Flight], Awaitable[None]]] = {
+            "/healthz": self._health,
+            "/readyz": self._ready,
+            "/metrics": self._metrics,
+            "/openapi.json": self._openapi,
+            **dict.fromkeys(_MODEL_LISTS, self._list_models),
+        }
+
+    async def close(self) -> None:
+        """Stop the watchman, close connections, write what is waiting."""
+        self.watchman.close()
+        await self.desk.transport.close()
+        if self._fetcher is not None:
+            await self._fetcher.close()
+        self.store.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI call."""
+        if scope["type"] != "http":
+            return
+        self._id_count += 1
+        flight = Flight(scope, receive, send, f"req_{self._id_head}{self._id_count:08x}")
+        flight.ends_at = flight.started_at + self.config.server.total_s
+        self.watchman.add(flight)
+        try:
+            await self._route(flight)
+        finally:
+            self.watchman.remove(flight)
+
+    async def _route(self, flight: Flight) -> None:
+        if flight.method == "POST":
+            endpoint = _GENERATES.get(flight.path) or gemini_endpoint(flight.path)
+            if endpoint is not None and endpoint.method != "countTokens":
+                await self._generations.serve(flight, endpoint)
+                return
+            endpoint = endpoint or _COUNTS.get(flight.path)
+            if endpoint is not None:
+                await self._guarded(flight, endpoint.dialect, self._counts.serve(flight, endpoint))
+                return
+        await self._guarded(flight, _dialect_of(flight), self._look_up(flight))
+
+    async def _guarded(self, flight: Flight, dialect: Dialect, work: Awaitable[None]) -> None:
+        """Do what is no generation; errors go to the client in its own shape."""
+        try:
+            try:
+                await work
+            except asyncio.CancelledError as cancelled:
+                raise flight.reason_or_raise(cancelled) from None
+        except ClientGone:
+            return
+        except PolycallError as error:
+            await send_error(flight, dialect, error)
+        except Exception:
+            logger.exception("request %s failed", flight.id)
+            if flight.started:
+                raise
+            await send_error(flight, dialect, internal_error(flight.id))
+
+    async def _look_up(self, flight: Flight) -> None:
+        path = flight.path
+        handler = self._gets.get(path)
+        allow = "GET, HEAD"
+        if handler is None and path.startswith(_GEMINI_PREFIXES):
+            handler = self._one_model
+        if path in _GENERATES or path in _COUNTS or gemini_endpoint(path) is not None:
+            handler, allow = None, "POST"
+        elif handler is None:
+            shown = path[:200]
+            raise NotFoundError(
+                f"there is no {flight.method} {shown!r} here; /openapi.json says what is"
+            )
+        if handler is None or flight.method not in ("GET", "HEAD"):
+            raise InvalidRequestError(
+                f"{path[:200]} takes {allow}, not {flight.method}", status=405
+            )
+        await handler(flight)
+
+    # What is not a generation
+
+    async def _health(self, flight: Flight) -> None:
+        await _send(flight, {"status": "ok"})
+
+    async def _ready(self, flight: Flight) -> None:
+        is_ready = not self.is_draining and self.store.is_writable()
+        state = "ok" if is_ready else "draining" if self.is_draining else "the store is away"
+        await _send(flight, {"status": state}, status=200 if is_ready else 503)
+
+    async def _metrics(self, flight: Flight) -> None:
+        self._keys.owner(flight.headers, flight.query)
+        text = self.metrics.text(
+            in_flight=len(self.watchman) - 1, resting=self.desk.router.resting()
+        )
+        length = str(len(text)).encode()
+        await flight.send_start(200, [(b"content-type", CONTENT_TYPE), (b"content-length", length)])
+        await flight.send_body(text)
+
+    async def _openapi(self, flight: Flight) -> None:
+        await _send(flight, document())
+
+    async def _list_models(self, flight: Flight) -> None:
+        owner = self._keys.owner(flight.headers, flight.query)
+        asked = parse_qs(flight.query.decode("latin-1")).get("supports", [])
+        supports = [name for text in asked for name in text.split(",") if name]
+        found = [
+            model for model in await self._catalogue.models(supports) if owner.may_use(model.name)
+        ]
+        render = models.LISTS.get(_dialect_of(flight).NAME, models.openai_list)
+        await _send(flight, render(found))
+
+    async def _one_model(self, flight: Flight) -> None:
+        self._keys.owner(flight.headers, flight.query)
+        name = flight.path.partition("/models/")[2]
+        model = await self._catalogue.model(name)
+        render = models.SHAPES.get(_dialect_of(flight).NAME, models.openai_model)
+        await _send(flight, render(model))
+
+
+def gemini_endpoint(path: str) -> Endpoint | None:
+    """What a Gemini path means: `/v1beta/models/NAME/MODEL:generateContent`."""
+    if not path.startswith(_GEMINI_PREFIXES):
+        return None
+    model, colon, method = path.partition("/models/")[2].rpartition(":")
+    if not colon or not model or method not in _GEMINI_METHODS:
+        return None
+    return Endpoint(DIALECTS["gemini"], model, method)
+
+
+def _dialect_of(flight: Flight) -> Dialect:
+    """Whose shape the caller reads, by path or headers."""
+    path, headers = flight.path, flight.headers
+    if path.startswith(("/v1beta", "/v1beta1")) or b"x-goog-api-key" in headers:
+        return DIALECTS["gemini"]
+    if path.startswith("/v1/messages") or b"anthropic-version" in headers:
+        return DIALECTS["anthropic"]
+    is_responses = path.startswith("/v1/responses")
+    return DIALECTS["openai-responses" if is_responses else "openai-chat"]
+
+
+async def _send(flight: Flight, body: JSON, *, status: int = 200) -> None:
+    await send_json(flight, status, jsontext.encode_bytes(body), [])

@@ -1,0 +1,263 @@
+"""What a client asked, and how it is sent to each stop of its route.
+
+The body is parsed at most once, and only where some stop needs a translation; each stop's
+request is rendered from that original, never from another stop's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from polycall import jsontext
+from polycall.config import Config
+from polycall.errors import MalformedRequestError, UnsupportedError
+from polycall.exchange import Exchange, address, headers_for, prepare
+from polycall.gateway.carrier import Carried, Carrier
+from polycall.gateway.fetch import Fetcher
+from polycall.gateway.flight import Flight
+from polycall.gateway.keys import Owner
+from polycall.gateway.passing import (
+    PASSED_HEADERS,
+    Fields,
+    QuirkMarks,
+    ask_usage,
+    holds_carried_state,
+)
+from polycall.gateway.routing import Router, Stop
+from polycall.ir import Message, Request, Text, Warning
+from polycall.providers.provider import DialectName, Provider
+from polycall.quirks import Quirks
+from polycall.transport import HTTPRequest, Transport
+from polycall.wire import Dialect
+
+_LOSSES = frozenset({"unsupported", "adjusted", "dropped_state"})
+
+
+class Attempt(Struct, frozen=True):
+    """One stop's request, ready to be sent.  `exchange` is `None` where it is passed through."""
+
+    stop: Stop
+    dialect: Dialect
+    http: HTTPRequest
+    exchange: Exchange | None = None
+    warnings: list[Warning] = []
+    hides_usage: bool = False  # asked for usage that the client did not ask for
+    carries: bool = False  # the answer's state has to be carried for the client
+
+
+class Endpoint(Struct, frozen=True):
+    """What a route means: a client's dialect and, for Gemini, what its path says."""
+
+    dialect: Dialect
+    model: str = ""  # from the path; empty where the body has it
+    method: str = ""  # generateContent, streamGenerateContent; empty likewise
+
+
+class Asked:
+    """One request for a generation."""
+
+    def __init__(self, endpoint: Endpoint, flight: Flight, body: bytes, owner: Owner) -> None:
+        """Raises `MalformedRequestError` for a body without model, or that is not JSON."""
+        self.dialect = endpoint.dialect
+        self.owner = owner
+        self.is_strict = flight.headers.get(b"polycall-strict", b"").lower() == b"true"
+        self.is_lossy = flight.headers.get(b"polycall-lossy", b"").lower() == b"true"
+        self._path = flight.path
+        self._query = flight.query
+        self._body = body
+        self._headers = flight.headers
+        self._endpoint = endpoint
+        self._fields = _read_fields(body)
+        if endpoint.model:
+            self.model = endpoint.model
+            self.streams = endpoint.method == "streamGenerateContent"
+        else:
+            self.model = self._string("model")
+            self.streams = self._boolean("stream")
+        self._carried: Carried | None = None
+
+    @property
+    def request(self) -> Request | None:
+        """The parsed request, once a translation was needed."""
+        return None if self._carried is None else self._carried.request
+
+    def _string(self, name: str) -> str:
+        value: Any = self._fields.value(name)
+        if not isinstance(value, str) or not value:
+            raise MalformedRequestError("expected the name of a model", path=name)
+        return value
+
+    def _boolean(self, name: str) -> bool:
+        value: Any = self._fields.value(name)
+        if value is None or isinstance(value, bool):
+            return bool(value)
+        raise MalformedRequestError(f"expected true or false, got {value!r}"[:120], path=name)
+
+    async def attempt(self, stop: Stop, desk: Desk) -> Attempt:
+        """The request for one stop.
+
+        Raises `RequestError` where it cannot be said there, or where the client asked to be told
+        of losses and there are some.
+        """
+        name = self._dialect_for(stop, desk)
+        if name == self.dialect.NAME and self._passes(stop, desk):
+            return self._passed(stop, desk)
+        carried = self._parse(desk.carrier)
+        request, warnings = carried.for_target(stop.provider.name, stop.model)
+        if desk.fetcher is not None:
+            request = await desk.fetcher.with_bytes(request, name or "")
+        exchange = prepare(request, stop.provider, stop.model, stop.key, name)
+        warnings = [*warnings, *exchange.wire.warnings]
+        if self.is_strict:
+            _refuse_losses(warnings)
+        return Attempt(
+            stop=stop,
+            dialect=exchange.dialect,
+            http=exchange.http,
+            exchange=exchange,
+            warnings=warnings,
+            carries=exchange.dialect.NAME != self.dialect.NAME
+            or _replays(stop.provider.quirks_for(stop.model)),
+        )
+
+    def _dialect_for(self, stop: Stop, desk: Desk) -> DialectName:
+        """The client's own where the provider speaks it, else the provider's choice."""
+        provider = stop.provider
+        if provider.tools_dialect is None:
+            return provider.dialect_for(stop.model, with_tools=False)
+        if provider.tools_dialect == self.dialect.NAME:
+            return provider.tools_dialect
+        in_play = any(mark in self._body for mark in _TOOL_MARKS)
+        return provider.dialect_for(stop.model, with_tools=in_play)
+
+    def _passes(self, stop: Stop, desk: Desk) -> bool:
+        if holds_carried_state(self._body):
+            return False
+        return not desk.marks(stop.provider, stop.model).meet(self._body)
+
+    def _passed(self, stop: Stop, desk: Desk) -> Attempt:
+        body = self._body if self._endpoint.model else self._fields.with_model(stop.model)
+        hides_usage = False
+        if self.streams and self.dialect.NAME == "openai-chat":
+            quirks = stop.provider.quirks_for(stop.model)
+            if "stream_options" not in self._fields and quirks.stream_usage != "never":
+                body, hides_usage = ask_usage(body), True
+        headers = headers_for(stop.provider, stop.key, stream=self.streams)
+        for name in PASSED_HEADERS:
+            if name in self._headers:
+                headers[name.decode()] = self._headers[name].decode("latin-1")
+        url = address(stop.provider, desk.path(self, stop.model))
+        return Attempt(
+            stop=stop,
+            dialect=self.dialect,
+            http=HTTPRequest(url, headers, body),
+            hides_usage=hides_usage,
+        )
+
+    def upstream_path(self, model: str) -> str:
+        """The path of a passed request: as the dialect writes it, in the client's version."""
+        probe = Request(model=model, messages=[Message("user", [Text(".")])], stream=self.streams)
+        path = self.dialect.render_request(probe).path
+        if self._path.startswith("/v1/models/"):
+            path = path.replace("/v1beta/", "/v1/", 1)
+        if self.streams and b"alt=sse" not in self._query:
+            path = path.replace("?alt=sse", "", 1)
+        return path
+
+    @property
+    def shape(self) -> tuple[str, bool, bool, bool]:
+        """What the upstream path depends on besides the model."""
+        name = self.dialect.NAME
+        is_v1 = self._path.startswith("/v1/models/")
+        return name, self.streams, is_v1, b"alt=sse" in self._query
+
+    def _parse(self, carrier: Carrier) -> Carried:
+        if self._carried is None:
+            try:
+                body = jsontext.decode(self._body)
+            except ValueError as error:
+                raise MalformedRequestError(f"the body is not JSON: {error}") from None
+            request = self.dialect.parse_request(body, path=self._path)
+            if self.is_lossy:
+                request = replace(request, lossy=True)
+            self._carried = carrier.extract(request, self.owner.id)
+        return self._carried
+
+
+_TOOL_MARKS = (b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"functionCall"')
+
+
+class Desk:
+    """What a request needs of the process: where to send, what to carry, what is cached."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        router: Router,
+        transport: Transport,
+        carrier: Carrier,
+        fetcher: Fetcher | None,
+    ) -> None:
+        self.server = config.server
+        self.router = router
+        self.transport = transport
+        self.carrier = carrier
+        self.fetcher = fetcher
+        self._unquirked = config.unquirked
+        self._marks: dict[tuple[str, str], QuirkMarks] = {}
+        self._paths: dict[tuple[Any, ...], str] = {}
+
+    def marks(self, provider: Provider, model: str) -> QuirkMarks:
+        """The marks of what the target takes otherwise than its dialect's vendor."""
+        found = self._marks.get((provider.name, model))
+        if found is None:
+            # Where nobody stated a difference, a client of the same protocol is left to it.
+            is_plain = provider.name in self._unquirked
+            found = QuirkMarks(Quirks() if is_plain else provider.quirks_for(model))
+            _remember(self._marks, (provider.name, model), found)
+        return found
+
+    def path(self, asked: Asked, model: str) -> str:
+        """The upstream path of a passed request."""
+        key = (model, *asked.shape)
+        found = self._paths.get(key)
+        if found is None:
+            found = asked.upstream_path(model)
+            _remember(self._paths, key, found)
+        return found
+
+
+_REMEMBERED_MAX = 4096
+
+
+def _remember(cache: dict[Any, Any], key: Any, value: Any) -> None:
+    if len(cache) >= _REMEMBERED_MAX:
+        cache.clear()
+    cache[key] = value
+
+
+def _read_fields(body: bytes) -> Fields:
+    if not body.isascii():
+        try:
+            body.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise MalformedRequestError(f"the body is not UTF-8: byte {error.start}") from None
+    return Fields(body)
+
+
+def _replays(quirks: Quirks) -> bool:
+    return quirks.reasoning_replay not in ("never", "as_written")
+
+
+def _refuse_losses(warnings: list[Warning]) -> None:
+    for warning in warnings:
+        if warning.kind in _LOSSES:
+            raise UnsupportedError(
+                f"{warning.feature}: {warning.detail}; the request asked for 'polycall-strict'",
+                feature=warning.feature,
+                path=warning.feature,
+            )

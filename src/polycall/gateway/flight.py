@@ -1,0 +1,204 @@
+"""One HTTP request in the gateway, and the watchman who looks after all of them.
+
+A request costs no timer and no task of its own.  One timer for the process looks at every flight
+twice a second: it notices clients that left, silences that need a heartbeat, deadlines, and
+clients too slow to take what is sent.  A flight that is over by then has paid nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+from polycall.errors import UpstreamTimeoutError
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+TICK_S = 0.4
+
+
+class ClientGone(Exception):  # noqa: N818 - not an error: the client's right
+    """The client closed its connection; there is nobody to answer."""
+
+
+class Flight:
+    """A request: what it is, how far its answer has come, and when to give up.
+
+    `abort` cancels the task with a reason; whoever runs the task calls `reason_or_raise` on
+    cancellation, to tell its own cancellations from others.
+    """
+
+    __slots__ = (
+        "_raw_send",
+        "_reason",
+        "aborted",
+        "beat",
+        "body_by",
+        "body_is_unread",
+        "ends_at",
+        "headers",
+        "heard_at",
+        "id",
+        "is_streaming",
+        "method",
+        "path",
+        "query",
+        "receive",
+        "sending_since",
+        "started",
+        "started_at",
+        "status",
+        "task",
+        "watcher",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        self.id = request_id
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query: bytes = scope["query_string"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.receive = receive
+        self._raw_send = send
+        self.task = asyncio.current_task()
+        self.started_at = self.heard_at = time.monotonic()
+        self.ends_at = float("inf")
+        self.body_is_unread = self.method == "POST"
+        self.body_by = 0.0  # while the body is awaited: by when
+        self.sending_since = 0.0
+        self.started = False  # the status has been sent
+        self.is_streaming = False
+        self.status = 0
+        self.beat: Callable[[], Awaitable[None]] | None = None  # sends a heartbeat
+        self.watcher: asyncio.Task[None] | None = None
+        self.aborted = False
+        self._reason: Exception | None = None
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Send one ASGI message; a client that takes none of it for long is given up."""
+        self.sending_since = time.monotonic()
+        await self._raw_send(message)
+        self.sending_since = 0.0
+
+    async def send_start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """The status and headers."""
+        self.started = True
+        self.status = status
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def send_body(self, data: bytes, *, more: bool = False) -> None:
+        """A piece of the body, or the last one."""
+        await self.send({"type": "http.response.body", "body": data, "more_body": more})
+
+    def abort(self, reason: Exception) -> None:
+        """Cancel what is being done for this request, because of `reason`."""
+        if self.aborted or self.task is None:
+            return
+        self.aborted = True
+        self._reason = reason
+        self.task.cancel()
+
+    def reason_or_raise(self, cancelled: asyncio.CancelledError) -> Exception:
+        """Why this flight was aborted; the cancellation itself where it came from outside."""
+        reason, self._reason = self._reason, None
+        if reason is None or self.task is None:
+            raise cancelled
+        self.task.uncancel()
+        self.aborted = False
+        return reason
+
+
+class Limits:
+    """The bounds that the watchman keeps, in seconds."""
+
+    __slots__ = ("heartbeat_s", "read_s", "send_s")
+
+    def __init__(self, *, heartbeat_s: float, read_s: float, send_s: float) -> None:
+        self.heartbeat_s = heartbeat_s
+        self.read_s = read_s
+        self.send_s = send_s
+
+
+class Watchman:
+    """Looks after all flights.  `close` stops the timer and the watchers."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._flights: set[Flight] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._beats: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def add(self, flight: Flight) -> None:
+        """Look after a flight until `remove`."""
+        self._flights.add(flight)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def remove(self, flight: Flight) -> None:
+        """The flight is over."""
+        self._flights.discard(flight)
+        if flight.watcher is not None:
+            flight.watcher.cancel()
+
+    def close(self) -> None:
+        """Stop looking."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        for flight in list(self._flights):
+            self._look_at(flight, now)
+        if self._flights:
+            self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def _look_at(self, flight: Flight, now: float) -> None:
+        limits = self._limits
+        if flight.body_by:
+            # Nobody else may receive while the body is being read.
+            if now > flight.body_by:
+                flight.abort(
+                    UpstreamTimeoutError(
+                        "the request's body did not come in time", status=408, should_retry=False
+                    )
+                )
+            return
+        if flight.watcher is None:
+            flight.watcher = asyncio.get_running_loop().create_task(_watch(flight))
+        if flight.sending_since and now - flight.sending_since > limits.send_s:
+            flight.abort(ClientGone("the client does not take its answer"))
+        elif now > flight.ends_at:
+            flight.abort(UpstreamTimeoutError("no complete answer within the deadline"))
+        elif now - flight.heard_at > limits.read_s and not flight.sending_since:
+            flight.abort(UpstreamTimeoutError("the provider was silent past the deadline"))
+        elif flight.beat is not None and not flight.sending_since:
+            self._beat(flight, now)
+
+    def _beat(self, flight: Flight, now: float) -> None:
+        # Before the interval is over rather than after it: the tick is coarse.
+        silent_s = now - flight.heard_at
+        if flight.beat is None or silent_s < self._limits.heartbeat_s - TICK_S:
+            return
+        beats = int(silent_s / max(self._limits.heartbeat_s - TICK_S, TICK_S))
+        due = flight.heard_at + beats * max(self._limits.heartbeat_s - TICK_S, TICK_S)
+        if now - due < TICK_S:
+            task = asyncio.ensure_future(flight.beat())
+            self._beats.add(task)
+            task.add_done_callback(self._beats.discard)
+
+
+async def _watch(flight: Flight) -> None:
+    while True:
+        message = await flight.receive()
+        if message["type"] == "http.disconnect":
+            flight.abort(ClientGone("the client left"))
+            return

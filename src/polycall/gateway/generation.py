@@ -1,0 +1,116 @@
+"""One generation from the key to the ledger row, whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from polycall.errors import PermissionDeniedError, PolycallError
+from polycall.gateway.answer import Account, answer
+from polycall.gateway.asked import Asked, Desk, Endpoint
+from polycall.gateway.bodies import read_body
+from polycall.gateway.flight import ClientGone, Flight
+from polycall.gateway.keys import ANYBODY, Keys, Owner
+from polycall.gateway.metrics import Metrics
+from polycall.gateway.replies import internal_error, send_error
+from polycall.gateway.store import LedgerRow, Store
+
+logger = logging.getLogger("polycall.gateway")
+
+CLIENT_GONE_STATUS = 499
+
+
+class Generations:
+    """Serves every route that generates."""
+
+    def __init__(self, desk: Desk, keys: Keys, store: Store, metrics: Metrics) -> None:
+        self._desk = desk
+        self._keys = keys
+        self._store = store
+        self._metrics = metrics
+
+    async def serve(self, flight: Flight, endpoint: Endpoint) -> None:
+        """Answer, and write one row."""
+        record = _Record(flight, endpoint)
+        try:
+            try:
+                record.owner = self._keys.owner(flight.headers, flight.query)
+                body = await read_body(flight, self._desk.server)
+                asked = record.asked = Asked(endpoint, flight, body, record.owner)
+                check_allowed(record.owner, asked.model)
+                await answer(asked, flight, self._desk, record.account)
+            except asyncio.CancelledError as cancelled:
+                raise flight.reason_or_raise(cancelled) from None
+        except ClientGone:
+            record.account.outcome = "cancelled"
+            record.status = CLIENT_GONE_STATUS
+        except PolycallError as error:
+            record.account.outcome = "error"
+            has_retried = record.account.attempts > 1
+            dialect = endpoint.dialect
+            record.status = await send_error(flight, dialect, error, has_retried=has_retried)
+        except Exception:
+            # A mistake of ours; the client gets a number to ask about, the log gets the rest.
+            logger.exception("request %s failed", flight.id)
+            record.account.outcome, record.status = "error", 500
+            if flight.started:
+                raise
+            await send_error(flight, endpoint.dialect, internal_error(flight.id))
+        finally:
+            self._write_down(record)
+
+    def _write_down(self, record: _Record) -> None:
+        row = record.row()
+        self._metrics.count(row)
+        self._store.add_row(row)
+
+
+def check_allowed(owner: Owner, model: str) -> None:
+    """Raise where the client's key is not for this model."""
+    if not owner.may_use(model):
+        raise PermissionDeniedError(
+            f"the key {owner.name!r} may not use {model!r}; it may use: {', '.join(owner.models)}"
+        )
+
+
+class _Record:
+    """What a row is made of."""
+
+    def __init__(self, flight: Flight, endpoint: Endpoint) -> None:
+        self._flight = flight
+        self._endpoint = endpoint
+        self.account = Account()
+        self.owner = ANYBODY
+        self.asked: Asked | None = None
+        self.status = 200
+
+    def row(self) -> LedgerRow:
+        flight, account, asked = self._flight, self.account, self.asked
+        now = time.monotonic()
+        stop = None if account.attempt is None else account.attempt.stop
+        usage = account.usage
+        known = usage.is_reported
+        first_s = account.first_at - flight.started_at if account.first_at else None
+        return LedgerRow(
+            id=flight.id,
+            created=time.time(),
+            key=self.owner.name,
+            client=self._endpoint.dialect.NAME,
+            asked="" if asked is None else asked.model[:300],
+            provider="" if stop is None else stop.provider.name,
+            model="" if stop is None else stop.model[:300],
+            streamed=int(asked is not None and asked.streams),
+            status=self.status,
+            outcome=account.outcome,
+            attempts=account.attempts,
+            input_tokens=usage.input_tokens if known else None,
+            output_tokens=usage.output_tokens if known else None,
+            cached_tokens=usage.cached_tokens if known else None,
+            cache_write_tokens=usage.cache_write_tokens if known else None,
+            reasoning_tokens=usage.reasoning_tokens if known else None,
+            is_estimate=int(account.is_estimate),
+            cost_usd=None if account.cost is None else f"{account.cost:f}",
+            duration_ms=round((now - flight.started_at) * 1000, 2),
+            first_ms=None if first_s is None else round(first_s * 1000, 2),
+        )

@@ -1,0 +1,241 @@
+"""From the first stop to an answer: attempts, waits, fallback.
+
+A stop is tried until its answer begins; from then on its end is the answer's end.  Each stop gets
+its own rendering of what the client asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from typing import NoReturn
+
+from msgspec import Struct
+
+from polycall import jsontext
+from polycall.errors import (
+    AuthenticationError,
+    BillingError,
+    NotFoundError,
+    PermissionDeniedError,
+    PolycallError,
+    ProtocolError,
+    RequestError,
+    TruncatedError,
+    UpstreamConnectionError,
+    UpstreamError,
+)
+from polycall.exchange import (
+    BODY_BYTES_MAX,
+    ERROR_BYTES_MAX,
+    AnswerDecoder,
+    error_from,
+    read_response,
+)
+from polycall.gateway.asked import Asked, Attempt, Desk
+from polycall.gateway.flight import Flight
+from polycall.gateway.observe import Observer
+from polycall.gateway.routing import Stop
+from polycall.ir import Event, Response, Usage
+from polycall.transport import Deadlines, HTTPResponse
+
+# Another provider may do what this one cannot, though trying this one again is no use.
+_OTHERS_MAY = (AuthenticationError, BillingError, PermissionDeniedError, NotFoundError)
+
+
+class Plain(Struct, frozen=True):
+    """A whole answer: parsed, or the body as it came where it is passed through."""
+
+    attempt: Attempt
+    http: HTTPResponse
+    response: Response | None
+    body: bytes = b""
+    usage: Usage = Usage()
+
+
+class Streaming:
+    """An answer that has begun.  Whoever has it closes it."""
+
+    def __init__(self, attempt: Attempt, http: HTTPResponse) -> None:
+        self.attempt = attempt
+        self.http = http
+        self.chunks: AsyncIterator[bytes] = http.chunks()
+        self.decoder: AnswerDecoder | None = None
+        self.observer: Observer | None = None
+        self.events: list[Event] = []  # the first ones, not yet sent
+        self.data = b""  # the first bytes, not yet sent
+        self.is_finished = False  # the stream ended with its first bytes
+        if attempt.exchange is None:
+            content_type = http.headers.get("content-type", "")
+            self.observer = Observer(
+                attempt.dialect,
+                hides_usage=attempt.hides_usage,
+                is_sse="event-stream" in content_type,
+            )
+        else:
+            self.decoder = AnswerDecoder(attempt.exchange)
+
+    async def begin(self, flight: Flight) -> None:
+        """Wait for the first event; raises what the stream reports instead of one."""
+        async for chunk in self.chunks:
+            flight.heard_at = time.monotonic()
+            if self.decoder is not None:
+                self.events = self.decoder.feed(chunk)
+                if self.events:
+                    return
+                if self.decoder.error is not None:
+                    raise self.decoder.error
+            elif self.observer is not None:
+                self.data += self.observer.feed(chunk)
+                if self.observer.error is not None and not self.observer.ended:
+                    raise self.observer.error
+                if self.observer.began:
+                    return
+        self.is_finished = True
+        if self.decoder is not None:
+            self.events = self.decoder.close()
+        elif self.observer is not None:
+            self.data += self.observer.close()
+
+
+class Journey:
+    """The attempts for one request."""
+
+    def __init__(self, asked: Asked, flight: Flight, desk: Desk) -> None:
+        self._asked = asked
+        self._flight = flight
+        self._desk = desk
+        self._router = desk.router
+        self._server = desk.server
+        self.attempts = 0
+        self.attempt: Attempt | None = None  # the one that is under way, or was the last
+
+    async def plain(self) -> Plain:
+        """A whole answer."""
+        attempt = await self._travel()
+        assert isinstance(attempt, Plain)
+        return attempt
+
+    async def streaming(self) -> Streaming:
+        """An answer whose first event has come."""
+        attempt = await self._travel()
+        assert isinstance(attempt, Streaming)
+        return attempt
+
+    async def _travel(self) -> Plain | Streaming:
+        stops = list(self._router.route(self._asked.model))
+        ends_at = time.monotonic() + self._server.attempts_s
+        last: PolycallError | None = None
+        rounds = 0
+        while stops:
+            again: list[Stop] = []
+            for stop in stops:
+                if self.attempts >= self._server.attempts or time.monotonic() > ends_at:
+                    raise last or RequestError("no attempt is allowed by the configuration")
+                try:
+                    return await self._try(stop)
+                except (UpstreamError, ProtocolError, RequestError) as error:
+                    if _is_final(error):
+                        raise
+                    last = _more_telling(last, error)
+                    if isinstance(error, UpstreamError | TruncatedError) and _is_passing(error):
+                        again.append(stop)
+            rounds += 1
+            if last is None or not await self._waited(last, rounds, ends_at):
+                break
+            stops = again
+        assert last is not None
+        raise last
+
+    async def _waited(self, error: PolycallError, rounds: int, ends_at: float) -> bool:
+        """Wait before the next round; false where it would be too long."""
+        if self.attempts >= self._server.attempts:
+            return False
+        hint_s = error.retry_after_s if isinstance(error, UpstreamError) else None
+        wait_s = hint_s
+        if wait_s is None:
+            # Jitter keeps many clients from coming back at the same moment.
+            wait_s = min(0.25 * 2 ** (rounds - 1), 4.0) * random.uniform(0.5, 1.0)  # noqa: S311
+        if wait_s > self._server.wait_s_max or time.monotonic() + wait_s > ends_at:
+            return False
+        await asyncio.sleep(wait_s)
+        return True
+
+    async def _try(self, stop: Stop) -> Plain | Streaming:
+        attempt = await self._asked.attempt(stop, self._desk)
+        self.attempt = attempt
+        self.attempts += 1
+        try:
+            try:
+                found = await self._send(attempt)
+            except asyncio.CancelledError as cancelled:
+                reason = self._flight.reason_or_raise(cancelled)
+                raise reason from None
+        except UpstreamError as error:
+            self._router.failed(stop, error)
+            raise
+        except ProtocolError:
+            self._router.failed(stop, UpstreamConnectionError("the answer makes no sense"))
+            raise
+        self._router.succeeded(stop)
+        return found
+
+    async def _send(self, attempt: Attempt) -> Plain | Streaming:
+        self._flight.heard_at = time.monotonic()
+        left_s = max(self._flight.ends_at - self._flight.heard_at, 0.001)
+        server = self._server
+        deadlines = Deadlines(server.connect_s, server.read_s, left_s)
+        http = await self._desk.transport.open(attempt.http, deadlines)
+        try:
+            if http.status != 200:
+                await _raise_refusal(attempt, http)
+            if self._asked.streams:
+                streaming = Streaming(attempt, http)
+                await streaming.begin(self._flight)
+                return streaming
+            return await self._read(attempt, http)
+        except BaseException:
+            await http.close()
+            raise
+
+    async def _read(self, attempt: Attempt, http: HTTPResponse) -> Plain:
+        if attempt.exchange is not None:
+            response = await read_response(attempt.exchange, http)
+            return Plain(attempt, http, response, usage=response.usage)
+        body = await http.read(size_bytes_max=BODY_BYTES_MAX)
+        await http.close()
+        try:
+            parsed = jsontext.decode(body)
+        except ValueError as error:
+            raise ProtocolError(f"the answer is not JSON ({error}): {body[:80]!r}") from None
+        response = attempt.dialect.parse_response(parsed)
+        return Plain(attempt, http, None, body, response.usage)
+
+
+async def _raise_refusal(attempt: Attempt, http: HTTPResponse) -> NoReturn:
+    data = await http.read(size_bytes_max=ERROR_BYTES_MAX)
+    key = attempt.stop.key.encode()
+    if len(key) >= 8 and key in data:
+        data = data.replace(key, b"[redacted]")  # some servers repeat the key they refuse
+    raise error_from(attempt.dialect, http, data)
+
+
+def _is_final(error: PolycallError) -> bool:
+    """Whether no other stop may be asked: the request itself is at fault, not the provider."""
+    if isinstance(error, UpstreamError):
+        return not error.should_retry and not isinstance(error, _OTHERS_MAY)
+    # What one target cannot express, another may.
+    return False
+
+
+def _is_passing(error: PolycallError) -> bool:
+    return not isinstance(error, UpstreamError) or error.should_retry
+
+
+def _more_telling(last: PolycallError | None, error: PolycallError) -> PolycallError:
+    """The error to report: what a provider said, rather than that another could not be asked."""
+    if isinstance(last, UpstreamError) and isinstance(error, RequestError):
+        return last
+    return error

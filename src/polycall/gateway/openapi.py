@@ -1,0 +1,104 @@
+"""The OpenAPI document: routes, keys, headers.  Bodies are the vendors' own, so they are named."""
+
+from __future__ import annotations
+
+from polycall.ir import JSON
+
+_GENERATIONS = {
+    "/v1/chat/completions": ("OpenAI Chat Completions", "chat"),
+    "/v1/responses": ("OpenAI Responses", "responses"),
+    "/v1/messages": ("Anthropic Messages", "messages"),
+    "/v1beta/models/{model}:generateContent": ("Gemini generateContent", "generateContent"),
+    "/v1beta/models/{model}:streamGenerateContent": (
+        "Gemini streamGenerateContent",
+        "streamGenerateContent",
+    ),
+}
+_COUNTS = {
+    "/v1/messages/count_tokens": "Anthropic's token count",
+    "/v1/responses/input_tokens": "OpenAI's token count",
+    "/v1beta/models/{model}:countTokens": "Gemini's token count",
+}
+_LOOKUPS = {
+    "/v1/models": "all models; the shape follows the caller's headers; ?supports=tools filters",
+    "/v1/models/{model}": "one model",
+    "/v1beta/models": "all models in Gemini's shape",
+    "/v1beta/models/{model}": "one model in Gemini's shape",
+    "/metrics": "counters in Prometheus' format",
+}
+_OPEN = {"/healthz": "whether the process lives", "/readyz": "whether it takes requests"}
+_ERRORS = {
+    "400": "the request is malformed, or cannot be said to the provider",
+    "401": "the key is missing or unknown",
+    "404": "no such model",
+    "413": "the body is too large",
+    "429": "a limit is reached; see retry-after",
+    "502": "the provider's answer makes no sense, or it cannot be reached",
+}
+_REQUEST_HEADERS = {
+    "polycall-strict": "'true': refuse a request that would lose something, and name it",
+    "polycall-lossy": "'true': drop, with a warning, what is refused by default",
+}
+_RESPONSE_HEADERS = {
+    "polycall-request-id": "the request's id, also in the ledger and the log",
+    "polycall-model": "the provider and model that answered",
+    "polycall-warnings": "a JSON array of what was lost, emulated or adjusted",
+    "polycall-cost-usd": "the price of the answer, where it is known before its headers",
+}
+
+
+def document() -> JSON:
+    """The document, as served."""
+    paths: JSON = {}
+    for path, (summary, name) in _GENERATIONS.items():
+        paths[path] = {"post": _operation(summary, name, path, is_generation=True)}
+    for path, summary in _COUNTS.items():
+        paths[path] = {"post": _operation(summary, f"count-{len(paths)}", path)}
+    for path, summary in _LOOKUPS.items():
+        paths[path] = {"get": _operation(summary, f"get-{len(paths)}", path)}
+    for path, summary in _OPEN.items():
+        operation = _operation(summary, f"open-{len(paths)}", path)
+        paths[path] = {"get": {**operation, "security": []}}
+    schemes: JSON = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+        "x-goog-api-key": {"type": "apiKey", "in": "header", "name": "x-goog-api-key"},
+        "key": {"type": "apiKey", "in": "query", "name": "key"},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "polycall", "version": "1"},
+        "paths": paths,
+        "components": {"securitySchemes": schemes},
+        "security": [{name: []} for name in schemes],
+    }
+
+
+def _operation(summary: str, name: str, path: str, *, is_generation: bool = False) -> JSON:
+    operation: JSON = {
+        "summary": summary,
+        "operationId": name,
+        "responses": {"200": {"description": "the answer, in the protocol's own shape"}},
+    }
+    parameters: list[JSON] = []
+    if "{model}" in path:
+        parameters.append(
+            {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+        )
+    if is_generation:
+        parameters += [
+            {"name": key, "in": "header", "description": text, "schema": {"type": "string"}}
+            for key, text in _REQUEST_HEADERS.items()
+        ]
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": {"type": "object"}}},
+        }
+        operation["responses"]["200"]["headers"] = {
+            key: {"description": text, "schema": {"type": "string"}}
+            for key, text in _RESPONSE_HEADERS.items()
+        }
+        operation["responses"] |= {code: {"description": text} for code, text in _ERRORS.items()}
+    if parameters:
+        operation["parameters"] = parameters
+    return operation

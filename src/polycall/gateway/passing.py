@@ -1,0 +1,146 @@
+"""Passing a body through as it came: when that may be done, and the little that is changed.
+
+Nothing is parsed but the top level: the values stay the client's bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from polycall import jsontext
+from polycall.errors import MalformedRequestError
+from polycall.gateway.tokens import PREFIX
+from polycall.quirks import Quirks
+
+# Headers of a client's protocol that its provider needs to see.
+PASSED_HEADERS = (b"anthropic-version", b"anthropic-beta", b"openai-beta")
+
+_VENDOR = Quirks()
+_CARRIED = (PREFIX.encode(), b'"call_pc')
+_ASK_USAGE = b',"stream_options":{"include_usage":true}}'
+_SPACE = b" \t\r\n"
+
+# What in a body may meet a difference of the target.  A body without any of the marks of those
+# differences that a provider has would be rendered as it stands; finding one costs nothing but
+# the translation that is then made.
+_MARKS: dict[str, tuple[bytes, ...]] = {
+    "developer_role": (b'"developer"',),
+    "max_tokens_field": (b'"max_completion_tokens"',),
+    "custom_tools": (b'"custom"',),
+    "strict_tools": (b'"strict"',),
+    "legacy_functions": (b'"functions"', b'"function_call"'),
+    "parallel_switch": (b'"parallel_tool_calls"',),
+    "empty_content": (b'"tool_calls"',),
+    "content_parts": (b'"type"',),
+    "media_parts": (b'"image_url"', b'"input_audio"', b'"file"'),
+    "user_after_tool": (b'"tool_call_id"',),
+    "seed_field": (b'"seed"',),
+    "end_user_field": (b'"user"', b'"safety_identifier"'),
+    "response_formats": (b'"response_format"',),
+    "reasoning_control": (b'"reasoning_effort"',),
+    "efforts": (b'"reasoning_effort"',),
+    # What a reasoner wants back has to be carried from its first answer on.
+    "reasoning_replay": (b'"tools"', b'"tool_calls"'),
+    "late_system": (b'"system"',),
+    "max_tokens_default": (),
+    "tool_choices": (b'"tool_choice"', b"toolConfig", b"tool_config"),
+    "forced_choice_while_reasoning": (b'"tool_choice"',),
+    "result_media": (b'"tool_call_id"', b'"tool_result"', b"functionResponse"),
+    "call_id_pattern": (b'"tool_calls"', b'"tool_use"'),
+}
+_REFUSED_MARKS: dict[str, bytes] = {
+    "candidates": b'"n"',
+    "logprobs": b"logprobs",
+    "message_name": b'"name"',
+    "end_user": b'"user"',
+    "stop": b'"stop',
+}
+
+
+class QuirkMarks:
+    """The marks of one provider's differences, found once."""
+
+    def __init__(self, quirks: Quirks) -> None:
+        marks: set[bytes] = set()
+        for name, found in _MARKS.items():
+            if getattr(quirks, name) != getattr(_VENDOR, name):
+                marks.update(found)
+        if quirks.reasoning_replay in ("never", "as_written"):
+            marks.difference_update(_MARKS["reasoning_replay"])
+            marks.update(() if quirks.empty_content == "null" else _MARKS["empty_content"])
+        for name in quirks.refused:
+            marks.add(_REFUSED_MARKS.get(name, b'"' + name.encode() + b'"'))
+        self._marks = tuple(sorted(marks))
+
+    def meet(self, body: bytes) -> bool:
+        """Whether something in the body may have to be said in another way."""
+        return any(mark in body for mark in self._marks)
+
+
+def holds_carried_state(body: bytes) -> bool:
+    """Whether tokens or ids of ours are in the history: they must not reach a provider."""
+    return any(mark in body for mark in _CARRIED)
+
+
+class Fields:
+    """The top level of a JSON object, its values as raw bytes."""
+
+    def __init__(self, body: bytes) -> None:
+        """Raises `MalformedRequestError` for what is not an object."""
+        self.body = body
+        try:
+            self._raw: dict[str, msgspec.Raw] = _decoder.decode(body)
+        except msgspec.ValidationError:
+            raise MalformedRequestError("the body must be a JSON object") from None
+        except (msgspec.DecodeError, RecursionError):
+            self._raw = _read_slowly(body)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._raw
+
+    def value(self, name: str) -> Any:
+        """One value, decoded; `None` where it is absent or null."""
+        raw = self._raw.get(name)
+        return None if raw is None else msgspec.json.decode(raw)
+
+    def with_model(self, model: str) -> bytes:
+        """The body with another model name, every other byte as it was."""
+        new = msgspec.json.encode(model)
+        raw = bytes(self._raw["model"])
+        body = self.body
+        if body.count(b'"model"') == 1:
+            place = body.index(b'"model"') + 7
+            while body[place] in b" \t\r\n:":
+                place += 1
+            if body.startswith(raw, place):
+                return body[:place] + new + body[place + len(raw) :]
+        # The word stands elsewhere too: the top level is put together again.
+        items = {**self._raw, "model": msgspec.Raw(new)}
+        try:
+            return msgspec.json.encode(items)
+        except UnicodeEncodeError:
+            raise MalformedRequestError("a field's name is not Unicode text") from None
+
+
+def _read_slowly(body: bytes) -> dict[str, msgspec.Raw]:
+    """For text that the fast parser refuses and real clients send (lone surrogates)."""
+    try:
+        value = jsontext.decode(body)
+    except ValueError as error:
+        raise MalformedRequestError(f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise MalformedRequestError("the body must be a JSON object")
+    items: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
+    return {name: msgspec.Raw(jsontext.encode_bytes(item)) for name, item in items.items()}
+
+
+def ask_usage(body: bytes) -> bytes:
+    """A Chat body that asks for the usage of its stream."""
+    return body.rstrip(_SPACE)[:-1] + _ASK_USAGE
+
+
+_decoder: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
+    dict[str, msgspec.Raw]
+)

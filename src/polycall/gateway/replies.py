@@ -1,0 +1,117 @@
+"""What goes back to a client besides the answer itself: headers, warnings, errors."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+
+from polycall import jsontext
+from polycall.errors import PolycallError, ServerError, UpstreamError
+from polycall.gateway.flight import Flight
+from polycall.ir import Warning
+from polycall.wire import Dialect
+
+Headers = list[tuple[bytes, bytes]]
+
+WARNINGS_BYTES_MAX = 6000
+_JSON = (b"content-type", b"application/json")
+_NOT_IN_HEADERS = re.compile(rb"[^\x20-\x7e]")
+# Statuses of HTTP itself, which no provider's protocol has words for.
+_OWN_STATUSES = (405, 408, 415)
+_LIMIT_HEADERS = ("x-ratelimit-", "anthropic-ratelimit-")
+
+
+def base_headers(flight: Flight, model: str, warnings: list[Warning]) -> Headers:
+    """What every answer says of itself."""
+    headers: Headers = [(b"polycall-request-id", flight.id.encode())]
+    if model:
+        headers.append((b"polycall-model", header_value(model)))
+    if warnings:
+        headers.append((b"polycall-warnings", warnings_value(warnings)))
+    return headers
+
+
+def upstream_headers(headers: Mapping[str, str]) -> Headers:
+    """What a passed-through answer keeps of its provider's headers."""
+    kept: Headers = []
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower.startswith(_LIMIT_HEADERS) or lower in ("request-id", "x-request-id"):
+            kept.append((lower.encode("latin-1"), header_value(value)))
+    return kept
+
+
+def header_value(text: str) -> bytes:
+    """Text as a header can hold it."""
+    return _NOT_IN_HEADERS.sub(b"?", text.encode("utf-8", "replace"))
+
+
+def warnings_value(warnings: Iterable[Warning]) -> bytes:
+    """The warnings as JSON in ASCII; what is too much for a header is counted, not cut."""
+    items: list[dict[str, str]] = []
+    size = 0
+    left = 0
+    for warning in warnings:
+        item = {"kind": warning.kind, "feature": warning.feature, "detail": warning.detail}
+        size += len(json.dumps(item))
+        if size > WARNINGS_BYTES_MAX:
+            left += 1
+        else:
+            items.append(item)
+    if left:
+        items.append({"kind": "unsupported", "feature": "more", "detail": f"{left} more warnings"})
+    return json.dumps(items, separators=(",", ":")).encode()
+
+
+async def send_json(flight: Flight, status: int, data: bytes, headers: Headers) -> None:
+    """A whole JSON answer."""
+    length = (b"content-length", str(len(data)).encode())
+    await flight.send_start(status, [_JSON, length, *headers])
+    await flight.send_body(data)
+
+
+def render_error(dialect: Dialect, error: PolycallError) -> tuple[int, bytes]:
+    """Status and body of an error, in the client's own shape."""
+    status, body = dialect.render_error(error)
+    return status, jsontext.encode_bytes(body)
+
+
+async def send_error(
+    flight: Flight, dialect: Dialect, error: PolycallError, *, has_retried: bool = False
+) -> int:
+    """An error as the whole answer; gives its status."""
+    status, body = render_error(dialect, error)
+    if isinstance(error, UpstreamError) and error.status in _OWN_STATUSES:
+        status = error.status
+    headers = [(b"polycall-request-id", flight.id.encode())]
+    headers += error_headers(error, has_retried=has_retried)
+    if flight.body_is_unread:
+        headers.append((b"connection", b"close"))
+    await send_json(flight, status, body, headers)
+    return status
+
+
+def error_headers(error: PolycallError, *, has_retried: bool) -> Headers:
+    """What an error says about trying again."""
+    headers: Headers = []
+    if not isinstance(error, UpstreamError):
+        return headers
+    if error.retry_after_s is not None:
+        seconds = max(0, math.ceil(error.retry_after_s))
+        headers.append((b"retry-after", str(seconds).encode()))
+        if not error.retry_after_s.is_integer():
+            milliseconds = str(math.ceil(error.retry_after_s * 1000)).encode()
+            headers.append((b"retry-after-ms", milliseconds))
+    if has_retried:
+        headers.append((b"x-should-retry", b"false"))
+    return headers
+
+
+def internal_error(request_id: str) -> ServerError:
+    """What a client is told of our own mistakes: where to look, and nothing of the inside."""
+    return ServerError(
+        f"the gateway failed on this request; its log has the reason under {request_id}",
+        should_retry=False,
+    )

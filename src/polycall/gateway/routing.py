@@ -1,0 +1,168 @@
+"""Which providers a request may go to, in which order, and which of them rest for now.
+
+A route is tried from its first stop on; a stop is one provider, model and key.  A stop that said
+`retry-after` rests until then, and one that keeps failing rests for a while (its circuit is
+open).  Resting stops go last instead of away: where nothing else is left, trying is better than
+refusing.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+
+from msgspec import Struct
+
+from polycall.config import Alias, Config
+from polycall.config import Target as RouteTarget
+from polycall.errors import NotFoundError, RequestError, UpstreamError
+from polycall.exchange import environment_key
+from polycall.providers.provider import Provider
+
+FAILURES_MAX = 5
+OPEN_S = 15.0
+_REST_S_MAX = 600.0
+
+
+class Stop(Struct, frozen=True):
+    """One provider, model and key."""
+
+    provider: Provider
+    model: str
+    key: str
+    key_number: int = 0
+
+    @property
+    def name(self) -> str:
+        """As clients and headers say it."""
+        return f"{self.provider.name}/{self.model}"
+
+
+class Circuit:
+    """The recent past of one provider's key."""
+
+    __slots__ = ("failures", "rests_until")
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.rests_until = 0.0
+
+
+class Router:
+    """Turns the model a client asked for into stops.  One for the process."""
+
+    def __init__(self, config: Config, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._config = config
+        self._clock = clock
+        self._circuits: dict[tuple[str, int], Circuit] = {}
+        self._routes: dict[str, list[Stop]] = {}
+        self._turns: dict[str, int] = {}
+
+    def route(self, asked: str) -> Iterator[Stop]:
+        """The stops for a model or alias, best first; `NotFoundError` for an unknown name."""
+        stops = self._routes.get(asked)
+        if stops is None:
+            alias = self._config.models.get(asked)
+            if alias is not None and any(target.weight is not None for target in alias.route):
+                return iter(self._in_order(self._weighted(alias)))
+            stops = self._stops_of(asked, alias)
+            if len(self._routes) < 10_000:
+                self._routes[asked] = stops
+        return iter(self._in_order(stops)) if len(stops) > 1 else iter(stops)
+
+    def _stops_of(self, asked: str, alias: Alias | None) -> list[Stop]:
+        if alias is not None:
+            return [stop for target in alias.route for stop in self._expand(target.model)]
+        prefix, slash, model = asked.partition("/")
+        if not slash or not model or prefix not in self._config.providers:
+            raise _unknown(asked, self._config)
+        return self._expand(asked)
+
+    def _expand(self, name: str) -> list[Stop]:
+        """A stop for each key of the provider."""
+        prefix, _, model = name.partition("/")
+        provider = self._config.providers[prefix]
+        keys = self._config.provider_keys.get(prefix)
+        if keys is None:
+            try:
+                keys = (environment_key(provider),)
+            except RequestError as error:
+                raise NotFoundError(f"{name!r} cannot be used: {error}") from None
+        return [Stop(provider, model, key, number) for number, key in enumerate(keys)]
+
+    def _weighted(self, alias: Alias) -> list[Stop]:
+        weights = [1 if target.weight is None else target.weight for target in alias.route]
+        if not any(weights):
+            weights = [1] * len(weights)
+        (first,) = random.choices(alias.route, weights)  # noqa: S311 - not a secret
+        rest: list[RouteTarget] = [target for target in alias.route if target is not first]
+        return [stop for target in (first, *rest) for stop in self._expand(target.model)]
+
+    def _in_order(self, stops: list[Stop]) -> list[Stop]:
+        """Keys of one provider in turn, resting stops last (the first to wake before others)."""
+        now = self._clock()
+        rotated = self._rotated(stops)
+        ready = [stop for stop in rotated if self._rests_until(stop) <= now]
+        if len(ready) == len(rotated):
+            return rotated
+        resting = [stop for stop in rotated if self._rests_until(stop) > now]
+        return [*ready, *sorted(resting, key=self._rests_until)]
+
+    def _rotated(self, stops: list[Stop]) -> list[Stop]:
+        groups: dict[str, list[Stop]] = {}
+        for stop in stops:
+            groups.setdefault(stop.name, []).append(stop)
+        ordered: list[Stop] = []
+        for name, group in groups.items():
+            if len(group) > 1:
+                turn = self._turns.get(name, 0)
+                self._turns[name] = (turn + 1) % len(group)
+                group = [*group[turn:], *group[:turn]]  # noqa: PLW2901 - the same stops, turned
+            ordered.extend(group)
+        return ordered
+
+    # What happened
+
+    def succeeded(self, stop: Stop) -> None:
+        """The stop answered: its circuit closes."""
+        circuit = self._circuits.get((stop.provider.name, stop.key_number))
+        if circuit is not None:
+            circuit.failures = 0
+
+    def failed(self, stop: Stop, error: UpstreamError) -> None:
+        """The stop did not answer as it should: it may have to rest."""
+        circuit = self._circuits.setdefault((stop.provider.name, stop.key_number), Circuit())
+        now = self._clock()
+        if error.retry_after_s is not None and error.should_retry:
+            until = now + min(error.retry_after_s, _REST_S_MAX)
+            circuit.rests_until = max(circuit.rests_until, until)
+        if not error.should_retry:
+            return
+        circuit.failures += 1
+        if circuit.failures >= FAILURES_MAX:
+            circuit.failures = FAILURES_MAX - 1  # one more failure after the rest opens it again
+            circuit.rests_until = max(circuit.rests_until, now + OPEN_S)
+
+    def resting(self) -> dict[str, float]:
+        """Seconds left, by provider and key number; for metrics."""
+        now = self._clock()
+        return {
+            f"{name}#{number}": circuit.rests_until - now
+            for (name, number), circuit in self._circuits.items()
+            if circuit.rests_until > now
+        }
+
+    def _rests_until(self, stop: Stop) -> float:
+        circuit = self._circuits.get((stop.provider.name, stop.key_number))
+        return 0.0 if circuit is None else circuit.rests_until
+
+
+def _unknown(asked: str, config: Config) -> NotFoundError:
+    known = sorted({*config.models, *config.provider_keys})
+    hint = f"configured here: {', '.join(known)}" if known else "no provider is configured"
+    return NotFoundError(
+        f"no model is called {asked!r}; write 'provider/model' or an alias; {hint}",
+        code="model_not_found",
+        param="model",
+    )
