@@ -526,6 +526,10 @@ def test_A12_a_response_in_json_schema_may_be_an_array() -> None:
             {"anyOf": [{"type": "string"}, {"type": "null"}]},
         ),
         ({"type": "TYPE_UNSPECIFIED", "title": "T"}, {"title": "T"}),
+        ({"type": 6, "properties": {"a": {"type": 1}}}, obj({"a": {"type": "string"}})),
+        ({"type": 0, "title": "T"}, {"title": "T"}),
+        ({"type": True}, {}),
+        ({"type": ["string", "null"]}, {"type": ["string", "null"]}),
         (
             {"type": "ARRAY", "minItems": "1", "max_items": "5", "items": {"type": "INTEGER"}},
             {"type": "array", "minItems": 1, "maxItems": 5, "items": {"type": "integer"}},

@@ -316,6 +316,18 @@ _CAMEL = {
 _COUNTS = ("maxItems", "minItems", "maxLength", "minLength", "maxProperties", "minProperties")
 
 
+# Proto-JSON may give an enum's number for its name.
+_TYPE_NUMBERS = {
+    "1": "string",
+    "2": "number",
+    "3": "integer",
+    "4": "boolean",
+    "5": "array",
+    "6": "object",
+    "7": "null",
+}
+
+
 def from_gemini(schema: JSON) -> JSON:
     """A schema in Gemini's subset of OpenAPI as JSON Schema.
 
@@ -331,11 +343,10 @@ def _read(node: JSON) -> JSON:
     if isinstance(reference, str):
         copy["$ref"] = re.sub("^#/defs/", "#/$defs/", reference)
     declared = copy.get("type")
-    if isinstance(declared, str):
-        name = declared.lower()
-        if name in TYPE_NAMES:
-            copy["type"] = name
-        else:
+    if not isinstance(declared, list):  # a list is JSON Schema's already
+        name = str(declared).lower()
+        copy["type"] = _TYPE_NUMBERS.get(name, name)
+        if copy["type"] not in TYPE_NAMES:
             del copy["type"]
     for key in _COUNTS:
         count = copy.get(key)

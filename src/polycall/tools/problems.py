@@ -70,6 +70,8 @@ def _line(problem: Problem, arguments: JSON, parameters: JSON) -> str:
     if problem.kind == "unexpected":
         names = object_at(parameters, "properties") if len(path) == 1 else {}
         hint = near_miss(str(problem.path[-1]), names)
+        if len(path) == 1 and not names:
+            hint = "; the tool takes none"
         return f"- {place}: there is no such parameter{hint}"
     value = f", got {shown(problem.value, _VALUE_LENGTH_MAX)}" if problem.has_value else ""
     return f"- {place}: {problem.message}{value}"
