@@ -47,8 +47,6 @@ OPENAI = Quirks(
 )
 
 # An unknown server, treated with care: what every known server takes, and nothing else.
-# `stream_options` is sent all the same: of the recorded servers none refuses it, and a stream
-# without usage cannot be priced or held to a budget.
 COMPATIBLE = Quirks(
     options=frozenset({"logit_bias", "user"}),
     message_fields=frozenset(),

@@ -91,7 +91,7 @@ class StreamEncoder:
 
     def _start(self, event: ResponseStart) -> bytes:
         self._base = {
-            "id": event.id or default_id(event.model),
+            "id": event.id or default_id(event.model, event.metadata),
             "object": "chat.completion.chunk",
             "created": event.created,
             "model": event.model,
@@ -223,6 +223,7 @@ class StreamEncoder:
             event.raw_finish_reason,
             is_own=NAME in event.metadata,
             legacy=self._legacy and self._calls == 1,
+            has_refusal=self._has_refusal,
         )
         self._base.update(notes.get("body", {}))
         data += self._chunk({}, finish, **notes.get("choice", {}))

@@ -343,15 +343,13 @@ class HistoryWriter:
         self._out.append(body)
 
     def _result_content(self, result: ToolResult, notes: JSON, media: list[JSON]) -> Any:
-        if result.is_error:
-            self._losses.emulate("is_error", "written into the result")
-            return jsontext.encode({"error": result.text})
-        if notes.get("content") == "parts" and self._quirks.result_media:
-            return self._content(list(result.content), "parts", "tool_result")
-        if self._quirks.tool_message_media and any(
-            isinstance(part, Media) for part in result.content
-        ):
-            return self._content(list(result.content), "", "tool_result")
+        if not result.is_error:
+            if notes.get("content") == "parts" and self._quirks.result_media:
+                return self._content(list(result.content), "parts", "tool_result")
+            if self._quirks.tool_message_media and any(
+                isinstance(part, Media) for part in result.content
+            ):
+                return self._content(list(result.content), "", "tool_result")
         texts: list[str] = []
         for part in result.content:
             match part:
@@ -367,7 +365,11 @@ class HistoryWriter:
                 case Opaque():
                     detail = f"a {part.kind!r} part of {part.dialect}"
                     self._losses.drop("tool_result.content", detail)
-        return "\n".join(texts)
+        text = "\n".join(texts)
+        if result.is_error:
+            self._losses.emulate("is_error", "written into the result")
+            return jsontext.encode({"error": text})
+        return text
 
 
 def is_thinking_off(request: Request) -> bool:

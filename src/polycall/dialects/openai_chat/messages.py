@@ -83,7 +83,8 @@ def assistant_parts(
     for position, raw in enumerate(calls):
         inner_path = f"{path}.tool_calls[{position}]"
         parts.append(_call(reader.object(raw, inner_path), inner_path, position, reader, make_id))
-    if message.get("function_call") is not None:
+    legacy = reader.get_object(message, "function_call", path)
+    if legacy.get("name") and not calls:  # some writers send it empty beside the real calls
         parts.append(_legacy_call(message, path, reader, make_id))
     return parts
 

@@ -282,6 +282,8 @@ class CallTracker:
         item = self._by_index.get(-1)
         if item is None:
             name = response_reader.get_string(call, "name", path)
+            if not name or self._count:
+                return  # some servers send it empty beside the real calls
             item = self._begin(-1, "", name, is_custom=False)
             item.fields["legacy"] = True
         if not item.name and (name := response_reader.get_string(call, "name", path)):

@@ -20,6 +20,7 @@ from polycall.ir import (
     FinishReason,
     Media,
     Message,
+    Metadata,
     Opaque,
     Part,
     Reasoning,
@@ -259,11 +260,12 @@ def render_response(response: Response, request: Request | None = None) -> JSON:
             response.raw_finish_reason,
             is_own=NAME in response.metadata,
             legacy="function_call" in message,
+            has_refusal=bool(message["refusal"]),
         ),
     }
     choice.update(notes.get("choice", {}))
     body: JSON = {
-        "id": response.id or default_id(response.model),
+        "id": response.id or default_id(response.model, response.metadata),
         "object": "chat.completion",
         "created": response.created,
         "model": response.model,
@@ -276,9 +278,9 @@ def render_response(response: Response, request: Request | None = None) -> JSON:
     return body
 
 
-def default_id(model: str) -> str:
-    """An id for an answer that came without one."""
-    return "chatcmpl-" + short_hash(model)
+def default_id(model: str, metadata: Metadata) -> str:
+    """An id for an answer of another dialect that came without one."""
+    return "" if NAME in metadata else "chatcmpl-" + short_hash(model)
 
 
 def wants_legacy(request: Request | None) -> bool:
@@ -286,12 +288,16 @@ def wants_legacy(request: Request | None) -> bool:
     return request is not None and any(own(tool.metadata).get("legacy") for tool in request.tools)
 
 
-def wire_finish(reason: FinishReason, raw: str, *, is_own: bool, legacy: bool) -> str:
+def wire_finish(
+    reason: FinishReason, raw: str, *, is_own: bool, legacy: bool, has_refusal: bool
+) -> str:
     """The finish reason in a word that OpenAI's clients know."""
     if legacy and reason == "tool_calls":
         return "function_call"
     if is_own and reason == "error" and raw:
         return raw
+    if reason == "refusal" and has_refusal:
+        return "stop"  # as OpenAI ends a refusal; its SDK would hide the text behind a filter
     return _WIRE_FINISH[reason]
 
 

@@ -42,7 +42,6 @@ from polycall.ir import (
 from polycall.stream import EventWriter, Payload, StreamDecoderBase
 from polycall.wire import response_reader
 
-
 _CHOICE = "choices[0]"
 _DELTA = "choices[0].delta"
 
