@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from polycall.client import Client
     from polycall.loop import Limits, run_tools
+    from polycall.tools import ToolContext, Toolset, tool
 
-__all__ = ["Client", "Limits", "run_tools"]
+__all__ = ["Client", "Limits", "ToolContext", "Toolset", "run_tools", "tool"]
 
 _HOMES = {
     "Client": "polycall.client",
     "Limits": "polycall.loop",
+    "ToolContext": "polycall.tools",
+    "Toolset": "polycall.tools",
     "run_tools": "polycall.loop",
+    "tool": "polycall.tools",
 }
 
 

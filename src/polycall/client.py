@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias
 
 from msgspec.structs import replace
 
@@ -42,17 +42,8 @@ from polycall.ir import (
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.prices import cost_usd
 from polycall.providers.provider import Provider
+from polycall.tools import FunctionTool, tool
 from polycall.transport import AiohttpTransport, Deadlines, Retry, Transport
-
-
-@runtime_checkable
-class HasDefinition(Protocol):
-    """A tool with code behind it, such as `@tool` makes."""
-
-    @property
-    def definition(self) -> Tool:
-        """What the model sees."""
-        ...
 
 
 class ModelClient(Protocol):
@@ -72,7 +63,8 @@ class ModelClient(Protocol):
 
 
 Prompt: TypeAlias = str | list[Message]
-ToolLike: TypeAlias = Tool | HasDefinition
+# What can be offered to a model: a definition, a tool with code behind it, or a plain function.
+ToolLike: TypeAlias = Tool | FunctionTool[..., Any] | Callable[..., Any]
 
 
 class Client:
@@ -190,7 +182,7 @@ class Client:
             return Request(
                 model=model,
                 messages=messages,
-                tools=[tool if isinstance(tool, Tool) else tool.definition for tool in tools],
+                tools=[_definition(each) for each in tools],
                 **settings,
             )
         except TypeError as error:
@@ -304,6 +296,14 @@ class _Attempts:
             self.warnings.append(Warning("adjusted", "model", detail))
         else:
             raise error
+
+
+def _definition(offered: ToolLike) -> Tool:
+    if isinstance(offered, Tool):
+        return offered
+    if isinstance(offered, FunctionTool):
+        return offered.definition  # pyright: ignore[reportUnknownMemberType]
+    return tool(offered).definition
 
 
 def _named(event: Event, model: str) -> Event:

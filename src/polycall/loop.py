@@ -66,10 +66,11 @@ class CallEnd(Struct, frozen=True):
 
 
 class StepEnd(Struct, frozen=True):
-    """A step is complete."""
+    """A step is complete.  `messages` is the whole conversation so far."""
 
     number: int
     step: Step
+    messages: list[Message] = []
 
 
 class RunEnd(Struct, frozen=True):
@@ -121,7 +122,7 @@ async def run_tools(
         ordered = [results[place] for place in range(len(calls))]
         steps.append(Step(response, ordered, client.cost(response.model, response.usage)))
         messages = [*messages, response.message, *_result_messages(response, ordered)]
-        yield StepEnd(number, steps[-1])
+        yield StepEnd(number, steps[-1], messages)
         reason = _end_reason(steps, bounds)
         if reason is not None:
             yield RunEnd(reason, messages, steps, _usage(steps), _cost(steps))

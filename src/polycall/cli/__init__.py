@@ -12,6 +12,8 @@ from polycall.errors import PolycallError
 # Name, module, one line of help.  A command's module registers itself with `add_parser`.
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("polycall.cli.demo", "the tool cycle through every vendor's protocol, offline"),
+    "run": ("polycall.cli.run", "one prompt, with tools, to its answer"),
+    "chat": ("polycall.cli.chat", "a conversation in the terminal"),
     "models": ("polycall.cli.models", "known models with their capabilities and prices"),
     "serve": ("polycall.cli.serve", "the gateway: every client protocol in, every provider out"),
     "sim": ("polycall.cli.sim", "serve simulated providers on this machine, for tests"),

@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
             print(mistake, file=sys.stderr)
         return 1
     config = _overridden(config, options)
+    from polycall.gateway import server  # noqa: PLC0415 - `--help` needs none of it
     from polycall.gateway.logs import start_logging  # noqa: PLC0415 - `--help` needs none of it
 
     server.check_binding(config, config.server.host)

@@ -1,0 +1,114 @@
+"""What `run` and `chat` have in common: options, tools by name, one run with its events."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import aclosing
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from polycall.cli.show import Show
+from polycall.client import Client
+from polycall.errors import RequestError
+from polycall.ir import Message, Request
+from polycall.loop import Limits, LoopEvent, RunEnd, StepEnd, run_tools
+from polycall.tools import AbstractToolset, Executor, FunctionTool, ToolContext, Toolset
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of both commands."""
+    parser.add_argument("model", help="provider/model, an alias, or several separated by commas")
+    parser.add_argument(
+        "--tools",
+        action="append",
+        default=[],
+        metavar="MODULE:NAME",
+        help="a function, a tool, a list of them or a Toolset; may be given several times",
+    )
+    parser.add_argument("--system", default="", help="instructions for the model")
+    parser.add_argument("--config", help="a polycall.toml with providers, keys and models")
+    parser.add_argument("--max-steps", type=int, default=20, help="answers of the model at most")
+    parser.add_argument("--max-cost", metavar="USD", help="stop the run beyond this cost")
+    parser.add_argument("--max-output-tokens", type=int, help="for each answer")
+
+
+def limits_from(options: argparse.Namespace) -> Limits:
+    """The bounds of one run."""
+    try:
+        cost = None if options.max_cost is None else Decimal(options.max_cost)
+    except InvalidOperation:
+        raise RequestError(f"--max-cost takes US dollars, got {options.max_cost!r}") from None
+    return Limits(steps=options.max_steps, cost_usd=cost)
+
+
+def load_tools(names: Iterable[str]) -> AbstractToolset:
+    """The tools that `MODULE:NAME` names, from the current folder or what is installed."""
+    found: list[Any] = []
+    sys.path.insert(0, os.getcwd())
+    try:
+        for name in names:
+            found.extend(_tools_of(name))
+    finally:
+        sys.path.remove(os.getcwd())
+    return Toolset(found)
+
+
+def _tools_of(name: str) -> Iterable[Any]:
+    module_name, colon, attribute = name.partition(":")
+    if not colon or not module_name or not attribute:
+        raise RequestError(f"--tools takes MODULE:NAME, got {name!r}; such as weather:get_weather")
+    try:
+        module = importlib.import_module(module_name.removesuffix(".py"))
+    except ModuleNotFoundError as error:
+        raise RequestError(f"--tools {name}: {error}; searched {Path.cwd()} first") from None
+    value = getattr(module, attribute, None)
+    if value is None:
+        public = ", ".join(key for key in vars(module) if not key.startswith("_"))
+        raise RequestError(f"--tools {name}: {module_name} has no {attribute!r}; it has {public}")
+    if isinstance(value, AbstractToolset | list | tuple):
+        return value  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, FunctionTool) or callable(value):
+        return [value]
+    raise RequestError(f"--tools {name}: a {type(value).__name__} is neither tool nor function")
+
+
+class Conversation:
+    """A history that grows by turns.  A turn that is cut short leaves the last whole step."""
+
+    def __init__(self, client: Client, options: argparse.Namespace) -> None:
+        self.client = client
+        self.model: str = options.model
+        self.tools = load_tools(options.tools)
+        self.limits = limits_from(options)
+        self.max_output_tokens: int | None = options.max_output_tokens
+        self.messages: list[Message] = []
+
+    async def turn(self, message: Message, show: Show | None, *, stream: bool = True) -> RunEnd:
+        """Run one user message to its answer."""
+        messages = [*self.messages, message]
+        request = replace(
+            Request(self.model, messages, self.tools.definitions, stream=stream),
+            max_output_tokens=self.max_output_tokens,
+        )
+        executor = Executor(self.tools, ToolContext(deps=None, model=self.model))
+        async with aclosing(
+            run_tools(self.client, request, executor, limits=self.limits)
+        ) as events:
+            async for event in events:
+                if show is not None:
+                    show.event(event)
+                if (end := self._remember(event)) is not None:
+                    return end
+        raise AssertionError("a run ends with RunEnd")
+
+    def _remember(self, event: LoopEvent) -> RunEnd | None:
+        if isinstance(event, StepEnd):
+            self.messages = event.messages
+        return event if isinstance(event, RunEnd) else None

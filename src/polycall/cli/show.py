@@ -1,0 +1,114 @@
+"""A run on the terminal: text as it comes, calls, results, tokens and cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from decimal import Decimal
+from typing import Any, TextIO
+
+from polycall.ir import PartDelta, PartStart, Reasoning, Text, ToolCall, ToolResult, Usage
+from polycall.loop import CallEnd, CallStart, LoopEvent, ModelEvent, RunEnd, StepEnd
+
+_RESULT_LENGTH_MAX = 300
+
+
+class Show:
+    """Prints the events of a run.  Colours only on a terminal, and not where NO_COLOR is set."""
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = out or sys.stdout
+        self._colours = self._out.isatty() and "NO_COLOR" not in os.environ
+        self._open = ""  # the kind of text that the current line holds
+
+    def event(self, event: LoopEvent) -> None:
+        """Print one event."""
+        match event:
+            case ModelEvent(event=PartStart(part=part)):
+                self._open_part(part)
+            case ModelEvent(event=PartDelta(text=text)) if self._open:
+                self._write(text, dim=self._open == "reasoning")
+            case CallStart(call=call):
+                self.line(f"→ {call.name}({shown_arguments(call)})", dim=True)
+            case CallEnd(result=result):
+                self.line(f"← {_shortened(result)}", dim=True)
+            case StepEnd(step=step):
+                for warning in step.response.warnings:
+                    self.line(f"! {warning.feature}: {warning.detail}", dim=True)
+            case RunEnd():
+                self.end(event)
+            case _:
+                pass
+
+    def end(self, end: RunEnd) -> None:
+        """Print what a run took, and why it ended where that was not the model's own end."""
+        if end.reason != "finished":
+            self.line(f"stopped: {end.reason}")
+        self.line(summary(end.usage, end.cost, len(end.steps)), dim=True)
+
+    def line(self, text: str, *, dim: bool = False) -> None:
+        """Print a line of its own."""
+        self.close_line()
+        self._write(text, dim=dim)
+        self._write("\n")
+
+    def close_line(self) -> None:
+        """End a line that is open."""
+        if self._open:
+            self._write("\n")
+            self._open = ""
+
+    def _open_part(self, part: Any) -> None:
+        self.close_line()
+        if isinstance(part, Text):
+            self._open = "text"
+            self._write(part.text)
+        elif isinstance(part, Reasoning):
+            self._open = "reasoning"
+            self._write(part.text, dim=True)
+
+    def _write(self, text: str, *, dim: bool = False) -> None:
+        clean = printable(text)
+        self._out.write(f"\x1b[2m{clean}\x1b[0m" if dim and self._colours and clean else clean)
+        self._out.flush()
+
+
+def printable(text: str) -> str:
+    """The text without control characters: a model's words must not steer the terminal."""
+    return "".join(
+        c
+        if c in "\n\t" or (c.isprintable() and not "\ud800" <= c <= "\udfff") or c == "\u200d"
+        else "�"
+        for c in text
+    )
+
+
+def summary(usage: Usage, cost: Decimal | None, steps: int) -> str:
+    """Tokens, cost and steps in one line; an unknown price is said so."""
+    cached = f" ({usage.cached_tokens} cached)" if usage.cached_tokens else ""
+    thought = f" ({usage.reasoning_tokens} reasoning)" if usage.reasoning_tokens else ""
+    price = "unknown" if cost is None else f"${cost:.6f}"
+    plural = "step" if steps == 1 else "steps"
+    return (
+        f"{usage.input_tokens} tokens in{cached}, {usage.output_tokens} out{thought}; "
+        f"cost {price}; {steps} {plural}"
+    )
+
+
+def shown_arguments(call: ToolCall) -> str:
+    """A call's arguments as Python would take them; the raw text where they are no object."""
+    if call.arguments is None:
+        return call.arguments_json
+    return ", ".join(
+        f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in call.arguments.items()
+    )
+
+
+def _shortened(result: ToolResult) -> str:
+    text = result.text.replace("\n", " ")
+    if len(text) > _RESULT_LENGTH_MAX:
+        text = f"{text[:_RESULT_LENGTH_MAX]}… ({len(text)} characters)"
+    others = len(result.content) - sum(isinstance(part, Text) for part in result.content)
+    media = f" [+{others} media]" if others else ""
+    return f"{'error: ' if result.is_error else ''}{text}{media}"
