@@ -200,6 +200,7 @@ SCHEMAS: list[dict[str, Any]] = [
     obj("x", x=obj("y", y=obj("z", z={"type": "boolean"}))),
     obj("code", code={"type": "string", "maxLength": 4}, n={"type": "number", "multipleOf": 3}),
     {"type": "array", "items": {"type": "integer"}, "minItems": 1},
+    {"type": "object", "properties": {"a": {"$ref": "#"}, "b": {"$ref": "#"}}},
 ]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 from typing import Any
 
 import pytest
 
-from polycall.sim import Call, Failure, Simulation, Turn
+from polycall.sim import Call, Failure, Simulation, Turn, base_url, serve
 from tests.sim.conftest import KEYS, Answer, Post, request
 
 VENDORS = ("openai", "responses", "anthropic", "google", "deepseek", "compatible")
@@ -225,3 +227,24 @@ async def test_async_use_and_recording() -> None:
     assert (recorded.vendor, recorded.method, recorded.body) == ("deepseek", "POST", body)
     assert recorded.path == "/deepseek/v1/chat/completions"
     assert recorded.headers["authorization"] == "(redacted)"
+
+
+async def test_serving_until_cancelled() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    task = asyncio.create_task(serve(port=port))
+    url = base_url(f"http://127.0.0.1:{port}", "openai") + "/models"
+    for _ in range(100):
+        try:
+            answer = await asyncio.to_thread(request, "GET", url, headers=KEYS["openai"])
+            break
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.05)
+    else:
+        pytest.fail("the server did not start")
+    assert answer.status == 200
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(ConnectionRefusedError):
+        request("GET", url)

@@ -14,6 +14,10 @@ from polycall.sim import lexicon, schemas
 from polycall.sim.shape import JSON, list_in, object_in
 
 _DEPTH_MAX = 8
+_OBJECTS_MAX = 4
+# No schema makes a simulation write more than this.
+_ITEMS_MAX = 100
+_LENGTH_MAX = 10_000
 _NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:,\d{3})*(?:\.\d+)?(?![\w-])|\d+(?=[가-힣])")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DATE_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T[\d:.]+(?:Z|[+-]\d{2}:\d{2})?")
@@ -80,6 +84,7 @@ class Filler:
         bare = _CODE.sub(" ", _DATE.sub(" ", _URL.sub(" ", text)))
         self.numbers = [match.replace(",", "") for match in _NUMBER.findall(bare)]
         self.taken = 0  # of the numbers
+        self.depth = 0  # of objects within objects, which a schema may make endless
 
     def fill_all(self) -> list[JSON]:
         """The arguments; several where the text names several values for one parameter."""
@@ -158,7 +163,7 @@ class Filler:
             case "integer" | "number":
                 return _bounded(schema)
             case "array":
-                count = int(schema.get("minItems", 0))
+                count = min(int(schema.get("minItems", 0)), _ITEMS_MAX)
                 if depth >= _DEPTH_MAX or not count:
                     return []
                 item = self.resolve(object_in(schema, "items"))
@@ -181,7 +186,7 @@ class Filler:
                 found = self._array(name, item)
                 if found and len(found) >= int(schema.get("minItems", 0)):
                     return found[: int(schema.get("maxItems", len(found)))]
-                count = max(1, int(schema.get("minItems", 1)))
+                count = min(max(1, int(schema.get("minItems", 1))), _ITEMS_MAX)
                 return [self._instance(name, item, depth + 1) for _ in range(count)]
             found = self.matches(name, schema)
             return found[0] if found else self.fallback(name, schema, depth)
@@ -248,12 +253,16 @@ class Filler:
         return self.matches(name, items)
 
     def _object(self, schema: JSON) -> list[Any]:
+        if self.depth >= _OBJECTS_MAX:
+            return []
+        self.depth += 1
         result: JSON = {}
         properties = properties_of(schema)
         for key, child in properties.items():
             found = self.matches(key, self.resolve(child))
             if found:
                 result[key] = found[0]
+        self.depth -= 1
         if not result:
             return []
         for key in list_in(schema, "required"):
@@ -310,7 +319,7 @@ class Filler:
             "uuid": "00000000-0000-4000-8000-000000000000",
         }
         text = named.get(schema.get("format", ""), self.text.strip() or "text")
-        low, high = int(schema.get("minLength", 0)), schema.get("maxLength")
+        low, high = min(int(schema.get("minLength", 0)), _LENGTH_MAX), schema.get("maxLength")
         return text[: int(high)] if high is not None else text.ljust(low, ".")
 
 

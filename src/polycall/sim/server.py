@@ -9,7 +9,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Generator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -34,7 +34,7 @@ class _ClosableProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {"polycall.close": self.transport.close}  # pyright: ignore[reportGeneralTypeIssues]
+        cast("dict[str, Any]", self.scope)["extensions"] = {"polycall.close": self.transport.close}
 
 
 class _Server(uvicorn.Server):
@@ -55,7 +55,7 @@ class _Server(uvicorn.Server):
 
 def _config(app: App, **options: Any) -> uvicorn.Config:
     return uvicorn.Config(
-        app,  # pyright: ignore[reportArgumentType]  # a bare ASGI callable
+        cast("Any", app),
         http=_ClosableProtocol,
         ws="none",
         loop="asyncio",
@@ -170,7 +170,11 @@ async def serve(host: str = "127.0.0.1", port: int = 8901, *, seed: int = 0) -> 
     """Serve all simulated vendors until cancelled or interrupted (Ctrl-C)."""
     app = App(seed=seed)
     server = uvicorn.Server(_config(app, host=host, port=port))
+    serving = asyncio.create_task(server.serve())
     try:
-        await server.serve()
+        await asyncio.shield(serving)
     finally:
+        # However it ends, sockets are closed and those who hang are let go.
         app.stopping.set()
+        server.should_exit = True
+        await serving
