@@ -300,7 +300,10 @@ class HistoryWriter:
             return call_id
         known = self._ids.get(call_id)
         if known is None:
-            known = self._ids[call_id] = fitting_id(call_id, self._quirks.call_id_length)
+            known = fitting_id(call_id, self._quirks.call_id_length)
+            if not self._id_pattern.fullmatch(known):
+                known = fitting_id(call_id, 24)  # the pattern has no room for the prefix
+            self._ids[call_id] = known
         return known
 
     # Results
