@@ -45,6 +45,10 @@ class Generations:
         except ClientGone:
             record.account.outcome = "cancelled"
             record.status = CLIENT_GONE_STATUS
+        except asyncio.CancelledError:
+            # The process is going down and cannot wait any longer.
+            record.account.outcome = "cancelled"
+            raise
         except PolycallError as error:
             record.account.outcome = "error"
             has_retried = record.account.attempts > 1

@@ -1,0 +1,77 @@
+"""Every official SDK runs the tool cycle against every upstream, whole and streamed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from polycall.sim import Call, Simulation, Turn
+from tests.gateway.drivers import DRIVERS, Result, Step
+from tests.gateway.harness import KEY, UPSTREAMS, Gateway
+
+_numbers = itertools.count()
+
+SEOUL = Call("get_weather", {"city": "서울"})
+TOKYO = Call("get_weather", {"city": "도쿄"})
+NOW = Call("now", {})
+
+# What the model says in each turn, and whether the first question has an image.
+CASES: dict[str, list[list[Call]]] = {
+    "single": [[SEOUL], []],
+    "three parallel": [[SEOUL, TOKYO, NOW], []],
+    "same name twice": [[SEOUL, SEOUL], []],
+    "no arguments": [[NOW], []],
+    "error result": [[SEOUL], []],
+    "image": [[SEOUL], []],
+    "three steps": [[SEOUL], [TOKYO], [NOW], []],
+}
+FINAL = "서울은 맑음, 3°C 입니다."
+
+
+@pytest.fixture(params=["whole", "streamed"])
+def streamed(request: pytest.FixtureRequest) -> bool:
+    return request.param == "streamed"
+
+
+@pytest.fixture
+def model() -> Iterator[str]:
+    yield f"scripted-{next(_numbers)}"
+
+
+def turns_of(case: str) -> list[Turn]:
+    return [Turn(calls=calls) if calls else Turn(text=FINAL) for calls in CASES[case]]
+
+
+def seen(step: Step) -> list[tuple[str, object]]:
+    return [(call.name, call.arguments) for call in step.calls]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+@pytest.mark.parametrize("client", DRIVERS)
+def test_cycle(
+    sim: Simulation,
+    gateway: Gateway,
+    client: str,
+    upstream: str,
+    case: str,
+    streamed: bool,
+    model: str,
+) -> None:
+    vendor = UPSTREAMS[upstream][0]
+    sim.script(vendor, model, turns_of(case))
+    driver = DRIVERS[client](gateway.url, KEY, f"{upstream}/{model}", streamed=streamed)
+    try:
+        step = driver.ask("서울과 도쿄 날씨?", image=case == "image")
+        for calls in CASES[case][:-1]:
+            assert seen(step) == [(call.name, call.arguments) for call in calls]
+            ids = [call.id for call in step.calls]
+            assert len(set(ids)) == len(ids)
+            is_error = case == "error result"
+            step = driver.give([Result(call, "3°C", is_error) for call in step.calls])
+        assert (step.text, step.calls) == (FINAL, [])
+        assert sim.remaining(vendor, model) == 0
+    finally:
+        driver.close()
