@@ -18,10 +18,13 @@ from polycall.ir import (
     JSON,
     Event,
     Message,
+    Metadata,
+    Opaque,
     PartStart,
     Request,
     Response,
     ToolCall,
+    ToolResult,
     Warning,
 )
 from polycall.quirks import Quirks
@@ -243,7 +246,11 @@ class Losses:
 
 
 def note_foreign_options(request: Request, dialect: str, losses: Losses) -> None:
-    """Warn of the top-level fields that only another dialect knows, or refuse them."""
+    """Warn of what only another dialect knows: fields of the request, marks on its parts.
+
+    Fields without which the answer would be another are refused.
+    """
+    _note_foreign_marks(request, dialect, losses)
     for owner, options in request.provider_options.items():
         if owner == dialect:
             continue
@@ -274,6 +281,52 @@ _REFUSED_FIELDS = frozenset(
 
 # These say how the client wants its own answer framed or kept, not what the model should do.
 _FRAMING_FIELDS = frozenset({"stream_options", "include_obfuscation", "include", "store"})
+
+
+# Wishes that a client writes beside a part or a tool.  They stay in that dialect's metadata, where
+# no other looks.
+_MARKS = frozenset(
+    {
+        "cache_control",
+        "citations",
+        "context",
+        "detail",
+        "eager_input_streaming",
+        "mediaResolution",
+        "prompt_cache_breakpoint",
+        "videoMetadata",
+    }
+)
+_MARK_PLACES = ("fields", "inner", "part")
+_NO_MARKS = (None, "", "auto", False)
+
+
+def _note_foreign_marks(request: Request, dialect: str, losses: Losses) -> None:
+    noted: list[Metadata] = [tool.metadata for tool in request.tools if tool.metadata]
+    for message in request.messages:
+        for part in message.parts:
+            if not isinstance(part, Opaque) and part.metadata:
+                noted.append(part.metadata)
+            if isinstance(part, ToolResult):
+                noted.extend(
+                    inner.metadata for inner in part.content if not isinstance(inner, Opaque)
+                )
+    for metadata in noted:
+        for owner, notes in metadata.items():
+            if owner == dialect:
+                continue
+            for place in (notes, *(notes.get(name) for name in _MARK_PLACES)):
+                if isinstance(place, dict):
+                    _note_marks(place, owner, dialect, losses)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _note_marks(place: JSON, owner: str, dialect: str, losses: Losses) -> None:
+    for name, value in place.items():
+        if name not in _MARKS:
+            continue
+        # An answer's citations are a list; the wish for some is an object.
+        if value not in _NO_MARKS and not isinstance(value, list):
+            losses.drop(name, f"a mark of {owner} without a counterpart in {dialect}")
 
 
 # ---------------------------------------------------------------------------------------------

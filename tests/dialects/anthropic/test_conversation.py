@@ -361,7 +361,7 @@ def test_parts_of_other_vendors() -> None:
         {"type": "text", "text": "no"},
         {"type": "text", "text": "b"},
     ]
-    assert warned(wire) == [("unsupported", "web_search_call")]
+    assert warned(wire) == [("unsupported", "web_search_call"), ("emulated", "refusal")]
     state = Opaque("openai-responses", "compaction", {"id": "c"})
     with pytest.raises(UnsupportedError):
         render(user(Text("a")), assistant(state))

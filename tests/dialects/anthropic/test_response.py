@@ -216,7 +216,7 @@ def test_calls_without_ids_get_them() -> None:
         ("content_filter", "SAFETY", "refusal"),
         ("refusal", "", "refusal"),
         ("pause", "CONTINUATION", "pause_turn"),
-        ("error", "MALFORMED_FUNCTION_CALL", "end_turn"),
+        ("error", "MALFORMED_FUNCTION_CALL", "max_tokens"),
         ("stop", "refusal", "end_turn"),
     ],
 )

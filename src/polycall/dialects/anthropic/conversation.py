@@ -152,6 +152,7 @@ class ConversationWriter:
         self._names = names
         self._quirks = quirks
         self._wire_ids: set[str] = set()
+        self._drawn: list[JSON] = []  # media that the assistant of the turn in hand made
 
     def tool_name(self, name: str, namespace: str = "") -> str:
         """The tool's name on the wire."""
@@ -178,7 +179,9 @@ class ConversationWriter:
                 if blocks:
                     wire.append(_wire_message("assistant", message, blocks))
             is_open = turn is turns[-1] and not turn.follow
-            self._write_follow(wire, turn, [] if is_open else self._results(turn))
+            results = [] if is_open else self._results(turn)
+            self._write_follow(wire, turn, [*results, *self._drawn])
+            self._drawn.clear()
         self._trim_prefill(wire)
         return wire
 
@@ -248,6 +251,8 @@ class ConversationWriter:
                     continue
                 if part.arguments is None:
                     self._losses.adjust("arguments", f"those of {part.name!r} are not an object")
+                if part.caller != "direct" and NAME not in part.metadata:
+                    self._losses.drop("caller", f"{part.id!r} was made by a program")
                 name = self.tool_name(part.name, part.namespace)
                 blocks.append(call_block(part, slot.wire_id, name))
             elif isinstance(part, Reasoning):
@@ -255,7 +260,13 @@ class ConversationWriter:
                     blocks.append(reasoning_block(part))
                 else:
                     self._losses.drop_state("reasoning", "without a signature of Anthropic's")
-            elif (block := self._block(part, "assistant", "messages")) is not None:
+            elif (block := self._block(part, "assistant", "messages")) is None:
+                continue
+            elif isinstance(part, Media) and NAME not in part.metadata:
+                # The vendor takes no image in an assistant's message; the user may speak of it.
+                self._losses.emulate("assistant.media", "what the model made is in a user message")
+                self._drawn.append(block)
+            else:
                 blocks.append(block)
         return blocks
 
@@ -362,6 +373,7 @@ class ConversationWriter:
                     return None
                 return block
             case Refusal():
+                self._losses.emulate("refusal", "sent as text")
                 return {"type": "text", "text": part.text} if part.text else None
             case Reasoning() | ToolCall():
                 self._losses.drop(f"messages.{role}", "only assistants think and call tools")

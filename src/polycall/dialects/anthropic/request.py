@@ -125,6 +125,10 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     names = _Names(TOOL_NAME_CHARACTER, length_max=TOOL_NAME_LENGTH_MAX)
     writer = ConversationWriter(losses, names, quirks)
     lifted, rest = _split(request.messages)
+    if lifted and not rest and NAME not in request.metadata:
+        # Other vendors answer to instructions alone; this one wants a user's message.
+        losses.emulate("messages.system", "the last system message is sent as the user's")
+        lifted, rest = lifted[:-1], [replace(lifted[-1], role="user")]
     max_tokens = request.max_output_tokens
     body: JSON = {"model": request.model} if request.model else {}
     body["max_tokens"] = (

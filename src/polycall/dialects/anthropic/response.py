@@ -45,7 +45,7 @@ _FINISH: dict[str, FinishReason] = {
     "refusal": "refusal",
 }
 
-# An answer that failed has no word on this wire: whoever serves it sends an error instead.
+# An answer that failed has no word on this wire; it must not look whole.
 _STOP: dict[FinishReason, str] = {
     "stop": "end_turn",
     "tool_calls": "tool_use",
@@ -53,7 +53,7 @@ _STOP: dict[FinishReason, str] = {
     "content_filter": "refusal",
     "refusal": "refusal",
     "pause": "pause_turn",
-    "error": "end_turn",
+    "error": "max_tokens",
 }
 
 

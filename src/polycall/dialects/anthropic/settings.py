@@ -184,6 +184,8 @@ def render_format(body: JSON, request: Request, losses: Losses, quirks: Quirks) 
         return JSON_ONLY
     # What came over this wire was written for it: the vendor judges it.
     is_own = own is not None or NAME in request.metadata
+    if wanted.description and "description" not in schema:
+        schema = {**schema, "description": wanted.description}
     adapted = schema if is_own else anthropic_strict(schema)
     if adapted is None or "json_schema" not in quirks.response_formats:
         losses.emulate("response_format", "the model is told the schema, nothing enforces it")
