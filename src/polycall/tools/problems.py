@@ -60,7 +60,12 @@ def near_miss(name: str, names: Iterable[str]) -> str:
     """A question about the name that was probably meant; empty where none is near."""
     known = list(names)
     folded = {candidate.casefold(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    wanted = name.casefold()
+    close = difflib.get_close_matches(wanted, folded, n=1, cutoff=0.6) or [
+        candidate
+        for candidate in folded
+        if min(len(wanted), len(candidate)) >= 3 and (wanted in candidate or candidate in wanted)
+    ]
     return f"; did you mean {folded[close[0]]!r}?" if close else ""
 
 

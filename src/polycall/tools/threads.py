@@ -24,7 +24,8 @@ _running = threading.Semaphore(THREADS_MAX)
 
 async def run_in_thread(function: Callable[[], ResultT]) -> ResultT:
     """The function's result; when the caller is cancelled, the thread is left to itself."""
-    if not _running.acquire(blocking=False):
+    slots = _running
+    if not slots.acquire(blocking=False):
         raise ToolError(
             f"{THREADS_MAX} tool calls run in threads already and none has ended; try again later"
         )
@@ -51,7 +52,7 @@ async def run_in_thread(function: Callable[[], ResultT]) -> ResultT:
         except BaseException as raised:  # noqa: BLE001 - handed to whoever awaits
             error = raised
         finally:
-            _running.release()
+            slots.release()
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, result, error)
 
