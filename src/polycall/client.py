@@ -28,6 +28,7 @@ from polycall.exchange import (
     read_response,
 )
 from polycall.fold import Folder
+from polycall.history import marked, portable
 from polycall.ir import (
     Event,
     Message,
@@ -130,11 +131,12 @@ class Client:
             except UpstreamError as error:
                 attempts.failed(error)
                 continue
-            return replace(
+            response = replace(
                 response,
                 model=attempts.model,
                 warnings=[*response.warnings, *attempts.warnings],
             )
+            return marked(response, attempts.model)
 
     def stream(
         self, model: str, prompt: Prompt, *, tools: Iterable[ToolLike] = (), **settings: Any
@@ -216,7 +218,10 @@ class Client:
         return [name.strip() for name in model.split(",")]
 
     def _attempts(self, request: Request) -> _Attempts:
-        exchanges = [self.prepare(replace(request, model=m)) for m in self.chain(request.model)]
+        exchanges = [
+            self.prepare(replace(request, model=model, messages=portable(request.messages, model)))
+            for model in self.chain(request.model)
+        ]
         return _Attempts(exchanges, self._retry, time.monotonic() + self._deadlines.total_s)
 
     async def _events(self, attempts: _Attempts, warnings: list[Warning]) -> AsyncGenerator[Event]:
@@ -343,7 +348,8 @@ class Stream:
     @property
     def response(self) -> Response:
         """The whole answer; `TruncatedError` before its end."""
-        return replace(self._folder.result(), warnings=self.warnings)
+        response = replace(self._folder.result(), warnings=self.warnings)
+        return marked(response, response.model)
 
 
 def _settings(config: str | Path | None) -> Config:

@@ -8,7 +8,8 @@ Conventions that hold everywhere:
 * `metadata` maps a dialect's name (`"openai-chat"`, `"openai-responses"`, `"anthropic"`,
   `"gemini"`) to what that dialect needs echoed to stay whole: signatures, encrypted reasoning,
   item ids, cache marks, and where a field stood when the wire has two spellings.  A dialect
-  reads and writes its own key only, so nothing of one vendor ever reaches another.
+  reads and writes its own key only, so nothing of one vendor ever reaches another.  (`history.py`
+  adds `"polycall"` to messages: the model that gave them.)
 * What a dialect knows and the middle language does not is an `Opaque` part (in position) or an
   entry in `Request.provider_options` (top level).  The same dialect gives it back unchanged;
   another one warns about it or refuses it.

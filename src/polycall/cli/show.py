@@ -8,7 +8,7 @@ import sys
 from decimal import Decimal
 from typing import Any, TextIO
 
-from polycall.ir import PartDelta, PartStart, Reasoning, Text, ToolCall, ToolResult, Usage
+from polycall.ir import PartDelta, PartStart, Reasoning, Text, ToolCall, ToolResult, Usage, Warning
 from polycall.loop import CallEnd, CallStart, LoopEvent, ModelEvent, RunEnd, StepEnd
 
 _RESULT_LENGTH_MAX = 300
@@ -20,6 +20,7 @@ class Show:
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stdout
         self._colours = self._out.isatty() and "NO_COLOR" not in os.environ
+        self._warned: list[Warning] = []
         self._open = ""  # the kind of text that the current line holds
 
     def event(self, event: LoopEvent) -> None:
@@ -35,7 +36,9 @@ class Show:
                 self.line(f"← {_shortened(result)}", dim=True)
             case StepEnd(step=step):
                 for warning in step.response.warnings:
-                    self.line(f"! {warning.feature}: {warning.detail}", dim=True)
+                    if warning not in self._warned:
+                        self.line(f"! {warning.feature}: {warning.detail}", dim=True)
+                        self._warned.append(warning)
             case RunEnd():
                 self.end(event)
             case _:

@@ -6,6 +6,8 @@ comes from configuration, and is treated as a careful `compatible` one unless it
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from polycall.providers.provider import ModelRule, Provider
 from polycall.providers.quirks import NAMED_QUIRKS
 from polycall.quirks import Quirks
@@ -43,11 +45,14 @@ OPENAI = Provider(
     tools_dialect="openai-responses",
     base_url="https://api.openai.com/v1",
     key_variables=("OPENAI_API_KEY",),
+    quirks=NAMED_QUIRKS["openai"],
     rules=(
         # Reasoning models refuse sampling parameters and stop sequences.
         ModelRule(
             r"(o\d|gpt-[5-9])",
-            quirks=Quirks(refused=frozenset({"temperature", "top_p", "stop"})),
+            quirks=replace(
+                NAMED_QUIRKS["openai"], refused=frozenset({"temperature", "top_p", "stop"})
+            ),
         ),
     ),
     price_id="openai",

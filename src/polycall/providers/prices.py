@@ -43,13 +43,15 @@ def _table_cost(price_id: str, model: str, usage: Usage) -> Decimal | None:
     from genai_prices import Usage as PricedUsage  # noqa: PLC0415 - costs 0.3 s at import
     from genai_prices import calc_price  # noqa: PLC0415
 
-    priced = PricedUsage(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cache_read_tokens=usage.cached_tokens or None,
-        cache_write_tokens=usage.cache_write_tokens or None,
-        cache_1h_write_tokens=_one_hour_cache_writes(usage) or None,
-    )
+    counts = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cached_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "cache_write_1h_tokens": _one_hour_cache_writes(usage),
+    }
+    # The table warns of kinds of tokens that a model has no price for, even where there are none.
+    priced = PricedUsage(**{kind: count for kind, count in counts.items() if count})
     try:
         return calc_price(priced, model, provider_id=price_id).total_price
     except LookupError:
