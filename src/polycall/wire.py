@@ -279,6 +279,10 @@ _REFUSED_FIELDS = frozenset(
     }
 )
 
+# Steps of a conversation that point to what lies with another vendor: without them it would be
+# another conversation.
+STATE_KINDS = frozenset({"item_reference", "compaction", "program", "program_output"})
+
 # These say how the client wants its own answer framed or kept, not what the model should do.
 _FRAMING_FIELDS = frozenset({"stream_options", "include_obfuscation", "include", "store"})
 

@@ -240,7 +240,7 @@ def test_choices_that_cannot_be_said() -> None:
 
 def test_modes_may_be_numbers() -> None:
     body: JSON = {"toolConfig": {"functionCallingConfig": {"mode": 2}}}
-    assert gemini.parse_request(body).tool_choice == ToolChoice("required")
+    assert gemini.parse_request(body).tool_choice == ToolChoice("required", metadata={"gemini": {}})
 
 
 def test_schemas_too_deep_to_read_are_refused_with_their_path() -> None:

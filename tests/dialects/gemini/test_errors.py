@@ -121,8 +121,6 @@ def test_bodies_of_any_shape(wire: Any, message: str) -> None:
         (TruncatedError("no"), 502, "UNAVAILABLE"),
         (PolycallError("no"), 500, "INTERNAL"),
         (AuthenticationError("no"), 401, "UNAUTHENTICATED"),
-        (BillingError("no"), 429, "RESOURCE_EXHAUSTED"),
-        (RequestTooLargeError("no", status=413), 400, "INVALID_ARGUMENT"),
         (InvalidRequestError("no", status=422), 422, "INVALID_ARGUMENT"),
         (OverloadedError("no", status=529), 503, "UNAVAILABLE"),
         (UpstreamTimeoutError("no"), 504, "DEADLINE_EXCEEDED"),
@@ -145,6 +143,22 @@ def test_details_for_a_client() -> None:
     )
     _, wire = gemini.render_error(RateLimitError("no", retry_after_s=1.5))
     assert wire["error"]["details"] == [{"@type": f"{RPC}RetryInfo", "retryDelay": "1.5s"}]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "name", "reason"),
+    [
+        (BillingError("no"), 429, "RESOURCE_EXHAUSTED", "BILLING_DISABLED"),
+        (RequestTooLargeError("no", status=413), 400, "INVALID_ARGUMENT", "REQUEST_TOO_LARGE"),
+    ],
+)
+def test_errors_without_a_status_of_their_own_have_a_reason(
+    error: PolycallError, status: int, name: str, reason: str
+) -> None:
+    detail = {"@type": f"{RPC}ErrorInfo", "reason": reason, "domain": "polycall"}
+    rendered = gemini.render_error(error)
+    assert rendered == (status, body(status, name, "no", detail))
+    assert type(gemini.parse_error(*rendered)) is type(error)
 
 
 def test_its_own_body_goes_back_as_it_came() -> None:

@@ -135,7 +135,7 @@ def test_every_field_finds_its_place() -> None:
                 metadata={"gemini": {"group": 0, "definition": {"googleSearch": {}}}},
             )
         ],
-        tool_choice=ToolChoice("required"),
+        tool_choice=ToolChoice("required", metadata={"gemini": {}}),
         temperature=0.5,
         top_p=0.9,
         top_k=40,

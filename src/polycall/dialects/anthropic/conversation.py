@@ -38,12 +38,9 @@ from polycall.ir import (
     ToolResult,
 )
 from polycall.quirks import Quirks
-from polycall.wire import Losses, Reader, ToolNames, request_reader
+from polycall.wire import STATE_KINDS, Losses, Reader, ToolNames, request_reader
 
 _MESSAGE_KEYS = frozenset({"role", "content"})
-
-# State that lies with another vendor: without it the conversation would be another one.
-_REFUSED_KINDS = frozenset({"item_reference", "compaction", "program", "program_output"})
 
 NO_RESULT = "no result: the call was interrupted before it gave one"
 MEDIA_BELOW = "[{} attached below]"
@@ -385,7 +382,7 @@ class ConversationWriter:
         if part.dialect == NAME:
             return dict(part.data)
         detail = f"{part.kind!r} of {part.dialect} has no counterpart"
-        if role != "assistant" or part.kind in _REFUSED_KINDS:
+        if role != "assistant" or part.kind in STATE_KINDS:
             self._losses.refuse(part.kind, detail, path=path)
         else:
             self._losses.drop(part.kind, detail)

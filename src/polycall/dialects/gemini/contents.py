@@ -28,7 +28,7 @@ from polycall.ir import (
     ToolResult,
 )
 from polycall.quirks import Quirks
-from polycall.wire import Losses
+from polycall.wire import STATE_KINDS, Losses
 
 # Google's own word for calls that another model made; it checks nothing then.
 SENTINEL = "skip_thought_signature_validator"
@@ -86,6 +86,11 @@ class ContentRenderer:
         if message.role == "system":
             self._losses.emulate("system", "a later system message is sent as user text")
             own = {}
+        if message.name:
+            self._losses.drop("messages.name", "gemini has no names of participants")
+        for part in message.parts:
+            if isinstance(part, Opaque) and part.dialect != NAME:
+                self._losses.refuse(part.kind, f"a part that only {part.dialect} has")
         parts = self.parts(message.parts)
         if not parts:
             return
@@ -136,6 +141,8 @@ class ContentRenderer:
         if arguments is None:
             self._losses.adjust("arguments", "a call's arguments are no JSON object")
             arguments = {"invalid_arguments_json": call.arguments_json}
+        if call.caller != "direct":
+            self._losses.drop("caller", f"{call.id!r} was made by a program")
         name = self._tools.name(call.name, call.namespace)
         wire = render_call(call, name, arguments, with_id=self._quirks.call_ids)
         is_first, self._is_first_call = self._is_first_call, False
@@ -157,7 +164,11 @@ class ContentRenderer:
     def _opaque(self, part: Opaque) -> JSON | None:
         if part.dialect == NAME:
             return dict(part.data)
-        self._losses.drop(part.kind, f"a part that only {part.dialect} has")
+        detail = f"a part that only {part.dialect} has"
+        if part.kind in STATE_KINDS:
+            self._losses.refuse(part.kind, detail)
+        else:
+            self._losses.drop(part.kind, detail)
         return None
 
     # Results

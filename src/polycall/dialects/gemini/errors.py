@@ -52,12 +52,19 @@ _NAME_BY_STATUS = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+# Reasons for what Google has no status of its own for, in the domain of those who write them.
+_REASON_DOMAIN = "polycall"
+_REASON_BY_CLASS: dict[type[UpstreamError], str] = {
+    BillingError: "BILLING_DISABLED",
+    RequestTooLargeError: "REQUEST_TOO_LARGE",
+}
 _CLASS_BY_REASON: dict[str, type[UpstreamError]] = {
     "API_KEY_INVALID": AuthenticationError,
     "API_KEY_EXPIRED": AuthenticationError,
     "ACCESS_TOKEN_EXPIRED": AuthenticationError,
     "CREDENTIALS_MISSING": AuthenticationError,
     "BILLING_DISABLED": BillingError,
+    "REQUEST_TOO_LARGE": RequestTooLargeError,
 }
 _TOO_LONG = re.compile(r"token count .{0,40}exceeds the maximum", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
@@ -152,6 +159,10 @@ def render_error(error: PolycallError) -> tuple[int, JSON]:
     if isinstance(error, RequestError) and error.path:
         violation = {"field": error.path, "description": error.message}
         details.append({"@type": f"{_RPC}BadRequest", "fieldViolations": [violation]})
+    for known, reason in _REASON_BY_CLASS.items():
+        if isinstance(error, known):
+            info = {"@type": f"{_RPC}ErrorInfo", "reason": reason, "domain": _REASON_DOMAIN}
+            details.append(info)
     if isinstance(error, UpstreamError) and error.retry_after_s is not None:
         details.append({"@type": f"{_RPC}RetryInfo", "retryDelay": f"{error.retry_after_s:g}s"})
     wire: JSON = {"code": status, "message": str(error), "status": name}

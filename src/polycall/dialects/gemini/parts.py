@@ -264,7 +264,8 @@ def render_media(media: Media) -> JSON | None:
         }
         return {"inlineData": blob, **wire_fields(own)}
     if media.text:
-        return {"text": media.text}
+        title = f"{media.filename}\n\n" if media.filename else ""
+        return {"text": title + media.text}
     uri = media.url or (media.file_id if own is not None else "")
     if not uri:
         return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote, unquote
 
+from msgspec.structs import replace
+
 from polycall.dialects.gemini.casing import structural
 from polycall.dialects.gemini.config import parse_config, render_config
 from polycall.dialects.gemini.contents import ContentRenderer, render_system
@@ -89,13 +91,17 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
         options["toolConfig"] = tool_config
     if generation_config:
         options["generationConfig"] = generation_config
+    tools = parse_tools(wire.get("tools"))
+    if choice is not None and all(tool.kind == "hosted" for tool in tools):
+        # The key says whose it is: what its own client forces is for the vendor to judge.
+        choice = replace(choice, metadata={NAME: {}, **choice.metadata})
     return Request(
         model=model,
         messages=[
             *parse_system(wire.get("systemInstruction")),
             *parse_contents(wire.get("contents")),
         ],
-        tools=parse_tools(wire.get("tools")),
+        tools=tools,
         tool_choice=choice,
         stream=method == "streamGenerateContent",
         service_tier=_service_tier(wire.get("serviceTier")),

@@ -104,9 +104,11 @@ def _tail(response: Response, parts: list[JSON], broken: ToolCall | None) -> JSO
         candidate: JSON = {
             "content": {"role": "model", "parts": parts},
             "index": 0,
-            "finishReason": _MALFORMED if broken else render_reason(response),
+            "finishReason": render_reason(response),
         }
-        if broken:
+        # A call that the limit cut is no mistake of the model.
+        if broken and response.finish_reason != "length":
+            candidate["finishReason"] = _MALFORMED
             shown = f"{_wire_name(broken)}({broken.arguments_json})"
             candidate["finishMessage"] = f"Malformed function call: {shown}"
         candidate.update(own.get("candidate", {}))

@@ -230,9 +230,15 @@ class ToolRenderer:
         if choice is None:
             return {"mode": "VALIDATED"} if is_strict else {}
         own = choice.metadata.get(NAME, {})
-        names = [self.name(name) for name in choice.names]
-        if not functions and not own and choice.mode in ("auto", "none"):
-            return {}  # without functions there is nothing to choose, and a mode is refused
+        is_foreign = NAME not in choice.metadata
+        spaces = {tool.name: tool.namespace for tool in functions}
+        names = [self.name(name, spaces.get(name, "")) for name in choice.names]
+        if not functions and not own:
+            # Without functions there is nothing to choose, and a mode is refused.
+            if is_foreign and choice.mode in ("required", "tool"):
+                self._losses.refuse("tool_choice", "a call is forced, but no function is offered")
+            if choice.mode in ("auto", "none") or is_foreign:
+                return {}
         if choice.mode != "auto" and choice.mode not in self._quirks.tool_choices:
             self._losses.refuse("tool_choice", f"the model does not take {choice.mode!r}")
             return {}
