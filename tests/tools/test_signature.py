@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
+import typing
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jsonschema_rs
 import pytest
 
+from polycall import jsontext, schema
 from polycall.errors import ToolDefinitionError
 from polycall.ir import Media
 from polycall.tools import FunctionTool, ToolContext, tool
@@ -213,3 +216,85 @@ def h(n: int) -> None: ...
 )  # fmt: skip
 def test_the_return_schema(function: Any, expected: Any) -> None:
     assert tool(function).output_schema == expected
+
+
+class Inner(typing.TypedDict, total=False):
+    size: typing.Required[int]
+    tree: Tree
+
+
+class Outer(Inner):
+    """What is wanted."""
+
+    names: Annotated[list[Inner], "plain remark"]
+    either: Inner | None
+
+
+class Tree(typing.TypedDict):
+    leaf: int
+
+
+def takes_typed_dicts(
+    outer: Outer,
+    twice: dict[str, Inner],
+    both: typing.Union[Inner, int],  # noqa: UP007
+) -> Outer:
+    return outer
+
+
+def test_typed_dictionaries_of_typing_inside_each_other() -> None:
+    made = tool(takes_typed_dicts)
+    properties = made.parameters["properties"]
+    inner = {
+        "type": "object",
+        "properties": {
+            "size": {"type": "integer"},
+            "tree": {
+                "type": "object",
+                "properties": {"leaf": {"type": "integer"}},
+                "required": ["leaf"],
+                "additionalProperties": False,
+            },
+        },
+        "required": ["size"],
+        "additionalProperties": False,
+    }
+    flat = {key: value for key, value in made.parameters.items() if key != "$defs"}
+    shared = made.parameters["$defs"]
+    assert shared["Inner"]["required"] == ["size"]
+    assert list(properties["outer"]["properties"]) == ["size", "tree", "names", "either"]
+    assert properties["outer"]["required"] == ["size", "names", "either"]
+    assert properties["outer"]["description"] == "What is wanted."
+    assert properties["both"] == {"anyOf": [{"$ref": "#/$defs/Inner"}, {"type": "integer"}]}
+    assert schema.inline_refs(made.parameters)["properties"]["twice"] == {
+        "type": "object",
+        "additionalProperties": inner,
+    }
+    assert flat["required"] == ["outer", "twice", "both"]
+
+
+class Looped(typing.TypedDict):
+    again: list[Looped]
+
+
+def takes_loop(loop: Looped) -> None: ...
+
+
+def test_a_typed_dictionary_that_contains_itself() -> None:
+    if sys.version_info >= (3, 12):
+        assert "Looped" in tool(takes_loop).parameters["$defs"]
+    else:
+        with pytest.raises(ToolDefinitionError, match="use `typing_extensions.TypedDict`"):
+            tool(takes_loop)
+
+
+def test_a_default_without_json_is_left_out() -> None:
+    def search(query: str, page: Any = object(), tail: float = float("nan")) -> None: ...  # noqa: B008
+
+    made = tool(search)
+    assert made.parameters["properties"] == {
+        "query": {"type": "string"},
+        "page": {},
+        "tail": {"type": "number"},
+    }
+    jsontext.decode(jsontext.encode(made.parameters))

@@ -38,6 +38,5 @@ def parse_docstring(text: str | None) -> Docstring:
 
 
 def _one_line(text: str | None) -> str:
-    """Line breaks of a source file mean nothing to a model; those between paragraphs do."""
-    paragraphs = inspect.cleandoc(text or "").split("\n\n")
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs).strip()
+    """Where a source file breaks its lines means nothing to a model."""
+    return " ".join((text or "").split())

@@ -362,6 +362,6 @@ def _mentions_shown_types(hint: Any) -> bool:
 def _jsonable(default: Any) -> Any:
     """A default as JSON; `None` where it has no such form, or says nothing."""
     try:
-        return to_jsonable_python(default)
+        return to_jsonable_python(default, inf_nan_mode="null")
     except (PydanticSerializationError, ValueError):
         return None

@@ -257,7 +257,5 @@ def _check_examples(made: FunctionTool[..., Any]) -> None:
 def _is_async(function: Callable[..., Any]) -> bool:
     while isinstance(function, functools.partial):
         function = function.func  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-    if isinstance(function, FunctionTool):
-        return _is_async(function.function)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
     called = getattr(function, "__call__", None)  # noqa: B004 - the method itself is wanted
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
