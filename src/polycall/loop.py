@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from contextvars import ContextVar
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -22,7 +23,17 @@ from polycall.ir import Event, Message, Request, Response, Text, ToolCall, ToolR
 
 Execute: TypeAlias = Callable[[ToolCall], Awaitable[ToolResult]]
 EndReason: TypeAlias = Literal[
-    "finished", "length", "content_filter", "refusal", "error", "steps", "tokens", "cost"
+    "finished",
+    "length",
+    "content_filter",
+    "refusal",
+    "error",
+    "steps",
+    "tokens",
+    "cost",
+    "wall",
+    "handoffs",
+    "output",
 ]
 
 
@@ -33,6 +44,7 @@ class Limits(Struct, frozen=True):
     tokens: int | None = None
     cost_usd: Decimal | None = None
     parallel_calls: int = 8
+    wall_s: float | None = None
 
 
 class Step(Struct, frozen=True):
@@ -65,6 +77,14 @@ class CallEnd(Struct, frozen=True):
     result: ToolResult
 
 
+class ToolEvent(Struct, frozen=True):
+    """A running tool says something of its own (`emit`): a nested agent's events, its progress."""
+
+    step: int
+    call: ToolCall
+    event: Any
+
+
 class StepEnd(Struct, frozen=True):
     """A step is complete.  `messages` is the whole conversation so far."""
 
@@ -88,55 +108,129 @@ class RunEnd(Struct, frozen=True):
         return self.steps[-1].response.text if self.steps else ""
 
 
-LoopEvent: TypeAlias = ModelEvent | CallStart | CallEnd | StepEnd | RunEnd
+LoopEvent: TypeAlias = ModelEvent | CallStart | CallEnd | ToolEvent | StepEnd | RunEnd
+
+
+class Turn(Struct, frozen=True):
+    """What the next step asks, and what runs its calls."""
+
+    request: Request
+    execute: Execute
+
+
+# Asked before each step, and where the model has finished: the next turn, or why the run ends.
+# It sees the conversation and the steps so far, and may add messages to the conversation.
+Prepare: TypeAlias = Callable[[list[Message], list[Step]], Awaitable[Turn | EndReason]]
 
 
 async def run_tools(
-    client: ModelClient, request: Request, execute: Execute, *, limits: Limits | None = None
+    client: ModelClient,
+    request: Request,
+    execute: Execute,
+    *,
+    limits: Limits | None = None,
+    prepare: Prepare | None = None,
 ) -> AsyncGenerator[LoopEvent]:
     """Run `request` to its end; close the generator to cancel whatever is under way.
 
-    `request.stream` decides how the model is asked; the events are the same either way.
+    `request.stream` decides how the model is asked; the events are the same either way.  With
+    `prepare`, each step asks what that says, and `request` only begins the conversation.
     """
     bounds = limits or Limits()
     messages, steps = list(request.messages), list[Step]()
+    ends_at = bounds.wall_s and asyncio.get_running_loop().time() + bounds.wall_s
     while True:
-        number = len(steps) + 1
-        turn = replace(request, messages=messages)
-        if request.stream:
-            async with client.stream_request(turn) as stream:
-                async for event in stream:
-                    yield ModelEvent(number, event)
-            response = stream.response
-        else:
-            response = await client.generate_request(turn)
-            for event in unfold(response):
-                yield ModelEvent(number, event)
-        # An answer that was cut off may hold half a call: only a normal end makes calls run.
-        calls = response.tool_calls if response.finish_reason == "tool_calls" else []
-        results: dict[int, ToolResult] = {}
-        async with aclosing(_run_calls(number, calls, execute, bounds, results)) as events:
+        reason = _end_reason(steps, bounds)
+        turn: Turn | EndReason = Turn(replace(request, messages=messages), execute)
+        if prepare is not None and reason in (None, "finished"):
+            messages = list(messages)
+            turn = await prepare(messages, steps)
+            # What the hook adds is under the same bounds.
+            reason = _bound_passed(steps, bounds) if isinstance(turn, Turn) else turn
+        if reason is not None or not isinstance(turn, Turn):
+            yield RunEnd(reason or "finished", messages, steps, _usage(steps), _cost(steps))
+            return
+        progress = _Progress(len(steps) + 1)
+        async with aclosing(_until(ends_at, _step(client, turn, bounds, progress))) as events:
             async for event in events:
                 yield event
-        # Calls run side by side and end in any order; the history keeps the model's.
-        ordered = [results[place] for place in range(len(calls))]
-        steps.append(Step(response, ordered, client.cost(response.model, response.usage)))
-        messages = [*messages, response.message, *_result_messages(response, ordered)]
-        yield StepEnd(number, steps[-1], messages)
-        reason = _end_reason(steps, bounds)
-        if reason is not None:
-            yield RunEnd(reason, messages, steps, _usage(steps), _cost(steps))
+        response = progress.response
+        if response is not None:
+            # Calls run side by side and end in any order; the history keeps the model's.
+            results = [result for _, result in sorted(progress.results.items())]
+            steps.append(Step(response, results, client.cost(response.model, response.usage)))
+            messages = [*messages, response.message, *_result_messages(response, progress.results)]
+            yield StepEnd(progress.number, steps[-1], messages)
+        if not progress.is_over:
+            yield RunEnd("wall", messages, steps, _usage(steps), _cost(steps))
             return
 
 
+class _Progress:
+    """How far one step has come."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.response: Response | None = None
+        self.results: dict[int, ToolResult] = {}
+        self.is_over = False
+
+
+async def _step(
+    client: ModelClient, turn: Turn, limits: Limits, progress: _Progress
+) -> AsyncGenerator[LoopEvent]:
+    """One answer and its calls, kept in `progress`."""
+    if turn.request.stream:
+        async with client.stream_request(turn.request) as stream:
+            async for event in stream:
+                yield ModelEvent(progress.number, event)
+        response = stream.response
+    else:
+        response = await client.generate_request(turn.request)
+        for event in unfold(response):
+            yield ModelEvent(progress.number, event)
+    progress.response = response
+    # An answer that was cut off may hold half a call: only a normal end makes calls run.
+    calls = response.tool_calls if response.finish_reason == "tool_calls" else []
+    async with aclosing(_run_calls(calls, turn.execute, limits, progress)) as events:
+        async for event in events:
+            yield event
+    progress.is_over = True
+
+
+async def _until(
+    ends_at: float | None, events: AsyncGenerator[LoopEvent]
+) -> AsyncGenerator[LoopEvent]:
+    """The events, up to a moment of the event loop's clock; then what makes them is cancelled."""
+    async with aclosing(events):
+        while True:
+            try:
+                async with asyncio.timeout_at(ends_at):
+                    event = await anext(events)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                if ends_at is None or asyncio.get_running_loop().time() < ends_at:
+                    raise
+                return
+            yield event
+
+
 def _end_reason(steps: list[Step], limits: Limits) -> EndReason | None:
+    if not steps:
+        return None
     match steps[-1].response.finish_reason:
         case "stop":
             return "finished"
         case "tool_calls" | "pause":
-            pass
+            return _bound_passed(steps, limits)
         case reason:
             return reason
+
+
+def _bound_passed(steps: list[Step], limits: Limits) -> EndReason | None:
+    if not steps:
+        return None
     cost = _cost(steps)
     if limits.tokens is not None and _usage(steps).total_tokens >= limits.tokens:
         return "tokens"
@@ -145,32 +239,50 @@ def _end_reason(steps: list[Step], limits: Limits) -> EndReason | None:
     return "steps" if len(steps) >= limits.steps else None
 
 
+_emit: ContextVar[Callable[[Any], Awaitable[None]]] = ContextVar("polycall_emit")
+
+
+async def emit(event: Any) -> None:
+    """From within a running tool: put `event` into the run's events, as a `ToolEvent`.
+
+    Outside a run there is nobody to tell, and nothing happens.
+    """
+    say = _emit.get(None)
+    if say is not None:
+        await say(event)
+
+
 async def _run_calls(
-    step: int,
-    calls: list[ToolCall],
-    execute: Execute,
-    limits: Limits,
-    results: dict[int, ToolResult],
-) -> AsyncGenerator[CallStart | CallEnd]:
-    """All calls of a step, so many at a time, into `results`; leaving early cancels them."""
+    calls: list[ToolCall], execute: Execute, limits: Limits, progress: _Progress
+) -> AsyncGenerator[LoopEvent]:
+    """All calls of a step, so many at a time; leaving early cancels them."""
     slots = asyncio.Semaphore(limits.parallel_calls)
-    events: asyncio.Queue[CallStart | CallEnd | Exception] = asyncio.Queue()
+    events: asyncio.Queue[CallStart | CallEnd | ToolEvent | Exception] = asyncio.Queue(_EVENTS_MAX)
+    step = progress.number
 
     async def run(place: int, call: ToolCall) -> None:
+        async def say(event: Any) -> None:
+            await events.put(ToolEvent(step, call, event))
+
         async with slots:
-            events.put_nowait(CallStart(step, call))
+            _emit.set(say)
+            await events.put(CallStart(step, call))
             try:
-                results[place] = await execute(call)
-                events.put_nowait(CallEnd(step, call, results[place]))
+                result = await execute(call)
             except Exception as error:  # noqa: BLE001 - the loop raises it
-                events.put_nowait(error)
+                await events.put(error)
+                return
+            progress.results[place] = result
+            await events.put(CallEnd(step, call, result))
 
     tasks = [asyncio.create_task(run(place, call)) for place, call in enumerate(calls)]
     try:
-        for _ in range(2 * len(calls)):
+        ended = 0
+        while ended < len(calls):
             event = await events.get()
             if isinstance(event, Exception):
                 raise event
+            ended += isinstance(event, CallEnd)
             yield event
     finally:
         for task in tasks:
@@ -178,17 +290,19 @@ async def _run_calls(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _result_messages(response: Response, results: list[ToolResult]) -> list[Message]:
-    """The message of results; calls that were cut off are answered, so that the history holds."""
-    ran = {result.call_id for result in results}
-    cut = [
-        ToolResult(
-            call.id, [Text("not run: the answer was cut off")], is_error=True, name=call.name
-        )
-        for call in response.tool_calls
-        if call.id not in ran
+# A consumer that is slow slows the tools down, and not the memory's growth.
+_EVENTS_MAX = 256
+
+
+def _result_messages(response: Response, results: dict[int, ToolResult]) -> list[Message]:
+    """The message of results; calls that did not end are answered, so that the history holds."""
+    is_whole = response.finish_reason == "tool_calls"
+    why = "not finished: out of time" if is_whole else "not run: the answer was cut off"
+    answered = [
+        results.get(place) or ToolResult(call.id, [Text(why)], is_error=True, name=call.name)
+        for place, call in enumerate(response.tool_calls)
     ]
-    return [Message("tool", [*results, *cut])] if results or cut else []
+    return [Message("tool", [*answered])] if answered else []
 
 
 def _usage(steps: list[Step]) -> Usage:

@@ -299,7 +299,8 @@ def _is_context(hint: Any) -> bool:
     origin = get_origin(hint)
     if origin in (Union, types.UnionType, Annotated):
         return any(_is_context(part) for part in get_args(hint))
-    return hint is ToolContext or origin is ToolContext
+    kind = origin or hint
+    return isinstance(kind, type) and issubclass(kind, ToolContext)
 
 
 def _has_description(hint: Any) -> bool:
