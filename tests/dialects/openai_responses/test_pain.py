@@ -167,3 +167,41 @@ def test_g12_nothing_of_other_dialects_reaches_the_wire() -> None:
     )
     text = str(render_request(request).body)
     assert "signature" not in text.lower()
+
+
+def test_c01_results_of_other_dialects_follow_their_calls_at_once() -> None:
+    wire = render_request(
+        Request(
+            "m",
+            [
+                Message("user", [Text("go")]),
+                Message("assistant", [ToolCall("c", "f")]),
+                Message("user", [Text("wait")]),
+                Message("tool", [ToolResult("c", [Text("r")])]),
+            ],
+        )
+    )
+    assert wire.body["input"] == [
+        {"role": "user", "content": "go"},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "r"},
+        {"role": "user", "content": "wait"},
+    ]
+
+
+def test_c05_calls_of_other_dialects_have_ids_of_their_own() -> None:
+    turn = [
+        Message("assistant", [ToolCall("c", "f"), ToolCall("c", "g")]),
+        Message("tool", [ToolResult("c", [Text("1")]), ToolResult("c", [Text("2")])]),
+    ]
+    wire = render_request(Request("m", [Message("user", [Text("go")]), *turn, *turn]))
+    assert [(item["call_id"], item.get("output")) for item in wire.body["input"][1:]] == [
+        ("c", None),
+        ("c_2", None),
+        ("c", "1"),
+        ("c_2", "2"),
+        ("c_3", None),
+        ("c_4", None),
+        ("c_3", "1"),
+        ("c_4", "2"),
+    ]

@@ -389,6 +389,7 @@ def test_parts_in_unusual_places() -> None:
                 {"type": "input_image", "image_url": "https://x/i.png"},
             ],
         },
+        {"type": "function_call_output", "call_id": "c", "output": []},
         {
             "role": "user",
             "content": [
@@ -402,7 +403,6 @@ def test_parts_in_unusual_places() -> None:
                 },
             ],
         },
-        {"type": "function_call_output", "call_id": "c", "output": []},
     ]
     assert [warning.feature for warning in wire.warnings] == [
         "name",

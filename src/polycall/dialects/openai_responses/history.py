@@ -27,7 +27,7 @@ from polycall.ir import (
     ToolResult,
 )
 from polycall.quirks import Quirks
-from polycall.wire import Losses, short_hash
+from polycall.wire import STATE_KINDS, Losses, short_hash
 
 _CALL_ID_CHARS_MAX = 64
 _EMPTY_ARGUMENTS = frozenset({"", "null", '""'})
@@ -93,7 +93,7 @@ class HistoryWriter:
             if message.role != "tool":
                 self._answer(pending)
             if message.name:
-                self._losses.drop("name", "messages have no author's name")
+                self._losses.drop("messages.name", "messages have no author's name")
             match message.role:
                 case "system" | "user":
                     self._plain(message, path)
@@ -226,8 +226,12 @@ class HistoryWriter:
     def _opaque(self, part: Opaque) -> None:
         if part.dialect == NAME:
             self._items.append(part.data)
+            return
+        detail = f"a step of {part.dialect} without a counterpart"
+        if part.kind in STATE_KINDS:
+            self._losses.refuse(part.kind, detail)
         else:
-            self._losses.drop(part.kind, f"a step of {part.dialect} without a counterpart")
+            self._losses.drop(part.kind, detail)
 
     # -----------------------------------------------------------------------------------------
     # Tool results

@@ -7,6 +7,7 @@ from typing import Any
 from polycall.dialects.openai_responses.common import NAME, mark, others, own
 from polycall.dialects.openai_responses.history import HistoryWriter
 from polycall.dialects.openai_responses.items import ItemReader
+from polycall.dialects.openai_responses.order import in_order
 from polycall.dialects.openai_responses.tools import ToolWriter, parse_tool_choice, parse_tools
 from polycall.ir import (
     JSON,
@@ -52,6 +53,8 @@ _EFFORTS: dict[str, Effort] = {
     "xhigh": "xhigh",
     "max": "max",
 }
+# The vendor refuses the plain JSON format where nothing that it reads says the word.
+JSON_ONLY = "Answer with one JSON object and nothing else."
 _FORMATS = frozenset({"text", "json_object", "json_schema"})
 _SCHEMA_FORMAT_KNOWN = ("type", "name", "schema", "description", "strict")
 
@@ -181,7 +184,7 @@ def render_request(request: Request, *, quirks: Quirks | None = None) -> WireReq
     if instructions is not None:
         body["instructions"] = instructions
     history = HistoryWriter(
-        messages,
+        messages if NAME in request.metadata else in_order(messages),
         writer,
         losses,
         quirks,
@@ -189,16 +192,25 @@ def render_request(request: Request, *, quirks: Quirks | None = None) -> WireReq
         is_native=NAME in request.metadata,
         has_past="previous_response_id" in options or "conversation" in options,
     )
-    _render_input(body, history.items(), own(request.metadata).get("input"))
+    items = history.items()
+    if not items and instructions and NAME not in request.metadata:
+        # Other vendors answer to instructions alone; here the input may not be empty.
+        items = [{"role": "system", "content": body.pop("instructions")}]
+    _render_input(body, items, own(request.metadata).get("input"))
     tools = writer.tools(writer.allowed(request.tool_choice))
     if tools:
         body["tools"] = tools
     if request.tool_choice is not None:
         choice = writer.choice(request.tool_choice)
+        if not tools and NAME not in request.metadata and choice not in (None, "auto", "none"):
+            losses.refuse("tool_choice", "a call is forced, but no tool is offered")
         if choice is not None and (tools or NAME in request.metadata):
             body["tool_choice"] = choice
     _render_settings(body, request, options, losses)
     _render_output(body, request, options, losses, quirks)
+    if not is_json_named(request):
+        losses.emulate("response_format", "the vendor wants the word JSON in the input")
+        body["input"] = [*body["input"], {"role": "system", "content": JSON_ONLY}]
     _merge_options(body, options, losses, quirks)
     _apply_refusals(body, losses, quirks)
     return WireRequest(
@@ -233,6 +245,15 @@ def _split_instructions(request: Request) -> tuple[str | None, list[Message]]:
             break
         texts.extend(part.text for part in message.parts if isinstance(part, Text) and part.text)
     return "\n\n".join(texts) if texts else None, rest
+
+
+def is_json_named(request: Request) -> bool:
+    """False where plain JSON is wanted, by a client of another dialect, and no message says so."""
+    wanted = request.response_format
+    if wanted is None or wanted.kind != "json" or NAME in request.metadata:
+        return True
+    _, messages = _split_instructions(request)  # the vendor does not look into instructions
+    return any("json" in message.text.lower() for message in messages)
 
 
 def _render_settings(body: JSON, request: Request, options: JSON, losses: Losses) -> None:
@@ -291,8 +312,9 @@ def _render_reasoning(config: ReasoningConfig, losses: Losses) -> JSON:
     effort: str | None = config.effort
     if effort is None and config.budget_tokens is not None and config.budget_tokens >= 0:
         effort = _effort_for(config.budget_tokens)
-        detail = f"a budget of {config.budget_tokens} tokens is sent as effort {effort!r}"
-        losses.adjust("reasoning.budget_tokens", detail)
+        if effort != "none":  # which is the same as no budget at all
+            detail = f"a budget of {config.budget_tokens} tokens is sent as effort {effort!r}"
+            losses.adjust("reasoning.budget_tokens", detail)
     if effort is not None:
         fields["effort"] = effort
     if config.include_text and "summary" not in fields and "generate_summary" not in fields:

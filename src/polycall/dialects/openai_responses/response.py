@@ -249,7 +249,8 @@ def output_call(call: ToolCall, response_id: str, position: int, custom: frozens
     prefix = "ctc" if is_custom else "fc"
     item = call_item(call, is_custom=is_custom)
     if NAME not in call.metadata and not is_custom:
-        item["status"] = "completed"
+        # Arguments that are no object were cut, or broken from the start.
+        item["status"] = "completed" if call.arguments is not None else "incomplete"
     return {"id": item_id(prefix, response_id, position), **item}
 
 
