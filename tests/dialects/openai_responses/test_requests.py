@@ -405,7 +405,7 @@ def test_parts_in_unusual_places() -> None:
         },
     ]
     assert [warning.feature for warning in wire.warnings] == [
-        "name",
+        "messages.name",
         "assistant.media",
         "audio",
         "caller",
