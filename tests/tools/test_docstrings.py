@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from polycall.tools.docstrings import Docstring, parse_docstring
 
@@ -111,3 +113,12 @@ def test_plain_text_is_all_description() -> None:
 def test_what_cannot_be_taken_apart_is_description() -> None:
     broken = "Do it.\n\nArgs:\n    no colon here\n"
     assert parse_docstring(broken) == Docstring("Do it.\n\nArgs:\n    no colon here")
+
+
+LINES = ["Args:", "    x: y", "Returns:", "----", "Parameters", "x : int", ":param x", ":type:", "",
+         "::", " :", ":returns", "  a (b): c", "@param x: y", ".. note:: z", "\t", "Example::"]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=9).map("\n".join))
+def test_no_docstring_is_too_odd(text: str) -> None:
+    assert isinstance(parse_docstring(text), Docstring)

@@ -62,6 +62,10 @@ def fail(how: str) -> None:
         raise TimeoutError("the database did not answer")
     if how == "stop":
         raise StopIteration
+    if how == "exit":
+        raise SystemExit(2)
+    if how == "cancel":
+        raise asyncio.CancelledError
     raise ValueError(how)
 
 
@@ -115,6 +119,8 @@ async def test_arguments_that_do_not_fit_are_told_and_nothing_runs() -> None:
         ("plain", "ValueError: plain"),
         ("timeout", "TimeoutError: the database did not answer"),
         ("stop", "RuntimeError: StopIteration"),
+        ("exit", "SystemExit: 2"),
+        ("cancel", "the tool was cancelled"),
         ("long", f"ValueError: {'x' * 138} ... {'x' * 150}"),
     ],
 )
@@ -142,6 +148,42 @@ async def test_a_handler_may_give_a_whole_result() -> None:
     assert await execute(call("broken"), Toolset([broken])) == ToolResult(
         "call_1", [Text("partly"), image], is_error=True, name="broken"
     )
+
+
+async def test_an_asynchronous_tool_that_exits_or_gives_up_ends_only_itself() -> None:
+    @tool
+    async def leave(how: str) -> None:
+        if how == "exit":
+            raise SystemExit
+        task = asyncio.create_task(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+    toolset = Toolset([leave])
+    assert await execute(call("leave", '{"how": "exit"}'), toolset) == error("SystemExit", "leave")
+    assert await execute(call("leave", '{"how": "cancel"}'), toolset) == error(
+        "the tool was cancelled", "leave"
+    )
+
+
+async def test_waiting_for_people_does_not_count() -> None:
+    @tool(deadline_s=0.1)
+    async def work(ctx: ToolContext, seconds: float) -> str:
+        with ctx.paused():
+            await asyncio.sleep(0.15)
+        await asyncio.sleep(seconds)
+        return "done"
+
+    async def approve(each: object, arguments: object) -> bool:
+        await asyncio.sleep(0.15)
+        return True
+
+    toolset = Toolset([work]).approved(approve)
+    assert await execute(call("work", '{"seconds": 0}'), toolset) == ok("done", "work")
+    late = await execute(call("work", '{"seconds": 9}'), toolset)
+    assert late.text == "the tool did not finish within 0.1 s; it may have done its work"
+    with ToolContext(deps=None).paused():
+        assert await work(ToolContext(deps=None), 0.0) == "done"
 
 
 @pytest.mark.parametrize("limits", [(0.05, None), (None, 0.05), (0.05, 5), (5, 0.05)])

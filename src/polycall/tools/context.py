@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Generic
 
 from typing_extensions import TypeVar
@@ -22,3 +25,19 @@ class ToolContext(Generic[DepsT_co]):
     deps: DepsT_co
     call: ToolCall | None = None
     model: str = ""
+    timer: asyncio.Timeout | None = field(default=None, repr=False)
+
+    @contextmanager
+    def paused(self) -> Generator[None]:
+        """Stop the call's deadline meanwhile, for what a person must be waited for."""
+        ends_at = self.timer.when() if self.timer is not None else None
+        if self.timer is None or ends_at is None:
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        left_s = ends_at - loop.time()
+        self.timer.reschedule(None)
+        try:
+            yield
+        finally:
+            self.timer.reschedule(loop.time() + left_s)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 
 import docstring_parser
+from docstring_parser import Docstring as ParsedDocstring
+from docstring_parser import DocstringStyle
 from msgspec import Struct
 
 
@@ -16,13 +18,17 @@ class Docstring(Struct, frozen=True):
     returns: str = ""
 
 
+_STYLES = (DocstringStyle.GOOGLE, DocstringStyle.NUMPYDOC, DocstringStyle.REST)
+
+
 def parse_docstring(text: str | None) -> Docstring:
-    """Take a docstring apart.  One that cannot be parsed is all description."""
+    """Take a docstring apart.  One that says nothing of parameters is all description."""
     if not text or not text.strip():
         return Docstring()
-    try:
-        parsed = docstring_parser.parse(text)
-    except docstring_parser.ParseError:
+    readings = [reading for style in _STYLES if (reading := _read(text, style)) is not None]
+    # The style that finds most is the one it was written in; the first wins a tie.
+    parsed = max(readings, key=lambda reading: len(reading.meta), default=None)
+    if parsed is None or not parsed.meta:
         return Docstring(inspect.cleandoc(text))
     parameters = {
         # NumPy describes several at once: "x, y : float".
@@ -35,6 +41,14 @@ def parse_docstring(text: str | None) -> Docstring:
     description = "\n\n".join(piece.strip() for piece in pieces if piece and piece.strip())
     returns = _one_line(parsed.returns.description) if parsed.returns else ""
     return Docstring(description, parameters, returns)
+
+
+def _read(text: str, style: DocstringStyle) -> ParsedDocstring | None:
+    """The docstring as one of the styles; `None` where it cannot be that."""
+    try:
+        return docstring_parser.parse(text, style)
+    except (docstring_parser.ParseError, LookupError, ValueError):
+        return None  # one style stumbles over what another one means
 
 
 def _one_line(text: str | None) -> str:

@@ -88,12 +88,18 @@ async def _run(
     timer = asyncio.timeout(limit_s)
     try:
         async with timer:
-            value = await toolset.run(call.name, checked.arguments, context)
+            value = await toolset.run(call.name, checked.arguments, replace(context, timer=timer))
         is_error = isinstance(value, ToolResult) and value.is_error
         return ToolResult(call.id, result_parts(value), is_error=is_error, name=call.name)
     except ToolError as error:
         return _failure(call, str(error))
-    except Exception as error:  # noqa: BLE001 - whatever a handler raises is for the model
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling() > 0:
+            raise
+        # Nobody cancelled this run: the handler gave up something of its own.
+        return _failure(call, "the tool was cancelled")
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - of whatever kind, it is for the model
         if timer.expired() and isinstance(error, TimeoutError):
             return _failure(
                 call, f"the tool did not finish within {limit_s:g} s; it may have done its work"
@@ -153,7 +159,7 @@ def _failure(call: ToolCall, message: str) -> ToolResult:
     return ToolResult(call.id, [Text(message)], is_error=True, name=call.name)
 
 
-def _spelt(error: Exception) -> str:
+def _spelt(error: BaseException) -> str:
     """Type and message, as Python prints them; a traceback is none of a model's business."""
     message = str(error)
     name = type(error).__name__

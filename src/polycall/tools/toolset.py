@@ -220,7 +220,8 @@ class ApprovedToolset(WrappedToolset):
     async def run(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
         answer = self._approve(self[name], arguments)
         if inspect.isawaitable(answer):
-            answer = await answer
+            with context.paused():
+                answer = await answer
         if answer is not True:
             reason = f": {answer}" if answer else ""
             raise ToolError(f"the call of {name!r} was not approved{reason}; nothing was run")
