@@ -11,6 +11,7 @@ import contextlib
 import errno
 import itertools
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,12 +132,14 @@ def _can_make(base: Path, reasons: list[str]) -> bool:
 
 
 def _remove_stale(base: Path) -> None:
-    """A host that was killed leaves its groups behind; the next one removes them."""
+    """A host that was killed leaves its groups behind; the next one ends and removes them."""
     folders: Sequence[Path] = ()
     with contextlib.suppress(OSError):
         folders = list(base.glob(f"{_PREFIX}*"))
     for folder in folders:
         owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
         if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
+                for pid in (folder / "cgroup.procs").read_text("ascii").split():
+                    os.kill(int(pid), signal.SIGKILL)
                 folder.rmdir()

@@ -20,6 +20,7 @@ from .inside import plain
 from .journal import Entry, Journal, RecordedRun
 from .limits import Limits
 from .result import Call
+from .text import encodable
 
 Function = Callable[..., Any]
 _GRACE_S = 1.0
@@ -128,12 +129,8 @@ class Desk:
             raise ProtocolViolation(f"more than {self._limits.calls} calls")
         if len(self._open) >= self._limits.concurrent_calls:
             raise ProtocolViolation(f"more than {self._limits.concurrent_calls} calls at a time")
-        try:
-            clean_args = plain.arguments(args, size_bytes=self._limits.argument_bytes)
-            clean_kwargs = plain.arguments(kwargs, size_bytes=self._limits.argument_bytes)
-        except (plain.TooLarge, plain.NotPlain) as error:
-            raise ProtocolViolation(f"a call of {name!r} with {error or 'too much'}") from None
-        return Call(call_id, name, tuple(clean_args), clean_kwargs, outcome="pending")
+        given: Any = encodable([args, kwargs], size_max=2 * self._limits.argument_bytes)
+        return Call(call_id, name, tuple(given[0]), given[1], outcome="pending")
 
     def cancel(self, call_id: object) -> None:
         """The program no longer waits for a call."""

@@ -11,10 +11,12 @@ import base64
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +147,8 @@ class Jail:
         self._child = -1
         self._child_handle = -1
         self._stderr = -1
+        self._info = -1
+        self._told = b""
         self.alive = False
         self.memory_peak_mib = 0.0
 
@@ -152,7 +156,7 @@ class Jail:
         """Spawns the process and waits until it has locked itself in."""
         ours, theirs = socket.socketpair()
         try:
-            info = self._spawn(theirs)
+            self._spawn(theirs)
         finally:
             theirs.close()
         loop = asyncio.get_running_loop()
@@ -173,28 +177,27 @@ class Jail:
             word = await asyncio.wait_for(ready, _START_S)
             if word != "ready":
                 raise SandboxError(f"the jail did not start: {self.last_words() or word}")
-            self._adopt_child(info)
+            if not self._adopt_child():
+                raise SandboxError("bubblewrap did not say which process it made")
         except BaseException:
-            os.close(info)
             await self.close()
             raise
-        os.close(info)
         self.on_frame = _ignore_frame
         self.on_gone = lambda: None
         self.alive = True
 
-    def _spawn(self, theirs: socket.socket) -> int:
+    def _spawn(self, theirs: socket.socket) -> None:
         settings = self._settings
         limits = settings.limits
         self.group = settings.cgroups.make(
             memory_bytes=(limits.memory_mib + _INTERPRETER_MIB + limits.files_mib) << 20,
             tasks=limits.threads + 8,
         )
-        info_read, info_write = os.pipe()
+        self._info, info_write = os.pipe()
         stderr_read, stderr_write = os.pipe()
         self._stderr = stderr_read
         os.set_blocking(stderr_read, False)
-        os.set_blocking(info_read, False)
+        os.set_blocking(self._info, False)
         with tempfile.TemporaryFile() as filter_file:
             filter_file.write(seccomp.start_filter(settings.machine))
             filter_file.seek(0)
@@ -222,13 +225,29 @@ class Jail:
             finally:
                 os.close(info_write)
                 os.close(stderr_write)
-        return info_read
 
-    def _adopt_child(self, info: int) -> None:
+    def _adopt_child(self) -> bool:
         """Takes hold of pid 1 of the jail, so that it can be killed and nothing else."""
-        told = json.loads(os.read(info, 4_000))
-        self._child = int(told["child-pid"])
-        self._child_handle = os.pidfd_open(self._child)
+        with contextlib.suppress(BlockingIOError):
+            self._told += os.read(self._info, 4_000)
+        found = re.search(rb'"child-pid": (\d+)\D', self._told)
+        if found is None:
+            return False
+        self._child = int(found[1])
+        with contextlib.suppress(ProcessLookupError):
+            self._child_handle = os.pidfd_open(self._child)
+        return self._child_handle >= 0
+
+    async def _find_child(self, process: subprocess.Popen[bytes]) -> None:
+        """Waits until the child is known, where a start is broken off.
+
+        Between making it and releasing it bubblewrap must not be killed: the child would wait for
+        it for ever.
+        """
+        deadline = time.monotonic() + _CLOSE_S
+        while self._child_handle < 0 and process.poll() is None and time.monotonic() < deadline:
+            if not self._adopt_child():
+                await asyncio.sleep(0.002)
 
     def send(self, frame: Frame) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -251,6 +270,13 @@ class Jail:
         self.memory_peak_mib = max(self.memory_peak_mib, held_mib)
         return cpu_s, held_mib
 
+    def files_made(self) -> int:
+        """Files and folders in the program's `/tmp`; its root does not count."""
+        with contextlib.suppress(OSError):
+            usage = os.statvfs(f"/proc/{self._child}/root/tmp")
+            return usage.f_files - usage.f_ffree - 1
+        return 0
+
     def last_words(self) -> str:
         """What the process wrote to the real standard error, bounded."""
         with contextlib.suppress(OSError):
@@ -263,25 +289,26 @@ class Jail:
         if self._child_handle >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._child_handle, signal.SIGKILL)
-        elif self._process is not None:
-            self._process.kill()
 
     async def close(self) -> None:
         """Kills, reaps and gives everything back.  Safe to call twice."""
-        self.kill()
+        self.alive = False
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
         process, self._process = self._process, None
         if process is not None:
+            await self._find_child(process)
+            self.kill()
             await _reaped(process)
-        for name in ("_child_handle", "_stderr"):
+        for name in ("_child_handle", "_stderr", "_info"):
             descriptor = getattr(self, name)
             setattr(self, name, -1)
             if descriptor >= 0:
                 os.close(descriptor)
         self.group.close()
         self.group = cgroups.NO_GROUP
+
 
 
 async def _reaped(process: subprocess.Popen[bytes]) -> int:

@@ -110,7 +110,7 @@ class JailRun:
                 stream.add(frame.get("text"), frame.get("dropped"))
             case "call":
                 args, kwargs = frame.get("args"), frame.get("kwargs")
-                desk.call(frame.get("id"), frame.get("name"), encodable(args), encodable(kwargs))
+                desk.call(frame.get("id"), frame.get("name"), args, kwargs)
             case "cancel":
                 desk.cancel(frame.get("id"))
             case "wait":
@@ -131,7 +131,9 @@ class JailRun:
     def _on_end(self, frame: Frame) -> None:
         cuts = [printable(str(cut))[:200] for cut in _list(frame.get("cuts"))[:40]]
         if frame.get("ok") is True:
-            self._finish("finished", value=encodable(frame.get("value")), cuts=cuts)
+            size_max = 2 * self._job.limits.value_bytes
+            value = encodable(frame.get("value"), size_max=size_max)
+            self._finish("finished", value=value, cuts=cuts)
             return
         told = frame.get("error")
         if not isinstance(told, dict):
@@ -168,6 +170,10 @@ class JailRun:
         if cpu_s - self._cpu_before_s > limits.cpu_s:
             message = f"used more than {limits.cpu_s:g} s of processor"
             self._finish("timeout", error=ProgramError("Timeout", message))
+            return
+        if self._jail.files_made() > limits.files:
+            message = f"made more than {limits.files} files"
+            self._finish("killed", error=ProgramError("FileLimit", message))
             return
         asyncio.get_running_loop().call_later(_WATCH_S, self._watch)
 

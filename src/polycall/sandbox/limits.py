@@ -30,6 +30,8 @@ class Limits:
     """Result of a call as JSON."""
     files_mib: int = 16
     """What the program may write to its private `/tmp`."""
+    files: int = 2_000
+    """Files and folders there; the kernel's memory for them is counted in nothing else."""
     open_files: int = 128
     threads: int = 32
     journal_bytes: int = 64_000_000

@@ -193,7 +193,7 @@ class MontyRun:
             return {"exception": Exception(message)}
         self._calls += 1
         # Begun when the program waits, as in CPython: a call that is not awaited is not made.
-        self._new.append((snapshot.call_id, name, encodable(plain_args), encodable(plain_kwargs)))
+        self._new.append((snapshot.call_id, name, plain_args, plain_kwargs))
         return {"future": ...}
 
     async def _answered_system(self, name: str, args: tuple[Any, ...], call_id: int) -> Any:
@@ -289,13 +289,14 @@ class MontyRun:
 
     def _finished(self, complete: MontyComplete) -> End:
         try:
-            value = complete.output
+            output = complete.output
         except (MontyError, TypeError, ValueError) as error:
             return self._end("failed", ProgramError(type(error).__name__, str(error)[:500]))
-        shown, cuts = plain.shown(value, size_bytes=self._job.limits.value_bytes)
-        if value is not None:
-            self.last = value
-        return self._end("finished", value=encodable(shown), cuts=cuts)
+        shown, cuts = plain.shown(output, size_bytes=self._job.limits.value_bytes)
+        if output is not None:
+            self.last = output
+        value = encodable(shown, size_max=2 * self._job.limits.value_bytes)
+        return self._end("finished", value=value, cuts=cuts)
 
     def _failed(self, error: MontyError) -> End:
         shown = error.display() if isinstance(error, MontyRuntimeError | MontySyntaxError) else ""

@@ -45,6 +45,14 @@ _TERMINAL_AND_FLAG_REQUESTS = (
     0x5451,  # FIOCLEX
 )
 
+# Not F_SETPIPE_SZ, with which a pipe takes a mebibyte of the kernel's memory, and no leases.
+_DESCRIPTOR_REQUESTS = (
+    *range(5),  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL
+    *(5, 6, 7),  # F_GETLK, F_SETLK, F_SETLKW
+    1030,  # F_DUPFD_CLOEXEC
+    1032,  # F_GETPIPE_SZ
+)
+
 _ONLY_AT_START = {"execve", "arch_prctl", "seccomp", "setrlimit"}
 
 
@@ -62,6 +70,7 @@ _NOT_IMPLEMENTED = ("clone3",)
 
 _PROGRAM_RULES = {
     "clone": _Rule(0, bit=CLONE_THREAD),
+    "fcntl": _Rule(1, values=_DESCRIPTOR_REQUESTS),
     "ioctl": _Rule(1, values=_TERMINAL_AND_FLAG_REQUESTS),
     "prctl": _Rule(0, values=(PR_SET_NAME, PR_GET_NAME)),
     "prlimit64": _Rule(2, values=(0,)),

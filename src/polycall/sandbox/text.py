@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from .errors import ProtocolViolation
+from .inside import plain
 
 _KEPT_CONTROLS = "\n\t\r"
 _CONTROLS = {
@@ -20,12 +21,13 @@ def printable(text: str) -> str:
     return text.translate(_CONTROLS).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def encodable(value: Any) -> Any:
-    """A plain value whose strings can all be encoded."""
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except RecursionError:
-        raise ProtocolViolation("a value nested too deep") from None
+def encodable(value: Any, *, size_max: int) -> Any:
+    """A value that was JSON, checked: no larger, no deeper, and all its text can be encoded."""
+    if plain.depth_of(value) > plain.DEPTH_MAX:
+        raise ProtocolViolation("a value nested too deep")
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) > size_max:
+        raise ProtocolViolation(f"a value of {len(text)} characters; {size_max} are allowed")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -39,6 +41,7 @@ class Capture:
     def __init__(self, limit_bytes: int) -> None:
         # A byte that is no text is shown as four characters.
         self._left = 4 * limit_bytes + 100
+        self._limit = limit_bytes + 100
         self._head: list[str] = []
         self._tail = ""
 
@@ -54,4 +57,4 @@ class Capture:
             self._head.append(text)
 
     def text(self) -> str:
-        return printable("".join(self._head) + self._tail)
+        return printable(("".join(self._head) + self._tail)[: self._limit])

@@ -106,7 +106,7 @@ def arguments(value: object, *, size_bytes: int, path: str = "arguments") -> Any
 
     Strict: what JSON has no word for raises `NotPlain` with its place, too much `TooLarge`.
     """
-    return _strict(value, _Budget(size_bytes), path, DEPTH_MAX)
+    return _strict(value, _Budget(size_bytes), path, DEPTH_MAX - 2)
 
 
 def result(value: object, *, size_bytes: int) -> Any:
@@ -171,7 +171,7 @@ def shown(value: object, *, size_bytes: int) -> tuple[Any, list[str]]:
     Lenient: what has no plain form is shown as its `repr`.
     """
     try:
-        return _show(value, _Budget(size_bytes), None, [], "value", DEPTH_MAX), []
+        return _show(value, _Budget(size_bytes), None, [], "value", DEPTH_MAX - 2), []
     except TooLarge:
         pass
     for shape in _SHAPES:
