@@ -30,6 +30,10 @@ REQUEST = Request(
 )
 
 
+# Answers say which model gave them.
+MARK = {"polycall": {"model": "test/scripted"}}
+
+
 async def double(call: ToolCall) -> ToolResult:
     value = (call.arguments or {})["n"]
     return ToolResult(call.id, [Text(str(2 * value))], name=call.name)
@@ -55,9 +59,9 @@ async def test_calls_results_and_answer(streamed: bool) -> None:
     assert end.text == "four"
     assert end.messages == [
         Message("user", [Text("go")]),
-        Message("assistant", [ToolCall("c2", "double", '{"n":2}')]),
+        Message("assistant", [ToolCall("c2", "double", '{"n":2}')], metadata=MARK),
         Message("tool", [ToolResult("c2", [Text("4")], name="double")]),
-        Message("assistant", [Text("four")]),
+        Message("assistant", [Text("four")], metadata=MARK),
     ]
     kinds = [type(event) for event in seen if not isinstance(event, ModelEvent)]
     assert kinds == [CallStart, CallEnd, StepEnd, StepEnd, RunEnd]

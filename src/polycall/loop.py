@@ -243,7 +243,7 @@ _emit: ContextVar[Callable[[Any], Awaitable[None]]] = ContextVar("polycall_emit"
 
 
 async def emit(event: Any) -> None:
-    """From within a running tool: put `event` into the run's events, as a `ToolEvent`.
+    """From within a running tool: put `event` among the run's events, as a `ToolEvent`.
 
     Outside a run there is nobody to tell, and nothing happens.
     """
@@ -257,7 +257,9 @@ async def _run_calls(
 ) -> AsyncGenerator[LoopEvent]:
     """All calls of a step, so many at a time; leaving early cancels them."""
     slots = asyncio.Semaphore(limits.parallel_calls)
-    events: asyncio.Queue[CallStart | CallEnd | ToolEvent | Exception] = asyncio.Queue(_EVENTS_MAX)
+    events: asyncio.Queue[CallStart | CallEnd | ToolEvent | BaseException] = asyncio.Queue(
+        _EVENTS_MAX
+    )
     step = progress.number
 
     async def run(place: int, call: ToolCall) -> None:
@@ -269,7 +271,7 @@ async def _run_calls(
             await events.put(CallStart(step, call))
             try:
                 result = await execute(call)
-            except Exception as error:  # noqa: BLE001 - the loop raises it
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised below
                 await events.put(error)
                 return
             progress.results[place] = result
@@ -280,7 +282,7 @@ async def _run_calls(
         ended = 0
         while ended < len(calls):
             event = await events.get()
-            if isinstance(event, Exception):
+            if isinstance(event, BaseException):
                 raise event
             ended += isinstance(event, CallEnd)
             yield event

@@ -24,6 +24,7 @@ from polycall import jsontext
 from polycall.client import Stream
 from polycall.errors import PolycallError, ProtocolError
 from polycall.fold import unfold
+from polycall.history import marked
 from polycall.ir import (
     Event,
     Message,
@@ -53,7 +54,8 @@ class FunctionModel:
     async def generate_request(self, request: Request) -> Response:
         """The function's answer to this request."""
         self.requests.append(copy.deepcopy(request))
-        return _as_response(self._answer(request), request, len(self.requests))
+        response = _as_response(self._answer(request), request, len(self.requests))
+        return marked(response, response.model)
 
     def stream_request(self, request: Request) -> Stream:
         """The same as events."""

@@ -1,0 +1,139 @@
+"""The commands, run as a person runs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polycall.cli import COMMANDS, main
+
+POLYCALL = [sys.executable, "-m", "polycall"]
+
+
+def run(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*POLYCALL, *words], capture_output=True, text=True, input=stdin, check=False, timeout=60
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert "Example: polycall" in capsys.readouterr().out
+
+
+def test_no_command_and_a_wrong_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    with pytest.raises(SystemExit) as caught:
+        main(["dance"])
+    assert caught.value.code == 2
+    assert "invalid choice: 'dance'" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("polycall ")
+
+
+def test_an_own_vendor_by_ten_lines_of_configuration(folder: Path) -> None:
+    done = run("run", "acme/sim-1", "서울 날씨 알려줘", "--tools", "city_tools:get_weather")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == '→ get_weather(city="서울")'
+    assert lines[1] == '← {"city":"서울","sky":"맑음"}'
+    assert "- get_weather(서울): city: 서울, sky: 맑음" in lines
+    assert "cost unknown; 2 steps" in lines[-1]
+
+
+def test_a_chain_goes_on_where_one_is_overloaded(folder: Path) -> None:
+    done = run("run", "fast", "서울 날씨 알려줘", "--tools", "city_tools:both", "--json")
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert told["reason"] == "finished"
+    assert [m["role"] for m in told["messages"]] == ["user", "assistant", "tool", "assistant"]
+    details = [w["detail"] for w in told["warnings"] if w["feature"] == "model"]
+    assert details[0] == ("acme/fault-503 failed (OverloadedError), claude/sim-1 was asked instead")
+
+
+def test_quiet_and_standard_input(folder: Path) -> None:
+    done = run("run", "claude/sim-1", "-", "--quiet", stdin="hello\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no language model here" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "acme/none", "x"], "model 'none' not found"),
+        (["run", "acme/sim-1", "x", "--tools", "city_tools"], "--tools takes MODULE:NAME"),
+        (["run", "acme/sim-1", "x", "--tools", "nowhere:f"], "No module named 'nowhere'"),
+        (["run", "acme/sim-1", "x", "--tools", "city_tools:get"], "city_tools has no 'get'"),
+        (["run", "acme/sim-1", "x", "--tools", "city_tools:number"], "neither tool nor function"),
+        (["run", "acme/sim-1", "x", "--max-cost", "much"], "--max-cost takes US dollars"),
+        (["run", "nobody/x", "x"], "no provider is called 'nobody'"),
+        (["run", "openai/gpt-5.4", "x"], "set OPENAI_API_KEY"),
+        (["models", "--provider", "nobody"], "no provider is called 'nobody'"),
+        (["models", "--supports", "tolls"], "'tolls' is not a capability"),
+        (["run", "acme/sim-1", "x", "--config", "missing.toml"], "missing.toml"),
+    ],
+)
+def test_mistakes_are_one_line_and_a_status(
+    folder: Path, words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    done = run(*words)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "acme-secret" not in done.stderr + done.stdout
+
+
+def test_models_lists_what_is_known_and_what_is_not(folder: Path) -> None:
+    done = run("models", "--provider", "anthropic", "--supports", "tools,images", "--json")
+    rows = json.loads(done.stdout)
+    assert rows
+    assert all(row["tools"] is True and row["images"] is True for row in rows)
+    groq = json.loads(run("models", "--provider", "groq", "--json").stdout)
+    assert any(row["tools"] is None for row in groq)
+    assert any(row["price_usd_per_million"] is None for row in groq)
+
+
+def test_the_reader_may_leave(folder: Path) -> None:
+    done = subprocess.run(
+        f"{' '.join(POLYCALL)} models | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.startswith("model ")
+    assert done.stderr == ""
+
+
+def test_demo_offline(folder: Path) -> None:
+    done = run("demo", "--offline", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == 15
+    assert {row["model"].partition("/")[0] for row in rows} == {
+        "openai",
+        "anthropic",
+        "google",
+        "deepseek",
+        "compatible",
+    }
+    for row in rows:
+        cities = [call["arguments"]["city"] for call in row["calls"]]
+        assert cities == (["서울", "도쿄", "파리"] if "도쿄" in row["prompt"] else ["서울"])
+        assert row["text"]
+        assert row["usage"]["input_tokens"] > 0
+        assert float(row["cost_usd"]) > 0
