@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from polycall.dialects.openai_chat import parse_request, render_request, render_response
+from polycall.errors import UnsupportedError
 from polycall.ir import (
     Media,
     Message,
@@ -234,17 +236,21 @@ def test_parts_in_the_wrong_place_are_left_out_with_a_warning() -> None:
             ),
         ],
     )
-    wire = render_request(given)
+    with pytest.raises(UnsupportedError, match="'executableCode' part of gemini"):
+        render_request(given)
+    wire = render_request(replace(given, lossy=True))
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     assert wire.body["messages"] == [
         {"role": "user", "content": "x"},
         {"role": "assistant", "content": None, "tool_calls": [function("f")]},
         {"role": "tool", "tool_call_id": "a", "content": "1\n2"},
+        {"role": "user", "content": [image]},
         {"role": "user", "content": "and"},
     ]
     assert {(warning.kind, warning.feature) for warning in wire.warnings} == {
         ("unsupported", "messages.content"),
         ("dropped_state", "reasoning"),
-        ("unsupported", "assistant_media"),
+        ("emulated", "assistant.media"),
         ("unsupported", "caller"),
         ("unsupported", "tool_result.content"),
         ("emulated", "document"),
@@ -264,7 +270,7 @@ def test_media_in_an_answer() -> None:
     message = render_response(Response("i", "m", Message("assistant", parts), "stop"))["choices"][0]
     assert message["message"] == {
         "role": "assistant",
-        "content": "x",
+        "content": "[audio audio/wav]x",
         "refusal": None,
         "annotations": [],
     }

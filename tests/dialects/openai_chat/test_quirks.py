@@ -190,7 +190,7 @@ def test_mistral_gets_thinking_as_a_part_of_the_content() -> None:
             Quirks(),
             ReasoningConfig(budget_tokens=0),
             {"reasoning_effort": "none"},
-            {"reasoning.budget_tokens"},
+            set[str](),
         ),
         (
             Quirks(),

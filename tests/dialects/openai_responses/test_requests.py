@@ -410,8 +410,8 @@ def test_parts_in_unusual_places() -> None:
         "audio",
         "caller",
         "server_tool_use",
-        "document",
         "video",
+        "document",
     ]
 
 

@@ -232,14 +232,15 @@ def render_text(part: Text, quirks: Quirks, losses: Losses) -> JSON:
 def render_media(part: Media, quirks: Quirks, losses: Losses, path: Path) -> JSON | None:
     """A media part; `None` where it was left out with a warning."""
     notes = own(part.metadata)
-    kind = notes.get("type") or _wire_type(part, quirks)
+    kind = notes.get("type") or wire_type(part, quirks)
     if not notes:
         if part.file_id and not (part.data or part.url):
             losses.refuse("file_id", "a file stored at another provider", path=path)
             return None
         if part.text and not part.data:
             losses.emulate("document", "a text document is sent as text")
-            return {"type": "text", "text": part.text}
+            title = f"{part.filename}\n\n" if part.filename else ""
+            return {"type": "text", "text": title + part.text}
         if kind not in quirks.media_parts:
             losses.refuse(part.kind, f"the target takes no {part.kind} parts", path=path)
             return None
@@ -258,7 +259,8 @@ def render_media(part: Media, quirks: Quirks, losses: Losses, path: Path) -> JSO
     return {"type": kind, kind: value, **fields}
 
 
-def _wire_type(part: Media, quirks: Quirks) -> str:
+def wire_type(part: Media, quirks: Quirks) -> str:
+    """The type of part that holds such media."""
     match part.kind:
         case "image":
             return "image_url"

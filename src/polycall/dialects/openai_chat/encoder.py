@@ -11,6 +11,7 @@ from polycall.dialects.openai_chat.errors import render_error
 from polycall.dialects.openai_chat.messages import merge_details
 from polycall.dialects.openai_chat.response import (
     default_id,
+    media_note,
     reasoning_field,
     render_image,
     wants_legacy,
@@ -124,7 +125,10 @@ class StreamEncoder:
                 return self._open_call(part)
             case Media():
                 image = render_image(part)
-                return self._chunk({"images": [image]}) if image is not None else b""
+                if image is not None:
+                    return self._chunk({"images": [image]})
+                self._has_content = True
+                return self._chunk({"content": media_note(part)})
             case _:
                 return b""  # another vendor's server tools: Chat has no place for them
 

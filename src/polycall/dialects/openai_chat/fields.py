@@ -127,8 +127,9 @@ def _effort(config: ReasoningConfig, quirks: Quirks, losses: Losses) -> Effort |
         nearby: list[Effort] = [word for most, word in _BUDGETS if budget <= most]
         effort = nearby[0] if nearby else "xhigh"
         if budget == 0:
-            effort = "none"
-        losses.adjust("reasoning.budget_tokens", f"sent as effort {effort!r}")
+            effort = "none"  # which is the same
+        else:
+            losses.adjust("reasoning.budget_tokens", f"sent as effort {effort!r}")
     if effort is None or effort in quirks.efforts or not quirks.efforts:
         return effort
     if effort == "none":

@@ -13,12 +13,13 @@ from typing import Any
 
 from polycall import jsontext
 from polycall.dialects.openai_chat.calls import render_call, wire_arguments, wire_fields
-from polycall.dialects.openai_chat.common import REASONING_FIELDS, own
+from polycall.dialects.openai_chat.common import NAME, REASONING_FIELDS, own
 from polycall.dialects.openai_chat.content import (
     kept_fields,
     render_media,
     render_text,
     thinking_part,
+    wire_type,
 )
 from polycall.dialects.openai_chat.messages import merge_details
 from polycall.dialects.openai_chat.tools import ToolWriter
@@ -36,7 +37,7 @@ from polycall.ir import (
     ToolResult,
 )
 from polycall.quirks import Quirks
-from polycall.wire import Losses
+from polycall.wire import STATE_KINDS, Losses
 
 _MISSING_RESULT = "no result: the call was interrupted"
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -92,7 +93,12 @@ class HistoryWriter:
 
     def _add_plain(self, message: Message, role: str, position: int) -> None:
         notes = own(message.metadata)
-        content = self._content(message.parts, notes.get("content", ""), f"messages[{position}]")
+        path = f"messages[{position}]"
+        for part in message.parts:
+            if isinstance(part, Opaque) and part.dialect != NAME:
+                # A model may do without another's steps, not without what it was told.
+                self._losses.refuse("messages.content", _foreign(part), path=path)
+        content = self._content(message.parts, notes.get("content", ""), path)
         if message.parts and content == []:
             return  # all of it was left out, with warnings
         if role == "user" and not self._quirks.user_after_tool and self._after_tool():
@@ -144,8 +150,7 @@ class HistoryWriter:
             case Opaque(dialect="openai-chat"):
                 return part.data
             case Opaque():
-                detail = f"a {part.kind!r} part of {part.dialect}"
-                self._losses.drop("messages.content", detail)
+                self._losses.drop("messages.content", _foreign(part))
                 return None
             case Refusal():
                 return {"type": "refusal", "refusal": part.text}
@@ -165,6 +170,7 @@ class HistoryWriter:
         content: list[JSON] = []
         reasoning: list[Reasoning] = []
         refusals: list[str] = []
+        drawn: list[JSON] = []
         seen_call = False
         for part in message.parts:
             match part:
@@ -177,8 +183,10 @@ class HistoryWriter:
                         reasoning.append(part)
                 case Refusal() if own(part.metadata).get("place") != "content":
                     refusals.append(part.text)
-                case Media() if not part.metadata:
-                    self._losses.drop("assistant_media", "Chat has no media in past answers")
+                case Media() if not own(part.metadata):
+                    self._add_drawn(part, drawn, f"messages[{position}]")
+                case Opaque() if part.dialect != NAME and part.kind in STATE_KINDS:
+                    self._losses.refuse(part.kind, f"state that lies with {part.dialect}")
                 case _:
                     if seen_call:
                         self._losses.adjust("part_order", "Chat has text before calls only")
@@ -186,6 +194,9 @@ class HistoryWriter:
                     if item is not None:
                         content.append(item)
         body: JSON = {"role": "assistant"}
+        if message.parts and not (content or calls or refusals or reasoning or notes):
+            self._add_media(drawn)  # all the rest was left out, with warnings
+            return
         self._set_content(body, content, notes, has_calls=bool(calls))
         self._set_reasoning(body, reasoning, position, has_calls=bool(calls))
         self._add_name(message, body)
@@ -196,8 +207,17 @@ class HistoryWriter:
         if "fields" in notes:
             body.update(kept_fields(notes["fields"], self._quirks, self._losses))
         self._out.append(body)
-        if calls:
-            self._add_results(calls, position)
+        self._add_results(calls, position, drawn)
+
+    def _add_drawn(self, part: Media, drawn: list[JSON], path: str) -> None:
+        """What the model made stands in a user message behind its turn: Chat's answers are text."""
+        if wire_type(part, self._quirks) not in self._quirks.media_parts:
+            self._losses.drop("assistant.media", f"the target takes no {part.kind} parts")
+            return
+        item = render_media(part, self._quirks, self._losses, path)
+        if item is not None:
+            self._losses.emulate("assistant.media", "sent in a user message after the turn")
+            drawn.append(item)
 
     def _add_thinking(self, part: Reasoning, content: list[JSON]) -> None:
         if self._quirks.reasoning_replay == "as_written":
@@ -308,7 +328,7 @@ class HistoryWriter:
 
     # Results
 
-    def _add_results(self, calls: list[ToolCall], position: int) -> None:
+    def _add_results(self, calls: list[ToolCall], position: int, drawn: list[JSON]) -> None:
         found: list[tuple[int, ToolResult, ToolCall]] = []
         missing: list[ToolCall] = []
         for call in calls:
@@ -325,9 +345,14 @@ class HistoryWriter:
             self._add_result(result, call, media)
         if media:
             self._losses.emulate("tool_result.media", "sent in a user message after the results")
-            if not self._quirks.user_after_tool:
-                self._out.append({"role": "assistant", "content": "Understood."})
-            self._out.append({"role": "user", "content": media})
+        self._add_media([*media, *drawn])
+
+    def _add_media(self, media: list[JSON]) -> None:
+        if not media:
+            return
+        if not self._quirks.user_after_tool and self._after_tool():
+            self._out.append({"role": "assistant", "content": "Understood."})
+        self._out.append({"role": "user", "content": media})
 
     def _goes_on(self, position: int) -> bool:
         return any(message.role != "tool" for message in self._messages[position + 1 :])
@@ -366,13 +391,16 @@ class HistoryWriter:
                         texts.append(f"[{part.kind} attached below]")
                         media.append(item)
                 case Opaque():
-                    detail = f"a {part.kind!r} part of {part.dialect}"
-                    self._losses.drop("tool_result.content", detail)
+                    self._losses.drop("tool_result.content", _foreign(part))
         text = "\n".join(texts)
         if result.is_error:
             self._losses.emulate("is_error", "written into the result")
             return jsontext.encode({"error": text})
         return text
+
+
+def _foreign(part: Opaque) -> str:
+    return f"a {part.kind!r} part of {part.dialect}"
 
 
 def is_thinking_off(request: Request) -> bool:

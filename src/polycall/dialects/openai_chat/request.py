@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from msgspec.structs import replace
+
 from polycall import jsontext
 from polycall.dialects.openai_chat.common import NAME, own
 from polycall.dialects.openai_chat.fields import (
@@ -23,6 +25,7 @@ from polycall.dialects.openai_chat.messages import parse_messages
 from polycall.dialects.openai_chat.tools import ChoiceWriter, ToolWriter, parse_choice, parse_tools
 from polycall.ir import JSON, Request, ResponseFormat
 from polycall.quirks import Quirks
+from polycall.schema import openai_strict
 from polycall.wire import Losses, WireRequest, note_foreign_options, request_reader
 
 _DEFAULT_QUIRKS = Quirks()
@@ -139,11 +142,10 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     fields = _Fields(request, body, quirks, losses)
     fields.write()
     if request.response_format is not None:
-        _write_format(request.response_format, body, quirks, losses)
+        _write_format(request.response_format, body, quirks, losses, is_own=is_own)
     _write_options(request, body, quirks, losses)
     _write_stream(request, body, quirks, is_own=is_own)
-    if request.provider_options:
-        note_foreign_options(request, NAME, losses)
+    note_foreign_options(request, NAME, losses)
     return WireRequest(
         path="/chat/completions",
         body=body,
@@ -161,6 +163,9 @@ def _write_tools(
     if request.tools or request.tool_choice is not None:
         is_forced = choice.write(request.tool_choice, body)
         writer.write(choice.tools, body)
+    if is_forced and not request.tools and NAME not in request.metadata:
+        losses.refuse("tool_choice", "a call is forced, but no tool is offered", path="tool_choice")
+        body.pop("tool_choice", None)
     turned_off = is_forced and _make_room_for_choice(request, body, quirks, losses)
     write_reasoning(request, body, quirks, losses, turned_off=turned_off)
     if request.parallel_tool_calls is None or "tools" not in body:
@@ -258,11 +263,19 @@ class _Fields:
         self._put(written or default, "end_user", end_user)
 
 
-def _write_format(form: ResponseFormat, body: JSON, quirks: Quirks, losses: Losses) -> None:
+def _write_format(
+    form: ResponseFormat, body: JSON, quirks: Quirks, losses: Losses, *, is_own: bool
+) -> None:
     notes = own(form.metadata)
     if form.kind == "text" or form.kind in quirks.response_formats:
+        if form.strict and not is_own and openai_strict(form.schema or {}) != form.schema:
+            # Made strict, the answer would hold nulls that the caller's schema does not allow.
+            detail = "the schema is not strict as OpenAI wants it: sent without strict"
+            losses.adjust("response_format.strict", detail)
+            form = replace(form, strict=False)
         body["response_format"] = _format_value(form, notes)
-        return
+        if form.kind != "json" or is_own or _says_json(body["messages"]):
+            return
     losses.emulate("response_format", f"{form.kind} is asked for in words")
     if "json" in quirks.response_formats:
         body["response_format"] = {"type": "json_object"}
@@ -274,6 +287,16 @@ def _write_format(form: ResponseFormat, body: JSON, quirks: Quirks, losses: Loss
     while place < len(messages) and messages[place]["role"] in ("system", "developer"):
         place += 1
     messages.insert(place, {"role": "system", "content": lines})
+
+
+def _says_json(messages: list[JSON]) -> bool:
+    """Whether a message has the word without which OpenAI refuses plain JSON."""
+    return any("json" in text.lower() for message in messages for text in _texts(message))
+
+
+def _texts(message: JSON) -> list[str]:
+    content = message.get("content") or ""
+    return [content] if isinstance(content, str) else [part.get("text", "") for part in content]
 
 
 def _format_value(form: ResponseFormat, notes: JSON) -> JSON:

@@ -91,10 +91,14 @@ _WIRE_FINISH: dict[FinishReason, str] = {
 }
 
 
-def finish_reason(raw: Any, *, has_calls: bool) -> FinishReason:
-    """The unified reason for a wire's word; an unknown word is a normal end."""
+def finish_reason(raw: Any, *, has_calls: bool, has_refusal: bool) -> FinishReason:
+    """The unified reason for a wire's word; an unknown word is a normal end.
+
+    OpenAI ends a refusal as it ends any answer: the refusal itself says what it is.
+    """
     word = raw.lower() if isinstance(raw, str) else ""
-    return unified_finish(_FINISH.get(word, "stop"), has_calls=has_calls)
+    reason = unified_finish(_FINISH.get(word, "stop"), has_calls=has_calls)
+    return "refusal" if reason == "stop" and has_refusal else reason
 
 
 def call_id(response_id: str, position: int, name: str) -> str:
@@ -142,7 +146,9 @@ def parse_response(body: JSON) -> Response:
     message = reader.object(inner, f"{path}.message") if inner is not None else {}
     parts = assistant_parts(message, f"{path}.message", reader, make_id, keep_empty=False)
     has_calls = any(isinstance(part, ToolCall) for part in parts)
+    has_refusal = any(isinstance(part, Refusal) for part in parts)
     raw_finish = main.get("finish_reason")
+    finish = finish_reason(raw_finish, has_calls=has_calls, has_refusal=has_refusal)
     notes = response_notes(
         others(body, TOP_FIELDS),
         others(main, CHOICE_FIELDS),
@@ -154,7 +160,7 @@ def parse_response(body: JSON) -> Response:
         id=response_id,
         model=scalar_text(body.get("model")),
         message=Message("assistant", parts),
-        finish_reason=finish_reason(raw_finish, has_calls=has_calls) if choices else "error",
+        finish_reason=finish if choices else "error",
         raw_finish_reason=scalar_text(raw_finish),
         usage=parse_usage(body.get("usage") or main.get("usage")),
         created=created_at(body.get("created")),
@@ -332,6 +338,8 @@ def _render_message(response: Response, notes: JSON, *, legacy: bool) -> JSON:
             case Media():
                 if (image := render_image(part)) is not None:
                     images.append(image)
+                else:
+                    texts.append(media_note(part))
             case Opaque() | ToolResult():
                 pass  # another vendor's server tools: Chat has no place for them
     form = notes.get("content") or ("null" if calls or message["refusal"] else "empty")
@@ -359,6 +367,11 @@ def render_image(part: Media) -> JSON | None:
     if part.kind != "image":
         return None
     return render_media(part, Quirks(), Losses(lossy=True), "")
+
+
+def media_note(part: Media) -> str:
+    """What stands where a model made a sound: Chat's clients would see nothing."""
+    return part.url or f"[{part.kind} {part.media_type}]"
 
 
 def _set_calls(message: JSON, calls: list[ToolCall], *, legacy: bool) -> None:

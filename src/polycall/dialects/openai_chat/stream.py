@@ -225,7 +225,9 @@ class StreamDecoder(StreamDecoderBase):
         notes = response_notes(self._body, self._choice, self._message, choices, form)
         self.out.end(
             ResponseEnd(
-                finish_reason(self._reason, has_calls=parts.has_calls),
+                finish_reason(
+                    self._reason, has_calls=parts.has_calls, has_refusal=parts.has_refusal
+                ),
                 self._reason or "",
                 parse_usage(self._usage or _groq_usage(self._body)),
                 metadata={NAME: notes},
