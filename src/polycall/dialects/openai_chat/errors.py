@@ -216,9 +216,9 @@ _WORDS: dict[type[UpstreamError], tuple[str, str | None]] = {
 def render_error(error: PolycallError) -> tuple[int, JSON]:
     """Status and body, as OpenAI writes errors."""
     if isinstance(error, UpstreamError):
-        status = _wire_status(error)
         if _has_own_shape(error.body):
-            return status, error.body
+            return _wire_status(error, is_own=True), error.body
+        status = _wire_status(error, is_own=False)
         words = next(
             (words for known, words in _WORDS.items() if isinstance(error, known)),
             ("server_error", None),
@@ -234,8 +234,12 @@ def render_error(error: PolycallError) -> tuple[int, JSON]:
     return 502, _body(str(error), "server_error", "bad_upstream_response", error.path)
 
 
-def _wire_status(error: UpstreamError) -> int:
+def _wire_status(error: UpstreamError, *, is_own: bool) -> int:
     status = error.status if error.status and error.status >= 400 else error.status_default
+    # Another vendor's status may mean another error here: Google says 400 to a wrong key.
+    is_same = is_own or isinstance(error, error_class_for_status(status) | RequestTooLargeError)
+    if not is_same:
+        status = error.status_default
     if isinstance(error, RequestTooLargeError) and error.status is None:
         return 400  # OpenAI's own for a context that is too long
     return 503 if status == 529 else status

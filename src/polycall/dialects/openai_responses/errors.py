@@ -166,10 +166,17 @@ def render_error(error: PolycallError) -> tuple[int, JSON]:
     """Status and body for a client of this dialect; its own body goes back unchanged."""
     if isinstance(error, UpstreamError):
         wire = _wire(error)
-        status = error.status if error.status in _STATUSES else wire.status
+        given = error.status or 0
         if _is_own_body(error.body):
-            return status, error.body
-        return status, _body(error.message, wire.type, error.param, error.code or wire.code)
+            return (given if given >= 400 else wire.status), error.body
+        # Another vendor's status may mean another error here: Google says 400 to a wrong key.
+        is_same = given in _STATUSES and isinstance(error, error_class_for_status(given))
+        status = given if is_same else wire.status
+        body = _body(error.message, wire.type, error.param, error.code or wire.code)
+        if not isinstance(parse_error(status, body), type(error)):
+            # Another vendor's code says nothing here.
+            body = _body(error.message, wire.type, error.param, wire.code)
+        return status, body
     if isinstance(error, UnsupportedError):
         return 400, _body(
             str(error), "invalid_request_error", error.feature, "unsupported_parameter"
