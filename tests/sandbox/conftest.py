@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from polycall.sandbox import Limits, RuntimeUnavailable, Sandbox, Session
+from polycall.sandbox import Limits, RuntimeUnavailableError, Sandbox, Session
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ async def jail() -> AsyncIterator[Sandbox]:
     sandbox = Sandbox("jail", Limits(wall_s=5, memory_mib=128), pool=1)
     try:
         await sandbox.__aenter__()
-    except RuntimeUnavailable as error:
+    except RuntimeUnavailableError as error:
         pytest.skip(f"no jail here: {error}")
     try:
         yield sandbox

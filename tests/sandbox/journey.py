@@ -70,15 +70,15 @@ class Tools:
         await asyncio.sleep(0.001 * (self._made % 3))
 
     async def page_of(self, page: int) -> list[dict[str, Any]]:
-        await self._arrive(f"page {page}")
+        await self._arrive(f"page_of {page}")
         return [{"id": page * 4 + n, "page": page} for n in range(4)]
 
     async def stock_of(self, order: int) -> int:
-        await self._arrive(f"stock {order}")
+        await self._arrive(f"stock_of {order}")
         return order * 7 % 11
 
     async def slow_stock(self, order: int) -> int:
-        await self._arrive(f"slow {order}")
+        await self._arrive(f"slow_stock {order}")
         await asyncio.sleep(5)
         return order
 
@@ -91,34 +91,39 @@ class Tools:
         return {name: getattr(self, name) for name in names}
 
 
+def opened(tier: str) -> Sandbox:
+    return Sandbox(tier, Limits(wall_s=20), pool=0)  # pyright: ignore[reportArgumentType]
+
+
 async def run(tier: str, journal: Path, log: Path, stop: str, place: int) -> dict[str, Any]:
     tools = Tools(log, stop, place)
-    async with Sandbox(tier, Limits(wall_s=20), pool=0) as sandbox:  # pyright: ignore
-        async with sandbox.session(seed=11, journal=Journal(journal)) as session:
-            result = await session.run(PROGRAM, tools.functions())
-            if result.status == "paused":
-                # The host dies while the program stands at its call.
-                os.kill(os.getpid(), signal.SIGKILL)
-            return {"status": result.status, "stdout": result.stdout, "value": result.value}
+    async with (
+        opened(tier) as sandbox,
+        sandbox.session(seed=11, journal=Journal(journal)) as session,
+    ):
+        result = await session.run(PROGRAM, tools.functions())
+        if result.status == "paused":
+            # The host dies while the program stands at its call.
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"status": result.status, "stdout": result.stdout, "value": result.value}
 
 
 async def resume(tier: str, journal: Path, log: Path) -> dict[str, Any]:
     tools = Tools(log, "never", 0)
-    async with Sandbox(tier, Limits(wall_s=20), pool=0) as sandbox:  # pyright: ignore
-        async with sandbox.session() as session:
-            recorded = Journal(journal)
-            retry = ("page_of", "stock_of", "slow_stock", "approve")
-            result = await session.resume(recorded, tools.functions(), retry=retry)
-            recorded.close()
-            assert result is not None
-            return {
-                "status": result.status,
-                "stdout": result.stdout,
-                "value": result.value,
-                "error": str(result.error),
-                "replayed": sum(call.replayed for call in result.calls),
-                "calls": len(result.calls),
-            }
+    recorded = Journal(journal)
+    in_doubt = [run.in_doubt() for run in recorded.runs()][-1]
+    async with opened(tier) as sandbox, sandbox.session() as session:
+        result = await session.resume(recorded, tools.functions(), retry=tuple(tools.functions()))
+        recorded.close()
+        assert result is not None
+        return {
+            "status": result.status,
+            "stdout": result.stdout,
+            "value": result.value,
+            "error": str(result.error),
+            "calls": len(result.calls),
+            "in_doubt": [f"{call['name']} {call['args'][0]}" for call in in_doubt.values()],
+        }
 
 
 def main() -> None:

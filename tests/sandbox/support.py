@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from polycall.sandbox import RuntimeUnavailable, Sandbox
+from polycall.sandbox import RuntimeUnavailableError, Sandbox
 from tests.support import SHARED
 
 REPOSITORY = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ async def usable(tier: str) -> None:
     try:
         async with Sandbox(tier, pool=0):  # pyright: ignore[reportArgumentType]
             pass
-    except RuntimeUnavailable as error:
+    except RuntimeUnavailableError as error:
         pytest.skip(f"no tier {tier!r} here: {error}")
 
 
@@ -62,7 +62,12 @@ def command_as_nobody() -> list[str]:
         pytest.skip("setpriv (util-linux) is not installed")
     become = [setpriv, "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
     for python in (sys.executable, "/usr/bin/python3"):
-        check = f"import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
+        # setpriv can start what the user cannot reach, which then finds another library.
+        check = (
+            "import os, sys; python = os.path.realpath(sys._base_executable);"
+            "right = os.access(python, os.X_OK) and sys.version_info[:2] == "
+            f"{sys.version_info[:2]}; sys.exit(not right)"
+        )
         try:
             done = subprocess.run([*become, python, "-c", check], capture_output=True, check=False)
         except OSError:
@@ -86,7 +91,8 @@ async def run_python(command: list[str], **environment: str) -> tuple[int, str, 
         stderr=asyncio.subprocess.PIPE,
         cwd=REPOSITORY,
         env={
-            "PATH": "/usr/bin:/bin",
+            # monty finds its worker among the scripts of this environment.
+            "PATH": f"/usr/bin:/bin:{Path(sys.executable).parent}",
             "PYTHONPATH": python_path(),
             "PYTHONDONTWRITEBYTECODE": "1",
             **environment,

@@ -16,9 +16,7 @@ HOST_MIB_MAX = 600
 
 async def report(command: list[str], tier: str, folder: Path, at_once: int) -> dict[str, Any]:
     arguments = [tier, str(folder), "--at-once", str(at_once), "--wall", "1"]
-    status, out, errors = await run_python(
-        [*command, "-m", "tests.sandbox.contain", *arguments]
-    )
+    status, out, errors = await run_python([*command, "-m", "tests.sandbox.contain", *arguments])
     assert status == 0, errors
     return json.loads(out)
 

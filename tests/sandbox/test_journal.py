@@ -7,14 +7,15 @@ import json
 import random
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from polycall.sandbox import (
-    Divergence,
-    InDoubt,
+    DivergenceError,
+    InDoubtError,
     Journal,
     JournalError,
     Pause,
@@ -66,7 +67,11 @@ async def test_a_paused_run_goes_on_elsewhere(jail: Sandbox):
             first.journal, {"tool": tool, "approve": paused}, answers={pending: "yes"}
         )
     assert resumed is not None
-    assert (resumed.status, resumed.stdout, resumed.value) == ("finished", "start\nend\n", [10, "yes"])
+    assert (resumed.status, resumed.stdout, resumed.value) == (
+        "finished",
+        "start\nend\n",
+        [10, "yes"],
+    )
     assert [call.replayed for call in resumed.calls] == [True, True]
     assert tool.calls == [1]
 
@@ -139,7 +144,9 @@ async def test_time_is_true_to_the_clock(jail: Sandbox):
     import time
 
     async with jail.session() as session:
-        result = await session.run("import time, asyncio\na = time.time()\nawait asyncio.sleep(0.1)\n[a, time.time()]")
+        result = await session.run(
+            "import time, asyncio\na = time.time()\nawait asyncio.sleep(0.1)\n[a, time.time()]"
+        )
     started, ended = result.value
     assert abs(started - time.time()) < 1
     assert 0.09 < ended - started < 0.3
@@ -171,7 +178,7 @@ async def test_a_divergence_names_the_call(
             entry["code"] = code.replace(*change)
     changed = "\n".join(json.dumps(entry) for entry in entries)
     async with jail.session() as session:
-        with pytest.raises(Divergence, match=words) as raised:
+        with pytest.raises(DivergenceError, match=words) as raised:
             await session.resume(changed, functions)
     assert raised.value.call_id == call_id
     assert tool.calls == [1, 2, 4]
@@ -185,7 +192,7 @@ async def test_a_call_in_doubt_is_not_made_again_unasked(jail: Sandbox):
     last_done = max(index for index, entry in enumerate(entries) if entry["kind"] == "done")
     cut = "\n".join(json.dumps(entry) for entry in entries[:last_done])
     async with jail.session() as session:
-        with pytest.raises(InDoubt, match=r"2 \('tool'\)") as raised:
+        with pytest.raises(InDoubtError, match=r"2 \('tool'\)") as raised:
             await session.resume(cut, {"tool": tool})
     assert raised.value.calls == (2,)
     assert tool.calls == [1, 2]
@@ -275,5 +282,9 @@ async def test_killed_at_random_places_and_resumed_in_a_new_process(tmp_path: Pa
         assert outcome["status"] == "finished", (place, outcome)
         assert outcome["stdout"] == expected["stdout"], place
         assert outcome["value"] == expected["value"]
-        assert sorted(outcome["log"]) == sorted(log), place
+        # Nothing is called again but what was in flight at the kill, which `retry` allows.
+        again = Counter(outcome["log"]) - Counter(log)
+        assert again <= Counter(outcome["in_doubt"]), place
+        assert Counter(log) <= Counter(outcome["log"]), place
+        assert stop == "kill" or not again, place
         assert outcome["calls"] == journey.CALLS

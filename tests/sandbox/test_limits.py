@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from polycall.sandbox import Limits, RuntimeUnavailable, Sandbox, Session
+from polycall.sandbox import Limits, RuntimeUnavailableError, Sandbox, Session
 
 from .support import TOOLS
 
 LIMITS = Limits(
-    wall_s=1.0,
-    cpu_s=0.6,
+    wall_s=2.0,
+    cpu_s=0.4,
     memory_mib=64,
     calls=20,
     concurrent_calls=4,
@@ -30,7 +30,7 @@ async def small() -> AsyncIterator[Session]:
     sandbox = Sandbox("jail", LIMITS, pool=0)
     try:
         await sandbox.__aenter__()
-    except RuntimeUnavailable as error:
+    except RuntimeUnavailableError as error:
         pytest.skip(f"no jail here: {error}")
     try:
         async with sandbox.session() as session:
@@ -43,15 +43,15 @@ async def test_wall_clock(small: Session):
     began = time.monotonic()
     result = await small.run("print('before', flush=True)\nimport time\ntime.sleep(60)")
     assert (result.status, result.stdout) == ("timeout", "before\n")
-    assert str(result.error) == "Timeout: ran longer than 1 s"
-    assert time.monotonic() - began < 2
+    assert str(result.error) == "Timeout: ran longer than 2 s"
+    assert time.monotonic() - began < 3.5
 
 
 async def test_processor_time(small: Session):
     result = await small.run("while True: pass")
     assert (result.status, str(result.error)) == (
         "timeout",
-        "Timeout: used more than 0.6 s of processor",
+        "Timeout: used more than 0.4 s of processor",
     )
 
 
@@ -88,7 +88,8 @@ def fill(path, size):
             file.write(b"x" * size)
     except OSError as error:
         return errno.errorcode[error.errno]
-[fill("/tmp/a", 700_000), fill("/tmp/b", 700_000), fill("/x", 1), fill("/dev/shm", 1), fill("/jail/x", 1)]
+own = [fill("/tmp/a", 700_000), fill("/tmp/b", 700_000)]
+own + [fill(path, 1) for path in ("/x", "/dev/shm", "/jail/x")]
 """
     result = await small.run(code)
     assert result.value == [None, "ENOSPC", "EROFS", "EROFS", "EROFS"]
@@ -151,7 +152,15 @@ threading.active_count() <= 8
 
 
 async def test_open_files(small: Session):
-    code = "files = []\ntry:\n    while True: files.append(open('/dev/null'))\nexcept OSError as e: print(e.errno)\nlen(files) < 64"
+    code = """
+files = []
+try:
+    while True:
+        files.append(open("/dev/null"))
+except OSError as error:
+    print(error.errno)
+len(files) < 64
+"""
     result = await small.run(code)
     assert (result.stdout, result.value) == ("24\n", True)
 

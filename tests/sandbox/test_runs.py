@@ -8,7 +8,14 @@ import time
 
 import pytest
 
-from polycall.sandbox import Call, Limits, Sandbox, Session, SessionClosed, TooManySessions
+from polycall.sandbox import (
+    Call,
+    Limits,
+    Sandbox,
+    Session,
+    SessionClosedError,
+    TooManySessionsError,
+)
 
 from .support import TOOLS
 
@@ -35,7 +42,9 @@ async def test_sessions_do_not_share_state(jail: Sandbox):
 async def test_a_result_is_data_and_a_call_is_recorded(session: Session):
     result = await session.run("(await square(3))['square'] + await add(1, right=2)", TOOLS)
     assert result.value == 12
-    assert [(call.name, call.args, call.kwargs, call.outcome, call.value) for call in result.calls] == [
+    assert [
+        (call.name, call.args, call.kwargs, call.outcome, call.value) for call in result.calls
+    ] == [
         ("square", (3,), {}, "ok", {"square": 9}),
         ("add", (1,), {"right": 2}, "ok", 3),
     ]
@@ -132,8 +141,11 @@ async def test_a_syntax_error_points_at_its_place(session: Session):
             "[type(r[0]).__name__, r[1]]",
             ["LookupError", 2],
         ),
-        ("async def pages():\n    for n in range(3):\n        yield await add(n)\n"
-         "[p async for p in pages()]", [1, 2, 3]),
+        (
+            "async def pages():\n    for n in range(3):\n        yield await add(n)\n"
+            "[p async for p in pages()]",
+            [1, 2, 3],
+        ),
     ],
 )
 async def test_asyncio_over_tools(session: Session, code: str, value: object):
@@ -286,7 +298,7 @@ async def test_a_session_has_an_id_and_an_expiry_that_moves(jail: Sandbox):
     assert (await session.run("2")).value == 2
     await asyncio.sleep(0.5)
     assert jail.find(session.id) is None
-    with pytest.raises(SessionClosed, match="expired"):
+    with pytest.raises(SessionClosedError, match="expired"):
         await session.run("3")
 
 
@@ -297,7 +309,7 @@ async def test_sessions_are_counted():
     except Exception as error:
         pytest.skip(str(error))
     session = sandbox.session()
-    with pytest.raises(TooManySessions):
+    with pytest.raises(TooManySessionsError):
         sandbox.session()
     await session.close()
     await sandbox.session().close()
@@ -311,13 +323,12 @@ async def test_one_run_at_a_time(session: Session):
 
 async def test_nothing_of_the_host_is_in_the_environment(session: Session):
     result = await session.run(
-        "import os, sys\n[sorted(os.environ), os.getpid(), 0 in (os.getuid(), os.getgid()), sys.argv[1:] != []]"
+        "import os\n[sorted(os.environ), os.getpid(), 0 in (os.getuid(), os.getgid())]"
     )
     assert result.value == [
         ["HOME", "LANG", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TMPDIR", "TZ"],
         1,
         False,
-        True,
     ]
 
 
@@ -327,7 +338,7 @@ async def test_a_name_that_no_program_can_say_is_refused(session: Session):
 
 
 async def test_a_result_that_is_no_plain_data_is_the_tools_error(session: Session):
-    result = await session.run("await bad()", {"bad": lambda: object()})
+    result = await session.run("await bad()", {"bad": object})
     assert result.error is not None
     assert (result.error.type, "'object' is not plain data" in result.error.message) == (
         "TypeError",

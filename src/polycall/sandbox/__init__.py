@@ -7,14 +7,14 @@ Imports nothing else of polycall.  `docs/sandbox.md` says what it holds against,
 """
 
 from .errors import (
-    Divergence,
-    InDoubt,
+    DivergenceError,
+    InDoubtError,
     JournalError,
     Pause,
-    RuntimeUnavailable,
+    RuntimeUnavailableError,
     SandboxError,
-    SessionClosed,
-    TooManySessions,
+    SessionClosedError,
+    TooManySessionsError,
 )
 from .journal import Journal
 from .limits import Limits
@@ -25,9 +25,9 @@ from .session import Session
 
 __all__ = [
     "Call",
-    "Divergence",
+    "DivergenceError",
     "Finding",
-    "InDoubt",
+    "InDoubtError",
     "Journal",
     "JournalError",
     "Limits",
@@ -36,10 +36,10 @@ __all__ = [
     "ProgramError",
     "RunResult",
     "Runtime",
-    "RuntimeUnavailable",
+    "RuntimeUnavailableError",
     "Sandbox",
     "SandboxError",
     "Session",
-    "SessionClosed",
-    "TooManySessions",
+    "SessionClosedError",
+    "TooManySessionsError",
 ]

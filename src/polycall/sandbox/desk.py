@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .errors import InDoubt, Pause, ProtocolViolation, SandboxError
+from .errors import InDoubtError, Pause, ProtocolViolationError, SandboxError
 from .inside import plain
 from .journal import Entry, Journal, RecordedRun
 from .limits import Limits
@@ -53,7 +53,7 @@ class Recovery:
             named = ", ".join(
                 f"{call_id} ({recorded.calls[call_id]['name']!r})" for call_id in lost
             )
-            raise InDoubt(
+            raise InDoubtError(
                 f"run {recorded.number}: calls began and nobody knows whether they ended: {named}; "
                 "give their results in `answers`, or the names of tools in `retry`",
                 calls=tuple(lost),
@@ -97,7 +97,7 @@ class Desk:
     # What the program asks.
 
     def call(self, call_id: object, name: object, args: object, kwargs: object) -> None:
-        """A call of the program.  Raises `ProtocolViolation` for what no program can send."""
+        """A call of the program.  Raises `ProtocolViolationError` for what no program can send."""
         call = self._checked(call_id, name, args, kwargs)
         self._calls[call.id] = call
         self._open.add(call.id)
@@ -120,22 +120,24 @@ class Desk:
     def _checked(self, call_id: object, name: object, args: object, kwargs: object) -> Call:
         expected = len(self._calls) + 1
         if call_id != expected or not isinstance(call_id, int) or isinstance(call_id, bool):
-            raise ProtocolViolation(f"a call with id {call_id!r:.40} where {expected} is next")
+            raise ProtocolViolationError(f"a call with id {call_id!r:.40} where {expected} is next")
         if not isinstance(name, str) or name not in self.functions:
-            raise ProtocolViolation(f"a call of {name!r:.80}, which is not declared")
+            raise ProtocolViolationError(f"a call of {name!r:.80}, which is not declared")
         if not isinstance(args, list) or not isinstance(kwargs, dict):
-            raise ProtocolViolation(f"a call of {name!r} whose arguments are no arguments")
+            raise ProtocolViolationError(f"a call of {name!r} whose arguments are no arguments")
         if expected > self._limits.calls:
-            raise ProtocolViolation(f"more than {self._limits.calls} calls")
+            raise ProtocolViolationError(f"more than {self._limits.calls} calls")
         if len(self._open) >= self._limits.concurrent_calls:
-            raise ProtocolViolation(f"more than {self._limits.concurrent_calls} calls at a time")
+            raise ProtocolViolationError(
+                f"more than {self._limits.concurrent_calls} calls at a time"
+            )
         given: Any = encodable([args, kwargs], size_max=2 * self._limits.argument_bytes)
         return Call(call_id, name, tuple(given[0]), given[1], outcome="pending")
 
     def cancel(self, call_id: object) -> None:
         """The program no longer waits for a call."""
         if not isinstance(call_id, int) or call_id not in self._calls:
-            raise ProtocolViolation(f"cancels {call_id!r:.40}, which was not called")
+            raise ProtocolViolationError(f"cancels {call_id!r:.40}, which was not called")
         if call_id not in self._open:
             return
         self._open.discard(call_id)
@@ -158,7 +160,7 @@ class Desk:
         A later request takes the place of an earlier one.
         """
         if not _is_time(now) or not (wait_s is None or _is_time(wait_s)):
-            raise ProtocolViolation("a wait whose times are no times")
+            raise ProtocolViolationError("a wait whose times are no times")
         assert isinstance(now, (int, float))
         self._now = max(self._now, float(now))
         self._stop_timer()
@@ -299,7 +301,7 @@ class Desk:
     # The end.
 
     def check_end(self) -> None:
-        """Raises `Divergence` where the program ended before the journal does."""
+        """Raises `DivergenceError` where the program ended before the journal does."""
         if not self._live and self._recorded is not None:
             self._recorded.check_end(len(self._calls))
 
@@ -328,10 +330,8 @@ async def _called(function: Function, args: tuple[Any, ...], kwargs: dict[str, A
     _bind(function, args, kwargs)
     if _is_async(function):
         return await function(*args, **kwargs)
-    value = await asyncio.to_thread(function, *args, **kwargs)
-    if isinstance(value, Awaitable):
-        return await value
-    return value
+    value: object = await asyncio.to_thread(function, *args, **kwargs)
+    return await value if inspect.isawaitable(value) else value
 
 
 def _is_async(function: Function) -> bool:
@@ -359,9 +359,9 @@ def _as_result(value: object, name: str, size_bytes: int) -> Any:
         value = dump(mode="json")
     try:
         return plain.result(value, size_bytes=size_bytes)
-    except plain.TooLarge:
+    except plain.TooLargeError:
         raise ValueError(f"{name} gave a result of more than {size_bytes} bytes") from None
-    except plain.NotPlain as error:
+    except plain.NotPlainError as error:
         raise TypeError(f"{name}: {error}") from None
 
 
@@ -371,11 +371,12 @@ def _described(error: Exception) -> dict[str, Any]:
     try:
         args = plain.arguments(args, size_bytes=20_000)
         json.dumps(args)
-    except (plain.TooLarge, plain.NotPlain):
+    except (plain.TooLargeError, plain.NotPlainError):
         args = [str(error)[:5_000]]
     return {"name": type(error).__name__, "message": str(error)[:5_000], "args": args}
 
 
 def _is_time(value: object) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and 0 <= value < 1e12
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return 0 <= value < 1e12

@@ -1,13 +1,13 @@
 """The errors of the sandbox.
 
     SandboxError
-    ├── RuntimeUnavailable   the tier that was asked for cannot run on this machine
-    ├── SessionClosed        the session was closed, or has expired
-    ├── TooManySessions      the sandbox holds as many sessions as it may
+    ├── RuntimeUnavailableError   the tier that was asked for cannot run on this machine
+    ├── SessionClosedError        the session was closed, or has expired
+    ├── TooManySessionsError      the sandbox holds as many sessions as it may
     ├── JournalError         a journal that cannot be read, or was made by something else
-    │   ├── Divergence       a replayed program did not do what the journal says it did
-    │   └── InDoubt          calls began, and nobody knows whether they ended
-    └── ProtocolViolation    the program's process sent what no program can send
+    │   ├── DivergenceError       a replayed program did not do what the journal says it did
+    │   └── InDoubtError          calls began, and nobody knows whether they ended
+    └── ProtocolViolationError    the program's process sent what no program can send
 
 What a program does wrong is never raised: it is in the `RunResult`.
 `Pause` is raised by a tool, to say that nobody can answer this call now.
@@ -20,15 +20,15 @@ class SandboxError(Exception):
     """Base of all."""
 
 
-class RuntimeUnavailable(SandboxError):
+class RuntimeUnavailableError(SandboxError):
     """The tier cannot run here.  The message says why and what would help."""
 
 
-class SessionClosed(SandboxError):
+class SessionClosedError(SandboxError):
     """The session is over; its state is gone."""
 
 
-class TooManySessions(SandboxError):
+class TooManySessionsError(SandboxError):
     """Close a session, or give the sandbox a larger `sessions_max`."""
 
 
@@ -36,7 +36,7 @@ class JournalError(SandboxError):
     """The journal cannot be replayed here."""
 
 
-class Divergence(JournalError):
+class DivergenceError(JournalError):
     """The program took another way than in the journal; `call_id` is the call at which it did."""
 
     def __init__(self, message: str, *, call_id: int) -> None:
@@ -44,7 +44,7 @@ class Divergence(JournalError):
         self.call_id = call_id
 
 
-class InDoubt(JournalError):
+class InDoubtError(JournalError):
     """Calls that began before the journal ends, without a result.
 
     Say what became of them: `answers={id: value}`, or name their tools in `retry` where running
@@ -56,7 +56,7 @@ class InDoubt(JournalError):
         self.calls = calls
 
 
-class ProtocolViolation(SandboxError):
+class ProtocolViolationError(SandboxError):
     """A frame that is none, or is out of turn.  The process that sent it is killed."""
 
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from .errors import ProtocolViolation
+from .errors import ProtocolViolationError
 
 Frame = dict[str, Any]
 
@@ -35,7 +35,9 @@ class FrameReader:
         while len(self._buffer) >= 4:
             size = int.from_bytes(self._buffer[:4], "big")
             if size > self._size_max:
-                raise ProtocolViolation(f"a frame of {size} bytes; {self._size_max} are allowed")
+                raise ProtocolViolationError(
+                    f"a frame of {size} bytes; {self._size_max} are allowed"
+                )
             if len(self._buffer) < 4 + size:
                 return
             body = bytes(self._buffer[4 : 4 + size])
@@ -47,10 +49,10 @@ def _parse(body: bytes) -> Frame:
     try:
         frame: Any = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise ProtocolViolation(f"a frame that is not JSON: {type(error).__name__}") from None
+        raise ProtocolViolationError(f"a frame that is not JSON: {type(error).__name__}") from None
     if not isinstance(frame, dict):
-        raise ProtocolViolation("a frame that is not an object")
+        raise ProtocolViolationError("a frame that is not an object")
     frame = cast(Frame, frame)
     if not isinstance(frame.get("type"), str):
-        raise ProtocolViolation("a frame without a type")
+        raise ProtocolViolationError("a frame without a type")
     return frame

@@ -24,7 +24,7 @@ from typing import Any
 
 from . import cgroups, layout, seccomp
 from .bwrap import Bubblewrap
-from .errors import ProtocolViolation, SandboxError
+from .errors import ProtocolViolationError, SandboxError
 from .frames import Frame, FrameReader, encode
 from .limits import Limits
 
@@ -122,7 +122,7 @@ class _Wire(asyncio.Protocol):
         try:
             for frame in self._reader.feed(data):
                 self._jail.on_frame(frame)
-        except ProtocolViolation as violation:
+        except ProtocolViolationError as violation:
             self._jail.on_violation(violation)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -139,7 +139,7 @@ class Jail:
     def __init__(self, settings: JailSettings) -> None:
         self._settings = settings
         self.on_frame: Callable[[Frame], None] = _ignore_frame
-        self.on_violation: Callable[[ProtocolViolation], None] = lambda _: self.kill()
+        self.on_violation: Callable[[ProtocolViolationError], None] = lambda _: self.kill()
         self.on_gone: Callable[[], None] = lambda: None
         self.group = cgroups.NO_GROUP
         self._process: subprocess.Popen[bytes] | None = None
@@ -174,17 +174,19 @@ class Jail:
             )
             self._transport = transport
             self.send(self._settings.setup_frame())
-            word = await asyncio.wait_for(ready, _START_S)
-            if word != "ready":
-                raise SandboxError(f"the jail did not start: {self.last_words() or word}")
-            if not self._adopt_child():
-                raise SandboxError("bubblewrap did not say which process it made")
+            self._check_started(await asyncio.wait_for(ready, _START_S))
         except BaseException:
             await self.close()
             raise
         self.on_frame = _ignore_frame
         self.on_gone = lambda: None
         self.alive = True
+
+    def _check_started(self, word: str) -> None:
+        if word != "ready":
+            raise SandboxError(f"the jail did not start: {self.last_words() or word}")
+        if not self._adopt_child():
+            raise SandboxError("bubblewrap did not say which process it made")
 
     def _spawn(self, theirs: socket.socket) -> None:
         settings = self._settings
@@ -308,7 +310,6 @@ class Jail:
                 os.close(descriptor)
         self.group.close()
         self.group = cgroups.NO_GROUP
-
 
 
 async def _reaped(process: subprocess.Popen[bytes]) -> int:

@@ -10,10 +10,10 @@ import asyncio
 import time
 from typing import Any, cast
 
-from .errors import ProtocolViolation, SandboxError
+from .desk import Turn
+from .errors import ProtocolViolationError, SandboxError
 from .frames import Frame
 from .jail import Jail
-from .desk import Turn
 from .result import ProgramError, Status
 from .runtime import End, Job
 from .text import Capture, encodable, printable
@@ -91,10 +91,10 @@ class JailRun:
 
     def _on_frame(self, frame: Frame) -> None:
         if self._end.done():
-            raise ProtocolViolation("a frame after the end")
+            raise ProtocolViolationError("a frame after the end")
         try:
             self._handle(frame)
-        except ProtocolViolation:
+        except ProtocolViolationError:
             raise
         except SandboxError as fault:
             self._on_fault(fault)
@@ -106,7 +106,7 @@ class JailRun:
                 streams = {"stdout": self._stdout, "stderr": self._stderr}
                 stream = streams.get(str(frame.get("stream")))
                 if stream is None:
-                    raise ProtocolViolation("output to no stream")
+                    raise ProtocolViolationError("output to no stream")
                 stream.add(frame.get("text"), frame.get("dropped"))
             case "call":
                 args, kwargs = frame.get("args"), frame.get("kwargs")
@@ -119,11 +119,11 @@ class JailRun:
                 desk.check_end()
                 self._on_end(frame)
             case other:
-                raise ProtocolViolation(f"a frame of unknown type {other!r:.40}")
+                raise ProtocolViolationError(f"a frame of unknown type {other!r:.40}")
 
     def _pass_turn(self, turn: Turn) -> None:
         if self._jail.unsent_bytes > 2 * self._job.limits.result_bytes:
-            self._on_violation(ProtocolViolation("waits for turns that it does not read"))
+            self._on_violation(ProtocolViolationError("waits for turns that it does not read"))
             return
         frame = {"type": "turn", "now": turn.now, "results": turn.results}
         self._jail.send({**frame, "replaying": turn.replaying})
@@ -137,7 +137,7 @@ class JailRun:
             return
         told = frame.get("error")
         if not isinstance(told, dict):
-            raise ProtocolViolation("a failure without its error")
+            raise ProtocolViolationError("a failure without its error")
         told = cast(dict[str, Any], told)
         line = told.get("line")
         error = ProgramError(
@@ -150,8 +150,8 @@ class JailRun:
 
     # What ends it otherwise.
 
-    def _on_violation(self, violation: ProtocolViolation) -> None:
-        self._finish("crashed", error=ProgramError("ProtocolViolation", str(violation)))
+    def _on_violation(self, violation: ProtocolViolationError) -> None:
+        self._finish("crashed", error=ProgramError("ProtocolViolationError", str(violation)))
 
     def _on_fault(self, fault: SandboxError) -> None:
         if not self._end.done():
@@ -219,7 +219,7 @@ class JailRun:
 
 
 def _out_of_turn(frame: Frame) -> None:
-    raise ProtocolViolation(f"a frame of type {frame['type']!r:.40} between runs")
+    raise ProtocolViolationError(f"a frame of type {frame['type']!r:.40} between runs")
 
 
 def _list(value: object) -> list[Any]:

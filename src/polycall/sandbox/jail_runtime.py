@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from . import bwrap, cgroups, layout, packages, seccomp
-from .errors import RuntimeUnavailable, SandboxError
+from .errors import RuntimeUnavailableError, SandboxError
 from .jail import Jail, JailSettings
 from .jail_run import JailRun
 from .limits import Limits
@@ -70,18 +70,18 @@ class JailRuntime:
             self._idle.append(await self._spawned())
         except (SandboxError, OSError, TimeoutError) as error:
             await self.close()
-            raise RuntimeUnavailable(explained(str(error))) from error
+            raise RuntimeUnavailableError(explained(str(error))) from error
         self._refill()
 
     def _found(self, limits: Limits) -> JailSettings:
         machine = seccomp.architecture()
         if machine is None:
-            raise RuntimeUnavailable("no seccomp filter for this architecture")
+            raise RuntimeUnavailableError("no seccomp filter for this architecture")
         if not os.path.exists("/proc/self/maps"):
-            raise RuntimeUnavailable("needs Linux with /proc")
+            raise RuntimeUnavailableError("needs Linux with /proc")
         found = bwrap.find(self._bwrap_path)
         if isinstance(found, str):
-            raise RuntimeUnavailable(found)
+            raise RuntimeUnavailableError(found)
         mounts, search = self._unpacked.enter_context(packages.mounted(self._packages))
         return JailSettings(
             bwrap=found,

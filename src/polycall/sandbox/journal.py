@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, cast
 
-from .errors import Divergence, JournalError
+from .errors import DivergenceError, JournalError
 
 VERSION = 1
 Entry = dict[str, Any]
@@ -183,7 +183,7 @@ class RecordedRun:
         recorded = self.calls.get(call_id)
         if recorded is None:
             if self.turns:
-                raise Divergence(
+                raise DivergenceError(
                     f"run {self.number}: the program makes call {call_id}, {name!r}, "
                     "which the journal does not have",
                     call_id=call_id,
@@ -191,7 +191,7 @@ class RecordedRun:
             return False
         if (name, args, kwargs) != (recorded["name"], recorded["args"], recorded["kwargs"]):
             differs = "arguments" if name == recorded["name"] else f"name {name!r}"
-            raise Divergence(
+            raise DivergenceError(
                 f"run {self.number}: call {call_id} has other {differs} than in the journal, "
                 f"where it is {recorded['name']!r}",
                 call_id=call_id,
@@ -201,7 +201,7 @@ class RecordedRun:
     def check_end(self, made: int) -> None:
         """Raises where the program ended before it did all that the journal has."""
         if self.turns or len(self.calls) > made:
-            raise Divergence(
+            raise DivergenceError(
                 f"run {self.number}: the program ended after {made} of {len(self.calls)} calls "
                 "that the journal has",
                 call_id=made + 1,

@@ -27,7 +27,7 @@ from pydantic_monty import (
 )
 
 from .desk import Turn
-from .errors import ProtocolViolation
+from .errors import ProtocolViolationError
 from .inside import plain
 from .result import ProgramError, Status
 from .runtime import End, Job
@@ -87,7 +87,9 @@ class MontyRun:
         self._began = began
         self._now = job.now
         self._replaying = job.replaying
-        self._entropy = random.Random(f"entropy:{seed}:{job.number}")
+        self._entropy = random.Random(  # noqa: S311  # meant to be reproducible
+            f"entropy:{seed}:{job.number}"
+        )
         self._streams = {
             "stdout": _Printed(job.limits.stdout_bytes),
             "stderr": _Printed(job.limits.stderr_bytes),
@@ -162,7 +164,7 @@ class MontyRun:
                     return snapshot.resume_not_handled
                 return lambda: snapshot.resume(result)
             case other:
-                raise ProtocolViolation(f"a snapshot of type {type(other).__name__!r}")
+                raise ProtocolViolationError(f"a snapshot of type {type(other).__name__!r}")
 
     def _answered_name(self, snapshot: NameLookupSnapshot) -> Callable[[], Snapshot]:
         name = snapshot.variable_name
@@ -186,9 +188,9 @@ class MontyRun:
         try:
             plain_args = plain.arguments(list(args), size_bytes=limits.argument_bytes)
             plain_kwargs = plain.arguments(snapshot.kwargs, size_bytes=limits.argument_bytes)
-        except plain.NotPlain as error:
+        except plain.NotPlainError as error:
             return {"exception": TypeError(f"{name}: {error}")}
-        except plain.TooLarge:
+        except plain.TooLargeError:
             message = f"{name}: arguments of more than {limits.argument_bytes} bytes"
             return {"exception": Exception(message)}
         self._calls += 1

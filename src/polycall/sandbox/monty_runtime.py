@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-from .errors import RuntimeUnavailable, SandboxError
+from .errors import RuntimeUnavailableError, SandboxError
 from .limits import Limits
 from .runtime import End, Job
 
@@ -165,13 +165,13 @@ class MontyRuntime:
         self.limits = limits
         reason = missing()
         if reason:
-            raise RuntimeUnavailable(reason)
+            raise RuntimeUnavailableError(reason)
         self._threads = ThreadPoolExecutor(_WORKERS_MAX, thread_name_prefix="polycall-monty")
         try:
             await asyncio.wait_for(self.in_thread(self._enter), _START_S)
         except (OSError, RuntimeError, TimeoutError) as error:
             await self.close()
-            raise RuntimeUnavailable(f"pydantic-monty did not start: {error}") from error
+            raise RuntimeUnavailableError(f"pydantic-monty did not start: {error}") from error
 
     def _enter(self) -> None:
         from pydantic_monty import Monty  # noqa: PLC0415  # optional, and loaded only when used

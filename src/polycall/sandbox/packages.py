@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 from .errors import SandboxError
@@ -16,7 +16,7 @@ _UNPACKED_BYTES = 2_000_000_000
 
 
 @contextlib.contextmanager
-def mounted(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[list[Mount], list[str]]]:
+def mounted(paths: Iterable[str | os.PathLike[str]]) -> Generator[tuple[list[Mount], list[str]]]:
     """The mounts for some packages, and the folders inside to put on `sys.path`.
 
     A path is a wheel, a folder of packages such as site-packages, or one package (a folder with an

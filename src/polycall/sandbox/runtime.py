@@ -75,7 +75,7 @@ class Runtime(Protocol):
         ...
 
     async def start(self, limits: Limits) -> None:
-        """Makes ready.  Raises `RuntimeUnavailable` where it cannot."""
+        """Makes ready.  Raises `RuntimeUnavailableError` where it cannot."""
         ...
 
     async def open(self, *, began: float, seed: int) -> Process:

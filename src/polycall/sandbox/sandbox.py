@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
 
-from .errors import RuntimeUnavailable, SandboxError, TooManySessions
+from .errors import RuntimeUnavailableError, SandboxError, TooManySessionsError
 from .jail_runtime import JailRuntime
 from .journal import Journal
 from .limits import Limits
@@ -85,7 +85,7 @@ class Sandbox:
         for runtime in candidates:
             try:
                 await runtime.start(self.limits)
-            except RuntimeUnavailable as error:
+            except RuntimeUnavailableError as error:
                 findings.append(Finding(runtime.name, available=False, detail=str(error)))
                 continue
             findings.append(Finding(runtime.name, available=True, detail="started"))
@@ -93,7 +93,7 @@ class Sandbox:
             return runtime
         self.findings = tuple(findings)
         reasons = "; ".join(f"{finding.tier}: {finding.detail}" for finding in findings)
-        raise RuntimeUnavailable(f"nothing can run programs here ({reasons})")
+        raise RuntimeUnavailableError(f"nothing can run programs here ({reasons})")
 
     def _candidates(self) -> list[Runtime]:
         jail = JailRuntime(pool=self._pool, packages=self._packages, bwrap_path=self._bwrap)
@@ -103,7 +103,7 @@ class Sandbox:
                 return [jail]
             case "monty":
                 if self._packages:
-                    raise RuntimeUnavailable("packages need the tier 'jail'")
+                    raise RuntimeUnavailableError("packages need the tier 'jail'")
                 return [monty]
             case "auto":
                 return [jail] if self._packages else [jail, monty]
@@ -138,7 +138,7 @@ class Sandbox:
         """A new session, in a namespace of its own; `find` gives it back by its id."""
         runtime = self.runtime
         if len(self._sessions) >= self._sessions_max:
-            raise TooManySessions(f"{len(self._sessions)} sessions are open; that is the most")
+            raise TooManySessionsError(f"{len(self._sessions)} sessions are open; that is the most")
         session = Session(
             runtime,
             self.limits,

@@ -12,12 +12,12 @@ import datetime
 import platform
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from .desk import Desk, Function, Recovery
-from .errors import JournalError, ProtocolViolation, SandboxError, SessionClosed
+from .errors import JournalError, ProtocolViolationError, SandboxError, SessionClosedError
 from .journal import Journal, RecordedRun
 from .limits import Limits
 from .result import ProgramError, RunResult
@@ -106,7 +106,7 @@ class Session:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise SessionClosed(self._closed)
+            raise SessionClosedError(self._closed)
 
     # Its runs.
 
@@ -201,7 +201,7 @@ class Session:
         return await self._finished(process, job)
 
     @contextlib.asynccontextmanager
-    async def _use(self) -> Any:
+    async def _use(self) -> AsyncGenerator[None]:
         self._check_open()
         async with self._lock:
             self._check_open()
@@ -270,8 +270,8 @@ class Session:
         began = time.monotonic()
         try:
             end = await process.run(job)
-        except ProtocolViolation as violation:
-            end = End("crashed", error=ProgramError("ProtocolViolation", str(violation)))
+        except ProtocolViolationError as violation:
+            end = End("crashed", error=ProgramError("ProtocolViolationError", str(violation)))
         except SandboxError as error:
             await self._drop_process()
             if isinstance(error, JournalError):

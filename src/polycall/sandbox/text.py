@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .errors import ProtocolViolation
+from .errors import ProtocolViolationError
 from .inside import plain
 
 _KEPT_CONTROLS = "\n\t\r"
@@ -24,10 +24,10 @@ def printable(text: str) -> str:
 def encodable(value: Any, *, size_max: int) -> Any:
     """A value that was JSON, checked: no larger, no deeper, and all its text can be encoded."""
     if plain.depth_of(value) > plain.DEPTH_MAX:
-        raise ProtocolViolation("a value nested too deep")
+        raise ProtocolViolationError("a value nested too deep")
     text = json.dumps(value, ensure_ascii=False)
     if len(text) > size_max:
-        raise ProtocolViolation(f"a value of {len(text)} characters; {size_max} are allowed")
+        raise ProtocolViolationError(f"a value of {len(text)} characters; {size_max} are allowed")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -47,10 +47,10 @@ class Capture:
 
     def add(self, text: object, dropped: object) -> None:
         if not isinstance(text, str) or not (dropped is None or isinstance(dropped, int)):
-            raise ProtocolViolation("output that is no text")
+            raise ProtocolViolationError("output that is no text")
         self._left -= len(text)
         if self._left < 0:
-            raise ProtocolViolation("more output than the limit allows")
+            raise ProtocolViolationError("more output than the limit allows")
         if dropped:
             self._tail = f"\n… {dropped} bytes cut …\n{text}"
         else:

@@ -1,5 +1,6 @@
 # expect: nothing of the machine's own files is there
 import os
+
 seen = 0
 for folder, _, files in os.walk("/"):
     for name in files:
@@ -12,7 +13,18 @@ for folder, _, files in os.walk("/"):
                         print("ESCAPED read", path)
             except OSError:
                 pass
-for place in ("/etc", "/home", "/root", "/proc", "/sys", "/var", "/run", "/work", "/dev/shm", "/tmp/ptc_canary"):
+for place in (
+    "/etc",
+    "/home",
+    "/root",
+    "/proc",
+    "/sys",
+    "/var",
+    "/run",
+    "/work",
+    "/dev/shm",
+    "/tmp/ptc_canary",
+):
     if os.path.exists(place):
         print("ESCAPED", place, "is there")
 print(seen > 100)

@@ -1,6 +1,17 @@
 # expect: nothing outside /tmp can be changed
 import os
-places = ["/", "/python", "/python/bin", "/python/lib", "/jail", "/jail/inside", "/dev", "/usr", "/lib64"]
+
+places = [
+    "/",
+    "/python",
+    "/python/bin",
+    "/python/lib",
+    "/jail",
+    "/jail/inside",
+    "/dev",
+    "/usr",
+    "/lib64",
+]
 places += [folder for folder, _, _ in os.walk("/usr/lib")][:50]
 for place in places:
     for attempt in (

@@ -1,5 +1,6 @@
 # expect: no secret and no object of the host in the process
 import gc, sys
+
 found = 0
 marker = "CANARY" + "-"
 for thing in gc.get_objects():

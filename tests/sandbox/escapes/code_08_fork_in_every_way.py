@@ -1,5 +1,6 @@
 # expect: no second process
 import ctypes, os, platform
+
 for name in ("fork", "forkpty", "posix_spawn"):
     try:
         getattr(os, name)(*(["/python/bin/python3", ["x"], {}] if name == "posix_spawn" else []))

@@ -1,5 +1,6 @@
 # expect: no socket but a pair, and the pair reaches nobody else
 import ctypes, socket
+
 for family in (1, 2, 10, 16, 17, 40):
     for kind in (1, 2, 3):
         try:

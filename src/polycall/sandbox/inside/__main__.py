@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import os
 import socket
 import sys
@@ -10,15 +11,10 @@ import sys
 # asyncio would load OpenSSL, which nothing without a network needs.
 sys.modules["ssl"] = None  # pyright: ignore[reportArgumentType]
 
-# What programs commonly use is loaded before they arrive: `asyncio` through `program`, and these.
-import collections  # noqa: E402, F401
-import dataclasses  # noqa: E402, F401
-import functools  # noqa: E402, F401
-import itertools  # noqa: E402, F401
-import json  # noqa: E402, F401
-import math  # noqa: E402, F401
-import re  # noqa: E402, F401
-import typing  # noqa: E402, F401
+# asyncio itself is loaded with `program`; the rest are the modules that programs commonly use,
+# loaded before they arrive.
+for _name in ("collections", "dataclasses", "functools", "itertools", "json", "math", "re"):
+    importlib.import_module(_name)
 
 from . import lockdown  # noqa: E402
 from .channel import Channel  # noqa: E402

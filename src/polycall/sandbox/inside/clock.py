@@ -53,10 +53,10 @@ class _Entropy:
     """The bytes that stand for the system's randomness."""
 
     def __init__(self) -> None:
-        self._stream = random.Random(0)
+        self._stream = random.Random(0)  # noqa: S311  # meant to be reproducible
 
     def seed(self, seed: int) -> None:
-        self._stream = random.Random(f"entropy:{seed}")
+        self._stream = random.Random(f"entropy:{seed}")  # noqa: S311
 
     def read(self, size: int) -> bytes:
         return self._stream.randbytes(size)
@@ -93,24 +93,29 @@ class Determinism:
 
     def _install_time(self) -> None:
         clock = self.clock
+
+        def in_ns(read: Callable[[], float]) -> Callable[[], int]:
+            return lambda: round(read() * 1e9)
+
+        def by_id(clock_id: int) -> float:
+            return clock.wall() if clock_id == time.CLOCK_REALTIME else clock.read()
+
+        def by_id_in_ns(clock_id: int) -> int:
+            return round(by_id(clock_id) * 1e9)
+
         replacements: dict[str, Callable[..., Any]] = {
             "time": clock.wall,
-            "monotonic": clock.read,
-            "perf_counter": clock.read,
-            "process_time": clock.read,
-            "thread_time": clock.read,
+            "time_ns": in_ns(clock.wall),
             "sleep": clock.sleep,
-            "time_ns": lambda: round(clock.wall() * 1e9),
-            "clock_gettime": lambda clock_id: _by_id(clock, clock_id),
-            "clock_gettime_ns": lambda clock_id: round(_by_id(clock, clock_id) * 1e9),
+            "clock_gettime": by_id,
+            "clock_gettime_ns": by_id_in_ns,
         }
-        for name in ("monotonic_ns", "perf_counter_ns", "process_time_ns", "thread_time_ns"):
-            replacements[name] = lambda: round(clock.read() * 1e9)
+        for name in ("monotonic", "perf_counter", "process_time", "thread_time"):
+            replacements[name] = clock.read
+            replacements[f"{name}_ns"] = in_ns(clock.read)
         for name in ("localtime", "gmtime", "ctime"):
             replacements[name] = _with_default_seconds(getattr(time, name), clock)
-        asctime, strftime, localtime = time.asctime, time.strftime, replacements["localtime"]
-        replacements["asctime"] = lambda *when: asctime(*(when or (localtime(),)))
-        replacements["strftime"] = lambda form, *when: strftime(form, *(when or (localtime(),)))
+        replacements |= _formatting(replacements["localtime"])
         for name, replacement in replacements.items():
             setattr(time, name, replacement)
 
@@ -133,9 +138,13 @@ class Determinism:
 
     def _install_entropy(self) -> None:
         read = self._entropy.read
+
+        def getrandom(size: int, flags: int = 0) -> bytes:
+            return read(size)
+
         os.urandom = read
         random.__dict__["_urandom"] = read
-        os.__dict__["getrandom"] = lambda size, flags=0: read(size)
+        os.__dict__["getrandom"] = getrandom
         seed_generator = random.Random.seed
 
         def seed(generator: random.Random, a: Any = None, version: int = 2) -> None:
@@ -143,15 +152,24 @@ class Determinism:
                 a = int.from_bytes(read(32), "big")
             seed_generator(generator, a, version)
 
-        random.Random.seed = seed
+        setattr(random.Random, "seed", seed)  # noqa: B010  # another name for its first parameter
         # uuid1 would read the kernel's clock and the machine's address in C.
         uuid.__dict__["_generate_time_safe"] = None
         uuid.__dict__["_UuidCreate"] = None
         uuid.__dict__["_node"] = 0x0200_0000_0001
 
 
-def _by_id(clock: Clock, clock_id: int) -> float:
-    return clock.wall() if clock_id == time.CLOCK_REALTIME else clock.read()
+def _formatting(now: Callable[[], time.struct_time]) -> dict[str, Callable[..., str]]:
+    """`asctime` and `strftime`, which take the time of the call where they are given none."""
+    real_asctime, real_strftime = time.asctime, time.strftime
+
+    def asctime(when: time.struct_time | None = None) -> str:
+        return real_asctime(now() if when is None else when)
+
+    def strftime(form: str, when: time.struct_time | None = None) -> str:
+        return real_strftime(form, now() if when is None else when)
+
+    return {"asctime": asctime, "strftime": strftime}
 
 
 def _with_default_seconds(function: Callable[..., Any], clock: Clock) -> Callable[..., Any]:

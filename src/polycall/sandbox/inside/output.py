@@ -105,7 +105,7 @@ class Output(io.BufferedIOBase):
 def text_stream(output: Output) -> io.TextIOWrapper:
     """A file as programs expect it: `write`, `buffer`, `encoding`, `reconfigure` and the rest."""
     return io.TextIOWrapper(
-        output,
+        output,  # pyright: ignore[reportArgumentType]  # a name is asked for only in errors
         encoding="utf-8",
         errors="backslashreplace",
         newline="\n",

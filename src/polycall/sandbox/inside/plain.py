@@ -12,6 +12,7 @@ import enum
 import fractions
 import json
 import pathlib
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from json.encoder import encode_basestring_ascii
@@ -19,6 +20,7 @@ from typing import Any, cast
 
 DEPTH_MAX = 64
 _INT_BITS_MAX = 4_000
+_CUTS_MAX = 20
 _CONTAINERS = (dict, list, tuple, set)
 
 # (items of a list or a dict that are kept, characters of a string, depth), tried in order.
@@ -33,11 +35,11 @@ _SHAPES = [
 ]
 
 
-class TooLarge(ValueError):
+class TooLargeError(ValueError):
     """The plain form of a value would pass the bound on its size."""
 
 
-class NotPlain(TypeError):
+class NotPlainError(TypeError):
     """A value that has no plain form, with the place where it stands."""
 
 
@@ -55,7 +57,7 @@ class _Budget:
     def spend(self, size: int) -> None:
         self.left -= size
         if self.left < 0:
-            raise TooLarge
+            raise TooLargeError
 
 
 def _scalar(value: object) -> Any:
@@ -104,7 +106,8 @@ def _unwrap(value: object) -> object:
 def arguments(value: object, *, size_bytes: int, path: str = "arguments") -> Any:
     """A tool's argument as plain data.
 
-    Strict: what JSON has no word for raises `NotPlain` with its place, too much `TooLarge`.
+    Strict: what JSON has no word for raises `NotPlainError` with its place,
+    too much of it `TooLargeError`.
     """
     return _strict(value, _Budget(size_bytes), path, DEPTH_MAX - 2)
 
@@ -116,10 +119,10 @@ def result(value: object, *, size_bytes: int) -> Any:
     except (TypeError, ValueError, RecursionError):
         return arguments(value, size_bytes=size_bytes, path="result")
     if len(text) > size_bytes:
-        raise TooLarge
+        raise TooLargeError
     copy = json.loads(text)
     if depth_of(copy) > DEPTH_MAX:
-        raise NotPlain(f"result: nested deeper than {DEPTH_MAX}")
+        raise NotPlainError(f"result: nested deeper than {DEPTH_MAX}")
     return copy
 
 
@@ -130,14 +133,16 @@ def _strict(value: object, budget: _Budget, path: str, depth: int) -> Any:
         budget.spend(json_bytes(leaf))
         return leaf
     if depth == 0:
-        raise NotPlain(f"{path}: nested deeper than {DEPTH_MAX}")
+        raise NotPlainError(f"{path}: nested deeper than {DEPTH_MAX}")
     value = _unwrap(value)
     if isinstance(value, Mapping):
         result: dict[str, Any] = {}
         for key, item in cast(Mapping[object, object], value).items():
             name = _key(key)
             if name is None:
-                raise NotPlain(f"{path}: a key of type {type(key).__name__!r} is not plain data")
+                raise NotPlainError(
+                    f"{path}: a key of type {type(key).__name__!r} is not plain data"
+                )
             budget.spend(json_bytes(name) + 2)
             result[name] = _strict(item, budget, f"{path}[{name!r}]", depth - 1)
         return result
@@ -149,7 +154,7 @@ def _strict(value: object, budget: _Budget, path: str, depth: int) -> Any:
     leaf = _scalar(value)
     if leaf is not NotImplemented:
         return leaf
-    raise NotPlain(
+    raise NotPlainError(
         f"{path}: {type(value).__name__!r} is not plain data; pass numbers, strings, lists, dicts"
     )
 
@@ -170,93 +175,77 @@ def shown(value: object, *, size_bytes: int) -> tuple[Any, list[str]]:
 
     Lenient: what has no plain form is shown as its `repr`.
     """
-    try:
-        return _show(value, _Budget(size_bytes), None, [], "value", DEPTH_MAX - 2), []
-    except TooLarge:
-        pass
-    for shape in _SHAPES:
-        cuts: list[str] = []
+    for shape in (None, *_SHAPES):
+        view = _View(size_bytes, shape)
         try:
-            cut = _show(value, _Budget(size_bytes), shape, cuts, "value", shape[2])
-        except TooLarge:
+            return view.of(value, "value", view.depth_max), view.cuts[:_CUTS_MAX]
+        except TooLargeError:
             continue
-        return cut, cuts[:20]
     return f"<{type(value).__name__}>", ["value: cut whole"]
 
 
-def _show(
-    value: object,
-    budget: _Budget,
-    shape: tuple[int, int, int] | None,
-    cuts: list[str],
-    path: str,
-    depth: int,
-) -> Any:
-    budget.spend(2)
-    leaf = _scalar(value)
-    if leaf is not NotImplemented:
-        return _show_leaf(leaf, budget, shape, cuts, path)
-    if depth == 0:
-        cuts.append(f"{path}: nested deeper than shown")
-        return "… nested deeper …"
-    value = _unwrap(value)
-    if isinstance(value, Mapping):
-        mapping = cast(Mapping[object, object], value)
+class _View:
+    """Shows a value in one shape: all of it, or no more than so much of each part."""
+
+    def __init__(self, size_bytes: int, shape: tuple[int, int, int] | None) -> None:
+        self.cuts: list[str] = []
+        self._budget = _Budget(size_bytes)
+        everything = (sys.maxsize, sys.maxsize, DEPTH_MAX - 2)
+        self._items_max, self._characters_max, self.depth_max = shape or everything
+
+    def of(self, value: object, path: str, depth: int) -> Any:
+        self._budget.spend(2)
+        leaf = _scalar(value)
+        if leaf is not NotImplemented:
+            return self._leaf(leaf, path)
+        if depth == 0:
+            self.cuts.append(f"{path}: nested deeper than shown")
+            return "… nested deeper …"
+        value = _unwrap(value)
+        if isinstance(value, Mapping):
+            return self._mapping(cast(Mapping[object, object], value), path, depth)
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return self._items(list(cast(Iterable[object], value)), path, depth)
+        leaf = _scalar(value)
+        return self._leaf(_repr(value) if leaf is NotImplemented else leaf, path)
+
+    def _mapping(self, mapping: Mapping[object, object], path: str, depth: int) -> dict[str, Any]:
         keys = list(mapping)
-        kept = keys if shape is None else keys[: shape[0]]
+        kept = keys[: self._items_max]
         result: dict[str, Any] = {}
         for key in kept:
             name = _key(key)
             name = _repr(key) if name is None else name
-            budget.spend(json_bytes(name) + 2)
-            result[name] = _show(mapping[key], budget, shape, cuts, f"{path}[{name!r}]", depth - 1)
+            self._budget.spend(json_bytes(name) + 2)
+            result[name] = self.of(mapping[key], f"{path}[{name!r}]", depth - 1)
         if len(kept) < len(keys):
-            cuts.append(f"{path}: {len(keys) - len(kept)} of {len(keys)} keys")
-            result["…"] = f"{len(keys) - len(kept)} of {len(keys)} keys cut"
+            cut = f"{len(keys) - len(kept)} of {len(keys)} keys"
+            self.cuts.append(f"{path}: {cut}")
+            result["…"] = f"{cut} cut"
         return result
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return _show_items(list(cast(Iterable[object], value)), budget, shape, cuts, path, depth)
-    leaf = _scalar(value)
-    if leaf is NotImplemented:
-        leaf = _repr(value)
-    return _show_leaf(leaf, budget, shape, cuts, path)
 
+    def _items(self, items: list[object], path: str, depth: int) -> list[Any]:
+        numbered = list(enumerate(items))
+        if len(items) <= self._items_max:
+            return [self.of(item, f"{path}[{index}]", depth - 1) for index, item in numbered]
+        tail = self._items_max // 4
+        head = self._items_max - tail
+        cut = f"{len(items) - head - tail} of {len(items)} items"
+        self.cuts.append(f"{path}: {cut}")
+        self._budget.spend(40)
+        start = [self.of(item, f"{path}[{index}]", depth - 1) for index, item in numbered[:head]]
+        end = [self.of(item, f"{path}[{index}]", depth - 1) for index, item in numbered[-tail:]]
+        return [*start, f"… {cut} cut …", *end]
 
-def _show_items(
-    items: list[object],
-    budget: _Budget,
-    shape: tuple[int, int, int] | None,
-    cuts: list[str],
-    path: str,
-    depth: int,
-) -> list[Any]:
-    if shape is None or len(items) <= shape[0]:
-        return [
-            _show(item, budget, shape, cuts, f"{path}[{index}]", depth - 1)
-            for index, item in enumerate(items)
-        ]
-    tail = shape[0] // 4
-    head = shape[0] - tail
-    missing = len(items) - head - tail
-    cuts.append(f"{path}: {missing} of {len(items)} items")
-    numbered = list(enumerate(items))
-    start = [_show(v, budget, shape, cuts, f"{path}[{i}]", depth - 1) for i, v in numbered[:head]]
-    end = [_show(v, budget, shape, cuts, f"{path}[{i}]", depth - 1) for i, v in numbered[-tail:]]
-    budget.spend(40)
-    return [*start, f"… {missing} of {len(items)} items cut …", *end]
-
-
-def _show_leaf(
-    leaf: Any, budget: _Budget, shape: tuple[int, int, int] | None, cuts: list[str], path: str
-) -> Any:
-    if isinstance(leaf, str) and shape is not None and len(leaf) > shape[1]:
-        tail = shape[1] // 4
-        head = shape[1] - tail
-        missing = len(leaf) - head - tail
-        cuts.append(f"{path}: {missing} of {len(leaf)} characters")
-        leaf = f"{leaf[:head]}… {missing} of {len(leaf)} characters cut …{leaf[-tail:]}"
-    budget.spend(json_bytes(leaf))
-    return leaf
+    def _leaf(self, leaf: Any, path: str) -> Any:
+        if isinstance(leaf, str) and len(leaf) > self._characters_max:
+            tail = self._characters_max // 4
+            head = self._characters_max - tail
+            cut = f"{len(leaf) - head - tail} of {len(leaf)} characters"
+            self.cuts.append(f"{path}: {cut}")
+            leaf = f"{leaf[:head]}… {cut} cut …{leaf[-tail:]}"
+        self._budget.spend(json_bytes(leaf))
+        return leaf
 
 
 def _repr(value: object) -> str:
@@ -268,16 +257,12 @@ def _repr(value: object) -> str:
 
 def depth_of(value: object) -> int:
     """How deep plain lists and dicts are nested, without recursion; stops past `DEPTH_MAX`."""
-    layer: list[Any] = [value]
+    layer: list[Any] = [value] if type(value) in _CONTAINERS else []
     depth = 0
     while layer and depth <= DEPTH_MAX:
         inner: list[Any] = []
         for item in layer:
-            kind = type(item)
-            if kind is dict:
-                inner.extend(item.values())
-            elif kind in (list, tuple, set):
-                inner.extend(item)
+            inner.extend(cast(dict[Any, Any], item).values() if type(item) is dict else item)
         layer = [item for item in inner if type(item) in _CONTAINERS]
-        depth += bool(layer) or depth == 0
+        depth += 1
     return depth

@@ -199,5 +199,6 @@ def _keep_own_lines(report: traceback.TracebackException, seen: set[int]) -> Non
     for linked in (report.__cause__, report.__context__):
         if linked is not None:
             _keep_own_lines(linked, seen)
-    for inner in getattr(report, "exceptions", None) or []:
+    group: list[traceback.TracebackException] = getattr(report, "exceptions", None) or []
+    for inner in group:
         _keep_own_lines(inner, seen)

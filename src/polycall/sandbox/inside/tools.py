@@ -24,20 +24,27 @@ class ToolError(Exception):
 ToolError.__module__ = "builtins"
 
 # Errors with a constructor or a layout of their own cannot be rebuilt from a list of arguments.
-_NOT_REBUILT = {"UnicodeDecodeError", "UnicodeEncodeError", "UnicodeTranslateError"}
-_NOT_REBUILT |= {"BaseExceptionGroup", "ExceptionGroup"}
+_NOT_REBUILT = frozenset(
+    (
+        "UnicodeDecodeError",
+        "UnicodeEncodeError",
+        "UnicodeTranslateError",
+        "BaseExceptionGroup",
+        "ExceptionGroup",
+    )
+)
 
 
 def rebuilt(error: Mapping[str, Any]) -> ToolError:
     """A tool's error as an exception: a `ToolError`, and also the built-in error of its name."""
     name = str(error["name"])
-    base = getattr(builtins, name, None)
-    is_error = isinstance(base, type) and issubclass(base, Exception)
-    if base is None or not is_error or name in _NOT_REBUILT:
-        result = ToolError(str(error["message"]))
+    base: object = getattr(builtins, name, None)
+    result: ToolError
+    if isinstance(base, type) and issubclass(base, Exception) and name not in _NOT_REBUILT:
+        bases: tuple[type, ...] = (ToolError, base)
+        result = type(name, bases, {"__module__": "builtins"})(*error["args"])
     else:
-        kind = type(name, (ToolError, base), {"__module__": "builtins"})
-        result: ToolError = kind(*error.get("args", [error["message"]]))
+        result = ToolError(str(error["message"]))
     result.type = name
     return result
 
@@ -87,10 +94,10 @@ class Tools:
             size_max = self._argument_bytes
             plain_args = plain.arguments(list(args), size_bytes=size_max)
             plain_kwargs = plain.arguments(kwargs, size_bytes=size_max)
-        except plain.TooLarge:
+        except plain.TooLargeError:
             limit = self._argument_bytes
             raise ToolError(f"{name}: arguments of more than {limit} bytes") from None
-        except plain.NotPlain as error:
+        except plain.NotPlainError as error:
             raise TypeError(f"{name}: {error}") from None
         if self._calls_left <= 0:
             raise ToolError(f"{name}: the limit on calls of a run is reached")
