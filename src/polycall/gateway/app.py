@@ -24,9 +24,10 @@ from polycall.gateway.openapi import document
 from polycall.gateway.replies import internal_error, send_error, send_json
 from polycall.gateway.routing import Router
 from polycall.gateway.store import Store
+from polycall.http1 import HTTP1Transport
 from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
-from polycall.transport import AiohttpTransport, Transport
+from polycall.transport import Transport
 from polycall.wire import Dialect
 
 logger = logging.getLogger("polycall.gateway")
@@ -69,7 +70,7 @@ class Gateway:
         self.desk = Desk(
             config,
             router=Router(config),
-            transport=transport or AiohttpTransport(connections_max=server.connections_max),
+            transport=transport or HTTP1Transport(connections_max=server.connections_max),
             carrier=Carrier(self.store),
             fetcher=self._fetcher,
         )

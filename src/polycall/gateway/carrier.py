@@ -110,6 +110,14 @@ class Carrier:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._sealer = Sealer(store.secret)
+        # Unique among processes; it need not be secret, since entries belong to their owner.
+        self._base_head = _ID_HEAD + secrets.token_hex(8)
+        self._bases = 0
+
+    def new_base(self) -> str:
+        """A name for a kept turn that no other turn has."""
+        self._bases += 1
+        return f"{self._base_head}{self._bases:08x}"
 
     # Requests
 
@@ -423,15 +431,14 @@ class Embedder:
 
     def _shown_call(self, call: ToolCall) -> ToolCall:
         """The call under an id that names the kept turn, where there is state to keep."""
-        # Gemini's signature may follow the call's name, and its ids are often made up here: the
-        # same for the same call in any conversation.
-        is_kept = self._base or self._has_state or self._origin.dialect == "gemini"
+        number = self._calls
+        self._calls += 1
+        is_kept = self._base or self._has_state
         if not is_kept and not self._has_state_keys(call.metadata.get(self._origin.dialect)):
             return call
         if not self._base:
-            self._base = _ID_HEAD + secrets.token_hex(12)
-        shown = f"{self._base}_{self._calls}"
-        self._calls += 1
+            self._base = self._carrier.new_base()
+        shown = f"{self._base}_{number}"
         sealed = self._carrier.seal_id(shown, self._owner, self._client)
         return replace(call, id=shown, metadata={**call.metadata, **sealed})
 

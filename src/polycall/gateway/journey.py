@@ -14,7 +14,6 @@ from typing import NoReturn
 
 from msgspec import Struct
 
-from polycall import jsontext
 from polycall.errors import (
     AuthenticationError,
     BillingError,
@@ -38,6 +37,7 @@ from polycall.gateway.asked import Asked, Attempt, Desk
 from polycall.gateway.flight import Flight
 from polycall.gateway.observe import Observer
 from polycall.gateway.routing import Stop
+from polycall.gateway.whole import usage_of
 from polycall.ir import Event, Response, Usage
 from polycall.transport import Deadlines, HTTPResponse
 
@@ -206,12 +206,7 @@ class Journey:
             return Plain(attempt, http, response, usage=response.usage)
         body = await http.read(size_bytes_max=BODY_BYTES_MAX)
         await http.close()
-        try:
-            parsed = jsontext.decode(body)
-        except ValueError as error:
-            raise ProtocolError(f"the answer is not JSON ({error}): {body[:80]!r}") from None
-        response = attempt.dialect.parse_response(parsed)
-        return Plain(attempt, http, None, body, response.usage)
+        return Plain(attempt, http, None, body, usage_of(attempt.dialect, body))
 
 
 async def _raise_refusal(attempt: Attempt, http: HTTPResponse) -> NoReturn:

@@ -28,6 +28,42 @@ _TOO_LONG = (
 _TOO_LONG_BODY = b'{"error":{"message":"the headers are too large","type":"invalid_request_error"}}'
 
 
+class _Corked:
+    """A transport that sends a response's head together with what follows it.
+
+    uvicorn writes them one after the other, which costs a system call and a packet more.
+    """
+
+    __slots__ = ("_held", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held = b""
+
+    def write(self, data: bytes) -> None:
+        if self._held:
+            data, self._held = self._held + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
+            self._held = data
+            # Nothing may follow (an answer to HEAD).
+            self._loop.call_soon(self._flush)
+            return
+        self._transport.write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._held:
+            data, self._held = self._held, b""
+            self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with bounds on headers: their size, and the time they may take."""
 
@@ -36,49 +72,41 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._in_headers = True
+        self._has_ended = False  # a request ended within this read
         self._headers_bytes = 0
         self._headers_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        super().connection_made(transport)
+        super().connection_made(_Corked(transport, self.loop))  # pyright: ignore[reportArgumentType]
         self._headers_timer = self.loop.call_later(self.headers_s, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._headers_bytes = 0
-
-    def on_url(self, url: bytes) -> None:
-        super().on_url(url)
-        self._count(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
-        self._count(len(name) + len(value))
+    def data_received(self, data: bytes) -> None:
+        was_in_headers = self._in_headers
+        super().data_received(data)
+        if not (was_in_headers and self._in_headers) or self._has_ended:
+            self._has_ended = False
+            return
+        # Headers that came whole within one read are bounded by the read.
+        self._headers_bytes += len(data)
+        if self._headers_bytes > self.headers_bytes_max and not self.transport.is_closing():
+            self.transport.write(_TOO_LONG % (len(_TOO_LONG_BODY), _TOO_LONG_BODY))
+            self.transport.close()
 
     def on_headers_complete(self) -> None:
-        if self._headers_bytes > self.headers_bytes_max:
-            return
+        self._in_headers = False
+        self._headers_bytes = 0
         if self._headers_timer is not None:
             self._stop_timer()
         super().on_headers_complete()
 
-    def on_body(self, body: bytes) -> None:
-        if self._headers_bytes <= self.headers_bytes_max:
-            super().on_body(body)
-
     def on_message_complete(self) -> None:
-        if self._headers_bytes <= self.headers_bytes_max:
-            super().on_message_complete()
-
-    def _count(self, size: int) -> None:
-        self._headers_bytes += size
-        if self._headers_bytes > self.headers_bytes_max and not self.transport.is_closing():
-            self.transport.write(_TOO_LONG % (len(_TOO_LONG_BODY), _TOO_LONG_BODY))
-            self.transport.close()
+        self._in_headers = self._has_ended = True
+        super().on_message_complete()
 
     def _give_up(self) -> None:
         # The first request's headers did not come in time.

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 logger = logging.getLogger("polycall.store")
 
@@ -138,7 +139,7 @@ class Store:
 
     def add_row(self, row: LedgerRow) -> None:
         """Write a row down soon; `close` waits for all of them."""
-        self._rows.append(tuple(getattr(row, name) for name in _FIELDS))
+        self._rows.append(astuple(row))
         if self._flush_handle is None:
             self._flush_handle = asyncio.get_running_loop().call_later(0.25, self._flush_rows)
 

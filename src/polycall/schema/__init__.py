@@ -9,6 +9,7 @@ Pure functions on plain dictionaries; nothing here changes its input.
     merge.py    two schemas in one
     words.py    keywords that a target does not know, told in the description
     walk.py     where a schema holds schemas
+    memo.py     remembering what an adaptation gave
 """
 
 from polycall.schema.gemini import from_gemini, to_gemini

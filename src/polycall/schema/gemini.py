@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from polycall.ir import JSON
+from polycall.schema.memo import remembered
 from polycall.schema.merge import combine, flat
 from polycall.schema.refs import inline_refs
 from polycall.schema.walk import (
@@ -85,6 +86,7 @@ _ANYTHING: list[JSON] = [
 ]
 
 
+@remembered
 def to_gemini(schema: JSON) -> JSON:
     """The schema in Gemini's subset of OpenAPI, for `parameters` and `responseSchema`.
 

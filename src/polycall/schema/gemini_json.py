@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from polycall.ir import JSON
+from polycall.schema.memo import remembered
 from polycall.schema.merge import combine, flat
 from polycall.schema.refs import References, recursive_references
 from polycall.schema.walk import (
@@ -58,6 +59,7 @@ _INLINED_MAX = 32
 _DEFINITION = re.compile(r"#/\$defs/[^/]+")
 
 
+@remembered
 def gemini_json_schema(schema: JSON) -> JSON:
     """The schema as `parametersJsonSchema` and `responseJsonSchema` take it.
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from polycall.errors import SchemaError
 from polycall.ir import JSON
+from polycall.schema.memo import remembered
 from polycall.schema.merge import combine
 from polycall.schema.nulls import accepts_null
 from polycall.schema.refs import References, recursive_references
@@ -136,6 +137,7 @@ _LOOKAROUND = re.compile(r"\(\?<?[=!]")
 _PLAIN_REFERENCE = re.compile(r"#(/(\$defs|definitions)/[^/]+)?")
 
 
+@remembered
 def openai_strict(schema: JSON) -> JSON | None:
     """The schema as OpenAI's strict mode takes it; `None` where that cannot be.
 
@@ -146,6 +148,7 @@ def openai_strict(schema: JSON) -> JSON | None:
     return adapted if adapted is not None and _within_limits(adapted) else None
 
 
+@remembered
 def anthropic_strict(schema: JSON) -> JSON | None:
     """The schema as Anthropic's strict mode takes it; `None` where that cannot be."""
     return _adapt(schema, _ANTHROPIC)
