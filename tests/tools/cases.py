@@ -310,6 +310,12 @@ def logged(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+@functools.lru_cache
+def cached(a: int) -> int:
+    """Once."""
+    return a
+
+
 @logged
 def decorated(a: int) -> int:
     """Twice."""
@@ -787,5 +793,6 @@ CASES = [
         description="Add up.",
         name="_add",
     ),
+    Case(cached, {"a": INTEGER}, {"a": 4}, description="Once."),
     Case(decorated, {"a": INTEGER}, {"a": 4}, description="Twice."),
 ]

@@ -115,10 +115,12 @@ def test_what_cannot_be_taken_apart_is_description() -> None:
     assert parse_docstring(broken) == Docstring("Do it.\n\nArgs:\n    no colon here")
 
 
-LINES = ["Args:", "    x: y", "Returns:", "----", "Parameters", "x : int", ":param x", ":type:", "",
-         "::", " :", ":returns", "  a (b): c", "@param x: y", ".. note:: z", "\t", "Example::"]  # fmt: skip
+LINES = (
+    "Args:|    x: y|Returns:|----|Parameters|x : int|:param x|:type:|::| :|:returns|  a (b): c"
+    "|@param x: y|.. note:: z|Example::|"
+)
 
 
-@given(st.lists(st.sampled_from(LINES), max_size=9).map("\n".join))
+@given(st.lists(st.sampled_from(LINES.split("|")), max_size=9).map("\n".join))
 def test_no_docstring_is_too_odd(text: str) -> None:
     assert isinstance(parse_docstring(text), Docstring)

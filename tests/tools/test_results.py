@@ -161,6 +161,7 @@ async def _coroutine() -> int:
         (Opaque, "cannot be written as JSON: .*an object of type 'Opaque' has no JSON form"),
         (lambda: [Opaque()], "cannot be written as JSON: .*'Opaque'"),
         (lambda: {"a": lambda: 1}, "cannot be written as JSON: .*'function'"),
+        (lambda: Figure, "cannot be written as JSON: .*'type'"),
         (NoFigure, "cannot be written as JSON: .*'NoFigure'"),
         (lambda: [Figure], "cannot be written as JSON: .*'type'"),
     ],

@@ -62,6 +62,7 @@ def unannotated_default(days=3) -> None: ...
 def takes_callable(a: int, then: Callable[[int], int]) -> None: ...
 def takes_object_of_a_class(thing: ForeignThing) -> None: ...
 def takes_unknown_name(city: NoSuchType) -> None: ...  # noqa: F821 - there is none
+def returns_unknown_name(city: str) -> NoSuchType: ...  # noqa: F821 - there is none
 def takes_iterator_of_things(things: list[ForeignThing]) -> None: ...
 
 
@@ -126,6 +127,11 @@ def returns_iterator(n: int) -> Iterator[int]:
             takes_unknown_name,
             "takes_unknown_name(city): parameter 'city' cannot be a tool's: its annotation "
             "'NoSuchType' cannot be read (name 'NoSuchType' is not defined)",
+        ),
+        (
+            returns_unknown_name,
+            "'returns_unknown_name' cannot be a tool: the annotation of its result cannot be read "
+            "(name 'NoSuchType' is not defined)",
         ),
         (
             generator,

@@ -13,6 +13,7 @@ from polycall.errors import ArgumentsError, ToolDefinitionError
 from polycall.tools import tool, tool_from_schema
 from polycall.tools.validate import Checked
 from tests.unit.schemas import Case, documents
+from tests.unit.test_schema_laws import law
 
 PARAMETERS: dict[str, Any] = {
     "type": "object",
@@ -234,12 +235,14 @@ def test_D08_anything_else_is_told_to_the_model(text: str, reason: str) -> None:
     assert message.endswith("so nothing was run; call again with one JSON object")
 
 
+@law
 @given(documents())
 def test_D09_valid_arguments_are_left_alone(case: Case) -> None:
     text = json.dumps(case.value)
     assert check(text, case.schema) == Checked(case.value)
 
 
+@law
 @given(documents(), st.data())
 def test_a_mended_call_fits_and_is_mended_once(case: Case, data: st.DataObject) -> None:
     value = dict(case.value)
@@ -274,6 +277,19 @@ def test_functions_are_checked_by_their_own_types() -> None:
         "- night: there is no such parameter; did you mean 'nights'?\n"
         "correct them and call again"
     )
+
+
+def test_branches_of_unions_are_no_places() -> None:
+    @tool
+    def f(a: int | list[int], b: dict[str, int] | None = None) -> None: ...
+
+    with pytest.raises(ArgumentsError) as refused:
+        f.check('{"a": ["x"], "b": {"k": "y"}}')
+    assert str(refused.value).splitlines()[1:-1] == [
+        '- a: Input should be a valid integer, got ["x"]',
+        '- a[0]: Input should be a valid integer, got "x"',
+        '- b.k: Input should be a valid integer, got "y"',
+    ]
 
 
 def test_many_problems_are_told_in_short() -> None:

@@ -236,7 +236,7 @@ def test_a_root_that_is_a_union_becomes_one_object() -> None:
             obj(
                 {
                     "by": {"const": "name"},
-                    "id": {"type": "string"},
+                    "id": {"type": ["string", "integer"]},
                     "note": {"type": ["string", "null"]},
                 },
                 required=["by"],

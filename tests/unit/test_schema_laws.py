@@ -7,7 +7,7 @@ import copy
 from typing import Any
 
 import jsonschema_rs
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from polycall import jsontext
@@ -16,16 +16,21 @@ from polycall.errors import SchemaError
 from polycall.sim import schemas as vendors
 from tests.unit.schemas import Case, documents
 
+# Random schemas take their time to draw, and the machine may be busy: neither is a failure.
+law = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 
 def is_valid(schema: dict[str, Any], value: Any) -> bool:
     return jsonschema_rs.validator_for(schema).is_valid(value)
 
 
+@law
 @given(documents())
 def test_cases_are_what_they_say(case: Case) -> None:
     assert is_valid(case.schema, case.value)
 
 
+@law
 @given(documents())
 def test_openai_strict_loses_nothing(case: Case) -> None:
     before = copy.deepcopy(case.schema)
@@ -37,11 +42,13 @@ def test_openai_strict_loses_nothing(case: Case) -> None:
     assert schemas.strip_nulls(case.filled, case.schema) == case.value
 
 
+@law
 @given(documents())
 def test_strip_nulls_leaves_what_is_valid(case: Case) -> None:
     assert schemas.strip_nulls(case.value, case.schema) == case.value
 
 
+@law
 @given(documents())
 def test_openai_strict_is_idempotent(case: Case) -> None:
     strict = schemas.openai_strict(case.schema)
@@ -49,6 +56,7 @@ def test_openai_strict_is_idempotent(case: Case) -> None:
     assert schemas.openai_strict(strict) == strict
 
 
+@law
 @given(documents())
 def test_anthropic_strict_takes_the_same_values(case: Case) -> None:
     strict = schemas.anthropic_strict(case.schema)
@@ -58,6 +66,7 @@ def test_anthropic_strict_takes_the_same_values(case: Case) -> None:
     assert schemas.anthropic_strict(strict) == strict
 
 
+@law
 @given(documents())
 def test_inlined_means_the_same(case: Case) -> None:
     inlined = schemas.inline_refs(case.schema)
@@ -65,6 +74,7 @@ def test_inlined_means_the_same(case: Case) -> None:
     assert schemas.inline_refs(inlined) == inlined
 
 
+@law
 @given(documents())
 def test_gemini_takes_every_value(case: Case) -> None:
     rendered = schemas.to_gemini(case.schema)
@@ -72,6 +82,7 @@ def test_gemini_takes_every_value(case: Case) -> None:
     assert is_valid(schemas.from_gemini(rendered), case.value)
 
 
+@law
 @given(documents())
 def test_gemini_json_schema_takes_every_value(case: Case) -> None:
     rendered = schemas.gemini_json_schema(case.schema)
@@ -102,7 +113,7 @@ GARBAGE = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(law, max_examples=400)
 @given(st.dictionaries(st.sampled_from(KEYWORDS), GARBAGE, max_size=6), GARBAGE)
 def test_garbage_raises_nothing_but_schema_errors(schema: dict[str, Any], value: Any) -> None:
     before = copy.deepcopy(schema)

@@ -31,6 +31,7 @@ def test_A14_optional_properties_become_required_and_nullable() -> None:
             "either": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
             "known": {"$ref": "#/$defs/T", "description": "told"},
             "maybe": {"type": ["string", "null"]},
+            "short": {"$ref": "#/$defs/T", "enum": ["a"]},
         },
         required=["city"],
         **{"$defs": {"T": {"type": "string"}}},
@@ -66,6 +67,7 @@ def test_A14_optional_properties_become_required_and_nullable() -> None:
                 "anyOf": [{"$ref": "#/$defs/T"}, {"type": "null"}],
             },
             "maybe": {"type": ["string", "null"]},
+            "short": {"type": ["string", "null"], "enum": ["a", None]},
         },
         "required": [
             "city",
@@ -77,6 +79,7 @@ def test_A14_optional_properties_become_required_and_nullable() -> None:
             "either",
             "known",
             "maybe",
+            "short",
         ],
         "additionalProperties": False,
         "$defs": {"T": {"type": "string"}},

@@ -234,9 +234,10 @@ def _refuse(label: str, reason: str, parameter: str = "") -> NoReturn:
 
 
 def _core(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The plain function behind partials, methods and callable objects."""
+    """The plain function behind partials, wrappers, methods and callable objects."""
     while isinstance(function, functools.partial):
         function = function.func  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    function = inspect.unwrap(function)  # pyright: ignore[reportUnknownArgumentType]
     if inspect.isfunction(function) or inspect.isbuiltin(function) or inspect.isclass(function):
         return function
     if inspect.ismethod(function):
@@ -291,8 +292,9 @@ def _hints(label: str, function: Callable[..., Any], names: Mapping[str, Any]) -
         try:
             typing.get_type_hints(lone, localns=dict(names), include_extras=True)
         except (NameError, TypeError, SyntaxError) as error:
-            _refuse(label, f"its annotation {annotation!r} cannot be read ({error})", parameter)
-    _refuse(label, f"its annotations cannot be read ({failure})")
+            if parameter != "return":
+                _refuse(label, f"its annotation {annotation!r} cannot be read ({error})", parameter)
+    _refuse(label, f"the annotation of its result cannot be read ({failure})")
 
 
 def _is_context(hint: Any) -> bool:
