@@ -12,13 +12,16 @@ import typing
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, NewType, Optional, Union
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, Optional, TypeVar, Union
 
 import pydantic
+import typing_extensions
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from polycall.tools import ToolContext
+
+ItemT = TypeVar("ItemT")
 
 
 class Color(enum.Enum):
@@ -66,6 +69,10 @@ class Cat(BaseModel):
 class Dog(BaseModel):
     kind: Literal["dog"]
     good: bool
+
+
+class Page(BaseModel, Generic[ItemT]):
+    items: list[ItemT]
 
 
 class Options(TypedDict, total=False):
@@ -226,6 +233,21 @@ def formats(  # noqa: PLR0917 - one of each
     price: decimal.Decimal,
     link: pydantic.AnyUrl,
 ) -> None: ...
+
+
+def remarked(
+    city: Annotated[str, "Where."],
+    days: Annotated[int, typing_extensions.Doc("How many."), Field(ge=1)] = 1,
+    note: Annotated[str, "Not this.", Field(description="This.")] = "",
+) -> None:
+    """Forecast.
+
+    Args:
+        city: Overruled.
+    """
+
+
+def pages(first: Page[int], second: Page[int], third: Page[str] | None = None) -> None: ...
 
 
 def new_type(user: UserId) -> UserId:
@@ -712,6 +734,35 @@ CASES = [
             "price": decimal.Decimal("1.10"),
             "link": pydantic.AnyUrl("https://example.org/"),
         },
+    ),
+    Case(
+        remarked,
+        {
+            "city": {"type": "string", "description": "Where."},
+            "days": {"type": "integer", "description": "How many.", "minimum": 1, "default": 1},
+            "note": {"type": "string", "description": "This.", "default": ""},
+        },
+        {"city": "a", "days": 2},
+        required=["city"],
+        description="Forecast.",
+    ),
+    Case(
+        pages,
+        {
+            "first": {"$ref": "#/$defs/Page_int_"},
+            "second": {"$ref": "#/$defs/Page_int_"},
+            "third": {
+                "anyOf": [obj({"items": {"type": "array", "items": STRING}}, ["items"]), NULL],
+            },
+        },
+        {"first": {"items": [1]}, "second": {"items": []}, "third": {"items": ["a"]}},
+        required=["first", "second"],
+        received={
+            "first": Page[int](items=[1]),
+            "second": Page[int](items=[]),
+            "third": Page[str](items=["a"]),
+        },
+        definitions={"Page_int_": obj({"items": {"type": "array", "items": INTEGER}}, ["items"])},
     ),
     Case(new_type, {"user": INTEGER}, {"user": 2**53 + 1}),
     Case(

@@ -6,6 +6,7 @@ schema is used in one place only: definitions are for what is shared or contains
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from polycall.ir import JSON
@@ -25,7 +26,7 @@ def handwritten(schema: JSON) -> JSON:
     """The schema that means the same, as a person would write it."""
     definitions = {
         f"#/$defs/{escape_pointer(name)}": without(node, "title")
-        if str(node.get("title", "-")) in name
+        if _NO_NAME.sub("_", str(node.get("title", "-"))) in name
         else node
         for name, node in object_at(schema, "$defs").items()
     }
@@ -54,6 +55,9 @@ def handwritten(schema: JSON) -> JSON:
     }
     return {**result, "$defs": kept} if kept else result
 
+
+# What pydantic leaves out of the names of definitions: `Page[int]` is `Page_int_`.
+_NO_NAME = re.compile(r"[^a-zA-Z0-9.\-_]")
 
 _FIRST = ("$ref", "type", "title", "description", "properties", "required")
 

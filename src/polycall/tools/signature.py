@@ -163,7 +163,7 @@ class _ParameterReader:
         default = parameter.default
         if isinstance(default, FieldInfo):
             hint, default = self._field_default(name, hint, default)
-        told = self._docs.parameters.get(name)
+        told = _plain_remark(hint) or self._docs.parameters.get(name)
         if told and not _has_description(hint):
             hint = Annotated[hint, Field(description=told)]
         self._check_type(name, hint)
@@ -303,6 +303,13 @@ def _is_context(hint: Any) -> bool:
         return any(_is_context(part) for part in get_args(hint))
     kind = origin or hint
     return isinstance(kind, type) and issubclass(kind, ToolContext)
+
+
+def _plain_remark(hint: Any) -> str:
+    """The text of `Annotated[str, "text"]` or `Annotated[str, Doc("text")]`."""
+    remarks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    texts = (getattr(remark, "documentation", remark) for remark in remarks)
+    return next((text for text in texts if isinstance(text, str)), "")
 
 
 def _has_description(hint: Any) -> bool:
