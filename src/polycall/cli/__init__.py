@@ -17,6 +17,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "chat": ("polycall.cli.chat", "a conversation in the terminal"),
     "models": ("polycall.cli.models", "known models with their capabilities and prices"),
     "serve": ("polycall.cli.serve", "the gateway: every client protocol in, every provider out"),
+    "doctor": ("polycall.cli.doctor", "what this machine offers, and what is missing"),
+    "run-code": ("polycall.cli.run_code", "run a program in the sandbox, with tools"),
     "sim": ("polycall.cli.sim", "serve simulated providers on this machine, for tests"),
 }
 

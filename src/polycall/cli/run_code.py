@@ -1,0 +1,145 @@
+"""`polycall run-code`: run a program in the sandbox, with functions of yours as its tools."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from polycall.errors import RequestError
+from polycall.sandbox import Journal, JournalError, Limits, RunResult, Sandbox, SandboxError
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command."""
+    defaults = Limits()
+    parser = subparsers.add_parser(
+        "run-code",
+        help="run a program in the sandbox, with functions of yours as tools",
+        description=(
+            "Run a Python program where it can do no harm. The functions that --tools names are "
+            "there to be awaited; the program's output and the value of its last expression are "
+            "printed. The exit status is 1 where the program did not finish."
+        ),
+        epilog="Example: polycall run-code report.py --tools shop:get_orders --wall 30",
+    )
+    parser.add_argument("file", help="the program; - for the standard input")
+    parser.add_argument(
+        "--tools",
+        action="append",
+        default=[],
+        metavar="MODULE:NAME",
+        help="a function, a list of them, a dict by name or a Toolset; may be given several times",
+    )
+    parser.add_argument("--tier", default="auto", choices=("auto", "jail", "monty"))
+    parser.add_argument("--wall", type=float, default=defaults.wall_s, help="seconds of a run")
+    parser.add_argument("--memory", type=int, default=defaults.memory_mib, help="MiB of a run")
+    parser.add_argument(
+        "--package",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a wheel or folder that the program may import, read-only; may be given several times",
+    )
+    parser.add_argument(
+        "--journal", metavar="FILE", help="keep a journal; resume from it if it is there"
+    )
+    parser.add_argument("--json", action="store_true", help="the whole result as a JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the program and print what came of it."""
+    code = sys.stdin.read() if options.file == "-" else _text_of(options.file)
+    functions = functions_of(options.tools)
+    try:
+        result = asyncio.run(_result(options, code, functions))
+    except (SandboxError, ValueError) as error:
+        raise RequestError(str(error)) from error
+    if options.json:
+        print(json.dumps(dataclasses.asdict(result), ensure_ascii=False, indent=1))
+    else:
+        _print(result)
+    return int(not result.ok)
+
+
+def _text_of(name: str) -> str:
+    try:
+        return Path(name).read_text("utf-8")
+    except OSError as error:
+        raise RequestError(f"{name}: {error.strerror}") from None
+
+
+async def _result(
+    options: argparse.Namespace, code: str, functions: Mapping[str, Callable[..., Any]]
+) -> RunResult:
+    limits = Limits(wall_s=options.wall, cpu_s=options.wall, memory_mib=options.memory)
+    journal = None if options.journal is None else Journal(options.journal)
+    sandbox = Sandbox(options.tier, limits, packages=options.package, pool=0)
+    async with sandbox, sandbox.session(journal=None) as session:
+        if journal is None:
+            return await session.run(code, functions)
+        if not len(journal):
+            session.journal = journal
+            return await session.run(code, functions)
+        result = await session.resume(journal, functions)
+        if result is None:
+            raise JournalError(f"{options.journal}: its last run has ended; nothing to resume")
+        return result
+
+
+def functions_of(names: Iterable[str]) -> dict[str, Callable[..., Any]]:
+    """The functions that `MODULE:NAME` names, from the current folder or what is installed."""
+    found: dict[str, Callable[..., Any]] = {}
+    sys.path.insert(0, os.getcwd())
+    try:
+        for name in names:
+            found.update(_named(name))
+    finally:
+        sys.path.remove(os.getcwd())
+    return found
+
+
+def _named(name: str) -> dict[str, Callable[..., Any]]:
+    module_name, colon, attribute = name.partition(":")
+    if not colon or not module_name or not attribute:
+        raise RequestError(f"--tools takes MODULE:NAME, got {name!r}; such as shop:get_orders")
+    try:
+        module = importlib.import_module(module_name.removesuffix(".py"))
+    except ModuleNotFoundError as error:
+        raise RequestError(f"--tools {name}: {error}; searched {Path.cwd()} first") from None
+    value: object = getattr(module, attribute, None)
+    if isinstance(value, Mapping):
+        return dict(cast(Mapping[str, Callable[..., Any]], value))
+    if callable(value):
+        return {_name_of(value): value}
+    if isinstance(value, Iterable):
+        tools = list(cast(Iterable[object], value))
+        if all(callable(item) for item in tools):
+            return {_name_of(item): cast(Callable[..., Any], item) for item in tools}
+    raise RequestError(f"--tools {name}: {module_name} has no functions called {attribute!r}")
+
+
+def _name_of(function: object) -> str:
+    """The name that a model knows: a tool's own, else the function's."""
+    return str(getattr(function, "name", None) or getattr(function, "__name__", ""))
+
+
+def _print(result: RunResult) -> None:
+    print(result.stdout, end="")
+    if result.value is not None:
+        print(json.dumps(result.value, ensure_ascii=False, indent=1))
+    if result.stderr:
+        print(result.stderr.rstrip("\n"), file=sys.stderr)
+    for cut in result.cuts:
+        print(f"cut: {cut}", file=sys.stderr)
+    if not result.ok:
+        calls = ", ".join(f"{call.name} ({call.outcome})" for call in result.calls) or "none"
+        print(f"{result.status}: {result.error}; calls made: {calls}", file=sys.stderr)
