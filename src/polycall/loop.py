@@ -34,6 +34,7 @@ EndReason: TypeAlias = Literal[
     "wall",
     "handoffs",
     "output",
+    "paused",
 ]
 
 

@@ -1,0 +1,31 @@
+"""Agents: a loop over function calls, and what is built of nothing but further functions.
+
+agent.py       the agent; conduct.py what each of its steps asks; run.py what a run gives
+context.py     what tools know of the run; history.py a conversation between runs, as JSON
+output.py      answers of a given type
+handoff.py     handing a conversation over and back
+approval.py    calls that a person must agree to
+
+Imports the public names of the floors below only, and could be a package of its own.
+"""
+
+from polycall.agents.agent import Agent
+from polycall.agents.approval import ApprovalRequest
+from polycall.agents.context import AgentContext, HandoffEvent
+from polycall.agents.handoff import Handoff
+from polycall.agents.history import History
+from polycall.agents.output import OutputError
+from polycall.agents.run import AgentEvent, AgentStream, Run
+
+__all__ = [
+    "Agent",
+    "AgentContext",
+    "AgentEvent",
+    "AgentStream",
+    "ApprovalRequest",
+    "Handoff",
+    "HandoffEvent",
+    "History",
+    "OutputError",
+    "Run",
+]

@@ -1,0 +1,172 @@
+"""One run of an agent: what each step of the loop asks, and what becomes of its end."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Generic
+
+from polycall.agents.approval import AskingToolset
+from polycall.agents.context import AgentContext, RunState
+from polycall.agents.handoff import (
+    apply_transfer,
+    group_of,
+    handoff_tools,
+    handover_note,
+    visible,
+)
+from polycall.agents.history import History
+from polycall.agents.offer import definitions
+from polycall.agents.output import OutputError, OutputT
+from polycall.agents.run import AgentEvent, Run, surfaced
+from polycall.ir import Message, Request, Text, ToolResult
+from polycall.loop import EndReason, Limits, RunEnd, Step, Turn, run_tools
+from polycall.tools import Executor, Toolset
+from polycall.tools.toolset import CombinedToolset
+
+if TYPE_CHECKING:
+    from polycall.agents.agent import Agent
+
+
+class Conductor(Generic[OutputT]):
+    """Drives the loop for one run; the loop asks it before each step."""
+
+    def __init__(
+        self, agent: Agent[Any, OutputT], state: RunState, deps: Any, limits: Limits
+    ) -> None:
+        self.state = state
+        self._agent = agent
+        self._deps = deps
+        self._limits = limits
+        self._group = group_of(agent)
+        self._speakers: list[str] = []
+        self._executors: dict[tuple[str, ...], Executor] = {}
+        self._value: OutputT | None = None
+        self._problem = ""
+        self._attempts = 0
+
+    async def events(
+        self, messages: list[Message], *, stream: bool
+    ) -> AsyncGenerator[AgentEvent | Run[OutputT]]:
+        """The run's events, and the run itself as the last."""
+        first = Request(self._agent.model, messages, stream=stream)
+        running = run_tools(
+            self.state.root.client, first, _never, limits=self._limits, prepare=self._prepare
+        )
+        self.state.streams = stream
+        async with aclosing(running) as events:
+            async for event in events:
+                shown = surfaced(event)
+                for hook in self._agent.hooks:
+                    done = hook(shown)
+                    if inspect.isawaitable(done):
+                        await done
+                yield shown
+                if isinstance(event, RunEnd):
+                    yield self._run(event)
+
+    async def _prepare(self, messages: list[Message], steps: list[Step]) -> Turn | EndReason:
+        state = self.state
+        if state.end is not None:
+            return state.end
+        apply_transfer(state, len(messages))
+        if steps and steps[-1].response.finish_reason == "stop":
+            verdict = self._read_output(messages, steps[-1].response.text)
+            if verdict is not None:
+                return verdict
+        bound = self._bound_passed(steps)
+        if bound is not None:
+            return bound
+        agent = self._group[state.frames[-1].agent]
+        self._speakers.append(agent.name)
+        return await self._turn(agent, messages)
+
+    def _read_output(self, messages: list[Message], text: str) -> EndReason | None:
+        """Why the run ends; `None` where the model is asked again for an answer that fits."""
+        try:
+            self._value = self._agent.output.parse(text)
+        except OutputError as error:
+            self._problem = str(error)
+            self._attempts += 1
+            if self._attempts >= self._agent.output_attempts:
+                return "output"
+            words = f"The answer does not fit:\n{error}\nAnswer again with the whole JSON object."
+            messages.append(Message("user", [Text(words)]))
+            return None
+        return "finished"
+
+    def _bound_passed(self, steps: list[Step]) -> EndReason | None:
+        """Whether this run and those nested in it have spent what they may, together."""
+        limits, state = self._limits, self.state
+        usage = sum((step.response.usage for step in steps), state.nested_usage)
+        if limits.tokens is not None:
+            state.tokens_left = max(0, limits.tokens - usage.total_tokens)
+        if limits.cost_usd is not None:
+            costs = [state.nested_cost, *(step.cost for step in steps)]
+            known = [cost for cost in costs if cost is not None]
+            state.cost_left = limits.cost_usd - sum(known) if known == costs else Decimal(0)
+        if not steps:
+            return None
+        if state.tokens_left == 0:
+            return "tokens"
+        return "cost" if state.cost_left is not None and state.cost_left <= 0 else None
+
+    async def _turn(self, agent: Agent[Any, Any], messages: list[Message]) -> Turn:
+        state = self.state
+        context = AgentContext(
+            deps=self._deps,
+            model=agent.model,
+            agent=agent.name,
+            variables=state.variables,
+            run=state,
+        )
+        seen = visible(messages, state.frames, self._group)
+        told = [await agent.instructions_for(context), handover_note(state.frames[-1])]
+        if agent.memory is not None:
+            if agent.name not in state.injected:
+                state.injected[agent.name] = await agent.memory.injected(context, seen)
+            told.append(state.injected[agent.name])
+        words = "\n\n".join(part for part in told if part)
+        system = [Message("system", [Text(words)])] if words else []
+        handoffs = handoff_tools(agent, state.frames, self._group)
+        tools = definitions(agent.toolsets, context)
+        request = Request(
+            model=agent.model,
+            messages=[*system, *seen],
+            tools=[*tools, *(each.definition for each in handoffs)],
+            stream=state.streams,
+            response_format=self._agent.output.format,
+            **agent.settings,
+        )
+        key = (agent.name, *(each.name for each in handoffs))
+        if key not in self._executors:
+            everything = CombinedToolset([*agent.toolsets, Toolset(handoffs)])
+            self._executors[key] = Executor(AskingToolset(everything), context)
+        return Turn(request, self._executors[key])
+
+    def _run(self, end: RunEnd) -> Run[OutputT]:
+        state = self.state
+        apply_transfer(state, len(end.messages))
+        nested = state.nested_cost
+        return Run(
+            reason=end.reason,
+            steps=end.steps,
+            usage=end.usage + state.nested_usage,
+            cost=None if end.cost is None or nested is None else end.cost + nested,
+            history=History(
+                messages=end.messages,
+                frames=state.frames,
+                variables=state.variables,
+                opened=list(state.opened),
+            ),
+            agents=self._speakers,
+            value=self._value,
+            problem=self._problem if self._value is None else "",
+        )
+
+
+async def _never(call: Any) -> ToolResult:
+    """Stands for what runs calls before the first step has been prepared."""
+    raise AssertionError(f"nothing was prepared to run {call.name!r}")

@@ -1,0 +1,109 @@
+"""What the agents of one run share, and what a tool may know of it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Generic
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from polycall.client import ModelClient
+from polycall.ir import Usage
+from polycall.loop import EndReason, Limits
+from polycall.tools import ToolContext
+from polycall.tools.context import DepsT_co
+
+if TYPE_CHECKING:
+    from polycall.agents.approval import ApprovalRequest
+
+
+class HandoffEvent(Struct, frozen=True):
+    """The conversation goes to another agent with the next step, or back to the one before."""
+
+    origin: str
+    target: str
+    reason: str
+    is_return: bool = False
+
+
+class Frame(Struct, frozen=True, omit_defaults=True):
+    """An agent that holds the conversation, since the message at `start`.
+
+    `origin` is the agent that handed it over, and `reason` why; both empty for the first one.
+    """
+
+    agent: str
+    start: int = 0
+    origin: str = ""
+    reason: str = ""
+
+
+Answer = bool | str
+Approve = Callable[["ApprovalRequest"], Answer | Awaitable[Answer]]
+
+
+@dataclass
+class Root:
+    """What is the same for a run and for all agents nested in it."""
+
+    client: ModelClient
+    approve: Approve | None = None
+    asks_by_event: bool = False  # somebody reads the events, and answers approvals there
+    user: str = ""
+    run_id: str = field(default_factory=lambda: f"run_{secrets.token_hex(8)}")
+
+
+@dataclass
+class RunState:
+    """Where one run is: who speaks, what was opened, what nested runs have spent."""
+
+    root: Root
+    frames: list[Frame]
+    variables: dict[str, Any]
+    opened: dict[str, None] = field(default_factory=dict[str, None])  # deferred tools, in order
+    depth: int = 0
+    path: tuple[str, ...] = ()  # the agents above this run
+    handoffs: int = 0
+    handoffs_max: int = 8
+    transfer: HandoffEvent | None = None  # asked for in this step
+    end: EndReason | None = None
+    nested_usage: Usage = field(default_factory=Usage)
+    nested_cost: Decimal | None = Decimal(0)
+    injected: dict[str, str] = field(default_factory=dict[str, str])  # memory, by agent
+    streams: bool = False
+    tokens_left: int | None = None
+    cost_left: Decimal | None = None
+
+    def left_of(self, limits: Limits) -> Limits:
+        """The limits of a nested run: its own, within what this run has left."""
+        tokens = [bound for bound in (limits.tokens, self.tokens_left) if bound is not None]
+        costs = [bound for bound in (limits.cost_usd, self.cost_left) if bound is not None]
+        return replace(limits, tokens=min(tokens, default=None), cost_usd=min(costs, default=None))
+
+    def add_nested(self, usage: Usage, cost: Decimal | None) -> None:
+        """Count what a nested run has spent."""
+        self.nested_usage += usage
+        before = self.nested_cost
+        self.nested_cost = None if cost is None or before is None else before + cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentContext(ToolContext[DepsT_co], Generic[DepsT_co]):
+    """A `ToolContext` inside an agent.
+
+    `variables` are shared by all agents that hand the conversation to each other: tools and
+    instructions may read and write them.  They must be plain JSON to be kept with the history.
+    """
+
+    agent: str
+    variables: dict[str, Any]
+    run: RunState
+
+    @property
+    def user(self) -> str:
+        """Whom the run is for; empty where nobody said."""
+        return self.run.root.user

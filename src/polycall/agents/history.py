@@ -1,0 +1,91 @@
+"""A conversation between runs: plain JSON, with whoever holds it."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from polycall import jsontext
+from polycall.agents.context import Frame
+from polycall.errors import RequestError
+from polycall.ir import JSON, Message, Text, ToolCall, ToolResult
+
+
+class History(Struct, frozen=True, omit_defaults=True):
+    """What a next run needs of the runs before.
+
+    `frames` are the agents that hold the conversation, the one who speaks last; `opened` are the
+    deferred tools that were found.
+    """
+
+    messages: list[Message] = []
+    frames: list[Frame] = []
+    variables: dict[str, Any] = {}
+    opened: list[str] = []
+
+    @property
+    def agent(self) -> str:
+        """The agent that speaks next."""
+        return self.frames[-1].agent if self.frames else ""
+
+    def to_json(self) -> str:
+        """As JSON text."""
+        return jsontext.encode(self)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> History:
+        """From JSON text; `RequestError` where it is none."""
+        try:
+            return msgspec.convert(jsontext.decode(text), cls)
+        except (ValueError, msgspec.ValidationError) as error:
+            raise RequestError(f"this is no history: {error}") from None
+
+
+HistoryLike: TypeAlias = History | list[Message] | list[JSON] | str | bytes
+
+
+def load_history(value: HistoryLike) -> History:
+    """A history from whatever holds one: itself, its JSON, or bare messages."""
+    match value:
+        case History():
+            return value
+        case str() | bytes():
+            return History.from_json(value)
+        case list():
+            try:
+                return History(messages=msgspec.convert(value, list[Message], from_attributes=True))
+            except msgspec.ValidationError as error:
+                raise RequestError(f"this is no history: {error}") from None
+
+
+def whole(messages: list[Message]) -> list[Message]:
+    """The messages without results of calls that are missing, and calls without results.
+
+    Whatever a filter leaves out, a provider refuses half of a pair.
+    """
+    called = {call.id for message in messages for call in message.tool_calls}
+    answered = {
+        part.call_id
+        for message in messages
+        for part in message.parts
+        if isinstance(part, ToolResult)
+    }
+    pairs = called & answered
+    kept: list[Message] = []
+    for message in messages:
+        parts = [
+            part
+            for part in message.parts
+            if not isinstance(part, ToolCall | ToolResult) or _pair_id(part) in pairs
+        ]
+        if parts == message.parts:
+            kept.append(message)
+        elif any(isinstance(part, Text | ToolCall | ToolResult) for part in parts):
+            kept.append(msgspec.structs.replace(message, parts=parts))
+    return kept
+
+
+def _pair_id(part: ToolCall | ToolResult) -> str:
+    return part.id if isinstance(part, ToolCall) else part.call_id

@@ -1,0 +1,43 @@
+"""An answer of a given type: asked for by schema, read, and explained where it does not fit."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Generic
+
+from typing_extensions import TypeVar
+
+from polycall.errors import PolycallError
+from polycall.ir import ResponseFormat
+
+if TYPE_CHECKING:
+    from polycall.agents.typed import TypedOutput
+
+OutputT = TypeVar("OutputT", default=str)
+
+
+class OutputError(PolycallError):
+    """There is no output of the type that was asked for; the message says why."""
+
+
+class OutputType(Generic[OutputT]):
+    """A type that answers must have: text as it is, or anything that pydantic can read."""
+
+    def __init__(self, kind: Any) -> None:
+        self._typed: TypedOutput | None = None
+        if kind is not str:
+            self._typed = importlib.import_module("polycall.agents.typed").TypedOutput(kind)
+
+    @property
+    def format(self) -> ResponseFormat | None:
+        """What the provider is told."""
+        return self._typed.format if self._typed else None
+
+    def parse(self, text: str) -> OutputT:
+        """The value; `OutputError` with words for the model that wrote the text."""
+        if self._typed is None:
+            return text  # pyright: ignore[reportReturnType]
+        try:
+            return self._typed.parse(text)
+        except ValueError as error:
+            raise OutputError(str(error)) from None

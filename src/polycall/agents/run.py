@@ -1,0 +1,119 @@
+"""What an agent's run gives: its events as they come, and the whole at the end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Generic, TypeAlias
+
+from polycall.agents.approval import ApprovalRequest
+from polycall.agents.history import History
+from polycall.agents.output import OutputError, OutputT
+from polycall.errors import RequestError
+from polycall.ir import Message, Usage, Warning
+from polycall.loop import (
+    CallEnd,
+    CallStart,
+    EndReason,
+    ModelEvent,
+    RunEnd,
+    Step,
+    StepEnd,
+    ToolEvent,
+)
+
+# The loop's events, and approvals that somebody has to answer, from whatever depth.  What nested
+# agents and handoffs say comes as `ToolEvent` of the call that they are.
+AgentEvent: TypeAlias = (
+    ModelEvent | CallStart | CallEnd | ToolEvent | StepEnd | RunEnd | ApprovalRequest
+)
+
+
+@dataclass(frozen=True)
+class Run(Generic[OutputT]):
+    """A finished run.
+
+    `messages` is the whole conversation, `history` the same with all that a next run needs, as
+    plain JSON.  `agents` names who spoke, a step each.  `usage` and `cost` hold what nested
+    agents spent as well; a cost is `None` where a price is unknown.
+    """
+
+    reason: EndReason
+    steps: list[Step]
+    usage: Usage
+    cost: Decimal | None
+    history: History
+    agents: list[str]
+    value: OutputT | None
+    problem: str = ""
+
+    @property
+    def output(self) -> OutputT:
+        """The answer, of the agent's type; `OutputError` where the run ended without one."""
+        if self.value is None:
+            why = f"; its last answer did not fit:\n{self.problem}" if self.problem else ""
+            raise OutputError(f"the run ended by {self.reason!r} without an output{why}")
+        return self.value
+
+    @property
+    def text(self) -> str:
+        """The text of the last answer, whatever the run ended by."""
+        return self.steps[-1].response.text if self.steps else ""
+
+    @property
+    def messages(self) -> list[Message]:
+        """The whole conversation, that of earlier runs included."""
+        return self.history.messages
+
+    @property
+    def warnings(self) -> list[Warning]:
+        """What the models did not get as it was written."""
+        return [warning for step in self.steps for warning in step.response.warnings]
+
+
+class AgentStream(Generic[OutputT]):
+    """The events of a run, as they come; `run` is there once they are over.
+
+    Leaving the `async with`, or `aclose`, cancels whatever is under way.
+    """
+
+    def __init__(self, events: AsyncGenerator[AgentEvent | Run[OutputT]]) -> None:
+        self._events = events
+        self._run: Run[OutputT] | None = None
+
+    def __aiter__(self) -> AgentStream[OutputT]:
+        return self
+
+    async def __anext__(self) -> AgentEvent:
+        event = await anext(self._events)
+        if isinstance(event, Run):
+            self._run = event
+            await self._events.aclose()
+            raise StopAsyncIteration
+        return event
+
+    async def __aenter__(self) -> AgentStream[OutputT]:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop the run."""
+        await self._events.aclose()
+
+    @property
+    def run(self) -> Run[OutputT]:
+        """The finished run; `RequestError` before the last event."""
+        if self._run is None:
+            raise RequestError("the run is not over; read its events to the end first")
+        return self._run
+
+
+def surfaced(event: Any) -> Any:
+    """An approval from however deep, as itself; any other event as it is."""
+    inner = event
+    while isinstance(inner, ToolEvent):
+        inner = inner.event
+    return inner if isinstance(inner, ApprovalRequest) else event
