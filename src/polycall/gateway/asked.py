@@ -11,7 +11,6 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from polycall import jsontext
 from polycall.config import Config
 from polycall.errors import MalformedRequestError, UnsupportedError
 from polycall.exchange import Exchange, address, headers_for, prepare
@@ -176,10 +175,7 @@ class Asked:
 
     def _parse(self, carrier: Carrier) -> Carried:
         if self._carried is None:
-            try:
-                body = jsontext.decode(self._body)
-            except ValueError as error:
-                raise MalformedRequestError(f"the body is not JSON: {error}") from None
+            body = self._fields.decoded()
             request = self.dialect.parse_request(body, path=self._path)
             if self.is_lossy:
                 request = replace(request, lossy=True)

@@ -5,6 +5,8 @@ Nothing is parsed but the top level: the values stay the client's bytes.
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from typing import Any
 
 import msgspec
@@ -103,7 +105,14 @@ class Fields:
     def value(self, name: str) -> Any:
         """One value, decoded; `None` where it is absent or null."""
         raw = self._raw.get(name)
-        return None if raw is None else msgspec.json.decode(raw)
+        return None if raw is None else _decode_value(raw)
+
+    def decoded(self) -> dict[str, Any]:
+        """All of the body.  A long list of tools, the same in every request, is decoded once."""
+        return {
+            name: _decode_tools(raw) if name == "tools" else _decode_value(raw)
+            for name, raw in self._raw.items()
+        }
 
     def with_model(self, model: str) -> bytes:
         """The body with another model name, every other byte as it was."""
@@ -122,6 +131,32 @@ class Fields:
             return msgspec.json.encode(items)
         except UnicodeEncodeError:
             raise MalformedRequestError("a field's name is not Unicode text") from None
+
+
+_REMEMBERED_MAX = 64
+_TOOLS_BYTES_MIN = 512
+_TOOLS_BYTES_MAX = 512 * 1024
+_tools: OrderedDict[bytes, Any] = OrderedDict()
+
+
+def _decode_tools(raw: msgspec.Raw) -> Any:
+    text = bytes(raw)
+    if not _TOOLS_BYTES_MIN < len(text) < _TOOLS_BYTES_MAX:
+        return _decode_value(raw)
+    digest = hashlib.blake2b(text, digest_size=16).digest()
+    tools = _tools.get(digest)
+    if tools is None:
+        tools = _tools[digest] = _decode_value(raw)
+        if len(_tools) > _REMEMBERED_MAX:
+            _tools.popitem(last=False)
+    else:
+        _tools.move_to_end(digest)
+    # Nobody changes a parsed body (a rule of the dialects), so one may serve many requests.
+    return tools
+
+
+def _decode_value(raw: msgspec.Raw) -> Any:
+    return jsontext.decode(memoryview(raw))
 
 
 def _read_slowly(body: bytes) -> dict[str, msgspec.Raw]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import logging
 import signal
@@ -201,6 +202,11 @@ async def _serve(config: Config, bound: socket.socket, announce: Callable[[int],
         headers_s = server.headers_s
 
     gateway = Gateway(config)
+    # What is loaded by now stays; and a large body is thousands of objects without a cycle among
+    # them, which the collector would count and search in vain.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     uvicorn_config = uvicorn.Config(
         gateway,  # pyright: ignore[reportArgumentType] - a bare ASGI callable
         http=Protocol,

@@ -64,18 +64,21 @@ def structural(value: Any) -> Any:
 
 
 def _is_camel(value: Any, depth: int) -> bool:
-    if isinstance(value, dict):
+    # Every chunk of every stream comes through here: parsed JSON has these very types.
+    if type(value) is dict:
         wire: JSON = value  # pyright: ignore[reportUnknownVariableType]
         for key, inner in wire.items():
             if "_" in key:
                 return False
-            is_ours = isinstance(inner, dict | list) and depth and key not in _FREE
-            if is_ours and not _is_camel(inner, depth - 1):
+            kind: type = type(inner)  # pyright: ignore[reportUnknownVariableType]
+            if kind is not dict and kind is not list:
+                continue
+            if depth and key not in _FREE and not _is_camel(inner, depth - 1):
                 return False
-        return True
-    for item in value if isinstance(value, list) and depth else ():  # pyright: ignore[reportUnknownVariableType]
-        if isinstance(item, dict | list) and not _is_camel(item, depth - 1):
-            return False
+    elif type(value) is list and depth:
+        for item in value:  # pyright: ignore[reportUnknownVariableType]
+            if not _is_camel(item, depth - 1):
+                return False
     return True
 
 
