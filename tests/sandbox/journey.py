@@ -112,9 +112,8 @@ async def resume(tier: str, journal: Path, log: Path) -> dict[str, Any]:
     tools = Tools(log, "never", 0)
     recorded = Journal(journal)
     in_doubt = [run.in_doubt() for run in recorded.runs()][-1]
-    async with opened(tier) as sandbox, sandbox.session() as session:
+    async with opened(tier) as sandbox, sandbox.session(journal=recorded) as session:
         result = await session.resume(recorded, tools.functions(), retry=tuple(tools.functions()))
-        recorded.close()
         assert result is not None
         return {
             "status": result.status,

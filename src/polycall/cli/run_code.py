@@ -49,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="a wheel or folder that the program may import, read-only; may be given several times",
     )
     parser.add_argument(
-        "--journal", metavar="FILE", help="keep a journal; resume from it if it is there"
+        "--journal", metavar="FILE", help="keep a journal there; resume from it where it has one"
     )
     parser.add_argument("--json", action="store_true", help="the whole result as a JSON object")
     parser.set_defaults(run=run)
@@ -83,11 +83,8 @@ async def _result(
     limits = Limits(wall_s=options.wall, cpu_s=options.wall, memory_mib=options.memory)
     journal = None if options.journal is None else Journal(options.journal)
     sandbox = Sandbox(options.tier, limits, packages=options.package, pool=0)
-    async with sandbox, sandbox.session(journal=None) as session:
-        if journal is None:
-            return await session.run(code, functions)
-        if not len(journal):
-            session.journal = journal
+    async with sandbox, sandbox.session(journal=journal) as session:
+        if journal is None or not len(journal):
             return await session.run(code, functions)
         result = await session.resume(journal, functions)
         if result is None:
@@ -142,4 +139,7 @@ def _print(result: RunResult) -> None:
         print(f"cut: {cut}", file=sys.stderr)
     if not result.ok:
         calls = ", ".join(f"{call.name} ({call.outcome})" for call in result.calls) or "none"
-        print(f"{result.status}: {result.error}; calls made: {calls}", file=sys.stderr)
+        print(
+            f"{result.status}: {result.error or 'waits for a tool'}; calls made: {calls}",
+            file=sys.stderr,
+        )

@@ -18,11 +18,11 @@ from .sandbox import Sandbox
 State = Literal["ok", "warn", "fail"]
 
 _TRIAL = "await double(21)"
-# Settings of the kernel that refuse user namespaces to ordinary users, and the value that allows.
-_NAMESPACE_SETTINGS = {
-    "/proc/sys/user/max_user_namespaces": lambda value: value > 0,
-    "/proc/sys/kernel/unprivileged_userns_clone": lambda value: value == 1,
-    "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": lambda value: value == 0,
+# Settings of the kernel that refuse user namespaces to ordinary users, and the value that does.
+_REFUSING_SETTINGS = {
+    "/proc/sys/user/max_user_namespaces": 0,
+    "/proc/sys/kernel/unprivileged_userns_clone": 0,
+    "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": 1,
 }
 
 
@@ -82,9 +82,9 @@ def _bubblewrap(path: str | os.PathLike[str] | None) -> Check:
 
 def _namespaces() -> Check:
     refusing: list[str] = []
-    for name, allows in _NAMESPACE_SETTINGS.items():
+    for name, refusal in _REFUSING_SETTINGS.items():
         path = Path(name)
-        if path.exists() and not allows(int(path.read_text("ascii"))):
+        if path.exists() and int(path.read_text("ascii")) == refusal:
             refusing.append(name.removeprefix("/proc/sys/").replace("/", "."))
     if refusing:
         detail = f"may be refused by {', '.join(refusing)}"

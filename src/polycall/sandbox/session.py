@@ -117,6 +117,8 @@ class Session:
         """
         functions = _checked_functions(functions or {})
         async with self._use():
+            if len(self.journal) and not self._runs:
+                raise JournalError("the journal has runs already; go on with `resume`")
             process = await self._ready()
             self._begin_journal()
             self._runs += 1
