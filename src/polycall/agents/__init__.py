@@ -4,6 +4,7 @@ agent.py       the agent; conduct.py what each of its steps asks; run.py what a 
 context.py     what tools know of the run; history.py a conversation between runs, as JSON
 output.py      answers of a given type
 handoff.py     handing a conversation over and back
+triage.py      choosing one of many agents, by a model or by a rule
 approval.py    calls that a person must agree to
 
 Imports the public names of the floors below only, and could be a package of its own.
@@ -16,6 +17,7 @@ from polycall.agents.handoff import Handoff
 from polycall.agents.history import History
 from polycall.agents.output import OutputError
 from polycall.agents.run import AgentEvent, AgentStream, Run
+from polycall.agents.triage import Router, by_words, triage
 
 __all__ = [
     "Agent",
@@ -27,5 +29,8 @@ __all__ = [
     "HandoffEvent",
     "History",
     "OutputError",
+    "Router",
     "Run",
+    "by_words",
+    "triage",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
@@ -200,8 +201,12 @@ class Agent(Generic[DepsT, OutputT]):
         depth = parent.depth + 1 if parent else 1
         if parent is not None and depth > self.depth_max:
             raise ToolError(f"{self.name!r} would be the {depth}th agent in a row; do it yourself")
+        if parent is None:
+            root = Root(client=self.client or await default_client())
+        else:
+            root = dataclasses.replace(parent.root, client=self.client or parent.root.client)
         state = RunState(
-            root=parent.root if parent else Root(client=self.client or await default_client()),
+            root=root,
             frames=[Frame(self.name)],
             variables=dict(parent.variables) if parent else {},
             depth=depth,
