@@ -43,6 +43,7 @@ class FunctionTool(Generic[P, R_co]):
     checker: Checker
     strict: bool | None = None
     output_schema: JSON | None = None
+    output_is_derived: bool = False  # from the signature; nobody asked for it
     examples: tuple[JSON, ...] = ()
     allowed_callers: tuple[str, ...] = ()
     defer_loading: bool | None = None
@@ -67,13 +68,18 @@ class FunctionTool(Generic[P, R_co]):
 
     @functools.cached_property
     def definition(self) -> ir.Tool:
-        """The tool as the model sees it."""
+        """The tool as the model sees it.
+
+        A result schema that comes from the signature is told only where programs may call the
+        tool: they handle results, while a model that calls directly reads them.
+        """
+        told = not self.output_is_derived or "code" in self.allowed_callers
         return ir.Tool(
             name=self.name,
             description=self.description,
             parameters=self.parameters,
             strict=self.strict,
-            output_schema=self.output_schema,
+            output_schema=self.output_schema if told else None,
             examples=list(self.examples),
             defer_loading=self.defer_loading,
             allowed_callers=list(self.allowed_callers),
@@ -178,6 +184,7 @@ def _make_tool(
         function=function,
         checker=signature.checker,
         output_schema=signature.output_schema,
+        output_is_derived=True,
         examples=tuple(examples),
         allowed_callers=_callers(signature.name, allowed_callers),
         context_parameter=signature.context_parameter,
