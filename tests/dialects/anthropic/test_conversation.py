@@ -396,7 +396,11 @@ def _conversations(draw: st.DrawFn) -> list[Message]:
         calls = [ToolCall(i, "go", draw(st.sampled_from(["{}", '{"a":1}']))) for i in ids]
         messages.append(assistant(*parts, *calls, Text(f"end {turn}")))
         if ids:
-            given_results = [ToolResult(i, [Text(draw(_texts))], name="go") for i in ids]
+            # An empty text of another dialect is no content here.
+            texts = [draw(_texts.filter(bool)) for _ in ids]
+            given_results = [
+                ToolResult(i, [Text(t)], name="go") for i, t in zip(ids, texts, strict=True)
+            ]
             messages.append(results(*draw(st.permutations(given_results))))
     return messages
 

@@ -134,6 +134,8 @@ def _parse_result(block: JSON, path: str, reader: Reader) -> ToolResult:
     parts: list[Text | Media | Opaque] = []
     if isinstance(content, str):
         parts.append(Text(content))
+        if not content:
+            more["content"] = "empty"
     elif content is not None:
         items = reader.array(content, f"{path}.content")
         for index, item in enumerate(items):

@@ -298,7 +298,9 @@ class ConversationWriter:
         block: JSON = {"type": "tool_result", "tool_use_id": wire_id}
         parts = result.content
         if is_plain_text(parts) and own.get("content") != "blocks":
-            block["content"] = result.text
+            # An empty text is refused in places; no content says the same.
+            if result.text or own.get("content") == "empty":
+                block["content"] = result.text
         elif parts:
             content = [
                 inner for part in parts if (inner := self._result_block(part, media)) is not None
