@@ -1,0 +1,121 @@
+"""What the model reads of a program: what it printed, its value, short errors.  Always bounded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polycall import jsontext
+from polycall.program.records import NestedCall, PendingCall
+from polycall.sandbox import RunResult
+from polycall.schema.walk import as_array, as_object
+
+CALLS_SHOWN_MAX = 20
+_ARGUMENTS_LENGTH_MAX = 80
+_NOTHING = "(the program printed nothing and its last expression has no value: print what you need)"
+
+
+def program_text(
+    result: RunResult,
+    calls: list[NestedCall],
+    pending: list[PendingCall],
+    *,
+    output_chars_max: int,
+) -> str:
+    """The whole answer to a `run_code` call."""
+    match result.status:
+        case "finished":
+            text = _finished(result, output_chars_max)
+        case "paused":
+            waiting = ", ".join(
+                f"{each.name}({_arguments(each.arguments_json)})" for each in pending
+            )
+            text = _joined(
+                clipped(result.stdout.rstrip("\n"), output_chars_max),
+                f"(the program is paused: the result of {waiting} comes later)",
+            )
+        case _:
+            text = _joined(
+                clipped(result.stdout.rstrip("\n"), output_chars_max // 2),
+                clipped(_error(result), output_chars_max // 2),
+                calls_text(calls),
+            )
+    return text
+
+
+def calls_text(calls: list[NestedCall]) -> str:
+    """Which calls were made, and what became of each: they will not be undone."""
+    if not calls:
+        return "(no calls had been made)"
+    lines = [f"- {_call_line(each)}" for each in calls[:CALLS_SHOWN_MAX]]
+    if len(calls) > CALLS_SHOWN_MAX:
+        lines.append(f"- and {len(calls) - CALLS_SHOWN_MAX} more")
+    return "\n".join(["calls that had been made:", *lines])
+
+
+def clipped(text: str, length_max: int) -> str:
+    """The text with its middle left out where it is long, and a word that it is."""
+    if len(text) <= length_max:
+        return text
+    half = max(length_max // 2, 1)
+    left_out = len(text) - 2 * half
+    return f"{text[:half]}\n... ({left_out} characters left out; print less) ...\n{text[-half:]}"
+
+
+def preview(data: Any, length_max: int) -> str:
+    """What data looks like: its kind, its size, its keys and its beginning."""
+    text = jsontext.encode(data)
+    begin = text if len(text) <= length_max else f"{text[:length_max]}..."
+    return f"{_kind(data)}\nIt begins: {begin}"
+
+
+def _kind(data: Any) -> str:
+    rows, mapping = as_array(data), as_object(data)
+    if rows is not None:
+        keys = {key: None for row in rows[:100] for key in as_object(row) or {}}
+        what = f" of objects with the keys {', '.join(keys)}" if keys else ""
+        return f"a list{what}, {len(rows)} items"
+    if mapping is not None:
+        return f"an object with the keys {', '.join(list(mapping)[:20])}"
+    return f"text of {len(str(data))} characters"
+
+
+def _finished(result: RunResult, length_max: int) -> str:
+    stdout = result.stdout.rstrip("\n")
+    value = ""
+    if result.value is not None:
+        value = result.value if isinstance(result.value, str) else jsontext.encode(result.value)
+        value = f"value: {value}" if stdout else value
+    cuts = f"(cut: {'; '.join(result.cuts)}; `_` has the whole value)" if result.cuts else ""
+    text = _joined(stdout, value)
+    stderr = f"stderr: {clipped(result.stderr.strip(), 1_000)}" if result.stderr.strip() else ""
+    return _joined(clipped(text, length_max), cuts, stderr) or _NOTHING
+
+
+def _error(result: RunResult) -> str:
+    error = result.error
+    if error is None:
+        return f"the program ended as {result.status!r}"
+    lines = error.traceback.rstrip("\n").removeprefix("Traceback (most recent call last):\n")
+    if result.status == "failed":
+        return lines or str(error)
+    return f"the program was stopped ({result.status}): {error.message}"
+
+
+def _call_line(made: NestedCall) -> str:
+    if made.result is None:
+        outcome = "no answer yet; it may have done its work"
+    elif made.result.is_error:
+        outcome = f"error: {clipped(made.result.text, 200)}"
+    else:
+        outcome = "ok"
+    return f"{made.call.name}({_arguments(made.call.arguments_json)}): {outcome}"
+
+
+def _arguments(arguments_json: str) -> str:
+    length_max = _ARGUMENTS_LENGTH_MAX
+    is_short = len(arguments_json) <= length_max
+    return arguments_json if is_short else f"{arguments_json[:length_max]}..."
+
+
+def _joined(*texts: str) -> str:
+    return "\n".join(text for text in texts if text)
