@@ -135,5 +135,5 @@ def test_demo_offline(folder: Path) -> None:
         cities = [call["arguments"]["city"] for call in row["calls"]]
         assert cities == (["서울", "도쿄", "파리"] if "도쿄" in row["prompt"] else ["서울"])
         assert row["text"]
-        assert row["usage"]["input_tokens"] > 0
+        assert row["input_tokens"] > 0
         assert float(row["cost_usd"]) > 0

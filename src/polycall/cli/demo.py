@@ -6,38 +6,43 @@ import argparse
 import asyncio
 import json
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import aclosing
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
-from msgspec import Struct
-
+from polycall.cli.show import summary
 from polycall.client import Client
-from polycall.ir import Message, PartDelta, Request, Text, Tool, ToolCall, ToolResult, Usage
+from polycall.ir import Message, PartDelta, Request, Text, ToolCall
 from polycall.loop import CallEnd, CallStart, ModelEvent, RunEnd, run_tools
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.provider import Price, Provider
 from polycall.sim import Simulation
+from polycall.tools import Executor, Toolset, tool
 
 PROMPT = "서울 날씨 알려줘"
 PARALLEL_PROMPT = "서울, 도쿄, 파리 날씨 알려줘"
 
-GET_WEATHER = Tool(
-    name="get_weather",
-    description="The weather in a city now (날씨).",
-    parameters={
-        "type": "object",
-        "properties": {
-            "city": {"type": "string", "description": "the city (도시)"},
-            "unit": {"type": "string", "enum": ["celsius", "fahrenheit"]},
-        },
-        "required": ["city"],
-    },
-)
-
 _WEATHER = {"서울": (3, "맑음"), "도쿄": (12, "흐림"), "파리": (8, "비")}
+
+
+@tool
+async def get_weather(
+    city: str, unit: Literal["celsius", "fahrenheit"] = "celsius"
+) -> dict[str, str | int]:
+    """The weather in a city now (날씨).
+
+    Args:
+        city: the city (도시)
+        unit: of the temperature
+    """
+    temperature, sky = _WEATHER[city]
+    if unit == "fahrenheit":
+        temperature = round(temperature * 9 / 5 + 32)
+    return {"city": city, "temperature": temperature, "sky": sky}
+
+
+TOOLS = Toolset([get_weather])
 
 # What the simulated models cost: a price list of the demonstration's own.
 SIMULATED_PRICE = Price(input=Decimal("1.00"), output=Decimal("4.00"), cached=Decimal("0.10"))
@@ -55,20 +60,6 @@ REAL = {
     "google": "gemini-2.5-flash",
     "deepseek": "deepseek-chat",
 }
-
-
-class Line(Struct, frozen=True):
-    """One finished run, for `--json`."""
-
-    model: str
-    simulated: bool
-    streamed: bool
-    prompt: str
-    calls: list[dict[str, Any]]
-    text: str
-    usage: Usage
-    cost_usd: Decimal | None
-    warnings: list[str]
 
 
 def add_parser(subparsers: Any) -> None:
@@ -133,63 +124,47 @@ async def _demonstrate(
     good = True
     async with Client(providers=providers, keys=keys) as client:
         for prompt, streamed in ((PROMPT, False), (PROMPT, True), (PARALLEL_PROMPT, True)):
-            if not options.json:
-                kind = "simulated" if simulated else "real"
-                print(f"\n# {prompt}   ({kind} providers, {'' if streamed else 'not '}streamed)")
+            show = _Printer(quiet=options.json)
+            kind = "simulated" if simulated else "real"
+            show.line(f"\n# {kind} providers, {'streamed' if streamed else 'whole answers'}")
             for name, model in models.items():
-                line = await _one_run(client, f"{name}/{model}", prompt, streamed, options.json)
-                good &= bool(line.calls) and bool(line.text)
+                request = Request(
+                    model=f"{name}/{model}",
+                    messages=[Message("user", [Text(prompt)])],
+                    tools=TOOLS.definitions,
+                    stream=streamed,
+                )
+                calls, end = await _one_run(client, request, prompt, show)
+                good &= bool(calls) and bool(end.text)
                 if options.json:
-                    _print_json(line, simulated)
+                    _print_json(request, prompt, calls, end, simulated=simulated)
     return good
 
 
-async def _one_run(client: Client, model: str, prompt: str, streamed: bool, quiet: bool) -> Line:
-    request = Request(
-        model=model,
-        messages=[Message("user", [Text(prompt)])],
-        tools=[GET_WEATHER],
-        stream=streamed,
-    )
-    show = _Printer(quiet)
-    show.line(f"\n{model}")
-    calls: list[dict[str, Any]] = []
-    warnings: list[str] = []
-    async with aclosing(run_tools(client, request, _execute)) as events:
+async def _one_run(
+    client: Client, request: Request, prompt: str, show: _Printer
+) -> tuple[list[ToolCall], RunEnd]:
+    show.line(f"\n{request.model}")
+    show.line(f"  prompt  {prompt}")
+    calls: list[ToolCall] = []
+    async with aclosing(run_tools(client, request, Executor(TOOLS))) as events:
         async for event in events:
             match event:
-                case ModelEvent(event=PartDelta(text=text)) if streamed:
+                case ModelEvent(event=PartDelta(text=text)) if request.stream:
                     show.fragment(text)
                 case CallStart(call=call):
                     show.line(f"  call    {call.name}({_shown(call.arguments)})")
                 case CallEnd(call=call, result=result):
                     show.line(f"  result  {result.text}")
-                    calls.append({"name": call.name, "arguments": call.arguments})
+                    calls.append(call)
                 case RunEnd() as end:
-                    steps = end.steps
-                    warnings = [w.feature for step in steps for w in step.response.warnings]
-                    show.line(f"  text    {end.text}")
-                    usage, cost = end.usage, end.cost
-                    price = "unknown" if cost is None else f"${cost:.6f}"
-                    show.line(
-                        f"  tokens  {usage.input_tokens} in, {usage.output_tokens} out; "
-                        f"cost {price}; {len(steps)} steps"
-                    )
-                    return Line(
-                        model, False, streamed, prompt, calls, end.text, usage, cost, warnings
-                    )
+                    indented = end.text.replace("\n", "\n          ")
+                    show.line(f"  text    {indented}")
+                    show.line(f"  took    {summary(end.usage, end.cost, len(end.steps))}")
+                    return calls, end
                 case _:
                     pass
     raise AssertionError("a run ends with RunEnd")
-
-
-async def _execute(call: ToolCall) -> ToolResult:
-    city = str((call.arguments or {}).get("city"))
-    if city not in _WEATHER:
-        return ToolResult(call.id, [Text(f"no weather for {city!r}")], is_error=True)
-    temperature, sky = _WEATHER[city]
-    weather = {"city": city, "temperature": temperature, "sky": sky}
-    return ToolResult(call.id, [Text(_shown(weather))], name=call.name)
 
 
 def _shown(value: Any) -> str:
@@ -199,7 +174,7 @@ def _shown(value: Any) -> str:
 class _Printer:
     """Lines, and a stream's fragments in one line of their own."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._in_fragments = False
 
@@ -219,13 +194,19 @@ class _Printer:
         self._in_fragments = True
 
 
-def _print_json(line: Line, simulated: bool) -> None:
-    row = {name: getattr(line, name) for name in line.__struct_fields__}
-    row["simulated"] = simulated
-    row["usage"] = {
-        "input_tokens": line.usage.input_tokens,
-        "output_tokens": line.usage.output_tokens,
+def _print_json(
+    request: Request, prompt: str, calls: list[ToolCall], end: RunEnd, *, simulated: bool
+) -> None:
+    row = {
+        "model": request.model,
+        "simulated": simulated,
+        "streamed": request.stream,
+        "prompt": prompt,
+        "calls": [{"name": call.name, "arguments": call.arguments} for call in calls],
+        "text": end.text,
+        "input_tokens": end.usage.input_tokens,
+        "output_tokens": end.usage.output_tokens,
+        "cost_usd": None if end.cost is None else str(end.cost),
+        "warnings": [w.feature for step in end.steps for w in step.response.warnings],
     }
-    row["cost_usd"] = None if line.cost_usd is None else str(line.cost_usd)
-    json.dump(row, sys.stdout, ensure_ascii=False)
-    print()
+    print(_shown(row))
