@@ -20,6 +20,7 @@ from polycall.ir import (
     Media,
     Message,
     Reasoning,
+    ReasoningConfig,
     Request,
     Response,
     Text,
@@ -87,9 +88,11 @@ CONVERSATION = Request(
     ],
     tools=[WEATHER, NOW],
     max_output_tokens=2000,
+    reasoning=ReasoningConfig(effort="medium", include_text=True),
 )
 
 TURN = Turn(
+    reasoning="Both cities, and the time.",
     text="Again, then.",
     calls=[
         Call("get_weather", {"city": "서울", "unit": "celsius"}),
@@ -147,6 +150,9 @@ async def test_the_sdk_finds_the_same_calls(
     events, response = await ask(simulation, client_dialect, upstream)
     assert [(call.name, call.arguments) for call in response.tool_calls] == EXPECTED
     assert response.finish_reason == "tool_calls"
+    thought = [part.text for part in response.message.parts if isinstance(part, Reasoning)]
+    # A Chat client has no way to ask that the reasoning be shown.
+    assert thought == ["Both cities, and the time."] or client_dialect == "openai-chat"
     dialect = DIALECTS[client_dialect]  # pyright: ignore[reportArgumentType]
 
     assert read_body(client_dialect, dialect.render_response(response)) == EXPECTED

@@ -63,7 +63,7 @@ COMPATIBLE = Quirks(
     content_parts=False,
     media_parts=frozenset({"image_url"}),
     end_user_field="user",
-    reasoning_control="effort",
+    reasoning_control="none",  # a field that plain servers do not know
     efforts=frozenset({"none", "low", "medium", "high"}),
     reasoning_replay="never",
     tool_choices=frozenset({"auto", "none", "required", "tool"}),
@@ -71,7 +71,13 @@ COMPATIBLE = Quirks(
 )
 
 # Vendors with pages of their own: their extra fields are let through as the caller wrote them.
-_KNOWN = replace(COMPATIBLE, options=None, content_parts=True, stream_usage="always")
+_KNOWN = replace(
+    COMPATIBLE,
+    options=None,
+    content_parts=True,
+    stream_usage="always",
+    reasoning_control="effort",
+)
 
 DEEPSEEK = replace(
     _KNOWN,
