@@ -199,7 +199,13 @@ def test_mistral_gets_thinking_as_a_part_of_the_content() -> None:
             {"reasoning.budget_tokens"},
         ),
         (Quirks(), ReasoningConfig(budget_tokens=-1), {}, set[str]()),
-        (COMPATIBLE, ReasoningConfig("xhigh"), {"reasoning_effort": "high"}, {"reasoning.effort"}),
+        (COMPATIBLE, ReasoningConfig("xhigh"), {}, {"reasoning"}),
+        (
+            NAMED_QUIRKS["vllm"],
+            ReasoningConfig("xhigh"),
+            {"reasoning_effort": "high"},
+            {"reasoning.effort"},
+        ),
         (NAMED_QUIRKS["xai"], ReasoningConfig("none"), {}, {"reasoning.effort"}),
         (DEEPSEEK, ReasoningConfig("none"), {"thinking": {"type": "disabled"}}, set[str]()),
         (
