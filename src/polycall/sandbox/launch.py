@@ -60,6 +60,8 @@ def main() -> None:
         with open(tasks, "w", encoding="ascii") as file:
             file.write("0")
     sources: list[str] = [config["bwrap"], *config["sources"]]
+    if config["libraries"]:
+        sources.append(config["libraries"])
     if config["user"] is not None:
         os.umask(0o022)
         sources = _stage(libc, sources)
@@ -73,7 +75,9 @@ def main() -> None:
         for argument in config["arguments"]
     ]
     os.chdir("/")
-    os.execve(sources[0], ["bwrap", *arguments], {})  # noqa: S606
+    # bubblewrap clears its environment for the program.
+    environment = {"LD_LIBRARY_PATH": sources[-1]} if config["libraries"] else {}
+    os.execve(sources[0], ["bwrap", *arguments], environment)  # noqa: S606
 
 
 main()

@@ -14,6 +14,7 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from .errors import RuntimeUnavailableError, SandboxError
@@ -177,6 +178,7 @@ class MontyRuntime:
         from pydantic_monty import Monty  # noqa: PLC0415  # optional, and loaded only when used
 
         pool = Monty(
+            binary_path=_binary(),
             min_processes=max(self._pool_size, 1),
             max_processes=_WORKERS_MAX,
             checkout_timeout=_START_S,
@@ -198,6 +200,14 @@ class MontyRuntime:
         threads, self._threads = self._threads, None
         if threads is not None:
             threads.shutdown(wait=False)
+
+
+def _binary() -> Path | None:
+    """The worker that belongs to the distribution, wherever `PATH` may point."""
+    for file in importlib.metadata.files(DISTRIBUTIONS[-1]) or []:
+        if file.name == "monty":
+            return Path(str(file.locate())).resolve()
+    return None
 
 
 def missing() -> str:

@@ -92,6 +92,8 @@ class Sandbox:
             self.findings = tuple(findings)
             return runtime
         self.findings = tuple(findings)
+        if len(findings) == 1:
+            raise RuntimeUnavailableError(f"{findings[0].tier}: {findings[0].detail}")
         reasons = "; ".join(f"{finding.tier}: {finding.detail}" for finding in findings)
         raise RuntimeUnavailableError(f"nothing can run programs here ({reasons})")
 
