@@ -10,19 +10,41 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from polycall.agents import Agent, AgentContext, Handoff, History, Memory, Router, triage
     from polycall.client import Client
     from polycall.loop import Limits, run_tools
     from polycall.tools import ToolContext, Toolset, tool
 
-__all__ = ["Client", "Limits", "ToolContext", "Toolset", "run_tools", "tool"]
+__all__ = [
+    "Agent",
+    "AgentContext",
+    "Client",
+    "Handoff",
+    "History",
+    "Limits",
+    "Memory",
+    "Router",
+    "ToolContext",
+    "Toolset",
+    "run_tools",
+    "tool",
+    "triage",
+]
 
 _HOMES = {
+    "Agent": "polycall.agents",
+    "AgentContext": "polycall.agents",
     "Client": "polycall.client",
+    "Handoff": "polycall.agents",
+    "History": "polycall.agents",
     "Limits": "polycall.loop",
+    "Memory": "polycall.agents",
+    "Router": "polycall.agents",
     "ToolContext": "polycall.tools",
     "Toolset": "polycall.tools",
     "run_tools": "polycall.loop",
     "tool": "polycall.tools",
+    "triage": "polycall.agents",
 }
 
 

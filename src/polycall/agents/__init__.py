@@ -6,6 +6,7 @@ output.py      answers of a given type
 handoff.py     handing a conversation over and back
 triage.py      choosing one of many agents, by a model or by a rule
 approval.py    calls that a person must agree to
+memory/        what is kept between runs
 
 Imports the public names of the floors below only, and could be a package of its own.
 """
@@ -15,6 +16,7 @@ from polycall.agents.approval import ApprovalRequest
 from polycall.agents.context import AgentContext, HandoffEvent
 from polycall.agents.handoff import Handoff
 from polycall.agents.history import History
+from polycall.agents.memory import Injection, Memory
 from polycall.agents.output import OutputError
 from polycall.agents.run import AgentEvent, AgentStream, Run
 from polycall.agents.triage import Router, by_words, triage
@@ -28,6 +30,8 @@ __all__ = [
     "Handoff",
     "HandoffEvent",
     "History",
+    "Injection",
+    "Memory",
     "OutputError",
     "Router",
     "Run",
