@@ -105,7 +105,7 @@ class PostgresStore:
         return self._rows(
             f"select {_COLUMNS} from polycall_memory where terms @@ %s::tsquery "  # noqa: S608 - our own constants
             f"and scope = any(%s) and {_ALIVE} "
-            "order by ts_rank(array[1, 1, 1, 1], terms, %s::tsquery, 1) desc, updated desc "
+            "order by ts_rank(array[1, 1, 1, 1], terms, %s::tsquery, 0) desc, updated desc "
             "limit %s",
             (wanted, list(scopes), now, wanted, limit),
         )
