@@ -32,6 +32,9 @@ class ProviderTable(Struct, frozen=True, forbid_unknown_fields=True):
     tools_dialect: DialectName | None = None
 
 
+# A Chat server of which nothing was stated is treated with care, but asked for the usage of its
+# streams: the gateway notices one that refuses the question, and asks no more.
+_UNSTATED = replace(NAMED_QUIRKS["compatible"], stream_usage="always")
 _AUTH: dict[DialectName, Auth] = {
     "openai-chat": "bearer",
     "openai-responses": "bearer",
@@ -68,7 +71,7 @@ def make_provider(reader: Reader, name: str, table: ProviderTable) -> Provider |
             base_url=base_url,
             auth=_AUTH[dialect],
             headers=ANTHROPIC.headers if dialect == "anthropic" else {},
-            quirks=NAMED_QUIRKS["compatible"] if dialect == "openai-chat" else Quirks(),
+            quirks=_UNSTATED if dialect == "openai-chat" else Quirks(),
             needs_key=False,
         )
     return replace(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
 import pytest
 
@@ -30,16 +29,6 @@ CASES: dict[str, list[list[Call]]] = {
 FINAL = "서울은 맑음, 3°C 입니다."
 
 
-@pytest.fixture(params=["whole", "streamed"])
-def streamed(request: pytest.FixtureRequest) -> bool:
-    return request.param == "streamed"
-
-
-@pytest.fixture
-def model() -> Iterator[str]:
-    yield f"scripted-{next(_numbers)}"
-
-
 def turns_of(case: str) -> list[Turn]:
     return [Turn(calls=calls) if calls else Turn(text=FINAL) for calls in CASES[case]]
 
@@ -48,19 +37,21 @@ def seen(step: Step) -> list[tuple[str, object]]:
     return [(call.name, call.arguments) for call in step.calls]
 
 
+PAIRS = list(itertools.product(DRIVERS, UPSTREAMS))
+
+
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("upstream", UPSTREAMS)
-@pytest.mark.parametrize("client", DRIVERS)
-def test_cycle(
-    sim: Simulation,
-    gateway: Gateway,
-    client: str,
-    upstream: str,
-    case: str,
-    streamed: bool,
-    model: str,
+@pytest.mark.parametrize(("client", "upstream"), PAIRS)
+def test_cycle(sim: Simulation, gateway: Gateway, client: str, upstream: str, case: str) -> None:
+    for streamed in (False, True):
+        run_cycle(sim, gateway, (client, upstream, case), streamed=streamed)
+
+
+def run_cycle(
+    sim: Simulation, gateway: Gateway, cell: tuple[str, str, str], *, streamed: bool
 ) -> None:
-    vendor = UPSTREAMS[upstream][0]
+    client, upstream, case = cell
+    vendor, model = UPSTREAMS[upstream][0], f"scripted-{next(_numbers)}"
     sim.script(vendor, model, turns_of(case))
     driver = DRIVERS[client](gateway.url, KEY, f"{upstream}/{model}", streamed=streamed)
     try:

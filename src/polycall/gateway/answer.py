@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from decimal import Decimal
 
+from msgspec.structs import replace
+
 from polycall import jsontext
 from polycall.errors import PolycallError, ProtocolError, TruncatedError
 from polycall.gateway.asked import Asked, Attempt, Desk
@@ -35,11 +37,20 @@ class Account:
     def __init__(self) -> None:
         self.usage = Usage()
         self.is_estimate = False
+        self.steps = 0  # events or frames of a stream so far: about a token each
         self.attempt: Attempt | None = None
         self.attempts = 0
         self.outcome = "ok"
         self.first_at = 0.0
         self.cost: Decimal | None = None
+
+    def settle(self, asked: Asked | None) -> None:
+        """What an answer that was broken off used, as far as the provider did not say."""
+        if asked is None or self.attempt is None or self.usage.output_tokens:
+            return
+        input_tokens = self.usage.input_tokens or asked.estimate_input()
+        self.usage = replace(self.usage, input_tokens=input_tokens, output_tokens=self.steps)
+        self.is_estimate = True
 
 
 async def answer(asked: Asked, flight: Flight, desk: Desk, account: Account) -> None:
@@ -210,6 +221,7 @@ class _Stream:
             data = b"".join([encoder.feed(event) for event in events])
         else:
             data = b"".join([encoder.feed(embedder.event(event)) for event in events])
+        self._account.steps += len(events)
         last = events[-1]
         if isinstance(last, ResponseEnd):
             self._account.usage = last.usage
@@ -233,3 +245,4 @@ class _Stream:
         streaming = self._streaming
         if streaming is not None and streaming.observer is not None:
             self._account.usage = streaming.observer.usage
+            self._account.steps = streaming.observer.frames

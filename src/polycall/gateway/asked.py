@@ -12,9 +12,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall.config import Config
-from polycall.errors import MalformedRequestError, UnsupportedError
+from polycall.errors import (
+    InvalidRequestError,
+    MalformedRequestError,
+    PolycallError,
+    UnsupportedError,
+)
 from polycall.exchange import Exchange, address, headers_for, prepare
 from polycall.gateway.carrier import Carried, Carrier
+from polycall.gateway.counting import estimate, estimate_text
 from polycall.gateway.fetch import Fetcher
 from polycall.gateway.flight import Flight
 from polycall.gateway.keys import Owner
@@ -83,6 +89,16 @@ class Asked:
         """The parsed request, once a translation was needed."""
         return None if self._carried is None else self._carried.request
 
+    def estimate_input(self) -> int:
+        """About how many tokens the provider had to read."""
+        if self._carried is not None:
+            return estimate(self._carried.request)
+        try:
+            request = self.dialect.parse_request(self._fields.decoded(), path=self._path)
+        except PolycallError:
+            return estimate_text(self._body.decode("utf-8", "replace"))
+        return estimate(request)
+
     def _string(self, name: str) -> str:
         value: Any = self._fields.value(name)
         if not isinstance(value, str) or not value:
@@ -101,6 +117,7 @@ class Asked:
         Raises `RequestError` where it cannot be said there, or where the client asked to be told
         of losses and there are some.
         """
+        stop = desk.as_learned(stop)
         name = self._dialect_for(stop, desk)
         if name == self.dialect.NAME and self._passes(stop, desk):
             return self._passed(stop, desk)
@@ -204,8 +221,28 @@ class Desk:
         self.carrier = carrier
         self.fetcher = fetcher
         self._unquirked = config.unquirked
+        self._without_usage: set[str] = set()
         self._marks: dict[tuple[str, str], QuirkMarks] = {}
         self._paths: dict[tuple[Any, ...], str] = {}
+
+    def as_learned(self, stop: Stop) -> Stop:
+        """The stop with what its provider has taught since the start."""
+        if stop.provider.name not in self._without_usage:
+            return stop
+        quirks = replace(stop.provider.quirks, stream_usage="never")
+        return replace(stop, provider=replace(stop.provider, quirks=quirks))
+
+    def learn(self, attempt: Attempt, error: PolycallError) -> bool:
+        """Whether the error says that asking for a stream's usage was the mistake."""
+        name = attempt.stop.provider.name
+        if name in self._without_usage or not isinstance(error, InvalidRequestError):
+            return False
+        if "stream_options" not in f"{error.message} {error.param}":
+            return False
+        if b'"stream_options"' not in attempt.http.body:
+            return False
+        self._without_usage.add(name)
+        return True
 
     def marks(self, provider: Provider, model: str) -> QuirkMarks:
         """The marks of what the target takes otherwise than its dialect's vendor."""

@@ -83,5 +83,6 @@ def _expand(body: bytes, encoding: bytes, limit: int) -> bytes:
 
 def _too_large(limit: int) -> RequestTooLargeError:
     return RequestTooLargeError(
-        f"the body is larger than {limit} bytes; send less, or raise server.body_bytes_max"
+        f"the body is larger than {limit} bytes; send less, or raise server.body_bytes_max",
+        status=413,
     )

@@ -37,6 +37,7 @@ class Flight:
         "_reason",
         "aborted",
         "beat",
+        "beat_at",
         "body_by",
         "body_is_unread",
         "ends_at",
@@ -74,6 +75,7 @@ class Flight:
         self.is_streaming = False
         self.status = 0
         self.beat: Callable[[], Awaitable[None]] | None = None  # sends a heartbeat
+        self.beat_at = 0.0
         self.watcher: asyncio.Task[None] | None = None
         self.aborted = False
         self._reason: Exception | None = None
@@ -185,12 +187,10 @@ class Watchman:
 
     def _beat(self, flight: Flight, now: float) -> None:
         # Before the interval is over rather than after it: the tick is coarse.
-        silent_s = now - flight.heard_at
-        if flight.beat is None or silent_s < self._limits.heartbeat_s - TICK_S:
+        if flight.beat is None:
             return
-        beats = int(silent_s / max(self._limits.heartbeat_s - TICK_S, TICK_S))
-        due = flight.heard_at + beats * max(self._limits.heartbeat_s - TICK_S, TICK_S)
-        if now - due < TICK_S:
+        if now - max(flight.heard_at, flight.beat_at) >= self._limits.heartbeat_s - TICK_S:
+            flight.beat_at = now
             task = asyncio.ensure_future(flight.beat())
             self._beats.add(task)
             task.add_done_callback(self._beats.discard)

@@ -91,6 +91,8 @@ class _Record:
 
     def row(self) -> LedgerRow:
         flight, account, asked = self._flight, self.account, self.asked
+        if account.outcome != "ok" and (self.status == CLIENT_GONE_STATUS or self.status < 400):
+            account.settle(asked)
         now = time.monotonic()
         stop = None if account.attempt is None else account.attempt.stop
         usage = account.usage

@@ -22,7 +22,6 @@ from polycall.errors import (
     PolycallError,
     ProtocolError,
     RequestError,
-    TruncatedError,
     UpstreamConnectionError,
     UpstreamError,
 )
@@ -83,10 +82,11 @@ class Streaming:
             flight.heard_at = time.monotonic()
             if self.decoder is not None:
                 self.events = self.decoder.feed(chunk)
-                if self.events:
-                    return
+                # Nothing has been sent: what came with the error may be forgotten.
                 if self.decoder.error is not None:
                     raise self.decoder.error
+                if self.events:
+                    return
             elif self.observer is not None:
                 self.data += self.observer.feed(chunk)
                 if self.observer.error is not None and not self.observer.ended:
@@ -140,7 +140,7 @@ class Journey:
                     if _is_final(error):
                         raise
                     last = _more_telling(last, error)
-                    if isinstance(error, UpstreamError | TruncatedError) and _is_passing(error):
+                    if _is_passing(error):
                         again.append(stop)
             rounds += 1
             if last is None or not await self._waited(last, rounds, ends_at):
@@ -174,6 +174,8 @@ class Journey:
                 reason = self._flight.reason_or_raise(cancelled)
                 raise reason from None
         except UpstreamError as error:
+            if self._desk.learn(attempt, error):
+                return await self._try(stop)
             self._router.failed(stop, error)
             raise
         except ProtocolError:
@@ -226,7 +228,10 @@ def _is_final(error: PolycallError) -> bool:
 
 
 def _is_passing(error: PolycallError) -> bool:
-    return not isinstance(error, UpstreamError) or error.should_retry
+    """Whether the same stop may do better the next time."""
+    if isinstance(error, UpstreamError):
+        return error.should_retry
+    return not isinstance(error, RequestError)
 
 
 def _more_telling(last: PolycallError | None, error: PolycallError) -> PolycallError:

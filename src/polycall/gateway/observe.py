@@ -50,6 +50,7 @@ class Observer:
         self._break: bytes = b""
         self._rest: bytes = b""
         self.usage = Usage()
+        self.frames = 0
         self.began = False  # a frame that is no comment has come
         self.ended = False
 
@@ -78,6 +79,7 @@ class Observer:
             self._break = data[found.start() : found.end()]
         frames = data.split(self._break)
         self._rest = frames.pop()
+        self.frames += len(frames)
         hidden = False
         for position, frame in enumerate(frames):
             if not self.began and frame[:1] != b":":

@@ -19,7 +19,7 @@ WARNINGS_BYTES_MAX = 6000
 _JSON = (b"content-type", b"application/json")
 _NOT_IN_HEADERS = re.compile(rb"[^\x20-\x7e]")
 # Statuses of HTTP itself, which no provider's protocol has words for.
-_OWN_STATUSES = (405, 408, 415)
+_OWN_STATUSES = (405, 408, 413, 415)
 _LIMIT_HEADERS = ("x-ratelimit-", "anthropic-ratelimit-")
 
 
@@ -96,9 +96,7 @@ async def send_error(
 def error_headers(error: PolycallError, *, has_retried: bool) -> Headers:
     """What an error says about trying again."""
     headers: Headers = []
-    if not isinstance(error, UpstreamError):
-        return headers
-    if error.retry_after_s is not None:
+    if isinstance(error, UpstreamError) and error.retry_after_s is not None:
         seconds = max(0, math.ceil(error.retry_after_s))
         headers.append((b"retry-after", str(seconds).encode()))
         if not error.retry_after_s.is_integer():
