@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("polycall.cli.serve", "the gateway: every client protocol in, every provider out"),
     "doctor": ("polycall.cli.doctor", "what this machine offers, and what is missing"),
     "run-code": ("polycall.cli.run_code", "run a program in the sandbox, with tools"),
+    "bench": ("polycall.cli.bench", "what programs save, and how well a model does with them"),
     "sim": ("polycall.cli.sim", "serve simulated providers on this machine, for tests"),
 }
 

@@ -51,7 +51,7 @@ class Catalogue:
     ) -> None:
         self.tools = {tool.name: tool for tool in tools}
         self.signatures = signatures(self.tools.values())
-        stubs = self._all_stubs()
+        self.stubs = stubs = self._all_stubs()
         self.is_searchable = estimated_tokens(stubs) > stub_tokens_max
         shown = self._search_text() if self.is_searchable else f"```python\n{stubs}\n```"
         self.description = "\n".join(filter(None, [_RULES, notes, shown if self.tools else ""]))
