@@ -52,9 +52,6 @@ async def read_text(name: str) -> str:
             f"{n:02d}:00 {'ERROR' if n % 5 == 0 else 'INFO'} job-{n % 3} took {n * 11}ms"
             for n in range(1, 21)
         ),
-            f"{n:02d}:00 {'ERROR' if n % 5 == 0 else 'INFO'} job-{n % 3} took {n * 11}ms"
-            for n in range(1, 21)
-        ),
         "csv": 'name,team,points\nMina,red,12\n"Lee, Jun",blue,7\nSora,red,9\nDae,blue,15\n',
         "json": json.dumps({"a": [1, {"b": [2, 3, {"c": 4}]}], "d": {"e": 5}}),
         "poem": "the sea the sky the long way home\nthe wind and the sea\n",

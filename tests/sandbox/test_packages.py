@@ -56,9 +56,9 @@ except OSError:
         return [{"team": team, "points": n} for n, team in enumerate(["a", "b", "a", "b"])]
 
     limits = Limits(wall_s=30, cpu_s=30, memory_mib=512)
-    async with Sandbox("jail", limits, packages=packages, pool=0) as sandbox:
-        async with sandbox.session() as session:
-            result = await session.run(code, {"get_rows": get_rows})
+    sandbox = Sandbox("jail", limits, packages=packages, pool=0)
+    async with sandbox, sandbox.session() as session:
+        result = await session.run(code, {"get_rows": get_rows})
     assert result.error is None
     assert result.stdout == (
         "      sum  mean\nteam           \na       2   1.0\nb       4   2.0\nread-only\n"

@@ -86,6 +86,7 @@ class Desk:
         self._recovery = recovery or Recovery()
         self._live = recorded is None
         self._calls: dict[int, Call] = {}
+        self._signatures: dict[str, inspect.Signature | None] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stubborn: set[asyncio.Task[None]] = set()
         self._open: set[int] = set()
@@ -257,7 +258,7 @@ class Desk:
     async def _work(self, call: Call) -> None:
         began = time.monotonic()
         try:
-            value = await _called(self.functions[call.name], call.args, call.kwargs)
+            value = await self._called(call)
             outcome = {"value": _as_result(value, call.name, self._limits.result_bytes)}
         except Pause:
             self._tasks.pop(call.id, None)
@@ -275,6 +276,22 @@ class Desk:
         except SandboxError as fault:
             self.on_fault(fault)
 
+    async def _called(self, call: Call) -> Any:
+        """Calls a tool; a plain function gets a thread, so that it cannot hold the host's loop."""
+        function = self.functions[call.name]
+        if call.name not in self._signatures:
+            self._signatures[call.name] = _signature(function)
+        signature = self._signatures[call.name]
+        if signature is not None:
+            try:
+                signature.bind(*call.args, **call.kwargs)
+            except TypeError as error:
+                raise TypeError(f"{call.name}{signature}: {error}") from None
+        if _is_async(function):
+            return await function(*call.args, **call.kwargs)
+        value: object = await asyncio.to_thread(function, *call.args, **call.kwargs)
+        return await value if inspect.isawaitable(value) else value
+
     def _settle(self, call_id: int, outcome: dict[str, Any], *, duration_s: float = 0.0) -> None:
         call = self._calls[call_id]
         if "error" in outcome:
@@ -286,11 +303,6 @@ class Desk:
         self._record({"kind": "done", "id": call_id, **outcome})
         self._settled.append({"id": call_id, **outcome})
         if self._request is not None:
-            # Others that settle in the same pass of the loop go with the same turn.
-            asyncio.get_running_loop().call_soon(self._answer_settled)
-
-    def _answer_settled(self) -> None:
-        if self._settled and self._request is not None:
             self._answer(self.now())
 
     def _record(self, entry: Entry) -> None:
@@ -325,32 +337,17 @@ class Desk:
             await asyncio.wait(tasks, timeout=_GRACE_S)
 
 
-async def _called(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Calls a tool; a plain function gets a thread, so that it cannot hold the host's loop."""
-    _bind(function, args, kwargs)
-    if _is_async(function):
-        return await function(*args, **kwargs)
-    value: object = await asyncio.to_thread(function, *args, **kwargs)
-    return await value if inspect.isawaitable(value) else value
-
-
 def _is_async(function: Function) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004  # an object whose call is a coroutine
     )
 
 
-def _bind(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Raises the `TypeError` that a wrong call would raise, without calling."""
+def _signature(function: Function) -> inspect.Signature | None:
     try:
-        signature = inspect.signature(function)
+        return inspect.signature(function)
     except (TypeError, ValueError):
-        return
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as error:
-        name = getattr(function, "__name__", "tool")
-        raise TypeError(f"{name}{signature}: {error}") from None
+        return None
 
 
 def _as_result(value: object, name: str, size_bytes: int) -> Any:

@@ -37,6 +37,7 @@ def main() -> None:
     determinism.install()
     session = Session(channel, determinism)
     lockdown.apply_filter(base64.b64decode(setup["filter"]))
+    session.rehearse()
     channel.put({"type": "ready"})
     channel.flush()
     while True:

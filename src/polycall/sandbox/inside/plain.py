@@ -127,7 +127,7 @@ def result(value: object, *, size_bytes: int) -> Any:
 
 
 def _strict(value: object, budget: _Budget, path: str, depth: int) -> Any:
-    budget.spend(2)
+    budget.spend(4)
     leaf = _scalar(value)
     if leaf is not NotImplemented:
         budget.spend(json_bytes(leaf))
@@ -194,7 +194,7 @@ class _View:
         self._items_max, self._characters_max, self.depth_max = shape or everything
 
     def of(self, value: object, path: str, depth: int) -> Any:
-        self._budget.spend(2)
+        self._budget.spend(4)
         leaf = _scalar(value)
         if leaf is not NotImplemented:
             return self._leaf(leaf, path)

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import inspect
 import linecache
+import mmap
 import sys
 import traceback
 import types
@@ -42,7 +43,7 @@ class Session:
         )
         self._tool_names: set[str] = set()
         # Given up to report an error when a program has taken all memory.
-        self._reserve: bytes | bytearray = b""
+        self._reserve: mmap.mmap | None = None
         self._loop = self._new_loop()
         install_nested_run(self._new_loop)
 
@@ -61,6 +62,17 @@ class Session:
         self._clock.advance_to(turn["now"])
         self._tools.deliver(turn)
 
+    def rehearse(self) -> None:
+        """Goes once through what a run goes through, so that the first one is not the slow one."""
+        name = f"{FILE_PREFIX} 0>"
+        for code in ("async def nothing():\n    pass\nawait nothing()\n1", "1 / 0"):
+            try:
+                plain.shown(self._execute(*_compiled(code, name)), size_bytes=100)
+            except ZeroDivisionError as error:
+                _failed(error, name)
+        self._module.__dict__.pop("nothing", None)
+        linecache.cache.pop(name, None)
+
     def run(self, frame: Frame) -> None:
         """One run, from its `run` frame to its `end` frame."""
         limits = frame["limits"]
@@ -70,8 +82,8 @@ class Session:
         self._stdout.start(limits["stdout_bytes"])
         self._stderr.start(limits["stderr_bytes"])
         self._bind_tools(frame["tools"])
-        with contextlib.suppress(MemoryError):
-            self._reserve = self._reserve or bytearray(_RESERVE_BYTES)
+        with contextlib.suppress(MemoryError, OSError):
+            self._reserve = self._reserve or mmap.mmap(-1, _RESERVE_BYTES)
         number = frame["number"]
         name = f"{FILE_PREFIX}>" if number == 1 else f"{FILE_PREFIX} {number}>"
         sys.modules["__main__"] = self._module
@@ -107,13 +119,18 @@ class Session:
                 return self._finished(None, value_bytes)
             return _failed(leave, name)
         except BaseException as error:  # noqa: BLE001  # the program's error, of any kind
-            self._reserve = b""
+            self._give_reserve()
             return _failed(error, name)
         try:
             return self._finished(value, value_bytes)
         except MemoryError as error:
-            self._reserve = b""
+            self._give_reserve()
             return _failed(error, name)
+
+    def _give_reserve(self) -> None:
+        if self._reserve is not None:
+            self._reserve.close()
+            self._reserve = None
 
     def _finished(self, value: object, value_bytes: int) -> Frame:
         if inspect.iscoroutine(value):
