@@ -25,6 +25,7 @@ from polycall.tools import FunctionTool, ToolContext, tool_from_schema
 
 if TYPE_CHECKING:
     from polycall.agents.memory import Memory
+    from polycall.sandbox import Sandbox
 
 DepsT = TypeVar("DepsT", default=Any)
 
@@ -68,7 +69,9 @@ class Agent(Generic[DepsT, OutputT]):
     `model` is `"provider/name"`; several in a list are tried in order.  `tools` are functions,
     tools, toolsets and other agents (which then work as delegates).  `handoffs` are agents that may
     take the conversation over.  `output` is the type of the answer; answers that do not fit are
-    asked for again, `output_attempts` times in all.  `settings` are further fields of
+    asked for again, `output_attempts` times in all.  `calling` says how tools marked for `"code"`
+    are reached: by calls, by programs in a `sandbox` (one is opened for each run where none is
+    given), or as a rule decides.  `settings` are further fields of
     `ir.Request`, such as `temperature`.
     """
 
@@ -84,6 +87,7 @@ class Agent(Generic[DepsT, OutputT]):
         output: type[OutputT] | None = None,
         output_attempts: int = 3,
         calling: Calling = "direct",
+        sandbox: Sandbox | None = None,
         memory: Memory | None = None,
         limits: Limits | None = None,
         handoffs_max: int = 8,
@@ -98,7 +102,8 @@ class Agent(Generic[DepsT, OutputT]):
         self.instructions = instructions
         self.output: OutputType[OutputT] = OutputType(output or str)
         self.output_attempts = output_attempts
-        self.calling = _checked_calling(calling)
+        self.calling: Calling = _checked_calling(calling)
+        self.sandbox = sandbox
         self.memory = memory
         self.limits = limits or Limits()
         self.handoffs_max = handoffs_max
@@ -240,6 +245,4 @@ def _messages(prompt: Prompt) -> list[Message]:
 def _checked_calling(calling: Calling) -> Calling:
     if calling not in ("direct", "code", "auto"):
         raise RequestError(f"calling is 'direct', 'code' or 'auto', not {calling!r}")
-    if calling != "direct":
-        raise RequestError(f"calling={calling!r} needs programs, which are not there yet")
     return calling

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -20,6 +20,7 @@ from polycall.agents.handoff import (
 from polycall.agents.history import History
 from polycall.agents.offer import definitions
 from polycall.agents.output import OutputError, OutputT
+from polycall.agents.programs import AgentPrograms
 from polycall.agents.run import AgentEvent, Run, surfaced
 from polycall.ir import Message, Request, Text, ToolResult
 from polycall.loop import EndReason, Limits, RunEnd, Step, Turn, run_tools
@@ -43,6 +44,8 @@ class Conductor(Generic[OutputT]):
         self._group = group_of(agent)
         self._speakers: list[str] = []
         self._executors: dict[tuple[str, ...], Executor] = {}
+        self._programs: dict[str, AgentPrograms] = {}
+        self._closing = AsyncExitStack()
         self._value: OutputT | None = None
         self._problem = ""
         self._attempts = 0
@@ -56,7 +59,7 @@ class Conductor(Generic[OutputT]):
             self.state.root.client, first, _never, limits=self._limits, prepare=self._prepare
         )
         self.state.streams = stream
-        async with aclosing(running) as events:
+        async with self._closing, aclosing(running) as events:
             async for event in events:
                 shown = surfaced(event)
                 for hook in self._agent.hooks:
@@ -81,7 +84,7 @@ class Conductor(Generic[OutputT]):
             return bound
         agent = self._group[state.frames[-1].agent]
         self._speakers.append(agent.name)
-        return await self._turn(agent, messages)
+        return await self._turn(agent, messages, steps)
 
     def _read_output(self, messages: list[Message], text: str) -> EndReason | None:
         """Why the run ends; `None` where the model is asked again for an answer that fits."""
@@ -113,7 +116,9 @@ class Conductor(Generic[OutputT]):
             return "tokens"
         return "cost" if state.cost_left is not None and state.cost_left <= 0 else None
 
-    async def _turn(self, agent: Agent[Any, Any], messages: list[Message]) -> Turn:
+    async def _turn(
+        self, agent: Agent[Any, Any], messages: list[Message], steps: list[Step]
+    ) -> Turn | EndReason:
         state = self.state
         context = AgentContext(
             deps=self._deps,
@@ -144,7 +149,15 @@ class Conductor(Generic[OutputT]):
         if key not in self._executors:
             everything = CombinedToolset([*agent.toolsets, Toolset(handoffs)])
             self._executors[key] = Executor(AskingToolset(everything), context)
-        return Turn(request, self._executors[key])
+        turn = Turn(request, self._executors[key])
+        if agent.calling == "direct":
+            return turn
+        return await self._with_programs(agent, context).turn(turn, steps)
+
+    def _with_programs(self, agent: Agent[Any, Any], context: AgentContext[Any]) -> AgentPrograms:
+        if agent.name not in self._programs:
+            self._programs[agent.name] = AgentPrograms(agent, context, self._closing)
+        return self._programs[agent.name]
 
     def _run(self, end: RunEnd) -> Run[OutputT]:
         state = self.state
@@ -162,6 +175,8 @@ class Conductor(Generic[OutputT]):
                 opened=list(state.opened),
             ),
             agents=self._speakers,
+            decisions=[each for one in self._programs.values() for each in one.decisions],
+            programs=[each for one in self._programs.values() for each in one.programs],
             value=self._value,
             problem=self._problem if self._value is None else "",
         )

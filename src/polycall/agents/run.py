@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Generic, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 
 from polycall.agents.approval import ApprovalRequest
 from polycall.agents.history import History
@@ -23,6 +23,9 @@ from polycall.loop import (
     ToolEvent,
 )
 
+if TYPE_CHECKING:
+    from polycall.program import Decision, ProgramRun
+
 # The loop's events, and approvals that somebody has to answer, from whatever depth.  What nested
 # agents and handoffs say comes as `ToolEvent` of the call that they are.
 AgentEvent: TypeAlias = (
@@ -36,7 +39,8 @@ class Run(Generic[OutputT]):
 
     `messages` is the whole conversation, `history` the same with all that a next run needs, as
     plain JSON.  `agents` names who spoke, a step each.  `usage` and `cost` hold what nested
-    agents spent as well; a cost is `None` where a price is unknown.
+    agents spent as well; a cost is `None` where a price is unknown.  `programs` are those that the
+    model wrote, `decisions` why tools were offered directly or to programs.
     """
 
     reason: EndReason
@@ -47,6 +51,8 @@ class Run(Generic[OutputT]):
     agents: list[str]
     value: OutputT | None
     problem: str = ""
+    decisions: list[Decision] = field(default_factory=list[Any])
+    programs: list[ProgramRun] = field(default_factory=list[Any])
 
     @property
     def output(self) -> OutputT:

@@ -1,0 +1,76 @@
+"""Programs inside an agent: `calling="code"` and `"auto"`."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from polycall.agents.approval import AskingToolset
+from polycall.agents.context import AgentContext
+from polycall.agents.offer import OfferingToolset
+from polycall.ir import ToolCall, ToolResult
+from polycall.loop import EndReason, Execute, Step, Turn
+from polycall.tools.toolset import CombinedToolset
+
+if TYPE_CHECKING:
+    from polycall.agents.agent import Agent
+    from polycall.program import Decision, ProgramRun, Programs
+
+
+class AgentPrograms:
+    """The programs of one agent in one run; what they hold ends with the run.
+
+    Tools that are offered by and by, and handoffs, are called directly in any case.
+    """
+
+    def __init__(
+        self, agent: Agent[Any, Any], context: AgentContext[Any], closing: AsyncExitStack
+    ) -> None:
+        self._agent = agent
+        self._context = context
+        self._closing = closing
+        self._inner: Programs | None = None
+        plain = [each for each in agent.toolsets if not isinstance(each, OfferingToolset)]
+        self._toolset = AskingToolset(CombinedToolset(plain))
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """Why tools were offered as they were."""
+        return self._inner.decisions if self._inner else []
+
+    @property
+    def programs(self) -> list[ProgramRun]:
+        """What the model wrote."""
+        return self._inner.programs if self._inner else []
+
+    async def turn(self, turn: Turn, steps: list[Step]) -> Turn | EndReason:
+        """The turn with tools as they are offered now, and programs among them."""
+        inner = self._inner or await self._open()
+        # An answer that was asked for again is no end.
+        so_far = steps
+        while so_far and so_far[-1].response.finish_reason == "stop":
+            so_far = so_far[:-1]
+        made = await inner.prepare(turn.request, turn.request.messages, so_far)
+        return replace(made, execute=self._either(inner, turn)) if isinstance(made, Turn) else made
+
+    def _either(self, inner: Programs, turn: Turn) -> Execute:
+        async def execute(call: ToolCall) -> ToolResult:
+            is_ours = call.name in self._toolset or call.name == inner.tool.name
+            return await (inner(call) if is_ours else turn.execute(call))
+
+        return execute
+
+    async def _open(self) -> Programs:
+        program = importlib.import_module("polycall.program")
+        sandbox = self._agent.sandbox
+        if sandbox is None:
+            made = importlib.import_module("polycall.sandbox").Sandbox()
+            sandbox = await self._closing.enter_async_context(made)
+        programs: Programs = program.Programs(
+            self._toolset, sandbox, calling=self._agent.calling, context=self._context
+        )
+        self._inner = await self._closing.enter_async_context(programs)
+        return self._inner
