@@ -10,7 +10,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from polycall.agents import Agent, AgentContext, Handoff, History, Memory, Router, triage
+    from polycall.agents import (
+        Agent,
+        AgentContext,
+        Handoff,
+        History,
+        Knowledge,
+        Memory,
+        Router,
+        triage,
+    )
     from polycall.client import Client
     from polycall.loop import Limits, run_tools
     from polycall.tools import ToolContext, Toolset, tool
@@ -21,6 +30,7 @@ __all__ = [
     "Client",
     "Handoff",
     "History",
+    "Knowledge",
     "Limits",
     "Memory",
     "Router",
@@ -37,6 +47,7 @@ _HOMES = {
     "Client": "polycall.client",
     "Handoff": "polycall.agents",
     "History": "polycall.agents",
+    "Knowledge": "polycall.agents",
     "Limits": "polycall.loop",
     "Memory": "polycall.agents",
     "Router": "polycall.agents",

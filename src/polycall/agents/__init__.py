@@ -7,6 +7,7 @@ handoff.py     handing a conversation over and back
 triage.py      choosing one of many agents, by a model or by a rule
 approval.py    calls that a person must agree to
 memory/        what is kept between runs
+knowledge/     files that can be searched
 
 Imports the public names of the floors below only, and could be a package of its own.
 """
@@ -16,6 +17,7 @@ from polycall.agents.approval import ApprovalRequest
 from polycall.agents.context import AgentContext, HandoffEvent
 from polycall.agents.handoff import Handoff
 from polycall.agents.history import History
+from polycall.agents.knowledge import Knowledge, Passage
 from polycall.agents.memory import Injection, Memory
 from polycall.agents.output import OutputError
 from polycall.agents.run import AgentEvent, AgentStream, Run
@@ -31,8 +33,10 @@ __all__ = [
     "HandoffEvent",
     "History",
     "Injection",
+    "Knowledge",
     "Memory",
     "OutputError",
+    "Passage",
     "Router",
     "Run",
     "by_words",

@@ -1,0 +1,222 @@
+"""The index of a knowledge: files, their chunks, full-text search, and vectors."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sqlite3
+import threading
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from polycall.agents.knowledge.readers import Section
+from polycall.agents.words import query_terms, terms
+from polycall.errors import RequestError
+
+_SCHEMA = """
+create table if not exists files (
+    path text primary key, size integer not null, modified integer not null, digest text not null
+);
+create table if not exists chunks (
+    number integer primary key, path text not null, place text not null, text text not null
+);
+create index if not exists chunks_path on chunks (path);
+create virtual table if not exists chunks_terms using fts5 (title, terms, tokenize = 'unicode61');
+create table if not exists vectors (number integer primary key, vector blob not null);
+create table if not exists settings (name text primary key, value text not null);
+"""
+# Words of a heading or a file's name say what a chunk is about.
+_RANK = "bm25(chunks_terms, 2.0, 1.0)"
+
+
+class FileState(Struct, frozen=True):
+    """What a file was when it was read."""
+
+    size: int
+    modified: int
+    digest: str
+
+
+class Chunk(Struct, frozen=True):
+    """A piece of a file, as found."""
+
+    number: int
+    path: str
+    place: str
+    text: str
+
+
+class Index:
+    """One SQLite file, or `":memory:"`."""
+
+    def __init__(self, path: str | Path) -> None:
+        if str(path) != ":memory:":
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(
+            path, timeout=30, isolation_level=None, check_same_thread=False
+        )
+        self._database.execute("pragma journal_mode = wal")
+        self._database.executescript(_SCHEMA)
+        self._matrix: tuple[Any, list[int]] | None = None
+
+    def files(self) -> dict[str, FileState]:
+        """What is indexed."""
+        with self._lock:
+            rows = self._database.execute("select path, size, modified, digest from files")
+            return {path: FileState(*state) for path, *state in rows}
+
+    def replace_file(self, path: str, state: FileState, chunks: Iterable[Section]) -> None:
+        """Put a file in, in place of what it was before; all of it or nothing."""
+        with self._changing() as run:
+            self._remove(run, path)
+            run.execute(
+                "insert into files (path, size, modified, digest) values (?, ?, ?, ?)",
+                (path, state.size, state.modified, state.digest),
+            )
+            for chunk in chunks:
+                cursor = run.execute(
+                    "insert into chunks (path, place, text) values (?, ?, ?)",
+                    (path, chunk.place, chunk.text),
+                )
+                title = " ".join(terms(f"{path} {chunk.place}"))
+                run.execute(
+                    "insert into chunks_terms (rowid, title, terms) values (?, ?, ?)",
+                    (cursor.lastrowid, title, " ".join(terms(chunk.text))),
+                )
+
+    def touch(self, path: str, state: FileState) -> None:
+        """Note that a file looks changed and is the same."""
+        with self._changing() as run:
+            run.execute(
+                "update files set size = ?, modified = ? where path = ?",
+                (state.size, state.modified, path),
+            )
+
+    def remove_file(self, path: str) -> None:
+        """Take a file out."""
+        with self._changing() as run:
+            self._remove(run, path)
+
+    def search(self, query: str, limit: int) -> list[int]:
+        """The chunks that share words with the query, best first."""
+        wanted = " OR ".join(f'"{term}"' for term in query_terms(query))
+        if not wanted:
+            return []
+        with self._lock:
+            rows = self._database.execute(
+                f"select rowid from chunks_terms where chunks_terms match ? "  # noqa: S608 - ours
+                f"order by {_RANK}, rowid limit ?",
+                (wanted, limit),
+            )
+            return [row[0] for row in rows]
+
+    def chunk(self, number: int) -> Chunk:
+        """One chunk."""
+        with self._lock:
+            row = self._database.execute(
+                "select number, path, place, text from chunks where number = ?", (number,)
+            ).fetchone()
+        return Chunk(*row)
+
+    def count(self) -> int:
+        """How many chunks there are."""
+        with self._lock:
+            return self._database.execute("select count(*) from chunks").fetchone()[0]
+
+    # Vectors.
+
+    def use_embedder(self, name: str) -> None:
+        """Drop the vectors of another embedder: they cannot be compared."""
+        with self._changing() as run:
+            row = run.execute("select value from settings where name = 'embedder'").fetchone()
+            if row is None or row[0] != name:
+                run.execute("delete from vectors")
+                run.execute("replace into settings (name, value) values ('embedder', ?)", (name,))
+
+    def without_vectors(self) -> list[Chunk]:
+        """The chunks that have no vector yet."""
+        with self._lock:
+            rows = self._database.execute(
+                "select number, path, place, text from chunks "
+                "where number not in (select number from vectors) order by number"
+            ).fetchall()
+        return [Chunk(*row) for row in rows]
+
+    def add_vectors(self, numbers: Sequence[int], vectors: Sequence[Sequence[float]]) -> None:
+        """Keep vectors, made as long as one."""
+        numpy = _numpy()
+        matrix = numpy.asarray(vectors, dtype=numpy.float32)
+        if matrix.ndim != 2 or len(matrix) != len(numbers):
+            raise RequestError(
+                f"the embedder gave {matrix.shape} numbers for {len(numbers)} texts; it must give "
+                "one vector for each text"
+            )
+        lengths = numpy.linalg.norm(matrix, axis=1, keepdims=True)
+        matrix = matrix / numpy.maximum(lengths, 1e-12)
+        with self._changing() as run:
+            pairs = zip(numbers, matrix, strict=True)
+            run.executemany(
+                "replace into vectors (number, vector) values (?, ?)",
+                [(number, row.tobytes()) for number, row in pairs],
+            )
+
+    def nearest(self, vector: Sequence[float], limit: int) -> list[int]:
+        """The chunks whose vectors are nearest, nearest first: all are compared."""
+        numpy = _numpy()
+        matrix, numbers = self._vectors()
+        if not numbers:
+            return []
+        scores = matrix @ numpy.asarray(vector, dtype=numpy.float32)
+        order = numpy.argsort(-scores, kind="stable")[:limit]
+        return [numbers[place] for place in order]
+
+    def close(self) -> None:
+        """Give the file back."""
+        with self._lock:
+            self._database.close()
+
+    def _vectors(self) -> tuple[Any, list[int]]:
+        with self._lock:
+            if self._matrix is None:
+                numpy = _numpy()
+                rows = self._database.execute(
+                    "select number, vector from vectors order by number"
+                ).fetchall()
+                joined = b"".join(vector for _, vector in rows)
+                flat = numpy.frombuffer(joined, dtype=numpy.float32)
+                self._matrix = flat.reshape(len(rows), -1) if rows else flat, [n for n, _ in rows]
+            return self._matrix
+
+    @contextlib.contextmanager
+    def _changing(self) -> Generator[sqlite3.Connection]:
+        with self._lock:
+            self._matrix = None
+            self._database.execute("begin immediate")
+            try:
+                yield self._database
+            except BaseException:
+                self._database.execute("rollback")
+                raise
+            self._database.execute("commit")
+
+    def _remove(self, run: sqlite3.Connection, path: str) -> None:
+        for table in ("chunks_terms", "vectors"):
+            column = "rowid" if table == "chunks_terms" else "number"
+            run.execute(
+                f"delete from {table} where {column} in "  # noqa: S608 - our own names
+                "(select number from chunks where path = ?)",
+                (path,),
+            )
+        run.execute("delete from chunks where path = ?", (path,))
+        run.execute("delete from files where path = ?", (path,))
+
+
+def _numpy() -> Any:
+    try:
+        return importlib.import_module("numpy")
+    except ModuleNotFoundError:
+        raise RequestError("an embedder needs numpy; install 'polycall[retrieval]'") from None

@@ -1,0 +1,235 @@
+"""What an agent can look up: files, indexed once and searched as a tool."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from polycall.agents.knowledge.chunks import chunked
+from polycall.agents.knowledge.index import Chunk, FileState, Index
+from polycall.agents.knowledge.readers import READERS, UnreadableError, read_sections
+from polycall.errors import RequestError, ToolError
+from polycall.ir import JSON
+from polycall.tools import FunctionTool, tool_from_schema
+
+# Texts to vectors, one each.
+Embed: TypeAlias = Callable[[list[str]], Sequence[Sequence[float]]]
+# Called with what is done, what there is in all, and what is being done.
+Progress: TypeAlias = Callable[[int, int, str], None]
+
+# A vector finds what is meant, words only what is said: it counts for more, but names and numbers
+# are found by words.  Equal weights were measured to be worse than the vector alone.
+_VECTOR_WEIGHT, _WORDS_WEIGHT = 3.0, 1.0
+_RANK_DAMPING = 60
+_CANDIDATES = 50
+_BATCH = 64
+_SKIPPED_FOLDERS = frozenset({"node_modules", "__pycache__"})
+
+
+class Passage(Struct, frozen=True):
+    """Something that was found, and where."""
+
+    source: str
+    place: str
+    text: str
+    score: float
+
+
+class Knowledge:
+    """Files that can be searched.
+
+    `index` is where the index is kept: a path, so that only what has changed is read again the
+    next time, or nothing for memory.  With `embed`, passages are ranked by vectors as well as by
+    words.  `skipped` says which files could not be read, and why.
+    """
+
+    def __init__(
+        self,
+        *,
+        index: str | Path = ":memory:",
+        embed: Embed | None = None,
+        size_chars: int = 1_500,
+    ) -> None:
+        self.skipped: dict[str, str] = {}
+        self._index = Index(index)
+        self._embed = embed
+        self._size_chars = size_chars
+        if embed is not None:
+            self._index.use_embedder(str(getattr(embed, "name", None) or _name_of(embed)))
+
+    @classmethod
+    def from_paths(
+        cls,
+        paths: str | Path | Iterable[str | Path],
+        *,
+        index: str | Path = ":memory:",
+        embed: Embed | None = None,
+        size_chars: int = 1_500,
+        progress: bool | Progress | None = None,
+    ) -> Knowledge:
+        """The knowledge in files and folders: text, Markdown, HTML, PDF, CSV.
+
+        `progress` shows a bar where standard error is a terminal; true and false say so, and a
+        function is called instead.
+        """
+        knowledge = cls(index=index, embed=embed, size_chars=size_chars)
+        knowledge.refresh(paths, progress=progress)
+        return knowledge
+
+    def refresh(
+        self,
+        paths: str | Path | Iterable[str | Path],
+        *,
+        progress: bool | Progress | None = None,
+    ) -> int:
+        """Bring the index to what the paths hold now; how many files were read for that.
+
+        Files that are gone, or no longer among the paths, are taken out.
+        """
+        given = [paths] if isinstance(paths, str | Path) else list(paths)
+        files = {path.as_posix(): path for path in _found(given)}
+        known = self._index.files()
+        for path in known.keys() - files.keys():
+            self._index.remove_file(path)
+        self.skipped = {}
+        show = _shower(progress)
+        read = 0
+        for number, (name, path) in enumerate(sorted(files.items()), 1):
+            show(number, len(files), name)
+            read += self._read(name, path, known.get(name))
+        self._embed_all(show)
+        return read
+
+    def search(self, query: str, limit: int = 5) -> list[Passage]:
+        """The passages that fit best, best first."""
+        by_words = self._index.search(query, _CANDIDATES)
+        ranked = [(_WORDS_WEIGHT, by_words)]
+        if self._embed is not None and query.strip():
+            vector = self._embed([query])[0]
+            ranked.append((_VECTOR_WEIGHT, self._index.nearest(vector, _CANDIDATES)))
+        scores: dict[int, float] = {}
+        for weight, numbers in ranked:
+            for rank, number in enumerate(numbers, 1):
+                scores[number] = scores.get(number, 0.0) + weight / (_RANK_DAMPING + rank)
+        best = sorted(scores, key=lambda number: (-scores[number], number))[:limit]
+        return [_passage(self._index.chunk(number), scores[number]) for number in best]
+
+    def tool(
+        self, name: str = "search_knowledge", description: str = "", *, limit: int = 5
+    ) -> FunctionTool[..., Any]:
+        """The search as a tool; its results name their sources."""
+        sources = sorted({path.split("/", 1)[0] for path in self._index.files()})
+        about = description or (
+            f"Search {', '.join(sources[:5])} for passages. Answer from what they say, and name "
+            "the source of each fact."
+        )
+        parameters: JSON = {
+            "type": "object",
+            "properties": {
+                "query": {"type": "string", "description": "what to look for, in its own words"}
+            },
+            "required": ["query"],
+            "additionalProperties": False,
+        }
+
+        def search(arguments: JSON) -> list[JSON]:
+            found = self.search(arguments["query"], limit)
+            if not found:
+                raise ToolError(
+                    "nothing was found; ask with other words, or say that it is not there"
+                )
+            return [{"source": _cited(passage), "text": passage.text} for passage in found]
+
+        return tool_from_schema(name, about, parameters, search)
+
+    def __len__(self) -> int:
+        """How many chunks there are."""
+        return self._index.count()
+
+    def close(self) -> None:
+        """Close the index."""
+        self._index.close()
+
+    def _read(self, name: str, path: Path, before: FileState | None) -> bool:
+        status = path.stat()
+        if before and (before.size, before.modified) == (status.st_size, status.st_mtime_ns):
+            return False
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        state = FileState(status.st_size, status.st_mtime_ns, digest)
+        if before is not None and before.digest == digest:
+            self._index.touch(name, state)
+            return False
+        try:
+            sections = read_sections(path)
+        except UnreadableError as error:
+            self.skipped[name] = error.message
+            self._index.remove_file(name)
+            return False
+        self._index.replace_file(name, state, chunked(sections, self._size_chars))
+        return True
+
+    def _embed_all(self, show: Progress) -> None:
+        if self._embed is None:
+            return
+        waiting = self._index.without_vectors()
+        for start in range(0, len(waiting), _BATCH):
+            batch = waiting[start : start + _BATCH]
+            vectors = self._embed([f"{chunk.place}\n{chunk.text}" for chunk in batch])
+            self._index.add_vectors([chunk.number for chunk in batch], vectors)
+            show(start + len(batch), len(waiting), "vectors")
+
+
+def _found(paths: Iterable[str | Path]) -> Iterable[Path]:
+    for given in paths:
+        path = Path(given)
+        if path.is_dir():
+            yield from (each for each in sorted(path.rglob("*")) if _is_wanted(each, path))
+        elif path.is_file():
+            if path.suffix.lower() not in READERS:
+                raise RequestError(
+                    f"{given}: no reader for {path.suffix!r}; there are "
+                    f"{', '.join(sorted(READERS))}"
+                )
+            yield path
+        else:
+            raise RequestError(f"{given}: there is no such file or folder")
+
+
+def _is_wanted(path: Path, root: Path) -> bool:
+    inner = path.relative_to(root).parts
+    is_hidden = any(part.startswith(".") or part in _SKIPPED_FOLDERS for part in inner)
+    return path.suffix.lower() in READERS and not is_hidden and path.is_file()
+
+
+def _passage(chunk: Chunk, score: float) -> Passage:
+    return Passage(chunk.path, chunk.place, chunk.text, score)
+
+
+def _cited(passage: Passage) -> str:
+    return f"{passage.source}, {passage.place}" if passage.place else passage.source
+
+
+def _name_of(embed: Embed) -> str:
+    kind = type(embed)
+    return getattr(embed, "__qualname__", f"{kind.__module__}.{kind.__qualname__}")
+
+
+def _shower(progress: bool | Progress | None) -> Progress:
+    if callable(progress):
+        return progress
+    if progress is False or (progress is None and not sys.stderr.isatty()):
+        return lambda done, total, what: None
+    return _bar
+
+
+def _bar(done: int, total: int, what: str) -> None:
+    width = 30
+    full = width * done // max(total, 1)
+    line = f"\r[{'#' * full}{'.' * (width - full)}] {done}/{total} {what[-40:]:<40}"
+    sys.stderr.write(line + ("\n" if done == total else ""))
+    sys.stderr.flush()
