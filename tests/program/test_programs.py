@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -292,3 +295,13 @@ async def test_a_run_without_programs_is_an_ordinary_run(jail: Sandbox) -> None:
     names = [tool.name for tool in model.requests[0].tools]
     assert names == ["get_orders", "delete_shop", "find", "slow"]
     assert all(not tool.allowed_callers for tool in model.requests[0].tools)
+
+
+@pytest.mark.usefixtures("jail")
+def test_the_example_of_the_page_runs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "programs.md").read_text("utf-8")
+    example = page.partition("```python\n")[2].partition("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", example], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "74992500.0\n"

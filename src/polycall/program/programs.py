@@ -328,7 +328,8 @@ class Programs:
         is_small = limit is None or size <= limit
         if is_small or result.is_error or not is_text or call.name not in self.catalogue.tools:
             return result
-        if self.offer.calling == "direct":
+        is_native = bool(self.decisions) and self.decisions[-1].rule == "native"
+        if self.offer.calling == "direct" or is_native:
             return result
         data = data_of(result)
         self._results += 1

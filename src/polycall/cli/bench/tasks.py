@@ -6,6 +6,7 @@ The frame is that of M3ToolEval: `code` (the model writes programs), `json` (it 
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import inspect
 import math
@@ -90,38 +91,48 @@ async def run_tasks(
 ) -> list[Outcome]:
     """Every task in every mode; `script` holds answers that stand in for the model's."""
     tasks: list[Task] = _read_lines(tasks_path, Task)
-    tools = load_tools(tools_path)
+    functions = load_functions(tools_path)
     scripts = _read_scripts(script) if script is not None else None
     outcomes: list[Outcome] = []
     async with Client() as client, Sandbox() as sandbox:
         for task in tasks:
-            unknown = [name for name in task.tools if name not in tools]
+            unknown = [name for name in task.tools if name not in functions]
             if unknown:
                 raise RequestError(f"task {task.id!r} wants tools that are not there: {unknown}")
             for mode in map(_mode, modes):
                 chosen = _model(client, scripts, task, mode)
                 runner = _Runner(
-                    task, [tools[name] for name in task.tools], chosen, sandbox, steps_max
+                    task,
+                    [_opened(functions[name]) for name in task.tools],
+                    chosen,
+                    sandbox,
+                    steps_max,
                 )
                 outcomes.append(await runner.run(mode, model))
     return outcomes
 
 
-def load_tools(path: Path) -> dict[str, FunctionTool[..., Any]]:
-    """The public functions and tools of a Python file, open to both kinds of callers."""
+def load_functions(path: Path) -> dict[str, Any]:
+    """The public functions and tools of a Python file."""
     spec = importlib.util.spec_from_file_location(f"_tools_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise RequestError(f"{str(path)!r} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found: dict[str, FunctionTool[..., Any]] = {}
-    for name, value in vars(module).items():
-        is_own = inspect.isfunction(value) and value.__module__ == module.__name__
-        if isinstance(value, FunctionTool):
-            found[name] = value  # pyright: ignore[reportUnknownVariableType]
-        elif is_own and not name.startswith("_"):
-            found[name] = tool(value, allowed_callers=["direct", "code"])
-    return found
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, FunctionTool)
+        or (inspect.isfunction(value) and not name.startswith("_"))
+    }
+
+
+def _opened(function: Any) -> FunctionTool[..., Any]:
+    """A tool for both kinds of callers."""
+    callers = ("direct", "code")
+    if isinstance(function, FunctionTool):
+        return dataclasses.replace(function, allowed_callers=callers)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return tool(function, allowed_callers=callers)
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:

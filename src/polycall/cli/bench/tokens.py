@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import warnings
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -24,11 +25,14 @@ _PIECE = 400_000
 @functools.cache
 def tokenizer() -> tuple[Callable[[str], int], str]:
     """What counts tokens, and its name."""
-    try:
-        library: Any = importlib.import_module("bpe_openai")
-    except ImportError:
-        return estimated_tokens, "estimated: three bytes a token"
-    encoding: Any = library.get_encoding("o200k_base")
+    with warnings.catch_warnings():
+        # It reads its vocabulary in a way that newer versions of Python do not like.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            library: Any = importlib.import_module("bpe_openai")
+        except ImportError:
+            return estimated_tokens, "estimated: three bytes a token"
+        encoding: Any = library.get_encoding("o200k_base")
 
     def count(text: str) -> int:
         pieces = (text[start : start + _PIECE] for start in range(0, len(text), _PIECE))
