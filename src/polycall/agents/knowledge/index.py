@@ -101,18 +101,19 @@ class Index:
         with self._changing() as run:
             self._remove(run, path)
 
-    def search(self, query: str, limit: int) -> list[int]:
-        """The chunks that share words with the query, best first."""
+    def search(self, query: str, limit: int) -> dict[int, float]:
+        """The chunks that share words with the query, best first, the best as 1."""
         wanted = " OR ".join(f'"{term}"' for term in query_terms(query))
         if not wanted:
-            return []
+            return {}
         with self._lock:
             rows = self._database.execute(
-                f"select rowid from chunks_terms where chunks_terms match ? "  # noqa: S608 - ours
+                f"select rowid, -{_RANK} from chunks_terms where chunks_terms match ? "  # noqa: S608 - ours
                 f"order by {_RANK}, rowid limit ?",
                 (wanted, limit),
-            )
-            return [row[0] for row in rows]
+            ).fetchall()
+        best = max((score for _, score in rows), default=0.0) or 1.0
+        return {number: score / best for number, score in rows}
 
     def chunk(self, number: int) -> Chunk:
         """One chunk."""
@@ -164,15 +165,21 @@ class Index:
                 [(number, row.tobytes()) for number, row in pairs],
             )
 
-    def nearest(self, vector: Sequence[float], limit: int) -> list[int]:
-        """The chunks whose vectors are nearest, nearest first: all are compared."""
+    def nearest(self, vector: Sequence[float], limit: int) -> dict[int, float]:
+        """The chunks whose vectors are nearest, from 1 for the nearest down to 0 for the last.
+
+        All are compared; embedders differ in how far apart they put things, so only the order and
+        the relative distance count.
+        """
         numpy = _numpy()
         matrix, numbers = self._vectors()
         if not numbers:
-            return []
+            return {}
         scores = matrix @ numpy.asarray(vector, dtype=numpy.float32)
         order = numpy.argsort(-scores, kind="stable")[:limit]
-        return [numbers[place] for place in order]
+        first, last = float(scores[order[0]]), float(scores[order[-1]])
+        spread = (first - last) or 1.0
+        return {numbers[place]: (float(scores[place]) - last) / spread for place in order}
 
     def close(self) -> None:
         """Give the file back."""

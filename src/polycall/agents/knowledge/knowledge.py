@@ -24,8 +24,7 @@ Progress: TypeAlias = Callable[[int, int, str], None]
 
 # A vector finds what is meant, words only what is said: it counts for more, but names and numbers
 # are found by words.  Equal weights were measured to be worse than the vector alone.
-_VECTOR_WEIGHT, _WORDS_WEIGHT = 3.0, 1.0
-_RANK_DAMPING = 60
+_VECTOR_WEIGHT, _WORDS_WEIGHT = 0.75, 0.25
 _CANDIDATES = 50
 _BATCH = 64
 _SKIPPED_FOLDERS = frozenset({"node_modules", "__pycache__"})
@@ -107,15 +106,14 @@ class Knowledge:
 
     def search(self, query: str, limit: int = 5) -> list[Passage]:
         """The passages that fit best, best first."""
-        by_words = self._index.search(query, _CANDIDATES)
-        ranked = [(_WORDS_WEIGHT, by_words)]
+        scores = self._index.search(query, _CANDIDATES)
         if self._embed is not None and query.strip():
-            vector = self._embed([query])[0]
-            ranked.append((_VECTOR_WEIGHT, self._index.nearest(vector, _CANDIDATES)))
-        scores: dict[int, float] = {}
-        for weight, numbers in ranked:
-            for rank, number in enumerate(numbers, 1):
-                scores[number] = scores.get(number, 0.0) + weight / (_RANK_DAMPING + rank)
+            near = self._index.nearest(self._embed([query])[0], _CANDIDATES)
+            scores = {
+                number: _WORDS_WEIGHT * scores.get(number, 0.0)
+                + _VECTOR_WEIGHT * near.get(number, 0.0)
+                for number in {**scores, **near}
+            }
         best = sorted(scores, key=lambda number: (-scores[number], number))[:limit]
         return [_passage(self._index.chunk(number), scores[number]) for number in best]
 
