@@ -61,6 +61,7 @@ def make_provider(reader: Reader, name: str, table: ProviderTable) -> Provider |
     elif base_url is not None and not _is_address(base_url):
         reader.note((*path, "base_url"), f"{base_url!r} is not an http or https address")
     quirks = _read_quirks(reader, table, path)
+    prices = _read_prices(reader, table, path)
     if dialect is None or base_url is None:
         return None
     if row is None or row.dialect != dialect:
@@ -83,7 +84,7 @@ def make_provider(reader: Reader, name: str, table: ProviderTable) -> Provider |
         rules=row.rules if quirks is None else (),
         tools_dialect=table.tools_dialect or row.tools_dialect,
         price_id=row.price_id if table.price_id is None else table.price_id,
-        prices={**row.prices, **_read_prices(reader, table, path)},
+        prices={**row.prices, **prices},
     )
 
 

@@ -36,8 +36,11 @@ _NEEDS_BYTES: dict[str, frozenset[str]] = {
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-class BlockedAddressError(OSError):
-    """An address that the guard does not allow; never shown with the address itself."""
+class BlockedAddressError(Exception):
+    """An address that the guard does not allow.
+
+    No `OSError`: the HTTP library would hide it in one of its own.
+    """
 
 
 class Fetcher:

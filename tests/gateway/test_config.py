@@ -1,0 +1,176 @@
+"""Every mistake in a configuration is told with its line, and nothing starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polycall.config import Alias, ClientKey, Target, parse_config
+from polycall.errors import ConfigError
+from polycall.providers.provider import Price
+from polycall.providers.quirks import NAMED_QUIRKS
+from polycall.toml_lines import TOMLLines
+
+MISTAKES = '''\
+[server]
+port = 99999
+hots = "x"
+drain_s = 0
+
+[providers.up-openai]
+dialect = "openai-chatt"
+base_url = "127.0.0.1:9009/v1"
+api_key = "env:NOT_SET_ANYWHERE"
+text = """
+[providers.not-a-table]
+"""
+[providers."a/b"]
+dialect = "gemini"
+base_url = "http://x"
+
+[providers.b]
+dialect = "anthropic"
+base_url = "http://x"
+quirks = "depseek"
+[providers.c]
+dialect = "openai-chat"
+[providers.c.quirks]
+late_system = 3
+[providers.c.prices]
+m = { input = "x", output = 1 }
+
+[models.fast]
+route = [
+  "anthropic/c",
+  "nope/d",
+  "noslash",
+]
+[models.empty]
+route = []
+[[keys]]
+key = "a"
+[[keys]]
+kay = "b"
+[[keys]]
+key = "a"
+[extra]
+[store]
+url = "postgresql://x"
+'''
+
+
+def mistakes(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, name="x.toml", environment={})
+    return caught.value.mistakes
+
+
+def test_all_mistakes_at_once() -> None:
+    assert [mistake.split(": ", 1)[0] for mistake in mistakes(MISTAKES)] == [
+        f"x.toml:{line}"
+        for line in (2, 3, 4, 7, 8, 9, 10, 13, 20, 21, 24, 26, 29, 29, 35, 38, 39, 41, 42, 44)
+    ]
+    text = "\n".join(mistakes(MISTAKES))
+    assert "server.hots: 'hots' is not a setting; did you mean 'host'?" in text
+    assert "providers.b.quirks.depseek: 'depseek' is not a set of quirks; did you mean" in text
+    assert "the environment variable 'NOT_SET_ANYWHERE' is not set" in text
+    assert "models.fast.route.nope: 'nope' is not a provider" in text
+    assert "extra: 'extra' is not a section; known: keys, models, providers, server, store" in text
+
+
+def test_not_toml() -> None:
+    (only,) = mistakes("[server\nport = 1")
+    assert only.startswith("x.toml: not TOML: ")
+    assert "line 1" in only
+
+
+GOOD = """
+[server]
+port = 8081
+[store]
+url = "sqlite://"
+[providers.anthropic]
+api_key = ["env:FIRST", "second"]
+[providers.mine]
+dialect = "openai-chat"
+base_url = "https://x.example/v1"
+api_key = "k"
+quirks = { base = "deepseek", developer_role = true }
+models = ["m-1"]
+headers = { X-Team = "7" }
+[providers.mine.prices]
+m-1 = { input = 1.5, output = 6, cached = "0.15" }
+[models.fast]
+route = ["anthropic/c", { model = "mine/m-1", weight = 3 }]
+[[keys]]
+key = "env:CLIENT"
+name = "ops"
+models = ["fast"]
+requests_per_minute = 10
+"""
+
+
+def test_a_good_one() -> None:
+    config = parse_config(GOOD, environment={"FIRST": "one", "CLIENT": "secret"})
+    assert config.server.port == 8081
+    assert config.provider_keys == {"anthropic": ("one", "second"), "mine": ("k",)}
+    mine = config.providers["mine"]
+    assert mine.quirks.developer_role
+    assert mine.quirks.reasoning_field == NAMED_QUIRKS["deepseek"].reasoning_field
+    assert mine.headers == {"x-team": "7"}
+    assert mine.prices == {"m-1": Price(Decimal("1.5"), Decimal(6), Decimal("0.15"))}
+    assert config.models == {"fast": Alias("fast", (Target("anthropic/c"), Target("mine/m-1", 3)))}
+    assert config.keys == (
+        ClientKey("secret", name="ops", models=("fast",), requests_per_minute=10),
+    )
+    assert config.providers["anthropic"].rules, "the catalogue's row is kept"
+
+
+def serve(folder: Path, text: str, *options: str) -> subprocess.CompletedProcess[str]:
+    path = folder / "polycall.toml"
+    path.write_text(text)
+    command = [str(Path(sys.executable).with_name("polycall")), "serve", "--config", str(path)]
+    return subprocess.run(
+        [*command, *options], capture_output=True, text=True, timeout=30, check=False,
+        env={**os.environ, "FIRST": "one", "CLIENT": "secret"},
+    )  # fmt: skip
+
+
+def test_the_command(tmp_path: Path) -> None:
+    checked = serve(tmp_path, GOOD, "--check")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    broken = serve(tmp_path, MISTAKES)
+    assert broken.returncode == 1
+    assert broken.stderr.count("polycall.toml:") == 20
+    open_to_all = serve(tmp_path, "", "--host", "0.0.0.0")
+    assert open_to_all.returncode == 1
+    assert "refusing to listen on '0.0.0.0' without any [[keys]]" in open_to_all.stderr
+    assert not (tmp_path / "polycall.db").exists()
+
+
+names = st.text(st.sampled_from("ab-_ .#[]=\"'"), min_size=1, max_size=6)
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+VALUES = ["1", '"# [x]"', "'''\n[t]\na = 1\n'''", "[\n 1, # ]\n]", '{ a = "}" }', '"""x\\"""" ']
+
+
+@given(st.lists(st.tuples(names, st.sampled_from(VALUES)), max_size=6, unique_by=lambda x: x[0]))
+def test_lines_of_values_after_values_of_several_lines(items: list[tuple[str, str]]) -> None:
+    text, expected = "[table]\n", {}
+    for name, value in items:
+        expected[name] = text.count("\n") + 1
+        text += f"{quoted(name)} = {value}\n"
+    lines = TOMLLines(text)
+    for name, line in expected.items():
+        assert lines.line(("table", name.replace('"', '\\"'))) == line

@@ -1,0 +1,96 @@
+"""Order, weights, keys in turn, rests and circuits."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from polycall.config import parse_config
+from polycall.errors import NotFoundError, RateLimitError, ServerError
+from polycall.gateway.routing import FAILURES_MAX, OPEN_S, Router
+
+CONFIG = """
+[providers.a]
+dialect = "anthropic"
+base_url = "http://a"
+api_key = ["k1", "k2"]
+[providers.b]
+dialect = "gemini"
+base_url = "http://b"
+api_key = "k"
+[models.both]
+route = ["a/x", "b/y"]
+[models.weighted]
+route = [{ model = "a/x", weight = 1 }, { model = "b/y", weight = 9 }]
+"""
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def router(clock: Clock) -> Router:
+    return Router(parse_config(CONFIG, environment={}), clock=clock)
+
+
+def route(router: Router, name: str) -> list[tuple[str, str]]:
+    return [(stop.name, stop.key) for stop in router.route(name)]
+
+
+def test_keys_of_one_provider_take_turns(router: Router) -> None:
+    assert route(router, "a/x") == [("a/x", "k1"), ("a/x", "k2")]
+    assert route(router, "a/x") == [("a/x", "k2"), ("a/x", "k1")]
+    assert route(router, "both")[-1] == ("b/y", "k")
+
+
+def test_weights(router: Router) -> None:
+    firsts = Counter(route(router, "weighted")[0][0] for _ in range(600))
+    assert 480 < firsts["b/y"] < 595
+    assert {name for name, _ in route(router, "weighted")} == {"a/x", "b/y"}
+
+
+def test_a_stop_rests_as_long_as_it_said(router: Router, clock: Clock) -> None:
+    (first, *_) = router.route("a/x")
+    router.failed(first, RateLimitError("slow down", retry_after_s=20))
+    assert [key for _, key in route(router, "a/x")] == ["k2", "k1"]
+    assert [key for _, key in route(router, "a/x")] == ["k2", "k1"]
+    assert router.resting() == {"a#0": 20.0}
+    clock.now += 21
+    assert sorted(key for _, key in route(router, "a/x")) == ["k1", "k2"]
+    assert router.resting() == {}
+
+
+def test_a_circuit_opens_and_tries_again(router: Router, clock: Clock) -> None:
+    stops = {stop.name: stop for stop in router.route("b/y")}
+    stop = stops["b/y"]
+    for _ in range(FAILURES_MAX):
+        assert router.resting() == {}
+        router.failed(stop, ServerError("down"))
+    assert list(router.resting()) == ["b#0"]
+    # Where nothing else is left it is tried all the same.
+    assert route(router, "b/y") == [("b/y", "k")]
+    clock.now += OPEN_S + 1
+    assert router.resting() == {}
+    router.failed(stop, ServerError("still down"))
+    assert list(router.resting()) == ["b#0"]
+    clock.now += OPEN_S + 1
+    router.succeeded(stop)
+    router.failed(stop, ServerError("once"))
+    assert router.resting() == {}
+
+
+@pytest.mark.parametrize("name", ["nope", "nope/x", "a/", "/x", "", "a"])
+def test_unknown_names(router: Router, name: str) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        router.route(name)
+    assert "a, b, both, weighted" in str(caught.value)
