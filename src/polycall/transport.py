@@ -8,6 +8,7 @@ headers and bytes come back, and failures below HTTP become `UpstreamTimeoutErro
 from __future__ import annotations
 
 import email.utils
+import io
 import math
 import random
 import time
@@ -24,6 +25,8 @@ from polycall.errors import (
     UpstreamError,
     UpstreamTimeoutError,
 )
+
+_WRITE_BYTES_MAX = 256 * 1024
 
 
 class Deadlines(Struct, frozen=True):
@@ -122,11 +125,13 @@ class AiohttpTransport:
         """Send and wait for the headers; redirects are answers, not followed."""
         session = self._session or self._make_session()
         host = urlsplit(request.url).hostname or "the provider"
+        # Bytes are written in one go, which would hold the event loop where they are many.
+        is_large = len(request.body) > _WRITE_BYTES_MAX
         try:
             response = await session.request(
                 request.method,
                 request.url,
-                data=request.body or None,
+                data=io.BytesIO(request.body) if is_large else request.body or None,
                 headers=request.headers,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(

@@ -42,7 +42,7 @@ def compared() -> list[Compared]:
         pytest.skip(f"no sandbox here: {error}")
 
 
-def test_a_program_takes_under_one_percent_in_one_turn(self, compared: list[Compared]) -> None:
+def test_a_program_takes_under_one_percent_in_one_turn(compared: list[Compared]) -> None:
     forms = compared[0].forms
     program, parallel = forms["programmatic"], forms["parallel"]
     assert parallel.context_tokens > 500_000
@@ -50,11 +50,11 @@ def test_a_program_takes_under_one_percent_in_one_turn(self, compared: list[Comp
     assert (program.turns, program.calls) == (1, 3)
 
 
-def test_every_program_prints_what_is_right(self, compared: list[Compared]) -> None:
+def test_every_program_prints_what_is_right(compared: list[Compared]) -> None:
     assert [row.name for row in compared if not row.is_right] == []
 
 
-def test_auto_chooses_the_cheaper_form_and_says_why(self, compared: list[Compared]) -> None:
+def test_auto_chooses_the_cheaper_form_and_says_why(compared: list[Compared]) -> None:
     cheapest = [row.cheapest for row in compared]
     assert [row.told.form for row in compared] == cheapest
     assert [row.seen.form for row in compared] == cheapest
@@ -65,7 +65,7 @@ def test_auto_chooses_the_cheaper_form_and_says_why(self, compared: list[Compare
             assert f"{decision.direct_tokens} tokens directly" in decision.reason
 
 
-def test_the_page_shows_these_figures(self, compared: list[Compared]) -> None:
+def test_the_page_shows_these_figures(compared: list[Compared]) -> None:
     _, how = tokenizer()
     if how != "o200k_base":
         pytest.skip("the page was made with the tokenizer bpe-openai")
@@ -76,7 +76,7 @@ def test_the_page_shows_these_figures(self, compared: list[Compared]) -> None:
         assert shown[key] == pytest.approx(values, rel=0.1), "polycall bench programs --write"
 
 
-def test_the_chart_is_an_image_of_all_rows(self, compared: list[Compared]) -> None:
+def test_the_chart_is_an_image_of_all_rows(compared: list[Compared]) -> None:
     root = ElementTree.fromstring(chart(compared))
     texts = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {row.name for row in compared} <= set(texts)
