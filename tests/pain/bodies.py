@@ -186,6 +186,52 @@ BODIES: dict[str, JSON] = {
 }
 
 
+# A turn with state and a call, as each vendor writes it.
+TURNS: dict[str, JSON] = {
+    GEMINI: gemini_body(
+        [
+            {"text": "Hm.", "thought": True},
+            {
+                "functionCall": {"name": "f", "args": {"x": "1"}},
+                "thoughtSignature": "c2lnbmVk",
+            },
+        ]
+    ),
+    ANTHROPIC: anthropic_body(
+        [
+            {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"},
+            {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"x": "1"}},
+        ],
+        "tool_use",
+    ),
+    CHAT: chat_body(
+        {
+            "reasoning_content": "Hm.",
+            "tool_calls": [
+                {
+                    "id": "D681PevKs",
+                    "type": "function",
+                    "function": {"name": "f", "arguments": '{"x":"1"}'},
+                }
+            ],
+        },
+        "tool_calls",
+    ),
+    RESPONSES: responses_body(
+        [
+            {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "c2VhbGVk"},
+            {
+                "type": "function_call",
+                "id": "fc_1",
+                "call_id": "call_1",
+                "name": "f",
+                "arguments": '{"x":"1"}',
+            },
+        ]
+    ),
+}
+
+
 # ---------------------------------------------------------------------------------------------
 # The same, streamed
 

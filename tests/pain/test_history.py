@@ -15,7 +15,7 @@ from polycall.errors import UnsupportedError
 from polycall.ir import JSON, Message, Text, ToolResult
 from polycall.quirks import Quirks
 from polycall.sim.script import Called, Entry, Returned, Said
-from tests.pain.bodies import anthropic_body, chat_body, gemini_body, responses_body
+from tests.pain.bodies import TURNS, gemini_body
 from tests.pain.talks import IMAGES, PNG, body, calls, results, said, tools
 from tests.pain.wires import (
     ANTHROPIC,
@@ -437,51 +437,6 @@ def test_C19_signed_thinking_without_text_stays() -> None:
     )
     wire = translate(ANTHROPIC, ANTHROPIC, given)
     assert wire.body["messages"][1]["content"] == [thinking, text]
-
-
-TURNS: dict[str, JSON] = {
-    GEMINI: gemini_body(
-        [
-            {"text": "Hm.", "thought": True},
-            {
-                "functionCall": {"name": "f", "args": {"x": "1"}},
-                "thoughtSignature": "c2lnbmVk",
-            },
-        ]
-    ),
-    ANTHROPIC: anthropic_body(
-        [
-            {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"},
-            {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"x": "1"}},
-        ],
-        "tool_use",
-    ),
-    CHAT: chat_body(
-        {
-            "reasoning_content": "Hm.",
-            "tool_calls": [
-                {
-                    "id": "D681PevKs",
-                    "type": "function",
-                    "function": {"name": "f", "arguments": '{"x":"1"}'},
-                }
-            ],
-        },
-        "tool_calls",
-    ),
-    RESPONSES: responses_body(
-        [
-            {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "c2VhbGVk"},
-            {
-                "type": "function_call",
-                "id": "fc_1",
-                "call_id": "call_1",
-                "name": "f",
-                "arguments": '{"x":"1"}',
-            },
-        ]
-    ),
-}
 
 
 @pytest.mark.parametrize("upstream", NAMES)

@@ -1,4 +1,4 @@
-"""Streams between dialects: PAIN B01 to B34, by their numbers.
+"""Streams between dialects: PAIN B01 to B23, by their numbers.
 
 What an upstream of one dialect streams, and what a client of another finds in it.  `tests.readers`
 and the official SDKs read what was written; both share no code with the dialects.
@@ -7,36 +7,17 @@ and the official SDKs read what was written; both share no code with the dialect
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Callable, Iterator
-from typing import Any
 
-import anthropic
-import openai
 import pytest
 
-from polycall.client import Client
-from polycall.errors import OverloadedError, ProtocolError, ServerError, TruncatedError
 from polycall.fold import fold
 from polycall.ir import (
     JSON,
-    Event,
     PartDelta,
-    PartEnd,
-    PartStart,
-    Response,
-    Text,
-    ToolCall,
 )
-from polycall.providers.catalogue import CATALOGUE
-from polycall.providers.provider import Provider
-from polycall.sim import Simulation
-from polycall.transport import Retry
 from tests import readers, sdk
 from tests.pain.bodies import (
-    BODIES,
     CALLS,
-    CHAT_USAGE,
     CITY,
     STREAMS,
     anthropic_block,
@@ -51,75 +32,27 @@ from tests.pain.bodies import (
     text_events,
     tool_block,
 )
+from tests.pain.reading import (
+    ALL_CROSS,
+    ALL_PAIRS,
+    CLIENTS,
+    GROWING,
+    READERS,
+    chat_indexes,
+    ending,
+    events_of,
+    found,
+    ids_found,
+    written,
+)
 from tests.pain.wires import (
     ANTHROPIC,
     CHAT,
-    CROSS,
     GEMINI,
-    NAMES,
-    PAIRS,
     RESPONSES,
-    chat_sse,
     dialect,
     gemini_sse,
-    named_sse,
-    stream,
 )
-
-READERS: dict[str, Callable[[str], readers.Found]] = {
-    CHAT: readers.chat_stream,
-    RESPONSES: readers.responses_stream,
-    ANTHROPIC: readers.anthropic_stream,
-    GEMINI: readers.gemini_stream,
-}
-CLIENTS = pytest.mark.parametrize("client", NAMES)
-ALL_CROSS = pytest.mark.parametrize(("client", "upstream"), CROSS)
-ALL_PAIRS = pytest.mark.parametrize(("client", "upstream"), PAIRS)
-
-
-def written(upstream: str, client: str, data: bytes) -> str:
-    return b"".join(stream(upstream, client, data)).decode()
-
-
-def found(upstream: str, client: str, data: bytes) -> list[tuple[str, Any]]:
-    """Names and arguments that a client's reader finds."""
-    return [(name, arguments) for _, name, arguments in ids_found(upstream, client, data)]
-
-
-def ids_found(upstream: str, client: str, data: bytes) -> readers.Found:
-    return READERS[client](written(upstream, client, data))
-
-
-def events_of(upstream: str, data: bytes) -> list[Event]:
-    decoder = dialect(upstream).StreamDecoder()
-    return [*decoder.feed(data), *decoder.close()]
-
-
-def chat_indexes(text: str) -> list[int]:
-    """The index of every piece of a call that says its name."""
-    return [
-        call["index"]
-        for payload in readers.payloads(text)
-        for choice in payload["choices"]
-        for call in choice["delta"].get("tool_calls") or []
-        if call["function"].get("name")
-    ]
-
-
-def ending(client: str, text: str) -> Any:
-    """The client's own word for why the answer ended."""
-    payloads = readers.payloads(text)
-    match client:
-        case "openai-chat":
-            reasons = [c["finish_reason"] for p in payloads for c in p["choices"]]
-            assert reasons[:-1] == [None] * (len(reasons) - 1)
-            return reasons[-1]
-        case "openai-responses":
-            return payloads[-1]["response"]["status"]
-        case "anthropic":
-            return next(p["delta"]["stop_reason"] for p in payloads if p["type"] == "message_delta")
-        case _:
-            return payloads[-1]["candidates"][0]["finishReason"]
 
 
 @pytest.mark.parametrize("upstream", [RESPONSES, ANTHROPIC, GEMINI])
@@ -365,23 +298,6 @@ def test_B22_empty_and_repeated_calls_make_one_block() -> None:
     assert readers.anthropic_stream(text) == [("c1", "f", {"a": 1})]
 
 
-FRAGMENTS = ['{"a":"', "one ", "two ", 'three"}']
-GROWING: dict[str, tuple[bytes, list[bytes]]] = {
-    CHAT: (
-        chat_sse(piece(0, "", id="c1", type="function", name="f"), done=False),
-        [chat_sse(piece(0, text), done=False) for text in FRAGMENTS],
-    ),
-    RESPONSES: (
-        named_sse(*call_events(0, function_call("c1", "f", ""), [])[:1]),
-        [named_sse(call_events(0, function_call("c1", "f", ""), [t])[1]) for t in FRAGMENTS],
-    ),
-    ANTHROPIC: (
-        named_sse(*tool_block(0, "c1", "f")[:1]),
-        [named_sse(tool_block(0, "c1", "f", text)[2]) for text in FRAGMENTS],
-    ),
-}
-
-
 @pytest.mark.parametrize("client", [CHAT, RESPONSES, ANTHROPIC])
 @pytest.mark.parametrize("upstream", GROWING)
 def test_B23_fragments_are_forwarded_as_they_arrive(client: str, upstream: str) -> None:
@@ -391,203 +307,3 @@ def test_B23_fragments_are_forwarded_as_they_arrive(client: str, upstream: str) 
     b"".join(encoder.feed(event) for event in decoder.feed(head))
     for data in growing:
         assert b"".join(encoder.feed(event) for event in decoder.feed(data))
-
-
-@ALL_PAIRS
-def test_B25_a_stream_cut_at_every_byte_says_the_same(client: str, upstream: str) -> None:
-    data = STREAMS[upstream]
-    cut = [data[n : n + 1] for n in range(len(data))]
-    assert b"".join(stream(upstream, client, cut)) == b"".join(stream(upstream, client, data))
-    assert "서울 🗼" in written(upstream, client, data)
-
-
-@ALL_PAIRS
-@pytest.mark.parametrize("line", ["\n", "\r\n", "\r"])
-def test_B26_line_ends_and_cuts_do_not_matter(client: str, upstream: str, line: str) -> None:
-    text = STREAMS[upstream].decode().replace("\r\n", "\n").replace("\n", line)
-    data = f": comment{line}{line}{text}".encode()
-    chance = random.Random(7)
-    places = sorted(chance.choices(range(len(data)), k=40))
-    edges = zip([0, *places], [*places, len(data)], strict=True)
-    cut = [data[start:end] for start, end in edges]
-    assert b"".join(stream(upstream, client, cut)) == b"".join(
-        stream(upstream, client, STREAMS[upstream])
-    )
-
-
-@pytest.mark.parametrize("upstream", NAMES)
-def test_B26_an_event_of_several_data_lines_is_one(upstream: str) -> None:
-    broken = STREAMS[upstream].replace(b',"', b',\ndata: "')
-    assert broken != STREAMS[upstream]
-    assert fold(events_of(upstream, broken)) == fold(events_of(upstream, STREAMS[upstream]))
-
-
-@pytest.fixture(scope="module")
-def simulation() -> Iterator[Simulation]:
-    with Simulation() as running:
-        yield running
-
-
-@pytest.mark.parametrize("vendor", ["openai", "anthropic", "google", "deepseek"])
-async def test_B27_a_first_event_that_is_an_error_is_never_an_answer(
-    simulation: Simulation, vendor: str
-) -> None:
-    row = CATALOGUE[vendor]
-    provider = Provider(
-        name=vendor,
-        dialect=row.dialect,
-        base_url=simulation.base_url(vendor),
-        auth=row.auth,
-        headers=row.headers,
-        quirks=row.quirks,
-    )
-    before = len(simulation.requests)
-    retry = Retry(attempts=2, base_s=0.01)
-    async with Client(providers=[provider], keys={vendor: "k"}, retry=retry) as client:
-        with pytest.raises((OverloadedError, ServerError)):
-            async for _ in client.stream(f"{vendor}/fault-error-first", "x", max_output_tokens=9):
-                pass
-    assert len(simulation.requests) - before == 2
-
-
-FAILED_FIRST = {
-    CHAT: chat_sse({"error": {"message": "busy", "type": "server_error", "code": 503}}, done=False),
-    RESPONSES: named_sse(
-        {"type": "error", "code": "server_is_overloaded", "message": "busy", "param": None}
-    ),
-    ANTHROPIC: named_sse(
-        {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}
-    ),
-    GEMINI: gemini_sse({"error": {"code": 503, "message": "busy", "status": "UNAVAILABLE"}}),
-}
-
-
-@pytest.mark.parametrize("upstream", NAMES)
-def test_B28_an_error_before_the_first_event_leaves_the_status_open(upstream: str) -> None:
-    decoder = dialect(upstream).StreamDecoder()
-    assert decoder.feed(FAILED_FIRST[upstream]) == []
-    with pytest.raises(OverloadedError, match="busy"):
-        decoder.close()
-    assert isinstance(decoder.error, OverloadedError)
-
-
-@ALL_PAIRS
-def test_B29_a_failure_in_mid_stream_is_told_in_the_clients_protocol(
-    client: str, upstream: str
-) -> None:
-    text = STREAMS[upstream][: len(STREAMS[upstream]) // 2]
-    text = text[: text.rfind(b"\n\n" if upstream != GEMINI else b"\r\n\r\n")] + b"\r\n\r\n"
-    decoder, encoder = dialect(upstream).StreamDecoder(), dialect(client).StreamEncoder()
-    events = decoder.feed(text + FAILED_FIRST[upstream])
-    assert events
-    assert isinstance(decoder.error, OverloadedError)
-    data = b"".join([*(encoder.feed(event) for event in events), encoder.fail(decoder.error)])
-    with pytest.raises(
-        (
-            openai.APIError,
-            anthropic.APIError,
-            RuntimeError,  # Responses: "Didn't receive a `response.completed` event"
-            sdk.genai.errors.APIError,
-        )
-    ):
-        sdk.read_stream(client, data)
-    again = dialect(client).StreamDecoder()
-    again.feed(data)
-    with pytest.raises((OverloadedError, ServerError), match="busy"):
-        again.close()
-
-
-@CLIENTS
-def test_B30_null_usage_and_chunks_without_choices_change_nothing(client: str) -> None:
-    data = chat_sse(
-        chat_chunk(None, usage=None),
-        chat_chunk({"role": "assistant"}, usage=None),
-        chat_chunk({"content": "x"}, usage=None),
-        {**chat_chunk(), "choices": None},
-        chat_chunk({}, "stop", usage=CHAT_USAGE),
-        chat_chunk(None, usage=None),
-    )
-    response = fold(events_of(client, written(CHAT, client, data).encode()))
-    assert response.text == "x"
-    usage = response.usage
-    assert (usage.input_tokens, usage.output_tokens, usage.cached_tokens) == (100, 50, 40)
-
-
-CUT = {
-    CHAT: chat_sse(piece(0, '{"a": "he', id="c1", type="function", name="f"), done=False),
-    RESPONSES: named_sse(
-        {"type": "response.created", "response": {"id": "resp_1", "model": "m", "output": []}},
-        *call_events(0, function_call("c1", "f", ""), ['{"a": "he'])[:2],
-    ),
-    ANTHROPIC: named_sse(
-        {"type": "message_start", "message": {"id": "msg_1", "model": "m", "content": []}},
-        *tool_block(0, "c1", "f", '{"a": "he')[:3],
-    ),
-    GEMINI: gemini_sse(gemini_chunk({"functionCall": {"name": "f", "willContinue": True}})),
-}
-
-
-@ALL_PAIRS
-def test_B31_a_stream_cut_in_its_arguments_is_no_answer(client: str, upstream: str) -> None:
-    decoder, encoder = dialect(upstream).StreamDecoder(), dialect(client).StreamEncoder()
-    data = b"".join(encoder.feed(event) for event in decoder.feed(CUT[upstream]))
-    with pytest.raises(TruncatedError):
-        decoder.close()
-    data += encoder.fail(TruncatedError("the stream ended early"))
-    again = dialect(client).StreamDecoder()
-    events = again.feed(data)
-    assert not any(isinstance(event, PartEnd) for event in events)  # no call is complete
-    with pytest.raises((ServerError, ProtocolError)):
-        again.close()
-
-
-@pytest.mark.parametrize("upstream", GROWING)
-def test_B32_a_call_is_not_complete_before_its_arguments(upstream: str) -> None:
-    head, growing = GROWING[upstream]
-    decoder = dialect(upstream).StreamDecoder()
-    (start,) = [event for event in decoder.feed(head) if isinstance(event, PartStart)]
-    assert isinstance(start.part, ToolCall)
-    assert start.part.arguments_json == ""
-    events = [event for data in growing for event in decoder.feed(data)]
-    assert [type(event) for event in events] == [PartDelta] * len(FRAGMENTS)
-
-
-def test_B33_null_and_empty_content_beside_calls_are_told_as_they_were() -> None:
-    """The form returns to Chat; no other wire shows a text that is not there."""
-    call = piece(0, "{}", id="c1", type="function", name="f")
-    for form in (None, ""):
-        data = chat_sse(
-            chat_chunk({"role": "assistant", "content": form}), call, chat_chunk({}, "tool_calls")
-        )
-        response = fold(events_of(CHAT, data))
-        assert dialect(CHAT).render_response(response)["choices"][0]["message"]["content"] == form
-        assert [type(part) for part in response.message.parts] == [ToolCall]
-        for client in (RESPONSES, ANTHROPIC, GEMINI):
-            again = fold(events_of(client, written(CHAT, client, data).encode()))
-            assert not [p for p in again.message.parts if isinstance(p, Text) and p.text]
-
-
-def said(response: Response) -> tuple[Any, ...]:
-    """What an answer says, whatever its ids and its vendor's extras."""
-    usage = response.usage
-    return (
-        response.text,
-        [(call.id, call.name, call.arguments) for call in response.tool_calls],
-        response.finish_reason,
-        (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens),
-    )
-
-
-@ALL_PAIRS
-def test_B34_a_stream_and_a_body_say_the_same_to_every_client(client: str, upstream: str) -> None:
-    source, target = dialect(upstream), dialect(client)
-    body = target.render_response(source.parse_response(BODIES[upstream]))
-    whole = target.parse_response(body)
-    streamed = fold(events_of(client, written(upstream, client, STREAMS[upstream]).encode()))
-    assert said(whole) == said(streamed)
-    assert said(whole) == (
-        "Looking.",
-        [("c1", *CALLS[0]), ("c2", *CALLS[1])],
-        "tool_calls",
-        (100, 50, 40, 20),
-    )
