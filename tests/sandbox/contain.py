@@ -67,19 +67,34 @@ def _accept(listener: socket.socket, made: list[str]) -> None:
         connection.close()
 
 
-def jailed_processes() -> list[str]:
-    """Processes of any user that look like a jail's or like monty's."""
-    found: list[str] = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
+class Descendants:
+    """All processes below this one, seen while they live; others on the machine do not count."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[int, str]] = set()
+
+    async def watch(self) -> None:
+        while True:
+            self._look(os.getpid())
+            await asyncio.sleep(0.01)
+
+    def _look(self, pid: int) -> None:
+        for task in Path(f"/proc/{pid}/task").glob("*"):
             with contextlib.suppress(OSError):
-                words = (folder / "cmdline").read_bytes().split(b"\0")
-                name = os.path.basename(words[0].decode("utf-8", "replace"))
-                parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
-                is_ours = int(parent) == os.getpid() or b"inside" in words
-                if is_ours and name in {"bwrap", "monty", "python3"}:
-                    found.append(f"{folder.name} {name}")
-    return found
+                for child in (task / "children").read_text().split():
+                    self._seen.add((int(child), started_at(int(child))))
+                    self._look(int(child))
+
+    def left(self) -> list[int]:
+        return [pid for pid, at in self._seen if at and started_at(pid) == at]
+
+
+def started_at(pid: int) -> str:
+    """When a process began, which with its number names it; empty where there is none."""
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] == "Z" else fields[19]
+    return ""
 
 
 def problems_of(result: RunResult, secret: str, limits: Limits, took_s: float) -> list[str]:
@@ -139,6 +154,8 @@ async def report(tier: str, folder: Path, at_once: int, wall_s: float) -> dict[s
     paths = sorted(folder.glob("*.py"))
     async with Sandbox(tier, limits, pool=0):  # pyright: ignore[reportArgumentType]
         """What a tier keeps for the life of the process is there before it is counted."""
+    descendants = Descendants()
+    watching = asyncio.create_task(descendants.watch())
     with bait(secret) as connections:
         descriptors = len(os.listdir("/proc/self/fd"))
         async with Sandbox(tier, limits) as sandbox:  # pyright: ignore[reportArgumentType]
@@ -148,14 +165,14 @@ async def report(tier: str, folder: Path, at_once: int, wall_s: float) -> dict[s
             )
         await asyncio.sleep(0.1)
         left = len(os.listdir("/proc/self/fd")) - descriptors
-        processes = jailed_processes()
+    watching.cancel()
     return {
         "user": os.getuid(),
         "tier": tier,
         "attempts": attempts,
         "connections": connections,
         "pwned": (CANARY / "pwned").exists(),
-        "processes_left": processes,
+        "processes_left": descendants.left(),
         "descriptors_left": left,
         "files_left": sorted(files_in_tmp() - files),
         "host_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

@@ -33,11 +33,13 @@ _START_S = 20.0
 
 NOTES = """\
 The interpreter knows a part of Python only. There is no class inheritance (no exceptions of your \
-own), no `yield`, `del`, `async with`, `async for` or decorated methods. Of asyncio there are \
-`gather` (without return_exceptions) and `sleep`, nothing else; start calls together by passing \
-them to `gather`. The modules statistics, operator, io, csv, heapq, string, textwrap, uuid, \
-calendar, zoneinfo, contextlib and enum are missing. Give `key=` a lambda instead of a method, \
-and `re.sub` a string. Catch errors of tools with `except Exception`."""
+own), no `yield`, `del`, `async with`, `async for`, `except*` or decorated methods. Of asyncio \
+there are `gather` (without return_exceptions), `sleep` and `run`, nothing else; start calls \
+together by passing them to `gather`. The modules math, re, json, datetime, random, collections, \
+itertools, functools, dataclasses, typing, decimal, bisect, copy, time, hashlib, base64, tomllib \
+and unicodedata are there; io, statistics, operator, heapq, string, textwrap, uuid, calendar, \
+zoneinfo, contextlib, enum, fractions, struct, threading and sqlite3 are not. Give `key=` a lambda \
+instead of a method, and `re.sub` a string. Catch errors of tools with `except Exception`."""
 
 
 class MontyProcess:

@@ -21,6 +21,8 @@ from typing import Any, cast
 DEPTH_MAX = 64
 _INT_BITS_MAX = 4_000
 _CUTS_MAX = 20
+# What stands in the place of what was cut.
+_MARK_BYTES = 80
 _CONTAINERS = (dict, list, tuple, set)
 
 # (items of a list or a dict that are kept, characters of a string, depth), tried in order.
@@ -200,7 +202,7 @@ class _View:
             return self._leaf(leaf, path)
         if depth == 0:
             self.cuts.append(f"{path}: nested deeper than shown")
-            return "… nested deeper …"
+            return self._leaf("… nested deeper …", path)
         value = _unwrap(value)
         if isinstance(value, Mapping):
             return self._mapping(cast(Mapping[object, object], value), path, depth)
@@ -221,6 +223,7 @@ class _View:
         if len(kept) < len(keys):
             cut = f"{len(keys) - len(kept)} of {len(keys)} keys"
             self.cuts.append(f"{path}: {cut}")
+            self._budget.spend(_MARK_BYTES)
             result["…"] = f"{cut} cut"
         return result
 
@@ -232,7 +235,7 @@ class _View:
         head = self._items_max - tail
         cut = f"{len(items) - head - tail} of {len(items)} items"
         self.cuts.append(f"{path}: {cut}")
-        self._budget.spend(40)
+        self._budget.spend(_MARK_BYTES)
         start = [self.of(item, f"{path}[{index}]", depth - 1) for index, item in numbered[:head]]
         end = [self.of(item, f"{path}[{index}]", depth - 1) for index, item in numbered[-tail:]]
         return [*start, f"… {cut} cut …", *end]
