@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from polycall.aiohttp_transport import AiohttpTransport
 from polycall.errors import (
     ProtocolError,
     RateLimitError,
@@ -19,7 +20,6 @@ from polycall.errors import (
     UpstreamTimeoutError,
 )
 from polycall.transport import (
-    AiohttpTransport,
     Deadlines,
     HTTPRequest,
     Retry,

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 
 from msgspec.structs import replace
 
+from polycall.aiohttp_transport import AiohttpTransport
 from polycall.blocking import Portal
 from polycall.config import Config, load_config
 from polycall.errors import RequestError, UpstreamError
@@ -44,7 +45,7 @@ from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.prices import cost_usd
 from polycall.providers.provider import Provider
 from polycall.tools import FunctionTool, tool
-from polycall.transport import AiohttpTransport, Deadlines, Retry, Transport
+from polycall.transport import Deadlines, Retry, Transport
 
 
 class ModelClient(Protocol):

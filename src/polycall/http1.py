@@ -28,7 +28,7 @@ from polycall.errors import (
     UpstreamError,
     UpstreamTimeoutError,
 )
-from polycall.transport import AiohttpTransport, Deadlines, HTTPRequest, HTTPResponse, Transport
+from polycall.transport import Deadlines, HTTPRequest, HTTPResponse, Transport
 
 IDLE_S = 30.0
 _TICK_S = 0.5
@@ -177,6 +177,8 @@ class HTTP1Transport:
 
     def _get_fallback(self) -> Transport:
         if self._fallback is None:
+            from polycall.aiohttp_transport import AiohttpTransport  # noqa: PLC0415 - 12 MB
+
             self._fallback = AiohttpTransport(connections_max=self._connections_max)
         return self._fallback
 

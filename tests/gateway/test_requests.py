@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import re
@@ -286,8 +287,13 @@ def test_chunked_giants_are_cut(served: Gateway) -> None:
 
 def test_header_floods(served: Gateway) -> None:
     flood = b"".join(b"x-%d: %s\r\n" % (number, b"a" * 100) for number in range(5000))
-    received = raw_exchange(served, HEAD + flood[:300_000], then=flood[300_000:])
-    assert received.startswith((b"HTTP/1.1 431 ", b"")) or received == b""
+    received = b""
+    # The connection is cut under the flood; the answer may be lost with it.
+    with contextlib.suppress(ConnectionError):
+        received = raw_exchange(served, HEAD + flood[:300_000], then=flood[300_000:])
+    assert received == b"" or received.startswith(b"HTTP/1.1 431 ")
+    small = b"".join(b"x-%d: %s\r\n" % (number, b"a" * 100) for number in range(250))
+    assert raw_exchange(served, HEAD + small).startswith(b"HTTP/1.1 431 ")
     assert served.request("GET", "/healthz").status == 200
 
 

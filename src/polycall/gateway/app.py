@@ -15,7 +15,6 @@ from polycall.gateway import models
 from polycall.gateway.asked import Desk, Endpoint
 from polycall.gateway.carrier import Carrier
 from polycall.gateway.counts import Counts
-from polycall.gateway.fetch import Fetcher
 from polycall.gateway.flight import ClientGone, Flight, Limits, Receive, Scope, Send, Watchman
 from polycall.gateway.generation import Generations
 from polycall.gateway.keys import Keys
@@ -61,18 +60,11 @@ class Gateway:
             Limits(heartbeat_s=server.heartbeat_s, read_s=server.read_s, send_s=server.body_s)
         )
         self._keys = Keys(config.keys)
-        self._fetcher: Fetcher | None = None
-        if server.fetch_media:
-            self._fetcher = Fetcher(
-                size_bytes_max=server.fetch_bytes_max,
-                allows_private=server.fetch_private_addresses,
-            )
         self.desk = Desk(
             config,
             router=Router(config),
             transport=transport or HTTP1Transport(connections_max=server.connections_max),
             carrier=Carrier(self.store),
-            fetcher=self._fetcher,
         )
         self._generations = Generations(self.desk, self._keys, self.store, self.metrics)
         self._counts = Counts(self.desk, self._keys)
@@ -90,9 +82,7 @@ class Gateway:
     async def close(self) -> None:
         """Stop the watchman, close connections, write what is waiting."""
         self.watchman.close()
-        await self.desk.transport.close()
-        if self._fetcher is not None:
-            await self._fetcher.close()
+        await self.desk.close()
         self.store.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -21,18 +21,13 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from msgspec.structs import replace
 
 from polycall.errors import MalformedRequestError
-from polycall.ir import Media, Message, Opaque, Part, Request, Text, ToolResult
+from polycall.gateway.media import wanted_media, with_data
+from polycall.ir import Media, Request
 
 HOPS_MAX = 5
 FETCH_S = 20.0
 _AT_ONCE = 8
-_YOUTUBE = frozenset({"www.youtube.com", "youtube.com", "m.youtube.com", "youtu.be"})
 _TYPES = ("image/", "audio/", "video/", "text/", "application/pdf", "application/json")
-# What a dialect's servers do not fetch for themselves.
-_NEEDS_BYTES: dict[str, frozenset[str]] = {
-    "gemini": frozenset({"image", "audio", "video", "document", "file"}),
-    "openai-chat": frozenset({"audio", "document", "file"}),
-}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -54,21 +49,11 @@ class Fetcher:
 
     async def with_bytes(self, request: Request, dialect: str) -> Request:
         """The request with data instead of URLs, where the target dialect needs that."""
-        kinds = _NEEDS_BYTES.get(dialect)
-        if kinds is None:
-            return request
-        wanted = {
-            part.url: part
-            for message in request.messages
-            for part in _media_of(message)
-            if _is_wanted(part, kinds, dialect)
-        }
+        wanted = wanted_media(request, dialect)
         if not wanted:
             return request
         found = await asyncio.gather(*(self._fetch(part) for part in wanted.values()))
-        by_url = dict(zip(wanted, found, strict=True))
-        messages = [_with_data(message, by_url) for message in request.messages]
-        return replace(request, messages=messages)
+        return with_data(request, dict(zip(wanted, found, strict=True)))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -194,40 +179,6 @@ def _is_literal(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_wanted(part: Media, kinds: frozenset[str], dialect: str) -> bool:
-    if not part.url or part.kind not in kinds or dialect in part.metadata:
-        return False
-    parts = urlsplit(part.url)
-    return parts.scheme in ("http", "https") and (parts.hostname or "") not in _YOUTUBE
-
-
-def _media_of(message: Message) -> list[Media]:
-    found: list[Media] = []
-    for part in message.parts:
-        if isinstance(part, Media):
-            found.append(part)
-        elif isinstance(part, ToolResult):
-            found.extend(inner for inner in part.content if isinstance(inner, Media))
-    return found
-
-
-def _with_data(message: Message, by_url: dict[str, Media]) -> Message:
-    parts: list[Part] = []
-    for part in message.parts:
-        match part:
-            case Media(url=url) if url in by_url:
-                parts.append(by_url[url])
-            case ToolResult():
-                content: list[Text | Media | Opaque] = [
-                    by_url.get(inner.url, inner) if isinstance(inner, Media) else inner
-                    for inner in part.content
-                ]
-                parts.append(replace(part, content=content))
-            case _:
-                parts.append(part)
-    return replace(message, parts=parts)
 
 
 def _refusal(part: Media, reason: str) -> MalformedRequestError:

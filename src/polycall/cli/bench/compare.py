@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall.aiohttp_transport import AiohttpTransport
 from polycall.cli.bench.cases import Case
 from polycall.cli.bench.tokens import CountingClient
 from polycall.client import Client, ModelClient
@@ -20,7 +21,7 @@ from polycall.providers.catalogue import CATALOGUE
 from polycall.sandbox import Limits as SandboxLimits
 from polycall.sandbox import Sandbox
 from polycall.sim import Call, Simulation, Turn
-from polycall.transport import AiohttpTransport, Deadlines, HTTPRequest, HTTPResponse
+from polycall.transport import Deadlines, HTTPRequest, HTTPResponse
 
 Form: TypeAlias = Literal["sequential", "parallel", "programmatic"]
 _ANSWER = "Here is what you asked for."

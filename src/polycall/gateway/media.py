@@ -1,0 +1,69 @@
+"""Which media a target needs as bytes, and putting the bytes in place.  No network here."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from msgspec.structs import replace
+
+from polycall.ir import Media, Message, Opaque, Part, Request, Text, ToolResult
+
+_YOUTUBE = frozenset({"www.youtube.com", "youtube.com", "m.youtube.com", "youtu.be"})
+# What a dialect's servers do not fetch for themselves.
+_NEEDS_BYTES: dict[str, frozenset[str]] = {
+    "gemini": frozenset({"image", "audio", "video", "document", "file"}),
+    "openai-chat": frozenset({"audio", "document", "file"}),
+}
+
+
+def wanted_media(request: Request, dialect: str) -> dict[str, Media]:
+    """The media to fetch, by URL."""
+    kinds = _NEEDS_BYTES.get(dialect)
+    if kinds is None:
+        return {}
+    return {
+        part.url: part
+        for message in request.messages
+        for part in _media_of(message)
+        if _is_wanted(part, kinds, dialect)
+    }
+
+
+def with_data(request: Request, by_url: dict[str, Media]) -> Request:
+    """The request with what was fetched instead of the URLs."""
+    messages = [_message_with_data(message, by_url) for message in request.messages]
+    return replace(request, messages=messages)
+
+
+def _is_wanted(part: Media, kinds: frozenset[str], dialect: str) -> bool:
+    if not part.url or part.kind not in kinds or dialect in part.metadata:
+        return False
+    parts = urlsplit(part.url)
+    return parts.scheme in ("http", "https") and (parts.hostname or "") not in _YOUTUBE
+
+
+def _media_of(message: Message) -> list[Media]:
+    found: list[Media] = []
+    for part in message.parts:
+        if isinstance(part, Media):
+            found.append(part)
+        elif isinstance(part, ToolResult):
+            found.extend(inner for inner in part.content if isinstance(inner, Media))
+    return found
+
+
+def _message_with_data(message: Message, by_url: dict[str, Media]) -> Message:
+    parts: list[Part] = []
+    for part in message.parts:
+        match part:
+            case Media(url=url) if url in by_url:
+                parts.append(by_url[url])
+            case ToolResult():
+                content: list[Text | Media | Opaque] = [
+                    by_url.get(inner.url, inner) if isinstance(inner, Media) else inner
+                    for inner in part.content
+                ]
+                parts.append(replace(part, content=content))
+            case _:
+                parts.append(part)
+    return replace(message, parts=parts)
