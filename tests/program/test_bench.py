@@ -92,6 +92,20 @@ def figures(text: str) -> dict[tuple[str, str], list[int]]:
     }
 
 
+@pytest.mark.usefixtures("jail")
+def test_the_command_prints_and_writes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    options = ["bench", "programs", "--rows", "50", "--vendor", "anthropic"]
+    assert main([*options, "--write", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert (tmp_path / "programs-table.md").read_text("utf-8").strip() == printed.strip()
+    assert (tmp_path / "programs.svg").read_text("utf-8").startswith("<svg ")
+    assert len(figures(printed)) == 17
+    assert main([*options, "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["is_right"] for row in rows] == [True] * 6
+    assert [row["told"]["form"] for row in rows][-2:] == ["direct", "direct"]
+
+
 def outcomes(capsys: pytest.CaptureFixture[str], *options: str) -> list[dict[str, Any]]:
     assert main([*TASKS, *options]) == 0
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]

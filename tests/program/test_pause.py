@@ -86,13 +86,13 @@ async def paused_run(jail: Sandbox, desk: Desk) -> tuple[PausedProgram, Any]:
 async def test_a_paused_program_goes_on_with_the_answer(jail: Sandbox) -> None:
     first, second = Desk(), Desk()
     paused, end = await paused_run(jail, first)
-    assert paused.pending == [PendingCall("p1.2", 2, "ask", '{"question":"buy it?","price":12}')]
+    assert paused.pending == [PendingCall("p1_2", 2, "ask", '{"question":"buy it?","price":12}')]
     assert end.messages[-1].parts[0].text == (
         '(the program is paused: the result of ask({"question":"buy it?","price":12}) comes later)'
     )
     stored = msgspec.json.decode(msgspec.json.encode(paused), type=PausedProgram)
     async with Programs(second.tools, jail, calling="code") as programs:
-        result = await programs.resume(stored, answers={"p1.2": "yes"})
+        result = await programs.resume(stored, answers={"p1_2": "yes"})
         messages = with_result(end.messages, result)
         with ScriptedModel(["bought"]) as model:
             _, last = await collect(programs.run(model, request()))
@@ -103,7 +103,12 @@ async def test_a_paused_program_goes_on_with_the_answer(jail: Sandbox) -> None:
     assert second.calls == ["note done"]
     (run,) = programs.programs
     assert run.resumed
-    assert [each.call.id for each in run.calls] == ["p1.2", "p1.3"]
+    assert [(each.call.id, each.call.name) for each in run.calls] == [
+        ("p1_1", "get_price"),
+        ("p1_2", "ask"),
+        ("p1_3", "note"),
+    ]
+    assert [each.result.text for each in run.calls if each.result] == ["12", "yes", "null"]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +121,7 @@ async def test_a_paused_program_goes_on_with_the_answer(jail: Sandbox) -> None:
 async def test_an_answer_may_be_a_failure(jail: Sandbox, answer: Any, output: str) -> None:
     paused, _ = await paused_run(jail, Desk())
     async with Programs(Desk().tools, jail, calling="code") as programs:
-        result = await programs.resume(paused, answers={"p1.2": answer})
+        result = await programs.resume(paused, answers={"p1_2": answer})
     assert result.is_error
     assert output in result.text
 
@@ -146,14 +151,14 @@ async def test_what_can_go_on_goes_on_and_a_pause_can_come_again(jail: Sandbox) 
         await programs(program(code))
         paused = programs.paused
         assert paused is not None
-        assert [each.id for each in paused.pending] == ["p1.1", "p1.3"]
+        assert [each.id for each in paused.pending] == ["p1_1", "p1_3"]
         refused = await programs(program("1", "p2"))
         assert "a program is paused until its result comes" in refused.text
-        await programs.resume(paused, answers={"p1.1": "A", "p1.3": "B"})
+        await programs.resume(paused, answers={"p1_1": "A", "p1_3": "B"})
         again = programs.paused
         assert again is not None
-        assert [(each.id, each.number) for each in again.pending] == [("p1.4", 4)]
-        last = await programs.resume(again, answers={"p1.4": "C"})
+        assert [(each.id, each.number) for each in again.pending] == [("p1_4", 4)]
+        last = await programs.resume(again, answers={"p1_4": "C"})
         after = await programs(program("'alive'", "p3"))
     assert last.text == "['A', 12, 'B']\nC"
     assert after.text == "alive"

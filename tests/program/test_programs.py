@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from polycall import jsontext
+from polycall.cli.bench.tokens import tokenizer
 from polycall.ir import Media, Text, ToolCall, ToolResult
 from polycall.loop import RunEnd, ToolEvent
 from polycall.program import Bounds, NestedCall, Programs, code_tool
@@ -38,8 +41,8 @@ async def test_only_the_output_reaches_the_model(jail: Sandbox) -> None:
     (run,) = programs.programs
     assert (run.id, run.status, run.output) == ("p1", "finished", "5\nvalue: 40.0")
     assert [each.call for each in run.calls] == [
-        ToolCall("p1.1", "get_orders", '{"region":"north","limit":2}', caller="p1"),
-        ToolCall("p1.2", "get_orders", '{"region":"south"}', caller="p1"),
+        ToolCall("p1_1", "get_orders", '{"region":"north","limit":2}', caller="p1"),
+        ToolCall("p1_2", "get_orders", '{"region":"south"}', caller="p1"),
     ]
     assert [each.result.text for each in run.calls if each.result] == [
         '[{"id":"n0","amount":0.0,"month":0},{"id":"n1","amount":10.0,"month":1}]',
@@ -47,7 +50,7 @@ async def test_only_the_output_reaches_the_model(jail: Sandbox) -> None:
         '{"id":"s2","amount":20.0,"month":2}]',
     ]
     nested = [event.event for event in seen if isinstance(event, ToolEvent)]
-    assert [each.call.id for each in nested if isinstance(each, NestedCall)] == ["p1.1", "p1.2"]
+    assert [each.call.id for each in nested if isinstance(each, NestedCall)] == ["p1_1", "p1_2"]
     names = [[tool.name for tool in each.tools] for each in model.requests]
     assert names == [["delete_shop", "run_code"]] * 2
 
@@ -295,6 +298,119 @@ async def test_a_run_without_programs_is_an_ordinary_run(jail: Sandbox) -> None:
     names = [tool.name for tool in model.requests[0].tools]
     assert names == ["get_orders", "delete_shop", "find", "slow"]
     assert all(not tool.allowed_callers for tool in model.requests[0].tools)
+
+
+@pytest.mark.parametrize(
+    "code", ["```python\n1 + 1\n```", "```\n1 + 1```\n", " ```py\n1 + 1\n``` "]
+)
+async def test_a_fence_around_the_program_is_no_part_of_it(jail: Sandbox, code: str) -> None:
+    async with Programs(shop(), jail) as programs:
+        assert (await run_code(programs, code)).text == "2"
+
+
+async def test_a_cancelled_run_leaves_nothing_running(jail: Sandbox) -> None:
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    @tool(allowed_callers=["code"])
+    async def wait() -> None:
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    async with Programs([wait], jail) as programs:
+        running = asyncio.create_task(run_code(programs, "await wait()"))
+        await began.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert ended.is_set()
+        assert (await run_code(programs, "'again'", "p2")).text.splitlines()[-1] == "again"
+
+
+async def test_a_program_may_give_up_on_a_call(jail: Sandbox) -> None:
+    code = (
+        "import asyncio\n"
+        "try:\n"
+        "    await asyncio.wait_for(forever(), 0.1)\n"
+        "except TimeoutError:\n"
+        "    print('gave up')\n"
+        "1 / 0"
+    )
+
+    @tool(allowed_callers=["code"])
+    async def forever() -> None:
+        await asyncio.sleep(60)
+
+    async with Programs([forever], jail) as programs:
+        result = await run_code(programs, code)
+    assert result.text.splitlines()[0] == "gave up"
+    assert result.text.splitlines()[-1] == "- forever({}): no answer yet; it may have done its work"
+
+
+async def test_context_variables_reach_tools_and_stay_apart(jail: Sandbox) -> None:
+    trace: ContextVar[str] = ContextVar("trace", default="none")
+
+    @tool(allowed_callers=["code"])
+    async def mark(name: str) -> str:
+        trace.set(f"{trace.get()}/{name}")
+        await asyncio.sleep(0.01)
+        return trace.get()
+
+    trace.set("run")
+    code = "import asyncio\nprint(await asyncio.gather(mark('a'), mark('b')))\nawait mark('c')"
+    async with Programs([mark], jail) as programs:
+        result = await run_code(programs, code)
+    assert result.text == "['run/a', 'run/b']\nvalue: run/c"
+
+
+async def test_among_500_tools_a_program_finds_the_one(jail: Sandbox) -> None:
+    async def by_number(arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"got": arguments["id"]}
+
+    schema = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
+    kinds = ["invoice", "ticket", "branch", "parcel", "payment"]
+    tools = [
+        tool_from_schema(
+            f"{kinds[n % 5]}_action_{n}",
+            f"Does thing {n} with a {kinds[n % 5]}.",
+            schema,
+            by_number,
+            output_schema={"type": "object", "properties": {"got": {"type": "string"}}},
+            allowed_callers=["code"],
+        )
+        for n in range(500)
+    ]
+    code = (
+        "found = await search_tools('parcel thing 123')\n"
+        "print(found[0]['signature'])\n"
+        "print((await describe_tool(found[0]['name'])).splitlines()[0])\n"
+        "(await parcel_action_123('x'))['got']"
+    )
+    async with Programs(tools, jail) as programs:
+        with ScriptedModel([program(code), "done"]) as model:
+            _, end = await collect(programs.run(model, request()))
+    assert results(end)[0].text.splitlines() == [
+        "parcel_action_123(id: str) -> ParcelAction123Result",
+        "class ParcelAction123Result(TypedDict):",
+        "value: x",
+    ]
+    assert len(model.requests[0].tools) == 1
+    assert tokens_of(model.requests[0].tools[0]) < 3_000
+    assert [each.call.name for each in programs.programs[0].calls] == ["parcel_action_123"]
+
+
+def tokens_of(offered: Any) -> int:
+    count, _ = tokenizer()
+    return count(jsontext.encode(offered))
+
+
+async def test_run_code_is_not_there_where_direct_calls_were_asked_for(jail: Sandbox) -> None:
+    async with Programs(shop(), jail, calling="direct") as programs:
+        result = await run_code(programs, "1")
+    assert result.is_error
+    assert result.text.startswith("tool 'run_code' is not registered")
 
 
 @pytest.mark.usefixtures("jail")

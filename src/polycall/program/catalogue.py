@@ -5,6 +5,7 @@ The text is the same, byte for byte, for the same tools in any order.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections import Counter
@@ -27,7 +28,7 @@ _RULES = """\
 Runs a Python program and returns what it prints and the value of its last expression. Nothing \
 else of it is read by you: filter, count and sum up in the program, and print only what you need.
 Tools are async functions, called with `await`; they return parsed data (dict, list, str, int), \
-and raise ToolError where they fail. Independent calls go together: \
+and raise ToolError where they fail. Independent calls go together: `import asyncio`, then \
 `await asyncio.gather(*[f(x) for x in xs])`. Variables live on in later programs. There is no \
 network and no other file than in /tmp. Where a result is Any, print one before you rely on its \
 fields."""
@@ -51,11 +52,14 @@ class Catalogue:
     ) -> None:
         self.tools = {tool.name: tool for tool in tools}
         self.signatures = signatures(self.tools.values())
-        self.stubs = stubs = self._all_stubs()
-        self.is_searchable = estimated_tokens(stubs) > stub_tokens_max
-        shown = self._search_text() if self.is_searchable else f"```python\n{stubs}\n```"
+        self.stubs = self._stubs(stub_tokens_max)
+        self.is_searchable = self.stubs is None
+        shown = f"```python\n{self.stubs}\n```" if self.stubs else self._search_text()
         self.description = "\n".join(filter(None, [_RULES, notes, shown if self.tools else ""]))
-        self._index = _Index(self)
+
+    @functools.cached_property
+    def _index(self) -> _Index:
+        return _Index(self)
 
     def tool(self, signature: Signature) -> FunctionTool[..., Any]:
         """The tool behind a function."""
@@ -88,11 +92,15 @@ class Catalogue:
             raise ToolError(f"there is no tool {name!r} for programs{hint}")
         return StubWriter().stub(signature, self.tool(signature))
 
-    def _all_stubs(self) -> str:
-        writer = StubWriter()
-        return "\n\n".join(
-            writer.stub(signature, self.tool(signature)) for signature in self.signatures.values()
-        )
+    def _stubs(self, tokens_max: int) -> str | None:
+        """The stubs of all tools; `None` where they are more than may be sent."""
+        writer, stubs, tokens = StubWriter(), list[str](), 0
+        for signature in self.signatures.values():
+            stubs.append(writer.stub(signature, self.tool(signature)))
+            tokens += estimated_tokens(stubs[-1])
+            if tokens > tokens_max:
+                return None
+        return "\n\n".join(stubs)
 
     def _search_text(self) -> str:
         families = Counter(name.partition("_")[0] for name in self.signatures)

@@ -150,10 +150,29 @@ class Nested:
                 found.append(PendingCall(call.id, made.id, call.name, call.arguments_json))
         return found
 
+    def add_replayed(self, calls: Sequence[Call]) -> None:
+        """Put the calls whose results came from the journal into the record, before the others."""
+        known = {each.call.id for each in self.run.calls}
+        replayed: list[NestedCall] = []
+        for made in calls:
+            signature = self._catalogue.signatures.get(made.name)
+            if not made.replayed or signature is None or self._id(made.id) in known:
+                continue
+            text = jsontext.encode(signature.arguments(made.args, made.kwargs))
+            call = ToolCall(self._id(made.id), signature.tool, text, caller=self.run.id)
+            answer = ToolError(made.error) if made.outcome == "error" else made.value
+            result = None if made.outcome in ("cancelled", "pending") else _given(call, answer)
+            replayed.append(NestedCall(call, result))
+        self.run.calls[:0] = replayed
+
+    def _id(self, number: int) -> str:
+        # Every vendor takes these letters in the id of a call.
+        return f"{self.run.id}_{number}"
+
     def _function(self, signature: Signature) -> Callable[..., Awaitable[Any]]:
         async def function(*args: Any, **kwargs: Any) -> Any:
             call = self._call(signature.tool, signature.arguments(args, kwargs))
-            work = asyncio.create_task(self._answered(call), context=self._context)
+            work = asyncio.create_task(self._answered(call), context=self._context.copy())
             try:
                 return await work
             except Pause:
@@ -169,7 +188,7 @@ class Nested:
             if (known.name, known.arguments_json) == (tool, text):
                 return ToolCall(self._known.pop(place).id, tool, text, caller=self.run.id)
         self._made += 1
-        return ToolCall(f"{self.run.id}.{self._made}", tool, text, caller=self.run.id)
+        return ToolCall(self._id(self._made), tool, text, caller=self.run.id)
 
     async def _answered(self, call: ToolCall) -> Any:
         place = len(self.run.calls)

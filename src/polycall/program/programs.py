@@ -141,8 +141,9 @@ class Programs:
         self._results = 0
         self._witness = Witness(self._toolset)
         own = Toolset([self.tool])
+        has_code = bool(opened) and calling != "direct"
         self._executor = Executor(
-            self._witness + own if self.catalogue.tools else self._witness,
+            self._witness + own if has_code else self._witness,
             context=context,
             deadline_s=deadline_s,
             stats=stats or ToolStats(),
@@ -233,7 +234,7 @@ class Programs:
         call_id = context.call.id if context.call is not None else f"program_{len(self.programs)}"
         if self.paused is not None:
             raise ToolError("a program is paused until its result comes; no other can run now")
-        run = ProgramRun(call_id, arguments["code"], calls=[])
+        run = ProgramRun(call_id, _unfenced(arguments["code"]), calls=[])
         nested = self._nested(run, context)
         self.programs.append(run)
         try:
@@ -273,6 +274,7 @@ class Programs:
         note: str = "",
     ) -> ToolResult:
         run.status, run.duration_s = result.status, result.duration_s
+        nested.add_replayed(result.calls)
         pending = nested.pending(result.calls) if result.status == "paused" else []
         if result.status == "paused" and self._session is not None:
             self.paused = PausedProgram(run.id, self._session.journal.to_json(), pending)
@@ -376,6 +378,12 @@ def with_result(messages: list[Message], result: ToolResult) -> list[Message]:
         else message
         for message in messages
     ]
+
+
+def _unfenced(code: str) -> str:
+    """The program without the Markdown fence that models like to put around it."""
+    fenced = re.fullmatch(r"\s*```(?:python|py)?[ \t]*\n(.*?)\n?```\s*", code, re.DOTALL)
+    return fenced.group(1) if fenced else code
 
 
 def _session_maker(

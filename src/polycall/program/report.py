@@ -11,6 +11,7 @@ from polycall.schema.walk import as_array, as_object
 
 CALLS_SHOWN_MAX = 20
 _ARGUMENTS_LENGTH_MAX = 80
+_ERROR_LENGTH_MAX = 120
 _NOTHING = "(the program printed nothing and its last expression has no value: print what you need)"
 
 
@@ -105,7 +106,8 @@ def _call_line(made: NestedCall) -> str:
     if made.result is None:
         outcome = "no answer yet; it may have done its work"
     elif made.result.is_error:
-        outcome = f"error: {clipped(made.result.text, 200)}"
+        first_line, _, more = made.result.text.partition("\n")
+        outcome = f"error: {first_line[:_ERROR_LENGTH_MAX]}{' ...' if more else ''}"
     else:
         outcome = "ok"
     return f"{made.call.name}({_arguments(made.call.arguments_json)}): {outcome}"

@@ -196,10 +196,10 @@ class StubWriter:
         body = self._fields(node, wanted, depth)
         if key is not None:
             del self._open[key]
-        for known, text in self._shapes.items():
-            if text == re.sub(rf"\b{name}\b", known, body) and known.rstrip(
-                "0123456789"
-            ) == wanted.rstrip("0123456789"):
+        # Only those that wanted the same name can be the same shape.
+        earlier = [wanted, *(f"{wanted}{again}" for again in range(2, number))]
+        for known in earlier[: number - 1]:
+            if self._shapes[known] == re.sub(rf"\b{name}\b", known, body):
                 del self._shapes[name]
                 return known
         self._shapes[name] = body
