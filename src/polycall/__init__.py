@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Knowledge,
         Memory,
         Router,
+        ToolTree,
         triage,
     )
     from polycall.client import Client
@@ -35,6 +36,7 @@ __all__ = [
     "Memory",
     "Router",
     "ToolContext",
+    "ToolTree",
     "Toolset",
     "run_tools",
     "tool",
@@ -52,6 +54,7 @@ _HOMES = {
     "Memory": "polycall.agents",
     "Router": "polycall.agents",
     "ToolContext": "polycall.tools",
+    "ToolTree": "polycall.agents",
     "Toolset": "polycall.tools",
     "run_tools": "polycall.loop",
     "tool": "polycall.tools",

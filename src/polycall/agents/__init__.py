@@ -8,6 +8,7 @@ triage.py      choosing one of many agents, by a model or by a rule
 approval.py    calls that a person must agree to
 memory/        what is kept between runs
 knowledge/     files that can be searched
+tree/          many tools, of which few are seen
 
 Imports the public names of the floors below only, and could be a package of its own.
 """
@@ -21,6 +22,7 @@ from polycall.agents.knowledge import Knowledge, Passage
 from polycall.agents.memory import Injection, Memory
 from polycall.agents.output import OutputError
 from polycall.agents.run import AgentEvent, AgentStream, Run
+from polycall.agents.tree import ToolTree
 from polycall.agents.triage import Router, by_words, triage
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "Passage",
     "Router",
     "Run",
+    "ToolTree",
     "by_words",
     "triage",
 ]

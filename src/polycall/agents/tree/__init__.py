@@ -1,0 +1,12 @@
+"""Trees of tools: namespaces of which a model sees what it has looked for.
+
+tree.py     the tree as a toolset, and its two tools
+search.py   finding tools by words, along the tree, by vectors
+load.py     trees from packages, OpenAPI documents, folders of JSON files
+"""
+
+from polycall.agents.tree.load import Operation, RunNamed, Send
+from polycall.agents.tree.search import ToolSearch
+from polycall.agents.tree.tree import ToolTree
+
+__all__ = ["Operation", "RunNamed", "Send", "ToolSearch", "ToolTree"]

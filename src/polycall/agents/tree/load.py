@@ -1,0 +1,225 @@
+"""Branches from what is there already: Python packages, OpenAPI documents, folders of JSON."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias, cast
+from urllib.parse import quote, urlencode
+
+from msgspec import Struct
+
+from polycall import jsontext
+from polycall.agents.offer import AnyTool
+from polycall.errors import ToolDefinitionError
+from polycall.ir import JSON
+from polycall.tools import FunctionTool, tool, tool_from_schema
+
+_METHODS = ("get", "put", "post", "delete", "patch")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]+")
+_COMPONENTS = "#/components/schemas/"
+
+
+class Operation(Struct, frozen=True):
+    """One operation of an OpenAPI document: what a request for it is made of."""
+
+    method: str
+    path: str
+    places: dict[str, str]  # of each parameter: path, query, header or cookie
+    has_body: bool = False
+
+    def url(self, arguments: JSON) -> str:
+        """The path and query for a call's arguments."""
+        path = self.path
+        for name, place in self.places.items():
+            if place == "path":
+                path = path.replace(f"{{{name}}}", quote(_spelt(arguments[name]), safe=""))
+        query = [
+            (name, _spelt(value))
+            for name, place in self.places.items()
+            if place == "query" and name in arguments
+            for value in _several(arguments[name])
+        ]
+        return f"{path}?{urlencode(query)}" if query else path
+
+    def headers(self, arguments: JSON) -> dict[str, str]:
+        """The headers that are parameters."""
+        named = self.places.items()
+        return {
+            name: _spelt(arguments[name])
+            for name, place in named
+            if place == "header" and name in arguments
+        }
+
+
+# Sends what an operation asks for, and gives its answer: where keys and addresses belong.
+Send: TypeAlias = Callable[[Operation, JSON], Awaitable[Any]]
+# Runs a tool of a definition: its full name and its arguments.
+RunNamed: TypeAlias = Callable[[str, JSON], Any]
+
+
+def package_branches(package: str | ModuleType) -> dict[str, Any]:
+    """Modules as namespaces; functions of the package itself stand below its own name."""
+    root = importlib.import_module(package) if isinstance(package, str) else package
+    branches: dict[str, Any] = {}
+    found = pkgutil.walk_packages(getattr(root, "__path__", []), root.__name__ + ".")
+    for name in sorted(info.name for info in found):
+        trail = name.removeprefix(root.__name__ + ".").split(".")
+        _put(branches, trail, _public(importlib.import_module(name)))
+    _put(branches, [root.__name__.rpartition(".")[2]], _public(root))
+    return branches
+
+
+def openapi_branches(document: JSON, send: Send) -> dict[str, Any]:
+    """Tags as namespaces; operations without a tag stand below the first word of their path."""
+    branches: dict[str, Any] = {}
+    paths = cast("dict[str, JSON]", document.get("paths") or {})
+    for path, item in sorted(paths.items()):
+        for method in _METHODS:
+            if method in item:
+                branch, made = _operation_tool(document, path, method, item, send)
+                _put(branches, [branch], [made])
+    if not branches:
+        raise ToolDefinitionError("the document has no operations; is it OpenAPI 3?")
+    return branches
+
+
+def folder_branches(folder: str | Path, run: RunNamed) -> dict[str, Any]:
+    """Folders as namespaces; files right in the root are namespaces of their own name."""
+    root = Path(folder)
+    branches: dict[str, Any] = {}
+    for file in sorted(root.rglob("*.json")):
+        try:
+            value = jsontext.decode(file.read_bytes())
+        except ValueError as error:
+            raise ToolDefinitionError(f"{file}: not JSON: {error}") from None
+        trail = list(file.relative_to(root).parts[:-1]) or [file.stem]
+        listed = cast("list[JSON]", value if isinstance(value, list) else [value])
+        _put(branches, trail, [_defined(each, trail, run, file) for each in listed])
+    if not branches:
+        raise ToolDefinitionError(f"{folder}: there are no JSON files")
+    return branches
+
+
+def _public(module: ModuleType) -> Iterator[AnyTool]:
+    listed: list[str] | None = getattr(module, "__all__", None)
+    for name, value in sorted(vars(module).items()):
+        is_public = name in listed if listed is not None else not name.startswith("_")
+        if not is_public:
+            continue
+        if isinstance(value, FunctionTool):
+            yield value
+        elif inspect.isfunction(value) and (listed or value.__module__ == module.__name__):
+            yield tool(value)
+
+
+def _put(branches: dict[str, Any], trail: list[str], tools: Iterable[AnyTool]) -> None:
+    for each in tools:
+        here = branches
+        for name in trail:
+            here = here.setdefault(name, {})
+        if each.name in here:
+            raise ToolDefinitionError(f"there are two of {'.'.join([*trail, each.name])!r}")
+        here[each.name] = each
+
+
+def _operation_tool(
+    document: JSON, path: str, method: str, item: JSON, send: Send
+) -> tuple[str, AnyTool]:
+    operation: JSON = item[method]
+    parameters = [
+        _resolved(document, each)
+        for each in [*item.get("parameters", []), *operation.get("parameters", [])]
+    ]
+    properties: JSON = {}
+    for each in parameters:
+        about = {"description": each["description"]} if each.get("description") else {}
+        properties[each["name"]] = {**each.get("schema", {}), **about}
+    required = [each["name"] for each in parameters if each.get("required")]
+    body = _resolved(document, operation.get("requestBody", {}))
+    content = body.get("content", {}).get("application/json", {})
+    if "schema" in content:
+        properties["body"] = content["schema"]
+        required += ["body"] if body.get("required") else []
+    places = {each["name"]: each["in"] for each in parameters}
+    made = Operation(method.upper(), path, places, "schema" in content)
+    segments = [part for part in path.split("/") if part and not part.startswith("{")]
+    tags: list[str] = operation.get("tags") or segments[:1] or ["api"]
+    name = operation.get("operationId") or f"{method}_{'_'.join(segments)}"
+    schema = _with_definitions(
+        document, {"type": "object", "properties": properties, "required": required}
+    )
+
+    async def run(arguments: JSON) -> Any:
+        return await send(made, arguments)
+
+    about = operation.get("summary") or operation.get("description") or f"{method} {path}"
+    return _word(tags[0]), tool_from_schema(_word(name), about, schema, run)
+
+
+def _resolved(document: JSON, node: JSON) -> JSON:
+    """The node behind a reference within the document."""
+    reference = node.get("$ref")
+    if not isinstance(reference, str):
+        return node
+    found: Any = document
+    for step in reference.removeprefix("#/").split("/"):
+        found = found.get(step) if isinstance(found, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if not isinstance(found, dict):
+        raise ToolDefinitionError(f"the document has nothing at {reference!r}")
+    return cast("JSON", found)
+
+
+def _with_definitions(document: JSON, schema: JSON) -> JSON:
+    """The schema with the components that it uses as its own definitions."""
+    components: JSON = document.get("components", {}).get("schemas", {})
+    used: dict[str, Any] = {}
+
+    def moved(node: Any) -> Any:
+        if isinstance(node, list):
+            return [moved(each) for each in cast("list[Any]", node)]
+        if not isinstance(node, dict):
+            return node
+        inner = cast("JSON", node)
+        reference = inner.get("$ref")
+        if isinstance(reference, str) and reference.startswith(_COMPONENTS):
+            name = reference.removeprefix(_COMPONENTS)
+            if name not in used:
+                used[name] = None  # before its own content: it may contain itself
+                used[name] = moved(components.get(name, {}))
+            inner = {**inner, "$ref": f"#/$defs/{name}"}
+        return {key: value if key == "$ref" else moved(value) for key, value in inner.items()}
+
+    whole = moved(schema)
+    return {**whole, "$defs": used} if used else whole
+
+
+def _defined(definition: JSON, trail: list[str], run: RunNamed, file: Path) -> AnyTool:
+    name = definition.get("name")
+    if not isinstance(name, str) or not name:
+        raise ToolDefinitionError(f"{file}: a definition has no name")
+    full = ".".join([*trail, name])
+
+    async def handle(arguments: JSON) -> Any:
+        value = run(full, arguments)
+        return await value if inspect.isawaitable(value) else value
+
+    parameters = definition.get("parameters") or definition.get("input_schema")
+    return tool_from_schema(name, definition.get("description", ""), parameters, handle)
+
+
+def _word(text: str) -> str:
+    return _NOT_IN_NAMES.sub("_", text).strip("_") or "api"
+
+
+def _spelt(value: Any) -> str:
+    return value if isinstance(value, str) else jsontext.encode(value)
+
+
+def _several(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else [value]
