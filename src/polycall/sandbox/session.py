@@ -98,9 +98,10 @@ class Session:
         self._closed = self._closed or f"session {self.id} is closed"
         if self._expiry is not None:
             self._expiry.cancel()
-        process, self._process = self._process, None
-        if process is not None:
-            await process.close()
+        if self._closing is not None and self._closing is not asyncio.current_task():
+            await self._closing
+            return
+        await self._drop_process()
         self.journal.close()
         self._on_closed(self)
 
