@@ -97,7 +97,7 @@ def test_names_namespaces_and_order() -> None:
 def test_search() -> None:
     tree = small()
     assert [each.name for each in tree.search("send a mail to Kim", limit=1)] == ["email.send"]
-    assert tree.search("make appointments", limit=1)[0].name == "calendar.events.create"
+    assert tree.search("put appointments", limit=1)[0].name == "calendar.events.create"
     assert [each.name for each in tree.search("newest emails", within="calendar", limit=9)] == [
         "calendar.today"
     ]
