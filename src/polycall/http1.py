@@ -87,19 +87,22 @@ class HTTP1Transport:
     # The pool
 
     async def _connection(self, origin: _Origin, deadlines: Deadlines) -> tuple[_Connection, bool]:
-        idle = self._idle.get(origin)
-        while idle:
-            connection = idle.pop()
-            if connection.is_usable(time.monotonic()):
-                return connection, True
-            connection.abort()
-        while len(self._open) + self._connecting >= self._connections_max:
+        while True:
+            idle = self._idle.get(origin)
+            while idle:
+                connection = idle.pop()
+                if connection.is_usable(time.monotonic()):
+                    return connection, True
+                connection.abort()
+            if len(self._open) + self._connecting < self._connections_max:
+                break
             await self._wait_for_room(deadlines)
         self._connecting += 1
         try:
             return await self._connect(origin, deadlines), False
         finally:
             self._connecting -= 1
+            self._wake()
 
     async def _connect(self, origin: _Origin, deadlines: Deadlines) -> _Connection:
         loop = asyncio.get_running_loop()
@@ -311,10 +314,10 @@ class _Answer:
         while True:
             if self._pieces:
                 yield self._take()
-            elif self._is_complete:
-                return
             elif self._error is not None:
                 raise self._error
+            elif self._is_complete:
+                return
             else:
                 await self._wait_once()
 
@@ -328,10 +331,10 @@ class _Answer:
                 if size > size_bytes_max:
                     raise ProtocolError(f"the answer is larger than {size_bytes_max} bytes")
                 pieces.append(piece)
-            elif self._is_complete:
-                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
             elif self._error is not None:
                 raise self._error
+            elif self._is_complete:
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
             else:
                 await self._wait_once()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import socket
 import time
 from collections.abc import Iterator
@@ -230,6 +232,47 @@ def test_the_upstream_is_closed_when_the_client_leaves(
         time.sleep(0.02)
     assert len(upstream.closed_at) == before + 20
     assert max(upstream.closed_at[before:]) - left_at < 1.0
+
+
+def open_files(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def test_two_hundred_clients_leave_at_a_random_moment(
+    served: Gateway, upstream: BadUpstream
+) -> None:
+    # The bounded settings of this gateway end what is idle; wait for what earlier tests left.
+    time.sleep(0.5)
+    before, closed = open_files(served.pid), len(upstream.closed_at)
+    source = random.Random(5)
+    started = 0
+    for _ in range(10):
+        peers: list[socket.socket] = []
+        for _ in range(20):
+            stream = source.random() < 0.5
+            body = {"model": "up/slow-0.01", "messages": MESSAGES, "stream": stream}
+            data = json.dumps(body).encode()
+            head = (
+                f"POST /v1/{source.choice(['chat/completions', 'messages'])} HTTP/1.1\r\n"
+                f"host: x\r\nauthorization: Bearer {KEY}\r\n"
+                f"content-length: {len(data)}\r\n\r\n"
+            ).encode()
+            whole = head + data
+            size = source.choice([len(whole), source.randint(1, len(whole))])
+            peer = socket.create_connection(("127.0.0.1", served.port))
+            peer.sendall(whole[:size])
+            started += size == len(whole)
+            peers.append(peer)
+        time.sleep(source.random() * 0.15)
+        for peer in peers:
+            peer.close()
+    ends_at = time.monotonic() + 3
+    while open_files(served.pid) > before and time.monotonic() < ends_at:
+        time.sleep(0.05)
+    assert open_files(served.pid) <= before
+    assert len(upstream.closed_at) - closed <= started
+    metrics = served.request("GET", "/metrics").content.decode()
+    assert "polycall_in_flight 0" in metrics.splitlines()
 
 
 def test_the_tokens_so_far_are_written_down(

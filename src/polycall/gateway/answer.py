@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from polycall import jsontext
 from polycall.errors import PolycallError, ProtocolError, TruncatedError
+from polycall.gateway.arrays import ArrayEncoder
 from polycall.gateway.asked import Asked, Attempt, Desk
 from polycall.gateway.carrier import Embedder, Origin
 from polycall.gateway.costs import known_cost
@@ -21,6 +22,7 @@ from polycall.ir import Event, ResponseEnd, ResponseStart, Usage
 from polycall.wire import Encoder
 
 _EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
+_ARRAY = (b"content-type", b"application/json; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
 _NO_BUFFER = (b"x-accel-buffering", b"no")  # proxies that would hold the stream back
 _HEARTBEATS = {
@@ -142,7 +144,8 @@ class _Stream:
             await self._translate(streaming)
 
     async def _start(self, attempt: Attempt | None, passed: Sequence[tuple[bytes, bytes]]) -> None:
-        headers: Headers = [_EVENT_STREAM, _NO_CACHE, _NO_BUFFER]
+        content_type = _ARRAY if self._asked.wants_array else _EVENT_STREAM
+        headers: Headers = [content_type, _NO_CACHE, _NO_BUFFER]
         if attempt is None:
             headers.extend(base_headers(self._flight, "", []))
         else:
@@ -193,43 +196,45 @@ class _Stream:
     async def _translate(self, streaming: Streaming) -> None:
         asked, flight, decoder = self._asked, self._flight, streaming.decoder
         assert decoder is not None
-        encoder = self._encoder = asked.dialect.StreamEncoder(asked.request)
+        encoder: Encoder = asked.dialect.StreamEncoder(asked.request)
+        if asked.wants_array:
+            encoder = ArrayEncoder(encoder)
         if streaming.attempt.carries:
             self._embedder = _embedder(asked, streaming.attempt, self._desk)
+        self._encoder = encoder
         events, streaming.events = streaming.events, []
         if not streaming.is_finished:
-            await self._send_events(events)
+            if data := self._encode(events):
+                await flight.send_body(data, more=True)
             async for chunk in streaming.chunks:
                 flight.heard_at = time.monotonic()
-                await self._send_events(decoder.feed(chunk))
+                events = decoder.feed(chunk)
+                if events:
+                    data = self._encode(events)
+                    if self._embedder is not None and isinstance(events[-1], ResponseEnd):
+                        await self._embedder.finish()
+                    if data:
+                        await flight.send_body(data, more=True)
                 if decoder.error is not None:
                     raise decoder.error
             events = decoder.close()
-        data = await self._encoded(events)
-        await flight.send_body(data + encoder.close())
+        data = self._encode(events) + encoder.close()
+        if self._embedder is not None:
+            await self._embedder.finish()  # before the client can come back with it
+        await flight.send_body(data)
 
-    async def _send_events(self, events: list[Event]) -> None:
-        if events and (data := await self._encoded(events)):
-            await self._flight.send_body(data, more=True)
-
-    async def _encoded(self, events: list[Event]) -> bytes:
-        encoder, embedder = self._encoder, self._embedder
-        assert encoder is not None
-        if not events:
+    def _encode(self, events: list[Event]) -> bytes:
+        encoder, embedder, account = self._encoder, self._embedder, self._account
+        if not events or encoder is None:
             return b""
-        if embedder is None:
-            data = b"".join([encoder.feed(event) for event in events])
-        else:
-            data = b"".join([encoder.feed(embedder.event(event)) for event in events])
-        self._account.steps += len(events)
-        last = events[-1]
-        if isinstance(last, ResponseEnd):
-            self._account.usage = last.usage
-            if embedder is not None:
-                await embedder.finish()
-        elif isinstance(events[0], ResponseStart):
-            self._account.usage = events[0].usage
-        return data
+        account.steps += len(events)
+        if isinstance(events[0], ResponseStart):
+            account.usage = events[0].usage
+        if isinstance(last := events[-1], ResponseEnd):
+            account.usage = last.usage
+        if embedder is not None:
+            events = [embedder.event(event) for event in events]
+        return b"".join([encoder.feed(event) for event in events])
 
     async def _fail(self, error: Exception) -> None:
         """End a stream that has begun as the client's protocol says errors end it."""
@@ -238,7 +243,11 @@ class _Stream:
             raise error
         account.outcome = "truncated" if isinstance(error, TruncatedError) else "error"
         self._note_partial()
-        encoder = self._encoder or self._asked.dialect.StreamEncoder(self._asked.request)
+        encoder = self._encoder
+        if encoder is None:
+            encoder = self._asked.dialect.StreamEncoder(self._asked.request)
+            if self._asked.wants_array:
+                encoder = ArrayEncoder(encoder, began=True)
         await flight.send_body(encoder.fail(error))
 
     def _note_partial(self) -> None:

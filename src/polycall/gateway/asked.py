@@ -85,12 +85,18 @@ class Asked:
         else:
             self.model = self._string("model")
             self.streams = self._boolean("stream")
+        # Gemini's way of streaming where nobody asked for server-sent events.
+        self.wants_array = bool(endpoint.model) and self.streams and not self._asks_sse
         self._carried: Carried | None = None
 
     @property
     def request(self) -> Request | None:
         """The parsed request, once a translation was needed."""
         return None if self._carried is None else self._carried.request
+
+    @property
+    def _asks_sse(self) -> bool:
+        return b"alt=sse" in self._query
 
     def estimate_input(self) -> int:
         """About how many tokens the provider had to read."""
@@ -181,7 +187,7 @@ class Asked:
         path = self.dialect.render_request(probe).path
         if self._path.startswith("/v1/models/"):
             path = path.replace("/v1beta/", "/v1/", 1)
-        if self.streams and b"alt=sse" not in self._query:
+        if self.wants_array:
             path = path.replace("?alt=sse", "", 1)
         return path
 
@@ -190,7 +196,7 @@ class Asked:
         """What the upstream path depends on besides the model."""
         name = self.dialect.NAME
         is_v1 = self._path.startswith("/v1/models/")
-        return name, self.streams, is_v1, b"alt=sse" in self._query
+        return name, self.streams, is_v1, self.wants_array
 
     def _parse(self, carrier: Carrier) -> Carried:
         if self._carried is None:

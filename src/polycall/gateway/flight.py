@@ -94,7 +94,9 @@ class Flight:
 
     async def send_body(self, data: bytes, *, more: bool = False) -> None:
         """A piece of the body, or the last one."""
-        await self.send({"type": "http.response.body", "body": data, "more_body": more})
+        self.sending_since = time.monotonic()
+        await self._raw_send({"type": "http.response.body", "body": data, "more_body": more})
+        self.sending_since = 0.0
 
     def abort(self, reason: Exception) -> None:
         """Cancel what is being done for this request, because of `reason`."""
