@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from polycall.errors import RequestError
 from polycall.ir import Text, ToolCall, ToolResult
 from polycall.program import PausedProgram, PendingCall, Programs, ResultLater, with_result
 from polycall.sandbox import DivergenceError, InDoubtError, Journal, Sandbox
@@ -171,6 +172,15 @@ async def test_a_divergence_is_an_error_that_names_the_call(jail: Sandbox) -> No
     async with Programs(Desk().tools, jail, calling="code") as programs:
         with pytest.raises(DivergenceError, match=r"call 1 .*'get_price'"):
             await programs.resume(changed)
+
+
+async def test_a_journal_without_a_paused_program_is_refused(jail: Sandbox) -> None:
+    async with jail.session() as session:
+        await session.run("1")
+        journal = session.journal.to_json()
+    async with Programs(Desk().tools, jail, calling="code") as programs:
+        with pytest.raises(RequestError, match="holds no program that is to go on"):
+            await programs.resume(PausedProgram("p1", journal, []))
 
 
 async def test_a_direct_call_can_wait_as_well(jail: Sandbox) -> None:

@@ -16,7 +16,7 @@ from polycall.cli.bench.tokens import tokenizer
 from polycall.ir import Media, Text, ToolCall, ToolResult
 from polycall.loop import RunEnd, ToolEvent
 from polycall.program import Bounds, NestedCall, Programs, code_tool
-from polycall.sandbox import Sandbox
+from polycall.sandbox import Limits, Sandbox
 from polycall.testing import ScriptedModel
 from polycall.tools import Executor, ToolContext, Toolset, tool, tool_from_schema
 
@@ -287,6 +287,68 @@ async def test_a_large_direct_result_is_parked(jail: Sandbox) -> None:
         ("direct", "estimate"),
         ("code", "parked"),
     ]
+
+
+async def test_a_session_of_ones_own_that_is_closed_is_an_error(jail: Sandbox) -> None:
+    async with jail.session() as session:
+        programs = Programs(shop(), session)
+        await run_code(programs, "1")
+    result = await run_code(programs, "2", "p2")
+    assert result.is_error
+    assert result.text.startswith("the program could not run: session ")
+    assert [run.status for run in programs.programs] == ["finished", "killed"]
+
+
+async def test_a_program_that_runs_too_long_is_told_so(jail: Sandbox) -> None:
+    code = (
+        "await get_orders('north')\n"
+        "for n in range(25):\n"
+        "    await charge(str(n), 1)\n"
+        "while True: pass"
+    )
+    limits = Limits(wall_s=1.5)
+    async with Sandbox("jail", limits, pool=0) as quick, Programs(shop(), quick) as programs:
+        result = await run_code(programs, code)
+        after = await run_code(programs, "'alive'", "p2")
+    lines = result.text.splitlines()
+    assert lines[0] == "the program was stopped (timeout): ran longer than 1.5 s"
+    assert lines[2] == '- get_orders({"region":"north"}): ok'
+    assert lines[-1] == "- and 6 more"
+    assert after.text == "alive"
+    assert programs.programs[0].status == "timeout"
+    assert programs.programs[0].result_bytes > 25 * len("charged 1")
+
+
+@pytest.mark.parametrize(
+    ("value", "seen"),
+    [
+        ({"a": "x" * 30_000, "b": 1}, "an object with the keys a, b"),
+        ("y" * 30_000, "text of 30000 characters"),
+        ([1] * 30_000, "a list, 30000 items"),
+    ],
+)
+async def test_a_preview_says_what_the_data_are(jail: Sandbox, value: Any, seen: str) -> None:
+    @tool(allowed_callers=BOTH)
+    async def get() -> Any:
+        return value
+
+    async with Programs([get], jail) as programs:
+        first = await programs(call("get"))
+        again = await run_code(programs, "get_result_1 == await get()")
+    assert f"of run_code: {seen}\n" in first.text
+    assert again.text == "true"
+
+
+async def test_what_cannot_be_parked_is_given_as_it_is(jail: Sandbox) -> None:
+    @tool(allowed_callers=BOTH)
+    async def get() -> str:
+        return "z" * 400_000
+
+    limits = Limits(result_bytes=100_000)
+    async with Sandbox("jail", limits, pool=0) as small, Programs([get], small) as programs:
+        result = await programs(call("get"))
+    assert len(result.text) == 400_000
+    assert programs.parked == []
 
 
 async def test_a_run_without_programs_is_an_ordinary_run(jail: Sandbox) -> None:

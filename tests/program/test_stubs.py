@@ -7,10 +7,12 @@ import random
 from typing import Annotated, Any, Literal, NotRequired
 
 import pydantic
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typing_extensions import TypedDict
 
+from polycall.errors import ToolError
 from polycall.program import Catalogue, estimated_tokens
 from polycall.program.stubs import StubWriter, signatures
 from polycall.tools import FunctionTool, tool, tool_from_schema
@@ -248,6 +250,8 @@ async def test_searching_and_describing() -> None:
     }
     assert len(found) == 3
     assert await catalogue.search_tools("zzz") == []
+    with pytest.raises(ToolError, match="there is no tool 'payment_aprove_60' for programs"):
+        await catalogue.describe_tool("payment_aprove_60")
     assert await catalogue.describe_tool("payment_approve_60") == (
         "class PaymentApprove60Result(TypedDict):\n"
         "    id: str\n"

@@ -234,7 +234,8 @@ class Programs:
         call_id = context.call.id if context.call is not None else f"program_{len(self.programs)}"
         if self.paused is not None:
             raise ToolError("a program is paused until its result comes; no other can run now")
-        run = ProgramRun(call_id, _unfenced(arguments["code"]), calls=[])
+        # Killed, until it has ended otherwise.
+        run = ProgramRun(call_id, _unfenced(arguments["code"]), status="killed", calls=[])
         nested = self._nested(run, context)
         self.programs.append(run)
         try:
@@ -316,8 +317,7 @@ class Programs:
             name for name, each in self.catalogue.signatures.items() if {name, each.tool} & {*retry}
         ]
         result = await session.resume(paused.journal, nested.functions(), retry=again)
-        if result is None:
-            raise RequestError("the journal holds no program that is to go on")
+        assert result is not None, "the journal was seen to end inside a run"
         self.paused = None
         self.programs.append(run)
         return self._concluded(run, nested, result)

@@ -14,18 +14,19 @@ _LEFT, _WIDTH, _BAR, _GAP = 250, 470, 13, 16
 
 
 def table(rows: Sequence[Compared], how: str) -> str:
-    """Markdown; times are left out, since they are of one machine."""
+    """Markdown.  Seconds are of one machine, without a model's own time."""
     lines = [
         f"Tokens: {how}.",
         "",
-        "| task | form | tokens in context | tokens billed | model turns | calls | bytes sent |",
-        "|---|---|--:|--:|--:|--:|--:|",
+        "| task | form | tokens in context | tokens billed | round trips | calls | bytes sent "
+        "| seconds |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
         for form in FORMS:
             each = row.forms.get(form)
             if each is None:
-                lines.append(f"| {row.name} | {form} | cannot be done | | | | |")
+                lines.append(f"| {row.name} | {form} | cannot be done | | | | | |")
                 continue
             cells = (
                 each.context_tokens,
@@ -35,7 +36,7 @@ def table(rows: Sequence[Compared], how: str) -> str:
                 each.sent_bytes,
             )
             shown = " | ".join(f"{cell:,}" for cell in cells)
-            lines.append(f"| {row.name} | {form} | {shown} |")
+            lines.append(f"| {row.name} | {form} | {shown} | {each.time_s:.2f} |")
     lines += [
         "",
         "| task | cheaper | auto, told | auto, from what it saw | its reason (told) |",
