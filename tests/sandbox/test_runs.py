@@ -7,15 +7,19 @@ import datetime
 import time
 
 import pytest
+import uvloop
 
 from polycall.sandbox import (
     Call,
     Limits,
+    RuntimeUnavailableError,
     Sandbox,
     Session,
     SessionClosedError,
     TooManySessionsError,
 )
+from polycall.sandbox.desk import Turn
+from polycall.sandbox.runtime import End, Job
 
 from .support import TOOLS
 
@@ -352,3 +356,76 @@ async def test_pending_calls_of_a_run_that_was_stopped_are_listed(jail: Sandbox)
         result = await session.run("await wait_ms(20_000)", TOOLS)
     assert result.status == "timeout"
     assert result.calls == (Call(1, "wait_ms", (20_000,), {}, outcome="pending"),)
+
+
+async def test_a_tool_that_is_cancelled_from_inside_is_an_error(session: Session):
+    async def broken() -> None:
+        inner = asyncio.create_task(asyncio.sleep(60))
+        inner.cancel()
+        await inner
+
+    result = await session.run("await broken()", {"broken": broken})
+    assert str(result.error) == "RuntimeError: broken was cancelled"
+
+
+async def test_closing_a_session_ends_its_run(jail: Sandbox):
+    session = jail.session()
+    run = asyncio.create_task(session.run("await wait_ms(60_000)", TOOLS))
+    await asyncio.sleep(0.3)
+    await session.close()
+    assert (await run).status == "crashed"
+    with pytest.raises(SessionClosedError, match="is closed"):
+        await session.run("1")
+
+
+async def test_a_runtime_of_ones_own():
+    class Echo:
+        """What a service would be: nothing of it is on this machine."""
+
+        name = "echo"
+        notes = "It only repeats."
+        alive = True
+        opened = 0
+
+        async def start(self, limits: Limits) -> None:
+            self.limits = limits
+
+        async def open(self, *, began: float, seed: int) -> Echo:
+            self.opened += 1
+            return self
+
+        async def run(self, job: Job) -> End:
+            job.desk.call(1, "add", [20], {"right": 1})
+            turn: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
+            job.desk.request_turn(job.now, None, turn.set_result)
+            (result,) = (await turn).results
+            return End("finished", stdout=job.code, value=result["value"])
+
+        async def close(self) -> None:
+            self.alive = False
+
+    runtime = Echo()
+    async with Sandbox(runtime) as sandbox, sandbox.session() as session:
+        result = await session.run("anything", TOOLS)
+        assert (sandbox.tier, sandbox.notes) == ("echo", "It only repeats.")
+    assert (result.status, result.stdout, result.value) == ("finished", "anything", 21)
+    assert [call.outcome for call in result.calls] == ["ok"]
+    assert not runtime.alive
+
+
+def test_it_runs_on_uvloop_as_well():
+    async def main() -> list[object]:
+        sandbox = Sandbox("jail", Limits(wall_s=1), pool=1)
+        try:
+            await sandbox.__aenter__()
+        except RuntimeUnavailableError as error:
+            pytest.skip(str(error))
+        try:
+            session = sandbox.session()
+            first = await session.run("await add(1)", TOOLS)
+            lost = await session.run("while True: pass")
+            return [first.value, lost.status, (await session.run("3")).value]
+        finally:
+            await sandbox.close()
+
+    assert uvloop.run(main()) == [2, "timeout", 3]

@@ -267,11 +267,11 @@ class Desk:
             if self._request is not None and self._is_stalled():
                 self.on_stalled()
             return
-        except asyncio.CancelledError as error:
+        except asyncio.CancelledError:
             if call.id not in self._tasks:
                 raise
             # Not by us: something inside the tool was cancelled, which the program must hear.
-            outcome = {"error": _described(RuntimeError(f"{call.name} was cancelled: {error}"))}
+            outcome = {"error": _described(RuntimeError(f"{call.name} was cancelled"))}
         except Exception as error:  # noqa: BLE001  # whatever a tool raises is the program's to see
             outcome = {"error": _described(error)}
         if self._tasks.pop(call.id, None) is None:

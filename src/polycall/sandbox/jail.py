@@ -11,6 +11,7 @@ import base64
 import contextlib
 import json
 import os
+import platform
 import re
 import signal
 import socket
@@ -92,6 +93,9 @@ class JailSettings:
     def setup_frame(self) -> Frame:
         """What the process is told before it locks itself in."""
         limits = self.limits
+        # Before 5.14 the kernel counts a user's processes across namespaces; there the bound on
+        # address space, of which each thread's stack takes its part, is what holds.
+        threads = {"RLIMIT_NPROC": limits.threads} if _kernel() >= (5, 14) else {}
         return {
             "type": "setup",
             "filter": base64.b64encode(seccomp.program_filter(self.machine)).decode("ascii"),
@@ -100,13 +104,18 @@ class JailSettings:
                 "RLIMIT_AS": (limits.memory_mib + _INTERPRETER_MIB) << 20,
                 "RLIMIT_NOFILE": limits.open_files,
                 "RLIMIT_FSIZE": limits.files_mib << 20,
-                "RLIMIT_NPROC": limits.threads,
+                **threads,
                 "RLIMIT_CORE": 0,
                 "RLIMIT_MEMLOCK": 0,
                 "RLIMIT_MSGQUEUE": 0,
                 "RLIMIT_SIGPENDING": 64,
             },
         }
+
+
+def _kernel() -> tuple[int, ...]:
+    numbers = re.match(r"(\d+)\.(\d+)", platform.release())
+    return tuple(int(number) for number in numbers.groups()) if numbers else (0,)
 
 
 class _Wire(asyncio.Protocol):

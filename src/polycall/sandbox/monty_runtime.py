@@ -49,6 +49,7 @@ class MontyProcess:
         self._runtime = runtime
         self._began = began
         self._seed = seed
+        self._pid: int | None = None
         self._handle = -1
         self._session: MontySession | None = None
         self._last: object = None
@@ -75,9 +76,9 @@ class MontyProcess:
             assert_message_annotations=False,
         )
         session.__enter__()
-        pid = session.worker_pid
-        if pid is not None:
-            self._handle = os.pidfd_open(pid)
+        self._pid = session.worker_pid
+        if self._pid is not None and hasattr(os, "pidfd_open"):
+            self._handle = os.pidfd_open(self._pid)
         # Classes cannot inherit there, and errors of tools arrive as built-in ones.
         session.feed_run("ToolError = Exception")
         return session
@@ -115,9 +116,12 @@ class MontyProcess:
 
     def kill(self) -> None:
         self.alive = False
-        if self._handle >= 0:
-            with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self._handle >= 0:
                 signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+            elif self._pid is not None and not hasattr(os, "pidfd_open"):
+                # Not on Linux: there is only the number to go by.
+                os.kill(self._pid, signal.SIGTERM)
 
     async def close(self) -> None:
         self.kill()
@@ -125,6 +129,7 @@ class MontyProcess:
         if session is not None:
             await self._runtime.in_thread(lambda: _leave(session))
         handle, self._handle = self._handle, -1
+        self._pid = None
         if handle >= 0:
             os.close(handle)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import selectors
 from asyncio import events
 from collections.abc import Callable, Coroutine, Generator, Mapping
@@ -75,6 +76,27 @@ class TurnSelector(selectors.BaseSelector):
         return others
 
 
+class ProgramTask(asyncio.Task[Any]):
+    """A task whose place in a set does not depend on where in memory it is."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._place = next(_places)
+        super().__init__(*args, **kwargs)
+
+    def __hash__(self) -> int:
+        return hash(self._place)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+_places = itertools.count()
+
+
+def _task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> ProgramTask:
+    return ProgramTask(work, loop=loop, **options)
+
+
 class ProgramLoop(asyncio.SelectorEventLoop):
     """The loop on logical time.  `run` inside `run` is allowed, since models write it."""
 
@@ -83,6 +105,7 @@ class ProgramLoop(asyncio.SelectorEventLoop):
         self._clock = clock
         self.make_selector: Callable[[], TurnSelector] = lambda: selector
         super().__init__(selector)
+        self.set_task_factory(_task)
 
     def time(self) -> float:
         return self._clock.now
@@ -91,6 +114,18 @@ class ProgramLoop(asyncio.SelectorEventLoop):
         if self.is_running() and asyncio.iscoroutine(future):
             return asyncio.run(future)
         return super().run_until_complete(future)
+
+
+def install_ordered_as_completed() -> None:
+    """Starts what `as_completed` is given in the order given; asyncio goes by address."""
+    unordered: Callable[..., Any] = asyncio.as_completed
+
+    def as_completed(fs: Any, *, timeout: float | None = None) -> Any:
+        if asyncio.isfuture(fs) or asyncio.iscoroutine(fs):
+            return unordered(fs, timeout=timeout)
+        return unordered([asyncio.ensure_future(f) for f in dict.fromkeys(fs)], timeout=timeout)
+
+    asyncio.as_completed = as_completed
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 from . import plain
 from .channel import Channel, Frame, HostGone
 from .clock import Determinism
-from .loop import ProgramLoop, TurnSelector, install_nested_run
+from .loop import ProgramLoop, TurnSelector, install_nested_run, install_ordered_as_completed
 from .output import Output, text_stream
 from .tools import ToolError, Tools
 
@@ -46,6 +46,7 @@ class Session:
         self._reserve: mmap.mmap | None = None
         self._loop = self._new_loop()
         install_nested_run(self._new_loop)
+        install_ordered_as_completed()
 
     def _new_loop(self) -> ProgramLoop:
         selector = TurnSelector(self._channel, self._clock, self._on_turn, self._before_wait)
