@@ -12,9 +12,16 @@ from typing import Any
 
 import pytest
 
-from polycall.sim import Call, Simulation, Turn
+from polycall.sim import Call, Failure, Simulation, Turn
 from tests.gateway.drivers import DRIVERS, Result
-from tests.gateway.harness import KEY, OTHER_KEY, UPSTREAMS, Gateway, sim_config
+from tests.gateway.harness import (
+    KEY,
+    OTHER_KEY,
+    UPSTREAMS,
+    Gateway,
+    provider_table,
+    sim_config,
+)
 
 _numbers = itertools.count()
 
@@ -218,3 +225,32 @@ def test_ids_of_kept_turns_are_short_and_differ(sim: Simulation, gateway: Gatewa
         assert all(len(call_id) <= 40 for call_id in ids)
         seen.update(ids)
     assert len(seen) == 6
+
+
+@pytest.mark.parametrize("mode", ["whole", "streamed"])
+@pytest.mark.parametrize("client", ["anthropic", "openai-chat"])
+def test_fallback_drops_what_the_other_provider_cannot_take(
+    sim: Simulation, tmp_path: Path, client: str, mode: str
+) -> None:
+    """Two stops of one protocol: neither ever sees what the other signed."""
+    first, second = f"a-{next(_numbers)}", f"b-{next(_numbers)}"
+    down = Turn(error=Failure(529, "overloaded"))
+    now = [Call("now", {})]
+    sim.script(
+        "anthropic", first, [Turn(reasoning="one", calls=now), down, Turn(reasoning="", text="end")]
+    )
+    sim.script("anthropic", second, [Turn(reasoning="two", calls=now)])
+    config = f"""
+[models.pair]
+route = ["up-anthropic/{first}", "other/{second}"]
+{provider_table("other", sim.base_url("anthropic"), "anthropic")}
+"""
+    served = Gateway(tmp_path, sim_config(sim, config)).start()
+    driver = DRIVERS[client](served.url, KEY, "pair", streamed=mode == "streamed")
+    step = driver.ask("what time is it?")
+    step = driver.give([Result(call, "noon") for call in step.calls])
+    assert sim.remaining("anthropic", second) == 0
+    step = driver.give([Result(call, "noon") for call in step.calls])
+    assert step.text == "end"
+    driver.close()
+    assert served.stop() == 0

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qs
 
 from polycall import jsontext
-from polycall.config import Config
+from polycall.config import Config, asking_usage
 from polycall.errors import InvalidRequestError, NotFoundError, PolycallError
 from polycall.gateway import models
 from polycall.gateway.asked import Desk, Endpoint
@@ -51,6 +51,7 @@ class Gateway:
     """The application.  A server calls it for each request, and `close` when all are done."""
 
     def __init__(self, config: Config, *, transport: Transport | None = None) -> None:
+        config = asking_usage(config)
         server = config.server
         self.config = config
         self.store = Store(config.store.url, config.folder)

@@ -88,6 +88,7 @@ class Asked:
         # Gemini's way of streaming where nobody asked for server-sent events.
         self.wants_array = bool(endpoint.model) and self.streams and not self._asks_sse
         self._carried: Carried | None = None
+        self._shared: set[str] = set()  # dialects that several stops of the route speak
 
     @property
     def request(self) -> Request | None:
@@ -120,6 +121,19 @@ class Asked:
             return bool(value)
         raise MalformedRequestError(f"expected true or false, got {value!r}"[:120], path=name)
 
+    def plan(self, stops: list[Stop]) -> None:
+        """Look at the whole route before the first attempt.
+
+        Where several stops speak one dialect, the state in it does not say whose it is: one
+        would be sent what another signed.  Theirs is carried like a foreign one.
+        """
+        if len(stops) < 2:
+            return
+        names: dict[str, set[str]] = {}
+        for stop in stops:
+            names.setdefault(self._dialect_for(stop), set()).add(stop.name)
+        self._shared = {dialect for dialect, stopped in names.items() if len(stopped) > 1}
+
     async def attempt(self, stop: Stop, desk: Desk) -> Attempt:
         """The request for one stop.
 
@@ -127,8 +141,9 @@ class Asked:
         of losses and there are some.
         """
         stop = desk.as_learned(stop)
-        name = self._dialect_for(stop, desk)
-        if name == self.dialect.NAME and self._passes(stop, desk):
+        name = self._dialect_for(stop)
+        is_shared = name in self._shared
+        if name == self.dialect.NAME and not is_shared and self._passes(stop, desk):
             return self._passed(stop, desk)
         carried = self._parse(desk.carrier)
         request, warnings = carried.for_target(stop.provider.name, stop.model)
@@ -143,11 +158,12 @@ class Asked:
             http=exchange.http,
             exchange=exchange,
             warnings=warnings,
-            carries=exchange.dialect.NAME != self.dialect.NAME
+            carries=is_shared
+            or name != self.dialect.NAME
             or _replays(stop.provider.quirks_for(stop.model)),
         )
 
-    def _dialect_for(self, stop: Stop, desk: Desk) -> DialectName:
+    def _dialect_for(self, stop: Stop) -> DialectName:
         """The client's own where the provider speaks it, else the provider's choice."""
         provider = stop.provider
         if provider.tools_dialect is None:

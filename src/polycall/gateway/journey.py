@@ -126,6 +126,7 @@ class Journey:
 
     async def _travel(self) -> Plain | Streaming:
         stops = list(self._router.route(self._asked.model))
+        self._asked.plan(stops)
         ends_at = time.monotonic() + self._server.attempts_s
         last: PolycallError | None = None
         rounds = 0
