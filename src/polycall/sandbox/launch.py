@@ -33,7 +33,11 @@ def _check(result: int, what: str) -> None:
 
 def _stage(libc: ctypes.CDLL, sources: list[str]) -> list[str]:
     """Mounts each source where an unprivileged user can reach it; gives the new paths."""
-    _check(libc.unshare(_CLONE_NEWNS), "a mount namespace")
+    try:
+        _check(libc.unshare(_CLONE_NEWNS), "a mount namespace")
+    except PermissionError:
+        # Root without the rights of root, as in a container: what others may read must do.
+        return sources
     _check(libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None), "private mounts")
     # Opened in the new namespace, since mounts of another cannot be bound, and before the tmpfs
     # covers what may lie under it.
@@ -80,4 +84,7 @@ def main() -> None:
     os.execve(sources[0], ["bwrap", *arguments], environment)  # noqa: S606
 
 
-main()
+try:
+    main()
+except OSError as _error:
+    sys.exit(f"launch: {_error}")
