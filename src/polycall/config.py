@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from polycall.config_provider import ProviderTable, make_provider, read_provider
 from polycall.config_reader import Reader
@@ -93,6 +94,20 @@ class Config(Struct, frozen=True):
     models: dict[str, Alias] = {}
     keys: tuple[ClientKey, ...] = ()
     folder: Path = Path()
+
+
+def asking_usage(config: Config) -> Config:
+    """The configuration with streams of plain servers asked for their usage.
+
+    For whoever notices a server that refuses the question and then asks no more; unreported
+    tokens cannot be priced.
+    """
+    asking = {
+        name: replace(provider, quirks=replace(provider.quirks, stream_usage="always"))
+        for name, provider in config.providers.items()
+        if name in config.unquirked and provider.dialect == "openai-chat"
+    }
+    return replace(config, providers={**config.providers, **asking})
 
 
 class _ModelTable(Struct, frozen=True, forbid_unknown_fields=True):

@@ -32,9 +32,8 @@ class ProviderTable(Struct, frozen=True, forbid_unknown_fields=True):
     tools_dialect: DialectName | None = None
 
 
-# A Chat server of which nothing was stated is treated with care, but asked for the usage of its
-# streams: the gateway notices one that refuses the question, and asks no more.
-_UNSTATED = replace(NAMED_QUIRKS["compatible"], stream_usage="always")
+# A Chat server of which nothing was stated is treated with care.
+_UNSTATED = NAMED_QUIRKS["compatible"]
 _AUTH: dict[DialectName, Auth] = {
     "openai-chat": "bearer",
     "openai-responses": "bearer",
