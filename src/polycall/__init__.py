@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Memory,
         Router,
         ToolTree,
+        WrittenTools,
         triage,
     )
     from polycall.client import Client
@@ -38,6 +39,7 @@ __all__ = [
     "ToolContext",
     "ToolTree",
     "Toolset",
+    "WrittenTools",
     "run_tools",
     "tool",
     "triage",
@@ -56,6 +58,7 @@ _HOMES = {
     "ToolContext": "polycall.tools",
     "ToolTree": "polycall.agents",
     "Toolset": "polycall.tools",
+    "WrittenTools": "polycall.agents",
     "run_tools": "polycall.loop",
     "tool": "polycall.tools",
     "triage": "polycall.agents",

@@ -9,6 +9,7 @@ approval.py    calls that a person must agree to
 memory/        what is kept between runs
 knowledge/     files that can be searched
 tree/          many tools, of which few are seen
+written/       tools that the model writes
 
 Imports the public names of the floors below only, and could be a package of its own.
 """
@@ -24,6 +25,7 @@ from polycall.agents.output import OutputError
 from polycall.agents.run import AgentEvent, AgentStream, Run
 from polycall.agents.tree import ToolTree
 from polycall.agents.triage import Router, by_words, triage
+from polycall.agents.written import ToolStore, ToolVersion, WrittenTools
 
 __all__ = [
     "Agent",
@@ -41,7 +43,10 @@ __all__ = [
     "Passage",
     "Router",
     "Run",
+    "ToolStore",
     "ToolTree",
+    "ToolVersion",
+    "WrittenTools",
     "by_words",
     "triage",
 ]
