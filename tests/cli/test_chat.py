@@ -121,6 +121,7 @@ def test_ctrl_c_in_mid_stream_and_in_a_tool(folder: Path) -> None:
         terminal.send("서울 날씨\n")
         terminal.expect("맑음")
         terminal.expect("2 steps")
+        terminal.expect("> ")
         terminal.send("\x04")
         terminal.expect("in all")
 
