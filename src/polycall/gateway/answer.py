@@ -14,7 +14,6 @@ from polycall.errors import PolycallError, ProtocolError, TruncatedError
 from polycall.gateway.arrays import ArrayEncoder
 from polycall.gateway.asked import Asked, Attempt, Desk
 from polycall.gateway.carrier import Embedder, Origin
-from polycall.gateway.costs import known_cost
 from polycall.gateway.flight import Flight
 from polycall.gateway.journey import Journey, Plain, Streaming
 from polycall.gateway.replies import Headers, base_headers, send_json, upstream_headers
@@ -82,7 +81,7 @@ async def _send_plain(
         if attempt.carries:
             response = await _embedder(asked, attempt, desk).response(response)
         body = jsontext.encode_bytes(asked.dialect.render_response(response, asked.request))
-    account.cost = known_cost(attempt.stop.provider, attempt.stop.model, account.usage)
+    account.cost = desk.costs.known(attempt.stop.provider, attempt.stop.model, account.usage)
     if account.cost is not None:
         headers.append((b"polycall-cost-usd", f"{account.cost:f}".encode()))
     await send_json(flight, 200, body, headers)

@@ -20,6 +20,7 @@ from polycall.errors import (
 )
 from polycall.exchange import Exchange, address, headers_for, prepare
 from polycall.gateway.carrier import Carried, Carrier
+from polycall.gateway.costs import Costs
 from polycall.gateway.counting import estimate, estimate_text
 from polycall.gateway.flight import Flight
 from polycall.gateway.keys import Owner
@@ -242,6 +243,7 @@ class Desk:
         self.router = router
         self.transport = transport
         self.carrier = carrier
+        self.costs = Costs(config)
         self._fetcher: Fetcher | None = None
         self._unquirked = config.unquirked
         self._without_usage: set[str] = set()

@@ -1,21 +1,88 @@
 """What an answer cost, fast enough to be said in its headers.
 
-Prices of the configuration are multiplied here and now.  The price table's library takes a third
-of a second to load, forty megabytes and a fifth of a millisecond a question, so its answers are
-turned into rates once for each model, in a process of their own.
+A price from the configuration is a multiplication.  The price table's library takes a third of a
+second to load and a fifth of a millisecond a question: it is loaded beside the first requests,
+and only where a configured provider needs it, and a model whose price is proportional is asked
+about once.
 """
 
 from __future__ import annotations
 
+import importlib
+import logging
+import threading
 from decimal import Decimal
 
+from polycall.config import Config
 from polycall.ir import Usage
 from polycall.providers.prices import cost_usd
-from polycall.providers.provider import Provider
+from polycall.providers.provider import Price, Provider
+
+logger = logging.getLogger("polycall.costs")
+
+_MANY = 1_000
+# Above every known threshold of tiered prices.
+_VERY_MANY = 1_000_000
+_MILLION = Decimal(1_000_000)
+_REMEMBERED_MAX = 4096
 
 
-def known_cost(provider: Provider, model: str, usage: Usage) -> Decimal | None:
-    """US dollars; `None` where the price or the usage is unknown."""
-    if not provider.prices and not provider.price_id:
+class Costs:
+    """Knows what answers cost.  One for the process."""
+
+    def __init__(self, config: Config) -> None:
+        self._prices: dict[tuple[str, str], Price | None] = {}
+        self._is_loaded = False
+        if any(config.providers[name].price_id for name in config.provider_keys):
+            threading.Thread(target=self._load, name="polycall-prices", daemon=True).start()
+
+    def known(self, provider: Provider, model: str, usage: Usage) -> Decimal | None:
+        """US dollars; `None` where the price or the usage is unknown, or not known yet."""
+        if model in provider.prices:
+            return cost_usd(provider, model, usage)
+        if not provider.price_id or not self._is_loaded or not usage.is_reported:
+            return None
+        key = (provider.price_id, model)
+        if key not in self._prices:
+            if len(self._prices) >= _REMEMBERED_MAX:
+                self._prices.clear()
+            self._prices[key] = _proportional(provider, model)
+        price = self._prices[key]
+        if price is None or _has_special_writes(usage):
+            return cost_usd(provider, model, usage)
+        plain = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
+        total = max(plain, 0) * price.input + usage.output_tokens * price.output
+        total += usage.cached_tokens * (price.cached or Decimal(0))
+        total += usage.cache_write_tokens * (price.cache_write or Decimal(0))
+        return total / _MILLION
+
+    def _load(self) -> None:
+        try:
+            importlib.import_module("genai_prices")
+        except ImportError:
+            logger.warning("no price table: genai-prices is not installed")
+            return
+        self._is_loaded = True
+
+
+def _proportional(provider: Provider, model: str) -> Price | None:
+    """The price for a million tokens; `None` where it is unknown or has tiers."""
+
+    def ask(usage: Usage) -> Decimal | None:
+        return cost_usd(provider, model, usage)
+
+    plain, output = ask(Usage(input_tokens=_MANY)), ask(Usage(output_tokens=_MANY))
+    cached = ask(Usage(input_tokens=_MANY, cached_tokens=_MANY))
+    written = ask(Usage(input_tokens=_MANY, cache_write_tokens=_MANY))
+    if plain is None or output is None or cached is None or written is None:
         return None
-    return cost_usd(provider, model, usage)
+    much = ask(Usage(input_tokens=_VERY_MANY, output_tokens=_MANY))
+    if much != plain * (_VERY_MANY // _MANY) + output:
+        return None
+    scale = _MILLION / _MANY
+    return Price(plain * scale, output * scale, cached * scale, written * scale)
+
+
+def _has_special_writes(usage: Usage) -> bool:
+    # Caches that last an hour have a price of their own.
+    return usage.cache_write_tokens > 0 and "anthropic" in usage.metadata

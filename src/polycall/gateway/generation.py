@@ -6,6 +6,8 @@ import asyncio
 import logging
 import time
 
+from msgspec.structs import replace
+
 from polycall.errors import PermissionDeniedError, PolycallError
 from polycall.gateway.answer import Account, answer
 from polycall.gateway.asked import Asked, Desk, Endpoint
@@ -65,7 +67,12 @@ class Generations:
             self._write_down(record)
 
     def _write_down(self, record: _Record) -> None:
+        account = record.account
         row = record.row()
+        if account.cost is None and account.attempt is not None:
+            stop = account.attempt.stop
+            cost = self._desk.costs.known(stop.provider, stop.model, account.usage)
+            row = row if cost is None else replace(row, cost_usd=f"{cost:f}")
         self._metrics.count(row)
         self._store.add_row(row)
 
