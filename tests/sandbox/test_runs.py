@@ -166,6 +166,17 @@ async def test_calls_run_side_by_side(session: Session):
     assert time.monotonic() - began < 1.0
 
 
+async def test_plain_functions_run_side_by_side(session: Session):
+    def nap() -> int:
+        time.sleep(0.1)
+        return 1
+
+    began = time.monotonic()
+    code = "import asyncio\nsum(await asyncio.gather(*(nap() for _ in range(50))))"
+    assert (await session.run(code, {"nap": nap})).value == 50
+    assert time.monotonic() - began < 1.5
+
+
 async def test_plain_functions_do_not_hold_the_host(session: Session):
     def slow() -> int:
         time.sleep(0.2)

@@ -7,11 +7,14 @@ that writes calls and results to the journal.  While a journal is replayed it an
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 import inspect
 import json
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -86,6 +89,7 @@ class Desk:
         self._recovery = recovery or Recovery()
         self._live = recorded is None
         self._calls: dict[int, Call] = {}
+        self._threads: ThreadPoolExecutor | None = None
         self._signatures: dict[str, inspect.Signature | None] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stubborn: set[asyncio.Task[None]] = set()
@@ -294,8 +298,17 @@ class Desk:
                 raise TypeError(f"{call.name}{signature}: {error}") from None
         if _is_async(function):
             return await function(*call.args, **call.kwargs)
-        value: object = await asyncio.to_thread(function, *call.args, **call.kwargs)
+        context = contextvars.copy_context()
+        work = functools.partial(context.run, function, *call.args, **call.kwargs)
+        value: object = await asyncio.get_running_loop().run_in_executor(self._pool(), work)
         return await value if inspect.isawaitable(value) else value
+
+    def _pool(self) -> ThreadPoolExecutor:
+        """Threads of this run alone: as many as calls may be at work, made when they are needed."""
+        if self._threads is None:
+            size = self._limits.concurrent_calls
+            self._threads = ThreadPoolExecutor(size, thread_name_prefix="polycall-tool")
+        return self._threads
 
     def _settle(self, call_id: int, outcome: dict[str, Any], *, duration_s: float = 0.0) -> None:
         call = self._calls[call_id]
@@ -340,6 +353,9 @@ class Desk:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=_GRACE_S)
+        if self._threads is not None:
+            # A thread cannot be stopped; one that still works ends by itself, unheard.
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _is_async(function: Function) -> bool:
