@@ -176,6 +176,9 @@ class Desk:
                 self._replay_turn(self._recorded)
                 return
             self._go_live(self._recorded)
+        if self._request is None:
+            # An answer given beforehand has ended the wait.
+            return
         if self._settled:
             self._answer(self.now())
         elif self._is_stalled():
