@@ -170,14 +170,7 @@ class Desk:
         self._now = max(self._now, float(now))
         self._stop_timer()
         self._request = (answer, float(now))
-        if not self._live:
-            assert self._recorded is not None
-            if self._recorded.turns:
-                self._replay_turn(self._recorded)
-                return
-            self._go_live(self._recorded)
-        if self._request is None:
-            # An answer given beforehand has ended the wait.
+        if self._recorded is not None and not self._live and self._is_told_by(self._recorded):
             return
         if self._settled:
             self._answer(self.now())
@@ -187,6 +180,14 @@ class Desk:
             due = float(now) + float(wait_s)
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(float(wait_s), lambda: self._answer(due))
+
+    def _is_told_by(self, recorded: RecordedRun) -> bool:
+        """Whether the journal, or an answer given beforehand, has ended the wait."""
+        if recorded.turns:
+            self._replay_turn(recorded)
+        else:
+            self._go_live(recorded)
+        return self._request is None
 
     # What the host answers.
 
