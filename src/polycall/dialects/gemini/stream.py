@@ -9,7 +9,7 @@ empty text that carries nothing is no part.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from polycall import jsontext
 from polycall.dialects.gemini.casing import camel_keys, structural
@@ -85,6 +85,41 @@ class StreamDecoder(StreamDecoderBase):
         self._answer.end()
 
 
+_PLAIN_PAYLOAD = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId"})
+_PLAIN_CANDIDATE = frozenset({"content", "index"})
+_PLAIN_CONTENT = frozenset({"parts", "role"})
+
+
+def _plain_text(wire: JSON) -> str | None:
+    """The text of a chunk that says nothing else, as most chunks of most streams are.
+
+    Everything else, odd in any way, is `None`, and read with care.
+    """
+    candidate = _only(wire.get("candidates"))
+    if candidate is None or not wire.keys() <= _PLAIN_PAYLOAD:
+        return None
+    content = candidate.get("content")
+    if type(content) is not dict or candidate.get("index") not in (None, 0):
+        return None
+    fields = cast("JSON", content)
+    part = _only(fields.get("parts"))
+    if part is None or not (
+        candidate.keys() <= _PLAIN_CANDIDATE and fields.keys() <= _PLAIN_CONTENT
+    ):
+        return None
+    text = part.get("text")
+    return text if type(text) is str and len(part) == 1 else None
+
+
+def _only(value: Any) -> JSON | None:
+    """The object in a list of one."""
+    if type(value) is not list:
+        return None
+    items = cast("list[Any]", value)
+    item = items[0] if len(items) == 1 else None
+    return cast("JSON", item) if type(item) is dict else None
+
+
 class _Answer:
     """Payloads in, events out through `out`."""
 
@@ -117,6 +152,12 @@ class _Answer:
 
     def take(self, wire: JSON) -> None:
         """One payload: a whole answer, or a chunk of one."""
+        text = _plain_text(wire) if self.out.started and self._partial is None else None
+        if text is not None:
+            self._usage = wire.get("usageMetadata") or self._usage
+            self._had_candidate = True
+            self._text(text, is_thought=False)
+            return
         body = structural(wire)
         if body.get("error"):
             raise parse_error(200, wire)
