@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.tool_tree import letter_triples, measure
 
 from polycall import Agent, Client, Toolset, ToolTree, triage
 from polycall.agents.tree import Operation
@@ -260,6 +261,16 @@ def test_what_is_no_name_is_refused() -> None:
     for name in ("a.b", ""):
         with pytest.raises(ToolDefinitionError, match="cannot be a name in a tree"):
             ToolTree({name: [send]})
+
+
+def test_the_benchmark_finds_what_is_said_in_a_tools_own_words() -> None:
+    rows = measure(500, letter_triples)
+    assert [(row["search"], row["plain"]) for row in rows] == [
+        ("words", 1.0),
+        ("tree", 1.0),
+        ("hybrid", 1.0),
+    ]
+    assert all(row["tokens at start"] < 2_000 < row["all at once"] for row in rows)
 
 
 # ------------------------------------------------------------------------------------------------
