@@ -31,10 +31,12 @@ class Group:
     def task_files(self) -> list[str]:
         return [str(folder / "cgroup.procs") for folder in self.folders]
 
-    def close(self) -> None:
+    def close(self) -> bool:
+        """Whether the groups are gone; the kernel refuses while a process is on its way out."""
         for folder in self.folders:
             with contextlib.suppress(OSError):
                 folder.rmdir()
+        return not any(folder.exists() for folder in self.folders)
 
     def memory_kills(self) -> int:
         """How often the kernel killed in this group for want of memory."""

@@ -316,8 +316,10 @@ class Jail:
             setattr(self, name, -1)
             if descriptor >= 0:
                 os.close(descriptor)
-        self.group.close()
-        self.group = cgroups.NO_GROUP
+        group, self.group = self.group, cgroups.NO_GROUP
+        deadline = time.monotonic() + _CLOSE_S
+        while not group.close() and time.monotonic() < deadline:
+            await asyncio.sleep(0.005)
 
 
 async def _reaped(process: subprocess.Popen[bytes]) -> int:
