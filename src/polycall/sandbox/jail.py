@@ -318,7 +318,8 @@ class Jail:
                 os.close(descriptor)
         group, self.group = self.group, cgroups.NO_GROUP
         deadline = time.monotonic() + _CLOSE_S
-        while not group.close() and time.monotonic() < deadline:
+        # The kernel tells nobody when it lets them go.
+        while not group.close() and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 
