@@ -65,6 +65,7 @@ class TermIndex(Generic[KeyT]):
     """Texts by their terms, ranked by BM25."""
 
     _K1, _B = 1.2, 0.75
+    _COMMON_MIN = 1_000
 
     def __init__(self) -> None:
         self._postings: dict[str, dict[KeyT, int]] = {}
@@ -100,12 +101,14 @@ class TermIndex(Generic[KeyT]):
         scores: dict[KeyT, float] = {}
         total = len(self._terms)
         mean = self._length / total if total else 1.0
-        for term in dict.fromkeys(wanted):
-            posting = self._postings.get(term)
-            if not posting:
-                continue
+        found = {term: self._postings[term] for term in wanted if term in self._postings}
+        for posting in sorted(found.values(), key=len):
+            # A word of most texts of very many only ranks what rarer words have found.
+            is_common = len(posting) > max(total / 2, self._COMMON_MIN)
+            known = scores if scores and is_common else posting
             rarity = math.log(1 + (total - len(posting) + 0.5) / (len(posting) + 0.5))
-            for key, count in posting.items():
+            for key in list(known):
+                count = posting.get(key, 0)
                 length = self._terms[key].total() / mean
                 weight = (
                     count * (self._K1 + 1) / (count + self._K1 * (1 - self._B + self._B * length))
