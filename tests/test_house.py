@@ -67,7 +67,7 @@ def test_no_secret_and_no_path_of_a_machine_is_tracked() -> None:
     )
     if listed.returncode != 0:
         pytest.skip("not a git checkout")
-    bad = re.compile(r"(?<![\w.])/(root|home/\w+|work)/|BEGIN (RSA|OPENSSH) PRIVATE KEY")
+    bad = re.compile(r"(?<![\w.}])/(root|home/\w+|work)/|BEGIN (RSA|OPENSSH) PRIVATE KEY")
     found = [
         name
         for name in listed.stdout.split("\0")
