@@ -66,8 +66,9 @@ def main() -> int:
     results = HOME / "results" / "gateway.jsonl"
     results.parent.mkdir(parents=True, exist_ok=True)
     results.unlink(missing_ok=True)
+    gateways = ",".join(["polycall", *options.beside.split(",")]).rstrip(",")
     command = [
-        sys.executable, str(driver), "--gateway", ",".join(["polycall", *options.beside.split(",")]).rstrip(","),
+        sys.executable, str(driver), "--gateway", gateways,
         "--scenario", options.scenarios, "--routes", options.routes, "--out", str(results),
         "--rounds", str(options.rounds), "--scale", str(options.scale), "--starts", "3",
     ]  # fmt: skip
