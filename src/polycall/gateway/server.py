@@ -21,6 +21,7 @@ from polycall.gateway.app import Gateway
 
 logger = logging.getLogger("polycall.server")
 
+_LISTENERS = 8
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _TOO_LONG = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n"
@@ -222,7 +223,10 @@ async def _serve(config: Config, bound: socket.socket, announce: Callable[[int],
         timeout_graceful_shutdown=int(server.drain_s) or 1,
         limit_concurrency=server.connections_max,
     )
+    # libuv accepts one connection a round and listener, and a round of a busy gateway is long: a
+    # crowd that comes at once would wait for seconds.  The same socket listens several times.
+    listeners = [bound, *(bound.dup() for _ in range(_LISTENERS - 1))]
     try:
-        await _Server(uvicorn_config, gateway, announce).serve(sockets=[bound])
+        await _Server(uvicorn_config, gateway, announce).serve(sockets=listeners)
     finally:
         await gateway.close()
