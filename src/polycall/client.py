@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from polycall.aiohttp_transport import AiohttpTransport
 from polycall.blocking import Portal
 from polycall.config import Config, load_config
-from polycall.errors import RequestError, UpstreamError
+from polycall.errors import RequestError, UnsupportedError, UpstreamError
 from polycall.exchange import (
     AnswerDecoder,
     Exchange,
@@ -42,6 +42,7 @@ from polycall.ir import (
     Warning,
 )
 from polycall.providers.catalogue import CATALOGUE
+from polycall.providers.models import capabilities
 from polycall.providers.prices import cost_usd
 from polycall.providers.provider import Provider
 from polycall.tools import FunctionTool, tool
@@ -208,6 +209,13 @@ class Client:
     def prepare(self, request: Request) -> Exchange:
         """Everything but the sending: dialect, body, address, headers."""
         provider, model = self.resolve(request.model)
+        if request.tools and not request.lossy and capabilities(provider, model).tools is False:
+            raise UnsupportedError(
+                f"{request.model!r} is known to call no tools; take another model, or state "
+                f'`tools = true` under [providers.{provider.name}.capabilities."{model}"]',
+                feature="tools",
+                path="tools",
+            )
         key = self._keys.get(provider.name, "") or environment_key(provider)
         return prepare(request, provider, model, key)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 
 from polycall.config_reader import Reader
 from polycall.providers.catalogue import ANTHROPIC, CATALOGUE
-from polycall.providers.provider import Auth, DialectName, Price, Provider
+from polycall.providers.provider import Auth, Capabilities, DialectName, Price, Provider
 from polycall.providers.quirks import NAMED_QUIRKS
 from polycall.quirks import Quirks
 
@@ -28,6 +29,7 @@ class ProviderTable(Struct, frozen=True, forbid_unknown_fields=True):
     headers: dict[str, str] = {}
     models: list[str] = []
     prices: dict[str, dict[str, Any]] = {}
+    capabilities: dict[str, dict[str, Any]] = {}
     price_id: str | None = None
     tools_dialect: DialectName | None = None
 
@@ -59,11 +61,14 @@ def make_provider(reader: Reader, name: str, table: ProviderTable) -> Provider |
         reader.note(path, "'base_url' is missing; write it as the vendor's own SDK takes it")
     elif base_url is not None and not _is_address(base_url):
         reader.note((*path, "base_url"), f"{base_url!r} is not an http or https address")
-    quirks = _read_quirks(reader, table, path)
+    is_stated = row is not None and row.dialect == dialect
+    unstated = _UNSTATED if dialect == "openai-chat" else Quirks()
+    quirks = _read_quirks(reader, table, row.quirks if row and is_stated else unstated, path)
     prices = _read_prices(reader, table, path)
+    own = _read_capabilities(reader, table, path)
     if dialect is None or base_url is None:
         return None
-    if row is None or row.dialect != dialect:
+    if row is None or not is_stated:
         # Another format than the catalogue's: nothing else of that row holds.
         row = Provider(
             name=name,
@@ -71,7 +76,7 @@ def make_provider(reader: Reader, name: str, table: ProviderTable) -> Provider |
             base_url=base_url,
             auth=_AUTH[dialect],
             headers=ANTHROPIC.headers if dialect == "anthropic" else {},
-            quirks=_UNSTATED if dialect == "openai-chat" else Quirks(),
+            quirks=unstated,
             needs_key=False,
         )
     return replace(
@@ -84,6 +89,7 @@ def make_provider(reader: Reader, name: str, table: ProviderTable) -> Provider |
         tools_dialect=table.tools_dialect or row.tools_dialect,
         price_id=row.price_id if table.price_id is None else table.price_id,
         prices={**row.prices, **prices},
+        capabilities={**row.capabilities, **own},
     )
 
 
@@ -95,7 +101,10 @@ def _is_address(text: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
-def _read_quirks(reader: Reader, table: ProviderTable, path: tuple[str, ...]) -> Quirks | None:
+def _read_quirks(
+    reader: Reader, table: ProviderTable, stated: Quirks, path: tuple[str, ...]
+) -> Quirks | None:
+    """The provider's quirks; a table changes single fields of `base`, or of what it has anyhow."""
     place = (*path, "quirks")
     if table.quirks is None:
         return None
@@ -106,12 +115,36 @@ def _read_quirks(reader: Reader, table: ProviderTable, path: tuple[str, ...]) ->
         return named
     own = dict(table.quirks)
     base_name = own.pop("base", None)
-    base = Quirks() if base_name is None else NAMED_QUIRKS.get(str(base_name))
+    base = stated if base_name is None else NAMED_QUIRKS.get(str(base_name))
     if base is None:
         reader.unknown((*place, str(base_name)), NAMED_QUIRKS, "set of quirks")
-        base = Quirks()
+        return None
+    if not _are_known(reader, own, Quirks.__struct_fields__, place, "quirk"):
+        return None
     read = reader.table(Quirks, own, place)
     return None if read is None else replace(base, **{key: getattr(read, key) for key in own})
+
+
+def _read_capabilities(
+    reader: Reader, table: ProviderTable, path: tuple[str, ...]
+) -> dict[str, Capabilities]:
+    found: dict[str, Capabilities] = {}
+    for model, stated in table.capabilities.items():
+        place = (*path, "capabilities", model)
+        if _are_known(reader, stated, Capabilities.__struct_fields__, place, "capability"):
+            read = reader.table(Capabilities, stated, place)
+            if read is not None:
+                found[model] = read
+    return found
+
+
+def _are_known(
+    reader: Reader, own: dict[str, Any], fields: Iterable[str], place: tuple[str, ...], what: str
+) -> bool:
+    strange = [key for key in own if key not in fields]
+    for key in strange:
+        reader.unknown((*place, key), fields, what)
+    return not strange
 
 
 def _read_prices(reader: Reader, table: ProviderTable, path: tuple[str, ...]) -> dict[str, Price]:

@@ -10,11 +10,14 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 LIMITATIONS = TESTS.parent / "docs" / "limitations"
 
+SCHEMAS = [f"A{number:02}" for number in range(1, 25)]
 STREAMS = [f"B{number:02}" for number in range(1, 35)]
 HISTORY = [f"C{number:02}" for number in range(1, 21)]
+ARGUMENTS = [f"D{number:02}" for number in range(1, 11)]
+WITHOUT_TOOLS = [f"E{number:02}" for number in range(1, 8)]
 CHOICES = [f"F{number:02}" for number in range(1, 7)]
 REASONING = [f"G{number:02}" for number in range(1, 13)]
-CASES = [*STREAMS, *HISTORY, *CHOICES, *REASONING]
+CASES = [*SCHEMAS, *STREAMS, *HISTORY, *ARGUMENTS, *WITHOUT_TOOLS, *CHOICES, *REASONING]
 
 _ID = re.compile(r"[a-z]\d\d", re.IGNORECASE)
 
