@@ -61,8 +61,10 @@ class Terminal:
 def _own_terminal() -> None:
     # Ctrl-C on a terminal reaches the process whose controlling terminal it is.
     import fcntl
+    import signal
     import termios
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
