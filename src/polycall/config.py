@@ -177,6 +177,8 @@ def parse_config(
 def _check_server(reader: Reader, server: Server) -> None:
     if not 0 <= server.port <= 65535:
         reader.note(("server", "port"), f"{server.port} is not a port; 0 to 65535")
+    if server.workers != 1:
+        reader.note(("server", "workers"), "more than one worker is not built yet; start replicas")
     for field in msgspec.structs.fields(Server):
         value = getattr(server, field.name)
         if isinstance(value, bool) or not isinstance(value, int | float) or field.name == "port":

@@ -174,3 +174,8 @@ def test_lines_of_values_after_values_of_several_lines(items: list[tuple[str, st
     lines = TOMLLines(text)
     for name, line in expected.items():
         assert lines.line(("table", name.replace('"', '\\"'))) == line
+
+
+def test_more_workers_than_there_can_be_are_a_mistake() -> None:
+    with pytest.raises(ConfigError, match="more than one worker is not built yet"):
+        parse_config("[server]\nworkers = 4\n")
