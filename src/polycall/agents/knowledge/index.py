@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import sqlite3
 import threading
 from collections.abc import Generator, Iterable, Sequence
@@ -13,8 +12,8 @@ from typing import Any
 from msgspec import Struct
 
 from polycall.agents.knowledge.readers import Section
+from polycall.agents.vectors import nearest_rows, numpy_module, unit_rows
 from polycall.agents.words import query_terms, terms
-from polycall.errors import RequestError
 
 _SCHEMA = """
 create table if not exists files (
@@ -149,15 +148,7 @@ class Index:
 
     def add_vectors(self, numbers: Sequence[int], vectors: Sequence[Sequence[float]]) -> None:
         """Keep vectors, made as long as one."""
-        numpy = _numpy()
-        matrix = numpy.asarray(vectors, dtype=numpy.float32)
-        if matrix.ndim != 2 or len(matrix) != len(numbers):
-            raise RequestError(
-                f"the embedder gave {matrix.shape} numbers for {len(numbers)} texts; it must give "
-                "one vector for each text"
-            )
-        lengths = numpy.linalg.norm(matrix, axis=1, keepdims=True)
-        matrix = matrix / numpy.maximum(lengths, 1e-12)
+        matrix = unit_rows(vectors, len(numbers))
         with self._changing() as run:
             pairs = zip(numbers, matrix, strict=True)
             run.executemany(
@@ -166,20 +157,9 @@ class Index:
             )
 
     def nearest(self, vector: Sequence[float], limit: int) -> dict[int, float]:
-        """The chunks whose vectors are nearest, from 1 for the nearest down to 0 for the last.
-
-        All are compared; embedders differ in how far apart they put things, so only the order and
-        the relative distance count.
-        """
-        numpy = _numpy()
+        """The chunks whose vectors are nearest, from 1 for the nearest down to 0 for the last."""
         matrix, numbers = self._vectors()
-        if not numbers:
-            return {}
-        scores = matrix @ numpy.asarray(vector, dtype=numpy.float32)
-        order = numpy.argsort(-scores, kind="stable")[:limit]
-        first, last = float(scores[order[0]]), float(scores[order[-1]])
-        spread = (first - last) or 1.0
-        return {numbers[place]: (float(scores[place]) - last) / spread for place in order}
+        return {numbers[row]: each for row, each in nearest_rows(matrix, vector, limit).items()}
 
     def close(self) -> None:
         """Give the file back."""
@@ -189,7 +169,7 @@ class Index:
     def _vectors(self) -> tuple[Any, list[int]]:
         with self._lock:
             if self._matrix is None:
-                numpy = _numpy()
+                numpy = numpy_module()
                 rows = self._database.execute(
                     "select number, vector from vectors order by number"
                 ).fetchall()
@@ -220,10 +200,3 @@ class Index:
             )
         run.execute("delete from chunks where path = ?", (path,))
         run.execute("delete from files where path = ?", (path,))
-
-
-def _numpy() -> Any:
-    try:
-        return importlib.import_module("numpy")
-    except ModuleNotFoundError:
-        raise RequestError("an embedder needs numpy; install 'polycall[retrieval]'") from None

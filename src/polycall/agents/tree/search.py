@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+from polycall.agents.vectors import nearest_rows, unit_rows
 from polycall.agents.words import TermIndex, query_terms, terms
 from polycall.ir import JSON
 from polycall.tools import FunctionTool
@@ -35,7 +34,7 @@ class ToolSearch:
     ) -> None:
         self._index: TermIndex[str] = TermIndex()
         self._branches: TermIndex[str] = TermIndex()
-        self._vectors: dict[str, Sequence[float]] = {}
+        self._names = list(tools)
         self._embed = embed
         shared: dict[str, list[str]] = {}
         for name, tool in tools.items():
@@ -48,11 +47,8 @@ class ToolSearch:
         for branch, found in shared.items():
             # Each word once, or a branch of many tools would be about everything.
             self._branches.add(branch, [*terms(branch) * _NAME_WEIGHT, *dict.fromkeys(found)])
-        if embed is not None and tools:
-            names = list(tools)
-            texts = [f"{name}: {tools[name].description}" for name in names]
-            vectors = (_unit(vector) for vector in embed(texts))
-            self._vectors = dict(zip(names, vectors, strict=True))
+        texts = [f"{name}: {tool.description}" for name, tool in tools.items()]
+        self._vectors: Any = unit_rows(embed(texts), len(texts)) if embed and texts else []
 
     def best(self, query: str, limit: int, method: Method, within: str = "") -> list[str]:
         """The names of the tools that fit best, best first; only those below `within`."""
@@ -78,17 +74,12 @@ class ToolSearch:
         words = self._index.scores(query_terms(query))
         if self._embed is None:
             return words
-        asked = _unit(self._embed([query])[0])
-        near = {name: _dot(asked, each) for name, each in self._vectors.items()}
-        top = sorted(near, key=lambda name: -near[name])[:_CANDIDATES]
-        if not top:
-            return words
-        first, last = near[top[0]], near[top[-1]]
-        spread = (first - last) or 1.0
+        near = nearest_rows(self._vectors, self._embed([query])[0], _CANDIDATES)
         best = max(words.values(), default=1.0)
         scores = {name: _WORDS_WEIGHT * score / best for name, score in words.items()}
-        for name in top:
-            scores[name] = scores.get(name, 0.0) + _VECTOR_WEIGHT * (near[name] - last) / spread
+        for row, nearness in near.items():
+            name = self._names[row]
+            scores[name] = scores.get(name, 0.0) + _VECTOR_WEIGHT * nearness
         return scores
 
 
@@ -116,12 +107,3 @@ def _parameter_words(schema: JSON) -> Iterable[str]:
         yield name
         if isinstance(child, dict):
             yield str(child.get("description", ""))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-
-
-def _unit(vector: Sequence[float]) -> list[float]:
-    length = math.sqrt(_dot(vector, vector)) or 1.0
-    return [value / length for value in vector]
-
-
-def _dot(one: Sequence[float], other: Sequence[float]) -> float:
-    return sum(map(operator.mul, one, other))
