@@ -8,7 +8,7 @@ import pytest
 
 from polycall import Client
 from polycall.agents import Agent, AgentContext, Handoff, HandoffEvent, Router, by_words, triage
-from polycall.errors import RequestError
+from polycall.errors import RequestError, UpstreamError
 from polycall.ir import Message, Request, Text, ToolCall, ToolResult, Usage
 from polycall.loop import CallEnd, Limits, RunEnd, ToolEvent
 from polycall.sim import Call, Simulation, Turn
@@ -283,6 +283,34 @@ async def test_nested_runs_spend_what_is_left() -> None:
     assert len(run.steps) == 1
     assert "ended by 'tokens'" in run.steps[0].results[0].text
     assert 900 <= run.usage.total_tokens < 1300
+
+
+async def test_delegates_side_by_side_share_what_is_left() -> None:
+    def ask_three(request: Request) -> Any:
+        if request.messages[-1].role == "tool":
+            return "done"
+        return [ask(n, f"sub{n}", '{"task":"x"}') for n in (1, 2, 3)]
+
+    subs = [Agent("test/m", name=f"sub{n}", tools=[get_order], client=endless()) for n in (1, 2, 3)]
+    agent = Agent("test/m", tools=subs, client=FunctionModel(ask_three), limits=Limits(tokens=900))
+    run = await agent.run("go")
+    assert run.reason == "tokens"
+    assert ["ended by 'tokens'" in result.text for result in run.steps[0].results] == [True] * 3
+    # A step is counted when it ends: each may be in one. Three times what is left would be 2,600.
+    assert 900 <= run.usage.total_tokens < 2 * 900
+
+
+async def test_what_a_broken_delegate_spent_is_counted() -> None:
+    def broken(request: Request) -> Any:
+        if request.messages[-1].role == "tool":
+            return UpstreamError("the provider is down")
+        return ask(1, "get_order", '{"order_id":"x"}')
+
+    sub = Agent("test/m", name="sub", tools=[get_order], client=FunctionModel(broken))
+    run = await Agent("test/m", tools=[sub], client=FunctionModel(ask_sub)).run("go")
+    assert run.steps[0].results[0].is_error
+    own = sum((step.response.usage.total_tokens for step in run.steps), 0)
+    assert run.usage.total_tokens > own
 
 
 def test_two_agents_of_one_name_are_refused() -> None:

@@ -180,9 +180,9 @@ class Agent(Generic[DepsT, OutputT]):
             variables={**history.variables, **options.get("variables", {})},
             opened=dict.fromkeys(history.opened),
             handoffs_max=self.handoffs_max,
+            limits=options.get("limits") or self.limits,
         )
-        limits = options.get("limits") or self.limits
-        conductor = Conductor(self, state, options.get("deps"), limits)
+        conductor = Conductor(self, state, options.get("deps"))
         messages = [*history.messages, *_messages(prompt)]
         async with aclosing(conductor.events(messages, stream=streams)) as events:
             async for event in events:
@@ -217,16 +217,15 @@ class Agent(Generic[DepsT, OutputT]):
             depth=depth,
             path=path,
             handoffs_max=self.handoffs_max,
+            limits=self.limits,
+            above=parent,
         )
-        limits = self.limits if parent is None else parent.left_of(self.limits)
-        conductor = Conductor(self, state, context.deps, limits)
+        conductor = Conductor(self, state, context.deps)
         streams = parent is not None and parent.streams
         async with AgentStream(conductor.events(_messages(task), stream=streams)) as events:
             async for event in events:
                 await emit(event)
         run = events.run
-        if parent is not None:
-            parent.add_nested(run.usage, run.cost)
         if run.value is None:
             raise ToolError(f"{self.name!r} ended by {run.reason!r} without an answer: {run.text}")
         return run.value

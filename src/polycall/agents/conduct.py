@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic
 
 from polycall.agents.approval import AskingToolset
@@ -23,7 +22,7 @@ from polycall.agents.output import OutputError, OutputT
 from polycall.agents.programs import AgentPrograms
 from polycall.agents.run import AgentEvent, Run, surfaced
 from polycall.ir import Message, Request, Text, ToolResult
-from polycall.loop import EndReason, Limits, RunEnd, Step, Turn, run_tools
+from polycall.loop import EndReason, RunEnd, Step, StepEnd, Turn, run_tools
 from polycall.tools import Executor, Toolset
 from polycall.tools.toolset import CombinedToolset
 
@@ -34,13 +33,10 @@ if TYPE_CHECKING:
 class Conductor(Generic[OutputT]):
     """Drives the loop for one run; the loop asks it before each step."""
 
-    def __init__(
-        self, agent: Agent[Any, OutputT], state: RunState, deps: Any, limits: Limits
-    ) -> None:
+    def __init__(self, agent: Agent[Any, OutputT], state: RunState, deps: Any) -> None:
         self.state = state
         self._agent = agent
         self._deps = deps
-        self._limits = limits
         self._group = group_of(agent)
         self._speakers: list[str] = []
         self._executors: dict[tuple[str, ...], Executor] = {}
@@ -56,11 +52,13 @@ class Conductor(Generic[OutputT]):
         """The run's events, and the run itself as the last."""
         first = Request(self._agent.model, messages, stream=stream)
         running = run_tools(
-            self.state.root.client, first, _never, limits=self._limits, prepare=self._prepare
+            self.state.root.client, first, _never, limits=self.state.limits, prepare=self._prepare
         )
         self.state.streams = stream
         async with self._closing, aclosing(running) as events:
             async for event in events:
+                if isinstance(event, StepEnd):
+                    self.state.spend(event.step.response.usage, event.step.cost)
                 shown = surfaced(event)
                 for hook in self._agent.hooks:
                     done = hook(shown)
@@ -79,7 +77,7 @@ class Conductor(Generic[OutputT]):
             verdict = self._read_output(messages, steps[-1].response.text)
             if verdict is not None:
                 return verdict
-        bound = self._bound_passed(steps)
+        bound = state.spent()
         if bound is not None:
             return bound
         agent = self._group[state.frames[-1].agent]
@@ -99,22 +97,6 @@ class Conductor(Generic[OutputT]):
             messages.append(Message("user", [Text(words)]))
             return None
         return "finished"
-
-    def _bound_passed(self, steps: list[Step]) -> EndReason | None:
-        """Whether this run and those nested in it have spent what they may, together."""
-        limits, state = self._limits, self.state
-        usage = sum((step.response.usage for step in steps), state.nested_usage)
-        if limits.tokens is not None:
-            state.tokens_left = max(0, limits.tokens - usage.total_tokens)
-        if limits.cost_usd is not None:
-            costs = [state.nested_cost, *(step.cost for step in steps)]
-            known = [cost for cost in costs if cost is not None]
-            state.cost_left = limits.cost_usd - sum(known) if known == costs else Decimal(0)
-        if not steps:
-            return None
-        if state.tokens_left == 0:
-            return "tokens"
-        return "cost" if state.cost_left is not None and state.cost_left <= 0 else None
 
     async def _turn(
         self, agent: Agent[Any, Any], messages: list[Message], steps: list[Step]
@@ -162,12 +144,11 @@ class Conductor(Generic[OutputT]):
     def _run(self, end: RunEnd) -> Run[OutputT]:
         state = self.state
         apply_transfer(state, len(end.messages))
-        nested = state.nested_cost
         return Run(
             reason=end.reason,
             steps=end.steps,
-            usage=end.usage + state.nested_usage,
-            cost=None if end.cost is None or nested is None else end.cost + nested,
+            usage=state.usage,
+            cost=state.cost,
             history=History(
                 messages=end.messages,
                 frames=state.frames,

@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from polycall.client import ModelClient
 from polycall.ir import Usage
@@ -59,7 +58,7 @@ class Root:
 
 @dataclass
 class RunState:
-    """Where one run is: who speaks, what was opened, what nested runs have spent."""
+    """Where one run is: who speaks, what was opened, what was spent."""
 
     root: Root
     frames: list[Frame]
@@ -71,24 +70,30 @@ class RunState:
     handoffs_max: int = 8
     transfer: HandoffEvent | None = None  # asked for in this step
     end: EndReason | None = None
-    nested_usage: Usage = field(default_factory=Usage)
-    nested_cost: Decimal | None = Decimal(0)
     injected: dict[str, str] = field(default_factory=dict[str, str])  # memory, by agent
     streams: bool = False
-    tokens_left: int | None = None
-    cost_left: Decimal | None = None
+    limits: Limits = field(default_factory=Limits)
+    above: RunState | None = None  # the run that waits for this one
+    # Spent by this run and by those nested in it, also while they go on; no cost where unknown.
+    usage: Usage = field(default_factory=Usage)
+    cost: Decimal | None = Decimal(0)
 
-    def left_of(self, limits: Limits) -> Limits:
-        """The limits of a nested run: its own, within what this run has left."""
-        tokens = [bound for bound in (limits.tokens, self.tokens_left) if bound is not None]
-        costs = [bound for bound in (limits.cost_usd, self.cost_left) if bound is not None]
-        return replace(limits, tokens=min(tokens, default=None), cost_usd=min(costs, default=None))
+    def spend(self, usage: Usage, cost: Decimal | None) -> None:
+        """Count a step's price, for this run and for all above it."""
+        run: RunState | None = self
+        while run is not None:
+            run.usage += usage
+            run.cost = None if cost is None or run.cost is None else run.cost + cost
+            run = run.above
 
-    def add_nested(self, usage: Usage, cost: Decimal | None) -> None:
-        """Count what a nested run has spent."""
-        self.nested_usage += usage
-        before = self.nested_cost
-        self.nested_cost = None if cost is None or before is None else before + cost
+    def spent(self) -> EndReason | None:
+        """Which bound is reached, here or above: runs side by side share what is left."""
+        limits = self.limits
+        if limits.tokens is not None and self.usage.total_tokens >= limits.tokens:
+            return "tokens"
+        if limits.cost_usd is not None and (self.cost is None or self.cost >= limits.cost_usd):
+            return "cost"
+        return None if self.above is None else self.above.spent()
 
 
 @dataclass(frozen=True, kw_only=True)
