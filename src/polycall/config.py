@@ -146,8 +146,11 @@ def parse_config(
     server = reader.table(Server, tables.get("server", {}), ("server",)) or Server()
     _check_server(reader, server)
     store = reader.table(Store, tables.get("store", {}), ("store",)) or Store()
-    if not store.url.startswith("sqlite:"):
-        reader.note(("store", "url"), f"{store.url!r} is not a store; write sqlite:///FILE")
+    if not store.url.startswith(("sqlite:", "postgresql://", "postgres://")):
+        reader.note(
+            ("store", "url"),
+            f"{store.url!r} is not a store; write sqlite:///FILE or postgresql://USER@HOST/NAME",
+        )
     provider_tables = _read_providers(reader, tables.get("providers", {}))
     providers = {**CATALOGUE}
     for provider_name, table in provider_tables.items():

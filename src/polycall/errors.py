@@ -22,6 +22,7 @@
     │   ├── ToolDefinitionError    a function or schema that no tool can be made of
     │   ├── UnknownToolError       no tool of that name
     │   └── ArgumentsError         arguments that the tool does not take
+    ├── StoreError                 the gateway's own store does not answer
     └── ProtocolError              bytes or JSON that are not what the dialect says
         ├── MalformedRequestError  (as above: both the caller's fault and not the protocol)
         └── TruncatedError         the answer stopped before its end
@@ -96,6 +97,10 @@ class UnknownToolError(ToolError):
 
 class ArgumentsError(ToolError):
     """Arguments that are no JSON object or do not fit the tool's schema.  Nothing was run."""
+
+
+class StoreError(PolycallError):
+    """The gateway's own store does not answer, or did not take a write."""
 
 
 class ProtocolError(PolycallError):

@@ -9,6 +9,7 @@ import pytest
 
 from polycall.sim import Simulation
 from tests.gateway.harness import Gateway, sim_config
+from tests.servers import Postgres, Redis, postgres, redis
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +29,25 @@ def gateway(sim: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """One cluster for all tests; each takes a database of its own."""
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    with redis() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    server: Postgres = request.getfixturevalue("postgres_server")
+    return server.database()

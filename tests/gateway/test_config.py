@@ -62,7 +62,7 @@ kay = "b"
 key = "a"
 [extra]
 [store]
-url = "postgresql://x"
+url = "mysql://host/db"
 '''
 
 

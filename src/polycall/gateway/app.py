@@ -22,7 +22,7 @@ from polycall.gateway.metrics import CONTENT_TYPE, Metrics
 from polycall.gateway.openapi import document
 from polycall.gateway.replies import internal_error, send_error, send_json
 from polycall.gateway.routing import Router
-from polycall.gateway.store import Store
+from polycall.gateway.store import open_store
 from polycall.http1 import HTTP1Transport
 from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
@@ -54,7 +54,7 @@ class Gateway:
         config = asking_usage(config)
         server = config.server
         self.config = config
-        self.store = Store(config.store.url, config.folder)
+        self.store = open_store(config.store.url, config.folder)
         self.metrics = Metrics()
         self.is_draining = False
         self.watchman = Watchman(
@@ -84,7 +84,7 @@ class Gateway:
         """Stop the watchman, close connections, write what is waiting."""
         self.watchman.close()
         await self.desk.close()
-        self.store.close()
+        await self.store.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI call."""
@@ -153,7 +153,7 @@ class Gateway:
         await _send(flight, {"status": "ok"})
 
     async def _ready(self, flight: Flight) -> None:
-        is_ready = not self.is_draining and self.store.is_writable()
+        is_ready = not self.is_draining and await self.store.is_writable()
         state = "ok" if is_ready else "draining" if self.is_draining else "the store is away"
         await _send(flight, {"status": state}, status=200 if is_ready else 503)
 

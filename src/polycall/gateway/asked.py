@@ -146,7 +146,7 @@ class Asked:
         is_shared = name in self._shared
         if name == self.dialect.NAME and not is_shared and self._passes(stop, desk):
             return self._passed(stop, desk)
-        carried = self._parse(desk.carrier)
+        carried = await self._parse(desk.carrier)
         request, warnings = carried.for_target(stop.provider.name, stop.model)
         request = await desk.with_media(request, name)
         exchange = prepare(request, stop.provider, stop.model, stop.key, name)
@@ -215,13 +215,13 @@ class Asked:
         is_v1 = self._path.startswith("/v1/models/")
         return name, self.streams, is_v1, self.wants_array
 
-    def _parse(self, carrier: Carrier) -> Carried:
+    async def _parse(self, carrier: Carrier) -> Carried:
         if self._carried is None:
             body = self._fields.decoded()
             request = self.dialect.parse_request(body, path=self._path)
             if self.is_lossy:
                 request = replace(request, lossy=True)
-            self._carried = carrier.extract(request, self.owner.id)
+            self._carried = await carrier.extract(request, self.owner.id)
         return self._carried
 
 

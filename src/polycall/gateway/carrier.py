@@ -20,13 +20,13 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-import sqlite3
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall.errors import StoreError
 from polycall.fold import Folder
 from polycall.gateway.store import Store
 from polycall.gateway.tokens import Sealer, is_token
@@ -121,7 +121,7 @@ class Carrier:
 
     # Requests
 
-    def extract(self, request: Request, owner: str) -> Carried:
+    async def extract(self, request: Request, owner: str) -> Carried:
         """What the history of `request` carries for this owner."""
         tokens: dict[str, _Token | None] = {}
         bases: set[str] = set()
@@ -137,7 +137,8 @@ class Carrier:
         if not tokens and not bases:
             return Carried(request, {}, {}, is_empty=True)
         turns: dict[str, _Turn] = {}
-        for base, value in self._store.load_states(owner, sorted(bases)).items():
+        found = await self._store.load_states(owner, sorted(bases)) if bases else {}
+        for base, value in found.items():
             turns[base] = _turn_decoder.decode(value)
         return Carried(request, tokens, turns)
 
@@ -168,7 +169,7 @@ class Carrier:
         value = _encoder.encode(_Turn(origin, entries))
         try:
             await self._store.save_state(owner, base, value)
-        except sqlite3.Error:
+        except StoreError:
             # The client has its answer; the next step tells of the loss.
             logger.exception("the state of a turn was not kept")
 

@@ -36,7 +36,7 @@ class Counts:
         request = _parse(flight, endpoint, data)
         check_allowed(owner, request.model)
         stop = next(iter(self._desk.router.route(request.model)))
-        carried = self._desk.carrier.extract(request, owner.id)
+        carried = await self._desk.carrier.extract(request, owner.id)
         request, _ = carried.for_target(stop.provider.name, stop.model)
         tokens = await self._by_provider(stop, request, flight)
         source = _ESTIMATE if tokens is None else _BY_PROVIDER

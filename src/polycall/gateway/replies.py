@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from collections.abc import Iterable, Mapping
 
 from polycall import jsontext
-from polycall.errors import PolycallError, ServerError, UpstreamError
+from polycall.errors import OverloadedError, PolycallError, ServerError, StoreError, UpstreamError
 from polycall.gateway.flight import Flight
 from polycall.ir import Warning
 from polycall.wire import Dialect
+
+logger = logging.getLogger("polycall.gateway")
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -82,6 +85,9 @@ async def send_error(
     flight: Flight, dialect: Dialect, error: PolycallError, *, has_retried: bool = False
 ) -> int:
     """An error as the whole answer; gives its status."""
+    if isinstance(error, StoreError):
+        logger.warning("request %s: %s", flight.id, error)
+        error = _store_is_away(flight.id)
     status, body = render_error(dialect, error)
     if isinstance(error, UpstreamError) and error.status in _OWN_STATUSES:
         status = error.status
@@ -105,6 +111,15 @@ def error_headers(error: PolycallError, *, has_retried: bool) -> Headers:
     if has_retried:
         headers.append((b"x-should-retry", b"false"))
     return headers
+
+
+def _store_is_away(request_id: str) -> OverloadedError:
+    # What the database said of itself is for the operator.
+    return OverloadedError(
+        "the gateway's store does not answer; try again "
+        f"(the log has the reason under {request_id})",
+        retry_after_s=1.0,
+    )
 
 
 def internal_error(request_id: str) -> ServerError:

@@ -1,0 +1,9 @@
+"""The store: what must outlive the process.  SQLite by default, Postgres for several machines.
+
+`Store` is what the gateway talks to; an `Engine` runs its operations in one kind of database.
+"""
+
+from polycall.gateway.store.base import LedgerRow
+from polycall.gateway.store.store import Store, open_store
+
+__all__ = ["LedgerRow", "Store", "open_store"]

@@ -1,0 +1,98 @@
+"""What the store does, as operations: queries that any engine runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from polycall.gateway.store.base import LedgerRow, Operation, Query
+
+_FIELDS = LedgerRow.__struct_fields__
+_COLUMNS = ", ".join(_FIELDS)
+_INSERT_ROW = (
+    f"INSERT INTO ledger ({_COLUMNS}) VALUES ({', '.join('?' * len(_FIELDS))}) "  # noqa: S608 - constant names
+    "ON CONFLICT (id) DO NOTHING"
+)
+_SAVE_STATE = (
+    "INSERT INTO states (id, owner, created, value) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (owner, id) DO UPDATE SET created = excluded.created, value = excluded.value"
+)
+_MARKS_MAX = 500
+
+
+def secret(name: str, fresh: bytes) -> Operation[bytes]:
+    """The secret of this name; `fresh` becomes it where there is none."""
+    yield Query(
+        "INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING",
+        (name, fresh),
+    )
+    rows = yield Query("SELECT value FROM secrets WHERE name = ?", (name,))
+    return bytes(rows[0][0])
+
+
+def ping() -> Operation[None]:
+    """Whether the tables are there."""
+    yield Query("SELECT number FROM schema_version")
+
+
+# Carried state
+
+
+def save_state(owner: str, state_id: str, value: bytes, now: float) -> Operation[None]:
+    """Keep a value, in the place of an older one."""
+    yield Query(_SAVE_STATE, (state_id, owner, now, value))
+
+
+def load_states(owner: str, state_ids: Sequence[str]) -> Operation[dict[str, bytes]]:
+    """The values that are there, of this owner only."""
+    found: dict[str, bytes] = {}
+    for start in range(0, len(state_ids), _MARKS_MAX):
+        some = state_ids[start : start + _MARKS_MAX]
+        marks = ", ".join("?" * len(some))
+        rows = yield Query(
+            f"SELECT id, value FROM states WHERE owner = ? AND id IN ({marks})",  # noqa: S608
+            (owner, *some),
+        )
+        found.update((state_id, bytes(value)) for state_id, value in rows)
+    return found
+
+
+def take_state(owner: str, state_id: str) -> Operation[bytes | None]:
+    """Remove a value and give it, to one asker only."""
+    rows = yield Query(
+        "DELETE FROM states WHERE owner = ? AND id = ? RETURNING value", (owner, state_id)
+    )
+    return bytes(rows[0][0]) if rows else None
+
+
+def purge_states(before: float, number: int) -> Operation[int]:
+    """Remove some of the states that are older; gives how many."""
+    rows = yield Query(
+        "DELETE FROM states WHERE (owner, id) IN "
+        "(SELECT owner, id FROM states WHERE created < ? LIMIT ?) RETURNING id",
+        (before, number),
+    )
+    return len(rows)
+
+
+# The ledger
+
+
+def add_rows(rows: Sequence[tuple[object, ...]]) -> Operation[None]:
+    """Write rows down; those that are there already stay as they are."""
+    yield Query(_INSERT_ROW, rows, is_many=True)
+
+
+def ledger_rows(limit: int) -> Operation[list[LedgerRow]]:
+    """The latest rows, newest first."""
+    rows = yield Query(f"SELECT {_COLUMNS} FROM ledger ORDER BY created DESC LIMIT ?", (limit,))  # noqa: S608
+    return [LedgerRow(*row) for row in rows]
+
+
+def purge_rows(before: float, number: int) -> Operation[int]:
+    """Remove some of the rows that are older; gives how many."""
+    rows = yield Query(
+        "DELETE FROM ledger WHERE id IN (SELECT id FROM ledger WHERE created < ? LIMIT ?) "
+        "RETURNING id",
+        (before, number),
+    )
+    return len(rows)

@@ -1,0 +1,140 @@
+"""Postgres, for gateways on several machines.  Needs the extra `polycall[postgres]`.
+
+Imported only where the configuration names it.  Nothing here waits without a bound: a database
+that does not answer is a `StoreError` after seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import Any, TypeVar
+
+import psycopg
+import psycopg_pool
+
+from polycall.errors import RequestError, StoreError
+from polycall.gateway.store.base import Operation, Query, Rows
+from polycall.gateway.store.schema import migrate
+
+T = TypeVar("T")
+
+_CONNECT_S = 5
+_CHECKOUT_S = 3.0
+_OPERATION_S = 8.0
+_CONNECTIONS_MAX = 8
+# Two gateways that start at once must not migrate at once.
+_LOCK_ID = 7_265_002
+_WORDS = {
+    "blob": "BYTEA",
+    "real": "DOUBLE PRECISION",
+    "int": "BIGINT",
+    "money": "NUMERIC",
+    "without_rowid": "",
+}
+_OPTIONS: dict[str, Any] = {
+    "autocommit": True,
+    "connect_timeout": _CONNECT_S,
+    "application_name": "polycall",
+    # A machine that vanished answers nothing, not even with an error.
+    "tcp_user_timeout": int(_OPERATION_S * 1000),
+    "options": "-c statement_timeout=5000 -c lock_timeout=5000",
+}
+
+
+class PostgresEngine:
+    """An engine on a small pool of connections, opened with the first operation."""
+
+    def __init__(self, url: str) -> None:
+        """Bring the database's tables to this version."""
+        self._url = url
+        self.run_now(_migrate_locked())
+        self._pool: psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
+
+    async def read(self, operation: Operation[T]) -> T:
+        """The same as `write`: an operation sees one state of the database."""
+        return await self.write(operation)
+
+    async def write(self, operation: Operation[T]) -> T:
+        """Run it in a transaction on a connection of the pool."""
+        if self._pool is None:
+            self._pool = psycopg_pool.AsyncConnectionPool(
+                self._url,
+                kwargs=_OPTIONS,
+                min_size=1,
+                max_size=_CONNECTIONS_MAX,
+                timeout=_CHECKOUT_S,
+                check=psycopg_pool.AsyncConnectionPool.check_connection,
+                open=False,
+            )
+            await self._pool.open()
+        try:
+            async with (
+                asyncio.timeout(_OPERATION_S),
+                self._pool.connection() as connection,
+                connection.transaction(),
+            ):
+                return await _run(connection, operation)
+        except (psycopg.Error, psycopg_pool.PoolTimeout, TimeoutError) as error:
+            raise _failure(error) from None
+
+    def run_now(self, operation: Operation[T]) -> T:
+        """Run it on a connection of its own, waiting for it."""
+        try:
+            with (
+                psycopg.connect(self._url, **_OPTIONS) as connection,
+                connection.transaction(),
+            ):
+                try:
+                    query = next(operation)
+                    while True:
+                        query = operation.send(_fetch(connection, query))
+                except StopIteration as end:
+                    return end.value
+        except psycopg.Error as error:
+            raise RequestError(f"the store cannot be opened: {_words(error)}") from None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._pool is not None:
+            await self._pool.close(timeout=_OPERATION_S)
+
+
+def _migrate_locked() -> Operation[None]:
+    yield Query("SELECT pg_advisory_xact_lock(?)", (_LOCK_ID,))
+    yield from migrate(_WORDS)
+
+
+async def _run(connection: psycopg.AsyncConnection[Any], operation: Operation[T]) -> T:
+    async with connection.cursor() as cursor:
+        try:
+            query = next(operation)
+            while True:
+                if query.is_many:
+                    await cursor.executemany(_own(query.sql), query.values)
+                    query = operation.send([])
+                    continue
+                await cursor.execute(_own(query.sql), query.values)
+                rows = [] if cursor.description is None else await cursor.fetchall()
+                query = operation.send(rows)
+        except StopIteration as end:
+            return end.value
+
+
+def _fetch(connection: psycopg.Connection[Any], query: Query) -> Rows:
+    cursor = connection.execute(_own(query.sql), query.values)
+    return [] if cursor.description is None else cursor.fetchall()
+
+
+@functools.cache
+def _own(sql: str) -> Any:
+    """The statement with this driver's marks."""
+    return sql.replace("%", "%%").replace("?", "%s").replace("exact_sum(", "sum(")
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _failure(error: BaseException) -> StoreError:
+    return StoreError(f"the store does not answer: {_words(error)}")

@@ -1,0 +1,188 @@
+"""SQLite: one file, shared by the processes of a machine.
+
+Reads happen where they are asked for (a few microseconds from the page cache); writes happen on
+one thread, in batches, so that no request waits for another's commit longer than it must.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from polycall.errors import PolycallError, RequestError, StoreError
+from polycall.gateway.store.base import Operation, Query, Rows
+from polycall.gateway.store.schema import migrate
+
+T = TypeVar("T")
+
+_BUSY_S = 10.0
+_WORDS = {
+    "blob": "BLOB",
+    "real": "REAL",
+    "int": "INTEGER",
+    "money": "TEXT",
+    "without_rowid": "WITHOUT ROWID",
+}
+
+
+class _Job(NamedTuple):
+    operation: Operation[Any]
+    done: asyncio.Future[Any]
+
+
+class SQLiteEngine:
+    """An engine on one file, or in memory for one process.  `close` stops its thread."""
+
+    def __init__(self, path: str) -> None:
+        """Open `path`, and bring its tables to this version."""
+        self._path = path
+        try:
+            self._connection = self._connect()
+            self.run_now(migrate(_WORDS))
+        except sqlite3.Error as error:
+            raise RequestError(f"the store {path!r} cannot be opened: {error}") from None
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._write_all, name="polycall-store", daemon=True)
+        self._thread.start()
+
+    async def read(self, operation: Operation[T]) -> T:
+        """Run it here: readers do not wait for writers."""
+        try:
+            return _run(self._connection, operation)
+        except sqlite3.Error as error:
+            raise _failure(error) from None
+
+    async def write(self, operation: Operation[T]) -> T:
+        """Run it on the writer's thread."""
+        loop = self._loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        self._queue.put(_Job(operation, done))
+        return await done
+
+    def run_now(self, operation: Operation[T]) -> T:
+        """Run it in a transaction of its own, under the lock of all processes."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = _run(self._connection, operation)
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+        return result
+
+    async def close(self) -> None:
+        """Write what is waiting, and close the file."""
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        # One connection for reads on the loop's thread and one for writes on the writer's; in
+        # memory there is only one, so it is shared under SQLite's own lock.
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.create_aggregate("exact_sum", 1, _ExactSum)
+        return connection
+
+    # The writer's thread
+
+    def _write_all(self) -> None:
+        connection = self._connection if self._path == ":memory:" else self._connect()
+        is_open = True
+        while is_open:
+            batch = [self._queue.get()]
+            while not self._queue.empty():
+                batch.append(self._queue.get())
+            jobs = [job for job in batch if job is not None]
+            is_open = len(jobs) == len(batch)
+            if jobs:
+                results = _write_batch(connection, jobs)
+                if self._loop is not None:
+                    self._loop.call_soon_threadsafe(_settle, jobs, results)
+        if connection is not self._connection:
+            connection.close()
+
+
+def _write_batch(connection: sqlite3.Connection, jobs: list[_Job]) -> list[Any]:
+    """Results in one transaction; a job that fails takes none of the others with it."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        results = [_in_savepoint(connection, job.operation) for job in jobs]
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        return [_failure(error)] * len(jobs)
+    return results
+
+
+def _in_savepoint(connection: sqlite3.Connection, operation: Operation[Any]) -> Any:
+    connection.execute("SAVEPOINT job")
+    try:
+        result = _run(connection, operation)
+    except (PolycallError, sqlite3.Error) as error:
+        connection.execute("ROLLBACK TO job")
+        result = _failure(error) if isinstance(error, sqlite3.Error) else error
+    connection.execute("RELEASE job")
+    return result
+
+
+def _run(connection: sqlite3.Connection, operation: Operation[T]) -> T:
+    try:
+        query = next(operation)
+        while True:
+            query = operation.send(_execute(connection, query))
+    except StopIteration as end:
+        return end.value
+
+
+def _execute(connection: sqlite3.Connection, query: Query) -> Rows:
+    if query.is_many:
+        connection.executemany(query.sql, query.values)
+        return []
+    return connection.execute(query.sql, query.values).fetchall()
+
+
+def _settle(jobs: list[_Job], results: list[Any]) -> None:
+    for (_, done), result in zip(jobs, results, strict=True):
+        if done.done():
+            continue
+        if isinstance(result, Exception):
+            done.set_exception(result)
+        else:
+            done.set_result(result)
+
+
+def _failure(error: sqlite3.Error) -> StoreError:
+    return StoreError(f"the store does not answer: {error}")
+
+
+class _ExactSum:
+    """Sums amounts of money, which are kept as text, without rounding."""
+
+    def __init__(self) -> None:
+        self._total = Decimal(0)
+
+    def step(self, value: Any) -> None:
+        if value is not None:
+            self._total += Decimal(value)
+
+    def finalize(self) -> Any:
+        return f"{self._total:f}"
+
+
+def path_of(url: str, folder: Path) -> str:
+    """The file that `sqlite:///FILE` names, relative to `folder`; `sqlite://` is memory only."""
+    if url.startswith("sqlite:////"):
+        return "/" + url.removeprefix("sqlite:////")
+    name = url.removeprefix("sqlite:").removeprefix("//").removeprefix("/")
+    return str(folder / name) if name else ":memory:"

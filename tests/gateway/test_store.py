@@ -1,0 +1,151 @@
+"""The store on SQLite and on Postgres: the same operations, the same results."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+from msgspec.structs import replace
+
+from polycall.errors import RequestError
+from polycall.gateway.store import LedgerRow, open_store
+from polycall.gateway.store.schema import MIGRATIONS, VERSION
+
+ROW = LedgerRow(
+    id="req_1",
+    created=1_000_000.5,
+    key="team",
+    client="openai-chat",
+    asked="fast",
+    provider="house",
+    model="m",
+    streamed=1,
+    status=200,
+    outcome="ok",
+    attempts=1,
+    input_tokens=10,
+    output_tokens=20,
+    cached_tokens=0,
+    cache_write_tokens=0,
+    reasoning_tokens=None,
+    is_estimate=0,
+    cost_usd="0.000123",
+    duration_ms=12.5,
+    first_ms=None,
+    key_id="key_1",
+    worker="w",
+    calls=2,
+    warnings=1,
+)
+
+
+async def test_states_belong_to_their_owner_and_outlive_the_process(
+    store_url: str, tmp_path: Path
+) -> None:
+    first = open_store(store_url, tmp_path)
+    await first.save_state("a", "one", b"\0value")
+    await first.save_state("a", "two", b"x" * 100_000)
+    secret = first.secret
+    await first.close()
+    second = open_store(store_url, tmp_path)
+    names = ["one", "two", *(f"no-{number}" for number in range(1200))]
+    assert await second.load_states("a", names) == {"one": b"\0value", "two": b"x" * 100_000}
+    assert await second.load_states("b", names) == {}
+    assert second.secret == secret
+    assert len(secret) == 32
+    await second.close()
+
+
+async def test_a_state_is_taken_once(store_url: str, tmp_path: Path) -> None:
+    stores = [open_store(store_url, tmp_path) for _ in range(3)]
+    await stores[0].save_state("a", "paused", b"program")
+    assert await stores[1].take_state("b", "paused") is None
+    taken = await asyncio.gather(*(s.take_state("a", "paused") for s in stores for _ in range(8)))
+    assert sorted(taken, key=str) == [*[None] * 23, b"program"]
+    for store in stores:
+        await store.close()
+
+
+async def test_rows_are_there_after_a_clean_stop_and_only_once(
+    store_url: str, tmp_path: Path
+) -> None:
+    first = open_store(store_url, tmp_path)
+    rows = [replace(ROW, id=f"req_{n}", created=ROW.created + n) for n in range(300)]
+    for row in [*rows, rows[7]]:
+        first.add_row(row)
+    await first.close()
+    second = open_store(store_url, tmp_path)
+    found = await second.ledger_rows(1000)
+    assert [replace(row, cost_usd=str(row.cost_usd)) for row in found] == rows[::-1]
+    assert await second.is_writable()
+    await second.close()
+
+
+START = """
+import asyncio, sys, pathlib
+from polycall.gateway.store import open_store
+store = open_store(sys.argv[1], pathlib.Path())
+print(store.secret.hex())
+asyncio.run(store.close())
+"""
+
+
+def test_replicas_that_start_at_once_migrate_once(store_url: str) -> None:
+    command = [sys.executable, "-c", START, store_url]
+    started = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    ends = [process.communicate(timeout=30) for process in started]
+    assert {errors for _, errors in ends} == {""}
+    assert len({secret for secret, _ in ends}) == 1
+
+
+async def test_a_file_of_the_first_version_is_brought_up(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "old.db")
+    for statement in MIGRATIONS[0]:
+        words = {"blob": "BLOB", "real": "REAL", "int": "INTEGER", "money": "TEXT"}
+        connection.execute(statement.format(**words, without_rowid="WITHOUT ROWID"))
+    names = LedgerRow.__struct_fields__[:20]
+    values = [getattr(ROW, name) for name in names]
+    marks = ", ".join("?" * len(names))
+    connection.execute(f"INSERT INTO ledger ({', '.join(names)}) VALUES ({marks})", values)
+    connection.commit()
+    connection.close()
+    store = open_store("sqlite:///old.db", tmp_path)
+    rows = await store.ledger_rows()
+    assert rows == [replace(ROW, key_id="", worker="", calls=None, warnings=0)]
+    await store.close()
+
+
+async def test_a_newer_schema_is_refused(store_url: str, tmp_path: Path) -> None:
+    store = open_store(store_url, tmp_path)
+    await store.close()
+    number = VERSION + 1
+    statement = f"UPDATE schema_version SET number = {number}"
+    if store_url.startswith("sqlite"):
+        with sqlite3.connect(store_url.removeprefix("sqlite:///")) as connection:
+            connection.execute(statement)
+        connection.close()
+    else:
+        with psycopg.connect(store_url) as database:
+            database.execute(statement)
+    with pytest.raises(RequestError, match=f"the store has schema {number}.*upgrade this one"):
+        open_store(store_url, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("sqlite:///no/such/folder/x.db", "cannot be opened: unable to open"),
+        ("postgresql://polycall@127.0.0.1:1/x", "cannot be opened: .*refused"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_says_why(url: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=words):
+        open_store(url, tmp_path)
