@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
+import sys
 import tempfile
 import threading
 from collections import Counter
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from polycall import jsontext
 from polycall.agents.memory.entry import Entry, full
 from polycall.agents.words import TermIndex, query_terms, terms
-from polycall.errors import ToolError
+from polycall.errors import RequestError, ToolError
 
 
 class _Shelf:
@@ -134,6 +134,11 @@ class JSONFileStore(ProcessStore):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
+        if sys.platform == "win32":
+            raise RequestError(
+                "a memory in a JSON file needs locks of files that Windows has not; "
+                "name the file otherwise (memory.db), which makes it a database"
+            )
         self._path = Path(path)
         self._lock_path = self._path.with_name(self._path.name + ".lock")
         self._seen: tuple[int, int, int] | None = None
@@ -147,6 +152,8 @@ class JSONFileStore(ProcessStore):
 
     @contextlib.contextmanager
     def _changing(self) -> Generator[None]:
+        import fcntl  # noqa: PLC0415 - not on every system
+
         with self._lock, self._lock_path.open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._refresh()
