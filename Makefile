@@ -18,15 +18,15 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)  ## the tool cycle through every vendor's protocol, offline
 	$(BIN)/polycall demo
 
-test: $(STAMP)  ## all tests
-	$(BIN)/pytest
+test: $(STAMP)  ## all tests, side by side
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 check: $(STAMP)  ## format, lint, types, floors, tests: what CI runs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(MAKE) test
 
 bench: $(STAMP)  ## speed and memory, as ratios in one run
 	$(BIN)/python -m bench

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from polycall import jsontext
 from polycall.errors import MalformedRequestError, PolycallError, ProtocolError, UpstreamError
@@ -147,6 +148,12 @@ def test_a_broken_request_is_the_callers_fault(name: str, data: st.DataObject) -
             jsontext.encode(target.render_request(request).body)
         except PolycallError as error:
             assert str(error)
+
+
+def test_a_model_with_half_a_surrogate_pair_has_no_address() -> None:
+    with pytest.raises(MalformedRequestError, match="half a surrogate pair") as caught:
+        DIALECTS["gemini"].render_request(replace(REQUEST, model="\ud83d"))
+    assert caught.value.path == "model"
 
 
 @pytest.mark.parametrize("name", NAMES)

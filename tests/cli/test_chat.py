@@ -13,6 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# Ctrl-C on a terminal reaches the process whose controlling terminal it is; a shell's background
+# job ignores it.  Done by a program of its own: code between fork and exec may hang where this
+# process has threads.
+_ON_ITS_TERMINAL = """
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
 
 class Terminal:
     """A program on a pseudo-terminal."""
@@ -21,13 +31,12 @@ class Terminal:
         self._master, slave = pty.openpty()
         environment = {**os.environ, "TERM": "xterm", "PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
         self.process = subprocess.Popen(
-            words,
+            [sys.executable, "-c", _ON_ITS_TERMINAL, *words],
             stdin=slave,
             stdout=slave,
             stderr=slave,
             env=environment,
             start_new_session=True,
-            preexec_fn=_own_terminal,  # noqa: PLW1509 - two system calls, no lock
         )
         os.close(slave)
         self.screen = ""
@@ -56,16 +65,6 @@ class Terminal:
         self.process.kill()
         self.process.wait()
         os.close(self._master)
-
-
-def _own_terminal() -> None:
-    # Ctrl-C on a terminal reaches the process whose controlling terminal it is.
-    import fcntl
-    import signal
-    import termios
-
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 @contextmanager

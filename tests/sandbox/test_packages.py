@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -70,14 +71,19 @@ except OSError:
     ]
 
 
-async def test_a_wheel_is_unpacked_and_cleared_away(tmp_path: Path):
+async def test_a_wheel_is_unpacked_and_cleared_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     await usable("jail")
+    own = tmp_path / "own"
+    own.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(own))
     path = wheel(tmp_path, greeting__slash__tools="", **{"greeting.py": "WORD = 'hello'"})
-    before = set(Path("/tmp").glob("polycall-package-*"))
     async with Sandbox("jail", packages=[path], pool=0) as sandbox, sandbox.session() as session:
         result = await session.run("import greeting; greeting.WORD")
         assert result.value == "hello"
-    assert set(Path("/tmp").glob("polycall-package-*")) == before
+        assert [path.name.startswith("polycall-package-") for path in own.iterdir()] == [True]
+    assert list(own.iterdir()) == []
 
 
 async def test_without_permission_there_is_none():

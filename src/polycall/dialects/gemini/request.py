@@ -13,6 +13,7 @@ from polycall.dialects.gemini.contents import ContentRenderer, render_system
 from polycall.dialects.gemini.history import parse_contents, parse_system
 from polycall.dialects.gemini.parts import NAME
 from polycall.dialects.gemini.tools import ToolRenderer, parse_tool_config, parse_tools
+from polycall.errors import MalformedRequestError
 from polycall.ir import JSON, Request
 from polycall.quirks import Quirks
 from polycall.wire import Losses, WireRequest, note_foreign_options, split_system
@@ -64,7 +65,10 @@ def parse_path(path: str) -> tuple[str, str]:
 def render_path(model: str, *, stream: bool) -> str:
     """The path below an address as Google's SDK takes it."""
     method = "streamGenerateContent?alt=sse" if stream else "generateContent"
-    name = quote(model, safe="/:@-._~")
+    try:
+        name = quote(model, safe="/:@-._~")
+    except UnicodeEncodeError:
+        raise MalformedRequestError("half a surrogate pair is no text", path="model") from None
     if model.startswith(("projects/", "publishers/")):
         return f"/v1beta1/{name}:{method}"
     if not model.startswith(("models/", "tunedModels/")):
