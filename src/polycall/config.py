@@ -23,6 +23,7 @@ from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.provider import Provider
 
 MEBIBYTE = 1024 * 1024
+WORKERS_MAX = 64
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
@@ -180,8 +181,8 @@ def parse_config(
 def _check_server(reader: Reader, server: Server) -> None:
     if not 0 <= server.port <= 65535:
         reader.note(("server", "port"), f"{server.port} is not a port; 0 to 65535")
-    if server.workers != 1:
-        reader.note(("server", "workers"), "more than one worker is not built yet; start replicas")
+    if server.workers > WORKERS_MAX:
+        reader.note(("server", "workers"), f"at most {WORKERS_MAX}, got {server.workers}")
     for field in msgspec.structs.fields(Server):
         value = getattr(server, field.name)
         if isinstance(value, bool) or not isinstance(value, int | float) or field.name == "port":

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polycall.config import Config, load_config
+from polycall.config import WORKERS_MAX, Config, load_config
 from polycall.errors import ConfigError
 
 
@@ -31,6 +31,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--host", help="address to bind; beyond loopback it needs [[keys]]")
     parser.add_argument("--port", type=int, help="port, 0 for any")
     parser.add_argument(
+        "--workers",
+        type=int,
+        choices=range(1, WORKERS_MAX + 1),
+        metavar="N",
+        help="processes that serve, default 1",
+    )
+    parser.add_argument(
         "--check", action="store_true", help="check the configuration, start nothing"
     )
     parser.set_defaults(run=run)
@@ -38,30 +45,33 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until a signal."""
+
+    def load() -> Config:
+        return _overridden(load_config(options.config), options)
+
     try:
-        config = load_config(options.config)
+        config = load()
     except ConfigError as error:
         for mistake in error.mistakes:
             print(mistake, file=sys.stderr)
         return 1
-    config = _overridden(config, options)
     from polycall.gateway import server  # noqa: PLC0415 - `--help` needs none of it
+    from polycall.gateway.binding import check_binding, check_workers  # noqa: PLC0415 - `--help` needs none of it
     from polycall.gateway.logs import start_logging  # noqa: PLC0415 - `--help` needs none of it
 
-    server.check_binding(config, config.server.host)
+    check_binding(config, config.server.host)
+    check_workers(config)
     if options.check:
         print(f"{options.config}: no mistakes")
         return 0
-    secrets = {key for keys in config.provider_keys.values() for key in keys}
-    secrets.update(key.key for key in config.keys)
-    start_logging(config.server.log, frozenset(secrets))
+    start_logging(config)
 
     def announce(port: int) -> None:
         host = config.server.host
         shown = f"[{host}]" if ":" in host else host
         print(f"polycall gateway on http://{shown}:{port}", flush=True)
 
-    server.run(config, announce=announce)
+    server.run(config, load, announce=announce)
     return 0
 
 
@@ -71,4 +81,6 @@ def _overridden(config: Config, options: argparse.Namespace) -> Config:
         own = replace(own, host=options.host)
     if options.port is not None:
         own = replace(own, port=options.port)
+    if options.workers is not None:
+        own = replace(own, workers=options.workers)
     return replace(config, server=own)

@@ -13,12 +13,14 @@ from polycall.config import Config, asking_usage
 from polycall.errors import InvalidRequestError, NotFoundError, PolycallError
 from polycall.gateway import models
 from polycall.gateway.asked import Desk, Endpoint
+from polycall.gateway.board import Board, Seat
 from polycall.gateway.carrier import Carrier
 from polycall.gateway.counts import Counts
+from polycall.gateway.fetching import Fetching
 from polycall.gateway.flight import ClientGone, Flight, Limits, Receive, Scope, Send, Watchman
 from polycall.gateway.generation import Generations
 from polycall.gateway.keys import Keys
-from polycall.gateway.metrics import CONTENT_TYPE, Metrics
+from polycall.gateway.metrics import CONTENT_TYPE, Metrics, Snapshot, exposition
 from polycall.gateway.openapi import document
 from polycall.gateway.replies import internal_error, send_error, send_json
 from polycall.gateway.routing import Router
@@ -50,26 +52,23 @@ _MODEL_LISTS = ("/v1/models", "/v1beta/models")
 class Gateway:
     """The application.  A server calls it for each request, and `close` when all are done."""
 
-    def __init__(self, config: Config, *, transport: Transport | None = None) -> None:
-        config = asking_usage(config)
+    def __init__(
+        self, config: Config, *, transport: Transport | None = None, seat: Seat | None = None
+    ) -> None:
+        """`seat` is where this process stands among its group's; a group of one has its own."""
         server = config.server
-        self.config = config
         self.store = open_store(config.store.url, config.folder)
-        self.metrics = Metrics()
+        self._seat = seat or Seat(Board(1), 0)
+        self.metrics = Metrics(self._seat.counts())
         self.is_draining = False
-        self.watchman = Watchman(
-            Limits(heartbeat_s=server.heartbeat_s, read_s=server.read_s, send_s=server.body_s)
+        self._transport = transport or HTTP1Transport(connections_max=server.connections_max)
+        self._fetching = Fetching(
+            size_bytes_max=server.fetch_bytes_max,
+            allows_private=server.fetch_private_addresses,
         )
-        self._keys = Keys(config.keys)
-        self.desk = Desk(
-            config,
-            router=Router(config),
-            transport=transport or HTTP1Transport(connections_max=server.connections_max),
-            carrier=Carrier(self.store),
-        )
-        self._generations = Generations(self.desk, self._keys, self.store, self.metrics)
-        self._counts = Counts(self.desk, self._keys)
-        self._catalogue = models.Catalogue(config, self.desk.transport)
+        self._carrier = Carrier(self.store)
+        self.watchman = Watchman(_limits(config))
+        self._take_up(config, router=None)
         self._id_head = secrets.token_hex(6)
         self._id_count = 0
         self._gets: dict[str, Callable[[Flight], Awaitable[None]]] = {
@@ -80,10 +79,36 @@ class Gateway:
             **dict.fromkeys(_MODEL_LISTS, self._list_models),
         }
 
+    def _take_up(self, config: Config, *, router: Router | None) -> None:
+        """Serve by this configuration; what is under way ends by the one it began with."""
+        config = asking_usage(config)
+        self.config = config
+        self.watchman.limits = _limits(config)
+        self._keys = Keys(config.keys)
+        self.desk = Desk(
+            config,
+            router=Router(config, before=router),
+            transport=self._transport,
+            carrier=self._carrier,
+            fetching=self._fetching,
+        )
+        self._generations = Generations(self.desk, self._keys, self.store, self.metrics)
+        self._counts = Counts(self.desk, self._keys)
+        self._catalogue = models.Catalogue(config, self._transport)
+
+    def reload(self, config: Config) -> None:
+        """Change to another configuration between two requests."""
+        self._take_up(config, router=self.desk.router)
+
+    def snapshot(self) -> Snapshot:
+        """What this process has counted, and does now."""
+        return Snapshot(self.metrics.counts, self.watchman.answering(), self.desk.router.resting())
+
     async def close(self) -> None:
         """Stop the watchman, close connections, write what is waiting."""
         self.watchman.close()
-        await self.desk.close()
+        await self._transport.close()
+        await self._fetching.close()
         await self.store.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -155,12 +180,16 @@ class Gateway:
     async def _ready(self, flight: Flight) -> None:
         is_ready = not self.is_draining and await self.store.is_writable()
         state = "ok" if is_ready else "draining" if self.is_draining else "the store is away"
-        await _send(flight, {"status": state}, status=200 if is_ready else 503)
+        body: JSON = {"status": state}
+        if self._seat.board.seats > 1:
+            body["workers"] = self._seat.board.serving()
+        await _send(flight, body, status=200 if is_ready else 503)
 
     async def _metrics(self, flight: Flight) -> None:
         self._keys.owner(flight.headers, flight.query)
-        text = self.metrics.text(
-            in_flight=len(self.watchman) - 1, resting=self.desk.router.resting()
+        board = self._seat.board
+        text = exposition(
+            self._seat.everybody(), workers=board.serving(), restarts=board.restarts()
         )
         length = str(len(text)).encode()
         await flight.send_start(200, [(b"content-type", CONTENT_TYPE), (b"content-length", length)])
@@ -185,6 +214,11 @@ class Gateway:
         model = await self._catalogue.model(name)
         render = models.SHAPES.get(_dialect_of(flight).NAME, models.openai_model)
         await _send(flight, render(model))
+
+
+def _limits(config: Config) -> Limits:
+    server = config.server
+    return Limits(heartbeat_s=server.heartbeat_s, read_s=server.read_s, send_s=server.body_s)
 
 
 def gemini_endpoint(path: str) -> Endpoint | None:

@@ -6,7 +6,7 @@ request is rendered from that original, never from another stop's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -22,9 +22,9 @@ from polycall.exchange import Exchange, address, headers_for, prepare
 from polycall.gateway.carrier import Carried, Carrier
 from polycall.gateway.costs import Costs
 from polycall.gateway.counting import estimate, estimate_text
+from polycall.gateway.fetching import Fetching
 from polycall.gateway.flight import Flight
 from polycall.gateway.keys import Owner
-from polycall.gateway.media import wanted_media
 from polycall.gateway.passing import (
     PASSED_HEADERS,
     Fields,
@@ -38,9 +38,6 @@ from polycall.providers.provider import DialectName, Provider
 from polycall.quirks import Quirks
 from polycall.transport import HTTPRequest, Transport
 from polycall.wire import Dialect
-
-if TYPE_CHECKING:
-    from polycall.gateway.fetch import Fetcher
 
 _LOSSES = frozenset({"unsupported", "adjusted", "dropped_state"})
 
@@ -238,13 +235,14 @@ class Desk:
         router: Router,
         transport: Transport,
         carrier: Carrier,
+        fetching: Fetching,
     ) -> None:
         self.server = config.server
         self.router = router
         self.transport = transport
         self.carrier = carrier
         self.costs = Costs(config)
-        self._fetcher: Fetcher | None = None
+        self._fetching = fetching
         self._unquirked = config.unquirked
         self._without_usage: set[str] = set()
         self._marks: dict[tuple[str, str], QuirkMarks] = {}
@@ -252,22 +250,9 @@ class Desk:
 
     async def with_media(self, request: Request, dialect: str) -> Request:
         """The request with the bytes of its media, where the target needs them."""
-        if not self.server.fetch_media or not wanted_media(request, dialect):
+        if not self.server.fetch_media:
             return request
-        if self._fetcher is None:
-            from polycall.gateway.fetch import Fetcher  # noqa: PLC0415 - 12 MB, seldom needed
-
-            self._fetcher = Fetcher(
-                size_bytes_max=self.server.fetch_bytes_max,
-                allows_private=self.server.fetch_private_addresses,
-            )
-        return await self._fetcher.with_bytes(request, dialect)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self.transport.close()
-        if self._fetcher is not None:
-            await self._fetcher.close()
+        return await self._fetching.with_bytes(request, dialect)
 
     def as_learned(self, stop: Stop) -> Stop:
         """The stop with what its provider has taught since the start."""

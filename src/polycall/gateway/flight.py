@@ -131,13 +131,17 @@ class Watchman:
     """Looks after all flights.  `close` stops the timer and the watchers."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._flights: set[Flight] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._beats: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._flights)
+
+    def answering(self) -> int:
+        """How many flights want something done, rather than to look."""
+        return sum(flight.method == "POST" for flight in self._flights)
 
     def add(self, flight: Flight) -> None:
         """Look after a flight until `remove`."""
@@ -166,7 +170,7 @@ class Watchman:
             self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def _look_at(self, flight: Flight, now: float) -> None:
-        limits = self._limits
+        limits = self.limits
         if flight.body_by:
             # Nobody else may receive while the body is being read.
             if now > flight.body_by:
@@ -191,7 +195,7 @@ class Watchman:
         # Before the interval is over rather than after it: the tick is coarse.
         if flight.beat is None:
             return
-        if now - max(flight.heard_at, flight.beat_at) >= self._limits.heartbeat_s - TICK_S:
+        if now - max(flight.heard_at, flight.beat_at) >= self.limits.heartbeat_s - TICK_S:
             flight.beat_at = now
             task = asyncio.ensure_future(flight.beat())
             self._beats.add(task)

@@ -8,6 +8,9 @@ import re
 import sys
 import time
 import traceback
+from collections.abc import Iterable
+
+from polycall.config import Config
 
 # Whatever looks like a credential goes, wherever it stands: keys of the vendors' forms, headers,
 # queries, and the gateway's own sealed tokens.
@@ -27,32 +30,47 @@ def redact(text: str, secrets: frozenset[str] = frozenset()) -> str:
 
 
 class JSONFormatter(logging.Formatter):
-    """A log entry as one line of JSON."""
+    """A log entry as one line of JSON.  `secrets` are taken out of it, and may grow."""
 
-    def __init__(self, secrets: frozenset[str]) -> None:
+    def __init__(self) -> None:
         super().__init__()
+        self.secrets: frozenset[str] = frozenset()
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Take these out too, besides those that were known before."""
         # Shorter ones would tear holes into ordinary words.
-        self._secrets = frozenset(secret for secret in secrets if len(secret) >= 6)
+        self.secrets |= {secret for secret in secrets if len(secret) >= 6}
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         entry = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
             + f".{int(record.msecs):03d}Z",
+            "process": record.process,
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": redact(record.getMessage(), self._secrets),
+            "message": redact(record.getMessage(), self.secrets),
         }
         if record.exc_info:
             text = "".join(traceback.format_exception(*record.exc_info))
-            entry["exception"] = redact(text, self._secrets)
+            entry["exception"] = redact(text, self.secrets)
         return json.dumps(entry, ensure_ascii=False)
 
 
-def start_logging(level: str, secrets: frozenset[str]) -> None:
-    """Send all logs of the process to standard error as JSON."""
+_formatter = JSONFormatter()
+
+
+def start_logging(config: Config) -> None:
+    """Send all logs of the process to standard error as JSON; again after each change."""
+    hide(key for keys in config.provider_keys.values() for key in keys)
+    hide(key.key for key in config.keys)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JSONFormatter(secrets))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    handler.setFormatter(_formatter)
+    logging.basicConfig(level=config.server.log.upper(), handlers=[handler], force=True)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """Take these out of all logs from now on."""
+    _formatter.hide(secrets)

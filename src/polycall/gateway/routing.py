@@ -52,10 +52,17 @@ class Circuit:
 class Router:
     """Turns the model a client asked for into stops.  One for the process."""
 
-    def __init__(self, config: Config, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        before: Router | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`before` is the router of an earlier configuration: what still holds of it is kept."""
         self._config = config
         self._clock = clock
-        self._circuits: dict[tuple[str, int], Circuit] = {}
+        self._circuits = {} if before is None else before.kept_circuits(config)
         self._routes: dict[str, list[Stop]] = {}
         self._turns: dict[str, int] = {}
 
@@ -143,6 +150,16 @@ class Router:
         if circuit.failures >= FAILURES_MAX:
             circuit.failures = FAILURES_MAX - 1  # one more failure after the rest opens it again
             circuit.rests_until = max(circuit.rests_until, now + OPEN_S)
+
+    def kept_circuits(self, config: Config) -> dict[tuple[str, int], Circuit]:
+        """The circuits of providers that are the same there, with the same keys."""
+        own = self._config
+        return {
+            (name, number): circuit
+            for (name, number), circuit in self._circuits.items()
+            if config.providers.get(name) == own.providers.get(name)
+            and config.provider_keys.get(name) == own.provider_keys.get(name)
+        }
 
     def resting(self) -> dict[str, float]:
         """Seconds left, by provider and key number; for metrics."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import ipaddress
 import logging
 import signal
 import socket
@@ -16,8 +15,11 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from polycall.config import Config
-from polycall.errors import RequestError
 from polycall.gateway.app import Gateway
+from polycall.gateway.binding import check_binding, check_workers, listen
+from polycall.gateway.board import Board, Seat
+from polycall.gateway.reload import reread
+from polycall.gateway.workers import Post, Supervisor
 
 logger = logging.getLogger("polycall.server")
 
@@ -122,19 +124,22 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """Tells the application when draining begins, and the caller where it listens."""
+    """Tells everybody when serving begins and when it ends, and hears signals."""
 
     def __init__(
-        self, config: uvicorn.Config, gateway: Gateway, announce: Callable[[int], None]
+        self, config: uvicorn.Config, gateway: Gateway, load: Callable[[], Config], post: Post
     ) -> None:
         super().__init__(config)
         self._gateway = gateway
-        self._announce = announce
+        self._load = load
+        self._post = post
+        self._reloading: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started and sockets:
-            self._announce(sockets[0].getsockname()[1])
+        self._post.seat.serve(self._gateway.snapshot)
+        if self._post.announce is not None and sockets:
+            self._post.announce(sockets[0].getsockname()[1])
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -142,49 +147,65 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self.handle_exit, number, None)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        lifeline = self._post.lifeline
+        if lifeline is not None:
+            loop.add_reader(lifeline, self._be_orphaned, loop, lifeline)
         try:
             yield
         finally:
-            for number in _SIGNALS:
+            for number in (*_SIGNALS, signal.SIGHUP):
                 loop.remove_signal_handler(number)
+
+    def _be_orphaned(self, loop: asyncio.AbstractEventLoop, lifeline: int) -> None:
+        loop.remove_reader(lifeline)
+        logger.error("the supervisor is gone; this worker ends")
+        self.handle_exit(signal.SIGTERM, None)
+
+    def _reload(self) -> None:
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.ensure_future(self._reread())
+
+    async def _reread(self) -> None:
+        # Reading may run commands, and the streams go on meanwhile.
+        changed = await asyncio.to_thread(reread, self._gateway.config, self._load)
+        if changed is not None:
+            self._gateway.reload(changed)
+        self._gateway.metrics.count_reload(is_good=changed is not None)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._gateway.is_draining = True
         logger.info("draining: %d requests in flight", len(self._gateway.watchman))
         await super().shutdown(sockets)
+        self._post.seat.close()
 
 
-def check_binding(config: Config, host: str) -> None:
-    """Refuse to serve the network without clients' keys."""
-    if not config.keys and not _is_loopback(host):
-        raise RequestError(
-            f"refusing to listen on {host!r} without any [[keys]]: everybody could spend your "
-            "providers' money; add a key, or listen on 127.0.0.1"
-        )
+def run(config: Config, load: Callable[[], Config], *, announce: Callable[[int], None]) -> None:
+    """Serve until a signal; then finish what is in flight, and return.
 
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def run(config: Config, *, announce: Callable[[int], None]) -> None:
-    """Serve until a signal; then finish what is in flight, and return."""
+    `load` reads the configuration again whenever SIGHUP asks for it; `announce` is told the port
+    once everybody serves.
+    """
     server = config.server
     check_binding(config, server.host)
-    try:
-        family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-        bound = socket.create_server((server.host, server.port), family=family, backlog=2048)
-    except OSError as error:
-        raise RequestError(
-            f"cannot listen on {server.host}:{server.port}: {error.strerror or error}"
-        ) from None
-    with bound, asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(config, bound, announce))
+    check_workers(config)
+
+    def work(config: Config, post: Post) -> None:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(config, load, bound, post))
+
+    with listen(server.host, server.port) as bound:
+        if server.workers > 1:
+            Supervisor(
+                config,
+                bound,
+                work=work,
+                reread=lambda current: reread(current, load),
+                announce=announce,
+            ).run()
+        else:
+            work(config, Post(Seat(Board(1), 0), announce=announce))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -195,14 +216,16 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(config: Config, bound: socket.socket, announce: Callable[[int], None]) -> None:
+async def _serve(
+    config: Config, load: Callable[[], Config], bound: socket.socket, post: Post
+) -> None:
     server = config.server
 
     class Protocol(BoundedProtocol):
         headers_bytes_max = server.headers_bytes_max
         headers_s = server.headers_s
 
-    gateway = Gateway(config)
+    gateway = Gateway(config, seat=post.seat)
     # What is loaded by now stays; and a large body is thousands of objects without a cycle among
     # them, which the collector would count and search in vain.
     gc.collect()
@@ -227,6 +250,6 @@ async def _serve(config: Config, bound: socket.socket, announce: Callable[[int],
     # crowd that comes at once would wait for seconds.  The same socket listens several times.
     listeners = [bound, *(bound.dup() for _ in range(_LISTENERS - 1))]
     try:
-        await _Server(uvicorn_config, gateway, announce).serve(sockets=listeners)
+        await _Server(uvicorn_config, gateway, load, post).serve(sockets=listeners)
     finally:
         await gateway.close()
