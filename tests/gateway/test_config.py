@@ -177,5 +177,5 @@ def test_lines_of_values_after_values_of_several_lines(items: list[tuple[str, st
 
 
 def test_more_workers_than_there_can_be_are_a_mistake() -> None:
-    with pytest.raises(ConfigError, match="more than one worker is not built yet"):
-        parse_config("[server]\nworkers = 4\n")
+    with pytest.raises(ConfigError, match="server.workers: at most 64, got 65"):
+        parse_config("[server]\nworkers = 65\n")
