@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -52,9 +54,27 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Store(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[store]`: where carried state and the ledger live.  Relative to the file's folder."""
+    """`[store]`: where carried state and the ledger live.  Relative to the file's folder.
+
+    `when_down` says what becomes of requests while the store does not answer: `refuse` them, or
+    `serve` them and write down afterwards.
+    """
 
     url: str = "sqlite:///polycall.db"
+    counters: str = ""  # redis://..., for limits; else they are in the store
+    when_down: Literal["refuse", "serve"] = "refuse"
+    ledger_days: int | None = None  # rows older than this are removed
+
+
+class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[limits]`: how keys with limits are counted.
+
+    `output_tokens` is set aside for a request that does not say its most, where the model's own
+    is not known.  `unpriced` says whether a key with a budget may use a model without a price.
+    """
+
+    output_tokens: int = 8192
+    unpriced: Literal["refuse", "allow"] = "refuse"
 
 
 class Target(Struct, frozen=True):
@@ -81,6 +101,10 @@ class ClientKey(Struct, frozen=True, forbid_unknown_fields=True):
     name: str = ""
     models: tuple[str, ...] = ()
     requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    budget_usd: Decimal | None = None
+    budget_per: Literal["day", "month"] = "month"  # in UTC
+    expires: Any = None  # as written: a date or a time; then seconds
 
 
 class Config(Struct, frozen=True):
@@ -88,6 +112,7 @@ class Config(Struct, frozen=True):
 
     server: Server = Server()
     store: Store = Store()
+    limits: LimitSettings = LimitSettings()
     providers: dict[str, Provider] = {}
     provider_keys: dict[str, tuple[str, ...]] = {}
     provider_models: dict[str, tuple[str, ...]] = {}
@@ -115,7 +140,7 @@ class _ModelTable(Struct, frozen=True, forbid_unknown_fields=True):
     route: list[str | dict[str, Any]]
 
 
-_SECTIONS = ("server", "store", "providers", "models", "keys")
+_SECTIONS = ("server", "store", "limits", "providers", "models", "keys")
 Table: TypeAlias = dict[str, Any]
 
 
@@ -146,12 +171,9 @@ def parse_config(
             reader.unknown((section,), _SECTIONS, "section")
     server = reader.table(Server, tables.get("server", {}), ("server",)) or Server()
     _check_server(reader, server)
-    store = reader.table(Store, tables.get("store", {}), ("store",)) or Store()
-    if not store.url.startswith(("sqlite:", "postgresql://", "postgres://")):
-        reader.note(
-            ("store", "url"),
-            f"{store.url!r} is not a store; write sqlite:///FILE or postgresql://USER@HOST/NAME",
-        )
+    store = _read_store(reader, tables)
+    limits = reader.table(LimitSettings, tables.get("limits", {}), ("limits",)) or LimitSettings()
+    _check_positive(reader, limits, ("limits",))
     provider_tables = _read_providers(reader, tables.get("providers", {}))
     providers = {**CATALOGUE}
     for provider_name, table in provider_tables.items():
@@ -162,6 +184,7 @@ def parse_config(
     config = Config(
         server=server,
         store=store,
+        limits=limits,
         providers=providers,
         provider_keys={name: own for name, own in keys.items() if own},
         provider_models={name: tuple(t.models) for name, t in provider_tables.items() if t.models},
@@ -176,6 +199,44 @@ def parse_config(
     )
     reader.raise_mistakes()
     return config
+
+
+def load_store(path: Path, *, environment: Mapping[str, str] | None = None) -> Store:
+    """Only `[store]` of a file, for commands on the store: the providers' keys may be elsewhere."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        tables = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: cannot be read: {error}"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"{path}: not TOML: {error}"]) from None
+    reader = Reader(text, str(path), os.environ if environment is None else environment)
+    store = _read_store(reader, tables)
+    reader.raise_mistakes()
+    return store
+
+
+def _read_store(reader: Reader, tables: Table) -> Store:
+    store = reader.table(Store, tables.get("store", {}), ("store",)) or Store()
+    url = reader.secret(store.url, ("store", "url"))
+    if url and not url.startswith(("sqlite:", "postgresql://", "postgres://")):
+        reader.note(
+            ("store", "url"),
+            f"{url.partition(':')[0]!r} is no kind of store; "
+            "write sqlite:///FILE or postgresql://USER@HOST/NAME",
+        )
+    counters = reader.secret(store.counters, ("store", "counters")) if store.counters else ""
+    if counters and not counters.startswith(("redis://", "rediss://", "unix://")):
+        reader.note(("store", "counters"), "is no address of a Redis; write redis://HOST:6379/0")
+    _check_positive(reader, store, ("store",))
+    return replace(store, url=url, counters=counters)
+
+
+def _check_positive(reader: Reader, table: Struct, path: tuple[str | int, ...]) -> None:
+    for field in msgspec.structs.fields(table):
+        value = getattr(table, field.name)
+        if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and value <= 0:
+            reader.note((*path, field.name), f"must be more than 0, got {value}")
 
 
 def _check_server(reader: Reader, server: Server) -> None:
@@ -253,6 +314,20 @@ def _read_target(
     return target
 
 
+def moment(value: Any) -> float | None:
+    """The seconds since 1970 of a date or time, which is in UTC where it does not say."""
+    try:
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        elif isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime.combine(value, datetime.min.time())
+    except ValueError:
+        return None
+    if not isinstance(value, datetime):
+        return None
+    return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+
+
 def _read_client_keys(reader: Reader, tables: Any) -> tuple[ClientKey, ...]:
     if not isinstance(tables, list):
         reader.note(("keys",), "must be written [[keys]], once for each key")
@@ -266,6 +341,10 @@ def _read_client_keys(reader: Reader, tables: Any) -> tuple[ClientKey, ...]:
         key = reader.secret(table.key, (*path, "key"))
         if any(key and key == other.key for other in found):
             reader.note((*path, "key"), "is the same key as an earlier one")
+        _check_positive(reader, table, path)
         name = table.name or f"key-{index + 1}"
-        found.append(msgspec.structs.replace(table, key=key, name=name))
+        expires = None if table.expires is None else moment(table.expires)
+        if table.expires is not None and expires is None:
+            reader.note((*path, "expires"), "is no date; write 2027-01-31 or 2027-01-31T12:00:00Z")
+        found.append(replace(table, key=key, name=name, expires=expires))
     return tuple(found)

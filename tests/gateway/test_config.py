@@ -82,7 +82,10 @@ def test_all_mistakes_at_once() -> None:
     assert "providers.b.quirks.depseek: 'depseek' is not a set of quirks; did you mean" in text
     assert "the environment variable 'NOT_SET_ANYWHERE' is not set" in text
     assert "models.fast.route.nope: 'nope' is not a provider" in text
-    assert "extra: 'extra' is not a section; known: keys, models, providers, server, store" in text
+    assert (
+        "extra: 'extra' is not a section; known: keys, limits, models, providers, server, store"
+        in text
+    )
 
 
 def test_not_toml() -> None:

@@ -20,11 +20,13 @@ from polycall.gateway.fetching import Fetching
 from polycall.gateway.flight import ClientGone, Flight, Limits, Receive, Scope, Send, Watchman
 from polycall.gateway.generation import Generations
 from polycall.gateway.keys import Keys
+from polycall.gateway.limits import KeyLimits
 from polycall.gateway.metrics import CONTENT_TYPE, Metrics, Snapshot, exposition
 from polycall.gateway.openapi import document
 from polycall.gateway.replies import internal_error, send_error, send_json
 from polycall.gateway.routing import Router
 from polycall.gateway.store import open_store
+from polycall.gateway.upkeep import Upkeep
 from polycall.http1 import HTTP1Transport
 from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
@@ -67,10 +69,13 @@ class Gateway:
             allows_private=server.fetch_private_addresses,
         )
         self._carrier = Carrier(self.store)
-        self.watchman = Watchman(_limits(config))
-        self._take_up(config, router=None)
         self._id_head = secrets.token_hex(6)
         self._id_count = 0
+        self._keys = Keys(self.store)
+        self._limits = KeyLimits(self.store, counters=self.store, worker=self._id_head)
+        self._upkeep = Upkeep(self.store, self._keys)
+        self.watchman = Watchman(_limits(config))
+        self._take_up(config, router=None)
         self._gets: dict[str, Callable[[Flight], Awaitable[None]]] = {
             "/healthz": self._health,
             "/readyz": self._ready,
@@ -84,7 +89,6 @@ class Gateway:
         config = asking_usage(config)
         self.config = config
         self.watchman.limits = _limits(config)
-        self._keys = Keys(config.keys)
         self.desk = Desk(
             config,
             router=Router(config, before=router),
@@ -92,8 +96,13 @@ class Gateway:
             carrier=self._carrier,
             fetching=self._fetching,
         )
-        self._generations = Generations(self.desk, self._keys, self.store, self.metrics)
-        self._counts = Counts(self.desk, self._keys)
+        self._keys.configure(config.keys)
+        self._limits.configure(config, self.desk)
+        self._upkeep.ledger_days = config.store.ledger_days
+        self._generations = Generations(
+            self.desk, self._keys, self.store, self._limits, self.metrics
+        )
+        self._counts = Counts(self.desk, self._keys, self._limits)
         self._catalogue = models.Catalogue(config, self._transport)
 
     def reload(self, config: Config) -> None:
@@ -104,11 +113,17 @@ class Gateway:
         """What this process has counted, and does now."""
         return Snapshot(self.metrics.counts, self.watchman.answering(), self.desk.router.resting())
 
+    def start(self) -> None:
+        """Begin what goes on beside the requests; on the loop that serves them."""
+        self._upkeep.start()
+
     async def close(self) -> None:
         """Stop the watchman, close connections, write what is waiting."""
         self.watchman.close()
         await self._transport.close()
         await self._fetching.close()
+        await self._upkeep.close()
+        await self._limits.close()
         await self.store.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -200,6 +215,7 @@ class Gateway:
 
     async def _list_models(self, flight: Flight) -> None:
         owner = self._keys.owner(flight.headers, flight.query)
+        await self._limits.count_request(owner)
         asked = parse_qs(flight.query.decode("latin-1")).get("supports", [])
         supports = [name for text in asked for name in text.split(",") if name]
         found = [
@@ -209,7 +225,7 @@ class Gateway:
         await _send(flight, render(found))
 
     async def _one_model(self, flight: Flight) -> None:
-        self._keys.owner(flight.headers, flight.query)
+        await self._limits.count_request(self._keys.owner(flight.headers, flight.query))
         name = flight.path.partition("/models/")[2]
         model = await self._catalogue.model(name)
         render = models.SHAPES.get(_dialect_of(flight).NAME, models.openai_model)

@@ -39,6 +39,11 @@ from polycall.quirks import Quirks
 from polycall.transport import HTTPRequest, Transport
 from polycall.wire import Dialect
 
+# Below this a body is not worth counting well: its bytes are taken for tokens at a rate that is
+# above any language's.
+_SHORT_BYTES = 16 * 1024
+_BYTES_PER_TOKEN = 3
+_OUTPUT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _LOSSES = frozenset({"unsupported", "adjusted", "dropped_state"})
 
 
@@ -106,6 +111,30 @@ class Asked:
         except PolycallError:
             return estimate_text(self._body.decode("utf-8", "replace"))
         return estimate(request)
+
+    def size_tokens(self) -> int:
+        """About how many input tokens, rather too many, and at little cost for a short body."""
+        if len(self._body) <= _SHORT_BYTES:
+            return len(self._body) // _BYTES_PER_TOKEN + 1
+        return self.estimate_input()
+
+    def output_tokens_max(self) -> int | None:
+        """How many output tokens the request allows; `None` where it does not say."""
+        values: list[Any] = [self._fields.value(name) for name in _OUTPUT_FIELDS]
+        values += [self._generation(name) for name in ("maxOutputTokens", "max_output_tokens")]
+        numbers = [value for value in values if isinstance(value, int) and value > 0]
+        return max(numbers, default=None)
+
+    def candidates_max(self) -> int:
+        """How many answers the request asks for."""
+        values: list[Any] = [self._fields.value("n"), self._generation("candidateCount")]
+        return max([value for value in values if isinstance(value, int)], default=1) or 1
+
+    def _generation(self, name: str) -> Any:
+        """A field of Gemini's generation settings."""
+        config: Any = self._fields.value("generationConfig")
+        config = config or self._fields.value("generation_config")
+        return config.get(name) if isinstance(config, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
     def _string(self, name: str) -> str:
         value: Any = self._fields.value(name)

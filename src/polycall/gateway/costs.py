@@ -8,10 +8,13 @@ about once.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 import threading
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from polycall.config import Config
 from polycall.ir import Usage
@@ -33,8 +36,10 @@ class Costs:
     def __init__(self, config: Config) -> None:
         self._prices: dict[tuple[str, str], Price | None] = {}
         self._is_loaded = False
+        self._loading: threading.Thread | None = None
         if any(config.providers[name].price_id for name in config.provider_keys):
-            threading.Thread(target=self._load, name="polycall-prices", daemon=True).start()
+            self._loading = threading.Thread(target=self._load, name="polycall-prices", daemon=True)
+            self._loading.start()
 
     def known(self, provider: Provider, model: str, usage: Usage) -> Decimal | None:
         """US dollars; `None` where the price or the usage is unknown, or not known yet."""
@@ -55,6 +60,16 @@ class Costs:
         total += usage.cached_tokens * (price.cached or Decimal(0))
         total += usage.cache_write_tokens * (price.cache_write or Decimal(0))
         return total / _MILLION
+
+    async def at_most(self, provider: Provider, model: str, usage: Usage) -> Decimal | None:
+        """What a usage may cost at most, whatever of its input is written to a cache."""
+        if self._loading is not None and not self._is_loaded and model not in provider.prices:
+            await asyncio.to_thread(self._loading.join)
+        plain = self.known(provider, model, usage)
+        if plain is None:
+            return None
+        written = replace(usage, cache_write_tokens=usage.input_tokens)
+        return max(plain, self.known(provider, model, written) or plain)
 
     def _load(self) -> None:
         try:

@@ -11,6 +11,7 @@ from polycall.gateway.counting import COUNT_PATHS, count_body, estimate, read_co
 from polycall.gateway.flight import Flight
 from polycall.gateway.generation import check_allowed
 from polycall.gateway.keys import Keys
+from polycall.gateway.limits import KeyLimits
 from polycall.gateway.passing import PASSED_HEADERS
 from polycall.gateway.replies import Headers, header_value, send_json
 from polycall.gateway.routing import Stop
@@ -25,13 +26,15 @@ _BY_PROVIDER = (b"polycall-token-count", b"provider")
 class Counts:
     """Serves every route that counts."""
 
-    def __init__(self, desk: Desk, keys: Keys) -> None:
+    def __init__(self, desk: Desk, keys: Keys, limits: KeyLimits) -> None:
         self._desk = desk
         self._keys = keys
+        self._limits = limits
 
     async def serve(self, flight: Flight, endpoint: Endpoint) -> None:
         """Count by the provider where it can, else by estimate; the headers say which."""
         owner = self._keys.owner(flight.headers, flight.query)
+        await self._limits.count_request(owner)
         data = await read_body(flight, self._desk.server)
         request = _parse(flight, endpoint, data)
         check_allowed(owner, request.model)

@@ -14,6 +14,7 @@ from polycall.gateway.asked import Asked, Desk, Endpoint
 from polycall.gateway.bodies import read_body
 from polycall.gateway.flight import ClientGone, Flight
 from polycall.gateway.keys import ANYBODY, Keys, Owner
+from polycall.gateway.limits import Hold, KeyLimits
 from polycall.gateway.metrics import Metrics
 from polycall.gateway.replies import internal_error, send_error
 from polycall.gateway.store import LedgerRow, Store
@@ -26,21 +27,30 @@ CLIENT_GONE_STATUS = 499
 class Generations:
     """Serves every route that generates."""
 
-    def __init__(self, desk: Desk, keys: Keys, store: Store, metrics: Metrics) -> None:
+    def __init__(
+        self, desk: Desk, keys: Keys, store: Store, limits: KeyLimits, metrics: Metrics
+    ) -> None:
         self._desk = desk
         self._keys = keys
+        self._limits = limits
         self._store = store
         self._metrics = metrics
 
     async def serve(self, flight: Flight, endpoint: Endpoint) -> None:
         """Answer, and write one row."""
-        record = _Record(flight, endpoint)
+        record = _Record(flight, endpoint, self._limits.worker)
         try:
             try:
-                record.owner = self._keys.owner(flight.headers, flight.query)
+                owner = record.owner = self._keys.owner(flight.headers, flight.query)
+                self._limits.check_store()
+                if owner.requests_per_minute is not None:
+                    await self._limits.count_request(owner)
                 body = await read_body(flight, self._desk.server)
-                asked = record.asked = Asked(endpoint, flight, body, record.owner)
-                check_allowed(record.owner, asked.model)
+                asked = record.asked = Asked(endpoint, flight, body, owner)
+                check_allowed(owner, asked.model)
+                if owner.is_metered:
+                    record.hold = Hold()
+                    await self._limits.reserve(record.hold, owner, asked)
                 await answer(asked, flight, self._desk, record.account)
             except asyncio.CancelledError as cancelled:
                 raise flight.reason_or_raise(cancelled) from None
@@ -69,10 +79,13 @@ class Generations:
     def _write_down(self, record: _Record) -> None:
         account = record.account
         row = record.row()
-        if account.cost is None and account.attempt is not None:
+        cost = account.cost
+        if cost is None and account.attempt is not None:
             stop = account.attempt.stop
             cost = self._desk.costs.known(stop.provider, stop.model, account.usage)
             row = row if cost is None else replace(row, cost_usd=f"{cost:f}")
+        if record.hold is not None:
+            self._limits.settle(record.hold, row, cost)
         self._metrics.count(row)
         self._store.add_row(row)
 
@@ -88,12 +101,14 @@ def check_allowed(owner: Owner, model: str) -> None:
 class _Record:
     """What a row is made of."""
 
-    def __init__(self, flight: Flight, endpoint: Endpoint) -> None:
+    def __init__(self, flight: Flight, endpoint: Endpoint, worker: str) -> None:
         self._flight = flight
+        self._worker = worker
         self._endpoint = endpoint
         self.account = Account()
         self.owner = ANYBODY
         self.asked: Asked | None = None
+        self.hold: Hold | None = None
         self.status = 200
 
     def row(self) -> LedgerRow:
@@ -110,9 +125,9 @@ class _Record:
             created=time.time(),
             key=self.owner.name,
             client=self._endpoint.dialect.NAME,
-            asked="" if asked is None else asked.model[:300],
+            asked="" if asked is None else _storable(asked.model),
             provider="" if stop is None else stop.provider.name,
-            model="" if stop is None else stop.model[:300],
+            model="" if stop is None else _storable(stop.model),
             streamed=int(asked is not None and asked.streams),
             status=self.status,
             outcome=account.outcome,
@@ -126,4 +141,14 @@ class _Record:
             cost_usd=None if account.cost is None else f"{account.cost:f}",
             duration_ms=round((now - flight.started_at) * 1000, 2),
             first_ms=None if first_s is None else round(first_s * 1000, 2),
+            key_id=self.owner.id,
+            worker=self._worker,
+            warnings=0 if account.attempt is None else len(account.attempt.warnings),
         )
+
+
+def _storable(name: str) -> str:
+    """A model's name, which is the client's text, as every database takes it."""
+    if not name.isascii() or "\0" in name:
+        name = name.encode("utf-8", "replace").decode().replace("\0", "�")
+    return name[:300]

@@ -1,78 +1,122 @@
-"""Who is asking.  Keys are compared by their digests, and never kept, logged or sent back."""
+"""Who is asking.  Keys are compared by their digests, and never kept, logged or sent back.
+
+All keys are held in memory, from the configuration and from the store, so that telling a key costs
+no query and strangers cost the database nothing.  Keys of the store are read again when they have
+changed.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
+import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
 from polycall.config import ClientKey
-from polycall.errors import AuthenticationError, RateLimitError
+from polycall.errors import AuthenticationError
+from polycall.gateway.store import KeyRecord, Store
 
 _REFUSAL = (
     "give it as 'Authorization: Bearer', 'x-api-key', 'x-goog-api-key' or '?key=', as your SDK does"
 )
+# Scanners for leaked secrets, and our own log filter, know the form.
+_HEAD = "sk-pc-"
+_SHOWN_LENGTH = len(_HEAD) + 4
 
 
 class Owner(Struct, frozen=True):
-    """A client.  `id` is a digest of its key: what it carries is bound to it."""
+    """A client.  What it carries is bound to `id`, which outlives a rotation of its key."""
 
     id: str
     name: str
     models: tuple[str, ...] = ()
     requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    budget_usd: Decimal | None = None
+    budget_per: str = "month"
+    expires: float = math.inf
 
     def may_use(self, model: str) -> bool:
         """Whether the key is for this model."""
         return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
+
+    @property
+    def is_metered(self) -> bool:
+        """Whether what its requests use has to be counted."""
+        return self.tokens_per_minute is not None or self.budget_usd is not None
 
 
 ANYBODY = Owner(id="anybody", name="anybody")
 
 
 class Keys:
-    """The clients' keys.  Without any, everybody is let in (the server then stays on loopback)."""
+    """The clients' keys.  Where none was ever made, everybody is let in (on loopback only)."""
 
-    def __init__(
-        self, keys: Sequence[ClientKey], *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._owners = {_digest(key.key): _owner(key) for key in keys}
-        self._clock = clock
-        self._buckets: dict[str, tuple[float, float]] = {}  # tokens left, and when
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._own: dict[bytes, Owner] = {}
+        self._owners: dict[bytes, Owner] = {}
+        self._revision, self._records = store.keys_now()
+        self.is_open = False
+
+    def configure(self, keys: Sequence[ClientKey]) -> None:
+        """Take these keys of the configuration, in the place of earlier ones."""
+        self._own = {digest_of(key.key.encode()): _configured(key) for key in keys}
+        self._take_in()
 
     def owner(self, headers: Mapping[bytes, bytes], query: bytes) -> Owner:
         """The client behind a request; `AuthenticationError` where its key is not known."""
-        if not self._owners:
+        if self.is_open:
             return ANYBODY
         key = _key_of(headers, query)
         if not key:
             raise AuthenticationError(f"no key was given; {_REFUSAL}", code="invalid_api_key")
-        owner = self._owners.get(_digest_bytes(key))
+        owner = self._owners.get(digest_of(key))
         if owner is None:
             raise AuthenticationError(
                 "the key is not known to this gateway; ask its operator for one",
                 code="invalid_api_key",
             )
-        if owner.requests_per_minute is not None:
-            self._take(owner, owner.requests_per_minute)
+        if owner.expires < time.time():
+            raise AuthenticationError(
+                f"the key {owner.name!r} has expired; ask the gateway's operator for a new one",
+                code="invalid_api_key",
+            )
         return owner
 
-    def _take(self, owner: Owner, per_minute: int) -> None:
-        now = self._clock()
-        left, since = self._buckets.get(owner.id, (float(per_minute), now))
-        left = min(float(per_minute), left + (now - since) * per_minute / 60)
-        if left < 1:
-            self._buckets[owner.id] = (left, now)
-            raise RateLimitError(
-                f"the key {owner.name!r} may make {per_minute} requests a minute; wait",
-                retry_after_s=(1 - left) * 60 / per_minute,
-                code="rate_limit_exceeded",
-            )
-        self._buckets[owner.id] = (left - 1, now)
+    async def refresh(self, revision: int) -> None:
+        """Read the store's keys again where their revision says that they have changed."""
+        if revision != self._revision:
+            self._revision, self._records = await self._store.keys()
+            self._take_in()
+
+    def _take_in(self) -> None:
+        owners = dict(self._own)
+        for record in self._records:
+            if record.row.revoked is None:
+                for secret in record.secrets:
+                    ends = min(record.row.expires or math.inf, secret.expires or math.inf)
+                    owners.setdefault(secret.digest, _stored(record, ends))
+        self._owners = owners
+        # A revoked key is none, but it does not open the door.
+        self.is_open = not owners and not self._records
+
+
+def new_key() -> tuple[str, bytes, str]:
+    """A key to show once, with its digest and the prefix that may be shown again."""
+    key = _HEAD + secrets.token_urlsafe(32)
+    return key, digest_of(key.encode()), key[:_SHOWN_LENGTH]
+
+
+def digest_of(key: bytes) -> bytes:
+    """What is kept of a key.  It has 256 random bits: there is no dictionary to slow down."""
+    return hashlib.sha256(key).digest()
 
 
 def _key_of(headers: Mapping[bytes, bytes], query: bytes) -> bytes:
@@ -89,18 +133,28 @@ def _key_of(headers: Mapping[bytes, bytes], query: bytes) -> bytes:
     return b""
 
 
-def _owner(key: ClientKey) -> Owner:
+def _configured(key: ClientKey) -> Owner:
     return Owner(
         id=hashlib.sha256(b"owner\0" + key.key.encode()).hexdigest()[:24],
         name=key.name,
         models=key.models,
         requests_per_minute=key.requests_per_minute,
+        tokens_per_minute=key.tokens_per_minute,
+        budget_usd=key.budget_usd,
+        budget_per=key.budget_per,
+        expires=math.inf if key.expires is None else key.expires,
     )
 
 
-def _digest(key: str) -> bytes:
-    return _digest_bytes(key.encode())
-
-
-def _digest_bytes(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
+def _stored(record: KeyRecord, ends: float) -> Owner:
+    row = record.row
+    return Owner(
+        id=row.id,
+        name=row.name,
+        models=row.models,
+        requests_per_minute=row.requests_per_minute,
+        tokens_per_minute=row.tokens_per_minute,
+        budget_usd=row.budget_usd,
+        budget_per=row.budget_per,
+        expires=ends,
+    )

@@ -78,6 +78,11 @@ class Router:
                 self._routes[asked] = stops
         return iter(self._in_order(stops)) if len(stops) > 1 else iter(stops)
 
+    def possible(self, asked: str) -> list[Stop]:
+        """All stops that the model or alias may lead to, in no order, and without using a turn."""
+        stops = self._routes.get(asked)
+        return self._stops_of(asked, self._config.models.get(asked)) if stops is None else stops
+
     def _stops_of(self, asked: str, alias: Alias | None) -> list[Stop]:
         if alias is not None:
             return [stop for target in alias.route for stop in self._expand(target.model)]

@@ -249,6 +249,7 @@ async def _serve(
     # libuv accepts one connection a round and listener, and a round of a busy gateway is long: a
     # crowd that comes at once would wait for seconds.  The same socket listens several times.
     listeners = [bound, *(bound.dup() for _ in range(_LISTENERS - 1))]
+    gateway.start()
     try:
         await _Server(uvicorn_config, gateway, load, post).serve(sockets=listeners)
     finally:

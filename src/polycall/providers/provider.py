@@ -47,6 +47,7 @@ class Capabilities(Struct, frozen=True):
     images: bool | None = None
     structured_output: bool | None = None
     context_tokens: int | None = None
+    output_tokens: int | None = None  # the most that one answer may have
 
     def supports(self, features: Iterable[Feature]) -> bool:
         """Whether all of `features` are known to be there."""

@@ -3,7 +3,27 @@
 `Store` is what the gateway talks to; an `Engine` runs its operations in one kind of database.
 """
 
-from polycall.gateway.store.base import LedgerRow
+from polycall.gateway.store.base import (
+    Counters,
+    Grant,
+    KeyRecord,
+    KeyRow,
+    KeySecret,
+    LedgerRow,
+    Settlement,
+    Wish,
+)
 from polycall.gateway.store.store import Store, open_store
 
-__all__ = ["LedgerRow", "Store", "open_store"]
+__all__ = [
+    "Counters",
+    "Grant",
+    "KeyRecord",
+    "KeyRow",
+    "KeySecret",
+    "LedgerRow",
+    "Settlement",
+    "Store",
+    "Wish",
+    "open_store",
+]

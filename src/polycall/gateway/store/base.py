@@ -7,6 +7,7 @@ runs in any engine, on a thread or a loop, each time within one transaction.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -73,3 +74,91 @@ class LedgerRow(Struct, frozen=True, array_like=True):
     worker: str = ""  # the process that served it
     calls: int | None = None  # tool calls in the answer
     warnings: int = 0
+
+
+class KeyRow(Struct, frozen=True):
+    """A client's key as it is kept: everything but the key itself.  Times are UTC seconds."""
+
+    id: str
+    name: str
+    models: tuple[str, ...] = ()  # patterns; empty for all
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    budget_usd: Decimal | None = None
+    budget_per: str = "month"  # or day
+    created: float = 0.0
+    expires: float | None = None
+    revoked: float | None = None
+
+
+class KeySecret(Struct, frozen=True):
+    """What a key is recognised by.  `prefix` is what may be shown of it."""
+
+    digest: bytes
+    key_id: str
+    prefix: str
+    created: float
+    expires: float | None = None
+
+
+class KeyRecord(NamedTuple):
+    """A key with its secrets, the newest first."""
+
+    row: KeyRow
+    secrets: list[KeySecret]
+
+
+class Wish(NamedTuple):
+    """A wish for a lease on the counter `name` in a span of time.
+
+    `name` is the kind and the key's id: `usd:`, `tokens:` or `requests:`.  At least `least` of what
+    `limit` leaves, or nothing.  The lease is `holder`'s (the worker's id, a dot, a number) until
+    `until`, should it fall silent.
+    """
+
+    name: str
+    span: str
+    starts: float
+    ends: float
+    holder: str
+    least: int
+    limit: int
+    until: float
+
+
+class Grant(NamedTuple):
+    """An answer to a wish for a lease: what was granted (0 for nothing), and what was left.
+
+    `left` is what nobody has taken; `leased` is held by workers and may come back.
+    """
+
+    amount: int
+    left: int
+    leased: int
+
+
+class Settlement(NamedTuple):
+    """What a holder did with its lease: `spent` of it, and `returned` (below 0: overdrawn)."""
+
+    name: str
+    span: str
+    spent: int
+    returned: int
+
+
+class Counters(Protocol):
+    """What is left of limits, for all workers together.  A failure is a `StoreError`."""
+
+    async def take(self, wish: Wish) -> Grant:
+        """Lease some of what is left: once, whoever else asks at the same moment."""
+        ...
+
+    async def settle(
+        self, holder: str, settlements: Sequence[Settlement], until: float
+    ) -> list[Settlement]:
+        """Tell what became of leases; gives those that had been given up as lost."""
+        ...
+
+    async def reconcile(self) -> int:
+        """Replace the leases of silent workers by what the ledger says; gives how many."""
+        ...

@@ -34,6 +34,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE ledger ADD COLUMN worker TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE ledger ADD COLUMN calls {int}",
         "ALTER TABLE ledger ADD COLUMN warnings {int} NOT NULL DEFAULT 0",
+        "CREATE INDEX ledger_key ON ledger (key_id, created)",
         """CREATE TABLE keys (
             id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, models TEXT NOT NULL,
             requests_per_minute {int}, tokens_per_minute {int},

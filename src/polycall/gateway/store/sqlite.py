@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from polycall.errors import PolycallError, RequestError, StoreError
+from polycall.errors import RequestError, StoreError
 from polycall.gateway.store.base import Operation, Query, Rows
 from polycall.gateway.store.schema import migrate
 
@@ -129,7 +129,7 @@ def _in_savepoint(connection: sqlite3.Connection, operation: Operation[Any]) -> 
     connection.execute("SAVEPOINT job")
     try:
         result = _run(connection, operation)
-    except (PolycallError, sqlite3.Error) as error:
+    except Exception as error:  # noqa: BLE001 - whoever asked gets it; the thread has to live on
         connection.execute("ROLLBACK TO job")
         result = _failure(error) if isinstance(error, sqlite3.Error) else error
     connection.execute("RELEASE job")

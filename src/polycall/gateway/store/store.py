@@ -1,7 +1,8 @@
 """The store as the gateway sees it, whatever database is behind it.
 
 A write that was awaited is committed: killing the process loses nothing of it.  Rows of the ledger
-are written behind the requests, in batches four times a second.
+are written behind the requests, in batches four times a second.  While the database is away, every
+operation fails at once, except the one that looks whether it is back.
 """
 
 from __future__ import annotations
@@ -11,20 +12,37 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec.structs import astuple
 
 from polycall.errors import RequestError, StoreError
-from polycall.gateway.store import operations
-from polycall.gateway.store.base import Engine, LedgerRow
+from polycall.gateway.store import counter_operations, key_operations, operations
+from polycall.gateway.store.base import (
+    Engine,
+    Grant,
+    KeyRecord,
+    KeyRow,
+    KeySecret,
+    LedgerRow,
+    Operation,
+    Settlement,
+    Wish,
+)
+from polycall.gateway.store.spool import Spool
 from polycall.gateway.store.sqlite import SQLiteEngine, path_of
+from polycall.gateway.store.writer import RowWriter
 
 logger = logging.getLogger("polycall.store")
 
+T = TypeVar("T")
+
 STATE_DAYS = 30
-FLUSH_S = 0.25
+DAY_S = 86_400
+PURGE_ROWS = 1000
+PURGE_PAUSE_S = 0.05
 _CACHE_BYTES_MAX = 4 * 1024 * 1024
 
 
@@ -35,33 +53,32 @@ def open_store(url: str, folder: Path) -> Store:
     opened.
     """
     if url.startswith("sqlite:"):
-        return Store(SQLiteEngine(path_of(url, folder)))
+        return Store(SQLiteEngine(path_of(url, folder)), Spool(folder, url))
     try:
         from polycall.gateway.store.postgres import PostgresEngine  # noqa: PLC0415 - an extra
     except ImportError:
         raise RequestError(
             "a store in Postgres needs psycopg; install 'polycall[postgres]'"
         ) from None
-    return Store(PostgresEngine(url))
+    return Store(PostgresEngine(url), Spool(folder, url))
 
 
 class Store:
     """Carried state, the ledger and the server's secret.  Made and closed by the server."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, spool: Spool) -> None:
         self._engine = engine
+        self.is_up = True
         self.secret = engine.run_now(operations.secret("carrier", secrets.token_bytes(32)))
         self._cache = _Cache()
-        self._rows: list[tuple[object, ...]] = []
-        self._flush_handle: asyncio.TimerHandle | None = None
-        self._flushing: asyncio.Task[None] | None = None
+        self._writer = RowWriter(self._add_rows, spool)
 
     # Carried state
 
     async def save_state(self, owner: str, state_id: str, value: bytes) -> None:
         """Keep `value`; it is committed when this returns."""
         self._cache.put((owner, state_id), value)
-        await self._engine.write(operations.save_state(owner, state_id, value, time.time()))
+        await self._write(operations.save_state(owner, state_id, value, time.time()))
 
     async def load_states(self, owner: str, state_ids: Sequence[str]) -> dict[str, bytes]:
         """The values that are there, of this owner only."""
@@ -74,7 +91,7 @@ class Store:
             else:
                 found[state_id] = value
         if missing:
-            loaded = await self._engine.read(operations.load_states(owner, missing))
+            loaded = await self._read(operations.load_states(owner, missing))
             for state_id, value in loaded.items():
                 self._cache.put((owner, state_id), value)
             found.update(loaded)
@@ -87,51 +104,146 @@ class Store:
         loaded.
         """
         self._cache.pop((owner, state_id))
-        return await self._engine.write(operations.take_state(owner, state_id))
+        return await self._write(operations.take_state(owner, state_id))
+
+    # Clients' keys
+
+    def keys_now(self) -> tuple[int, list[KeyRecord]]:
+        """The revision and all keys, before anything else is going on."""
+        return self._engine.run_now(key_operations.all_keys())
+
+    async def keys(self) -> tuple[int, list[KeyRecord]]:
+        """The revision and all keys, revoked ones too."""
+        return await self._read(key_operations.all_keys())
+
+    async def find_key(self, name: str) -> KeyRecord:
+        """The key of this name or id; `RequestError` where there is none."""
+        return await self._read(key_operations.find_key(name))
+
+    async def create_key(self, row: KeyRow, secret: KeySecret) -> None:
+        """Keep a new key; `RequestError` where its name is taken."""
+        await self._write(key_operations.create_key(row, secret))
+
+    async def change_key(self, name: str, changes: dict[str, object]) -> KeyRecord:
+        """Set fields of a key; gives it as it is then."""
+        return await self._write(key_operations.change_key(name, changes))
+
+    async def rotate_key(
+        self, name: str, digest: bytes, prefix: str, *, grace_s: float
+    ) -> KeyRecord:
+        """Give a key a new secret; the old one ends after `grace_s`."""
+        now = time.time()
+        operation = key_operations.rotate_key(name, digest, prefix, now, now + grace_s)
+        return await self._write(operation)
+
+    async def revoke_key(self, name: str) -> KeyRecord:
+        """End a key for good."""
+        return await self._write(key_operations.revoke_key(name, time.time()))
+
+    # Counters (`base.Counters`)
+
+    async def take(self, wish: Wish) -> Grant:
+        """Lease some of what is left of a limit."""
+        return await self._write(counter_operations.take(wish, time.time()))
+
+    async def settle(
+        self, holder: str, settlements: Sequence[Settlement], until: float
+    ) -> list[Settlement]:
+        """Tell what became of leases; gives those that had been given up as lost."""
+        operation = counter_operations.settle(holder, settlements, time.time(), until)
+        return await self._write(operation)
+
+    async def reconcile(self) -> int:
+        """Replace the leases of silent workers by what the ledger says; gives how many."""
+        return await self._write(counter_operations.reconcile(time.time()))
+
+    async def spent_since(self, name: str, holder: str | None, since: float) -> int:
+        """What the ledger says was spent of a counter, for counters that are kept elsewhere."""
+        return await self._read(counter_operations.spent_since(name, holder, since))
 
     # The ledger
 
     def add_row(self, row: LedgerRow) -> None:
         """Write a row down soon; `close` waits for all of them."""
-        self._rows.append(astuple(row))
-        if self._flush_handle is None:
-            self._flush_handle = asyncio.get_running_loop().call_later(FLUSH_S, self._start_flush)
+        self._writer.add(row)
 
     async def ledger_rows(self, limit: int = 100) -> list[LedgerRow]:
         """The latest rows, newest first."""
-        return await self._engine.read(operations.ledger_rows(limit))
+        return await self._read(operations.ledger_rows(limit))
 
-    def _start_flush(self) -> None:
-        self._flush_handle = None
-        self._flushing = asyncio.ensure_future(self._flush())
-
-    async def _flush(self) -> None:
-        rows, self._rows = self._rows, []
-        if not rows:
-            return
-        try:
-            await self._engine.write(operations.add_rows(rows))
-        except StoreError as error:
-            logger.error("%d rows of the ledger were not written: %s", len(rows), error)  # noqa: TRY400
+    async def _add_rows(self, rows: Sequence[LedgerRow]) -> None:
+        await self._write(operations.add_rows([astuple(row) for row in rows]))
 
     # Life
 
     async def is_writable(self) -> bool:
         """Whether the store answers."""
         try:
-            await self._engine.read(operations.ping())
+            await self._check(operations.ping())
         except StoreError:
             return False
         return True
 
+    async def look(self) -> int:
+        """Look whether the store is there, and after an outage write what was spooled.
+
+        Gives the revision of the keys; `StoreError` while the store is away.
+        """
+        revision = await self._check(key_operations.keys_revision())
+        await self._writer.recover()
+        return revision
+
+    async def purge(self, ledger_days: int | None) -> None:
+        """Remove what is too old, some at a time so that nobody waits for it."""
+        now = time.time()
+        await self._purge(operations.purge_states, now - STATE_DAYS * DAY_S)
+        if ledger_days is not None:
+            await self._purge(operations.purge_rows, now - ledger_days * DAY_S)
+
     async def close(self) -> None:
         """Write what is waiting, and stop."""
-        if self._flush_handle is not None:
-            self._flush_handle.cancel()
-        if self._flushing is not None:
-            await self._flushing
-        await self._flush()
+        await self._writer.close()
         await self._engine.close()
+
+    async def _read(self, operation: Operation[T]) -> T:
+        return await self._watched(self._engine.read, operation)
+
+    async def _write(self, operation: Operation[T]) -> T:
+        return await self._watched(self._engine.write, operation)
+
+    async def _purge(
+        self, operation: Callable[[float, int], Operation[int]], before: float
+    ) -> None:
+        number = PURGE_ROWS
+        while number == PURGE_ROWS:
+            number = await self._write(operation(before, PURGE_ROWS))
+            await asyncio.sleep(PURGE_PAUSE_S)  # others write too
+
+    async def _check(self, operation: Operation[T]) -> T:
+        """Run a reading operation even while the store is thought to be away."""
+        try:
+            found = await self._engine.read(operation)
+        except StoreError:
+            self.is_up = False
+            raise
+        if not self.is_up:
+            logger.warning("the store is back")
+        self.is_up = True
+        return found
+
+    async def _watched(
+        self, run: Callable[[Operation[T]], Awaitable[T]], operation: Operation[T]
+    ) -> T:
+        if not self.is_up:
+            # Waiting for it once in every request would make an outage a standstill.
+            raise StoreError("the store is away")
+        try:
+            return await run(operation)
+        except StoreError as error:
+            if self.is_up:
+                logger.error("the store is away: %s", error)  # noqa: TRY400
+            self.is_up = False
+            raise
 
 
 class _Cache:

@@ -1,0 +1,101 @@
+"""Rows that the database did not take, in files beside the configuration, until it does.
+
+A process writes files of its own and holds a lock on them; whoever finds one without a lock takes
+it over, since its process is gone.  Rows are written down once, however often they are tried.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from polycall.gateway.store.base import LedgerRow
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where nobody takes over another's files
+    fcntl = None
+
+logger = logging.getLogger("polycall.store")
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(LedgerRow)
+
+
+class Spool:
+    """The files of one process, for one store."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self._folder = folder
+        # Another store's rows may lie in the same folder.
+        self._head = f"polycall-spool-{hashlib.sha256(url.encode()).hexdigest()[:8]}-"
+        self._number = 0
+        self._file: io.FileIO | None = None
+        self._path = Path()
+        self.has_rows = False
+
+    def add(self, rows: Sequence[LedgerRow]) -> None:
+        """Keep rows; they survive the death of the process.  Raises `OSError`."""
+        if self._file is None:
+            self._number += 1
+            self._path = self._folder / f"{self._head}{os.getpid()}-{self._number}.jsonl"
+            self._file = io.FileIO(self._path, "ab")
+            _lock(self._file)
+        self._file.write(b"".join(_encoder.encode(row) + b"\n" for row in rows))
+        self.has_rows = True
+
+    def take(self) -> list[Spooled]:
+        """The files of this process and of dead ones; each is removed when its rows are kept."""
+        self.has_rows = False
+        found: list[Spooled] = []
+        if self._file is not None:
+            found.append(Spooled(self._path, self._file))
+            self._file = None
+        if fcntl is not None:
+            own = {spooled.path for spooled in found}
+            for path in sorted(self._folder.glob(f"{self._head}*.jsonl")):
+                if path not in own:
+                    with contextlib.suppress(OSError):  # locked by a living one, or just removed
+                        file = io.FileIO(path, "ab")
+                        _lock(file)
+                        found.append(Spooled(path, file))
+        return found
+
+
+class Spooled:
+    """One file of rows, held until `remove` or `put_back`."""
+
+    def __init__(self, path: Path, file: io.FileIO) -> None:
+        self.path = path
+        self._file = file
+
+    def rows(self) -> list[LedgerRow]:
+        """What is in it; a line that was cut off by a crash is left out."""
+        found: list[LedgerRow] = []
+        for line in self.path.read_bytes().splitlines():
+            try:
+                found.append(_decoder.decode(line))
+            except msgspec.DecodeError:
+                logger.warning("%s: a row was cut off", self.path.name)
+        return found
+
+    def remove(self) -> None:
+        """The rows are in the database."""
+        self.path.unlink(missing_ok=True)
+        self._file.close()
+
+    def put_back(self) -> None:
+        """Leave the file for later."""
+        self._file.close()
+
+
+def _lock(file: io.FileIO) -> None:
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

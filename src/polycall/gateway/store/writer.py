@@ -1,0 +1,93 @@
+"""Writes the ledger behind the requests: in batches, through outages, each row once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from polycall.errors import StoreError
+from polycall.gateway.store.base import LedgerRow
+from polycall.gateway.store.spool import Spool
+
+logger = logging.getLogger("polycall.store")
+
+FLUSH_S = 0.25
+# A database that takes longer may be on its way out: what waits for it goes to a file too.
+_PATIENCE_S = 1.0
+_BATCH = 500
+
+Write = Callable[[Sequence[LedgerRow]], Awaitable[None]]
+
+
+class RowWriter:
+    """Takes rows and writes them four times a second.  `close` when no more will come."""
+
+    def __init__(self, write: Write, spool: Spool) -> None:
+        """`write` writes rows down, and leaves those that are there as they are."""
+        self._write = write
+        self._spool = spool
+        self._rows: list[LedgerRow] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._flushing: set[asyncio.Task[None]] = set()
+
+    def add(self, row: LedgerRow) -> None:
+        """Write a row soon."""
+        self._rows.append(row)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+
+    async def recover(self) -> None:
+        """Write what was spooled, by this process or by dead ones; the store answers again."""
+        for spooled in self._spool.take():
+            try:
+                rows = spooled.rows()
+                for start in range(0, len(rows), _BATCH):
+                    await self._write(rows[start : start + _BATCH])
+            except (StoreError, OSError, asyncio.CancelledError):
+                spooled.put_back()
+                raise
+            spooled.remove()
+            if rows:
+                logger.info("%d rows that were spooled are in the ledger", len(rows))
+
+    async def close(self) -> None:
+        """Write everything, or leave it in the spool."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._flush()
+        while self._flushing:
+            await asyncio.wait(self._flushing)
+
+    def _flush(self) -> None:
+        self._timer = None
+        rows, self._rows = self._rows, []
+        if rows:
+            task = asyncio.ensure_future(self._write_or_spool(rows))
+            self._flushing.add(task)
+            task.add_done_callback(self._flushing.discard)
+
+    async def _write_or_spool(self, rows: list[LedgerRow]) -> None:
+        writing = asyncio.ensure_future(self._write(rows))
+        await asyncio.wait({writing}, timeout=_PATIENCE_S)
+        is_late = not writing.done()
+        if is_late:
+            self._keep(rows, "the store is slow")
+        try:
+            await writing
+        except StoreError as error:
+            if not is_late:
+                self._keep(rows, str(error))
+
+    def _keep(self, rows: list[LedgerRow], why: str) -> None:
+        try:
+            self._spool.add(rows)
+        except OSError as error:
+            logger.error(  # noqa: TRY400 - there is no more to say
+                "%d rows of the ledger are lost: %s, and they cannot be spooled: %s",
+                len(rows),
+                why,
+                error,
+            )
+        else:
+            logger.warning("%d rows of the ledger wait in the spool: %s", len(rows), why)
