@@ -34,8 +34,8 @@ from polycall.providers.models import capabilities
 
 logger = logging.getLogger("polycall.limits")
 
-TICK_S = 1.0
-IDLE_S = 2.0  # a lease that was not used for so long goes back
+TICK_S = 0.5
+IDLE_S = 1.0  # a lease that was not used for so long goes back
 LEASE_S = 30.0  # a worker that was silent for so long is dead
 _RENEW_S = 10.0
 _RECONCILE_S = 10.0

@@ -9,7 +9,14 @@ import re
 from collections.abc import Iterable, Mapping
 
 from polycall import jsontext
-from polycall.errors import OverloadedError, PolycallError, ServerError, StoreError, UpstreamError
+from polycall.errors import (
+    OverloadedError,
+    PolycallError,
+    RateLimitError,
+    ServerError,
+    StoreError,
+    UpstreamError,
+)
 from polycall.gateway.flight import Flight
 from polycall.ir import Warning
 from polycall.wire import Dialect
@@ -108,7 +115,8 @@ def error_headers(error: PolycallError, *, has_retried: bool) -> Headers:
         if not error.retry_after_s.is_integer():
             milliseconds = str(math.ceil(error.retry_after_s * 1000)).encode()
             headers.append((b"retry-after-ms", milliseconds))
-    if has_retried:
+    is_spent = isinstance(error, RateLimitError) and not error.should_retry
+    if has_retried or is_spent:
         headers.append((b"x-should-retry", b"false"))
     return headers
 

@@ -1,0 +1,132 @@
+"""An upstream that counts what it sells: a Chat server whose answers have known, varied usage."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+# Dollars for a million tokens.
+INPUT_USD = Decimal(1_000)
+OUTPUT_USD = Decimal(3_000)
+
+
+class Sale(NamedTuple):
+    """One answer, as the upstream counted it."""
+
+    input_tokens: int
+    output_tokens: int
+
+    @property
+    def cost(self) -> Decimal:
+        return (self.input_tokens * INPUT_USD + self.output_tokens * OUTPUT_USD) / 1_000_000
+
+
+class Till:
+    """Counts an answer when it begins to send it."""
+
+    def __init__(self, *, seed: int) -> None:
+        self.sales: list[Sale] = []
+        self.delay_s = 0.0
+        self._random = random.Random(seed)
+        self._lock = threading.Lock()
+        till = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                length = int(self.headers["content-length"])
+                till.sell(self, json.loads(self.rfile.read(length)))
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 512
+            daemon_threads = True
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                pass  # a killed gateway
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    @property
+    def spent(self) -> Decimal:
+        return sum((sale.cost for sale in self.sales), Decimal(0))
+
+    def sell(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
+        if self.delay_s:
+            time.sleep(self.delay_s)
+        with self._lock:
+            most = body["max_tokens"]
+            sale = Sale(self._random.randint(3, 9), self._random.randint(1, most))
+            self.sales.append(sale)
+        usage = {
+            "prompt_tokens": sale.input_tokens,
+            "completion_tokens": sale.output_tokens,
+            "total_tokens": sum(sale),
+        }
+        base = {"id": "c", "created": 1, "model": "m"}
+        if not body.get("stream"):
+            message = {"role": "assistant", "content": "안녕"}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            whole = {**base, "object": "chat.completion", "choices": [choice], "usage": usage}
+            send(handler, "application/json", json.dumps(whole).encode())
+            return
+        deltas = [({"role": "assistant", "content": "안녕"}, None), ({}, "stop")]
+        chunks = [
+            {**base, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+            for delta, finish in deltas
+        ]
+        chunks.append({**base, "choices": [], "usage": usage})
+        frames = [
+            f"data: {json.dumps({**part, 'object': 'chat.completion.chunk'})}\n\n"
+            for part in chunks
+        ]
+        send(handler, "text/event-stream", "".join([*frames, "data: [DONE]\n\n"]).encode())
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def send(handler: BaseHTTPRequestHandler, content_type: str, data: bytes) -> None:
+    handler.send_response(200)
+    handler.send_header("content-type", content_type)
+    handler.send_header("content-length", str(len(data)))
+    handler.end_headers()
+    handler.wfile.write(data)
+
+
+@contextmanager
+def open_till(seed: int) -> Iterator[Till]:
+    till = Till(seed=seed)
+    try:
+        yield till
+    finally:
+        till.close()
+
+
+def till_config(till: Till, store: str, keys: str, more: str = "") -> str:
+    """A gateway in front of the till; `store` is a whole section."""
+    prices = f"{{ input = {INPUT_USD}, output = {OUTPUT_USD} }}"
+    return f"""
+{store}
+[providers.till]
+dialect = "openai-chat"
+base_url = "{till.base_url}"
+api_key = "sk-provider-till"
+[providers.till.prices]
+m = {prices}
+{more}
+{keys}
+"""
