@@ -74,10 +74,10 @@ def test_h13_h14_a_budget_holds_over_workers_and_replicas(
 ) -> None:
     budget = Decimal(20)
     url = postgres_server.database()
-    store = f'[store]\nurl = "{url}"'
+    store = f'[server]\nworkers = 4\n[store]\nurl = "{url}"'
     keys = f'[[keys]]\nkey = "{KEY}"\nname = "team"\nbudget_usd = {budget}\nbudget_per = "day"\n'
     gateways = start_all(
-        [tmp_path / str(number) for number in range(8)], till_config(till, store, keys)
+        [tmp_path / str(number) for number in range(2)], till_config(till, store, keys)
     )
     crowd = Crowd(gateways, requests_max=2000)
     asyncio.run(crowd.come(50))

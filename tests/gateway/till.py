@@ -6,7 +6,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -82,8 +82,11 @@ class Till:
             whole = {**base, "object": "chat.completion", "choices": [choice], "usage": usage}
             send(handler, "application/json", json.dumps(whole).encode())
             return
-        deltas = [({"role": "assistant", "content": "안녕"}, None), ({}, "stop")]
-        chunks = [
+        deltas: list[tuple[dict[str, str], str | None]] = [
+            ({"role": "assistant", "content": "안녕"}, None),
+            ({}, "stop"),
+        ]
+        chunks: list[dict[str, Any]] = [
             {**base, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
             for delta, finish in deltas
         ]
@@ -108,7 +111,7 @@ def send(handler: BaseHTTPRequestHandler, content_type: str, data: bytes) -> Non
 
 
 @contextmanager
-def open_till(seed: int) -> Iterator[Till]:
+def open_till(seed: int) -> Generator[Till]:
     till = Till(seed=seed)
     try:
         yield till
