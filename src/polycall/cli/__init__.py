@@ -17,6 +17,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "chat": ("polycall.cli.chat", "a conversation in the terminal"),
     "models": ("polycall.cli.models", "known models with their capabilities and prices"),
     "serve": ("polycall.cli.serve", "the gateway: every client protocol in, every provider out"),
+    "keys": ("polycall.cli.keys", "clients' keys: create, limit, rotate, revoke"),
+    "usage": ("polycall.cli.usage", "what was used and what it cost, from the gateway's ledger"),
     "doctor": ("polycall.cli.doctor", "what this machine offers, and what is missing"),
     "run-code": ("polycall.cli.run_code", "run a program in the sandbox, with tools"),
     "bench": ("polycall.cli.bench", "what programs save, and how well a model does with them"),

@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--config", type=Path, default=Path("polycall.toml"), help="default: polycall.toml"
     )
-    parser.add_argument("--host", help="address to bind; beyond loopback it needs [[keys]]")
+    parser.add_argument("--host", help="address to bind; beyond loopback it needs keys")
     parser.add_argument("--port", type=int, help="port, 0 for any")
     parser.add_argument(
         "--workers",

@@ -8,6 +8,7 @@ import sys
 from decimal import Decimal
 from typing import Any, TextIO
 
+from polycall.cli.text import printable
 from polycall.ir import PartDelta, PartStart, Reasoning, Text, ToolCall, ToolResult, Usage, Warning
 from polycall.loop import CallEnd, CallStart, LoopEvent, ModelEvent, RunEnd, StepEnd
 
@@ -75,16 +76,6 @@ class Show:
         clean = printable(text)
         self._out.write(f"\x1b[2m{clean}\x1b[0m" if dim and self._colours and clean else clean)
         self._out.flush()
-
-
-def printable(text: str) -> str:
-    """The text without control characters: a model's words must not steer the terminal."""
-    return "".join(
-        c
-        if c in "\n\t" or (c.isprintable() and not "\ud800" <= c <= "\udfff") or c == "\u200d"
-        else "�"
-        for c in text
-    )
 
 
 def summary(usage: Usage, cost: Decimal | None, steps: int) -> str:

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
 import socket
+from pathlib import Path
 
 from polycall.config import Config
 from polycall.errors import RequestError
+from polycall.gateway.store import open_store
+from polycall.gateway.store.sqlite import path_of
 
 _BACKLOG = 2048
 
 
 def check_binding(config: Config, host: str) -> None:
     """Refuse to serve the network without clients' keys."""
-    if not config.keys and not _is_loopback(host):
+    if not config.keys and not _is_loopback(host) and not _has_stored_keys(config):
         raise RequestError(
             f"refusing to listen on {host!r} without any [[keys]]: everybody could spend your "
-            "providers' money; add a key, or listen on 127.0.0.1"
+            "providers' money; add a key ('polycall keys create NAME'), or listen on 127.0.0.1"
         )
+
+
+def _has_stored_keys(config: Config) -> bool:
+    url = config.store.url
+    if url.startswith("sqlite:") and not Path(path_of(url, config.folder)).exists():
+        return False
+    store = open_store(url, config.folder)
+    try:
+        return bool(store.keys_now()[1])
+    finally:
+        asyncio.run(store.close())
 
 
 def check_workers(config: Config) -> None:

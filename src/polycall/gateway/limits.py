@@ -14,9 +14,8 @@ import contextlib
 import logging
 import math
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import NamedTuple
 
 from polycall.config import Config, LimitSettings
 from polycall.errors import (
@@ -27,6 +26,7 @@ from polycall.errors import (
 )
 from polycall.gateway.asked import Asked, Desk
 from polycall.gateway.keys import Owner
+from polycall.gateway.spans import Span, span_at
 from polycall.gateway.store import Counters, Grant, LedgerRow, Settlement, Store, Wish
 from polycall.gateway.store.counter_operations import NANOS
 from polycall.ir import Usage
@@ -41,28 +41,6 @@ _RENEW_S = 10.0
 _RECONCILE_S = 10.0
 _DENIED_S = 0.25  # so long a refusal holds without asking again
 _CONTENDED_S = 2.0  # after so long, what others hold may have come back
-
-
-class Span(NamedTuple):
-    """A stretch of time that a limit holds for, in UTC."""
-
-    name: str
-    starts: float
-    ends: float
-
-
-def span_at(per: str, now: float) -> Span:
-    """The minute, day or month that a moment is in."""
-    if per == "minute":
-        number = int(now // 60)
-        return Span(str(number), number * 60.0, number * 60.0 + 60.0)
-    moment = datetime.fromtimestamp(now, UTC)
-    start = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    if per == "day":
-        return Span(f"{start:%Y-%m-%d}", start.timestamp(), (start + timedelta(1)).timestamp())
-    start = start.replace(day=1)
-    end = (start + timedelta(32)).replace(day=1)
-    return Span(f"{start:%Y-%m}", start.timestamp(), end.timestamp())
 
 
 class _Lease:

@@ -14,7 +14,7 @@ from polycall.gateway.store import Store
 
 logger = logging.getLogger("polycall.upkeep")
 
-LOOK_S = 1.0
+LOOK_S = 0.5
 _PURGE_S = 3600.0
 
 

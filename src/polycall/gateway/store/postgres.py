@@ -32,6 +32,11 @@ _WORDS = {
     "money": "NUMERIC",
     "without_rowid": "",
 }
+# What SQLite is taught, in Postgres' own words.
+_FUNCTIONS = {
+    "exact_sum(": "sum(",
+    "utc_day(created)": "to_char(to_timestamp(created) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+}
 _OPTIONS: dict[str, Any] = {
     "autocommit": True,
     "connect_timeout": _CONNECT_S,
@@ -129,7 +134,9 @@ def _fetch(connection: psycopg.Connection[Any], query: Query) -> Rows:
 @functools.cache
 def _own(sql: str) -> Any:
     """The statement with this driver's marks."""
-    return sql.replace("%", "%%").replace("?", "%s").replace("exact_sum(", "sum(")
+    for word, own in _FUNCTIONS.items():
+        sql = sql.replace(word, own)
+    return sql.replace("%", "%%").replace("?", "%s")
 
 
 def _words(error: BaseException) -> str:

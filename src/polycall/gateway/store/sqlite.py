@@ -10,6 +10,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -91,6 +92,7 @@ class SQLiteEngine:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.create_aggregate("exact_sum", 1, _ExactSum)
+        connection.create_function("utc_day", 1, _utc_day, deterministic=True)
         return connection
 
     # The writer's thread
@@ -178,6 +180,10 @@ class _ExactSum:
 
     def finalize(self) -> Any:
         return f"{self._total:f}"
+
+
+def _utc_day(created: float) -> str:
+    return f"{datetime.fromtimestamp(created, UTC):%Y-%m-%d}"
 
 
 def path_of(url: str, folder: Path) -> str:

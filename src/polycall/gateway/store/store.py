@@ -13,6 +13,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ from polycall.gateway.store.base import (
 )
 from polycall.gateway.store.spool import Spool
 from polycall.gateway.store.sqlite import SQLiteEngine, path_of
+from polycall.gateway.store.usage import UsageRow, usage
 from polycall.gateway.store.writer import RowWriter
 
 logger = logging.getLogger("polycall.store")
@@ -157,10 +159,6 @@ class Store:
         """Replace the leases of silent workers by what the ledger says; gives how many."""
         return await self._write(counter_operations.reconcile(time.time()))
 
-    async def spent_since(self, name: str, holder: str | None, since: float) -> int:
-        """What the ledger says was spent of a counter, for counters that are kept elsewhere."""
-        return await self._read(counter_operations.spent_since(name, holder, since))
-
     # The ledger
 
     def add_row(self, row: LedgerRow) -> None:
@@ -170,6 +168,17 @@ class Store:
     async def ledger_rows(self, limit: int = 100) -> list[LedgerRow]:
         """The latest rows, newest first."""
         return await self._read(operations.ledger_rows(limit))
+
+    async def usage(
+        self, by: Sequence[str], *, since: float, until: float, key: str | None = None
+    ) -> list[UsageRow]:
+        """Sums of the ledger; `by` are names of `usage.GROUPS`."""
+        return await self._read(usage(by, since=since, until=until, key=key))
+
+    async def spent_usd(self, key_id: str, since: float) -> Decimal:
+        """What the ledger says that a key has cost since a moment."""
+        operation = counter_operations.spent_since(f"usd:{key_id}", None, since)
+        return Decimal(await self._read(operation)) / counter_operations.NANOS
 
     async def _add_rows(self, rows: Sequence[LedgerRow]) -> None:
         await self._write(operations.add_rows([astuple(row) for row in rows]))

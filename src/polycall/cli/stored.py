@@ -1,0 +1,149 @@
+"""What the commands on the gateway's store share: where it is, and how times are said."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, TypeVar
+
+from polycall.config import Store as StoreSettings
+from polycall.config import load_store, moment
+from polycall.errors import RequestError
+from polycall.gateway.store import Store, open_store
+from polycall.gateway.store.sqlite import path_of
+
+T = TypeVar("T")
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_DEFAULT = Path("polycall.toml")
+
+
+def add_store_options(parser: Any) -> None:
+    """`--config` and `--store`."""
+    parser.add_argument("--config", type=Path, help="whose [store] to use; default: polycall.toml")
+    parser.add_argument("--store", metavar="URL", help="the store itself, instead of a file's")
+
+
+def with_store(
+    options: argparse.Namespace, work: Callable[[Store], Awaitable[T]], *, makes: bool = False
+) -> T:
+    """Do `work` on the store; only where it `makes` something may the store be new."""
+    settings, folder = _settings(options)
+    if settings.url.startswith("sqlite:") and not makes:
+        path = path_of(settings.url, folder)
+        if not Path(path).exists():
+            raise RequestError(
+                f"there is no store at {path!r} yet; 'polycall keys create' or 'polycall serve' "
+                "makes it"
+            )
+
+    async def run() -> T:
+        store = open_store(settings.url, folder)
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+def _settings(options: argparse.Namespace) -> tuple[StoreSettings, Path]:
+    if options.store is not None:
+        return StoreSettings(url=options.store), Path()
+    path: Path = options.config or _DEFAULT
+    if options.config is None and not path.exists():
+        raise RequestError("there is no polycall.toml here; give --config FILE or --store URL")
+    return load_store(path), path.parent
+
+
+def seconds(text: str) -> float:
+    """`90d`, `12h`, `30m` as seconds."""
+    found = re.fullmatch(r"(\d+)\s*([smhdw])", text.strip())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time; write 90d, 12h or 30m")
+    return float(int(found.group(1)) * _UNITS_S[found.group(2)])
+
+
+def future(text: str) -> float:
+    """A date, a time, or how long from now."""
+    at = moment(text)
+    if at is None:
+        at = time.time() + seconds(text)
+    if at <= time.time():
+        raise argparse.ArgumentTypeError(f"{text!r} is in the past")
+    return at
+
+
+def past(text: str) -> float:
+    """A date, a time, or how long ago."""
+    at = moment(text)
+    return time.time() - seconds(text) if at is None else at
+
+
+def past_end(text: str) -> float:
+    """As `past`; a date means the end of that day."""
+    is_day = re.fullmatch(r"\d{4}-\d{2}-\d{2}", text.strip()) is not None
+    return past(text) + (86_400 if is_day else 0)
+
+
+def count(text: str) -> int | None:
+    """A number above 0, or `none`."""
+    if text == "none":
+        return None
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0, and not 'none'")
+    return int(text)
+
+
+def budget(text: str) -> tuple[Decimal | None, str]:
+    """`20/month` or `1.50/day`, in dollars, or `none`."""
+    if text == "none":
+        return None, "month"
+    amount, _, per = text.partition("/")
+    try:
+        dollars = Decimal(amount)
+    except InvalidOperation:
+        dollars = Decimal(0)
+    if not dollars.is_finite() or dollars <= 0 or per not in ("day", "month"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no budget; write dollars and a span: 20/month, 1.50/day, or none"
+        )
+    return dollars, per
+
+
+def shown_time(at: float) -> str:
+    """A moment as a person reads it, in UTC."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def dollars(amount: Decimal) -> str:
+    """An amount to its last digit, without zeros that say nothing."""
+    text = f"{amount:f}"
+    whole, _, rest = text.partition(".")
+    return f"{whole}.{rest.rstrip('0'):0<2}"
+
+
+def table(head: list[str], rows: list[list[str]], *, right: int) -> str:
+    """Columns under their heads; those from `right` on stand at the right."""
+    widths = [max(_width(row[place]) for row in [head, *rows]) for place in range(len(head))]
+    lines: list[str] = []
+    for row in [head, *rows]:
+        cells = [
+            " " * (width - _width(cell)) + cell
+            if place >= right
+            else cell + " " * (width - _width(cell))
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _width(text: str) -> int:
+    # Korean and Chinese letters take two places on a terminal.
+    return sum(2 if "\u1100" <= letter <= "\uffdc" and letter > "\u2e7f" else 1 for letter in text)

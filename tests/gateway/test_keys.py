@@ -1,0 +1,218 @@
+"""Clients' keys as an operator uses them: the commands, beside a gateway that runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.gateway.harness import Gateway
+from tests.gateway.till import Till, open_till, till_config
+
+BODY = {"model": "till/m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
+NOTICED_S = 4.0
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def till() -> Iterator[Till]:
+    with open_till(seed=3) as server:
+        yield server
+
+
+@pytest.fixture
+def served(till: Till, store_url: str, tmp_path: Path) -> Iterator[Gateway]:
+    gateway = Gateway(tmp_path, till_config(till, f'[store]\nurl = "{store_url}"', "")).start()
+    yield gateway
+    assert gateway.stop() == 0
+    assert "Traceback" not in gateway.log
+    assert "sk-pc-" not in gateway.log
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    def call(*words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).with_name("polycall")), *words]
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+        )
+        assert done.returncode == status, done
+        return done
+
+    return call
+
+
+def make(run: Run, *words: str) -> str:
+    return json.loads(run("keys", "create", *words, "--json").stdout)["key"]
+
+
+def ask(gateway: Gateway, key: str | None, **changes: Any) -> Any:
+    return gateway.request("POST", "/v1/chat/completions", {**BODY, **changes}, key=key)
+
+
+def await_status(gateway: Gateway, key: str | None, status: int, **changes: Any) -> Any:
+    ends_at = time.monotonic() + NOTICED_S
+    while (answer := ask(gateway, key, **changes)).status != status:
+        assert time.monotonic() < ends_at, (answer.status, answer.content)
+        time.sleep(0.1)
+    return answer
+
+
+def everything_in(url: str) -> str:
+    """Every column of every row of the tables about keys."""
+    tables = ("keys", "key_secrets", "ledger")
+    if url.startswith("sqlite"):
+        database = sqlite3.connect(url.removeprefix("sqlite:///"))
+        rows = [database.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
+        database.close()
+    else:
+        with psycopg.connect(url) as other:
+            rows = [other.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
+    return repr(rows)
+
+
+def test_j08_j10_a_keys_life_beside_a_running_gateway(
+    served: Gateway, store_url: str, run: Run
+) -> None:
+    assert ask(served, None).status == 200  # no key was ever made
+    first = make(run, "alice", "--models", "till/*,fast")
+    await_status(served, None, 401)
+    await_status(served, first, 200)
+    # Its models
+    assert ask(served, first, model="other/m").status == 403
+    run("keys", "limit", "alice", "--models", "fast")
+    refused = await_status(served, first, 403).json()["error"]["message"]
+    assert refused == "the key 'alice' may not use 'till/m'; it may use: fast"
+    run("keys", "limit", "alice", "--models", "all", "--requests-per-minute", "1000")
+    await_status(served, first, 200)
+    # Rotated: both work for a while, then the new one only.
+    second = json.loads(run("keys", "rotate", "alice", "--grace", "3s", "--json").stdout)["key"]
+    await_status(served, second, 200)
+    assert ask(served, first).status == 200
+    await_status(served, first, 401)
+    assert ask(served, second).status == 200
+    # Revoked: none works, and the door stays shut.
+    run("keys", "revoke", "alice")
+    gone = await_status(served, second, 401)
+    assert second.encode() not in gone.content
+    assert ask(served, None).status == 401
+    assert "is revoked; make a new one" in run("keys", "rotate", "alice", status=1).stderr
+    assert (
+        "there is, or was, a key called 'alice'" in run("keys", "create", "alice", status=1).stderr
+    )
+    kept = everything_in(store_url)
+    assert first not in kept
+    assert second not in kept
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_an_expired_key_says_so(served: Gateway, run: Run) -> None:
+    key = make(run, "short", "--expires", "3s")
+    await_status(served, key, 200)
+    answer = await_status(served, key, 401)
+    assert "the key 'short' has expired" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_j03_a_key_is_data_never_sql(served: Gateway, store_url: str, run: Run) -> None:
+    make(run, "only", "--models", "fast")
+    await_status(served, "wrong", 401)
+    for evil in (
+        "' OR '1'='1",
+        "x'; DROP TABLE keys; --",
+        '" UNION SELECT digest FROM key_secrets',
+    ):
+        assert ask(served, evil).status == 401
+        assert served.request("GET", "/v1/models?key=%27%20OR%201=1", key=None).status == 401
+    run("keys", "create", "Robert'); DROP TABLE keys;--")
+    names = [key["name"] for key in json.loads(run("keys", "list", "--json").stdout)]
+    assert names == ["Robert'); DROP TABLE keys;--", "only"]
+
+
+def test_usage_as_table_json_and_csv(
+    served: Gateway, till: Till, store_url: str, run: Run, tmp_path: Path
+) -> None:
+    keys = {name: make(run, name) for name in ("김민수", "=HYPERLINK(1)")}
+    await_status(served, "wrong", 401)
+    before = len(till.sales)
+    await_status(served, keys["=HYPERLINK(1)"], 200)
+    await_status(served, keys["김민수"], 200)
+    assert ask(served, keys["김민수"], stream=True).status == 200
+    assert ask(served, keys["김민수"], model="till/unpriced").status == 200
+    assert ask(served, keys["김민수"], model="nowhere/m").status == 404
+    time.sleep(0.6)
+    sales = till.sales[before:]
+    rows = json.loads(run("usage", "--by", "key,model", "--json").stdout)
+    found = {(row["key"], row["model"]): row for row in rows if row["key"] in keys}
+    assert list(found) == [
+        ("=HYPERLINK(1)", "till/m"),
+        ("김민수", "nowhere/m"),
+        ("김민수", "till/m"),
+        ("김민수", "till/unpriced"),
+    ]
+    mine = found["김민수", "till/m"]
+    assert mine == {
+        "key": "김민수",
+        "model": "till/m",
+        "requests": 2,
+        "not_ok": 0,
+        "input_tokens": sum(sale.input_tokens for sale in sales[-3:-1]),
+        "cached_tokens": 0,
+        "cache_write_tokens": 0,
+        "output_tokens": sum(sale.output_tokens for sale in sales[-3:-1]),
+        "reasoning_tokens": 0,
+        "calls": 0,
+        "cost_usd": mine["cost_usd"],
+        "unpriced": 0,
+    }
+    assert float(mine["cost_usd"]) == float(sum(sale.cost for sale in sales[-3:-1]))
+    assert found["김민수", "till/unpriced"]["unpriced"] == 1
+    assert found["김민수", "till/unpriced"]["cost_usd"] == "0"
+    assert found["김민수", "nowhere/m"]["not_ok"] == 1
+    run("usage", "--by", "key,day", "--key", "=HYPERLINK(1)", "--csv", "out.csv")
+    data = (tmp_path / "out.csv").read_bytes()
+    assert data.startswith(b"\xef\xbb\xbfkey,day,requests,")
+    assert b"\r\n" in data
+    (line,) = csv.DictReader(io.StringIO(data.decode("utf-8-sig")))
+    assert line["key"] == "'=HYPERLINK(1)"
+    assert line["day"] == time.strftime("%Y-%m-%d", time.gmtime())
+    table = run("usage", "--by", "outcome", "--key", "김민수").stdout.splitlines()
+    assert [line.split()[:2] for line in table] == [
+        ["outcome", "requests"],
+        ["error", "1"],
+        ["ok", "3"],
+        ["all", "4"],
+    ]
+    assert run("usage", "--until", "2020-01-31").stdout == "nothing was asked for in that time\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("keys", "create", "a", "--budget", "5"), 2, "'5' is no budget"),
+        (("keys", "create", "a", "--budget", "0/day"), 2, "is no budget"),
+        (("keys", "create", "a", "--expires", "2020-01-01"), 2, "is in the past"),
+        (("keys", "create", "a", "--requests-per-minute", "0"), 2, "is no number above 0"),
+        (("keys", "limit", "nobody"), 1, "there is no store at"),
+        (("keys", "create", "a\nb"), 1, "cannot be a key's name"),
+        (("usage", "--by", "colour"), 1, "cannot sum by 'colour'"),
+        (("usage", "--since", "soon"), 2, "no length of time"),
+        (("usage", "--config", "none.toml"), 1, "cannot be read"),
+    ],
+)
+def test_mistakes_are_told(
+    words: tuple[str, ...], status: int, said: str, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "polycall.toml").write_text("[store]\n")
+    assert said in run(*words, status=status).stderr
