@@ -28,7 +28,7 @@ from polycall.exchange import (
     prepare,
     read_response,
 )
-from polycall.fold import Folder
+from polycall.fold import Folder, unfold
 from polycall.history import marked, portable
 from polycall.ir import (
     Event,
@@ -336,6 +336,11 @@ class Stream:
         self._folder = Folder()
         self.warnings = warnings
 
+    @classmethod
+    def of(cls, response: Response) -> Stream:
+        """The events of an answer that is whole already."""
+        return cls(_unfolded(response), response.warnings)
+
     def __aiter__(self) -> Stream:
         return self
 
@@ -359,6 +364,11 @@ class Stream:
         """The whole answer; `TruncatedError` before its end."""
         response = replace(self._folder.result(), warnings=self.warnings)
         return marked(response, response.model)
+
+
+async def _unfolded(response: Response) -> AsyncGenerator[Event]:
+    for event in unfold(response):
+        yield event
 
 
 def _settings(config: str | Path | None) -> Config:

@@ -112,6 +112,21 @@ class RunEnd(Struct, frozen=True):
 LoopEvent: TypeAlias = ModelEvent | CallStart | CallEnd | ToolEvent | StepEnd | RunEnd
 
 
+class Suspended(BaseException):
+    """Raised by what runs a call that cannot be answered now: it waits for a person.
+
+    The other calls of the step go on to their ends, then the run ends by `paused`.  Its messages
+    are those before the step, since half a step is no conversation.
+    """
+
+
+class Abandoned(BaseException):
+    """Raised where this process may not go on with a run: another one has it, or it was cancelled.
+
+    No tool and no delegate makes a result of it, which is why it is no `Exception`.
+    """
+
+
 class Turn(Struct, frozen=True):
     """What the next step asks, and what runs its calls."""
 
@@ -160,6 +175,9 @@ async def run_tools(
             # Calls run side by side and end in any order; the history keeps the model's.
             results = [result for _, result in sorted(progress.results.items())]
             steps.append(Step(response, results, client.cost(response.model, response.usage)))
+            if progress.is_paused:
+                yield RunEnd("paused", messages, steps, _usage(steps), _cost(steps))
+                return
             messages = [*messages, response.message, *_result_messages(response, progress.results)]
             yield StepEnd(progress.number, steps[-1], messages)
         if not progress.is_over:
@@ -174,6 +192,7 @@ class _Progress:
         self.number = number
         self.response: Response | None = None
         self.results: dict[int, ToolResult] = {}
+        self.is_paused = False
         self.is_over = False
 
 
@@ -253,12 +272,21 @@ async def emit(event: Any) -> None:
         await say(event)
 
 
+def unheard() -> None:
+    """From within work that outlives its step: what it says by `emit` goes nowhere from now on."""
+    _emit.set(_nobody)
+
+
+async def _nobody(event: Any) -> None:
+    """Stands for the events of a step that is over."""
+
+
 async def _run_calls(
     calls: list[ToolCall], execute: Execute, limits: Limits, progress: _Progress
 ) -> AsyncGenerator[LoopEvent]:
     """All calls of a step, so many at a time; leaving early cancels them."""
     slots = asyncio.Semaphore(limits.parallel_calls)
-    events: asyncio.Queue[CallStart | CallEnd | ToolEvent | BaseException] = asyncio.Queue(
+    events: asyncio.Queue[CallStart | CallEnd | ToolEvent | BaseException | None] = asyncio.Queue(
         _EVENTS_MAX
     )
     step = progress.number
@@ -272,7 +300,11 @@ async def _run_calls(
             await events.put(CallStart(step, call))
             try:
                 result = await execute(call)
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised below
+            except Suspended:
+                progress.is_paused = True
+                await events.put(None)
+                return
+            except (Exception, asyncio.CancelledError, Abandoned) as error:  # noqa: BLE001 - raised below
                 await events.put(error)
                 return
             progress.results[place] = result
@@ -285,8 +317,9 @@ async def _run_calls(
             event = await events.get()
             if isinstance(event, BaseException):
                 raise event
-            ended += isinstance(event, CallEnd)
-            yield event
+            ended += event is None or isinstance(event, CallEnd)
+            if event is not None:
+                yield event
     finally:
         for task in tasks:
             task.cancel()

@@ -6,6 +6,8 @@ output.py      answers of a given type
 handoff.py     handing a conversation over and back
 triage.py      choosing one of many agents, by a model or by a rule
 approval.py    calls that a person must agree to
+journal.py     what a run's models and tools gave; pausing.py runs that stop and go on elsewhere
+tasks.py       calls that go on while the model talks
 memory/        what is kept between runs
 knowledge/     files that can be searched
 tree/          many tools, of which few are seen
@@ -16,12 +18,14 @@ Imports the public names of the floors below only, and could be a package of its
 
 from polycall.agents.agent import Agent
 from polycall.agents.approval import ApprovalRequest
-from polycall.agents.context import AgentContext, HandoffEvent
+from polycall.agents.context import AgentContext, HandoffEvent, ProgressEvent
 from polycall.agents.handoff import Handoff
 from polycall.agents.history import History
+from polycall.agents.journal import DivergenceError
 from polycall.agents.knowledge import Knowledge, Passage
 from polycall.agents.memory import Injection, Memory
 from polycall.agents.output import OutputError
+from polycall.agents.pausing import Approval, PausedRun
 from polycall.agents.run import AgentEvent, AgentStream, Run
 from polycall.agents.tree import ToolTree
 from polycall.agents.triage import Router, by_words, triage
@@ -32,7 +36,9 @@ __all__ = [
     "AgentContext",
     "AgentEvent",
     "AgentStream",
+    "Approval",
     "ApprovalRequest",
+    "DivergenceError",
     "Handoff",
     "HandoffEvent",
     "History",
@@ -41,6 +47,8 @@ __all__ = [
     "Memory",
     "OutputError",
     "Passage",
+    "PausedRun",
+    "ProgressEvent",
     "Router",
     "Run",
     "ToolStore",

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import math
+import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 
+from msgspec.structs import replace
 from typing_extensions import TypedDict, TypeVar, Unpack
 
 from polycall.agents.conduct import Conductor
 from polycall.agents.context import AgentContext, Approve, Frame, Root, RunState
 from polycall.agents.default import default_client, portal
 from polycall.agents.handoff import Handoff, group_of
-from polycall.agents.history import History, HistoryLike, load_history
+from polycall.agents.history import HistoryLike, load_history
+from polycall.agents.journal import Journal, current_place
 from polycall.agents.offer import ToolSource, gather
 from polycall.agents.output import OutputT, OutputType
+from polycall.agents.pausing import PauseDesk, PausedRun, Start
 from polycall.agents.run import AgentEvent, AgentStream, Run
+from polycall.agents.tasks import LocalTasks, with_tasks
 from polycall.client import ModelClient
 from polycall.errors import RequestError, ToolError
 from polycall.ir import JSON, Message, Text
-from polycall.loop import Limits, emit
+from polycall.loop import Limits, Suspended, emit
 from polycall.tools import FunctionTool, ToolContext, tool_from_schema
 
 if TYPE_CHECKING:
+    from polycall.agents.approval import Desk
     from polycall.agents.memory import Memory
+    from polycall.agents.tasks import TaskRunner
     from polycall.sandbox import Sandbox
 
 DepsT = TypeVar("DepsT", default=Any)
@@ -52,14 +61,24 @@ class RunOptions(TypedDict, Generic[DepsT], total=False):
     `history` is that of an earlier run, in any of its forms.  `deps` is handed to tools by their
     context.  `variables` are shared by tools, instructions and the agents of a handoff.  `user`
     says whom memory belongs to.  `approve` is asked before calls of tools that need approval,
-    nested ones included.  `limits` come instead of the agent's own.
+    nested ones included; with `"pause"` the run stops there instead, and `run.paused` is what
+    `resume` goes on with, until `approval_ttl_s` is over.  `limits` come instead of the agent's.
     """
 
     history: HistoryLike
     deps: DepsT
     variables: JSON
     user: str
-    approve: Approve
+    approve: Approve | Literal["pause"]
+    approval_ttl_s: float
+    limits: Limits
+
+
+class ResumeOptions(TypedDict, Generic[DepsT], total=False):
+    """What a run that goes on may be given: all else is in the paused run."""
+
+    deps: DepsT
+    approval_ttl_s: float
     limits: Limits
 
 
@@ -114,7 +133,7 @@ class Agent(Generic[DepsT, OutputT]):
         sources = [each.as_tool() if isinstance(each, Agent) else each for each in tools]
         if memory is not None:
             sources.append(memory.toolset)
-        self.toolsets = gather(sources)
+        self.toolsets = with_tasks(gather(sources))
         self._handoffs = list(handoffs)
 
     @property
@@ -128,21 +147,105 @@ class Agent(Generic[DepsT, OutputT]):
 
     async def run(self, prompt: Prompt, **options: Unpack[RunOptions[DepsT]]) -> Run[OutputT]:
         """Answer `prompt`; a limit that ends the run is a result, and no exception."""
-        async with AgentStream(self._events(prompt, options, streams=False)) as events:
-            async for _ in events:
+        async with self._stream(prompt, options, streams=False) as stream:
+            async for _ in stream:
                 pass
-        return events.run
+        return stream.run
 
     def stream(self, prompt: Prompt, **options: Unpack[RunOptions[DepsT]]) -> AgentStream[OutputT]:
         """`run` as events, while they come.
 
         Without `approve`, approvals come as events too, and whoever reads them answers.
         """
-        return AgentStream(self._events(prompt, options, streams=True))
+        return self._stream(prompt, options, streams=True)
 
     def run_sync(self, prompt: Prompt, **options: Unpack[RunOptions[DepsT]]) -> Run[OutputT]:
         """`run` for code without an event loop."""
         return portal().run(self.run(prompt, **options))
+
+    async def resume(
+        self, paused: PausedRun, **options: Unpack[ResumeOptions[DepsT]]
+    ) -> Run[OutputT]:
+        """Go on with a run that waited for people, here or in another process.
+
+        What was done is not done again.  Where an approval is still open the run pauses again,
+        or the call is refused once its time is over.
+        """
+        desk = PauseDesk(paused, ttl_s=options.get("approval_ttl_s"))
+        journal = Journal(paused.start.run_id, paused.entries)
+        stream = self.follow(
+            paused.start,
+            journal=journal,
+            desk=desk,
+            deps=options.get("deps"),
+            limits=options.get("limits"),
+        )
+        async with stream:
+            async for _ in stream:
+                pass
+        return stream.run
+
+    def follow(
+        self,
+        start: Start,
+        *,
+        journal: Journal | None = None,
+        desk: Desk | None = None,
+        tasks: TaskRunner | None = None,
+        approve: Approve | None = None,
+        deps: Any = None,
+        limits: Limits | None = None,
+        stream: bool = False,
+    ) -> AgentStream[OutputT]:
+        """A run from a beginning that is plain data, along what its journal knows.
+
+        What `run`, `resume` and durable runs are made of.
+        """
+        if start.agent != self.name:
+            raise RequestError(
+                f"the run is of the agent {start.agent!r}, and this is {self.name!r}"
+            )
+        frames = self._frames(start.frames)
+
+        async def events() -> AsyncGenerator[AgentEvent | Run[OutputT]]:
+            root = Root(
+                client=self.client or await default_client(),
+                approve=approve,
+                asks_by_event=stream and approve is None,
+                user=start.user,
+                run_id=start.run_id,
+                desk=desk,
+                allowed={*start.allowed, *(desk.grants if desk is not None else ())},
+                journal=journal,
+                tasks=tasks,
+            )
+            state = RunState(
+                root=root,
+                frames=frames,
+                variables=dict(start.variables) if journal is None else _copied(start.variables),
+                opened=dict.fromkeys(start.opened),
+                handoffs_max=self.handoffs_max,
+                limits=limits or self.limits,
+            )
+            running = self._conducted(state, list(start.messages), deps, stream=stream)
+            async with aclosing(running) as inner:
+                async for event in inner:
+                    yield _with_pause(event, start, root)
+
+        return AgentStream(events())
+
+    async def _conducted(
+        self, state: RunState, messages: list[Message], deps: Any, *, stream: bool
+    ) -> AsyncGenerator[AgentEvent | Run[OutputT]]:
+        """The run's events; its tasks end with it, where they are of this process."""
+        async with AsyncExitStack() as closing:
+            if state.root.tasks is None:
+                state.root.tasks = local = LocalTasks(state.root.journal)
+                closing.push_async_callback(local.close)
+            conductor = Conductor(self, state, deps)
+            async with aclosing(conductor.events(messages, stream=stream)) as events:
+                async for event in events:
+                    yield event
 
     def as_tool(self, *, name: str = "", description: str = "") -> FunctionTool[..., Any]:
         """The agent as a tool: it gets a task, works in a context of its own, and answers.
@@ -154,7 +257,9 @@ class Agent(Generic[DepsT, OutputT]):
             return await self._delegated(arguments["task"], context)
 
         about = description or self.description or f"Give a task to {self.name}."
-        return tool_from_schema(name or "_".join(self.name.split()), about, _TASK, delegate)
+        made = tool_from_schema(name or "_".join(self.name.split()), about, _TASK, delegate)
+        # What it does is bounded by its own limits, and may wait for a person.
+        return dataclasses.replace(made, has_steps=True, deadline_s=math.inf)
 
     async def instructions_for(self, context: AgentContext[Any]) -> str:
         """The instructions of this moment."""
@@ -163,44 +268,40 @@ class Agent(Generic[DepsT, OutputT]):
         words = self.instructions(context)
         return words if isinstance(words, str) else await words
 
-    async def _events(
+    def _stream(
         self, prompt: Prompt, options: RunOptions[DepsT], *, streams: bool
-    ) -> AsyncGenerator[AgentEvent | Run[OutputT]]:
+    ) -> AgentStream[OutputT]:
         history = load_history(options.get("history") or [])
+        user = options.get("user", "")
+        run_id = f"run_{secrets.token_hex(8)}"
+        start = Start.of(self.name, run_id, history, messages_of(prompt), user)
+        start = replace(start, variables={**history.variables, **options.get("variables", {})})
         approve = options.get("approve")
-        root = Root(
-            client=self.client or await default_client(),
-            approve=approve,
-            asks_by_event=streams and approve is None,
-            user=options.get("user", ""),
+        pauses = approve == "pause"
+        return self.follow(
+            start,
+            journal=Journal(run_id) if pauses else None,
+            desk=PauseDesk(ttl_s=options.get("approval_ttl_s")) if pauses else None,
+            approve=None if approve == "pause" else approve,
+            deps=options.get("deps"),
+            limits=options.get("limits"),
+            stream=streams,
         )
-        state = RunState(
-            root=root,
-            frames=self._frames(history),
-            variables={**history.variables, **options.get("variables", {})},
-            opened=dict.fromkeys(history.opened),
-            handoffs_max=self.handoffs_max,
-            limits=options.get("limits") or self.limits,
-        )
-        conductor = Conductor(self, state, options.get("deps"))
-        messages = [*history.messages, *_messages(prompt)]
-        async with aclosing(conductor.events(messages, stream=streams)) as events:
-            async for event in events:
-                yield event
 
-    def _frames(self, history: History) -> list[Frame]:
+    def _frames(self, frames: list[Frame]) -> list[Frame]:
         """Who holds the conversation: as the history says, or this agent."""
         known = group_of(self)
-        missing = [frame.agent for frame in history.frames if frame.agent not in known]
+        missing = [frame.agent for frame in frames if frame.agent not in known]
         if missing:
             raise RequestError(
                 f"the history is held by {missing[0]!r}, which {self.name!r} cannot reach; "
                 f"known: {', '.join(known)}"
             )
-        return list(history.frames) or [Frame(self.name)]
+        return list(frames) or [Frame(self.name)]
 
     async def _delegated(self, task: str, context: ToolContext[Any]) -> Any:
         parent, path = None, ()
+        place = current_place()
         if isinstance(context, AgentContext):
             parent, path = context.run, (*context.run.path, context.agent)
         depth = parent.depth + 1 if parent else 1
@@ -219,19 +320,27 @@ class Agent(Generic[DepsT, OutputT]):
             handoffs_max=self.handoffs_max,
             limits=self.limits,
             above=parent,
+            scope=f"{place.key}/" if place is not None else "",
         )
-        conductor = Conductor(self, state, context.deps)
         streams = parent is not None and parent.streams
-        async with AgentStream(conductor.events(_messages(task), stream=streams)) as events:
-            async for event in events:
-                await emit(event)
+        running = self._conducted(state, messages_of(task), context.deps, stream=streams)
+        try:
+            async with AgentStream(running) as events:
+                async for event in events:
+                    await emit(event)
+        finally:
+            if place is not None:
+                place.spend(state.usage, state.cost)
         run = events.run
+        if run.reason == "paused":
+            raise Suspended
         if run.value is None:
             raise ToolError(f"{self.name!r} ended by {run.reason!r} without an answer: {run.text}")
         return run.value
 
 
-def _messages(prompt: Prompt) -> list[Message]:
+def messages_of(prompt: Prompt) -> list[Message]:
+    """A prompt as messages."""
     match prompt:
         case str():
             return [Message("user", [Text(prompt)])] if prompt else []
@@ -239,6 +348,22 @@ def _messages(prompt: Prompt) -> list[Message]:
             return [prompt]
         case list():
             return prompt
+
+
+def _with_pause(
+    event: AgentEvent | Run[OutputT], start: Start, root: Root
+) -> AgentEvent | Run[OutputT]:
+    """A run that has paused, with all that is needed to go on."""
+    if not isinstance(event, Run) or event.reason != "paused":
+        return event
+    assert isinstance(root.desk, PauseDesk)
+    assert root.journal is not None
+    return dataclasses.replace(event, paused=root.desk.paused(start, root.journal.entries))
+
+
+def _copied(variables: JSON) -> JSON:
+    # Tools change what is in them, and a run must be able to begin again.
+    return copy.deepcopy(variables)
 
 
 def _checked_calling(calling: Calling) -> Calling:

@@ -7,8 +7,10 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Any, Generic
 
+from msgspec.structs import replace
+
 from polycall.agents.approval import AskingToolset
-from polycall.agents.context import AgentContext, RunState
+from polycall.agents.context import AgentContext, ProgressEvent, RunState
 from polycall.agents.handoff import (
     apply_transfer,
     group_of,
@@ -17,12 +19,14 @@ from polycall.agents.handoff import (
     visible,
 )
 from polycall.agents.history import History
+from polycall.agents.journal import Recorder
 from polycall.agents.offer import definitions
 from polycall.agents.output import OutputError, OutputT
 from polycall.agents.programs import AgentPrograms
 from polycall.agents.run import AgentEvent, Run, surfaced
-from polycall.ir import Message, Request, Text, ToolResult
-from polycall.loop import EndReason, RunEnd, Step, StepEnd, Turn, run_tools
+from polycall.agents.tasks import LocalTasks, late_results, runner, untold
+from polycall.ir import Message, Request, Text, ToolCall, ToolResult
+from polycall.loop import EndReason, RunEnd, Step, StepEnd, Turn, emit, run_tools
 from polycall.tools import Executor, Toolset
 from polycall.tools.toolset import CombinedToolset
 
@@ -42,6 +46,7 @@ class Conductor(Generic[OutputT]):
         self._executors: dict[tuple[str, ...], Executor] = {}
         self._programs: dict[str, AgentPrograms] = {}
         self._closing = AsyncExitStack()
+        self._recorder = Recorder(state)
         self._value: OutputT | None = None
         self._problem = ""
         self._attempts = 0
@@ -51,14 +56,17 @@ class Conductor(Generic[OutputT]):
     ) -> AsyncGenerator[AgentEvent | Run[OutputT]]:
         """The run's events, and the run itself as the last."""
         first = Request(self._agent.model, messages, stream=stream)
-        running = run_tools(
-            self.state.root.client, first, _never, limits=self.state.limits, prepare=self._prepare
-        )
+        root = self.state.root
+        client = root.client if root.journal is None else self._recorder
+        running = run_tools(client, first, _never, limits=self.state.limits, prepare=self._prepare)
         self.state.streams = stream
         async with self._closing, aclosing(running) as events:
             async for event in events:
                 if isinstance(event, StepEnd):
                     self.state.spend(event.step.response.usage, event.step.cost)
+                elif isinstance(event, RunEnd) and event.reason == "paused":
+                    await self._settle()
+                    self.state.spend(event.steps[-1].response.usage, event.steps[-1].cost)
                 shown = surfaced(event)
                 for hook in self._agent.hooks:
                     done = hook(shown)
@@ -68,21 +76,50 @@ class Conductor(Generic[OutputT]):
                 if isinstance(event, RunEnd):
                     yield self._run(event)
 
+    async def _settle(self) -> None:
+        # Tasks of this process would be lost with it, and a paused run is to go on elsewhere.
+        tasks = self.state.root.tasks
+        if isinstance(tasks, LocalTasks):
+            await tasks.settle()
+
     async def _prepare(self, messages: list[Message], steps: list[Step]) -> Turn | EndReason:
         state = self.state
         if state.end is not None:
             return state.end
         apply_transfer(state, len(messages))
-        if steps and steps[-1].response.finish_reason == "stop":
-            verdict = self._read_output(messages, steps[-1].response.text)
-            if verdict is not None:
-                return verdict
+        is_end = bool(steps) and steps[-1].response.finish_reason == "stop"
+        verdict = self._read_output(messages, steps[-1].response.text) if is_end else None
+        came_late = await self._add_late(messages, len(steps) + 1, waits=verdict == "finished")
+        if verdict is not None and not came_late:
+            return verdict
         bound = state.spent()
         if bound is not None:
             return bound
         agent = self._group[state.frames[-1].agent]
         self._speakers.append(agent.name)
         return await self._turn(agent, messages, steps)
+
+    async def _add_late(self, messages: list[Message], number: int, *, waits: bool) -> bool:
+        """Add how tasks have ended since the model last heard of them.
+
+        A run that would be over waits for the next one to end.
+        """
+        if not self.state.tasks:
+            return False
+        known = self._recorder.ahead(number)
+        if known is not None:
+            added, notes = known.added, known.change.tasks
+        else:
+            if waits and untold(self.state):
+                tasks = runner(self.state)
+                await tasks.wait(untold(self.state), for_all=False, deadline_s=float("inf"))
+            added, notes = await late_results(self.state)
+            self._recorder.tell(added, notes)
+        self.state.tasks.update(notes)
+        messages.extend(added)
+        if added:
+            self._value = None
+        return bool(added)
 
     def _read_output(self, messages: list[Message], text: str) -> EndReason | None:
         """Why the run ends; `None` where the model is asked again for an answer that fits."""
@@ -108,6 +145,7 @@ class Conductor(Generic[OutputT]):
             agent=agent.name,
             variables=state.variables,
             run=state,
+            reporter=_report,
         )
         seen = visible(messages, state.frames, self._group)
         told = [await agent.instructions_for(context), handover_note(state.frames[-1])]
@@ -131,10 +169,19 @@ class Conductor(Generic[OutputT]):
         if key not in self._executors:
             everything = CombinedToolset([*agent.toolsets, Toolset(handoffs)])
             self._executors[key] = Executor(AskingToolset(everything), context)
-        turn = Turn(request, self._executors[key])
-        if agent.calling == "direct":
+        turn: Turn | EndReason = Turn(request, self._executors[key])
+        if agent.calling != "direct":
+            turn = await self._with_programs(agent, context).turn(turn, steps)
+        if not isinstance(turn, Turn):
             return turn
-        return await self._with_programs(agent, context).turn(turn, steps)
+        toolset = self._executors[key].toolset
+
+        def has_steps(call: ToolCall) -> bool:
+            # What is no tool is a program, or a mistake.
+            return call.name not in toolset or toolset[call.name].has_steps
+
+        execute = self._recorder.executing(len(steps) + 1, turn.execute, has_steps)
+        return replace(turn, execute=execute)
 
     def _with_programs(self, agent: Agent[Any, Any], context: AgentContext[Any]) -> AgentPrograms:
         if agent.name not in self._programs:
@@ -154,6 +201,7 @@ class Conductor(Generic[OutputT]):
                 frames=state.frames,
                 variables=state.variables,
                 opened=list(state.opened),
+                allowed=sorted(state.root.allowed),
             ),
             agents=self._speakers,
             decisions=[each for one in self._programs.values() for each in one.decisions],
@@ -161,6 +209,10 @@ class Conductor(Generic[OutputT]):
             value=self._value,
             problem=self._problem if self._value is None else "",
         )
+
+
+async def _report(progress: float, message: str) -> None:
+    await emit(ProgressEvent(progress, message))
 
 
 async def _never(call: Any) -> ToolResult:

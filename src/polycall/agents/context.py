@@ -17,7 +17,9 @@ from polycall.tools import ToolContext
 from polycall.tools.context import DepsT_co
 
 if TYPE_CHECKING:
-    from polycall.agents.approval import ApprovalRequest
+    from polycall.agents.approval import ApprovalRequest, Desk
+    from polycall.agents.journal import Journal
+    from polycall.agents.tasks import TaskRunner
 
 
 class HandoffEvent(Struct, frozen=True):
@@ -27,6 +29,13 @@ class HandoffEvent(Struct, frozen=True):
     target: str
     reason: str
     is_return: bool = False
+
+
+class ProgressEvent(Struct, frozen=True):
+    """How far a tool is, from 0 to 1, in its own words."""
+
+    progress: float
+    message: str = ""
 
 
 class Frame(Struct, frozen=True, omit_defaults=True):
@@ -39,6 +48,13 @@ class Frame(Struct, frozen=True, omit_defaults=True):
     start: int = 0
     origin: str = ""
     reason: str = ""
+
+
+class TaskNote(Struct, frozen=True, omit_defaults=True):
+    """What a run knows of a task that it began.  `is_told`: the model has seen how it ended."""
+
+    tool: str
+    is_told: bool = False
 
 
 Answer = bool | str
@@ -54,6 +70,10 @@ class Root:
     asks_by_event: bool = False  # somebody reads the events, and answers approvals there
     user: str = ""
     run_id: str = field(default_factory=lambda: f"run_{secrets.token_hex(8)}")
+    desk: Desk | None = None  # where approvals are asked that may take longer than the process
+    allowed: set[str] = field(default_factory=set[str])  # "agent.tool" that need no more asking
+    journal: Journal | None = None
+    tasks: TaskRunner | None = None
 
 
 @dataclass
@@ -70,6 +90,8 @@ class RunState:
     handoffs_max: int = 8
     transfer: HandoffEvent | None = None  # asked for in this step
     end: EndReason | None = None
+    scope: str = ""  # where this run's calls stand in the journal
+    tasks: dict[str, TaskNote] = field(default_factory=dict[str, TaskNote])
     injected: dict[str, str] = field(default_factory=dict[str, str])  # memory, by agent
     streams: bool = False
     limits: Limits = field(default_factory=Limits)

@@ -17,13 +17,14 @@ class History(Struct, frozen=True, omit_defaults=True):
     """What a next run needs of the runs before.
 
     `frames` are the agents that hold the conversation, the one who speaks last; `opened` are the
-    deferred tools that were found.
+    deferred tools that were found, `allowed` the calls that were approved for always.
     """
 
     messages: list[Message] = []
     frames: list[Frame] = []
     variables: dict[str, Any] = {}
     opened: list[str] = []
+    allowed: list[str] = []
 
     @property
     def agent(self) -> str:

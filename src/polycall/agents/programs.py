@@ -10,9 +10,11 @@ from msgspec.structs import replace
 
 from polycall.agents.approval import AskingToolset
 from polycall.agents.context import AgentContext
+from polycall.agents.journal import RecordedToolset
 from polycall.agents.offer import OfferingToolset
 from polycall.ir import ToolCall, ToolResult
 from polycall.loop import EndReason, Execute, Step, Turn
+from polycall.tools import AbstractToolset
 from polycall.tools.toolset import CombinedToolset
 
 if TYPE_CHECKING:
@@ -34,7 +36,11 @@ class AgentPrograms:
         self._closing = closing
         self._inner: Programs | None = None
         plain = [each for each in agent.toolsets if not isinstance(each, OfferingToolset)]
-        self._toolset = AskingToolset(CombinedToolset(plain))
+        toolset: AbstractToolset = CombinedToolset(plain)
+        journal = context.run.root.journal
+        if journal is not None:
+            toolset = RecordedToolset(toolset, journal)
+        self._toolset = AskingToolset(toolset)
 
     @property
     def decisions(self) -> list[Decision]:

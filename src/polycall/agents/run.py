@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 from polycall.agents.approval import ApprovalRequest
 from polycall.agents.history import History
 from polycall.agents.output import OutputError, OutputT
+from polycall.agents.pausing import PausedRun
 from polycall.errors import RequestError
 from polycall.ir import Message, Usage, Warning
 from polycall.loop import (
@@ -40,7 +41,8 @@ class Run(Generic[OutputT]):
     `messages` is the whole conversation, `history` the same with all that a next run needs, as
     plain JSON.  `agents` names who spoke, a step each.  `usage` and `cost` hold what nested
     agents spent as well; a cost is `None` where a price is unknown.  `programs` are those that the
-    model wrote, `decisions` why tools were offered directly or to programs.
+    model wrote, `decisions` why tools were offered directly or to programs.  `paused` is there
+    where `reason` is `"paused"`: what `Agent.resume` goes on with.
     """
 
     reason: EndReason
@@ -50,6 +52,7 @@ class Run(Generic[OutputT]):
     history: History
     agents: list[str]
     value: OutputT | None
+    paused: PausedRun | None = None
     problem: str = ""
     decisions: list[Decision] = field(default_factory=list[Any])
     programs: list[ProgramRun] = field(default_factory=list[Any])

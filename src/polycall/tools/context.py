@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Generic
 
@@ -15,17 +16,30 @@ from polycall.ir import ToolCall
 DepsT_co = TypeVar("DepsT_co", default=None, covariant=True)
 
 
+# How the call that runs here is known in its run's journal; the same when the run is replayed.
+call_key: ContextVar[str] = ContextVar("polycall_call_key", default="")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ToolContext(Generic[DepsT_co]):
     """Given to tools with a parameter annotated `ToolContext`; the model never sees it.
 
     `deps` is whatever the application hands to its tools: a database, a user, a setting.
+    `idempotency_key` is the same each time a call is made again after a crash, and another for
+    every other call: what the tool does outside is done once if it is passed on.
     """
 
     deps: DepsT_co
     call: ToolCall | None = None
     model: str = ""
+    idempotency_key: str = ""
     timer: asyncio.Timeout | None = field(default=None, repr=False)
+    reporter: Callable[[float, str], Awaitable[None]] | None = field(default=None, repr=False)
+
+    async def report(self, progress: float, message: str = "") -> None:
+        """Say how far the work is, from 0 to 1; nothing happens where nobody asks."""
+        if self.reporter is not None:
+            await self.reporter(min(1.0, max(0.0, progress)), message)
 
     @contextmanager
     def paused(self) -> Generator[None]:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from polycall.errors import ArgumentsError, ToolError
 from polycall.ir import Text, ToolCall, ToolResult
-from polycall.tools.context import ToolContext
+from polycall.tools.context import ToolContext, call_key
 from polycall.tools.problems import clipped
 from polycall.tools.results import result_parts
 from polycall.tools.stats import Outcome, ToolStats
@@ -73,7 +73,8 @@ async def _attempt(
     except ToolError as error:
         return _Attempt(_failure(call, str(error)))
     limits_s = [limit for limit in (tool.deadline_s, deadline_s) if limit is not None]
-    known = replace(context or ToolContext(deps=None), call=call)
+    key = call_key.get() or call.id
+    known = replace(context or ToolContext(deps=None), call=call, idempotency_key=key)
     result = await _run(call, toolset, checked, known, min(limits_s, default=DEADLINE_S))
     return _Attempt(result, "mended" if checked.mends else "valid", checked.mends)
 

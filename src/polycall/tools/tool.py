@@ -8,7 +8,16 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    ParamSpec,
+    TypeAlias,
+    TypeVar,
+    overload,
+)
 
 from polycall import ir
 from polycall.errors import ToolDefinitionError, ToolError
@@ -23,6 +32,8 @@ from polycall.tools.validate import Checked, SchemaChecker, check_arguments
 if TYPE_CHECKING:
     from polycall.tools.signature import Signature
 
+Background: TypeAlias = Literal[True, False, "optional"]
+
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 
@@ -34,6 +45,9 @@ class FunctionTool(Generic[P, R_co]):
     `parameters` is its JSON Schema.  `allowed_callers` names who may call it: `"direct"` (the
     model), `"code"` (a program of the model's); empty is the model alone.
     `deadline_s` bounds one call.  `needs_approval` marks it for whoever asks people.
+    `background` makes an agent's calls of it tasks that go on by themselves: all, or those for
+    which the model asks (`"optional"`); `concurrency` bounds how many run at a time, over all
+    processes that share a database of durable runs.
     """
 
     name: str
@@ -54,6 +68,9 @@ class FunctionTool(Generic[P, R_co]):
     defaults: Mapping[str, Callable[[], Any]] = field(default_factory=dict[str, Callable[[], Any]])
     whole_arguments: bool = False  # the function takes all arguments as one dictionary
     is_bound: bool = True
+    has_steps: bool = False  # made of calls of its own, such as another agent
+    background: Background = False
+    concurrency: int | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         return self.function(*args, **kwargs)
@@ -135,6 +152,8 @@ def tool(
     defer_loading: bool | None = None,
     deadline_s: float | None = None,
     needs_approval: bool = False,
+    background: Background = False,
+    concurrency: int | None = None,
 ) -> FunctionTool[P, R_co]: ...
 @overload
 def tool(
@@ -147,6 +166,8 @@ def tool(
     defer_loading: bool | None = None,
     deadline_s: float | None = None,
     needs_approval: bool = False,
+    background: Background = False,
+    concurrency: int | None = None,
 ) -> Callable[[Callable[P, R_co]], FunctionTool[P, R_co]]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a tool of a function, plainly or as a decorator, with or without options.
@@ -168,6 +189,8 @@ def _make_tool(
     description: str = "",
     examples: Sequence[JSON] = (),
     allowed_callers: Sequence[str] = (),
+    background: Background = False,
+    concurrency: int | None = None,
     **options: Any,
 ) -> FunctionTool[..., Any]:
     if isinstance(function, FunctionTool):
@@ -191,6 +214,8 @@ def _make_tool(
         positional=signature.positional,
         defaults=signature.defaults,
         is_bound=signature.is_bound,
+        background=_checked_background(signature.name, background, concurrency),
+        concurrency=concurrency,
         **options,
     )
     _check_examples(made)
@@ -210,6 +235,8 @@ def tool_from_schema(
     defer_loading: bool | None = None,
     deadline_s: float | None = None,
     needs_approval: bool = False,
+    background: Background = False,
+    concurrency: int | None = None,
 ) -> FunctionTool[..., Any]:
     """Make a tool of a JSON Schema and a handler, which is called with one dictionary.
 
@@ -233,6 +260,8 @@ def tool_from_schema(
         needs_approval=needs_approval,
         context_parameter="context" if takes_context else "",
         whole_arguments=True,
+        background=_checked_background(name, background, concurrency),
+        concurrency=concurrency,
     )
     _check_examples(made)
     return made
@@ -246,6 +275,19 @@ def _callers(name: str, callers: Sequence[str]) -> tuple[str, ...]:
             f'allowed_callers of {name!r} takes a list of "direct" and "code", got {callers!r}'
         )
     return tuple(callers)
+
+
+def _checked_background(name: str, background: Background, concurrency: int | None) -> Background:
+    if background not in (True, False, "optional"):
+        raise ToolDefinitionError(
+            f"background of {name!r} is True, False or 'optional', not {background!r}"
+        )
+    if concurrency is not None and (not background or concurrency < 1):
+        raise ToolDefinitionError(
+            f"concurrency of {name!r} bounds background tasks: at least 1, with background=True "
+            f"or 'optional'; got {concurrency!r}"
+        )
+    return background
 
 
 def _check_examples(made: FunctionTool[..., Any]) -> None:

@@ -1,0 +1,236 @@
+"""Runs that stop for a person and go on elsewhere: a paused run is JSON.
+
+It holds the run's beginning and its journal.  To resume is to run again from the beginning, with
+everything that was done answered from the journal, up to the call that waited.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from polycall import jsontext
+from polycall.agents.approval import ApprovalRequest
+from polycall.agents.context import Answer, Frame
+from polycall.agents.history import History
+from polycall.agents.journal import Entry, current_place
+from polycall.errors import RequestError
+from polycall.ir import JSON, Message, ToolCall
+from polycall.loop import Suspended
+
+_FORMAT = 1
+
+
+class Start(Struct, frozen=True, omit_defaults=True):
+    """How a run begins: all that is needed to run it again, but for code and `deps`."""
+
+    agent: str
+    run_id: str
+    messages: list[Message]
+    frames: list[Frame] = []
+    variables: dict[str, Any] = {}
+    opened: list[str] = []
+    allowed: list[str] = []
+    user: str = ""
+
+    @classmethod
+    def of(cls, agent: str, run_id: str, history: History, new: list[Message], user: str) -> Start:
+        """The beginning of a run that continues `history` with `new` messages."""
+        return cls(
+            agent=agent,
+            run_id=run_id,
+            messages=[*history.messages, *new],
+            frames=history.frames,
+            variables=history.variables,
+            opened=history.opened,
+            allowed=history.allowed,
+            user=user,
+        )
+
+
+class Approval(Struct, frozen=True, omit_defaults=True):
+    """A call that waits for a person.  Times are seconds since the epoch."""
+
+    id: str
+    tool: str
+    arguments: JSON
+    agents: list[str]
+    asked_at: float
+    expires_at: float | None = None
+    why: str = ""
+
+    def is_expired(self, now: float) -> bool:
+        """Whether it is too late to allow it."""
+        return self.expires_at is not None and now >= self.expires_at
+
+
+class Decision(Struct, frozen=True, omit_defaults=True):
+    """What a person said to an approval."""
+
+    allowed: bool
+    always: bool = False
+    reason: str = ""
+
+    @property
+    def answer(self) -> Answer:
+        """As those who asked want it."""
+        return True if self.allowed else self.reason or False
+
+
+EXPIRED = Decision(allowed=False, reason="nobody answered in time")
+
+
+class PausedRun(Struct):
+    """A run that waits for people: decide about `waiting`, then `agent.resume` it.
+
+    Whoever can write this JSON says what tools gave and what people allowed.  Where it passes
+    through other hands, give `to_json` and `from_json` a secret: then it is signed, and a changed
+    one is refused.
+    """
+
+    start: Start
+    entries: dict[str, Entry]
+    approvals: dict[str, Approval]
+    decisions: dict[str, Decision] = {}
+
+    @property
+    def waiting(self) -> list[Approval]:
+        """The approvals that nobody has decided yet."""
+        return [each for key, each in self.approvals.items() if key not in self.decisions]
+
+    def allow(self, approval_id: str, *, always: bool = False) -> None:
+        """Let the call run; with `always`, each further one of its agent and tool."""
+        approval = self._undecided(approval_id)
+        if approval.is_expired(time.time()):
+            raise RequestError(
+                f"the approval {approval_id!r} has expired; the call will be refused"
+            )
+        self.decisions[approval_id] = Decision(allowed=True, always=always)
+
+    def deny(self, approval_id: str, reason: str = "") -> None:
+        """Refuse the call; the model reads the reason."""
+        self._undecided(approval_id)
+        self.decisions[approval_id] = Decision(allowed=False, reason=reason)
+
+    def to_json(self, secret: str | bytes = b"") -> str:
+        """As JSON text, signed where there is a secret."""
+        body = jsontext.encode(self)
+        signature = _signature(body, secret) if secret else None
+        return jsontext.encode({"polycall_paused": _FORMAT, "signature": signature, "run": body})
+
+    @classmethod
+    def from_json(cls, text: str | bytes, secret: str | bytes = b"") -> PausedRun:
+        """From JSON text; `RequestError` where it is none, or the secret did not sign it."""
+        try:
+            envelope = jsontext.decode(text)
+            if not isinstance(envelope, dict) or envelope.get("polycall_paused") != _FORMAT:  # pyright: ignore[reportUnknownMemberType]
+                raise RequestError("this is no paused run of this version")
+            body = str(envelope["run"])  # pyright: ignore[reportUnknownArgumentType]
+            signed = str(envelope.get("signature"))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+            if secret and not hmac.compare_digest(
+                signed.encode(), _signature(body, secret).encode()
+            ):
+                raise RequestError("the paused run was changed, or signed with another secret")
+            return msgspec.convert(jsontext.decode(body), cls)
+        except (ValueError, KeyError, msgspec.ValidationError) as error:
+            raise RequestError(f"this is no paused run: {error}") from None
+
+    def _undecided(self, approval_id: str) -> Approval:
+        approval = self.approvals.get(approval_id)
+        if approval is None:
+            known = ", ".join(map(repr, self.approvals)) or "none"
+            raise RequestError(f"there is no approval {approval_id!r}; there are {known}")
+        if approval_id in self.decisions:
+            raise RequestError(f"the approval {approval_id!r} is decided already")
+        return approval
+
+
+class PauseDesk:
+    """Answers from decisions that were made, and stops the run where there is none."""
+
+    def __init__(
+        self,
+        paused: PausedRun | None = None,
+        *,
+        ttl_s: float | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._decisions = paused.decisions if paused else {}
+        self._known = paused.approvals if paused else {}
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self.waiting: dict[str, Approval] = {}
+        self._grants = [
+            f"{self._known[key].agents[-1]}.{self._known[key].tool}"
+            for key, decision in self._decisions.items()
+            if decision.always
+        ]
+
+    @property
+    def grants(self) -> list[str]:
+        """What was allowed for always."""
+        return self._grants
+
+    def paused(self, start: Start, entries: dict[str, Entry]) -> PausedRun:
+        """The run as it stands now."""
+        return PausedRun(start, entries, {**self._known, **self.waiting}, self._decisions)
+
+    async def answer(self, request: ApprovalRequest) -> Answer:
+        """The decision; stops the run where there is none yet."""
+        key = approval_key(request)
+        decision = self._decisions.get(key)
+        if decision is not None:
+            return decision.answer
+        now = self._clock()
+        approval = self._known.get(key) or asked(request, now, self._ttl_s)
+        if approval.is_expired(now):
+            return EXPIRED.answer
+        self.waiting[key] = approval
+        raise suspended(request)
+
+
+def approval_key(request: ApprovalRequest) -> str:
+    """Where the call stands in the journal, which is how its approval is known."""
+    place = current_place()
+    if place is None:
+        return request.call_id
+    if request.is_in_program:
+        call = ToolCall(request.call_id, request.tool, jsontext.encode(request.arguments))
+        return place.inner_key(call)
+    return place.key
+
+
+def asked(request: ApprovalRequest, now: float, ttl_s: float | None) -> Approval:
+    """The request as plain data."""
+    return Approval(
+        id=approval_key(request),
+        tool=request.tool,
+        arguments=request.arguments,
+        agents=list(request.agents),
+        asked_at=now,
+        expires_at=None if ttl_s is None else now + ttl_s,
+        why=request.why,
+    )
+
+
+def suspended(request: ApprovalRequest) -> BaseException:
+    """What stops the run; in a program, what ends it as one that waits."""
+    place = current_place()
+    if not request.is_in_program or place is None:
+        return Suspended()
+    place.is_suspended = True
+    # Loaded where a program runs, which has loaded it: the sandbox is not for every agent.
+    from polycall.sandbox import Pause  # noqa: PLC0415
+
+    return Pause()
+
+
+def _signature(body: str, secret: str | bytes) -> str:
+    key = secret.encode() if isinstance(secret, str) else secret
+    return hmac.new(key, body.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()

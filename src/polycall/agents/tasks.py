@@ -1,0 +1,375 @@
+"""Background tasks: calls that are answered at once, and go on while the model talks.
+
+A tool with `background=True`, or with `"optional"` and a model that asks for it, gives a task's id.
+The model looks after its tasks with four further tools.  How a task ends comes into the
+conversation by itself, once, before the model's next answer, as one more message at its end: what
+the provider has cached before stays as it was.  A run ends when its tasks have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, Protocol, TypeAlias
+
+from msgspec import Struct
+
+from polycall import jsontext
+from polycall.agents.context import AgentContext, RunState, TaskNote
+from polycall.agents.journal import Entry, Journal
+from polycall.errors import ToolError
+from polycall.ir import JSON, Message, Text, ToolCall, ToolResult
+from polycall.loop import unheard
+from polycall.tools import AbstractToolset, FunctionTool, ToolContext, Toolset, WrappedToolset, tool
+from polycall.tools.context import call_key
+from polycall.tools.execute import execute
+from polycall.tools.problems import Checker, Problem
+
+TaskState: TypeAlias = Literal["queued", "running", "finished", "failed", "cancelled"]
+
+# A task without a deadline of its own: long, and not for ever.
+DEADLINE_S = 24 * 3600.0
+_WAIT_S_MAX = 3600.0
+_SWITCH = "run_in_background"
+
+
+class TaskOrder(Struct, frozen=True):
+    """A task to begin: which call of which agent it is.  `key` is the call's idempotency key."""
+
+    id: str
+    agent: str
+    call: ToolCall
+    key: str
+
+
+class TaskStatus(Struct, frozen=True, omit_defaults=True):
+    """How a task is doing."""
+
+    id: str
+    tool: str
+    state: TaskState = "queued"
+    progress: float = 0.0
+    message: str = ""
+    result: ToolResult | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.state in ("finished", "failed", "cancelled")
+
+    def told(self) -> JSON:
+        """As the model reads it."""
+        said: JSON = {"task_id": self.id, "tool": self.tool, "state": self.state}
+        if not self.is_over:
+            said["progress"] = round(self.progress, 3)
+        if self.message:
+            said["message"] = self.message
+        if self.result is not None:
+            said["result"] = self.result.text
+        return said
+
+
+class TaskRunner(Protocol):
+    """Who runs the tasks of a run: this process, or any that shares a database."""
+
+    async def start(
+        self, order: TaskOrder, toolset: AbstractToolset, context: ToolContext[Any]
+    ) -> None:
+        """Begin a task; one that was begun already stays as it is."""
+        ...
+
+    async def look(self, tasks: Mapping[str, str]) -> list[TaskStatus]:
+        """How these tasks (their tools by id) are doing, in their order."""
+        ...
+
+    async def wait(self, tasks: Mapping[str, str], *, for_all: bool, deadline_s: float) -> None:
+        """Return once one of them, or all, are over, or the deadline has passed."""
+        ...
+
+    async def cancel(self, task_id: str) -> None:
+        """Stop a task; nothing happens where it is over."""
+        ...
+
+
+class LocalTasks:
+    """Tasks of this process, which end with the run that began them."""
+
+    def __init__(self, journal: Journal | None = None) -> None:
+        self._journal = journal
+        self._statuses: dict[str, TaskStatus] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._slots: dict[str, asyncio.Semaphore] = {}
+
+    async def start(
+        self, order: TaskOrder, toolset: AbstractToolset, context: ToolContext[Any]
+    ) -> None:
+        name = order.call.name
+        if order.id in self._statuses:
+            return
+        self._statuses[order.id] = TaskStatus(order.id, name)
+        bound = toolset[name].concurrency
+        if bound is not None:
+            self._slots.setdefault(name, asyncio.Semaphore(bound))
+        work = asyncio.create_task(self._run(order, toolset, context), name=f"task {order.id}")
+        self._running[order.id] = work
+
+    async def look(self, tasks: Mapping[str, str]) -> list[TaskStatus]:
+        return [self._status(task_id, name) for task_id, name in tasks.items()]
+
+    async def wait(self, tasks: Mapping[str, str], *, for_all: bool, deadline_s: float) -> None:
+        running = [work for task_id in tasks if (work := self._running.get(task_id)) is not None]
+        if running and (for_all or len(running) == len(tasks)):
+            until = asyncio.ALL_COMPLETED if for_all else asyncio.FIRST_COMPLETED
+            await asyncio.wait(running, timeout=deadline_s, return_when=until)
+
+    async def cancel(self, task_id: str) -> None:
+        work = self._running.get(task_id)
+        if work is not None:
+            work.cancel()
+            await asyncio.wait([work])
+
+    async def settle(self) -> None:
+        """Wait until all tasks are over, for a run that is to be kept."""
+        if self._running:
+            await asyncio.wait(list(self._running.values()))
+
+    async def close(self) -> None:
+        """Stop what still runs."""
+        for task_id in list(self._running):
+            await self.cancel(task_id)
+
+    async def _run(
+        self, order: TaskOrder, toolset: AbstractToolset, context: ToolContext[Any]
+    ) -> None:
+        unheard()
+
+        async def report(progress: float, message: str) -> None:
+            self._set(order, "running", progress=progress, message=message)
+
+        try:
+            slot = self._slots.get(order.call.name)
+            if slot is not None:
+                await slot.acquire()
+            try:
+                self._set(order, "running")
+                result = await run_task(order, toolset, context, report)
+            finally:
+                if slot is not None:
+                    slot.release()
+            state: TaskState = "failed" if result.is_error else "finished"
+            self._set(order, state, progress=1.0, result=result)
+            if self._journal is not None:
+                self._journal.entries[_key(order.id)] = Entry(order.call.name, result=result)
+        except asyncio.CancelledError:
+            self._set(order, "cancelled")
+        finally:
+            self._running.pop(order.id, None)
+
+    def _set(self, order: TaskOrder, state: TaskState, **fields: Any) -> None:
+        self._statuses[order.id] = TaskStatus(order.id, order.call.name, state, **fields)
+
+    def _status(self, task_id: str, name: str) -> TaskStatus:
+        known = self._statuses.get(task_id)
+        kept = self._journal.entries.get(_key(task_id)) if self._journal is not None else None
+        if known is None and kept is not None:
+            return ended(task_id, name, kept.result)
+        # A run that goes on elsewhere has its tasks' results, or they were cancelled with it.
+        return known or TaskStatus(task_id, name, "cancelled")
+
+
+async def run_task(
+    order: TaskOrder,
+    toolset: AbstractToolset,
+    context: ToolContext[Any],
+    report: Callable[[float, str], Awaitable[None]],
+) -> ToolResult:
+    """Run the call of a task to its result."""
+    call_key.set(order.key)
+    told = replace(context, reporter=report)
+    return await execute(order.call, toolset, context=told, deadline_s=DEADLINE_S)
+
+
+def ended(task_id: str, name: str, result: ToolResult | None) -> TaskStatus:
+    """The status of a task with this result."""
+    failed = result is None or result.is_error
+    return TaskStatus(
+        task_id, name, "failed" if failed else "finished", progress=1.0, result=result
+    )
+
+
+def _key(task_id: str) -> str:
+    return f"task/{task_id}"
+
+
+# ---------------------------------------------------------------------------------------------
+# What the model sees
+
+
+class BackgroundToolset(WrappedToolset):
+    """Tools whose calls begin tasks, where they say so."""
+
+    def __init__(self, inner: AbstractToolset) -> None:
+        super().__init__(inner)
+        self._changed: dict[str, tuple[FunctionTool[..., Any], FunctionTool[..., Any]]] = {}
+
+    @property
+    def tools(self) -> Mapping[str, FunctionTool[..., Any]]:
+        return {name: self._offered(each) for name, each in self.inner.tools.items()}
+
+    async def run(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
+        mode = self[name].background
+        asked = arguments.pop(_SWITCH, False) if mode == "optional" else mode
+        if not asked or not isinstance(context, AgentContext) or context.run.root.tasks is None:
+            return await super().run(name, arguments, context)
+        state, call = context.run, context.call
+        assert call is not None
+        digest = hashlib.sha256(context.idempotency_key.encode()).hexdigest()[:8]
+        made = ToolCall(call.id, name, jsontext.encode(arguments), caller=call.caller)
+        order = TaskOrder(f"task_{digest}", context.agent, made, context.idempotency_key)
+        await context.run.root.tasks.start(order, self.inner, context)
+        state.tasks[order.id] = TaskNote(name)
+        return {"task_id": order.id, "state": "queued"}
+
+    def _offered(self, each: FunctionTool[..., Any]) -> FunctionTool[..., Any]:
+        if each.background != "optional":
+            return each
+        known = self._changed.get(each.name)
+        if known is None or known[0] is not each:
+            known = self._changed[each.name] = (each, _with_switch(each))
+        return known[1]
+
+
+class _SwitchChecker:
+    """Checks a tool's arguments beside the switch."""
+
+    def __init__(self, inner: Checker) -> None:
+        self._inner = inner
+
+    def problems(self, arguments: JSON) -> list[Problem]:
+        others = {name: value for name, value in arguments.items() if name != _SWITCH}
+        found = self._inner.problems(others)
+        if not isinstance(arguments.get(_SWITCH, False), bool):
+            found.append(Problem((_SWITCH,), "must be true or false", value=arguments[_SWITCH]))
+        return found
+
+    def load(self, arguments: JSON) -> dict[str, Any]:
+        return self._inner.load(arguments)
+
+
+def _with_switch(each: FunctionTool[..., Any]) -> FunctionTool[..., Any]:
+    """The tool with one more parameter, by which the model chooses."""
+    about = "true: go on at once, the result comes later; false: wait for the result"
+    switch = {"type": "boolean", "description": about, "default": False}
+    properties = {**each.parameters.get("properties", {}), _SWITCH: switch}
+    parameters = {**each.parameters, "properties": properties}
+    return replace(each, parameters=parameters, checker=_SwitchChecker(each.checker))
+
+
+def with_tasks(toolsets: list[AbstractToolset]) -> list[AbstractToolset]:
+    """The toolsets, those that can begin tasks made to; and then the tools to look after them."""
+    made = [
+        BackgroundToolset(each) if any(tool.background for tool in each.tools.values()) else each
+        for each in toolsets
+    ]
+    return made if made == toolsets else [*made, task_tools()]
+
+
+@functools.cache
+def task_tools() -> Toolset:
+    """The tools by which a model looks after its tasks."""
+    return Toolset(
+        [
+            tool(check_task),
+            tool(wait_for_tasks, deadline_s=_WAIT_S_MAX + 60),
+            tool(cancel_task),
+            tool(list_tasks),
+        ]
+    )
+
+
+async def check_task(task_id: str, context: AgentContext[Any]) -> JSON:
+    """How a task is doing: its state, its progress from 0 to 1, and its result once it has one."""
+    return (await _told(context.run, {task_id: _tool_of(context.run, task_id)}))[0]
+
+
+async def wait_for_tasks(
+    context: AgentContext[Any],
+    task_ids: list[str] | None = None,
+    until: Literal["any", "all"] = "all",
+    deadline_s: float = 60.0,
+) -> list[JSON]:
+    """Wait for tasks, and give their states and results.
+
+    Args:
+        task_ids: which tasks; all that have not ended where none are given.
+        until: "any" returns once one has ended, "all" once all have.
+        deadline_s: return after so many seconds in any case.
+    """
+    run = context.run
+    if task_ids is None:
+        names = untold(run)
+    else:
+        names = {task_id: _tool_of(run, task_id) for task_id in task_ids}
+    if not names:
+        return []
+    seconds = min(max(0.0, deadline_s), _WAIT_S_MAX)
+    await runner(run).wait(names, for_all=until == "all", deadline_s=seconds)
+    return await _told(run, names)
+
+
+async def cancel_task(task_id: str, context: AgentContext[Any]) -> JSON:
+    """Stop a task that is not needed any more."""
+    name = _tool_of(context.run, task_id)
+    await runner(context.run).cancel(task_id)
+    return (await _told(context.run, {task_id: name}))[0]
+
+
+async def list_tasks(context: AgentContext[Any]) -> list[JSON]:
+    """All tasks of this conversation's run, with their states."""
+    names = {task_id: note.tool for task_id, note in context.run.tasks.items()}
+    statuses = await runner(context.run).look(names)
+    # Results are told by the other tools, or come by themselves.
+    return [{**each.told(), "result": "..."} if each.result else each.told() for each in statuses]
+
+
+async def late_results(run: RunState) -> tuple[list[Message], dict[str, TaskNote]]:
+    """Messages of tasks that have ended since the model last heard, and their notes; each once."""
+    statuses = [each for each in await runner(run).look(untold(run)) if each.is_over]
+    notes = {each.id: TaskNote(each.tool, is_told=True) for each in statuses}
+    return [_message(each) for each in statuses], notes
+
+
+def untold(run: RunState) -> dict[str, str]:
+    """The tasks whose end the model has not seen: their tools by id."""
+    return {task_id: note.tool for task_id, note in run.tasks.items() if not note.is_told}
+
+
+def runner(run: RunState) -> TaskRunner:
+    """Who runs the tasks of this run."""
+    assert run.root.tasks is not None
+    return run.root.tasks
+
+
+def _message(status: TaskStatus) -> Message:
+    head = Text(f"[task {status.id} ({status.tool}): {status.state}]")
+    return Message("user", [head, *(status.result.content if status.result else [])])
+
+
+async def _told(run: RunState, names: Mapping[str, str]) -> list[JSON]:
+    """The statuses as the model reads them; what it reads the end of does not come again."""
+    statuses: Sequence[TaskStatus] = await runner(run).look(names)
+    for each in statuses:
+        if each.is_over:
+            run.tasks[each.id] = TaskNote(each.tool, is_told=True)
+    return [each.told() for each in statuses]
+
+
+def _tool_of(run: RunState, task_id: str) -> str:
+    note = run.tasks.get(task_id)
+    if note is None:
+        known = ", ".join(run.tasks) or "none"
+        raise ToolError(f"there is no task {task_id!r}; there are {known}")
+    return note.tool
