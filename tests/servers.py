@@ -68,22 +68,32 @@ class Server:
     def freeze(self) -> None:
         """Keep connections open and answer nothing, as behind a broken network."""
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGSTOP)
+        for pid in self._family():
+            os.kill(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Go on."""
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGCONT)
+        for pid in self._family():
+            os.kill(pid, signal.SIGCONT)
 
     def _end(self, number: int) -> None:
-        process, self._process = self._process, None
+        process = self._process
         if process is None:
             return
-        if number == signal.SIGKILL:
-            os.killpg(process.pid, number)
-        else:
-            process.send_signal(number)
+        family = self._family() if number == signal.SIGKILL else [process.pid]
+        self._process = None
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
         process.wait(_START_S)
+
+    def _family(self) -> list[int]:
+        """The process and its children, which may be in groups of their own."""
+        assert self._process is not None
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+        return [pid, *map(int, children.split())]
 
     def _answers(self) -> bool:
         raise NotImplementedError

@@ -18,10 +18,11 @@ OUTPUT_USD = Decimal(3_000)
 
 
 class Sale(NamedTuple):
-    """One answer, as the upstream counted it."""
+    """One answer, as the upstream counted it, and when."""
 
     input_tokens: int
     output_tokens: int
+    at: float
 
     @property
     def cost(self) -> Decimal:
@@ -29,11 +30,16 @@ class Sale(NamedTuple):
 
 
 class Till:
-    """Counts an answer when it begins to send it."""
+    """Counts an answer when it begins to send it.
 
-    def __init__(self, *, seed: int) -> None:
+    Where it is `numbered`, the input tokens are the number of the answer, so that each is known
+    again.
+    """
+
+    def __init__(self, *, seed: int, numbered: bool = False) -> None:
         self.sales: list[Sale] = []
         self.delay_s = 0.0
+        self._numbered = numbered
         self._random = random.Random(seed)
         self._lock = threading.Lock()
         till = self
@@ -68,12 +74,13 @@ class Till:
             time.sleep(self.delay_s)
         with self._lock:
             most = body["max_tokens"]
-            sale = Sale(self._random.randint(3, 9), self._random.randint(1, most))
+            size = len(self.sales) + 1 if self._numbered else self._random.randint(3, 9)
+            sale = Sale(size, self._random.randint(1, most), time.monotonic())
             self.sales.append(sale)
         usage = {
             "prompt_tokens": sale.input_tokens,
             "completion_tokens": sale.output_tokens,
-            "total_tokens": sum(sale),
+            "total_tokens": sale.input_tokens + sale.output_tokens,
         }
         base = {"id": "c", "created": 1, "model": "m"}
         if not body.get("stream"):
@@ -111,8 +118,8 @@ def send(handler: BaseHTTPRequestHandler, content_type: str, data: bytes) -> Non
 
 
 @contextmanager
-def open_till(seed: int) -> Generator[Till]:
-    till = Till(seed=seed)
+def open_till(seed: int, *, numbered: bool = False) -> Generator[Till]:
+    till = Till(seed=seed, numbered=numbered)
     try:
         yield till
     finally:

@@ -22,6 +22,7 @@ from polycall.gateway.store import LedgerRow, Store
 logger = logging.getLogger("polycall.gateway")
 
 CLIENT_GONE_STATUS = 499
+_COUNT_MAX = 2**53
 
 
 class Generations:
@@ -132,11 +133,11 @@ class _Record:
             status=self.status,
             outcome=account.outcome,
             attempts=account.attempts,
-            input_tokens=usage.input_tokens if known else None,
-            output_tokens=usage.output_tokens if known else None,
-            cached_tokens=usage.cached_tokens if known else None,
-            cache_write_tokens=usage.cache_write_tokens if known else None,
-            reasoning_tokens=usage.reasoning_tokens if known else None,
+            input_tokens=_storable_count(usage.input_tokens) if known else None,
+            output_tokens=_storable_count(usage.output_tokens) if known else None,
+            cached_tokens=_storable_count(usage.cached_tokens) if known else None,
+            cache_write_tokens=_storable_count(usage.cache_write_tokens) if known else None,
+            reasoning_tokens=_storable_count(usage.reasoning_tokens) if known else None,
             is_estimate=int(account.is_estimate),
             cost_usd=None if account.cost is None else f"{account.cost:f}",
             duration_ms=round((now - flight.started_at) * 1000, 2),
@@ -145,6 +146,11 @@ class _Record:
             worker=self._worker,
             warnings=0 if account.attempt is None else len(account.attempt.warnings),
         )
+
+
+def _storable_count(number: int) -> int:
+    """A count, which is the provider's word, as every database takes it."""
+    return min(number, _COUNT_MAX)
 
 
 def _storable(name: str) -> str:

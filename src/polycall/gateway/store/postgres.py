@@ -20,7 +20,7 @@ from polycall.gateway.store.schema import migrate
 T = TypeVar("T")
 
 _CONNECT_S = 5
-_CHECKOUT_S = 3.0
+_CHECKOUT_S = 2.0
 _OPERATION_S = 8.0
 _CONNECTIONS_MAX = 8
 # Two gateways that start at once must not migrate at once.

@@ -13,8 +13,9 @@ from polycall.gateway.store.spool import Spool
 logger = logging.getLogger("polycall.store")
 
 FLUSH_S = 0.25
-# A database that takes longer may be on its way out: what waits for it goes to a file too.
-_PATIENCE_S = 1.0
+# A database that takes longer may be on its way out: what waits for it goes to a file too, and
+# so does at once what comes meanwhile.
+_PATIENCE_S = 0.5
 _BATCH = 500
 
 Write = Callable[[Sequence[LedgerRow]], Awaitable[None]]
@@ -30,6 +31,7 @@ class RowWriter:
         self._rows: list[LedgerRow] = []
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: set[asyncio.Task[None]] = set()
+        self._late = 0  # writes that take too long
 
     def add(self, row: LedgerRow) -> None:
         """Write a row soon."""
@@ -69,15 +71,18 @@ class RowWriter:
 
     async def _write_or_spool(self, rows: list[LedgerRow]) -> None:
         writing = asyncio.ensure_future(self._write(rows))
-        await asyncio.wait({writing}, timeout=_PATIENCE_S)
+        await asyncio.wait({writing}, timeout=0 if self._late else _PATIENCE_S)
         is_late = not writing.done()
         if is_late:
             self._keep(rows, "the store is slow")
+        self._late += is_late
         try:
             await writing
         except StoreError as error:
             if not is_late:
                 self._keep(rows, str(error))
+        finally:
+            self._late -= is_late
 
     def _keep(self, rows: list[LedgerRow], why: str) -> None:
         try:
