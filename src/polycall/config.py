@@ -115,6 +115,7 @@ class Config(Struct, frozen=True):
     limits: LimitSettings = LimitSettings()
     providers: dict[str, Provider] = {}
     provider_keys: dict[str, tuple[str, ...]] = {}
+    key_sources: dict[str, tuple[str, ...]] = {}  # as written, for those that may change
     provider_models: dict[str, tuple[str, ...]] = {}
     unquirked: frozenset[str] = frozenset()  # providers whose differences nobody stated
     models: dict[str, Alias] = {}
@@ -165,7 +166,7 @@ def parse_config(
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{name}: not TOML: {error}"]) from None
-    reader = Reader(text, name, os.environ if environment is None else environment)
+    reader = Reader(text, name, os.environ if environment is None else environment, folder)
     for section in tables:
         if section not in _SECTIONS:
             reader.unknown((section,), _SECTIONS, "section")
@@ -187,6 +188,7 @@ def parse_config(
         limits=limits,
         providers=providers,
         provider_keys={name: own for name, own in keys.items() if own},
+        key_sources={name: _written_keys(table) for name, table in provider_tables.items()},
         provider_models={name: tuple(t.models) for name, t in provider_tables.items() if t.models},
         unquirked=frozenset(
             name
@@ -268,10 +270,13 @@ def _read_providers(reader: Reader, tables: Any) -> dict[str, ProviderTable]:
 
 def _keys_of(reader: Reader, table: ProviderTable, name: str) -> tuple[str, ...]:
     path = ("providers", name, "api_key")
+    return tuple(key for text in _written_keys(table) if (key := reader.secret(text, path)))
+
+
+def _written_keys(table: ProviderTable) -> tuple[str, ...]:
     if table.api_key is None:
         return ()
-    written = [table.api_key] if isinstance(table.api_key, str) else table.api_key
-    return tuple(key for text in written if (key := reader.secret(text, path)))
+    return (table.api_key,) if isinstance(table.api_key, str) else tuple(table.api_key)
 
 
 def _read_models(reader: Reader, tables: Any, providers: dict[str, Provider]) -> dict[str, Alias]:

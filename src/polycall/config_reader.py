@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from polycall.errors import ConfigError
+from polycall.secret_source import read_secret
 from polycall.toml_lines import Key, TOMLLines
 
 T = TypeVar("T", bound=Struct)
@@ -18,10 +20,14 @@ T = TypeVar("T", bound=Struct)
 class Reader:
     """Goes on after a mistake, so that one run shows them all."""
 
-    def __init__(self, text: str, name: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, text: str, name: str, environment: Mapping[str, str], folder: Path = Path()
+    ) -> None:
         self._lines = TOMLLines(text)
         self._name = name
         self._environment = environment
+        self._folder = folder
+        self._secrets: dict[str, str] = {}
         self._mistakes: list[tuple[int, str]] = []
         self._noted: set[Key] = set()
 
@@ -73,16 +79,16 @@ class Reader:
         return value  # pyright: ignore[reportUnknownVariableType]
 
     def secret(self, text: str, path: Key) -> str:
-        """A literal, or the environment variable behind `env:NAME`; empty where it is missing."""
-        if not text.startswith("env:"):
-            if not text:
-                self.note(path, "is empty")
-            return text
-        variable = text.removeprefix("env:")
-        value = self._environment.get(variable, "")
-        if not value:
-            self.note(path, f"the environment variable {variable!r} is not set")
-        return value
+        """A literal, or what is behind `env:`, `file:` or `cmd:`; empty where it is missing."""
+        found = self._secrets.get(text)
+        if found is None:
+            try:
+                found = read_secret(text, self._environment, self._folder)
+            except ValueError as error:
+                self.note(path, str(error))
+                found = ""
+            self._secrets[text] = found  # a command is run once, whoever asks
+        return found
 
     def raise_mistakes(self) -> None:
         """Raise `ConfigError` if there was any mistake."""

@@ -24,6 +24,7 @@ from polycall.gateway.costs import Costs
 from polycall.gateway.counting import estimate, estimate_text
 from polycall.gateway.fetching import Fetching
 from polycall.gateway.flight import Flight
+from polycall.gateway.fresh import FreshKeys
 from polycall.gateway.keys import Owner
 from polycall.gateway.passing import (
     PASSED_HEADERS,
@@ -271,6 +272,7 @@ class Desk:
         self.transport = transport
         self.carrier = carrier
         self.costs = Costs(config)
+        self.fresh_keys = FreshKeys(config, router)
         self._fetching = fetching
         self._unquirked = config.unquirked
         self._without_usage: set[str] = set()

@@ -177,6 +177,10 @@ class Journey:
         except UpstreamError as error:
             if self._desk.learn(attempt, error):
                 return await self._try(stop)
+            if isinstance(error, AuthenticationError):
+                renewed = await self._desk.fresh_keys.other(stop)
+                if renewed is not None:
+                    return await self._try(renewed)
             self._router.failed(stop, error)
             raise
         except ProtocolError:

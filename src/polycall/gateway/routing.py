@@ -62,6 +62,7 @@ class Router:
         """`before` is the router of an earlier configuration: what still holds of it is kept."""
         self._config = config
         self._clock = clock
+        self._keys = dict(config.provider_keys)
         self._circuits = {} if before is None else before.kept_circuits(config)
         self._routes: dict[str, list[Stop]] = {}
         self._turns: dict[str, int] = {}
@@ -95,7 +96,7 @@ class Router:
         """A stop for each key of the provider."""
         prefix, _, model = name.partition("/")
         provider = self._config.providers[prefix]
-        keys = self._config.provider_keys.get(prefix)
+        keys = self._keys.get(prefix)
         if keys is None:
             try:
                 keys = (environment_key(provider),)
@@ -155,6 +156,16 @@ class Router:
         if circuit.failures >= FAILURES_MAX:
             circuit.failures = FAILURES_MAX - 1  # one more failure after the rest opens it again
             circuit.rests_until = max(circuit.rests_until, now + OPEN_S)
+
+    def key(self, provider: str, number: int) -> str:
+        """A provider's key, by its number."""
+        return self._keys[provider][number]
+
+    def set_key(self, provider: str, number: int, key: str) -> None:
+        """Another key from now on."""
+        keys = self._keys[provider]
+        self._keys[provider] = (*keys[:number], key, *keys[number + 1 :])
+        self._routes.clear()
 
     def kept_circuits(self, config: Config) -> dict[tuple[str, int], Circuit]:
         """The circuits of providers that are the same there, with the same keys."""
