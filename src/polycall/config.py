@@ -57,10 +57,12 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True):
     """`[store]`: where carried state and the ledger live.  Relative to the file's folder.
 
     `when_down` says what becomes of requests while the store does not answer: `refuse` them, or
-    `serve` them and write down afterwards.
+    `serve` them and write down afterwards.  State is locked with `secret`; without one, with a
+    secret that lies in the store itself.
     """
 
     url: str = "sqlite:///polycall.db"
+    secret: str = ""
     counters: str = ""  # redis://..., for limits; else they are in the store
     when_down: Literal["refuse", "serve"] = "refuse"
     ledger_days: int | None = None  # rows older than this are removed
@@ -212,7 +214,8 @@ def load_store(path: Path, *, environment: Mapping[str, str] | None = None) -> S
         raise ConfigError([f"{path}: cannot be read: {error}"]) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{path}: not TOML: {error}"]) from None
-    reader = Reader(text, str(path), os.environ if environment is None else environment)
+    known = os.environ if environment is None else environment
+    reader = Reader(text, str(path), known, path.parent)
     store = _read_store(reader, tables)
     reader.raise_mistakes()
     return store
@@ -220,7 +223,7 @@ def load_store(path: Path, *, environment: Mapping[str, str] | None = None) -> S
 
 def _read_store(reader: Reader, tables: Table) -> Store:
     store = reader.table(Store, tables.get("store", {}), ("store",)) or Store()
-    url = reader.secret(store.url, ("store", "url"))
+    url = reader.value(store.url, ("store", "url"))
     if url and not url.startswith(("sqlite:", "postgresql://", "postgres://")):
         reader.note(
             ("store", "url"),
@@ -230,8 +233,11 @@ def _read_store(reader: Reader, tables: Table) -> Store:
     counters = reader.secret(store.counters, ("store", "counters")) if store.counters else ""
     if counters and not counters.startswith(("redis://", "rediss://", "unix://")):
         reader.note(("store", "counters"), "is no address of a Redis; write redis://HOST:6379/0")
+    secret = reader.secret(store.secret, ("store", "secret")) if store.secret else ""
+    if secret and len(secret) < 16:
+        reader.note(("store", "secret"), "is too short; give it 16 characters or more")
     _check_positive(reader, store, ("store",))
-    return replace(store, url=url, counters=counters)
+    return replace(store, url=url, counters=counters, secret=secret)
 
 
 def _check_positive(reader: Reader, table: Struct, path: tuple[str | int, ...]) -> None:

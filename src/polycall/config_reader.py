@@ -27,7 +27,7 @@ class Reader:
         self._name = name
         self._environment = environment
         self._folder = folder
-        self._secrets: dict[str, str] = {}
+        self._values: dict[str, str] = {}
         self._mistakes: list[tuple[int, str]] = []
         self._noted: set[Key] = set()
 
@@ -78,16 +78,23 @@ class Reader:
             return {}
         return value  # pyright: ignore[reportUnknownVariableType]
 
-    def secret(self, text: str, path: Key) -> str:
+    def value(self, text: str, path: Key) -> str:
         """A literal, or what is behind `env:`, `file:` or `cmd:`; empty where it is missing."""
-        found = self._secrets.get(text)
+        found = self._values.get(text)
         if found is None:
             try:
                 found = read_secret(text, self._environment, self._folder)
             except ValueError as error:
                 self.note(path, str(error))
                 found = ""
-            self._secrets[text] = found  # a command is run once, whoever asks
+            self._values[text] = found  # a command is run once, whoever asks
+        return found
+
+    def secret(self, text: str, path: Key) -> str:
+        """The same for what goes into a header."""
+        found = self.value(text, path)
+        if any(not " " < character <= "~" for character in found):
+            self.note(path, "holds a space, a line break or a character that no key has")
         return found
 
     def raise_mistakes(self) -> None:

@@ -13,7 +13,7 @@ from polycall.gateway.generation import check_allowed
 from polycall.gateway.keys import Keys
 from polycall.gateway.limits import KeyLimits
 from polycall.gateway.passing import PASSED_HEADERS
-from polycall.gateway.replies import Headers, header_value, send_json
+from polycall.gateway.replies import Headers, header_value, send_json, without_key
 from polycall.gateway.routing import Stop
 from polycall.ir import JSON, Request
 from polycall.providers.dialects import DIALECTS
@@ -74,7 +74,7 @@ class Counts:
         deadlines = Deadlines(server.connect_s, min(server.read_s, 30.0), 30.0)
         http = await self._desk.transport.open(sent, deadlines)
         try:
-            data = await http.read(size_bytes_max=BODY_BYTES_MAX)
+            data = without_key(await http.read(size_bytes_max=BODY_BYTES_MAX), stop.key)
         finally:
             await http.close()
         if http.status in (404, 405, 501):

@@ -35,6 +35,7 @@ from polycall.exchange import (
 from polycall.gateway.asked import Asked, Attempt, Desk
 from polycall.gateway.flight import Flight
 from polycall.gateway.observe import Observer
+from polycall.gateway.replies import without_key
 from polycall.gateway.routing import Stop
 from polycall.gateway.whole import usage_of
 from polycall.ir import Event, Response, Usage
@@ -60,7 +61,7 @@ class Streaming:
     def __init__(self, attempt: Attempt, http: HTTPResponse) -> None:
         self.attempt = attempt
         self.http = http
-        self.chunks: AsyncIterator[bytes] = http.chunks()
+        self.chunks = _chunks_without_key(http.chunks(), attempt.stop.key)
         self.decoder: AnswerDecoder | None = None
         self.observer: Observer | None = None
         self.events: list[Event] = []  # the first ones, not yet sent
@@ -211,17 +212,19 @@ class Journey:
         if attempt.exchange is not None:
             response = await read_response(attempt.exchange, http)
             return Plain(attempt, http, response, usage=response.usage)
-        body = await http.read(size_bytes_max=BODY_BYTES_MAX)
+        body = without_key(await http.read(size_bytes_max=BODY_BYTES_MAX), attempt.stop.key)
         await http.close()
         return Plain(attempt, http, None, body, usage_of(attempt.dialect, body))
 
 
 async def _raise_refusal(attempt: Attempt, http: HTTPResponse) -> NoReturn:
-    data = await http.read(size_bytes_max=ERROR_BYTES_MAX)
-    key = attempt.stop.key.encode()
-    if len(key) >= 8 and key in data:
-        data = data.replace(key, b"[redacted]")  # some servers repeat the key they refuse
+    data = without_key(await http.read(size_bytes_max=ERROR_BYTES_MAX), attempt.stop.key)
     raise error_from(attempt.dialect, http, data)
+
+
+async def _chunks_without_key(chunks: AsyncIterator[bytes], key: str) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        yield without_key(chunk, key)
 
 
 def _is_final(error: PolycallError) -> bool:

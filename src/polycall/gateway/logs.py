@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 import time
 import traceback
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from polycall.config import Config
 
@@ -64,6 +66,9 @@ def start_logging(config: Config) -> None:
     """Send all logs of the process to standard error as JSON; again after each change."""
     hide(key for keys in config.provider_keys.values() for key in keys)
     hide(key.key for key in config.keys)
+    hide([config.store.secret, urlsplit(config.store.url).password or ""])
+    variables = {name for row in config.providers.values() for name in row.key_variables}
+    hide(os.environ.get(name, "") for name in variables)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter)
     logging.basicConfig(level=config.server.log.upper(), handlers=[handler], force=True)

@@ -8,6 +8,7 @@ operation fails at once, except the one that looks whether it is back.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import secrets
 import time
@@ -35,6 +36,7 @@ from polycall.gateway.store.base import (
 from polycall.gateway.store.spool import Spool
 from polycall.gateway.store.sqlite import SQLiteEngine, path_of
 from polycall.gateway.store.usage import UsageRow, usage
+from polycall.gateway.store.vault import Vault
 from polycall.gateway.store.writer import RowWriter
 
 logger = logging.getLogger("polycall.store")
@@ -48,30 +50,35 @@ PURGE_PAUSE_S = 0.05
 _CACHE_BYTES_MAX = 4 * 1024 * 1024
 
 
-def open_store(url: str, folder: Path) -> Store:
+def open_store(url: str, folder: Path, *, secret: str = "") -> Store:
     """The store behind `sqlite:///FILE` (relative to `folder`), `sqlite://` or `postgresql://...`.
 
+    `secret` is what values are locked with; without one, the store keeps one of its own.
     Brings its tables to this version, and waits for that; raises `RequestError` where it cannot be
     opened.
     """
     if url.startswith("sqlite:"):
-        return Store(SQLiteEngine(path_of(url, folder)), Spool(folder, url))
+        return Store(SQLiteEngine(path_of(url, folder)), Spool(folder, url), secret)
     try:
         from polycall.gateway.store.postgres import PostgresEngine  # noqa: PLC0415 - an extra
     except ImportError:
         raise RequestError(
             "a store in Postgres needs psycopg; install 'polycall[postgres]'"
         ) from None
-    return Store(PostgresEngine(url), Spool(folder, url))
+    return Store(PostgresEngine(url), Spool(folder, url), secret)
 
 
 class Store:
     """Carried state, the ledger and the server's secret.  Made and closed by the server."""
 
-    def __init__(self, engine: Engine, spool: Spool) -> None:
+    def __init__(self, engine: Engine, spool: Spool, secret: str = "") -> None:
         self._engine = engine
         self.is_up = True
-        self.secret = engine.run_now(operations.secret("carrier", secrets.token_bytes(32)))
+        if secret:
+            self.secret = hashlib.sha256(secret.encode()).digest()
+        else:
+            self.secret = engine.run_now(operations.secret("carrier", secrets.token_bytes(32)))
+        self._vault = Vault(self.secret)
         self._cache = _Cache()
         self._writer = RowWriter(self._add_rows, spool)
 
@@ -80,7 +87,8 @@ class Store:
     async def save_state(self, owner: str, state_id: str, value: bytes) -> None:
         """Keep `value`; it is committed when this returns."""
         self._cache.put((owner, state_id), value)
-        await self._write(operations.save_state(owner, state_id, value, time.time()))
+        locked = self._vault.lock(owner, state_id, value)
+        await self._write(operations.save_state(owner, state_id, locked, time.time()))
 
     async def load_states(self, owner: str, state_ids: Sequence[str]) -> dict[str, bytes]:
         """The values that are there, of this owner only."""
@@ -94,9 +102,11 @@ class Store:
                 found[state_id] = value
         if missing:
             loaded = await self._read(operations.load_states(owner, missing))
-            for state_id, value in loaded.items():
-                self._cache.put((owner, state_id), value)
-            found.update(loaded)
+            for state_id, locked in loaded.items():
+                value = self._vault.unlock(owner, state_id, locked)
+                if value is not None:
+                    self._cache.put((owner, state_id), value)
+                    found[state_id] = value
         return found
 
     async def take_state(self, owner: str, state_id: str) -> bytes | None:
@@ -106,7 +116,8 @@ class Store:
         loaded.
         """
         self._cache.pop((owner, state_id))
-        return await self._write(operations.take_state(owner, state_id))
+        locked = await self._write(operations.take_state(owner, state_id))
+        return None if locked is None else self._vault.unlock(owner, state_id, locked)
 
     # Clients' keys
 

@@ -1,0 +1,44 @@
+"""Values as they lie in the database: encrypted, and bound to their place.
+
+A dump or a backup then tells nobody what was said, nor any provider's signatures; and a value that
+was moved to another owner's row does not open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_MARK = b"\x01"
+_NONCE_BYTES = 12
+
+
+class Vault:
+    """Locks and unlocks values under one secret."""
+
+    def __init__(self, secret: bytes) -> None:
+        # A key of its own: the same secret also signs tokens.
+        self._cipher = AESGCM(hmac.new(secret, b"polycall states", hashlib.sha256).digest())
+
+    def lock(self, owner: str, name: str, value: bytes) -> bytes:
+        """The value as it may be kept under this owner and name."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return _MARK + nonce + self._cipher.encrypt(nonce, value, _place(owner, name))
+
+    def unlock(self, owner: str, name: str, locked: bytes) -> bytes | None:
+        """The value; `None` where it was not locked under this secret, owner and name."""
+        if not locked.startswith(_MARK):
+            return None
+        nonce, rest = locked[1 : 1 + _NONCE_BYTES], locked[1 + _NONCE_BYTES :]
+        try:
+            return self._cipher.decrypt(nonce, rest, _place(owner, name))
+        except (InvalidTag, ValueError):
+            return None
+
+
+def _place(owner: str, name: str) -> bytes:
+    return f"{owner}\0{name}".encode()
