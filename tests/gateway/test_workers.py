@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from polycall.gateway.binding import listen
 from tests.gateway.harness import KEY, Answer, Gateway, provider_table
 from tests.gateway.upstream import BadUpstream, bad_upstream
 
@@ -181,3 +182,19 @@ def test_workers_do_not_share_a_store_in_memory(folder: Path) -> None:
     ended = refused(folder, '[server]\nworkers = 2\n[store]\nurl = "sqlite://"\n')
     assert ended.returncode == 1
     assert "2 workers cannot share a store in memory" in ended.stderr
+
+
+def test_a_worker_that_starts_does_not_make_the_others_wait() -> None:
+    # Whether `accept` waits belongs to the socket, not to the process: a starting worker's copy
+    # must not change it under the others.
+    with listen("127.0.0.1", 0) as bound, bound.dup() as copy:
+        assert not os.get_blocking(bound.fileno())
+        assert not os.get_blocking(copy.fileno())
+
+
+def test_workers_open_a_new_store_at_once(folder: Path) -> None:
+    for number in range(3):
+        own = folder / str(number)
+        own.mkdir()
+        with bad_upstream() as upstream, group(own, upstream, workers=6) as served:
+            assert served.request("GET", "/readyz").json() == {"status": "ok", "workers": 6}

@@ -53,9 +53,13 @@ def listen(host: str, port: int) -> socket.socket:
     """A listening socket; `RequestError` where the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        bound = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise RequestError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    # At once, and for good: processes that share the socket share this too, and one that starts
+    # would otherwise have the others wait in `accept` for a moment.
+    bound.setblocking(False)
+    return bound
 
 
 def _is_loopback(host: str) -> bool:

@@ -10,6 +10,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -89,7 +90,7 @@ class SQLiteEngine:
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.create_aggregate("exact_sum", 1, _ExactSum)
         connection.create_function("utc_day", 1, _utc_day, deterministic=True)
@@ -112,6 +113,21 @@ class SQLiteEngine:
                     self._loop.call_soon_threadsafe(_settle, jobs, results)
         if connection is not self._connection:
             connection.close()
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    # Of several that open a new file at once, SQLite lets those that come second fail, and does
+    # not wait as it does for anything else.
+    ends_at = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > ends_at:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _write_batch(connection: sqlite3.Connection, jobs: list[_Job]) -> list[Any]:
