@@ -6,16 +6,25 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import anthropic
+import openai
 import pytest
+from google import genai
+from google.genai import errors as genai_errors
+from google.genai import types as genai_types
 
-from tests.gateway.harness import KEY, Gateway
+from polycall.errors import RateLimitError
+from polycall.gateway.keys import Owner
+from polycall.gateway.limits import KeyLimits
+from polycall.gateway.store import open_store
+from tests.gateway.harness import KEY, OTHER_KEY, Gateway
 from tests.gateway.till import Till, open_till, till_config
 from tests.servers import Postgres
 
@@ -104,3 +113,131 @@ def test_h13_h14_a_budget_holds_over_workers_and_replicas(
     assert summed == f"{till.spent:f}|{len(till.sales)}"
     counter = postgres_server.query("SELECT taken, leased FROM counters", url)
     assert counter == f"{int(till.spent * 1_000_000_000)}|0"
+
+
+SETTINGS = f"""
+[[keys]]
+key = "{KEY}"
+name = "slow"
+requests_per_minute = 1000
+tokens_per_minute = 1
+[[keys]]
+key = "{OTHER_KEY}"
+name = "poor"
+budget_usd = 0.3
+budget_per = "day"
+"""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with open_till(seed=5) as till:
+        config = till_config(till, "[limits]\noutput_tokens = 5", SETTINGS)
+        gateway = Gateway(tmp_path_factory.mktemp("limits"), config).start()
+        yield gateway
+        assert gateway.stop() == 0
+
+
+def ask_chat(gateway: Gateway) -> None:
+    url = f"{gateway.url}/v1"
+    with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0) as client:
+        client.chat.completions.create(model="till/m", messages=[{"role": "user", "content": "hi"}])
+
+
+def ask_responses(gateway: Gateway) -> None:
+    url = f"{gateway.url}/v1"
+    with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0) as client:
+        client.responses.create(model="till/m", input="hi")
+
+
+def ask_anthropic(gateway: Gateway) -> None:
+    with anthropic.Anthropic(base_url=gateway.url, api_key=KEY, max_retries=0) as client:
+        client.messages.create(
+            model="till/m", max_tokens=5, messages=[{"role": "user", "content": "hi"}]
+        )
+
+
+def ask_gemini(gateway: Gateway) -> None:
+    options = genai_types.HttpOptions(base_url=gateway.url)
+    client: Any = genai.Client(api_key=KEY, http_options=options)
+    try:
+        client.models.generate_content(model="till/m", contents="hi")
+    finally:
+        client.close()
+
+
+def away_from_the_minutes_edge() -> None:
+    """So that what is counted is counted within one minute."""
+    if time.time() % 60 > 55:
+        time.sleep(5.1)
+
+
+@pytest.mark.parametrize(
+    ("ask", "expected"),
+    [
+        (ask_chat, openai.RateLimitError),
+        (ask_responses, openai.RateLimitError),
+        (ask_anthropic, anthropic.RateLimitError),
+        (ask_gemini, genai_errors.ClientError),
+    ],
+)
+def test_over_the_limit_every_sdk_raises_its_own_error_with_a_time(
+    served: Gateway, ask: Callable[[Gateway], None], expected: type[Exception]
+) -> None:
+    away_from_the_minutes_edge()
+    # A request larger than the limit may have a minute for itself; the next may not.
+    with pytest.raises(expected) as caught:
+        for _ in range(2):
+            ask(served)
+    error: Any = caught.value
+    headers = error.response.headers
+    assert 0 < int(headers["retry-after"]) <= 60
+    assert "the key 'slow' may use 1 tokens a minute; the count starts again at 20" in str(error)
+
+
+def test_h09_a_budget_needs_a_price(served: Gateway, tmp_path: Path) -> None:
+    answer = served.request(
+        "POST", "/v1/chat/completions", {**BODY, "model": "till/other"}, key=OTHER_KEY
+    )
+    assert answer.status == 403
+    assert answer.json()["error"]["message"] == (
+        "the key 'poor' has a budget, and the price of 'till/other' is not known; set it under "
+        "[providers.till.prices], or say 'unpriced = \"allow\"' under [limits]"
+    )
+    with open_till(seed=1) as till:
+        config = till_config(till, '[limits]\nunpriced = "allow"', SETTINGS)
+        other = Gateway(tmp_path, config).start()
+        answer = other.request(
+            "POST", "/v1/chat/completions", {**BODY, "model": "till/other"}, key=OTHER_KEY
+        )
+        assert answer.status == 200
+        assert other.stop() == 0
+
+
+def test_a_request_above_the_whole_budget_is_told_what_to_do(served: Gateway) -> None:
+    body = {**BODY, "max_tokens": 100}
+    answer = served.request("POST", "/v1/chat/completions", body, key=OTHER_KEY)
+    assert answer.status == 400
+    message = answer.json()["error"]["message"]
+    assert "more than the whole budget of the key 'poor' ($0.3 a day)" in message
+    assert message.endswith("ask for fewer max tokens")
+
+
+OWNER = Owner(id="key_clock", name="clock", requests_per_minute=3)
+
+
+async def test_h13_no_refusal_outlives_its_minute(tmp_path: Path) -> None:
+    now = [0.0]
+    store = open_store("sqlite:///store.db", tmp_path)
+    limits = [KeyLimits(store, counters="", worker=f"w{n}", clock=lambda: now[0]) for n in range(2)]
+    # Three seconds before the minute's end, at once when the next begins, and later.
+    for now[0], left_s in ((657.0, 3.0), (660.0, 60.0), (777.5, 2.5)):
+        for number in range(3):
+            await limits[number % 2].count_request(OWNER)
+        for one in limits:
+            with pytest.raises(RateLimitError) as caught:
+                await one.count_request(OWNER)
+            assert caught.value.retry_after_s == left_s
+    for one in limits:
+        await one.close()
+    await store.close()

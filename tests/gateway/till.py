@@ -73,7 +73,7 @@ class Till:
         if self.delay_s:
             time.sleep(self.delay_s)
         with self._lock:
-            most = body["max_tokens"]
+            most = body.get("max_tokens", 8)
             size = len(self.sales) + 1 if self._numbered else self._random.randint(3, 9)
             sale = Sale(size, self._random.randint(1, most), time.monotonic())
             self.sales.append(sale)

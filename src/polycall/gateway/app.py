@@ -72,7 +72,7 @@ class Gateway:
         self._id_head = secrets.token_hex(6)
         self._id_count = 0
         self._keys = Keys(self.store)
-        self._limits = KeyLimits(self.store, counters=self.store, worker=self._id_head)
+        self._limits = KeyLimits(self.store, counters=config.store.counters, worker=self._id_head)
         self._upkeep = Upkeep(self.store, self._keys)
         self.watchman = Watchman(_limits(config))
         self._take_up(config, router=None)

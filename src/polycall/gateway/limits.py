@@ -14,14 +14,17 @@ import contextlib
 import logging
 import math
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from polycall.config import Config, LimitSettings
 from polycall.errors import (
     InvalidRequestError,
     PermissionDeniedError,
     RateLimitError,
+    RequestError,
     StoreError,
 )
 from polycall.gateway.asked import Asked, Desk
@@ -31,6 +34,9 @@ from polycall.gateway.store import Counters, Grant, LedgerRow, Settlement, Store
 from polycall.gateway.store.counter_operations import NANOS
 from polycall.ir import Usage
 from polycall.providers.models import capabilities
+
+if TYPE_CHECKING:
+    from polycall.gateway.redis_counters import RedisCounters
 
 logger = logging.getLogger("polycall.limits")
 
@@ -113,10 +119,19 @@ class KeyLimits:
     _settings: LimitSettings
     _serves: bool  # go on without counters while they are away, and settle later
 
-    def __init__(self, store: Store, *, counters: Counters, worker: str) -> None:
-        """`counters` are shared by all workers; `worker` is this one's name in the ledger."""
+    def __init__(
+        self,
+        store: Store,
+        *,
+        counters: str,
+        worker: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`counters` is where they are, if not in the store; `worker` is this one's name there."""
         self._store = store
-        self._counters = counters
+        self._clock = clock
+        self._redis = open_counters(counters, store) if counters else None
+        self._counters: Counters = self._redis or store
         self.worker = worker
         self._current: dict[tuple[str, str], _Lease] = {}
         self._leases: list[_Lease] = []
@@ -192,6 +207,8 @@ class KeyLimits:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._upkeep
         await self._settle_all(is_last=True)
+        if self._redis is not None:
+            await self._redis.close()
 
     # Reserving
 
@@ -225,7 +242,7 @@ class KeyLimits:
     def _lease(self, kind: str, owner: Owner, per: str, limit: int) -> _Lease:
         name = f"{kind}:{owner.id}"
         lease = self._current.get((name, per))
-        now = time.time()
+        now = self._clock()
         if lease is None or lease.is_lost or not lease.span.starts <= now < lease.span.ends:
             # After a loss under another name: the store must not take the old ones for the new.
             holder = f"{self.worker}.{self._losses}"
@@ -248,7 +265,7 @@ class KeyLimits:
         return True
 
     async def _extend(self, lease: _Lease, least: int) -> bool:
-        now = time.time()
+        now = self._clock()
         if now < lease.denied_until and least >= lease.denied_least:
             return False
         span = lease.span
@@ -274,7 +291,8 @@ class KeyLimits:
             raise
         if grant.amount:
             return True
-        others = grant.leased - lease.amount
+        # Of requests nothing comes back that was used; of the others nearly always something.
+        others = 0 if lease.name.startswith("requests:") else grant.leased - lease.amount
         may_come_back = grant.left + others >= least
         lease.wait_s = _CONTENDED_S if may_come_back else span.ends - now
         lease.denied_until, lease.denied_least = now + _DENIED_S, least
@@ -282,7 +300,7 @@ class KeyLimits:
 
     async def _ask(self, lease: _Lease, wish: Wish) -> Grant:
         grant = await self._counters.take(wish)
-        lease.renew_at = time.time() + _RENEW_S
+        lease.renew_at = self._clock() + _RENEW_S
         lease.free += grant.amount
         lease.amount += grant.amount
         return grant
@@ -305,7 +323,7 @@ class KeyLimits:
                         logger.info("%d leases of silent workers were reconciled", number)
 
     async def _settle_all(self, *, is_last: bool) -> None:
-        now = time.time()
+        now = self._clock()
         self._leases = [lease for lease in self._leases if _is_needed(lease, now)]
         told: dict[str, list[tuple[_Lease, Settlement]]] = {}
         for lease in self._leases:
@@ -330,6 +348,15 @@ class KeyLimits:
                     self._losses += 1
                     lease.is_lost = True
                     lease.free = lease.amount = 0
+
+
+def open_counters(url: str, store: Store) -> RedisCounters:
+    """The counters in Redis; `RequestError` where the extra is not installed."""
+    try:
+        from polycall.gateway.redis_counters import RedisCounters  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise RequestError("counters in Redis need its client; install 'polycall[redis]'") from None
+    return RedisCounters(url, store)
 
 
 def _is_needed(lease: _Lease, now: float) -> bool:

@@ -122,7 +122,7 @@ def reconcile(now: float) -> Operation[int]:
     return number
 
 
-def spent_since(name: str, holder: str | None, since: float) -> Operation[int]:
+def spent_since(name: str, worker: str | None, since: float) -> Operation[int]:
     """What the ledger says was spent of a counter since a moment, by one worker or by all."""
     kind, _, key_id = name.partition(":")
     if kind != "usd":
@@ -130,6 +130,6 @@ def spent_since(name: str, holder: str | None, since: float) -> Operation[int]:
     rows = yield Query(
         "SELECT exact_sum(cost_usd) FROM ledger "
         "WHERE key_id = ? AND created >= ? AND worker = COALESCE(?, worker)",
-        (key_id, since, holder),
+        (key_id, since, worker),
     )
     return int(Decimal(rows[0][0] or 0) * NANOS)

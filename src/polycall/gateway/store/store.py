@@ -186,6 +186,10 @@ class Store:
         """Sums of the ledger; `by` are names of `usage.GROUPS`."""
         return await self._read(usage(by, since=since, until=until, key=key))
 
+    async def spent_since(self, name: str, worker: str | None, since: float) -> int:
+        """What the ledger says was spent of a counter, by one worker or by all."""
+        return await self._read(counter_operations.spent_since(name, worker, since))
+
     async def spent_usd(self, key_id: str, since: float) -> Decimal:
         """What the ledger says that a key has cost since a moment."""
         operation = counter_operations.spent_since(f"usd:{key_id}", None, since)
