@@ -79,6 +79,24 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
     unpriced: Literal["refuse", "allow"] = "refuse"
 
 
+class ProgramSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[programs]`: programs that models write, with the clients' tools as functions.
+
+    `at_once` is for each key, `steps` are the model's turns for one answer.  A program that waits
+    for its client's results is given up after `expiry_s`.
+    """
+
+    enabled: bool = True
+    runtime: Literal["auto", "jail", "monty"] = "auto"
+    wall_s: float = 30.0
+    memory_mib: int = 256
+    stdout_bytes: int = 64_000
+    calls: int = 1000
+    steps: int = 20
+    at_once: int = 8
+    expiry_s: float = 1800.0
+
+
 class Target(Struct, frozen=True):
     """One stop of a route."""
 
@@ -115,6 +133,7 @@ class Config(Struct, frozen=True):
     server: Server = Server()
     store: Store = Store()
     limits: LimitSettings = LimitSettings()
+    programs: ProgramSettings = ProgramSettings()
     providers: dict[str, Provider] = {}
     provider_keys: dict[str, tuple[str, ...]] = {}
     key_sources: dict[str, tuple[str, ...]] = {}  # as written, for those that may change
@@ -143,7 +162,7 @@ class _ModelTable(Struct, frozen=True, forbid_unknown_fields=True):
     route: list[str | dict[str, Any]]
 
 
-_SECTIONS = ("server", "store", "limits", "providers", "models", "keys")
+_SECTIONS = ("server", "store", "limits", "programs", "providers", "models", "keys")
 Table: TypeAlias = dict[str, Any]
 
 
@@ -177,6 +196,9 @@ def parse_config(
     store = _read_store(reader, tables)
     limits = reader.table(LimitSettings, tables.get("limits", {}), ("limits",)) or LimitSettings()
     _check_positive(reader, limits, ("limits",))
+    path = ("programs",)
+    programs = reader.table(ProgramSettings, tables.get("programs", {}), path) or ProgramSettings()
+    _check_positive(reader, programs, path)
     provider_tables = _read_providers(reader, tables.get("providers", {}))
     providers = {**CATALOGUE}
     for provider_name, table in provider_tables.items():
@@ -188,6 +210,7 @@ def parse_config(
         server=server,
         store=store,
         limits=limits,
+        programs=programs,
         providers=providers,
         provider_keys={name: own for name, own in keys.items() if own},
         key_sources={name: _written_keys(table) for name, table in provider_tables.items()},

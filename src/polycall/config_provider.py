@@ -31,6 +31,7 @@ class ProviderTable(Struct, frozen=True, forbid_unknown_fields=True):
     prices: dict[str, dict[str, Any]] = {}
     capabilities: dict[str, dict[str, Any]] = {}
     price_id: str | None = None
+    runs_programs: bool | None = None
     tools_dialect: DialectName | None = None
 
 
@@ -87,10 +88,18 @@ def make_provider(reader: Reader, name: str, table: ProviderTable) -> Provider |
         quirks=row.quirks if quirks is None else quirks,
         rules=row.rules if quirks is None else (),
         tools_dialect=table.tools_dialect or row.tools_dialect,
+        runs_programs=_runs_programs(row, table),
         price_id=row.price_id if table.price_id is None else table.price_id,
         prices={**row.prices, **prices},
         capabilities={**row.capabilities, **own},
     )
+
+
+def _runs_programs(row: Provider, table: ProviderTable) -> bool:
+    """What the table says; behind an address of its own, a vendor's name promises nothing."""
+    if table.runs_programs is not None:
+        return table.runs_programs
+    return row.runs_programs and table.base_url in (None, row.base_url)
 
 
 def _is_address(text: str) -> bool:

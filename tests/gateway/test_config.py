@@ -83,7 +83,7 @@ def test_all_mistakes_at_once() -> None:
     assert "the environment variable 'NOT_SET_ANYWHERE' is not set" in text
     assert "models.fast.route.nope: 'nope' is not a provider" in text
     assert (
-        "extra: 'extra' is not a section; known: keys, limits, models, providers, server, store"
+        "extra: 'extra' is not a section; known: keys, limits, models, programs, providers, server, store"
         in text
     )
 

@@ -24,7 +24,7 @@ _EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _ARRAY = (b"content-type", b"application/json; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
 _NO_BUFFER = (b"x-accel-buffering", b"no")  # proxies that would hold the stream back
-_HEARTBEATS = {
+HEARTBEATS = {
     "anthropic": b'event: ping\ndata: {"type": "ping"}\n\n',
     "openai-chat": b": keep-alive\n\n",
     "openai-responses": b": keep-alive\n\n",
@@ -93,6 +93,12 @@ def _embedder(asked: Asked, attempt: Attempt, desk: Desk) -> Embedder:
     return Embedder(desk.carrier, origin, asked.owner.id, asked.dialect.NAME)
 
 
+def stream_headers(asked: Asked) -> Headers:
+    """What every streamed answer says of its form."""
+    content_type = _ARRAY if asked.wants_array else _EVENT_STREAM
+    return [content_type, _NO_CACHE, _NO_BUFFER]
+
+
 class _Stream:
     """One streamed answer.
 
@@ -105,7 +111,7 @@ class _Stream:
         self._flight = flight
         self._desk = desk
         self._account = account
-        self._heartbeat = _HEARTBEATS.get(asked.dialect.NAME, b"")
+        self._heartbeat = HEARTBEATS.get(asked.dialect.NAME, b"")
         self._streaming: Streaming | None = None
         self._encoder: Encoder | None = None
         self._embedder: Embedder | None = None
@@ -143,8 +149,7 @@ class _Stream:
             await self._translate(streaming)
 
     async def _start(self, attempt: Attempt | None, passed: Sequence[tuple[bytes, bytes]]) -> None:
-        content_type = _ARRAY if self._asked.wants_array else _EVENT_STREAM
-        headers: Headers = [content_type, _NO_CACHE, _NO_BUFFER]
+        headers = stream_headers(self._asked)
         if attempt is None:
             headers.extend(base_headers(self._flight, "", []))
         else:

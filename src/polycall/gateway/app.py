@@ -14,6 +14,7 @@ from polycall.errors import InvalidRequestError, NotFoundError, PolycallError
 from polycall.gateway import models
 from polycall.gateway.asked import Desk, Endpoint
 from polycall.gateway.board import Board, Seat
+from polycall.gateway.calling import Calling
 from polycall.gateway.carrier import Carrier
 from polycall.gateway.counts import Counts
 from polycall.gateway.fetching import Fetching
@@ -72,6 +73,7 @@ class Gateway:
         self._id_head = secrets.token_hex(6)
         self._id_count = 0
         self._keys = Keys(self.store)
+        self._calling = Calling(config.programs, self.store)
         self._limits = KeyLimits(self.store, counters=config.store.counters, worker=self._id_head)
         self._upkeep = Upkeep(self.store, self._keys)
         self.watchman = Watchman(_limits(config))
@@ -100,7 +102,12 @@ class Gateway:
         self._limits.configure(config, self.desk)
         self._upkeep.ledger_days = config.store.ledger_days
         self._generations = Generations(
-            self.desk, self._keys, self.store, self._limits, self.metrics
+            self.desk,
+            self._keys,
+            self.store,
+            self._limits,
+            metrics=self.metrics,
+            calling=self._calling,
         )
         self._counts = Counts(self.desk, self._keys, self._limits)
         self._catalogue = models.Catalogue(config, self._transport)
@@ -123,6 +130,7 @@ class Gateway:
         await self._transport.close()
         await self._fetching.close()
         await self._upkeep.close()
+        await self._calling.close()
         await self._limits.close()
         await self.store.close()
 

@@ -159,7 +159,7 @@ class Asked:
             return
         names: dict[str, set[str]] = {}
         for stop in stops:
-            names.setdefault(self._dialect_for(stop), set()).add(stop.name)
+            names.setdefault(self.dialect_for(stop), set()).add(stop.name)
         self._shared = {dialect for dialect, stopped in names.items() if len(stopped) > 1}
 
     async def attempt(self, stop: Stop, desk: Desk) -> Attempt:
@@ -169,17 +169,17 @@ class Asked:
         of losses and there are some.
         """
         stop = desk.as_learned(stop)
-        name = self._dialect_for(stop)
+        name = self.dialect_for(stop)
         is_shared = name in self._shared
         if name == self.dialect.NAME and not is_shared and self._passes(stop, desk):
             return self._passed(stop, desk)
-        carried = await self._parse(desk.carrier)
+        carried = await self.parse(desk.carrier)
         request, warnings = carried.for_target(stop.provider.name, stop.model)
         request = await desk.with_media(request, name)
         exchange = prepare(request, stop.provider, stop.model, stop.key, name)
         warnings = [*warnings, *exchange.wire.warnings]
         if self.is_strict:
-            _refuse_losses(warnings)
+            refuse_losses(warnings)
         return Attempt(
             stop=stop,
             dialect=exchange.dialect,
@@ -191,7 +191,7 @@ class Asked:
             or _replays(stop.provider.quirks_for(stop.model)),
         )
 
-    def _dialect_for(self, stop: Stop) -> DialectName:
+    def dialect_for(self, stop: Stop) -> DialectName:
         """The client's own where the provider speaks it, else the provider's choice."""
         provider = stop.provider
         if provider.tools_dialect is None:
@@ -242,7 +242,12 @@ class Asked:
         is_v1 = self._path.startswith("/v1/models/")
         return name, self.streams, is_v1, self.wants_array
 
-    async def _parse(self, carrier: Carrier) -> Carried:
+    def mentions(self, mark: bytes) -> bool:
+        """Whether these bytes stand somewhere in the body."""
+        return mark in self._body
+
+    async def parse(self, carrier: Carrier) -> Carried:
+        """The request in the middle language, with what its history carries; parsed once."""
         if self._carried is None:
             body = self._fields.decoded()
             request = self.dialect.parse_request(body, path=self._path)
@@ -284,6 +289,14 @@ class Desk:
         if not self.server.fetch_media:
             return request
         return await self._fetching.with_bytes(request, dialect)
+
+    def runs_programs(self, asked: Asked) -> bool:
+        """Whether every stop of the route runs programs as the client's vendor does."""
+        stops = list(self.router.route(asked.model))
+        return all(
+            stop.provider.runs_programs and asked.dialect_for(stop) == asked.dialect.NAME
+            for stop in stops
+        )
 
     def as_learned(self, stop: Stop) -> Stop:
         """The stop with what its provider has taught since the start."""
@@ -346,7 +359,7 @@ def _replays(quirks: Quirks) -> bool:
     return quirks.reasoning_replay not in ("never", "as_written")
 
 
-def _refuse_losses(warnings: list[Warning]) -> None:
+def refuse_losses(warnings: list[Warning]) -> None:
     for warning in warnings:
         if warning.kind in _LOSSES:
             raise UnsupportedError(

@@ -109,7 +109,7 @@ class Carrier:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._sealer = Sealer(store.secret)
+        self.sealer = Sealer(store.secret)
         # Unique among processes; it need not be secret, since entries belong to their owner.
         self._base_head = _ID_HEAD + secrets.token_hex(8)
         self._bases = 0
@@ -143,7 +143,7 @@ class Carrier:
         return Carried(request, tokens, turns)
 
     def _open(self, owner: str, token: str) -> _Token | None:
-        payload = self._sealer.open(owner, token)
+        payload = self.sealer.open(owner, token)
         return None if payload is None else _token_decoder.decode(payload)
 
     # Answers
@@ -155,13 +155,13 @@ class Carrier:
         if slot is None or not state:
             return {}
         payload = _Token(origin, part.text, {origin.dialect: state})
-        return _in_slot(client, slot, self._sealer.seal(owner, _encoder.encode(payload)))
+        return _in_slot(client, slot, self.sealer.seal(owner, _encoder.encode(payload)))
 
     def seal_id(self, call_id: str, owner: str, client: str) -> Metadata:
         """For clients that may lose a call's id but keep what stands beside it."""
         if client != "gemini":
             return {}
-        token = self._sealer.seal(owner, _encoder.encode(_Token(None, id=call_id)))
+        token = self.sealer.seal(owner, _encoder.encode(_Token(None, id=call_id)))
         return _in_slot(client, SLOTS[client], token)
 
     async def keep(self, owner: str, base: str, origin: Origin, entries: list[_Entry]) -> None:
@@ -190,6 +190,10 @@ class Carried:
         self._tokens = tokens
         self._turns = turns
         self.is_empty = is_empty
+
+    def holding(self, request: Request) -> Carried:
+        """The same for a request that begins with this one's history."""
+        return Carried(request, self._tokens, self._turns, is_empty=self.is_empty)
 
     def for_target(self, provider: str, model: str) -> tuple[Request, list[Warning]]:
         """The request with the state that this provider and model issued, and no other."""

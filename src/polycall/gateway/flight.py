@@ -46,6 +46,7 @@ class Flight:
         "id",
         "is_streaming",
         "method",
+        "notes",
         "path",
         "query",
         "receive",
@@ -77,6 +78,7 @@ class Flight:
         self.beat: Callable[[], Awaitable[None]] | None = None  # sends a heartbeat
         self.beat_at = 0.0
         self.watcher: asyncio.Task[None] | None = None
+        self.notes: list[tuple[bytes, bytes]] = []  # headers of the answer, whatever it is
         self.aborted = False
         self._reason: Exception | None = None
 

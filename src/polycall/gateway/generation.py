@@ -12,6 +12,7 @@ from polycall.errors import PermissionDeniedError, PolycallError
 from polycall.gateway.answer import Account, answer
 from polycall.gateway.asked import Asked, Desk, Endpoint
 from polycall.gateway.bodies import read_body
+from polycall.gateway.calling import Calling
 from polycall.gateway.flight import ClientGone, Flight
 from polycall.gateway.keys import ANYBODY, Keys, Owner
 from polycall.gateway.limits import Hold, KeyLimits
@@ -29,13 +30,21 @@ class Generations:
     """Serves every route that generates."""
 
     def __init__(
-        self, desk: Desk, keys: Keys, store: Store, limits: KeyLimits, metrics: Metrics
+        self,
+        desk: Desk,
+        keys: Keys,
+        store: Store,
+        limits: KeyLimits,
+        *,
+        metrics: Metrics,
+        calling: Calling,
     ) -> None:
         self._desk = desk
         self._keys = keys
         self._limits = limits
         self._store = store
         self._metrics = metrics
+        self._calling = calling
 
     async def serve(self, flight: Flight, endpoint: Endpoint) -> None:
         """Answer, and write one row."""
@@ -52,7 +61,8 @@ class Generations:
                 if owner.is_metered:
                     record.hold = Hold()
                     await self._limits.reserve(record.hold, owner, asked)
-                await answer(asked, flight, self._desk, record.account)
+                if not await self._calling.answered(asked, flight, self._desk, record.account):
+                    await answer(asked, flight, self._desk, record.account)
             except asyncio.CancelledError as cancelled:
                 raise flight.reason_or_raise(cancelled) from None
         except ClientGone:

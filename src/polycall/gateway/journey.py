@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from msgspec import Struct
 
@@ -32,7 +32,7 @@ from polycall.exchange import (
     error_from,
     read_response,
 )
-from polycall.gateway.asked import Asked, Attempt, Desk
+from polycall.gateway.asked import Attempt, Desk
 from polycall.gateway.flight import Flight
 from polycall.gateway.observe import Observer
 from polycall.gateway.replies import without_key
@@ -43,6 +43,17 @@ from polycall.transport import Deadlines, HTTPResponse
 
 # Another provider may do what this one cannot, though trying this one again is no use.
 _OTHERS_MAY = (AuthenticationError, BillingError, PermissionDeniedError, NotFoundError)
+
+
+class Asking(Protocol):
+    """What is asked, and how it is sent to each stop."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def streams(self) -> bool: ...
+    def plan(self, stops: list[Stop]) -> None: ...
+    async def attempt(self, stop: Stop, desk: Desk) -> Attempt: ...
 
 
 class Plain(Struct, frozen=True):
@@ -104,7 +115,7 @@ class Streaming:
 class Journey:
     """The attempts for one request."""
 
-    def __init__(self, asked: Asked, flight: Flight, desk: Desk) -> None:
+    def __init__(self, asked: Asking, flight: Flight, desk: Desk) -> None:
         self._asked = asked
         self._flight = flight
         self._desk = desk

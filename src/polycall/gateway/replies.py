@@ -35,7 +35,7 @@ _LIMIT_HEADERS = ("x-ratelimit-", "anthropic-ratelimit-")
 
 def base_headers(flight: Flight, model: str, warnings: list[Warning]) -> Headers:
     """What every answer says of itself."""
-    headers: Headers = [(b"polycall-request-id", flight.id.encode())]
+    headers: Headers = [(b"polycall-request-id", flight.id.encode()), *flight.notes]
     if model:
         headers.append((b"polycall-model", header_value(model)))
     if warnings:

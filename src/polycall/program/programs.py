@@ -198,6 +198,11 @@ class Programs:
         return Turn(replace(request, messages=messages, tools=tools), self)
 
     @property
+    def journal(self) -> str:
+        """The session's journal as JSON lines; empty before the first program."""
+        return "" if self._session is None else self._session.journal.to_json()
+
+    @property
     def decisions(self) -> list[Decision]:
         """Why the tools of this run were offered as they were, in order."""
         return self.offer.decisions

@@ -56,6 +56,7 @@ OPENAI = Provider(
         ),
     ),
     price_id="openai",
+    runs_programs=True,
 )
 
 ANTHROPIC = Provider(
@@ -81,6 +82,7 @@ ANTHROPIC = Provider(
         ModelRule(r"claude", quirks=Quirks(forced_choice_while_reasoning=False)),
     ),
     price_id="anthropic",
+    runs_programs=True,
 )
 
 GOOGLE = Provider(

@@ -91,6 +91,7 @@ class Provider(Struct, frozen=True):
     served: str = ""  # of the price table's rows, those that match
     capabilities: dict[str, Capabilities] = {}
     needs_key: bool = True
+    runs_programs: bool = False  # has programmatic calling of its own
 
     def dialect_for(self, model: str, *, with_tools: bool) -> DialectName:
         """The dialect to speak for this model."""

@@ -1,0 +1,72 @@
+"""Whether a request is about programs; what serves those is loaded with the first one."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, cast
+
+from polycall.config import ProgramSettings
+from polycall.errors import InvalidRequestError, MalformedRequestError
+from polycall.gateway.asked import Asked
+from polycall.gateway.flight import Flight
+from polycall.gateway.store import Store
+
+if TYPE_CHECKING:
+    from polycall.gateway.answer import Account
+    from polycall.gateway.asked import Desk
+    from polycall.gateway.programs.service import ProgramService
+
+HEADER = b"polycall-calling"
+
+# How each protocol declares that the model may write programs.
+_DECLARATIONS = {
+    "anthropic": b'"code_execution_2',
+    "openai-responses": b'"programmatic_tool_calling"',
+}
+# Stands in every id that a program's calls have.
+_MARK = b"_pgm_"
+
+
+class Calling:
+    """The door to programs.  One for the process; `close` it at the end."""
+
+    def __init__(self, settings: ProgramSettings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._service: ProgramService | None = None
+
+    async def answered(self, asked: Asked, flight: Flight, desk: Desk, account: Account) -> bool:
+        """Whether the request was about programs, and has its answer now."""
+        given = flight.headers.get(HEADER)
+        if given == b"direct":
+            return False
+        if given is None and not _is_about_programs(asked, desk):
+            return False
+        calling = (given or b"").decode("latin-1")
+        if calling not in ("", "code", "auto"):
+            raise MalformedRequestError(
+                f"{calling[:40]!r} is no way of calling; say direct, code or auto",
+                path=HEADER.decode(),
+            )
+        if not self._settings.enabled:
+            raise InvalidRequestError("programs are turned off here: [programs] enabled = false")
+        return await self._opened().answer(asked, flight, desk, account, calling)
+
+    def _opened(self) -> ProgramService:
+        if self._service is None:
+            made = importlib.import_module("polycall.gateway.programs.service")
+            self._service = made.ProgramService(self._settings, self._store)
+        return cast("ProgramService", self._service)
+
+    async def close(self) -> None:
+        """End all programs."""
+        if self._service is not None:
+            await self._service.close()
+
+
+def _is_about_programs(asked: Asked, desk: Desk) -> bool:
+    declaration = _DECLARATIONS.get(asked.dialect.NAME)
+    if declaration is not None and asked.mentions(declaration):
+        # A provider that runs programs itself is asked as the client asks.
+        return not desk.runs_programs(asked)
+    return asked.mentions(_MARK)

@@ -1,0 +1,348 @@
+"""One request for programs, from what the client asked to what it gets.
+
+Nothing is held between two requests: a program that waits for the client's tools is its journal,
+and goes on by replay, in this process or in another one.  Whatever is asked twice is answered
+twice the same: a client that lost an answer sends its results again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack, aclosing
+from typing import Any
+
+from msgspec.structs import replace
+
+from polycall.errors import (
+    InvalidRequestError,
+    MalformedRequestError,
+    SchemaError,
+    ToolDefinitionError,
+)
+from polycall.gateway.answer import Account
+from polycall.gateway.asked import Asked, Desk
+from polycall.gateway.carrier import Carried
+from polycall.gateway.flight import Flight
+from polycall.gateway.programs.answers import answers_to, check_calls
+from polycall.gateway.programs.history import as_the_model_saw, records_in
+from polycall.gateway.programs.manners import Manner, container_of
+from polycall.gateway.programs.model import RoutedModel
+from polycall.gateway.programs.records import Container, Record, Records, Shown, new_id, shown_id
+from polycall.gateway.programs.sender import Sender
+from polycall.gateway.programs.shown import Answer
+from polycall.ir import FinishReason, Message, Request, Text, Tool, ToolCall, ToolResult, Warning
+from polycall.loop import (
+    CallEnd,
+    EndReason,
+    Limits,
+    ModelEvent,
+    RunEnd,
+    StepEnd,
+    Turn,
+    run_tools,
+)
+from polycall.loop import Step as LoopStep
+from polycall.program import PausedProgram, Programs, ResultLater, with_result
+from polycall.program.programs import NAME as RUN_CODE
+from polycall.sandbox import Sandbox, SandboxError, Session
+from polycall.tools import FunctionTool, ToolContext, tool_from_schema
+
+_LATER = "(the result comes later)"
+# How a run's end looks to a client; a limit of ours looks like one of tokens.
+_ENDS: dict[EndReason, FinishReason] = {
+    "finished": "stop",
+    "content_filter": "content_filter",
+    "refusal": "refusal",
+    "error": "error",
+}
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(
+        self,
+        asked: Asked,
+        flight: Flight,
+        desk: Desk,
+        account: Account,
+        *,
+        manner: Manner,
+        records: Records,
+        sandbox: Sandbox,
+        steps_max: int,
+    ) -> None:
+        self._asked = asked
+        self._flight = flight
+        self._desk = desk
+        self._account = account
+        self._manner = manner
+        self._records = records
+        self._sandbox = sandbox
+        self._steps_max = steps_max
+        self._owner = asked.owner.id
+        self._answer = Answer(asked.dialect.NAME, flight.id, asked.model)
+        self._tools: dict[str, Tool] = {}
+        self._record_id = ""  # of the program that goes on
+        self._container = Container("")
+        self._waiting: list[ToolCall] = []  # for the client, of this step
+        self._is_waiting = False  # the answer ends in calls
+        self._kept = 0  # messages that are in records, or the client's own
+
+    async def run(self, carried: Carried, calling: str) -> bool:
+        """The whole of it; false where nothing was done, since calls are better made directly."""
+        asked = carried.request
+        request = self._manner.without_programs(asked)
+        found = await self._records.load(self._owner, records_in(request.messages))
+        check_calls(asked.messages, found)
+        self._container = await self._find_container(asked, found)
+        model = RoutedModel(self._asked, carried, self._flight, self._desk, self._account)
+        warnings: list[Warning] = []
+        async with AsyncExitStack() as stack:
+            waiting = {name: record for name, record in found.items() if record.waits}
+            self._programs = await self._make_programs(stack, request, calling, not waiting)
+            if not found and not self._manner.shows_programs and self._is_better_direct(request):
+                return False
+            self._sender = Sender(
+                self._asked,
+                self._flight,
+                self._account,
+                lambda: (model.stop_name, [*warnings, *model.warnings]),
+            )
+            async with self._sender.sending():
+                for name, record in waiting.items():
+                    found[name] = await self._went_on(asked, name, record)
+                if not self._is_waiting:
+                    messages, lost = as_the_model_saw(request.messages, found)
+                    warnings += lost
+                    await self._loop(replace(request, messages=messages), model)
+                else:
+                    await self._finish("tool_calls")
+        return True
+
+    async def _find_container(self, request: Request, found: dict[str, Record]) -> Container:
+        """The container that the client names, or a new one."""
+        if not self._manner.keeps_sessions:
+            return Container("")
+        given = container_of(request)
+        if not given:
+            known = [record.container for record in found.values() if record.waits]
+            return Container(known[-1] if known else shown_id("container", new_id()))
+        container = await self._records.load_container(self._owner, given)
+        if container is None:
+            raise InvalidRequestError(
+                f"the container {given!r} is not there: it has expired, or is not this key's",
+                param="container",
+            )
+        return container
+
+    # A program that waited
+
+    async def _went_on(self, asked: Request, name: str, record: Record) -> Record:
+        """The record with its results; where it waits for more, those calls are shown."""
+        self._manner.check_answers(asked, record.container)
+        self._record_id = name
+        given = answers_to(asked.messages, name, record)
+        if given:
+            record = await self._resumed(record, given)
+            await self._records.save(self._owner, name, record)
+        if record.waits:
+            await self._show_calls(name, record)
+        return record
+
+    async def _resumed(self, record: Record, given: dict[str, ToolResult]) -> Record:
+        messages = record.messages
+        for call_id, result in given.items():
+            messages = with_result(messages, replace(result, call_id=call_id, metadata={}))
+        if record.paused is None:
+            return replace(record, messages=messages, waits=[])
+        try:
+            result = await self._programs.resume(record.paused, answers=given)
+        except SandboxError as error:
+            raise InvalidRequestError(f"the program cannot go on: {error}") from None
+        paused = self._programs.paused
+        if paused is not None:
+            first = 1 + max(shown.number for shown in record.waits)
+            return replace(
+                record,
+                messages=messages,
+                waits=self._waits_of(paused, first),
+                paused=paused,
+                expires=self._records.expires_at(),
+            )
+        parts = self._manner.ended(self._record_id, self._programs.programs[-1])
+        await self._sender.send(self._answer.parts(parts))
+        messages = with_result(messages, result)
+        return replace(record, messages=messages, waits=[], paused=None)
+
+    # The model's turns
+
+    async def _make_programs(
+        self, stack: AsyncExitStack, request: Request, calling: str, is_fresh: bool
+    ) -> Programs:
+        async def later(arguments: dict[str, Any]) -> Any:
+            raise ResultLater
+
+        self._tools = {tool.name: tool for tool in request.tools if tool.kind != "hosted"}
+        if RUN_CODE in self._tools:
+            raise MalformedRequestError(
+                f"no tool can be named {RUN_CODE!r} where programs are asked for", path="tools"
+            )
+        try:
+            tools = [_tool(each, later) for each in request.tools if each.kind == "function"]
+        except (ToolDefinitionError, SchemaError) as error:
+            raise MalformedRequestError(str(error), path="tools") from None
+        ready: list[Session] = []
+        if is_fresh and self._container.journal:
+            session = self._sandbox.session()
+            stack.push_async_exit(session)
+            try:
+                await session.resume(self._container.journal)
+            except SandboxError as error:
+                raise InvalidRequestError(
+                    f"the container {self._container.id!r} cannot go on: {error}",
+                    param="container",
+                ) from None
+            ready.append(session)
+        programs = Programs(
+            tools,
+            lambda: ready.pop() if ready else self._sandbox.session(),
+            calling="auto" if calling == "auto" else "code",
+            context=ToolContext(deps=None, model=self._asked.model),
+        )
+        return await stack.enter_async_context(programs)
+
+    def _is_better_direct(self, request: Request) -> bool:
+        decision = self._programs.offer.decide(request, 0)
+        note = f"{decision.form}; {decision.reason}"
+        self._flight.notes.append((b"polycall-calling", note.encode("ascii", "replace")))
+        return decision.form == "direct"
+
+    async def _loop(self, request: Request, model: RoutedModel) -> None:
+        self._kept = len(request.messages)
+        self._record_id = ""
+
+        async def prepare(messages: list[Message], steps: list[LoopStep]) -> Turn | EndReason:
+            if self._is_waiting:
+                return "paused"
+            turn = await self._programs.prepare(request, messages, steps)
+            return replace(turn, execute=self._execute) if isinstance(turn, Turn) else turn
+
+        limits = Limits(steps=self._steps_max)
+        events = run_tools(model, request, self._execute, limits=limits, prepare=prepare)
+        async with aclosing(events):
+            async for event in events:
+                self._flight.heard_at = time.monotonic()
+                match event:
+                    case ModelEvent():
+                        shown, call = self._answer.step(event.event)
+                        await self._sender.send(shown)
+                        if call is not None and call.name == RUN_CODE:
+                            await self._began(call)
+                    case CallEnd() if event.call.name == RUN_CODE:
+                        await self._ended(event.call)
+                    case StepEnd():
+                        await self._step_ended(event.messages)
+                    case RunEnd():
+                        await self._run_ended(event)
+                    case _:
+                        pass
+
+    async def _began(self, call: ToolCall) -> None:
+        if self._record_id:
+            return  # a second program of one answer is refused, and the first one names the record
+        self._record_id = new_id()
+        code = (call.arguments or {}).get("code", "")
+        await self._sender.send(self._answer.parts(self._manner.began(self._record_id, str(code))))
+
+    async def _ended(self, call: ToolCall) -> None:
+        runs = self._programs.programs
+        if self._programs.paused is None and runs and runs[-1].id == call.id:
+            parts = self._manner.ended(self._record_id, runs[-1])
+            await self._sender.send(self._answer.parts(parts))
+
+    async def _execute(self, call: ToolCall) -> ToolResult:
+        """A call of a tool waits for the client, as the tool is the client's; a program runs."""
+        tool = self._tools.get(call.name)
+        if tool is not None and "direct" in (tool.allowed_callers or ["direct"]):
+            self._waiting.append(call)
+            return ToolResult(call.id, [Text(_LATER)], name=call.name)
+        return await self._programs(call)
+
+    async def _step_ended(self, messages: list[Message]) -> None:
+        """Keep what the client will not send back as the model has to see it."""
+        paused = self._programs.paused
+        waits = [Shown(number, call.id) for number, call in enumerate(self._waiting, start=1)]
+        if paused is not None:
+            waits += self._waits_of(paused, len(waits) + 1)
+        name, self._record_id = self._record_id, ""
+        if not waits and not (name and self._manner.shows_programs):
+            return  # the client sees no sign of it; the next sign stands for this as well
+        name = name or new_id()
+        record = Record(
+            messages[self._kept :],
+            waits,
+            paused,
+            expires=self._records.expires_at(),
+            container=self._container.id,
+        )
+        await self._records.save(self._owner, name, record)
+        self._kept = len(messages)
+        if waits:
+            await self._show_calls(name, record)
+
+    def _waits_of(self, paused: PausedProgram, first: int) -> list[Shown]:
+        asked = self._asked.request
+        one_at_a_time = asked is not None and asked.parallel_tool_calls is False
+        pending = paused.pending[:1] if one_at_a_time else paused.pending
+        return [Shown(number, call.id) for number, call in enumerate(pending, start=first)]
+
+    async def _show_calls(self, name: str, record: Record) -> None:
+        made = {call.id: call for message in record.messages for call in message.tool_calls}
+        nested = {call.id: call for call in record.paused.pending} if record.paused else {}
+        shown: list[ToolCall] = []
+        for wait in record.waits:
+            pending = nested.get(wait.call_id)
+            if pending is None:
+                call = made[wait.call_id]
+            else:
+                call = ToolCall(pending.id, pending.name, pending.arguments_json)
+            is_nested = pending is not None
+            part = self._manner.call(name, wait.number, call, from_program=is_nested)
+            sealed = self._desk.carrier.seal_id(part.id, self._owner, self._asked.dialect.NAME)
+            shown.append(replace(part, metadata={**part.metadata, **sealed}))
+        await self._sender.send(self._answer.parts([*shown]))
+        self._is_waiting = True
+
+    async def _run_ended(self, end: RunEnd) -> None:
+        if self._is_waiting:
+            await self._finish("tool_calls")
+            return
+        is_ours = end.reason in ("steps", "tokens", "cost", "wall")
+        raw = "" if is_ours or not end.steps else end.steps[-1].response.raw_finish_reason
+        await self._finish(_ENDS.get(end.reason, "length"), raw)
+
+    async def _finish(self, reason: FinishReason, raw: str = "") -> None:
+        container = self._container
+        expires = self._records.expires_at()
+        if container.id:
+            journal = "" if self._programs.paused is not None else self._programs.journal
+            kept = Container(container.id, expires, journal or container.journal)
+            await self._records.save_container(self._owner, kept)
+        state = self._manner.state(container.id, expires)
+        await self._sender.finish(self._answer.end(reason, raw, state))
+
+
+def _tool(tool: Tool, handler: Callable[[dict[str, Any]], Any]) -> FunctionTool[..., Any]:
+    return tool_from_schema(
+        tool.name,
+        tool.description,
+        tool.parameters,
+        handler,
+        strict=tool.strict,
+        output_schema=tool.output_schema,
+        examples=tool.examples,
+        allowed_callers=tool.allowed_callers,
+        defer_loading=tool.defer_loading,
+    )

@@ -1,0 +1,158 @@
+"""The providers behind the router, as the loop wants a model: routes, fallback, one account."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from decimal import Decimal
+
+from msgspec.structs import replace
+
+from polycall.client import Stream
+from polycall.exchange import prepare
+from polycall.gateway.answer import Account
+from polycall.gateway.asked import Asked, Attempt, Desk, refuse_losses
+from polycall.gateway.carrier import Carried
+from polycall.gateway.flight import Flight
+from polycall.gateway.journey import Journey
+from polycall.gateway.routing import Stop
+from polycall.history import marked, portable
+from polycall.ir import Event, Request, Response, ToolChoice, Usage, Warning
+
+
+class Step:
+    """What one step of the loop asks, as a journey takes it: always translated."""
+
+    def __init__(self, asked: Asked, carried: Carried, request: Request) -> None:
+        self.model = asked.model
+        self.streams = request.stream
+        self._is_strict = asked.is_strict
+        self._carried = carried
+        self._request = request
+
+    def plan(self, stops: list[Stop]) -> None:
+        """Every stop gets its own rendering in any case."""
+
+    async def attempt(self, stop: Stop, desk: Desk) -> Attempt:
+        """The request for one stop."""
+        stop = desk.as_learned(stop)
+        provider = stop.provider
+        name = provider.dialect_for(stop.model, with_tools=True)
+        request, warnings = self._carried.holding(self._request).for_target(
+            provider.name, stop.model
+        )
+        request = replace(request, messages=portable(request.messages, stop.name))
+        request = await desk.with_media(request, name)
+        exchange = prepare(request, provider, stop.model, stop.key, name)
+        warnings = [*warnings, *exchange.wire.warnings]
+        if self._is_strict:
+            refuse_losses(warnings)
+        return Attempt(stop, exchange.dialect, exchange.http, exchange, warnings)
+
+
+class RoutedModel:
+    """A `ModelClient` for one request of a client; `account` has the sum of its steps."""
+
+    def __init__(
+        self, asked: Asked, carried: Carried, flight: Flight, desk: Desk, account: Account
+    ) -> None:
+        self._asked = asked
+        self._carried = carried
+        self._flight = flight
+        self._desk = desk
+        self._account = account
+        self._steps = 0
+        self._costs: list[Decimal | None] = []
+        self.warnings: list[Warning] = []
+
+    async def generate_request(self, request: Request) -> Response:
+        """One whole answer."""
+        journey = self._journey(request)
+        try:
+            plain = await journey.plain()
+        finally:
+            self._note(journey)
+        assert plain.response is not None
+        self._count(plain.attempt, plain.usage)
+        return marked(plain.response, plain.attempt.stop.name)
+
+    def stream_request(self, request: Request) -> Stream:
+        """One answer as its events."""
+        return _StepStream(self, request)
+
+    def cost(self, model: str, usage: Usage) -> Decimal | None:
+        """What the last step cost; the loop asks after each."""
+        del model, usage
+        return self._costs[-1] if self._costs else None
+
+    @property
+    def stop_name(self) -> str:
+        """Who answered last."""
+        attempt = self._account.attempt
+        return "" if attempt is None else attempt.stop.name
+
+    async def events(self, request: Request) -> AsyncGenerator[Event]:
+        """The events of one step."""
+        journey = self._journey(request)
+        try:
+            streaming = await journey.streaming()
+        finally:
+            self._note(journey)
+        decoder = streaming.decoder
+        assert decoder is not None
+        usage = Usage()
+        try:
+            for event in streaming.events:
+                usage = getattr(event, "usage", usage)
+                yield event
+            if not streaming.is_finished:
+                async for chunk in streaming.chunks:
+                    self._flight.heard_at = time.monotonic()
+                    for event in decoder.feed(chunk):
+                        self._account.steps += 1
+                        usage = getattr(event, "usage", usage)
+                        yield event
+                    if decoder.error is not None:
+                        raise decoder.error
+                for event in decoder.close():
+                    usage = getattr(event, "usage", usage)
+                    yield event
+        finally:
+            self._count(streaming.attempt, usage)
+            await streaming.http.close()
+
+    def _journey(self, request: Request) -> Journey:
+        choice = request.tool_choice
+        if self._steps and choice is not None and choice.mode in ("required", "tool"):
+            # It was for the answer to the client; asked again each step, there would be no end.
+            request = replace(request, tool_choice=ToolChoice("auto"))
+        self._steps += 1
+        return Journey(Step(self._asked, self._carried, request), self._flight, self._desk)
+
+    def _note(self, journey: Journey) -> None:
+        account = self._account
+        account.attempts += journey.attempts
+        account.attempt = journey.attempt or account.attempt
+        if journey.attempt is not None:
+            known = self.warnings
+            known.extend(each for each in journey.attempt.warnings if each not in known)
+
+    def _count(self, attempt: Attempt, usage: Usage) -> None:
+        account = self._account
+        account.usage += usage
+        cost = self._desk.costs.known(attempt.stop.provider, attempt.stop.model, usage)
+        self._costs.append(cost)
+        known = [each for each in self._costs if each is not None]
+        account.cost = sum(known, Decimal(0)) if known == self._costs else None
+
+
+class _StepStream(Stream):
+    """A step's stream; its answer is marked with who gave it, as histories need."""
+
+    def __init__(self, model: RoutedModel, request: Request) -> None:
+        super().__init__(model.events(request), [])
+        self._model = model
+
+    @property
+    def response(self) -> Response:
+        return marked(super().response, self._model.stop_name)

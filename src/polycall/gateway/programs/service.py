@@ -1,0 +1,129 @@
+"""The gateway's programs: who may run how many, in which sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from polycall.config import ProgramSettings
+from polycall.errors import InvalidRequestError, OverloadedError
+from polycall.gateway.answer import Account
+from polycall.gateway.asked import Asked, Desk
+from polycall.gateway.flight import Flight
+from polycall.gateway.programs.exchange import Exchange
+from polycall.gateway.programs.history import records_in
+from polycall.gateway.programs.manners import (
+    Anthropic,
+    Manner,
+    Plain,
+    Responses,
+    declared_kind,
+    declares_programmatic,
+)
+from polycall.gateway.programs.records import Records
+from polycall.gateway.store import Store
+from polycall.ir import Request
+from polycall.sandbox import Limits, Sandbox, SandboxError
+
+_WAITING_S = 5.0  # for a turn among an owner's programs
+
+
+class ProgramService:
+    """One for the process; `close` it at the end."""
+
+    def __init__(self, settings: ProgramSettings, store: Store) -> None:
+        self._settings = settings
+        self._records = Records(store, settings.expiry_s)
+        self._sandbox: Sandbox | None = None
+        self._opening = asyncio.Lock()
+        self._running: dict[str, int] = {}
+        self._turns = asyncio.Condition()
+
+    async def answer(
+        self, asked: Asked, flight: Flight, desk: Desk, account: Account, calling: str
+    ) -> bool:
+        """Answer the request; false where calls are better made directly, or no program is meant.
+
+        `calling` is what the client's header says: `code`, `auto`, or nothing.
+        """
+        carried = await asked.parse(desk.carrier)
+        manner = _manner(carried.request, asked, desk, calling)
+        if manner is None:
+            return False
+        async with self._turn(asked.owner.id):
+            sandbox = await self._open()
+            exchange = Exchange(
+                asked,
+                flight,
+                desk,
+                account,
+                manner=manner,
+                records=self._records,
+                sandbox=sandbox,
+                steps_max=self._settings.steps,
+            )
+            return await exchange.run(carried, calling or "code")
+
+    async def close(self) -> None:
+        """End all programs."""
+        sandbox, self._sandbox = self._sandbox, None
+        if sandbox is not None:
+            await sandbox.close()
+
+    @asynccontextmanager
+    async def _turn(self, owner: str) -> AsyncGenerator[None]:
+        """One of the programs that an owner may have running at a time."""
+        async with self._turns:
+            try:
+                async with asyncio.timeout(_WAITING_S):
+                    await self._turns.wait_for(lambda: self._count(owner) < self._settings.at_once)
+            except TimeoutError:
+                raise OverloadedError(
+                    f"{self._settings.at_once} programs of this key are running; try again",
+                    retry_after_s=1.0,
+                ) from None
+            self._running[owner] = self._count(owner) + 1
+        try:
+            yield
+        finally:
+            self._running[owner] -= 1
+            if not self._running[owner]:
+                del self._running[owner]
+            async with self._turns:
+                self._turns.notify_all()
+
+    def _count(self, owner: str) -> int:
+        return self._running.get(owner, 0)
+
+    async def _open(self) -> Sandbox:
+        """The sandbox, opened with the first program."""
+        async with self._opening:
+            if self._sandbox is None:
+                settings = self._settings
+                limits = Limits(
+                    wall_s=settings.wall_s,
+                    memory_mib=settings.memory_mib,
+                    stdout_bytes=settings.stdout_bytes,
+                    calls=settings.calls,
+                )
+                sandbox = Sandbox(settings.runtime, limits, pool=1)
+                try:
+                    await sandbox.__aenter__()
+                except SandboxError as error:
+                    raise InvalidRequestError(
+                        f"this gateway cannot run programs: {error}; "
+                        "its operator sees more with `polycall doctor`"
+                    ) from None
+                self._sandbox = sandbox
+            return self._sandbox
+
+
+def _manner(request: Request, asked: Asked, desk: Desk, calling: str) -> Manner | None:
+    """How the client speaks of programs; `None` where it does not."""
+    kind = declared_kind(request)
+    if kind and any("code" in tool.allowed_callers for tool in request.tools):
+        return Anthropic(kind)
+    if any(declares_programmatic(tool) for tool in request.tools):
+        return Responses(desk.carrier.sealer, asked.owner.id)
+    return Plain() if calling or records_in(request.messages) else None
