@@ -82,10 +82,8 @@ def test_all_mistakes_at_once() -> None:
     assert "providers.b.quirks.depseek: 'depseek' is not a set of quirks; did you mean" in text
     assert "the environment variable 'NOT_SET_ANYWHERE' is not set" in text
     assert "models.fast.route.nope: 'nope' is not a provider" in text
-    assert (
-        "extra: 'extra' is not a section; known: keys, limits, models, programs, providers, server, store"
-        in text
-    )
+    sections = "keys, limits, models, programs, providers, server, store"
+    assert f"extra: 'extra' is not a section; known: {sections}" in text
 
 
 def test_not_toml() -> None:

@@ -7,173 +7,30 @@ program prints reaches the model, and so the final text.
 from __future__ import annotations
 
 import asyncio
-import itertools
-import json
+from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any
 
-import openai
 import pytest
-from google import genai
-from google.genai import types
 
-from polycall.sim import Call, Simulation, Turn
-from tests.gateway.harness import KEY, UPSTREAMS, Gateway
+from polycall.sim import Simulation
+from tests.gateway.harness import UPSTREAMS, Gateway
+from tests.gateway.program_drivers import (
+    CODE,
+    OUTPUT,
+    Chat,
+    Claude,
+    Gemini,
+    Responses,
+    scripted,
+    seen_by_model,
+)
 from tests.sandbox.support import usable
-
-REGIONS = ("북부", "south", "west")
-CODE = """
-import asyncio
-regions = ["북부", "south", "west"]
-tables = await asyncio.gather(*(query_sales(region=region) for region in regions))
-sums = {region: sum(row["amount"] for row in rows) for region, rows in zip(regions, tables)}
-best = max(sums, key=lambda region: sums[region])
-detail = await describe(region=best)
-print("total", sum(sums.values()), "best", best, detail)
-"""
-OUTPUT = "total 45000 best west 서쪽"
-ROWS = {name: [{"amount": 10 * (n + 1)} for _ in range(750)] for n, name in enumerate(REGIONS)}
-DESCRIPTIONS = {"북부": "북쪽", "south": "남쪽", "west": "서쪽"}
-TOOLS: list[dict[str, Any]] = [
-    {
-        "name": "query_sales",
-        "description": "All sales of a region",
-        "parameters": {
-            "type": "object",
-            "properties": {"region": {"type": "string"}},
-            "required": ["region"],
-        },
-    },
-    {
-        "name": "describe",
-        "description": "A region in words",
-        "parameters": {
-            "type": "object",
-            "properties": {"region": {"type": "string"}},
-            "required": ["region"],
-        },
-    },
-]
-_numbers = itertools.count()
-
-
-def answer(name: str, arguments: dict[str, Any]) -> str:
-    region = arguments["region"]
-    return json.dumps(ROWS[region]) if name == "query_sales" else DESCRIPTIONS[region]
-
-
-def scripted(sim: Simulation, upstream: str, *turns: Turn) -> str:
-    """A model that writes a program and then says what it printed."""
-    model = f"programmer-{next(_numbers)}"
-    # OpenAI's Chat has no reasoning beside tools.
-    reasoning = None if upstream == "up-chat" else "a program is better"
-    program = Turn(reasoning=reasoning, text="잠시만요.", calls=[Call("run_code", {"code": CODE})])
-    given = turns or (program, Turn(text="done"))
-    sim.script(UPSTREAMS[upstream][0], model, list(given))
-    return f"{upstream}/{model}"
-
-
-def seen_by_model(sim: Simulation, name: str) -> str:
-    """Everything that was sent to the model, as one text."""
-    upstream, _, model = name.partition("/")
-    vendor = UPSTREAMS[upstream][0]
-    asked = [each for each in sim.requests if each.vendor == vendor]
-    bodies = [each.body for each in asked if f"{model}:" in each.path or model in each.raw.decode()]
-    assert bodies
-    return json.dumps(bodies, ensure_ascii=False)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def runs_here() -> None:
     asyncio.run(usable("jail"))
-
-
-class Chat:
-    """A stock OpenAI Chat script with the header."""
-
-    def __init__(self, url: str, model: str, *, streamed: bool, key: str = KEY) -> None:
-        self.client = openai.OpenAI(
-            base_url=f"{url}/v1",
-            api_key=key,
-            max_retries=0,
-            default_headers={"polycall-calling": "code"},
-        )
-        self.model = model
-        self.streamed = streamed
-        self.messages: list[Any] = []
-        self.rounds: list[list[str]] = []
-
-    def run(self, prompt: str, *, once: bool = False) -> str:
-        self.messages.append({"role": "user", "content": prompt})
-        return self.go_on(once=once)
-
-    def go_on(self, *, once: bool = False) -> str:
-        while True:
-            options: Any = {"model": self.model, "messages": self.messages}
-            options["tools"] = [{"type": "function", "function": tool} for tool in TOOLS]
-            if self.streamed:
-                with self.client.chat.completions.stream(**options) as stream:
-                    message = stream.get_final_completion().choices[0].message
-            else:
-                message = self.client.chat.completions.create(**options).choices[0].message
-            self.messages.append(message.model_dump(exclude_none=True))
-            calls = message.tool_calls or []
-            if not calls:
-                return message.content or ""
-            self.rounds.append([call.function.name for call in calls])
-            for call in calls:
-                text = answer(call.function.name, json.loads(call.function.arguments))
-                self.messages.append({"role": "tool", "tool_call_id": call.id, "content": text})
-            if once:
-                return ""
-
-
-class Gemini:
-    """A stock google-genai script with the header."""
-
-    def __init__(self, url: str, model: str, *, streamed: bool) -> None:
-        options = types.HttpOptions(base_url=url, headers={"polycall-calling": "code"})
-        self.client = genai.Client(api_key=KEY, http_options=options)
-        self.model = model
-        self.streamed = streamed
-        self.contents: list[Any] = []
-        self.rounds: list[list[str]] = []
-
-    def run(self, prompt: str) -> str:
-        self.contents.append(types.Content(role="user", parts=[types.Part(text=prompt)]))
-        declarations: Any = [
-            {
-                "name": t["name"],
-                "description": t["description"],
-                "parameters_json_schema": t["parameters"],
-            }
-            for t in TOOLS
-        ]
-        config = types.GenerateContentConfig(
-            tools=[types.Tool(function_declarations=declarations)],
-            automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
-        )
-        while True:
-            options: Any = {"model": self.model, "contents": self.contents, "config": config}
-            parts: list[types.Part] = []
-            if self.streamed:
-                for chunk in self.client.models.generate_content_stream(**options):
-                    parts += (chunk.candidates or [])[0].content.parts or []  # type: ignore[union-attr]
-            else:
-                response = self.client.models.generate_content(**options)
-                parts = response.candidates[0].content.parts or []  # type: ignore[index,union-attr]
-            self.contents.append(types.Content(role="model", parts=parts))
-            calls = [part.function_call for part in parts if part.function_call]
-            if not calls:
-                return "".join(part.text or "" for part in parts if not part.thought)
-            self.rounds.append([str(call.name) for call in calls])
-            results = [
-                types.Part.from_function_response(
-                    name=str(call.name),
-                    response={"output": answer(str(call.name), dict(call.args or {}))},
-                )
-                for call in calls
-            ]
-            self.contents.append(types.Content(role="user", parts=results))
 
 
 ROUNDS = [["query_sales"] * 3, ["describe"]]
@@ -194,6 +51,46 @@ def test_any_client_by_header(
     sim: Simulation, gateway: Gateway, client: Any, upstream: str, mode: str
 ) -> None:
     model = scripted(sim, upstream)
-    driver = client(gateway.url, model, streamed=mode == "streamed")
-    assert driver.run("Which region sells best?").endswith("done")
+    with closing(client(gateway.url, model, streamed=mode == "streamed")) as driver:
+        assert driver.run("Which region sells best?").endswith("done")
     check(sim, model, driver.rounds)
+
+
+@pytest.mark.parametrize("mode", ["whole", "streamed"])
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+def test_as_anthropic_documents_it(
+    sim: Simulation, gateway: Gateway, upstream: str, mode: str
+) -> None:
+    model = scripted(sim, upstream)
+    with closing(Claude(gateway.url, model, streamed=mode == "streamed")) as driver:
+        assert driver.run("Which region sells best?") == "done"
+    check(sim, model, driver.rounds)
+    first, _, last = driver.answers
+    program = next(block for block in first.content if block.type == "server_tool_use")
+    assert (program.name, program.input) == ("code_execution", {"code": CODE})
+    ended = next(b for b in last.content if b.type == "code_execution_tool_result")
+    assert ended.tool_use_id == program.id
+    assert (ended.content.stdout, ended.content.stderr, ended.content.return_code) == (
+        OUTPUT,
+        "",
+        0,
+    )
+    assert first.container.expires_at > datetime.now(UTC)
+
+
+@pytest.mark.parametrize("mode", ["whole", "streamed"])
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+def test_as_openai_documents_it(
+    sim: Simulation, gateway: Gateway, upstream: str, mode: str
+) -> None:
+    model = scripted(sim, upstream)
+    with closing(Responses(gateway.url, model, streamed=mode == "streamed")) as driver:
+        assert driver.run("Which region sells best?").endswith("done")
+    check(sim, model, driver.rounds)
+    first, _, last = driver.outputs
+    program = next(item for item in first if item.type == "program")
+    assert program.code == CODE
+    callers = [item.caller.caller_id for item in first if item.type == "function_call"]
+    assert callers == [program.call_id] * 3
+    ended = next(item for item in last if item.type == "program_output")
+    assert (ended.call_id, ended.result, ended.status) == (program.call_id, OUTPUT, "completed")
