@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import sqlite3
 import threading
 import time
@@ -15,7 +16,9 @@ import aiohttp
 import psycopg
 import pytest
 
-from tests.gateway.harness import KEY, Gateway
+from polycall.sim import Call, Simulation, Turn
+from tests.gateway.drivers import DRIVERS, Result
+from tests.gateway.harness import KEY, UPSTREAMS, Gateway
 from tests.gateway.till import Till, open_till, till_config
 from tests.servers import Postgres, postgres
 
@@ -26,6 +29,7 @@ FLUSH_S = 0.25
 PATIENCE_S = 0.5  # while an outage has not been noticed
 # What a loaded machine adds to it: the timer is late, and so is the commit.
 LATE_S = 0.2
+CALL, OTHER = Call("get_weather", {"city": '"name": "서울"'}), Call("now", {})
 ANSWER_S_MAX = 10
 NOTICED_S = 2.6
 
@@ -41,6 +45,44 @@ def own_postgres() -> Iterator[Postgres]:
     """A cluster that these tests may stop."""
     with postgres() as server:
         yield server
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_every_request_has_its_row(sim: Simulation, gateway: Gateway, streamed: bool) -> None:
+    asked: dict[str, tuple[str, str]] = {}
+    turns = [Turn(text='a "name": "x"', calls=[CALL, CALL, OTHER]), Turn(text="done")]
+    for client, upstream in itertools.product(DRIVERS, UPSTREAMS):
+        model = f"ledger-{streamed}-{client}-{upstream}"
+        sim.script(UPSTREAMS[upstream][0], model, turns)
+        driver = DRIVERS[client](gateway.url, KEY, f"{upstream}/{model}", streamed=streamed)
+        step = driver.ask("weather?")
+        assert driver.give([Result(call, "ok") for call in step.calls]).text == "done"
+        driver.close()
+        asked[f"{upstream}/{model}"] = (client, upstream)
+    time.sleep(FLUSH_S + LATE_S)
+    rows = [row for row in gateway.ledger(1) if row["asked"] in asked]
+    found = [(row["asked"], row["calls"]) for row in rows]
+    assert found == [(name, number) for name in asked for number in (3, 0)]
+    for row in rows:
+        client, upstream = asked[row["asked"]]
+        model = row["asked"].partition("/")[2]
+        expected = {
+            "key": "first",
+            "provider": upstream,
+            "model": model,
+            "streamed": int(streamed),
+            "status": 200,
+            "outcome": "ok",
+            "attempts": 1,
+            "is_estimate": 0,
+            "cost_usd": None,
+        }
+        assert {name: row[name] for name in expected} == expected
+        assert row["input_tokens"] > 0
+        assert row["output_tokens"] > 0
+        assert 0 < row["first_ms"] <= row["duration_ms"]
+        assert row["key_id"] == rows[0]["key_id"] != ""
+        assert row["worker"] == rows[0]["worker"] != ""
 
 
 class Load:

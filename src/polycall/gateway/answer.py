@@ -13,6 +13,7 @@ from polycall import jsontext
 from polycall.errors import PolycallError, ProtocolError, TruncatedError
 from polycall.gateway.arrays import ArrayEncoder
 from polycall.gateway.asked import Asked, Attempt, Desk
+from polycall.gateway.calls import CallCounter, in_events, in_parts
 from polycall.gateway.carrier import Embedder, Origin
 from polycall.gateway.flight import Flight
 from polycall.gateway.journey import Journey, Plain, Streaming
@@ -38,6 +39,7 @@ class Account:
     def __init__(self) -> None:
         self.usage = Usage()
         self.is_estimate = False
+        self.calls = 0
         self.steps = 0  # events or frames of a stream so far: about a token each
         self.attempt: Attempt | None = None
         self.attempts = 0
@@ -76,8 +78,10 @@ async def _send_plain(
     headers = base_headers(flight, attempt.stop.name, attempt.warnings)
     if response is None:
         body = plain.body
+        account.calls = CallCounter(attempt.dialect.NAME).in_body(body)
         headers.extend(upstream_headers(plain.http.headers))
     else:
+        account.calls = in_parts(response.message.parts)
         if attempt.carries:
             response = await _embedder(asked, attempt, desk).response(response)
         body = jsontext.encode_bytes(asked.dialect.render_response(response, asked.request))
@@ -193,6 +197,7 @@ class _Stream:
                     return
                 raise
         self._account.usage = observer.usage
+        self._account.calls = observer.calls
         await flight.send_body(data)
 
     # Translated
@@ -232,6 +237,7 @@ class _Stream:
         if not events or encoder is None:
             return b""
         account.steps += len(events)
+        account.calls += in_events(events)
         if isinstance(events[0], ResponseStart):
             account.usage = events[0].usage
         if isinstance(last := events[-1], ResponseEnd):
@@ -259,3 +265,4 @@ class _Stream:
         if streaming is not None and streaming.observer is not None:
             self._account.usage = streaming.observer.usage
             self._account.steps = streaming.observer.frames
+            self._account.calls = streaming.observer.calls

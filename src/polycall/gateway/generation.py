@@ -154,6 +154,7 @@ class _Record:
             first_ms=None if first_s is None else round(first_s * 1000, 2),
             key_id=self.owner.id,
             worker=self._worker,
+            calls=account.calls,
             warnings=0 if account.attempt is None else len(account.attempt.warnings),
         )
 

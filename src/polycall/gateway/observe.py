@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from polycall.errors import PolycallError
+from polycall.gateway.calls import CallCounter, in_events
 from polycall.ir import Event, ResponseEnd, ResponseStart, Usage
 from polycall.wire import Decoder, Dialect
 
@@ -45,12 +46,14 @@ class Observer:
     def __init__(self, dialect: Dialect, *, hides_usage: bool, is_sse: bool) -> None:
         self._decoder: Decoder = dialect.StreamDecoder()
         self._marks = _MARKS[dialect.NAME]
+        self._counter = CallCounter(dialect.NAME)
         self._hides_usage = hides_usage
         self._is_sse = is_sse
         self._break: bytes = b""
         self._rest: bytes = b""
         self.usage = Usage()
         self.frames = 0
+        self.calls = 0
         self.began = False  # a frame that is no comment has come
         self.ended = False
 
@@ -68,7 +71,9 @@ class Observer:
         """The bytes to pass on now."""
         if not self._is_sse:
             self.began = True
-            self._take(self._decoder.feed(chunk))
+            events = self._decoder.feed(chunk)
+            self.calls += in_events(events)
+            self._take(events)
             return chunk
         data = self._rest + chunk if self._rest else chunk
         if not self._break:
@@ -81,7 +86,10 @@ class Observer:
         self._rest = frames.pop()
         self.frames += len(frames)
         hidden = False
+        mark = self._counter.mark
         for position, frame in enumerate(frames):
+            if mark in frame:
+                self.calls += self._counter.in_frame(frame)
             if not self.began and frame[:1] != b":":
                 self.began = True
             elif not any(mark in frame for mark in self._marks):

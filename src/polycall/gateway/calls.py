@@ -1,0 +1,54 @@
+"""Counts the tool calls of an answer, for the ledger, without decoding what only passes through.
+
+Quotes inside of a JSON string are escaped, so an answer's text cannot look like one of these.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from polycall.ir import Event, Part, PartStart, ToolCall
+
+# What an answer with calls has somewhere, and what stands once in each call.
+_WORDS: dict[str, tuple[bytes, re.Pattern[bytes]]] = {
+    "openai-chat": (b'"tool_calls"', re.compile(rb'"name"\s*:\s*"[^"]')),
+    "openai-responses": (
+        b'_call"',
+        re.compile(rb'"type"\s*:\s*"(?:function|custom_tool)_call"'),
+    ),
+    "anthropic": (b'"tool_use"', re.compile(rb'"type"\s*:\s*"tool_use"')),
+    "gemini": (b'"functionCall"', re.compile(rb'"functionCall"\s*:')),
+}
+# Responses tells of each call several times, and of all of them in its last event.
+_STREAM_MARKS = {"openai-responses": b'"response.completed"'}
+
+
+class CallCounter:
+    """For the answers of one dialect."""
+
+    __slots__ = ("mark", "word", "words")
+
+    def __init__(self, dialect: str) -> None:
+        self.word, self.words = _WORDS[dialect]
+        self.mark = _STREAM_MARKS.get(dialect, self.word)  # what a frame worth counting has
+
+    def in_frame(self, frame: bytes) -> int:
+        """The calls that begin in a frame of a stream, which has the mark."""
+        return len(self.words.findall(frame))
+
+    def in_body(self, body: bytes) -> int:
+        """The calls of a whole answer."""
+        return len(self.words.findall(body)) if self.word in body else 0
+
+
+def in_parts(parts: Iterable[Part]) -> int:
+    """The calls of a message."""
+    return sum(isinstance(part, ToolCall) for part in parts)
+
+
+def in_events(events: Iterable[Event]) -> int:
+    """The calls that begin in these events."""
+    return sum(
+        isinstance(event, PartStart) and isinstance(event.part, ToolCall) for event in events
+    )
