@@ -124,6 +124,33 @@ def test_an_expired_key_says_so(served: Gateway, run: Run) -> None:
     assert "the key 'short' has expired" in answer.json()["error"]["message"]
 
 
+GENERATES: list[tuple[str, dict[str, Any]]] = [
+    ("/v1/chat/completions", BODY),
+    ("/v1/responses", {"model": "till/m", "input": "hi"}),
+    ("/v1/messages", BODY),
+    ("/v1/messages/count_tokens", BODY),
+    ("/v1/responses/input_tokens", {"model": "till/m", "input": "hi"}),
+    *(
+        (f"/{version}/models/till/m:{method}", {"contents": [{"parts": [{"text": "hi"}]}]})
+        for version in ("v1", "v1beta")
+        for method in ("generateContent", "streamGenerateContent", "countTokens")
+    ),
+]
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+def test_j13_a_keys_models_hold_on_every_route(served: Gateway, till: Till, run: Run) -> None:
+    key = make(run, "narrow", "--models", "other/*")
+    await_status(served, key, 403)
+    before = len(till.sales)
+    for path, body in GENERATES:
+        assert served.request("POST", path, body, key=key).status == 403, path
+    for path in ("/v1/models/till/m", "/v1beta/models/till/m"):
+        assert served.request("GET", path, key=key).status == 403, path
+    assert served.request("GET", "/v1/models", key=key).json()["data"] == []
+    assert len(till.sales) == before
+
+
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_j03_a_key_is_data_never_sql(served: Gateway, store_url: str, run: Run) -> None:
     make(run, "only", "--models", "fast")

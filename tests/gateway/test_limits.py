@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,7 +28,7 @@ from polycall.gateway.limits import KeyLimits
 from polycall.gateway.store import open_store
 from tests.gateway.harness import KEY, OTHER_KEY, Gateway
 from tests.gateway.till import Till, open_till, till_config
-from tests.servers import Postgres
+from tests.servers import Postgres, redis
 
 MAX_TOKENS = 20
 RESERVE = Decimal("0.3")  # rather more than a request may cost
@@ -241,3 +243,90 @@ async def test_h13_no_refusal_outlives_its_minute(tmp_path: Path) -> None:
     for one in limits:
         await one.close()
     await store.close()
+
+
+# Aborted and killed
+
+
+def test_i06_aborted_streams_give_back_what_they_held_once(tmp_path: Path) -> None:
+    keys = f'[[keys]]\nkey = "{KEY}"\nname = "team"\nbudget_usd = 5\n'
+    with open_till(seed=2) as till:
+        till.delay_s = 0.6
+        gateway = Gateway(tmp_path, till_config(till, "", keys)).start()
+        asyncio.run(leave_early(gateway))
+        answer = gateway.request("POST", "/v1/chat/completions", BODY)
+        assert answer.status == 200
+        assert gateway.stop() == 0
+        assert "Traceback" not in gateway.log
+    with contextlib.closing(sqlite3.connect(tmp_path / "polycall.db")) as database:
+        outcomes = dict(database.execute("SELECT outcome, COUNT(*) FROM ledger GROUP BY 1"))
+        costs = [Decimal(cost) for (cost,) in database.execute("SELECT cost_usd FROM ledger")]
+        counters = database.execute("SELECT taken, leased FROM counters").fetchall()
+        leases = database.execute("SELECT COUNT(*) FROM leases").fetchone()
+    assert outcomes == {"cancelled": 12, "ok": 1}
+    assert counters == [(int(sum(costs) * 1_000_000_000), 0)]
+    assert leases == (0,)
+
+
+async def leave_early(gateway: Gateway) -> None:
+    async def one(session: aiohttp.ClientSession) -> None:
+        headers = {"authorization": f"Bearer {KEY}"}
+        url = f"{gateway.url}/v1/chat/completions"
+        with contextlib.suppress(TimeoutError):
+            await session.post(url, json={**BODY, "stream": True}, headers=headers)
+
+    timeout = aiohttp.ClientTimeout(total=0.2)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        await asyncio.gather(*(one(session) for _ in range(12)))
+    await asyncio.sleep(1.0)
+
+
+def test_a_killed_gateways_lease_is_reconciled_by_its_peer(tmp_path: Path) -> None:
+    keys = f'[[keys]]\nkey = "{KEY}"\nname = "team"\nbudget_usd = 5\n'
+    database = tmp_path / "shared.db"
+    with open_till(seed=2) as till:
+        config = till_config(till, f'[store]\nurl = "sqlite:///{database}"', keys)
+        first, second = start_all([tmp_path / "a", tmp_path / "b"], config)
+        for _ in range(5):
+            assert first.request("POST", "/v1/chat/completions", BODY).status == 200
+        time.sleep(0.4)
+        first.kill()
+        with contextlib.closing(sqlite3.connect(database, timeout=10)) as connection, connection:
+            leased = connection.execute("SELECT leased FROM counters").fetchone()[0]
+            # As if half a minute had gone by.
+            connection.execute("UPDATE leases SET expires = expires - 60")
+        assert leased > 0
+        assert second.request("POST", "/v1/chat/completions", BODY).status == 200
+        time.sleep(1.2)
+        assert second.stop() == 0
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            counters = connection.execute("SELECT taken, leased FROM counters").fetchall()
+        assert counters == [(int(till.spent * 1_000_000_000), 0)]
+
+
+def test_counters_in_redis_hold_a_budget_and_fail_closed(
+    till: Till, postgres_server: Postgres, tmp_path: Path
+) -> None:
+    url = postgres_server.database()
+    keys = (
+        f'[[keys]]\nkey = "{KEY}"\nname = "team"\nbudget_usd = 4\n'
+        f'[[keys]]\nkey = "{OTHER_KEY}"\nname = "free"\n'
+    )
+    with redis() as server:
+        store = f'[store]\nurl = "{url}"\ncounters = "{server.url}"'
+        gateways = start_all([tmp_path / "a", tmp_path / "b"], till_config(till, store, keys))
+        crowd = Crowd(gateways, requests_max=500)
+        asyncio.run(crowd.come(20))
+        time.sleep(2.5)
+        asyncio.run(Crowd(gateways[:1], requests_max=500).come(1))
+        assert set(crowd.statuses) == {200, 429}
+        assert 4 - RESERVE < till.spent <= 4
+        server.stop()
+        statuses = [
+            gateways[0].request("POST", "/v1/chat/completions", BODY, key=key).status
+            for key in (KEY, OTHER_KEY)
+        ]
+        assert statuses == [503, 200]
+        for gateway in gateways:
+            assert gateway.stop() == 0
+            assert "Traceback" not in gateway.log

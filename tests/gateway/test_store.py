@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psycopg
@@ -127,14 +128,13 @@ async def test_a_newer_schema_is_refused(store_url: str, tmp_path: Path) -> None
     store = open_store(store_url, tmp_path)
     await store.close()
     number = VERSION + 1
-    statement = f"UPDATE schema_version SET number = {number}"
     if store_url.startswith("sqlite"):
         with sqlite3.connect(store_url.removeprefix("sqlite:///")) as connection:
-            connection.execute(statement)
+            connection.execute("UPDATE schema_version SET number = number + 1")
         connection.close()
     else:
         with psycopg.connect(store_url) as database:
-            database.execute(statement)
+            database.execute("UPDATE schema_version SET number = number + 1")
     with pytest.raises(RequestError, match=f"the store has schema {number}.*upgrade this one"):
         open_store(store_url, tmp_path)
 
@@ -149,3 +149,27 @@ async def test_a_newer_schema_is_refused(store_url: str, tmp_path: Path) -> None
 def test_a_store_that_cannot_be_opened_says_why(url: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=words):
         open_store(url, tmp_path)
+
+
+async def test_i08_old_rows_go_in_batches_and_nobody_waits(store_url: str, tmp_path: Path) -> None:
+    store = open_store(store_url, tmp_path)
+    now = time.time()
+    for number in range(2500):
+        store.add_row(replace(ROW, id=f"old-{number}", created=now - 31 * 86_400))
+    for number in range(3):
+        store.add_row(replace(ROW, id=f"new-{number}", created=now - 29 * 86_400 + number))
+    await store.close()
+    store = open_store(store_url, tmp_path)
+    await store.purge(None)
+    assert len(await store.ledger_rows(5000)) == 2503
+    sizes: list[int] = []
+    purging = asyncio.ensure_future(store.purge(30))
+    while not purging.done():
+        sizes.append(len(await store.ledger_rows(5000)))
+        await store.save_state("a", "one", b"others write meanwhile")
+        await asyncio.sleep(0.005)
+    await purging
+    assert set(sizes) <= {2503, 1503, 503, 3}
+    assert {1503, 503} & set(sizes)
+    assert [row.id for row in await store.ledger_rows(5000)] == ["new-2", "new-1", "new-0"]
+    await store.close()

@@ -19,7 +19,7 @@ from polycall.gateway.carrier import Carrier
 from polycall.gateway.counts import Counts
 from polycall.gateway.fetching import Fetching
 from polycall.gateway.flight import ClientGone, Flight, Limits, Receive, Scope, Send, Watchman
-from polycall.gateway.generation import Generations
+from polycall.gateway.generation import Generations, check_allowed
 from polycall.gateway.keys import Keys
 from polycall.gateway.limits import KeyLimits
 from polycall.gateway.metrics import CONTENT_TYPE, Metrics, Snapshot, exposition
@@ -233,8 +233,10 @@ class Gateway:
         await _send(flight, render(found))
 
     async def _one_model(self, flight: Flight) -> None:
-        await self._limits.count_request(self._keys.owner(flight.headers, flight.query))
+        owner = self._keys.owner(flight.headers, flight.query)
+        await self._limits.count_request(owner)
         name = flight.path.partition("/models/")[2]
+        check_allowed(owner, name)
         model = await self._catalogue.model(name)
         render = models.SHAPES.get(_dialect_of(flight).NAME, models.openai_model)
         await _send(flight, render(model))
