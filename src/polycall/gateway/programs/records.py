@@ -106,7 +106,9 @@ class Records:
 
     async def load(self, owner: str, ids: list[str]) -> dict[str, Record]:
         """Those that there are, of this owner only."""
-        found = await self._store.load_states(owner, [_state_id(each) for each in ids])
+        found = await self._store.load_states(
+            owner, [_state_id(each) for each in ids], may_change=True
+        )
         return {
             name.removeprefix("program_"): _record_decoder.decode(v) for name, v in found.items()
         }
@@ -117,7 +119,7 @@ class Records:
 
     async def load_container(self, owner: str, container_id: str) -> Container | None:
         """The container, if it is this owner's and alive."""
-        found = await self._store.load_states(owner, [f"container_{container_id}"])
+        found = await self._store.load_states(owner, [f"container_{container_id}"], may_change=True)
         for value in found.values():
             container = _container_decoder.decode(value)
             return container if container.expires > time.time() else None

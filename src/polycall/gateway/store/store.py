@@ -90,12 +90,18 @@ class Store:
         locked = self._vault.lock(owner, state_id, value)
         await self._write(operations.save_state(owner, state_id, locked, time.time()))
 
-    async def load_states(self, owner: str, state_ids: Sequence[str]) -> dict[str, bytes]:
-        """The values that are there, of this owner only."""
+    async def load_states(
+        self, owner: str, state_ids: Sequence[str], *, may_change: bool = False
+    ) -> dict[str, bytes]:
+        """The values that are there, of this owner only.
+
+        With `may_change` they come from the database, since another process may have saved them
+        again; else what this process remembers is good enough.
+        """
         found: dict[str, bytes] = {}
         missing: list[str] = []
         for state_id in state_ids:
-            value = self._cache.get((owner, state_id))
+            value = None if may_change else self._cache.get((owner, state_id))
             if value is None:
                 missing.append(state_id)
             else:
