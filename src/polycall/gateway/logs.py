@@ -11,7 +11,6 @@ import time
 import traceback
 from collections.abc import Iterable
 from urllib.parse import urlsplit
-from urllib.parse import urlsplit
 
 from polycall.config import Config
 
@@ -67,8 +66,6 @@ def start_logging(config: Config) -> None:
     """Send all logs of the process to standard error as JSON; again after each change."""
     hide(key for keys in config.provider_keys.values() for key in keys)
     hide(key.key for key in config.keys)
-    for url in (config.store.url, config.store.counters):
-        hide(filter(None, [urlsplit(url).password]))
     hide([config.store.secret, urlsplit(config.store.url).password or ""])
     variables = {name for row in config.providers.values() for name in row.key_variables}
     hide(os.environ.get(name, "") for name in variables)
