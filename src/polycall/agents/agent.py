@@ -253,11 +253,8 @@ class Agent(Generic[DepsT, OutputT]):
         What it may spend is bounded by what the run that calls it has left.
         """
 
-        async def delegate(arguments: JSON, context: ToolContext[Any]) -> Any:
-            return await self._delegated(arguments["task"], context)
-
         about = description or self.description or f"Give a task to {self.name}."
-        made = tool_from_schema(name or "_".join(self.name.split()), about, _TASK, delegate)
+        made = tool_from_schema(name or "_".join(self.name.split()), about, _TASK, Delegate(self))
         # What it does is bounded by its own limits, and may wait for a person.
         return dataclasses.replace(made, has_steps=True, deadline_s=math.inf)
 
@@ -299,7 +296,8 @@ class Agent(Generic[DepsT, OutputT]):
             )
         return list(frames) or [Frame(self.name)]
 
-    async def _delegated(self, task: str, context: ToolContext[Any]) -> Any:
+    async def delegated(self, task: str, context: ToolContext[Any]) -> Any:
+        """Do a task for whoever calls this agent as a tool."""
         parent, path = None, ()
         place = current_place()
         if isinstance(context, AgentContext):
@@ -337,6 +335,32 @@ class Agent(Generic[DepsT, OutputT]):
         if run.value is None:
             raise ToolError(f"{self.name!r} ended by {run.reason!r} without an answer: {run.text}")
         return run.value
+
+
+class Delegate:
+    """What a tool does that is an agent."""
+
+    def __init__(self, agent: Agent[Any, Any]) -> None:
+        self.agent = agent
+
+    async def __call__(self, arguments: JSON, context: ToolContext[Any]) -> Any:
+        return await self.agent.delegated(arguments["task"], context)
+
+
+def everyone(agents: Iterable[Agent[Any, Any]]) -> dict[str, Agent[Any, Any]]:
+    """These agents and all that they can hand over or give tasks to, by name."""
+    found: dict[str, Agent[Any, Any]] = {}
+    waiting = list(agents)
+    while waiting:
+        agent = waiting.pop(0)
+        known = found.setdefault(agent.name, agent)
+        if known is not agent:
+            raise RequestError(f"two agents are named {agent.name!r}; they could not be told apart")
+        tools = [each for toolset in agent.toolsets for each in toolset]
+        others = [each.function.agent for each in tools if isinstance(each.function, Delegate)]
+        others += [handoff.agent for handoff in agent.handoffs]
+        waiting += [each for each in others if found.get(each.name) is not each]
+    return found
 
 
 def messages_of(prompt: Prompt) -> list[Message]:

@@ -1,0 +1,28 @@
+"""Runs that outlive their process: agents on DBOS, in SQLite or Postgres.
+
+durable.py     `Durable`: runs agents, and takes over what dead processes left
+runs.py        `Runs`: what there is, without agents: list, show, decide, resume, cancel
+records.py     runs, tasks and approvals as plain data
+journal.py     a run's journal, kept as the steps of a DBOS workflow
+desk.py        approvals that are asked in the database
+tasks.py       background tasks of any process of the fleet
+lease.py       who is alive, and who takes over whom
+database.py    the engine, and the tables that DBOS does not have
+
+Needs the extra `polycall[durable]`; nothing else imports this package.
+"""
+
+from polycall.durable.durable import Durable
+from polycall.durable.records import RunCancelledError, RunFailedError, RunInfo, RunResult, TaskInfo
+from polycall.durable.runs import RunHandle, Runs
+
+__all__ = [
+    "Durable",
+    "RunCancelledError",
+    "RunFailedError",
+    "RunHandle",
+    "RunInfo",
+    "RunResult",
+    "Runs",
+    "TaskInfo",
+]

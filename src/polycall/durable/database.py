@@ -1,0 +1,120 @@
+"""The engine of a durable database, and the three tables beside those of DBOS."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from polycall.errors import RequestError
+
+_SCHEMA = (
+    """create table if not exists polycall_executors (
+        id varchar(200) primary key, host varchar(300) not null, pid integer not null,
+        seen double precision not null, taken_by varchar(200), taken_at double precision)""",
+    """create table if not exists polycall_approvals (
+        run_id varchar(300) not null, id varchar(500) not null, request text not null,
+        expires double precision, decision text, primary key (run_id, id))""",
+    """create table if not exists polycall_progress (
+        task_id varchar(400) primary key, progress double precision not null,
+        message text not null)""",
+)
+# Two processes that create the same table at once would trip over each other.
+_LOCK_ID = 7_265_002
+_POOL_SIZE = 15
+
+
+class Database:
+    """One engine for DBOS and for the tables here."""
+
+    def __init__(self, url: str) -> None:
+        self.url = _checked(url)
+        self.is_sqlite = self.url.startswith("sqlite")
+        self.engine = _sqlite(self.url) if self.is_sqlite else _postgres(self.url)
+        # One clock for all: the database's own.
+        self.now = "unixepoch('subsec')" if self.is_sqlite else "extract(epoch from now())"
+
+    def create(self) -> None:
+        """Make the tables where they are missing."""
+        with self.engine.begin() as connection:
+            if not self.is_sqlite:
+                connection.execute(sa.text(f"select pg_advisory_xact_lock({_LOCK_ID})"))
+            for statement in _SCHEMA:
+                connection.execute(sa.text(statement))
+
+    def change(self, sql: str, **values: Any) -> int:
+        """Run one statement; how many rows it changed."""
+        with self.engine.begin() as connection:
+            return connection.execute(sa.text(sql), values).rowcount
+
+    def rows(self, sql: str, **values: Any) -> Sequence[Mapping[str, Any]]:
+        """What a query finds.  A list is bound as so many parameters, `in :names`."""
+        statement = sa.text(sql)
+        lists = [name for name, value in values.items() if isinstance(value, list)]
+        if lists:
+            bound: list[sa.BindParameter[Any]] = [
+                sa.bindparam(name, expanding=True) for name in lists
+            ]
+            statement = statement.bindparams(*bound)
+        with self.engine.connect() as connection:
+            found = connection.execute(statement, values).mappings().all()
+        return [dict(row) for row in found]
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _checked(url: str) -> str:
+    for prefix in ("postgresql://", "postgres://", "postgresql+psycopg://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + url.removeprefix(prefix)
+    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+        if ":memory:" in url:
+            raise RequestError("what shall last cannot be kept in memory; give SQLite a file")
+        path = Path(url.removeprefix("sqlite:///"))
+        if not path.absolute().parent.is_dir():
+            raise RequestError(f"there is no folder {str(path.absolute().parent)!r} for {url!r}")
+        return url
+    raise RequestError(
+        f"durable runs are kept at 'sqlite:///FILE' or 'postgresql://...', not at {url!r}"
+    )
+
+
+def _postgres(url: str) -> sa.Engine:
+    try:
+        return sa.create_engine(url, pool_size=_POOL_SIZE, max_overflow=0, pool_pre_ping=True)
+    except ModuleNotFoundError:
+        raise RequestError(
+            "durable runs in Postgres need psycopg; install 'polycall[durable]'"
+        ) from None
+
+
+def _sqlite(url: str) -> sa.Engine:
+    engine = sa.create_engine(url, pool_size=_POOL_SIZE, max_overflow=0)
+
+    def prepare(connection: sqlite3.Connection, _: Any) -> None:
+        # Writers wait for each other instead of failing, and readers for nobody.
+        connection.isolation_level = "IMMEDIATE"
+        connection.execute("pragma busy_timeout = 30000")
+        connection.execute("pragma foreign_keys = on")
+        connection.execute("pragma journal_mode = wal")
+        if sqlite3.sqlite_version_info < (3, 42):
+            # DBOS asks for 'subsec', which came with 3.42.
+            connection.create_function("unixepoch", -1, _unixepoch)
+
+    event.listen(engine, "connect", prepare)
+    return engine
+
+
+def _unixepoch(*modifiers: str) -> float | int:
+    """The time now, as `unixepoch()` and `unixepoch('subsec')` give it."""
+    if modifiers not in ((), ("subsec",), ("now", "subsec")):
+        raise ValueError(f"unixepoch{modifiers} is not supplied")
+    now = time.time()
+    return now if modifiers else int(now)

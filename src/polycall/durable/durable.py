@@ -1,0 +1,271 @@
+"""`Durable`: agents whose runs outlive the process, on one machine or on many."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any, cast
+
+from dbos import DBOS, DBOSConfig
+from pydantic_core import to_json
+from typing_extensions import Unpack
+
+from polycall import jsontext
+from polycall.agents.agent import Prompt, everyone
+from polycall.agents.pausing import Start
+from polycall.agents.run import Run
+from polycall.agents.tasks import BackgroundToolset, TaskOrder, run_task
+from polycall.durable.desk import TableDesk
+from polycall.durable.journal import load_journal
+from polycall.durable.lease import Lease, new_executor_id
+from polycall.durable.records import (
+    RUN_WORKFLOW,
+    TASK_WORKFLOW,
+    VERSION,
+    JSONSerializer,
+    RunResult,
+    decoded,
+)
+from polycall.durable.runs import RUN_QUEUE, AnyAgent, RunHandle, Runs, StartOptions
+from polycall.durable.tasks import TASK_QUEUE, DurableTasks, Reporter, queue_of
+from polycall.errors import RequestError
+from polycall.loop import Abandoned
+from polycall.tools import AbstractToolset, ToolContext
+
+
+class Durable(Runs):
+    """Runs agents so that no run is lost with its process.
+
+    `url` is `sqlite:///FILE`, or `postgresql://...` for several processes on several machines; they
+    must have the same `agents`.  A process that dies is taken over from by the others, or by
+    itself when it comes back, within `lease_s` (at once, where both are on one machine).  `deps`
+    is what tools get as `context.deps`.  `runs_max` and `tasks_max` bound what one process does at
+    a time.  DBOS is one to a process, and so is this.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        agents: Iterable[AnyAgent],
+        name: str = "polycall",
+        deps: Any = None,
+        lease_s: float = 10.0,
+        poll_s: float = 0.1,
+        runs_max: int = 100,
+        tasks_max: int = 100,
+        approval_ttl_s: float | None = None,
+    ) -> None:
+        super().__init__(url, poll_s=poll_s)
+        self.agents = everyone(agents)
+        self.deps = deps
+        self.executor_id = new_executor_id()
+        self._name = name
+        self._lease_s = lease_s
+        self._runs_max = runs_max
+        self._tasks_max = tasks_max
+        self._approval_ttl_s = approval_ttl_s
+        self._working: set[asyncio.Task[Any]] = set()
+        self._is_closing = False
+
+    async def __aenter__(self) -> Durable:
+        global _current  # noqa: PLW0603 - DBOS itself is one to a process
+        if _current is not None:
+            raise RequestError("there is a Durable in this process already; close it first")
+        logging.getLogger("dbos").addHandler(logging.NullHandler())
+        config: DBOSConfig = {
+            "name": self._name,
+            "system_database_engine": self.database.engine,
+            "application_version": VERSION,
+            "executor_id": self.executor_id,
+            "serializer": JSONSerializer(),
+            "log_level": "WARNING",
+        }
+        DBOS(config=config)
+        _current = self
+        try:
+            # In this thread: DBOS runs workflows on the loop that it finds here.
+            DBOS.launch()
+            await super().__aenter__()
+            lease = self._lease = Lease(
+                self.database,
+                self.client,
+                self.executor_id,
+                lease_s=self._lease_s,
+                on_lost=self._stop_work,
+            )
+            await lease.begin()
+            await self._make_queues()
+        except BaseException:
+            await self._destroy()
+            raise
+        self._keeping = asyncio.create_task(lease.keep(), name="polycall lease")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop working; what is not finished goes on elsewhere, or here the next time."""
+        self._is_closing = True
+        self._keeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._keeping
+        working = set(self._working)
+        self._stop_work()
+        if working:
+            await asyncio.wait(working)
+        await self._destroy(self._lease)
+
+    async def start(
+        self, agent: AnyAgent | str, prompt: Prompt, **options: Unpack[StartOptions]
+    ) -> RunHandle:
+        """Begin a run, somewhere in the fleet.  The same `run_id` again is the same run."""
+        name = agent if isinstance(agent, str) else agent.name
+        if name not in self.agents:
+            raise RequestError(f"there is no agent {name!r} here; known: {', '.join(self.agents)}")
+        return await super().start(agent, prompt, **options)
+
+    # What the workflows do.
+
+    async def follow_run(self, text: str) -> str:
+        """Do a run, from its beginning along what is known of it."""
+        start = cast("Start", decoded(text, Start))
+        agent = self.agents.get(start.agent)
+        if agent is None:
+            raise RequestError(f"there is no agent {start.agent!r} in this process")
+        journal = await load_journal(self.client, start.run_id)
+        desk = TableDesk(
+            self.database, start.run_id, ttl_s=self._approval_ttl_s, poll_s=self.poll_s
+        )
+        await desk.load()
+        tasks = DurableTasks(self.client, self.database, start.run_id, poll_s=self.poll_s)
+        with self._at_work():
+            try:
+                stream = agent.follow(
+                    start, journal=journal, desk=desk, tasks=tasks, deps=self.deps
+                )
+                async with stream:
+                    async for _ in stream:
+                        pass
+            except Abandoned as lost:
+                # To DBOS in its own words, so that it leaves the run to whoever has it.
+                raise lost.__cause__ or lost from None
+        # Nobody will hear of those that are not over.
+        for each in await self.tasks(start.run_id):
+            if each.state in ("queued", "running"):
+                await self.client.cancel_workflow_async(each.id)
+        return jsontext.encode(_result(stream.run))
+
+    async def do_task(self, text: str) -> str:
+        """Do a background task, in one step."""
+        order = cast("TaskOrder", decoded(text, TaskOrder))
+        toolset = self._toolset(order)
+        task_id = DBOS.workflow_id or order.id
+        context: ToolContext[Any] = ToolContext(deps=self.deps)
+
+        async def step() -> str:
+            report = Reporter(self.database, task_id)
+            result = await run_task(order, toolset, context, report)
+            return jsontext.encode(result)
+
+        with self._at_work():
+            return await DBOS.run_step_async({"name": order.call.name, "preemptible": True}, step)
+
+    def _toolset(self, order: TaskOrder) -> AbstractToolset:
+        agent = self.agents.get(order.agent)
+        for toolset in agent.toolsets if agent else ():
+            if isinstance(toolset, BackgroundToolset) and order.call.name in toolset:
+                return toolset.inner
+        raise RequestError(
+            f"the agent {order.agent!r} of this process has no tool {order.call.name!r}"
+        )
+
+    @contextmanager
+    def _at_work(self) -> Generator[None]:
+        task = asyncio.current_task()
+        assert task is not None
+        if self._is_closing:
+            raise asyncio.CancelledError
+        self._working.add(task)
+        try:
+            yield
+        finally:
+            self._working.discard(task)
+
+    def _stop_work(self) -> None:
+        for task in self._working:
+            task.cancel()
+
+    async def _make_queues(self) -> None:
+        await self._make_queue(RUN_QUEUE, each=self._runs_max)
+        await self._make_queue(TASK_QUEUE, each=self._tasks_max)
+        bounds: dict[str, int] = {}
+        for agent in self.agents.values():
+            for toolset in agent.toolsets:
+                for each in toolset:
+                    if each.concurrency is None:
+                        continue
+                    if bounds.setdefault(queue_of(each), each.concurrency) != each.concurrency:
+                        raise RequestError(
+                            f"two tools named {each.name!r} differ in their concurrency"
+                        )
+        for name, bound in bounds.items():
+            await self._make_queue(name, together=bound)
+
+    async def _make_queue(
+        self, name: str, *, each: int | None = None, together: int | None = None
+    ) -> None:
+        """A queue of which each process, and all together, run so many at a time."""
+        await DBOS.register_queue_async(
+            name,
+            worker_concurrency=each,
+            global_concurrency=together,
+            polling_interval_sec=self.poll_s,
+            on_conflict="always_update",
+        )
+
+    async def _destroy(self, lease: Lease | None = None) -> None:
+        global _current  # noqa: PLW0603
+        # In a thread: DBOS's own threads may wait for this loop while they end.
+        await asyncio.to_thread(DBOS.destroy)
+        # DBOS has put its own pool of threads under this loop, and closed it.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+        if lease is not None:
+            await asyncio.to_thread(lease.end)
+        await super().__aexit__()
+        _current = None
+
+
+def _result(run: Run[Any]) -> RunResult:
+    # Plain data: a model of pydantic, a dataclass and the like become what they are in JSON.
+    output = None if run.value is None else jsontext.decode(to_json(run.value))
+    return RunResult(
+        reason=run.reason,
+        text=run.text,
+        history=run.history,
+        usage=run.usage,
+        cost=run.cost,
+        agents=run.agents,
+        problem=run.problem,
+        output=output,
+    )
+
+
+_current: Durable | None = None
+
+
+def _durable() -> Durable:
+    if _current is None:
+        raise asyncio.CancelledError
+    return _current
+
+
+@DBOS.workflow(name=RUN_WORKFLOW)
+async def _run(text: str) -> str:
+    return await _durable().follow_run(text)
+
+
+@DBOS.workflow(name=TASK_WORKFLOW)
+async def _task(text: str) -> str:
+    return await _durable().do_task(text)

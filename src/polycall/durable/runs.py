@@ -1,0 +1,287 @@
+"""What runs and tasks there are, without their agents: list, show, decide, resume, cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Any, TypeAlias, cast
+
+from dbos import DBOSClient, WorkflowHandleAsync, WorkflowStatus
+from dbos import error as errors
+from msgspec.structs import replace
+from typing_extensions import TypedDict, Unpack
+
+from polycall import jsontext
+from polycall.agents import Agent
+from polycall.agents.agent import Prompt, messages_of
+from polycall.agents.history import HistoryLike, load_history
+from polycall.agents.pausing import Approval, Decision, Start
+from polycall.agents.tasks import TaskOrder
+from polycall.durable import desk
+from polycall.durable.database import Database
+from polycall.durable.records import (
+    RUN_WORKFLOW,
+    TASK_WORKFLOW,
+    VERSION,
+    JSONSerializer,
+    RunCancelledError,
+    RunFailedError,
+    RunInfo,
+    RunResult,
+    RunState,
+    TaskInfo,
+    decoded,
+)
+from polycall.durable.tasks import TASK_QUEUE, progress_of, status_of
+from polycall.errors import RequestError
+from polycall.ir import JSON
+
+AnyAgent: TypeAlias = Agent[Any, Any]
+
+_STATES: dict[str, RunState] = {
+    "DELAYED": "queued",
+    "ENQUEUED": "queued",
+    "PENDING": "running",
+    "SUCCESS": "finished",
+    "CANCELLED": "cancelled",
+}
+RUN_QUEUE = "polycall-runs"
+
+
+class StartOptions(TypedDict, total=False):
+    """What a run may begin with; `run_id` is the caller's own name for it."""
+
+    run_id: str
+    history: HistoryLike
+    variables: JSON
+    user: str
+
+
+class Runs:
+    """The runs of a database.  `async with Runs(url) as runs`; it runs nothing itself."""
+
+    def __init__(self, url: str, *, poll_s: float = 0.1) -> None:
+        self.database = Database(url)
+        self.poll_s = poll_s
+        self._client: DBOSClient | None = None
+
+    async def __aenter__(self) -> Runs:
+        await asyncio.to_thread(self._connect)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self._disconnect)
+
+    @property
+    def client(self) -> DBOSClient:
+        """DBOS's own client, for what is not here."""
+        if self._client is None:
+            raise RequestError("nothing is connected yet; use `async with`")
+        return self._client
+
+    def _connect(self) -> None:
+        self.database.create()
+        self._client = DBOSClient(
+            system_database_engine=self.database.engine, serializer=JSONSerializer()
+        )
+
+    def _disconnect(self) -> None:
+        if self._client is not None:
+            self._client.destroy()
+            self._client = None
+        self.database.close()
+
+    async def start(
+        self, agent: AnyAgent | str, prompt: Prompt, **options: Unpack[StartOptions]
+    ) -> RunHandle:
+        """Begin a run, somewhere in the fleet.  The same `run_id` again is the same run."""
+        name = agent if isinstance(agent, str) else agent.name
+        run_id = options.get("run_id") or f"run_{secrets.token_hex(8)}"
+        history = load_history(options.get("history") or [])
+        user = options.get("user", "")
+        start = Start.of(name, run_id, history, messages_of(prompt), user)
+        start = replace(start, variables={**start.variables, **options.get("variables", {})})
+        await self.client.enqueue_async(
+            {
+                "workflow_name": RUN_WORKFLOW,
+                "queue_name": RUN_QUEUE,
+                "workflow_id": run_id,
+                "app_version": VERSION,
+            },
+            jsontext.encode(start),
+        )
+        return RunHandle(self, run_id)
+
+    def handle(self, run_id: str) -> RunHandle:
+        """A run that was begun before, here or elsewhere."""
+        return RunHandle(self, run_id)
+
+    async def result(self, run_id: str) -> RunResult:
+        """How a run ended, when it has; `RunFailedError` or `RunCancelledError` otherwise."""
+        await self.show(run_id)
+        workflow: WorkflowHandleAsync[str]
+        workflow = await self.client.retrieve_workflow_async(run_id)
+        try:
+            text = await workflow.get_result(polling_interval_sec=self.poll_s)
+        except errors.DBOSAwaitedWorkflowCancelledError:
+            raise RunCancelledError(f"run {run_id!r} was cancelled") from None
+        except errors.DBOSException as error:
+            raise RunFailedError(str(error)) from None
+        return cast("RunResult", decoded(text, RunResult))
+
+    async def list(self, *, state: RunState | None = None, limit: int = 100) -> list[RunInfo]:
+        """The newest runs first."""
+        rows = await self._workflows(name=RUN_WORKFLOW, limit=None if state else limit)
+        waiting = await asyncio.to_thread(desk.waiting, self.database)
+        found = [_run(row, waiting.get(row.workflow_id, [])) for row in rows]
+        return [each for each in found if state is None or each.state == state][:limit]
+
+    async def show(self, run_id: str) -> RunInfo:
+        """One run; `RequestError` where there is none."""
+        rows = await self._workflows(name=RUN_WORKFLOW, workflow_ids=[run_id])
+        if not rows:
+            raise RequestError(f"there is no run {run_id!r}")
+        waiting = await asyncio.to_thread(desk.waiting, self.database)
+        return _run(rows[0], waiting.get(run_id, []))
+
+    async def steps(self, run_id: str) -> list[tuple[str, float]]:
+        """What a run has done, in order: the steps' names, and how many seconds each took."""
+        steps = await self.client.list_workflow_steps_async(run_id, load_output=False)
+        return [
+            (
+                step["function_name"],
+                ((step["completed_at_epoch_ms"] or 0) - (step["started_at_epoch_ms"] or 0)) / 1000,
+            )
+            for step in steps
+        ]
+
+    async def tasks(self, run_id: str = "", *, limit: int = 100) -> list[TaskInfo]:
+        """The newest tasks first, of one run or of all."""
+        prefix = f"{run_id}.task_" if run_id else None
+        rows = await self._workflows(name=TASK_WORKFLOW, workflow_id_prefix=prefix, limit=limit)
+        return await asyncio.to_thread(self._tasks, rows)
+
+    async def task(self, task_id: str) -> TaskInfo:
+        """One task, by `RUN.TASK`; `RequestError` where there is none."""
+        rows = await self._workflows(name=TASK_WORKFLOW, workflow_ids=[task_id])
+        if not rows:
+            raise RequestError(f"there is no task {task_id!r}; a task is known as RUN.TASK")
+        return (await asyncio.to_thread(self._tasks, rows))[0]
+
+    async def approvals(self, run_id: str) -> list[Approval]:
+        """What a run waits for."""
+        made = await asyncio.to_thread(desk.waiting, self.database)
+        return made.get(run_id, [])
+
+    async def allow(self, run_id: str, approval_id: str, *, always: bool = False) -> None:
+        """Let a call run; with `always`, each further one of its agent and tool."""
+        await self._decide(run_id, approval_id, Decision(allowed=True, always=always))
+
+    async def deny(self, run_id: str, approval_id: str, reason: str = "") -> None:
+        """Refuse a call; the model reads the reason."""
+        await self._decide(run_id, approval_id, Decision(allowed=False, reason=reason))
+
+    async def cancel(self, run_id: str) -> None:
+        """Stop a run and its tasks; a step under way is cut off."""
+        if (await self.show(run_id)).state in ("finished", "failed", "cancelled"):
+            return
+        await self.client.cancel_workflow_async(run_id)
+        for each in await self.tasks(run_id):
+            await self.client.cancel_workflow_async(each.id)
+
+    async def resume(self, run_id: str) -> None:
+        """Let a run that was cancelled go on from its last step, in any process of the fleet."""
+        info = await self.show(run_id)
+        if info.state in ("finished", "failed"):
+            raise RequestError(f"run {run_id!r} is over: it has {info.state}")
+        if info.state == "cancelled":
+            await self.client.resume_workflow_async(run_id, queue_name=RUN_QUEUE)
+
+    async def cancel_task(self, task_id: str) -> None:
+        """Stop a task."""
+        await self.task(task_id)
+        await self.client.cancel_workflow_async(task_id)
+
+    async def resume_task(self, task_id: str) -> None:
+        """Let a task that was cancelled run again, in any process of the fleet."""
+        info = await self.task(task_id)
+        if info.state != "cancelled":
+            raise RequestError(f"task {task_id!r} is {info.state}; only a cancelled one is resumed")
+        known = [queue.name for queue in await self.client.list_queues_async()]
+        own = f"polycall-task-{info.tool}"
+        name = own if own in known else TASK_QUEUE
+        await self.client.resume_workflow_async(task_id, queue_name=name)
+
+    async def _decide(self, run_id: str, approval_id: str, decision: Decision) -> None:
+        await asyncio.to_thread(desk.decide, self.database, run_id, approval_id, decision)
+
+    async def _workflows(self, **filters: Any) -> list[WorkflowStatus]:
+        try:
+            return await self.client.list_workflows_async(sort_desc=True, **filters)
+        except errors.DBOSException as error:
+            raise RequestError(f"the runs could not be read: {error}") from None
+
+    def _tasks(self, rows: list[WorkflowStatus]) -> list[TaskInfo]:
+        progress = progress_of(self.database, [row.workflow_id for row in rows]) if rows else {}
+        return [_task(row, progress.get(row.workflow_id, (0.0, ""))) for row in rows]
+
+
+class RunHandle:
+    """A run, wherever it is."""
+
+    def __init__(self, runs: Runs, run_id: str) -> None:
+        self._runs = runs
+        self.run_id = run_id
+
+    async def result(self) -> RunResult:
+        """How it ended, when it has; `RunFailedError` or `RunCancelledError` otherwise."""
+        return await self._runs.result(self.run_id)
+
+    async def info(self) -> RunInfo:
+        """How it is doing."""
+        return await self._runs.show(self.run_id)
+
+    async def cancel(self) -> None:
+        """Stop it, and its tasks."""
+        await self._runs.cancel(self.run_id)
+
+
+def state_of(row: WorkflowStatus) -> RunState:
+    """A run's state, from what DBOS says of its workflow."""
+    return _STATES.get(row.status, "failed")
+
+
+def _run(row: WorkflowStatus, approvals: list[Approval]) -> RunInfo:
+    start = decoded(row.input["args"][0], Start) if row.input else None
+    users = [message for message in start.messages if message.role == "user"] if start else []
+    state = state_of(row)
+    return RunInfo(
+        id=row.workflow_id,
+        agent=start.agent if start else "",
+        state="waiting" if approvals and state == "running" else state,
+        prompt=users[-1].text if users else "",
+        created_at=(row.created_at or 0) / 1000,
+        updated_at=(row.updated_at or 0) / 1000,
+        executor=row.executor_id or "",
+        error=str(row.error) if row.error is not None else "",
+        approvals=approvals if state in ("running", "queued") else [],
+    )
+
+
+def _task(row: WorkflowStatus, progress: tuple[float, str]) -> TaskInfo:
+    order = decoded(row.input["args"][0], TaskOrder) if row.input else None
+    tool = order.call.name if order else ""
+    status = status_of(row.workflow_id, tool, row, progress)
+    return TaskInfo(
+        id=row.workflow_id,
+        run_id=row.workflow_id.rpartition(".")[0],
+        tool=tool,
+        state=status.state,
+        progress=status.progress,
+        message=status.message,
+        arguments=(order.call.arguments or {}) if order else {},
+        result=status.result.text if status.result else "",
+        created_at=(row.created_at or 0) / 1000,
+        updated_at=(row.updated_at or 0) / 1000,
+        executor=row.executor_id or "",
+    )
