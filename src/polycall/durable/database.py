@@ -37,7 +37,11 @@ class Database:
         self.is_sqlite = self.url.startswith("sqlite")
         self.engine = _sqlite(self.url) if self.is_sqlite else _postgres(self.url)
         # One clock for all: the database's own.
-        self.now = "unixepoch('subsec')" if self.is_sqlite else "extract(epoch from now())"
+        self.now = (
+            "unixepoch('subsec')"
+            if self.is_sqlite
+            else "cast(extract(epoch from clock_timestamp()) as double precision)"
+        )
 
     def create(self) -> None:
         """Make the tables where they are missing."""

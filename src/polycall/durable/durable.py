@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, cast
 
 from dbos import DBOS, DBOSConfig
@@ -34,6 +34,8 @@ from polycall.durable.tasks import TASK_QUEUE, DurableTasks, Reporter, queue_of
 from polycall.errors import RequestError
 from polycall.loop import Abandoned
 from polycall.tools import AbstractToolset, ToolContext
+
+_logger = logging.getLogger("polycall.durable")
 
 
 class Durable(Runs):
@@ -103,14 +105,14 @@ class Durable(Runs):
             await self._destroy()
             raise
         self._keeping = asyncio.create_task(lease.keep(), name="polycall lease")
+        self._keeping.add_done_callback(self._lease_ended)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Stop working; what is not finished goes on elsewhere, or here the next time."""
         self._is_closing = True
         self._keeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._keeping
+        await asyncio.wait([self._keeping])
         working = set(self._working)
         self._stop_work()
         if working:
@@ -192,6 +194,13 @@ class Durable(Runs):
             yield
         finally:
             self._working.discard(task)
+
+    def _lease_ended(self, keeping: asyncio.Task[None]) -> None:
+        if not keeping.cancelled() and (error := keeping.exception()) is not None:
+            # Others will take over, so nothing may go on here.
+            _logger.error("the lease is not kept any more: work stops", exc_info=error)
+            self._is_closing = True
+            self._stop_work()
 
     def _stop_work(self) -> None:
         for task in self._working:
