@@ -97,6 +97,19 @@ class ProgramSettings(Struct, frozen=True, forbid_unknown_fields=True):
     expiry_s: float = 1800.0
 
 
+class CacheSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[cache]`: answers given again for the same request, where it asks for that.
+
+    `all` is for requests that do not say; `tool_calls` keeps answers that call tools, too.
+    """
+
+    ttl_s: float = 300.0
+    size_bytes_max: int = 64 * MEBIBYTE
+    file: str = ""  # a SQLite file for all workers; else each has its own in memory
+    tool_calls: bool = False
+    all: bool = False
+
+
 class Target(Struct, frozen=True):
     """One stop of a route."""
 
@@ -132,6 +145,7 @@ class Config(Struct, frozen=True):
 
     server: Server = Server()
     store: Store = Store()
+    cache: CacheSettings | None = None
     limits: LimitSettings = LimitSettings()
     programs: ProgramSettings = ProgramSettings()
     providers: dict[str, Provider] = {}
@@ -162,7 +176,7 @@ class _ModelTable(Struct, frozen=True, forbid_unknown_fields=True):
     route: list[str | dict[str, Any]]
 
 
-_SECTIONS = ("server", "store", "limits", "programs", "providers", "models", "keys")
+_SECTIONS = ("server", "store", "cache", "limits", "programs", "providers", "models", "keys")
 Table: TypeAlias = dict[str, Any]
 
 
@@ -199,6 +213,7 @@ def parse_config(
     path = ("programs",)
     programs = reader.table(ProgramSettings, tables.get("programs", {}), path) or ProgramSettings()
     _check_positive(reader, programs, path)
+    cache = _read_cache(reader, tables)
     provider_tables = _read_providers(reader, tables.get("providers", {}))
     providers = {**CATALOGUE}
     for provider_name, table in provider_tables.items():
@@ -209,6 +224,7 @@ def parse_config(
     config = Config(
         server=server,
         store=store,
+        cache=cache,
         limits=limits,
         programs=programs,
         providers=providers,
@@ -261,6 +277,14 @@ def _read_store(reader: Reader, tables: Table) -> Store:
         reader.note(("store", "secret"), "is too short; give it 16 characters or more")
     _check_positive(reader, store, ("store",))
     return replace(store, url=url, counters=counters, secret=secret)
+
+
+def _read_cache(reader: Reader, tables: Table) -> CacheSettings | None:
+    if "cache" not in tables:
+        return None
+    settings = reader.table(CacheSettings, tables["cache"], ("cache",)) or CacheSettings()
+    _check_positive(reader, settings, ("cache",))
+    return settings
 
 
 def _check_positive(reader: Reader, table: Struct, path: tuple[str | int, ...]) -> None:

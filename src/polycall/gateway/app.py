@@ -14,6 +14,7 @@ from polycall.errors import InvalidRequestError, NotFoundError, PolycallError
 from polycall.gateway import models
 from polycall.gateway.asked import Desk, Endpoint
 from polycall.gateway.board import Board, Seat
+from polycall.gateway.cache import Cache, routes_digest
 from polycall.gateway.calling import Calling
 from polycall.gateway.carrier import Carrier
 from polycall.gateway.counts import Counts
@@ -70,6 +71,9 @@ class Gateway:
             allows_private=server.fetch_private_addresses,
         )
         self._carrier = Carrier(self.store)
+        self._cache: Cache | None = None
+        if config.cache is not None:
+            self._cache = Cache(config.cache, config.folder, self.store.secret)
         self._id_head = secrets.token_hex(6)
         self._id_count = 0
         self._keys = Keys(self.store)
@@ -108,6 +112,8 @@ class Gateway:
             self._limits,
             metrics=self.metrics,
             calling=self._calling,
+            cache=self._cache,
+            routes=b"" if self._cache is None else routes_digest(config),
         )
         self._counts = Counts(self.desk, self._keys, self._limits)
         self._catalogue = models.Catalogue(config, self._transport)
@@ -132,6 +138,8 @@ class Gateway:
         await self._upkeep.close()
         await self._calling.close()
         await self._limits.close()
+        if self._cache is not None:
+            self._cache.close()
         await self.store.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -103,6 +103,10 @@ class Asked:
     def _asks_sse(self) -> bool:
         return b"alt=sse" in self._query
 
+    def body(self) -> dict[str, Any]:
+        """The whole body, decoded."""
+        return self._fields.decoded()
+
     def estimate_input(self) -> int:
         """About how many tokens the provider had to read."""
         if self._carried is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from polycall.errors import UpstreamTimeoutError
 
@@ -23,6 +23,16 @@ TICK_S = 0.4
 
 class ClientGone(Exception):  # noqa: N818 - not an error: the client's right
     """The client closed its connection; there is nobody to answer."""
+
+
+class Recorder(Protocol):
+    """Is told what is sent."""
+
+    headers: list[tuple[bytes, bytes]]
+
+    def add(self, data: bytes) -> None:
+        """A piece of the body."""
+        ...
 
 
 class Flight:
@@ -54,6 +64,7 @@ class Flight:
         "started",
         "started_at",
         "status",
+        "tape",
         "task",
         "watcher",
     )
@@ -75,6 +86,7 @@ class Flight:
         self.started = False  # the status has been sent
         self.is_streaming = False
         self.status = 0
+        self.tape: Recorder | None = None
         self.beat: Callable[[], Awaitable[None]] | None = None  # sends a heartbeat
         self.beat_at = 0.0
         self.watcher: asyncio.Task[None] | None = None
@@ -92,10 +104,14 @@ class Flight:
         """The status and headers."""
         self.started = True
         self.status = status
+        if self.tape is not None:
+            self.tape.headers = headers
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send_body(self, data: bytes, *, more: bool = False) -> None:
         """A piece of the body, or the last one."""
+        if self.tape is not None:
+            self.tape.add(data)
         self.sending_since = time.monotonic()
         await self._raw_send({"type": "http.response.body", "body": data, "more_body": more})
         self.sending_since = 0.0

@@ -12,6 +12,7 @@ from polycall.errors import PermissionDeniedError, PolycallError
 from polycall.gateway.answer import Account, answer
 from polycall.gateway.asked import Asked, Desk, Endpoint
 from polycall.gateway.bodies import read_body
+from polycall.gateway.cache import Cache, Tape, request_key
 from polycall.gateway.calling import Calling
 from polycall.gateway.flight import ClientGone, Flight
 from polycall.gateway.keys import ANYBODY, Keys, Owner
@@ -38,13 +39,18 @@ class Generations:
         *,
         metrics: Metrics,
         calling: Calling,
+        cache: Cache | None,
+        routes: bytes,
     ) -> None:
+        """`routes` stands for what models' names lead to, in the keys of the cache."""
         self._desk = desk
         self._keys = keys
         self._limits = limits
         self._store = store
         self._metrics = metrics
         self._calling = calling
+        self._cache = cache
+        self._routes = routes
 
     async def serve(self, flight: Flight, endpoint: Endpoint) -> None:
         """Answer, and write one row."""
@@ -58,11 +64,8 @@ class Generations:
                 body = await read_body(flight, self._desk.server)
                 asked = record.asked = Asked(endpoint, flight, body, owner)
                 check_allowed(owner, asked.model)
-                if owner.is_metered:
-                    record.hold = Hold()
-                    await self._limits.reserve(record.hold, owner, asked)
-                if not await self._calling.answered(asked, flight, self._desk, record.account):
-                    await answer(asked, flight, self._desk, record.account)
+                if self._cache is None or not await self._cached(record, self._cache):
+                    await self._answer(record, asked)
             except asyncio.CancelledError as cancelled:
                 raise flight.reason_or_raise(cancelled) from None
         except ClientGone:
@@ -87,9 +90,52 @@ class Generations:
         finally:
             self._write_down(record)
 
+    async def _answer(self, record: _Record, asked: Asked) -> None:
+        flight, owner = record.flight, record.owner
+        if owner.is_metered:
+            record.hold = Hold()
+            await self._limits.reserve(record.hold, owner, asked)
+        if await self._calling.answered(asked, flight, self._desk, record.account):
+            flight.tape = None  # an answer with a life of its own
+        else:
+            await answer(asked, flight, self._desk, record.account)
+
+    async def _cached(self, record: _Record, cache: Cache) -> bool:
+        """Answer with, or for, the cache; false where it is not wanted."""
+        flight, asked = record.flight, record.asked
+        assert asked is not None
+        may_read, may_keep = cache.wanted(flight, asked)
+        if not may_keep:
+            return False
+        key = request_key(asked, flight, self._routes)
+        kept = cache.get(key) if may_read else None
+        if kept is not None:
+            record.given_again = kept.model
+            record.account.outcome = "cached"
+            await flight.send_start(
+                200,
+                [
+                    *kept.headers,
+                    (b"content-length", str(len(kept.body)).encode()),
+                    (b"polycall-request-id", flight.id.encode()),
+                    (b"polycall-cache", b"hit"),
+                    (b"polycall-cost-usd", b"0"),
+                ],
+            )
+            await flight.send_body(kept.body)
+            return True
+        tape = flight.tape = Tape()
+        await self._answer(record, asked)
+        if flight.tape is tape and record.account.outcome == "ok":
+            cache.keep(key, asked, tape)
+        return True
+
     def _write_down(self, record: _Record) -> None:
         account = record.account
         row = record.row()
+        if account.outcome == "cached":
+            provider, _, model = record.given_again.partition("/")
+            row = replace(row, provider=provider, model=model, cost_usd="0")
         cost = account.cost
         if cost is None and account.attempt is not None:
             stop = account.attempt.stop
@@ -113,7 +159,8 @@ class _Record:
     """What a row is made of."""
 
     def __init__(self, flight: Flight, endpoint: Endpoint, worker: str) -> None:
-        self._flight = flight
+        self.flight = flight
+        self.given_again = ""  # the model of an answer from the cache
         self._worker = worker
         self._endpoint = endpoint
         self.account = Account()
@@ -123,7 +170,7 @@ class _Record:
         self.status = 200
 
     def row(self) -> LedgerRow:
-        flight, account, asked = self._flight, self.account, self.asked
+        flight, account, asked = self.flight, self.account, self.asked
         if account.outcome != "ok" and (self.status == CLIENT_GONE_STATUS or self.status < 400):
             account.settle(asked)
         now = time.monotonic()

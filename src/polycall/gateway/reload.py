@@ -54,4 +54,11 @@ def _with_fixed(current: Config, changed: Config) -> Config:
             logger.warning("server.%s has changed; that takes a restart", name)
     if changed.store != current.store:
         logger.warning("store has changed; that takes a restart")
-    return replace(changed, server=replace(changed.server, **fixed), store=current.store)
+    if changed.cache != current.cache:
+        logger.warning("cache has changed; that takes a restart")
+    return replace(
+        changed,
+        server=replace(changed.server, **fixed),
+        store=current.store,
+        cache=current.cache,
+    )
