@@ -35,6 +35,7 @@ EndReason: TypeAlias = Literal[
     "handoffs",
     "output",
     "paused",
+    "guardrail",
 ]
 
 

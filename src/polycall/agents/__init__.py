@@ -8,6 +8,8 @@ triage.py      choosing one of many agents, by a model or by a rule
 approval.py    calls that a person must agree to
 journal.py     what a run's models and tools gave; pausing.py runs that stop and go on elsewhere
 tasks.py       calls that go on while the model talks
+guard.py       checks around an agent
+sessions/      conversations that are kept, and shortened
 memory/        what is kept between runs
 knowledge/     files that can be searched
 tree/          many tools, of which few are seen
@@ -19,6 +21,7 @@ Imports the public names of the floors below only, and could be a package of its
 from polycall.agents.agent import Agent
 from polycall.agents.approval import ApprovalRequest
 from polycall.agents.context import AgentContext, HandoffEvent, ProgressEvent
+from polycall.agents.guard import Guarded
 from polycall.agents.handoff import Handoff
 from polycall.agents.history import History
 from polycall.agents.journal import DivergenceError
@@ -26,7 +29,8 @@ from polycall.agents.knowledge import Knowledge, Passage
 from polycall.agents.memory import Injection, Memory
 from polycall.agents.output import OutputError
 from polycall.agents.pausing import Approval, PausedRun
-from polycall.agents.run import AgentEvent, AgentStream, Run
+from polycall.agents.run import AgentEvent, AgentStream, Run, Stopped
+from polycall.agents.sessions import Compaction, Session, SessionConflictError, Sessions, summary_by
 from polycall.agents.tree import ToolTree
 from polycall.agents.triage import Router, by_words, triage
 from polycall.agents.written import ToolStore, ToolVersion, WrittenTools
@@ -38,7 +42,9 @@ __all__ = [
     "AgentStream",
     "Approval",
     "ApprovalRequest",
+    "Compaction",
     "DivergenceError",
+    "Guarded",
     "Handoff",
     "HandoffEvent",
     "History",
@@ -51,10 +57,15 @@ __all__ = [
     "ProgressEvent",
     "Router",
     "Run",
+    "Session",
+    "SessionConflictError",
+    "Sessions",
+    "Stopped",
     "ToolStore",
     "ToolTree",
     "ToolVersion",
     "WrittenTools",
     "by_words",
+    "summary_by",
     "triage",
 ]

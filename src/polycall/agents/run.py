@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
+
+from msgspec import Struct
 
 from polycall.agents.approval import ApprovalRequest
 from polycall.agents.history import History
@@ -34,6 +36,14 @@ AgentEvent: TypeAlias = (
 )
 
 
+class Stopped(Struct, frozen=True):
+    """Which check of a `Guarded` agent stopped a run, and why."""
+
+    stage: Literal["input", "output"]
+    guard: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class Run(Generic[OutputT]):
     """A finished run.
@@ -42,7 +52,8 @@ class Run(Generic[OutputT]):
     plain JSON.  `agents` names who spoke, a step each.  `usage` and `cost` hold what nested
     agents spent as well; a cost is `None` where a price is unknown.  `programs` are those that the
     model wrote, `decisions` why tools were offered directly or to programs.  `paused` is there
-    where `reason` is `"paused"`: what `Agent.resume` goes on with.
+    where `reason` is `"paused"`: what `Agent.resume` goes on with; `stopped` where it is
+    `"guardrail"`.
     """
 
     reason: EndReason
@@ -53,6 +64,7 @@ class Run(Generic[OutputT]):
     agents: list[str]
     value: OutputT | None
     paused: PausedRun | None = None
+    stopped: Stopped | None = None
     problem: str = ""
     decisions: list[Decision] = field(default_factory=list[Any])
     programs: list[ProgramRun] = field(default_factory=list[Any])
@@ -60,6 +72,11 @@ class Run(Generic[OutputT]):
     @property
     def output(self) -> OutputT:
         """The answer, of the agent's type; `OutputError` where the run ended without one."""
+        if self.value is None and self.stopped is not None:
+            stopped = self.stopped
+            raise OutputError(
+                f"the {stopped.stage} was stopped by {stopped.guard!r}: {stopped.reason}"
+            )
         if self.value is None:
             why = f"; its last answer did not fit:\n{self.problem}" if self.problem else ""
             raise OutputError(f"the run ended by {self.reason!r} without an output{why}")

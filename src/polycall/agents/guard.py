@@ -1,0 +1,82 @@
+"""Guardrails: checks around an agent that can stop a run, with a reason that programs can read."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, Generic, TypeAlias
+
+from typing_extensions import Unpack
+
+from polycall.agents.agent import Agent, Prompt, RunOptions, messages_of
+from polycall.agents.default import portal
+from polycall.agents.history import load_history
+from polycall.agents.output import OutputT
+from polycall.agents.run import Run, Stopped
+from polycall.ir import Message, Usage
+
+# What is wrong, in words; `None` where nothing is.
+Verdict: TypeAlias = "str | Awaitable[str | None] | None"
+InputCheck: TypeAlias = Callable[[list[Message]], Verdict]
+OutputCheck: TypeAlias = "Callable[[Run[Any]], Verdict]"
+
+
+class Guarded(Generic[OutputT]):
+    """An agent behind checks.
+
+    `inputs` see the new messages before any model does, `outputs` the finished run before the
+    caller does; each says what is wrong, or `None`.  The first that does stops the run: it ends
+    by `guardrail`, `run.stopped` says which check and why, and its history is the one that it was
+    given, so that nothing of what was refused is sent again.
+    """
+
+    def __init__(
+        self,
+        agent: Agent[Any, OutputT],
+        *,
+        inputs: Iterable[InputCheck] = (),
+        outputs: Iterable[OutputCheck] = (),
+    ) -> None:
+        self.agent = agent
+        self._inputs = list(inputs)
+        self._outputs = list(outputs)
+
+    async def run(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> Run[OutputT]:
+        """`agent.run` between the checks."""
+        history = load_history(options.get("history") or [])
+        for check in self._inputs:
+            reason = await _said(check(messages_of(prompt)))
+            if reason is not None:
+                return Run(
+                    reason="guardrail",
+                    steps=[],
+                    usage=Usage(),
+                    cost=Decimal(0),
+                    history=history,
+                    agents=[],
+                    value=None,
+                    stopped=Stopped("input", _name(check), reason),
+                )
+        run = await self.agent.run(prompt, **options)
+        for check in self._outputs:
+            reason = await _said(check(run)) if run.reason == "finished" else None
+            if reason is not None:
+                stopped = Stopped("output", _name(check), reason)
+                return replace(
+                    run, reason="guardrail", history=history, value=None, stopped=stopped
+                )
+        return run
+
+    def run_sync(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> Run[OutputT]:
+        """`run` for code without an event loop."""
+        return portal().run(self.run(prompt, **options))
+
+
+async def _said(verdict: Verdict) -> str | None:
+    return await verdict if inspect.isawaitable(verdict) else verdict
+
+
+def _name(check: Callable[..., Any]) -> str:
+    return getattr(check, "__name__", type(check).__name__)

@@ -1,0 +1,113 @@
+"""What is sent of a conversation that has become too long: a summary, and its last part whole."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from polycall import jsontext
+from polycall.errors import RequestError
+from polycall.ir import Message, Text, ToolCall, ToolResult
+
+if TYPE_CHECKING:
+    from polycall.agents.agent import Agent
+
+# From the summary so far and the messages that go, a new summary.
+Summarize: TypeAlias = Callable[[str, list[Message]], "str | Awaitable[str]"]
+
+# English text, Korean text and JSON are all near it.
+TOKENS_PER_BYTE = 0.3
+
+_ASK = """\
+Summarise this part of a conversation for whoever goes on with it: facts, decisions, names, \
+numbers, what was promised, what is open. Leave out pleasantries.
+"""
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """When a conversation is shortened, and to what.
+
+    Beyond `tokens_max` the oldest messages are replaced by what `summarize` makes of them, so that
+    about `keep` of the budget is left of the newest; without it, by a note that they are gone.
+    Tokens are reckoned from bytes, and from what the provider counted for the last request.
+    """
+
+    tokens_max: int = 100_000
+    keep: float = 0.5
+    summarize: Summarize | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.tokens_max > 0 and 0 < self.keep < 1):
+            raise RequestError("tokens_max is above 0, and keep a part of it: between 0 and 1")
+
+    async def summary(self, before: str, gone: list[Message]) -> str:
+        """The summary of what was summed up before and of the messages that go now."""
+        if self.summarize is None:
+            return ""
+        made = self.summarize(before, gone)
+        return await made if inspect.isawaitable(made) else made
+
+
+def summary_by(agent: Agent[Any, str]) -> Summarize:
+    """Summaries written by an agent, which may be a cheap model's."""
+
+    async def summarize(before: str, gone: list[Message]) -> str:
+        said = "\n".join(line for message in gone if (line := _spoken(message)))
+        told = f"The summary so far:\n{before}\n\n" if before else ""
+        return (await agent.run(f"{_ASK}\n{told}{said}")).output
+
+    return summarize
+
+
+def place_to_cut(messages: Sequence[Message], bytes_max: float) -> int:
+    """How many messages go, so that what stays fits and holds no result without its call.
+
+    The cut is before a user's words where one of these leaves something; 0 where nothing can go.
+    """
+    places = whole_places(messages)
+    users = [place for place in places if messages[place].role == "user"]
+    sizes = [size_of(message) for message in messages]
+    left, fitting = sum(sizes), set[int]()
+    for place in range(len(messages)):
+        if left <= bytes_max:
+            fitting.add(place)
+        left -= sizes[place]
+    for candidates in (users, places):
+        found = next((place for place in candidates if place in fitting), None)
+        if found is not None:
+            return found
+    # Not even the last turn fits: it stays whole all the same.
+    return (users or places or [0])[-1]
+
+
+def whole_places(messages: Sequence[Message]) -> list[int]:
+    """Where a conversation can be cut without parting a call from its result."""
+    waiting: set[str] = set()
+    places: list[int] = []
+    for place, message in enumerate(messages):
+        if not waiting:
+            places.append(place)
+        waiting |= {part.id for part in message.parts if isinstance(part, ToolCall)}
+        waiting -= {part.call_id for part in message.parts if isinstance(part, ToolResult)}
+    return places
+
+
+def size_of(message: Message) -> int:
+    """Bytes, which tokens are reckoned from."""
+    return len(jsontext.encode_bytes(message.parts))
+
+
+def opening(count: int, summary: str) -> Message:
+    """What stands for the messages that are gone."""
+    words = f"[{count} earlier messages of this conversation are left out here"
+    return Message("user", [Text(f"{words}; a summary:]\n{summary}" if summary else f"{words}]")])
+
+
+def _spoken(message: Message) -> str:
+    parts = [message.text] if message.text else []
+    parts += [f"{call.name}({call.arguments_json})" for call in message.tool_calls]
+    parts += [f"-> {part.text}" for part in message.parts if isinstance(part, ToolResult)]
+    return f"{message.role}: {' '.join(parts)}" if parts else ""

@@ -1,0 +1,158 @@
+"""A conversation that goes on: each run finds what was said before, and keeps what it adds."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any, Protocol
+
+from msgspec.structs import replace
+
+from polycall.agents.agent import Prompt, messages_of
+from polycall.agents.context import Frame
+from polycall.agents.history import History
+from polycall.agents.run import Run
+from polycall.agents.sessions.compaction import (
+    TOKENS_PER_BYTE,
+    Compaction,
+    opening,
+    place_to_cut,
+    size_of,
+)
+from polycall.agents.sessions.store import SessionState, SessionStore
+from polycall.ir import Message
+
+
+class Runnable(Protocol):
+    """An agent, or what stands for one."""
+
+    async def run(self, prompt: Prompt, **options: Any) -> Run[Any]: ...
+
+
+class Sessions:
+    """Conversations in a database: `sqlite:///FILE`, or `postgresql://...`.
+
+    Every message is kept; `compaction` says how much of it is sent.
+    """
+
+    def __init__(self, url: str, *, compaction: Compaction | None = None) -> None:
+        self.compaction = compaction or Compaction()
+        self.store = SessionStore(url)
+
+    def open(self, session_id: str) -> Session:
+        """A conversation, which need not exist yet."""
+        return Session(self, session_id)
+
+    def list(self) -> list[str]:
+        """The ids of all, the one that spoke last first."""
+        return self.store.names()
+
+    def delete(self, session_id: str) -> bool:
+        """Forget one; whether there was one."""
+        return self.store.delete(session_id)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.store.close()
+
+    def __enter__(self) -> Sessions:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Session:
+    """One conversation.  Of two runs of it at once, one is refused at its end."""
+
+    def __init__(self, sessions: Sessions, session_id: str) -> None:
+        self.id = session_id
+        self._store = sessions.store
+        self._compaction = sessions.compaction
+
+    async def run(self, agent: Runnable, prompt: Prompt, **options: Any) -> Run[Any]:
+        """`agent.run` with what was said before; its messages are kept when it has ended.
+
+        A run that raises, or pauses, leaves the session as it was.
+        """
+        version, state, messages = await asyncio.to_thread(self._store.load, self.id)
+        new = messages_of(prompt)
+        state, messages = await self._shortened(state, messages, new)
+        history = _history(state, messages)
+        run = await agent.run(prompt, history=history, **options)
+        if run.reason == "paused":
+            return run
+        added = run.messages[len(history.messages) :]
+        await asyncio.to_thread(
+            self._store.save, self.id, version, _after(state, run, added), added
+        )
+        return run
+
+    async def history(self) -> History:
+        """What the next run would find."""
+        _, state, messages = await asyncio.to_thread(self._store.load, self.id)
+        return _history(state, messages)
+
+    async def messages(self) -> list[Message]:
+        """Everything that was ever said."""
+        return await asyncio.to_thread(self._store.messages, self.id)
+
+    async def _shortened(
+        self, state: SessionState, messages: list[Message], new: list[Message]
+    ) -> tuple[SessionState, list[Message]]:
+        bytes_max = (self._compaction.tokens_max - state.other_tokens) / TOKENS_PER_BYTE
+        room = bytes_max - sum(map(size_of, new)) - len(state.summary.encode())
+        if sum(map(size_of, messages)) <= room:
+            return state, messages
+        cut = place_to_cut(messages, room * self._compaction.keep)
+        if cut == 0:
+            return state, messages
+        summary = await self._compaction.summary(state.summary, messages[:cut])
+        return replace(state, gone=state.gone + cut, summary=summary), messages[cut:]
+
+
+def _history(state: SessionState, messages: list[Message]) -> History:
+    """The session as a run takes it; frames count from the first message that is sent."""
+    head = [opening(state.gone, state.summary)] if state.gone else []
+    shift = state.gone - len(head)
+    return History(
+        messages=[*head, *messages],
+        frames=[replace(frame, start=max(0, frame.start - shift)) for frame in state.frames],
+        variables=state.variables,
+        opened=state.opened,
+        allowed=state.allowed,
+    )
+
+
+def _after(state: SessionState, run: Run[Any], added: list[Message]) -> SessionState:
+    shift = state.gone - (1 if state.gone else 0)
+    frames: list[Frame] = [
+        replace(frame, start=frame.start + shift if frame.start else 0)
+        for frame in run.history.frames
+    ]
+    return replace(
+        state,
+        count=state.count + len(added),
+        other_tokens=_other_tokens(run, state.other_tokens),
+        frames=frames,
+        variables=run.history.variables,
+        opened=run.history.opened,
+        allowed=run.history.allowed,
+    )
+
+
+def _other_tokens(run: Run[Any], before: int) -> int:
+    """What the provider counted for the last request beyond what its messages come to.
+
+    Where the reckoning is too low for a language, the difference is here as well.
+    """
+    usage = run.steps[-1].response.usage if run.steps else None
+    if usage is None or not usage.is_reported:
+        return before
+    sent = sum(map(size_of, run.messages[:-1]))
+    return max(0, usage.input_tokens - round(sent * TOKENS_PER_BYTE))

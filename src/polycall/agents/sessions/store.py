@@ -1,0 +1,176 @@
+"""Where sessions are: SQLite, or Postgres for more than one machine."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sqlite3
+import threading
+import time
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from polycall import jsontext
+from polycall.agents.context import Frame
+from polycall.errors import RequestError
+from polycall.ir import Message
+
+_SCHEMA = (
+    """create table if not exists polycall_sessions (
+        id varchar(300) primary key, version integer not null, state text not null,
+        updated double precision not null)""",
+    """create table if not exists polycall_messages (
+        session varchar(300) not null, place integer not null, message text not null,
+        primary key (session, place))""",
+)
+_LOCK_ID = 7_265_003
+
+
+class SessionConflictError(RequestError):
+    """Somebody else has gone on with the session meanwhile; nothing was kept of this run."""
+
+
+class SessionState(Struct, frozen=True, omit_defaults=True):
+    """What a session is beside its messages.
+
+    Of the `count` messages the first `gone` are not sent any more; `summary` stands for them.
+    `other_tokens` is what the last request had beside the messages: instructions, tools.
+    """
+
+    count: int = 0
+    gone: int = 0
+    summary: str = ""
+    other_tokens: int = 0
+    frames: list[Frame] = []
+    variables: dict[str, Any] = {}
+    opened: list[str] = []
+    allowed: list[str] = []
+
+
+class SessionStore:
+    """The two tables.  `version` counts the saves of a session; 0 is one that there is not yet."""
+
+    def __init__(self, url: str) -> None:
+        self._lock = threading.Lock()
+        self._is_sqlite = not url.startswith(("postgresql://", "postgres://"))
+        if self._is_sqlite:
+            path = url.removeprefix("sqlite:///")
+            try:
+                self._database: Any = sqlite3.connect(
+                    path, isolation_level=None, check_same_thread=False, timeout=30
+                )
+            except sqlite3.Error as error:
+                raise RequestError(f"sessions cannot be kept at {path!r}: {error}") from None
+            if path != ":memory:":
+                self._database.execute("pragma journal_mode = wal")
+        else:
+            try:
+                psycopg = importlib.import_module("psycopg")
+            except ModuleNotFoundError:
+                raise RequestError(
+                    "sessions in Postgres need psycopg; install 'polycall[postgres]'"
+                ) from None
+            self._database = psycopg.connect(url, autocommit=True)
+        with self._changing():
+            if not self._is_sqlite:
+                self._run(f"select pg_advisory_xact_lock({_LOCK_ID})")
+            for statement in _SCHEMA:
+                self._run(statement)
+
+    def load(self, session: str) -> tuple[int, SessionState, list[Message]]:
+        """The version, the state, and the messages that are still sent."""
+        with self._changing():
+            row = self._run(
+                "select version, state from polycall_sessions where id = ?", session
+            ).fetchone()
+            if row is None:
+                return 0, SessionState(), []
+            state = _decoded(row[1], SessionState)
+            return row[0], state, self._messages(session, state.gone)
+
+    def messages(self, session: str) -> list[Message]:
+        """All messages that were ever said."""
+        with self._changing():
+            return self._messages(session, 0)
+
+    def save(self, session: str, version: int, state: SessionState, new: Sequence[Message]) -> None:
+        """Keep what a run added to `version`, all of it or nothing."""
+        text, now = jsontext.encode(state), time.time()
+        with self._changing():
+            if version == 0:
+                changed = self._run(
+                    "insert into polycall_sessions (id, version, state, updated) "
+                    "values (?, 1, ?, ?) on conflict do nothing",
+                    session,
+                    text,
+                    now,
+                ).rowcount
+            else:
+                changed = self._run(
+                    "update polycall_sessions set version = version + 1, state = ?, updated = ? "
+                    "where id = ? and version = ?",
+                    text,
+                    now,
+                    session,
+                    version,
+                ).rowcount
+            if changed != 1:
+                raise SessionConflictError(
+                    f"session {session!r} has changed since this run began; run it again"
+                )
+            for place, message in enumerate(new, state.count - len(new)):
+                self._run(
+                    "insert into polycall_messages (session, place, message) values (?, ?, ?)",
+                    session,
+                    place,
+                    jsontext.encode(message),
+                )
+
+    def names(self) -> list[str]:
+        """All sessions, the one that spoke last first."""
+        with self._changing():
+            rows = self._run("select id from polycall_sessions order by updated desc").fetchall()
+            return [row[0] for row in rows]
+
+    def delete(self, session: str) -> bool:
+        """Forget a session; whether there was one."""
+        with self._changing():
+            self._run("delete from polycall_messages where session = ?", session)
+            deleted = self._run("delete from polycall_sessions where id = ?", session)
+            return bool(deleted.rowcount)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def _messages(self, session: str, start: int) -> list[Message]:
+        rows = self._run(
+            "select message from polycall_messages where session = ? and place >= ? order by place",
+            session,
+            start,
+        ).fetchall()
+        return [_decoded(row[0], Message) for row in rows]
+
+    def _run(self, sql: str, *values: Any) -> Any:
+        return self._database.execute(sql if self._is_sqlite else sql.replace("?", "%s"), values)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Generator[None]:
+        with self._lock:
+            self._database.execute("begin immediate" if self._is_sqlite else "begin")
+            try:
+                yield
+            except BaseException:
+                self._database.execute("rollback")
+                raise
+            self._database.execute("commit")
+
+
+def _decoded(text: str, kind: type[Any]) -> Any:
+    try:
+        return msgspec.convert(jsontext.decode(text), kind)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise RequestError(f"the database holds no {kind.__name__} here: {error}") from None

@@ -1,0 +1,233 @@
+"""Sessions: kept, shortened without parting a call from its result, gone on with elsewhere."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polycall import Agent, Client
+from polycall.agents import Compaction, Guarded, Run, SessionConflictError, Sessions, summary_by
+from polycall.agents.output import OutputError
+from polycall.agents.sessions.compaction import place_to_cut, size_of, whole_places
+from polycall.errors import RequestError
+from polycall.ir import Message, Request, Text, ToolCall, ToolResult, Usage
+from polycall.sim import Call, Simulation, Turn
+from polycall.testing import FunctionModel, ScriptedModel
+from polycall.tools import tool
+
+from ..servers import postgres
+from .support import play
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    with postgres() as server:
+        yield server.database()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def sessions(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sessions]:
+    url = f"sqlite:///{tmp_path / 'chat.db'}"
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_url")
+    with Sessions(url) as made:
+        yield made
+
+
+@tool
+async def weight_of(thing: str) -> str:
+    """How much something weighs."""
+    return f"{thing} weighs " + "much, " * 20
+
+
+def whole(messages: list[Message]) -> bool:
+    """Whether each result follows its call, and each call has its result."""
+    waiting: set[str] = set()
+    for message in messages:
+        for part in message.parts:
+            if isinstance(part, ToolResult):
+                if part.call_id not in waiting:
+                    return False
+                waiting.remove(part.call_id)
+        if waiting:
+            return False
+        waiting |= {call.id for call in message.tool_calls}
+    return not waiting
+
+
+async def test_a_conversation_is_kept(sessions: Sessions) -> None:
+    script = [
+        "Hello, Mina.",
+        ToolCall("a", "weight_of", '{"thing":"tea"}'),
+        "It is light.",
+        "Mina.",
+    ]
+    with ScriptedModel(script) as model:
+        agent = Agent("test/m", tools=[weight_of], client=model)
+        session = sessions.open("mina")
+        await session.run(agent, "I am Mina.")
+        await session.run(agent, "How heavy is tea?", variables={"mood": "good"})
+        run = await sessions.open("mina").run(agent, "Who am I?")
+    assert run.text == "Mina."
+    assert [message.role for message in model.requests[-1].messages] == [
+        "user",
+        "assistant",
+        *("user", "assistant", "tool", "assistant"),
+        "user",
+    ]
+    assert await session.messages() == run.messages
+    assert (await session.history()).variables == {"mood": "good"}
+    assert sessions.list() == ["mina"]
+    assert sessions.delete("mina")
+    assert not sessions.delete("mina")
+    assert (sessions.list(), await session.messages()) == ([], [])
+
+
+async def test_of_two_runs_at_once_one_is_refused_whole(sessions: Sessions) -> None:
+    agent = Agent("test/m", client=FunctionModel(lambda request: "yes"))
+    session = sessions.open("both")
+
+    async def intrude(run: Run[str]) -> None:
+        await sessions.open("both").run(agent, "me first")
+
+    slow = Guarded(agent, outputs=[intrude])
+    with pytest.raises(SessionConflictError, match="'both' has changed"):
+        await session.run(slow, "one")
+    with pytest.raises(SessionConflictError):
+        await session.run(slow, "two")
+    said = [message.text for message in await session.messages() if message.role == "user"]
+    assert said == ["me first", "me first"]
+
+
+async def test_500_turns_stay_in_their_budget_and_go_on_with_another_provider(
+    tmp_path: Path, simulation: Simulation, client: Client
+) -> None:
+    budget = 6_000
+    asked: list[Request] = []
+
+    def answer(request: Request) -> Any:
+        asked.append(request)
+        text = request.messages[-1].text
+        if request.messages[-1].role == "user" and not text.endswith("0"):
+            names = itertools.count(len(asked) * 10)
+            return [
+                ToolCall(f"call_{next(names)}", "weight_of", json.dumps({"thing": text}))
+                for _ in range(2)
+            ]
+        return f"That was {text or 'weighed'}."
+
+    def summarize(before: str, gone: list[Message]) -> str:
+        assert whole(gone)
+        return f"{sum(message.role == 'user' for message in gone)} turns more; {before}"[:200]
+
+    compaction = Compaction(tokens_max=budget, summarize=summarize)
+    with Sessions(f"sqlite:///{tmp_path / 'chat.db'}", compaction=compaction) as sessions:
+        session = sessions.open("long")
+        agent = Agent("test/m", tools=[weight_of], client=FunctionModel(answer))
+        for number in range(500):
+            await session.run(agent, f"thing number {number}")
+        assert len(await session.messages()) == 500 * 4 - 50 * 2
+        for request in asked:
+            assert whole(request.messages) or request.messages[-1].role == "tool"
+            assert sum(map(size_of, request.messages)) * 0.3 < budget * 1.05
+        shortened = [request for request in asked if "left out here" in request.messages[0].text]
+        assert len(shortened) > 800
+        # Shortened by half each time: the prefix that providers cache changes seldom.
+        openings = {request.messages[0].text for request in shortened}
+        assert 5 < len(openings) < 60
+
+        turns = [Turn(calls=[Call("weight_of", {"thing": "one more"})]), Turn(text="Still here.")]
+        other = play(simulation, "anthropic", *turns, model="elsewhere")
+        run = await session.run(Agent(other, tools=[weight_of], client=client), "one more")
+        assert run.text == "Still here."
+        assert not run.warnings
+
+
+async def test_an_agent_may_write_the_summary(tmp_path: Path) -> None:
+    script = ["a" * 300, "b", "c"]
+    with ScriptedModel(["Mina likes tea."]) as writer, ScriptedModel(script) as model:
+        made = Compaction(tokens_max=100, summarize=summary_by(Agent("test/s", client=writer)))
+        with Sessions(str(tmp_path / "chat.db"), compaction=made) as sessions:
+            session = sessions.open("s")
+            for words in ("I like tea", "And you?", "So?"):
+                await session.run(Agent("test/m", client=model), words)
+    assert "user: I like tea\nassistant: aaa" in writer.requests[0].messages[0].text
+    # The last turn stays whole, whatever it takes.
+    assert len(model.requests[1].messages) == 3
+    head, *rest = model.requests[2].messages
+    assert head.text == (
+        "[2 earlier messages of this conversation are left out here; a summary:]\nMina likes tea."
+    )
+    assert [message.text for message in rest] == ["And you?", "b", "So?"]
+
+
+messages = st.lists(st.integers(0, 3), max_size=12).map(
+    lambda calls: [
+        part
+        for place, count in enumerate(calls)
+        for part in [
+            Message("user", [Text(f"turn {place}")]),
+            Message(
+                "assistant", [ToolCall(f"{place}_{n}", "t") for n in range(count)] or [Text("a")]
+            ),
+            *(
+                [Message("tool", [ToolResult(f"{place}_{n}") for n in range(count)])]
+                if count
+                else []
+            ),
+        ]
+    ]
+)
+
+
+@given(messages, st.integers(0, 2_000))
+def test_a_cut_never_parts_a_call_from_its_result(said: list[Message], bytes_max: int) -> None:
+    place = place_to_cut(said, bytes_max)
+    assert whole(said[:place])
+    assert whole(said[place:])
+    assert all(whole(said[:each]) for each in whole_places(said))
+    users = [each for each in whole_places(said) if said[each].role == "user"]
+    if said and place:
+        fits = [each for each in users if sum(map(size_of, said[each:])) <= bytes_max]
+        assert place == (fits[0] if fits else users[-1]) or not fits
+
+
+async def test_guardrails_stop_a_run_with_a_reason() -> None:
+    def no_cards(new: list[Message]) -> str | None:
+        return "a card number" if "4111" in new[-1].text else None
+
+    async def no_promises(run: Run[str]) -> str | None:
+        return "promises a discount" if "discount" in run.text else None
+
+    with ScriptedModel(["Here is a discount.", "Hello."]) as model:
+        agent = Guarded(Agent("test/m", client=model), inputs=[no_cards], outputs=[no_promises])
+        first = await agent.run("my card is 4111")
+        second = await agent.run("make it cheaper")
+        third = await agent.run("hello", history=second.history)
+    assert (first.reason, first.stopped) == (
+        "guardrail",
+        type(first.stopped)("input", "no_cards", "a card number"),  # type: ignore[misc]
+    )
+    assert second.stopped is not None
+    assert (second.stopped.stage, second.stopped.guard) == ("output", "no_promises")
+    with pytest.raises(OutputError, match="stopped by 'no_promises': promises a discount"):
+        _ = second.output
+    # Neither what was refused nor what led to it is sent again; what it cost is told.
+    assert [message.text for message in model.requests[1].messages] == ["hello"]
+    assert second.usage != Usage()
+    assert third.output == "Hello."
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    for tokens_max, keep in ((0, 0.5), (10, 0), (10, 1)):
+        with pytest.raises(RequestError, match="tokens_max"):
+            Compaction(tokens_max=tokens_max, keep=keep)
+    with pytest.raises(RequestError, match="cannot be kept at"):
+        Sessions(f"sqlite:///{tmp_path}/no/way.db")
