@@ -66,6 +66,7 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True):
     counters: str = ""  # redis://..., for limits; else they are in the store
     when_down: Literal["refuse", "serve"] = "refuse"
     ledger_days: int | None = None  # rows older than this are removed
+    spool: str = ""  # the folder where rows wait while the store is away; else the file's own
 
 
 class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -134,6 +135,51 @@ def test_a_good_one() -> None:
     assert config.providers["anthropic"].rules, "the catalogue's row is kept"
 
 
+KEYS = """
+[store]
+url = "mysql://user:hidden@host/name"
+counters = "memcached://x"
+ledger_days = 0
+when_down = "hope"
+[limits]
+output_tokens = -1
+unpriced = "free"
+[[keys]]
+key = "a"
+budget_usd = 2.5
+budget_per = "day"
+tokens_per_minute = 1000
+expires = 2027-01-31
+[[keys]]
+key = "b"
+budget_usd = -1
+budget_per = "year"
+expires = "soon"
+"""
+
+
+def test_mistakes_of_limits_and_the_store() -> None:
+    found = mistakes(KEYS)
+    assert [mistake.split(": ", 1)[0] for mistake in found] == [
+        f"x.toml:{line}" for line in (3, 4, 5, 6, 8, 9, 18, 19, 20)
+    ]
+    assert "hidden" not in str(found)
+
+
+def test_limits_of_a_key() -> None:
+    good = KEYS[KEYS.index("[[keys]]") :].partition('[[keys]]\nkey = "b"')[0]
+    assert parse_config(good, environment={}).keys == (
+        ClientKey(
+            "a",
+            name="key-1",
+            tokens_per_minute=1000,
+            budget_usd=Decimal("2.5"),
+            budget_per="day",
+            expires=datetime(2027, 1, 31, tzinfo=UTC).timestamp(),
+        ),
+    )
+
+
 def serve(folder: Path, text: str, *options: str) -> subprocess.CompletedProcess[str]:
     path = folder / "polycall.toml"
     path.write_text(text)
@@ -168,7 +214,8 @@ VALUES = ["1", '"# [x]"', "'''\n[t]\na = 1\n'''", "[\n 1, # ]\n]", '{ a = "}" }'
 
 @given(st.lists(st.tuples(names, st.sampled_from(VALUES)), max_size=6, unique_by=lambda x: x[0]))
 def test_lines_of_values_after_values_of_several_lines(items: list[tuple[str, str]]) -> None:
-    text, expected = "[table]\n", {}
+    text = "[table]\n"
+    expected: dict[str, int] = {}
     for name, value in items:
         expected[name] = text.count("\n") + 1
         text += f"{quoted(name)} = {value}\n"

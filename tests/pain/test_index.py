@@ -17,7 +17,9 @@ ARGUMENTS = [f"D{number:02}" for number in range(1, 11)]
 WITHOUT_TOOLS = [f"E{number:02}" for number in range(1, 8)]
 CHOICES = [f"F{number:02}" for number in range(1, 7)]
 REASONING = [f"G{number:02}" for number in range(1, 13)]
-CASES = [*SCHEMAS, *STREAMS, *HISTORY, *ARGUMENTS, *WITHOUT_TOOLS, *CHOICES, *REASONING]
+KEYS_AND_MONEY = ["H13", "H14", "I06", "I08", "I09", "J03", "J08", "J10", "J13"]
+TRANSLATION = [*SCHEMAS, *STREAMS, *HISTORY, *ARGUMENTS, *WITHOUT_TOOLS, *CHOICES, *REASONING]
+CASES = [*TRANSLATION, *KEYS_AND_MONEY]
 
 _ID = re.compile(r"[a-z]\d\d", re.IGNORECASE)
 

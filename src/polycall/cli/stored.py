@@ -44,7 +44,8 @@ def with_store(
             )
 
     async def run() -> T:
-        store = open_store(settings.url, folder)
+        # Sums of a large ledger take their time.
+        store = open_store(settings.url, folder, spool=settings.spool, deadline_s=600)
         try:
             return await work(store)
         finally:

@@ -61,7 +61,12 @@ class Gateway:
     ) -> None:
         """`seat` is where this process stands among its group's; a group of one has its own."""
         server = config.server
-        self.store = open_store(config.store.url, config.folder, secret=config.store.secret)
+        self.store = open_store(
+            config.store.url,
+            config.folder,
+            secret=config.store.secret,
+            spool=config.store.spool,
+        )
         self._seat = seat or Seat(Board(1), 0)
         self.metrics = Metrics(self._seat.counts())
         self.is_draining = False

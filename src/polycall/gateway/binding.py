@@ -29,7 +29,7 @@ def _has_stored_keys(config: Config) -> bool:
     url = config.store.url
     if url.startswith("sqlite:") and not Path(path_of(url, config.folder)).exists():
         return False
-    store = open_store(url, config.folder)
+    store = open_store(url, config.folder, spool=config.store.spool)
     try:
         return bool(store.keys_now()[1])
     finally:

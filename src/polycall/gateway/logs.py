@@ -66,7 +66,8 @@ def start_logging(config: Config) -> None:
     """Send all logs of the process to standard error as JSON; again after each change."""
     hide(key for keys in config.provider_keys.values() for key in keys)
     hide(key.key for key in config.keys)
-    hide([config.store.secret, urlsplit(config.store.url).password or ""])
+    addresses = (config.store.url, config.store.counters)
+    hide([config.store.secret, *(urlsplit(address).password or "" for address in addresses)])
     variables = {name for row in config.providers.values() for name in row.key_variables}
     hide(os.environ.get(name, "") for name in variables)
     handler = logging.StreamHandler(sys.stderr)

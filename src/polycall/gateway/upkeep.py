@@ -49,6 +49,7 @@ class Upkeep:
                     await self._store.purge(self.ledger_days)
             except StoreError as error:
                 logger.warning("upkeep: %s", error)
-            except OSError as error:
-                logger.warning("upkeep: the spool: %s", error)
+            except Exception:
+                # Without it a revoked key would work, and an outage would never end.
+                logger.exception("upkeep failed")
             await asyncio.sleep(LOOK_S)

@@ -21,7 +21,6 @@ T = TypeVar("T")
 
 _CONNECT_S = 5
 _CHECKOUT_S = 2.0
-_OPERATION_S = 8.0
 _CONNECTIONS_MAX = 8
 # Two gateways that start at once must not migrate at once.
 _LOCK_ID = 7_265_002
@@ -42,17 +41,20 @@ _OPTIONS: dict[str, Any] = {
     "connect_timeout": _CONNECT_S,
     "application_name": "polycall",
     # A machine that vanished answers nothing, not even with an error.
-    "tcp_user_timeout": int(_OPERATION_S * 1000),
-    "options": "-c statement_timeout=5000 -c lock_timeout=5000",
+    "tcp_user_timeout": 8000,
 }
 
 
 class PostgresEngine:
     """An engine on a small pool of connections, opened with the first operation."""
 
-    def __init__(self, url: str) -> None:
-        """Bring the database's tables to this version."""
+    def __init__(self, url: str, deadline_s: float) -> None:
+        """Bring the database's tables to this version, however long that takes.
+
+        `deadline_s` is the most that an operation may take afterwards.
+        """
         self._url = url
+        self._deadline_s = deadline_s
         self.run_now(_migrate_locked())
         self._pool: psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
 
@@ -63,9 +65,11 @@ class PostgresEngine:
     async def write(self, operation: Operation[T]) -> T:
         """Run it in a transaction on a connection of the pool."""
         if self._pool is None:
+            milliseconds = int(self._deadline_s * 1000)
+            bounds = f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
             self._pool = psycopg_pool.AsyncConnectionPool(
                 self._url,
-                kwargs=_OPTIONS,
+                kwargs={**_OPTIONS, "options": bounds},
                 min_size=1,
                 max_size=_CONNECTIONS_MAX,
                 timeout=_CHECKOUT_S,
@@ -75,7 +79,7 @@ class PostgresEngine:
             await self._pool.open()
         try:
             async with (
-                asyncio.timeout(_OPERATION_S),
+                asyncio.timeout(self._deadline_s),
                 self._pool.connection() as connection,
                 connection.transaction(),
             ):
@@ -102,7 +106,7 @@ class PostgresEngine:
     async def close(self) -> None:
         """Close all connections."""
         if self._pool is not None:
-            await self._pool.close(timeout=_OPERATION_S)
+            await self._pool.close(timeout=_CONNECT_S)
 
 
 def _migrate_locked() -> Operation[None]:

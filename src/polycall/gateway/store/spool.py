@@ -34,6 +34,12 @@ class Spool:
 
     def __init__(self, folder: Path, url: str) -> None:
         self._folder = folder
+        if not os.access(folder, os.W_OK):
+            logger.warning(
+                "rows of the ledger cannot wait in %s while the store is away; set store.spool to "
+                "a folder that can be written",
+                folder,
+            )
         # Another store's rows may lie in the same folder.
         self._head = f"polycall-spool-{hashlib.sha256(url.encode()).hexdigest()[:8]}-"
         self._number = 0

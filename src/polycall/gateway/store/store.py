@@ -50,7 +50,9 @@ PURGE_PAUSE_S = 0.05
 _CACHE_BYTES_MAX = 4 * 1024 * 1024
 
 
-def open_store(url: str, folder: Path, *, secret: str = "") -> Store:
+def open_store(
+    url: str, folder: Path, *, secret: str = "", spool: str = "", deadline_s: float = 8.0
+) -> Store:
     """The store behind `sqlite:///FILE` (relative to `folder`), `sqlite://` or `postgresql://...`.
 
     `secret` is what values are locked with; without one, the store keeps one of its own.
@@ -58,14 +60,14 @@ def open_store(url: str, folder: Path, *, secret: str = "") -> Store:
     opened.
     """
     if url.startswith("sqlite:"):
-        return Store(SQLiteEngine(path_of(url, folder)), Spool(folder, url), secret)
+        return Store(SQLiteEngine(path_of(url, folder)), Spool(folder / spool, url), secret)
     try:
         from polycall.gateway.store.postgres import PostgresEngine  # noqa: PLC0415 - an extra
     except ImportError:
         raise RequestError(
             "a store in Postgres needs psycopg; install 'polycall[postgres]'"
         ) from None
-    return Store(PostgresEngine(url), Spool(folder, url), secret)
+    return Store(PostgresEngine(url, deadline_s), Spool(folder / spool, url), secret)
 
 
 class Store:
