@@ -108,7 +108,7 @@ INSIDE = [
 
 
 @pytest.mark.parametrize("url", INSIDE)
-async def test_private_addresses_are_refused(origin: ThreadingHTTPServer, url: str) -> None:
+async def test_j02_private_addresses_are_refused(origin: ThreadingHTTPServer, url: str) -> None:
     fetcher = Fetcher(size_bytes_max=10_000, allows_private=False)
     asked = request_for(url.format(port=origin.server_address[1]))
     try:
@@ -122,7 +122,7 @@ async def test_private_addresses_are_refused(origin: ThreadingHTTPServer, url: s
     assert Handler.seen == []
 
 
-async def test_redirects_are_checked_too(
+async def test_j02_redirects_are_checked_too(
     origin: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The first hop is made to look public; the second is what it is.
@@ -144,7 +144,7 @@ async def test_redirects_are_checked_too(
     assert not [path for path in Handler.seen if path == "/secret"]
 
 
-async def test_a_name_is_resolved_once_and_that_address_used(
+async def test_j02_a_name_is_resolved_once_and_that_address_used(
     origin: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter(["93.184.216.34", "127.0.0.1"])
