@@ -49,7 +49,7 @@ def ids_in_pages() -> set[str]:
     lines = [line for page in pages for line in page.splitlines() if line.startswith("- ")]
     heads = [line[2:].partition(":")[0] for line in lines]
     return {
-        piece for head in heads for piece in head.split(", ") if re.fullmatch(r"[A-I]\d\d", piece)
+        piece for head in heads for piece in head.split(", ") if re.fullmatch(r"[A-J]\d\d", piece)
     }
 
 
