@@ -19,6 +19,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("polycall.cli.serve", "the gateway: every client protocol in, every provider out"),
     "keys": ("polycall.cli.keys", "clients' keys: create, limit, rotate, revoke"),
     "usage": ("polycall.cli.usage", "what was used and what it cost, from the gateway's ledger"),
+    "runs": ("polycall.cli.runs", "durable runs: list, show, decide, resume, cancel"),
+    "tasks": ("polycall.cli.tasks", "background tasks of durable runs"),
     "doctor": ("polycall.cli.doctor", "what this machine offers, and what is missing"),
     "run-code": ("polycall.cli.run_code", "run a program in the sandbox, with tools"),
     "bench": ("polycall.cli.bench", "what programs save, and how well a model does with them"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
+from sqlalchemy import event, exc
 
 from polycall.errors import RequestError
 
@@ -42,6 +42,21 @@ class Database:
             if self.is_sqlite
             else "cast(extract(epoch from clock_timestamp()) as double precision)"
         )
+
+    def check(self) -> None:
+        """`RequestError` where there is no database of durable runs, or it cannot be reached."""
+        shown = self.engine.url.render_as_string(hide_password=True)
+        path = self.engine.url.database or ""
+        try:
+            # SQLite would make the file that it is asked about.
+            is_there = not self.is_sqlite or Path(path).is_file()
+            schema = None if self.is_sqlite else "dbos"
+            if is_there and sa.inspect(self.engine).has_table("workflow_status", schema):
+                return
+        except exc.DBAPIError as error:
+            reason = str(error.orig).strip().splitlines()[0]
+            raise RequestError(f"{shown!r} cannot be read: {reason}") from None
+        raise RequestError(f"there are no durable runs at {shown!r}; a `Durable` begins them there")
 
     def create(self) -> None:
         """Make the tables where they are missing."""

@@ -80,6 +80,7 @@ class Runs:
         return self._client
 
     def _connect(self) -> None:
+        self.database.check()
         self.database.create()
         self._client = DBOSClient(
             system_database_engine=self.database.engine, serializer=JSONSerializer()

@@ -1,0 +1,180 @@
+"""`polycall runs`: durable runs, listed, shown, decided about, resumed and cancelled."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import functools
+import importlib
+import os
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from polycall import jsontext
+from polycall.cli.show import printable
+from polycall.errors import RequestError
+
+if TYPE_CHECKING:
+    from polycall.durable import RunInfo, Runs
+
+_PROMPT_LENGTH_MAX = 60
+VARIABLE = "POLYCALL_RUNS"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "runs",
+        help="durable runs: list, show, decide, resume, cancel",
+        description="Look after the durable runs of a database, from any machine that reaches it.",
+        epilog=(
+            "Example: polycall runs show order-17 --db sqlite:///runs.db; then "
+            "polycall runs allow order-17 call/2/c4 --db sqlite:///runs.db"
+        ),
+    )
+    add_database(parser)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = add_action(actions, "list", "the newest runs first", _list)
+    listing.add_argument("--state", help="only those in this state")
+    add_limit(listing)
+    for name, about, act in (
+        ("show", "one run: its steps, tasks and open approvals", _show),
+        ("resume", "let a cancelled run go on from its last step", _resume),
+        ("cancel", "stop a run and its tasks", _cancel),
+        ("allow", "let a call run that waits for a person", _allow),
+        ("deny", "refuse a call that waits for a person", _deny),
+    ):
+        action = add_action(actions, name, about, act)
+        action.add_argument("id", help="the run's id")
+        if name in ("allow", "deny"):
+            action.add_argument("approval", help="its id, as `show` says it")
+        if name == "allow":
+            action.add_argument("--always", action="store_true", help="and each further one")
+        if name == "deny":
+            action.add_argument("--reason", default="", help="which the model reads")
+
+
+def add_database(parser: argparse.ArgumentParser) -> None:
+    """The options that all actions have."""
+    parser.add_argument(
+        "--db",
+        default=os.environ.get(VARIABLE, ""),
+        metavar="URL",
+        help=f"sqlite:///FILE or postgresql://...; {VARIABLE} stands for it",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """How many rows a list has."""
+    parser.add_argument("--limit", type=int, default=50, help="so many at most")
+
+
+def moment(seconds: float) -> str:
+    """A time as people here write it."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def clipped(text: str) -> str:
+    """One line of a text that may be long, and may hold anything."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= _PROMPT_LENGTH_MAX else line[: _PROMPT_LENGTH_MAX - 1] + "…"
+
+
+def add_action(
+    actions: Any,
+    name: str,
+    about: str,
+    act: Callable[[Runs, argparse.Namespace], Awaitable[int]],
+) -> argparse.ArgumentParser:
+    """One action; it takes the common options too, which may stand before it or after it."""
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=about, description=about)
+    parser.add_argument("--db", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
+    parser.set_defaults(run=functools.partial(_acted, act=act))
+    return parser
+
+
+def _acted(
+    options: argparse.Namespace, *, act: Callable[[Runs, argparse.Namespace], Awaitable[int]]
+) -> int:
+    if not options.db:
+        raise RequestError(f"say where the runs are: --db sqlite:///runs.db, or {VARIABLE}")
+    try:
+        durable = importlib.import_module("polycall.durable")
+    except ModuleNotFoundError as error:
+        raise RequestError(f"{error.name} is missing; install 'polycall[durable]'") from None
+
+    async def run() -> int:
+        async with durable.Runs(options.db) as runs:
+            return await act(runs, options)
+
+    return asyncio.run(run())
+
+
+def _line(run: RunInfo) -> str:
+    return f"{run.id}  {run.state:<9}  {moment(run.created_at)}  {run.agent}: {clipped(run.prompt)}"
+
+
+async def _list(runs: Runs, options: argparse.Namespace) -> int:
+    found = await runs.list(state=options.state, limit=options.limit)
+    if options.json:
+        print(jsontext.encode(found))
+        return 0
+    for run in found:
+        print(_line(run))
+    if not found:
+        print("no runs")
+    return 0
+
+
+async def _show(runs: Runs, options: argparse.Namespace) -> int:
+    run = await runs.show(options.id)
+    steps, tasks = await runs.steps(run.id), await runs.tasks(run.id)
+    if options.json:
+        rows = [{"name": name, "seconds": seconds} for name, seconds in steps]
+        print(jsontext.encode({"run": run, "steps": rows, "tasks": tasks}))
+        return 0
+    print(_line(run))
+    if run.executor:
+        print(f"last at: {run.executor}")
+    if run.error:
+        print(f"error: {printable(run.error)}")
+    for name, seconds in steps:
+        print(f"  step {printable(name)}  {seconds:.3f} s")
+    for task in tasks:
+        share = f" {task.progress:.0%} {clipped(task.message)}" if task.state == "running" else ""
+        print(f"  task {task.id}  {task.tool}  {task.state}{share}")
+    for approval in run.approvals:
+        asked = f"{' > '.join(approval.agents)}: {approval.tool}"
+        print(f"  waits {approval.id}  {asked}({clipped(jsontext.encode(approval.arguments))})")
+    return 0
+
+
+async def _resume(runs: Runs, options: argparse.Namespace) -> int:
+    await runs.resume(options.id)
+    return _said(options, f"{options.id} goes on", await runs.show(options.id))
+
+
+async def _cancel(runs: Runs, options: argparse.Namespace) -> int:
+    await runs.cancel(options.id)
+    info = await runs.show(options.id)
+    return _said(options, f"{options.id} is {info.state}", info)
+
+
+async def _allow(runs: Runs, options: argparse.Namespace) -> int:
+    await runs.allow(options.id, options.approval, always=options.always)
+    return _said(options, f"{options.approval} may run", await runs.show(options.id))
+
+
+async def _deny(runs: Runs, options: argparse.Namespace) -> int:
+    await runs.deny(options.id, options.approval, options.reason)
+    return _said(options, f"{options.approval} is refused", await runs.show(options.id))
+
+
+def _said(options: argparse.Namespace, words: str, value: Any) -> int:
+    print(jsontext.encode(value) if options.json else words)
+    return 0

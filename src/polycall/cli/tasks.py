@@ -1,0 +1,75 @@
+"""`polycall tasks`: background tasks of durable runs, listed, shown, resumed and cancelled."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from polycall import jsontext
+from polycall.cli.runs import add_action, add_database, add_limit, clipped, moment
+from polycall.cli.show import printable
+
+if TYPE_CHECKING:
+    from polycall.durable import Runs, TaskInfo
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "tasks",
+        help="background tasks of durable runs: list, show, resume, cancel",
+        description="Look after the background tasks of durable runs.",
+        epilog="Example: polycall tasks list --run order-17 --db sqlite:///runs.db",
+    )
+    add_database(parser)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = add_action(actions, "list", "the newest tasks first", _list)
+    listing.add_argument("--run", dest="run_id", default="", help="only those of this run")
+    add_limit(listing)
+    for name, about, act in (
+        ("show", "one task: its progress, arguments and result", _show),
+        ("resume", "let a cancelled task run again", _resume),
+        ("cancel", "stop a task", _cancel),
+    ):
+        add_action(actions, name, about, act).add_argument("task", help="its id: RUN.TASK")
+
+
+async def _list(runs: Runs, options: argparse.Namespace) -> int:
+    found = await runs.tasks(options.run_id, limit=options.limit)
+    if options.json:
+        print(jsontext.encode(found))
+        return 0
+    for task in found:
+        print(_line(task))
+    if not found:
+        print("no tasks")
+    return 0
+
+
+async def _show(runs: Runs, options: argparse.Namespace) -> int:
+    task = await runs.task(options.task)
+    if options.json:
+        print(jsontext.encode(task))
+        return 0
+    print(_line(task))
+    print(f"arguments: {clipped(jsontext.encode(task.arguments))}")
+    if task.result:
+        print(f"result: {printable(task.result)}")
+    return 0
+
+
+async def _resume(runs: Runs, options: argparse.Namespace) -> int:
+    await runs.resume_task(options.task)
+    return await _show(runs, options)
+
+
+async def _cancel(runs: Runs, options: argparse.Namespace) -> int:
+    await runs.cancel_task(options.task)
+    return await _show(runs, options)
+
+
+def _line(task: TaskInfo) -> str:
+    said = f"  {clipped(task.message)}" if task.message else ""
+    share = f"{task.progress:.0%}"
+    started = moment(task.created_at)
+    return f"{task.id}  {task.state:<9}  {share:>4}  {started}  {task.tool}{said}"
