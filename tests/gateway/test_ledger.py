@@ -51,7 +51,7 @@ def own_postgres() -> Iterator[Postgres]:
 def test_every_request_has_its_row(sim: Simulation, gateway: Gateway, streamed: bool) -> None:
     asked: dict[str, tuple[str, str]] = {}
     turns = [Turn(text='a "name": "x"', calls=[CALL, CALL, OTHER]), Turn(text="done")]
-    for client, upstream in itertools.product(DRIVERS, UPSTREAMS):
+    for client, upstream in itertools.product(DRIVERS, list(UPSTREAMS)[:4]):
         model = f"ledger-{streamed}-{client}-{upstream}"
         sim.script(UPSTREAMS[upstream][0], model, turns)
         driver = DRIVERS[client](gateway.url, KEY, f"{upstream}/{model}", streamed=streamed)

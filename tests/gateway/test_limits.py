@@ -26,8 +26,11 @@ from polycall.errors import RateLimitError
 from polycall.gateway.keys import Owner
 from polycall.gateway.limits import KeyLimits
 from polycall.gateway.store import open_store
-from tests.gateway.harness import KEY, OTHER_KEY, Gateway
+from polycall.sim import Call as SimCall
+from polycall.sim import Simulation, Turn
+from tests.gateway.harness import KEY, OTHER_KEY, Gateway, provider_table
 from tests.gateway.till import Till, open_till, till_config
+from tests.sandbox.support import usable
 from tests.servers import Postgres, redis
 
 MAX_TOKENS = 20
@@ -330,3 +333,35 @@ def test_counters_in_redis_hold_a_budget_and_fail_closed(
         for gateway in gateways:
             assert gateway.stop() == 0
             assert "Traceback" not in gateway.log
+
+
+async def test_a_program_reserves_for_every_answer_of_its_model(tmp_path: Path) -> None:
+    await usable("jail")
+    prices = 'quirks = "openai"\n[providers.priced.prices]\nm = { input = 1, output = 3000 }'
+    keys = f'[[keys]]\nkey = "{KEY}"\nname = "team"\nbudget_usd = 2\n'
+    turns = [Turn(calls=[SimCall("run_code", {"code": f"print({n})"})]) for n in range(4)]
+    with Simulation(seed=3) as sim:
+        sim.script("openai", "m", turns)
+        table = provider_table("priced", sim.base_url("openai"), "openai-chat", prices)
+        gateway = Gateway(tmp_path, table + keys).start()
+        tool = {"name": "now", "parameters": {"type": "object"}}
+        body = {
+            "model": "priced/m",
+            "messages": [{"role": "user", "content": "go"}],
+            "tools": [{"type": "function", "function": tool}],
+            "max_tokens": 300,
+        }
+        headers = {"polycall-calling": "code"}
+        answer = await asyncio.to_thread(
+            gateway.request, "POST", "/v1/chat/completions", body, headers=headers
+        )
+        # Two answers of up to $0.90 fit into it, and a third does not.
+        assert answer.status == 429, answer.content
+        assert sim.remaining("openai", "m") == 2
+        assert gateway.stop() == 0
+    with contextlib.closing(sqlite3.connect(tmp_path / "polycall.db")) as database:
+        rows = database.execute("SELECT cost_usd, attempts, calls FROM ledger").fetchall()
+        counters = database.execute("SELECT taken, leased FROM counters").fetchall()
+    assert [row[1:] for row in rows] == [(2, 2)]
+    assert counters == [(int(Decimal(rows[0][0]) * 1_000_000_000), 0)]
+    assert counters[0][0] > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 
 from msgspec.structs import replace
@@ -43,6 +43,8 @@ class Account:
         self.steps = 0  # events or frames of a stream so far: about a token each
         self.attempt: Attempt | None = None
         self.attempts = 0
+        # Sets aside for one more answer of a model, where the client's key is limited.
+        self.reserve: Callable[[], Awaitable[None]] | None = None
         self.outcome = "ok"
         self.first_at = 0.0
         self.cost: Decimal | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -93,8 +94,9 @@ class Generations:
     async def _answer(self, record: _Record, asked: Asked) -> None:
         flight, owner = record.flight, record.owner
         if owner.is_metered:
-            record.hold = Hold()
-            await self._limits.reserve(record.hold, owner, asked)
+            hold = record.hold = Hold()
+            record.account.reserve = partial(self._limits.reserve, hold, owner, asked)
+            await record.account.reserve()
         if await self._calling.answered(asked, flight, self._desk, record.account):
             flight.tape = None  # an answer with a life of its own
         else:

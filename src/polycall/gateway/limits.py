@@ -103,13 +103,13 @@ class _Lease:
 
 
 class Hold:
-    """What one request has reserved."""
+    """What one request has reserved: once for each time that it asks a model."""
 
     __slots__ = ("money", "tokens")
 
     def __init__(self) -> None:
-        self.tokens: tuple[_Lease, int] | None = None
-        self.money: tuple[_Lease, int] | None = None
+        self.tokens: list[tuple[_Lease, int]] = []
+        self.money: list[tuple[_Lease, int]] = []
 
 
 class KeyLimits:
@@ -158,7 +158,7 @@ class KeyLimits:
             lease = self._lease("requests", owner, "minute", per_minute)
             if not await self._take(lease, 1):
                 raise _over(lease, owner, f"may make {per_minute} requests a minute")
-            _spend(lease, 1, 1)
+            _spend([(lease, 1)], 1)
 
     async def reserve(self, hold: Hold, owner: Owner, asked: Asked) -> None:
         """Reserve what the request may use at most; raises where the key has not that much.
@@ -173,7 +173,7 @@ class KeyLimits:
             amount = min(size.input_tokens + size.output_tokens, per_minute)
             if not await self._take(lease, amount):
                 raise _over(lease, owner, f"may use {per_minute} tokens a minute")
-            hold.tokens = (lease, amount)
+            hold.tokens.append((lease, amount))
         if budget is not None:
             cost = await self._highest_cost(owner, asked, size)
             if cost > budget:
@@ -186,19 +186,19 @@ class KeyLimits:
             if not await self._take(lease, amount):
                 words = f"has a budget of ${budget:f} a {owner.budget_per}, and too little is left"
                 raise _over(lease, owner, f"{words} for a request of up to ${cost:f}")
-            hold.money = (lease, amount)
+            hold.money.append((lease, amount))
 
     def settle(self, hold: Hold, row: LedgerRow, cost: Decimal | None) -> None:
         """Replace what was reserved by what was used."""
         # An answer whose use nobody told costs what was set aside; one that never came, nothing.
         is_unknown = row.input_tokens is None and row.status < 400
-        if hold.tokens is not None:
+        if hold.tokens:
             used = (row.input_tokens or 0) + (row.output_tokens or 0)
-            _spend(*hold.tokens, hold.tokens[1] if is_unknown else used)
-        if hold.money is not None:
+            _spend(hold.tokens, None if is_unknown else used)
+        if hold.money:
             is_unknown = is_unknown or (cost is None and row.status < 400)
             spent = math.ceil((cost or Decimal(0)) * NANOS)
-            _spend(*hold.money, hold.money[1] if is_unknown else spent)
+            _spend(hold.money, None if is_unknown else spent)
 
     async def close(self) -> None:
         """Settle everything, and give back what is left."""
@@ -368,10 +368,14 @@ def _is_needed(lease: _Lease, now: float) -> bool:
     return not lease.is_lost or bool(lease.spent)
 
 
-def _spend(lease: _Lease, reserved: int, used: int) -> None:
-    lease.held -= reserved
-    lease.spent += used
-    lease.free += reserved - used
+def _spend(holds: list[tuple[_Lease, int]], used: int | None) -> None:
+    """Turn what was reserved into what was used; `None` is all of it."""
+    for lease, reserved in holds:
+        spent = reserved if used is None else used
+        lease.held -= reserved
+        lease.spent += spent
+        lease.free += reserved - spent
+        used = used if used is None else 0  # it is one sum, for all of them
 
 
 def _over(lease: _Lease, owner: Owner, words: str) -> RateLimitError:

@@ -12,6 +12,7 @@ from polycall.client import Stream
 from polycall.exchange import prepare
 from polycall.gateway.answer import Account
 from polycall.gateway.asked import Asked, Attempt, Desk, refuse_losses
+from polycall.gateway.calls import in_events, in_parts
 from polycall.gateway.carrier import Carried
 from polycall.gateway.flight import Flight
 from polycall.gateway.journey import Journey
@@ -67,12 +68,14 @@ class RoutedModel:
 
     async def generate_request(self, request: Request) -> Response:
         """One whole answer."""
+        await self._reserve()
         journey = self._journey(request)
         try:
             plain = await journey.plain()
         finally:
             self._note(journey)
         assert plain.response is not None
+        self._account.calls += in_parts(plain.response.message.parts)
         self._count(plain.attempt, plain.usage)
         return marked(plain.response, plain.attempt.stop.name)
 
@@ -93,6 +96,7 @@ class RoutedModel:
 
     async def events(self, request: Request) -> AsyncGenerator[Event]:
         """The events of one step."""
+        await self._reserve()
         journey = self._journey(request)
         try:
             streaming = await journey.streaming()
@@ -102,13 +106,16 @@ class RoutedModel:
         assert decoder is not None
         usage = Usage()
         try:
+            self._account.calls += in_events(streaming.events)
             for event in streaming.events:
                 usage = getattr(event, "usage", usage)
                 yield event
             if not streaming.is_finished:
                 async for chunk in streaming.chunks:
                     self._flight.heard_at = time.monotonic()
-                    for event in decoder.feed(chunk):
+                    events = decoder.feed(chunk)
+                    self._account.calls += in_events(events)
+                    for event in events:
                         self._account.steps += 1
                         usage = getattr(event, "usage", usage)
                         yield event
@@ -120,6 +127,11 @@ class RoutedModel:
         finally:
             self._count(streaming.attempt, usage)
             await streaming.http.close()
+
+    async def _reserve(self) -> None:
+        # The first step is what the request reserved for itself.
+        if self._steps and self._account.reserve is not None:
+            await self._account.reserve()
 
     def _journey(self, request: Request) -> Journey:
         choice = request.tool_choice

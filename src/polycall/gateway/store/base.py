@@ -59,7 +59,7 @@ class LedgerRow(Struct, frozen=True, array_like=True):
     model: str
     streamed: int
     status: int
-    outcome: str  # ok, error, cancelled, truncated
+    outcome: str  # ok, cached, error, cancelled, truncated
     attempts: int
     input_tokens: int | None
     output_tokens: int | None

@@ -19,7 +19,7 @@ GROUPS = {
     "outcome": "outcome",
 }
 _SUMS = (
-    "COUNT(*), SUM(CASE outcome WHEN 'ok' THEN 0 ELSE 1 END), "
+    "COUNT(*), SUM(CASE WHEN outcome IN ('ok', 'cached') THEN 0 ELSE 1 END), "
     "SUM(COALESCE(input_tokens, 0)), SUM(COALESCE(cached_tokens, 0)), "
     "SUM(COALESCE(cache_write_tokens, 0)), SUM(COALESCE(output_tokens, 0)), "
     "SUM(COALESCE(reasoning_tokens, 0)), SUM(COALESCE(calls, 0)), "
