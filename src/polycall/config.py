@@ -50,6 +50,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     fetch_media: bool = True  # media by URL, for providers that need the bytes
     fetch_private_addresses: bool = False
     fetch_bytes_max: int = 20 * MEBIBYTE
+    lossy: bool = False  # for all clients, what the header `polycall-lossy` says for one request
     log: str = "info"
 
 

@@ -177,7 +177,7 @@ class Asked:
         is_shared = name in self._shared
         if name == self.dialect.NAME and not is_shared and self._passes(stop, desk):
             return self._passed(stop, desk)
-        carried = await self.parse(desk.carrier)
+        carried = await self.parse(desk)
         request, warnings = carried.for_target(stop.provider.name, stop.model)
         request = await desk.with_media(request, name)
         exchange = prepare(request, stop.provider, stop.model, stop.key, name)
@@ -250,14 +250,14 @@ class Asked:
         """Whether these bytes stand somewhere in the body."""
         return mark in self._body
 
-    async def parse(self, carrier: Carrier) -> Carried:
+    async def parse(self, desk: Desk) -> Carried:
         """The request in the middle language, with what its history carries; parsed once."""
         if self._carried is None:
             body = self._fields.decoded()
             request = self.dialect.parse_request(body, path=self._path)
-            if self.is_lossy:
+            if self.is_lossy or desk.server.lossy:
                 request = replace(request, lossy=True)
-            self._carried = await carrier.extract(request, self.owner.id)
+            self._carried = await desk.carrier.extract(request, self.owner.id)
         return self._carried
 
 

@@ -47,7 +47,7 @@ class ProgramService:
 
         `calling` is what the client's header says: `code`, `auto`, or nothing.
         """
-        carried = await asked.parse(desk.carrier)
+        carried = await asked.parse(desk)
         manner = _manner(carried.request, asked, desk, calling)
         if manner is None:
             return False

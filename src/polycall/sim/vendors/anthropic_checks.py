@@ -272,6 +272,23 @@ def check(body: Any, models: Models, *, counts: bool) -> Prompt:
     return prompt
 
 
+_WITH_THINKING = {
+    "temperature": "`temperature` may only be set to 1 when thinking is enabled.",
+    "top_p": "`top_p` must be greater than or equal to 0.95 or unset when thinking is enabled.",
+    "top_k": "`top_k` must be unset when thinking is enabled.",
+}
+
+
+def _goes_with_thinking(name: str, value: float) -> bool:
+    match name:
+        case "temperature":
+            return value == 1
+        case "top_p":
+            return value >= 0.95
+        case _:
+            return False
+
+
 def _check_thinking(body: JSON, model: ModelSpec) -> bool:
     thinking = object_in(body, "thinking")
     kind = thinking.get("type")
@@ -284,12 +301,8 @@ def _check_thinking(body: JSON, model: ModelSpec) -> bool:
             continue
         if always:
             raise refuse(f"`{name}` is deprecated for this model.")
-        if thinks and (name != "temperature" or body[name] != 1):
-            raise refuse(
-                f"`{name}` may only be set to 1 when thinking is enabled."
-                if name == "temperature"
-                else f"`{name}` must be unset when thinking is enabled."
-            )
+        if thinks and not _goes_with_thinking(name, body[name]):
+            raise refuse(_WITH_THINKING[name])
     if kind == "enabled" and body.get("max_tokens", 1 << 30) <= thinking["budget_tokens"]:
         raise refuse("`max_tokens` must be greater than `thinking.budget_tokens`.")
     return thinks
