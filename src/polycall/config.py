@@ -112,6 +112,15 @@ class CacheSettings(Struct, frozen=True, forbid_unknown_fields=True):
     all: bool = False
 
 
+class TraceSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[traces]`: where OpenTelemetry spans go, by OTLP over HTTP."""
+
+    endpoint: str  # http://HOST:4318/v1/traces
+    headers: dict[str, str] = {}  # values may be `env:NAME`, ...
+    sample: float = 1.0  # the share of requests, where the client has not decided
+    service: str = "polycall"
+
+
 class Target(Struct, frozen=True):
     """One stop of a route."""
 
@@ -148,6 +157,7 @@ class Config(Struct, frozen=True):
     server: Server = Server()
     store: Store = Store()
     cache: CacheSettings | None = None
+    traces: TraceSettings | None = None
     limits: LimitSettings = LimitSettings()
     programs: ProgramSettings = ProgramSettings()
     providers: dict[str, Provider] = {}
@@ -178,7 +188,17 @@ class _ModelTable(Struct, frozen=True, forbid_unknown_fields=True):
     route: list[str | dict[str, Any]]
 
 
-_SECTIONS = ("server", "store", "cache", "limits", "programs", "providers", "models", "keys")
+_SECTIONS = (
+    "server",
+    "store",
+    "cache",
+    "traces",
+    "limits",
+    "programs",
+    "providers",
+    "models",
+    "keys",
+)
 Table: TypeAlias = dict[str, Any]
 
 
@@ -227,6 +247,7 @@ def parse_config(
         server=server,
         store=store,
         cache=cache,
+        traces=_read_traces(reader, tables),
         limits=limits,
         programs=programs,
         providers=providers,
@@ -287,6 +308,22 @@ def _read_cache(reader: Reader, tables: Table) -> CacheSettings | None:
     settings = reader.table(CacheSettings, tables["cache"], ("cache",)) or CacheSettings()
     _check_positive(reader, settings, ("cache",))
     return settings
+
+
+def _read_traces(reader: Reader, tables: Table) -> TraceSettings | None:
+    path = ("traces",)
+    if "traces" not in tables:
+        return None
+    settings = reader.table(TraceSettings, tables["traces"], path)
+    if settings is None:
+        return None
+    if not settings.endpoint.startswith(("http://", "https://")):
+        reader.note((*path, "endpoint"), "is no address; write http://HOST:4318/v1/traces")
+    if not 0 <= settings.sample <= 1:
+        reader.note((*path, "sample"), f"must be from 0 to 1, got {settings.sample}")
+    place = (*path, "headers")
+    headers = {name: reader.secret(text, place) for name, text in settings.headers.items()}
+    return replace(settings, headers=headers)
 
 
 def _check_positive(reader: Reader, table: Struct, path: tuple[str | int, ...]) -> None:

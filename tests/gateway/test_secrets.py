@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pytest
 
+from tests.gateway.collector import collecting
 from tests.gateway.harness import Answer, Gateway
 
 CLIENT = "Numbat.4kWz~plum.18qr.client"
@@ -28,12 +29,13 @@ PROVIDERS = {
     "anthropic": "Kakapo.2dRc~rust.60bf.provider",
     "gemini": "Pangolin.9hXs~gold.77eg.provider",
 }
+COLLECTOR = "Ocelot.6wQy~jade.24dp.collector"
 STORE_SECRET = "Axolotl.5vBq~navy.31mk.store"
 SIGNATURES = {
     "anthropic": "T2NlbG90LXNpZ25hdHVyZS1vZi1hLXRob3VnaHQtNDE3",
     "gemini": "Q2FyYWNhbC1zaWduYXR1cmUtb2YtYS1jYWxsLTg4Mw==",
 }
-SECRETS = [CLIENT, WRONG, *PROVIDERS.values(), STORE_SECRET, *SIGNATURES.values()]
+SECRETS = [CLIENT, WRONG, *PROVIDERS.values(), STORE_SECRET, COLLECTOR, *SIGNATURES.values()]
 
 TOOL = {"type": "object", "properties": {"city": {"type": "string"}}}
 
@@ -131,7 +133,7 @@ def echoing() -> Iterator[str]:
         server.server_close()
 
 
-def config(url: str, folder: Path) -> str:
+def config(url: str, folder: Path, collector: str) -> str:
     (folder / "key").write_text(PROVIDERS["anthropic"] + "\n", encoding="utf-8")
     return f"""
 [server]
@@ -150,6 +152,9 @@ api_key = "file:key"
 dialect = "gemini"
 base_url = "{url}"
 api_key = "cmd:echo {PROVIDERS["gemini"]}"
+[traces]
+endpoint = "{collector}"
+headers = {{ x-collector-key = "{COLLECTOR}" }}
 [[keys]]
 key = "{CLIENT}"
 name = "first"
@@ -234,25 +239,37 @@ def found_in(name: str, data: bytes) -> list[str]:
     return [f"{secret!r} in {name}" for secret in SECRETS for form in forms(secret) if form in data]
 
 
+class Ran(NamedTuple):
+    """A gateway that has served and ended, what it answered, and the traces it sent."""
+
+    gateway: Gateway
+    answers: list[Answer]
+    traces: bytes
+
+
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Gateway, list[Answer]]:
-    """A gateway that has served, has been told to read its configuration again, and has ended."""
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("secrets")
-    with echoing() as url:
-        gateway = Gateway(folder, config(url, folder)).start()
+    with echoing() as url, collecting() as collector:
+        gateway = Gateway(folder, config(url, folder, collector.url)).start()
         answers = ask_all(gateway)
         assert gateway.stop() == 0
-    return gateway, answers
+    return Ran(gateway, answers, b"".join(collector.bodies))
 
 
-def test_j07_no_secret_is_in_a_log(ran: tuple[Gateway, list[Answer]]) -> None:
-    gateway, _ = ran
+def test_j07_no_secret_is_in_a_log(ran: Ran) -> None:
+    gateway = ran.gateway
     assert "draining" in gateway.log
     assert found_in("the log", gateway.log.encode()) == []
 
 
-def test_j07_no_secret_is_in_the_store(ran: tuple[Gateway, list[Answer]]) -> None:
-    gateway, answers = ran
+def test_j07_no_secret_is_in_a_trace(ran: Ran) -> None:
+    assert ran.traces.count(b"gen_ai.request.model") > len(ran.answers) / 2
+    assert found_in("a trace", ran.traces) == []
+
+
+def test_j07_no_secret_is_in_the_store(ran: Ran) -> None:
+    gateway, answers = ran.gateway, ran.answers
     connection = sqlite3.connect(gateway.folder / "polycall.db")
     tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master")]
     assert {"ledger", "states"} <= set(tables)
@@ -264,8 +281,8 @@ def test_j07_no_secret_is_in_the_store(ran: tuple[Gateway, list[Answer]]) -> Non
         assert found_in(path.name, path.read_bytes()) == []
 
 
-def test_j07_j08_no_answer_repeats_a_key(ran: tuple[Gateway, list[Answer]]) -> None:
-    _, answers = ran
+def test_j07_j08_no_answer_repeats_a_key(ran: Ran) -> None:
+    answers = ran.answers
     statuses = {answer.status for answer in answers}
     assert {200, 400, 401, 403, 404, 405, 429, 500, 502} <= statuses
     # A provider's own words may hold a signature, which is the client's anyway; never a key.

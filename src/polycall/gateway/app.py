@@ -6,11 +6,12 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from polycall import jsontext
-from polycall.config import Config, asking_usage
-from polycall.errors import InvalidRequestError, NotFoundError, PolycallError
+from polycall.config import Config, TraceSettings, asking_usage
+from polycall.errors import InvalidRequestError, NotFoundError, PolycallError, RequestError
 from polycall.gateway import models
 from polycall.gateway.asked import Desk, Endpoint
 from polycall.gateway.board import Board, Seat
@@ -34,6 +35,9 @@ from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
 from polycall.transport import Transport
 from polycall.wire import Dialect
+
+if TYPE_CHECKING:
+    from polycall.gateway.traces import Traces
 
 logger = logging.getLogger("polycall.gateway")
 
@@ -76,6 +80,7 @@ class Gateway:
             allows_private=server.fetch_private_addresses,
         )
         self._carrier = Carrier(self.store)
+        self._traces = None if config.traces is None else _open_traces(config.traces)
         self._cache: Cache | None = None
         if config.cache is not None:
             self._cache = Cache(config.cache, config.folder, self.store.secret)
@@ -118,6 +123,7 @@ class Gateway:
             metrics=self.metrics,
             calling=self._calling,
             cache=self._cache,
+            traces=self._traces,
             routes=b"" if self._cache is None else routes_digest(config),
         )
         self._counts = Counts(self.desk, self._keys, self._limits)
@@ -145,6 +151,8 @@ class Gateway:
         await self._limits.close()
         if self._cache is not None:
             self._cache.close()
+        if self._traces is not None:
+            await self._traces.close()
         await self.store.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -253,6 +261,16 @@ class Gateway:
         model = await self._catalogue.model(name)
         render = models.SHAPES.get(_dialect_of(flight).NAME, models.openai_model)
         await _send(flight, render(model))
+
+
+def _open_traces(settings: TraceSettings) -> Traces:
+    try:
+        from polycall.gateway.traces import Traces  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise RequestError(
+            "[traces] needs OpenTelemetry; install 'polycall[opentelemetry]'"
+        ) from None
+    return Traces(settings)
 
 
 def _limits(config: Config) -> Limits:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from polycall.errors import UpstreamTimeoutError
+
+if TYPE_CHECKING:
+    from polycall.gateway.traces import Trace
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -66,6 +69,7 @@ class Flight:
         "status",
         "tape",
         "task",
+        "trace",
         "watcher",
     )
 
@@ -87,6 +91,7 @@ class Flight:
         self.is_streaming = False
         self.status = 0
         self.tape: Recorder | None = None
+        self.trace: Trace | None = None
         self.beat: Callable[[], Awaitable[None]] | None = None  # sends a heartbeat
         self.beat_at = 0.0
         self.watcher: asyncio.Task[None] | None = None

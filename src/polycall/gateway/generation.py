@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from functools import partial
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -21,6 +22,9 @@ from polycall.gateway.limits import Hold, KeyLimits
 from polycall.gateway.metrics import Metrics
 from polycall.gateway.replies import internal_error, send_error
 from polycall.gateway.store import LedgerRow, Store
+
+if TYPE_CHECKING:
+    from polycall.gateway.traces import Traces
 
 logger = logging.getLogger("polycall.gateway")
 
@@ -42,6 +46,7 @@ class Generations:
         calling: Calling,
         cache: Cache | None,
         routes: bytes,
+        traces: Traces | None,
     ) -> None:
         """`routes` stands for what models' names lead to, in the keys of the cache."""
         self._desk = desk
@@ -52,10 +57,13 @@ class Generations:
         self._calling = calling
         self._cache = cache
         self._routes = routes
+        self._traces = traces
 
     async def serve(self, flight: Flight, endpoint: Endpoint) -> None:
         """Answer, and write one row."""
         record = _Record(flight, endpoint, self._limits.worker)
+        if self._traces is not None:
+            flight.trace = self._traces.begin(flight)
         try:
             try:
                 owner = record.owner = self._keys.owner(flight.headers, flight.query)
@@ -145,6 +153,8 @@ class Generations:
             row = row if cost is None else replace(row, cost_usd=f"{cost:f}")
         if record.hold is not None:
             self._limits.settle(record.hold, row, cost)
+        if record.flight.trace is not None:
+            record.flight.trace.end(row)
         self._metrics.count(row)
         self._store.add_row(row)
 

@@ -178,6 +178,9 @@ class Journey:
 
     async def _try(self, stop: Stop) -> Plain | Streaming:
         attempt = await self._asked.attempt(stop, self._desk)
+        trace = self._flight.trace
+        if trace is not None:
+            attempt = trace.attempt(attempt)
         self.attempt = attempt
         self.attempts += 1
         try:
@@ -187,6 +190,8 @@ class Journey:
                 reason = self._flight.reason_or_raise(cancelled)
                 raise reason from None
         except UpstreamError as error:
+            if trace is not None:
+                trace.failed(error)
             if self._desk.learn(attempt, error):
                 return await self._try(stop)
             if isinstance(error, AuthenticationError):
@@ -195,7 +200,9 @@ class Journey:
                     return await self._try(renewed)
             self._router.failed(stop, error)
             raise
-        except ProtocolError:
+        except ProtocolError as error:
+            if trace is not None:
+                trace.failed(error)
             self._router.failed(stop, UpstreamConnectionError("the answer makes no sense"))
             raise
         self._router.succeeded(stop)

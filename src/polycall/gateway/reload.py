@@ -54,11 +54,13 @@ def _with_fixed(current: Config, changed: Config) -> Config:
             logger.warning("server.%s has changed; that takes a restart", name)
     if changed.store != current.store:
         logger.warning("store has changed; that takes a restart")
-    if changed.cache != current.cache:
-        logger.warning("cache has changed; that takes a restart")
+    for name in ("cache", "traces"):
+        if getattr(changed, name) != getattr(current, name):
+            logger.warning("%s has changed; that takes a restart", name)
     return replace(
         changed,
         server=replace(changed.server, **fixed),
         store=current.store,
         cache=current.cache,
+        traces=current.traces,
     )

@@ -1,0 +1,138 @@
+"""OpenTelemetry spans of the gateway's requests: what happened, never what was said.
+
+One span a request, and below it one for each attempt at a provider, by the GenAI semantic
+conventions.  A client's `traceparent` is continued and given on to the provider.  Imported only
+where the configuration has `[traces]`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from msgspec.structs import replace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from polycall.config import TraceSettings
+from polycall.errors import PolycallError
+from polycall.gateway.asked import Attempt
+from polycall.gateway.flight import Flight
+from polycall.gateway.store import LedgerRow
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+_CARRIED = (b"traceparent", b"tracestate")
+# Names of the conventions, where they differ from ours.
+_PROVIDERS = {"google": "gcp.gemini", "xai": "x_ai", "mistral": "mistral_ai"}
+_TIMEOUT_S = 5.0
+
+
+class Traces:
+    """Makes spans and sends them.  One for the process; `close` sends the last."""
+
+    def __init__(self, settings: TraceSettings) -> None:
+        resource = Resource.create({"service.name": settings.service})
+        sampler = ParentBased(TraceIdRatioBased(settings.sample))
+        self._provider = TracerProvider(resource=resource, sampler=sampler, shutdown_on_exit=False)
+        exporter = OTLPSpanExporter(
+            endpoint=settings.endpoint, headers=dict(settings.headers), timeout=_TIMEOUT_S
+        )
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("polycall.gateway")
+
+    def begin(self, flight: Flight) -> Trace:
+        """The span of a request."""
+        return Trace(self._tracer, flight)
+
+    async def close(self) -> None:
+        """Send what is waiting."""
+        await asyncio.to_thread(self._provider.shutdown)
+
+
+class Trace:
+    """The spans of one request."""
+
+    def __init__(self, tracer: Tracer, flight: Flight) -> None:
+        carried = {
+            name.decode(): flight.headers[name].decode("latin-1")
+            for name in _CARRIED
+            if name in flight.headers
+        }
+        self._tracer = tracer
+        self._attempt: Span | None = None
+        self._span = tracer.start_span(
+            # Not the path: Gemini's holds the model, and names of spans should be few.
+            flight.method,
+            context=_PROPAGATOR.extract(carried),
+            kind=SpanKind.SERVER,
+            attributes={
+                "http.request.method": flight.method,
+                "url.path": flight.path[:300],
+                "polycall.request_id": flight.id,
+            },
+        )
+
+    def attempt(self, attempt: Attempt) -> Attempt:
+        """Begin the span of an attempt; gives the attempt with the header that continues it."""
+        stop = attempt.stop
+        name = stop.provider.name
+        self._attempt = self._tracer.start_span(
+            f"chat {stop.model[:200]}",
+            context=set_span_in_context(self._span),
+            kind=SpanKind.CLIENT,
+            attributes={
+                "gen_ai.operation.name": "chat",
+                "gen_ai.provider.name": _PROVIDERS.get(name, name),
+                "gen_ai.request.model": stop.model[:200],
+            },
+        )
+        headers = dict(attempt.http.headers)
+        _PROPAGATOR.inject(headers, set_span_in_context(self._attempt))
+        return replace(attempt, http=replace(attempt.http, headers=headers))
+
+    def failed(self, error: PolycallError) -> None:
+        """The attempt gave no answer."""
+        if self._attempt is not None:
+            # The message may repeat what was said; its kind does not.
+            _end_as_failed(self._attempt, type(error).__name__)
+            self._attempt = None
+
+    def end(self, row: LedgerRow) -> None:
+        """The request is over, as its row says."""
+        is_good = row.outcome in ("ok", "cached")
+        if self._attempt is not None:
+            if row.input_tokens is not None:
+                self._attempt.set_attribute("gen_ai.usage.input_tokens", row.input_tokens)
+                self._attempt.set_attribute("gen_ai.usage.output_tokens", row.output_tokens or 0)
+            if is_good:
+                self._attempt.end()
+            else:
+                _end_as_failed(self._attempt, row.outcome)
+        self._span.set_attributes(
+            {
+                "http.response.status_code": row.status,
+                "gen_ai.request.model": row.asked,
+                "polycall.client": row.client,
+                "polycall.key": row.key,
+                "polycall.outcome": row.outcome,
+                "polycall.attempts": row.attempts,
+                "polycall.streamed": bool(row.streamed),
+            }
+        )
+        if row.cost_usd is not None:
+            self._span.set_attribute("polycall.cost_usd", float(row.cost_usd))
+        # A status below 500 that is none of success is the client's own mistake.
+        if row.outcome in ("error", "truncated") and not 400 <= row.status < 500:
+            _end_as_failed(self._span, row.outcome)
+        else:
+            self._span.end()
+
+
+def _end_as_failed(span: Span, kind: str) -> None:
+    span.set_attribute("error.type", kind)
+    span.set_status(Status(StatusCode.ERROR))
+    span.end()

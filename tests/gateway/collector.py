@@ -1,0 +1,85 @@
+"""A small OTLP collector: keeps the bodies it is sent, and reads the spans in them."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+
+class Seen(NamedTuple):
+    """One span."""
+
+    name: str
+    kind: int
+    trace: str
+    id: str
+    parent: str
+    attributes: dict[str, Any]
+    is_error: bool
+
+
+class Collector(NamedTuple):
+    """Where to send to, and what came."""
+
+    url: str
+    bodies: list[bytes]
+    headers: list[dict[str, str]]
+
+    def spans(self) -> list[Seen]:
+        """All spans so far."""
+        found: list[Seen] = []
+        for body in self.bodies:
+            request = ExportTraceServiceRequest.FromString(body)
+            for resource in request.resource_spans:
+                for scope in resource.scope_spans:
+                    found.extend(_seen(span) for span in scope.spans)
+        return found
+
+
+def _seen(span: Any) -> Seen:
+    attributes = {
+        pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in span.attributes
+    }
+    return Seen(
+        span.name,
+        span.kind,
+        span.trace_id.hex(),
+        span.span_id.hex(),
+        span.parent_span_id.hex(),
+        attributes,
+        span.status.code == 2,
+    )
+
+
+@contextmanager
+def collecting() -> Iterator[Collector]:
+    bodies: list[bytes] = []
+    headers: list[dict[str, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            if self.headers["content-encoding"] == "gzip":
+                body = gzip.decompress(body)
+            bodies.append(body)
+            headers.append({name.lower(): value for name, value in self.headers.items()})
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield Collector(f"http://127.0.0.1:{server.server_address[1]}/v1/traces", bodies, headers)
+    finally:
+        server.shutdown()
+        server.server_close()
