@@ -83,6 +83,18 @@ class Crowd:
                     return
 
 
+def spend_the_rest(gateway: Gateway) -> tuple[dict[str, str], Any]:
+    """Ask until the refusal is for the rest of the span; gives that."""
+    for _ in range(5):
+        time.sleep(2.0)
+        last = Crowd([gateway], requests_max=500)
+        asyncio.run(last.come(1))
+        headers, body = last.refusals[-1]
+        if int(headers["Retry-After"]) > 2:
+            return headers, body
+    raise AssertionError("others still hold some of it")
+
+
 def test_h13_h14_a_budget_holds_over_workers_and_replicas(
     till: Till, postgres_server: Postgres, tmp_path: Path
 ) -> None:
@@ -99,10 +111,7 @@ def test_h13_h14_a_budget_holds_over_workers_and_replicas(
     first = till.spent
     assert first <= budget
     # What workers held and did not use comes back, and can be spent.
-    time.sleep(2.5)
-    last = Crowd(gateways[:1], requests_max=500)
-    asyncio.run(last.come(1))
-    headers, body = last.refusals[-1]
+    headers, body = spend_the_rest(gateways[0])
     assert budget - RESERVE < till.spent <= budget, (first, till.spent)
     day_s = 86_400 - int(time.time()) % 86_400
     assert day_s <= int(headers["Retry-After"]) <= day_s + 10
@@ -320,8 +329,7 @@ def test_counters_in_redis_hold_a_budget_and_fail_closed(
         gateways = start_all([tmp_path / "a", tmp_path / "b"], till_config(till, store, keys))
         crowd = Crowd(gateways, requests_max=500)
         asyncio.run(crowd.come(20))
-        time.sleep(2.5)
-        asyncio.run(Crowd(gateways[:1], requests_max=500).come(1))
+        spend_the_rest(gateways[0])
         assert set(crowd.statuses) == {200, 429}
         assert 4 - RESERVE < till.spent <= 4
         server.stop()
