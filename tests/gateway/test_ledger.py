@@ -16,6 +16,11 @@ import aiohttp
 import psycopg
 import pytest
 
+from polycall.config import parse_config
+from polycall.errors import StoreError
+from polycall.gateway.app import Gateway as Application
+from polycall.gateway.keys import Owner
+from polycall.gateway.limits import KeyLimits
 from polycall.sim import Call, Simulation, Turn
 from tests.gateway.drivers import DRIVERS, Result
 from tests.gateway.harness import KEY, UPSTREAMS, Gateway
@@ -249,3 +254,32 @@ def test_a_database_that_hangs_holds_nobody_up(
     assert load.slowest_s < 4
     assert gateway.stop() == 0
     assert written(url) == sold(till)
+
+
+@pytest.mark.parametrize("when_down", ["refuse", "serve"])
+async def test_limits_fail_closed_or_are_overdrawn_and_settled(
+    own_postgres: Postgres, tmp_path: Path, when_down: str
+) -> None:
+    url = own_postgres.database()
+    text = f'[store]\nurl = "{url}"\nwhen_down = "{when_down}"'
+    application = Application(parse_config(text, folder=tmp_path, environment={}))
+    store = application.store
+    # Always the same minute, and none that is over.
+    limits = KeyLimits(store, counters="", worker="w", clock=lambda: 4_000_000_000.0)
+    limits.configure(application.config, application.desk)
+    owner = Owner(id="key_limited", name="limited", requests_per_minute=1000)
+    await limits.count_request(owner)  # a slice of 50
+    own_postgres.stop()
+    try:
+        assert not await store.is_writable()
+        asked = [limits.count_request(owner) for _ in range(70)]
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    finally:
+        own_postgres.start()
+    refused = [outcome for outcome in outcomes if isinstance(outcome, StoreError)]
+    assert len(refused) == (70 - 49 if when_down == "refuse" else 0)
+    await store.look()
+    await limits.close()
+    taken = own_postgres.query("SELECT taken, leased FROM counters WHERE taken > 0", url)
+    assert taken == f"{71 - len(refused)}|0"
+    await application.close()
