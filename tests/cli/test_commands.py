@@ -123,6 +123,12 @@ def test_demo_offline(folder: Path) -> None:
     done = run("demo", "--offline", "--json")
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
+    rows, through_gateway = rows[:15], rows[15:]
+    said = "확인한 결과입니다.\n- get_weather(서울): city: 서울, temperature: 3, sky: 맑음"
+    assert through_gateway == [
+        {"model": f"{name}/sim-1", "client": "curl", "calls": 1, "text": said, "ok": True}
+        for name in ("openai", "anthropic", "google", "deepseek")
+    ]
     assert len(rows) == 15
     assert {row["model"].partition("/")[0] for row in rows} == {
         "openai",

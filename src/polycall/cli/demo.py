@@ -69,7 +69,8 @@ def add_parser(subparsers: Any) -> None:
         help="the tool cycle through every vendor's protocol, offline",
         description=(
             "Call one function through five providers, streamed and not, then three calls side by "
-            "side. The providers are simulated on this machine: real HTTP in the vendors' own "
+            "side; then start a gateway and ask four of them with the same curl. The providers are "
+            "simulated on this machine: real HTTP in the vendors' own "
             "protocols, no language model. Where a key is set (OPENAI_API_KEY, ANTHROPIC_API_KEY, "
             "GEMINI_API_KEY, DEEPSEEK_API_KEY) the real provider follows, at a cost of less than "
             "one US cent each; --offline leaves that out."
@@ -86,11 +87,34 @@ def run(options: argparse.Namespace) -> int:
     with Simulation() as simulation:
         providers = list(simulated_providers(simulation))
         good = asyncio.run(_demonstrate(providers, SIMULATED, options, simulated=True))
+        good &= _through_the_gateway(simulation, options)
     if not options.offline:
         real = {name: model for name, model in REAL.items() if _has_key(CATALOGUE[name])}
         if real:
             good &= asyncio.run(_demonstrate([], real, options, simulated=False))
     return 0 if good else 1
+
+
+def _through_the_gateway(simulation: Simulation, options: argparse.Namespace) -> bool:
+    from polycall.cli.demo_gateway import Asking, demonstrate  # noqa: PLC0415 - `--help` needs none of it
+
+    definition = get_weather.definition
+    tool = {
+        "type": "function",
+        "function": {
+            "name": definition.name,
+            "description": definition.description,
+            "parameters": definition.parameters,
+        },
+    }
+    temperature, sky = _WEATHER["서울"]
+    result = {"city": "서울", "temperature": temperature, "sky": sky}
+    show = _Printer(quiet=options.json)
+    rows = demonstrate(simulation, Asking(PROMPT, tool, result), show.line)
+    if options.json:
+        for row in rows:
+            print(_shown(row))
+    return all(row["ok"] for row in rows)
 
 
 def simulated_providers(simulation: Simulation) -> Iterator[Provider]:

@@ -81,8 +81,9 @@ _KNOWN = replace(
 
 DEEPSEEK = replace(
     _KNOWN,
-    # Documented: "developer" is not among the roles; recorded: unknown message fields pass.
-    message_fields=None,
+    # Documented: "developer" is not among the roles.  What clients echo of other servers' answers
+    # (annotations) says nothing there.
+    message_fields=frozenset({"prefix", "reasoning_content"}),
     content_parts=False,  # recorded 400: "messages[0]: unknown variant `image_url`"
     media_parts=frozenset({"image_url"}),  # documented for the newest models
     # Documented: strict tools belong to the base URL ending in /beta, all or none.
