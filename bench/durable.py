@@ -46,9 +46,16 @@ class Worker:
 
     def ready(self) -> None:
         """Wait until it works."""
+        self._said("ready")
+
+    def done(self) -> None:
+        """Wait until its run is over."""
+        self._said("done")
+
+    def _said(self, word: str) -> None:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line == "ready\n", f"the worker ended with {self._process.wait()}"
+        assert line == f"{word}\n", f"the worker ended with {self._process.wait()}"
 
     def signal(self, number: int) -> None:
         """Send a signal to it."""
@@ -131,8 +138,9 @@ async def killed_on_sqlite(count: int, seed: int) -> list[dict[str, Any]]:
             began = time.monotonic()
             if number < 0:
                 # The first one is left in peace, to see how long a run takes.
-                assert worker.wait() == 0
+                worker.done()
                 run_s = time.monotonic() - began
+                assert worker.wait() == 0
                 continue
             moment = chance.uniform(0, run_s)
             await asyncio.sleep(moment)
@@ -140,8 +148,9 @@ async def killed_on_sqlite(count: int, seed: int) -> list[dict[str, Any]]:
             began = time.monotonic()
             again = Worker(url, folder, run_id)
             again.ready()
-            assert again.wait() == 0
+            again.done()
             took = time.monotonic() - began
+            assert again.wait() == 0
             async with Runs(url) as runs:
                 found = await verdict(runs, run_id, folder)
             rows.append({"kill": number + 1, "at_s": moment, "then_s": took, **found})

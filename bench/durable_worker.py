@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from polycall import Agent, ToolContext, tool
+from polycall import Agent, Limits, ToolContext, tool
 from polycall.durable import Durable
 from polycall.ir import Request, ToolCall
 from polycall.testing import FunctionModel
@@ -123,8 +123,6 @@ def agents(folder: Path) -> list[Agent[Any, Any]]:
     made = Tools(folder)
 
     def agent(name: str, answer: Any, tools: list[Any]) -> Agent[Any, Any]:
-        from polycall import Limits  # noqa: PLC0415
-
         limits = Limits(steps=100_000)
         model = FunctionModel(answer)
         return Agent("test/model", name=name, tools=tools, client=model, limits=limits)
@@ -150,6 +148,7 @@ async def main(url: str, folder: str, run_id: str = "") -> None:
         if run_id:
             handle = await durable.start("artist", "draw", run_id=run_id)
             await handle.result()
+            print("done", flush=True)
         else:
             await asyncio.Event().wait()
 

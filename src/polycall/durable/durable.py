@@ -85,13 +85,17 @@ class Durable(Runs):
             "executor_id": self.executor_id,
             "serializer": JSONSerializer(),
             "log_level": "WARNING",
+            # Nothing here waits for DBOS's messages, so they need no connection of their own.
+            "use_listen_notify": False,
         }
+        bounds = self._bounds()
         DBOS(config=config)
         _current = self
         try:
+            await super().__aenter__()
+            await self._make_queues(bounds)
             # In this thread: DBOS runs workflows on the loop that it finds here.
             DBOS.launch()
-            await super().__aenter__()
             lease = self._lease = Lease(
                 self.database,
                 self.client,
@@ -100,7 +104,6 @@ class Durable(Runs):
                 on_lost=self._stop_work,
             )
             await lease.begin()
-            await self._make_queues()
         except BaseException:
             await self._destroy()
             raise
@@ -206,19 +209,25 @@ class Durable(Runs):
         for task in self._working:
             task.cancel()
 
-    async def _make_queues(self) -> None:
+    def _connect(self) -> None:
+        client = self._open()
+        # Queues that are there before DBOS looks for them are served at once.
+        client._sys_db.run_migrations()  # pyright: ignore[reportPrivateUsage]
+        self._client = client
+
+    def _bounds(self) -> dict[str, int]:
+        """The queues of tools that are bounded over the whole fleet."""
+        bounds: dict[str, int] = {}
+        tools = [tool for agent in self.agents.values() for each in agent.toolsets for tool in each]
+        for tool in tools:
+            bound = tool.concurrency
+            if bound is not None and bounds.setdefault(queue_of(tool), bound) != bound:
+                raise RequestError(f"two tools named {tool.name!r} differ in their concurrency")
+        return bounds
+
+    async def _make_queues(self, bounds: dict[str, int]) -> None:
         await self._make_queue(RUN_QUEUE, each=self._runs_max)
         await self._make_queue(TASK_QUEUE, each=self._tasks_max)
-        bounds: dict[str, int] = {}
-        for agent in self.agents.values():
-            for toolset in agent.toolsets:
-                for each in toolset:
-                    if each.concurrency is None:
-                        continue
-                    if bounds.setdefault(queue_of(each), each.concurrency) != each.concurrency:
-                        raise RequestError(
-                            f"two tools named {each.name!r} differ in their concurrency"
-                        )
         for name, bound in bounds.items():
             await self._make_queue(name, together=bound)
 
@@ -226,7 +235,7 @@ class Durable(Runs):
         self, name: str, *, each: int | None = None, together: int | None = None
     ) -> None:
         """A queue of which each process, and all together, run so many at a time."""
-        await DBOS.register_queue_async(
+        await self.client.register_queue_async(
             name,
             worker_concurrency=each,
             global_concurrency=together,

@@ -81,10 +81,11 @@ class Runs:
 
     def _connect(self) -> None:
         self.database.check()
+        self._client = self._open()
+
+    def _open(self) -> DBOSClient:
         self.database.create()
-        self._client = DBOSClient(
-            system_database_engine=self.database.engine, serializer=JSONSerializer()
-        )
+        return DBOSClient(system_database_engine=self.database.engine, serializer=JSONSerializer())
 
     def _disconnect(self) -> None:
         if self._client is not None:
