@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from polycall import Agent
-from polycall.agents import ApprovalRequest, PausedRun
+from polycall.agents import ApprovalRequest, DivergenceError, PausedRun
 from polycall.errors import RequestError
 from polycall.ir import ToolCall
 from polycall.testing import ScriptedModel
@@ -249,3 +250,92 @@ async def test_calls_beside_it_go_on_and_are_not_repeated() -> None:
     assert run.text == "done"
     texts = [result.text for result in run.steps[0].results]
     assert texts[1:] == ["seen", "paid"]
+
+
+async def test_in_a_program_and_what_it_did_before_is_not_repeated() -> None:
+    done: list[str] = []
+
+    @tool(allowed_callers=["code"])
+    async def look(order_id: str) -> dict[str, int]:
+        """Look an order up."""
+        done.append(f"look {order_id}")
+        return {"price": 40}
+
+    @tool(allowed_callers=["code"], needs_approval=True)
+    async def pay(amount: int) -> str:
+        """Pay back."""
+        done.append(f"pay {amount}")
+        return "paid"
+
+    code = "found = await look('A1')\nprint(await pay(found['price']))"
+    script = [ToolCall("p", "run_code", json.dumps({"code": code})), "done"]
+    with ScriptedModel(script) as model:
+        agent = Agent("test/m", tools=[look, pay], client=model, calling="code")
+        run = await agent.run("pay A1 back", approve="pause")
+        assert (run.reason, done) == ("paused", ["look A1"])
+        assert run.paused is not None
+        paused = PausedRun.from_json(run.paused.to_json())
+        (waiting,) = paused.waiting
+        assert (waiting.tool, waiting.arguments) == ("pay", {"amount": 40})
+        paused.allow(waiting.id)
+        run = await agent.resume(paused)
+    assert (run.text, done) == ("done", ["look A1", "pay 40"])
+    assert run.steps[0].results[0].text.strip() == "paid"
+
+
+async def test_streamed_with_a_task_that_ends_before_the_run_is_put_away() -> None:
+    done: list[str] = []
+
+    @tool(needs_approval=True)
+    async def pay(amount: int) -> str:
+        """Pay."""
+        done.append(f"pay {amount}")
+        return "paid"
+
+    @tool(background=True)
+    async def pack(what: str) -> str:
+        """Pack."""
+        await asyncio.sleep(0.05)
+        done.append(f"pack {what}")
+        return f"{what} is packed"
+
+    calls = [ToolCall("a", "pack", '{"what":"tea"}'), ToolCall("b", "pay", '{"amount":4}')]
+    with ScriptedModel([calls, "done"]) as model:
+        agent = Agent("test/m", tools=[pay, pack], client=model)
+        async with agent.stream("go", approve="pause", variables={"seen": [1]}) as stream:
+            async for _ in stream:
+                pass
+        assert done == ["pack tea"]
+        assert stream.run.paused is not None
+        assert stream.run.usage == stream.run.steps[0].response.usage
+        paused = PausedRun.from_json(stream.run.paused.to_json())
+        paused.allow("call/1/b")
+        run = await agent.resume(paused)
+    assert (run.text, done) == ("done", ["pack tea", "pay 4"])
+    assert run.history.variables == {"seen": [1]}
+    late = model.requests[1].messages[-1].text
+    assert late.endswith("(pack): finished]tea is packed")
+
+
+async def test_agents_that_changed_meanwhile_are_noticed() -> None:
+    @tool(needs_approval=True)
+    async def pay(amount: int) -> str:
+        """Pay."""
+        return "paid"
+
+    calls = [ToolCall("h", "transfer_to_cash", '{"reason":"r"}')]
+    pays = ToolCall("b", "pay", '{"amount":4}')
+    with ScriptedModel([calls, pays]) as model:
+        cash = Agent("test/m", name="cash", tools=[pay])
+        run = await Agent("test/m", name="desk", handoffs=[cash], client=model).run(
+            "go", approve="pause"
+        )
+    assert run.paused is not None
+    run.paused.entries["model/2"] = run.paused.entries["model/1"]
+    desk = Agent("test/m", name="desk", handoffs=[cash], client=ScriptedModel([]))
+    with pytest.raises(DivergenceError, match="'desk' at 'model/2', where 'cash' is asked for"):
+        await desk.resume(run.paused)
+    with pytest.raises(RequestError, match="the run is of the agent 'desk', and this is 'cash'"):
+        await cash.resume(run.paused)
+    with pytest.raises(RequestError, match="is no plain JSON"):
+        await desk.run("go", approve="pause", variables={"file": object()})

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from polycall import Agent, AgentContext, ToolContext
+from polycall.agents import PausedRun
 from polycall.durable import Durable, RunCancelledError, RunFailedError, Runs
 from polycall.errors import RequestError
 from polycall.ir import Request, ToolCall
@@ -259,3 +262,33 @@ async def test_a_client_of_this_loop_is_used(sqlite: str) -> None:
     assert loops == [asyncio.get_running_loop()]
     # And the loop's own threads work again once it is over.
     assert await asyncio.to_thread(lambda: 1) == 1
+
+
+async def test_the_page_s_own_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of docs/durable.md, in its order, as one program."""
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs/durable.md").read_text()
+    define, pause, resume, last = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:4]
+    space: dict[str, Any] = {"Path": Path, "PausedRun": PausedRun, "secret": "s"}
+    exec(define, space)
+    render = space["render"]
+
+    @tool(needs_approval=True)
+    async def pay(amount: int) -> str:
+        """Pay."""
+        return "paid"
+
+    def answer(request: Request) -> Any:
+        said = sum(message.role == "assistant" for message in request.messages)
+        if "money" in request.messages[0].text:
+            return call("p", "pay", amount=4) if said == 0 else "paid back"
+        return call("r", "render", scene="forest") if said == 0 else "on its way"
+
+    space["agent"] = Agent("test/m", tools=[render, pay], client=FunctionModel(answer))
+    for block in (pause, resume, last):
+        body = "\n".join("    " + line for line in block.splitlines())
+        exec(f"async def part():\n{body}\n    globals().update(locals())\n", space)
+        await space["part"]()
+    assert space["run"].text == "paid back"
+    assert space["result"].output == "on its way"
+    assert "forest.mp4" in str(space["result"].history.messages)

@@ -18,7 +18,7 @@ from polycall.agents.context import AgentContext, Approve, Frame, Root, RunState
 from polycall.agents.default import default_client, portal
 from polycall.agents.handoff import Handoff, group_of
 from polycall.agents.history import HistoryLike, load_history
-from polycall.agents.journal import Journal, current_place
+from polycall.agents.journal import Journal, check_variables, current_place
 from polycall.agents.offer import ToolSource, gather
 from polycall.agents.output import OutputT, OutputType
 from polycall.agents.pausing import PauseDesk, PausedRun, Start
@@ -206,6 +206,8 @@ class Agent(Generic[DepsT, OutputT]):
                 f"the run is of the agent {start.agent!r}, and this is {self.name!r}"
             )
         frames = self._frames(start.frames)
+        if journal is not None:
+            check_variables(start.variables)
 
         async def events() -> AsyncGenerator[AgentEvent | Run[OutputT]]:
             root = Root(

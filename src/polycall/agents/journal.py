@@ -367,6 +367,12 @@ class StateMarks:
         )
 
 
+def check_variables(variables: JSON) -> None:
+    """`RequestError` where a run with these could not be kept."""
+    for name, value in variables.items():
+        _encoded(name, value)
+
+
 def _encoded(name: str, value: Any) -> bytes:
     try:
         return jsontext.encode_bytes(value)

@@ -15,6 +15,7 @@ from polycall import jsontext
 from polycall.agents import Agent
 from polycall.agents.agent import Prompt, messages_of
 from polycall.agents.history import HistoryLike, load_history
+from polycall.agents.journal import check_variables
 from polycall.agents.pausing import Approval, Decision, Start
 from polycall.agents.tasks import TaskOrder
 from polycall.durable import desk
@@ -103,6 +104,7 @@ class Runs:
         user = options.get("user", "")
         start = Start.of(name, run_id, history, messages_of(prompt), user)
         start = replace(start, variables={**start.variables, **options.get("variables", {})})
+        check_variables(start.variables)
         await self.client.enqueue_async(
             {
                 "workflow_name": RUN_WORKFLOW,
