@@ -150,7 +150,7 @@ def test_a_failure_in_mid_stream_is_told(served: Gateway, client: str, model: st
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("stream", [False, True])
-def test_fallback_before_the_first_byte(served: Gateway, client: str, stream: bool) -> None:
+def test_i03_fallback_before_the_first_byte(served: Gateway, client: str, stream: bool) -> None:
     answer = ask(served, client, "both", stream=stream)
     assert answer.status == 200
     assert answer.headers["polycall-model"] == "up/ok"
@@ -216,7 +216,7 @@ def open_request(gateway: Gateway, body: Any) -> socket.socket:
 
 @pytest.mark.parametrize("model", ["slow", "hang"])
 @pytest.mark.parametrize("stream", [True, False])
-def test_the_upstream_is_closed_when_the_client_leaves(
+def test_h10_the_upstream_is_closed_when_the_client_leaves(
     served: Gateway, upstream: BadUpstream, model: str, stream: bool
 ) -> None:
     before = len(upstream.closed_at)
@@ -238,7 +238,7 @@ def open_files(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def test_two_hundred_clients_leave_at_a_random_moment(
+def test_h10_two_hundred_clients_leave_at_a_random_moment(
     served: Gateway, upstream: BadUpstream
 ) -> None:
     # The bounded settings of this gateway end what is idle; wait for what earlier tests left.
@@ -275,7 +275,7 @@ def test_two_hundred_clients_leave_at_a_random_moment(
     assert "polycall_in_flight 0" in metrics.splitlines()
 
 
-def test_the_tokens_so_far_are_written_down(
+def test_h10_the_tokens_so_far_are_written_down(
     upstream: BadUpstream, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     config = provider_table("up", upstream.base_url, "openai-chat")
@@ -300,3 +300,32 @@ def test_the_tokens_so_far_are_written_down(
     for row in rows:
         assert row["input_tokens"] > 0
         assert 5 < row["output_tokens"] < 200
+
+
+def test_h11_a_client_that_leaves_before_the_headers_has_a_row(
+    upstream: BadUpstream, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    config = provider_table("up", upstream.base_url, "openai-chat")
+    gateway = Gateway(tmp_path_factory.mktemp("early"), config).start()
+    for stream in (True, False):
+        peer = open_request(gateway, {"model": "up/hang", "messages": MESSAGES, "stream": stream})
+        time.sleep(0.3)
+        peer.close()
+    rows = gateway.ledger(2)
+    gateway.stop()
+    assert [(r["status"], r["outcome"], r["provider"], r["model"]) for r in rows] == [
+        (499, "cancelled", "up", "hang"),
+        (499, "cancelled", "up", "hang"),
+    ]
+
+
+def test_h12_nobody_is_asked_again_for_a_client_that_left(
+    served: Gateway, upstream: BadUpstream
+) -> None:
+    # The provider asks for a pause of a second, in which the client leaves.
+    before = len(upstream.requests)
+    peer = open_request(served, {"model": "up/status-503-1", "messages": MESSAGES})
+    time.sleep(0.3)
+    peer.close()
+    time.sleep(1.5)
+    assert [r["model"] for r in upstream.requests[before:]] == ["status-503-1"]

@@ -85,7 +85,7 @@ def count(gateway: Gateway, client: str, model: str, *, tools: bool) -> tuple[in
 
 @pytest.mark.parametrize("upstream", UPSTREAMS)
 @pytest.mark.parametrize("client", ["anthropic", "gemini", "openai-responses"])
-def test_h15_counts_include_tools_and_say_what_they_are(
+def test_h15_h16_counts_include_tools_say_what_they_are_and_generate_nothing(
     sim: Simulation, gateway: Gateway, client: str, upstream: str
 ) -> None:
     before = [r.path for r in sim.requests]
@@ -95,7 +95,6 @@ def test_h15_counts_include_tools_and_say_what_they_are(
     assert source in ("provider", "estimate")
     if UPSTREAMS[upstream][1] == "openai-chat":
         assert source == "estimate"
-    # H16: counting never causes a generation.
     sent = [r.path for r in sim.requests][len(before) :]
     assert all("count" in path.lower() or "input_tokens" in path for path in sent)
 
