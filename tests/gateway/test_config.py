@@ -227,3 +227,10 @@ def test_lines_of_values_after_values_of_several_lines(items: list[tuple[str, st
 def test_more_workers_than_there_can_be_are_a_mistake() -> None:
     with pytest.raises(ConfigError, match="server.workers: at most 64, got 65"):
         parse_config("[server]\nworkers = 65\n")
+
+
+def test_i12_what_no_dialect_can_serve_is_a_mistake_before_anything_starts() -> None:
+    text = '[providers.x]\ndialect = "cohere"\nbase_url = "http://x"\n[models.y]\nroute = ["z/m"]\n'
+    dialect, route = mistakes(text)
+    assert dialect == "x.toml:2: providers.x.dialect: invalid enum value 'cohere'"
+    assert route.startswith("x.toml:5: models.y.route.z: 'z' is not a provider; known: ")

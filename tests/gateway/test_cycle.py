@@ -42,7 +42,9 @@ PAIRS = list(itertools.product(DRIVERS, UPSTREAMS))
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("client", "upstream"), PAIRS)
-def test_cycle(sim: Simulation, gateway: Gateway, client: str, upstream: str, case: str) -> None:
+def test_i11_cycle(
+    sim: Simulation, gateway: Gateway, client: str, upstream: str, case: str
+) -> None:
     for streamed in (False, True):
         run_cycle(sim, gateway, (client, upstream, case), streamed=streamed)
 

@@ -140,7 +140,7 @@ def ends_well(client: str, data: bytes) -> bool:
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("model", ["cut", "miderror"])
-def test_a_failure_in_mid_stream_is_told(served: Gateway, client: str, model: str) -> None:
+def test_i05_a_failure_in_mid_stream_is_told(served: Gateway, client: str, model: str) -> None:
     answer = ask(served, client, f"up/{model}", stream=True)
     assert answer.status == 200
     assert "안녕".encode() in answer.content

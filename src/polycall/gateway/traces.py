@@ -78,6 +78,8 @@ class Trace:
 
     def attempt(self, attempt: Attempt) -> Attempt:
         """Begin the span of an attempt; gives the attempt with the header that continues it."""
+        if self._attempt is not None:
+            self._attempt.end()  # a program's model answers several times
         stop = attempt.stop
         name = stop.provider.name
         self._attempt = self._tracer.start_span(
