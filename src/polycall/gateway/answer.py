@@ -17,7 +17,7 @@ from polycall.gateway.calls import CallCounter, in_events, in_parts
 from polycall.gateway.carrier import Embedder, Origin
 from polycall.gateway.flight import Flight
 from polycall.gateway.journey import Journey, Plain, Streaming
-from polycall.gateway.replies import Headers, base_headers, send_json, upstream_headers
+from polycall.gateway.replies import Headers, base_headers, let_go, send_json, upstream_headers
 from polycall.ir import Event, ResponseEnd, ResponseStart, Usage
 from polycall.wire import Encoder
 
@@ -133,8 +133,10 @@ class _Stream:
         except asyncio.CancelledError as cancelled:
             self._note_partial()
             await self._fail(flight.reason_or_raise(cancelled))
+            let_go(cancelled)
         except PolycallError as error:
             await self._fail(error)
+            let_go(error)
         finally:
             flight.beat = None
             if self._streaming is not None:

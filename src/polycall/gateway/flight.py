@@ -177,6 +177,9 @@ class Watchman:
         self._flights.discard(flight)
         if flight.watcher is not None:
             flight.watcher.cancel()
+            # The cancelled task knows the flight: knowing each other, both would stay, with the
+            # request's body, until the garbage collector comes.
+            flight.watcher = None
 
     def close(self) -> None:
         """Stop looking."""

@@ -20,7 +20,7 @@ from polycall.gateway.flight import ClientGone, Flight
 from polycall.gateway.keys import ANYBODY, Keys, Owner
 from polycall.gateway.limits import Hold, KeyLimits
 from polycall.gateway.metrics import Metrics
-from polycall.gateway.replies import internal_error, send_error
+from polycall.gateway.replies import internal_error, let_go, send_error
 from polycall.gateway.store import LedgerRow, Store
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ class Generations:
                     await self._answer(record, asked)
             except asyncio.CancelledError as cancelled:
                 raise flight.reason_or_raise(cancelled) from None
-        except ClientGone:
+        except ClientGone as gone:
+            let_go(gone)
             record.account.outcome = "cancelled"
             record.status = CLIENT_GONE_STATUS
         except asyncio.CancelledError:
@@ -89,6 +90,7 @@ class Generations:
             has_retried = record.account.attempts > 1
             dialect = endpoint.dialect
             record.status = await send_error(flight, dialect, error, has_retried=has_retried)
+            let_go(error)
         except Exception:
             # A mistake of ours; the client gets a number to ask about, the log gets the rest.
             logger.exception("request %s failed", flight.id)

@@ -113,6 +113,17 @@ async def send_error(
     return status
 
 
+def let_go(error: BaseException | None) -> None:
+    """Forget the frames that an error went through, once it was told.
+
+    Who had the error to raise keeps it, and its frames hold who had it, with the whole request: all
+    of that would wait for the garbage collector, which comes seldom.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
+
+
 def error_headers(error: PolycallError, *, has_retried: bool) -> Headers:
     """What an error says about trying again."""
     headers: Headers = []
