@@ -292,3 +292,37 @@ async def test_the_page_s_own_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert space["run"].text == "paid back"
     assert space["result"].output == "on its way"
     assert "forest.mp4" in str(space["result"].history.messages)
+
+
+async def test_programs_are_made_of_steps_too(sqlite: str) -> None:
+    """Cut off in the middle of a program: what the program had is not fetched again."""
+    done: list[str] = []
+    begun = asyncio.Event()
+
+    @tool(allowed_callers=["code"])
+    async def rows(region: str) -> list[int]:
+        """The rows of a region."""
+        done.append(region)
+        if len(done) == 2:
+            begun.set()
+            await asyncio.sleep(60)
+        return list(range(100))
+
+    code = "a = await rows('west')\nb = await rows('east')\nprint(sum(a) + sum(b))"
+
+    def answer(request: Request) -> Any:
+        said = sum(message.role == "assistant" for message in request.messages)
+        return call("p", "run_code", code=code) if said == 0 else "added"
+
+    def agent() -> Agent[Any, Any]:
+        return Agent("test/m", name="a", tools=[rows], client=FunctionModel(answer), calling="code")
+
+    async with durable(sqlite, agent()) as here:
+        await here.start("a", "add", run_id="r")
+        await begun.wait()
+    async with durable(sqlite, agent()) as there:
+        result = await there.handle("r").result()
+        steps = [name.split(":")[0] for name, _ in await there.steps("r")]
+    assert done == ["west", "east", "east"]
+    assert result.history.messages[2].parts[0].text.strip() == "9900"  # type: ignore[union-attr]
+    assert steps == ["model/1", *["call/1/p/rows"] * 2, "call/1/p", "model/2"]
