@@ -17,6 +17,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "chat": ("polycall.cli.chat", "a conversation in the terminal"),
     "models": ("polycall.cli.models", "known models with their capabilities and prices"),
     "serve": ("polycall.cli.serve", "the gateway: every client protocol in, every provider out"),
+    "import": (
+        "polycall.cli.import_",
+        "a polycall.toml from LiteLLM's or Portkey's configuration",
+    ),
     "keys": ("polycall.cli.keys", "clients' keys: create, limit, rotate, revoke"),
     "usage": ("polycall.cli.usage", "what was used and what it cost, from the gateway's ledger"),
     "runs": ("polycall.cli.runs", "durable runs: list, show, decide, resume, cancel"),

@@ -1,0 +1,108 @@
+"""What was found in another gateway's file, in our own terms."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from polycall.errors import RequestError
+from polycall.ir import JSON
+from polycall.providers.catalogue import CATALOGUE
+
+# What others call our built-in providers.
+PREFIXES = {
+    "gemini": "google",
+    "google-ai": "google",
+    "mistral-ai": "mistral",
+    "together_ai": "together",
+    "together-ai": "together",
+    "fireworks_ai": "fireworks",
+    "fireworks-ai": "fireworks",
+    "x-ai": "xai",
+    "hosted_vllm": "vllm",
+    "ollama_chat": "ollama",
+    "lm_studio": "lmstudio",
+    **{name: name for name in CATALOGUE},
+}
+_NOT_IN_A_NAME = re.compile(r"[^0-9a-zA-Z_-]+")
+
+
+@dataclass
+class ProviderRow:
+    """One provider's table.  `keys` are references (`env:NAME`), never keys themselves."""
+
+    name: str
+    kind: str  # the built-in row that it begins with
+    base_url: str = ""
+    keys: list[str] = field(default_factory=list[str])
+    prices: dict[str, JSON] = field(default_factory=dict[str, JSON])
+
+
+@dataclass
+class Found:
+    """Everything, in the order of the file."""
+
+    source: str
+    providers: dict[str, ProviderRow] = field(default_factory=dict[str, ProviderRow])
+    models: dict[str, list[JSON]] = field(default_factory=dict[str, list[JSON]])
+    server: JSON = field(default_factory=dict[str, Any])
+    tables: dict[str, JSON] = field(default_factory=dict[str, JSON])
+    keys: list[JSON] = field(default_factory=list[JSON])
+    notes: list[str] = field(default_factory=list[str])
+    secrets: dict[str, str] = field(default_factory=dict[str, str])  # by value: the variable
+    taken: set[str] = field(default_factory=set[str])  # variables that the file speaks of
+
+    def note(self, place: str, words: str) -> None:
+        """Something that has no counterpart, or is not the same here."""
+        self.notes.append(f"{place}: {words}")
+
+    def provider(self, kind: str, base_url: str, key: str) -> ProviderRow:
+        """The row for an address and key: one with the vendor's own name first."""
+        base_url = base_url.rstrip("/")
+        known = CATALOGUE.get(kind)
+        if known is not None and base_url == known.base_url:
+            base_url = ""
+        for row in self.providers.values():
+            if (row.kind, row.base_url) == (kind, base_url) and key in ("", *row.keys):
+                return row
+        name = kind if not base_url else name_of(base_url)
+        number = 2
+        while name in self.providers:
+            name = f"{name.rstrip('-0123456789')}-{number}"
+            number += 1
+        row = self.providers[name] = ProviderRow(name, kind, base_url, [key] if key else [])
+        return row
+
+    def secret(self, value: str, variable: str, place: str) -> str:
+        """A reference to a key that stands in the file in clear; it is not copied."""
+        if value in self.secrets:
+            return f"env:{self.secrets[value]}"
+        name, number = variable, 2
+        while name in self.taken:
+            name, number = f"{variable}_{number}", number + 1
+        self.taken.add(name)
+        self.secrets[value] = name
+        self.note(place, f"the key stands in the file; put it into the variable {name}")
+        return f"env:{name}"
+
+
+def name_of(url: str) -> str:
+    """A provider's name for an address: its host without what all hosts have."""
+    host = urlsplit(url).hostname or "upstream"
+    return _NOT_IN_A_NAME.sub("-", host.removeprefix("api.")).strip("-") or "upstream"
+
+
+def variable_of(text: str) -> str:
+    """The name of an environment variable for something."""
+    return re.sub(r"[^0-9A-Z]+", "_", text.upper()).strip("_")
+
+
+def expect(value: Any, kind: type, place: str) -> Any:
+    """The value, if it is of this kind; `RequestError` with its place otherwise."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        names = {dict: "a table", list: "a list", str: "text", int: "a number"}
+        shown = names.get(kind, kind.__name__)
+        raise RequestError(f"{place}: expected {shown}, got {type(value).__name__}")
+    return value

@@ -1,0 +1,307 @@
+"""LiteLLM's proxy configuration: `model_list`, `router_settings`, `litellm_settings`,
+`general_settings` (its documentation of the proxy's config.yaml)."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from decimal import Decimal
+from typing import Any
+
+from polycall.cli.importing.found import PREFIXES, Found, ProviderRow, expect, variable_of
+from polycall.errors import RequestError
+from polycall.ir import JSON
+from polycall.providers.catalogue import CATALOGUE
+
+_ENVIRONMENT = "os.environ/"
+_VARIABLES = re.compile(r"os\.environ/(\w+)")
+# LiteLLM knows these without a prefix.
+_BEGINNINGS = {
+    "gpt-": "openai",
+    "o1": "openai",
+    "o3": "openai",
+    "o4": "openai",
+    "claude": "anthropic",
+    "gemini": "google",
+    "deepseek": "deepseek",
+    "mistral": "mistral",
+}
+_PRICES = {
+    "input_cost_per_token": "input",
+    "output_cost_per_token": "output",
+    "cache_read_input_token_cost": "cached",
+    "cache_creation_input_token_cost": "cache_write",
+}
+_READ = {"model", "api_key", "api_base", "base_url", "weight", *_PRICES}
+
+
+def read(text: str, source: str) -> Found:
+    """The configuration; raises `RequestError` for what is none."""
+    yaml = _yaml()
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data: Any = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RequestError(f"{source} is not YAML: {error}") from None
+    document = expect(data, dict, source)
+    if "model_list" not in document:
+        raise RequestError(f"{source} has no model_list; is it the config.yaml of LiteLLM's proxy?")
+    found = Found(source, taken={*_VARIABLES.findall(text)})
+    return _Reader(found, _lines(yaml, root)).read(document)
+
+
+def _yaml() -> Any:
+    try:
+        return importlib.import_module("yaml")
+    except ModuleNotFoundError:
+        raise RequestError("reading YAML needs pyyaml; install 'polycall[import]'") from None
+
+
+def _lines(yaml: Any, node: Any, path: str = "") -> dict[str, int]:
+    """The line of everything that has a path."""
+    found = {path: node.start_mark.line + 1} if path else {}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            place = f"{path}.{key.value}" if path else str(key.value)
+            found.update(_lines(yaml, value, place))
+            found[place] = key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            found.update(_lines(yaml, value, f"{path}[{index}]"))
+    return found
+
+
+class _Reader:
+    def __init__(self, found: Found, lines: dict[str, int]) -> None:
+        self._found = found
+        self._lines = lines
+        self._groups: dict[str, list[JSON]] = {}
+
+    def read(self, document: JSON) -> Found:
+        for index, item in enumerate(expect(document["model_list"], list, "model_list")):
+            self._deployment(item, f"model_list[{index}]")
+        for name, targets in self._groups.items():
+            self._alias(name, targets)
+        for section, handle in (
+            ("router_settings", self._router),
+            ("litellm_settings", self._settings),
+            ("general_settings", self._general),
+        ):
+            table: JSON = expect(document.get(section) or {}, dict, section)
+            for key, value in table.items():
+                handle(key, value, f"{section}.{key}")
+        known = ("model_list", "router_settings", "litellm_settings", "general_settings")
+        for section in document:
+            if section not in known:
+                self._note(section, "has no counterpart")
+        return self._found
+
+    def _note(self, path: str, words: str) -> None:
+        line = self._lines.get(path)
+        self._found.note(f"line {line}: {path}" if line else path, words)
+
+    # model_list
+
+    def _deployment(self, item: Any, path: str) -> None:
+        entry = expect(item, dict, path)
+        name = expect(entry.get("model_name"), str, f"{path}.model_name")
+        params = expect(entry.get("litellm_params"), dict, f"{path}.litellm_params")
+        written = expect(params.get("model"), str, f"{path}.litellm_params.model")
+        place = f"{path}.litellm_params"
+        base_url = str(params.get("api_base") or params.get("base_url") or "")
+        kind, model = _split(written, base_url)
+        if kind is None:
+            self._note(f"{place}.model", f"{written!r}: no such provider here; left out")
+            return
+        if base_url.startswith(_ENVIRONMENT):
+            self._note(f"{place}.api_base", "an address cannot be a variable; left out")
+            return
+        key = self._key(params.get("api_key"), kind, f"{place}.api_key")
+        row = self._found.provider(kind, base_url, key)
+        self._prices(row, model, {**(entry.get("model_info") or {}), **params})
+        for key_name in params:
+            if key_name not in _READ:
+                self._note(f"{place}.{key_name}", _WORDS.get(key_name, "has no counterpart"))
+        if "*" in name or "*" in model:
+            shown = f"{row.name}/MODEL"
+            self._note(f"{path}.model_name", f"{name!r}: clients say {shown!r}, without an alias")
+            return
+        target: JSON = {"model": f"{row.name}/{model}"}
+        if "weight" in params:
+            target["weight"] = params["weight"]
+        self._groups.setdefault(name, []).append(target)
+
+    def _key(self, value: Any, kind: str, path: str) -> str:
+        if value is None:
+            return ""
+        text = str(value)
+        if text.startswith(_ENVIRONMENT):
+            return f"env:{text.removeprefix(_ENVIRONMENT)}"
+        if text.lower() in ("none", "fake", "dummy", "fake-key", "sk-1234", "anything"):
+            return ""  # what people write for servers without keys
+        line = self._lines.get(path)
+        known = CATALOGUE.get(kind)
+        variable = known.key_variables[0] if known else f"{variable_of(kind)}_API_KEY"
+        return self._found.secret(text, variable, f"line {line}: {path}")
+
+    def _prices(self, row: ProviderRow, model: str, values: JSON) -> None:
+        price = {
+            ours: float(Decimal(str(values[theirs])) * 1_000_000)
+            for theirs, ours in _PRICES.items()
+            if isinstance(values.get(theirs), int | float)
+        }
+        if "input" in price and "output" in price:
+            row.prices[model] = price
+
+    def _alias(self, name: str, targets: list[JSON]) -> None:
+        unique = [each for n, each in enumerate(targets) if each not in targets[:n]]
+        if [each["model"] for each in unique] == [name]:
+            return  # what clients say is the model's own name
+        if len(unique) > 1:
+            # Deployments of one name share the load.
+            unique = [{"weight": 1, **each} for each in unique]
+            unique = [{"model": each["model"], "weight": each["weight"]} for each in unique]
+        self._found.models[name] = unique
+
+    # The settings
+
+    def _router(self, key: str, value: Any, path: str) -> None:
+        match key:
+            case "fallbacks":
+                self._fallbacks(value, path)
+            case "num_retries":
+                self._found.server["attempts"] = expect(value, int, path) + 1
+            case "timeout":
+                self._found.server["total_s"] = float(value)
+            case "model_group_alias":
+                for alias, target in expect(value, dict, path).items():
+                    place = f"{path}.{alias}"
+                    named: Any = target
+                    if isinstance(target, dict):
+                        named = expect(target, dict, place).get("model")
+                    self._copy(str(alias), str(named), place)
+            case "routing_strategy" if value in ("simple-shuffle", "weighted-pick"):
+                pass
+            case _:
+                self._note(path, _WORDS.get(key, "has no counterpart"))
+
+    def _settings(self, key: str, value: Any, path: str) -> None:
+        match key:
+            case "fallbacks":
+                self._fallbacks(value, path)
+            case "num_retries":
+                self._found.server["attempts"] = expect(value, int, path) + 1
+            case "request_timeout":
+                self._found.server["total_s"] = float(value)
+            case "drop_params":
+                if value:
+                    self._found.server["lossy"] = True
+            case "cache":
+                if value:
+                    self._found.tables["cache"] = {"all": True}
+            case _:
+                self._note(path, _WORDS.get(key, "has no counterpart"))
+
+    def _general(self, key: str, value: Any, path: str) -> None:
+        match key:
+            case "master_key":
+                reference = self._reference(value, "POLYCALL_MASTER_KEY", path)
+                self._found.keys.append({"key": reference, "name": "master"})
+                self._note(path, "is an ordinary key here; keys are made by `polycall keys create`")
+            case "database_url":
+                reference = self._reference(value, "DATABASE_URL", path)
+                self._found.tables["store"] = {"url": reference}
+            case _:
+                self._note(path, _WORDS.get(key, "has no counterpart"))
+
+    def _reference(self, value: Any, variable: str, path: str) -> str:
+        text = str(value)
+        if text.startswith(_ENVIRONMENT):
+            return f"env:{text.removeprefix(_ENVIRONMENT)}"
+        return self._found.secret(text, variable, f"line {self._lines.get(path)}: {path}")
+
+    def _fallbacks(self, value: Any, path: str) -> None:
+        for index, item in enumerate(expect(value, list, path)):
+            for name, others in expect(item, dict, f"{path}[{index}]").items():
+                place = f"{path}[{index}].{name}"
+                for other in expect(others, list, place):
+                    self._fall_back(str(name), str(other), place)
+
+    def _fall_back(self, name: str, other: str, path: str) -> None:
+        models = self._found.models
+        route = models.get(name) or self._direct(name)
+        more = self._groups.get(other) or self._direct(other)
+        if not route or not more:
+            self._note(path, f"{(other if route else name)!r} is no model of this file; left out")
+            return
+        known = {each["model"] for each in route}
+        # Never the first choice, where those before share the load.
+        shared = any("weight" in each for each in route)
+        extra = [{"model": each["model"]} for each in more if each["model"] not in known]
+        models[name] = [*route, *({**each, "weight": 0} if shared else each for each in extra)]
+
+    def _direct(self, name: str) -> list[JSON]:
+        """A model that clients say by its own name."""
+        if name in self._groups:
+            return [{"model": each["model"]} for each in self._groups[name]]
+        prefix = name.partition("/")[0]
+        return [{"model": name}] if prefix in self._found.providers else []
+
+    def _copy(self, alias: str, name: str, path: str) -> None:
+        route = self._found.models.get(name) or self._direct(name)
+        if route:
+            self._found.models[alias] = route
+        else:
+            self._note(path, f"{name!r} is no model of this file; left out")
+
+
+_WORDS = {
+    "rpm": "limits belong to clients' keys here, not to deployments",
+    "tpm": "limits belong to clients' keys here, not to deployments",
+    "timeout": "one deadline holds for all: server.total_s",
+    "stream_timeout": "one deadline holds for all: server.read_s",
+    "cooldown_time": "a provider that keeps failing rests for 15 s, or as long as it says",
+    "allowed_fails": "a provider that keeps failing rests for 15 s, or as long as it says",
+    "routing_strategy": "targets are drawn by weight, or tried in order",
+    "context_window_fallbacks": "fallback is for overload and outage",
+    "content_policy_fallbacks": "fallback is for overload and outage",
+    "callbacks": "metrics are at /metrics, traces in [traces]",
+    "success_callback": "metrics are at /metrics, traces in [traces]",
+    "failure_callback": "metrics are at /metrics, traces in [traces]",
+    "cache_params": "the cache's settings are in [cache]",
+    "redis_host": "counters can be in Redis: store.counters",
+    "redis_url": "counters can be in Redis: store.counters",
+}
+
+
+def _split(written: str, base_url: str) -> tuple[str | None, str]:
+    """The built-in provider and the model of what LiteLLM calls a model."""
+    prefix, slash, model = written.partition("/")
+    if slash:
+        kind = PREFIXES.get(prefix)
+        if kind is not None:
+            # An own server behind "openai/" is any server that speaks Chat.
+            is_own = base_url and kind == "openai" and not _is_openais(base_url)
+            return ("compatible" if is_own else kind), model
+        return ("compatible", written) if base_url and prefix not in _CLOUDS else (None, written)
+    if base_url:
+        return "compatible", written
+    return next((kind for head, kind in _BEGINNINGS.items() if written.startswith(head)), None), (
+        written
+    )
+
+
+_CLOUDS = (
+    "azure",
+    "azure_ai",
+    "bedrock",
+    "sagemaker",
+    "vertex_ai",
+    "databricks",
+    "watsonx",
+    "cohere",
+)
+
+
+def _is_openais(base_url: str) -> bool:
+    return base_url.rstrip("/") == CATALOGUE["openai"].base_url
