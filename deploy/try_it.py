@@ -12,7 +12,6 @@ import contextlib
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -83,7 +82,7 @@ class Replica:
 
     def start(self) -> None:
         """Start, and wait until it serves."""
-        command = [shutil.which("polycall") or "polycall", "serve", "--host", "127.0.0.1"]
+        command = [sys.executable, "-m", "polycall", "serve", "--host", "127.0.0.1"]
         path = str(self._folder / "polycall.toml")
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(

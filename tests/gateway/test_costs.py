@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import time
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from bench import costs as beside
 
 from polycall.config import parse_config
+from polycall.fold import fold
 from polycall.gateway.costs import Costs
 from polycall.ir import Usage
 from polycall.providers.catalogue import CATALOGUE
+from polycall.providers.dialects import DIALECTS
 from polycall.providers.prices import cost_usd
+from polycall.providers.provider import DialectName
 
 USAGES = [
     Usage(input_tokens=10, output_tokens=20),
@@ -50,3 +56,59 @@ def test_h04_h07_the_same_as_the_table(costs: Costs, name: str, model: str) -> N
 def test_h09_unknown_is_not_zero(costs: Costs) -> None:
     assert costs.known(CATALOGUE["openai"], "nobody-knows-this", USAGES[0]) is None
     assert costs.known(CATALOGUE["openai"], "gpt-4o", USAGES[0]) != Decimal(0)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dialect", beside.SOURCES)
+def test_h04_fifty_recorded_answers_cost_what_the_table_reads(dialect: DialectName) -> None:
+    if not (beside.SHARED / "corpus").is_dir():
+        pytest.skip("no recorded answers: POLYCALL_SHARED is not there")
+    found: dict[str, list[tuple[Decimal | None, Decimal | None]]] = {}
+    for body in beside.bodies(dialect):
+        read = beside.both(dialect, body)
+        if read is not None:
+            found.setdefault(read[0], []).append(read[1:])
+    # Some of every kind of usage: cached, written to a cache, reasoning, searches, sound.
+    some = [pair for pairs in found.values() for pair in pairs[: 2 + 100 // len(found)]]
+    assert len(some) >= 50
+    assert [pair for pair in some if pair[0] != pair[1]] == []
+    assert all(ours != 0 for ours, _ in some)
+
+
+def test_h08_fast_mode_has_its_own_price() -> None:
+    model = "claude-opus-4-8"
+    plain = Usage(1_000, 1_000, metadata={"anthropic": {"speed": "standard"}})
+    fast = Usage(1_000, 1_000, metadata={"anthropic": {"speed": "fast"}})
+    anthropic = CATALOGUE["anthropic"]
+    prices = [cost_usd(anthropic, model, usage) for usage in (plain, fast)]
+    assert prices[0] is not None
+    assert prices[1] is not None
+    assert prices[1] > prices[0]
+
+
+def test_h05_cache_tokens_that_come_with_the_last_event_are_counted() -> None:
+    """DashScope's Anthropic wire says them in `message_delta` alone."""
+    events: list[dict[str, Any]] = [
+        {
+            "type": "message_start",
+            "message": {
+                "id": "m",
+                "type": "message",
+                "role": "assistant",
+                "model": "qwen",
+                "content": [],
+                "usage": {"input_tokens": 0, "output_tokens": 0},
+            },
+        },
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn"},
+            "usage": {"input_tokens": 10, "cache_read_input_tokens": 90, "output_tokens": 5},
+        },
+        {"type": "message_stop"},
+    ]
+    decoder = DIALECTS["anthropic"].StreamDecoder()
+    lines = [f"event: {each['type']}\ndata: {json.dumps(each)}\n\n" for each in events]
+    response = fold([*decoder.feed("".join(lines).encode()), *decoder.close()])
+    usage = response.usage
+    assert (usage.input_tokens, usage.cached_tokens, usage.output_tokens) == (100, 90, 5)

@@ -1,4 +1,4 @@
-"""Every case of the sections that concern translation has a test of its name, or a word why not."""
+"""Every case has a test of its name, or a word why not."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ ARGUMENTS = [f"D{number:02}" for number in range(1, 11)]
 WITHOUT_TOOLS = [f"E{number:02}" for number in range(1, 8)]
 CHOICES = [f"F{number:02}" for number in range(1, 7)]
 REASONING = [f"G{number:02}" for number in range(1, 13)]
-KEYS_AND_MONEY = ["H13", "H14", "I06", "I08", "I09", "J03", "J08", "J10", "J13"]
+MONEY = [f"H{number:02}" for number in range(1, 19)]
+ROUTING = [f"I{number:02}" for number in range(1, 15)]
+SECURITY = [f"J{number:02}" for number in range(1, 14)]
 TRANSLATION = [*SCHEMAS, *STREAMS, *HISTORY, *ARGUMENTS, *WITHOUT_TOOLS, *CHOICES, *REASONING]
-CASES = [*TRANSLATION, *KEYS_AND_MONEY]
+CASES = [*TRANSLATION, *MONEY, *ROUTING, *SECURITY]
 
 _ID = re.compile(r"[a-z]\d\d", re.IGNORECASE)
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from polycall.config import Config
 from polycall.ir import Usage
-from polycall.providers.prices import cost_usd
+from polycall.providers.prices import cost_usd, is_special
 from polycall.providers.provider import Price, Provider
 
 logger = logging.getLogger("polycall.costs")
@@ -53,7 +53,7 @@ class Costs:
                 self._prices.clear()
             self._prices[key] = _proportional(provider, model)
         price = self._prices[key]
-        if price is None or _has_special_writes(usage):
+        if price is None or is_special(usage):
             return cost_usd(provider, model, usage)
         plain = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
         total = max(plain, 0) * price.input + usage.output_tokens * price.output
@@ -96,8 +96,3 @@ def _proportional(provider: Provider, model: str) -> Price | None:
         return None
     scale = _MILLION / _MANY
     return Price(plain * scale, output * scale, cached * scale, written * scale)
-
-
-def _has_special_writes(usage: Usage) -> bool:
-    # Caches that last an hour have a price of their own.
-    return usage.cache_write_tokens > 0 and "anthropic" in usage.metadata

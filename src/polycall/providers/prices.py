@@ -7,8 +7,9 @@ Prices come from the provider's own rows first (configuration), then from the sn
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
-from polycall.ir import Usage
+from polycall.ir import JSON, Usage
 from polycall.providers.provider import Price, Provider
 
 _MILLION = Decimal(1_000_000)
@@ -48,21 +49,70 @@ def _table_cost(price_id: str, model: str, usage: Usage) -> Decimal | None:
         "output_tokens": usage.output_tokens,
         "cache_read_tokens": usage.cached_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
-        "cache_write_1h_tokens": _one_hour_cache_writes(usage),
+        **special_kinds(usage),
     }
     # The table warns of kinds of tokens that a model has no price for, even where there are none.
     priced = PricedUsage(**{kind: count for kind, count in counts.items() if count})
     try:
-        return calc_price(priced, model, provider_id=price_id).total_price
+        found = calc_price(priced, model, provider_id=price_id, price_context=_price_context(usage))
     except LookupError:
         return None
+    return found.total_price
 
 
-def _one_hour_cache_writes(usage: Usage) -> int:
-    # Anthropic bills caches that last an hour at another price, and says how many tokens.
-    split = usage.metadata.get("anthropic", {}).get("cache_creation")
-    if not isinstance(split, dict):
+def special_kinds(usage: Usage) -> dict[str, int]:
+    """Tokens and deeds that have prices of their own, by the price table's names for them.
+
+    They stand in the wire's own object: Anthropic's caches that last an hour and its searches,
+    sound at OpenAI, sound and images at Google.
+    """
+    found: dict[str, int] = {}
+    for dialect, wire in usage.metadata.items():
+        match dialect:
+            case "anthropic":
+                one_hour = _number(wire, "cache_creation", "ephemeral_1h_input_tokens")
+                found["cache_write_1h_tokens"] = min(one_hour, usage.cache_write_tokens)
+                found["web_searches"] = _number(wire, "server_tool_use", "web_search_requests")
+            case "openai-chat":
+                found["input_audio_tokens"] = _number(wire, "prompt_tokens_details", "audio_tokens")
+                found["output_audio_tokens"] = _number(
+                    wire, "completion_tokens_details", "audio_tokens"
+                )
+            case "gemini":
+                found["input_audio_tokens"] = _of_kind(wire, "promptTokensDetails", "AUDIO")
+                found["cache_audio_read_tokens"] = _of_kind(wire, "cacheTokensDetails", "AUDIO")
+                found["output_audio_tokens"] = _of_kind(wire, "candidatesTokensDetails", "AUDIO")
+                found["output_image_tokens"] = _of_kind(wire, "candidatesTokensDetails", "IMAGE")
+            case _:
+                pass
+    return {kind: count for kind, count in found.items() if count}
+
+
+def is_special(usage: Usage) -> bool:
+    """Whether the plain rates of a model do not say what this cost."""
+    return bool(usage.metadata) and bool(special_kinds(usage) or _price_context(usage))
+
+
+def _price_context(usage: Usage) -> dict[str, str] | None:
+    # Anthropic's fast mode; other vendors say their tier outside of the usage.
+    is_fast = usage.metadata.get("anthropic", {}).get("speed") == "fast"
+    return {"speed": "fast"} if is_fast else None
+
+
+def _number(wire: Any, *path: str) -> int:
+    """The number at a path of the wire's object; 0 where there is none."""
+    for key in path:
+        wire = wire.get(key) if isinstance(wire, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return wire if isinstance(wire, int) else 0
+
+
+def _of_kind(wire: JSON, key: str, modality: str) -> int:
+    """Tokens of one modality in a list of Google's."""
+    details: Any = wire.get(key)
+    if not isinstance(details, list):
         return 0
-    counts: dict[str, object] = {**split}
-    one_hour = counts.get("ephemeral_1h_input_tokens")
-    return min(one_hour, usage.cache_write_tokens) if isinstance(one_hour, int) else 0
+    return sum(
+        _number(each, "tokenCount")
+        for each in details  # pyright: ignore[reportUnknownVariableType]
+        if isinstance(each, dict) and each.get("modality") == modality  # pyright: ignore[reportUnknownMemberType]
+    )
