@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -187,6 +188,15 @@ def test_wrong_types_say_where(served: Gateway, case: str) -> None:
     assert answer.status == 400
     assert shape_is(client, answer.json())
     assert path in answer.json()["error"]["message"]
+
+
+def test_nobody_waits_to_be_told_of_a_mistake(served: Gateway) -> None:
+    # A pause before another attempt is an eighth of a second at least.
+    started = time.monotonic()
+    for _ in range(10):
+        wrong = {"model": "up/ok", "messages": [{"role": "x"}], "max_tokens": 5}
+        assert served.post("/v1/messages", wrong).status == 400
+    assert time.monotonic() - started < 1
 
 
 @pytest.mark.parametrize("client", ["openai-chat", "anthropic"])

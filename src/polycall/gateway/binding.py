@@ -56,6 +56,8 @@ def listen(host: str, port: int) -> socket.socket:
         bound = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise RequestError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    # asyncio's own loop sets this only on sockets that name their protocol, as this does not.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # At once, and for good: processes that share the socket share this too, and one that starts
     # would otherwise have the others wait in `accept` for a moment.
     bound.setblocking(False)

@@ -156,7 +156,7 @@ class Journey:
                     if _is_passing(error):
                         again.append(stop)
             rounds += 1
-            if last is None or not await self._waited(last, rounds, ends_at):
+            if last is None or not again or not await self._waited(last, rounds, ends_at):
                 break
             stops = again
         assert last is not None
