@@ -13,27 +13,19 @@ import asyncio
 import ssl
 import time
 import urllib.request
-import zlib
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
 import httptools
 
-from polycall.errors import (
-    ProtocolError,
-    UpstreamConnectionError,
-    UpstreamError,
-    UpstreamTimeoutError,
-)
+from polycall.errors import ProtocolError, UpstreamConnectionError, UpstreamTimeoutError
+from polycall.http1_answer import Answer, StaleConnectionError
 from polycall.transport import Deadlines, HTTPRequest, HTTPResponse, Transport
 
 IDLE_S = 30.0
 _TICK_S = 0.5
-_BUFFER_BYTES_MAX = 512 * 1024
-_ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
 class _Origin(NamedTuple):
@@ -66,7 +58,7 @@ class HTTP1Transport:
             connection, is_reused = await self._connection(origin, deadlines)
             try:
                 return await connection.exchange(data, deadlines)
-            except _StaleConnectionError as error:
+            except StaleConnectionError as error:
                 # The server closed an idle connection as the request was on its way: it has read
                 # none of it.
                 if not is_reused:
@@ -186,10 +178,6 @@ class HTTP1Transport:
         return self._fallback
 
 
-class _StaleConnectionError(Exception):
-    """The connection ended before the first byte of an answer."""
-
-
 class _Connection(asyncio.Protocol):
     """One connection and, while there is one, the answer it receives."""
 
@@ -197,8 +185,12 @@ class _Connection(asyncio.Protocol):
         self.origin = origin
         self._owner = owner
         self._transport: asyncio.Transport | None = None
-        self._answer: _Answer | None = None
+        self._answer: Answer | None = None
         self._idle_since = 0.0
+
+    @property
+    def host(self) -> str:
+        return self.origin.host
 
     # For the pool
 
@@ -227,8 +219,8 @@ class _Connection(asyncio.Protocol):
     async def exchange(self, data: list[bytes], deadlines: Deadlines) -> HTTPResponse:
         transport = self._transport
         if transport is None or transport.is_closing():
-            raise _StaleConnectionError
-        answer = self._answer = _Answer(self, deadlines)
+            raise StaleConnectionError
+        answer = self._answer = Answer(self, deadlines)
         transport.writelines(data)
         try:
             await answer.wait()
@@ -282,184 +274,6 @@ class _Connection(asyncio.Protocol):
         self._owner.forget(self)
         if answer is not None:
             answer.lost()
-
-
-class _Answer:
-    """The answer to one request, filled by the parser's callbacks."""
-
-    def __init__(self, connection: _Connection, deadlines: Deadlines) -> None:
-        now = time.monotonic()
-        self.status = 0
-        self.ends_at = now + deadlines.total_s
-        self.silent_at = now + deadlines.read_s
-        self.is_paused = False
-        self._read_s = deadlines.read_s
-        self._connection = connection
-        self._raw_headers: list[tuple[bytes, bytes]] = []
-        self.headers: Mapping[str, str] = {}
-        self.parser: Any = httptools.HttpResponseParser(self)
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._waiter: asyncio.Future[None] | None = None
-        self._has_headers = False
-        self._is_complete = False
-        self._is_delimited = False
-        self._is_closed = False
-        self._error: Exception | None = None
-        self._decoder: Any = None
-
-    # The seam
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        while True:
-            if self._pieces:
-                yield self._take()
-            elif self._error is not None:
-                raise self._error
-            elif self._is_complete:
-                return
-            else:
-                await self._wait_once()
-
-    async def read(self, *, size_bytes_max: int) -> bytes:
-        pieces: list[bytes] = []
-        size = 0
-        while True:
-            if self._pieces:
-                piece = self._take()
-                size += len(piece)
-                if size > size_bytes_max:
-                    raise ProtocolError(f"the answer is larger than {size_bytes_max} bytes")
-                pieces.append(piece)
-            elif self._error is not None:
-                raise self._error
-            elif self._is_complete:
-                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            else:
-                await self._wait_once()
-
-    async def close(self) -> None:
-        """Cut the connection where the body has not ended; else it is in the pool already."""
-        if not self._is_closed and not self._is_complete:
-            self._is_closed = True
-            self._connection.abort()
-
-    # For the connection
-
-    async def wait(self) -> None:
-        """Until the headers are there."""
-        while not self._has_headers:
-            if self._error is not None:
-                raise self._error
-            await self._wait_once()
-
-    def fed(self) -> None:
-        """A read has been parsed."""
-        if self._is_complete:
-            self.parser = None  # it holds this object
-            self._wake()
-            self._connection.release(may_be_used=self._is_delimited)
-            return
-        self.silent_at = time.monotonic() + self._read_s
-        if self._pieces or self._has_headers:
-            self._wake()
-        if self._size > _BUFFER_BYTES_MAX and not self.is_paused:
-            self.is_paused = True
-            self._connection.pause()
-
-    def lost(self) -> None:
-        """The connection ended."""
-        if self._is_complete:
-            return
-        if self._has_headers and self._ends_with_connection():
-            self._is_complete = True
-        elif self._error is None:
-            if self.status == 0 and not self._raw_headers:
-                self._error = _StaleConnectionError()
-            else:
-                host = self._connection.origin.host
-                self._error = UpstreamConnectionError(
-                    f"{host} broke off in the middle of its answer"
-                )
-        self._wake()
-
-    def fail(self, error: UpstreamError | ProtocolError) -> None:
-        """Whoever waits gets `error`, after what came before it."""
-        if self._error is None:
-            self._error = error
-        self._wake()
-
-    # The parser's callbacks
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._raw_headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        parser = self.parser
-        status = parser.get_status_code()
-        if 100 <= status < 200 and status != 101:
-            self._raw_headers.clear()
-            return
-        self.status = status
-        self.headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1")
-            for name, value in self._raw_headers
-        }
-        self._is_delimited = parser.should_keep_alive()
-        self._has_headers = True
-        encoding = self.headers.get("content-encoding", "")
-        if encoding and encoding != "identity":
-            bits = _ENCODINGS.get(encoding.lower())
-            if bits is None:
-                self.fail(ProtocolError(f"the answer is encoded as {encoding!r}, not asked for"))
-            else:
-                self._decoder = zlib.decompressobj(bits)
-
-    def on_body(self, data: bytes) -> None:
-        if self._decoder is not None:
-            try:
-                data = self._decoder.decompress(data)
-            except zlib.error:
-                self.fail(ProtocolError("the answer is not what its content-encoding says"))
-                return
-        if data:
-            self._pieces.append(data)
-            self._size += len(data)
-
-    def on_message_complete(self) -> None:
-        if self._has_headers:
-            self._is_complete = True
-
-    # Within
-
-    def _ends_with_connection(self) -> bool:
-        headers = self.headers
-        return "content-length" not in headers and "chunked" not in headers.get(
-            "transfer-encoding", ""
-        )
-
-    def _take(self) -> bytes:
-        pieces = self._pieces
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        self._size = 0
-        if self.is_paused:
-            self.is_paused = False
-            self.silent_at = time.monotonic() + self._read_s
-            self._connection.resume()
-        return data
-
-    async def _wait_once(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
 
 
 @lru_cache(maxsize=2048)

@@ -42,8 +42,11 @@ class SSEDecoder:
     def feed(self, chunk: bytes) -> Iterator[Frame]:
         """All events that are complete with this chunk, one at a time.
 
-        A generator, so that the events before a broken one are not lost with it.
+        One at a time, so that the events before a broken one are not lost with it.
         """
+        return self._whole_events(chunk) if self._is_between(chunk) else self._lines(chunk)
+
+    def _lines(self, chunk: bytes) -> Iterator[Frame]:
         if self._after_cr and chunk[:1] == b"\n":
             chunk = chunk[1:]
             self._after_cr = False
@@ -66,6 +69,27 @@ class SSEDecoder:
         if rest:
             self._pieces.append(rest)
             self._grow(len(rest))
+
+    def _is_between(self, chunk: bytes) -> bool:
+        """Whether whole events and nothing else are in this chunk, as most servers write them."""
+        if self._first or self._pieces or self._data or self._event or self._after_cr:
+            return False
+        return (
+            chunk.endswith(b"\n\n") and b"\r" not in chunk and len(chunk) <= self._event_bytes_max
+        )
+
+    def _whole_events(self, chunk: bytes) -> Iterator[Frame]:
+        for block in chunk[:-2].split(b"\n\n"):
+            name, _, line = block.rpartition(b"\n")
+            if line[:6] == b"data: " and (
+                not name or (name[:7] == b"event: " and b"\n" not in name)
+            ):
+                yield Frame(_text(name[7:]) if name else "", _text(line[6:]))
+                continue
+            for each in block.split(b"\n"):
+                self._take_line(each)
+            if (frame := self._end_event()) is not None:
+                yield frame
 
     def close(self) -> Iterator[Frame]:
         """The event in hand, if the stream ended without its blank line."""

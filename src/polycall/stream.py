@@ -118,7 +118,11 @@ class StreamDecoderBase:
         """The events that are known with this chunk.  Never raises: see `error`."""
         if self.error is None and chunk:
             try:
-                self._feed(chunk)
+                if self._any_frame and self._frames is not None:
+                    for frame in self._frames.feed(chunk):
+                        self._take(frame)
+                else:
+                    self._feed_head(chunk)
             except PolycallError as error:
                 self.error = error
         return self.out.take()
@@ -135,8 +139,8 @@ class StreamDecoderBase:
             raise self.error
         return self.out.take()
 
-    def _feed(self, chunk: bytes) -> None:
-        if not self._any_frame and len(self._head) < _HEAD_BYTES_MAX:
+    def _feed_head(self, chunk: bytes) -> None:
+        if len(self._head) < _HEAD_BYTES_MAX:
             self._head += chunk
         if self._frames is None:
             head = self._head.lstrip()
@@ -160,7 +164,15 @@ class StreamDecoderBase:
         self._any_frame = True
         self._head = b""
         data = frame.data
-        if data[:1] != "{":
+        if data[:1] == "{":
+            try:
+                body = jsontext.decode(data)
+            except ValueError:
+                pass  # below, with a message
+            else:
+                self.on_payload(Payload(frame.event, body))
+                return
+        else:
             marker = data.strip()
             if marker == "[DONE]":
                 self.on_done()

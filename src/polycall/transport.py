@@ -11,8 +11,8 @@ import email.utils
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
@@ -59,6 +59,33 @@ class HTTPResponse(Protocol):
     async def close(self) -> None:
         """Give the connection back, or cut it where the body has not ended."""
         ...
+
+
+Take: TypeAlias = Callable[[bytes], Awaitable[None] | None]
+
+
+@runtime_checkable
+class Pourable(HTTPResponse, Protocol):
+    """An answer that hands out its pieces itself; what few transports can do."""
+
+    async def pour(self, take: Take) -> None:
+        """See the function of this name."""
+        ...
+
+
+async def pour(http: HTTPResponse, take: Take) -> None:
+    """Call `take` with each piece of the body, as soon as it is there, until the end.
+
+    What `take` returns is awaited before the next piece.  `take` may be called outside of the
+    caller's task, where nothing is awaited; what it raises is raised here.
+    """
+    if isinstance(http, Pourable):
+        await http.pour(take)
+        return
+    async for chunk in http.chunks():
+        rest = take(chunk)
+        if rest is not None:
+            await rest
 
 
 class Transport(Protocol):

@@ -8,6 +8,7 @@ import random
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -232,6 +233,32 @@ def test_h10_the_upstream_is_closed_when_the_client_leaves(
         time.sleep(0.02)
     assert len(upstream.closed_at) == before + 20
     assert max(upstream.closed_at[before:]) - left_at < 1.0
+
+
+def resident_kb(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+@pytest.mark.parametrize("route", ["chat/completions", "messages"])
+def test_a_slow_client_holds_the_upstream_back_and_gets_all(served: Gateway, route: str) -> None:
+    """Passed through and translated: nothing is lost, and little is kept."""
+    body = {"model": "up/flood-500", "messages": MESSAGES, "stream": True, "max_tokens": 9}
+    data = json.dumps(body).encode()
+    head = (
+        f"POST /v1/{route} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+        f"authorization: Bearer {KEY}\r\ncontent-length: {len(data)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", served.port)) as peer:
+        peer.sendall(head.encode() + data)
+        answer = peer.recv(1000)
+        before = resident_kb(served.pid)
+        time.sleep(1.0)
+        assert resident_kb(served.pid) - before < 8_000
+        while piece := peer.recv(1 << 20):
+            answer += piece
+    assert answer.count("물".encode()) == 500 * 20_000
+    assert b"hello" in answer
 
 
 def open_files(pid: int) -> int:

@@ -23,7 +23,7 @@ from polycall.errors import (
     UpstreamTimeoutError,
 )
 from polycall.http1 import HTTP1Transport
-from polycall.transport import Deadlines, HTTPRequest
+from polycall.transport import Deadlines, HTTPRequest, pour
 
 QUICK = Deadlines(connect_s=1.0, read_s=1.0, total_s=3.0)
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], Awaitable[None]]
@@ -226,6 +226,53 @@ async def test_closing_cuts_the_connection() -> None:
             break
         await http.close()
         await asyncio.wait_for(left.wait(), 1)
+
+
+def chunked(*pieces: bytes) -> list[bytes]:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    return [head, *(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces), b"0\r\n\r\n"]
+
+
+async def test_pouring_hands_over_each_piece_and_waits_for_what_is_left_to_do() -> None:
+    said: list[str] = []
+
+    async def finish(piece: bytes) -> None:
+        said.append(f"wait {piece.decode()}")
+        await asyncio.sleep(0.05)
+        said.append(f"done {piece.decode()}")
+
+    def take(piece: bytes) -> Awaitable[None] | None:
+        said.append(f"take {piece.decode()}")
+        return finish(piece) if piece == b"b" else None
+
+    async with serving(says(*chunked(b"a", b"b", b"c", b"d"))) as (server, transport):
+        http = await transport.open(HTTPRequest(server.url, {}, b"x"), QUICK)
+        await asyncio.wait_for(pour(http, take), 2)
+        # What came while the taker was busy comes together.
+        assert said == ["take a", "take b", "wait b", "done b", "take cd"]
+        assert await get(transport, server.url) == (200, b"abcd")
+        assert server.connections == 1
+
+
+async def test_pouring_raises_what_the_taker_raises() -> None:
+    def take(piece: bytes) -> None:
+        if piece == b"b":
+            raise ValueError("enough")
+
+    async with serving(says(*chunked(b"a", b"b", b"c"))) as (server, transport):
+        http = await transport.open(HTTPRequest(server.url, {}, b"x"), QUICK)
+        with pytest.raises(ValueError, match="enough"):
+            await asyncio.wait_for(pour(http, take), 2)
+        await http.close()
+
+
+async def test_pouring_gives_what_came_before_a_cut_and_then_its_error() -> None:
+    pieces: list[bytes] = []
+    async with serving(then_closes(*chunked(b"a", b"b")[:-1])) as (server, transport):
+        http = await transport.open(HTTPRequest(server.url, {}, b"x"), QUICK)
+        with pytest.raises(UpstreamConnectionError, match="broke off"):
+            await asyncio.wait_for(pour(http, pieces.append), 2)
+    assert pieces == [b"a", b"b"]
 
 
 async def test_what_cannot_be_sent() -> None:

@@ -152,6 +152,8 @@ class BadUpstream:
             case "slow":
                 self._drip(peer, float(more or 0.05))
                 return False
+            case "flood":
+                stream(peer, [chunk({"content": "물" * 20_000})] * int(more) + [*HELLO, DONE])
             case "late":
                 time.sleep(float(more))
                 stream(peer, [*HELLO, USAGE_CHUNK, DONE])

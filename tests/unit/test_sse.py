@@ -61,6 +61,22 @@ def test_cutting_anywhere_changes_nothing(places: list[int]) -> None:
     ]
 
 
+LINES = ["data: a", "data:b", "event: x", "event:y", ": c", "id: 1", "data:", "data: {}", "event: "]
+ENDS = ["\n", "\n\n", "\n\n\n", "\r\n", "\r\n\r\n", "\r", ""]
+STRETCHES = st.lists(
+    st.lists(st.tuples(st.sampled_from(LINES), st.sampled_from(ENDS)), max_size=4).map(
+        lambda pairs: "".join(line + end for line, end in pairs).encode()
+    ),
+    max_size=6,
+)
+
+
+@given(STRETCHES)
+def test_events_that_come_whole_are_read_as_those_that_come_in_bytes(pieces: list[bytes]) -> None:
+    raw = b"".join(pieces)
+    assert frames(pieces) == frames([raw[i : i + 1] for i in range(len(raw))])
+
+
 def test_B25_one_byte_at_a_time() -> None:
     assert frames([STREAM[i : i + 1] for i in range(len(STREAM))]) == frames([STREAM])
 

@@ -184,12 +184,7 @@ class _Stream:
         if not streaming.is_finished:
             if data:
                 await flight.send_body(data, more=True)
-            data = b""
-            async for chunk in streaming.chunks:
-                flight.heard_at = time.monotonic()
-                data = observer.feed(chunk)
-                if data:
-                    await flight.send_body(data, more=True)
+            await streaming.pour(self._take_passed)
             try:
                 data = observer.close()
             except PolycallError as error:
@@ -203,6 +198,13 @@ class _Stream:
         self._account.usage = observer.usage
         self._account.calls = observer.calls
         await flight.send_body(data)
+
+    def _take_passed(self, chunk: bytes) -> Awaitable[None] | None:
+        assert self._streaming is not None
+        assert self._streaming.observer is not None
+        self._flight.heard_at = time.monotonic()
+        data = self._streaming.observer.feed(chunk)
+        return self._flight.pour_body(data) if data else None
 
     # Translated
 
@@ -219,22 +221,32 @@ class _Stream:
         if not streaming.is_finished:
             if data := self._encode(events):
                 await flight.send_body(data, more=True)
-            async for chunk in streaming.chunks:
-                flight.heard_at = time.monotonic()
-                events = decoder.feed(chunk)
-                if events:
-                    data = self._encode(events)
-                    if self._embedder is not None and isinstance(events[-1], ResponseEnd):
-                        await self._embedder.finish()
-                    if data:
-                        await flight.send_body(data, more=True)
-                if decoder.error is not None:
-                    raise decoder.error
+            await streaming.pour(self._take_translated)
+            if decoder.error is not None:
+                raise decoder.error
             events = decoder.close()
         data = self._encode(events) + encoder.close()
         if self._embedder is not None:
             await self._embedder.finish()  # before the client can come back with it
         await flight.send_body(data)
+
+    def _take_translated(self, chunk: bytes) -> Awaitable[None] | None:
+        assert self._streaming is not None
+        assert self._streaming.decoder is not None
+        self._flight.heard_at = time.monotonic()
+        events = self._streaming.decoder.feed(chunk)
+        data = self._encode(events)
+        if events and self._embedder is not None and isinstance(events[-1], ResponseEnd):
+            return self._send_last(data, self._embedder)
+        rest = self._flight.pour_body(data) if data else None
+        if rest is None and self._streaming.decoder.error is not None:
+            raise self._streaming.decoder.error
+        return rest
+
+    async def _send_last(self, data: bytes, embedder: Embedder) -> None:
+        await embedder.finish()  # before the client can come back with what is sent
+        if data:
+            await self._flight.send_body(data, more=True)
 
     def _encode(self, events: list[Event]) -> bytes:
         encoder, embedder, account = self._encoder, self._embedder, self._account

@@ -49,6 +49,8 @@ def in_parts(parts: Iterable[Part]) -> int:
 
 def in_events(events: Iterable[Event]) -> int:
     """The calls that begin in these events."""
-    return sum(
-        isinstance(event, PartStart) and isinstance(event.part, ToolCall) for event in events
-    )
+    count = 0
+    for event in events:
+        if isinstance(event, PartStart) and isinstance(event.part, ToolCall):
+            count += 1
+    return count

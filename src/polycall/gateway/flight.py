@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from polycall.errors import UpstreamTimeoutError
@@ -26,6 +26,23 @@ TICK_S = 0.4
 
 class ClientGone(Exception):  # noqa: N818 - not an error: the client's right
     """The client closed its connection; there is nobody to answer."""
+
+
+class _Begun:
+    """The rest of an awaitable whose first step was made without a task."""
+
+    __slots__ = ("_steps", "_waits_for")
+
+    def __init__(self, waits_for: object, steps: Generator[Any, None, None]) -> None:
+        self._waits_for = waits_for
+        self._steps = steps
+
+    def __await__(self) -> Generator[Any, None, None]:
+        try:
+            yield self._waits_for
+            yield from self._steps
+        finally:
+            self._steps.close()
 
 
 class Recorder(Protocol):
@@ -119,6 +136,24 @@ class Flight:
             self.tape.add(data)
         self.sending_since = time.monotonic()
         await self._raw_send({"type": "http.response.body", "body": data, "more_body": more})
+        self.sending_since = 0.0
+
+    def pour_body(self, data: bytes) -> Awaitable[None] | None:
+        """Send a piece of the body within this call; what is left to await where that is not
+        possible, because the client is slow."""
+        if self.tape is not None:
+            self.tape.add(data)
+        message = {"type": "http.response.body", "body": data, "more_body": True}
+        steps = self._raw_send(message).__await__()
+        try:
+            waits_for = next(steps)
+        except StopIteration:
+            return None
+        self.sending_since = time.monotonic()
+        return self._pour_rest(_Begun(waits_for, steps))
+
+    async def _pour_rest(self, begun: _Begun) -> None:
+        await begun
         self.sending_since = 0.0
 
     def abort(self, reason: Exception) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
-from typing import NoReturn, Protocol
+from collections.abc import AsyncIterator, Awaitable
+from typing import NoReturn, Protocol, Self
 
 from msgspec import Struct
 
@@ -39,7 +39,7 @@ from polycall.gateway.replies import without_key
 from polycall.gateway.routing import Stop
 from polycall.gateway.whole import usage_of
 from polycall.ir import Event, Response, Usage
-from polycall.transport import Deadlines, HTTPResponse
+from polycall.transport import Deadlines, HTTPResponse, Take, pour
 
 # Another provider may do what this one cannot, though trying this one again is no use.
 _OTHERS_MAY = (AuthenticationError, BillingError, PermissionDeniedError, NotFoundError)
@@ -72,7 +72,6 @@ class Streaming:
     def __init__(self, attempt: Attempt, http: HTTPResponse) -> None:
         self.attempt = attempt
         self.http = http
-        self.chunks = _chunks_without_key(http.chunks(), attempt.stop.key)
         self.decoder: AnswerDecoder | None = None
         self.observer: Observer | None = None
         self.events: list[Event] = []  # the first ones, not yet sent
@@ -88,9 +87,23 @@ class Streaming:
         else:
             self.decoder = AnswerDecoder(attempt.exchange)
 
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The answer's bytes as they come."""
+        return _Chunks(self.http.chunks(), self.attempt.stop.key)
+
+    async def pour(self, take: Take) -> None:
+        """Hand the answer's bytes to `take` as they come."""
+        key = self.attempt.stop.key
+        secret = key.encode()
+
+        def take_without_key(chunk: bytes) -> Awaitable[None] | None:
+            return take(without_key(chunk, key) if secret in chunk else chunk)
+
+        await pour(self.http, take_without_key if secret else take)
+
     async def begin(self, flight: Flight) -> None:
         """Wait for the first event; raises what the stream reports instead of one."""
-        async for chunk in self.chunks:
+        async for chunk in self.chunks():
             flight.heard_at = time.monotonic()
             if self.decoder is not None:
                 self.events = self.decoder.feed(chunk)
@@ -240,9 +253,18 @@ async def _raise_refusal(attempt: Attempt, http: HTTPResponse) -> NoReturn:
     raise error_from(attempt.dialect, http, data)
 
 
-async def _chunks_without_key(chunks: AsyncIterator[bytes], key: str) -> AsyncIterator[bytes]:
-    async for chunk in chunks:
-        yield without_key(chunk, key)
+class _Chunks:
+    """Chunks without the provider's key.  No generator: it may be left before its end."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], key: str) -> None:
+        self._chunks = chunks
+        self._key = key
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return without_key(await anext(self._chunks), self._key)
 
 
 def _is_final(error: PolycallError) -> bool:

@@ -163,9 +163,10 @@ class StreamDecoder(StreamDecoderBase):
         return block
 
     def _on_delta(self, data: JSON) -> None:
-        reader = response_reader
-        delta = reader.object(data.get("delta"), "delta")
-        index = self._index(data)
+        delta = response_reader.object(data.get("delta"), "delta")
+        index: Any = data.get("index")
+        if type(index) is not int:
+            index = self._index(data)
         block = self._blocks.get(index)
         if block is None:
             block = self._add(max(index, 0), _implied_block(delta))
@@ -182,9 +183,6 @@ class StreamDecoder(StreamDecoderBase):
             self._stop(block)
 
     def _index(self, data: JSON) -> int:
-        index: Any = data.get("index")
-        if isinstance(index, int):
-            return index
         index = response_reader.get_int(data, "index", "")
         return self._last_index if index is None else index
 

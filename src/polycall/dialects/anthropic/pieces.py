@@ -71,7 +71,8 @@ class TextPiece(BlockPiece):
         """Take one delta."""
         match delta.get("type"):
             case "text_delta":
-                self._text(delta, "text")
+                text = delta.get("text")
+                self.out.delta(text) if type(text) is str else self._text(delta, "text")
             case "citations_delta":
                 self.found.setdefault("citations", []).append(delta.get("citation"))
             case _:

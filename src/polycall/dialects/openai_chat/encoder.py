@@ -53,6 +53,7 @@ class StreamEncoder:
         self._sends_usage = request is None or bool(options.get("include_usage"))
         self._legacy = wants_legacy(request)
         self._base: JSON = {}
+        self._around: dict[str | int, tuple[bytes, bytes]] = {}
         self._part: Part | None = None
         self._text_field = "content"
         self._calls = 0
@@ -90,7 +91,20 @@ class StreamEncoder:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish, **fields}
         return encode_sse(jsontext.encode_bytes({**self._base, "choices": [choice]}))
 
+    def _text_chunk(self, key: str | int, text: str) -> bytes:
+        """A chunk with more of a text: of the field `key`, or of the arguments of call `key`.
+
+        Such chunks differ in nothing but the text, so what is around it is encoded once.
+        """
+        around = self._around.get(key)
+        if around is None:
+            delta: JSON = {key: ""} if isinstance(key, str) else _arguments_delta(key)
+            before, _, after = self._chunk(delta).rpartition(b'""')
+            around = self._around[key] = (before, after)
+        return around[0] + jsontext.encode_bytes(text) + around[1]
+
     def _start(self, event: ResponseStart) -> bytes:
+        self._around.clear()
         self._base = {
             "id": event.id or default_id(event.model, event.metadata),
             "object": "chat.completion.chunk",
@@ -138,15 +152,14 @@ class StreamEncoder:
         if not isinstance(self._part, ToolCall):
             if not self._text_field:
                 return b""
-            return self._chunk({self._text_field: text})
+            return self._text_chunk(self._text_field, text)
         if self._part.kind == "custom":
             self._arguments.append(text)
             return b""
         self._any_arguments = self._any_arguments or bool(text.strip())
         if self._is_legacy(self._part):
             return self._chunk({"function_call": {"arguments": text}})
-        entry = {"index": self._calls, "function": {"arguments": text}}
-        return self._chunk({"tool_calls": [entry]})
+        return self._text_chunk(self._calls, text)
 
     def _is_legacy(self, call: ToolCall) -> bool:
         return self._calls == 0 and (self._legacy or bool(own(call.metadata).get("legacy")))
@@ -255,3 +268,7 @@ class StreamEncoder:
             encode_sse(jsontext.encode_bytes({**self._base, "choices": [entry]}))
             for entry in (first, last)
         )
+
+
+def _arguments_delta(index: int) -> JSON:
+    return {"tool_calls": [{"index": index, "function": {"arguments": ""}}]}

@@ -111,7 +111,7 @@ class RoutedModel:
                 usage = getattr(event, "usage", usage)
                 yield event
             if not streaming.is_finished:
-                async for chunk in streaming.chunks:
+                async for chunk in streaming.chunks():
                     self._flight.heard_at = time.monotonic()
                     events = decoder.feed(chunk)
                     self._account.calls += in_events(events)
