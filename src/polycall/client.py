@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from polycall.aiohttp_transport import AiohttpTransport
 from polycall.blocking import Portal
-from polycall.config import Config, load_config
+from polycall.config import Config, default_path, load_config
 from polycall.errors import RequestError, UnsupportedError, UpstreamError
 from polycall.exchange import (
     AnswerDecoder,
@@ -46,6 +46,7 @@ from polycall.providers.models import capabilities
 from polycall.providers.prices import cost_usd
 from polycall.providers.provider import Provider
 from polycall.tools import FunctionTool, tool
+from polycall.tools.problems import near_miss
 from polycall.transport import Deadlines, Retry, Transport
 
 
@@ -73,10 +74,11 @@ ToolLike: TypeAlias = Tool | FunctionTool[..., Any] | Callable[..., Any]
 class Client:
     """Talks to every provider of the catalogue, and to any other that is given.
 
-    `config` is a TOML file with providers, keys and models; `polycall.toml` in the current folder
-    is taken where there is one.  `providers` and `keys` (by provider) come before what the file
-    says; keys that are in neither come from the environment.  Close it, or use it as a context
-    manager: it owns a pool of connections.
+    `config` is a TOML file with providers, keys and models; else the one that `POLYCALL_CONFIG`
+    names, or `polycall.toml` in the current folder, is taken where there is one.  `providers` and
+    `keys` (by provider) come before what the file says; keys that are in neither come from the
+    environment.  Close it, or use it as a context manager, plain (for the methods that end in
+    `_sync`) or async: it owns a pool of connections.
     """
 
     def __init__(
@@ -105,6 +107,12 @@ class Client:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close_sync()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -202,8 +210,10 @@ class Client:
             )
         provider = self.providers.get(prefix)
         if provider is None:
-            known = ", ".join(sorted(self.providers))
-            raise RequestError(f"no provider is called {prefix!r}; known: {known}")
+            hint = near_miss(prefix, self.providers) or (
+                f"; known: {', '.join(sorted(self.providers))}"
+            )
+            raise RequestError(f"no provider is called {prefix!r}{hint}")
         return provider, name
 
     def prepare(self, request: Request) -> Exchange:
@@ -309,6 +319,8 @@ class _Attempts:
             detail = f"{failed} failed ({type(error).__name__}), {self.model} was asked instead"
             self.warnings.append(Warning("adjusted", "model", detail))
         else:
+            # The provider's words need not name either.
+            error.add_note(f"the model that was asked: {self.model}")
             raise error
 
 
@@ -372,5 +384,5 @@ async def _unfolded(response: Response) -> AsyncGenerator[Event]:
 
 
 def _settings(config: str | Path | None) -> Config:
-    path = Path("polycall.toml" if config is None else config)
-    return load_config(path) if config is not None or path.is_file() else Config()
+    path = default_path() if config is None else Path(config)
+    return load_config(path) if path is not None else Config()

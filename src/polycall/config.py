@@ -24,6 +24,8 @@ from polycall.errors import ConfigError
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.provider import Provider
 
+CONFIG_NAME = "polycall.toml"
+CONFIG_VARIABLE = "POLYCALL_CONFIG"
 MEBIBYTE = 1024 * 1024
 WORKERS_MAX = 64
 
@@ -202,6 +204,13 @@ _SECTIONS = (
 Table: TypeAlias = dict[str, Any]
 
 
+def default_path() -> Path | None:
+    """The file where none is named: `POLYCALL_CONFIG`, or `polycall.toml` in this folder."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    path = Path(named or CONFIG_NAME)
+    return path if named or path.is_file() else None
+
+
 def load_config(path: Path, *, environment: Mapping[str, str] | None = None) -> Config:
     """Read a file; raises `ConfigError` with every mistake and its line."""
     try:
@@ -209,6 +218,26 @@ def load_config(path: Path, *, environment: Mapping[str, str] | None = None) -> 
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: cannot be read: {error}"]) from None
     return parse_config(text, name=str(path), folder=path.parent, environment=environment)
+
+
+def environment_config() -> Config:
+    """Without a file: the built-in providers whose keys are in the environment."""
+    found = {
+        name: variable
+        for name, provider in CATALOGUE.items()
+        for variable in provider.key_variables
+        if os.environ.get(variable)
+    }
+    if not found:
+        raise ConfigError(
+            [
+                f"there is no {CONFIG_NAME} here, and no provider's key in the environment "
+                "(OPENAI_API_KEY, ANTHROPIC_API_KEY, ...); write one, set one, or try it on "
+                "simulated providers: polycall sim polycall serve"
+            ]
+        )
+    tables = [f'[providers.{name}]\napi_key = "env:{found[name]}"\n' for name in found]
+    return parse_config("".join(tables), name="the environment")
 
 
 def parse_config(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import math
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 from msgspec.structs import replace
 from typing_extensions import TypedDict, TypeVar, Unpack
 
+from polycall.agents.checks import SETTINGS, check_limits, check_memory, check_names, listed
 from polycall.agents.conduct import Conductor
 from polycall.agents.context import AgentContext, Approve, Frame, Root, RunState
 from polycall.agents.default import default_client, portal
@@ -115,6 +117,9 @@ class Agent(Generic[DepsT, OutputT]):
         client: ModelClient | None = None,
         **settings: Any,
     ) -> None:
+        if not settings.keys() <= SETTINGS:
+            own = inspect.signature(Agent.__init__).parameters.keys() - {"self", "settings"}
+            check_names(settings, own | SETTINGS, "an agent")
         self.model = model if isinstance(model, str) else ",".join(model)
         self.name = name
         self.description = description
@@ -123,27 +128,33 @@ class Agent(Generic[DepsT, OutputT]):
         self.output_attempts = output_attempts
         self.calling: Calling = _checked_calling(calling)
         self.sandbox = sandbox
+        check_memory(memory)
         self.memory = memory
+        check_limits(limits)
         self.limits = limits or Limits()
         self.handoffs_max = handoffs_max
         self.depth_max = depth_max
-        self.hooks = list(hooks)
+        self.hooks = listed(hooks, "hooks")
         self.client = client
         self.settings = settings
-        sources = [each.as_tool() if isinstance(each, Agent) else each for each in tools]
+        given: list[ToolSource | Agent[Any, Any]] = listed(tools, "tools")
+        sources = [each.as_tool() if isinstance(each, Agent) else each for each in given]
         if memory is not None:
             sources.append(memory.toolset)
         self.toolsets = with_tasks(gather(sources))
-        self._handoffs = list(handoffs)
-
-    @property
-    def handoffs(self) -> list[Handoff]:
-        """To whom it may hand over."""
-        return [each if isinstance(each, Handoff) else Handoff(each) for each in self._handoffs]
+        self.handoffs: list[Handoff] = []
+        self.hand_to(*listed(handoffs, "handoffs"))
 
     def hand_to(self, *targets: Handoff | Agent[Any, Any]) -> None:
         """Add agents to hand over to; two agents that know each other cannot be made at once."""
-        self._handoffs.extend(targets)
+        for target in targets:
+            match target:
+                case Handoff():
+                    self.handoffs.append(target)
+                case Agent():
+                    self.handoffs.append(Handoff(target))
+                case _:
+                    raise RequestError(f"an agent hands over to agents, not to {target!r}")
 
     async def run(self, prompt: Prompt, **options: Unpack[RunOptions[DepsT]]) -> Run[OutputT]:
         """Answer `prompt`; a limit that ends the run is a result, and no exception."""
@@ -171,6 +182,7 @@ class Agent(Generic[DepsT, OutputT]):
         What was done is not done again.  Where an approval is still open the run pauses again,
         or the call is refused once its time is over.
         """
+        check_names(options, ResumeOptions.__annotations__, "a resumed run")
         desk = PauseDesk(paused, ttl_s=options.get("approval_ttl_s"))
         journal = Journal(paused.start.run_id, paused.entries)
         stream = self.follow(
@@ -270,10 +282,14 @@ class Agent(Generic[DepsT, OutputT]):
     def _stream(
         self, prompt: Prompt, options: RunOptions[DepsT], *, streams: bool
     ) -> AgentStream[OutputT]:
+        check_names(options, RunOptions.__annotations__, "a run")
+        check_limits(options.get("limits"))
         history = load_history(options.get("history") or [])
         user = options.get("user", "")
         run_id = f"run_{secrets.token_hex(8)}"
         start = Start.of(self.name, run_id, history, messages_of(prompt), user)
+        if not start.messages:
+            raise RequestError("there is nothing to answer: prompt and history are empty")
         start = replace(start, variables={**history.variables, **options.get("variables", {})})
         approve = options.get("approve")
         pauses = approve == "pause"
@@ -374,6 +390,8 @@ def messages_of(prompt: Prompt) -> list[Message]:
             return [prompt]
         case list():
             return prompt
+        case _:
+            raise RequestError(f"a prompt is text, a Message or a list of them, not {prompt!r}")
 
 
 def _with_pause(

@@ -56,7 +56,8 @@ def group_of(root: Agent[Any, Any]) -> dict[str, Agent[Any, Any]]:
                 waiting.append(other)
             elif found[other.name] is not other:
                 raise RequestError(
-                    f"two agents are named {other.name!r}; a handoff could not tell them apart"
+                    f"two agents are named {other.name!r}, and a handoff could not tell them "
+                    "apart; give each a name="
                 )
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import msgspec
 from msgspec import Struct
@@ -44,6 +44,8 @@ class History(Struct, frozen=True, omit_defaults=True):
             raise RequestError(f"this is no history: {error}") from None
 
 
+_MESSAGE_FIELDS = set(Message.__struct_fields__)
+
 HistoryLike: TypeAlias = History | list[Message] | list[JSON] | str | bytes
 
 
@@ -55,10 +57,29 @@ def load_history(value: HistoryLike) -> History:
         case str() | bytes():
             return History.from_json(value)
         case list():
+            _check_fields(value)
             try:
                 return History(messages=msgspec.convert(value, list[Message], from_attributes=True))
             except msgspec.ValidationError as error:
                 raise RequestError(f"this is no history: {error}") from None
+        case _:
+            raise RequestError(
+                "a history is run.history, its JSON or a list of messages, "
+                f"not a {type(value).__name__}"
+            )
+
+
+def _check_fields(messages: list[Any]) -> None:
+    """Refuse messages of another shape, whose words would be lost with their unknown fields."""
+    for place, message in enumerate(messages):
+        if isinstance(message, dict):
+            unknown = sorted(cast("JSON", message).keys() - _MESSAGE_FIELDS)
+            if unknown:
+                raise RequestError(
+                    f"a message of polycall has no {unknown[0]!r}; give run.history, or messages "
+                    "such as Message('user', [Text('hello')])",
+                    path=f"history[{place}]",
+                )
 
 
 def whole(messages: list[Message]) -> list[Message]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polycall.config import WORKERS_MAX, Config, load_config
+from polycall.config import WORKERS_MAX, Config, default_path, environment_config, load_config
 from polycall.errors import ConfigError
 
 
@@ -26,7 +26,9 @@ def add_parser(subparsers: Any) -> None:
         epilog="Example: polycall serve --config polycall.toml --port 8080",
     )
     parser.add_argument(
-        "--config", type=Path, default=Path("polycall.toml"), help="default: polycall.toml"
+        "--config",
+        type=Path,
+        help="default: polycall.toml; without one, the providers whose keys are in the environment",
     )
     parser.add_argument("--host", help="address to bind; beyond loopback it needs keys")
     parser.add_argument("--port", type=int, help="port, 0 for any")
@@ -46,8 +48,10 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Serve until a signal."""
 
+    path: Path | None = options.config or default_path()
+
     def load() -> Config:
-        return _overridden(load_config(options.config), options)
+        return _overridden(environment_config() if path is None else load_config(path), options)
 
     try:
         config = load()
@@ -62,14 +66,15 @@ def run(options: argparse.Namespace) -> int:
     check_binding(config, config.server.host)
     check_workers(config)
     if options.check:
-        print(f"{options.config}: no mistakes")
+        print(f"{path or 'the environment'}: no mistakes")
         return 0
     start_logging(config)
 
     def announce(port: int) -> None:
         host = config.server.host
         shown = f"[{host}]" if ":" in host else host
-        print(f"polycall gateway on http://{shown}:{port}", flush=True)
+        told = "" if path else f" for {', '.join(config.provider_keys)} (no polycall.toml here)"
+        print(f"polycall gateway on http://{shown}:{port}{told}", flush=True)
 
     server.run(config, load, announce=announce)
     return 0

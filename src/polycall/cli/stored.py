@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from polycall.config import Store as StoreSettings
-from polycall.config import load_store, moment
+from polycall.config import default_path, load_store, moment
 from polycall.errors import RequestError
 from polycall.gateway.store import Store, open_store
 from polycall.gateway.store.sqlite import path_of
@@ -21,7 +21,6 @@ from polycall.gateway.store.sqlite import path_of
 T = TypeVar("T")
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
-_DEFAULT = Path("polycall.toml")
 
 
 def add_store_options(parser: Any) -> None:
@@ -57,10 +56,16 @@ def with_store(
 def _settings(options: argparse.Namespace) -> tuple[StoreSettings, Path]:
     if options.store is not None:
         return StoreSettings(url=options.store), Path()
-    path: Path = options.config or _DEFAULT
-    if options.config is None and not path.exists():
-        raise RequestError("there is no polycall.toml here; give --config FILE or --store URL")
-    return load_store(path), path.parent
+    path = options.config or default_path()
+    if path is not None:
+        return load_store(path), path.parent
+    # Where the gateway was started without a configuration, it left its store here.
+    store = StoreSettings()
+    if not Path(path_of(store.url, Path())).exists():
+        raise RequestError(
+            "there is no polycall.toml and no polycall.db here; give --config FILE or --store URL"
+        )
+    return store, Path()
 
 
 def seconds(text: str) -> float:

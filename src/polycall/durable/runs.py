@@ -14,6 +14,7 @@ from typing_extensions import TypedDict, Unpack
 from polycall import jsontext
 from polycall.agents import Agent
 from polycall.agents.agent import Prompt, messages_of
+from polycall.agents.checks import check_names
 from polycall.agents.history import HistoryLike, load_history
 from polycall.agents.journal import check_variables
 from polycall.agents.pausing import Approval, Decision, Start
@@ -98,6 +99,7 @@ class Runs:
         self, agent: AnyAgent | str, prompt: Prompt, **options: Unpack[StartOptions]
     ) -> RunHandle:
         """Begin a run, somewhere in the fleet.  The same `run_id` again is the same run."""
+        check_names(options, StartOptions.__annotations__, "a durable run")
         name = agent if isinstance(agent, str) else agent.name
         run_id = options.get("run_id") or f"run_{secrets.token_hex(8)}"
         history = load_history(options.get("history") or [])

@@ -17,7 +17,14 @@ from polycall.gateway.calls import CallCounter, in_events, in_parts
 from polycall.gateway.carrier import Embedder, Origin
 from polycall.gateway.flight import Flight
 from polycall.gateway.journey import Journey, Plain, Streaming
-from polycall.gateway.replies import Headers, base_headers, let_go, send_json, upstream_headers
+from polycall.gateway.replies import (
+    Headers,
+    base_headers,
+    dated,
+    let_go,
+    send_json,
+    upstream_headers,
+)
 from polycall.ir import Event, ResponseEnd, ResponseStart, Usage
 from polycall.wire import Encoder
 
@@ -86,7 +93,7 @@ async def _send_plain(
         account.calls = in_parts(response.message.parts)
         if attempt.carries:
             response = await _embedder(asked, attempt, desk).response(response)
-        body = jsontext.encode_bytes(asked.dialect.render_response(response, asked.request))
+        body = jsontext.encode_bytes(asked.dialect.render_response(dated(response), asked.request))
     account.cost = desk.costs.known(attempt.stop.provider, attempt.stop.model, account.usage)
     if account.cost is not None:
         headers.append((b"polycall-cost-usd", f"{account.cost:f}".encode()))
@@ -254,8 +261,9 @@ class _Stream:
             return b""
         account.steps += len(events)
         account.calls += in_events(events)
-        if isinstance(events[0], ResponseStart):
-            account.usage = events[0].usage
+        if isinstance(first := events[0], ResponseStart):
+            account.usage = first.usage
+            events = [dated(first), *events[1:]]
         if isinstance(last := events[-1], ResponseEnd):
             account.usage = last.usage
         if embedder is not None:

@@ -208,7 +208,8 @@ class Gateway:
         elif handler is None:
             shown = path[:200]
             raise NotFoundError(
-                f"there is no {flight.method} {shown!r} here; /openapi.json says what is"
+                f"there is no {flight.method} {shown!r} here; /openapi.json says what is",
+                code="unknown_url",
             )
         if handler is None or flight.method not in ("GET", "HEAD"):
             raise InvalidRequestError(

@@ -6,7 +6,11 @@ import json
 import logging
 import math
 import re
+import time
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from msgspec.structs import replace
 
 from polycall import jsontext
 from polycall.errors import (
@@ -18,12 +22,13 @@ from polycall.errors import (
     UpstreamError,
 )
 from polycall.gateway.flight import Flight
-from polycall.ir import Warning
+from polycall.ir import Response, ResponseStart, Warning
 from polycall.wire import Dialect
 
 logger = logging.getLogger("polycall.gateway")
 
 Headers = list[tuple[bytes, bytes]]
+Dated = TypeVar("Dated", Response, ResponseStart)
 
 WARNINGS_BYTES_MAX = 6000
 _JSON = (b"content-type", b"application/json")
@@ -41,6 +46,14 @@ def base_headers(flight: Flight, model: str, warnings: list[Warning]) -> Headers
     if warnings:
         headers.append((b"polycall-warnings", warnings_value(warnings)))
     return headers
+
+
+def dated(answer: Dated) -> Dated:
+    """An answer, or its first event, with a time also where its provider's protocol has none.
+
+    To clients whose protocol has one, 0 is the year 1970.
+    """
+    return answer if answer.created else replace(answer, created=int(time.time()))
 
 
 def upstream_headers(headers: Mapping[str, str]) -> Headers:

@@ -64,8 +64,9 @@ class Script(Struct):
 class App:
     """One simulation's state: scripts, the cache of prompts, faults, recorded requests."""
 
-    def __init__(self, *, seed: int = 0) -> None:
+    def __init__(self, *, seed: int = 0, any_model: bool = False) -> None:
         self.seed = seed
+        self._any_model = any_model
         self.requests: deque[Recorded] = deque(maxlen=REQUESTS_MAX)
         self.scripts: dict[tuple[str, str], Script] = {}
         self.stopping = asyncio.Event()
@@ -156,7 +157,8 @@ class App:
             return script.spec
         if name in faults.NAMES:
             return ModelSpec(name)
-        return next((model for model in _MODELS if model.name == name), None)
+        known = next((model for model in _MODELS if model.name == name), None)
+        return ModelSpec(name) if known is None and self._any_model else known
 
     def _models_body(self, vendor: Vendor, route: Route) -> JSON:
         if route.operation == "model":

@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Literal, cast
 
 import uvicorn
@@ -80,11 +80,19 @@ def base_url(root: str, vendor: str) -> str:
 class Simulation:
     """All simulated vendors on one free port of the loopback, in a thread of their own.
 
-    A context manager, plain and async; leaving it ends the thread and closes the port.
+    A context manager, plain and async; leaving it ends the thread and closes the port.  With
+    `any_model` a name that no model has is answered by the rules of `sim-1`, and is no 404.
     """
 
-    def __init__(self, *, seed: int = 0, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._app = App(seed=seed)
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        any_model: bool = False,
+    ) -> None:
+        self._app = App(seed=seed, any_model=any_model)
         self._socket = socket.create_server((host, port), backlog=512)
         # asyncio sets this only on sockets that name their protocol, which this one does not:
         # without it every answer on a kept connection waits 40 ms for the peer's acknowledgement.
@@ -169,11 +177,23 @@ class Simulation:
         await self._server.serve(sockets=[self._socket])
 
 
-async def serve(host: str = "127.0.0.1", port: int = 8901, *, seed: int = 0) -> None:
-    """Serve all simulated vendors until cancelled or interrupted (Ctrl-C)."""
+async def serve(
+    host: str = "127.0.0.1",
+    port: int = 8901,
+    *,
+    seed: int = 0,
+    announce: Callable[[], None] | None = None,
+) -> None:
+    """Serve all simulated vendors until cancelled or interrupted (Ctrl-C).
+
+    `announce` is called when the address is ours; `OSError` where it cannot be had.
+    """
     app = App(seed=seed)
-    server = uvicorn.Server(_config(app, host=host, port=port))
-    serving = asyncio.create_task(server.serve())
+    bound = socket.create_server((host, port), backlog=512)
+    if announce is not None:
+        announce()
+    server = uvicorn.Server(_config(app))
+    serving = asyncio.create_task(server.serve(sockets=[bound]))
     try:
         await asyncio.shield(serving)
     finally:

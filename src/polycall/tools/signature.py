@@ -99,6 +99,11 @@ def describe_function(
     `names` are those that its annotations may use beyond the function's own module.  Raises
     `ToolDefinitionError` naming the parameter that cannot be described.
     """
+    if not callable(function):
+        raise ToolDefinitionError(
+            f"a {type(function).__name__} cannot be a tool: {str(function)[:60]!r}; "
+            "give the function itself, without calling it"
+        )
     label = name or _name_of(function)
     if inspect.isclass(function):
         _refuse(label, "it is a class; make a tool of a function or a method")

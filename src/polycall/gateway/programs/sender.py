@@ -14,8 +14,8 @@ from polycall.gateway.answer import HEARTBEATS, Account, stream_headers
 from polycall.gateway.arrays import ArrayEncoder
 from polycall.gateway.asked import Asked
 from polycall.gateway.flight import Flight
-from polycall.gateway.replies import base_headers, send_json
-from polycall.ir import Event, Warning
+from polycall.gateway.replies import base_headers, dated, send_json
+from polycall.ir import Event, ResponseStart, Warning
 from polycall.wire import Encoder
 
 # Who answered, and what was lost on the way.
@@ -57,6 +57,8 @@ class Sender:
             return
         if not self._account.first_at:
             self._account.first_at = time.monotonic()
+        if isinstance(first := events[0], ResponseStart):
+            events = [dated(first), *events[1:]]
         if not self._asked.streams:
             for event in events:
                 self._folder.feed(event)

@@ -1,0 +1,50 @@
+"""What an agent cannot be made of or be asked, said while the mistake is still in sight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+from msgspec.structs import fields
+
+from polycall.errors import RequestError
+from polycall.ir import Request
+from polycall.loop import Limits
+from polycall.tools import AbstractToolset
+from polycall.tools.problems import near_miss
+
+# The loop fills these in itself.
+_OWN_FIELDS = frozenset({"model", "messages", "tools", "stream", "response_format"})
+SETTINGS = frozenset(field.name for field in fields(Request)) - _OWN_FIELDS
+
+
+def check_names(given: Iterable[str], known: Iterable[str], whose: str) -> None:
+    """Refuse a name that is none of `known`."""
+    names = sorted(known)
+    for name in given:
+        if name not in names:
+            hint = near_miss(name, names) or f"; known: {', '.join(names)}"
+            raise RequestError(f"{whose} has no {name!r}{hint}")
+
+
+def listed(value: Any, name: str) -> list[Any]:
+    """The things as a list; refuses one thing where a list of things is expected."""
+    if isinstance(value, AbstractToolset):
+        # It would be taken apart by iterating, and lose what is wrapped around it.
+        return [value]
+    if isinstance(value, str) or callable(value) or not isinstance(value, Iterable):
+        shown = getattr(value, "__name__", "") or getattr(value, "name", "...")
+        raise RequestError(f"{name} is a list; write {name}=[{shown}]")
+    return [*cast("Iterable[Any]", value)]
+
+
+def check_limits(limits: Any) -> None:
+    """Refuse limits that are none."""
+    if limits is not None and not isinstance(limits, Limits):
+        raise RequestError(f"limits is a Limits, such as Limits(steps=10), not {limits!r}")
+
+
+def check_memory(memory: Any) -> None:
+    """Refuse a memory that is none, such as its path."""
+    if memory is not None and not hasattr(memory, "toolset"):
+        raise RequestError(f"memory is a Memory, such as Memory('memory.db'), not {memory!r}")

@@ -1,0 +1,136 @@
+"""What people get wrong when they write their first agent, and what they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polycall import Agent, Client
+from polycall.errors import NotFoundError, PolycallError
+from polycall.ir import ToolCall
+from polycall.sim import Simulation
+from polycall.testing import ScriptedModel
+from polycall.tools import Toolset
+
+
+def hours(day: str) -> str:
+    """When the shop is open on a day."""
+    return "9 to 18"
+
+
+def desk(**options: Any) -> Agent[Any, Any]:
+    return Agent("openai/gpt-5.4", client=ScriptedModel(["yes"]), **options)
+
+
+def ask(**options: Any) -> Any:
+    return desk().run_sync(options.pop("prompt", "hello"), **options)
+
+
+MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
+    "one tool, no list": (
+        lambda: desk(tools=hours),
+        "tools is a list; write tools=[hours]",
+    ),
+    "one handoff, no list": (
+        lambda: desk(handoffs=desk(name="sales")),
+        "handoffs is a list; write handoffs=[sales]",
+    ),
+    "a tool that is called": (
+        lambda: desk(tools=[hours("Saturday")]),
+        "a str cannot be a tool: '9 to 18'; give the function itself, without calling it",
+    ),
+    "a setting with a slip": (
+        lambda: desk(instuctions="Be kind."),
+        "an agent has no 'instuctions'; did you mean 'instructions'?",
+    ),
+    "a setting of the loop's own": (
+        lambda: desk(response_format=None),
+        "an agent has no 'response_format'; known: calling, candidates, ",
+    ),
+    "a memory by its path": (
+        lambda: desk(memory="memory.db"),
+        "memory is a Memory, such as Memory('memory.db'), not 'memory.db'",
+    ),
+    "limits as a dictionary": (
+        lambda: desk(limits={"steps": 3}),
+        "limits is a Limits, such as Limits(steps=10), not {'steps': 3}",
+    ),
+    "a handoff by name": (
+        lambda: desk(handoffs=["sales"]),
+        "an agent hands over to agents, not to 'sales'",
+    ),
+    "agents without names": (
+        lambda: desk(handoffs=[desk()]).run_sync("hello"),
+        "two agents are named 'agent', and a handoff could not tell them apart; give each a name=",
+    ),
+    "an option with a slip": (
+        lambda: ask(users="mina"),
+        "a run has no 'users'; did you mean 'user'?",
+    ),
+    "limits of a run": (
+        lambda: ask(limits=3),
+        "limits is a Limits, such as Limits(steps=10), not 3",
+    ),
+    "a run for a history": (
+        lambda: ask(history=ask()),
+        "a history is run.history, its JSON or a list of messages, not a Run",
+    ),
+    "messages of a vendor": (
+        lambda: ask(history=[{"role": "user", "content": "hello"}]),
+        "history[0]: a message of polycall has no 'content'; give run.history, or messages such "
+        "as Message('user', [Text('hello')])",
+    ),
+    "no prompt": (
+        lambda: ask(prompt=None),
+        "a prompt is text, a Message or a list of them, not None",
+    ),
+    "an empty prompt": (
+        lambda: ask(prompt=""),
+        "there is nothing to answer: prompt and history are empty",
+    ),
+    "a provider with a slip": (
+        lambda: Agent("opnai/gpt-5.4").run_sync("hello"),
+        "no provider is called 'opnai'; did you mean 'openai'?",
+    ),
+    "a provider of nobody's": (
+        lambda: Agent("qq/gpt-5.4").run_sync("hello"),
+        "no provider is called 'qq'; known: anthropic, arouter, ",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_named(mistake: str) -> None:
+    make, words = MISTAKES[mistake]
+    with pytest.raises(PolycallError) as caught:
+        make()
+    told = str(caught.value)
+    # A sentence that ends in a list of names may go on.
+    assert told.startswith(words) if words.endswith(", ") else told == words
+
+
+def test_a_toolset_alone_keeps_what_is_around_it() -> None:
+    asked: list[str] = []
+
+    def never(called: Any, arguments: Any) -> str:
+        asked.append(called.name)
+        return "closed today"
+
+    model = ScriptedModel([ToolCall("c1", "hours", '{"day":"Sunday"}'), "closed"])
+    agent = Agent("test/m", tools=Toolset([hours]).approved(never), client=model)
+    [result] = agent.run_sync("When?").steps[0].results
+    assert (asked, result.is_error) == (["hours"], True)
+
+
+def test_an_unknown_model_is_named_beside_the_provider_s_own_words(
+    simulation: Simulation, tmp_path: Path
+) -> None:
+    url = simulation.base_url("openai")
+    config = tmp_path / "polycall.toml"
+    config.write_text(f'[providers.openai]\nbase_url = "{url}"\napi_key = "any"\n')
+    with Client(config=config) as client, pytest.raises(NotFoundError) as caught:
+        client.generate_sync("openai/gpt-none", "hello")
+    assert caught.value.__notes__ == ["the model that was asked: openai/gpt-none"]
