@@ -229,6 +229,15 @@ class Client:
         key = self._keys.get(provider.name, "") or environment_key(provider)
         return prepare(request, provider, model, key)
 
+    def runs_programs(self, model: str) -> str:
+        """The dialect in which the vendor runs programs, for all that `model` names; or nothing."""
+        found: set[str] = set()
+        for each in self.chain(model):
+            provider, name = self.resolve(each)
+            dialect = provider.dialect_for(name, with_tools=True)
+            found.add(dialect if provider.runs_programs else "")
+        return found.pop() if len(found) == 1 else ""
+
     def chain(self, model: str) -> list[str]:
         """The models to try, in order: an alias's route, or names separated by commas."""
         alias = self.routes.get(model)

@@ -7,17 +7,26 @@ takes the state out of the answers of others before it asks.
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
-from polycall.ir import Message, Opaque, Part, Reasoning, Response
+from polycall.ir import Message, Opaque, Part, Reasoning, Response, ToolCall
 
 # The key in `Message.metadata`, beside the dialects' own.
 MARK = "polycall"
 
 
 def marked(response: Response, model: str) -> Response:
-    """The response, its message marked with the model that gave it."""
-    metadata = {**response.message.metadata, MARK: {"model": model}}
+    """The response, its message marked with the model that gave it.
+
+    Where the vendor ran a program, the mark names the container that the next request needs.
+    """
+    mark: dict[str, Any] = {"model": model}
+    for own in response.metadata.values():
+        if own.get("container"):
+            mark["container"] = own["container"]
+    metadata = {**response.message.metadata, MARK: mark}
     return replace(response, message=replace(response.message, metadata=metadata))
 
 
@@ -48,6 +57,8 @@ def _without_state(message: Message, model: str) -> Message:
             # A vendor's own pieces (server tools) mean nothing elsewhere.
             if same_provider:
                 parts.append(part)
+        elif same_provider and isinstance(part, ToolCall) and part.caller != "direct":
+            parts.append(part)  # its program is there too, and names it
         elif not isinstance(part, Reasoning) or part.text:
             parts.append(replace(part, metadata={}))
     return replace(message, parts=parts, metadata={MARK: message.metadata[MARK]})

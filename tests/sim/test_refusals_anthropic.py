@@ -57,7 +57,8 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         {"messages": [said("user", {"type": "image_url"})]},
         "messages.0.content.0: Input tag 'image_url' found using 'type' does not match any of the "
         "expected tags: 'text', 'image', 'document', 'search_result', 'thinking', "
-        "'redacted_thinking', 'tool_use', 'tool_result'",
+        "'redacted_thinking', 'tool_use', 'tool_result', 'server_tool_use', "
+        "'code_execution_tool_result'",
     ),
     "no messages": (
         {"messages": []},

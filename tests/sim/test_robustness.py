@@ -17,11 +17,40 @@ from polycall.sim.vendors.compatible import Compatible
 from polycall.sim.vendors.deepseek import DeepSeek
 from polycall.sim.vendors.gemini import Gemini
 from polycall.sim.vendors.openai_chat import OpenAIChat
+from polycall.sim.vendors.openai_programs import fingerprint
 from polycall.sim.vendors.openai_responses import OpenAIResponses
 from tests.sim.conftest import WEATHER
 from tests.sim.test_refusals_anthropic import RESULT, TOOL, USE, said
 from tests.sim.test_refusals_google import CALL, RESPONSE, declare, model, user
 from tests.sim.test_refusals_openai import FLAT, ITEM, OUTPUT, USER, asked, call, function, result
+
+_KIND = "code_execution_20260120"
+_BEGUN = {
+    "type": "server_tool_use",
+    "id": "srv_1",
+    "name": "code_execution",
+    "input": {"code": "x"},
+}
+_MADE = {**USE, "caller": {"type": _KIND, "tool_id": "srv_1"}}
+_ENDED = {
+    "type": "code_execution_tool_result",
+    "tool_use_id": "srv_1",
+    "content": {
+        "type": "code_execution_result",
+        "stdout": "1",
+        "stderr": "",
+        "return_code": 0,
+        "content": [],
+    },
+}
+_PROGRAM = {
+    "type": "program",
+    "call_id": "p_1",
+    "code": "x",
+    "fingerprint": fingerprint("p_1", "x"),
+}
+_BY_PROGRAM = {"type": "program", "caller_id": "p_1"}
+_PRINTED = {"type": "program_output", "call_id": "p_1", "result": "1", "status": "completed"}
 
 BODIES: dict[str, tuple[Vendor, dict[str, Any]]] = {
     "openai": (
@@ -56,6 +85,43 @@ BODIES: dict[str, tuple[Vendor, dict[str, Any]]] = {
             "tools": [TOOL],
             "tool_choice": {"type": "auto"},
             "thinking": {"type": "adaptive"},
+        },
+    ),
+    "programs of anthropic": (
+        Anthropic(),
+        {
+            "model": "m",
+            "max_tokens": 2000,
+            "messages": [
+                USER,
+                said("assistant", _BEGUN, _MADE),
+                said("user", RESULT),
+                said("assistant", _ENDED),
+                USER,
+            ],
+            "tools": [
+                {"type": _KIND, "name": "code_execution"},
+                {**TOOL, "allowed_callers": ["direct", _KIND]},
+            ],
+        },
+    ),
+    "programs of responses": (
+        OpenAIResponses(),
+        {
+            "model": "m",
+            "input": [
+                USER,
+                _PROGRAM,
+                {**ITEM, "caller": _BY_PROGRAM},
+                {**OUTPUT, "caller": _BY_PROGRAM},
+                _PRINTED,
+                USER,
+            ],
+            "tools": [
+                {"type": "programmatic_tool_calling"},
+                {**FLAT, "allowed_callers": ["programmatic"]},
+            ],
+            "tool_choice": {"type": "programmatic_tool_calling"},
         },
     ),
     "google": (

@@ -92,8 +92,8 @@ class Agent(Generic[DepsT, OutputT]):
     take the conversation over.  `output` is the type of the answer; answers that do not fit are
     asked for again, `output_attempts` times in all.  `calling` says how tools marked for `"code"`
     are reached: by calls, by programs in a `sandbox` (one is opened for each run where none is
-    given), or as a rule decides.  `settings` are further fields of
-    `ir.Request`, such as `temperature`.
+    given), or as a rule decides; with `native` the model's vendor runs the programs, where it can.
+    `settings` are further fields of `ir.Request`, such as `temperature`.
     """
 
     def __init__(
@@ -109,6 +109,7 @@ class Agent(Generic[DepsT, OutputT]):
         output_attempts: int = 3,
         calling: Calling = "direct",
         sandbox: Sandbox | None = None,
+        native: bool = False,
         memory: Memory | None = None,
         limits: Limits | None = None,
         handoffs_max: int = 8,
@@ -129,6 +130,7 @@ class Agent(Generic[DepsT, OutputT]):
         self.calling: Calling = _checked_calling(calling)
         self.sandbox = sandbox
         check_memory(memory)
+        self.native = native
         self.memory = memory
         check_limits(limits)
         self.limits = limits or Limits()

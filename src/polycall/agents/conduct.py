@@ -89,7 +89,13 @@ class Conductor(Generic[OutputT]):
         apply_transfer(state, len(messages))
         is_end = bool(steps) and steps[-1].response.finish_reason == "stop"
         verdict = self._read_output(messages, steps[-1].response.text) if is_end else None
-        came_late = await self._add_late(messages, len(steps) + 1, waits=verdict == "finished")
+        # A vendor's program that waits for results takes nothing beside them.
+        in_program = bool(steps) and any(
+            call.caller != "direct" for call in steps[-1].response.tool_calls
+        )
+        came_late = not in_program and await self._add_late(
+            messages, len(steps) + 1, waits=verdict == "finished"
+        )
         if verdict is not None and not came_late:
             return verdict
         bound = state.spent()
@@ -191,6 +197,8 @@ class Conductor(Generic[OutputT]):
     def _run(self, end: RunEnd) -> Run[OutputT]:
         state = self.state
         apply_transfer(state, len(end.messages))
+        for programs in self._programs.values():
+            programs.note(end.steps)
         return Run(
             reason=end.reason,
             steps=end.steps,

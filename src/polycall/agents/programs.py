@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from polycall.agents.approval import AskingToolset
 from polycall.agents.context import AgentContext
 from polycall.agents.journal import RecordedToolset
 from polycall.agents.offer import OfferingToolset
-from polycall.ir import ToolCall, ToolResult
+from polycall.client import Client
+from polycall.ir import Request, ToolCall, ToolResult
 from polycall.loop import EndReason, Execute, Step, Turn
 from polycall.tools import AbstractToolset
 from polycall.tools.toolset import CombinedToolset
@@ -20,6 +22,8 @@ from polycall.tools.toolset import CombinedToolset
 if TYPE_CHECKING:
     from polycall.agents.agent import Agent
     from polycall.program import Decision, ProgramRun, Programs
+    from polycall.program.native import Native
+    from polycall.sandbox import Sandbox, Session
 
 
 class AgentPrograms:
@@ -52,9 +56,14 @@ class AgentPrograms:
         """What the model wrote."""
         return self._inner.programs if self._inner else []
 
+    def note(self, steps: list[Step]) -> None:
+        """Write down what the run's answers say of programs."""
+        if self._inner is not None:
+            self._inner.note(steps)
+
     async def turn(self, turn: Turn, steps: list[Step]) -> Turn | EndReason:
         """The turn with tools as they are offered now, and programs among them."""
-        inner = self._inner or await self._open()
+        inner = self._inner or await self._open(turn.request)
         # An answer that was asked for again is no end.
         so_far = steps
         while so_far and so_far[-1].response.finish_reason == "stop":
@@ -69,14 +78,35 @@ class AgentPrograms:
 
         return execute
 
-    async def _open(self) -> Programs:
+    async def _open(self, request: Request) -> Programs:
         program = importlib.import_module("polycall.program")
-        sandbox = self._agent.sandbox
+        native = self._native()
+        sandbox: Sandbox | Callable[[], Session] | None = self._agent.sandbox
         if sandbox is None:
-            made = importlib.import_module("polycall.sandbox").Sandbox()
-            sandbox = await self._closing.enter_async_context(made)
+            made: Sandbox = importlib.import_module("polycall.sandbox").Sandbox()
+            if native is None or native.why_not(request, self._toolset.definitions):
+                sandbox = await self._closing.enter_async_context(made)
+            else:
+                # Never opened: a machine that cannot have one needs none.
+                sandbox = made.session
         programs: Programs = program.Programs(
-            self._toolset, sandbox, calling=self._agent.calling, context=self._context
+            self._toolset,
+            sandbox,
+            calling=self._agent.calling,
+            context=self._context,
+            native=native or "",
         )
         self._inner = await self._closing.enter_async_context(programs)
         return self._inner
+
+    def _native(self) -> Native | None:
+        """The vendor that is to run programs, where that was asked for."""
+        if not self._agent.native:
+            return None
+        native = importlib.import_module("polycall.program.native").Native
+        client = self._context.run.root.client
+        if not isinstance(client, Client):
+            return native(refusal="the client does not say what its models can do")
+        dialect = client.runs_programs(self._agent.model)
+        why = "" if dialect else f"not every model of {self._agent.model!r} has programs of its own"
+        return native(dialect, why)

@@ -10,7 +10,7 @@ from polycall import jsontext
 from polycall.errors import ToolDefinitionError
 from polycall.ir import Request, Tool
 from polycall.program.auto import Hints, Seen, Sizes, decide, estimated_tokens
-from polycall.program.native import native_tools, why_not
+from polycall.program.native import Native
 from polycall.program.records import Calling, Decision, Form
 from polycall.tools import AbstractToolset
 from polycall.tools.toolset import AnyTool
@@ -53,7 +53,7 @@ class Offer:
         hints: Hints,
         overrides: Mapping[str, Form],
         seen: Seen,
-        native: str,
+        native: Native | None,
     ) -> None:
         self.calling = calling
         self.native = native
@@ -68,7 +68,8 @@ class Offer:
     def tools(self, decision: Decision) -> list[Tool]:
         """The tools as the model is to see them."""
         if decision.rule == "native":
-            return native_tools(self.native, self._toolset)
+            assert self.native is not None
+            return self.native.tools(self._toolset)
         direct = [_plain(tool) for tool in self._toolset if self._is_direct(tool, decision.form)]
         has_own = any(
             callers_of(tool) == {"code"} or self._overrides.get(name) == "code"
@@ -98,9 +99,13 @@ class Offer:
             return Decision("direct", "asked", "direct calling was asked for")
         if not self._opened:
             return Decision("direct", "no_code", "no tool is open to programs")
-        reason = why_not(self.native, request) if self.native else ""
-        if self.native and not reason:
-            return Decision("code", "native", f"the vendor of {self.native!r} runs the programs")
+        reason = ""
+        if self.native is not None:
+            definitions = [tool.definition for tool in self._opened.values()]
+            reason = self.native.why_not(request, definitions)
+            if not reason:
+                words = f"the vendor of {self.native.dialect!r} runs the programs"
+                return Decision("code", "native", words)
         note = f"; not by the vendor: {reason}" if reason else ""
         if self.calling == "code":
             return Decision("code", "asked", f"programs were asked for{note}")

@@ -24,7 +24,7 @@ from polycall.ir import JSON, Message, Request, Text, ToolCall, ToolResult
 from polycall.loop import EndReason, Limits, LoopEvent, Step, Turn, run_tools
 from polycall.program.auto import Hints, Seen
 from polycall.program.catalogue import STUB_TOKENS_MAX, Catalogue
-from polycall.program.native import with_container
+from polycall.program.native import Native, programs_in
 from polycall.program.nested import Nested, Witness, data_of
 from polycall.program.offer import Offer, opened_to_programs
 from polycall.program.records import (
@@ -87,8 +87,8 @@ class Programs:
     `sandbox` is an open `Sandbox`, one of its sessions, or a function that makes a session (with a
     journal on disk, say).  Only tools with `"code"` in `allowed_callers` are there for programs.
     `overrides` says `"direct"` or `"code"` for single tools, within what they allow.  `native` is
-    the dialect whose vendor shall run the programs itself.  Leaving the context closes the
-    session, unless it was given.
+    the dialect whose vendor shall run the programs itself; where it cannot, the sandbox does.
+    Leaving the context closes the session, unless it was given.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Programs:
         deadline_s: float | None = None,
         stats: ToolStats | None = None,
         bounds: Bounds | None = None,
-        native: str = "",
+        native: str | Native = "",
         notes: str = "",
     ) -> None:
         self.seen = seen or Seen()
@@ -134,11 +134,12 @@ class Programs:
             hints=hints or Hints(),
             overrides=overrides or {},
             seen=self.seen,
-            native=native,
+            native=Native(native) if isinstance(native, str) and native else native or None,
         )
         self._model = context.model if context is not None else ""
         self._sessions = 0
         self._results = 0
+        self._noted = 0
         self._witness = Witness(self._toolset)
         own = Toolset([self.tool])
         has_code = bool(opened) and calling != "direct"
@@ -172,6 +173,7 @@ class Programs:
         self, client: ModelClient, request: Request, *, limits: Limits | None = None
     ) -> AsyncGenerator[LoopEvent]:
         """`run_tools` with these tools; it ends as `paused` where a result comes later."""
+        self._noted = 0
         self.seen.begin_run()
         self.offer.decisions.clear()
         hook = functools.partial(self.prepare, request)
@@ -181,6 +183,7 @@ class Programs:
         self, request: Request, messages: list[Message], steps: list[Step]
     ) -> Turn | EndReason:
         """The next turn of `request`; the hook that `run` gives to the loop."""
+        self.note(steps)
         if self.paused is not None or self.waiting:
             return "paused"
         if steps and steps[-1].response.finish_reason == "stop":
@@ -190,12 +193,21 @@ class Programs:
         self._model = request.model
         parked_bytes = self.parked[-1].result_bytes if self.parked else 0
         decision = self.offer.decide(request, len(steps), parked_bytes)
-        if decision.rule == "native":
-            last = steps[-1].response if steps else None
-            request = with_container(self.offer.native, request, last)
         tools = [tool for tool in request.tools if tool.name not in self._toolset]
         tools = [*tools, *self.offer.tools(decision)]
-        return Turn(replace(request, messages=messages, tools=tools), self)
+        request = replace(request, messages=messages, tools=tools)
+        if decision.rule == "native" and self.offer.native is not None:
+            request = self.offer.native.goes_on(request)
+        return Turn(request, self)
+
+    def note(self, steps: list[Step]) -> None:
+        """Write down what answers say of the vendor's programs; `prepare` does it too."""
+        for step in steps[self._noted :]:
+            for found in programs_in(step.response):
+                run = self._native_run(found.id)
+                run.code = found.code or run.code
+                run.output = run.output if found.output is None else found.output
+        self._noted = len(steps)
 
     @property
     def journal(self) -> str:
@@ -226,7 +238,7 @@ class Programs:
         self._witness.forget(call.id)
         made = NestedCall(call, result, time.monotonic() - started)
         self._native_run(call.caller).calls.append(made)
-        return result
+        return result if self.offer.native is None else self.offer.native.result(call, result)
 
     def _native_run(self, caller: str) -> ProgramRun:
         for run in reversed(self.programs):

@@ -49,7 +49,7 @@ class PausedProgram(Struct, frozen=True):
 class ProgramRun(Struct):
     """One program: what ran, which calls it made, what of it the model has read.
 
-    `status="native"` is a program that ran at the provider; its text is in the response.
+    `status="native"` is a program that ran at the provider; `output` is what it printed there.
     """
 
     id: str

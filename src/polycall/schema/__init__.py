@@ -15,7 +15,7 @@ Pure functions on plain dictionaries; nothing here changes its input.
 from polycall.schema.gemini import from_gemini, to_gemini
 from polycall.schema.gemini_json import gemini_json_schema
 from polycall.schema.nulls import strip_nulls
-from polycall.schema.refs import inline_refs
+from polycall.schema.refs import inline_refs, is_recursive
 from polycall.schema.strict import anthropic_strict, openai_strict
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "from_gemini",
     "gemini_json_schema",
     "inline_refs",
+    "is_recursive",
     "openai_strict",
     "strip_nulls",
     "to_gemini",

@@ -253,6 +253,11 @@ def recursive_references(root: JSON) -> frozenset[str]:
     return frozenset(name for name in inside if name in _reachable(name, inside))
 
 
+def is_recursive(root: JSON) -> bool:
+    """Whether the schema contains itself anywhere."""
+    return bool(recursive_references(root))
+
+
 def _references_in(node: JSON) -> set[str]:
     """Every reference written in a schema, definitions within it included."""
     found: set[str] = set()

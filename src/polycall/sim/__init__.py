@@ -12,7 +12,17 @@ mistake there cannot hide here.
 """
 
 from polycall.sim.app import Recorded
-from polycall.sim.script import Call, Failure, Turn
+from polycall.sim.script import Call, Failure, Program, Turn
 from polycall.sim.server import VENDORS, Simulation, base_url, serve
 
-__all__ = ["VENDORS", "Call", "Failure", "Recorded", "Simulation", "Turn", "base_url", "serve"]
+__all__ = [
+    "VENDORS",
+    "Call",
+    "Failure",
+    "Program",
+    "Recorded",
+    "Simulation",
+    "Turn",
+    "base_url",
+    "serve",
+]

@@ -19,7 +19,20 @@ from msgspec.structs import replace
 from polycall import jsontext
 from polycall.sim import faults, rules, usage
 from polycall.sim.pieces import cut_frames
-from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused, Turn
+from polycall.sim.programs import ProgramDesk
+from polycall.sim.script import (
+    Answer,
+    Call,
+    Called,
+    Container,
+    Failure,
+    ModelSpec,
+    Prompt,
+    Ran,
+    Refused,
+    Returned,
+    Turn,
+)
 from polycall.sim.shape import JSON
 from polycall.sim.vendors.anthropic import Anthropic
 from polycall.sim.vendors.base import Route, Vendor
@@ -73,9 +86,15 @@ class App:
         self._cache = usage.PromptCache()
         self._faults = faults.Faults()
         self._count = 0
-        self._vendors: list[Vendor] = [Anthropic(), Gemini(), DeepSeek(), Compatible()]
+        self.programs = ProgramDesk()
+        self._vendors: list[Vendor] = [
+            Anthropic(self.programs),
+            Gemini(),
+            DeepSeek(),
+            Compatible(),
+        ]
         self._chat = OpenAIChat()
-        self._responses = OpenAIResponses()
+        self._responses = OpenAIResponses(self.programs)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """One request."""
@@ -173,15 +192,23 @@ class App:
     async def _answer(
         self, vendor: Vendor, route: Route, prompt: Prompt, nonce: str, exchange: _Exchange
     ) -> None:
-        turn = self._turn(vendor, prompt)
+        ran, turn = await self._ran(vendor, prompt, nonce)
         failure = turn.error or self._faults.failure(vendor.name, prompt)
         if failure is not None and not (failure.midstream and prompt.stream):
             raise vendor.render_failure(failure)
         turn, stopped = finish(faults.stretch(prompt, turn), prompt)
         scope = f"{vendor.name}\x1f{prompt.model}"
-        tally = self._cache.tally(scope, prompt, turn)
-        seed = self.seed + self._count
-        answer = Answer(turn, nonce, int(time.time()), tally, seed, stopped)
+        tally = self._cache.tally(scope, prompt, turn, ran)
+        answer = Answer(
+            turn,
+            nonce,
+            int(time.time()),
+            tally,
+            seed=self.seed + self._count,
+            stop_sequence=stopped,
+            ran=ran,
+            container=self._container(prompt, ran, nonce),
+        )
         delivery = _Delivery(vendor, route, prompt, answer, exchange)
         if prompt.model in faults.NAMES and prompt.model != "fault-429-once":
             await delivery.fail()
@@ -189,6 +216,31 @@ class App:
             await delivery.send_stream_failure(failure)
         else:
             await delivery.send()
+
+    async def _ran(self, vendor: Vendor, prompt: Prompt, nonce: str) -> tuple[list[Ran], Turn]:
+        """The programs that run for this answer, and the turn after them."""
+        ran: list[Ran] = []
+        if prompt.programs is not None and prompt.programs.pending:
+            ran.append(await self.programs.go_on(prompt))
+        while not ran or ran[-1].outcome is not None:
+            if ran:
+                _tell(prompt, ran[-1])
+            turn = self._turn(vendor, prompt)
+            if turn.program is None or turn.error is not None:
+                return ran, turn
+            if prompt.programs is None:
+                words = f"the script of '{prompt.model}' has a program, and the request offers none"
+                raise vendor.render_failure(Failure(500, words))
+            ran.append(await self.programs.begin(prompt, turn, nonce, len(ran)))
+        return ran, Turn(finish="tool_calls")
+
+    def _container(self, prompt: Prompt, ran: list[Ran], nonce: str) -> Container | None:
+        """Where the programs of an answer ran, for a vendor that names such places."""
+        offer = prompt.programs
+        if offer is None or not offer.has_containers or not (ran or offer.container):
+            return None
+        waits = bool(ran) and ran[-1].outcome is None
+        return self.programs.used(offer.container, nonce, waits=waits)
 
     def _turn(self, vendor: Vendor, prompt: Prompt) -> Turn:
         script = self.scripts.get((vendor.name, prompt.model))
@@ -198,6 +250,17 @@ class App:
             words = f"the script of '{prompt.model}' has no turn left for this request"
             raise vendor.render_failure(Failure(500, words))
         return script.turns.popleft()
+
+
+def _tell(prompt: Prompt, ran: Ran) -> None:
+    """Show the model how its program ended."""
+    assert ran.outcome is not None
+    output = ran.outcome.stderr or ran.outcome.stdout
+    if ran.turn is not None:
+        prompt.entries.append(Called(ran.id, "code_execution", {"code": ran.code}))
+    prompt.entries.append(
+        Returned(ran.id, "code_execution", output, is_error=bool(ran.outcome.stderr))
+    )
 
 
 def finish(turn: Turn, prompt: Prompt) -> tuple[Turn, str]:

@@ -147,7 +147,7 @@ def anthropic_problem(schema: JSON) -> str | None:
 
 def anthropic_strict_problem(schema: JSON) -> str | None:
     """Strict tools and structured answers: closed objects, few bounds, no recursion."""
-    if _is_recursive(schema):
+    if is_recursive(schema):
         return "Circular references are not supported"
     return _anthropic_node(schema)
 
@@ -183,7 +183,9 @@ def resolve(root: JSON, reference: Any) -> JSON | None:
     return cast("JSON", node) if isinstance(node, dict) else None
 
 
-def _is_recursive(root: JSON) -> bool:
+def is_recursive(root: JSON) -> bool:
+    """Whether a reference leads back to itself."""
+
     def walk(node: JSON, open_refs: frozenset[str]) -> bool:
         reference = node.get("$ref")
         if isinstance(reference, str):

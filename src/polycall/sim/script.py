@@ -6,7 +6,8 @@ written by a test (`Simulation.script`) or by the rules.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -47,12 +48,30 @@ class Call(Struct, frozen=True):
         return jsontext.encode(self.arguments)
 
 
+class CallTool(Protocol):
+    """What a program awaits to call a tool; gives the text that the client sent as its result."""
+
+    def __call__(self, name: str, /, **arguments: object) -> Awaitable[str]: ...
+
+
+class Program(Struct, frozen=True):
+    """A program that a model writes: the code that is shown, and what runs in its place.
+
+    `run` gets a function to call tools with and one to print with.  It awaits nothing but the
+    former, since it is run again from its start with each request that brings results.
+    """
+
+    code: str
+    run: Callable[[CallTool, Callable[..., None]], Awaitable[None]]
+
+
 class Turn(Struct, frozen=True):
     """One answer of a model.
 
-    `reasoning=None` is a model that does not reason; `""` reasons and shows nothing, so that
-    there is state to carry and no text.  `redacted` adds a block that only Anthropic has.
-    `finish=""` follows from the rest.
+    `program` is run where the request lets the vendor run programs; the next turn of the script
+    follows when it has ended, in the same answer or in that to its results.  `reasoning=None` is a
+    model that does not reason; `""` reasons and shows nothing, so that there is state to carry and
+    no text.  `redacted` adds a block that only Anthropic has.  `finish=""` follows from the rest.
     """
 
     text: str = ""
@@ -62,6 +81,7 @@ class Turn(Struct, frozen=True):
     refusal: str = ""
     finish: Finish = ""
     error: Failure | None = None
+    program: Program | None = None
 
     @property
     def finish_reason(self) -> Finish:
@@ -109,6 +129,27 @@ class Returned(Struct, frozen=True, tag="returned"):
 Entry: TypeAlias = Said | Called | Returned
 
 
+class Programs(Struct):
+    """What a checked request says of programs that the vendor runs.
+
+    `names` are the tools that programs may call.  `pending` is the program that waits for results:
+    `results` are all that it got, `answered_now` the calls that this request answers.  `kind` and
+    the prefixes are the wire's own; `scope` marks what was made by a turn that reasons.
+    `has_containers` says that programs run in places that have names.
+    """
+
+    names: frozenset[str]
+    scope: str
+    program_prefix: str
+    call_prefix: str
+    kind: str = ""
+    has_containers: bool = False
+    container: str = ""
+    pending: str = ""
+    results: dict[str, str] = {}
+    answered_now: list[str] = []
+
+
 class Prompt(Struct):
     """A checked request.
 
@@ -132,6 +173,7 @@ class Prompt(Struct):
     shows_reasoning: bool = True
     caches: bool = True
     reports_writes: bool = False
+    programs: Programs | None = None
 
     @property
     def offered(self) -> list[ToolSpec]:
@@ -171,11 +213,41 @@ class Tally(Struct, frozen=True):
     reasoning: int
 
 
+class Outcome(Struct, frozen=True):
+    """How a program ended: what it printed, and its error if it had one."""
+
+    stdout: str
+    stderr: str = ""
+
+
+class Ran(Struct, frozen=True):
+    """One program of an answer: begun by `turn` here, or earlier, and run as far as it goes.
+
+    `calls` are those that wait for results; `outcome` is how it ended.  `nonce` is what the ids
+    of its turn are made of.
+    """
+
+    id: str
+    code: str
+    turn: Turn | None = None
+    nonce: str = ""
+    calls: list[Call] = []
+    outcome: Outcome | None = None
+
+
+class Container(Struct):
+    """A place where programs run.  Times are seconds of the clock."""
+
+    id: str
+    expires_at: float
+    waits_since: float = 0.0  # since when a program in it waits for results
+
+
 class Answer(Struct, frozen=True):
     """A turn with what the wire adds: ids, time, usage.
 
     `nonce` is twelve hexadecimal digits, unique in the simulation; ids and signatures are made
-    of it.
+    of it.  `ran` are the programs before the turn, which is empty where the last of them waits.
     """
 
     turn: Turn
@@ -185,6 +257,13 @@ class Answer(Struct, frozen=True):
     seed: int = 0
     stop_sequence: str = ""
     system_notes: list[JSON] = []
+    ran: list[Ran] = []
+    container: Container | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a program waits for results, so that there is no turn yet."""
+        return bool(self.ran) and self.ran[-1].outcome is None
 
 
 class Refused(Exception):  # noqa: N818  # an answer, and not a failure of the simulation

@@ -15,6 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from polycall.sim.app import App, Recorded, Script
+from polycall.sim.programs import ProgramDesk
 from polycall.sim.script import ModelSpec, Turn
 
 START_DEADLINE_S = 20.0
@@ -117,6 +118,11 @@ class Simulation:
     def requests(self) -> deque[Recorded]:
         """All requests so far, the newest last; keys are taken out."""
         return self._app.requests
+
+    @property
+    def programs(self) -> ProgramDesk:
+        """What is kept of programs; how long they and their containers wait can be set."""
+        return self._app.programs
 
     def script(
         self,

@@ -9,9 +9,20 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from polycall import jsontext
-from polycall.sim.script import Called, Entry, Prompt, Returned, Said, Tally, ToolSpec, Turn
+from polycall.sim.script import (
+    Called,
+    Entry,
+    Prompt,
+    Ran,
+    Returned,
+    Said,
+    Tally,
+    ToolSpec,
+    Turn,
+)
 
 FRAME_TOKENS = 4
 CACHE_TOKENS_MIN = 1024
@@ -41,8 +52,8 @@ class PromptCache:
     def __init__(self) -> None:
         self._seen: OrderedDict[str, None] = OrderedDict()
 
-    def tally(self, scope: str, prompt: Prompt, turn: Turn) -> Tally:
-        """The usage of one answer."""
+    def tally(self, scope: str, prompt: Prompt, turn: Turn, ran: Sequence[Ran] = ()) -> Tally:
+        """The usage of one answer.  What tools give to programs is in no prompt."""
         total = cached = 0
         running = hashlib.sha256(scope.encode())
         fresh: list[str] = []
@@ -61,8 +72,11 @@ class PromptCache:
         while len(self._seen) > _PREFIXES_MAX:
             self._seen.popitem(last=False)
         written = total - total % CACHE_STEP - cached if prompt.reports_writes and fresh else 0
-        reasoning = count(turn.reasoning) + FRAME_TOKENS if turn.reasoning is not None else 0
-        return Tally(total, cached, written, count_answer(turn), reasoning)
+        turns = [each.turn for each in ran if each.turn is not None]
+        thoughts = [each.reasoning for each in [*turns, turn] if each.reasoning is not None]
+        reasoning = sum(count(text) + FRAME_TOKENS for text in thoughts)
+        code = sum(count(each.code) + count(each.turn.text) for each in ran if each.turn)
+        return Tally(total, cached, written, code + count_answer(turn), reasoning)
 
 
 def _units(prompt: Prompt) -> list[tuple[str, int]]:

@@ -8,9 +8,11 @@ from typing import Any
 from polycall import jsontext
 from polycall.sim import signing
 from polycall.sim.pieces import fragments
-from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused
+from polycall.sim.programs import ProgramDesk
+from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused, Turn
 from polycall.sim.shape import JSON, parse_object
 from polycall.sim.vendors import anthropic_checks as checks
+from polycall.sim.vendors import anthropic_programs as programs
 from polycall.sim.vendors.anthropic_history import SCOPE, prefix_digest, turns_of
 from polycall.sim.vendors.base import Headers, Models, Route
 from polycall.sse import encode_sse
@@ -36,6 +38,9 @@ class Anthropic:
 
     name = "anthropic"
     base_path = "/anthropic"
+
+    def __init__(self, desk: ProgramDesk | None = None) -> None:
+        self._desk = desk or ProgramDesk()
 
     def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
         """Messages, token counts and models."""
@@ -69,14 +74,21 @@ class Anthropic:
 
     def check_request(self, route: Route, body: Any, models: Models) -> Prompt:
         """Shape, model, rules."""
-        return checks.check(body, models, counts=route.operation == "count")
+        prompt = checks.check(body, models, counts=route.operation == "count")
+        offer = prompt.programs
+        if offer is not None and offer.container and self._desk.container(offer.container) is None:
+            raise checks.refuse(f"container: Container '{offer.container}' not found or expired.")
+        if offer is not None and offer.pending and not self._desk.knows(offer.pending):
+            raise checks.refuse(f"messages: no pending tool use has the id {offer.pending}")
+        return prompt
 
     def render_body(self, prompt: Prompt, answer: Answer) -> JSON:
         """A `message`."""
         return {
             **_frame(prompt, answer),
-            "content": _blocks(prompt, answer),
+            "content": [block for block, _ in _blocks(prompt, answer)],
             **_ending(answer),
+            **_container(answer),
             "usage": _usage(answer),
         }
 
@@ -93,9 +105,7 @@ class Anthropic:
         }
         yield _event("message_start", {"message": message})
         yield _event("ping", {})
-        calls = iter(answer.turn.calls)
-        for index, block in enumerate(_blocks(prompt, answer)):
-            call = next(calls) if block["type"] == "tool_use" else None
+        for index, (block, call) in enumerate(_blocks(prompt, answer)):
             yield from _block_events(index, block, call, answer.seed)
         tally = answer.tally
         usage = {
@@ -105,7 +115,7 @@ class Anthropic:
             "cache_read_input_tokens": tally.cached,
             "output_tokens_details": {"thinking_tokens": tally.reasoning},
         }
-        delta = {**_ending(answer), "container": None}
+        delta = {**_ending(answer), "container": programs.container_field(answer)}
         yield _event("message_delta", {"delta": delta, "usage": usage})
         yield _event("message_stop", {})
 
@@ -211,23 +221,42 @@ def _usage(answer: Answer) -> JSON:
     }
 
 
-def _blocks(prompt: Prompt, answer: Answer) -> list[JSON]:
-    turn = answer.turn
-    blocks: list[JSON] = []
+def _container(answer: Answer) -> JSON:
+    container = programs.container_field(answer)
+    return {} if container is None else {"container": container}
+
+
+def _blocks(prompt: Prompt, answer: Answer) -> list[tuple[JSON, Call | None]]:
+    """The blocks, each with the call that its arguments are streamed from."""
+    blocks: list[tuple[JSON, Call | None]] = []
+    for ran in answer.ran:
+        if ran.turn is not None:
+            blocks += _turn_blocks(prompt, ran.turn, ran.nonce)
+            blocks.append((programs.began_block(ran), Call("", {"code": ran.code})))
+        assert prompt.programs is not None
+        blocks += zip(programs.call_blocks(ran, prompt.programs.kind), ran.calls, strict=True)
+        if ran.outcome is not None:
+            blocks.append((programs.ended_block(ran), None))
+    return [*blocks, *_turn_blocks(prompt, answer.turn, answer.nonce)]
+
+
+def _turn_blocks(prompt: Prompt, turn: Turn, nonce: str) -> list[tuple[JSON, Call | None]]:
+    blocks: list[tuple[JSON, Call | None]] = []
     if turn.reasoning is not None:
-        blocks += _thinking(prompt, answer, turn.reasoning)
+        blocks += [(block, None) for block in _thinking(prompt, turn, nonce, turn.reasoning)]
     if turn.text:
-        blocks.append({"type": "text", "text": turn.text, "citations": None})
+        blocks.append(({"type": "text", "text": turn.text, "citations": None}, None))
     for index, call in enumerate(turn.calls):
         scope = SCOPE if turn.reasoning is not None else f"{SCOPE}-plain"
-        blocks.append(
-            {
-                "type": "tool_use",
-                "id": call.id or f"toolu_{signing.mark(scope, answer.nonce, index)}",
-                "name": call.name,
-                "input": _input(call),
-            }
-        )
+        block: JSON = {
+            "type": "tool_use",
+            "id": call.id or f"toolu_{signing.mark(scope, nonce, index)}",
+            "name": call.name,
+            "input": _input(call),
+        }
+        if prompt.programs is not None:
+            block["caller"] = {"type": "direct"}
+        blocks.append((block, call))
     return blocks
 
 
@@ -237,12 +266,12 @@ def _input(call: Call) -> JSON:
     return parse_object(call.raw_arguments) or {}
 
 
-def _thinking(prompt: Prompt, answer: Answer, reasoning: str) -> list[JSON]:
+def _thinking(prompt: Prompt, turn: Turn, nonce: str, reasoning: str) -> list[JSON]:
     shown = reasoning if prompt.shows_reasoning else ""
-    parts = 2 if answer.turn.redacted else 1
+    parts = 2 if turn.redacted else 1
     data = {
         "scope": SCOPE,
-        "nonce": answer.nonce,
+        "nonce": nonce,
         "model": prompt.model,
         "prefix": prefix_digest(turns_of(prompt.body["messages"])),
         "parts": parts,
@@ -260,7 +289,7 @@ def _block_events(index: int, block: JSON, call: Call | None, seed: int) -> Iter
         return _event("content_block_delta", {"index": index, "delta": {"type": kind, field: text}})
 
     start: JSON = dict(block)
-    if block["type"] == "tool_use":
+    if block["type"] in ("tool_use", "server_tool_use"):
         start["input"] = {}
     elif block["type"] == "text":
         start["text"] = ""

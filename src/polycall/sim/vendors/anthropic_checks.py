@@ -26,7 +26,8 @@ from polycall.sim.shape import (
     object_in,
     path_text,
 )
-from polycall.sim.vendors.anthropic_history import read_history
+from polycall.sim.vendors import anthropic_programs as programs
+from polycall.sim.vendors.anthropic_history import read_history, turns_of
 from polycall.sim.vendors.base import Models
 
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -119,6 +120,7 @@ _BLOCKS = Tagged(
         "redacted_thinking": Obj({"data!": STRING}),
         "tool_use": _block({"id!": STRING, "name!": STRING, "input!": OBJECT, "caller": _CALLER}),
         "tool_result": _RESULT,
+        **programs.BLOCKS,
     },
 )
 _MESSAGE = Obj(
@@ -142,7 +144,10 @@ _TOOL = Tagged(
                 "eager_input_streaming": nullable(BOOLEAN),
                 "cache_control": _CACHE,
             }
-        )
+        ),
+        **dict.fromkeys(
+            programs.KINDS, Obj({"name!": Choice(programs.NAME), "cache_control": _CACHE})
+        ),
     },
     default="custom",
 )
@@ -193,7 +198,7 @@ _BODY = Obj(
     {
         **_COUNTED,
         "max_tokens!": Scalar("integer", low=1),
-        "container": nullable(ANY),
+        "container": nullable(Either(STRING, OBJECT)),
         "diagnostics": nullable(OBJECT),
         "inference_geo": nullable(STRING),
         "metadata": Obj({"user_id": nullable(STRING)}),
@@ -258,9 +263,14 @@ def check(body: Any, models: Models, *, counts: bool) -> Prompt:
         raise refuse(f"model: {fields['model']}", status=404)
     thinks = _check_thinking(fields, model)
     tools = _read_tools(list_in(fields, "tools"))
+    offered = programs.offered(fields)
     _check_marks(fields)
     history = read_history(fields, model, thinks=thinks)
-    prompt = Prompt(fields["model"], history, tools, fields)
+    for _, blocks, _ in turns_of(fields["messages"]):
+        for block in blocks:
+            programs.read_block(block, history)
+    programs.check_history(turns_of(fields["messages"]), offered)
+    prompt = Prompt(fields["model"], history, tools, fields, programs=offered)
     _read_choice(fields, model, prompt)
     prompt.reasons = thinks
     prompt.shows_reasoning = object_in(fields, "thinking").get("display") != "omitted"
@@ -312,6 +322,8 @@ def _read_tools(tools: list[JSON]) -> list[ToolSpec]:
     result: list[ToolSpec] = []
     names: set[str] = set()
     for index, tool in enumerate(tools):
+        if tool.get("type") in programs.KINDS:
+            continue
         place = f"tools.{index}.custom"
         name, schema = tool["name"], tool["input_schema"]
         if not TOOL_NAME.fullmatch(name):
@@ -328,8 +340,6 @@ def _read_tools(tools: list[JSON]) -> list[ToolSpec]:
             problem = schemas.anthropic_strict_problem(schema)
         if problem is not None:
             raise refuse(f"{place}.input_schema: {problem}")
-        if tool.get("allowed_callers", ["direct"]) != ["direct"]:
-            raise refuse(f"{place}.allowed_callers: requires a code execution tool in `tools`")
         result.append(ToolSpec(name, tool.get("description") or "", schema))
     return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any
+from typing import Any, TypeAlias
 
 from polycall import jsontext
 from polycall.sim import signing
@@ -13,6 +13,8 @@ from polycall.sim.shape import JSON, object_in
 from polycall.sim.vendors.openai_common import IMAGE_TYPES, sniff_image
 
 SCOPE = "anthropic"
+# Role, blocks and position of each turn.
+Turns: TypeAlias = "list[tuple[str, list[JSON], int]]"
 _CALL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 
 
@@ -29,9 +31,9 @@ def blocks_of(content: str | list[JSON] | None) -> list[JSON]:
     return content or []
 
 
-def turns_of(messages: list[JSON]) -> list[tuple[str, list[JSON], int]]:
+def turns_of(messages: list[JSON]) -> Turns:
     """Role, blocks and position of each turn; neighbours of one role are one turn."""
-    turns: list[tuple[str, list[JSON], int]] = []
+    turns: Turns = []
     for index, message in enumerate(messages):
         blocks = blocks_of(message["content"])
         if turns and turns[-1][0] == message["role"]:
@@ -41,7 +43,7 @@ def turns_of(messages: list[JSON]) -> list[tuple[str, list[JSON], int]]:
     return turns
 
 
-def prefix_digest(turns: list[tuple[str, list[JSON], int]]) -> str:
+def prefix_digest(turns: Turns) -> str:
     """What a signature is bound to: all that was said before, however it was spelled."""
     plain = [
         [role, [_essence(block) for block in blocks if "thinking" not in block["type"]]]
@@ -59,6 +61,10 @@ def _essence(block: JSON) -> list[Any]:
         case "tool_result":
             inner = [_essence(part) for part in blocks_of(block.get("content"))]
             return ["tool_result", block["tool_use_id"], inner, bool(block.get("is_error"))]
+        case "server_tool_use":
+            return ["server_tool_use", block["id"], sorted_json(block["input"])]
+        case "code_execution_tool_result":
+            return ["result", block["tool_use_id"], sorted_json(block["content"])]
         case kind:
             return [kind, sorted_json(block.get("source"))]
 
@@ -125,7 +131,8 @@ def _check_messages(messages: list[JSON]) -> None:
 
 
 _BLOCKS_OF_ROLE = {
-    "assistant": frozenset({"text", "thinking", "redacted_thinking", "tool_use"}),
+    "assistant": frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
+    | {"server_tool_use", "code_execution_tool_result"},
     "user": frozenset({"text", "image", "document", "search_result", "tool_result"})
     | {"tool_reference"},
     "system": frozenset({"text"}),
@@ -168,7 +175,7 @@ def _check_image(source: JSON, place: str) -> None:
         )
 
 
-def _check_pairs(turns: list[tuple[str, list[JSON], int]]) -> None:
+def _check_pairs(turns: Turns) -> None:
     open_ids: list[str] = []
     for number, (_, blocks, position) in enumerate(turns):
         results = [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
@@ -206,7 +213,7 @@ def _without_results(position: int, missing: list[str]) -> Refused:
     )
 
 
-def _check_end(turns: list[tuple[str, list[JSON], int]], model: ModelSpec) -> None:
+def _check_end(turns: Turns, model: ModelSpec) -> None:
     role, blocks, _ = turns[-1]
     if role != "assistant":
         return
@@ -223,7 +230,7 @@ def _check_end(turns: list[tuple[str, list[JSON], int]], model: ModelSpec) -> No
         raise refuse("messages: final assistant content cannot end with trailing whitespace")
 
 
-def _check_thinking(turns: list[tuple[str, list[JSON], int]], body: JSON, *, thinks: bool) -> None:
+def _check_thinking(turns: Turns, body: JSON, *, thinks: bool) -> None:
     # A new turn of the user ends the loop whose thinking must come back.
     start = 0
     for number, (role, blocks, _) in enumerate(turns):
@@ -243,10 +250,20 @@ def _check_thinking(turns: list[tuple[str, list[JSON], int]], body: JSON, *, thi
                 totals[nonce] = data["parts"]
                 if found[nonce] != data["part"]:
                     raise _modified(place)
-            elif block["type"] == "tool_use" and thinks and number >= start:
+            elif _is_models_call(block) and thinks and number >= start:
                 _check_presence(blocks, spot, found, body, f"messages.{position}.content")
         if found != totals:
             raise _modified(f"messages.{position}")
+
+
+def is_program_call(block: JSON) -> bool:
+    """Whether a `tool_use` block was made by a program."""
+    caller: JSON | None = block.get("caller")
+    return block["type"] == "tool_use" and caller is not None and caller["type"] != "direct"
+
+
+def _is_models_call(block: JSON) -> bool:
+    return block["type"] in ("tool_use", "server_tool_use") and not is_program_call(block)
 
 
 def _modified(place: str) -> Refused:
@@ -256,9 +273,7 @@ def _modified(place: str) -> Refused:
     )
 
 
-def _check_signature(
-    block: JSON, model: str, before: list[tuple[str, list[JSON], int]], place: str
-) -> JSON:
+def _check_signature(block: JSON, model: str, before: Turns, place: str) -> JSON:
     thinking = block["type"] == "thinking"
     token = block["signature"] if thinking else block["data"]
     words = f"{place}: Invalid `{'signature' if thinking else 'data'}` in `{block['type']}` block"
@@ -281,10 +296,11 @@ def _check_presence(
     # With a fixed budget every last turn starts with thinking, whoever wrote it.
     fixed = object_in(body, "thinking").get("type") == "enabled"
     misplaced = fixed and "thinking" not in first
+    wrong = first if misplaced else blocks[spot]["type"]
     if misplaced or (nonce and nonce not in found):
         raise refuse(
             f"{place}.{0 if misplaced else spot}.type: Expected `thinking` or "
-            f"`redacted_thinking`, but found `{first if misplaced else 'tool_use'}`. When "
+            f"`redacted_thinking`, but found `{wrong}`. When "
             "`thinking` is enabled, a final `assistant` message must start with a thinking block "
             "(preceeding the lastmost set of `tool_use` and `tool_result` blocks)."
         )
@@ -297,6 +313,8 @@ def _read_block(
         case "text":
             said = "user" if role == "user" else "assistant" if role == "assistant" else "system"
             entries.append(Said(said, block["text"]))
+        case "tool_use" if is_program_call(block):
+            return
         case "tool_use":
             names[block["id"]] = block["name"]
             entries.append(Called(block["id"], block["name"], block["input"]))
@@ -305,6 +323,7 @@ def _read_block(
             text = "\n".join(part["text"] for part in inner if part["type"] == "text")
             call_id = block["tool_use_id"]
             is_error = bool(block.get("is_error"))
-            entries.append(Returned(call_id, names[call_id], text, is_error))
+            if call_id in names:  # what a program got is not for the model
+                entries.append(Returned(call_id, names[call_id], text, is_error))
         case _:
             return

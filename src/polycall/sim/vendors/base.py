@@ -24,7 +24,7 @@ class Route(Struct, frozen=True):
 
 
 class Vendor(Protocol):
-    """One vendor's wire: routes, checks, answers and errors.  Holds no state."""
+    """One vendor's wire: routes, checks, answers and errors.  Its programs are the desk's."""
 
     name: str
     base_path: str

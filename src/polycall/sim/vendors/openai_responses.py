@@ -8,10 +8,12 @@ from typing import Any
 from polycall import jsontext
 from polycall.sim import signing
 from polycall.sim.pieces import fragments
-from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused
+from polycall.sim.programs import ProgramDesk
+from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused, Turn
 from polycall.sim.shape import JSON, ShapeError, list_in, object_in
 from polycall.sim.vendors import openai_chat
 from polycall.sim.vendors import openai_common as common
+from polycall.sim.vendors import openai_programs as programs
 from polycall.sim.vendors import openai_responses_checks as checks
 from polycall.sim.vendors.base import Headers, Models, Route
 from polycall.sse import encode_sse
@@ -22,6 +24,9 @@ class OpenAIResponses:
 
     name = "openai"
     base_path = "/openai/v1"
+
+    def __init__(self, desk: ProgramDesk | None = None) -> None:
+        self._desk = desk or ProgramDesk()
 
     def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
         """Responses only; nothing is stored, so nothing can be fetched."""
@@ -40,7 +45,11 @@ class OpenAIResponses:
         model = models(fields["model"])
         if model is None:
             raise self.unknown_model(fields["model"])
-        return checks.check_rules(fields, model)
+        prompt = checks.check_rules(fields, model)
+        pending = prompt.programs.pending if prompt.programs is not None else ""
+        if pending and not self._desk.knows(pending):
+            raise common.refuse(f"Program '{pending}' not found.", param="input", status=404)
+        return prompt
 
     def render_body(self, prompt: Prompt, answer: Answer) -> JSON:
         """A `response`."""
@@ -84,64 +93,68 @@ class OpenAIResponses:
 
 
 def _items(prompt: Prompt, answer: Answer) -> list[JSON]:
-    turn = answer.turn
+    items: list[JSON] = []
+    for ran in answer.ran:
+        if ran.turn is not None:
+            items += _turn_items(prompt, ran.turn, ran.nonce)
+            items.append(programs.began_item(ran))
+        items += programs.call_items(ran)
+        if ran.outcome is not None:
+            items.append(programs.ended_item(ran))
+    return items if answer.is_waiting else [*items, *_turn_items(prompt, answer.turn, answer.nonce)]
+
+
+def _turn_items(prompt: Prompt, turn: Turn, nonce: str) -> list[JSON]:
     items: list[JSON] = []
     if turn.reasoning is not None:
-        items.append(_reasoning_item(prompt, answer))
+        items.append(_reasoning_item(prompt, turn.reasoning, nonce))
     status = "incomplete" if turn.finish_reason == "length" else "completed"
-    if turn.text or turn.refusal or not turn.calls:
+    acts = bool(turn.calls) or turn.program is not None
+    if turn.text or turn.refusal or not acts:
         part: JSON = {"type": "output_text", "text": turn.text, "annotations": [], "logprobs": []}
         if turn.refusal:
             part = {"type": "refusal", "refusal": turn.refusal}
         items.append(
             {
                 "type": "message",
-                "id": f"msg_{answer.nonce}",
+                "id": f"msg_{nonce}",
                 "role": "assistant",
                 "status": status,
-                "phase": "commentary" if turn.calls else "final_answer",
+                "phase": "commentary" if acts else "final_answer",
                 "content": [part],
             }
         )
     for index, call in enumerate(turn.calls):
-        items.append(_call_item(prompt, answer, index, call, status))
+        mark = f"{nonce}{index:02d}"
+        scope = checks.SCOPE if turn.reasoning is not None else "openai-plain"
+        call_id = call.id or f"call_{signing.mark(scope, nonce, index)}"
+        items.append({**_call_item(prompt, call, call_id, mark), "status": status})
     return items
 
 
-def _reasoning_item(prompt: Prompt, answer: Answer) -> JSON:
-    text = answer.turn.reasoning or ""
+def _reasoning_item(prompt: Prompt, text: str, nonce: str) -> JSON:
     summary: list[JSON] = []
     if prompt.shows_reasoning and text:
         summary = [{"type": "summary_text", "text": text}]
     shown = "\x1e".join(part["text"] for part in summary)
-    data = {"scope": checks.SCOPE, "nonce": answer.nonce, "model": prompt.model}
+    data = {"scope": checks.SCOPE, "nonce": nonce, "model": prompt.model}
     return {
         "type": "reasoning",
-        "id": f"rs_{answer.nonce}",
+        "id": f"rs_{nonce}",
         "summary": summary,
         "encrypted_content": signing.issue(checks.SCOPE, data, shown),
     }
 
 
-def _call_item(prompt: Prompt, answer: Answer, index: int, call: Call, status: str) -> JSON:
-    scope = checks.SCOPE if answer.turn.reasoning is not None else "openai-plain"
-    call_id = call.id or f"call_{signing.mark(scope, answer.nonce, index)}"
+def _call_item(prompt: Prompt, call: Call, call_id: str, mark: str) -> JSON:
     fields = openai_chat.call_fields(prompt, call)
     if fields["type"] == "custom":
-        return {
-            "type": "custom_tool_call",
-            "id": f"ctc_{answer.nonce}{index:02d}",
-            "call_id": call_id,
-            **fields["custom"],
-            "status": status,
-        }
-    return {
-        "type": "function_call",
-        "id": f"fc_{answer.nonce}{index:02d}",
-        "call_id": call_id,
-        **fields["function"],
-        "status": status,
-    }
+        head = {"type": "custom_tool_call", "id": f"ctc_{mark}", "call_id": call_id}
+        return {**head, **fields["custom"]}
+    head = {"type": "function_call", "id": f"fc_{mark}", "call_id": call_id}
+    if prompt.programs is not None:
+        return {**head, **fields["function"], "caller": {"type": "direct"}}
+    return {**head, **fields["function"]}
 
 
 def _frame(prompt: Prompt, answer: Answer, status: str, output: list[JSON]) -> JSON:
@@ -236,6 +249,11 @@ class _Stream:
 
     def _item(self, index: int, item: JSON) -> Iterator[bytes]:
         kind = item["type"]
+        if kind in ("program", "program_output"):  # whole, without deltas
+            for stage in ("added", "done"):
+                event = f"response.output_item.{stage}"
+                yield self._event(event, {"output_index": index, "item": item})
+            return
         started: JSON = {**item, "status": "in_progress"}
         match kind:
             case "message":

@@ -27,6 +27,7 @@ from polycall.sim.shape import (
 )
 from polycall.sim.vendors import openai_chat_checks as chat
 from polycall.sim.vendors import openai_common as common
+from polycall.sim.vendors import openai_programs as programs
 
 CALL_ID_LENGTH_MAX = 64
 SCOPE = "openai"
@@ -107,6 +108,7 @@ _ITEMS = Tagged(
         "function_call_output": Obj(_RESULT),
         "custom_tool_call": Obj({**_CALL, "input!": STRING, "status": _STATUS}),
         "custom_tool_call_output": Obj(_RESULT),
+        **programs.ITEMS,
     },
     default="message",
 )
@@ -142,6 +144,7 @@ _TOOLS = Tagged(
                 "async": BOOLEAN,
             }
         ),
+        programs.TYPE: Obj({}),
     },
 )
 _NAMED = {"function": Obj({"name!": STRING}), "custom": Obj({"name!": STRING})}
@@ -151,6 +154,7 @@ _CHOICE = Either(
         "type",
         {
             **_NAMED,
+            programs.TYPE: Obj({}),
             "allowed_tools": Obj(
                 {
                     "mode!": Choice("auto", "required"),
@@ -222,6 +226,8 @@ _BODY = Obj(
     }
 )
 
+_OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output"})
+
 # State that this simulation does not keep.
 _UNSERVED = ("background", "conversation", "previous_response_id", "prompt")
 
@@ -241,12 +247,19 @@ def check_rules(body: JSON, model: ModelSpec) -> Prompt:
                 code="unsupported_parameter",
             )
     reasons = _check_model(body, model)
-    tools = [_read_tool(tool, index) for index, tool in enumerate(list_in(body, "tools"))]
+    tools = [
+        _read_tool(tool, index)
+        for index, tool in enumerate(list_in(body, "tools"))
+        if tool["type"] != programs.TYPE
+    ]
     common.check_unique(tools, "tools")
-    entries = _Items(body, model).read()
+    offered = programs.offered(body)
+    items = _Items(body, model)
+    entries = items.read()
+    items.programs.conclude(offered)
     if body.get("instructions"):
         entries.insert(0, Said("system", body["instructions"]))
-    prompt = Prompt(body["model"], entries, tools, body)
+    prompt = Prompt(body["model"], entries, tools, body, programs=offered)
     _read_choice(body, prompt)
     prompt.reasons = reasons
     prompt.reports_writes = True
@@ -291,6 +304,10 @@ def _read_choice(body: JSON, prompt: Prompt) -> None:
             "required" if choice == "required" else "none" if choice == "none" else "auto"
         )
         return
+    if choice["type"] == programs.TYPE:
+        if prompt.programs is None:
+            raise common.refuse(f"'{programs.TYPE}' is not in 'tools'.", param="tool_choice")
+        return
     names = [choice["name"]] if "name" in choice else [tool["name"] for tool in choice["tools"]]
     prompt.choice = choice.get("mode", "required")
     known = {tool.name for tool in prompt.tools}
@@ -333,19 +350,23 @@ class _Items:
         self.names: dict[str, str] = {}
         self.answered: set[str] = set()
         self.nonces: set[str] = set()  # of the reasoning items seen
+        self.programs = programs.ProgramItems()
 
     def read(self) -> list[Entry]:
         """All entries."""
-        outputs = {
-            item["call_id"] for item in self.items if item.get("type", "").endswith("_output")
-        }
+        outputs = {item["call_id"] for item in self.items if item.get("type", "") in _OUTPUTS}
         for index, item in enumerate(self.items):
             path: Path = ("input", index)
+            self.entries += self.programs.read(item, index)
             match item.get("type", "message"):
                 case "message":
                     self._read_message(item, f"input[{index}].content")
                 case "reasoning":
                     self._read_reasoning(item, index)
+                case "program":
+                    self._check_reasoning(item, index)
+                case "program_output":
+                    pass
                 case "function_call" | "custom_tool_call":
                     self._read_call(item, path, outputs)
                 case _:
@@ -400,20 +421,24 @@ class _Items:
         if call_id not in outputs:
             raise _no_output(call_id)
         common.check_tool_name(item["name"], f"input[{path[1]}].name")
-        nonce = signing.marked_nonce(SCOPE, call_id)
-        if nonce and nonce not in self.nonces and self._in_last_turn(int(path[1])):
-            raise common.refuse(
-                f"Item '{item.get('id') or call_id}' of type '{item['type']}' was provided "
-                f"without its required 'reasoning' item: 'rs_{nonce}'.",
-                param="input",
-            )
+        self._check_reasoning(item, int(path[1]))
         self.names[call_id] = item["name"]
         arguments = (
             {"input": item["input"]}
             if item["type"] == "custom_tool_call"
             else chat.parse_arguments(item["arguments"])
         )
-        self.entries.append(Called(call_id, item["name"], arguments))
+        if call_id not in self.programs.callers:
+            self.entries.append(Called(call_id, item["name"], arguments))
+
+    def _check_reasoning(self, item: JSON, index: int) -> None:
+        nonce = signing.marked_nonce(SCOPE, item["call_id"])
+        if nonce and nonce not in self.nonces and self._in_last_turn(index):
+            raise common.refuse(
+                f"Item '{item.get('id') or item['call_id']}' of type '{item['type']}' was provided "
+                f"without its required 'reasoning' item: 'rs_{nonce}'.",
+                param="input",
+            )
 
     def _in_last_turn(self, index: int) -> bool:
         return not any(item.get("role") == "user" for item in self.items[index:] if "role" in item)
@@ -429,7 +454,8 @@ class _Items:
             raise common.refuse(f"Duplicate output for call_id {call_id}.", param="input")
         self.answered.add(call_id)
         text = _text_of(item["output"], f"input[{index}].output")
-        self.entries.append(Returned(call_id, self.names[call_id], text))
+        if call_id not in self.programs.callers:  # what a program got is not for the model
+            self.entries.append(Returned(call_id, self.names[call_id], text))
 
 
 def _no_output(call_id: str) -> common.Refused:
