@@ -21,6 +21,7 @@
     ├── ToolError                  a tool cannot run, or refuses; its message is for the model
     │   ├── ToolDefinitionError    a function or schema that no tool can be made of
     │   ├── UnknownToolError       no tool of that name
+    │   ├── ToolServerError        an MCP server that is not there, ended, or talks nonsense
     │   └── ArgumentsError         arguments that the tool does not take
     ├── StoreError                 the gateway's own store does not answer
     └── ProtocolError              bytes or JSON that are not what the dialect says
@@ -93,6 +94,10 @@ class UnknownToolError(ToolError):
     def __init__(self, message: str, *, registered: Sequence[str] = (), path: str = "") -> None:
         super().__init__(message, path=path)
         self.registered = list(registered)
+
+
+class ToolServerError(ToolError):
+    """A server of tools cannot be reached, ended, or does not speak its protocol."""
 
 
 class ArgumentsError(ToolError):

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "usage": ("polycall.cli.usage", "what was used and what it cost, from the gateway's ledger"),
     "runs": ("polycall.cli.runs", "durable runs: list, show, decide, resume, cancel"),
     "tasks": ("polycall.cli.tasks", "background tasks of durable runs"),
+    "mcp": ("polycall.cli.mcp", "serve tools by MCP; list other servers' tools, and pin them"),
     "doctor": ("polycall.cli.doctor", "what this machine offers, and what is missing"),
     "run-code": ("polycall.cli.run_code", "run a program in the sandbox, with tools"),
     "bench": ("polycall.cli.bench", "what programs save, and how well a model does with them"),

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import aclosing
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace
 
@@ -20,6 +20,7 @@ from polycall.errors import RequestError
 from polycall.ir import Message, Request
 from polycall.loop import Limits, LoopEvent, RunEnd, StepEnd, run_tools
 from polycall.tools import AbstractToolset, Executor, FunctionTool, ToolContext, Toolset
+from polycall.tools.toolset import CombinedToolset
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -49,18 +50,19 @@ def limits_from(options: argparse.Namespace) -> Limits:
 
 
 def load_tools(names: Iterable[str]) -> AbstractToolset:
-    """The tools that `MODULE:NAME` names, from the current folder or what is installed."""
-    found: list[Any] = []
+    """The tools that `MODULE:NAME` names, from the current folder or what is installed.
+
+    A toolset stays itself: what it does around its calls, and tools that it gets later.
+    """
     sys.path.insert(0, os.getcwd())
     try:
-        for name in names:
-            found.extend(_tools_of(name))
+        found = [_toolset_of(name) for name in names]
     finally:
         sys.path.remove(os.getcwd())
-    return Toolset(found)
+    return found[0] if len(found) == 1 else CombinedToolset(found)
 
 
-def _tools_of(name: str) -> Iterable[Any]:
+def _toolset_of(name: str) -> AbstractToolset:
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         raise RequestError(f"--tools takes MODULE:NAME, got {name!r}; such as weather:get_weather")
@@ -72,10 +74,12 @@ def _tools_of(name: str) -> Iterable[Any]:
     if value is None:
         public = ", ".join(key for key in vars(module) if not key.startswith("_"))
         raise RequestError(f"--tools {name}: {module_name} has no {attribute!r}; it has {public}")
-    if isinstance(value, AbstractToolset | list | tuple):
-        return value  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, AbstractToolset):
+        return value
+    if isinstance(value, list | tuple):
+        return Toolset(cast("list[Any]", value))
     if isinstance(value, FunctionTool) or callable(value):
-        return [value]
+        return Toolset(cast("list[Any]", [value]))
     raise RequestError(f"--tools {name}: a {type(value).__name__} is neither tool nor function")
 
 

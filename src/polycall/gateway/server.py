@@ -16,10 +16,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from polycall.config import Config
 from polycall.gateway.app import Gateway
-from polycall.gateway.binding import check_binding, check_workers, listen
+from polycall.gateway.binding import check_binding, check_workers
 from polycall.gateway.board import Board, Seat
 from polycall.gateway.reload import reread
 from polycall.gateway.workers import Post, Supervisor
+from polycall.listening import listen
 
 logger = logging.getLogger("polycall.server")
 

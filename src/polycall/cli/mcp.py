@@ -1,0 +1,159 @@
+"""`polycall mcp`: tools served as an MCP server, and a look at other servers' tools."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import importlib
+import os
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polycall import jsontext
+from polycall.cli.running import load_tools
+from polycall.cli.text import printable
+from polycall.errors import RequestError
+
+if TYPE_CHECKING:
+    from polycall.mcp import SeenServer
+    from polycall.mcp.servers import Server
+
+_LOCK = "mcp.lock.json"
+_HINTS = {"readOnlyHint": "read-only", "destructiveHint": "destructive"}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "mcp",
+        help="serve tools by MCP; list other servers' tools, and pin them",
+        description=(
+            "Serve tools to any MCP client, and look after the MCP servers whose tools are used: "
+            "what they offer, and whether a definition is another than when it was pinned."
+        ),
+        epilog="Example: polycall mcp serve weather:get_weather",
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    _add_serve(actions)
+    for name, about, pin in (
+        ("list", "servers' tools, each with its hash and whether it changed", False),
+        ("pin", "take the definitions as they are now, and show what they were", True),
+    ):
+        action = actions.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+        action.add_argument(
+            "servers", nargs="*", metavar="NAME=SERVER", help="a URL, or a command in quotes"
+        )
+        action.add_argument("--servers", dest="file", type=Path, help="a file with mcpServers")
+        action.add_argument("--pins", type=Path, default=Path(_LOCK), help=f"default: {_LOCK}")
+        action.add_argument("--json", action="store_true", help="print one JSON object")
+        action.epilog = f"Example: polycall mcp {name} time='uvx mcp-server-time'"
+        action.set_defaults(run=partial(_looked_after, pin=pin))
+
+
+def _add_serve(actions: Any) -> None:
+    parser = actions.add_parser(
+        "serve",
+        help="tools as an MCP server, over standard input and output or HTTP",
+        description=(
+            "Serve tools to one client on standard input and output, or with --http to many. "
+            "Tools that need a person's approval are left out but with --with-approval: nobody "
+            "can be asked from here, so the client is to ask."
+        ),
+        epilog="Example: polycall mcp serve weather:get_weather --http --port 8090",
+    )
+    parser.add_argument(
+        "tools",
+        nargs="+",
+        metavar="MODULE:NAME",
+        help="a function, a tool, a list of them or a Toolset",
+    )
+    parser.add_argument("--http", action="store_true", help="streamable HTTP, at /mcp")
+    parser.add_argument("--host", default="127.0.0.1", help="beyond loopback it needs a key")
+    parser.add_argument("--port", type=int, default=8090, help="0 for any; default: 8090")
+    parser.add_argument(
+        "--key-variable", metavar="NAME", help="the environment variable with the clients' key"
+    )
+    parser.add_argument("--name", default="polycall", help="what the server calls itself")
+    parser.add_argument(
+        "--with-approval", action="store_true", help="also tools that need approval"
+    )
+    parser.set_defaults(run=_serve)
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("polycall.mcp")
+    except ModuleNotFoundError as error:
+        raise RequestError(f"{error.name} is missing; install 'polycall[mcp]'") from None
+
+
+def _serve(options: argparse.Namespace) -> int:
+    library = _library()
+    key = ""
+    if options.key_variable is not None:
+        key = os.environ.get(options.key_variable, "")
+        if not key:
+            raise RequestError(f"the variable {options.key_variable} holds no key")
+    # Standard output is the wire.
+    with contextlib.redirect_stdout(sys.stderr):
+        toolset = load_tools(options.tools)
+    left_out = [tool.name for tool in toolset if tool.needs_approval and not options.with_approval]
+    if left_out:
+        print(f"left out, since they need approval: {', '.join(left_out)}", file=sys.stderr)
+    server = library.mcp_server(toolset, name=options.name, with_approval=options.with_approval)
+    if not options.http:
+        asyncio.run(library.serve_stdio(server))
+        return 0
+
+    def announce(url: str) -> None:
+        print(f"polycall mcp on {url}", flush=True)
+
+    serving = library.serve_http(
+        server, host=options.host, port=options.port, key=key, announce=announce
+    )
+    asyncio.run(serving)
+    return 0
+
+
+def _looked_after(options: argparse.Namespace, *, pin: bool) -> int:
+    library = _library()
+    servers: list[Server] = library.load_servers(options.file) if options.file else []
+    servers += [_server(library, word) for word in options.servers]
+    if not servers:
+        raise RequestError("no servers; say NAME=URL or NAME='COMMAND', or --servers FILE")
+    store = library.PinFile(options.pins)
+    seen: list[SeenServer] = asyncio.run(library.look(servers, store, pin=pin))
+    if options.json:
+        print(jsontext.encode(seen))
+    else:
+        for server in seen:
+            _show(server)
+    if pin:
+        return 1 if any(server.error for server in seen) else 0
+    return 0 if all(server.is_as_pinned for server in seen) else 1
+
+
+def _show(server: SeenServer) -> None:
+    if server.error:
+        print(f"{server.name}: failed: {printable(server.error)}")
+        return
+    plural = "tool" if len(server.tools) == 1 else "tools"
+    print(f"{server.name}: {len(server.tools)} {plural}")
+    for tool in server.tools:
+        parts = f" ({', '.join(tool.parts)})" if tool.parts else ""
+        hints = "".join(f"  {word}" for hint, word in _HINTS.items() if tool.annotations.get(hint))
+        short = tool.hash.removeprefix("sha256:")[:12]
+        print(f"  {tool.state:<8} {short}  {printable(tool.name)}{parts}{hints}")
+
+
+def _server(library: Any, word: str) -> Server:
+    name, equals, where = word.partition("=")
+    if not equals or not where:
+        raise RequestError(f"a server is NAME=URL or NAME='COMMAND', not {word!r}")
+    if where.startswith(("http://", "https://")):
+        return library.HttpServer(name, url=where)
+    return library.StdioServer(name, command=shlex.split(where))

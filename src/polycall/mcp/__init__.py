@@ -1,0 +1,37 @@
+"""The Model Context Protocol, both ways: servers' tools as ours, our tools as a server.
+
+servers.py     which servers there are, and where: by hand, or from an `mcpServers` file
+connection.py  one connection to one server, owned by a task
+toolset.py     a server's tools as a toolset; several servers at once (`connect`)
+looking.py     what servers offer, beside what was pinned
+pins.py        what each definition was when somebody last looked at it
+content.py     results and definitions between the protocol and the middle language
+serving.py     any toolset as an MCP server, over stdio or HTTP
+
+Needs the extra `polycall[mcp]`; nothing else imports this package.
+"""
+
+from polycall.mcp.looking import SeenServer, SeenTool, look
+from polycall.mcp.pins import Notice, PinFile, PinStore
+from polycall.mcp.servers import HttpServer, StdioServer, load_servers
+from polycall.mcp.serving import mcp_server, serve_http, serve_stdio
+from polycall.mcp.toolset import McpTool, McpTools, McpToolset, connect
+
+__all__ = [
+    "HttpServer",
+    "McpTool",
+    "McpTools",
+    "McpToolset",
+    "Notice",
+    "PinFile",
+    "PinStore",
+    "SeenServer",
+    "SeenTool",
+    "StdioServer",
+    "connect",
+    "load_servers",
+    "look",
+    "mcp_server",
+    "serve_http",
+    "serve_stdio",
+]

@@ -1,0 +1,280 @@
+"""One connection to one MCP server, owned by a task.
+
+The protocol's library keeps tasks and cancel scopes of its own, which must be left where they were
+entered, and a transport that breaks cancels whoever entered it.  So a task of its own enters,
+waits, and leaves; callers in other tasks only ever see an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TextIO, TypeVar
+
+import anyio
+import httpx2
+import mcp_types as types
+from anyio.abc import TaskStatus
+from mcp.client.streamable_http import streamable_http_client
+from mcp.client.subscriptions import SubscriptionLost
+from mcp.shared.dispatcher import ProgressFnT
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from mcp import Client, MCPError, StdioServerParameters, stdio_client
+from polycall.errors import ToolError, ToolServerError
+from polycall.ir import JSON
+from polycall.mcp.servers import HttpServer, Server
+from polycall.tools.problems import clipped
+
+logger = logging.getLogger("polycall.mcp")
+
+T = TypeVar("T")
+
+_PAGES_MAX = 100
+_LISTEN_AGAIN_S = 1.0
+_WORDS_MAX = 300
+_LAST_WORDS_S = 0.3
+# Besides those that the library hands on (PATH, HOME and the like): nothing here is a secret.
+_INHERITED = (
+    *("LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("PYTHONPATH", "PYTHONUTF8", "VIRTUAL_ENV", "NODE_PATH"),
+)
+# What the protocol's library raises where a server or the way to it is at fault.
+_FAILURES = (ExceptionGroup, MCPError, OSError, RuntimeError, ValueError, httpx2.HTTPError)
+
+
+class Connection:
+    """Open it, use it, close it.  One that broke stays broken; there is another after it."""
+
+    def __init__(self, server: Server, on_list_changed: Callable[[], Awaitable[None]]) -> None:
+        self._server = server
+        self._on_list_changed = on_list_changed
+        self._closing = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._scope = anyio.CancelScope()
+        self._client: Client | None = None
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._owner: asyncio.Task[None] | None = None
+        self._noise = ""
+        self._words = _Words(server.name)
+        self._status = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls can be made, as far as is known."""
+        return self._client is not None
+
+    async def open(self) -> None:
+        """Start the server or reach it; `ToolServerError` where that fails or takes too long."""
+        self._owner = asyncio.create_task(self._own(), name=f"polycall-mcp-{self._server.name}")
+        try:
+            async with asyncio.timeout(self._server.connect_s):
+                await asyncio.shield(self._ready)
+        except TimeoutError:
+            self._scope.cancel()
+            await self._owner
+            raise self._failure(f"did not answer within {self._server.connect_s:g} s") from None
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """End the connection, and the server's process where we started it."""
+        self._client = None
+        self._closing.set()
+        if self._owner is not None:
+            await asyncio.shield(self._owner)
+
+    async def list_tools(self) -> list[types.Tool]:
+        """All tools, of all pages."""
+        found: list[types.Tool] = []
+        cursor: str | None = None
+        for _ in range(_PAGES_MAX):
+            page = await self._asked(self._connected().list_tools(cursor=cursor), "tools/list")
+            found += page.tools
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
+        raise self._failure(f"lists tools on more than {_PAGES_MAX} pages")
+
+    async def call(self, name: str, arguments: JSON, report: ProgressFnT) -> types.CallToolResult:
+        """Run a tool; where the caller is cancelled, the server is told."""
+        calling = self._connected().call_tool(name, arguments, progress_callback=report)
+        return await self._asked(calling, f"{name!r}")
+
+    def _connected(self) -> Client:
+        if self._client is None:
+            raise self._failure("is not connected")
+        return self._client
+
+    async def _asked(self, asking: Awaitable[T], what: str) -> T:
+        """The answer; the errors of the library as ours."""
+        try:
+            return await asking
+        except MCPError as error:
+            if error.code != types.CONNECTION_CLOSED:
+                raise self._failure(f"refused {what}: {clipped(error.message)}") from None
+            await self.close()  # a program's last words come with its end
+            raise self._failure(f"ended during {what}; it may have done its work") from None
+        except (RuntimeError, ValueError) as error:
+            # Valid JSON-RPC, and yet no result of the protocol, or not by the tool's own schema.
+            raise self._failure(
+                f"gave what is no valid answer to {what}: {clipped(str(error))}"
+            ) from None
+
+    async def _own(self) -> None:
+        try:
+            with self._scope:
+                async with self._entered() as client, anyio.create_task_group() as group:
+                    tools = client.server_capabilities.tools
+                    if client.protocol_version in MODERN_PROTOCOL_VERSIONS and tools is not None:
+                        await group.start(self._listen, client)
+                    group.start_soon(self._refresh)
+                    self._client = client
+                    if not self._ready.done():
+                        self._ready.set_result(None)
+                    await self._closing.wait()
+                    group.cancel_scope.cancel()
+        except _FAILURES as error:
+            leaf = _leaf(error)
+            told = clipped(f"{type(leaf).__name__}: {leaf}")
+            if not self._ready.done():
+                self._ready.set_exception(self._failure(f"cannot be reached: {told}"))
+            elif not self._closing.is_set():
+                logger.warning("MCP server %r: the connection broke: %s", self._server.name, told)
+        finally:
+            self._client = None
+            if not self._ready.done():
+                self._ready.cancel()
+
+    @asynccontextmanager
+    async def _entered(self) -> AsyncGenerator[Client]:
+        server = self._server
+        if isinstance(server, HttpServer):
+            # A call is bounded by its tool's deadline, and a stream of changes by nothing.
+            timeout = httpx2.Timeout(server.connect_s, read=None)
+            hooks = {"response": [self._see]}
+            headers = dict(server.headers)
+            http = httpx2.AsyncClient(headers=headers, timeout=timeout, event_hooks=hooks)
+            async with http:
+                transport = streamable_http_client(server.url, http_client=http)
+                async with Client(transport, message_handler=self._hear, cache=None) as client:
+                    yield client
+            return
+        command, *words = server.command
+        parameters = StdioServerParameters(
+            command=command,
+            args=words,
+            env={**_inherited(), **server.env},
+            cwd=server.cwd,
+            encoding_error_handler="replace",
+        )
+        async with (
+            self._words.heard() as errlog,
+            Client(
+                stdio_client(parameters, errlog=errlog), message_handler=self._hear, cache=None
+            ) as client,
+        ):
+            errlog.close()  # the program has it now, and its end is to be noticed
+            yield client
+
+    async def _see(self, response: httpx2.Response) -> None:
+        self._status = response.status_code
+
+    async def _hear(self, message: types.ServerNotification | Exception) -> None:
+        if isinstance(message, types.ToolListChangedNotification):
+            self._changed.set()
+        elif isinstance(message, Exception):
+            self._noise = str(message)
+
+    async def _listen(self, client: Client, *, task_status: TaskStatus[None]) -> None:
+        """Ask to be told of changes, again where the stream ends, for as long as that works."""
+        is_first = True
+        while True:
+            try:
+                async with client.listen(tools_list_changed=True) as events:
+                    if is_first:
+                        task_status.started()
+                        is_first = False
+                    else:
+                        self._changed.set()  # what was said in between is lost
+                    async for _ in events:
+                        self._changed.set()
+            except (SubscriptionLost, MCPError):
+                if is_first:
+                    task_status.started()
+                    return
+            await asyncio.sleep(_LISTEN_AGAIN_S)
+
+    async def _refresh(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self._on_list_changed()
+            except ToolError as error:
+                logger.warning("the changed list of tools could not be read: %s", error)
+
+    def _failure(self, what: str) -> ToolServerError:
+        return ToolServerError(f"MCP server {self._server.name!r} {what}{self._told()}")
+
+    def _told(self) -> str:
+        """What is known besides."""
+        if self._status >= 400:
+            return f" (HTTP status {self._status})"
+        if self._noise:
+            return f" (it wrote what is not of the protocol: {clipped(self._noise)})"
+        words = self._words.last.strip()
+        return f" (it said: {words})" if words else ""
+
+
+class _Words(asyncio.Protocol):
+    """What a program writes on its standard error: logged, and the end of it kept.
+
+    It need not be ours: a notebook's standard error, for one, is nothing that a program can have.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.last = ""
+        self._name = name
+        self._ended = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        text = data.decode("utf-8", "replace")
+        self.last = (self.last + text)[-_WORDS_MAX:]
+        logger.info("MCP server %r says: %s", self._name, text.rstrip())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended.set()
+
+    @asynccontextmanager
+    async def heard(self) -> AsyncGenerator[TextIO]:
+        """A file for the program to write to."""
+        reading, writing = os.pipe()
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(lambda: self, os.fdopen(reading, "rb", 0))
+        try:
+            with os.fdopen(writing, "w") as file:
+                try:
+                    yield file
+                finally:
+                    file.close()
+                    # What it has started may live on, and hold the other end.
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_LAST_WORDS_S):
+                            await self._ended.wait()
+        finally:
+            transport.close()
+
+
+def _inherited() -> dict[str, str]:
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ}
+
+
+def _leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    return error  # pyright: ignore[reportUnknownVariableType]

@@ -1,0 +1,146 @@
+"""What each tool's definition was when somebody last looked at it.
+
+A server may change what a tool says of itself at any time, after it was trusted: the description is
+an instruction to the model.  So definitions are kept as hashes, and what differs is told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from polycall import jsontext
+from polycall.errors import RequestError, StoreError
+from polycall.ir import JSON
+
+_PARTS = ("title", "description", "inputSchema", "outputSchema", "annotations")
+
+# The parts of a definition, each as the beginning of its hash, and the whole of it as `hash`.
+Pin: TypeAlias = dict[str, str]
+
+
+class Notice(Struct, frozen=True):
+    """Something about a server's tools that somebody should look at.
+
+    `changed`: the definition is not the pinned one, and `parts` are what differs.  `new`: it was
+    not there when the server was pinned.  `removed`: it is there no more.  `unusable`: no tool
+    can be made of it.  `withheld` tools are not offered to models and cannot be called.
+    """
+
+    server: str
+    tool: str
+    kind: Literal["changed", "new", "removed", "unusable"]
+    parts: tuple[str, ...] = ()
+    withheld: bool = False
+    reason: str = ""
+
+    def __str__(self) -> str:
+        said = {
+            "changed": f"its definition is not the pinned one ({', '.join(self.parts)})",
+            "new": "it was not there when the server's tools were pinned",
+            "removed": "it is pinned, and the server has it no more",
+            "unusable": self.reason,
+        }[self.kind]
+        outcome = "; it is withheld" if self.withheld else ""
+        todo = "; look at it, then 'polycall mcp pin' takes it" if self.kind != "unusable" else ""
+        return f"MCP server {self.server!r}, tool {self.tool!r}: {said}{outcome}{todo}"
+
+
+def pin_of(definition: JSON) -> Pin:
+    """The hashes of a definition as the protocol has it; its name is where the pin is kept."""
+    kept = {part: definition[part] for part in _PARTS if definition.get(part) not in (None, {}, "")}
+    parts = {part: _hash(value)[:16] for part, value in kept.items()}
+    return {"hash": f"sha256:{_hash({**kept, 'name': definition['name']})}", **parts}
+
+
+def difference(old: Pin, new: Pin) -> tuple[str, ...]:
+    """The parts that are not the same; nothing where the definitions are."""
+    if old.get("hash") == new["hash"]:
+        return ()
+    parts = tuple(part for part in _PARTS if old.get(part) != new.get(part))
+    return parts or ("hash",)
+
+
+def _hash(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+class PinStore(Protocol):
+    """Where pins are kept."""
+
+    def load(self, server: str) -> dict[str, Pin] | None:
+        """A server's pins by tool; `None` where it was never pinned."""
+        ...
+
+    def save(self, server: str, pins: Mapping[str, Pin]) -> None:
+        """Keep these, and no others, for the server."""
+        ...
+
+
+class MemoryPins:
+    """Pins for as long as the process lives."""
+
+    def __init__(self) -> None:
+        self._servers: dict[str, dict[str, Pin]] = {}
+
+    def load(self, server: str) -> dict[str, Pin] | None:
+        return self._servers.get(server)
+
+    def save(self, server: str, pins: Mapping[str, Pin]) -> None:
+        self._servers[server] = dict(pins)
+
+
+class _Lock(Struct):
+    """The file as it is written."""
+
+    servers: dict[str, dict[str, Pin]] = {}
+    version: Literal[1] = 1
+
+
+class PinFile:
+    """Pins in a JSON file that belongs in version control, like any lock file."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def load(self, server: str) -> dict[str, Pin] | None:
+        return self._read().servers.get(server)
+
+    def save(self, server: str, pins: Mapping[str, Pin]) -> None:
+        lock = self._read()
+        lock.servers[server] = {name: dict(pins[name]) for name in sorted(pins)}
+        lock.servers = dict(sorted(lock.servers.items()))
+        text = msgspec.json.format(jsontext.encode(lock), indent=2) + "\n"
+        folder = self.path.absolute().parent
+        try:
+            number, name = tempfile.mkstemp(dir=folder, prefix=f".{self.path.name}.")
+            try:
+                with os.fdopen(number, "w", encoding="utf-8") as file:
+                    file.write(text)
+                Path(name).chmod(0o644)
+                Path(name).replace(self.path)
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise StoreError(f"the pins cannot be written to {self.path}: {error}") from None
+
+    def _read(self) -> _Lock:
+        try:
+            return msgspec.json.decode(self.path.read_bytes(), type=_Lock)
+        except FileNotFoundError:
+            return _Lock()
+        except OSError as error:
+            raise StoreError(f"the pins cannot be read from {self.path}: {error}") from None
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            # Never as if there were none: that would pin anew whatever is served now.
+            raise RequestError(f"{self.path} is no file of pins: {error}") from None

@@ -1,0 +1,355 @@
+"""The tools of MCP servers as toolsets: one server, or several at once."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import mcp_types as types
+
+from polycall.errors import ToolDefinitionError, ToolError, ToolServerError
+from polycall.ir import JSON
+from polycall.mcp.connection import Connection
+from polycall.mcp.content import definition_of, result_of
+from polycall.mcp.pins import MemoryPins, Notice, Pin, PinFile, PinStore, difference, pin_of
+from polycall.mcp.servers import AskFor, Server
+from polycall.tools import AbstractToolset, FunctionTool, ToolContext
+from polycall.tools.toolset import AnyTool
+from polycall.tools.validate import SchemaChecker
+
+logger = logging.getLogger("polycall.mcp")
+
+State: TypeAlias = Literal["connected", "lost", "failed", "closed"]
+# Asked for each definition that is not the pinned one, before a model sees it.
+Approve: TypeAlias = Callable[[Notice, JSON], "bool | Awaitable[bool]"]
+# What is done with definitions that are not the pinned ones.
+Changed: TypeAlias = "Literal['refuse', 'allow'] | Approve"
+
+
+@dataclass(frozen=True, eq=False)
+class McpTool(FunctionTool[..., Any]):
+    """A server's tool.  `annotations` are what the server says of it, and no proof."""
+
+    server: str = ""
+    annotations: JSON = field(default_factory=dict[str, Any])
+    wire: JSON = field(default_factory=dict[str, Any], repr=False)
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether it says that it changes nothing; one that is silent may change something."""
+        return self.annotations.get("readOnlyHint") is True
+
+    @property
+    def is_destructive(self) -> bool:
+        """Whether it may destroy; the protocol takes silence for yes."""
+        return not self.is_read_only and self.annotations.get("destructiveHint") is not False
+
+
+class McpToolset(AbstractToolset):
+    """One server's tools under their own names, in the order of the alphabet.
+
+    Order is ours, since a server's may differ from day to day, and prompt caches with it.  A
+    connection that broke is made anew at the next call.  `notices` are what was flagged last.
+    """
+
+    def __init__(
+        self, server: Server, *, pins: PinStore | None = None, changed: Changed = "refuse"
+    ) -> None:
+        self.server = server
+        self.error = ""
+        self.notices: list[Notice] = []
+        self.version = 0
+        self._pins: PinStore = MemoryPins() if pins is None else pins
+        self._is_pinned = pins is not None
+        self._changed = changed
+        self._tools: dict[str, McpTool] = {}
+        self._connection: Connection | None = None
+        self._is_closed = True
+        self._opening = asyncio.Lock()
+        self._listing = asyncio.Lock()
+
+    @property
+    def state(self) -> State:
+        """Whether its tools can be called; `error` says why a failed one cannot."""
+        if self._is_closed:
+            return "closed"
+        if self.error:
+            return "failed"
+        return "connected" if self._connection and self._connection.is_open else "lost"
+
+    @property
+    def tools(self) -> Mapping[str, AnyTool]:
+        return self._tools
+
+    def __getitem__(self, name: str) -> AnyTool:
+        for notice in self.notices:
+            if notice.tool == name and notice.withheld:
+                raise ToolError(f"{notice}; nothing was run")
+        return super().__getitem__(name)
+
+    async def open(self) -> None:
+        """Connect and list; a server whose tools cannot be listed is not connected."""
+        async with self._opening:
+            await self._open()
+
+    async def close(self) -> None:
+        """End the connection, and the server's process where we started it."""
+        async with self._opening:
+            self._is_closed = True
+            if self._connection is not None:
+                await self._connection.close()
+
+    async def run(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
+        connection = await self._connected()
+        _ = self[name]  # the list may be another since the call was checked
+
+        async def report(progress: float, total: float | None, message: str | None) -> None:
+            await context.report(progress / total if total else 0.0, message or "")
+
+        return result_of(await connection.call(name, arguments, report))
+
+    async def _connected(self) -> Connection:
+        async with self._opening:
+            if self._is_closed:
+                raise ToolServerError(f"MCP server {self.server.name!r} is closed; nothing was run")
+            if self._connection is None or not self._connection.is_open:
+                logger.warning("MCP server %r is started or reached anew", self.server.name)
+                await self._open()
+            assert self._connection is not None
+            return self._connection
+
+    async def _open(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+        self._connection = Connection(self.server, self.refresh)
+        self._is_closed = False
+        try:
+            await self._connection.open()
+            await self.refresh()
+        except BaseException as error:
+            self.error = str(error) or type(error).__name__
+            await self._connection.close()
+            raise
+        self.error = ""
+
+    async def refresh(self) -> None:
+        """List the tools again, and look at what became of their definitions."""
+        assert self._connection is not None
+        async with self._listing:
+            try:
+                async with asyncio.timeout(self.server.connect_s):
+                    listed = await self._connection.list_tools()
+            except TimeoutError:
+                raise ToolServerError(
+                    f"MCP server {self.server.name!r} did not list its tools within "
+                    f"{self.server.connect_s:g} s"
+                ) from None
+            self._check_named({tool.name for tool in listed})
+            await self._take(sorted(listed, key=lambda tool: tool.name))
+
+    async def _take(self, listed: list[types.Tool]) -> None:
+        counts = Counter(tool.name for tool in listed)
+        wires = {tool.name: definition_of(tool) for tool in listed if counts[tool.name] == 1}
+        found = {name: pin_of(wire) for name, wire in wires.items()}
+        pinned = self._pins.load(self.server.name)
+        kept = dict(found if pinned is None else pinned)
+        if not self._is_pinned:
+            # Without pins of somebody's own, a list that grows is an ordinary thing.
+            kept = {**found, **kept}
+        notices = [
+            Notice(self.server.name, name, "unusable", reason="two tools have the name")
+            for name, count in counts.items()
+            if count > 1
+        ]
+        tools: dict[str, McpTool] = {}
+        for name, wire in wires.items():
+            notice = self._notice(name, kept.get(name), found[name])
+            if notice is not None and await self._is_approved(notice, wire):
+                kept[name] = found[name]
+                notice = None
+            if notice is not None:
+                notices.append(notice)
+            if notice is None or not notice.withheld:
+                try:
+                    tools[name] = self._made(wire)
+                except ToolDefinitionError as error:
+                    reason = str(error)
+                    notices.append(Notice(self.server.name, name, "unusable", reason=reason))
+        if self._is_pinned:
+            gone = [name for name in kept if name not in counts]
+            notices += [Notice(self.server.name, name, "removed") for name in gone]
+        if kept != pinned:
+            self._pins.save(self.server.name, kept)
+        for notice in notices:
+            if notice not in self.notices:
+                logger.warning("%s", notice)
+        self.notices = notices
+        self._tools = tools
+        self.version += 1
+
+    def _check_named(self, listed: set[str]) -> None:
+        """A name that is misspelt here would leave a tool without its approval."""
+        asked = self.server.ask_for
+        unknown = [] if isinstance(asked, str) else sorted(set(asked) - listed)
+        if unknown:
+            raise ToolDefinitionError(
+                f"ask_for names {unknown[0]!r}, which MCP server {self.server.name!r} does not "
+                f"have; it has {', '.join(sorted(listed))}"
+            )
+
+    def _notice(self, name: str, pinned: Pin | None, found: Pin) -> Notice | None:
+        withheld = self._changed != "allow"
+        if pinned is None:
+            return Notice(self.server.name, name, "new", withheld=withheld)
+        parts = difference(pinned, found)
+        return Notice(self.server.name, name, "changed", parts, withheld) if parts else None
+
+    async def _is_approved(self, notice: Notice, wire: JSON) -> bool:
+        if not callable(self._changed):
+            return False
+        answer = self._changed(notice, wire)
+        return (await answer if inspect.isawaitable(answer) else answer) is True
+
+    def _made(self, wire: JSON) -> McpTool:
+        name: str = wire["name"]
+        annotations: JSON = wire.get("annotations", {})
+        made = McpTool(
+            name=name,
+            description=wire.get("description") or wire.get("title", ""),
+            parameters=wire["inputSchema"],
+            function=partial(self._call, name),
+            checker=SchemaChecker(wire["inputSchema"], label=name),
+            output_schema=wire.get("outputSchema"),
+            output_is_derived=True,
+            allowed_callers=tuple(self.server.allowed_callers),
+            deadline_s=self.server.deadline_s,
+            context_parameter="context",
+            whole_arguments=True,
+            server=self.server.name,
+            annotations=annotations,
+            wire=wire,
+        )
+        return replace(made, needs_approval=_needs_approval(made, self.server.ask_for))
+
+    async def _call(self, name: str, arguments: JSON, *, context: ToolContext[Any]) -> Any:
+        return await self.run(name, arguments, context)
+
+
+def _needs_approval(tool: McpTool, ask_for: AskFor) -> bool:
+    match ask_for:
+        case "nothing":
+            return False
+        case "destructive":
+            return tool.is_destructive
+        case "writes":
+            return not tool.is_read_only
+        case "everything":
+            return True
+        case names:
+            return tool.name in names
+
+
+class McpTools(AbstractToolset):
+    """The tools of several servers, each under its server's name: `files_read`.
+
+    `servers` are the toolsets of each alone, under the tools' own names: branches for a
+    `ToolTree`, for instance.
+    """
+
+    def __init__(self, toolsets: list[McpToolset]) -> None:
+        self.servers: dict[str, McpToolset] = {each.server.name: each for each in toolsets}
+        self._seen: tuple[int, ...] = ()
+        self._owners: dict[str, tuple[McpToolset, str]] = {}
+        self._tools: dict[str, AnyTool] = {}
+        twice = self._merge()
+        if twice:
+            raise ToolDefinitionError(
+                f"two MCP servers have a tool named {twice[0]!r}; let them have their prefixes"
+            )
+
+    @property
+    def tools(self) -> Mapping[str, AnyTool]:
+        if self._seen != tuple(each.version for each in self.servers.values()):
+            for name in self._merge():
+                logger.warning("a second tool is named %r now; it is left out", name)
+        return self._tools
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What was flagged last, of all servers."""
+        return [notice for each in self.servers.values() for notice in each.notices]
+
+    def __getitem__(self, name: str) -> AnyTool:
+        if name not in self.tools:
+            for each in self.servers.values():
+                start = each.server.names_start
+                for notice in each.notices:
+                    if notice.withheld and name == f"{start}{notice.tool}":
+                        return each[notice.tool]  # raises, and says why
+        return super().__getitem__(name)
+
+    async def run(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
+        toolset, own_name = self._owners[self[name].name]
+        return await toolset.run(own_name, arguments, context)
+
+    def _merge(self) -> list[str]:
+        """Take the tools of all; those whose names are taken already are given back."""
+        self._seen = tuple(each.version for each in self.servers.values())
+        self._owners = {}
+        self._tools = {}
+        twice: list[str] = []
+        for toolset in self.servers.values():
+            for own_name, tool in toolset.tools.items():
+                name = f"{toolset.server.names_start}{own_name}"
+                if name in self._owners:
+                    twice.append(name)
+                    continue
+                self._owners[name] = (toolset, own_name)
+                self._tools[name] = replace(tool, name=name)
+        return twice
+
+
+@asynccontextmanager
+async def connect(
+    *servers: Server,
+    pins: str | Path | PinStore | None = None,
+    changed: Changed = "refuse",
+) -> AsyncGenerator[McpTools]:
+    """The tools of MCP servers, as long as the block lasts.
+
+    `pins` is a file (or a store) of what the tools' definitions were: it is written when a server
+    is first met, and what differs later is warned about and, by `changed`, withheld (`"refuse"`),
+    offered all the same (`"allow"`), or shown to a function that says whether to take it.
+    Raises `ToolServerError` where a required server cannot be reached or its tools not be listed.
+    """
+    names = [server.name for server in servers]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ToolDefinitionError(f"there are two MCP servers named {twice[0]!r}")
+    store = PinFile(pins) if isinstance(pins, str | Path) else pins
+    toolsets = [McpToolset(server, pins=store, changed=changed) for server in servers]
+    try:
+        opened = await asyncio.gather(*map(_opened, toolsets), return_exceptions=True)
+        for outcome in opened:
+            if outcome is not None:
+                raise outcome
+        yield McpTools(toolsets)
+    finally:
+        await asyncio.gather(*(toolset.close() for toolset in toolsets))
+
+
+async def _opened(toolset: McpToolset) -> None:
+    try:
+        await toolset.open()
+    except ToolServerError as error:
+        if toolset.server.required:
+            raise
+        logger.warning("%s; the others are used without it", error)
