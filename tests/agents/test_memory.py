@@ -429,7 +429,7 @@ async def test_the_four_tools() -> None:
         "done",
     ]
     with ScriptedModel(changes) as model:
-        run = await Agent("test/m", memory=memory, client=model).run("", user="min")
+        run = await Agent("test/m", memory=memory, client=model).run("Coffee now.", user="min")
     results = [result for step in run.steps for result in step.results]
     assert json.loads(results[1].text)[0]["text"] == "likes coffee"
     assert results[2].text == "forgotten"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from polycall import Agent, Client
+from polycall import Agent, Client, Memory, tool
 from polycall.errors import NotFoundError, PolycallError
 from polycall.ir import ToolCall
 from polycall.sim import Simulation
@@ -90,6 +90,22 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "an empty prompt": (
         lambda: ask(prompt=""),
         "there is nothing to answer: prompt and history are empty",
+    ),
+    "a tool for programs only": (
+        lambda: desk(tools=[tool(allowed_callers=["code"])(hours)]),
+        "only programs may call 'hours' (allowed_callers); write calling='code' or 'auto'",
+    ),
+    "a lifetime in words": (
+        lambda: Memory(ttl="30 days"),  # pyright: ignore[reportArgumentType]
+        "a lifetime is seconds or a timedelta, not '30 days'",
+    ),
+    "a memory where none can be": (
+        lambda: Memory("/proc/memory.db"),
+        "memory cannot be kept in '/proc/memory.db': unable to open database file",
+    ),
+    "a memory that is no database": (
+        lambda: Memory(__file__),
+        f"memory cannot be kept in {__file__!r}: file is not a database",
     ),
     "a provider with a slip": (
         lambda: Agent("opnai/gpt-5.4").run_sync("hello"),

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 from msgspec.structs import replace
 from typing_extensions import TypedDict, TypeVar, Unpack
 
-from polycall.agents.checks import SETTINGS, check_limits, check_memory, check_names, listed
+from polycall.agents.checks import (
+    SETTINGS,
+    check_callers,
+    check_limits,
+    check_memory,
+    check_names,
+    listed,
+)
 from polycall.agents.conduct import Conductor
 from polycall.agents.context import AgentContext, Approve, Frame, Root, RunState
 from polycall.agents.default import default_client, portal
@@ -144,6 +151,8 @@ class Agent(Generic[DepsT, OutputT]):
         if memory is not None:
             sources.append(memory.toolset)
         self.toolsets = with_tasks(gather(sources))
+        if calling == "direct" and "provider_options" not in settings:
+            check_callers(self.toolsets)
         self.handoffs: list[Handoff] = []
         self.hand_to(*listed(handoffs, "handoffs"))
 

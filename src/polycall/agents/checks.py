@@ -38,6 +38,17 @@ def listed(value: Any, name: str) -> list[Any]:
     return [*cast("Iterable[Any]", value)]
 
 
+def check_callers(toolsets: Iterable[AbstractToolset]) -> None:
+    """Refuse tools that only programs may call where there will be none."""
+    for toolset in toolsets:
+        for each in toolset:
+            if each.allowed_callers == ("code",):
+                raise RequestError(
+                    f"only programs may call {each.name!r} (allowed_callers); "
+                    "write calling='code' or 'auto'"
+                )
+
+
 def check_limits(limits: Any) -> None:
     """Refuse limits that are none."""
     if limits is not None and not isinstance(limits, Limits):

@@ -64,6 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PolycallError as error:
         print(f"polycall {chosen}: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:  # of an extra that is not installed
+        print(f"polycall {chosen}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130

@@ -12,6 +12,11 @@ database.py    the engine, and the tables that DBOS does not have
 Needs the extra `polycall[durable]`; nothing else imports this package.
 """
 
+from importlib.util import find_spec
+
+if find_spec("dbos") is None:
+    raise ModuleNotFoundError("durable runs need DBOS; install 'polycall[durable]'", name="dbos")
+
 from polycall.durable.durable import Durable
 from polycall.durable.records import RunCancelledError, RunFailedError, RunInfo, RunResult, TaskInfo
 from polycall.durable.runs import RunHandle, Runs

@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from polycall.agents.database import open_database
 from polycall.agents.knowledge.readers import Section
 from polycall.agents.vectors import nearest_rows, numpy_module, unit_rows
 from polycall.agents.words import query_terms, terms
@@ -52,14 +53,8 @@ class Index:
     """One SQLite file, or `":memory:"`."""
 
     def __init__(self, path: str | Path) -> None:
-        if str(path) != ":memory:":
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(
-            path, timeout=30, isolation_level=None, check_same_thread=False
-        )
-        self._database.execute("pragma journal_mode = wal")
-        self._database.executescript(_SCHEMA)
+        self._database = open_database(path, _SCHEMA, "an index of knowledge")
         self._matrix: tuple[Any, list[int]] | None = None
 
     def files(self) -> dict[str, FileState]:

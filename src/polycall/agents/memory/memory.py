@@ -250,8 +250,16 @@ def _key(scope: Scope, context: ToolContext[Any]) -> str:
 
 
 def _seconds(ttl: Lifetime | None) -> float | None:
-    seconds = ttl.total_seconds() if isinstance(ttl, datetime.timedelta) else ttl
-    if seconds is not None and seconds <= 0:
+    match ttl:
+        case None:
+            return None
+        case datetime.timedelta():
+            seconds = ttl.total_seconds()
+        case int() | float():
+            seconds = ttl
+        case _:
+            raise RequestError(f"a lifetime is seconds or a timedelta, not {ttl!r}")
+    if seconds <= 0:
         raise RequestError(f"a lifetime is longer than nothing, not {seconds} s")
     return seconds
 

@@ -10,6 +10,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
+from polycall.agents.database import open_database
 from polycall.agents.memory.entry import Entry, full
 from polycall.agents.words import query_terms, terms
 
@@ -28,7 +29,6 @@ create index if not exists entries_expires on entries (expires) where expires is
 create virtual table if not exists entries_terms using fts5 (terms, tokenize = 'unicode61');
 """
 _COLUMNS = "e.id, e.scope, e.text, e.created, e.updated, e.expires"
-_WAIT_S = 30.0
 
 
 class SQLiteStore:
@@ -38,15 +38,8 @@ class SQLiteStore:
     """
 
     def __init__(self, path: str | Path) -> None:
-        if str(path) != ":memory:":
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(
-            path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
-        )
-        self._database.execute("pragma journal_mode = wal")
-        self._database.execute("pragma synchronous = normal")
-        self._database.executescript(_SCHEMA)
+        self._database = open_database(path, _SCHEMA, "memory")
 
     def add(self, entries: Sequence[Entry], *, entries_max: int, now: float) -> None:
         with self._changing() as run:

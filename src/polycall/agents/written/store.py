@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from pathlib import Path
 
 from msgspec import Struct
+
+from polycall.agents.database import open_database
 
 _SCHEMA = """
 create table if not exists written_tools (
@@ -46,13 +47,8 @@ class ToolStore:
     """
 
     def __init__(self, path: str | Path = ":memory:") -> None:
-        if str(path) != ":memory:":
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(
-            path, timeout=30, isolation_level=None, check_same_thread=False
-        )
-        self._database.execute(_SCHEMA)
+        self._database = open_database(path, _SCHEMA, "written tools")
 
     def add(
         self, name: str, *, description: str, code: str, tests: str, author: str
