@@ -299,7 +299,7 @@ class Agent(Generic[DepsT, OutputT]):
         user = options.get("user", "")
         run_id = f"run_{secrets.token_hex(8)}"
         start = Start.of(self.name, run_id, history, messages_of(prompt), user)
-        if not start.messages:
+        if prompt == "" and not start.messages:
             raise RequestError("there is nothing to answer: prompt and history are empty")
         start = replace(start, variables={**history.variables, **options.get("variables", {})})
         approve = options.get("approve")
