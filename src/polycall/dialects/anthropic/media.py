@@ -34,7 +34,7 @@ def parse_media(block: JSON, kind: str, path: str, reader: Reader) -> Media | Op
     title = block.get("title")
     filename = title if isinstance(title, str) else ""
     media_kind = "image" if kind == "image" else "document"
-    source_type = source.get("type")
+    source_type = reader.string(source.get("type"), f"{path}.source.type")
     known: dict[str, str] = {}
     match source_type:
         case "base64":

@@ -90,7 +90,8 @@ class ContentRenderer:
             self._losses.drop("messages.name", "gemini has no names of participants")
         for part in message.parts:
             if isinstance(part, Opaque) and part.dialect != NAME:
-                self._losses.refuse(part.kind, f"a part that only {part.dialect} has")
+                detail = f"a part that only {part.dialect} has"
+                self._losses.refuse(part.kind, detail, path="messages")
         parts = self.parts(message.parts)
         if not parts:
             return
@@ -156,7 +157,8 @@ class ContentRenderer:
     def _media(self, part: Media) -> JSON | None:
         wire = render_media(part)
         if wire is None:
-            self._losses.refuse("file_id", "a file that is stored at another provider")
+            detail = "a file that is stored at another provider"
+            self._losses.refuse("file_id", detail, path="messages")
         elif part.text and not part.data:
             self._losses.emulate("document", "a text document is sent as text")
         return wire
@@ -166,7 +168,7 @@ class ContentRenderer:
             return dict(part.data)
         detail = f"a part that only {part.dialect} has"
         if part.kind in STATE_KINDS:
-            self._losses.refuse(part.kind, detail)
+            self._losses.refuse(part.kind, detail, path="messages")
         else:
             self._losses.drop(part.kind, detail)
         return None

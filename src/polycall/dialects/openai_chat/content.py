@@ -62,6 +62,8 @@ def _parse_part(item: Any, path: Path, reader: Reader) -> Part:
         return _parse_thinking(part, path, reader)
     if kind == "refusal":
         return Refusal(reader.get_string(part, "refusal", path), mark({"place": "content"}))
+    if not kind:
+        reader.fail(f"{path}.type", "the type of a part", part.get("type"))
     return Opaque(NAME, kind, part)
 
 
@@ -73,7 +75,7 @@ def _parse_url_part(part: JSON, kind: str, path: Path, reader: Reader) -> Media:
         notes["form"] = "string"
     else:
         inner = reader.object(value, f"{path}.{kind}")
-        url = reader.get_string(inner, "url", f"{path}.{kind}")
+        url = reader.string(inner.get("url"), f"{path}.{kind}.url")
         notes["inner"] = others(inner, ("url",))
     fields = others(part, ("type", kind))
     notes["fields"] = fields

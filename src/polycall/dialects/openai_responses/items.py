@@ -35,6 +35,8 @@ CALL_TYPES = frozenset({"function_call", "custom_tool_call"})
 RESULT_TYPES = frozenset({"function_call_output", "custom_tool_call_output"})
 
 _PLAIN_ROLES = frozenset({"user", "system", "developer"})
+# The last four stand in stored conversations; their messages have no counterpart elsewhere.
+_ROLES = ("user", "assistant", "system", "developer", "critic", "discriminator", "tool", "unknown")
 
 # Who writes an item decides in which message it stands; all others are the model's.
 _TOOL_ITEMS = frozenset(
@@ -68,7 +70,7 @@ class ItemReader:
             where = f"{path}[{position}]"
             item = self._reader.object(value, where)
             kind = self._kind(item, where)
-            role = self._reader.get_string(item, "role", where)
+            role = self._reader.get_choice(item, "role", where, _ROLES)
             if kind == "message" and role in _PLAIN_ROLES:
                 messages.append(self._plain_message(item, where))
                 continue
@@ -84,7 +86,7 @@ class ItemReader:
     def parts(self, item: JSON, path: str, position: int) -> list[Part]:
         """What one item says: several parts for a message, one for any other."""
         kind = self._kind(item, path)
-        if kind == "message" and item.get("role", "assistant") == "assistant":
+        if kind == "message" and (item.get("role") or "assistant") == "assistant":
             return self._message_parts(item, path)
         if kind == "reasoning":
             return [self._reasoning(item, path)]
@@ -96,7 +98,7 @@ class ItemReader:
 
     def _kind(self, item: JSON, path: str) -> str:
         kind = self._reader.get_string(item, "type", path)
-        if not kind and "role" not in item:
+        if not kind and not item.get("role"):
             self._reader.fail(path, "an item with a type or a role", item)
         return kind or "message"
 
