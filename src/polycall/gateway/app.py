@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from polycall import jsontext
 from polycall.config import Config, TraceSettings, asking_usage
-from polycall.errors import InvalidRequestError, NotFoundError, PolycallError, RequestError
+from polycall.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    PolycallError,
+    RequestError,
+)
 from polycall.gateway import models
 from polycall.gateway.asked import Desk, Endpoint
 from polycall.gateway.board import Board, Seat
@@ -159,14 +165,24 @@ class Gateway:
         """One ASGI call."""
         if scope["type"] != "http":
             return
-        self._id_count += 1
-        flight = Flight(scope, receive, send, f"req_{self._id_head}{self._id_count:08x}")
+        flight = self._flight(scope, receive, send)
         flight.ends_at = flight.started_at + self.config.server.total_s
         self.watchman.add(flight)
         try:
             await self._route(flight)
         finally:
             self.watchman.remove(flight)
+
+    async def turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI call, where there are more connections than are served."""
+        flight = self._flight(scope, receive, send)
+        flight.body_is_unread = True  # and so the connection ends
+        message = "the gateway has as many connections as it takes; try again"
+        await send_error(flight, _dialect_of(flight), OverloadedError(message, retry_after_s=1.0))
+
+    def _flight(self, scope: Scope, receive: Receive, send: Send) -> Flight:
+        self._id_count += 1
+        return Flight(scope, receive, send, f"req_{self._id_head}{self._id_count:08x}")
 
     async def _route(self, flight: Flight) -> None:
         if flight.method == "POST":
@@ -212,6 +228,7 @@ class Gateway:
                 code="unknown_url",
             )
         if handler is None or flight.method not in ("GET", "HEAD"):
+            flight.notes.append((b"allow", allow.encode()))
             raise InvalidRequestError(
                 f"{path[:200]} takes {allow}, not {flight.method}", status=405
             )
@@ -290,8 +307,11 @@ def gemini_endpoint(path: str) -> Endpoint | None:
 
 
 def _dialect_of(flight: Flight) -> Dialect:
+    return dialect_for(flight.path, flight.headers)
+
+
+def dialect_for(path: str, headers: Mapping[bytes, bytes]) -> Dialect:
     """Whose shape the caller reads, by path or headers."""
-    path, headers = flight.path, flight.headers
     if path.startswith(("/v1beta", "/v1beta1")) or b"x-goog-api-key" in headers:
         return DIALECTS["gemini"]
     if path.startswith("/v1/messages") or b"anthropic-version" in headers:
@@ -301,4 +321,5 @@ def _dialect_of(flight: Flight) -> Dialect:
 
 
 async def _send(flight: Flight, body: JSON, *, status: int = 200) -> None:
-    await send_json(flight, status, jsontext.encode_bytes(body), [])
+    headers = [(b"polycall-request-id", flight.id.encode())]
+    await send_json(flight, status, jsontext.encode_bytes(body), headers)

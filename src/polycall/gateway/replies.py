@@ -118,7 +118,7 @@ async def send_error(
     status, body = render_error(dialect, error)
     if isinstance(error, UpstreamError) and error.status in _OWN_STATUSES:
         status = error.status
-    headers = [(b"polycall-request-id", flight.id.encode())]
+    headers = base_headers(flight, "", [])
     headers += error_headers(error, has_retried=has_retried)
     if flight.body_is_unread:
         headers.append((b"connection", b"close"))

@@ -9,16 +9,20 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Generator
+from http import HTTPStatus
 from typing import Any
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from polycall.config import Config
-from polycall.gateway.app import Gateway
+from polycall.errors import InvalidRequestError
+from polycall.gateway.app import Gateway, dialect_for
 from polycall.gateway.binding import check_binding, check_workers
 from polycall.gateway.board import Board, Seat
 from polycall.gateway.reload import reread
+from polycall.gateway.replies import render_error
 from polycall.gateway.workers import Post, Supervisor
 from polycall.listening import listen
 
@@ -26,11 +30,15 @@ logger = logging.getLogger("polycall.server")
 
 _LISTENERS = 8
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_TOO_LONG = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n"
+_REFUSAL = (
+    b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\n"
     b"content-length: %d\r\nconnection: close\r\n\r\n%b"
 )
-_TOO_LONG_BODY = b'{"error":{"message":"the headers are too large","type":"invalid_request_error"}}'
+_NOT_HTTP = "this is not HTTP/1.1; look at the request line, the headers and how the body is framed"
+_TOO_LONG = "the headers are too large; send fewer, or raise server.headers_bytes_max"
+# What asks for another protocol.  There is none, and a server may go on as if nobody had asked;
+# Java's own client asks for HTTP/2 with every first request, and sends its body along.
+_UPGRADES = (b"upgrade", b"http2-settings", b"connection")
 
 
 class _Corked:
@@ -72,8 +80,10 @@ class _Corked:
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with bounds on headers: their size, and the time they may take."""
 
+    gateway: Gateway
     headers_bytes_max = 64 * 1024
     headers_s = 15.0
+    connections_max = 4096
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -81,6 +91,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._has_ended = False  # a request ended within this read
         self._headers_bytes = 0
         self._headers_timer: asyncio.TimerHandle | None = None
+        self._is_upgrade = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(_Corked(transport, self.loop))  # pyright: ignore[reportArgumentType]
@@ -92,24 +103,58 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         was_in_headers = self._in_headers
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on_without(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError:
+            self._refuse(400, _NOT_HTTP)
+            return
         if not (was_in_headers and self._in_headers) or self._has_ended:
             self._has_ended = False
             return
         # Headers that came whole within one read are bounded by the read.
         self._headers_bytes += len(data)
         if self._headers_bytes > self.headers_bytes_max and not self.transport.is_closing():
-            self.transport.write(_TOO_LONG % (len(_TOO_LONG_BODY), _TOO_LONG_BODY))
-            self.transport.close()
+            self._refuse(431, _TOO_LONG)
+
+    def _go_on_without(self, rest: bytes) -> None:
+        """Read the request again without its wish for another protocol."""
+        method = self.parser.get_method()
+        kept = [b"%b: %b\r\n" % pair for pair in self.headers if pair[0] not in _UPGRADES]
+        if any(name == b"connection" and b"close" in value.lower() for name, value in self.headers):
+            kept.append(b"connection: close\r\n")
+        self.parser = httptools.HttpRequestParser(self)
+        self._is_upgrade = False
+        head = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, self.url, b"".join(kept))
+        self.data_received(head + rest)
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer in the client's own shape, as far as it has said who it is, and hang up."""
+        path = getattr(self, "url", b"").partition(b"?")[0].decode("latin-1")
+        dialect = dialect_for(path, dict(self.headers or ()))
+        _, body = render_error(dialect, InvalidRequestError(message, status=status))
+        phrase = HTTPStatus(status).phrase.encode()
+        self.transport.write(_REFUSAL % (status, phrase, len(body), body))
+        self.transport.close()
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._is_upgrade = True
+            return
         self._in_headers = False
         self._headers_bytes = 0
         if self._headers_timer is not None:
             self._stop_timer()
+        is_full = len(self.connections) > self.connections_max
+        self.app = self.gateway.turn_away if is_full else self.gateway  # pyright: ignore[reportAttributeAccessIssue]
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        if self._is_upgrade:
+            return
         self._in_headers = self._has_ended = True
         super().on_message_complete()
 
@@ -222,18 +267,21 @@ async def _serve(
 ) -> None:
     server = config.server
 
+    served = Gateway(config, seat=post.seat)
+
     class Protocol(BoundedProtocol):
+        gateway = served
         headers_bytes_max = server.headers_bytes_max
         headers_s = server.headers_s
+        connections_max = server.connections_max
 
-    gateway = Gateway(config, seat=post.seat)
     # What is loaded by now stays; and a large body is thousands of objects without a cycle among
     # them, which the collector would count and search in vain.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     uvicorn_config = uvicorn.Config(
-        gateway,  # pyright: ignore[reportArgumentType] - a bare ASGI callable
+        served,  # pyright: ignore[reportArgumentType] - a bare ASGI callable
         http=Protocol,
         ws="none",
         loop="none",
@@ -245,13 +293,12 @@ async def _serve(
         proxy_headers=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(server.drain_s) or 1,
-        limit_concurrency=server.connections_max,
     )
     # libuv accepts one connection a round and listener, and a round of a busy gateway is long: a
     # crowd that comes at once would wait for seconds.  The same socket listens several times.
     listeners = [bound, *(bound.dup() for _ in range(_LISTENERS - 1))]
-    gateway.start()
+    served.start()
     try:
-        await _Server(uvicorn_config, gateway, load, post).serve(sockets=listeners)
+        await _Server(uvicorn_config, served, load, post).serve(sockets=listeners)
     finally:
-        await gateway.close()
+        await served.close()
