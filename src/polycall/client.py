@@ -47,7 +47,8 @@ from polycall.providers.prices import cost_usd
 from polycall.providers.provider import Provider
 from polycall.tools import FunctionTool, tool
 from polycall.tools.problems import near_miss
-from polycall.transport import Deadlines, Retry, Transport
+from polycall.transport import Deadlines, HTTPResponse, Retry, Transport
+from polycall.watching import carried
 
 
 class ModelClient(Protocol):
@@ -136,7 +137,7 @@ class Client:
         while True:
             exchange, ends_at = await attempts.next()
             try:
-                http = await open_answer(self._transport, exchange, self._until(ends_at))
+                http = await self._open(exchange, ends_at)
                 response = await read_response(exchange, http)
             except UpstreamError as error:
                 attempts.failed(error)
@@ -271,7 +272,7 @@ class Client:
                 return
 
     async def _events_once(self, exchange: Exchange, ends_at: float) -> AsyncGenerator[Event]:
-        http = await open_answer(self._transport, exchange, self._until(ends_at))
+        http = await self._open(exchange, ends_at)
         decoder = AnswerDecoder(exchange)
         try:
             async for chunk in http.chunks():
@@ -283,6 +284,14 @@ class Client:
                 yield event
         finally:
             await http.close()
+
+    async def _open(self, exchange: Exchange, ends_at: float) -> HTTPResponse:
+        more = carried()
+        if more:
+            # A gateway's spans, or a provider's, then belong to the trace of this request.
+            http = exchange.http
+            exchange = replace(exchange, http=replace(http, headers={**http.headers, **more}))
+        return await open_answer(self._transport, exchange, self._until(ends_at))
 
     def _until(self, ends_at: float) -> Deadlines:
         left_s = max(ends_at - time.monotonic(), 0.001)

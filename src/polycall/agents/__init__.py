@@ -9,6 +9,7 @@ approval.py    calls that a person must agree to
 journal.py     what a run's models and tools gave; pausing.py runs that stop and go on elsewhere
 tasks.py       calls that go on while the model talks
 guard.py       checks around an agent
+watched.py     what is told to those who watch
 sessions/      conversations that are kept, and shortened
 memory/        what is kept between runs
 knowledge/     files that can be searched

@@ -243,6 +243,7 @@ class Agent(Generic[DepsT, OutputT]):
                 allowed={*start.allowed, *(desk.grants if desk is not None else ())},
                 journal=journal,
                 tasks=tasks,
+                carried=start.carried,
             )
             state = RunState(
                 root=root,

@@ -25,8 +25,9 @@ from polycall.agents.output import OutputError, OutputT
 from polycall.agents.programs import AgentPrograms
 from polycall.agents.run import AgentEvent, Run, surfaced
 from polycall.agents.tasks import LocalTasks, late_results, runner, untold
+from polycall.agents.watched import WatchedRun
 from polycall.ir import Message, Request, Text, ToolCall, ToolResult
-from polycall.loop import EndReason, RunEnd, Step, StepEnd, Turn, emit, run_tools
+from polycall.loop import EndReason, LoopEvent, RunEnd, Step, StepEnd, Turn, emit, run_tools
 from polycall.tools import Executor, Toolset
 from polycall.tools.toolset import CombinedToolset
 
@@ -47,6 +48,7 @@ class Conductor(Generic[OutputT]):
         self._programs: dict[str, AgentPrograms] = {}
         self._closing = AsyncExitStack()
         self._recorder = Recorder(state)
+        self._watched: WatchedRun | None = None
         self._value: OutputT | None = None
         self._problem = ""
         self._attempts = 0
@@ -55,26 +57,38 @@ class Conductor(Generic[OutputT]):
         self, messages: list[Message], *, stream: bool
     ) -> AsyncGenerator[AgentEvent | Run[OutputT]]:
         """The run's events, and the run itself as the last."""
-        first = Request(self._agent.model, messages, stream=stream)
-        root = self.state.root
-        client = root.client if root.journal is None else self._recorder
+        agent, root = self._agent, self.state.root
+        first = Request(agent.model, messages, stream=stream)
+        watched = self._watched = WatchedRun.begun(agent.name, agent.model, self.state, messages)
+        self._recorder.client = watched or root.client
+        client = self._recorder.client if root.journal is None else self._recorder
         running = run_tools(client, first, _never, limits=self.state.limits, prepare=self._prepare)
         self.state.streams = stream
-        async with self._closing, aclosing(running) as events:
-            async for event in events:
-                if isinstance(event, StepEnd):
-                    self.state.spend(event.step.response.usage, event.step.cost)
-                elif isinstance(event, RunEnd) and event.reason == "paused":
-                    await self._settle()
-                    self.state.spend(event.steps[-1].response.usage, event.steps[-1].cost)
-                shown = surfaced(event)
-                for hook in self._agent.hooks:
-                    done = hook(shown)
-                    if inspect.isawaitable(done):
-                        await done
-                yield shown
-                if isinstance(event, RunEnd):
-                    yield self._run(event)
+        try:
+            async with self._closing, aclosing(running) as events:
+                async for event in events:
+                    await self._heard(event)
+                    yield surfaced(event)
+                    if isinstance(event, RunEnd):
+                        yield self._run(event)
+        except BaseException as error:
+            if watched is not None:
+                watched.stop(error)
+            raise
+
+    async def _heard(self, event: LoopEvent) -> None:
+        """Count what was spent, and tell those who want to know."""
+        if isinstance(event, StepEnd):
+            self.state.spend(event.step.response.usage, event.step.cost)
+        elif isinstance(event, RunEnd) and event.reason == "paused":
+            await self._settle()
+            self.state.spend(event.steps[-1].response.usage, event.steps[-1].cost)
+        if self._watched is not None:
+            self._watched.heard(event)
+        for hook in self._agent.hooks:
+            done = hook(surfaced(event))
+            if inspect.isawaitable(done):
+                await done
 
     async def _settle(self) -> None:
         # Tasks of this process would be lost with it, and a paused run is to go on elsewhere.
@@ -186,8 +200,11 @@ class Conductor(Generic[OutputT]):
             # What is no tool is a program, or a mistake.
             return call.name not in toolset or toolset[call.name].has_steps
 
-        execute = self._recorder.executing(len(steps) + 1, turn.execute, has_steps)
-        return replace(turn, execute=execute)
+        number, execute = len(steps) + 1, turn.execute
+        if self._watched is not None:
+            self._watched.step(number, agent.name)
+            execute = self._watched.executing(execute)
+        return replace(turn, execute=self._recorder.executing(number, execute, has_steps))
 
     def _with_programs(self, agent: Agent[Any, Any], context: AgentContext[Any]) -> AgentPrograms:
         if agent.name not in self._programs:

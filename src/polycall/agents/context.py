@@ -15,6 +15,7 @@ from polycall.ir import Usage
 from polycall.loop import EndReason, Limits
 from polycall.tools import ToolContext
 from polycall.tools.context import DepsT_co
+from polycall.watching import Carried
 
 if TYPE_CHECKING:
     from polycall.agents.approval import ApprovalRequest, Desk
@@ -74,6 +75,7 @@ class Root:
     allowed: set[str] = field(default_factory=set[str])  # "agent.tool" that need no more asking
     journal: Journal | None = None
     tasks: TaskRunner | None = None
+    carried: Carried = field(default_factory=dict[str, str])  # of whoever asked for the run
 
 
 @dataclass

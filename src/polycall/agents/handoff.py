@@ -14,6 +14,7 @@ from polycall.errors import RequestError, ToolError
 from polycall.ir import JSON, Message, Text
 from polycall.loop import emit
 from polycall.tools import FunctionTool, ToolContext, tool_from_schema
+from polycall.watching import HandedOver, watching
 
 if TYPE_CHECKING:
     from polycall.agents.agent import Agent
@@ -150,7 +151,8 @@ async def _request(context: ToolContext[Any], target: str, reason: str, *, is_re
         raise ToolError(f"there were {state.handoffs} handoffs already, which is the bound")
     state.handoffs += 1
     state.transfer = HandoffEvent(context.agent, target, reason, is_return)
-    await emit(state.transfer)
+    with watching(HandedOver(context.agent, target, reason, is_return)):
+        await emit(state.transfer)
     return f"{target} takes over: {reason}"
 
 

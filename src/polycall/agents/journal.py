@@ -20,13 +20,14 @@ from msgspec import Struct
 
 from polycall import jsontext
 from polycall.agents.context import HandoffEvent, RunState, TaskNote
-from polycall.client import Stream
+from polycall.client import ModelClient, Stream
 from polycall.errors import RequestError, ToolError
 from polycall.ir import JSON, Event, Message, Request, Response, Text, ToolCall, ToolResult, Usage
 from polycall.loop import EndReason, Execute, Suspended
 from polycall.tools import ToolContext, WrappedToolset
 from polycall.tools.context import call_key
 from polycall.tools.results import result_parts
+from polycall.watching import Carried, forget
 
 
 class DivergenceError(RequestError):
@@ -50,7 +51,8 @@ class Entry(Struct, frozen=True, omit_defaults=True):
     """One answer of a model, or one result of a tool.
 
     `name` is the agent's or the tool's.  `added` are messages that came into the conversation just
-    before a model was asked.  `usage` and `cost` were spent by agents below a call.
+    before a model was asked.  `usage` and `cost` were spent by agents below a call.  `carried` says
+    to those who watch which process's part of the run it belongs to.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Entry(Struct, frozen=True, omit_defaults=True):
     added: list[Message] = []
     usage: Usage = Usage()
     cost: Decimal | None = Decimal(0)
+    carried: Carried = {}
 
 
 Work = Callable[[], Awaitable[Entry]]
@@ -85,6 +88,7 @@ class Journal:
     def __init__(self, run_id: str, entries: dict[str, Entry] | None = None) -> None:
         self.run_id = run_id
         self.entries: dict[str, Entry] = dict(entries or {})
+        self.carried: Carried = {}  # of the run as it is going on here
 
     def known(self, key: str, name: str) -> Entry | None:
         """The entry under this key; `DivergenceError` where it is of something else."""
@@ -157,9 +161,9 @@ class Recorder:
     """
 
     def __init__(self, state: RunState) -> None:
+        self.client: ModelClient = state.root.client
         self._journal = state.root.journal or _NoJournal(state.root.run_id)
         self._state = state
-        self._client = state.root.client
         self._number = 0
         self._injected: dict[str, str] = {}
         self._added: list[Message] = []
@@ -175,7 +179,7 @@ class Recorder:
 
     def cost(self, model: str, usage: Usage) -> Decimal | None:
         """What the client says."""
-        return self._client.cost(model, usage)
+        return self.client.cost(model, usage)
 
     async def generate_request(self, request: Request) -> Response:
         """The answer that is known, or a new one."""
@@ -184,7 +188,7 @@ class Recorder:
         if entry is None:
 
             async def work() -> Entry:
-                return self._answered(await self._client.generate_request(request))
+                return self._answered(await self.client.generate_request(request))
 
             entry = await self._journal.perform(key, work)
         return _response(entry)
@@ -195,7 +199,7 @@ class Recorder:
         entry = self._known_answer(key)
         if entry is not None:
             return Stream.of(_response(entry))
-        inner = self._client.stream_request(request)
+        inner = self.client.stream_request(request)
         return Stream(self._kept(key, inner), inner.warnings)
 
     async def _kept(self, key: str, inner: Stream) -> AsyncGenerator[Event]:
@@ -239,9 +243,13 @@ class Recorder:
             result = await execute(call)
             if place.is_suspended:
                 raise Suspended
-            change = before.change(self._state)
             return Entry(
-                call.name, result=result, change=change, usage=place.usage, cost=place.cost
+                call.name,
+                result=result,
+                change=before.change(self._state),
+                usage=place.usage,
+                cost=place.cost,
+                carried=self._journal.carried,
             )
 
         return await self._journal.perform(key, work, has_steps=has_steps)
@@ -274,7 +282,13 @@ class Recorder:
         self._injected.update(injected)
         name = self._state.frames[-1].agent
         change = Change(injected=injected, tasks=self._told)
-        entry = Entry(name, response=response, change=change, added=self._added)
+        entry = Entry(
+            name,
+            response=response,
+            change=change,
+            added=self._added,
+            carried=self._journal.carried,
+        )
         self._added, self._told = [], {}
         return entry
 
@@ -312,6 +326,8 @@ class RecordedToolset(WrappedToolset):
                     place.spend(inner.usage, inner.cost)
 
             entry = await self._journal.perform(key, work, has_steps=self[name].has_steps)
+        else:
+            forget()
         return _value(entry)
 
     async def _called(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Entry:
@@ -319,9 +335,13 @@ class RecordedToolset(WrappedToolset):
             value = await super().run(name, arguments, context)
         except ToolError as error:
             result = ToolResult("", [Text(str(error))], is_error=True)
-            return Entry(name, result=result)
-        parts = result_parts(value)
-        return Entry(name, result=ToolResult("", parts), is_text=isinstance(value, str))
+            return Entry(name, result=result, carried=self._journal.carried)
+        return Entry(
+            name,
+            result=ToolResult("", result_parts(value)),
+            is_text=isinstance(value, str),
+            carried=self._journal.carried,
+        )
 
 
 def _value(entry: Entry) -> Any:

@@ -23,12 +23,16 @@ from polycall.agents.journal import Entry, current_place
 from polycall.errors import RequestError
 from polycall.ir import JSON, Message, ToolCall
 from polycall.loop import Suspended
+from polycall.watching import Carried
 
 _FORMAT = 1
 
 
 class Start(Struct, frozen=True, omit_defaults=True):
-    """How a run begins: all that is needed to run it again, but for code and `deps`."""
+    """How a run begins: all that is needed to run it again, but for code and `deps`.
+
+    `carried` says to those who watch who asked for it.
+    """
 
     agent: str
     run_id: str
@@ -38,6 +42,7 @@ class Start(Struct, frozen=True, omit_defaults=True):
     opened: list[str] = []
     allowed: list[str] = []
     user: str = ""
+    carried: Carried = {}
 
     @classmethod
     def of(cls, agent: str, run_id: str, history: History, new: list[Message], user: str) -> Start:

@@ -25,8 +25,9 @@ from polycall.ir import JSON, Message, Text, ToolCall, ToolResult
 from polycall.loop import unheard
 from polycall.tools import AbstractToolset, FunctionTool, ToolContext, Toolset, WrappedToolset, tool
 from polycall.tools.context import call_key
-from polycall.tools.execute import execute
+from polycall.tools.execute import attempt
 from polycall.tools.problems import Checker, Problem
+from polycall.watching import Carried, TaskBegun, carried, watching
 
 TaskState: TypeAlias = Literal["queued", "running", "finished", "failed", "cancelled"]
 
@@ -37,12 +38,17 @@ _SWITCH = "run_in_background"
 
 
 class TaskOrder(Struct, frozen=True):
-    """A task to begin: which call of which agent it is.  `key` is the call's idempotency key."""
+    """A task to begin: which call of which agent it is.  `key` is the call's idempotency key.
+
+    `carried` says to those who watch where it was begun.
+    """
 
     id: str
     agent: str
     call: ToolCall
     key: str
+    run_id: str = ""
+    carried: Carried = {}
 
 
 class TaskStatus(Struct, frozen=True, omit_defaults=True):
@@ -189,7 +195,10 @@ async def run_task(
     """Run the call of a task to its result."""
     call_key.set(order.key)
     told = replace(context, reporter=report)
-    return await execute(order.call, toolset, context=told, deadline_s=DEADLINE_S)
+    with watching(TaskBegun(order.id, order.run_id, order.call, order.carried)) as watched:
+        made = await attempt(order.call, toolset, told, DEADLINE_S)
+        watched.tell(made.ended)
+    return made.result
 
 
 def ended(task_id: str, name: str, result: ToolResult | None) -> TaskStatus:
@@ -228,7 +237,14 @@ class BackgroundToolset(WrappedToolset):
         assert call is not None
         digest = hashlib.sha256(context.idempotency_key.encode()).hexdigest()[:8]
         made = ToolCall(call.id, name, jsontext.encode(arguments), caller=call.caller)
-        order = TaskOrder(f"task_{digest}", context.agent, made, context.idempotency_key)
+        order = TaskOrder(
+            id=f"task_{digest}",
+            agent=context.agent,
+            call=made,
+            key=context.idempotency_key,
+            run_id=state.root.run_id,
+            carried=carried(),
+        )
         await context.run.root.tasks.start(order, self.inner, context)
         state.tasks[order.id] = TaskNote(name)
         return {"task_id": order.id, "state": "queued"}

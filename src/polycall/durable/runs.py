@@ -37,6 +37,7 @@ from polycall.durable.records import (
 from polycall.durable.tasks import TASK_QUEUE, progress_of, status_of
 from polycall.errors import RequestError
 from polycall.ir import JSON
+from polycall.watching import carried
 
 AnyAgent: TypeAlias = Agent[Any, Any]
 
@@ -105,7 +106,8 @@ class Runs:
         history = load_history(options.get("history") or [])
         user = options.get("user", "")
         start = Start.of(name, run_id, history, messages_of(prompt), user)
-        start = replace(start, variables={**start.variables, **options.get("variables", {})})
+        variables = {**start.variables, **options.get("variables", {})}
+        start = replace(start, variables=variables, carried=carried())
         check_variables(start.variables)
         await self.client.enqueue_async(
             {

@@ -10,38 +10,29 @@ from __future__ import annotations
 import asyncio
 
 from msgspec.structs import replace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.trace import Span, SpanKind, Tracer, set_span_in_context
 
 from polycall.config import TraceSettings
 from polycall.errors import PolycallError
 from polycall.gateway.asked import Attempt
 from polycall.gateway.flight import Flight
 from polycall.gateway.store import LedgerRow
+from polycall.tracing import conventions as names
+from polycall.tracing.common import PROPAGATOR, exporting, fail
 
-_PROPAGATOR = TraceContextTextMapPropagator()
 _CARRIED = (b"traceparent", b"tracestate")
-# Names of the conventions, where they differ from ours.
-_PROVIDERS = {"google": "gcp.gemini", "xai": "x_ai", "mistral": "mistral_ai"}
-_TIMEOUT_S = 5.0
 
 
 class Traces:
     """Makes spans and sends them.  One for the process; `close` sends the last."""
 
     def __init__(self, settings: TraceSettings) -> None:
-        resource = Resource.create({"service.name": settings.service})
-        sampler = ParentBased(TraceIdRatioBased(settings.sample))
-        self._provider = TracerProvider(resource=resource, sampler=sampler, shutdown_on_exit=False)
-        exporter = OTLPSpanExporter(
-            endpoint=settings.endpoint, headers=dict(settings.headers), timeout=_TIMEOUT_S
+        self._provider = exporting(
+            settings.endpoint,
+            headers=settings.headers,
+            service=settings.service,
+            sample=settings.sample,
         )
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("polycall.gateway")
 
     def begin(self, flight: Flight) -> Trace:
@@ -67,7 +58,7 @@ class Trace:
         self._span = tracer.start_span(
             # Not the path: Gemini's holds the model, and names of spans should be few.
             flight.method,
-            context=_PROPAGATOR.extract(carried),
+            context=PROPAGATOR.extract(carried),
             kind=SpanKind.SERVER,
             attributes={
                 "http.request.method": flight.method,
@@ -81,25 +72,24 @@ class Trace:
         if self._attempt is not None:
             self._attempt.end()  # a program's model answers several times
         stop = attempt.stop
-        name = stop.provider.name
+        model = stop.model[: names.MODEL_CHARS_MAX]
         self._attempt = self._tracer.start_span(
-            f"chat {stop.model[:200]}",
+            f"{names.CHAT} {model}",
             context=set_span_in_context(self._span),
             kind=SpanKind.CLIENT,
             attributes={
-                "gen_ai.operation.name": "chat",
-                "gen_ai.provider.name": _PROVIDERS.get(name, name),
-                "gen_ai.request.model": stop.model[:200],
+                names.OPERATION: names.CHAT,
+                names.PROVIDER: names.provider_name(stop.provider.name),
+                names.REQUEST_MODEL: model,
             },
         )
         headers = dict(attempt.http.headers)
-        _PROPAGATOR.inject(headers, set_span_in_context(self._attempt))
+        PROPAGATOR.inject(headers, set_span_in_context(self._attempt))
         return replace(attempt, http=replace(attempt.http, headers=headers))
 
     def failed(self, error: PolycallError) -> None:
         """The attempt gave no answer."""
         if self._attempt is not None:
-            # The message may repeat what was said; its kind does not.
             _end_as_failed(self._attempt, type(error).__name__)
             self._attempt = None
 
@@ -108,8 +98,8 @@ class Trace:
         is_good = row.outcome in ("ok", "cached")
         if self._attempt is not None:
             if row.input_tokens is not None:
-                self._attempt.set_attribute("gen_ai.usage.input_tokens", row.input_tokens)
-                self._attempt.set_attribute("gen_ai.usage.output_tokens", row.output_tokens or 0)
+                self._attempt.set_attribute(names.INPUT_TOKENS, row.input_tokens)
+                self._attempt.set_attribute(names.OUTPUT_TOKENS, row.output_tokens or 0)
             if is_good:
                 self._attempt.end()
             else:
@@ -117,16 +107,16 @@ class Trace:
         self._span.set_attributes(
             {
                 "http.response.status_code": row.status,
-                "gen_ai.request.model": row.asked,
+                names.REQUEST_MODEL: row.asked,
                 "polycall.client": row.client,
                 "polycall.key": row.key,
-                "polycall.outcome": row.outcome,
+                names.OUTCOME: row.outcome,
                 "polycall.attempts": row.attempts,
                 "polycall.streamed": bool(row.streamed),
             }
         )
         if row.cost_usd is not None:
-            self._span.set_attribute("polycall.cost_usd", float(row.cost_usd))
+            self._span.set_attribute(names.COST, float(row.cost_usd))
         # A status below 500 that is none of success is the client's own mistake.
         if row.outcome in ("error", "truncated") and not 400 <= row.status < 500:
             _end_as_failed(self._span, row.outcome)
@@ -135,6 +125,5 @@ class Trace:
 
 
 def _end_as_failed(span: Span, kind: str) -> None:
-    span.set_attribute("error.type", kind)
-    span.set_status(Status(StatusCode.ERROR))
+    fail(span, kind)
     span.end()

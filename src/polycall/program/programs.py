@@ -55,6 +55,7 @@ from polycall.tools import (
     ToolStats,
     tool_from_schema,
 )
+from polycall.watching import ProgramBegun, ProgramEnded, watching
 
 NAME = "run_code"
 _PARAMETERS: JSON = {
@@ -253,13 +254,16 @@ class Programs:
             raise ToolError("a program is paused until its result comes; no other can run now")
         # Killed, until it has ended otherwise.
         run = ProgramRun(call_id, _unfenced(arguments["code"]), status="killed", calls=[])
-        nested = self._nested(run, context)
         self.programs.append(run)
         try:
-            result, note = await self._run(run.code, nested.functions())
+            with watching(ProgramBegun(call_id, run.code)) as watched:
+                nested = self._nested(run, context)
+                result, note = await self._run(run.code, nested.functions())
+                concluded = self._concluded(run, nested, result, note=note)
+                watched.tell(_ended(run))
         except SandboxError as error:
             raise ToolError(f"the program could not run: {error}") from None
-        return self._concluded(run, nested, result, note=note)
+        return concluded
 
     async def _run(
         self, code: str, functions: Mapping[str, Callable[..., Any]]
@@ -328,16 +332,19 @@ class Programs:
         run = ProgramRun(paused.call_id, runs[-1].code, calls=[], resumed=True)
         call = ToolCall(paused.call_id, NAME, jsontext.encode({"code": run.code}))
         context = self._executor.context or ToolContext(deps=None)
-        nested = self._nested(run, changed(context, call=call))
-        nested.go_on(len(runs[-1].calls), paused.pending, answers or {})
         again = [
             name for name, each in self.catalogue.signatures.items() if {name, each.tool} & {*retry}
         ]
-        result = await session.resume(paused.journal, nested.functions(), retry=again)
-        assert result is not None, "the journal was seen to end inside a run"
-        self.paused = None
-        self.programs.append(run)
-        return self._concluded(run, nested, result)
+        with watching(ProgramBegun(run.id, run.code)) as watched:
+            nested = self._nested(run, changed(context, call=call))
+            nested.go_on(len(runs[-1].calls), paused.pending, answers or {})
+            result = await session.resume(paused.journal, nested.functions(), retry=again)
+            assert result is not None, "the journal was seen to end inside a run"
+            self.paused = None
+            self.programs.append(run)
+            concluded = self._concluded(run, nested, result)
+            watched.tell(_ended(run))
+        return concluded
 
     async def _parked(self, call: ToolCall, result: ToolResult) -> ToolResult:
         """The result, or a preview of it where it is large and a program could read it."""
@@ -395,6 +402,10 @@ def with_result(messages: list[Message], result: ToolResult) -> list[Message]:
         else message
         for message in messages
     ]
+
+
+def _ended(run: ProgramRun) -> ProgramEnded:
+    return ProgramEnded(run.status, len(run.calls), run.output)
 
 
 def _unfenced(code: str) -> str:

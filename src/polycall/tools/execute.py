@@ -22,6 +22,7 @@ from polycall.tools.results import result_parts
 from polycall.tools.stats import Outcome, ToolStats
 from polycall.tools.toolset import AbstractToolset, AnyTool, Toolset
 from polycall.tools.validate import Checked
+from polycall.watching import ToolCalled, ToolEnded, watching
 
 # For tools that say nothing of their own: long enough for slow work, short enough to notice.
 DEADLINE_S = 600.0
@@ -40,18 +41,27 @@ async def execute(
     The deadline is the tool's own, or `deadline_s` where that is shorter.  The result of a tool
     that failed has `is_error` and says what happened, without a traceback.
     """
-    attempt = await _attempt(call, toolset, context, deadline_s)
+    made = await attempt(call, toolset, context, deadline_s)
     if stats is not None:
-        attempt.count(stats, context)
-    return attempt.result
+        made.count(stats, context)
+    return made.result
 
 
-class _Attempt(Struct, frozen=True):
-    """The result of one call, and what its arguments were; `None` where nobody looked."""
+class Attempt(Struct, frozen=True):
+    """The result of one call, and what its arguments were; `None` where nobody looked.
+
+    `error` is the kind of what went wrong, which the result tells in words for a model.
+    """
 
     result: ToolResult
     outcome: Outcome | None = None
     mends: tuple[str, ...] = ()
+    error: str = ""
+
+    @property
+    def ended(self) -> ToolEnded:
+        """As those who watch want it."""
+        return ToolEnded(self.result, self.error)
 
     def count(self, stats: ToolStats, context: ToolContext[Any] | None) -> None:
         """Add it to the counts of the run's model."""
@@ -59,24 +69,27 @@ class _Attempt(Struct, frozen=True):
             stats.record(context.model if context else "", self.outcome, self.mends)
 
 
-async def _attempt(
+async def attempt(
     call: ToolCall,
     toolset: AbstractToolset,
     context: ToolContext[Any] | None,
     deadline_s: float | None,
-) -> _Attempt:
+) -> Attempt:
+    """`execute`, with what became of the arguments."""
     try:
         tool = _admitted(call, toolset)
         checked = tool.check(call.arguments_json)
     except ArgumentsError as error:
-        return _Attempt(_failure(call, str(error)), "refused")
+        return Attempt(_failure(call, str(error)), "refused", error=type(error).__name__)
     except ToolError as error:
-        return _Attempt(_failure(call, str(error)))
+        return Attempt(_failure(call, str(error)), error=type(error).__name__)
     limits_s = [limit for limit in (tool.deadline_s, deadline_s) if limit is not None]
     key = call_key.get() or call.id
     known = replace(context or ToolContext(deps=None), call=call, idempotency_key=key)
-    result = await _run(call, toolset, checked, known, min(limits_s, default=DEADLINE_S))
-    return _Attempt(result, "mended" if checked.mends else "valid", checked.mends)
+    limit_s = min(limits_s, default=DEADLINE_S)
+    result, error_kind = await _run(call, toolset, checked, known, limit_s)
+    outcome: Outcome = "mended" if checked.mends else "valid"
+    return Attempt(result, outcome, checked.mends, error_kind)
 
 
 async def _run(
@@ -85,27 +98,27 @@ async def _run(
     checked: Checked,
     context: ToolContext[Any],
     limit_s: float,
-) -> ToolResult:
+) -> tuple[ToolResult, str]:
+    """The result, and the kind of what went wrong."""
     timer = asyncio.timeout(limit_s)
     try:
         async with timer:
             value = await toolset.run(call.name, checked.arguments, replace(context, timer=timer))
         is_error = isinstance(value, ToolResult) and value.is_error
-        return ToolResult(call.id, result_parts(value), is_error=is_error, name=call.name)
+        return ToolResult(call.id, result_parts(value), is_error=is_error, name=call.name), ""
     except ToolError as error:
-        return _failure(call, str(error))
-    except asyncio.CancelledError:
+        return _failure(call, str(error)), type(error).__name__
+    except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling() > 0:
             raise
         # Nobody cancelled this run: the handler gave up something of its own.
-        return _failure(call, "the tool was cancelled")
+        return _failure(call, "the tool was cancelled"), type(error).__name__
     except (Exception, SystemExit) as error:  # noqa: BLE001 - of whatever kind, it is for the model
         if timer.expired() and isinstance(error, TimeoutError):
-            return _failure(
-                call, f"the tool did not finish within {limit_s:g} s; it may have done its work"
-            )
-        return _failure(call, _spelt(error))
+            words = f"the tool did not finish within {limit_s:g} s; it may have done its work"
+            return _failure(call, words), type(error).__name__
+        return _failure(call, _spelt(error)), type(error).__name__
 
 
 @dataclass
@@ -131,18 +144,24 @@ class Executor:
 
     async def __call__(self, call: ToolCall) -> ToolResult:
         """The result of one call."""
+        with watching(ToolCalled(call)) as watched:
+            made = await self._made(call)
+            watched.tell(made.ended)
+        return made.result
+
+    async def _made(self, call: ToolCall) -> Attempt:
         if self._refused[call.name] >= self.attempts_max:
-            return _failure(
-                call,
+            words = (
                 f"{call.name!r} is closed: its arguments did not fit {self.attempts_max} times "
-                "in a row; go on without it",
+                "in a row; go on without it"
             )
-        attempt = await _attempt(call, self.toolset, self.context, self.deadline_s)
-        attempt.count(self.stats, self.context)
-        if attempt.outcome is not None:
-            refused = self._refused[call.name] + 1 if attempt.outcome == "refused" else 0
+            return Attempt(_failure(call, words), error=ArgumentsError.__name__)
+        made = await attempt(call, self.toolset, self.context, self.deadline_s)
+        made.count(self.stats, self.context)
+        if made.outcome is not None:
+            refused = self._refused[call.name] + 1 if made.outcome == "refused" else 0
             self._refused[call.name] = refused
-        return attempt.result
+        return made
 
 
 def _admitted(call: ToolCall, toolset: AbstractToolset) -> AnyTool:

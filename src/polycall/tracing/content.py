@@ -1,0 +1,64 @@
+"""Messages as the GenAI conventions write them, for those who want content in their spans.
+
+What a provider wants echoed (signatures, encrypted reasoning) and the bytes of media stay out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from polycall import jsontext
+from polycall.ir import (
+    Media,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    Refusal,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+
+TEXT_CHARS_MAX = 16_000
+
+
+def messages_json(messages: Iterable[Message], **more: Any) -> str:
+    """Messages as JSON; `more` are further fields of each."""
+    return jsontext.encode([_message(each, more) for each in messages])
+
+
+def instructions_json(messages: Iterable[Message]) -> str:
+    """System messages as the instructions that they are."""
+    return jsontext.encode([_part(part) for message in messages for part in message.parts])
+
+
+def clipped(text: str) -> str:
+    """The text, or its beginning where it is long."""
+    left = len(text) - TEXT_CHARS_MAX
+    return text if left <= 0 else f"{text[:TEXT_CHARS_MAX]}... ({left} more characters)"
+
+
+def _message(message: Message, more: dict[str, Any]) -> dict[str, Any]:
+    return {"role": message.role, "parts": [_part(part) for part in message.parts], **more}
+
+
+def _part(part: Part) -> dict[str, Any]:
+    match part:
+        case Text(text=text) | Refusal(text=text):
+            return {"type": "text", "content": clipped(text)}
+        case Reasoning(text=text):
+            return {"type": "reasoning", "content": clipped(text)}
+        case ToolCall():
+            is_long = len(part.arguments_json) > TEXT_CHARS_MAX
+            is_text = is_long or part.arguments is None
+            arguments = clipped(part.arguments_json) if is_text else part.arguments
+            return {"type": "tool_call", "id": part.id, "name": part.name, "arguments": arguments}
+        case ToolResult():
+            response = clipped(part.text)
+            return {"type": "tool_call_response", "id": part.call_id, "response": response}
+        case Media(kind=kind, media_type=media_type):
+            return {"type": "media", "modality": kind, "mime_type": media_type}
+        case Opaque(kind=kind):
+            return {"type": kind}

@@ -1,0 +1,316 @@
+"""Spans of what `polycall.watching` tells: one for each thing that has begun."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeAlias
+
+from opentelemetry import context as contexts
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind, Tracer
+
+from polycall.ir import Request, Response, Usage
+from polycall.loop import Abandoned, Suspended
+from polycall.tracing import conventions as names
+from polycall.tracing.common import PROPAGATOR, fail
+from polycall.tracing.content import clipped, instructions_json, messages_json
+from polycall.watching import (
+    Begun,
+    Carried,
+    Ended,
+    HandedOver,
+    ModelAsked,
+    ProgramBegun,
+    ProgramEnded,
+    RunBegun,
+    RunEnded,
+    StepBegun,
+    TaskBegun,
+    ToolCalled,
+    ToolEnded,
+    Watched,
+)
+
+Attributes: TypeAlias = dict[str, Any]
+
+_RUN_KEY = contexts.create_key("polycall-run")
+# How a run may end that is no answer and no limit which was asked for.
+_FAILURES = ("error", "output")
+_SETTINGS = {
+    "max_output_tokens": names.REQUEST_MAX_TOKENS,
+    "temperature": names.REQUEST_TEMPERATURE,
+    "top_p": names.REQUEST_TOP_P,
+    "top_k": names.REQUEST_TOP_K,
+    "seed": names.REQUEST_SEED,
+    "presence_penalty": names.REQUEST_PRESENCE,
+    "frequency_penalty": names.REQUEST_FREQUENCY,
+    "candidates": names.REQUEST_CHOICES,
+}
+
+
+class SpanWatcher:
+    """Begins spans.  With `content`, they say what was said, too."""
+
+    def __init__(self, tracer: Tracer, *, content: bool) -> None:
+        self._tracer = tracer
+        self._content = content
+
+    def begin(self, what: Begun, above: Watched | None = None) -> Watched:
+        """The span of something, below `above` or below the current one."""
+        context = contexts.get_current()
+        run_id = str(contexts.get_value(_RUN_KEY, context) or "")
+        if isinstance(above, WatchedSpan):
+            context, run_id = above.context, above.run_id
+        elif isinstance(what, RunBegun | TaskBegun):
+            run_id = what.run_id
+            if not trace.get_current_span(context).get_span_context().is_valid:
+                context = PROPAGATOR.extract(what.carried, context)
+        name, attributes = _described(what)
+        if run_id:
+            attributes[names.RUN_ID] = run_id
+        if self._content:
+            attributes |= _content_of(what)
+        span = self._tracer.start_span(
+            name,
+            context,
+            kind=SpanKind.CLIENT if isinstance(what, ModelAsked) else SpanKind.INTERNAL,
+            attributes=attributes,
+            links=_links(what.earlier) if isinstance(what, RunBegun) else None,
+        )
+        return WatchedSpan(span, context, run_id, content=self._content)
+
+    def carried(self) -> Carried:
+        """The headers that continue the current trace elsewhere."""
+        return _carried(contexts.get_current())
+
+
+class WatchedSpan:
+    """One span, until it is ended or forgotten."""
+
+    def __init__(self, span: Span, above: Context, run_id: str, *, content: bool) -> None:
+        self.run_id = run_id
+        self.context = contexts.set_value(_RUN_KEY, run_id, trace.set_span_in_context(span, above))
+        self._span = span
+        self._content = content
+        self._ended: Ended | None = None
+        self._began_at = time.monotonic()
+        self._is_over = False
+
+    def current(self) -> AbstractContextManager[object]:
+        """Spans that begin meanwhile, of the application too, are below this one."""
+        return _attached(self.context)
+
+    def carried(self) -> Carried:
+        """The headers that continue the trace from here."""
+        return _carried(self.context)
+
+    def tell(self, ended: Ended) -> None:
+        """What its attributes will say."""
+        self._ended = ended
+
+    def first(self) -> None:
+        """The first piece of a stream has come."""
+        self._span.set_attribute(names.FIRST_CHUNK, time.monotonic() - self._began_at)
+
+    def forget(self) -> None:
+        """Leave it out: a span that never ends is never exported."""
+        self._is_over = True
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End it, by what was told or by what went wrong."""
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._ended is not None:
+            self._span.set_attributes(_concluded(self._ended))
+            if self._content:
+                self._span.set_attributes(_content_of_end(self._ended))
+        kind = _failure(self._ended)
+        match error:
+            case None if kind:
+                fail(self._span, kind)
+            case None:
+                pass
+            case asyncio.CancelledError() | GeneratorExit() | Abandoned():
+                # Nothing went wrong: somebody wanted no more of it.
+                self._span.set_attribute(names.OUTCOME, "cancelled")
+            case Suspended():
+                self._span.set_attribute(names.OUTCOME, "paused")
+            case _:
+                fail(self._span, type(error).__name__, str(error) if self._content else None)
+        self._span.end()
+
+
+@contextmanager
+def _attached(context: Context) -> Generator[None]:
+    token = contexts.attach(context)
+    try:
+        yield
+    finally:
+        contexts.detach(token)
+
+
+def _carried(context: Context) -> Carried:
+    headers: Carried = {}
+    PROPAGATOR.inject(headers, context)
+    return headers
+
+
+def _links(earlier: list[Carried]) -> list[Link]:
+    spans = [trace.get_current_span(PROPAGATOR.extract(each, Context())) for each in earlier]
+    return [Link(span.get_span_context()) for span in spans]
+
+
+# ---------------------------------------------------------------------------------------------
+# What spans say
+
+
+def _described(what: Begun) -> tuple[str, Attributes]:
+    """Name and attributes of a span that begins."""
+    match what:
+        case RunBegun():
+            attributes = {names.OPERATION: names.INVOKE_AGENT, names.AGENT: what.agent}
+            return f"{names.INVOKE_AGENT} {what.agent}", attributes | _model(what.model)[1]
+        case StepBegun():
+            return "step", {names.STEP_NUMBER: what.number, names.AGENT: what.agent}
+        case ModelAsked(request=request):
+            model, attributes = _model(request.model)
+            attributes[names.OPERATION] = names.CHAT
+            return f"{names.CHAT} {model}", attributes | _settings(request)
+        case ToolCalled(call=call):
+            attributes = {
+                names.OPERATION: names.EXECUTE_TOOL,
+                names.TOOL: call.name,
+                names.TOOL_TYPE: "function",
+                names.CALL_ID: call.id,
+                names.CALLER: "model" if call.caller == "direct" else "program",
+            }
+            return f"{names.EXECUTE_TOOL} {call.name}", attributes
+        case ProgramBegun():
+            return "sandbox run", {names.CALL_ID: what.call_id}
+        case TaskBegun(call=call):
+            attributes = {
+                names.TASK_ID: what.task_id,
+                names.TOOL: call.name,
+                names.CALL_ID: call.id,
+            }
+            return f"background_task {call.name}", attributes
+        case HandedOver():
+            attributes = {
+                names.HANDOFF_ORIGIN: what.origin,
+                names.HANDOFF_TARGET: what.target,
+                names.HANDOFF_IS_RETURN: what.is_return,
+            }
+            return f"handoff {what.target}", attributes
+
+
+def _model(model: str) -> tuple[str, Attributes]:
+    """A model's own name, and what is known of it; of a route, who answers is seen later."""
+    provider, slash, name = model.partition("/")
+    if not slash or "," in model:
+        short = model[: names.MODEL_CHARS_MAX]
+        return short, {names.REQUEST_MODEL: short}
+    short = name[: names.MODEL_CHARS_MAX]
+    return short, {names.PROVIDER: names.provider_name(provider), names.REQUEST_MODEL: short}
+
+
+def _settings(request: Request) -> Attributes:
+    said = {name: getattr(request, field) for field, name in _SETTINGS.items()}
+    attributes = {name: value for name, value in said.items() if value is not None}
+    if request.stop:
+        attributes[names.REQUEST_STOP] = request.stop
+    if request.stream:
+        attributes[names.REQUEST_STREAM] = True
+    if request.response_format is not None:
+        is_text = request.response_format.kind == "text"
+        attributes[names.OUTPUT_TYPE] = "text" if is_text else "json"
+    return attributes
+
+
+def _concluded(ended: Ended) -> Attributes:
+    """What is known at the end."""
+    match ended:
+        case RunEnded():
+            attributes = {names.RUN_REASON: ended.reason, **_usage(ended.usage)}
+            return (
+                attributes if ended.cost is None else attributes | {names.COST: float(ended.cost)}
+            )
+        case Response():
+            model, attributes = _model(ended.model)
+            attributes.pop(names.REQUEST_MODEL)
+            attributes[names.RESPONSE_MODEL] = model
+            attributes[names.FINISH_REASONS] = [ended.finish_reason]
+            if ended.id:
+                attributes[names.RESPONSE_ID] = ended.id
+            return attributes | _usage(ended.usage)
+        case ProgramEnded():
+            return {names.PROGRAM_STATUS: ended.status, names.PROGRAM_CALLS: ended.calls}
+        case ToolEnded():
+            return {}
+
+
+def _usage(usage: Usage) -> Attributes:
+    if not usage.is_reported:
+        return {}
+    attributes = {
+        names.INPUT_TOKENS: usage.input_tokens,
+        names.OUTPUT_TOKENS: usage.output_tokens,
+    }
+    parts = {
+        names.CACHED_TOKENS: usage.cached_tokens,
+        names.CACHE_WRITE_TOKENS: usage.cache_write_tokens,
+        names.REASONING_TOKENS: usage.reasoning_tokens,
+    }
+    return attributes | {name: tokens for name, tokens in parts.items() if tokens}
+
+
+def _failure(ended: Ended | None) -> str:
+    """The kind of what went wrong, where something did."""
+    match ended:
+        case ToolEnded(result=result, error=error):
+            return (error or "tool_error") if result.is_error else ""
+        case ProgramEnded(status=status):
+            return "" if status in ("finished", "paused") else status
+        case RunEnded(reason=reason):
+            return reason if reason in _FAILURES else ""
+        case _:
+            return ""
+
+
+def _content_of(what: Begun) -> Attributes:
+    """What was said to begin with."""
+    match what:
+        case RunBegun(messages=messages):
+            return {names.INPUT_MESSAGES: messages_json(messages)}
+        case ModelAsked(request=request):
+            system = [each for each in request.messages if each.role == "system"]
+            others = [each for each in request.messages if each.role != "system"]
+            attributes = {names.INPUT_MESSAGES: messages_json(others)}
+            return attributes | ({names.INSTRUCTIONS: instructions_json(system)} if system else {})
+        case ToolCalled(call=call) | TaskBegun(call=call):
+            return {names.CALL_ARGUMENTS: clipped(call.arguments_json)}
+        case ProgramBegun(code=code):
+            return {names.PROGRAM_CODE: clipped(code)}
+        case HandedOver(reason=reason):
+            return {names.HANDOFF_REASON: clipped(reason)}
+        case StepBegun():
+            return {}
+
+
+def _content_of_end(ended: Ended) -> Attributes:
+    """What was answered."""
+    match ended:
+        case Response():
+            answer = messages_json([ended.message], finish_reason=ended.finish_reason)
+            return {names.OUTPUT_MESSAGES: answer}
+        case RunEnded(answer=answer, reason=reason):
+            answers = [answer] if answer is not None else []
+            return {names.OUTPUT_MESSAGES: messages_json(answers, finish_reason=reason)}
+        case ToolEnded(result=result):
+            return {names.CALL_RESULT: clipped(result.text)}
+        case ProgramEnded(output=output):
+            return {names.PROGRAM_OUTPUT: clipped(output)}
