@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.gateway.collector import collecting
+from tests.collector import collecting
 from tests.gateway.harness import Answer, Gateway
 
 CLIENT = "Numbat.4kWz~plum.18qr.client"

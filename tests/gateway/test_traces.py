@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.gateway.collector import Collector, Seen, collecting
+from tests.collector import Collector, Seen, collecting
 from tests.gateway.harness import KEY, Gateway, provider_table
 from tests.gateway.upstream import bad_upstream
 

@@ -22,6 +22,10 @@ class Seen(NamedTuple):
     parent: str
     attributes: dict[str, Any]
     is_error: bool
+    message: str  # of its status
+    start: int
+    links: list[tuple[str, str]]  # trace and span
+    service: str
 
 
 class Collector(NamedTuple):
@@ -37,23 +41,36 @@ class Collector(NamedTuple):
         for body in self.bodies:
             request = ExportTraceServiceRequest.FromString(body)
             for resource in request.resource_spans:
+                service = _attributes(resource.resource)["service.name"]
                 for scope in resource.scope_spans:
-                    found.extend(_seen(span) for span in scope.spans)
+                    found.extend(_seen(span, service) for span in scope.spans)
         return found
 
 
-def _seen(span: Any) -> Seen:
-    attributes = {
-        pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in span.attributes
-    }
+def _attributes(of: Any) -> dict[str, Any]:
+    return {pair.key: _value(pair.value) for pair in of.attributes}
+
+
+def _value(value: Any) -> Any:
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [_value(each) for each in value.array_value.values]
+    return getattr(value, kind)
+
+
+def _seen(span: Any, service: str) -> Seen:
     return Seen(
         span.name,
         span.kind,
         span.trace_id.hex(),
         span.span_id.hex(),
         span.parent_span_id.hex(),
-        attributes,
+        _attributes(span),
         span.status.code == 2,
+        span.status.message,
+        span.start_time_unix_nano,
+        [(link.trace_id.hex(), link.span_id.hex()) for link in span.links],
+        service,
     )
 
 
