@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import sys
 
-from bench import durable, imports, translation
+from bench import durable, imports, tracing, translation
 
 BENCHES = {
     "imports": imports.main,
     "translation": translation.main,
+    "tracing": tracing.main,
     "durable": durable.main,
 }
 
