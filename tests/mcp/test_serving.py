@@ -21,7 +21,7 @@ from mcp import Client, ClientSession, MCPError, StdioServerParameters, stdio_cl
 from polycall.mcp import HttpServer, StdioServer, connect
 from tests.mcp.support import HERE, TRANSPORTS, nothing_left, said
 
-TOOLS = str(HERE.parents[1])
+ROOT = HERE.parents[1]
 SERVE = [sys.executable, "-m", "polycall", "mcp", "serve", "tests.mcp.ours:tools"]
 ENVIRONMENT = {**os.environ, "PYTHONUTF8": "1"}
 NAMES = ["get_weather", "picture", "fail", "lie", "slow", "wait_for", "more"]
@@ -33,7 +33,7 @@ async def served(*options: str, **variables: str) -> AsyncIterator[str]:
     command = [*SERVE, "--http", "--port", "0", *options]
     environment = {**ENVIRONMENT, **variables}
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=TOOLS, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        *command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     assert process.stdout is not None
     try:
@@ -48,7 +48,7 @@ async def served(*options: str, **variables: str) -> AsyncIterator[str]:
 
 def parameters(*options: str) -> StdioServerParameters:
     command, *words = [*SERVE, *options]
-    return StdioServerParameters(command=command, args=words, env=ENVIRONMENT, cwd=TOOLS)
+    return StdioServerParameters(command=command, args=words, env=ENVIRONMENT, cwd=ROOT)
 
 
 @asynccontextmanager
@@ -143,7 +143,7 @@ async def test_our_own_client_on_our_own_server(transport: str) -> None:
     @asynccontextmanager
     async def our_server() -> AsyncIterator[StdioServer | HttpServer]:
         if transport == "stdio":
-            yield StdioServer("ours", command=SERVE, env=ENVIRONMENT, cwd=TOOLS)
+            yield StdioServer("ours", command=SERVE, env=ENVIRONMENT, cwd=ROOT)
             return
         async with served() as url:
             yield HttpServer("ours", url=url)

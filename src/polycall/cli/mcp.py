@@ -156,4 +156,8 @@ def _server(library: Any, word: str) -> Server:
         raise RequestError(f"a server is NAME=URL or NAME='COMMAND', not {word!r}")
     if where.startswith(("http://", "https://")):
         return library.HttpServer(name, url=where)
-    return library.StdioServer(name, command=shlex.split(where))
+    try:
+        command = shlex.split(where)
+    except ValueError as error:
+        raise RequestError(f"the command of {name!r} cannot be read: {error}") from None
+    return library.StdioServer(name, command=command)

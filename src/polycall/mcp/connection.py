@@ -227,8 +227,9 @@ class Connection:
             return f" (HTTP status {self._status})"
         if self._noise:
             return f" (it wrote what is not of the protocol: {clipped(self._noise)})"
-        words = self._words.last.strip()
-        return f" (it said: {words})" if words else ""
+        words = " ".join(self._words.last.split())
+        shown = "".join(letter if letter.isprintable() else "?" for letter in words)
+        return f" (it said: {shown})" if shown else ""
 
 
 class _Words(asyncio.Protocol):
