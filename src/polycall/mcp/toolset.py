@@ -220,6 +220,9 @@ class McpToolset(AbstractToolset):
 
     def _made(self, wire: JSON) -> McpTool:
         name: str = wire["name"]
+        execution: JSON = wire.get("execution", {})
+        if execution.get("taskSupport") == "required":
+            raise ToolDefinitionError("it runs as a task of the protocol only, which is not done")
         annotations: JSON = wire.get("annotations", {})
         made = McpTool(
             name=name,
