@@ -21,6 +21,7 @@ from polycall.gateway.keys import ANYBODY, Keys, Owner
 from polycall.gateway.limits import Hold, KeyLimits
 from polycall.gateway.metrics import Metrics
 from polycall.gateway.replies import internal_error, let_go, send_error
+from polycall.gateway.routing import shown
 from polycall.gateway.store import LedgerRow, Store
 
 if TYPE_CHECKING:
@@ -165,7 +166,8 @@ def check_allowed(owner: Owner, model: str) -> None:
     """Raise where the client's key is not for this model."""
     if not owner.may_use(model):
         raise PermissionDeniedError(
-            f"the key {owner.name!r} may not use {model!r}; it may use: {', '.join(owner.models)}"
+            f"the key {owner.name!r} may not use {shown(model)}; "
+            f"it may use: {', '.join(owner.models)}"
         )
 
 

@@ -17,6 +17,7 @@ from polycall import jsontext
 from polycall.config import Config
 from polycall.errors import NotFoundError, PolycallError
 from polycall.exchange import BODY_BYTES_MAX, address, environment_key, headers_for
+from polycall.gateway.routing import shown
 from polycall.ir import JSON
 from polycall.providers.provider import Provider
 from polycall.transport import Deadlines, HTTPRequest, Transport
@@ -80,7 +81,7 @@ class Catalogue:
         prefix, slash, model = name.partition("/")
         provider = self._config.providers.get(prefix)
         if not slash or not model or provider is None or prefix not in self._usable():
-            raise NotFoundError(f"no model is called {name!r}", code="model_not_found")
+            raise NotFoundError(f"no model is called {shown(name)}", code="model_not_found")
         return Model(name, prefix, capabilities_of(provider, model))
 
     def _capabilities(self, name: str) -> JSON:

@@ -20,6 +20,8 @@ from polycall.errors import NotFoundError, RequestError, UpstreamError
 from polycall.exchange import environment_key
 from polycall.providers.provider import Provider
 
+# A longer name is nobody's, and names are remembered.
+NAME_LENGTH_MAX = 300
 FAILURES_MAX = 5
 OPEN_S = 15.0
 _REST_S_MAX = 600.0
@@ -88,7 +90,8 @@ class Router:
         if alias is not None:
             return [stop for target in alias.route for stop in self._expand(target.model)]
         prefix, slash, model = asked.partition("/")
-        if not slash or not model or prefix not in self._config.providers:
+        is_long = len(asked) > NAME_LENGTH_MAX
+        if not slash or not model or is_long or prefix not in self._config.providers:
             raise _unknown(asked, self._config)
         return self._expand(asked)
 
@@ -191,11 +194,16 @@ class Router:
         return 0.0 if circuit is None else circuit.rests_until
 
 
+def shown(name: str) -> str:
+    """A model's name, which is the client's text, as an error may repeat it."""
+    return repr(name) if len(name) <= NAME_LENGTH_MAX else f"{name[:NAME_LENGTH_MAX]!r}..."
+
+
 def _unknown(asked: str, config: Config) -> NotFoundError:
     known = sorted({*config.models, *config.provider_keys})
     hint = f"configured here: {', '.join(known)}" if known else "no provider is configured"
     return NotFoundError(
-        f"no model is called {asked!r}; write 'provider/model' or an alias; {hint}",
+        f"no model is called {shown(asked)}; write 'provider/model' or an alias; {hint}",
         code="model_not_found",
         param="model",
     )
