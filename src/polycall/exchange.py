@@ -146,15 +146,15 @@ class AnswerDecoder:
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that are known with this chunk."""
-        return self._restored(self._decoder.feed(chunk))
+        events = self._decoder.feed(chunk)
+        return events if self._idle else self._restored(events)
 
     def close(self) -> list[Event]:
         """The last events; raises what went wrong."""
-        return self._restored(self._decoder.close())
+        events = self._decoder.close()
+        return events if self._idle else self._restored(events)
 
     def _restored(self, events: list[Event]) -> list[Event]:
-        if self._idle:
-            return events
         return [restored for event in events for restored in self._restorer.feed(event)]
 
 

@@ -7,7 +7,7 @@ character cut between two reads stays whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
@@ -39,12 +39,48 @@ class SSEDecoder:
         self._data: list[bytes] = []
         self._size = 0  # bytes of the event in hand, finished lines and pieces
 
-    def feed(self, chunk: bytes) -> Iterator[Frame]:
+    def feed(self, chunk: bytes) -> Iterable[Frame]:
         """All events that are complete with this chunk, one at a time.
 
         One at a time, so that the events before a broken one are not lost with it.
         """
-        return self._whole_events(chunk) if self._is_between(chunk) else self._lines(chunk)
+        # Most servers write whole events, with the same line ends, and nothing before them waits.
+        if (
+            chunk.endswith(b"\n\n")
+            and b"\r" not in chunk
+            and len(chunk) <= self._event_bytes_max
+            and not (self._first or self._pieces or self._data or self._event or self._after_cr)
+        ):
+            blocks = chunk[:-2].split(b"\n\n")
+            if len(blocks) == 1 and (frame := self._plain(blocks[0])) is not None:
+                return (frame,)
+            return self._blocks(blocks)
+        return self._lines(chunk)
+
+    @staticmethod
+    def _plain(block: bytes) -> Frame | None:
+        """The frame of a block that is one data line, or an event line before it."""
+        name, _, line = block.rpartition(b"\n")
+        if line[:6] != b"data: ":
+            return None
+        try:
+            if not name:
+                return Frame("", line[6:].decode())
+            if name[:7] == b"event: " and b"\n" not in name:
+                return Frame(name[7:].decode(), line[6:].decode())
+        except UnicodeDecodeError:
+            pass  # said where lines are read
+        return None
+
+    def _blocks(self, blocks: list[bytes]) -> Iterator[Frame]:
+        for block in blocks:
+            if (plain := self._plain(block)) is not None:
+                yield plain
+                continue
+            for line in block.split(b"\n"):
+                self._take_line(line)
+            if (frame := self._end_event()) is not None:
+                yield frame
 
     def _lines(self, chunk: bytes) -> Iterator[Frame]:
         if self._after_cr and chunk[:1] == b"\n":
@@ -69,27 +105,6 @@ class SSEDecoder:
         if rest:
             self._pieces.append(rest)
             self._grow(len(rest))
-
-    def _is_between(self, chunk: bytes) -> bool:
-        """Whether whole events and nothing else are in this chunk, as most servers write them."""
-        if self._first or self._pieces or self._data or self._event or self._after_cr:
-            return False
-        return (
-            chunk.endswith(b"\n\n") and b"\r" not in chunk and len(chunk) <= self._event_bytes_max
-        )
-
-    def _whole_events(self, chunk: bytes) -> Iterator[Frame]:
-        for block in chunk[:-2].split(b"\n\n"):
-            name, _, line = block.rpartition(b"\n")
-            if line[:6] == b"data: " and (
-                not name or (name[:7] == b"event: " and b"\n" not in name)
-            ):
-                yield Frame(_text(name[7:]) if name else "", _text(line[6:]))
-                continue
-            for each in block.split(b"\n"):
-                self._take_line(each)
-            if (frame := self._end_event()) is not None:
-                yield frame
 
     def close(self) -> Iterator[Frame]:
         """The event in hand, if the stream ended without its blank line."""

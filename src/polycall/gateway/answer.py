@@ -13,7 +13,7 @@ from polycall import jsontext
 from polycall.errors import PolycallError, ProtocolError, TruncatedError
 from polycall.gateway.arrays import ArrayEncoder
 from polycall.gateway.asked import Asked, Attempt, Desk
-from polycall.gateway.calls import CallCounter, in_events, in_parts
+from polycall.gateway.calls import CallCounter, in_parts
 from polycall.gateway.carrier import Embedder, Origin
 from polycall.gateway.flight import Flight
 from polycall.gateway.journey import Journey, Plain, Streaming
@@ -25,7 +25,7 @@ from polycall.gateway.replies import (
     send_json,
     upstream_headers,
 )
-from polycall.ir import Event, ResponseEnd, ResponseStart, Usage
+from polycall.ir import Event, PartStart, ResponseEnd, ResponseStart, ToolCall, Usage
 from polycall.wire import Encoder
 
 _EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -260,15 +260,17 @@ class _Stream:
         if not events or encoder is None:
             return b""
         account.steps += len(events)
-        account.calls += in_events(events)
         if isinstance(first := events[0], ResponseStart):
             account.usage = first.usage
             events = [dated(first), *events[1:]]
         if isinstance(last := events[-1], ResponseEnd):
             account.usage = last.usage
-        if embedder is not None:
-            events = [embedder.event(event) for event in events]
-        return b"".join([encoder.feed(event) for event in events])
+        pieces: list[bytes] = []
+        for event in events:
+            if isinstance(event, PartStart) and isinstance(event.part, ToolCall):
+                account.calls += 1
+            pieces.append(encoder.feed(event if embedder is None else embedder.event(event)))
+        return b"".join(pieces)
 
     async def _fail(self, error: Exception) -> None:
         """End a stream that has begun as the client's protocol says errors end it."""

@@ -92,8 +92,12 @@ class Observer:
                 self.calls += self._counter.in_frame(frame)
             if not self.began and frame[:1] != b":":
                 self.began = True
-            elif not any(mark in frame for mark in self._marks):
-                continue
+            else:
+                for each in self._marks:
+                    if each in frame:
+                        break
+                else:
+                    continue
             self._take(self._decoder.feed(frame + self._break))
             if self._hides_usage and b'"usage"' in frame and _NO_CHOICES.search(frame):
                 frames[position] = b""

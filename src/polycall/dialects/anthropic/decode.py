@@ -11,7 +11,7 @@ complete.  Blocks without a counterpart are collected and told whole.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from polycall.dialects.anthropic.errors import parse_error
 from polycall.dialects.anthropic.pieces import BlockPiece, CallPiece, begin_piece
@@ -163,7 +163,9 @@ class StreamDecoder(StreamDecoderBase):
         return block
 
     def _on_delta(self, data: JSON) -> None:
-        delta = response_reader.object(data.get("delta"), "delta")
+        wire: Any = data.get("delta")
+        is_object = type(wire) is dict
+        delta = cast("JSON", wire) if is_object else response_reader.object(wire, "delta")
         index: Any = data.get("index")
         if type(index) is not int:
             index = self._index(data)

@@ -91,17 +91,15 @@ class StreamEncoder:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish, **fields}
         return encode_sse(jsontext.encode_bytes({**self._base, "choices": [choice]}))
 
-    def _text_chunk(self, key: str | int, text: str) -> bytes:
-        """A chunk with more of a text: of the field `key`, or of the arguments of call `key`.
+    def _around_text(self, key: str | int) -> tuple[bytes, bytes]:
+        """What stands around a text: of the field `key`, or of the arguments of call `key`.
 
-        Such chunks differ in nothing but the text, so what is around it is encoded once.
+        Chunks with more of a text differ in nothing else, so it is encoded once.
         """
-        around = self._around.get(key)
-        if around is None:
-            delta: JSON = {key: ""} if isinstance(key, str) else _arguments_delta(key)
-            before, _, after = self._chunk(delta).rpartition(b'""')
-            around = self._around[key] = (before, after)
-        return around[0] + jsontext.encode_bytes(text) + around[1]
+        delta: JSON = {key: ""} if isinstance(key, str) else _arguments_delta(key)
+        before, _, after = self._chunk(delta).rpartition(b'""')
+        self._around[key] = (before, after)
+        return before, after
 
     def _start(self, event: ResponseStart) -> bytes:
         self._around.clear()
@@ -152,14 +150,18 @@ class StreamEncoder:
         if not isinstance(self._part, ToolCall):
             if not self._text_field:
                 return b""
-            return self._text_chunk(self._text_field, text)
+            before, after = self._around.get(self._text_field) or self._around_text(
+                self._text_field
+            )
+            return before + jsontext.encode_bytes(text) + after
         if self._part.kind == "custom":
             self._arguments.append(text)
             return b""
         self._any_arguments = self._any_arguments or bool(text.strip())
         if self._is_legacy(self._part):
             return self._chunk({"function_call": {"arguments": text}})
-        return self._text_chunk(self._calls, text)
+        before, after = self._around.get(self._calls) or self._around_text(self._calls)
+        return before + jsontext.encode_bytes(text) + after
 
     def _is_legacy(self, call: ToolCall) -> bool:
         return self._calls == 0 and (self._legacy or bool(own(call.metadata).get("legacy")))
