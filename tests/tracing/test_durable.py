@@ -59,7 +59,13 @@ async def test_killed_in_the_middle_of_a_program(tmp_path: Path, collector: Coll
     assert {span.trace for span in collector.spans()} == {trace}
     assert {span.attributes["polycall.run.id"] for span in collector.spans()} == {"order-7"}
     collector.bodies.clear()
-    with ScriptedModel(["done"]) as model, tracing.enable(collector.url, service="second"):
+    # What the process that goes on was doing when it started has nothing to do with it.
+    starting = TracerProvider().get_tracer("second").start_as_current_span("start")
+    with (
+        ScriptedModel(["done"]) as model,
+        tracing.enable(collector.url, service="second"),
+        starting,
+    ):
         agent = shop(model, dies=False)
         async with Durable(database, agents=[agent], poll_s=0.02, lease_s=1.0) as durable:
             assert (await durable.handle("order-7").result()).text == "done"

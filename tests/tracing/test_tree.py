@@ -9,8 +9,9 @@ import pytest
 
 from polycall import Agent, Client, ToolContext, tool, tracing
 from polycall.agents import Run
-from polycall.ir import Usage
+from polycall.ir import ReasoningConfig, ToolCall, Usage
 from polycall.sim import Call, Simulation, Turn
+from polycall.testing import ScriptedModel
 
 from ..agents.support import play
 from ..collector import Collector
@@ -278,3 +279,64 @@ async def test_a_streamed_answer_says_when_it_began(
     usage = stream.run.usage
     tokens = (found["gen_ai.usage.input_tokens"], found["gen_ai.usage.output_tokens"])
     assert tokens == (usage.input_tokens, usage.output_tokens)
+
+
+@pytest.mark.parametrize("content", [False, True])
+async def test_whatever_a_model_makes_up_is_sent(collector: Collector, content: bool) -> None:
+    """Half a surrogate pair is no UTF-8, and one would cost the whole batch of spans."""
+    half = "\ud83d"
+
+    @tool
+    async def say(words: str) -> str:
+        """Say something."""
+        raise ValueError(words + half)
+
+    calls = [
+        ToolCall("c1", "say", f'{{"words": "{half}"}}'),
+        ToolCall(f"c{half}", f"made up {half}" + "x" * 10_000),
+        ToolCall("c3", "say", '{"words": "' + "x" * 100_000 + '"}'),
+    ]
+    with (
+        ScriptedModel([calls, f"an end {half}"]) as model,
+        tracing.enable(collector.url, content=content),
+    ):
+        await Agent("test/m", tools=[say], client=model).run(f"a beginning {half}")
+    (tree,) = trees(collector)
+    assert [each.error for each in tree.below[0].below] == [
+        "",
+        "ArgumentsError",
+        "UnknownToolError",
+        "ValueError",
+    ]
+    assert tree.below[0].below[2].name == "execute_tool made up ?" + "x" * 191
+    assert max(map(len, collector.bodies)) < (200_000 if content else 10_000)
+
+
+def long_texts(value: Any) -> list[str]:
+    """All that is long enough to be a signature, however deep."""
+    match value:
+        case str():
+            return [value] if len(value) >= 20 else []
+        case dict():
+            return [text for each in value.values() for text in long_texts(each)]
+        case list():
+            return [text for each in value for text in long_texts(each)]
+        case _:
+            return []
+
+
+@pytest.mark.parametrize("vendor", ["openai", "anthropic", "google"])
+async def test_what_a_provider_wants_echoed_is_no_content(
+    simulation: Simulation, client: Client, collector: Collector, vendor: str
+) -> None:
+    found = Call("find_order", {"order_id": ARGUMENT})
+    model = play(simulation, vendor, Turn(reasoning="First, the order.", calls=[found]), Turn("ok"))
+    with tracing.enable(collector.url, content=True):
+        agent = Agent(model, tools=[find_order], client=client, reasoning=ReasoningConfig("high"))
+        run = await agent.run("hello")
+    parts = [part for message in run.messages for part in message.parts]
+    echoed = [text for part in parts for text in long_texts(getattr(part, "metadata", {}))]
+    assert echoed
+    exported = b"".join(collector.bodies)
+    assert [text for text in echoed if text.encode() in exported] == []
+    assert ARGUMENT.encode() in exported

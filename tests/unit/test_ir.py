@@ -48,6 +48,7 @@ def test_lone_surrogates_survive_both_ways() -> None:
     call = ToolCall("c", "f", '{"half": "\\ud83d"}')
     assert call.arguments == {"half": "\ud83d"}
     assert jsontext.encode(call.arguments) == '{"half":"\\ud83d"}'
+    assert jsontext.encode(Text("\ud83d")) == '{"type":"text","text":"\\ud83d"}'
 
 
 def test_usage_adds() -> None:

@@ -72,7 +72,7 @@ class Trace:
         if self._attempt is not None:
             self._attempt.end()  # a program's model answers several times
         stop = attempt.stop
-        model = stop.model[: names.MODEL_CHARS_MAX]
+        model = stop.model[: names.NAME_CHARS_MAX]
         self._attempt = self._tracer.start_span(
             f"{names.CHAT} {model}",
             context=set_span_in_context(self._span),

@@ -40,6 +40,11 @@ def clipped(text: str) -> str:
     return text if left <= 0 else f"{text[:TEXT_CHARS_MAX]}... ({left} more characters)"
 
 
+def sendable(text: str) -> str:
+    """The text without halves of surrogate pairs: one would cost all spans that go with it."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def _message(message: Message, more: dict[str, Any]) -> dict[str, Any]:
     return {"role": message.role, "parts": [_part(part) for part in message.parts], **more}
 

@@ -62,7 +62,7 @@ PROGRAM_CALLS = "polycall.program.calls"
 PROGRAM_CODE = "polycall.program.code"
 PROGRAM_OUTPUT = "polycall.program.output"
 
-MODEL_CHARS_MAX = 200
+NAME_CHARS_MAX = 200
 
 _PROVIDERS = {"google": "gcp.gemini", "xai": "x_ai", "mistral": "mistral_ai"}
 

@@ -17,7 +17,7 @@ from polycall.ir import Request, Response, Usage
 from polycall.loop import Abandoned, Suspended
 from polycall.tracing import conventions as names
 from polycall.tracing.common import PROPAGATOR, fail
-from polycall.tracing.content import clipped, instructions_json, messages_json
+from polycall.tracing.content import clipped, instructions_json, messages_json, sendable
 from polycall.watching import (
     Begun,
     Carried,
@@ -66,22 +66,21 @@ class SpanWatcher:
         if isinstance(above, WatchedSpan):
             context, run_id = above.context, above.run_id
         elif isinstance(what, RunBegun | TaskBegun):
-            run_id = what.run_id
-            if not trace.get_current_span(context).get_span_context().is_valid:
-                context = PROPAGATOR.extract(what.carried, context)
+            context, run_id = _asked_in(what.carried, context), what.run_id
         name, attributes = _described(what)
         if run_id:
             attributes[names.RUN_ID] = run_id
-        if self._content:
-            attributes |= _content_of(what)
         span = self._tracer.start_span(
-            name,
+            sendable(name),
             context,
             kind=SpanKind.CLIENT if isinstance(what, ModelAsked) else SpanKind.INTERNAL,
-            attributes=attributes,
+            attributes=_sendable(attributes),
             links=_links(what.earlier) if isinstance(what, RunBegun) else None,
         )
-        return WatchedSpan(span, context, run_id, content=self._content)
+        has_content = self._content and span.is_recording()
+        if has_content:
+            span.set_attributes(_sendable(_content_of(what)))
+        return WatchedSpan(span, context, run_id, content=has_content)
 
     def carried(self) -> Carried:
         """The headers that continue the current trace elsewhere."""
@@ -126,9 +125,9 @@ class WatchedSpan:
             return
         self._is_over = True
         if self._ended is not None:
-            self._span.set_attributes(_concluded(self._ended))
+            self._span.set_attributes(_sendable(_concluded(self._ended)))
             if self._content:
-                self._span.set_attributes(_content_of_end(self._ended))
+                self._span.set_attributes(_sendable(_content_of_end(self._ended)))
         kind = _failure(self._ended)
         match error:
             case None if kind:
@@ -141,7 +140,8 @@ class WatchedSpan:
             case Suspended():
                 self._span.set_attribute(names.OUTCOME, "paused")
             case _:
-                fail(self._span, type(error).__name__, str(error) if self._content else None)
+                words = sendable(clipped(str(error))) if self._content else None
+                fail(self._span, type(error).__name__, words)
         self._span.end()
 
 
@@ -160,9 +160,25 @@ def _carried(context: Context) -> Carried:
     return headers
 
 
+def _asked_in(carried: Carried, context: Context) -> Context:
+    """Where something belongs that was asked for there, and is done here."""
+    asked = PROPAGATOR.extract(carried, context)
+    there = trace.get_current_span(asked).get_span_context()
+    here = trace.get_current_span(context).get_span_context()
+    return context if there.span_id == here.span_id else asked
+
+
 def _links(earlier: list[Carried]) -> list[Link]:
     spans = [trace.get_current_span(PROPAGATOR.extract(each, Context())) for each in earlier]
-    return [Link(span.get_span_context()) for span in spans]
+    found = [span.get_span_context() for span in spans]
+    return [Link(each) for each in found if each.is_valid]
+
+
+def _sendable(attributes: Attributes) -> Attributes:
+    return {
+        name: sendable(value) if isinstance(value, str) else value
+        for name, value in attributes.items()
+    }
 
 
 # ---------------------------------------------------------------------------------------------
@@ -184,12 +200,12 @@ def _described(what: Begun) -> tuple[str, Attributes]:
         case ToolCalled(call=call):
             attributes = {
                 names.OPERATION: names.EXECUTE_TOOL,
-                names.TOOL: call.name,
+                names.TOOL: _name(call.name),
                 names.TOOL_TYPE: "function",
                 names.CALL_ID: call.id,
                 names.CALLER: "model" if call.caller == "direct" else "program",
             }
-            return f"{names.EXECUTE_TOOL} {call.name}", attributes
+            return f"{names.EXECUTE_TOOL} {_name(call.name)}", attributes
         case ProgramBegun():
             return "sandbox run", {names.CALL_ID: what.call_id}
         case TaskBegun(call=call):
@@ -208,13 +224,18 @@ def _described(what: Begun) -> tuple[str, Attributes]:
             return f"handoff {what.target}", attributes
 
 
+def _name(name: str) -> str:
+    """A tool's name, which a model may have made up."""
+    return name[: names.NAME_CHARS_MAX]
+
+
 def _model(model: str) -> tuple[str, Attributes]:
     """A model's own name, and what is known of it; of a route, who answers is seen later."""
     provider, slash, name = model.partition("/")
     if not slash or "," in model:
-        short = model[: names.MODEL_CHARS_MAX]
+        short = model[: names.NAME_CHARS_MAX]
         return short, {names.REQUEST_MODEL: short}
-    short = name[: names.MODEL_CHARS_MAX]
+    short = name[: names.NAME_CHARS_MAX]
     return short, {names.PROVIDER: names.provider_name(provider), names.REQUEST_MODEL: short}
 
 
