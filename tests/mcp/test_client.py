@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from polycall import Agent, ToolContext
+from polycall import Agent, ToolContext, ToolTree
 from polycall.errors import RequestError, ToolDefinitionError, ToolServerError
 from polycall.ir import Media, Text, ToolCall, ToolResult
 from polycall.mcp import HttpServer, McpTool, McpTools, StdioServer, connect
@@ -30,6 +31,7 @@ from tests.mcp.support import (
 )
 
 NAMES = ["add", "change", "die", "fail", "greet", "picture", "rows", "slow", "wait_for"]
+ROWS = '[{"city":"서울","degrees":3},{"city":"도쿄","degrees":5}]'
 
 
 @pytest.fixture
@@ -52,8 +54,7 @@ async def test_results_of_all_kinds(tools: McpTools) -> None:
     assert list(tools.tools) == NAMES
     assert await call(tools, "add", a=1, b=2) == ToolResult("c1", [Text("3")], name="add")
     assert await said(tools, "greet", name="민지") == "안녕하세요, 민지 🎉"
-    table = '[{"city":"서울","degrees":3},{"city":"도쿄","degrees":5}]'
-    assert (await call(tools, "rows")).content == [Text(table)]
+    assert (await call(tools, "rows")).content == [Text(ROWS)]
     (picture,) = (await call(tools, "picture")).content
     assert isinstance(picture, Media)
     assert (picture.kind, picture.media_type, picture.data[:8]) == (
@@ -267,3 +268,46 @@ async def test_names_and_commands_are_checked() -> None:
     ):
         with pytest.raises(RequestError):
             make()
+
+
+async def test_servers_are_branches_of_a_tree(mood: Path) -> None:
+    calls = [
+        ToolCall("a", "search_tools", '{"query":"add two numbers"}'),
+        ToolCall("b", "one.add", '{"a":20,"b":22}'),
+    ]
+    async with (
+        stock("stdio", "one", mood, ask_for=["greet"]) as one,
+        stock("stdio", "two", mood) as two,
+        nothing_left(),
+        connect(one, two) as tools,
+    ):
+        tree = ToolTree(tools.servers, about={"one": "the first"}, found_max=2)
+        assert list(tree.leaves) == [f"{name}.{tool}" for name in ("one", "two") for tool in NAMES]
+        assert [name for name, tool in tree.leaves.items() if tool.needs_approval] == ["one.greet"]
+        with ScriptedModel([[calls[0]], [calls[1]], "done"]) as model:
+            run = await Agent("test/m", tools=[tree], client=model).run("What is 20 and 22?")
+        found, added = [step.results[0].text for step in run.steps[:2]]
+        about = "Add two numbers (더하기 ➕)."
+        assert json.loads(found) == {"found": {"one.add": about, "two.add": about}}
+        assert added == "42"
+        assert await said(tree, "two.rows") == ROWS
+
+
+async def test_a_program_gets_data(mood: Path) -> None:
+    code = "rows = await stock_rows()\nprint(sum(row['degrees'] for row in rows))"
+    call = ToolCall("a", "run_code", json.dumps({"code": code}))
+    async with (
+        stock("stdio", "stock", mood, allowed_callers=("direct", "code")) as server,
+        connect(server) as tools,
+    ):
+        with ScriptedModel([[call], "done"]) as model:
+            agent = Agent("test/m", tools=[tools], client=model, calling="code")
+            run = await agent.run("Sum the degrees.")
+    assert run.steps[0].results[0].text.strip() == "8"
+
+
+async def test_an_ask_for_that_names_nothing_is_a_mistake(mood: Path) -> None:
+    async with stock("stdio", "stock", mood, ask_for=["great"]) as server, nothing_left():
+        with pytest.raises(ToolDefinitionError, match="ask_for names 'great', which MCP server"):
+            async with connect(server):
+                pass

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,7 +17,8 @@ import pytest
 from polycall.cli import main
 from polycall.errors import ConfigError
 from polycall.mcp import HttpServer, StdioServer, load_servers
-from tests.mcp.support import STOCK, kill
+from polycall.sim import Call, Simulation, Turn
+from tests.mcp.support import STOCK, children, kill
 from tests.mcp.test_serving import ENVIRONMENT, ROOT, SERVE
 
 Polycall: TypeAlias = Callable[..., tuple[int, str, str]]
@@ -202,3 +204,55 @@ def test_a_file_of_servers(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(ConfigError, match=told):
             load_servers(path)
+
+
+CONFIG = """
+[providers.acme]
+dialect = "openai-chat"
+base_url = "{url}"
+api_key = "any"
+"""
+
+
+@pytest.fixture
+def simulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulation]:
+    """A model, and a folder with its configuration and a file of servers."""
+    monkeypatch.chdir(tmp_path)
+    table = {"echo": {"command": sys.executable, "args": ["echo.py"], "cwd": str(tmp_path)}}
+    (tmp_path / "echo.py").write_text(ECHO)
+    (tmp_path / "about").write_text("Say it (말하기).")
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": table}))
+    with Simulation() as running:
+        (tmp_path / "polycall.toml").write_text(CONFIG.format(url=running.base_url("compatible")))
+        yield running
+
+
+def turns(*texts: str) -> list[Turn]:
+    pairs = [(Turn(calls=[Call("echo_say", {"text": text})]), Turn(text=text)) for text in texts]
+    return [turn for pair in pairs for turn in pair]
+
+
+def test_a_prompt_with_the_tools_of_a_file(
+    simulation: Simulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulation.script("compatible", "one", turns("안녕"))
+    status = main(["run", "acme/one", "say hello", "--mcp", "mcp.json", "--no-stream"])
+    out, error = capsys.readouterr()
+    lines = ['→ echo_say(text="안녕")', "← 안녕", "안녕"]
+    assert (status, error, out.splitlines()[:3]) == (0, "", lines)
+    assert (tmp_path / "mcp.lock.json").exists()
+
+
+def test_a_conversation_with_the_tools_of_a_file(
+    simulation: Simulation,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    simulation.script("compatible", "two", turns("하나", "둘"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("first\nsecond\n"))
+    before = children()
+    status = main(["chat", "acme/two", "--mcp", "mcp.json"])
+    out, error = capsys.readouterr()
+    assert (status, error, children()) == (0, "", before)
+    assert out.startswith("acme/two; 1 tools;")
+    assert [line for line in out.splitlines() if line.startswith("←")] == ["← 하나", "← 둘"]

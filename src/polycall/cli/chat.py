@@ -48,10 +48,12 @@ def run(options: argparse.Namespace) -> int:
         conversation = Conversation(client, options)
         client.resolve(client.chain(conversation.model)[0])  # a typing mistake shows at once
         _start(conversation, options)
-        print(f"{conversation.model}; {len(conversation.tools)} tools; /help for help")
         try:
+            runner.run(conversation.open())
+            print(f"{conversation.model}; {len(conversation.tools)} tools; /help for help")
             return _talk(conversation, options, runner)
         finally:
+            runner.run(conversation.close())
             runner.run(client.close())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import importlib
 import os
 import shlex
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polycall import jsontext
-from polycall.cli.running import load_tools
+from polycall.cli.running import load_tools, mcp_library, pins_beside
 from polycall.cli.text import printable
 from polycall.errors import RequestError
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from polycall.mcp import SeenServer
     from polycall.mcp.servers import Server
 
-_LOCK = "mcp.lock.json"
 _HINTS = {"readOnlyHint": "read-only", "destructiveHint": "destructive"}
 
 
@@ -48,7 +46,7 @@ def add_parser(subparsers: Any) -> None:
             "servers", nargs="*", metavar="NAME=SERVER", help="a URL, or a command in quotes"
         )
         action.add_argument("--servers", dest="file", type=Path, help="a file with mcpServers")
-        action.add_argument("--pins", type=Path, default=Path(_LOCK), help=f"default: {_LOCK}")
+        action.add_argument("--pins", type=Path, help="default: mcp.lock.json, beside that file")
         action.add_argument("--json", action="store_true", help="print one JSON object")
         action.epilog = f"Example: polycall mcp {name} time='uvx mcp-server-time'"
         action.set_defaults(run=partial(_looked_after, pin=pin))
@@ -84,15 +82,8 @@ def _add_serve(actions: Any) -> None:
     parser.set_defaults(run=_serve)
 
 
-def _library() -> Any:
-    try:
-        return importlib.import_module("polycall.mcp")
-    except ModuleNotFoundError as error:
-        raise RequestError(f"{error.name} is missing; install 'polycall[mcp]'") from None
-
-
 def _serve(options: argparse.Namespace) -> int:
-    library = _library()
+    library = mcp_library()
     key = ""
     if options.key_variable is not None:
         key = os.environ.get(options.key_variable, "")
@@ -120,12 +111,12 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _looked_after(options: argparse.Namespace, *, pin: bool) -> int:
-    library = _library()
+    library = mcp_library()
     servers: list[Server] = library.load_servers(options.file) if options.file else []
     servers += [_server(library, word) for word in options.servers]
     if not servers:
         raise RequestError("no servers; say NAME=URL or NAME='COMMAND', or --servers FILE")
-    store = library.PinFile(options.pins)
+    store = library.PinFile(options.pins or pins_beside(options.file))
     seen: list[SeenServer] = asyncio.run(library.look(servers, store, pin=pin))
     if options.json:
         print(jsontext.encode(seen))

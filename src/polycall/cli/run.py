@@ -55,7 +55,11 @@ async def _run(options: argparse.Namespace, prompt: str) -> RunEnd:
         if options.system:
             conversation.messages = [Message("system", [Text(options.system)])]
         message = Message("user", [Text(prompt)])
-        return await conversation.turn(message, show, stream=not options.no_stream)
+        try:
+            await conversation.open()
+            return await conversation.turn(message, show, stream=not options.no_stream)
+        finally:
+            await conversation.close()
 
 
 def _as_json(end: RunEnd) -> dict[str, Any]:

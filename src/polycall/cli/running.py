@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +32,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="MODULE:NAME",
         help="a function, a tool, a list of them or a Toolset; may be given several times",
+    )
+    parser.add_argument(
+        "--mcp",
+        type=Path,
+        metavar="FILE",
+        help="also the tools of the servers in a file with mcpServers; pinned beside it",
     )
     parser.add_argument("--system", default="", help="instructions for the model")
     parser.add_argument("--config", help="a polycall.toml with providers, keys and models")
@@ -83,8 +89,24 @@ def _toolset_of(name: str) -> AbstractToolset:
     raise RequestError(f"--tools {name}: a {type(value).__name__} is neither tool nor function")
 
 
+def pins_beside(file: Path | None) -> Path:
+    """Where the pins of a file's servers are."""
+    return Path("mcp.lock.json") if file is None else file.with_name("mcp.lock.json")
+
+
+def mcp_library() -> Any:
+    """`polycall.mcp`; `RequestError` where its extra is not installed."""
+    try:
+        return importlib.import_module("polycall.mcp")
+    except ModuleNotFoundError as error:
+        raise RequestError(f"{error.name} is missing; install 'polycall[mcp]'") from None
+
+
 class Conversation:
-    """A history that grows by turns.  A turn that is cut short leaves the last whole step."""
+    """A history that grows by turns.  A turn that is cut short leaves the last whole step.
+
+    `open` connects the MCP servers, if there are any; `close` ends them.
+    """
 
     def __init__(self, client: Client, options: argparse.Namespace) -> None:
         self.client = client
@@ -93,6 +115,21 @@ class Conversation:
         self.limits = limits_from(options)
         self.max_output_tokens: int | None = options.max_output_tokens
         self.messages: list[Message] = []
+        self._mcp: Path | None = options.mcp
+        self._stack = AsyncExitStack()
+
+    async def open(self) -> None:
+        """Connect what is not tools of this process."""
+        if self._mcp is not None:
+            library = mcp_library()
+            servers = library.load_servers(self._mcp)
+            pins = pins_beside(self._mcp)
+            found = await self._stack.enter_async_context(library.connect(*servers, pins=pins))
+            self.tools = CombinedToolset([self.tools, found])
+
+    async def close(self) -> None:
+        """End it."""
+        await self._stack.aclose()
 
     async def turn(self, message: Message, show: Show | None, *, stream: bool = True) -> RunEnd:
         """Run one user message to its answer."""
