@@ -237,6 +237,41 @@ def test_a_request_above_the_whole_budget_is_told_what_to_do(served: Gateway) ->
     assert message.endswith("ask for fewer max tokens")
 
 
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({}, 404),
+        ({"cache_control": {"type": "ephemeral", "ttl": "5m"}}, 404),
+        ({"cache_control": {"type": "ephemeral", "ttl": "1h"}}, 400),
+    ],
+)
+def test_caches_that_last_an_hour_are_reserved_for_at_their_price(
+    tmp_path: Path, sim: Simulation, more: dict[str, Any], status: int
+) -> None:
+    config = f"""
+[providers.anthropic]
+base_url = "{sim.base_url("anthropic")}"
+api_key = "sk-sim"
+[[keys]]
+key = "{KEY}"
+budget_usd = 0.045
+budget_per = "day"
+"""
+    text = {"type": "text", "text": "소리 " * 5_000, **more}
+    body = {
+        "model": "anthropic/claude-sonnet-4-5",
+        "max_tokens": 1,
+        "messages": [{"role": "user", "content": [text]}],
+    }
+    gateway = Gateway(tmp_path, config).start()
+    answer = gateway.request("POST", "/v1/messages", body)
+    gateway.stop()
+    assert answer.status == status, answer.content
+    # The simulated provider, where it was asked, has no model of this name.
+    if status == 400:
+        assert "more than the whole budget" in answer.json()["error"]["message"]
+
+
 OWNER = Owner(id="key_clock", name="clock", requests_per_minute=3)
 
 

@@ -34,7 +34,7 @@ from polycall.gateway.passing import (
     holds_carried_state,
 )
 from polycall.gateway.routing import Router, Stop
-from polycall.ir import Message, Request, Text, Warning
+from polycall.ir import JSON, Message, Metadata, Request, Text, Warning
 from polycall.providers.provider import DialectName, Provider
 from polycall.quirks import Quirks
 from polycall.transport import HTTPRequest, Transport
@@ -116,6 +116,16 @@ class Asked:
         except PolycallError:
             return estimate_text(self._body.decode("utf-8", "replace"))
         return estimate(request)
+
+    def dear_wishes(self, input_tokens: int) -> Metadata:
+        """What may have another price than the usual: Anthropic's caches that last an hour, and its
+        fast mode.  In the form in which that vendor reports it."""
+        wishes: JSON = {}
+        if b'"1h"' in self._body:
+            wishes["cache_creation"] = {"ephemeral_1h_input_tokens": input_tokens}
+        if b'"speed"' in self._body and b'"fast"' in self._body:
+            wishes["speed"] = "fast"
+        return {"anthropic": wishes} if wishes else {}
 
     def size_tokens(self) -> int:
         """About how many input tokens, rather too many, and at little cost for a short body."""

@@ -221,8 +221,11 @@ class KeyLimits:
                 for stop in self._desk.router.possible(asked.model)
             ]
             output = max((n or self._settings.output_tokens for n in known), default=0)
+        tokens = asked.size_tokens()
         return Usage(
-            input_tokens=asked.size_tokens(), output_tokens=output * asked.candidates_max()
+            input_tokens=tokens,
+            output_tokens=output * asked.candidates_max(),
+            metadata=asked.dear_wishes(tokens),
         )
 
     async def _highest_cost(self, owner: Owner, asked: Asked, size: Usage) -> Decimal:
