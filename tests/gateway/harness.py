@@ -105,6 +105,11 @@ class Gateway:
         return self._process.pid
 
     @property
+    def resident_bytes(self) -> int:
+        """How much memory the process holds."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * 4096
+
+    @property
     def log(self) -> str:
         return "".join(self._log)
 

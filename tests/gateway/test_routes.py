@@ -71,10 +71,6 @@ def test_i14_addresses_that_only_the_provider_can_read_are_kept() -> None:
     assert f'"fileUri": "{url}"' in rendered
 
 
-def resident_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
-
-
 def test_i07_streams_leave_nothing_in_memory(folder: Path) -> None:
     with bad_upstream() as upstream, ThreadPoolExecutor(16) as pool:
         tables = [
@@ -92,9 +88,9 @@ def test_i07_streams_leave_nothing_in_memory(folder: Path) -> None:
             return gateway.post(path, body).status
 
         assert set(pool.map(ask, range(300))) <= {200, 502}
-        before = resident_bytes(gateway.pid)
+        before = gateway.resident_bytes
         assert set(pool.map(ask, range(500))) <= {200, 502}
-        grown = resident_bytes(gateway.pid) - before
+        grown = gateway.resident_bytes - before
         assert gateway.stop() == 0
     # Five hundred kept bodies would be a hundred megabytes; caches that fill are a few.
     assert grown < 16 * 1024 * 1024

@@ -154,6 +154,9 @@ class BadUpstream:
                 return False
             case "flood":
                 stream(peer, [chunk({"content": "물" * 20_000})] * int(more) + [*HELLO, DONE])
+            case "endless":
+                self._send_without_end(peer)
+                return False
             case "late":
                 time.sleep(float(more))
                 stream(peer, [*HELLO, USAGE_CHUNK, DONE])
@@ -178,6 +181,12 @@ class BadUpstream:
                 pass
             self.closed_at.append(time.monotonic())
             return
+
+    def _send_without_end(self, peer: socket.socket) -> None:
+        peer.sendall(STREAM_HEAD)
+        piece = chunk({"content": "x" * 60_000})
+        for _ in range(2000):
+            peer.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
 
     def _watch(self, peer: socket.socket) -> None:
         peer.settimeout(60)

@@ -166,7 +166,7 @@ class Gateway:
         if scope["type"] != "http":
             return
         flight = self._flight(scope, receive, send)
-        flight.ends_at = flight.started_at + self.config.server.total_s
+        flight.ends_at = flight.started_at + _patience_s(flight, self.config.server.total_s)
         self.watchman.add(flight)
         try:
             await self._route(flight)
@@ -294,6 +294,18 @@ def _open_traces(settings: TraceSettings) -> Traces:
 def _limits(config: Config) -> Limits:
     server = config.server
     return Limits(heartbeat_s=server.heartbeat_s, read_s=server.read_s, send_s=server.body_s)
+
+
+def _patience_s(flight: Flight, most_s: float) -> float:
+    """How long the client says that it waits (Google's SDKs do), within what is allowed."""
+    said = flight.headers.get(b"x-server-timeout")
+    if said is None:
+        return most_s
+    try:
+        seconds = float(said)
+    except ValueError:
+        return most_s
+    return seconds if 0 < seconds < most_s else most_s
 
 
 def gemini_endpoint(path: str) -> Endpoint | None:

@@ -17,7 +17,7 @@ from polycall.gateway.tokens import PREFIX
 from polycall.quirks import Quirks
 
 # Headers of a client's protocol that its provider needs to see.
-PASSED_HEADERS = (b"anthropic-version", b"anthropic-beta", b"openai-beta")
+PASSED_HEADERS = (b"anthropic-version", b"anthropic-beta", b"openai-beta", b"x-server-timeout")
 
 _VENDOR = Quirks()
 _CARRIED = (PREFIX.encode(), b'"call_pc')

@@ -47,11 +47,14 @@ class _Corked:
     uvicorn writes them one after the other, which costs a system call and a packet more.
     """
 
-    __slots__ = ("_held", "_loop", "_transport")
+    __slots__ = ("_held", "_linger_s", "_loop", "_transport")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, *, linger_s: float
+    ) -> None:
         self._transport = transport
         self._loop = loop
+        self._linger_s = linger_s
         self._held = b""
 
     def write(self, data: bytes) -> None:
@@ -67,6 +70,9 @@ class _Corked:
     def close(self) -> None:
         self._flush()
         self._transport.close()
+        if self._transport.get_write_buffer_size():
+            # Who takes nothing does not keep the connection for as long as it likes.
+            self._loop.call_later(self._linger_s, self._transport.abort)
 
     def _flush(self) -> None:
         if self._held:
@@ -83,6 +89,7 @@ class BoundedProtocol(HttpToolsProtocol):
     gateway: Gateway
     headers_bytes_max = 64 * 1024
     headers_s = 15.0
+    linger_s = 5.0
     connections_max = 4096
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -94,7 +101,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_upgrade = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        super().connection_made(_Corked(transport, self.loop))  # pyright: ignore[reportArgumentType]
+        super().connection_made(_Corked(transport, self.loop, linger_s=self.linger_s))  # pyright: ignore[reportArgumentType]
         self._headers_timer = self.loop.call_later(self.headers_s, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -273,6 +280,7 @@ async def _serve(
         gateway = served
         headers_bytes_max = server.headers_bytes_max
         headers_s = server.headers_s
+        linger_s = min(server.body_s, 5.0)
         connections_max = server.connections_max
 
     # What is loaded by now stays; and a large body is thousands of objects without a cycle among
