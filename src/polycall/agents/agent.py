@@ -74,7 +74,7 @@ class RunOptions(TypedDict, Generic[DepsT], total=False):
     `resume` goes on with, until `approval_ttl_s` is over.  `limits` come instead of the agent's.
     """
 
-    history: HistoryLike
+    history: HistoryLike | None
     deps: DepsT
     variables: JSON
     user: str

@@ -1,0 +1,168 @@
+"""The documentation's code runs, its configurations have no mistakes, its commands are there.
+
+Pages whose examples say what they print are held to it beside what they are about:
+tests/test_readme.py, tests/{agents,tools,mcp}/test_docs.py, tests/agents/test_examples.py.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from polycall.cli import COMMANDS, main
+from polycall.config import parse_config
+
+ROOT = Path(__file__).parents[1]
+PAGES = {page.stem: page for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
+
+# What a page takes for granted: names that its reader has, or gives.
+PRELUDES = {
+    "agents": """
+from polycall import Agent, Knowledge, ToolTree, WrittenTools, tool
+from polycall.sandbox import Sandbox
+from pathlib import Path
+model = "openai/gpt-5.4"
+agent = Agent(model)
+Path("docs").mkdir()
+Path("docs/a.md").write_text("# Tea")
+Path("prices.csv").write_text("a,b\\n1,2")
+async def send(to: str): "Send."
+async def inbox(): "Read."
+async def create(title: str): "Plan."
+async def get_order(order_id: str): "Look up."
+""",
+    "gateway": """
+import anthropic, openai
+from google import genai
+KEY = "any"
+""",
+    "programs": """
+from openai import OpenAI
+from polycall import Agent
+KEY = "any"
+""",
+    "sandbox": "",
+    "sessions": """
+import re
+from polycall import Agent
+agent = Agent("openai/gpt-5.4")
+CARD, text = re.compile("[0-9]{16}"), "My card is 4242424242424242."
+""",
+    "sim": "import json",
+}
+# Their own tests run these.
+ELSEWHERE = {"README", "durable", "mcp", "tools"}
+# Their configuration is that of another program.
+FOREIGN = {"coding-agents"}
+
+ACME = '[providers.acme]\ndialect = "openai-chat"\nbase_url = "https://llm.acme.example/v1"\n'
+# Runs blocks one after the other, on one event loop, as an interactive Python would.
+DRIVER = """
+import ast, asyncio, inspect, sys
+with asyncio.Runner() as runner:
+    names = {"__name__": "page"}
+    for number, block in enumerate(open("page.py", encoding="utf-8").read().split("\\0")):
+        code = compile(block, f"block {number}", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        if code.co_flags & inspect.CO_COROUTINE:
+            async def run(): await eval(code, names)
+            runner.run(run())
+        else:
+            exec(code, names)
+"""
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+
+
+def test_every_page_with_code_is_run() -> None:
+    with_code = {name for name, page in PAGES.items() if blocks(page, "python")}
+    assert with_code == PRELUDES.keys() | ELSEWHERE
+
+
+@pytest.mark.parametrize("name", PRELUDES)
+def test_the_code_of_the_page_runs(name: str, tmp_path: Path) -> None:
+    program = "\0".join([PRELUDES[name], *blocks(PAGES[name], "python")])
+    (tmp_path / "page.py").write_text(program, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "polycall", "sim", sys.executable, "-X", "utf8", "-c", DRIVER],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+class _Everything(Mapping[str, str]):
+    """An environment in which every variable is set."""
+
+    def __getitem__(self, name: str) -> str:
+        return f"sqlite:///value-of-{name}"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("name", sorted(PAGES.keys() - FOREIGN))
+def test_its_configurations_have_no_mistakes(name: str, tmp_path: Path) -> None:
+    for text in blocks(PAGES[name], "toml"):
+        whole = text
+        if "providers.acme" in text and "dialect" not in text:  # it goes on with the page's first
+            bare = "" if "[providers.acme]" in text else "[providers.acme]\n"
+            whole = (bare + text).replace("[providers.acme]\n", ACME)
+        parse_config(whole, name=name, folder=tmp_path, environment=_Everything())
+
+
+def commands() -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for name, page in PAGES.items():
+        text = page.read_text("utf-8").replace("\\\n", " ")
+        shown = re.findall(r"^(?: {4})?(?:\$ )?(polycall .*)$", text, re.MULTILINE)
+        found += [(name, command) for command in shown if f"{command.split()[1]}" in COMMANDS]
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), commands())
+def test_its_commands_are_there(
+    name: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = shlex.split(command.partition("|")[0], comments=True)[1:]
+    if words[0] == "sim":
+        words = words[:1]  # what follows may be another program's
+    plain = [word for word in words[:2] if re.fullmatch(r"[a-z][a-z-]*", word)]
+    with pytest.raises(SystemExit) as ended:
+        main([*plain, "--help"])
+    help_text = capsys.readouterr().out
+    missing = [word for word in words if word.startswith("--") and word not in help_text]
+    assert (ended.value.code, missing) == (0, [])
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_links_lead_somewhere() -> None:
+    broken: list[str] = []
+    for page in [*PAGES.values(), *(ROOT / "docs").glob("*/*.md"), *ROOT.glob("*.md")]:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+            if target.startswith(("http://", "https://")):
+                continue
+            path, _, anchor = target.partition("#")
+            other = (page.parent / path).resolve() if path else page
+            if not other.exists() or (anchor and anchor not in anchors(other)):
+                broken.append(f"{page.relative_to(ROOT)}: {target}")
+    assert broken == []
