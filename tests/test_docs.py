@@ -1,7 +1,7 @@
 """The documentation's code runs, its configurations have no mistakes, its commands are there.
 
 Pages whose examples say what they print are held to it beside what they are about:
-tests/test_readme.py, tests/{agents,tools,mcp}/test_docs.py, tests/agents/test_examples.py.
+tests/test_readme.py, tests/{agents,mcp,tools,tracing}/test_docs.py, tests/agents/test_examples.py.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ CARD, text = re.compile("[0-9]{16}"), "My card is 4242424242424242."
     "sim": "import json",
 }
 # Their own tests run these.
-ELSEWHERE = {"README", "durable", "mcp", "tools"}
+ELSEWHERE = {"README", "durable", "mcp", "tools", "tracing"}
 # Their configuration is that of another program.
 FOREIGN = {"coding-agents"}
 
