@@ -29,7 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("polycall.cli.doctor", "what this machine offers, and what is missing"),
     "run-code": ("polycall.cli.run_code", "run a program in the sandbox, with tools"),
     "bench": ("polycall.cli.bench", "what programs save, and how well a model does with them"),
-    "sim": ("polycall.cli.sim", "simulated providers on this machine: for a command, or as a server"),
+    "sim": (
+        "polycall.cli.sim",
+        "simulated providers on this machine: for a command, or as a server",
+    ),
 }
 
 
