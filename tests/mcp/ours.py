@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from polycall import ToolContext, Toolset, tool
 from polycall.ir import Media, Text
@@ -51,6 +51,12 @@ def lie() -> dict[str, int]:
 
 
 @tool
+def half(how: Literal["text", "data"]) -> Any:
+    """Return half of a character."""
+    return "cut \ud83d" if how == "text" else {"a": "cut \ud83d"}
+
+
+@tool
 async def slow(folder: str, context: ToolContext[Any]) -> str:
     """Take long, and leave a file if cancelled."""
     await context.report(0.25, "begun")
@@ -83,7 +89,7 @@ def rows() -> list[int]:
     return [1]
 
 
-tools = Toolset([get_weather, picture, fail, lie, slow, wait_for, refund, rows])
+tools = Toolset([get_weather, picture, fail, lie, half, slow, wait_for, refund, rows])
 
 
 @tool

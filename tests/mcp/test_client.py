@@ -14,7 +14,7 @@ import pytest
 from polycall import Agent, ToolContext, ToolTree
 from polycall.errors import RequestError, ToolDefinitionError, ToolServerError
 from polycall.ir import Media, Text, ToolCall, ToolResult
-from polycall.mcp import HttpServer, McpTool, McpTools, StdioServer, connect
+from polycall.mcp import HttpServer, McpTool, McpTools, McpToolset, StdioServer, connect
 from polycall.testing import ScriptedModel
 from polycall.tools import execute
 from tests.mcp.support import (
@@ -66,6 +66,8 @@ async def test_results_of_all_kinds(tools: McpTools) -> None:
     assert failed == ToolResult("c1", [Text("Error executing tool fail")], True, "fail")
     # Checked here, before anything is sent.
     assert (await said(tools, "add", a="x", b=2)).startswith("the arguments do not fit 'add'")
+    assert (await said(tools, "greet", name="cut \ud83d")).endswith("call again with whole ones")
+    assert tools.servers["stock"].state == "connected"
     assert "did you mean 'greet'" in await said(tools, "great", name="x")
 
 
@@ -265,6 +267,8 @@ async def test_names_and_commands_are_checked() -> None:
         lambda: StdioServer("a_b", command=["x"]),
         lambda: StdioServer("a", command="x y"),
         lambda: HttpServer("a", url="ftp://x"),
+        lambda: HttpServer("a", url="http://x", ask_for="writing"),
+        lambda: McpToolset(HttpServer("a", url="http://x"), changed="approve"),
     ):
         with pytest.raises(RequestError):
             make()
@@ -311,3 +315,9 @@ async def test_an_ask_for_that_names_nothing_is_a_mistake(mood: Path) -> None:
         with pytest.raises(ToolDefinitionError, match="ask_for names 'great', which MCP server"):
             async with connect(server):
                 pass
+
+
+async def test_another_event_loop_is_a_clear_mistake(mood: Path) -> None:
+    async with stock("stdio", "stock", mood) as server, nothing_left(), connect(server) as tools:
+        told = await asyncio.to_thread(lambda: asyncio.run(said(tools, "stock_add", a=1, b=2)))
+    assert told.startswith("MCP server 'stock' was connected in another event loop: use")

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,15 @@ def node(request: pytest.FixtureRequest) -> Path:
 
 
 @asynccontextmanager
-async def everything(node: Path, transport: str) -> AsyncIterator[StdioServer | HttpServer]:
+async def everything(
+    node: Path, transport: str, port: int = 0
+) -> AsyncIterator[StdioServer | HttpServer]:
     """The example server, over a transport."""
     script = "node_modules/@modelcontextprotocol/server-everything/dist/index.js"
     if transport == "stdio":
         yield StdioServer("every", command=["node", script, "stdio"], cwd=node)
         return
-    port = free_port()
+    port = port or free_port()
     process = await asyncio.create_subprocess_exec(
         *("node", script, "streamableHttp"),
         cwd=node,
@@ -67,7 +69,8 @@ async def everything(node: Path, transport: str) -> AsyncIterator[StdioServer | 
         await until_it_answers(url)
         yield HttpServer("every", url=url)
     finally:
-        process.kill()
+        if process.returncode is None:
+            process.kill()
         await process.wait()
 
 
@@ -135,3 +138,16 @@ async def test_our_tools_in_the_typescript_client(
         "cancelled": True,
         "steps": [0.25],
     }
+
+
+async def test_a_server_that_was_started_anew_between_two_calls(node: Path) -> None:
+    async with AsyncExitStack() as first:
+        server = await first.enter_async_context(everything(node, "http"))
+        assert isinstance(server, HttpServer)
+        async with connect(server) as tools:
+            assert await said(tools, "every_echo", message="1") == "Echo: 1"
+            await first.aclose()
+            port = int(server.url.split(":")[2].removesuffix("/mcp"))
+            async with everything(node, "http", port):
+                assert await said(tools, "every_echo", message="2") == "Echo: 2"
+                assert tools.servers["every"].state == "connected"

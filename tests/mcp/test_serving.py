@@ -24,7 +24,7 @@ from tests.mcp.support import HERE, TRANSPORTS, nothing_left, said
 ROOT = HERE.parents[1]
 SERVE = [sys.executable, "-m", "polycall", "mcp", "serve", "tests.mcp.ours:tools"]
 ENVIRONMENT = {**os.environ, "PYTHONUTF8": "1"}
-NAMES = ["get_weather", "picture", "fail", "lie", "slow", "wait_for", "more"]
+NAMES = ["get_weather", "picture", "fail", "lie", "half", "slow", "wait_for", "more"]
 
 
 @asynccontextmanager
@@ -97,6 +97,10 @@ async def test_a_stock_client_lists_and_calls(transport: str, mode: str, tmp_pat
             failed = await client.call_tool(name, arguments)
             assert failed.is_error, name
             assert failed.content[0].text.startswith(told), failed
+        cut = await client.call_tool("half", {"how": "text"})
+        assert cut.content[0].text == "cut ���"
+        failed = await client.call_tool("half", {"how": "data"})
+        assert failed.content[0].text.startswith("the tool's result cannot be written as JSON")
         folder = str(tmp_path)
         both = await asyncio.gather(
             client.call_tool("wait_for", {"folder": folder, "other": "ab"}),

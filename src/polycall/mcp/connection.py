@@ -35,8 +35,11 @@ T = TypeVar("T")
 
 _PAGES_MAX = 100
 _LISTEN_AGAIN_S = 1.0
+_REFRESH_PAUSE_S = 0.1
+_SSE_BYTES_MAX = 64 * 1024 * 1024
 _WORDS_MAX = 300
 _LAST_WORDS_S = 0.3
+_SESSION_LOST = ("Session terminated", "Server returned an error response")
 # Besides those that the library hands on (PATH, HOME and the like): nothing here is a secret.
 _INHERITED = (
     *("LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
@@ -44,6 +47,10 @@ _INHERITED = (
 )
 # What the protocol's library raises where a server or the way to it is at fault.
 _FAILURES = (ExceptionGroup, MCPError, OSError, RuntimeError, ValueError, httpx2.HTTPError)
+
+
+class SessionLostError(ToolServerError):
+    """A server at an address knows the session no more, and has run nothing of the call."""
 
 
 class Connection:
@@ -112,9 +119,13 @@ class Connection:
 
     async def _asked(self, asking: Awaitable[T], what: str) -> T:
         """The answer; the errors of the library as ours."""
+        self._status = 0
         try:
             return await asking
         except MCPError as error:
+            if self._is_forgotten(error):
+                await self.close()
+                raise self._failure("knows the session no more", SessionLostError) from None
             if error.code != types.CONNECTION_CLOSED:
                 raise self._failure(f"refused {what}: {clipped(error.message)}") from None
             await self.close()  # a program's last words come with its end
@@ -160,7 +171,9 @@ class Connection:
             headers = dict(server.headers)
             http = httpx2.AsyncClient(headers=headers, timeout=timeout, event_hooks=hooks)
             async with http:
-                transport = streamable_http_client(server.url, http_client=http)
+                transport = streamable_http_client(
+                    server.url, http_client=http, max_sse_event_size=_SSE_BYTES_MAX
+                )
                 async with Client(transport, message_handler=self._hear, cache=None) as client:
                     yield client
             return
@@ -217,9 +230,16 @@ class Connection:
                 await self._on_list_changed()
             except ToolError as error:
                 logger.warning("the changed list of tools could not be read: %s", error)
+            await asyncio.sleep(_REFRESH_PAUSE_S)  # for servers that announce without end
 
-    def _failure(self, what: str) -> ToolServerError:
-        return ToolServerError(f"MCP server {self._server.name!r} {what}{self._told()}")
+    def _is_forgotten(self, error: MCPError) -> bool:
+        """Whether the transport itself made the error of a refusal without a JSON-RPC answer, as
+        servers refuse sessions of the time before they were started.
+        """
+        return self._status in (400, 404) and error.message in _SESSION_LOST
+
+    def _failure(self, what: str, kind: type[ToolServerError] = ToolServerError) -> ToolServerError:
+        return kind(f"MCP server {self._server.name!r} {what}{self._told()}")
 
     def _told(self) -> str:
         """What is known besides."""

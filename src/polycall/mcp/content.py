@@ -111,10 +111,15 @@ def served_result(result: ToolResult, *, has_data: bool) -> types.CallToolResult
     return made
 
 
+def whole(text: str) -> str:
+    """The text as UTF-8 can hold it: half characters, as cut text has them, are replaced."""
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
 def _block(part: Text | Media | Opaque) -> types.ContentBlock:
     match part:
         case Text():
-            return types.TextContent(text=part.text)
+            return types.TextContent(text=whole(part.text))
         case Media(data=data) if data and part.kind == "image":
             return types.ImageContent(data=data, mime_type=part.media_type)
         case Media(data=data) if data and part.kind == "audio":

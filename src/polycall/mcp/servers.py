@@ -16,6 +16,7 @@ from polycall.ir import JSON
 # Which tools are marked to need a person's approval: by what the server says of them, or by name.
 AskFor: TypeAlias = Literal["nothing", "destructive", "writes", "everything"] | Sequence[str]
 
+_ASK_FOR = ("nothing", "destructive", "writes", "everything")
 # An underscore parts the server's name from the tool's: there is none in the former, so that
 # no two servers can come to the same name.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,31}")
@@ -48,6 +49,11 @@ class _Server:
             raise RequestError(
                 f"{self.name!r} cannot be the name of an MCP server: up to 32 letters, digits "
                 "and hyphens"
+            )
+        if isinstance(self.ask_for, str) and self.ask_for not in _ASK_FOR:
+            raise RequestError(
+                f"ask_for of {self.name!r} is {', '.join(_ASK_FOR)}, or a list of tools' names; "
+                f"not {self.ask_for!r}"
             )
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import mcp_types as types
+import msgspec
 import uvicorn
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import NotificationOptions, Server
@@ -22,7 +23,7 @@ from polycall import jsontext
 from polycall.errors import RequestError
 from polycall.ir import JSON, Text, ToolCall, ToolResult
 from polycall.listening import is_loopback, listen
-from polycall.mcp.content import has_object, served_result, served_tool
+from polycall.mcp.content import has_object, served_result, served_tool, whole
 from polycall.mcp.toolset import McpTool
 from polycall.tools import AbstractToolset, ToolContext, execute
 from polycall.tools.toolset import AnyTool
@@ -68,7 +69,7 @@ class _Service:
         call = ToolCall(f"mcp_{uuid4().hex}", params.name, jsontext.encode(params.arguments or {}))
 
         async def report(progress: float, message: str) -> None:
-            await context.session.report_progress(progress, 1.0, message or None)
+            await context.session.report_progress(progress, 1.0, whole(message) or None)
 
         tool = before.get(params.name)
         if tool is None and params.name in self._toolset:
@@ -200,9 +201,13 @@ def _fitting(result: ToolResult, tool: AnyTool) -> ToolResult:
     """The result, or a failure where it is not what the tool's own output schema promises."""
     checker = SchemaChecker(tool.output_schema or {}, label=tool.name)
     try:
-        problems = checker.problems(jsontext.decode(result.text))
+        data = jsontext.decode(result.text)
+        msgspec.json.encode(data)
+    except UnicodeEncodeError:
+        return _failed(result, "it holds half of a character (a lone surrogate)")
     except ValueError:
-        return _failed(result, "is not JSON")
+        return _failed(result, "it is not JSON")
+    problems = checker.problems(data)
     return _failed(result, problems[0].message) if problems else result
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import mcp_types as types
+import msgspec
 
-from polycall.errors import ToolDefinitionError, ToolError, ToolServerError
+from polycall.errors import RequestError, ToolDefinitionError, ToolError, ToolServerError
 from polycall.ir import JSON
-from polycall.mcp.connection import Connection
+from polycall.mcp.connection import Connection, SessionLostError
 from polycall.mcp.content import definition_of, result_of
 from polycall.mcp.pins import MemoryPins, Notice, Pin, PinFile, PinStore, difference, pin_of
 from polycall.mcp.servers import AskFor, Server
@@ -63,6 +64,8 @@ class McpToolset(AbstractToolset):
     def __init__(
         self, server: Server, *, pins: PinStore | None = None, changed: Changed = "refuse"
     ) -> None:
+        if not callable(changed) and changed not in ("refuse", "allow"):
+            raise RequestError(f"changed is 'refuse', 'allow' or a function, not {changed!r}")
         self.server = server
         self.error = ""
         self.notices: list[Notice] = []
@@ -72,6 +75,7 @@ class McpToolset(AbstractToolset):
         self._changed = changed
         self._tools: dict[str, McpTool] = {}
         self._connection: Connection | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = True
         self._opening = asyncio.Lock()
         self._listing = asyncio.Lock()
@@ -108,6 +112,20 @@ class McpToolset(AbstractToolset):
                 await self._connection.close()
 
     async def run(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
+        try:
+            msgspec.json.encode(arguments)
+        except UnicodeEncodeError:
+            # The library's connection would end over it, and with it the calls of others.
+            raise ToolError(
+                f"the arguments of {name!r} hold half of a character (a lone surrogate), which "
+                "cannot be sent; nothing was run; call again with whole ones"
+            ) from None
+        try:
+            return await self._run_once(name, arguments, context)
+        except SessionLostError:
+            return await self._run_once(name, arguments, context)  # on another session
+
+    async def _run_once(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
         connection = await self._connected()
         _ = self[name]  # the list may be another since the call was checked
 
@@ -120,6 +138,11 @@ class McpToolset(AbstractToolset):
         async with self._opening:
             if self._is_closed:
                 raise ToolServerError(f"MCP server {self.server.name!r} is closed; nothing was run")
+            if self._loop is not asyncio.get_running_loop():
+                raise ToolServerError(
+                    f"MCP server {self.server.name!r} was connected in another event loop: use "
+                    "'await agent.run', and not 'run_sync'; nothing was run"
+                )
             if self._connection is None or not self._connection.is_open:
                 logger.warning("MCP server %r is started or reached anew", self.server.name)
                 await self._open()
@@ -130,6 +153,7 @@ class McpToolset(AbstractToolset):
         if self._connection is not None:
             await self._connection.close()
         self._connection = Connection(self.server, self.refresh)
+        self._loop = asyncio.get_running_loop()
         self._is_closed = False
         try:
             await self._connection.open()
