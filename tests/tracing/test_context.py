@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from polycall import Agent, Client, run_tools, tool, tracing
 from polycall.errors import RequestError
 from polycall.ir import Message, Request, Text, ToolCall
+from polycall.mcp import StdioServer, connect
 from polycall.sim import Simulation, Turn
 from polycall.testing import FunctionModel, ScriptedModel
 from polycall.tools import Executor, Toolset
@@ -24,6 +26,8 @@ from ..agents.support import play
 from ..collector import Collector
 from ..gateway.harness import KEY, Gateway, provider_table
 from .support import call, names, one, trees
+
+ROOT = Path(__file__).parents[2]
 
 
 class Application:
@@ -208,6 +212,21 @@ async def test_through_a_gateway_it_is_one_trace(
         ("chat up/scripted", "the-application"),
         ("invoke_agent agent", "the-application"),
     ]
+
+
+async def test_through_an_mcp_server_it_is_one_trace(collector: Collector) -> None:
+    command = [sys.executable, "-m", "tests.tracing.serving", collector.url]
+    with tracing.enable(collector.url, service="the-application"):
+        async with connect(StdioServer("words", command=command, cwd=ROOT)) as words:
+            with ScriptedModel([call("c1", "words_look_up", word="teapot"), "done"]) as model:
+                await Agent("test/m", tools=[words], client=model).run("what is a teapot?")
+    (tree,) = trees(collector)
+    looked = ("execute_tool words_look_up", ["execute_tool look_up"])
+    assert names(tree) == (
+        "invoke_agent agent",
+        [("step", ["chat m", looked]), ("step", ["chat m"])],
+    )
+    assert one(collector, "execute_tool look_up").service == "the-server"
 
 
 async def test_headers_are_sent_and_an_unsampled_trace_is_not(collector: Collector) -> None:

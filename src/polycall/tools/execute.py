@@ -41,7 +41,9 @@ async def execute(
     The deadline is the tool's own, or `deadline_s` where that is shorter.  The result of a tool
     that failed has `is_error` and says what happened, without a traceback.
     """
-    made = await attempt(call, toolset, context, deadline_s)
+    with watching(ToolCalled(call)) as watched:
+        made = await attempt(call, toolset, context, deadline_s)
+        watched.tell(made.ended)
     if stats is not None:
         made.count(stats, context)
     return made.result
