@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from decimal import Decimal
 from pathlib import Path
@@ -48,7 +48,7 @@ from polycall.providers.provider import Provider
 from polycall.tools import FunctionTool, tool
 from polycall.tools.problems import near_miss
 from polycall.transport import Deadlines, HTTPResponse, Retry, Transport
-from polycall.watching import carried
+from polycall.watching import Watched, asking, begin_asking, carried
 
 
 class ModelClient(Protocol):
@@ -133,6 +133,9 @@ class Client:
 
     async def generate_request(self, request: Request) -> Response:
         """`generate` for a request that is already made."""
+        return await watched_answer(request, self._answer)
+
+    async def _answer(self, request: Request) -> Response:
         attempts = self._attempts(replace(request, stream=False))
         while True:
             exchange, ends_at = await attempts.next()
@@ -157,8 +160,11 @@ class Client:
 
     def stream_request(self, request: Request) -> Stream:
         """`stream` for a request that is already made."""
+        return watched_stream(replace(request, stream=True), self._stream)
+
+    def _stream(self, request: Request) -> Stream:
         warnings: list[Warning] = []
-        attempts = self._attempts(replace(request, stream=True))
+        attempts = self._attempts(request)
         return Stream(self._events(attempts, warnings), warnings)
 
     def generate_sync(
@@ -399,6 +405,65 @@ class Stream:
 async def _unfolded(response: Response) -> AsyncGenerator[Event]:
     for event in unfold(response):
         yield event
+
+
+async def watched_answer(
+    request: Request,
+    ask: Callable[[Request], Awaitable[Response]],
+    above: Callable[[], Watched] | None = None,
+) -> Response:
+    """What `ask` answers, told to whoever watches."""
+    watched = begin_asking(request, above)
+    if watched is None:
+        return await ask(request)
+    try:
+        with asking(watched):
+            response = await ask(request)
+        watched.tell(response)
+    except BaseException as error:
+        watched.end(error)
+        raise
+    watched.end()
+    return response
+
+
+def watched_stream(
+    request: Request,
+    ask: Callable[[Request], Stream],
+    above: Callable[[], Watched] | None = None,
+) -> Stream:
+    """The same for an answer that comes in pieces."""
+    watched = begin_asking(request, above)
+    if watched is None:
+        return ask(request)
+    try:
+        with asking(watched):
+            inner = ask(request)
+    except BaseException as error:
+        watched.end(error)
+        raise
+    return Stream(_watched_events(watched, inner), inner.warnings)
+
+
+async def _watched_events(watched: Watched, inner: Stream) -> AsyncGenerator[Event]:
+    try:
+        async with inner:
+            is_first = True
+            while True:
+                try:
+                    with asking(watched):
+                        event = await anext(inner)
+                except StopAsyncIteration:
+                    break
+                if is_first:
+                    watched.first()
+                    is_first = False
+                yield event
+        watched.tell(inner.response)
+    except BaseException as error:
+        watched.end(error)
+        raise
+    watched.end()
 
 
 def _settings(config: str | Path | None) -> Config:

@@ -6,7 +6,7 @@ makes spans of it.  Nothing here knows how, and where nobody watches it costs a 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from decimal import Decimal
@@ -166,6 +166,8 @@ class _Unwatched:
 _UNWATCHED: AbstractContextManager[Watched] = nullcontext(_Unwatched())
 _watcher: Watcher | None = None
 _watched: ContextVar[Watched | None] = ContextVar("polycall_watched", default=None)
+# An agent tells of what it asks, and so does a client that is asked by nobody who does.
+_is_asking: ContextVar[bool] = ContextVar("polycall_is_asking", default=False)
 
 
 def watch(by: Watcher | None) -> None:
@@ -198,6 +200,24 @@ def _watching(by: Watcher, what: Begun) -> Generator[Watched]:
         watched.end()
     finally:
         _watched.reset(token)
+
+
+def begin_asking(request: Request, above: Callable[[], Watched] | None = None) -> Watched | None:
+    """A model is asked; none where nobody watches, or where whoever asks has told already."""
+    if _watcher is None or _is_asking.get():
+        return None
+    return _watcher.begin(ModelAsked(request), above() if above is not None else None)
+
+
+@contextmanager
+def asking(watched: Watched) -> Generator[None]:
+    """What is done inside is a part of the asking that was told."""
+    token = _is_asking.set(True)
+    try:
+        with watched.current():
+            yield
+    finally:
+        _is_asking.reset(token)
 
 
 def forget() -> None:

@@ -16,8 +16,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from polycall import Agent, Client, run_tools, tool, tracing
 from polycall.errors import RequestError
-from polycall.ir import Message, Request, Text, ToolCall
+from polycall.ir import Message, Request, Text
 from polycall.mcp import StdioServer, connect
+from polycall.sim import Call as SimCall
 from polycall.sim import Simulation, Turn
 from polycall.testing import FunctionModel, ScriptedModel
 from polycall.tools import Executor, Toolset
@@ -153,21 +154,29 @@ async def test_a_plain_function_in_a_thread_and_one_in_a_program(
     ]
 
 
-async def test_the_bare_loop_has_spans_of_its_calls(application: Application) -> None:
+async def test_without_an_agent_there_are_answers_and_calls(
+    application: Application, simulation: Simulation, client: Client
+) -> None:
     @tool
     async def look() -> str:
         """Look."""
         return "seen"
 
     tools = Toolset([look])
-    request = Request("test/m", [Message("user", [Text("go")])], tools.definitions)
-    with (
-        ScriptedModel([ToolCall("c1", "look"), "done"]) as model,
-        application.tracer.start_as_current_span("mine"),
-    ):
-        async for _ in run_tools(model, request, Executor(tools)):
-            pass
-    assert application.tree() == [("mine", ["execute_tool look"])]
+    turns = [Turn(text="hello")] * 2 + [Turn(calls=[SimCall("look")]), Turn(text="done")] * 2
+    model = play(simulation, "openai", *turns)
+    await client.generate(model, "hello")
+    async for _ in client.stream(model, "hello"):
+        assert not trace.get_current_span().get_span_context().is_valid
+    for streams in (False, True):
+        with application.tracer.start_as_current_span("loop"):
+            request = Request(
+                model, [Message("user", [Text("go")])], tools.definitions, stream=streams
+            )
+            async for _ in run_tools(client, request, Executor(tools)):
+                pass
+    loop = ("loop", ["chat scripted", "execute_tool look", "chat scripted"])
+    assert application.tree() == ["chat scripted", "chat scripted", loop, loop]
 
 
 def gateway_config(upstream: str, collector: str) -> str:

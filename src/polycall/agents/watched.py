@@ -6,17 +6,15 @@ its events from a generator, so nothing here is ever current while one is handed
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from decimal import Decimal
 
 from polycall.agents.context import RunState
 from polycall.agents.journal import Journal
-from polycall.client import Stream
-from polycall.ir import Event, Message, Request, Response, ToolCall, ToolResult, Usage
+from polycall.client import Stream, watched_answer, watched_stream
+from polycall.ir import Message, Request, Response, ToolCall, ToolResult, Usage
 from polycall.loop import Execute, LoopEvent, RunEnd, StepEnd
 from polycall.watching import (
     Carried,
-    ModelAsked,
     RunBegun,
     RunEnded,
     StepBegun,
@@ -89,33 +87,17 @@ class WatchedRun:
 
     async def generate_request(self, request: Request) -> Response:
         """The client's answer."""
-        asked = self._asked(request)
-        try:
-            with asked.current():
-                response = await self._state.root.client.generate_request(request)
-            asked.tell(response)
-        except BaseException as error:
-            asked.end(error)
-            raise
-        asked.end()
-        return response
+        client = self._state.root.client
+        return await watched_answer(request, client.generate_request, self._begun_step)
 
     def stream_request(self, request: Request) -> Stream:
         """The same as events."""
-        asked = self._asked(request)
-        try:
-            inner = self._state.root.client.stream_request(request)
-        except BaseException as error:
-            asked.end(error)
-            raise
-        return Stream(_streamed(asked, inner), inner.warnings)
+        client = self._state.root.client
+        return watched_stream(request, client.stream_request, self._begun_step)
 
     def cost(self, model: str, usage: Usage) -> Decimal | None:
         """What the client says."""
         return self._state.root.client.cost(model, usage)
-
-    def _asked(self, request: Request) -> Watched:
-        return self._by.begin(ModelAsked(request), self._begun_step())
 
     def _end_step(self, error: BaseException | None = None) -> None:
         step, self._step = self._step, None
@@ -126,27 +108,6 @@ class WatchedRun:
         if self._step is None:
             self._step = self._by.begin(self._next, self._run)
         return self._step
-
-
-async def _streamed(asked: Watched, inner: Stream) -> AsyncGenerator[Event]:
-    try:
-        async with inner:
-            is_first = True
-            while True:
-                try:
-                    with asked.current():
-                        event = await anext(inner)
-                except StopAsyncIteration:
-                    break
-                if is_first:
-                    asked.first()
-                    is_first = False
-                yield event
-        asked.tell(inner.response)
-    except BaseException as error:
-        asked.end(error)
-        raise
-    asked.end()
 
 
 def _earlier(journal: Journal | None) -> list[Carried]:
