@@ -7,6 +7,7 @@ gives back the middle language.  It runs no tools: `loop.py` does.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
@@ -26,7 +27,7 @@ from polycall.exchange import (
     environment_key,
     open_answer,
     prepare,
-    read_response,
+    read_answer,
 )
 from polycall.fold import Folder, unfold
 from polycall.history import marked, portable
@@ -141,7 +142,8 @@ class Client:
             exchange, ends_at = await attempts.next()
             try:
                 http = await self._open(exchange, ends_at)
-                response = await read_response(exchange, http)
+                again = functools.partial(self._open, ends_at=ends_at)
+                response = await read_answer(exchange, http, again)
             except UpstreamError as error:
                 attempts.failed(error)
                 continue
@@ -226,10 +228,14 @@ class Client:
     def prepare(self, request: Request) -> Exchange:
         """Everything but the sending: dialect, body, address, headers."""
         provider, model = self.resolve(request.model)
-        if request.tools and not request.lossy and capabilities(provider, model).tools is False:
+        is_able = request.prompted or provider.quirks_for(model).tools == "prompted"
+        is_able = is_able or capabilities(provider, model).tools is not False
+        if request.tools and not request.lossy and not is_able:
             raise UnsupportedError(
-                f"{request.model!r} is known to call no tools; take another model, or state "
-                f'`tools = true` under [providers.{provider.name}.capabilities."{model}"]',
+                f"{request.model!r} is known to call no tools; take another model, have them told "
+                'in the prompt (`prompted=True`, or `tools = "prompted"` under '
+                f'[providers.{provider.name}.capabilities."{model}"]), or state `tools = true` '
+                "there",
                 feature="tools",
                 path="tools",
             )
@@ -280,16 +286,21 @@ class Client:
     async def _events_once(self, exchange: Exchange, ends_at: float) -> AsyncGenerator[Event]:
         http = await self._open(exchange, ends_at)
         decoder = AnswerDecoder(exchange)
-        try:
-            async for chunk in http.chunks():
-                for event in decoder.feed(chunk):
+        while True:
+            try:
+                async for chunk in http.chunks():
+                    for event in decoder.feed(chunk):
+                        yield event
+                    if decoder.error is not None:
+                        raise decoder.error
+                for event in decoder.close():
                     yield event
-                if decoder.error is not None:
-                    raise decoder.error
-            for event in decoder.close():
-                yield event
-        finally:
-            await http.close()
+            finally:
+                await http.close()
+            again = decoder.again()
+            if again is None:
+                return
+            http = await self._open(again, ends_at)
 
     async def _open(self, exchange: Exchange, ends_at: float) -> HTTPResponse:
         more = carried()

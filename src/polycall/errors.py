@@ -26,6 +26,7 @@
     ├── StoreError                 the gateway's own store does not answer
     └── ProtocolError              bytes or JSON that are not what the dialect says
         ├── MalformedRequestError  (as above: both the caller's fault and not the protocol)
+        ├── UnreadableCallError    a model that writes its calls as text, and not one of them well
         └── TruncatedError         the answer stopped before its end
 
 Messages are lower case, without a full stop, and say what, where and what to do.
@@ -114,6 +115,10 @@ class ProtocolError(PolycallError):
 
 class MalformedRequestError(RequestError, ProtocolError):
     """A request body that its own dialect does not allow."""
+
+
+class UnreadableCallError(ProtocolError):
+    """A model that writes its calls as text was asked several times, and wrote none well."""
 
 
 class TruncatedError(ProtocolError):

@@ -7,9 +7,11 @@ of whoever calls.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from msgspec import Struct
@@ -17,12 +19,17 @@ from msgspec.structs import replace
 
 from polycall import jsontext
 from polycall.errors import PolycallError, ProtocolError, RequestError, UpstreamError
-from polycall.ir import Event, Request, Response
+from polycall.fold import fold, unfold
+from polycall.ir import Event, Request, Response, Warning
 from polycall.providers.dialects import DIALECTS
 from polycall.providers.provider import DialectName, Provider
+from polycall.quirks import Quirks
 from polycall.restore import Restorer
 from polycall.transport import Deadlines, HTTPRequest, HTTPResponse, Transport, add_retry_hints
 from polycall.wire import Dialect, WireRequest
+
+if TYPE_CHECKING:
+    from polycall.prompted import Offer, PromptReader
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
 ERROR_BYTES_MAX = 1024 * 1024
@@ -39,6 +46,19 @@ class Exchange(Struct, frozen=True):
     dialect: Dialect
     wire: WireRequest
     http: HTTPRequest
+    # Where calls are read out of the text: the request as it was sent, and the tools that count.
+    sent: Request | None = None
+    offer: Offer | None = None
+
+    def again(self, said: str, problem: str) -> Exchange:
+        """The exchange after an answer that cannot be used, which the model reads once more."""
+        assert self.sent is not None
+        sent = _prompted().ask_again(self.sent, said, problem)
+        wire = self.dialect.render_request(
+            replace(sent, model=self.model), quirks=self.provider.quirks_for(self.model)
+        )
+        http = replace(self.http, body=jsontext.encode_bytes(wire.body))
+        return replace(self, sent=sent, wire=wire, http=http)
 
 
 def prepare(
@@ -53,13 +73,34 @@ def prepare(
         in_play = bool(request.tools) or any(message.tool_calls for message in request.messages)
         dialect_name = provider.dialect_for(model, with_tools=in_play)
     dialect = DIALECTS[dialect_name]
-    wire = dialect.render_request(replace(request, model=model), quirks=provider.quirks_for(model))
+    quirks = provider.quirks_for(model)
+    sent, offer = _told(request, quirks)
+    wire = dialect.render_request(replace(sent, model=model), quirks=quirks)
+    if sent is not request:
+        note = Warning("emulated", "tools", "they are told in the prompt, and calls are its text")
+        wire = replace(wire, warnings=[note, *wire.warnings])
     http = HTTPRequest(
         url=address(provider, wire.path),
         headers={**headers_for(provider, key, stream=request.stream), **wire.headers},
         body=jsontext.encode_bytes(wire.body),
     )
-    return Exchange(request, provider, model, dialect, wire, http)
+    return Exchange(request, provider, model, dialect, wire, http, sent, offer)
+
+
+def _told(request: Request, quirks: Quirks) -> tuple[Request, Offer | None]:
+    """The request as this target takes tools, and those whose calls stand in its text."""
+    in_prompt = request.prompted or quirks.tools == "prompted"
+    has_calls = any(each.role == "tool" or each.tool_calls for each in request.messages)
+    if not (request.tools or has_calls) or not (in_prompt or quirks.tools == "both"):
+        return request, None
+    prompted = _prompted()
+    offer = prompted.Offer(prompted.callable_tools(request), is_lenient=not in_prompt)
+    return (prompted.prompted(request) if in_prompt else request), offer if offer.tools else None
+
+
+def _prompted() -> Any:
+    # Loaded by those who need it.
+    return importlib.import_module("polycall.prompted")
 
 
 def address(provider: Provider, path: str) -> str:
@@ -110,39 +151,78 @@ async def open_answer(
     raise error_from(exchange.dialect, http, data)
 
 
-async def read_response(exchange: Exchange, http: HTTPResponse) -> Response:
-    """The whole answer in the caller's own terms, with the warnings of the request."""
-    try:
-        data = await http.read(size_bytes_max=BODY_BYTES_MAX)
-    finally:
-        await http.close()
-    body = _decode_body(data)
-    try:
-        response = exchange.dialect.parse_response(body)
-    except UpstreamError as error:  # an error body behind a status of 200
-        add_retry_hints(error, http.headers)
-        raise
+async def read_answer(
+    exchange: Exchange, http: HTTPResponse, send: Callable[[Exchange], Awaitable[HTTPResponse]]
+) -> Response:
+    """The whole answer in the caller's own terms, with the warnings of the request.
+
+    One whose calls cannot be read is asked for again, by `send`.
+    """
+    response = await _read_response(exchange, http)
+    if exchange.offer is not None:
+        reader: PromptReader = _prompted().PromptReader(exchange.request, exchange.offer)
+        warnings = response.warnings
+        events = [read for event in unfold(response) for read in reader.feed(event)]
+        current = exchange
+        while reader.problem:
+            current = current.again(reader.said, reader.problem)
+            http = await send(current)
+            response = await _read_response(current, http)
+            events += [read for event in unfold(response) for read in reader.feed(event)]
+        if reader.error is not None:
+            raise reader.error
+        response = replace(fold(events), warnings=warnings)
     response = Restorer(exchange.request, exchange.wire).response(response)
     if not exchange.wire.warnings:
         return response
     return replace(response, warnings=[*exchange.wire.warnings, *response.warnings])
 
 
+async def _read_response(exchange: Exchange, http: HTTPResponse) -> Response:
+    try:
+        data = await http.read(size_bytes_max=BODY_BYTES_MAX)
+    finally:
+        await http.close()
+    body = _decode_body(data)
+    try:
+        return exchange.dialect.parse_response(body)
+    except UpstreamError as error:  # an error body behind a status of 200
+        add_retry_hints(error, http.headers)
+        raise
+
+
 class AnswerDecoder:
     """Bytes of one streamed answer in, events in the caller's own terms out.
 
-    Like any decoder: `feed` never raises, `error` keeps what went wrong, `close` raises it.
+    Like any decoder: `feed` never raises, `error` keeps what went wrong, `close` raises it.  After
+    `close`, `again` is what must be sent to have the rest of the answer.
     """
 
     def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
         self._decoder = exchange.dialect.StreamDecoder()
         self._restorer = Restorer(exchange.request, exchange.wire)
-        self._idle = self._restorer.idle
+        self._reader: PromptReader | None = None
+        if exchange.offer is not None:
+            self._reader = _prompted().PromptReader(exchange.request, exchange.offer)
+        self._idle = self._restorer.idle and self._reader is None
 
     @property
     def error(self) -> PolycallError | None:
         """What is wrong with the stream, once it is."""
+        if self._decoder.error is None and self._reader is not None:
+            return self._reader.error
         return self._decoder.error
+
+    def again(self) -> Exchange | None:
+        """The next exchange of this answer; what it gives is fed like more of the same stream."""
+        reader = self._reader
+        if reader is None or not reader.problem:
+            return None
+        self._exchange = self._exchange.again(reader.said, reader.problem)
+        reader.problem = ""
+        self._decoder = self._exchange.dialect.StreamDecoder()
+        return self._exchange
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that are known with this chunk."""
@@ -152,9 +232,16 @@ class AnswerDecoder:
     def close(self) -> list[Event]:
         """The last events; raises what went wrong."""
         events = self._decoder.close()
-        return events if self._idle else self._restored(events)
+        if self._idle:
+            return events
+        events = self._restored(events)
+        if self._reader is not None and self._reader.error is not None:
+            raise self._reader.error
+        return events
 
     def _restored(self, events: list[Event]) -> list[Event]:
+        if self._reader is not None:
+            events = [read for event in events for read in self._reader.feed(event)]
         return [restored for event in events for restored in self._restorer.feed(event)]
 
 

@@ -66,6 +66,9 @@ class Quirks(Struct, frozen=True):
     max_tokens_default: int = 0  # sent where the request has none; 0: the dialect's own
 
     # All dialects.
+    # "prompted": tools are told in the prompt and calls read out of the text, for models that know
+    # none; "both": sent natively, and calls that slipped into the text are read as well.
+    tools: Literal["native", "prompted", "both"] = "native"
     tool_choices: frozenset[str] = frozenset({"auto", "none", "required", "tool", "subset"})
     forced_choice_while_reasoning: bool = True
     result_media: bool = True  # images and documents inside tool results

@@ -12,7 +12,7 @@ from polycall.errors import RequestError
 from polycall.providers.models import ModelInfo, list_models
 from polycall.providers.provider import FEATURES, Feature, Provider
 
-_MARKS = {True: "yes", False: "no", None: "?"}
+_MARKS = {True: "yes", False: "no", None: "?", "prompted": "prompt"}
 _HEADERS = {
     "tools": "tools",
     "parallel_calls": "parallel",

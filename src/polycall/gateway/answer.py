@@ -232,6 +232,13 @@ class _Stream:
             if decoder.error is not None:
                 raise decoder.error
             events = decoder.close()
+        while await streaming.asks_again(flight, self._desk):
+            if data := self._encode(events):
+                await flight.send_body(data, more=True)
+            await streaming.pour(self._take_translated)
+            if decoder.error is not None:
+                raise decoder.error
+            events = decoder.close()
         data = self._encode(events) + encoder.close()
         if self._embedder is not None:
             await self._embedder.finish()  # before the client can come back with it

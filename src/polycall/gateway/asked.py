@@ -337,7 +337,8 @@ class Desk:
         if found is None:
             # Where nobody stated a difference, a client of the same protocol is left to it.
             is_plain = provider.name in self._unquirked
-            found = QuirkMarks(Quirks() if is_plain else provider.quirks_for(model))
+            quirks = provider.quirks_for(model)
+            found = QuirkMarks(Quirks(tools=quirks.tools) if is_plain else quirks)
             _remember(self._marks, (provider.name, model), found)
         return found
 

@@ -22,6 +22,7 @@ from polycall.errors import (
     PolycallError,
     ProtocolError,
     RequestError,
+    UnreadableCallError,
     UpstreamConnectionError,
     UpstreamError,
 )
@@ -30,7 +31,8 @@ from polycall.exchange import (
     ERROR_BYTES_MAX,
     AnswerDecoder,
     error_from,
-    read_response,
+    open_answer,
+    read_answer,
 )
 from polycall.gateway.asked import Attempt, Desk
 from polycall.gateway.flight import Flight
@@ -100,6 +102,17 @@ class Streaming:
             return take(without_key(chunk, key) if secret in chunk else chunk)
 
         await pour(self.http, take_without_key if secret else take)
+
+    async def asks_again(self, flight: Flight, desk: Desk) -> bool:
+        """Whether the answer goes on with another exchange, which has then begun."""
+        again = None if self.decoder is None else self.decoder.again()
+        if again is None:
+            return False
+        await self.http.close()
+        left_s = max(flight.ends_at - time.monotonic(), 0.001)
+        deadlines = Deadlines(desk.server.connect_s, desk.server.read_s, left_s)
+        self.http = await open_answer(desk.transport, again, deadlines)
+        return True
 
     async def begin(self, flight: Flight) -> None:
         """Wait for the first event; raises what the stream reports instead of one."""
@@ -234,14 +247,17 @@ class Journey:
                 streaming = Streaming(attempt, http)
                 await streaming.begin(self._flight)
                 return streaming
-            return await self._read(attempt, http)
+            return await self._read(attempt, http, deadlines)
         except BaseException:
             await http.close()
             raise
 
-    async def _read(self, attempt: Attempt, http: HTTPResponse) -> Plain:
+    async def _read(self, attempt: Attempt, http: HTTPResponse, deadlines: Deadlines) -> Plain:
         if attempt.exchange is not None:
-            response = await read_response(attempt.exchange, http)
+            transport = self._desk.transport
+            response = await read_answer(
+                attempt.exchange, http, lambda again: open_answer(transport, again, deadlines)
+            )
             return Plain(attempt, http, response, usage=response.usage)
         body = without_key(await http.read(size_bytes_max=BODY_BYTES_MAX), attempt.stop.key)
         await http.close()
@@ -279,7 +295,7 @@ def _is_passing(error: PolycallError) -> bool:
     """Whether the same stop may do better the next time."""
     if isinstance(error, UpstreamError):
         return error.should_retry
-    return not isinstance(error, RequestError)
+    return not isinstance(error, RequestError | UnreadableCallError)
 
 
 def _more_telling(last: PolycallError | None, error: PolycallError) -> PolycallError:

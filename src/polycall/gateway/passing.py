@@ -52,6 +52,12 @@ _MARKS: dict[str, tuple[bytes, ...]] = {
     "result_media": (b'"tool_call_id"', b'"tool_result"', b"functionResponse"),
     "call_id_pattern": (b'"tool_calls"', b'"tool_use"'),
 }
+# Wherever tools are, for a target that is told of them in words.
+_TOOL_MARKS = (
+    *(b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"tool_result"'),
+    *(b'"function_call', b'"custom_tool_call', b"functionCall", b"functionResponse"),
+    *(b"function_declarations", b"function_response"),
+)
 _REFUSED_MARKS: dict[str, bytes] = {
     "candidates": b'"n"',
     "logprobs": b"logprobs",
@@ -72,6 +78,8 @@ class QuirkMarks:
         if quirks.reasoning_replay in ("never", "as_written"):
             marks.difference_update(_MARKS["reasoning_replay"])
             marks.update(() if quirks.empty_content == "null" else _MARKS["empty_content"])
+        if quirks.tools != "native":
+            marks.update(_TOOL_MARKS)
         for name in quirks.refused:
             marks.add(_REFUSED_MARKS.get(name, b'"' + name.encode() + b'"'))
         self._marks = tuple(sorted(marks))

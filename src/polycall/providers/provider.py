@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from polycall.quirks import Quirks
 
@@ -39,9 +40,12 @@ FEATURES: tuple[Feature, ...] = (
 
 
 class Capabilities(Struct, frozen=True):
-    """What a model can do; `None` is unknown.  `structured_output` means by JSON Schema."""
+    """What a model can do; `None` is unknown.  `structured_output` means by JSON Schema.
 
-    tools: bool | None = None
+    `tools="prompted"`: it is sent none, they are told in the prompt.
+    """
+
+    tools: bool | Literal["prompted"] | None = None
     parallel_calls: bool | None = None
     reasoning: bool | None = None
     images: bool | None = None
@@ -51,7 +55,7 @@ class Capabilities(Struct, frozen=True):
 
     def supports(self, features: Iterable[Feature]) -> bool:
         """Whether all of `features` are known to be there."""
-        return all(getattr(self, feature) is True for feature in features)
+        return all(getattr(self, feature) in (True, "prompted") for feature in features)
 
 
 class ModelRule(Struct, frozen=True):
@@ -104,10 +108,12 @@ class Provider(Struct, frozen=True):
 
     def quirks_for(self, model: str) -> Quirks:
         """What this model takes."""
-        for rule in self.rules:
-            if rule.quirks is not None and rule.matches(model):
-                return rule.quirks
-        return self.quirks
+        matching = (each.quirks for each in self.rules if each.quirks and each.matches(model))
+        quirks = next(matching, self.quirks)
+        stated = self.capabilities.get(model)
+        if stated is not None and stated.tools == "prompted" and quirks.tools != "prompted":
+            return replace(quirks, tools="prompted")
+        return quirks
 
     def auth_headers(self, key: str) -> dict[str, str]:
         """The headers that carry `key`."""

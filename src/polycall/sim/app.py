@@ -149,6 +149,10 @@ class App:
         if not isinstance(body, dict):
             raise vendor.invalid("The body of your request is not a JSON object.")
         prompt = vendor.check_request(route, body, lambda name: self._spec(vendor, name))
+        spec = self._spec(vendor, prompt.model)
+        has_tools = prompt.tools or any(isinstance(e, Called | Returned) for e in prompt.entries)
+        if spec is not None and not spec.calls_tools and has_tools:
+            raise vendor.invalid(f"The model '{prompt.model}' does not support tools.")
         if route.operation == "count":
             counted = vendor.render_count(prompt, usage.count_prompt(prompt))
             await exchange.send_json(200, counted, vendor.answer_headers(nonce))

@@ -279,9 +279,11 @@ class Refused(Exception):  # noqa: N818  # an answer, and not a failure of the s
 class ModelSpec(Struct, frozen=True):
     """What a vendor knows of one model.
 
-    `reasons`: `always` unless switched off, `asked` when the request says so, or `never`.
+    `reasons`: `always` unless switched off, `asked` when the request says so, or `never`.  Without
+    `calls_tools` it takes neither tools nor what became of them.
     """
 
     name: str
     reasons: Literal["always", "asked", "never"] = "asked"
     scripted: bool = False
+    calls_tools: bool = True

@@ -131,14 +131,21 @@ class Simulation:
         turns: Sequence[Turn],
         *,
         reasons: Literal["always", "asked", "never"] | None = None,
+        calls_tools: bool = True,
     ) -> None:
         """A model that answers with these turns, one a request; more requests are a 500.
 
-        It reasons, and wants its state back, if any of its turns does.
+        It reasons, and wants its state back, if any of its turns does.  Without `calls_tools` it
+        refuses tools, calls and results.
         """
         base_url(self.url, vendor)
         thinks = any(turn.reasoning is not None for turn in turns)
-        spec = ModelSpec(model, reasons or ("always" if thinks else "asked"), scripted=True)
+        spec = ModelSpec(
+            model,
+            reasons or ("always" if thinks else "asked"),
+            scripted=True,
+            calls_tools=calls_tools,
+        )
         self._app.scripts[(vendor, model)] = Script(deque(turns), spec)
 
     def remaining(self, vendor: str, model: str) -> int:

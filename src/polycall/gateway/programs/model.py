@@ -18,7 +18,16 @@ from polycall.gateway.flight import Flight
 from polycall.gateway.journey import Journey
 from polycall.gateway.routing import Stop
 from polycall.history import marked, portable
-from polycall.ir import Event, Request, Response, ToolChoice, Usage, Warning
+from polycall.ir import (
+    Event,
+    Request,
+    Response,
+    ResponseEnd,
+    ResponseStart,
+    ToolChoice,
+    Usage,
+    Warning,
+)
 
 
 class Step:
@@ -108,21 +117,23 @@ class RoutedModel:
         try:
             self._account.calls += in_events(streaming.events)
             for event in streaming.events:
-                usage = getattr(event, "usage", usage)
+                usage = _usage(event) or usage
                 yield event
-            if not streaming.is_finished:
+            is_over = streaming.is_finished
+            while not is_over or await streaming.asks_again(self._flight, self._desk):
+                is_over = True
                 async for chunk in streaming.chunks():
                     self._flight.heard_at = time.monotonic()
                     events = decoder.feed(chunk)
                     self._account.calls += in_events(events)
                     for event in events:
                         self._account.steps += 1
-                        usage = getattr(event, "usage", usage)
+                        usage = _usage(event) or usage
                         yield event
                     if decoder.error is not None:
                         raise decoder.error
                 for event in decoder.close():
-                    usage = getattr(event, "usage", usage)
+                    usage = _usage(event) or usage
                     yield event
         finally:
             self._count(streaming.attempt, usage)
@@ -156,6 +167,10 @@ class RoutedModel:
         self._costs.append(cost)
         known = [each for each in self._costs if each is not None]
         account.cost = sum(known, Decimal(0)) if known == self._costs else None
+
+
+def _usage(event: Event) -> Usage | None:
+    return event.usage if isinstance(event, ResponseStart | ResponseEnd) else None
 
 
 class _StepStream(Stream):

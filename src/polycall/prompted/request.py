@@ -1,0 +1,203 @@
+"""A request as a model without tools can be asked it: tools, calls and results are text."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from polycall import jsontext
+from polycall.ir import (
+    JSON,
+    Message,
+    Part,
+    Request,
+    ResponseFormat,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
+
+FREE_TEXT: JSON = {
+    "type": "object",
+    "properties": {"input": {"type": "string"}},
+    "required": ["input"],
+    "additionalProperties": False,
+}
+_HOW = """\
+You can call tools. To call one, end your answer with a block of exactly this form:
+
+<tool_call>
+{"name": "the tool's name", "arguments": {"parameter": "value"}}
+</tool_call>
+
+The block holds one JSON object; its arguments fit the JSON Schema in the tool's "parameters". \
+Nothing may follow the block. The result comes in the next message, in a block <tool_result>; \
+never write one yourself. Where no tool is needed, answer without a block."""
+_SEVERAL = "Write several blocks, one after another, to make several calls at once."
+_ONE = "Write one block at a time."
+_RESULT_END = "</tool_result"
+
+
+def prompted(request: Request) -> Request:
+    """The request with its tools, calls and results as text; hosted tools stay what they are."""
+    offered = callable_tools(request)
+    messages = _merged([_without_calls(each) for each in _named(request.messages)])
+    response_format = request.response_format
+    if offered:
+        words = _instructions(request, offered)
+        if response_format is not None and response_format.kind != "text":
+            # A server that holds the model to JSON would let it write no block.
+            words += f"\n\n{_format_words(response_format)}"
+            response_format = None
+        messages = _with_system(messages, words)
+    return replace(
+        request,
+        messages=messages,
+        tools=[tool for tool in request.tools if tool.kind == "hosted"],
+        tool_choice=None,
+        parallel_tool_calls=None,
+        response_format=response_format,
+    )
+
+
+def ask_again(sent: Request, said: str, problem: str) -> Request:
+    """The request after an answer that cannot be used: the answer, and what is wrong with it."""
+    words = (
+        f"Nothing was run, since your answer cannot be read: {problem}\n"
+        "Write the whole answer again, each call in a <tool_call> block as described."
+    )
+    answer = [Message("assistant", [Text(said)])] if said.strip() else []
+    return replace(
+        sent, messages=_merged([*sent.messages, *answer, Message("user", [Text(words)])])
+    )
+
+
+def callable_tools(request: Request) -> dict[str, Tool]:
+    """The tools that may be called now, by the name that the model is told."""
+    choice = request.tool_choice
+    if choice is not None and choice.mode == "none":
+        return {}
+    names = set(choice.names) if choice is not None else set[str]()
+    return {
+        told_name(tool.name, tool.namespace): tool
+        for tool in request.tools
+        if tool.kind != "hosted" and (not names or tool.name in names)
+    }
+
+
+def told_name(name: str, namespace: str) -> str:
+    """The one name that the model knows a tool by."""
+    return f"{namespace}.{name}" if namespace else name
+
+
+def _instructions(request: Request, offered: dict[str, Tool]) -> str:
+    lines = [_HOW, _ONE if request.parallel_tool_calls is False else _SEVERAL]
+    choice = request.tool_choice or ToolChoice("auto")
+    if choice.mode in ("required", "tool"):
+        lines.append(f"Your next answer must call {' or '.join(offered)}.")
+    lines.append("The tools:")
+    for name, tool in offered.items():
+        told: JSON = {"name": name, "description": _description(tool)}
+        told["parameters"] = FREE_TEXT if tool.kind == "custom" else tool.parameters or {}
+        lines.append(jsontext.encode(told))
+    return "\n\n".join(lines)
+
+
+def _description(tool: Tool) -> str:
+    words = tool.description
+    if tool.grammar is not None:
+        words += f"\nThe input must match this grammar: {jsontext.encode(tool.grammar)}"
+    if tool.examples:
+        shown = "\n".join(jsontext.encode(example) for example in tool.examples)
+        words += f"\nExamples of arguments:\n{shown}"
+    return words.strip()
+
+
+def _format_words(wanted: ResponseFormat) -> str:
+    words = "An answer without a block is one JSON value and nothing else"
+    if wanted.schema is None:
+        return f"{words}."
+    return f"{words}, which fits this JSON Schema:\n{jsontext.encode(wanted.schema)}"
+
+
+# ---------------------------------------------------------------------------------------------
+# The conversation
+
+
+def _named(messages: list[Message]) -> list[Message]:
+    """The messages, with every result told which tool it is of."""
+    names = {
+        call.id: told_name(call.name, call.namespace)
+        for message in messages
+        for call in message.tool_calls
+    }
+    return [
+        replace(
+            message,
+            parts=[
+                replace(part, name=names.get(part.call_id, part.name))
+                if isinstance(part, ToolResult)
+                else part
+                for part in message.parts
+            ],
+        )
+        for message in messages
+    ]
+
+
+def _without_calls(message: Message) -> Message:
+    parts: list[Part] = []
+    for part in message.parts:
+        match part:
+            case ToolCall():
+                parts.append(Text(_call_text(part)))
+            case ToolResult():
+                parts.append(Text(_result_text(part)))
+                parts += [each for each in part.content if not isinstance(each, Text)]
+            case _:
+                parts.append(part)
+    if message.role == "tool":
+        return Message("user", parts)
+    return message if parts == message.parts else replace(message, parts=parts)
+
+
+def _call_text(call: ToolCall) -> str:
+    name = jsontext.encode(told_name(call.name, call.namespace))
+    arguments = call.arguments
+    shown = call.arguments_json if arguments is None else jsontext.encode(arguments)
+    return f'\n<tool_call>\n{{"name": {name}, "arguments": {shown}}}\n</tool_call>'
+
+
+def _result_text(result: ToolResult) -> str:
+    # What a tool gives cannot end its own block, and so cannot pass for another's result.
+    text = result.text.replace(_RESULT_END, "<\\/tool_result")
+    state = ' error="true"' if result.is_error else ""
+    return f'<tool_result name="{result.name}"{state}>\n{text}\n</tool_result>\n'
+
+
+def _merged(messages: list[Message]) -> list[Message]:
+    """Neighbours of the user in one message: many servers want the roles to alternate."""
+    merged: list[Message] = []
+    for message in messages:
+        last = merged[-1] if merged else None
+        if last is not None and last.role == message.role == "user" and not message.name:
+            merged[-1] = replace(last, parts=[*last.parts, *message.parts])
+        else:
+            merged.append(message)
+    return merged
+
+
+def _with_system(messages: list[Message], words: str) -> list[Message]:
+    """The instructions behind those of the caller, in one message with them where that is text."""
+    place = 0
+    while place < len(messages) and messages[place].role == "system":
+        place += 1
+    own = Message("system", [Text(words)])
+    if place and len(messages[place - 1].parts) == 1:
+        (part,) = messages[place - 1].parts
+        if isinstance(part, Text) and not part.metadata:
+            own = replace(messages[place - 1], parts=[Text(f"{part.text}\n\n{words}")])
+            place -= 1
+            return [*messages[:place], own, *messages[place + 1 :]]
+    return [*messages[:place], own, *messages[place:]]

@@ -1,0 +1,133 @@
+"""A model that knows no tools, behind the gateway: every client calls tools with it as ever."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from polycall.sim import Simulation, Turn
+from tests.gateway.drivers import DRIVERS, Result
+from tests.gateway.harness import KEY, Gateway, provider_table
+
+VENDORS = {
+    "plain-chat": ("compatible", "openai-chat"),
+    "plain-responses": ("openai", "openai-responses"),
+    "plain-anthropic": ("anthropic", "anthropic"),
+    "plain-gemini": ("google", "gemini"),
+}
+CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "서울"}}\n</tool_call>'
+BOTH = f'{CALL}\n<tool_call>{{"name": "now", "arguments": {{}}}}</tool_call>'
+
+
+def config(sim: Simulation) -> str:
+    tables = [
+        provider_table(name, sim.base_url(vendor), dialect, 'quirks = { tools = "prompted" }')
+        for name, (vendor, dialect) in VENDORS.items()
+    ]
+    tables.append(provider_table("mixed", sim.base_url("compatible"), "openai-chat"))
+    tables.append('[providers.mixed.capabilities."toolless"]\ntools = "prompted"\n')
+    return "\n".join([*tables, f'[[keys]]\nkey = "{KEY}"\n'])
+
+
+@pytest.fixture(scope="module")
+def served(sim: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    gateway = Gateway(tmp_path_factory.mktemp("prompted"), config(sim)).start()
+    yield gateway
+    assert gateway.stop() == 0, gateway.log
+
+
+def script(sim: Simulation, vendor: str, model: str, *texts: str) -> None:
+    sim.script(vendor, model, [Turn(text) for text in texts], calls_tools=False)
+
+
+# Every pair, and each client and each wire in both ways.
+PAIRS = [
+    (client, upstream, (here + there) % 2 == 0)
+    for here, client in enumerate(DRIVERS)
+    for there, upstream in enumerate(VENDORS)
+]
+
+
+@pytest.mark.parametrize(("client", "upstream", "streamed"), PAIRS)
+def test_E04_every_client_with_every_wire(
+    sim: Simulation, served: Gateway, client: str, upstream: str, streamed: bool
+) -> None:
+    model = f"toolless-{upstream}-{client}-{streamed}"
+    vendor = VENDORS[upstream][0]
+    script(sim, vendor, model, f"Let me look.\n{BOTH}", "서울은 7도, 12:00.")
+    driver = DRIVERS[client](served.url, KEY, f"{upstream}/{model}", streamed=streamed)
+    with closing(driver):
+        step = driver.ask("Weather and time in Seoul?")
+        assert [(call.name, call.arguments) for call in step.calls] == [
+            ("get_weather", {"city": "서울"}),
+            ("now", {}),
+        ]
+        assert step.text.strip() == "Let me look."
+        weather, now = step.calls
+        end = driver.give([Result(weather, "7 degrees"), Result(now, "no clock", is_error=True)])
+    assert (end.text, end.calls) == ("서울은 7도, 12:00.", [])
+    assert sim.remaining(vendor, model) == 0
+    sent = [each for each in sim.requests if model in each.path or model in each.raw.decode()]
+    assert len(sent) == 2
+    assert all("tools" not in each.body for each in sent)
+    seen = json.dumps(sent[1].body, ensure_ascii=False)
+    assert '<tool_result name=\\"get_weather\\">\\n7 degrees' in seen
+    assert '<tool_result name=\\"now\\"' in seen
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("client", DRIVERS)
+def test_a_call_that_cannot_be_read_is_asked_for_again(
+    sim: Simulation, served: Gateway, client: str, streamed: bool
+) -> None:
+    model = f"sloppy-{client}-{streamed}"
+    broken = '<tool_call>{"name": "get_weather", "arguments": {"town": "x"}}</tool_call>'
+    script(sim, "compatible", model, f"One. {broken}", f"Two. {CALL}")
+    driver = DRIVERS[client](served.url, KEY, f"plain-chat/{model}", streamed=streamed)
+    with closing(driver):
+        step = driver.ask("Weather in Seoul?")
+    assert [(call.name, call.arguments) for call in step.calls] == [
+        ("get_weather", {"city": "서울"})
+    ]
+    assert "tool_call" not in step.text
+    asked = [each.body for each in sim.requests if each.body.get("model") == model]
+    assert len(asked) == 2
+    assert asked[1]["messages"][-2] == {"role": "assistant", "content": f"One. {broken}"}
+    assert "so nothing was run" in asked[1]["messages"][-1]["content"]
+    assert '"city" is a required property' in asked[1]["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_model_that_never_learns_is_an_error(
+    sim: Simulation, served: Gateway, streamed: bool
+) -> None:
+    model = f"hopeless-{streamed}"
+    script(sim, "compatible", model, *["<tool_call>{}</tool_call>"] * 3)
+    body: dict[str, Any] = {"model": f"plain-chat/{model}", "stream": streamed}
+    body["messages"] = [{"role": "user", "content": "x"}]
+    tool = {"name": "now", "parameters": {"type": "object", "properties": {}}}
+    body["tools"] = [{"type": "function", "function": tool}]
+    answer = served.post("/v1/chat/completions", body)
+    words = b"asked 3 times, the model wrote no call that can be read"
+    assert words in answer.content
+    assert b"[DONE]" not in answer.content
+    assert answer.status == (200 if streamed else 502)
+
+
+def test_one_model_of_a_provider_by_its_capabilities(sim: Simulation, served: Gateway) -> None:
+    script(sim, "compatible", "toolless", CALL)
+    tool = {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": "get weather"}]}
+    body["tools"] = [{"type": "function", "function": tool}]
+    answer = served.post("/v1/chat/completions", {**body, "model": "mixed/toolless"})
+    (call,) = answer.json()["choices"][0]["message"]["tool_calls"]
+    assert call["function"]["name"] == "get_weather"
+    warnings = json.loads(answer.headers["polycall-warnings"])
+    assert [(each["kind"], each["feature"]) for each in warnings] == [("emulated", "tools")]
+    native = served.post("/v1/chat/completions", {**body, "model": "mixed/sim-1"})
+    assert native.json()["choices"][0]["message"]["tool_calls"]
+    assert sim.requests[-1].body["tools"] == body["tools"]
