@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from polycall import jsontext
 from polycall.errors import PolycallError, ProtocolError
+from polycall.fold import unfold
 from polycall.ir import (
     JSON,
     Event,
@@ -17,6 +18,7 @@ from polycall.ir import (
     PartDelta,
     PartEnd,
     PartStart,
+    Response,
     ResponseEnd,
     ResponseStart,
 )
@@ -72,6 +74,21 @@ class EventWriter:
         self.end_part()
         self.ended = True
         self._events.append(event)
+
+    def answer(self, response: Response) -> None:
+        """A whole answer, from its start to its end."""
+        for event in unfold(response):
+            match event:
+                case ResponseStart():
+                    self.start(event)
+                case PartStart():
+                    self.open(event.part)
+                case PartDelta():
+                    self.delta(event.text)
+                case PartEnd():
+                    self.end_part(event.metadata)
+                case ResponseEnd():
+                    self.end(event)
 
     def take(self) -> list[Event]:
         """What was written since the last call."""

@@ -23,8 +23,7 @@ from polycall.dialects.anthropic.response import (
 )
 from polycall.dialects.anthropic.usage import merge_usage, parse_usage
 from polycall.errors import ProtocolError, TruncatedError
-from polycall.fold import unfold
-from polycall.ir import JSON, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
+from polycall.ir import JSON, ResponseEnd, ResponseStart
 from polycall.stream import Payload, StreamDecoderBase
 from polycall.wire import response_reader
 
@@ -82,18 +81,7 @@ class StreamDecoder(StreamDecoderBase):
 
     def on_whole_body(self, body: JSON) -> None:
         """The server answered with one JSON body."""
-        for event in unfold(parse_response(body)):
-            match event:
-                case ResponseStart():
-                    self.out.start(event)
-                case PartStart():
-                    self.out.open(event.part)
-                case PartDelta():
-                    self.out.delta(event.text)
-                case PartEnd():
-                    self.out.end_part(event.metadata)
-                case ResponseEnd():
-                    self.out.end(event)
+        self.out.answer(parse_response(body))
 
     # The message
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec.structs import replace
-
 from polycall import jsontext
 from polycall.dialects.openai_chat.accumulate import OtherChoice, add_fields
 from polycall.dialects.openai_chat.common import NAME, REASONING_FIELDS, own
@@ -33,13 +31,11 @@ from polycall.ir import (
     JSON,
     Reasoning,
     Refusal,
-    Response,
     ResponseEnd,
     ResponseStart,
     Text,
-    ToolCall,
 )
-from polycall.stream import EventWriter, Payload, StreamDecoderBase
+from polycall.stream import Payload, StreamDecoderBase
 from polycall.wire import response_reader
 
 _CHOICE = "choices[0]"
@@ -117,7 +113,7 @@ class StreamDecoder(StreamDecoderBase):
 
     def on_whole_body(self, body: JSON) -> None:
         """The server answered a streaming request with one body."""
-        write_response(parse_response(body), self.out)
+        self.out.answer(parse_response(body))
 
     # Chunks
 
@@ -239,28 +235,3 @@ def _groq_usage(body: JSON) -> Any:
     """Groq's usage where the client did not ask for it: in a field of its own."""
     extra = body.get("x_groq")
     return extra.get("usage") if isinstance(extra, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-
-
-def write_response(response: Response, out: EventWriter) -> None:
-    """The events of an answer that came whole."""
-    start = ResponseStart(response.id, response.model, response.created)
-    out.start(start)
-    for part in response.message.parts:
-        match part:
-            case Text() | Reasoning() | Refusal():
-                out.open(replace(part, text=""))
-                out.delta(part.text)
-            case ToolCall():
-                out.open(replace(part, arguments_json=""))
-                out.delta(part.arguments_json)
-            case _:
-                out.open(part)
-        out.end_part()
-    out.end(
-        ResponseEnd(
-            response.finish_reason,
-            response.raw_finish_reason,
-            response.usage,
-            response.metadata,
-        )
-    )

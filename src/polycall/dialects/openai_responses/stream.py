@@ -28,12 +28,8 @@ from polycall.dialects.openai_responses.response import (
     raise_failure,
 )
 from polycall.errors import TruncatedError
-from polycall.fold import unfold
 from polycall.ir import (
     JSON,
-    PartDelta,
-    PartEnd,
-    PartStart,
     ResponseEnd,
     ResponseStart,
     ToolCall,
@@ -85,18 +81,7 @@ class StreamDecoder(StreamDecoderBase):
 
     def on_whole_body(self, body: JSON) -> None:
         """A plain body in place of a stream, or an error."""
-        for event in unfold(parse_response(body)):
-            match event:
-                case ResponseStart():
-                    self.out.start(event)
-                case PartStart():
-                    self.out.open(event.part)
-                case PartDelta():
-                    self.out.delta(event.text)
-                case PartEnd():
-                    self.out.end_part(event.metadata)
-                case ResponseEnd():
-                    self.out.end(event)
+        self.out.answer(parse_response(body))
 
     # -----------------------------------------------------------------------------------------
     # The response
