@@ -321,3 +321,22 @@ async def test_another_event_loop_is_a_clear_mistake(mood: Path) -> None:
     async with stock("stdio", "stock", mood) as server, nothing_left(), connect(server) as tools:
         told = await asyncio.to_thread(lambda: asyncio.run(said(tools, "stock_add", a=1, b=2)))
     assert told.startswith("MCP server 'stock' was connected in another event loop: use")
+
+
+async def test_a_server_from_the_registry() -> None:
+    pytest.importorskip("mcp_server_time", reason="mcp-server-time is not installed")
+    command = [sys.executable, "-m", "mcp_server_time", "--local-timezone", "Asia/Seoul"]
+    async with nothing_left(), connect(StdioServer("time", command=command)) as tools:
+        assert list(tools.tools) == ["time_convert_time", "time_get_current_time"]
+        converted = await call(
+            tools,
+            "time_convert_time",
+            source_timezone="Asia/Seoul",
+            time="09:30",
+            target_timezone="Asia/Kolkata",
+        )
+        (shown,) = converted.content
+        assert isinstance(shown, Text)
+        assert json.loads(shown.text)["time_difference"] == "-3.5h"
+        failed = await call(tools, "time_get_current_time", timezone="Asia/Nowhere")
+        assert failed.is_error
