@@ -295,6 +295,14 @@ async def test_servers_are_branches_of_a_tree(mood: Path) -> None:
         assert json.loads(found) == {"found": {"one.add": about, "two.add": about}}
         assert added == "42"
         assert await said(tree, "two.rows") == ROWS
+        # The tree follows what a server announces, and what is withheld of it.
+        assert await said(tree, "two.change", word="rudely") == "changed"
+        async with asyncio.timeout(5):
+            while "two.brand_new" not in tree.tools:
+                await asyncio.sleep(0.02)
+        assert "two.greet" not in tree.tools
+        assert await said(tree, "two.brand_new") == "new"
+        assert [each.name for each in tree.search("not there before", limit=1)] == ["two.brand_new"]
 
 
 async def test_a_program_gets_data(mood: Path) -> None:

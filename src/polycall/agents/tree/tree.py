@@ -51,7 +51,7 @@ class ToolTree(OfferingToolset):
     at most `opened_max` (the longest known go first).  The prompt does not grow with the tree, on
     any provider.  `about` describes namespaces.  With `embed`, search goes by vectors too.
     `native` leaves the search to the vendor of that dialect: then all definitions are sent, marked
-    to be loaded by it.
+    to be loaded by it.  A toolset in it may get and lose tools: the tree follows.
     """
 
     def __init__(
@@ -65,17 +65,14 @@ class ToolTree(OfferingToolset):
         opened_max: int = 40,
         native: Native = "",
     ) -> None:
-        leaves = dict(sorted(_leaves(branches)))
+        self._sources = list(_sources(branches))
         self._about = dict(about or {})
         self._embed = embed
         self._method: Method = method or ("hybrid" if embed else "words")
         self._found_max = found_max
         self._opened_max = opened_max
         self._native = native
-        self._search = ToolSearch(leaves, about=self._about, embed=embed)
-        self._leaves = leaves
-        own = [self._search_tool(), self._open_tool()]
-        self._tools: dict[str, AnyTool] = {**{each.name: each for each in own}, **leaves}
+        self._load()
 
     @classmethod
     def from_package(cls, package: str | ModuleType, **options: Any) -> ToolTree:
@@ -106,11 +103,13 @@ class ToolTree(OfferingToolset):
     @property
     def tools(self) -> Mapping[str, AnyTool]:
         """All tools by their full names, and the two that find them."""
+        self._follow()
         return self._tools
 
     @property
     def leaves(self) -> Mapping[str, AnyTool]:
         """The tools of the tree itself."""
+        self._follow()
         return self._leaves
 
     def namespaces(self, within: str = "") -> dict[str, int]:
@@ -154,6 +153,7 @@ class ToolTree(OfferingToolset):
 
     def offered(self, context: AgentContext[Any]) -> list[Tool]:
         """The two that find tools, and what was found, in the order in which it was."""
+        self._follow()
         if self._native:
             deferred = (
                 changed(tool.definition, defer_loading=True) for tool in self._leaves.values()
@@ -168,6 +168,24 @@ class ToolTree(OfferingToolset):
 
     async def run(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
         return await self[name].run(arguments, context)
+
+    def _load(self) -> None:
+        """Take the tools as they are now."""
+        self._seen = self._names()
+        leaves = dict(sorted(_leaves(self._sources)))
+        self._leaves = leaves
+        self._search = ToolSearch(leaves, about=self._about, embed=self._embed)
+        own = [self._search_tool(), self._open_tool()]
+        self._tools: dict[str, AnyTool] = {**{each.name: each for each in own}, **leaves}
+
+    def _follow(self) -> None:
+        """Load again where a toolset has other tools now: an MCP server's may change."""
+        if self._seen != self._names():
+            self._load()
+
+    def _names(self) -> list[tuple[str, ...]]:
+        sources = (source for _, source in self._sources)
+        return [tuple(each.tools) for each in sources if isinstance(each, AbstractToolset)]
 
     def _search_tool(self) -> FunctionTool[..., Any]:
         parameters = _schema(
@@ -247,21 +265,33 @@ class ToolTree(OfferingToolset):
         return f"{name} ({count}: {_short(about)})" if about else f"{name} ({count})"
 
 
-def _leaves(branches: Branches, prefix: str = "") -> Iterable[tuple[str, AnyTool]]:
+def _sources(
+    branches: Branches, prefix: str = ""
+) -> Iterable[tuple[str, AnyTool | AbstractToolset]]:
+    """Each tool and each toolset of the branches, with the name of its place."""
     for name, inner in branches.items():
         if not name or "." in name:
             raise ToolDefinitionError(f"{name!r} cannot be a name in a tree")
         full = prefix + name
-        if isinstance(inner, FunctionTool):
-            yield full, replace(inner, name=full)  # pyright: ignore[reportUnknownArgumentType]
+        if isinstance(inner, FunctionTool | AbstractToolset):
+            yield full, inner
         elif isinstance(inner, Mapping):
-            yield from _leaves(inner, f"{full}.")  # pyright: ignore[reportUnknownArgumentType]
+            yield from _sources(inner, f"{full}.")  # pyright: ignore[reportUnknownArgumentType]
         elif callable(inner):
             yield full, tool(inner, name=full)
         else:
-            toolset = inner if isinstance(inner, AbstractToolset) else Toolset(inner)
-            for each in toolset:
-                yield f"{full}.{each.name}", _within(toolset, each, f"{full}.{each.name}")
+            yield full, Toolset(inner)
+
+
+def _leaves(
+    sources: Iterable[tuple[str, AnyTool | AbstractToolset]],
+) -> Iterable[tuple[str, AnyTool]]:
+    for full, source in sources:
+        if isinstance(source, FunctionTool):
+            yield full, replace(source, name=full)
+            continue
+        for each in source:
+            yield f"{full}.{each.name}", _within(source, each, f"{full}.{each.name}")
 
 
 def _within(toolset: AbstractToolset, tool: AnyTool, full: str) -> AnyTool:
