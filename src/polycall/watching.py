@@ -166,6 +166,7 @@ class _Unwatched:
 _UNWATCHED: AbstractContextManager[Watched] = nullcontext(_Unwatched())
 _watcher: Watcher | None = None
 _watched: ContextVar[Watched | None] = ContextVar("polycall_watched", default=None)
+_conversation: ContextVar[str] = ContextVar("polycall_conversation", default="")
 # An agent tells of what it asks, and so does a client that is asked by nobody who does.
 _is_asking: ContextVar[bool] = ContextVar("polycall_is_asking", default=False)
 
@@ -218,6 +219,21 @@ def asking(watched: Watched) -> Generator[None]:
             yield
     finally:
         _is_asking.reset(token)
+
+
+@contextmanager
+def conversing(conversation_id: str) -> Generator[None]:
+    """What is done inside belongs to this conversation."""
+    token = _conversation.set(conversation_id)
+    try:
+        yield
+    finally:
+        _conversation.reset(token)
+
+
+def conversation() -> str:
+    """The conversation that is going on; empty where it has no id."""
+    return _conversation.get()
 
 
 def forget() -> None:

@@ -23,7 +23,7 @@ from polycall.sim import Simulation, Turn
 from polycall.testing import FunctionModel, ScriptedModel
 from polycall.tools import Executor, Toolset
 
-from ..agents.support import play
+from ..agents.support import client_of, play
 from ..collector import Collector
 from ..gateway.harness import KEY, Gateway, provider_table
 from .support import call, names, one, trees
@@ -177,6 +177,25 @@ async def test_without_an_agent_there_are_answers_and_calls(
                 pass
     loop = ("loop", ["chat scripted", "execute_tool look", "chat scripted"])
     assert application.tree() == ["chat scripted", "chat scripted", loop, loop]
+
+
+def test_code_without_an_event_loop_has_a_current_span_too(
+    application: Application, simulation: Simulation
+) -> None:
+    model = play(simulation, "openai", Turn(text="hello"), Turn(text="again"))
+    client = client_of(simulation)
+    with application.tracer.start_as_current_span("script"):
+        client.generate_sync(model, "hello")
+        for _ in client.stream_sync(model, "hello"):
+            assert trace.get_current_span().get_span_context().is_valid
+    client.close_sync()
+    with ScriptedModel(["done"]) as scripted, application.tracer.start_as_current_span("agent"):
+        Agent("test/m", client=scripted).run_sync("hello")
+    run = ("invoke_agent agent", [("step", ["chat m"])])
+    assert application.tree() == [
+        ("script", ["chat scripted", "chat scripted"]),
+        ("agent", [run]),
+    ]
 
 
 def gateway_config(upstream: str, collector: str) -> str:

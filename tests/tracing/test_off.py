@@ -100,7 +100,7 @@ def test_the_names_are_those_of_the_installed_package() -> None:
         if isinstance(value, str) and value.startswith(("gen_ai.", "error."))
     }
     assert {value for value in foreign.values() if value not in known} == set()
-    assert len(foreign) == 33
+    assert len(foreign) == 34
     operations = {each.value for each in attributes.GenAiOperationNameValues}
     assert {conventions.CHAT, conventions.INVOKE_AGENT, conventions.EXECUTE_TOOL} <= operations
     providers = {each.value for each in attributes.GenAiProviderNameValues}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from polycall import Agent, Client, ToolContext, tool, tracing
-from polycall.agents import Run
+from polycall.agents import Run, Sessions
 from polycall.ir import ReasoningConfig, ToolCall, Usage
 from polycall.sim import Call, Simulation, Turn
 from polycall.testing import ScriptedModel
@@ -310,6 +311,33 @@ async def test_whatever_a_model_makes_up_is_sent(collector: Collector, content: 
     ]
     assert tree.below[0].below[2].name == "execute_tool made up ?" + "x" * 191
     assert max(map(len, collector.bodies)) < (200_000 if content else 10_000)
+
+
+async def test_a_session_is_the_conversation(collector: Collector, tmp_path: Path) -> None:
+    clerk = Agent("test/clerk", name="clerk")
+    answers = [ToolCall("c1", "clerk", '{"task": "x"}'), "it is done", "you are welcome", "hello"]
+    with (
+        ScriptedModel(answers) as model,
+        Sessions(f"sqlite:///{tmp_path}/sessions.db") as sessions,
+        tracing.enable(collector.url),
+    ):
+        agent = Agent("test/m", name="desk", tools=[clerk], client=model)
+        await sessions.open("order-7").run(agent, "thank you")
+        await agent.run("hello")
+    found = [
+        (span.name, span.attributes.get("gen_ai.conversation.id"))
+        for span in sorted(collector.spans(), key=lambda span: span.start)
+        if span.name.startswith(("chat", "invoke_agent"))
+    ]
+    assert found == [
+        ("invoke_agent desk", "order-7"),
+        ("chat m", "order-7"),
+        ("invoke_agent clerk", "order-7"),
+        ("chat clerk", "order-7"),
+        ("chat m", "order-7"),
+        ("invoke_agent desk", None),
+        ("chat m", None),
+    ]
 
 
 def long_texts(value: Any) -> list[str]:

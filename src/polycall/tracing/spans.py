@@ -33,6 +33,7 @@ from polycall.watching import (
     ToolCalled,
     ToolEnded,
     Watched,
+    conversation,
 )
 
 Attributes: TypeAlias = dict[str, Any]
@@ -70,6 +71,8 @@ class SpanWatcher:
         name, attributes = _described(what)
         if run_id:
             attributes[names.RUN_ID] = run_id
+        if isinstance(what, RunBegun | ModelAsked) and conversation():
+            attributes[names.CONVERSATION] = conversation()
         span = self._tracer.start_span(
             sendable(name),
             context,

@@ -21,6 +21,7 @@ from polycall.agents.sessions.compaction import (
 )
 from polycall.agents.sessions.store import SessionState, SessionStore
 from polycall.ir import Message
+from polycall.watching import conversing
 
 
 class Runnable(Protocol):
@@ -82,9 +83,10 @@ class Session:
         """
         version, state, messages = await asyncio.to_thread(self._store.load, self.id)
         new = messages_of(prompt)
-        state, messages = await self._shortened(state, messages, new)
-        history = _history(state, messages)
-        run = await agent.run(prompt, history=history, **options)
+        with conversing(self.id):
+            state, messages = await self._shortened(state, messages, new)
+            history = _history(state, messages)
+            run = await agent.run(prompt, history=history, **options)
         if run.reason == "paused":
             return run
         added = run.messages[len(history.messages) :]
