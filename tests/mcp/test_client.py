@@ -119,6 +119,13 @@ async def test_a_program_that_dies_in_a_call_is_started_anew(mood: Path) -> None
         assert await said(tools, "stock_add", a=1, b=1) == "2"
         assert tools.servers["stock"].state == "connected"
         assert pid not in children()
+        # One that ends between two calls is not noticed by the next.
+        (pid,) = children()
+        kill(pid)
+        async with asyncio.timeout(5):
+            while tools.servers["stock"].state != "lost":
+                await asyncio.sleep(0.01)
+        assert await said(tools, "stock_add", a=2, b=2) == "4"
         died = await call(tools, "stock_die")
         assert died.is_error
         assert died.text == "MCP server 'stock' ended during 'die'; it may have done its work"

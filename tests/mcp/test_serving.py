@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from mcp import Client, ClientSession, MCPError, StdioServerParameters, stdio_client
+
 from polycall.mcp import HttpServer, StdioServer, connect
 from tests.mcp.support import HERE, TRANSPORTS, nothing_left, said
 

@@ -1,7 +1,7 @@
 """The Model Context Protocol, both ways: servers' tools as ours, our tools as a server.
 
 servers.py     which servers there are, and where: by hand, or from an `mcpServers` file
-connection.py  one connection to one server, owned by a task
+connection.py  one connection to one server, owned by a task; process.py a server's program
 toolset.py     a server's tools as a toolset; several servers at once (`connect`)
 looking.py     what servers offer, beside what was pinned
 pins.py        what each definition was when somebody last looked at it

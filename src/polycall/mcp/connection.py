@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import TextIO, TypeVar
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import anyio
 import httpx2
 import mcp_types as types
 from anyio.abc import TaskStatus
+from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.client.subscriptions import SubscriptionLost
 from mcp.shared.dispatcher import ProgressFnT
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from mcp import Client, MCPError, StdioServerParameters, stdio_client
 from polycall.errors import ToolError, ToolServerError
 from polycall.ir import JSON
+from polycall.mcp.process import Program
 from polycall.mcp.servers import HttpServer, Server
 from polycall.tools.problems import clipped
 
@@ -37,14 +37,7 @@ _PAGES_MAX = 100
 _LISTEN_AGAIN_S = 1.0
 _REFRESH_PAUSE_S = 0.1
 _SSE_BYTES_MAX = 64 * 1024 * 1024
-_WORDS_MAX = 300
-_LAST_WORDS_S = 0.3
 _SESSION_LOST = ("Session terminated", "Server returned an error response")
-# Besides those that the library hands on (PATH, HOME and the like): nothing here is a secret.
-_INHERITED = (
-    *("LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
-    *("PYTHONPATH", "PYTHONUTF8", "VIRTUAL_ENV", "NODE_PATH"),
-)
 # What the protocol's library raises where a server or the way to it is at fault.
 _FAILURES = (ExceptionGroup, MCPError, OSError, RuntimeError, ValueError, httpx2.HTTPError)
 
@@ -66,7 +59,7 @@ class Connection:
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._owner: asyncio.Task[None] | None = None
         self._noise = ""
-        self._words = _Words(server.name)
+        self._program: Program | None = None
         self._status = 0
 
     @property
@@ -83,7 +76,7 @@ class Connection:
         except TimeoutError:
             self._scope.cancel()
             await self._owner
-            raise self._failure(f"did not answer within {self._server.connect_s:g} s") from None
+            raise self._end(f"did not answer within {self._server.connect_s:g} s") from None
         except BaseException:
             await self.close()
             raise
@@ -129,7 +122,7 @@ class Connection:
             if error.code != types.CONNECTION_CLOSED:
                 raise self._failure(f"refused {what}: {clipped(error.message)}") from None
             await self.close()  # a program's last words come with its end
-            raise self._failure(f"ended during {what}; it may have done its work") from None
+            raise self._end(f"ended during {what}; it may have done its work") from None
         except (RuntimeError, ValueError) as error:
             # Valid JSON-RPC, and yet no result of the protocol, or not by the tool's own schema.
             raise self._failure(
@@ -153,7 +146,7 @@ class Connection:
             leaf = _leaf(error)
             told = clipped(f"{type(leaf).__name__}: {leaf}")
             if not self._ready.done():
-                self._ready.set_exception(self._failure(f"cannot be reached: {told}"))
+                self._ready.set_exception(self._end(f"cannot be reached: {told}"))
             elif not self._closing.is_set():
                 logger.warning("MCP server %r: the connection broke: %s", self._server.name, told)
         finally:
@@ -177,22 +170,15 @@ class Connection:
                 async with Client(transport, message_handler=self._hear, cache=None) as client:
                     yield client
             return
-        command, *words = server.command
-        parameters = StdioServerParameters(
-            command=command,
-            args=words,
-            env={**_inherited(), **server.env},
-            cwd=server.cwd,
-            encoding_error_handler="replace",
-        )
-        async with (
-            self._words.heard() as errlog,
-            Client(
-                stdio_client(parameters, errlog=errlog), message_handler=self._hear, cache=None
-            ) as client,
-        ):
-            errlog.close()  # the program has it now, and its end is to be noticed
+        self._program = Program(server)
+        transport = self._program.started(self._lose)
+        async with Client(transport, message_handler=self._hear, cache=None) as client:
             yield client
+
+    def _lose(self) -> None:
+        """The program has ended, perhaps between two calls: the next one starts it anew."""
+        self._client = None
+        self._closing.set()
 
     async def _see(self, response: httpx2.Response) -> None:
         self._status = response.status_code
@@ -239,60 +225,16 @@ class Connection:
         return self._status in (400, 404) and error.message in _SESSION_LOST
 
     def _failure(self, what: str, kind: type[ToolServerError] = ToolServerError) -> ToolServerError:
-        return kind(f"MCP server {self._server.name!r} {what}{self._told()}")
+        status = f" (HTTP status {self._status})" if self._status >= 400 else ""
+        return kind(f"MCP server {self._server.name!r} {what}{status}")
 
-    def _told(self) -> str:
-        """What is known besides."""
-        if self._status >= 400:
-            return f" (HTTP status {self._status})"
+    def _end(self, what: str) -> ToolServerError:
+        """The failure of a server that is not there, with what it said instead."""
         if self._noise:
-            return f" (it wrote what is not of the protocol: {clipped(self._noise)})"
-        words = " ".join(self._words.last.split())
-        shown = "".join(letter if letter.isprintable() else "?" for letter in words)
-        return f" (it said: {shown})" if shown else ""
-
-
-class _Words(asyncio.Protocol):
-    """What a program writes on its standard error: logged, and the end of it kept.
-
-    It need not be ours: a notebook's standard error, for one, is nothing that a program can have.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.last = ""
-        self._name = name
-        self._ended = asyncio.Event()
-
-    def data_received(self, data: bytes) -> None:
-        text = data.decode("utf-8", "replace")
-        self.last = (self.last + text)[-_WORDS_MAX:]
-        logger.info("MCP server %r says: %s", self._name, text.rstrip())
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._ended.set()
-
-    @asynccontextmanager
-    async def heard(self) -> AsyncGenerator[TextIO]:
-        """A file for the program to write to."""
-        reading, writing = os.pipe()
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_read_pipe(lambda: self, os.fdopen(reading, "rb", 0))
-        try:
-            with os.fdopen(writing, "w") as file:
-                try:
-                    yield file
-                finally:
-                    file.close()
-                    # What it has started may live on, and hold the other end.
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(_LAST_WORDS_S):
-                            await self._ended.wait()
-        finally:
-            transport.close()
-
-
-def _inherited() -> dict[str, str]:
-    return {name: os.environ[name] for name in _INHERITED if name in os.environ}
+            what += f" (it wrote what is not of the protocol: {clipped(self._noise)})"
+        elif self._program is not None and self._program.last_words:
+            what += f" (it said: {self._program.last_words})"
+        return self._failure(what)
 
 
 def _leaf(error: BaseException) -> BaseException:
