@@ -24,6 +24,8 @@ PAGES = {page.stem: page for page in [ROOT / "README.md", *sorted((ROOT / "docs"
 # What a page takes for granted: names that its reader has, or gives.
 PRELUDES = {
     "agents": """
+import json
+import aiohttp
 from polycall import Agent, Knowledge, ToolTree, WrittenTools, tool
 from polycall.sandbox import Sandbox
 from pathlib import Path
@@ -31,6 +33,7 @@ model = "openai/gpt-5.4"
 agent = Agent(model)
 Path("docs").mkdir()
 Path("docs/a.md").write_text("# Tea")
+Path("openapi.json").write_text('{"paths": {"/tea": {"get": {"operationId": "tea"}}}}')
 Path("prices.csv").write_text("a,b\\n1,2")
 async def send(to: str): "Send."
 async def inbox(): "Read."

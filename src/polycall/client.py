@@ -244,11 +244,18 @@ class Client:
 
     def runs_programs(self, model: str) -> str:
         """The dialect in which the vendor runs programs, for all that `model` names; or nothing."""
+        return self._common_dialect(model, lambda provider: provider.runs_programs)
+
+    def searches_tools(self, model: str) -> str:
+        """The dialect in which the vendor searches tools, as `runs_programs` does programs."""
+        return self._common_dialect(model, lambda provider: provider.searches_tools)
+
+    def _common_dialect(self, model: str, has: Callable[[Provider], bool]) -> str:
         found: set[str] = set()
         for each in self.chain(model):
             provider, name = self.resolve(each)
             dialect = provider.dialect_for(name, with_tools=True)
-            found.add(dialect if provider.runs_programs else "")
+            found.add(dialect if has(provider) else "")
         return found.pop() if len(found) == 1 else ""
 
     def chain(self, model: str) -> list[str]:

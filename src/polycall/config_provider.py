@@ -32,6 +32,7 @@ class ProviderTable(Struct, frozen=True, forbid_unknown_fields=True):
     capabilities: dict[str, dict[str, Any]] = {}
     price_id: str | None = None
     runs_programs: bool | None = None
+    searches_tools: bool | None = None
     tools_dialect: DialectName | None = None
 
 
@@ -80,6 +81,7 @@ def make_provider(reader: Reader, name: str, table: ProviderTable) -> Provider |
             quirks=unstated,
             needs_key=False,
         )
+    is_at_home = table.base_url in (None, row.base_url)
     return replace(
         row,
         base_url=base_url,
@@ -88,18 +90,17 @@ def make_provider(reader: Reader, name: str, table: ProviderTable) -> Provider |
         quirks=row.quirks if quirks is None else quirks,
         rules=row.rules if quirks is None else (),
         tools_dialect=table.tools_dialect or row.tools_dialect,
-        runs_programs=_runs_programs(row, table),
+        runs_programs=_has(table.runs_programs, row.runs_programs, is_at_home=is_at_home),
+        searches_tools=_has(table.searches_tools, row.searches_tools, is_at_home=is_at_home),
         price_id=row.price_id if table.price_id is None else table.price_id,
         prices={**row.prices, **prices},
         capabilities={**row.capabilities, **own},
     )
 
 
-def _runs_programs(row: Provider, table: ProviderTable) -> bool:
+def _has(said: bool | None, known: bool, *, is_at_home: bool) -> bool:
     """What the table says; behind an address of its own, a vendor's name promises nothing."""
-    if table.runs_programs is not None:
-        return table.runs_programs
-    return row.runs_programs and table.base_url in (None, row.base_url)
+    return known and is_at_home if said is None else said
 
 
 def _is_address(text: str) -> bool:

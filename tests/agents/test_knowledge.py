@@ -266,7 +266,7 @@ def test_progress_is_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     Knowledge.from_paths("docs", progress=None).close()
     assert capsys.readouterr().err == ""
     Knowledge.from_paths("docs", progress=True).close()
-    assert capsys.readouterr().err.endswith("5/5 docs/terms.pdf" + " " * 26 + "\n")
+    assert capsys.readouterr().err.endswith("5/5 docs/terms.pdf" + " " * 22 + "\n")
 
 
 @pytest.mark.parametrize("vendor", PROVIDERS)

@@ -14,7 +14,7 @@ from bench.tool_tree import letter_triples, measure
 from polycall import Agent, Client, Toolset, ToolTree, triage
 from polycall.agents.tree import Operation
 from polycall.cli.bench.tokens import tokenizer
-from polycall.errors import ToolDefinitionError
+from polycall.errors import InvalidRequestError, ToolDefinitionError
 from polycall.ir import JSON, ToolCall
 from polycall.sim import Call, Simulation, Turn
 from polycall.testing import ScriptedModel
@@ -221,15 +221,23 @@ async def test_five_thousand_tools_cost_little(
 
 
 @pytest.mark.parametrize(
-    ("vendor", "native"), [("anthropic", "anthropic"), ("openai", "openai-responses")]
+    ("vendor", "searches"), [(vendor, vendor in ("openai", "anthropic")) for vendor in PROVIDERS]
 )
-async def test_the_vendors_own_search(vendor: str, native: Any, client: Client) -> None:
-    with ScriptedModel(["hello"]) as model:
-        await Agent(f"{vendor}/m", tools=[small(native=native)], client=model).run("hi")
-    # The simulated vendors have no search of their own, so the request is looked at unsent.
-    body = json.loads(client.prepare(model.requests[0]).http.body)
-    assert body["tools"][0]["type"].startswith("tool_search")
-    assert [each.get("defer_loading") for each in body["tools"][1:]] == [True] * 5
+async def test_the_vendors_own_search(
+    vendor: str, searches: bool, simulation: Simulation, client: Client
+) -> None:
+    agent = Agent(play(simulation, vendor, Turn(text="hello")), tools=[small(native=True)])
+    agent.client = client
+    if searches:
+        # The simulated vendors have no search of their own; what they refuse is looked at.
+        with pytest.raises(InvalidRequestError, match="tool_search"):
+            await agent.run("hi")
+        body = simulation.requests[-1].body
+        assert body["tools"][0]["type"].startswith("tool_search")
+        assert [each.get("defer_loading") for each in body["tools"][1:]] == [True] * 5
+    else:
+        assert (await agent.run("hi")).output == "hello"
+        assert "search_tools" in json.dumps(simulation.requests[-1].body)
 
 
 async def test_an_agent_for_each_branch() -> None:
@@ -429,13 +437,14 @@ def test_a_folder_that_holds_no_tools_says_why(tmp_path: Path, text: Any, error:
     ("document", "error"),
     [
         ({"swagger": "2.0"}, "no operations"),
+        ("openapi.json", "is a dictionary, as json.load gives it, not a str"),
         (
             {"paths": {"/x": {"get": {"parameters": [{"$ref": "#/components/parameters/No"}]}}}},
             "nothing at '#/components/parameters/No'",
         ),
     ],
 )
-def test_a_document_that_is_none_says_why(document: JSON, error: str) -> None:
+def test_a_document_that_is_none_says_why(document: Any, error: str) -> None:
     async def never(operation: Operation, arguments: JSON) -> None:
         raise AssertionError(operation)
 

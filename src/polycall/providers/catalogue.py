@@ -57,6 +57,7 @@ OPENAI = Provider(
     ),
     price_id="openai",
     runs_programs=True,
+    searches_tools=True,
 )
 
 ANTHROPIC = Provider(
@@ -83,6 +84,7 @@ ANTHROPIC = Provider(
     ),
     price_id="anthropic",
     runs_programs=True,
+    searches_tools=True,
 )
 
 GOOGLE = Provider(

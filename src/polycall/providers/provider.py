@@ -96,6 +96,7 @@ class Provider(Struct, frozen=True):
     capabilities: dict[str, Capabilities] = {}
     needs_key: bool = True
     runs_programs: bool = False  # has programmatic calling of its own
+    searches_tools: bool = False  # has a tool search of its own
 
     def dialect_for(self, model: str, *, with_tools: bool) -> DialectName:
         """The dialect to speak for this model."""

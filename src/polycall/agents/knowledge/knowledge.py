@@ -121,7 +121,7 @@ class Knowledge:
         self, name: str = "search_knowledge", description: str = "", *, limit: int = 5
     ) -> FunctionTool[..., Any]:
         """The search as a tool; its results name their sources."""
-        sources = sorted({path.split("/", 1)[0] for path in self._index.files()})
+        sources = sorted({_folder_of(Path(path)) for path in self._index.files()})
         about = description or (
             f"Search {', '.join(sources[:5])} for passages. Answer from what they say, and name "
             "the source of each fact."
@@ -204,6 +204,11 @@ def _is_wanted(path: Path, root: Path) -> bool:
     return path.suffix.lower() in READERS and not is_hidden and path.is_file()
 
 
+def _folder_of(path: Path) -> str:
+    """What a model is told of where a file stands: no more than its folder's own name."""
+    return path.parent.name or path.name
+
+
 def _passage(chunk: Chunk, score: float) -> Passage:
     return Passage(chunk.path, chunk.place, chunk.text, score)
 
@@ -226,8 +231,8 @@ def _shower(progress: bool | Progress | None) -> Progress:
 
 
 def _bar(done: int, total: int, what: str) -> None:
-    width = 30
+    width = 24  # so that all of it fits into 80 columns
     full = width * done // max(total, 1)
-    line = f"\r[{'#' * full}{'.' * (width - full)}] {done}/{total} {what[-40:]:<40}"
+    line = f"\r[{'#' * full}{'.' * (width - full)}] {done}/{total} {what[-36:]:<36}"
     sys.stderr.write(line + ("\n" if done == total else ""))
     sys.stderr.flush()

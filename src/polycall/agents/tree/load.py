@@ -77,6 +77,11 @@ def package_branches(package: str | ModuleType) -> dict[str, Any]:
 
 def openapi_branches(document: JSON, send: Send) -> dict[str, Any]:
     """Tags as namespaces; operations without a tag stand below the first word of their path."""
+    kind: type[object] = type(document)
+    if kind is not dict:
+        raise ToolDefinitionError(
+            f"an OpenAPI document is a dictionary, as json.load gives it, not a {kind.__name__}"
+        )
     branches: dict[str, Any] = {}
     paths = cast("dict[str, JSON]", document.get("paths") or {})
     for path, item in sorted(paths.items()):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from msgspec.structs import replace as changed
 
@@ -15,6 +15,7 @@ from polycall.agents.context import AgentContext
 from polycall.agents.offer import AnyTool, OfferingToolset
 from polycall.agents.tree import load
 from polycall.agents.tree.search import Embed, Method, ToolSearch, branch_of, is_below
+from polycall.client import Client
 from polycall.errors import ToolDefinitionError, ToolError
 from polycall.ir import JSON, Tool
 from polycall.tools import (
@@ -30,10 +31,8 @@ from polycall.tools import (
 Branches: TypeAlias = (
     "Mapping[str, Branches | AnyTool | AbstractToolset | Iterable[Any] | Callable[..., Any]]"
 )
-# The dialects whose vendors search tools themselves, when asked to.
-Native: TypeAlias = Literal["", "anthropic", "openai-responses"]
-
 SEARCH, OPEN = "search_tools", "open_namespace"
+# What the vendors' own search is called, by dialect.
 _NATIVE: dict[str, JSON] = {
     "anthropic": {"type": "tool_search_tool_bm25_20251119", "name": "tool_search_tool_bm25"},
     "openai-responses": {"type": "tool_search"},
@@ -50,8 +49,9 @@ class ToolTree(OfferingToolset):
     A model sees two tools, `search_tools` and `open_namespace`, and what it has found with them,
     at most `opened_max` (the longest known go first).  The prompt does not grow with the tree, on
     any provider.  `about` describes namespaces.  With `embed`, search goes by vectors too.
-    `native` leaves the search to the vendor of that dialect: then all definitions are sent, marked
-    to be loaded by it.  A toolset in it may get and lose tools: the tree follows.
+    `native` leaves the search to the vendor where the model's provider has one: then all
+    definitions are sent, marked to be loaded by it.  A toolset in it may get and lose tools: the
+    tree follows.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class ToolTree(OfferingToolset):
         method: Method | None = None,
         found_max: int = 5,
         opened_max: int = 40,
-        native: Native = "",
+        native: bool = False,
     ) -> None:
         self._sources = list(_sources(branches))
         self._about = dict(about or {})
@@ -154,13 +154,14 @@ class ToolTree(OfferingToolset):
     def offered(self, context: AgentContext[Any]) -> list[Tool]:
         """The two that find tools, and what was found, in the order in which it was."""
         self._follow()
-        if self._native:
+        dialect = _searching_dialect(context) if self._native else ""
+        if dialect:
             deferred = (
                 changed(tool.definition, defer_loading=True) for tool in self._leaves.values()
             )
-            definition = _NATIVE[self._native]
+            definition = _NATIVE[dialect]
             name = definition.get("name", definition["type"])
-            metadata = {self._native: {"definition": definition}}
+            metadata = {dialect: {"definition": definition}}
             return [Tool(name, kind="hosted", metadata=metadata), *deferred]
         opened = [self._leaves[name] for name in context.run.opened if name in self._leaves]
         own = [self._tools[SEARCH], self._tools[OPEN]]
@@ -263,6 +264,12 @@ class ToolTree(OfferingToolset):
     def _named(self, name: str, count: int) -> str:
         about = self._about.get(name, "")
         return f"{name} ({count}: {_short(about)})" if about else f"{name} ({count})"
+
+
+def _searching_dialect(context: AgentContext[Any]) -> str:
+    """The dialect of the vendor that is to search; nothing where it cannot."""
+    client = context.run.root.client
+    return client.searches_tools(context.model) if isinstance(client, Client) else ""
 
 
 def _sources(
