@@ -50,6 +50,15 @@ from openai import OpenAI
 from polycall import Agent
 KEY = "any"
 """,
+    "providers": """
+import os
+from pathlib import Path
+from polycall import Agent, Client
+config = Path(os.environ["POLYCALL_CONFIG"])
+config.write_text(config.read_text().replace("providers.compatible", "providers.acme"))
+client = Client()
+async def get_weather(city: str) -> str: "The weather (날씨)."; return "snow"
+""",
     "sandbox": "",
     "sessions": """
 import re
@@ -59,12 +68,15 @@ CARD, text = re.compile("[0-9]{16}"), "My card is 4242424242424242."
 """,
     "sim": "import json",
 }
+# What a reader's own program does in the end.
+ENDINGS = {"providers": "await client.close()"}
 # Their own tests run these.
 ELSEWHERE = {"README", "durable", "mcp", "tools", "tracing"}
 # Their configuration is that of another program.
 FOREIGN = {"coding-agents"}
 
-ACME = '[providers.acme]\ndialect = "openai-chat"\nbase_url = "https://llm.acme.example/v1"\n'
+ACME_NAME = "[providers.acme]"
+ACME = f'{ACME_NAME}\ndialect = "openai-chat"\nbase_url = "https://llm.acme.example/v1"\n'
 # Runs blocks one after the other, on one event loop, as an interactive Python would.
 DRIVER = """
 import ast, asyncio, inspect, sys
@@ -93,7 +105,8 @@ def test_every_page_with_code_is_run() -> None:
 
 @pytest.mark.parametrize("name", PRELUDES)
 def test_the_code_of_the_page_runs(name: str, tmp_path: Path) -> None:
-    program = "\0".join([PRELUDES[name], *blocks(PAGES[name], "python")])
+    shown = blocks(PAGES[name], "python")
+    program = "\0".join([PRELUDES[name], *shown, ENDINGS.get(name, "")])
     (tmp_path / "page.py").write_text(program, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "polycall", "sim", sys.executable, "-X", "utf8", "-c", DRIVER],
@@ -123,9 +136,9 @@ class _Everything(Mapping[str, str]):
 def test_its_configurations_have_no_mistakes(name: str, tmp_path: Path) -> None:
     for text in blocks(PAGES[name], "toml"):
         whole = text
-        if "providers.acme" in text and "dialect" not in text:  # it goes on with the page's first
-            bare = "" if "[providers.acme]" in text else "[providers.acme]\n"
-            whole = (bare + text).replace("[providers.acme]\n", ACME)
+        if "providers.acme" in text and f"{ACME_NAME}\ndialect" not in text:  # the first goes on
+            bare = "" if ACME_NAME in text else f"{ACME_NAME}\n"
+            whole = (bare + text).replace(f"{ACME_NAME}\n", ACME)
         parse_config(whole, name=name, folder=tmp_path, environment=_Everything())
 
 
