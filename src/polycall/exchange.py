@@ -18,7 +18,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall import jsontext
-from polycall.errors import PolycallError, ProtocolError, RequestError, UpstreamError
+from polycall.errors import (
+    PolycallError,
+    ProtocolError,
+    RequestError,
+    ToolDefinitionError,
+    UpstreamError,
+)
 from polycall.fold import fold, unfold
 from polycall.ir import Event, Request, Response, Warning
 from polycall.providers.dialects import DIALECTS
@@ -94,7 +100,10 @@ def _told(request: Request, quirks: Quirks) -> tuple[Request, Offer | None]:
     if not (request.tools or has_calls) or not (in_prompt or quirks.tools == "both"):
         return request, None
     prompted = _prompted()
-    offer = prompted.Offer(prompted.callable_tools(request), is_lenient=not in_prompt)
+    try:
+        offer = prompted.Offer(prompted.callable_tools(request), is_lenient=not in_prompt)
+    except ToolDefinitionError as error:
+        raise RequestError(str(error), path="tools") from None
     return (prompted.prompted(request) if in_prompt else request), offer if offer.tools else None
 
 

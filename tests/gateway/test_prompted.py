@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,8 +11,11 @@ from typing import Any
 import pytest
 
 from polycall.sim import Simulation, Turn
+from tests.gateway import program_drivers
 from tests.gateway.drivers import DRIVERS, Result
 from tests.gateway.harness import KEY, Gateway, provider_table
+from tests.gateway.program_drivers import CODE, OUTPUT
+from tests.sandbox.support import usable
 
 VENDORS = {
     "plain-chat": ("compatible", "openai-chat"),
@@ -131,3 +135,31 @@ def test_one_model_of_a_provider_by_its_capabilities(sim: Simulation, served: Ga
     native = served.post("/v1/chat/completions", {**body, "model": "mixed/sim-1"})
     assert native.json()["choices"][0]["message"]["tool_calls"]
     assert sim.requests[-1].body["tools"] == body["tools"]
+
+
+def test_a_schema_that_is_none_is_the_clients_mistake(sim: Simulation, served: Gateway) -> None:
+    before = len(sim.requests)
+    tool = {"name": "now", "parameters": {"type": "objekt"}}
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": "x"}]}
+    body |= {"model": "plain-chat/any", "tools": [{"type": "function", "function": tool}]}
+    answer = served.post("/v1/chat/completions", body)
+    assert (answer.status, len(sim.requests)) == (400, before)
+    assert "the schema of 'now' is not valid" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_programs_with_a_model_that_knows_no_tools(
+    sim: Simulation, served: Gateway, streamed: bool
+) -> None:
+    """Both emulations at once: the model writes a program as text, the client runs its tools."""
+    asyncio.run(usable("jail"))
+    model = f"programmer-{streamed}"
+    call = json.dumps({"name": "run_code", "arguments": {"code": CODE}}, ensure_ascii=False)
+    wrong = '<tool_call>{"name": "run_code", "arguments": {}}</tool_call>'
+    script(sim, "compatible", model, wrong, f"<tool_call>{call}</tool_call>", "done")
+    with closing(program_drivers.Chat(served.url, f"plain-chat/{model}", streamed=streamed)) as run:
+        assert run.run("Which region sells best?") == "done"
+    assert run.rounds == [["query_sales"] * 3, ["describe"]]
+    seen = [each.body for each in sim.requests if each.body.get("model") == model]
+    assert len(seen) == 3
+    assert OUTPUT in seen[2]["messages"][-1]["content"]

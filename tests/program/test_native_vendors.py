@@ -19,7 +19,7 @@ from polycall.ir import Media, Message, Request, Text, ToolResult
 from polycall.loop import Limits, RunEnd
 from polycall.program import Programs, ResultLater, with_result
 from polycall.sandbox import Sandbox
-from polycall.sim import Program, Simulation, Turn
+from polycall.sim import Call, Program, Simulation, Turn
 from polycall.sim.script import CallTool
 from tests.agents.support import client_of, play
 
@@ -362,3 +362,24 @@ async def test_who_cannot_is_said_and_the_sandbox_here_does_it(
     (decision,) = done.decisions
     assert (decision.form, decision.rule) == ("code", "asked")
     assert decision.reason.endswith("not every model of 'google/other' has programs of its own")
+
+
+async def test_a_program_beside_the_models_own_call(sim: Simulation, client: Client) -> None:
+    """Anthropic gives the call first, and begins the program when that has its result."""
+    made: list[str] = []
+    mixed = Turn(program=Program(CODE, compare), calls=[Call("delete")], reasoning="both")
+    model = play(sim, "anthropic", mixed, Turn("done"), model="mixed")
+    agent = Agent(model, tools=tools(made), calling="code", native=True, client=client)
+    sim.programs.idle_s, kept = 4.0, sim.programs.idle_s  # named though it is about to expire
+    try:
+        run = await agent.run("Delete, and which is better?")
+    finally:
+        sim.programs.idle_s = kept
+    assert run.output == "done"
+    assert made[0] == "delete"
+    assert sorted(made[1:]) == ["describe south", "rows north", "rows south"]
+    assert [(each.name, each.caller == "direct") for each in run.steps[0].response.tool_calls] == [
+        ("delete", True)
+    ]
+    (program,) = run.programs
+    assert program.output == OUTPUT

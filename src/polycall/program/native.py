@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from polycall import jsontext
 from polycall.history import MARK
-from polycall.ir import JSON, Message, Opaque, Request, Response, Text, Tool, ToolCall, ToolResult
+from polycall.ir import JSON, Message, Opaque, Request, Text, Tool, ToolCall, ToolResult
 from polycall.program.nested import data_of
 from polycall.schema import is_recursive
 from polycall.tools import AbstractToolset
@@ -101,13 +101,16 @@ class Native(Struct, frozen=True):
 
 
 def is_waiting(messages: list[Message]) -> bool:
-    """Whether a program of the vendor waits for results: the last calls were its own."""
-    for message in reversed(messages):
-        if message.role == "assistant":
-            return any(call.caller != "direct" for call in message.tool_calls)
-        if message.role == "user":
-            return False
-    return False
+    """Whether a program of the vendor has begun and not ended, so that it waits for results."""
+    begun: set[str] = set()
+    for message in messages:
+        begun.update(call.caller for call in message.tool_calls if call.caller != "direct")
+        for program in programs_in(message):
+            if program.output is None:
+                begun.add(program.id)
+            else:
+                begun.discard(program.id)
+    return bool(begun)
 
 
 class NativeProgram(Struct):
@@ -119,9 +122,9 @@ class NativeProgram(Struct):
     is_error: bool = False
 
 
-def programs_in(answer: Response) -> Iterator[NativeProgram]:
+def programs_in(answer: Message) -> Iterator[NativeProgram]:
     """The programs that begin or end in an answer."""
-    for part in answer.message.parts:
+    for part in answer.parts:
         if not isinstance(part, Opaque):
             continue
         data: Any = part.data

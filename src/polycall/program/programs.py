@@ -204,7 +204,7 @@ class Programs:
     def note(self, steps: list[Step]) -> None:
         """Write down what answers say of the vendor's programs; `prepare` does it too."""
         for step in steps[self._noted :]:
-            for found in programs_in(step.response):
+            for found in programs_in(step.response.message):
                 run = self._native_run(found.id)
                 run.code = found.code or run.code
                 run.output = run.output if found.output is None else found.output

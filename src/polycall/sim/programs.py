@@ -64,7 +64,9 @@ class ProgramDesk:
         program_id = f"{prompt.programs.program_prefix}_{signing.mark(scope, own, 0)}"
         self._programs[program_id] = turn.program
         _bound(self._programs)
-        calls, outcome = await self._replay(program_id, turn.program, prompt, {})
+        calls, outcome = list[Call](), None
+        if not turn.calls:
+            calls, outcome = await self._replay(program_id, turn.program, prompt, {})
         return Ran(program_id, turn.program.code, turn, own, calls, outcome)
 
     async def go_on(self, prompt: Prompt) -> Ran:

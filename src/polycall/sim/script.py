@@ -69,7 +69,8 @@ class Turn(Struct, frozen=True):
     """One answer of a model.
 
     `program` is run where the request lets the vendor run programs; the next turn of the script
-    follows when it has ended, in the same answer or in that to its results.  `reasoning=None` is a
+    follows when it has ended, in the same answer or in that to its results.  With `calls` beside it
+    (Anthropic) it begins when those have their results.  `reasoning=None` is a
     model that does not reason; `""` reasons and shows nothing, so that there is state to carry and
     no text.  `redacted` adds a block that only Anthropic has.  `finish=""` follows from the rest.
     """

@@ -149,7 +149,7 @@ class _Reader:
 
     def said(self, blocks: list[JSON], place: str) -> None:
         """A turn of the model."""
-        self.pending.clear()
+        self.pending = set()
         for spot, block in enumerate(blocks):
             where = f"{place}.content.{spot}"
             if block["type"] == "server_tool_use":
@@ -174,7 +174,10 @@ class _Reader:
         """A turn of the user."""
         calls = {block["id"] for block in before if is_program_call(block)}
         if not calls:
-            self.pending.clear()
+            # A program that was begun beside the model's own calls goes on when those are answered.
+            is_answered = any(block["type"] == "tool_result" for block in blocks)
+            self.pending = set(self.open) if is_answered else set()
+            self.answered_now = []
             return
         self.answered_now = list(calls)
         for spot, block in enumerate(blocks):
