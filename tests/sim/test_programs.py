@@ -333,3 +333,39 @@ def test_openais_sdk_takes_it(sim: Simulation, streamed: bool) -> None:
         ("ValueError: no such thing", "incomplete"),
     ]
     assert again.output_text == "again"
+
+
+@pytest.mark.parametrize("model", ["sim-1", "sim-1-thinking"])
+def test_the_rules_write_programs(sim: Simulation, model: str) -> None:
+    """Without a script: tools for programs alone are called by one, and its output is reported."""
+    words = "What is the weather in Oslo and Rome?"
+    messages: list[Any] = [{"role": "user", "content": words}]
+    made: list[Any] = []
+    with anthropic.Anthropic(base_url=sim.base_url("anthropic"), api_key="any") as client:
+        container: Any = anthropic.omit
+        while True:
+            message = client.messages.create(
+                model=model,
+                max_tokens=500,
+                messages=messages,
+                tools=[CODE_TOOL, TOOL],  # type: ignore[list-item]
+                container=container,
+            )
+            messages.append({"role": "assistant", "content": message.content})
+            calls = [block for block in message.content if block.type == "tool_use"]
+            if not calls:
+                break
+            made += [(call.input["city"], call.caller.type) for call in calls]
+            assert message.container is not None
+            container = message.container.id
+            results = [
+                {
+                    "type": "tool_result",
+                    "tool_use_id": call.id,
+                    "content": f"7 in {call.input['city']}",
+                }
+                for call in calls
+            ]
+            messages.append({"role": "user", "content": results})
+    assert made == [("Oslo", KIND), ("Rome", KIND)]
+    assert "7 in Oslo\n7 in Rome" in message.content[-1].text

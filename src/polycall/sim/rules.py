@@ -8,6 +8,8 @@ Plainly, what it does:
 * It fills arguments from the text (`fill.py`).  Several values for one parameter make several
   calls.  All calls of a turn are made at once, or one after another where the request forbids
   parallel calls.
+* Where the vendor runs programs, it writes one for calls of tools that only programs may make, or
+  for several calls that they may make; the program prints the results.
 * When the results are there, it writes them down as they are, in the language of the user's
   words; where a result is an error it says so.
 * Without tools that fit, it says what it is.  Asked for JSON, it gives an instance of the schema.
@@ -15,14 +17,27 @@ Plainly, what it does:
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 import jsonschema_rs
+from msgspec.structs import replace
 
 from polycall import jsontext
 from polycall.sim import lexicon
 from polycall.sim.fill import Filler, properties_of
-from polycall.sim.script import Call, Called, Prompt, Returned, ToolSpec, Turn
+from polycall.sim.script import (
+    PROGRAM_NAMES,
+    Call,
+    Called,
+    CallTool,
+    Program,
+    Prompt,
+    Returned,
+    ToolSpec,
+    Turn,
+)
 from polycall.sim.shape import JSON, list_in
 
 _SCORE_MIN = 3
@@ -35,7 +50,7 @@ def answer(prompt: Prompt) -> Turn:
     turn = _decide(prompt)
     if not prompt.reasons:
         return turn
-    return Turn(text=turn.text, calls=turn.calls, reasoning=_reasoning(prompt, turn))
+    return replace(turn, reasoning=_reasoning(prompt, turn))
 
 
 def _decide(prompt: Prompt) -> Turn:
@@ -43,6 +58,9 @@ def _decide(prompt: Prompt) -> Turn:
     since = prompt.since_user()
     results = [entry for entry in since if isinstance(entry, Returned)]
     made = [entry for entry in since if isinstance(entry, Called)]
+    program = _program(prompt, text, made)
+    if program is not None:
+        return Turn(program=program)
     calls = _without_made(plan(prompt, text), made)
     if prompt.choice == "required" and not calls and prompt.offered:
         # Forced to call, and nothing is left to ask: the same again, as a model would.
@@ -56,9 +74,26 @@ def _decide(prompt: Prompt) -> Turn:
     return Turn(text=_plain(text))
 
 
-def plan(prompt: Prompt, text: str) -> list[Call]:
-    """All calls that the user's words ask for, in their order."""
-    tools = prompt.offered
+def _program(prompt: Prompt, text: str, made: list[Called]) -> Program | None:
+    """The program for what the user's words ask for; it is written once."""
+    offer = prompt.programs
+    if offer is None or any(entry.name in PROGRAM_NAMES for entry in made):
+        return None
+    calls = _without_made(plan(prompt, text, prompt.callable_by_programs), made)
+    if len(calls) < 2 and not any(call.name in offer.code_only for call in calls):
+        return None
+
+    async def run(call: CallTool, show: Callable[..., None]) -> None:
+        for result in await asyncio.gather(*(call(each.name, **each.arguments) for each in calls)):
+            show(result)
+
+    lines = [f"print(await {each.name}({each.arguments_json}))" for each in calls]
+    return Program("\n".join(lines), run)
+
+
+def plan(prompt: Prompt, text: str, tools: list[ToolSpec] | None = None) -> list[Call]:
+    """All calls that the user's words ask for, in their order; of `tools`, or of those offered."""
+    tools = prompt.offered if tools is None else tools
     scores = {tool.name: score(tool, text) for tool in tools}
     chosen = [tool for tool in tools if scores[tool.name] >= _SCORE_MIN]
     best = max(scores.values(), default=0)

@@ -94,6 +94,10 @@ class Turn(Struct, frozen=True):
         return "tool_calls" if self.calls else "stop"
 
 
+# What a program and its output are called in a history, by vendor.
+PROGRAM_NAMES = frozenset({"code_execution", "program"})
+
+
 class ToolSpec(Struct, frozen=True):
     """One tool that was offered.  A freeform tool has one string, `input`."""
 
@@ -133,13 +137,14 @@ Entry: TypeAlias = Said | Called | Returned
 class Programs(Struct):
     """What a checked request says of programs that the vendor runs.
 
-    `names` are the tools that programs may call.  `pending` is the program that waits for results:
-    `results` are all that it got, `answered_now` the calls that this request answers.  `kind` and
-    the prefixes are the wire's own; `scope` marks what was made by a turn that reasons.
-    `has_containers` says that programs run in places that have names.
+    `names` are the tools that programs may call, `code_only` those that nobody else may.  `pending`
+    is the program that waits for results: `results` are all that it got, `answered_now` the calls
+    that this request answers.  `kind` and the prefixes are the wire's own; `scope` marks what was
+    made by a turn that reasons.  `has_containers` says that programs run in places that have names.
     """
 
     names: frozenset[str]
+    code_only: frozenset[str]
     scope: str
     program_prefix: str
     call_prefix: str
@@ -178,7 +183,17 @@ class Prompt(Struct):
 
     @property
     def offered(self) -> list[ToolSpec]:
-        """The tools that may be called now."""
+        """The tools that the model itself may call now."""
+        code_only = self.programs.code_only if self.programs is not None else frozenset[str]()
+        return [tool for tool in self._chosen() if tool.name not in code_only]
+
+    @property
+    def callable_by_programs(self) -> list[ToolSpec]:
+        """The tools that a program may call now."""
+        names = self.programs.names if self.programs is not None else frozenset[str]()
+        return [tool for tool in self._chosen() if tool.name in names]
+
+    def _chosen(self) -> list[ToolSpec]:
         if self.choice == "none":
             return []
         if self.allowed is None:

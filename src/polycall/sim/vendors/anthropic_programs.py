@@ -65,6 +65,11 @@ def offered(body: JSON) -> Programs | None:
         container = cast("JSON", container).get("id")
     return Programs(
         names=frozenset(callable_names),
+        code_only=frozenset(
+            tool["name"]
+            for tool in tools
+            if "direct" not in tool.get("allowed_callers", ["direct"])
+        ),
         scope=SCOPE,
         program_prefix="srvtoolu",
         call_prefix="toolu",

@@ -37,6 +37,7 @@ def offered(body: JSON) -> Programs | None:
     tools = list_in(body, "tools")
     has_programs = any(tool["type"] == TYPE for tool in tools)
     names: list[str] = []
+    code_only: list[str] = []
     for index, tool in enumerate(tools):
         if "programmatic" not in (tool.get("allowed_callers") or []):
             continue
@@ -48,9 +49,17 @@ def offered(body: JSON) -> Programs | None:
         if tool.get("async"):
             raise common.refuse(f"'{place}': async tools are called directly only.", param=place)
         names.append(tool["name"])
+        if "direct" not in tool["allowed_callers"]:
+            code_only.append(tool["name"])
     if not has_programs:
         return None
-    return Programs(names=frozenset(names), scope=SCOPE, program_prefix="call", call_prefix="call")
+    return Programs(
+        names=frozenset(names),
+        code_only=frozenset(code_only),
+        scope=SCOPE,
+        program_prefix="call",
+        call_prefix="call",
+    )
 
 
 class ProgramItems:
