@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from mcp import Client, ClientSession, MCPError, StdioServerParameters, stdio_client
 
-from polycall.mcp import HttpServer, StdioServer, connect
+from polycall import ToolContext, Toolset, tool
+from polycall.mcp import HttpServer, StdioServer, connect, mcp_server, serve_http
 from tests.mcp.support import HERE, TRANSPORTS, nothing_left, said
 
 ROOT = HERE.parents[1]
@@ -204,3 +205,21 @@ async def test_a_page_of_another_host_does_not_get_in() -> None:
 
         assert await asyncio.to_thread(status, Host="evil.example") == 421
         assert await asyncio.to_thread(status, Origin="http://evil.example") == 403
+
+
+async def test_a_server_made_in_a_program() -> None:
+    @tool
+    async def who(context: ToolContext[str]) -> str:
+        """Who is served."""
+        return context.deps
+
+    server = mcp_server(Toolset([who]), name="here", deps="민지")
+    addresses: asyncio.Queue[str] = asyncio.Queue()
+    async with nothing_left():
+        serving = asyncio.create_task(serve_http(server, announce=addresses.put_nowait))
+        url = await addresses.get()
+        async with connect(HttpServer("here", url=url)) as tools:
+            assert await said(tools, "here_who") == "민지"
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 from collections.abc import Callable
@@ -38,8 +39,9 @@ _SESSIONS_MAX = 1000
 class _Service:
     """What answers the protocol's requests for tools."""
 
-    def __init__(self, toolset: AbstractToolset, *, with_approval: bool) -> None:
+    def __init__(self, toolset: AbstractToolset, *, with_approval: bool, deps: Any) -> None:
         self._toolset = toolset
+        self._deps = deps
         self._with_approval = with_approval
         self.bus = InMemorySubscriptionBus()
 
@@ -75,7 +77,9 @@ class _Service:
         if tool is None and params.name in self._toolset:
             text = f"{params.name!r} is not served here: it needs approval or is for programs alone"
             return served_result(ToolResult(call.id, [Text(text)], is_error=True), has_data=False)
-        result = await execute(call, self._toolset, context=ToolContext(deps=None, reporter=report))
+        result = await execute(
+            call, self._toolset, context=ToolContext(deps=self._deps, reporter=report)
+        )
         if list(self.tools) != list(before):
             await self.bus.publish(ToolsListChanged())
             await context.session.send_tool_list_changed()
@@ -99,14 +103,19 @@ class _Server(Server[Any]):
 
 
 def mcp_server(
-    toolset: AbstractToolset, *, name: str = "polycall", with_approval: bool = False
+    toolset: AbstractToolset,
+    *,
+    name: str = "polycall",
+    with_approval: bool = False,
+    deps: Any = None,
 ) -> Server[Any]:
     """A server of the toolset, for the `mcp` library to run.
 
     Calls take the path of all calls: arguments are checked, deadlines hold, failures are results.
-    Tools that need approval are not served but `with_approval`: then the client is to ask.
+    Tools that need approval are not served but `with_approval`: then the client is to ask.  `deps`
+    is what tools find in their context.
     """
-    service = _Service(toolset, with_approval=with_approval)
+    service = _Service(toolset, with_approval=with_approval, deps=deps)
     return _Server(
         name,
         version=version("polycall"),
@@ -159,12 +168,20 @@ async def serve_http(
         _Guarded(app, key) if key else app,
         log_level="warning",
         timeout_graceful_shutdown=2,
+        limit_concurrency=_SESSIONS_MAX,
         lifespan="on",
     )
     shown = f"[{host}]" if ":" in host else host
     with bound:
         announce(f"http://{shown}:{bound.getsockname()[1]}{_PATH}")
-        await uvicorn.Server(config).serve(sockets=[bound])
+        http = uvicorn.Server(config)
+        serving = asyncio.create_task(http.serve(sockets=[bound]))
+        try:
+            await asyncio.shield(serving)
+        finally:
+            # However it ends, sessions and connections are closed.
+            http.should_exit = True
+            await serving
 
 
 class _Guarded:
