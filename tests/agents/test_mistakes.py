@@ -150,3 +150,18 @@ def test_an_unknown_model_is_named_beside_the_provider_s_own_words(
     with Client(config=config) as client, pytest.raises(NotFoundError) as caught:
         client.generate_sync("openai/gpt-none", "hello")
     assert caught.value.__notes__ == ["the model that was asked: openai/gpt-none"]
+
+
+async def test_a_tool_that_raises_leaves_a_traceback_for_whoever_wrote_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def divide(a: int, b: int) -> float:
+        """Divide."""
+        return a / b
+
+    model = ScriptedModel([ToolCall("c1", "divide", '{"a":1,"b":0}'), "no"])
+    with caplog.at_level("DEBUG", logger="polycall.tools"):
+        run = await Agent("test/m", tools=[divide], client=model).run("1 / 0?")
+    assert run.steps[0].results[0].text == "ZeroDivisionError: division by zero"
+    assert caplog.messages == ["the tool 'divide' raised"]
+    assert "return a / b" in caplog.text

@@ -158,7 +158,7 @@ async def _coroutine() -> int:
         (lambda: iter([1]), "the tool returned a list_iterator, which has no value yet"),
         (_coroutine, "the tool returned a coroutine, which has no value yet"),
         (lambda: asyncio.get_event_loop().create_future(), "the tool returned a .*Future"),
-        (Opaque, "cannot be written as JSON: .*an object of type 'Opaque' has no JSON form"),
+        (Opaque, "cannot be written as JSON: an object of type 'Opaque' has no JSON form$"),
         (lambda: [Opaque()], "cannot be written as JSON: .*'Opaque'"),
         (lambda: {"a": lambda: 1}, "cannot be written as JSON: .*'function'"),
         (lambda: Figure, "cannot be written as JSON: .*'type'"),

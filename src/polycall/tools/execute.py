@@ -7,6 +7,7 @@ wrong is a result that the model can read; only a cancelled run leaves by an exc
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,8 @@ from polycall.tools.stats import Outcome, ToolStats
 from polycall.tools.toolset import AbstractToolset, AnyTool, Toolset
 from polycall.tools.validate import Checked
 from polycall.watching import ToolCalled, ToolEnded, watching
+
+logger = logging.getLogger("polycall.tools")
 
 # For tools that say nothing of their own: long enough for slow work, short enough to notice.
 DEADLINE_S = 600.0
@@ -116,10 +119,12 @@ async def _run(
             raise
         # Nobody cancelled this run: the handler gave up something of its own.
         return _failure(call, "the tool was cancelled"), type(error).__name__
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - of whatever kind, it is for the model
+    except (Exception, SystemExit) as error:  # of whatever kind, it is for the model
         if timer.expired() and isinstance(error, TimeoutError):
             words = f"the tool did not finish within {limit_s:g} s; it may have done its work"
             return _failure(call, words), type(error).__name__
+        # The model needs no traceback, and whoever wrote the tool does.
+        logger.debug("the tool %r raised", call.name, exc_info=error)
         return _failure(call, _spelt(error)), type(error).__name__
 
 

@@ -122,7 +122,8 @@ def _json_text(value: Any) -> str:
     try:
         data = to_json(value, bytes_mode="base64", inf_nan_mode="strings", fallback=_refuse)
     except (PydanticSerializationError, ValueError) as error:
-        raise ToolError(f"the tool's result cannot be written as JSON: {error}") from None
+        why = str(error).removeprefix("Error serializing to JSON: ").removeprefix("ValueError: ")
+        raise ToolError(f"the tool's result cannot be written as JSON: {why}") from None
     return data.decode("utf-8")
 
 
