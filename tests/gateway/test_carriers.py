@@ -6,7 +6,6 @@ import base64
 import itertools
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,49 +37,6 @@ def model_for(sim: Simulation, upstream: str, turns: list[Turn] = TURNS) -> str:
     model = f"carried-{next(_numbers)}"
     sim.script(UPSTREAMS[upstream][0], model, turns)
     return model
-
-
-@pytest.fixture
-def pair(sim: Simulation, tmp_path: Path) -> Iterator[tuple[Gateway, Gateway]]:
-    """Two replicas with one store."""
-    first = Gateway(tmp_path, sim_config(sim)).start()
-    second = Gateway(tmp_path, sim_config(sim)).start()
-    yield first, second
-    first.stop()
-    second.stop()
-
-
-@pytest.mark.parametrize("mode", ["whole", "streamed"])
-def test_killed_between_steps_and_gone_on_with_elsewhere(
-    sim: Simulation, pair: tuple[Gateway, Gateway], mode: str
-) -> None:
-    first, second = pair
-    drivers: dict[tuple[str, str], Any] = {}
-    models: dict[tuple[str, str], str] = {}
-    steps: dict[tuple[str, str], Any] = {}
-    for client, upstream in itertools.product(DRIVERS, THINKERS):
-        model = models[client, upstream] = model_for(sim, upstream)
-        driver = drivers[client, upstream] = DRIVERS[client](
-            second.url, KEY, f"{upstream}/{model}", streamed=mode == "streamed"
-        )
-        steps[client, upstream] = driver.ask("weather?")
-    port = second.port
-    second.kill()
-    # The same address now is another process; the first replica never saw these conversations.
-    second.start(port)
-    for pair_name, driver in drivers.items():
-        step = driver.give([Result(call, "ok") for call in steps[pair_name].calls])
-        steps[pair_name] = step
-    second.kill()
-    first.stop()
-    first.start(port)
-    for (client, upstream), driver in drivers.items():
-        step = steps[client, upstream]
-        assert [call.name for call in step.calls] == ["get_weather"], (client, upstream)
-        final = driver.give([Result(call, "ok") for call in step.calls])
-        assert final.text == "done", (client, upstream)
-        assert sim.remaining(UPSTREAMS[upstream][0], models[client, upstream]) == 0
-        driver.close()
 
 
 CHAT_TOOLS = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
@@ -59,6 +60,7 @@ _COUNTS: dict[str, Endpoint] = {
     "/v1/responses/input_tokens": Endpoint(DIALECTS["openai-responses"]),
 }
 _GEMINI_METHODS = ("generateContent", "streamGenerateContent", "countTokens")
+_GEMINI_VERSION = re.compile("/v1(beta1?)?/")
 _GEMINI_PREFIXES = ("/v1/models/", "/v1beta/models/", "/v1beta1/models/")
 _MODEL_LISTS = ("/v1/models", "/v1beta/models")
 
@@ -309,11 +311,16 @@ def _patience_s(flight: Flight, most_s: float) -> float:
 
 
 def gemini_endpoint(path: str) -> Endpoint | None:
-    """What a Gemini path means: `/v1beta/models/NAME/MODEL:generateContent`."""
-    if not path.startswith(_GEMINI_PREFIXES):
+    """What a Gemini path means: `/v1beta/models/NAME/MODEL:generateContent`.
+
+    Some clients take a model's name with a slash for the whole of what stands there.
+    """
+    resource, colon, method = path.rpartition(":")
+    version = _GEMINI_VERSION.match(resource)
+    if not colon or version is None or method not in _GEMINI_METHODS:
         return None
-    model, colon, method = path.partition("/models/")[2].rpartition(":")
-    if not colon or not model or method not in _GEMINI_METHODS:
+    model = resource[version.end() :].removeprefix("models/")
+    if not model:
         return None
     return Endpoint(DIALECTS["gemini"], model, method)
 
