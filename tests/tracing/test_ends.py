@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.trace import StatusCode
 
@@ -14,9 +16,11 @@ from polycall import Agent, Client, Limits, tool, tracing
 from polycall.agents import PausedRun
 from polycall.errors import UpstreamError
 from polycall.ir import Text, ToolResult
+from polycall.providers.catalogue import CATALOGUE
 from polycall.sim import Failure, Simulation, Turn
 from polycall.testing import ScriptedModel
 from polycall.tools import AbstractToolset, Toolset
+from polycall.transport import Retry
 
 from ..agents.support import play
 from ..collector import Collector
@@ -131,6 +135,27 @@ async def test_a_model_that_fails_fails_the_run(
     chat = tree.below[0].below[0]
     assert {tree.error, tree.below[0].error, chat.error} == {"InvalidRequestError"}
     assert (SECRET.encode() in b"".join(collector.bodies)) == content
+
+
+@pytest.mark.parametrize("vendor", ["openai", "anthropic", "google"])
+async def test_no_key_is_in_a_trace(
+    simulation: Simulation, collector: Collector, vendor: str
+) -> None:
+    key = "sk-very-secret-0123456789"
+    there = replace(CATALOGUE[vendor], base_url=simulation.base_url(vendor))
+    nowhere = replace(there, name="nowhere", base_url="http://127.0.0.1:9")
+    keys = {vendor: key, "nowhere": key}
+    retry = Retry(attempts=1)
+    async with Client(providers=[there, nowhere], keys=keys, retry=retry) as client:
+        with tracing.enable(collector.url, content=True):
+            refused = play(simulation, vendor, Turn(error=Failure(401, "no such key: sk-v***89")))
+            for model in (f"{vendor}/sim-1", refused, "nowhere/m"):
+                agent = Agent(model, client=client)
+                with contextlib.suppress(UpstreamError):
+                    await agent.run("hello")
+    errors = [tree.error for tree in trees(collector)]
+    assert errors == ["", "AuthenticationError", "UpstreamConnectionError"]
+    assert key.encode() not in b"".join(collector.bodies)
 
 
 async def test_a_run_without_an_answer_is_a_failure_and_a_limit_is_none(
