@@ -204,8 +204,11 @@ def _watching(by: Watcher, what: Begun) -> Generator[Watched]:
 
 
 def begin_asking(request: Request, above: Callable[[], Watched] | None = None) -> Watched | None:
-    """A model is asked; none where nobody watches, or where whoever asks has told already."""
-    if _watcher is None or _is_asking.get():
+    """A model is asked; none where nobody watches, or where whoever asks has told already.
+
+    With `above` it is an agent that asks, and agents always tell.
+    """
+    if _watcher is None or (above is None and _is_asking.get()):
         return None
     return _watcher.begin(ModelAsked(request), above() if above is not None else None)
 

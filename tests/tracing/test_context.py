@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from polycall import Agent, Client, run_tools, tool, tracing
 from polycall.errors import RequestError
-from polycall.ir import Message, Request, Text
+from polycall.ir import Message, Request, Response, Text
 from polycall.mcp import StdioServer, connect
 from polycall.sim import Call as SimCall
 from polycall.sim import Simulation, Turn
@@ -177,6 +177,20 @@ async def test_without_an_agent_there_are_answers_and_calls(
                 pass
     loop = ("loop", ["chat scripted", "execute_tool look", "chat scripted"])
     assert application.tree() == ["chat scripted", "chat scripted", loop, loop]
+
+
+class Panel(ScriptedModel):
+    """A model whose answers another agent writes."""
+
+    async def generate_request(self, request: Request) -> Response:
+        await Agent("test/writer", name="writer", client=ScriptedModel(["words"])).run("write")
+        return await super().generate_request(request)
+
+
+async def test_a_model_that_is_made_of_an_agent(application: Application) -> None:
+    await Agent("test/m", client=Panel(["done"])).run("go")
+    writer = ("invoke_agent writer", [("step", ["chat writer"])])
+    assert application.tree() == [("invoke_agent agent", [("step", [("chat m", [writer])])])]
 
 
 def test_code_without_an_event_loop_has_a_current_span_too(
