@@ -213,7 +213,7 @@ class Losses:
     """
 
     def __init__(self, *, lossy: bool) -> None:
-        self._lossy = lossy
+        self.is_lossy = lossy
         self.warnings: list[Warning] = []
 
     def drop(self, feature: str, detail: str) -> None:
@@ -234,11 +234,16 @@ class Losses:
 
     def refuse(self, feature: str, detail: str, *, path: Path = "") -> None:
         """Raise `UnsupportedError`; where the request allows losses, note it instead."""
-        if not self._lossy:
+        if not self.is_lossy:
             raise UnsupportedError(
                 f"{feature}: {detail}; remove it or allow losses", feature=feature, path=path
             )
         self.drop(feature, detail)
+
+    def repeat(self, warnings: Iterable[Warning]) -> None:
+        """Note what was noted in another rendering."""
+        for warning in warnings:
+            self._note(warning)
 
     def _note(self, warning: Warning) -> None:
         if warning not in self.warnings:

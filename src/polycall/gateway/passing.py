@@ -15,6 +15,7 @@ from polycall import jsontext
 from polycall.errors import MalformedRequestError
 from polycall.gateway.tokens import PREFIX
 from polycall.quirks import Quirks
+from polycall.repeated import Shared
 
 # Headers of a client's protocol that its provider needs to see.
 PASSED_HEADERS = (b"anthropic-version", b"anthropic-beta", b"openai-beta", b"x-server-timeout")
@@ -141,25 +142,32 @@ class Fields:
             raise MalformedRequestError("a field's name is not Unicode text") from None
 
 
-_REMEMBERED_MAX = 64
 _TOOLS_BYTES_MIN = 512
-_TOOLS_BYTES_MAX = 512 * 1024
-_tools: OrderedDict[bytes, Any] = OrderedDict()
+_REMEMBERED_BYTES_MAX = 1024 * 1024  # of text; what is made of it takes several times as much
+_tools: OrderedDict[bytes, tuple[int, Any]] = OrderedDict()
+_tools_bytes = 0
 
 
 def _decode_tools(raw: msgspec.Raw) -> Any:
+    """A list of tools, shared with the requests before that had the same."""
+    global _tools_bytes  # noqa: PLW0603 - as long-lived as the list of what is remembered
     text = bytes(raw)
-    if not _TOOLS_BYTES_MIN < len(text) < _TOOLS_BYTES_MAX:
+    size = len(text)
+    if not _TOOLS_BYTES_MIN < size < _REMEMBERED_BYTES_MAX // 2:
         return _decode_value(raw)
     digest = hashlib.blake2b(text, digest_size=16).digest()
-    tools = _tools.get(digest)
-    if tools is None:
-        tools = _tools[digest] = _decode_value(raw)
-        if len(_tools) > _REMEMBERED_MAX:
-            _tools.popitem(last=False)
-    else:
+    found = _tools.get(digest)
+    if found is not None:
         _tools.move_to_end(digest)
-    # Nobody changes a parsed body (a rule of the dialects), so one may serve many requests.
+        return found[1]
+    tools = _decode_value(raw)
+    if isinstance(tools, list):
+        # Nobody changes a parsed body (a rule of the dialects), so one may serve many requests.
+        tools = Shared(tools)  # pyright: ignore[reportUnknownArgumentType]
+        _tools[digest] = (size, tools)
+        _tools_bytes += size
+        while _tools_bytes > _REMEMBERED_BYTES_MAX:
+            _tools_bytes -= _tools.popitem(last=False)[1][0]
     return tools
 
 

@@ -31,8 +31,9 @@ from polycall.dialects.anthropic.settings import (
     render_sampling,
 )
 from polycall.dialects.anthropic.tools import ToolWriter, parse_choice, parse_tool
-from polycall.ir import JSON, Message, Request
+from polycall.ir import JSON, Message, Request, Tool
 from polycall.quirks import Quirks
+from polycall.repeated import parsed_once
 from polycall.wire import Losses, ToolNames, WireRequest, note_foreign_options, request_reader
 
 PATH = "/v1/messages"
@@ -79,7 +80,7 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
     return Request(
         model=reader.get_string(body, "model", ""),
         messages=[*parse_system(body.get("system")), *parse_messages(items)],
-        tools=[parse_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)],
+        tools=parsed_once(tools, NAME, _parse_tools),
         tool_choice=choice,
         parallel_tool_calls=parallel,
         stream=bool(reader.get_bool(body, "stream", "")),
@@ -116,6 +117,10 @@ def _options(body: JSON) -> tuple[str, JSON]:
 
 # ---------------------------------------------------------------------------------------------
 # Middle language to wire
+
+
+def _parse_tools(items: list[Any]) -> list[Tool]:
+    return [parse_tool(tool, f"tools[{index}]") for index, tool in enumerate(items)]
 
 
 def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> WireRequest:

@@ -13,6 +13,7 @@ from polycall.dialects.anthropic.names import (
 from polycall.dialects.anthropic.roots import object_schema
 from polycall.ir import JSON, Request, Tool, ToolChoice
 from polycall.quirks import Quirks
+from polycall.repeated import rendered_once
 from polycall.schema import anthropic_strict
 from polycall.wire import Losses, ToolNames, request_reader
 
@@ -116,6 +117,17 @@ class ToolWriter:
 
     def tools(self, offered: list[Tool]) -> list[JSON]:
         """The `tools` array."""
+        wire = rendered_once(
+            offered,
+            (NAME, self._is_own),
+            quirks=self._quirks,
+            losses=self._losses,
+            notes=[self._names.aliases],
+            render=lambda: self._definitions(offered),
+        )
+        return [{**definition} for definition in wire]  # cache marks may be taken away
+
+    def _definitions(self, offered: list[Tool]) -> list[JSON]:
         wire: list[JSON] = []
         for index, tool in enumerate(offered):
             definition = self._tool(tool, f"tools[{index}]")

@@ -64,18 +64,16 @@ def structural(value: Any) -> Any:
 
 
 def _is_camel(value: Any, depth: int) -> bool:
-    # Every chunk of every stream comes through here: parsed JSON has these very types.
-    if type(value) is dict:
+    if isinstance(value, dict):
         wire: JSON = value  # pyright: ignore[reportUnknownVariableType]
         for key, inner in wire.items():
             if "_" in key:
                 return False
-            kind: type = type(inner)  # pyright: ignore[reportUnknownVariableType]
-            if kind is not dict and kind is not list:
+            if not isinstance(inner, dict | list):
                 continue
             if depth and key not in _FREE and not _is_camel(inner, depth - 1):
                 return False
-    elif type(value) is list and depth:
+    elif isinstance(value, list) and depth:
         for item in value:  # pyright: ignore[reportUnknownVariableType]
             if not _is_camel(item, depth - 1):
                 return False

@@ -31,6 +31,7 @@ from polycall.ir import (
     Text,
     ToolCall,
     ToolResult,
+    Usage,
     unified_finish,
 )
 from polycall.sse import Frame
@@ -127,6 +128,7 @@ class _Answer:
         self.out = out
         self._id = ""
         self._usage: Any = {}
+        self._read: tuple[Any, Usage] = (None, Usage())
         self._reason = ""
         self._block_reason = ""
         self._had_candidate = False
@@ -202,15 +204,20 @@ class _Answer:
         elif reason and reason not in FINISH_BY_REASON:
             top["finishReason"] = reason
         metadata = {NAME: top} if top else {}
-        usage = parse_usage(self._usage, "usageMetadata", reader)
-        self.out.end(ResponseEnd(finish, reason, usage, metadata))
+        self.out.end(ResponseEnd(finish, reason, self._read_usage(), metadata))
 
     def _start(self, body: JSON) -> None:
         self._id = reader.get_string(body, "responseId", "")
         model = reader.get_string(body, "modelVersion", "")
         created = _seconds(body.get("createTime"))
-        usage = parse_usage(self._usage, "usageMetadata", reader)
-        self.out.start(ResponseStart(self._id, model, created, usage))
+        self.out.start(ResponseStart(self._id, model, created, self._read_usage()))
+
+    def _read_usage(self) -> Usage:
+        wire, usage = self._read
+        if wire is not self._usage:  # a whole answer tells it once, and it is asked for twice
+            usage = parse_usage(self._usage, "usageMetadata", reader)
+            self._read = self._usage, usage
+        return usage
 
     def _take_candidate(self, candidate: JSON, path: str) -> None:
         self._had_candidate = True

@@ -19,6 +19,7 @@ from polycall.dialects.gemini.parts import NAME, inner_of, one_or_many
 from polycall.errors import MalformedRequestError, SchemaError
 from polycall.ir import JSON, Request, Tool, ToolChoice
 from polycall.quirks import Quirks
+from polycall.repeated import parsed_once, rendered_once
 from polycall.schema import from_gemini, gemini_json_schema, to_gemini
 from polycall.wire import Losses, Path, ToolNames
 from polycall.wire import request_reader as reader
@@ -40,8 +41,12 @@ _MODES = ("MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED")
 
 def parse_tools(value: Any) -> list[Tool]:
     """All tools, the functions of every entry and the hosted ones, in order."""
+    return parsed_once(one_or_many(value, "tools", reader), NAME, _parse_entries)
+
+
+def _parse_entries(entries: list[Any]) -> list[Tool]:
     tools: list[Tool] = []
-    for group, entry in enumerate(one_or_many(value, "tools", reader)):
+    for group, entry in enumerate(entries):
         path = f"tools[{group}]"
         for key, definition in reader.object(entry, path).items():
             if key != "functionDeclarations":
@@ -144,8 +149,19 @@ class ToolRenderer:
 
     def tools(self) -> list[JSON]:
         """The value of `tools`."""
+        offered = self._offered()
+        return rendered_once(
+            offered,
+            (NAME,),
+            quirks=self._quirks,
+            losses=self._losses,
+            notes=[self.names.aliases],
+            render=lambda: self._entries(offered),
+        )
+
+    def _entries(self, offered: list[Tool]) -> list[JSON]:
         entries: dict[int | str, JSON] = {}
-        for tool in self._offered():
+        for tool in offered:
             own = tool.metadata.get(NAME, {})
             # All functions that are not from this wire share one entry.
             group = own.get("group", tool.name if tool.kind == "hosted" else "")

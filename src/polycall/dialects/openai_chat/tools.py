@@ -14,6 +14,7 @@ from polycall import jsontext, schema
 from polycall.dialects.openai_chat.common import NAME, mark, others, own
 from polycall.ir import JSON, Tool, ToolChoice
 from polycall.quirks import Quirks
+from polycall.repeated import parsed_once, rendered_once
 from polycall.wire import Losses, Path, ToolNames, request_reader
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -28,15 +29,19 @@ _MODES = {"auto": "auto", "none": "none", "required": "required", "any": "requir
 
 def parse_tools(body: JSON) -> list[Tool]:
     """The tools of `tools` and of the older `functions`."""
-    tools = [
-        _parse_tool(item, f"tools[{position}]")
-        for position, item in enumerate(request_reader.get_array(body, "tools", ""))
-    ]
-    for position, item in enumerate(request_reader.get_array(body, "functions", "")):
+    tools = parsed_once(request_reader.get_array(body, "tools", ""), NAME, _parse_list)
+    functions = request_reader.get_array(body, "functions", "")
+    if functions:
+        tools = list(tools)
+    for position, item in enumerate(functions):
         path = f"functions[{position}]"
         function = request_reader.object(item, path)
         tools.append(_parse_function(function, {"legacy": True}, path))
     return tools
+
+
+def _parse_list(items: list[Any]) -> list[Tool]:
+    return [_parse_tool(item, f"tools[{position}]") for position, item in enumerate(items)]
 
 
 def _parse_tool(item: Any, path: Path) -> Tool:
@@ -188,16 +193,30 @@ class ToolWriter:
 
     def write(self, tools: list[Tool], body: JSON) -> None:
         """Put the tools into the body."""
+        notes: list[dict[str, Any]] = [self._names.aliases, self.adapted]
+        fields = rendered_once(
+            tools,
+            (NAME,),
+            quirks=self._quirks,
+            losses=self._losses,
+            notes=notes,
+            render=lambda: self._fields(tools),
+        )
+        body.update(fields)
+
+    def _fields(self, tools: list[Tool]) -> JSON:
+        fields: JSON = {}
         for position, tool in enumerate(tools):
             entry = self._render(tool, f"tools[{position}]")
             if entry is None:
                 continue
             if own(tool.metadata).get("legacy"):
                 if self._quirks.legacy_functions:
-                    body.setdefault("functions", []).append(entry["function"])
+                    fields.setdefault("functions", []).append(entry["function"])
                     continue
                 self._losses.emulate("functions", "sent as tools")
-            body.setdefault("tools", []).append(entry)
+            fields.setdefault("tools", []).append(entry)
+        return fields
 
     def _render(self, tool: Tool, path: Path) -> JSON | None:
         if tool.kind == "hosted":

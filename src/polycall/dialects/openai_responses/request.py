@@ -19,6 +19,7 @@ from polycall.ir import (
     Text,
 )
 from polycall.quirks import Quirks
+from polycall.repeated import parsed_once
 from polycall.schema import openai_strict
 from polycall.wire import Losses, WireRequest, note_foreign_options, request_reader, split_system
 
@@ -79,7 +80,7 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
     return Request(
         model=reader.get_string(body, "model", ""),
         messages=messages,
-        tools=parse_tools(reader.get_array(body, "tools", ""), "tools"),
+        tools=parsed_once(reader.get_array(body, "tools", ""), NAME, parse_tools),
         tool_choice=parse_tool_choice(body.get("tool_choice"), "tool_choice"),
         parallel_tool_calls=reader.get_bool(body, "parallel_tool_calls", ""),
         stream=reader.get_bool(body, "stream", "") or False,

@@ -14,6 +14,7 @@ from polycall import jsontext
 from polycall.dialects.openai_responses.common import NAME, mark, others, own
 from polycall.ir import JSON, Request, Tool, ToolChoice
 from polycall.quirks import Quirks
+from polycall.repeated import rendered_once
 from polycall.schema import openai_strict
 from polycall.wire import Losses, ToolName, ToolNames, request_reader
 
@@ -41,11 +42,11 @@ _VALID_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Reading
 
 
-def parse_tools(values: list[Any], path: str) -> list[Tool]:
+def parse_tools(values: list[Any]) -> list[Tool]:
     """All tools of a request, those of namespaces among them."""
     tools: list[Tool] = []
     for position, value in enumerate(values):
-        where = f"{path}[{position}]"
+        where = f"tools[{position}]"
         definition = request_reader.object(value, where)
         kind = request_reader.get_string(definition, "type", where)
         inner = definition.get("tools")
@@ -189,6 +190,17 @@ class ToolWriter:
 
     def tools(self, tools: Sequence[Tool]) -> list[JSON]:
         """The `tools` array, with namespaces grouped where their first tool stands."""
+        notes: list[dict[str, Any]] = [self._names.aliases, self.adapted]
+        return rendered_once(
+            tools,
+            (NAME,),
+            quirks=self._quirks,
+            losses=self._losses,
+            notes=notes,
+            render=lambda: self._array(tools),
+        )
+
+    def _array(self, tools: Sequence[Tool]) -> list[JSON]:
         rendered: list[JSON] = []
         groups: dict[str, list[JSON]] = {}
         for position, tool in enumerate(tools):

@@ -1,0 +1,84 @@
+"""Tools that come again: an agent sends the same ones with each of its requests.
+
+Reading and rendering them anew is half of the work for a long list.  Who decodes requests, and
+knows that a list has come before, shares it (`Shared`); a plain list is worked on each time, since
+its owner may change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from polycall.ir import Tool, Warning
+from polycall.quirks import Quirks
+from polycall.wire import Losses
+
+T = TypeVar("T")
+
+_RENDERED_MAX = 16
+
+
+class Shared(list[Any]):
+    """A list that nobody changes, and what was made of it."""
+
+    __slots__ = ("parsed", "rendered")
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        super().__init__(items)
+        self.parsed: dict[str, Shared] = {}
+        self.rendered: dict[tuple[object, ...], _Rendered] = {}
+
+
+class _Rendered(Struct, frozen=True):
+    quirks: Quirks
+    value: Any
+    warnings: list[Warning]
+    notes: list[dict[str, Any]]
+
+
+def parsed_once(
+    items: list[Any], dialect: str, parse: Callable[[list[Any]], list[Tool]]
+) -> list[Tool]:
+    """What `parse` makes of a list of tools."""
+    if not isinstance(items, Shared):
+        return parse(items)
+    found = items.parsed.get(dialect)
+    if found is None:
+        found = items.parsed[dialect] = Shared(parse(items))
+    return found
+
+
+def rendered_once(
+    tools: Sequence[Tool],
+    key: tuple[object, ...],
+    *,
+    quirks: Quirks,
+    losses: Losses,
+    notes: list[dict[str, Any]],
+    render: Callable[[], T],
+) -> T:
+    """What `render` makes of tools that were parsed, its warnings and notes included.
+
+    `key` is what it depends on beside the tools and the quirks, `notes` the dictionaries it fills.
+    Nobody changes the result.
+    """
+    if not isinstance(tools, Shared):
+        return render()
+    key = (*key, id(quirks), losses.is_lossy)
+    found = tools.rendered.get(key)
+    if found is not None and found.quirks is quirks:
+        losses.repeat(found.warnings)
+        for note, kept in zip(notes, found.notes, strict=True):
+            note.update(kept)
+        return found.value
+    is_blank = not losses.warnings and not any(notes)
+    value = render()
+    if is_blank:  # else it is not known what this rendering has added
+        if len(tools.rendered) >= _RENDERED_MAX:
+            tools.rendered.clear()
+        kept_notes = [dict(note) for note in notes]
+        tools.rendered[key] = _Rendered(quirks, value, list(losses.warnings), kept_notes)
+    return value
