@@ -74,11 +74,15 @@ def rendered_once(
         for note, kept in zip(notes, found.notes, strict=True):
             note.update(kept)
         return found.value
-    is_blank = not losses.warnings and not any(notes)
-    value = render()
-    if is_blank:  # else it is not known what this rendering has added
-        if len(tools.rendered) >= _RENDERED_MAX:
-            tools.rendered.clear()
-        kept_notes = [dict(note) for note in notes]
-        tools.rendered[key] = _Rendered(quirks, value, list(losses.warnings), kept_notes)
+    before = [dict(note) for note in notes]
+    with losses.apart() as warnings:
+        for note in notes:
+            note.clear()
+        value = render()
+    made = _Rendered(quirks, value, warnings, [dict(note) for note in notes])
+    for note, kept in zip(notes, before, strict=True):
+        note.update(kept)
+    if len(tools.rendered) >= _RENDERED_MAX:
+        tools.rendered.clear()
+    tools.rendered[key] = made
     return value

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -239,6 +240,17 @@ class Losses:
                 f"{feature}: {detail}; remove it or allow losses", feature=feature, path=path
             )
         self.drop(feature, detail)
+
+    @contextmanager
+    def apart(self) -> Generator[list[Warning]]:
+        """What is noted meanwhile, as if nothing had been noted before."""
+        before, self.warnings = self.warnings, []
+        noted = self.warnings
+        try:
+            yield noted
+        finally:
+            self.warnings = before
+            self.repeat(noted)
 
     def repeat(self, warnings: Iterable[Warning]) -> None:
         """Note what was noted in another rendering."""

@@ -24,6 +24,7 @@ _VENDOR = Quirks()
 _CARRIED = (PREFIX.encode(), b'"call_pc')
 _ASK_USAGE = b',"stream_options":{"include_usage":true}}'
 _SPACE = b" \t\r\n"
+_MODEL = b'"model"'
 
 # What in a body may meet a difference of the target.  A body without any of the marks of those
 # differences that a provider has would be rendered as it stands; finding one costs nothing but
@@ -128,12 +129,14 @@ class Fields:
         new = msgspec.json.encode(model)
         raw = bytes(self._raw["model"])
         body = self.body
-        if body.count(b'"model"') == 1:
-            place = body.index(b'"model"') + 7
+        place = body.find(_MODEL)
+        if place >= 0 and body.find(_MODEL, place + len(_MODEL)) < 0:
+            place += len(_MODEL)
             while body[place] in b" \t\r\n:":
                 place += 1
             if body.startswith(raw, place):
-                return body[:place] + new + body[place + len(raw) :]
+                view = memoryview(body)
+                return b"".join((view[:place], new, view[place + len(raw) :]))
         # The word stands elsewhere too: the top level is put together again.
         items = {**self._raw, "model": msgspec.Raw(new)}
         try:
