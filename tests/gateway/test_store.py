@@ -62,16 +62,6 @@ async def test_states_belong_to_their_owner_and_outlive_the_process(
     await second.close()
 
 
-async def test_a_state_is_taken_once(store_url: str, tmp_path: Path) -> None:
-    stores = [open_store(store_url, tmp_path) for _ in range(3)]
-    await stores[0].save_state("a", "paused", b"program")
-    assert await stores[1].take_state("b", "paused") is None
-    taken = await asyncio.gather(*(s.take_state("a", "paused") for s in stores for _ in range(8)))
-    assert sorted(taken, key=str) == [*[None] * 23, b"program"]
-    for store in stores:
-        await store.close()
-
-
 async def test_rows_are_there_after_a_clean_stop_and_only_once(
     store_url: str, tmp_path: Path
 ) -> None:

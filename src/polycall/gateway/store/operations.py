@@ -56,14 +56,6 @@ def load_states(owner: str, state_ids: Sequence[str]) -> Operation[dict[str, byt
     return found
 
 
-def take_state(owner: str, state_id: str) -> Operation[bytes | None]:
-    """Remove a value and give it, to one asker only."""
-    rows = yield Query(
-        "DELETE FROM states WHERE owner = ? AND id = ? RETURNING value", (owner, state_id)
-    )
-    return bytes(rows[0][0]) if rows else None
-
-
 def purge_states(before: float, number: int) -> Operation[int]:
     """Remove some of the states that are older; gives how many."""
     rows = yield Query(

@@ -117,16 +117,6 @@ class Store:
                     found[state_id] = value
         return found
 
-    async def take_state(self, owner: str, state_id: str) -> bytes | None:
-        """Remove a value and give it: of several that ask, on any replica, one gets it.
-
-        A state is either loaded or taken, never both: other processes may remember what they
-        loaded.
-        """
-        self._cache.pop((owner, state_id))
-        locked = await self._write(operations.take_state(owner, state_id))
-        return None if locked is None else self._vault.unlock(owner, state_id, locked)
-
     # Clients' keys
 
     def keys_now(self) -> tuple[int, list[KeyRecord]]:
