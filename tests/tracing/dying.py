@@ -45,9 +45,9 @@ def shop(model: Any, *, dies: bool) -> Agent[Any, Any]:
         """Draw a label."""
         return "label.png"
 
-    return Agent(
-        "test/m", name="shop", tools=[look, price, ship, draw], calling="code", client=model
-    )
+    clerk = Agent("test/clerk", name="clerk")
+    tools = [look, price, ship, draw, clerk]
+    return Agent("test/m", name="shop", tools=tools, calling="code", client=model)
 
 
 async def work(database: str, collector: str) -> None:

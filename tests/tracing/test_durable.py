@@ -16,7 +16,7 @@ from polycall.testing import ScriptedModel
 
 from ..collector import Collector
 from .dying import shop
-from .support import names, one, trees
+from .support import call, names, one, trees
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,7 +62,7 @@ async def test_killed_in_the_middle_of_a_program(tmp_path: Path, collector: Coll
     # What the process that goes on was doing when it started has nothing to do with it.
     starting = TracerProvider().get_tracer("second").start_as_current_span("start")
     with (
-        ScriptedModel(["done"]) as model,
+        ScriptedModel([call("c4", "clerk", task="x"), "it is gone", "done"]) as model,
         tracing.enable(collector.url, service="second"),
         starting,
     ):
@@ -71,12 +71,13 @@ async def test_killed_in_the_middle_of_a_program(tmp_path: Path, collector: Coll
             assert (await durable.handle("order-7").result()).text == "done"
     (after,) = trees(collector)
     # The look, the price and both answers are known, and have no second span.
+    clerk = ("execute_tool clerk", [("invoke_agent clerk", [("step", ["chat clerk"])])])
     program = ("execute_tool run_code", [("sandbox run", ["execute_tool ship"])])
     assert names(after) == (
         "invoke_agent shop",
-        [("step", [program]), ("step", ["chat m"])],
+        [("step", [program]), ("step", ["chat m", clerk]), ("step", ["chat m"])],
     )
-    assert [each.attributes["polycall.step.number"] for each in after.below] == [2, 3]
+    assert [each.attributes["polycall.step.number"] for each in after.below] == [2, 3, 4]
     run = one(collector, "invoke_agent shop")
     assert (run.trace, run.links) == (trace, [(trace, first)])
     assert {span.attributes["polycall.run.id"] for span in collector.spans()} == {"order-7"}

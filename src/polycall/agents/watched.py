@@ -50,7 +50,7 @@ class WatchedRun:
                 model=model,
                 run_id=root.run_id,
                 messages=messages,
-                carried=root.carried,
+                carried=root.carried if is_first else {},
                 earlier=_earlier(root.journal) if is_first else [],
             )
         )
