@@ -255,7 +255,8 @@ class Client:
         for each in self.chain(model):
             provider, name = self.resolve(each)
             dialect = provider.dialect_for(name, with_tools=True)
-            found.add(dialect if has(provider) else "")
+            is_told = provider.quirks_for(name).tools == "prompted"
+            found.add(dialect if has(provider) and not is_told else "")
         return found.pop() if len(found) == 1 else ""
 
     def chain(self, model: str) -> list[str]:

@@ -96,8 +96,9 @@ def prepare(
 def _told(request: Request, quirks: Quirks) -> tuple[Request, Offer | None]:
     """The request as this target takes tools, and those whose calls stand in its text."""
     in_prompt = request.prompted or quirks.tools == "prompted"
-    has_calls = any(each.role == "tool" or each.tool_calls for each in request.messages)
-    if not (request.tools or has_calls) or not (in_prompt or quirks.tools == "both"):
+    if not in_prompt and quirks.tools != "both":
+        return request, None
+    if not request.tools and not any(each.tool_calls for each in request.messages):
         return request, None
     prompted = _prompted()
     try:

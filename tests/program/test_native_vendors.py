@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -383,3 +384,36 @@ async def test_a_program_beside_the_models_own_call(sim: Simulation, client: Cli
     ]
     (program,) = run.programs
     assert program.output == OUTPUT
+
+
+CONFIG = """
+[providers.anthropic]
+base_url = "{url}"
+api_key = "k"
+runs_programs = true
+[models.fast]
+route = ["anthropic/by-alias"]
+"""
+
+
+async def test_an_alias_is_looked_through(sim: Simulation, tmp_path: Path) -> None:
+    play(sim, "anthropic", *turns(), model="by-alias")
+    path = tmp_path / "polycall.toml"
+    path.write_text(CONFIG.format(url=sim.base_url("anthropic")), encoding="utf-8")
+    async with Client(config=path) as client:
+        assert client.runs_programs("fast") == "anthropic"
+        assert client.runs_programs("anthropic/x,google/y") == ""
+        agent = Agent("fast", tools=tools(), calling="code", native=True, client=client)
+        run = await agent.run("Which is better?")
+    assert (run.output, run.programs[0].output) == ("done", OUTPUT)
+
+
+async def test_a_model_that_is_told_of_its_tools_writes_programs_for_us(
+    sim: Simulation, client: Client
+) -> None:
+    sim.script("anthropic", "told", [Turn("hello")], calls_tools=False)
+    agent = Agent(
+        "anthropic/told", tools=tools(), calling="code", native=True, prompted=True, client=client
+    )
+    run = await agent.run("go")
+    assert run.decisions[0].reason.endswith("the model is told of its tools in the prompt")

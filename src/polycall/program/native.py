@@ -40,6 +40,8 @@ class Native(Struct, frozen=True):
         choice = request.tool_choice
         if self.refusal:
             return self.refusal
+        if request.prompted:
+            return "the model is told of its tools in the prompt"
         if self.dialect not in HOSTED:
             return f"the dialect {self.dialect!r} has no programmatic calling of its own"
         if self.dialect != "anthropic":
@@ -152,7 +154,8 @@ def _container_of(request: Request) -> JSON:
     for message in reversed(request.messages):
         mark: JSON = message.metadata.get(MARK, {})
         giver, slash, _ = str(mark.get("model", "")).partition("/")
-        if "container" in mark and (not slash or f"{giver}/" in request.model):
+        is_other = slash and "/" in request.model and f"{giver}/" not in request.model
+        if "container" in mark and not is_other:
             return mark["container"]
     return {}
 

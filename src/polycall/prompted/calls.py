@@ -41,7 +41,8 @@ _PARAMETER = re.compile(
 )
 _END = re.compile(rf"\s*</(?:function|{_PREFIX}invoke)>")
 _ARGUMENTS = ("arguments", "parameters", "input", "args")
-_OPENER_CHARS_MAX = 200
+_OPENER_CHARS_MAX = 300
+_ENDS_MAX = 16  # closing tags of a block that are tried
 
 
 class Wanted(NamedTuple):
@@ -85,7 +86,7 @@ class Offer:
                 return 0, state
         place = text.find("<")
         while place >= 0:
-            state = self._state(text[place:])
+            state = self._state(text[place : place + _OPENER_CHARS_MAX])
             if state is not None:
                 return place, state
             place = text.find("<", place + 1)
@@ -108,7 +109,7 @@ class Offer:
         pattern = _FUNCTION if opener == "<function=" else _INVOKE
         found = pattern.match(text)
         if found is None:
-            return False if ">" not in rest and len(rest) < _OPENER_CHARS_MAX else None
+            return False if ">" not in rest and len(text) < _OPENER_CHARS_MAX else None
         return True if found.group(1) in self.tools or not self.is_lenient else None
 
     # What stands there.
@@ -160,7 +161,7 @@ class Offer:
             if opener is not None:
                 return self._read_parameters(opener.group(1), text[opener.end() :])
         body = text.removeprefix("<tool_call>")
-        ends = [found.start() for found in re.finditer(r"</tool_call>", body)]
+        ends = [found.start() for found in re.finditer(r"</tool_call>", body)][:_ENDS_MAX]
         problem = ""
         for end in [*ends, len(body)]:
             rest = body[end:].removeprefix("</tool_call>")
