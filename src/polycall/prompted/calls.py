@@ -142,14 +142,15 @@ class Offer:
         """An answer that is nothing but calls in JSON; `None` where it is something else."""
         stripped = re.sub(r"\A\s*```\w*\s*\n?|\n?\s*```\s*\Z", "", text)
         try:
-            value = read_relaxed(stripped)
-            return Found("", self._from_json(value))
-        except ValueError:
-            return None
+            return Found("", self._from_json(read_relaxed(stripped)))
+        except ValueError as error:
+            problem = f"it is no JSON that can be read ({error})"
         except ToolError as error:
-            # JSON that names no tool is an answer; a tool's name with other arguments is a mistake.
-            is_call = any(f'"{name}"' in stripped for name in self.tools)
-            return Found(text, [], "" if self.is_lenient else str(error)) if is_call else None
+            problem = str(error)
+        # JSON that names no tool is an answer; a tool's name with other arguments is a mistake.
+        if self.is_lenient or not any(f'"{name}"' in stripped for name in self.tools):
+            return None
+        return Found(text, [], problem)
 
     def _read_block(self, text: str) -> tuple[list[Wanted], str, str]:
         """The calls of the block that begins the text, what follows it, and what is wrong."""
