@@ -100,7 +100,10 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def test_every_page_with_code_is_run() -> None:
     with_code = {name for name, page in PAGES.items() if blocks(page, "python")}
-    assert with_code == PRELUDES.keys() | ELSEWHERE
+    tested = PRELUDES.keys() | ELSEWHERE
+    assert with_code == tested, (
+        "a page with code is in PRELUDES here, or in ELSEWHERE by its own test"
+    )
 
 
 @pytest.mark.parametrize("name", PRELUDES)

@@ -60,9 +60,8 @@ class Exchange(Struct, frozen=True):
         """The exchange after an answer that cannot be used, which the model reads once more."""
         assert self.sent is not None
         sent = _prompted().ask_again(self.sent, said, problem)
-        wire = self.dialect.render_request(
-            replace(sent, model=self.model), quirks=self.provider.quirks_for(self.model)
-        )
+        quirks = self.provider.quirks_for(self.model, self.dialect.NAME)
+        wire = self.dialect.render_request(replace(sent, model=self.model), quirks=quirks)
         http = replace(self.http, body=jsontext.encode_bytes(wire.body))
         return replace(self, sent=sent, wire=wire, http=http)
 
@@ -79,7 +78,7 @@ def prepare(
         in_play = bool(request.tools) or any(message.tool_calls for message in request.messages)
         dialect_name = provider.dialect_for(model, with_tools=in_play)
     dialect = DIALECTS[dialect_name]
-    quirks = provider.quirks_for(model)
+    quirks = provider.quirks_for(model, dialect_name)
     sent, offer = _told(request, quirks)
     wire = dialect.render_request(replace(sent, model=model), quirks=quirks)
     if sent is not request:

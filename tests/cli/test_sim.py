@@ -25,9 +25,10 @@ def get_weather(city: str) -> str:
     "The weather in a city."
     return "snow"
 
-print(Agent(sys.argv[1], tools=[get_weather]).run_sync("Weather in Seoul?").text)
+run = Agent(sys.argv[1], tools=[get_weather]).run_sync("Weather in Seoul?")
+print(run.text, run.warnings)
 """
-SNOW = "Here is what the tools returned.\n- get_weather(Seoul): snow\n"
+SNOW = "Here is what the tools returned.\n- get_weather(Seoul): snow []\n"
 
 
 @pytest.fixture(autouse=True)

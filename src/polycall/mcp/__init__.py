@@ -11,6 +11,11 @@ serving.py     any toolset as an MCP server, over stdio or HTTP
 Needs the extra `polycall[mcp]`; nothing else imports this package.
 """
 
+from importlib.util import find_spec
+
+if find_spec("mcp") is None:
+    raise ModuleNotFoundError("MCP needs its SDK; install 'polycall[mcp]'", name="mcp")
+
 from polycall.mcp.looking import SeenServer, SeenTool, look
 from polycall.mcp.pins import Notice, PinFile, PinStore
 from polycall.mcp.servers import HttpServer, StdioServer, load_servers

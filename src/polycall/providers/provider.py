@@ -107,10 +107,13 @@ class Provider(Struct, frozen=True):
             return self.tools_dialect
         return self.dialect
 
-    def quirks_for(self, model: str) -> Quirks:
-        """What this model takes."""
+    def quirks_for(self, model: str, dialect: str = "") -> Quirks:
+        """What this model takes, in its provider's own dialect or in another that it speaks."""
         matching = (each.quirks for each in self.rules if each.quirks and each.matches(model))
         quirks = next(matching, self.quirks)
+        if dialect not in ("", self.dialect):
+            # Which fields there are is stated of one dialect, and no other has the same.
+            quirks = replace(quirks, options=None)
         stated = self.capabilities.get(model)
         if stated is not None and stated.tools == "prompted" and quirks.tools != "prompted":
             return replace(quirks, tools="prompted")
