@@ -40,6 +40,7 @@ async def inbox(): "Read."
 async def create(title: str): "Plan."
 async def get_order(order_id: str): "Look up."
 """,
+    "client": "",
     "gateway": """
 import anthropic, openai
 from google import genai

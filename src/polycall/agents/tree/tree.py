@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -138,7 +138,7 @@ class ToolTree(OfferingToolset):
             )
         return Toolset(found)
 
-    def agents(self, model: str, **options: Any) -> list[Agent[Any, Any]]:
+    def agents(self, model: str | Sequence[str], **options: Any) -> list[Agent[Any, Any]]:
         """An agent for each namespace at the top: give them to `triage`, or hand over to them."""
         return [
             Agent(
