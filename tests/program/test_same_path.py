@@ -1,4 +1,4 @@
-"""One table for both: a call from a program obeys everything that a direct call obeys."""
+"""One table for all: a program's call obeys what a direct call obeys, whoever runs the program."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import pydantic
 import pytest
 
 from polycall import jsontext
-from polycall.ir import ToolCall, ToolResult
+from polycall.ir import Message, Request, Text, ToolCall, ToolResult
 from polycall.loop import RunEnd
 from polycall.program import Programs
 from polycall.sandbox import Sandbox
+from polycall.sim import Program, Simulation, Turn
+from polycall.sim.script import CallTool
 from polycall.testing import ScriptedModel
 from polycall.tools import AbstractToolset, ToolContext, Toolset, ToolStats, tool
+from tests.agents.support import client_of
 
 from .support import BOTH, collect, program, request
 
@@ -157,17 +160,46 @@ async def by_program(case: Case, sandbox: Sandbox) -> Outcome:
     return await outcome(case, sandbox, program(code), calling="code")
 
 
-async def outcome(case: Case, sandbox: Sandbox, made: ToolCall, *, calling: Any) -> Outcome:
-    world, stats = World(), ToolStats()
-    programs = Programs(
+async def at_the_vendor(case: Case, sandbox: Sandbox, vendor: str) -> Outcome:
+    """By a program that the simulated vendor runs."""
+
+    async def run(call: CallTool, show: Callable[..., None]) -> None:
+        await call(case.tool, **case.arguments)
+
+    with Simulation() as sim:
+        sim.script(vendor, "scripted", [Turn(program=Program("...", run)), Turn("done")])
+        asked = Request(f"{vendor}/scripted", [Message("user", [Text("go")])])
+        async with client_of(sim) as client:
+            dialect = client.runs_programs(asked.model)
+            world, stats = World(), ToolStats()
+            async with programs_of(case, sandbox, world, stats, native=dialect) as programs:
+                _, end = await collect(programs.run(client, asked))
+                result = recorded(programs, end)
+    assert sim.remaining(vendor, "scripted") == 0
+    return Outcome(result, world.ran, world.logged, used(stats), world.context)
+
+
+def programs_of(
+    case: Case, sandbox: Sandbox, world: World, stats: ToolStats, **settings: Any
+) -> Programs:
+    return Programs(
         case.wrap(world),
         sandbox,
-        calling=calling,
         context=ToolContext(deps="deps", model=MODEL),
         deadline_s=case.deadline_s,
         stats=stats,
+        **settings,
     )
-    async with programs:
+
+
+def used(stats: ToolStats) -> dict[str, Any]:
+    table: dict[str, Any] = stats.table()
+    return {model: row for model, row in table.items() if any(row.values())}
+
+
+async def outcome(case: Case, sandbox: Sandbox, made: ToolCall, *, calling: Any) -> Outcome:
+    world, stats = World(), ToolStats()
+    async with programs_of(case, sandbox, world, stats, calling=calling) as programs:
         with ScriptedModel([made, "done"]) as model:
             _, end = await collect(programs.run(model, request()))
         result = recorded(programs, end)
@@ -185,7 +217,7 @@ def recorded(programs: Programs, end: RunEnd) -> ToolResult:
         (result,) = end.steps[0].results
     else:
         (nested,) = programs.programs[0].calls
-        assert nested.call.caller == "p1"
+        assert nested.call.caller == programs.programs[0].id
         assert nested.result is not None
         result = nested.result
     return ToolResult("", result.content, is_error=result.is_error, name=result.name)
@@ -196,6 +228,8 @@ async def test_nested_calls_obey_what_direct_calls_obey(case: Case, jail: Sandbo
     direct = await directly(case, jail)
     nested = await by_program(case, jail)
     assert nested == direct
+    for vendor in ("anthropic", "openai"):
+        assert await at_the_vendor(case, jail, vendor) == direct
     assert (direct.result.is_error, len(direct.ran)) == (case.is_error, case.ran)
     assert case.words in direct.result.text
 
