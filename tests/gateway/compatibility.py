@@ -201,8 +201,7 @@ back unaltered; the gateway is killed after each, and the last is served by anot
 none. The three steps over kills pass all the same.
 
 The clients are the official SDKs as their registries have them, and curl. Chat clients send back
-standard fields only; Vercel's OpenAI Responses provider runs with `store: false`, since by default
-it refers to what OpenAI has stored.
+standard fields only.
 
 This page is written by `python -m bench.compatibility`, and a test fails when it is not what the
 tests run.

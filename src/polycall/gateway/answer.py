@@ -10,6 +10,7 @@ from decimal import Decimal
 from msgspec.structs import replace
 
 from polycall import jsontext
+from polycall.dialects import openai_responses
 from polycall.errors import PolycallError, ProtocolError, TruncatedError
 from polycall.gateway.arrays import ArrayEncoder
 from polycall.gateway.asked import Asked, Attempt, Desk
@@ -93,7 +94,13 @@ async def _send_plain(
         account.calls = in_parts(response.message.parts)
         if attempt.carries:
             response = await _embedder(asked, attempt, desk).response(response)
-        body = jsontext.encode_bytes(asked.dialect.render_response(dated(response), asked.request))
+        is_kept = attempt.carries and asked.wants_items
+        if is_kept:
+            response = replace(response, id=_own_id(flight))
+        rendered = asked.dialect.render_response(dated(response), asked.request)
+        if is_kept:
+            await desk.items.keep(asked.owner.id, rendered["output"])
+        body = jsontext.encode_bytes(rendered)
     account.cost = desk.costs.known(attempt.stop.provider, attempt.stop.model, account.usage)
     if account.cost is not None:
         headers.append((b"polycall-cost-usd", f"{account.cost:f}".encode()))
@@ -104,6 +111,11 @@ def _embedder(asked: Asked, attempt: Attempt, desk: Desk) -> Embedder:
     stop = attempt.stop
     origin = Origin(attempt.dialect.NAME, stop.provider.name, stop.model)
     return Embedder(desk.carrier, origin, asked.owner.id, asked.dialect.NAME)
+
+
+def _own_id(flight: Flight) -> str:
+    """An answer's id that no other answer has, whatever its provider calls it."""
+    return f"resp_{flight.id.removeprefix('req_')}"
 
 
 def stream_headers(asked: Asked) -> Headers:
@@ -128,6 +140,7 @@ class _Stream:
         self._streaming: Streaming | None = None
         self._encoder: Encoder | None = None
         self._embedder: Embedder | None = None
+        self._is_kept = False  # whether the client may refer to the answer's items
 
     async def run(self, journey: Journey) -> None:
         """Send the answer; errors after the status are told inside of the stream."""
@@ -223,6 +236,7 @@ class _Stream:
             encoder = ArrayEncoder(encoder)
         if streaming.attempt.carries:
             self._embedder = _embedder(asked, streaming.attempt, self._desk)
+            self._is_kept = asked.wants_items
         self._encoder = encoder
         events, streaming.events = streaming.events, []
         if not streaming.is_finished:
@@ -240,8 +254,7 @@ class _Stream:
                 raise decoder.error
             events = decoder.close()
         data = self._encode(events) + encoder.close()
-        if self._embedder is not None:
-            await self._embedder.finish()  # before the client can come back with it
+        await self._keep()
         await flight.send_body(data)
 
     def _take_translated(self, chunk: bytes) -> Awaitable[None] | None:
@@ -251,16 +264,24 @@ class _Stream:
         events = self._streaming.decoder.feed(chunk)
         data = self._encode(events)
         if events and self._embedder is not None and isinstance(events[-1], ResponseEnd):
-            return self._send_last(data, self._embedder)
+            return self._send_last(data)
         rest = self._flight.pour_body(data) if data else None
         if rest is None and self._streaming.decoder.error is not None:
             raise self._streaming.decoder.error
         return rest
 
-    async def _send_last(self, data: bytes, embedder: Embedder) -> None:
-        await embedder.finish()  # before the client can come back with what is sent
+    async def _send_last(self, data: bytes) -> None:
+        await self._keep()
         if data:
             await self._flight.send_body(data, more=True)
+
+    async def _keep(self) -> None:
+        """Keep what the client may come back with, before it can."""
+        if self._embedder is not None:
+            await self._embedder.finish()
+        if self._is_kept and isinstance(self._encoder, openai_responses.StreamEncoder):
+            self._is_kept = False
+            await self._desk.items.keep(self._asked.owner.id, self._encoder.output)
 
     def _encode(self, events: list[Event]) -> bytes:
         encoder, embedder, account = self._encoder, self._embedder, self._account
@@ -269,6 +290,8 @@ class _Stream:
         account.steps += len(events)
         if isinstance(first := events[0], ResponseStart):
             account.usage = first.usage
+            if self._is_kept:
+                first = replace(first, id=_own_id(self._flight))
             events = [dated(first), *events[1:]]
         if isinstance(last := events[-1], ResponseEnd):
             account.usage = last.usage

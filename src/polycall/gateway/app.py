@@ -29,6 +29,7 @@ from polycall.gateway.counts import Counts
 from polycall.gateway.fetching import Fetching
 from polycall.gateway.flight import ClientGone, Flight, Limits, Receive, Scope, Send, Watchman
 from polycall.gateway.generation import Generations, check_allowed
+from polycall.gateway.items import Items
 from polycall.gateway.keys import Keys
 from polycall.gateway.limits import KeyLimits
 from polycall.gateway.metrics import CONTENT_TYPE, Metrics, Snapshot, exposition
@@ -88,6 +89,7 @@ class Gateway:
             allows_private=server.fetch_private_addresses,
         )
         self._carrier = Carrier(self.store)
+        self._items = Items(self.store)
         self._traces = None if config.traces is None else _open_traces(config.traces)
         self._cache: Cache | None = None
         if config.cache is not None:
@@ -118,6 +120,7 @@ class Gateway:
             router=Router(config, before=router),
             transport=self._transport,
             carrier=self._carrier,
+            items=self._items,
             fetching=self._fetching,
         )
         self._keys.configure(config.keys)

@@ -25,6 +25,7 @@ from polycall.gateway.counting import estimate, estimate_text
 from polycall.gateway.fetching import Fetching
 from polycall.gateway.flight import Flight
 from polycall.gateway.fresh import FreshKeys
+from polycall.gateway.items import Items, wants_items
 from polycall.gateway.keys import Owner
 from polycall.gateway.passing import (
     PASSED_HEADERS,
@@ -92,12 +93,18 @@ class Asked:
         # Gemini's way of streaming where nobody asked for server-sent events.
         self.wants_array = bool(endpoint.model) and self.streams and not self._asks_sse
         self._carried: Carried | None = None
+        self._resolved: dict[str, Any] | None = None
         self._shared: set[str] = set()  # dialects that several stops of the route speak
 
     @property
     def request(self) -> Request | None:
         """The parsed request, once a translation was needed."""
         return None if self._carried is None else self._carried.request
+
+    @property
+    def wants_items(self) -> bool:
+        """Whether the client may come back with references to the answer's items."""
+        return wants_items(self.dialect.NAME, self._fields.value("store"))
 
     @property
     def _asks_sse(self) -> bool:
@@ -185,7 +192,8 @@ class Asked:
         stop = desk.as_learned(stop)
         name = self.dialect_for(stop)
         is_shared = name in self._shared
-        if name == self.dialect.NAME and not is_shared and self._passes(stop, desk):
+        may_pass = name == self.dialect.NAME and not is_shared and self._passes(stop, desk)
+        if may_pass and not await self._refers_here(desk):
             return self._passed(stop, desk)
         carried = await self.parse(desk)
         request, warnings = carried.for_target(stop.provider.name, stop.model)
@@ -263,14 +271,30 @@ class Asked:
     async def parse(self, desk: Desk) -> Carried:
         """The request in the middle language, with what its history carries; parsed once."""
         if self._carried is None:
-            body = self._fields.decoded()
+            body = await self._with_items(desk)
             request = self.dialect.parse_request(body, path=self._path)
             if self.is_lossy or desk.server.lossy:
                 request = replace(request, lossy=True)
             self._carried = await desk.carrier.extract(request, self.owner.id)
         return self._carried
 
+    async def _with_items(self, desk: Desk) -> dict[str, Any]:
+        """The body, with the items of earlier answers that it refers to."""
+        if self._resolved is None:
+            body = self._fields.decoded()
+            refers = self.dialect.NAME == "openai-responses" and _REFERENCE in self._body
+            self._resolved = await desk.items.resolved(self.owner.id, body) if refers else body
+        return self._resolved
 
+    async def _refers_here(self, desk: Desk) -> bool:
+        """Whether the history refers to answers that were kept here: no provider knows of them."""
+        if self.dialect.NAME != "openai-responses" or _REFERENCE not in self._body:
+            return False
+        resolved = await self._with_items(desk)
+        return resolved.get("input") != self._fields.value("input")
+
+
+_REFERENCE = b'"item_reference"'
 _TOOL_MARKS = (b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"functionCall"')
 
 
@@ -284,12 +308,14 @@ class Desk:
         router: Router,
         transport: Transport,
         carrier: Carrier,
+        items: Items,
         fetching: Fetching,
     ) -> None:
         self.server = config.server
         self.router = router
         self.transport = transport
         self.carrier = carrier
+        self.items = items
         self.costs = Costs(config)
         self.fresh_keys = FreshKeys(config, router)
         self._fetching = fetching

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from polycall import jsontext
 from polycall.errors import MalformedRequestError, PolycallError, UpstreamError
 from polycall.exchange import BODY_BYTES_MAX, address, error_from, headers_for, prepare
@@ -36,7 +38,8 @@ class Counts:
         owner = self._keys.owner(flight.headers, flight.query)
         await self._limits.count_request(owner)
         data = await read_body(flight, self._desk.server)
-        request = _parse(flight, endpoint, data)
+        body = await self._desk.items.resolved(owner.id, _body(endpoint, data))
+        request = endpoint.dialect.parse_request(body, path=flight.path)
         check_allowed(owner, request.model)
         stop = next(iter(self._desk.router.route(request.model)))
         carried = await self._desk.carrier.extract(request, owner.id)
@@ -45,13 +48,13 @@ class Counts:
         source = _ESTIMATE if tokens is None else _BY_PROVIDER
         if tokens is None:
             tokens = estimate(request)
-        body = render_count(endpoint.dialect.NAME, tokens)
+        answer = render_count(endpoint.dialect.NAME, tokens)
         headers: Headers = [
             (b"polycall-request-id", flight.id.encode()),
             (b"polycall-model", header_value(stop.name)),
             source,
         ]
-        await send_json(flight, 200, jsontext.encode_bytes(body), headers)
+        await send_json(flight, 200, jsontext.encode_bytes(answer), headers)
 
     async def _by_provider(self, stop: Stop, request: Request, flight: Flight) -> int | None:
         """The provider's own count; `None` where it has no such route."""
@@ -91,13 +94,18 @@ class Counts:
         return read_count(name, answer)
 
 
-def _parse(flight: Flight, endpoint: Endpoint, data: bytes) -> Request:
+def _body(endpoint: Endpoint, data: bytes) -> JSON:
     try:
-        body = jsontext.decode(data)
+        body: Any = jsontext.decode(data)
     except ValueError as error:
         raise MalformedRequestError(f"the body is not JSON: {error}") from None
-    if endpoint.method == "countTokens" and isinstance(body, dict):
+    if not isinstance(body, dict):
+        raise MalformedRequestError("the body must be a JSON object")
+    fields: JSON = body  # pyright: ignore[reportUnknownVariableType]
+    if endpoint.method == "countTokens":
         # The whole request may stand inside, with its tools and system instruction.
-        inner = body.get("generateContentRequest") or body.get("generate_content_request")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        body = inner if isinstance(inner, dict) else body  # pyright: ignore[reportUnknownVariableType]
-    return endpoint.dialect.parse_request(body, path=flight.path)  # pyright: ignore[reportUnknownArgumentType]
+        inner: Any = fields.get("generateContentRequest")
+        inner = inner or fields.get("generate_content_request")
+        if isinstance(inner, dict):
+            return inner  # pyright: ignore[reportUnknownVariableType]
+    return fields

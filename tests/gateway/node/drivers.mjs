@@ -120,13 +120,13 @@ async function gemini({ url, key, model, streamed, tools, pixel }) {
 }
 
 // Vercel's SDK with one of its own providers; the loop is ours, its messages go back as they came.
-const vercel = (provide, providerOptions) => async ({ url, key, model, streamed, tools, pixel }) => {
+const vercel = (provide) => async ({ url, key, model, streamed, tools, pixel }) => {
   const { generateText, streamText, tool: define, jsonSchema } = await import("ai");
   const own = Object.fromEntries(tools.map((tool) => [tool.name, define({ description: tool.description, inputSchema: jsonSchema(tool.parameters) })]));
   const provided = await provide(url, key, model);
   const messages = [];
   const send = async () => {
-    const options = { model: provided, messages, tools: own, maxRetries: 0, providerOptions };
+    const options = { model: provided, messages, tools: own, maxRetries: 0 };
     const answer = streamed ? streamText({ ...options, onError: () => {} }) : await generateText(options);
     const [text, calls, response] = [await answer.text, await answer.toolCalls, await answer.response];
     messages.push(...response.messages);
@@ -152,7 +152,7 @@ const SDKS = {
   anthropic,
   gemini,
   "ai-chat": vercel(async (url, apiKey, model) => (await import("@ai-sdk/openai")).createOpenAI({ baseURL: `${url}/v1`, apiKey }).chat(model)),
-  "ai-responses": vercel(async (url, apiKey, model) => (await import("@ai-sdk/openai")).createOpenAI({ baseURL: `${url}/v1`, apiKey }).responses(model), { openai: { store: false } }),
+  "ai-responses": vercel(async (url, apiKey, model) => (await import("@ai-sdk/openai")).createOpenAI({ baseURL: `${url}/v1`, apiKey }).responses(model)),
   "ai-anthropic": vercel(async (url, apiKey, model) => (await import("@ai-sdk/anthropic")).createAnthropic({ baseURL: `${url}/v1`, apiKey })(model)),
   "ai-google": vercel(async (url, apiKey, model) => (await import("@ai-sdk/google")).createGoogleGenerativeAI({ baseURL: `${url}/v1beta`, apiKey })(model)),
 };

@@ -68,6 +68,11 @@ class StreamEncoder:
         self._has_refusal = False
         self._is_closed = False
 
+    @property
+    def output(self) -> list[JSON]:
+        """The items that are finished."""
+        return self._output
+
     def feed(self, event: Event) -> bytes:
         """The bytes that tell this event; none where it waits for the next."""
         match event:

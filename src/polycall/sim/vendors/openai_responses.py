@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from polycall.sim.vendors import openai_responses_checks as checks
 from polycall.sim.vendors.base import Headers, Models, Route
 from polycall.sse import encode_sse
 
+_STORED_MAX = 10_000
+
 
 class OpenAIResponses:
     """`/openai/v1/responses`."""
@@ -27,9 +30,10 @@ class OpenAIResponses:
 
     def __init__(self, desk: ProgramDesk | None = None) -> None:
         self._desk = desk or ProgramDesk()
+        self._stored: OrderedDict[str, JSON] = OrderedDict()  # items of answers, by their ids
 
     def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
-        """Responses only; nothing is stored, so nothing can be fetched."""
+        """Responses only; what is stored can be referred to, and not be fetched."""
         return openai_chat.route(method, path, {"/responses"})
 
     def check_key(self, headers: Headers, query: Mapping[str, str]) -> None:
@@ -39,7 +43,7 @@ class OpenAIResponses:
     def check_request(self, route: Route, body: Any, models: Models) -> Prompt:
         """Shape, model, rules."""
         try:
-            fields = checks.read_body(body)
+            fields = checks.read_body(self._with_stored(body))
         except ShapeError as error:
             raise common.refuse_shape(error, flat_unknown=False) from None
         model = models(fields["model"])
@@ -53,11 +57,35 @@ class OpenAIResponses:
 
     def render_body(self, prompt: Prompt, answer: Answer) -> JSON:
         """A `response`."""
+        self._store(prompt, answer)
         return _final(prompt, answer)
 
     def render_stream(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
         """Numbered events from `response.created` to the terminal one."""
+        self._store(prompt, answer)
         return _Stream(prompt, answer).events()
+
+    def _store(self, prompt: Prompt, answer: Answer) -> None:
+        if prompt.body.get("store") is False:
+            return
+        self._stored.update((item["id"], item) for item in _items(prompt, answer))
+        while len(self._stored) > _STORED_MAX:
+            self._stored.popitem(last=False)
+
+    def _with_stored(self, body: Any) -> Any:
+        """The body with stored items in the place of references to them."""
+        items: Any = body.get("input") if isinstance(body, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if not isinstance(items, list):
+            return body  # pyright: ignore[reportUnknownVariableType]
+        return {**body, "input": [self._referred(item) for item in items]}  # pyright: ignore[reportUnknownVariableType]
+
+    def _referred(self, item: Any) -> Any:
+        if not isinstance(item, dict) or item.get("type") != "item_reference":  # pyright: ignore[reportUnknownMemberType]
+            return item  # pyright: ignore[reportUnknownVariableType]
+        name: Any = item.get("id")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if not isinstance(name, str) or name not in self._stored:
+            raise common.refuse(f"Item with id '{name}' not found.", param="input", status=404)
+        return self._stored[name]
 
     def render_count(self, prompt: Prompt, tokens: int) -> JSON:
         """The shape of `/responses/input_tokens`; `route` does not offer it."""
