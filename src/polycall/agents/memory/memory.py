@@ -145,6 +145,7 @@ class Memory:
             "description": f"whose memory; {self._scopes[0]} where not said",
         }
         days: JSON = {"type": "number", "exclusiveMinimum": 0, "description": "days to keep it"}
+        anew = {**days, "description": "days to keep it from now; else as long as a new entry"}
         text: JSON = {"type": "string", "description": "one fact, clear without its context"}
         entry: JSON = {"type": "string", "description": "the id of the entry"}
         several = {"scope": scope} if len(self._scopes) > 1 else {}
@@ -168,7 +169,7 @@ class Memory:
             tool_from_schema(
                 "update_memory",
                 "Put another text in the place of an entry that is no longer right.",
-                _schema(["id", "text"], id=entry, text=text, days=days),
+                _schema(["id", "text"], id=entry, text=text, days=anew),
                 self._update_tool,
             ),
             tool_from_schema(
