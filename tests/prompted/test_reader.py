@@ -184,10 +184,35 @@ def test_E03_parameters_hold_what_they_like(value: str) -> None:
 
 def test_E03_values_are_read_by_their_schema() -> None:
     text = (
-        "<function=get_weather><parameter=city>42</parameter><parameter=days> 3 </parameter>"
+        "<function=get_weather><parameter=city>42</parameter><parameter=days>3</parameter>"
         "</function>"
     )
     assert calls(read(text)) == [("get_weather", {"city": "42", "days": 3})]
+
+
+@pytest.mark.parametrize("is_lenient", [False, True])
+def test_E03_values_of_other_types(is_lenient: bool) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            "tags": {"type": "array", "items": {"type": "string"}},
+            "deep": {"type": "object"},
+            "urgent": {"type": "boolean"},
+            "size": {"anyOf": [{"type": "number"}, {"type": "null"}]},
+        },
+    }
+    tool = Tool("file", parameters=schema)
+    values = {"note": "42", "tags": '["a", "<b>"]', "deep": '{"x": 1}', "urgent": "true"}
+    values["size"] = "null"
+    text = "".join(f"<parameter={key}>\n{value}\n</parameter>" for key, value in values.items())
+    found = Offer({"file": tool}, is_lenient=is_lenient).read(
+        f"<function=file>{text}</function>", is_start=True
+    )
+    assert (found.text, found.problem) == ("", "")
+    assert [wanted.arguments for wanted in found.calls] == [
+        {"note": "42", "tags": ["a", "<b>"], "deep": {"x": 1}, "urgent": True, "size": None}
+    ]
 
 
 def test_the_end_tag_may_stand_in_a_string() -> None:

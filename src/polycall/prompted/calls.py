@@ -70,11 +70,9 @@ class Offer:
     def __init__(self, tools: dict[str, Tool], *, is_lenient: bool) -> None:
         self.tools = tools
         self.is_lenient = is_lenient
-        self._checkers = {
-            name: SchemaChecker(self._schema(tool), label=name)
-            for name, tool in tools.items()
-            if not is_lenient
-        }
+        self._checkers: dict[str, tuple[SchemaChecker, Mending, JSON]] = {}
+        for name in () if is_lenient else tools:
+            self._checker(name)
 
     # Where a call may begin.
 
@@ -135,7 +133,8 @@ class Offer:
             elif not made:
                 words.append(text[: len(text) - len(rest)])
             calls += made
-            text = _LEFT_OVER.sub("", rest, count=1) if _LEFT_OVER.match(rest) else rest
+            left_over = _LEFT_OVER.match(rest) if made else None
+            text = rest if left_over is None else rest[left_over.end() :]
         return Found("".join([*words, text]), calls, "; ".join(problems))
 
     def _read_bare(self, text: str) -> Found | None:
@@ -179,13 +178,13 @@ class Offer:
     def _read_parameters(self, name: str, text: str) -> tuple[list[Wanted], str, str]:
         arguments: JSON = {}
         behind = text
-        properties = self._properties(name)
         while True:
             found = _PARAMETER.match(text)
             if found is None:
                 break
             key = found.group(1) or found.group(2)
-            arguments[key] = _value(found.group(3), properties.get(key))
+            # Text, which is mended where the schema wants something else.
+            arguments[key] = found.group(3).removeprefix("\n").removesuffix("\n")
             text = text[found.end() :]
         end = _END.match(text)
         rest = text[end.end() :] if end is not None else ""
@@ -197,11 +196,6 @@ class Offer:
             return [self._checked(name, jsontext.encode(arguments))], rest, ""
         except ToolError as error:
             return [], rest, str(error)
-
-    def _properties(self, name: str) -> JSON:
-        tool = self.tools.get(name)
-        schema = self._schema(tool) if tool is not None else {}
-        return schema.get("properties") or {}
 
     def _from_json(self, value: Any) -> list[Wanted]:
         """The calls that a JSON value means; `ToolError` where it means none."""
@@ -228,22 +222,29 @@ class Offer:
         tool = self.tools.get(name)
         if tool is None:
             raise ToolError(f"there is no tool {name!r}; there are: {', '.join(self.tools)}")
-        if self.is_lenient:
-            # As if it had come natively: whoever runs the tool checks them.
+        try:
+            checker, mending, schema = self._checker(name)
+            checked = check_arguments(
+                text, name=name, parameters=schema, checker=checker, mending=mending
+            )
+            return Wanted(tool, checked.arguments)
+        except ToolError:
+            if not self.is_lenient:
+                raise
+            # As if it had come natively: whoever runs the tool says what is wrong.
             return Wanted(tool, read_arguments(text, name)[0])
-        schema = self._schema(tool)
-        checked = check_arguments(
-            text,
-            name=name,
-            parameters=schema,
-            checker=self._checkers[name],
-            mending=Mending(schema),
-        )
-        return Wanted(tool, checked.arguments)
 
-    @staticmethod
-    def _schema(tool: Tool) -> JSON:
-        return FREE_TEXT if tool.kind == "custom" else tool.parameters or {"type": "object"}
+    def _checker(self, name: str) -> tuple[SchemaChecker, Mending, JSON]:
+        found = self._checkers.get(name)
+        if found is None:
+            tool = self.tools[name]
+            schema = FREE_TEXT if tool.kind == "custom" else tool.parameters or {"type": "object"}
+            found = self._checkers[name] = (
+                SchemaChecker(schema, label=name),
+                Mending(schema),
+                schema,
+            )
+        return found
 
 
 def _json_state(text: str) -> bool | None:
@@ -254,15 +255,3 @@ def _json_state(text: str) -> bool | None:
     if any(compact.startswith(each) for each in _JSON_OPENERS):
         return True
     return False if any(each.startswith(compact) for each in _JSON_OPENERS) else None
-
-
-def _value(text: str, schema: Any) -> Any:
-    """A parameter's value: text where the schema has text, else the JSON that it is."""
-    text = text.removeprefix("\n").removesuffix("\n")
-    kinds: Any = schema.get("type") if isinstance(schema, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    if kinds == "string" or (isinstance(kinds, list) and "string" in kinds):
-        return text
-    try:
-        return read_relaxed(text)
-    except ValueError:
-        return text
