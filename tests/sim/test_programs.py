@@ -348,7 +348,7 @@ def test_the_rules_write_programs(sim: Simulation, model: str) -> None:
                 model=model,
                 max_tokens=500,
                 messages=messages,
-                tools=[CODE_TOOL, TOOL],  # type: ignore[list-item]
+                tools=[CODE_TOOL, TOOL],
                 container=container,
             )
             messages.append({"role": "assistant", "content": message.content})
