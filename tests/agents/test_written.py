@@ -124,7 +124,7 @@ async def test_it_may_call_what_it_was_granted(sandbox: Sandbox) -> None:
         ("globals()['pay'](amount=5)", "KeyError"),
         ("__import__('polycall')", "ModuleNotFoundError"),
         ("any(0 for _ in iter(int, 1))", "timeout|killed"),
-        ("[0 for _ in iter(int, 1)]", "MemoryError|killed"),
+        ("[0 for _ in iter(int, 1)]", "MemoryError|killed|timeout"),  # whichever bound is first
     ],
 )
 async def test_what_it_must_not_do_is_refused(sandbox: Sandbox, body: str, told: str) -> None:
