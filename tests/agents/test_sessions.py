@@ -229,5 +229,14 @@ def test_mistakes(tmp_path: Path) -> None:
     for tokens_max, keep in ((0, 0.5), (10, 0), (10, 1)):
         with pytest.raises(RequestError, match="tokens_max"):
             Compaction(tokens_max=tokens_max, keep=keep)
-    with pytest.raises(RequestError, match="cannot be kept at"):
-        Sessions(f"sqlite:///{tmp_path}/no/way.db")
+    garbage = tmp_path / "garbage.db"
+    garbage.write_bytes(bytes(range(256)) * 16)
+    for url, told in (
+        (f"sqlite:///{garbage}", "file is not a database"),
+        (f"sqlite:///{garbage}/no/way.db", "cannot be kept in"),
+        ("mysql://127.0.0.1/chat", "not at 'mysql"),
+        ("postgresql://127.0.0.1:1/chat", "cannot be reached: .*refused"),
+    ):
+        with pytest.raises(RequestError, match=told):
+            Sessions(url)
+    assert garbage.read_bytes() == bytes(range(256)) * 16

@@ -1,9 +1,14 @@
-"""A SQLite file of what agents keep: memories, passages, written tools, sessions."""
+"""Where agents keep things, memories, passages, written tools and sessions: SQLite or Postgres."""
 
 from __future__ import annotations
 
+import importlib
 import sqlite3
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from polycall.errors import RequestError
 
@@ -32,3 +37,46 @@ def open_database(path: str | Path, schema: str, what: str) -> sqlite3.Connectio
     except (OSError, sqlite3.Error) as error:
         raise RequestError(f"{what} cannot be kept in {str(path)!r}: {error}") from None
     return database
+
+
+class PostgresConnection:
+    """One connection to Postgres that threads share; one that broke is made anew."""
+
+    def __init__(self, url: str, what: str) -> None:
+        try:
+            self._psycopg: Any = importlib.import_module("psycopg")
+        except ModuleNotFoundError:
+            raise RequestError(
+                f"{what} in Postgres needs psycopg; install 'polycall[postgres]'"
+            ) from None
+        self._url = url
+        self._what = what
+        self._lock = threading.Lock()
+        self._connection = self._connected()
+
+    @contextmanager
+    def changing(self) -> Generator[Any]:
+        """The connection in a transaction of its own; `RequestError` where it is out of reach."""
+        with self._lock:
+            try:
+                self._connection.execute("select 1")
+            except self._psycopg.OperationalError:
+                # The server was started anew, perhaps, and nothing was asked of it yet.
+                self._connection.close()
+                self._connection = self._connected()
+            try:
+                with self._connection.transaction():
+                    yield self._connection
+            except self._psycopg.OperationalError as error:
+                raise RequestError(f"{self._what} cannot be reached: {error}") from None
+
+    def close(self) -> None:
+        """Close it."""
+        with self._lock:
+            self._connection.close()
+
+    def _connected(self) -> Any:
+        try:
+            return self._psycopg.connect(self._url, autocommit=True)
+        except self._psycopg.Error as error:
+            raise RequestError(f"{self._what} cannot be reached: {error}") from None

@@ -227,8 +227,7 @@ class Recorder:
                 entry = await self._executed(key, call, execute, has_steps=has_steps(call))
             else:
                 self._apply(entry)
-            assert entry.result is not None
-            return entry.result
+            return _result(entry)
 
         return run
 
@@ -346,14 +345,14 @@ class RecordedToolset(WrappedToolset):
 
 def _value(entry: Entry) -> Any:
     """What the tool returned, as far as a program can tell."""
-    assert entry.result is not None
-    if entry.result.is_error:
-        raise ToolError(entry.result.text)
-    match entry.result.content:
+    result = _result(entry)
+    if result.is_error:
+        raise ToolError(result.text)
+    match result.content:
         case [Text(text=text)]:
             return text if entry.is_text else jsontext.decode(text)
         case _:
-            return entry.result
+            return result
 
 
 class StateMarks:
@@ -403,5 +402,12 @@ def _encoded(name: str, value: Any) -> bytes:
 
 
 def _response(entry: Entry) -> Response:
-    assert entry.response is not None
+    if entry.response is None:
+        raise DivergenceError(f"the journal has no answer of {entry.name!r} where it has an entry")
     return entry.response
+
+
+def _result(entry: Entry) -> ToolResult:
+    if entry.result is None:
+        raise DivergenceError(f"the journal has no result of {entry.name!r} where it has an entry")
+    return entry.result

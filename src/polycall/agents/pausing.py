@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Struct
@@ -65,10 +65,15 @@ class Approval(Struct, frozen=True, omit_defaults=True):
     id: str
     tool: str
     arguments: JSON
-    agents: list[str]
+    agents: Annotated[list[str], msgspec.Meta(min_length=1)]
     asked_at: float
     expires_at: float | None = None
     why: str = ""
+
+    @property
+    def grant(self) -> str:
+        """What an answer for always is an answer for, as `ApprovalRequest.grant`."""
+        return f"{self.agents[-1]}.{self.tool}"
 
     def is_expired(self, now: float) -> bool:
         """Whether it is too late to allow it."""
@@ -132,6 +137,8 @@ class PausedRun(Struct):
     @classmethod
     def from_json(cls, text: str | bytes, secret: str | bytes = b"") -> PausedRun:
         """From JSON text; `RequestError` where it is none, or the secret did not sign it."""
+        if not isinstance(text, str | bytes):  # pyright: ignore[reportUnnecessaryIsInstance] - from whoever
+            raise RequestError(f"a paused run is JSON text, not a {type(text).__name__}")
         try:
             envelope = jsontext.decode(text)
             if not isinstance(envelope, dict) or envelope.get("polycall_paused") != _FORMAT:  # pyright: ignore[reportUnknownMemberType]
@@ -142,9 +149,13 @@ class PausedRun(Struct):
                 signed.encode(), _signature(body, secret).encode()
             ):
                 raise RequestError("the paused run was changed, or signed with another secret")
-            return msgspec.convert(jsontext.decode(body), cls)
+            paused = msgspec.convert(jsontext.decode(body), cls)
         except (ValueError, KeyError, msgspec.ValidationError) as error:
             raise RequestError(f"this is no paused run: {error}") from None
+        for key in paused.decisions:
+            if key not in paused.approvals:
+                raise RequestError(f"this is no paused run: nobody asked for {key!r}")
+        return paused
 
     def _undecided(self, approval_id: str) -> Approval:
         approval = self.approvals.get(approval_id)
@@ -172,9 +183,7 @@ class PauseDesk:
         self._clock = clock
         self.waiting: dict[str, Approval] = {}
         self._grants = [
-            f"{self._known[key].agents[-1]}.{self._known[key].tool}"
-            for key, decision in self._decisions.items()
-            if decision.always
+            self._known[key].grant for key, decision in self._decisions.items() if decision.always
         ]
 
     @property

@@ -153,7 +153,9 @@ class LocalTasks:
         unheard()
 
         async def report(progress: float, message: str) -> None:
-            self._set(order, "running", progress=progress, message=message)
+            # What a tool has left behind may speak on when its result is there.
+            if not self._statuses[order.id].is_over:
+                self._set(order, "running", progress=progress, message=message)
 
         try:
             slot = self._slots.get(order.call.name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
@@ -27,6 +29,11 @@ _SCHEMA = (
 # Two processes that create the same table at once would trip over each other.
 _LOCK_ID = 7_265_002
 _POOL_SIZE = 15
+_AWAY_S = 1.0
+_logger = logging.getLogger("polycall.durable")
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Database:
@@ -54,17 +61,22 @@ class Database:
             if is_there and sa.inspect(self.engine).has_table("workflow_status", schema):
                 return
         except exc.DBAPIError as error:
-            reason = str(error.orig).strip().splitlines()[0]
-            raise RequestError(f"{shown!r} cannot be read: {reason}") from None
+            raise RequestError(f"{shown!r} cannot be read: {reason_of(error)}") from None
         raise RequestError(f"there are no durable runs at {shown!r}; a `Durable` begins them there")
 
     def create(self) -> None:
-        """Make the tables where they are missing."""
-        with self.engine.begin() as connection:
-            if not self.is_sqlite:
-                connection.execute(sa.text(f"select pg_advisory_xact_lock({_LOCK_ID})"))
-            for statement in _SCHEMA:
-                connection.execute(sa.text(statement))
+        """Make the tables where they are missing; `RequestError` where that cannot be done."""
+        try:
+            with self.engine.begin() as connection:
+                if not self.is_sqlite:
+                    connection.execute(sa.text(f"select pg_advisory_xact_lock({_LOCK_ID})"))
+                for statement in _SCHEMA:
+                    connection.execute(sa.text(statement))
+        except exc.DBAPIError as error:
+            shown = self.engine.url.render_as_string(hide_password=True)
+            raise RequestError(
+                f"durable runs cannot be kept at {shown!r}: {reason_of(error)}"
+            ) from None
 
     def change(self, sql: str, **values: Any) -> int:
         """Run one statement; how many rows it changed."""
@@ -84,9 +96,28 @@ class Database:
             found = connection.execute(statement, values).mappings().all()
         return [dict(row) for row in found]
 
+    async def patiently(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`work` in a thread, again for as long as Postgres is away: as DBOS does its own part.
+
+        A run must not take the server's absence for an answer.
+        """
+        while True:
+            try:
+                return await asyncio.to_thread(work, *args, **kwargs)
+            except (exc.OperationalError, exc.InterfaceError) as error:
+                if self.is_sqlite:
+                    raise
+                _logger.warning("the database is away, and waited for: %s", reason_of(error))
+            await asyncio.sleep(_AWAY_S)
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def reason_of(error: exc.DBAPIError) -> str:
+    """What the database said, in one line."""
+    return (str(error.orig).strip() or type(error).__name__).splitlines()[0]
 
 
 def _checked(url: str) -> str:

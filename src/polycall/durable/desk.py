@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 from polycall import jsontext
 from polycall.agents.approval import ApprovalRequest
@@ -32,16 +33,18 @@ class TableDesk:
 
     async def load(self) -> None:
         """Read what was allowed for always before."""
-        for approval, decision in await asyncio.to_thread(approvals, self._database, self._run_id):
+        made = await self._database.patiently(approvals, self._database, self._run_id)
+        for approval, decision in made:
             if decision is not None and decision.always:
-                self._grants.append(f"{approval.agents[-1]}.{approval.tool}")
+                self._grants.append(approval.grant)
 
     async def answer(self, request: ApprovalRequest) -> Answer:
         """The decision, when there is one."""
         key = approval_key(request)
-        await asyncio.to_thread(self._ask, request)
+        patiently = self._database.patiently
+        await patiently(self._ask, request)
         # The answer may be given in any process, so there is nothing here that could wake this one.
-        while (decision := await asyncio.to_thread(self._decision, key)) is None:  # noqa: ASYNC110
+        while (decision := await patiently(self._decision, key)) is None:  # noqa: ASYNC110
             await asyncio.sleep(self._poll_s)
         request.always = request.always or decision.always
         return decision.answer
@@ -59,20 +62,25 @@ class TableDesk:
         )
 
     def _decision(self, key: str) -> Decision | None:
-        # Nobody's answer in time is an answer too, and stays one.
-        self._database.change(
-            "update polycall_approvals set decision = :decision where run_id = :run_id "  # noqa: S608 - our own constant
-            f"and id = :id and decision is null and expires <= {self._database.now}",
-            decision=jsontext.encode(EXPIRED),
-            run_id=self._run_id,
-            id=key,
-        )
         row = self._database.rows(
-            "select decision from polycall_approvals where run_id = :run_id and id = :id",
+            "select decision, "  # noqa: S608 - our own constant
+            f"coalesce(expires <= {self._database.now}, false) as is_late "
+            "from polycall_approvals where run_id = :run_id and id = :id",
             run_id=self._run_id,
             id=key,
         )[0]
-        return decoded(row["decision"], Decision) if row["decision"] else None
+        if row["decision"]:
+            return cast("Decision", decoded(row["decision"], Decision))
+        if row["is_late"]:
+            # Nobody's answer in time is an answer too, and stays one: it is read at the next look.
+            self._database.change(
+                "update polycall_approvals set decision = :decision "
+                "where run_id = :run_id and id = :id and decision is null",
+                decision=jsontext.encode(EXPIRED),
+                run_id=self._run_id,
+                id=key,
+            )
+        return None
 
 
 def approvals(database: Database, run_id: str = "") -> list[tuple[Approval, Decision | None]]:

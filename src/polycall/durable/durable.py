@@ -11,10 +11,12 @@ from typing import Any, cast
 
 from dbos import DBOS, DBOSConfig
 from pydantic_core import to_json
+from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import Unpack
 
 from polycall import jsontext
-from polycall.agents.agent import Prompt, everyone
+from polycall.agents.agent import Agent, Prompt, everyone
+from polycall.agents.checks import listed
 from polycall.agents.pausing import Start
 from polycall.agents.run import Run
 from polycall.agents.tasks import BackgroundToolset, TaskOrder, run_task
@@ -62,7 +64,15 @@ class Durable(Runs):
         approval_ttl_s: float | None = None,
     ) -> None:
         super().__init__(url, poll_s=poll_s)
-        self.agents = everyone(agents)
+        for what, value in (
+            ("lease_s", lease_s),
+            ("poll_s", poll_s),
+            ("runs_max", runs_max),
+            ("tasks_max", tasks_max),
+        ):
+            if not value > 0:
+                raise RequestError(f"{what} is above 0, not {value!r}")
+        self.agents = everyone(_agents(agents))
         self.deps = deps
         self.executor_id = new_executor_id()
         self._name = name
@@ -126,7 +136,7 @@ class Durable(Runs):
         self, agent: AnyAgent | str, prompt: Prompt, **options: Unpack[StartOptions]
     ) -> RunHandle:
         """Begin a run, somewhere in the fleet.  The same `run_id` again is the same run."""
-        name = agent if isinstance(agent, str) else agent.name
+        name = agent if isinstance(agent, str) else getattr(agent, "name", agent)
         if name not in self.agents:
             raise RequestError(f"there is no agent {name!r} here; known: {', '.join(self.agents)}")
         return await super().start(agent, prompt, **options)
@@ -157,9 +167,7 @@ class Durable(Runs):
                 # To DBOS in its own words, so that it leaves the run to whoever has it.
                 raise lost.__cause__ or lost from None
         # Nobody will hear of those that are not over.
-        for each in await self.tasks(start.run_id):
-            if each.state in ("queued", "running"):
-                await self.client.cancel_workflow_async(each.id)
+        await self._cancel_tasks(start.run_id)
         return jsontext.encode(_result(stream.run))
 
     async def do_task(self, text: str) -> str:
@@ -249,10 +257,22 @@ class Durable(Runs):
         await asyncio.to_thread(DBOS.destroy)
         # DBOS has put its own pool of threads under this loop, and closed it.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
-        if lease is not None:
-            await asyncio.to_thread(lease.end)
-        await super().__aexit__()
         _current = None
+        try:
+            if lease is not None:
+                await asyncio.to_thread(lease.end)
+        except SQLAlchemyError as error:
+            _logger.warning("the lease could not be given back, and will run out: %s", error)
+        finally:
+            await super().__aexit__()
+
+
+def _agents(agents: Iterable[AnyAgent]) -> list[AnyAgent]:
+    found = listed(agents, "agents")
+    for each in found:
+        if not isinstance(each, Agent):
+            raise RequestError(f"a durable run is of an Agent, not of {each!r}")
+    return found
 
 
 def _result(run: Run[Any]) -> RunResult:

@@ -64,6 +64,8 @@ class Lease:
                     _logger.warning("the lease of %s was lost; its runs go on elsewhere", self._id)
                     self._on_lost()
                     await asyncio.to_thread(self._register)
+                    # What nobody has taken over meanwhile would wait for this process for ever.
+                    await asyncio.to_thread(self._recover, self._id)
                 self._renewed_at = loop.time()
                 await asyncio.to_thread(self.sweep)
             except SQLAlchemyError as error:

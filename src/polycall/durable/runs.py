@@ -49,6 +49,8 @@ _STATES: dict[str, RunState] = {
     "CANCELLED": "cancelled",
 }
 RUN_QUEUE = "polycall-runs"
+# Of the tables here; a task's name has its run's before it.
+_ID_LENGTH_MAX = 300
 
 
 class StartOptions(TypedDict, total=False):
@@ -100,25 +102,17 @@ class Runs:
         self, agent: AnyAgent | str, prompt: Prompt, **options: Unpack[StartOptions]
     ) -> RunHandle:
         """Begin a run, somewhere in the fleet.  The same `run_id` again is the same run."""
-        check_names(options, StartOptions.__annotations__, "a durable run")
-        name = agent if isinstance(agent, str) else agent.name
-        run_id = options.get("run_id") or f"run_{secrets.token_hex(8)}"
-        history = load_history(options.get("history") or [])
-        user = options.get("user", "")
-        start = Start.of(name, run_id, history, messages_of(prompt), user)
-        variables = {**start.variables, **options.get("variables", {})}
-        start = replace(start, variables=variables, carried=carried())
-        check_variables(start.variables)
+        start = _checked_start(agent, prompt, options)
         await self.client.enqueue_async(
             {
                 "workflow_name": RUN_WORKFLOW,
                 "queue_name": RUN_QUEUE,
-                "workflow_id": run_id,
+                "workflow_id": start.run_id,
                 "app_version": VERSION,
             },
             jsontext.encode(start),
         )
-        return RunHandle(self, run_id)
+        return RunHandle(self, start.run_id)
 
     def handle(self, run_id: str) -> RunHandle:
         """A run that was begun before, here or elsewhere."""
@@ -163,8 +157,8 @@ class Runs:
             for step in steps
         ]
 
-    async def tasks(self, run_id: str = "", *, limit: int = 100) -> list[TaskInfo]:
-        """The newest tasks first, of one run or of all."""
+    async def tasks(self, run_id: str = "", *, limit: int | None = 100) -> list[TaskInfo]:
+        """The newest tasks first, of one run or of all; without a `limit`, each of them."""
         prefix = f"{run_id}.task_" if run_id else None
         rows = await self._workflows(name=TASK_WORKFLOW, workflow_id_prefix=prefix, limit=limit)
         return await asyncio.to_thread(self._tasks, rows)
@@ -194,8 +188,7 @@ class Runs:
         if (await self.show(run_id)).state in ("finished", "failed", "cancelled"):
             return
         await self.client.cancel_workflow_async(run_id)
-        for each in await self.tasks(run_id):
-            await self.client.cancel_workflow_async(each.id)
+        await self._cancel_tasks(run_id)
 
     async def resume(self, run_id: str) -> None:
         """Let a run that was cancelled go on from its last step, in any process of the fleet."""
@@ -219,6 +212,12 @@ class Runs:
         own = f"polycall-task-{info.tool}"
         name = own if own in known else TASK_QUEUE
         await self.client.resume_workflow_async(task_id, queue_name=name)
+
+    async def _cancel_tasks(self, run_id: str) -> None:
+        """Stop all tasks of a run that are not over."""
+        for each in await self.tasks(run_id, limit=None):
+            if each.state in ("queued", "running"):
+                await self.client.cancel_workflow_async(each.id)
 
     async def _decide(self, run_id: str, approval_id: str, decision: Decision) -> None:
         await asyncio.to_thread(desk.decide, self.database, run_id, approval_id, decision)
@@ -259,8 +258,42 @@ def state_of(row: WorkflowStatus) -> RunState:
     return _STATES.get(row.status, "failed")
 
 
+def _checked_start(agent: AnyAgent | str, prompt: Prompt, options: StartOptions) -> Start:
+    """The beginning of a run, as whoever goes on with it will be able to read it."""
+    check_names(options, StartOptions.__annotations__, "a durable run")
+    name = agent if isinstance(agent, str) else getattr(agent, "name", None)
+    run_id = options.get("run_id") or f"run_{secrets.token_hex(8)}"
+    variables = options.get("variables") or {}
+    user = options.get("user", "")
+    for what, value, kind in (
+        ("the name of an agent", name, str),
+        ("run_id", run_id, str),
+        ("user", user, str),
+        ("variables", variables, dict),
+    ):
+        if not isinstance(value, kind):
+            raise RequestError(f"{what} is a {kind.__name__}, not {value!r}")
+    if len(run_id) > _ID_LENGTH_MAX or "\0" in run_id:
+        raise RequestError(
+            f"a run_id has at most {_ID_LENGTH_MAX} characters, and none that are zero"
+        )
+    history = load_history(options.get("history") or [])
+    start = Start.of(str(name), run_id, history, messages_of(prompt), user)
+    start = replace(start, variables={**start.variables, **variables}, carried=carried())
+    check_variables(start.variables)
+    return start
+
+
+def _start_of(row: WorkflowStatus) -> tuple[Start | None, str]:
+    """How a run began, or why nobody can tell: one that is unreadable does not hide the others."""
+    try:
+        return (decoded(row.input["args"][0], Start), "") if row.input else (None, "")
+    except RequestError as error:
+        return None, str(error)
+
+
 def _run(row: WorkflowStatus, approvals: list[Approval]) -> RunInfo:
-    start = decoded(row.input["args"][0], Start) if row.input else None
+    start, problem = _start_of(row)
     users = [message for message in start.messages if message.role == "user"] if start else []
     state = state_of(row)
     return RunInfo(
@@ -271,7 +304,7 @@ def _run(row: WorkflowStatus, approvals: list[Approval]) -> RunInfo:
         created_at=(row.created_at or 0) / 1000,
         updated_at=(row.updated_at or 0) / 1000,
         executor=row.executor_id or "",
-        error=str(row.error) if row.error is not None else "",
+        error=str(row.error) if row.error is not None else problem,
         approvals=approvals if state in ("running", "queued") else [],
     )
 

@@ -62,7 +62,7 @@ class DurableTasks:
         names = [self._full(task_id) for task_id in tasks]
         found = await self._client.list_workflows_async(workflow_ids=names, load_input=False)
         rows = {status.workflow_id: status for status in found}
-        progress = await asyncio.to_thread(progress_of, self._database, names)
+        progress = await self._database.patiently(progress_of, self._database, names)
         return [
             status_of(task_id, tool, rows.get(full), progress.get(full, (0.0, "")))
             for (task_id, tool), full in zip(tasks.items(), names, strict=True)
@@ -121,7 +121,7 @@ class Reporter:
         if now - self._written_at < _REPORT_EVERY_S and progress < 1:
             return
         self._written_at = now
-        await asyncio.to_thread(
+        await self._database.patiently(
             self._database.change,
             "insert into polycall_progress (task_id, progress, message) "
             "values (:task_id, :progress, :message) on conflict (task_id) "

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import threading
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from polycall.agents.database import PostgresConnection
 from polycall.agents.memory.entry import Entry, full
 from polycall.agents.words import query_terms, terms
-from polycall.errors import RequestError
 
 _SCHEMA = """
 create table if not exists polycall_memory (
@@ -36,20 +33,13 @@ class PostgresStore:
     """Entries in the table `polycall_memory` of a database."""
 
     def __init__(self, url: str) -> None:
-        try:
-            psycopg = importlib.import_module("psycopg")
-        except ModuleNotFoundError:
-            raise RequestError(
-                "memory in Postgres needs psycopg; install 'polycall[postgres]'"
-            ) from None
-        self._lock = threading.Lock()
-        self._database: Any = psycopg.connect(url, autocommit=True)
-        with self._changing() as run:
+        self._database = PostgresConnection(url, "memory")
+        with self._database.changing() as run:
             run.execute("select pg_advisory_xact_lock(%s)", (_LOCK_ID,))
             run.execute(_SCHEMA)
 
     def add(self, entries: Sequence[Entry], *, entries_max: int, now: float) -> None:
-        with self._changing() as run:
+        with self._database.changing() as run:
             for scope, count in sorted(Counter(entry.scope for entry in entries).items()):
                 # Only one at a time may count and add in a scope, or both would find room.
                 run.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (scope,))
@@ -81,7 +71,7 @@ class PostgresStore:
     def update(
         self, scopes: Sequence[str], entry_id: str, text: str, expires: float | None, now: float
     ) -> Entry | None:
-        with self._changing() as run:
+        with self._database.changing() as run:
             row = run.execute(
                 "update polycall_memory set text = %s, expires = %s, updated = %s, "  # noqa: S608 - our own constants
                 "terms = array_to_tsvector(%s) "
@@ -91,7 +81,7 @@ class PostgresStore:
         return None if row is None else Entry(*row)
 
     def remove(self, scopes: Sequence[str], entry_id: str, now: float) -> bool:
-        with self._changing() as run:
+        with self._database.changing() as run:
             done = run.execute(
                 f"delete from polycall_memory where id = %s and scope = any(%s) and {_ALIVE}",  # noqa: S608 - our own constants
                 (entry_id, list(scopes), now),
@@ -118,21 +108,15 @@ class PostgresStore:
         )
 
     def purge(self, now: float) -> int:
-        with self._changing() as run:
+        with self._database.changing() as run:
             return run.execute("delete from polycall_memory where expires <= %s", (now,)).rowcount
 
     def close(self) -> None:
-        with self._lock:
-            self._database.close()
+        self._database.close()
 
     def _rows(self, statement: str, values: tuple[Any, ...]) -> list[Entry]:
-        with self._lock:
-            return [Entry(*row) for row in self._database.execute(statement, values).fetchall()]
-
-    @contextlib.contextmanager
-    def _changing(self) -> Generator[Any]:
-        with self._lock, self._database.transaction():
-            yield self._database
+        with self._database.changing() as run:
+            return [Entry(*row) for row in run.execute(statement, values).fetchall()]
 
     def _count(self, run: Any, scope: str) -> int:
         return run.execute(

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import sqlite3
 import threading
 import time
-from collections.abc import Generator, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from polycall import jsontext
 from polycall.agents.context import Frame
+from polycall.agents.database import PostgresConnection, open_database
 from polycall.errors import RequestError
 from polycall.ir import Message
 
@@ -27,6 +26,8 @@ _SCHEMA = (
         primary key (session, place))""",
 )
 _LOCK_ID = 7_265_003
+# A statement with `?` for its values, and its cursor.
+_Run: TypeAlias = Callable[..., Any]
 
 
 class SessionConflictError(RequestError):
@@ -55,53 +56,44 @@ class SessionStore:
 
     def __init__(self, url: str) -> None:
         self._lock = threading.Lock()
-        self._is_sqlite = not url.startswith(("postgresql://", "postgres://"))
-        if self._is_sqlite:
-            path = url.removeprefix("sqlite:///")
-            try:
-                self._database: Any = sqlite3.connect(
-                    path, isolation_level=None, check_same_thread=False, timeout=30
-                )
-            except sqlite3.Error as error:
-                raise RequestError(f"sessions cannot be kept at {path!r}: {error}") from None
-            if path != ":memory:":
-                self._database.execute("pragma journal_mode = wal")
+        self._postgres: PostgresConnection | None = None
+        if url.startswith(("postgresql://", "postgres://")):
+            self._postgres = PostgresConnection(url, "sessions")
+            with self._postgres.changing() as run:
+                run.execute(f"select pg_advisory_xact_lock({_LOCK_ID})")
+                for statement in _SCHEMA:
+                    run.execute(statement)
         else:
-            try:
-                psycopg = importlib.import_module("psycopg")
-            except ModuleNotFoundError:
+            path = url.removeprefix("sqlite:///")
+            if "://" in path:
                 raise RequestError(
-                    "sessions in Postgres need psycopg; install 'polycall[postgres]'"
-                ) from None
-            self._database = psycopg.connect(url, autocommit=True)
-        with self._changing():
-            if not self._is_sqlite:
-                self._run(f"select pg_advisory_xact_lock({_LOCK_ID})")
-            for statement in _SCHEMA:
-                self._run(statement)
+                    "sessions are kept at a path, 'sqlite:///FILE' or 'postgresql://...', "
+                    f"not at {url!r}"
+                )
+            self._sqlite = open_database(path, ";".join(_SCHEMA), "sessions")
 
     def load(self, session: str) -> tuple[int, SessionState, list[Message]]:
         """The version, the state, and the messages that are still sent."""
-        with self._changing():
-            row = self._run(
+        with self._changing() as run:
+            row = run(
                 "select version, state from polycall_sessions where id = ?", session
             ).fetchone()
             if row is None:
                 return 0, SessionState(), []
             state = _decoded(row[1], SessionState)
-            return row[0], state, self._messages(session, state.gone)
+            return row[0], state, self._messages(run, session, state.gone)
 
     def messages(self, session: str) -> list[Message]:
         """All messages that were ever said."""
-        with self._changing():
-            return self._messages(session, 0)
+        with self._changing() as run:
+            return self._messages(run, session, 0)
 
     def save(self, session: str, version: int, state: SessionState, new: Sequence[Message]) -> None:
         """Keep what a run added to `version`, all of it or nothing."""
         text, now = jsontext.encode(state), time.time()
-        with self._changing():
+        with self._changing() as run:
             if version == 0:
-                changed = self._run(
+                changed = run(
                     "insert into polycall_sessions (id, version, state, updated) "
                     "values (?, 1, ?, ?) on conflict do nothing",
                     session,
@@ -109,7 +101,7 @@ class SessionStore:
                     now,
                 ).rowcount
             else:
-                changed = self._run(
+                changed = run(
                     "update polycall_sessions set version = version + 1, state = ?, updated = ? "
                     "where id = ? and version = ?",
                     text,
@@ -122,7 +114,7 @@ class SessionStore:
                     f"session {session!r} has changed since this run began; run it again"
                 )
             for place, message in enumerate(new, state.count - len(new)):
-                self._run(
+                run(
                     "insert into polycall_messages (session, place, message) values (?, ?, ?)",
                     session,
                     place,
@@ -131,42 +123,55 @@ class SessionStore:
 
     def names(self) -> list[str]:
         """All sessions, the one that spoke last first."""
-        with self._changing():
-            rows = self._run("select id from polycall_sessions order by updated desc").fetchall()
+        with self._changing() as run:
+            rows = run("select id from polycall_sessions order by updated desc").fetchall()
             return [row[0] for row in rows]
 
     def delete(self, session: str) -> bool:
         """Forget a session; whether there was one."""
-        with self._changing():
-            self._run("delete from polycall_messages where session = ?", session)
-            deleted = self._run("delete from polycall_sessions where id = ?", session)
+        with self._changing() as run:
+            run("delete from polycall_messages where session = ?", session)
+            deleted = run("delete from polycall_sessions where id = ?", session)
             return bool(deleted.rowcount)
 
     def close(self) -> None:
         """Close the database."""
-        self._database.close()
+        if self._postgres is not None:
+            self._postgres.close()
+        else:
+            self._sqlite.close()
 
-    def _messages(self, session: str, start: int) -> list[Message]:
-        rows = self._run(
+    def _messages(self, run: _Run, session: str, start: int) -> list[Message]:
+        rows = run(
             "select message from polycall_messages where session = ? and place >= ? order by place",
             session,
             start,
         ).fetchall()
         return [_decoded(row[0], Message) for row in rows]
 
-    def _run(self, sql: str, *values: Any) -> Any:
-        return self._database.execute(sql if self._is_sqlite else sql.replace("?", "%s"), values)
-
     @contextlib.contextmanager
-    def _changing(self) -> Generator[None]:
+    def _changing(self) -> Generator[_Run]:
+        """What runs one statement, inside a transaction."""
+        if self._postgres is not None:
+            with self._postgres.changing() as connection:
+
+                def ask(sql: str, *values: Any) -> Any:
+                    return connection.execute(sql.replace("?", "%s"), values)
+
+                yield ask
+            return
+
+        def run(sql: str, *values: Any) -> Any:
+            return self._sqlite.execute(sql, values)
+
         with self._lock:
-            self._database.execute("begin immediate" if self._is_sqlite else "begin")
+            run("begin immediate")
             try:
-                yield
+                yield run
             except BaseException:
-                self._database.execute("rollback")
+                run("rollback")
                 raise
-            self._database.execute("commit")
+            run("commit")
 
 
 def _decoded(text: str, kind: type[Any]) -> Any:

@@ -1,0 +1,177 @@
+"""Durable runs where something is wrong: the database, its rows, the caller, or two at once."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from polycall import Agent
+from polycall.agents import Guarded
+from polycall.durable import Durable, Runs
+from polycall.errors import RequestError
+from polycall.ir import Request, ToolCall
+from polycall.testing import FunctionModel, ScriptedModel
+from polycall.tools import tool
+
+from ..servers import postgres
+
+
+def durable(url: str, *agents: Agent[Any, Any], **options: Any) -> Durable:
+    return Durable(url, agents=agents, poll_s=0.02, lease_s=1.0, **options)
+
+
+async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while not await is_so():
+            await asyncio.sleep(0.02)
+
+
+async def test_all_tasks_of_a_run_end_with_it(sqlite: str) -> None:
+    @tool(background=True)
+    async def bake(n: int) -> str:
+        """Bake."""
+        await asyncio.sleep(60)
+        return "baked"
+
+    def answer(request: Request) -> Any:
+        if len(request.messages) == 1:
+            return [ToolCall(f"c{n}", "bake", f'{{"n": {n}}}') for n in range(120)]
+        return ToolCall("w", "wait_for_tasks", "{}")
+
+    agent = Agent("test/m", name="a", tools=[bake], client=FunctionModel(answer))
+    async with durable(sqlite, agent) as here:
+        handle = await here.start("a", "go", run_id="r")
+
+        async def all_begun() -> bool:
+            return len(await here.tasks("r", limit=None)) == 120
+
+        await until(all_begun)
+        await handle.cancel()
+        assert len(await here.tasks("r")) == 100
+        assert {each.state for each in await here.tasks("r", limit=None)} == {"cancelled"}
+
+
+async def test_postgres_goes_away_while_a_run_waits_and_comes_back() -> None:
+    paid: list[int] = []
+
+    @tool(needs_approval=True)
+    async def pay(amount: int) -> str:
+        """Pay."""
+        paid.append(amount)
+        return "paid"
+
+    with postgres() as server, ScriptedModel([ToolCall("p", "pay", '{"amount": 4}'), "ok"]) as m:
+        agent = Agent("test/m", name="a", tools=[pay], client=m)
+        async with durable(server.database(), agent) as here:
+            handle = await here.start("a", "go", run_id="r")
+
+            async def is_waiting() -> bool:
+                return (await handle.info()).state == "waiting"
+
+            await until(is_waiting)
+            await asyncio.to_thread(server.stop)
+            await asyncio.sleep(1.5)
+            await asyncio.to_thread(server.start)
+            await until(is_waiting)
+            await here.allow("r", "call/1/p")
+            result = await asyncio.wait_for(handle.result(), 20)
+            names = [name for name, _ in await here.steps("r")]
+    assert (result.text, paid) == ("ok", [4])
+    assert names == ["model/1", "call/1/p", "model/2"]
+
+
+async def test_a_row_that_is_no_run_does_not_hide_the_others(sqlite: str) -> None:
+    with ScriptedModel(["hello", "hello"]) as model:
+        async with durable(sqlite, Agent("test/m", name="a", client=model)) as here:
+            for run_id in ("good", "bad"):
+                await (await here.start("a", "hi", run_id=run_id)).result()
+    with sqlite3.connect(sqlite.removeprefix("sqlite:///")) as connection:
+        garbage = "update workflow_input set inputs = replace(inputs, 'messages', 'masseges')"
+        assert connection.execute(f"{garbage} where workflow_uuid = 'bad'").rowcount == 1
+    connection.close()
+    async with Runs(sqlite) as runs:
+        bad, good = await runs.list()
+    assert (good.id, good.agent, good.prompt, good.error) == ("good", "a", "hi", "")
+    assert (bad.id, bad.agent) == ("bad", "")
+    assert "no Start here: Object missing required field `messages`" in bad.error
+
+
+async def test_what_could_not_be_read_again_is_not_written(sqlite: str) -> None:
+    with ScriptedModel([]) as model:
+        agent = Agent("test/m", name="a", client=model)
+        async with durable(sqlite, agent) as here:
+            wrong: list[tuple[dict[str, Any], str]] = [
+                ({"user": 5}, "user is a str, not 5"),
+                ({"run_id": 5}, "run_id is a str, not 5"),
+                ({"run_id": "x" * 301}, "at most 300 characters"),
+                ({"run_id": "a\0b"}, "none that are zero"),
+                ({"variables": ["x"]}, "variables is a dict"),
+                ({"variables": {"x": object()}}, "no plain JSON"),
+            ]
+            for options, told in wrong:
+                with pytest.raises(RequestError, match=told):
+                    await here.start("a", "hi", **options)
+            with pytest.raises(RequestError, match="no agent None here"):
+                await here.start(None, "hi")  # type: ignore[arg-type]
+            assert await here.list() == []
+
+
+async def test_databases_and_agents_that_are_none(sqlite: str) -> None:
+    agent = Agent("test/m", name="a", client=ScriptedModel([]))
+    path = sqlite.removeprefix("sqlite:///")
+    with open(path, "wb") as file:
+        file.write(bytes(range(256)) * 16)
+    for url, told in (
+        (sqlite, "file is not a database"),
+        ("postgresql://127.0.0.1:1/runs", "cannot be kept at .*refused"),
+    ):
+        with pytest.raises(RequestError, match=told):
+            await durable(url, agent).__aenter__()
+    agents: Any
+    for agents, told in (
+        (agent, r"write agents=\[a\]"),
+        (["a"], "of an Agent, not of 'a'"),
+        ([Guarded(agent)], "of an Agent, not of <"),
+    ):
+        with pytest.raises(RequestError, match=told):
+            Durable(sqlite, agents=agents)
+    for name in ("lease_s", "poll_s", "runs_max", "tasks_max"):
+        with pytest.raises(RequestError, match=f"{name} is above 0, not 0"):
+            Durable(sqlite, agents=[agent], **{name: 0})
+
+
+async def test_resumed_twice_at_once_it_goes_on_once(url: str) -> None:
+    begun = asyncio.Event()
+    done: list[int] = []
+
+    @tool
+    async def work(n: int) -> str:
+        """Work."""
+        done.append(n)
+        if len(done) == 1:
+            begun.set()
+            await asyncio.sleep(60)
+        await asyncio.sleep(0.3)
+        return f"did {n}"
+
+    def answer(request: Request) -> Any:
+        said = sum(message.role == "assistant" for message in request.messages)
+        return ToolCall(f"c{said}", "work", f'{{"n": {said}}}') if said < 3 else "done"
+
+    agent = Agent("test/m", name="a", tools=[work], client=FunctionModel(answer))
+    async with durable(url, agent) as here, Runs(url) as desk:
+        handle = await here.start("a", "go", run_id="r")
+        await begun.wait()
+        await handle.cancel()
+        await asyncio.gather(*(runs.resume("r") for runs in (here, desk, here, desk)))
+        assert (await handle.result()).text == "done"
+        names = [name for name, _ in await here.steps("r")]
+    assert names == [
+        *("model/1", "call/1/c0", "model/2", "call/2/c1", "model/3", "call/3/c2", "model/4")
+    ]
+    # What was under way when it was cancelled is done again, and what was recorded is not.
+    assert done == [0, 0, 1, 2]
