@@ -27,12 +27,13 @@ from polycall.errors import (
 )
 from polycall.fold import fold, unfold
 from polycall.ir import Event, Request, Response, Warning
+from polycall.pauses import Joiner, resumed
 from polycall.providers.dialects import DIALECTS
 from polycall.providers.provider import DialectName, Provider
 from polycall.quirks import Quirks
 from polycall.restore import Restorer
 from polycall.transport import Deadlines, HTTPRequest, HTTPResponse, Transport, add_retry_hints
-from polycall.wire import Dialect, WireRequest
+from polycall.wire import Decoder, Dialect, WireRequest
 
 if TYPE_CHECKING:
     from polycall.prompted import Offer, PromptReader
@@ -59,7 +60,14 @@ class Exchange(Struct, frozen=True):
     def again(self, said: str, problem: str) -> Exchange:
         """The exchange after an answer that cannot be used, which the model reads once more."""
         assert self.sent is not None
-        sent = _prompted().ask_again(self.sent, said, problem)
+        return self._sending(_prompted().ask_again(self.sent, said, problem))
+
+    def resumed(self, token: str) -> Exchange:
+        """The exchange that goes on with an answer which was broken off."""
+        assert self.sent is not None
+        return self._sending(resumed(self.sent, token))
+
+    def _sending(self, sent: Request) -> Exchange:
         quirks = self.provider.quirks_for(self.model, self.dialect.NAME)
         wire = self.dialect.render_request(replace(sent, model=self.model), quirks=quirks)
         http = replace(self.http, body=jsontext.encode_bytes(wire.body))
@@ -165,9 +173,10 @@ async def read_answer(
 ) -> Response:
     """The whole answer in the caller's own terms, with the warnings of the request.
 
-    One whose calls cannot be read is asked for again, by `send`.
+    One whose calls cannot be read is asked for again, by `send`; one that was broken off is gone
+    on with.
     """
-    response = await _read_response(exchange, http)
+    response = await _read_goes(exchange, http, send)
     if exchange.offer is not None:
         reader: PromptReader = _prompted().PromptReader(exchange.request, exchange.offer)
         warnings = response.warnings
@@ -176,7 +185,7 @@ async def read_answer(
         while reader.problem:
             current = current.again(reader.said, reader.problem)
             http = await send(current)
-            response = await _read_response(current, http)
+            response = await _read_goes(current, http, send)
             events += [read for event in unfold(response) for read in reader.feed(event)]
         if reader.error is not None:
             raise reader.error
@@ -185,6 +194,21 @@ async def read_answer(
     if not exchange.wire.warnings:
         return response
     return replace(response, warnings=[*exchange.wire.warnings, *response.warnings])
+
+
+async def _read_goes(
+    exchange: Exchange, http: HTTPResponse, send: Callable[[Exchange], Awaitable[HTTPResponse]]
+) -> Response:
+    response = await _read_response(exchange, http)
+    if response.finish_reason != "pause":
+        return response
+    joiner, first = Joiner(), response
+    events = joiner.feed(list(unfold(first)))
+    while token := joiner.take():
+        exchange = exchange.resumed(token)
+        response = await _read_response(exchange, await send(exchange))
+        events += joiner.feed(list(unfold(response)))
+    return first if response is first else replace(fold(events), warnings=first.warnings)
 
 
 async def _read_response(exchange: Exchange, http: HTTPResponse) -> Response:
@@ -208,12 +232,13 @@ class AnswerDecoder:
     """
 
     def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._decoder = exchange.dialect.StreamDecoder()
+        self._exchange: Exchange = exchange
+        self._decoder: Decoder = exchange.dialect.StreamDecoder()
         self._restorer = Restorer(exchange.request, exchange.wire)
         self._reader: PromptReader | None = None
         if exchange.offer is not None:
             self._reader = _prompted().PromptReader(exchange.request, exchange.offer)
+        self._joiner = Joiner()
         self._idle = self._restorer.idle and self._reader is None
 
     @property
@@ -226,21 +251,25 @@ class AnswerDecoder:
     def again(self) -> Exchange | None:
         """The next exchange of this answer; what it gives is fed like more of the same stream."""
         reader = self._reader
-        if reader is None or not reader.problem:
+        if token := self._joiner.take():
+            self._exchange = self._exchange.resumed(token)
+        elif reader is not None and reader.problem:
+            self._exchange = self._exchange.again(reader.said, reader.problem)
+            self._joiner = Joiner()
+            reader.problem = ""
+        else:
             return None
-        self._exchange = self._exchange.again(reader.said, reader.problem)
-        reader.problem = ""
         self._decoder = self._exchange.dialect.StreamDecoder()
         return self._exchange
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that are known with this chunk."""
-        events = self._decoder.feed(chunk)
+        events = self._joiner.feed(self._decoder.feed(chunk))
         return events if self._idle else self._restored(events)
 
     def close(self) -> list[Event]:
         """The last events; raises what went wrong."""
-        events = self._decoder.close()
+        events = self._joiner.feed(self._decoder.close())
         if self._idle:
             return events
         events = self._restored(events)

@@ -14,7 +14,9 @@ from msgspec import Struct
 from polycall import jsontext
 from polycall.sim.shape import JSON
 
-Finish: TypeAlias = Literal["", "stop", "tool_calls", "length", "content_filter", "refusal"]
+Finish: TypeAlias = Literal[
+    "", "stop", "tool_calls", "length", "content_filter", "refusal", "pause"
+]
 
 
 class Failure(Struct, frozen=True):
@@ -72,7 +74,9 @@ class Turn(Struct, frozen=True):
     follows when it has ended, in the same answer or in that to its results.  With `calls` beside it
     (Anthropic) it begins when those have their results.  `reasoning=None` is a
     model that does not reason; `""` reasons and shows nothing, so that there is state to carry and
-    no text.  `redacted` adds a block that only Anthropic has.  `finish=""` follows from the rest.
+    no text.  `redacted` adds a block that only Anthropic has.  `finish=""` follows from the rest;
+    `"pause"` is Gemini's alone: it breaks off, and the next turn follows where the request comes
+    again with the token.
     """
 
     text: str = ""

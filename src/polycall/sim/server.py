@@ -139,6 +139,8 @@ class Simulation:
         refuses tools, calls and results.
         """
         base_url(self.url, vendor)
+        if vendor != "google" and any(turn.finish == "pause" for turn in turns):
+            raise ValueError(f"models of {vendor!r} do not break off with a token; Google's do")
         thinks = any(turn.reasoning is not None for turn in turns)
         spec = ModelSpec(
             model,

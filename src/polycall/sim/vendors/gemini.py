@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,7 +25,9 @@ _FINISH = {
     "length": "MAX_TOKENS",
     "content_filter": "SAFETY",
     "refusal": "PROHIBITED_CONTENT",
+    "pause": "CONTINUATION",
 }
+_TOKENS_MAX = 1000
 
 
 class Gemini:
@@ -31,6 +35,10 @@ class Gemini:
 
     name = "google"
     base_path = "/google"
+
+    def __init__(self) -> None:
+        # Tokens of answers that were broken off, and what was asked.
+        self._tokens: OrderedDict[str, str] = OrderedDict()
 
     def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
         """The model and the method are in the path."""
@@ -76,10 +84,20 @@ class Gemini:
             raise self.unknown_model(route.model)
         prompt = checks.check(body, model, counts=route.operation == "count")
         prompt.stream = route.stream
+        token = prompt.body.get("continuationToken")
+        if token and self._tokens.get(token) != jsontext.encode(prompt.body["contents"]):
+            raise refuse("The continuation token does not belong to this request.")
         return prompt
+
+    def _break_off(self, prompt: Prompt, answer: Answer) -> None:
+        if answer.turn.finish == "pause":
+            self._tokens[_token(answer)] = jsontext.encode(prompt.body["contents"])
+            if len(self._tokens) > _TOKENS_MAX:
+                self._tokens.popitem(last=False)
 
     def render_body(self, prompt: Prompt, answer: Answer) -> JSON:
         """A GenerateContentResponse."""
+        self._break_off(prompt, answer)
         return {
             "candidates": [_candidate(_parts(prompt, answer), answer)],
             "usageMetadata": _usage(answer),
@@ -88,6 +106,7 @@ class Gemini:
 
     def render_stream(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
         """Chunks that each are a response; CRLF, and nothing after the last."""
+        self._break_off(prompt, answer)
         pieces = list(_split(_parts(prompt, answer), answer.seed))
         early = {"promptTokenCount": answer.tally.prompt, "totalTokenCount": answer.tally.prompt}
         for number, part in enumerate(pieces):
@@ -95,6 +114,7 @@ class Gemini:
             candidate = _candidate([part], answer)
             if not last:
                 del candidate["finishReason"]
+                candidate.pop("continuationToken", None)
             yield encode_chunk(
                 {
                     "candidates": [candidate],
@@ -181,10 +201,16 @@ def _candidate(parts: list[JSON], answer: Answer) -> JSON:
     reason = _FINISH[answer.turn.finish_reason or "stop"]
     content: JSON = {"role": "model", "parts": parts}
     candidate: JSON = {"content": content, "finishReason": reason, "index": 0}
+    if answer.turn.finish == "pause":
+        candidate["continuationToken"] = _token(answer)
     if _malformed(answer):
         candidate["finishReason"] = "MALFORMED_FUNCTION_CALL"
         candidate["content"] = {"role": "model"}
     return candidate
+
+
+def _token(answer: Answer) -> str:
+    return base64.b64encode(f"go on after {answer.nonce}".encode()).decode()
 
 
 def _malformed(answer: Answer) -> bool:

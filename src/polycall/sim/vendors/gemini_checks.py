@@ -193,6 +193,7 @@ _GENERATE: dict[str, Kind] = {
         )
     ),
     "toolConfig": _TOOL_CONFIG,
+    "continuationToken": STRING,
     "generationConfig": Obj(_GENERATION),
     "safetySettings": ListOf(OBJECT),
     "cachedContent": STRING,
