@@ -17,11 +17,11 @@ Calls = list[tuple[str, Any]]
 
 
 @contextmanager
-def canned(status: int, content_type: str, data: bytes) -> Iterator[str]:
+def canned(status: int, content_type: str, data: bytes, *, method: str = "POST") -> Iterator[str]:
     """A server that answers everything with these bytes; gives its address."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+        def answer(self) -> None:
             self.rfile.read(int(self.headers.get("content-length", 0)))
             self.send_response(status)
             self.send_header("content-type", content_type)
@@ -32,6 +32,7 @@ def canned(status: int, content_type: str, data: bytes) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
+    setattr(Handler, f"do_{method}", Handler.answer)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -309,6 +309,12 @@ def test_header_floods(served: Gateway) -> None:
 
 def test_slow_headers(served: Gateway) -> None:
     assert raw_exchange(served, b"POST /v1/messages HTT") == b""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=8) as peer:
+        for _ in range(2):
+            peer.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert peer.recv(65536).endswith(b'{"status":"ok"}')
+        peer.sendall(b"POST /v1/messages HTT")
+        assert peer.recv(65536) == b""
 
 
 def test_not_http(served: Gateway) -> None:

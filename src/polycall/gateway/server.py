@@ -122,7 +122,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if not (was_in_headers and self._in_headers) or self._has_ended:
             self._has_ended = False
             return
-        # Headers that came whole within one read are bounded by the read.
+        # Headers that came whole within one read are bounded by the read; the rest of these has to
+        # come in time, on a connection that was used before too.
+        if self._headers_timer is None and not self.transport.is_closing():
+            self._headers_timer = self.loop.call_later(self.headers_s, self._give_up)
         self._headers_bytes += len(data)
         if self._headers_bytes > self.headers_bytes_max and not self.transport.is_closing():
             self._refuse(431, _TOO_LONG)
@@ -166,8 +169,11 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _give_up(self) -> None:
-        # The first request's headers did not come in time.
-        if not self.transport.is_closing():
+        # A request's headers did not come in time; an answer that is under way is not cut for it.
+        self._headers_timer = None
+        if self.cycle is not None and not self.cycle.response_complete:  # pyright: ignore[reportUnnecessaryComparison]
+            self._headers_timer = self.loop.call_later(self.headers_s, self._give_up)
+        elif not self.transport.is_closing():
             self.transport.close()
 
     def _stop_timer(self) -> None:
