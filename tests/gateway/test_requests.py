@@ -359,6 +359,10 @@ def test_what_cannot_be_said_is_refused_or_told(served: Gateway) -> None:
     assert told.status == 200
     features = {warning["feature"] for warning in json.loads(told.headers["polycall-warnings"])}
     assert "top_k" in features
+    for word in ("1", "yes", ""):
+        unclear = served.post("/v1/messages", body, **{"polycall-strict": word})
+        assert unclear.status == 400
+        assert "polycall-strict: expected true or false" in unclear.json()["error"]["message"]
     del body["tools"]
     strict = served.post("/v1/messages", body, **{"polycall-strict": "true"})
     assert strict.status == 400

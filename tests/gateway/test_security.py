@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -64,6 +65,22 @@ def test_j01_a_client_names_no_address_and_no_key(
     gateway.post(f"/v1beta/models/{trap.url}/m:generateContent", {"contents": []})
     assert trap.visits == 0
     assert trap.url not in json.dumps(dict(sim.requests[-1].headers))
+
+
+@pytest.mark.parametrize("name", ["../../secret", "free/../sim-1", "..", "free/./x", "free/.."])
+def test_j13_a_models_name_leads_nowhere_else(sim: Simulation, folder: Path, name: str) -> None:
+    narrow = '[[keys]]\nkey = "sk-narrow-for-tests"\nmodels = ["up-gemini/free/*", "up-gemini/*"]\n'
+    gateway = Gateway(folder, sim_config(sim, narrow)).start()
+    before = len(sim.requests)
+    for key in (KEY, "sk-narrow-for-tests"):
+        body = {**ASK, "model": f"up-gemini/{name}"}
+        assert gateway.request("POST", CHAT, body, key=key).status == 404
+        quoted = quote(name, safe="")
+        path = f"/v1beta/models/up-gemini/{quoted}:generateContent"
+        assert gateway.request("POST", path, {"contents": []}, key=key).status == 404
+        assert gateway.request("GET", f"/v1/models/up-gemini/{quoted}", key=key).status == 404
+    assert len(sim.requests) == before
+    assert gateway.stop() == 0
 
 
 def test_j04_nothing_but_health_is_told_without_a_key(gateway: Gateway) -> None:

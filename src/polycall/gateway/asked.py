@@ -76,8 +76,8 @@ class Asked:
         """Raises `MalformedRequestError` for a body without model, or that is not JSON."""
         self.dialect = endpoint.dialect
         self.owner = owner
-        self.is_strict = flight.headers.get(b"polycall-strict", b"").lower() == b"true"
-        self.is_lossy = flight.headers.get(b"polycall-lossy", b"").lower() == b"true"
+        self.is_strict = _flag(flight, b"polycall-strict")
+        self.is_lossy = _flag(flight, b"polycall-lossy")
         self._path = flight.path
         self._query = flight.query
         self._body = body
@@ -379,6 +379,18 @@ class Desk:
 
 
 _REMEMBERED_MAX = 4096
+
+
+def _flag(flight: Flight, name: bytes) -> bool:
+    """A header that is `true` or `false`; another word was meant as something."""
+    value = flight.headers.get(name)
+    if value is None:
+        return False
+    word = value.strip().lower()
+    if word not in (b"true", b"false"):
+        text = value[:60].decode("latin-1")
+        raise MalformedRequestError(f"expected true or false, got {text!r}", path=name.decode())
+    return word == b"true"
 
 
 def _remember(cache: dict[Any, Any], key: Any, value: Any) -> None:

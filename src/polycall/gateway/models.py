@@ -17,7 +17,7 @@ from polycall import jsontext
 from polycall.config import Config
 from polycall.errors import NotFoundError, PolycallError
 from polycall.exchange import BODY_BYTES_MAX, address, environment_key, headers_for
-from polycall.gateway.routing import shown
+from polycall.gateway.routing import is_model_name, shown
 from polycall.ir import JSON
 from polycall.providers.provider import Provider
 from polycall.transport import Deadlines, HTTPRequest, Transport
@@ -80,7 +80,12 @@ class Catalogue:
             return Model(name, "polycall", self._capabilities(alias.route[0].model))
         prefix, slash, model = name.partition("/")
         provider = self._config.providers.get(prefix)
-        if not slash or not model or provider is None or prefix not in self._usable():
+        if (
+            not slash
+            or not is_model_name(model)
+            or provider is None
+            or prefix not in self._usable()
+        ):
             raise NotFoundError(f"no model is called {shown(name)}", code="model_not_found")
         return Model(name, prefix, capabilities_of(provider, model))
 

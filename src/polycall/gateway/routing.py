@@ -90,8 +90,7 @@ class Router:
         if alias is not None:
             return [stop for target in alias.route for stop in self._expand(target.model)]
         prefix, slash, model = asked.partition("/")
-        is_long = len(asked) > NAME_LENGTH_MAX
-        if not slash or not model or is_long or prefix not in self._config.providers:
+        if not slash or not is_model_name(model) or prefix not in self._config.providers:
             raise _unknown(asked, self._config)
         return self._expand(asked)
 
@@ -192,6 +191,16 @@ class Router:
     def _rests_until(self, stop: Stop) -> float:
         circuit = self._circuits.get((stop.provider.name, stop.key_number))
         return 0.0 if circuit is None else circuit.rests_until
+
+
+def is_model_name(text: str) -> bool:
+    """Whether a provider may be asked for a model of this name.
+
+    It may stand in a path: one that leads out of the provider's models leads past what a client's
+    key allows, too.
+    """
+    is_path = any(segment in (".", "..") for segment in text.split("/"))
+    return 0 < len(text) <= NAME_LENGTH_MAX and not is_path
 
 
 def shown(name: str) -> str:
