@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from polycall import Agent, Client
 from polycall.agents import Compaction, Guarded, Run, SessionConflictError, Sessions, summary_by
+from polycall.agents.compaction import place_to_cut, size_of, whole_places
 from polycall.agents.output import OutputError
-from polycall.agents.sessions.compaction import place_to_cut, size_of, whole_places
 from polycall.errors import RequestError
 from polycall.ir import Message, Request, Text, ToolCall, ToolResult, Usage
 from polycall.sim import Call, Simulation, Turn

@@ -8,7 +8,7 @@ triage.py      choosing one of many agents, by a model or by a rule
 approval.py    calls that a person must agree to
 journal.py     what a run's models and tools gave; pausing.py runs that stop and go on elsewhere
 tasks.py       calls that go on while the model talks
-guard.py       checks around an agent
+guard.py       checks around an agent; compaction.py what is sent of what became too long
 watched.py     what is told to those who watch
 sessions/      conversations that are kept, and shortened
 memory/        what is kept between runs

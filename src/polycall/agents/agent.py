@@ -17,6 +17,7 @@ from typing_extensions import TypedDict, TypeVar, Unpack
 from polycall.agents.checks import (
     SETTINGS,
     check_callers,
+    check_compaction,
     check_limits,
     check_memory,
     check_names,
@@ -41,6 +42,7 @@ from polycall.tools import FunctionTool, ToolContext, tool_from_schema
 
 if TYPE_CHECKING:
     from polycall.agents.approval import Desk
+    from polycall.agents.compaction import Compaction
     from polycall.agents.memory import Memory
     from polycall.agents.tasks import TaskRunner
     from polycall.sandbox import Sandbox
@@ -100,6 +102,8 @@ class Agent(Generic[DepsT, OutputT]):
     asked for again, `output_attempts` times in all.  `calling` says how tools marked for `"code"`
     are reached: by calls, by programs in a `sandbox` (one is opened for each run where none is
     given), or as a rule decides; with `native` the model's vendor runs the programs, where it can.
+    With `compaction` the model is sent the end of a conversation that has become too long, also in
+    the middle of a run.
     `settings` are further fields of `ir.Request`, such as `temperature`.
     """
 
@@ -118,6 +122,7 @@ class Agent(Generic[DepsT, OutputT]):
         sandbox: Sandbox | None = None,
         native: bool = False,
         memory: Memory | None = None,
+        compaction: Compaction | None = None,
         limits: Limits | None = None,
         handoffs_max: int = 8,
         depth_max: int = 5,
@@ -139,6 +144,8 @@ class Agent(Generic[DepsT, OutputT]):
         check_memory(memory)
         self.native = native
         self.memory = memory
+        check_compaction(compaction)
+        self.compaction = compaction
         check_limits(limits)
         self.limits = limits or Limits()
         self.handoffs_max = handoffs_max

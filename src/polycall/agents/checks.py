@@ -55,6 +55,14 @@ def check_limits(limits: Any) -> None:
         raise RequestError(f"limits is a Limits, such as Limits(steps=10), not {limits!r}")
 
 
+def check_compaction(compaction: Any) -> None:
+    """Refuse a compaction that is none, such as its budget."""
+    if compaction is not None and not hasattr(compaction, "tokens_max"):
+        raise RequestError(
+            f"compaction is a Compaction, such as Compaction(tokens_max=50_000), not {compaction!r}"
+        )
+
+
 def check_memory(memory: Any) -> None:
     """Refuse a memory that is none, such as its path."""
     if memory is not None and not hasattr(memory, "toolset"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from msgspec.structs import replace
 
 from polycall.agents.approval import AskingToolset
+from polycall.agents.compaction import Shortened, opening, other_tokens, size_of
 from polycall.agents.context import AgentContext, ProgressEvent, RunState
 from polycall.agents.handoff import (
     apply_transfer,
@@ -33,6 +34,7 @@ from polycall.tools.toolset import CombinedToolset
 
 if TYPE_CHECKING:
     from polycall.agents.agent import Agent
+    from polycall.agents.compaction import Compaction
 
 
 class Conductor(Generic[OutputT]):
@@ -52,6 +54,9 @@ class Conductor(Generic[OutputT]):
         self._value: OutputT | None = None
         self._problem = ""
         self._attempts = 0
+        self._task: Message | None = None
+        self._sent: tuple[str, int] = ("", 0)  # the last request: in which frame, and its bytes
+        self._other_tokens: dict[str, int] = {}
 
     async def events(
         self, messages: list[Message], *, stream: bool
@@ -59,6 +64,7 @@ class Conductor(Generic[OutputT]):
         """The run's events, and the run itself as the last."""
         agent, root = self._agent, self.state.root
         first = Request(agent.model, messages, stream=stream)
+        self._task = next((each for each in reversed(messages) if each.role == "user"), None)
         watched = self._watched = WatchedRun.begun(agent.name, agent.model, self.state, messages)
         self._recorder.client = watched or root.client
         client = self._recorder.client if root.journal is None else self._recorder
@@ -117,7 +123,10 @@ class Conductor(Generic[OutputT]):
             return bound
         agent = self._group[state.frames[-1].agent]
         self._speakers.append(agent.name)
-        return await self._turn(agent, messages, steps)
+        seen = visible(messages, state.frames, self._group)
+        if agent.compaction is not None:
+            seen = await self._shortened(agent.compaction, seen, steps, keeps_all=in_program)
+        return await self._turn(agent, seen, steps)
 
     async def _add_late(self, messages: list[Message], number: int, *, waits: bool) -> bool:
         """Add how tasks have ended since the model last heard of them.
@@ -155,8 +164,38 @@ class Conductor(Generic[OutputT]):
             return None
         return "finished"
 
+    async def _shortened(
+        self, compaction: Compaction, seen: list[Message], steps: list[Step], *, keeps_all: bool
+    ) -> list[Message]:
+        """What is sent of a conversation that has become too long; the task always is."""
+        state, frame = self.state, self.state.frames[-1]
+        key = f"{len(state.frames)}/{frame.agent}/{frame.start}"
+        known = self._recorder.ahead(len(steps) + 1)
+        before = state.shortened.get(key, Shortened())
+        if steps and self._sent[0] == key:
+            usage, other = steps[-1].response.usage, self._other_tokens.get(key, 0)
+            self._other_tokens[key] = other_tokens(usage, self._sent[1], other)
+        if known is not None:
+            state.shortened.update(known.change.shortened)
+        elif not keeps_all:
+            state.shortened[key] = await compaction.shorten(
+                before,
+                seen[before.gone :],
+                other_tokens=self._other_tokens.get(key, 0),
+                kept=[self._task] if self._task else [],
+                is_turn=True,
+            )
+        made = state.shortened.get(key, before)
+        sent = seen[made.gone :]
+        if made.gone:
+            is_task_gone = self._task in seen[: made.gone] and self._task not in sent
+            head = [opening(made.gone, made.summary)]
+            sent = [*head, *([self._task] if is_task_gone and self._task else []), *sent]
+        self._sent = (key, sum(map(size_of, sent)))
+        return sent
+
     async def _turn(
-        self, agent: Agent[Any, Any], messages: list[Message], steps: list[Step]
+        self, agent: Agent[Any, Any], seen: list[Message], steps: list[Step]
     ) -> Turn | EndReason:
         state = self.state
         context = AgentContext(
@@ -167,7 +206,6 @@ class Conductor(Generic[OutputT]):
             run=state,
             reporter=_report,
         )
-        seen = visible(messages, state.frames, self._group)
         told = [await agent.instructions_for(context), handover_note(state.frames[-1])]
         if agent.memory is not None:
             if agent.name not in state.injected:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from msgspec import Struct
 
+from polycall.agents.compaction import Shortened
 from polycall.client import ModelClient
 from polycall.ir import Usage
 from polycall.loop import EndReason, Limits
@@ -95,6 +96,7 @@ class RunState:
     scope: str = ""  # where this run's calls stand in the journal
     tasks: dict[str, TaskNote] = field(default_factory=dict[str, TaskNote])
     injected: dict[str, str] = field(default_factory=dict[str, str])  # memory, by agent
+    shortened: dict[str, Shortened] = field(default_factory=dict[str, Shortened])  # by frame
     streams: bool = False
     limits: Limits = field(default_factory=Limits)
     above: RunState | None = None  # the run that waits for this one

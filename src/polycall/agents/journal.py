@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from polycall import jsontext
+from polycall.agents.compaction import Shortened
 from polycall.agents.context import HandoffEvent, RunState, TaskNote
 from polycall.client import ModelClient, Stream
 from polycall.errors import RequestError, ToolError
@@ -45,6 +46,7 @@ class Change(Struct, frozen=True, omit_defaults=True):
     end: EndReason | None = None
     tasks: dict[str, TaskNote] = {}
     injected: dict[str, str] = {}
+    shortened: dict[str, Shortened] = {}
 
 
 class Entry(Struct, frozen=True, omit_defaults=True):
@@ -166,6 +168,7 @@ class Recorder:
         self._state = state
         self._number = 0
         self._injected: dict[str, str] = {}
+        self._shortened: dict[str, Shortened] = {}
         self._added: list[Message] = []
         self._told: dict[str, TaskNote] = {}
 
@@ -272,15 +275,14 @@ class Recorder:
         return entry
 
     def _answered(self, response: Response) -> Entry:
-        # What memory put into the prompt stays there when the run goes on elsewhere.
-        injected = {
-            agent: words
-            for agent, words in self._state.injected.items()
-            if self._injected.get(agent) != words
-        }
+        # What memory put into the prompt, and what stands for messages that are not sent any more,
+        # stays there when the run goes on elsewhere.
+        injected = dict(self._state.injected.items() - self._injected.items())
+        shortened = dict(self._state.shortened.items() - self._shortened.items())
         self._injected.update(injected)
+        self._shortened.update(shortened)
         name = self._state.frames[-1].agent
-        change = Change(injected=injected, tasks=self._told)
+        change = Change(injected=injected, shortened=shortened, tasks=self._told)
         entry = Entry(
             name,
             response=response,

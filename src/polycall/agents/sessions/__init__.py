@@ -1,11 +1,10 @@
 """Sessions: conversations that are kept between runs, as long as they like.
 
 sessions.py    `Sessions` and `Session`
-compaction.py  what is sent of a conversation that has become too long
 store.py       SQLite and Postgres
 """
 
-from polycall.agents.sessions.compaction import Compaction, summary_by
+from polycall.agents.compaction import Compaction, summary_by
 from polycall.agents.sessions.sessions import Session, Sessions
 from polycall.agents.sessions.store import SessionConflictError
 

@@ -9,16 +9,10 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from polycall.agents.agent import Prompt, messages_of
+from polycall.agents.compaction import Compaction, Shortened, opening, other_tokens, size_of
 from polycall.agents.context import Frame
 from polycall.agents.history import History
 from polycall.agents.run import Run
-from polycall.agents.sessions.compaction import (
-    TOKENS_PER_BYTE,
-    Compaction,
-    opening,
-    place_to_cut,
-    size_of,
-)
 from polycall.agents.sessions.store import SessionState, SessionStore
 from polycall.ir import Message
 from polycall.watching import conversing
@@ -107,15 +101,12 @@ class Session:
     async def _shortened(
         self, state: SessionState, messages: list[Message], new: list[Message]
     ) -> tuple[SessionState, list[Message]]:
-        bytes_max = (self._compaction.tokens_max - state.other_tokens) / TOKENS_PER_BYTE
-        room = bytes_max - sum(map(size_of, new)) - len(state.summary.encode())
-        if sum(map(size_of, messages)) <= room:
-            return state, messages
-        cut = place_to_cut(messages, room * self._compaction.keep)
-        if cut == 0:
-            return state, messages
-        summary = await self._compaction.summary(state.summary, messages[:cut])
-        return replace(state, gone=state.gone + cut, summary=summary), messages[cut:]
+        before = Shortened(state.gone, state.summary)
+        made = await self._compaction.shorten(
+            before, messages, other_tokens=state.other_tokens, kept=new
+        )
+        left = messages[made.gone - before.gone :]
+        return replace(state, gone=made.gone, summary=made.summary), left
 
 
 def _history(state: SessionState, messages: list[Message]) -> History:
@@ -149,12 +140,7 @@ def _after(state: SessionState, run: Run[Any], added: list[Message]) -> SessionS
 
 
 def _other_tokens(run: Run[Any], before: int) -> int:
-    """What the provider counted for the last request beyond what its messages come to.
-
-    Where the reckoning is too low for a language, the difference is here as well.
-    """
-    usage = run.steps[-1].response.usage if run.steps else None
-    if usage is None or not usage.is_reported:
+    if not run.steps:
         return before
     sent = sum(map(size_of, run.messages[:-1]))
-    return max(0, usage.input_tokens - round(sent * TOKENS_PER_BYTE))
+    return other_tokens(run.steps[-1].response.usage, sent, before)

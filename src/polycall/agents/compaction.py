@@ -5,14 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
+
+from msgspec import Struct
 
 from polycall import jsontext
 from polycall.errors import RequestError
-from polycall.ir import Message, Text, ToolCall, ToolResult
-
-if TYPE_CHECKING:
-    from polycall.agents.agent import Agent
+from polycall.ir import Message, Text, ToolCall, ToolResult, Usage
 
 # From the summary so far and the messages that go, a new summary.
 Summarize: TypeAlias = Callable[[str, list[Message]], "str | Awaitable[str]"]
@@ -24,6 +23,19 @@ _ASK = """\
 Summarise this part of a conversation for whoever goes on with it: facts, decisions, names, \
 numbers, what was promised, what is open. Leave out pleasantries.
 """
+
+
+class Shortened(Struct, frozen=True):
+    """How much of a conversation's beginning is not sent any more, and what stands for it."""
+
+    gone: int = 0
+    summary: str = ""
+
+
+class Summarist(Protocol):
+    """An agent that answers with text."""
+
+    async def run(self, prompt: str, /) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,32 @@ class Compaction:
         if not (self.tokens_max > 0 and 0 < self.keep < 1):
             raise RequestError("tokens_max is above 0, and keep a part of it: between 0 and 1")
 
-    async def summary(self, before: str, gone: list[Message]) -> str:
+    async def shorten(
+        self,
+        before: Shortened,
+        messages: Sequence[Message],
+        *,
+        other_tokens: int,
+        kept: Sequence[Message] = (),
+        is_turn: bool = False,
+    ) -> Shortened:
+        """What is left out beyond `before`, of which `messages` are what is still sent.
+
+        `other_tokens` and `kept` are sent beside them.  With `is_turn` they are one turn that has
+        become long: then only the last call and its result stay whatever they take.
+        """
+        head = [opening(before.gone, before.summary)] if before.gone else []
+        bytes_max = (self.tokens_max - other_tokens) / TOKENS_PER_BYTE
+        room = bytes_max - sum(map(size_of, [*head, *kept]))
+        if sum(map(size_of, messages)) <= room:
+            return before
+        cut = place_to_cut(messages, room * self.keep, is_turn=is_turn)
+        if cut == 0:
+            return before
+        summary = await self._summary(before.summary, list(messages[:cut]))
+        return Shortened(before.gone + cut, summary)
+
+    async def _summary(self, before: str, gone: list[Message]) -> str:
         """The summary of what was summed up before and of the messages that go now."""
         if self.summarize is None:
             return ""
@@ -51,7 +88,7 @@ class Compaction:
         return await made if inspect.isawaitable(made) else made
 
 
-def summary_by(agent: Agent[Any, str]) -> Summarize:
+def summary_by(agent: Summarist) -> Summarize:
     """Summaries written by an agent, which may be a cheap model's."""
 
     async def summarize(before: str, gone: list[Message]) -> str:
@@ -62,7 +99,7 @@ def summary_by(agent: Agent[Any, str]) -> Summarize:
     return summarize
 
 
-def place_to_cut(messages: Sequence[Message], bytes_max: float) -> int:
+def place_to_cut(messages: Sequence[Message], bytes_max: float, *, is_turn: bool = False) -> int:
     """How many messages go, so that what stays fits and holds no result without its call.
 
     The cut is before a user's words where one of these leaves something; 0 where nothing can go.
@@ -79,8 +116,8 @@ def place_to_cut(messages: Sequence[Message], bytes_max: float) -> int:
         found = next((place for place in candidates if place in fitting), None)
         if found is not None:
             return found
-    # Not even the last turn fits: it stays whole all the same.
-    return (users or places or [0])[-1]
+    # Not even the last turn fits, or the last step of one: it stays whole all the same.
+    return ((not is_turn and users) or places or [0])[-1]
 
 
 def whole_places(messages: Sequence[Message]) -> list[int]:
@@ -98,6 +135,16 @@ def whole_places(messages: Sequence[Message]) -> list[int]:
 def size_of(message: Message) -> int:
     """Bytes, which tokens are reckoned from."""
     return len(jsontext.encode_bytes(message.parts))
+
+
+def other_tokens(usage: Usage, sent_bytes: int, before: int) -> int:
+    """What the provider counted for a request beyond what its messages come to.
+
+    Where the reckoning is too low for a language, the difference is here as well.
+    """
+    if not usage.is_reported:
+        return before
+    return max(0, usage.input_tokens - round(sent_bytes * TOKENS_PER_BYTE))
 
 
 def opening(count: int, summary: str) -> Message:
