@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from polycall.config import parse_config
 from polycall.errors import NotFoundError, RateLimitError, ServerError
 from polycall.gateway.routing import FAILURES_MAX, OPEN_S, Router
+from tests.gateway.harness import Gateway, provider_table
+from tests.gateway.upstream import bad_upstream
 
 CONFIG = """
 [providers.a]
@@ -94,3 +97,37 @@ def test_unknown_names(router: Router, name: str) -> None:
     with pytest.raises(NotFoundError) as caught:
         router.route(name)
     assert "a, b, both, weighted" in str(caught.value)
+
+
+ROUTES = """
+[models.cooled]
+route = ["hot/status-429-30", "good/ok"]
+[models.broken]
+route = ["down/status-503", "good/ok"]
+[models.spread]
+route = [{ model = "one/ok", weight = 1 }, { model = "two/ok", weight = 3 }]
+"""
+
+
+def test_rests_circuits_and_weights_of_a_gateway(tmp_path: Path) -> None:
+    with bad_upstream() as upstream:
+        tables = [
+            provider_table(name, upstream.base_url, "openai-chat")
+            for name in ("hot", "down", "good", "one", "two")
+        ]
+        gateway = Gateway(tmp_path, ROUTES + "".join(tables)).start()
+
+        def ask(model: str) -> str:
+            body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
+            answer = gateway.post("/v1/chat/completions", body)
+            assert answer.status == 200
+            return answer.headers["polycall-model"]
+
+        assert {ask("cooled") for _ in range(4)} == {"good/ok"}
+        assert {ask("broken") for _ in range(FAILURES_MAX + 4)} == {"good/ok"}
+        spread = Counter(ask("spread") for _ in range(80))
+        assert gateway.stop() == 0
+    # Who asked for a pause is not asked again, who failed so often for a while neither.
+    assert upstream.counts["status-429-30"] == 1
+    assert upstream.counts["status-503"] == FAILURES_MAX
+    assert spread["two/ok"] > spread["one/ok"] > 0
