@@ -183,6 +183,30 @@ def test_a_refused_body_does_not_end_the_connection(served: Gateway) -> None:
         assert status_of(peer.recv(65536)) == 200
 
 
+@pytest.mark.parametrize("pause_s", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("model", "streamed"), [("up/ok", False), ("up/ok", True), ("up/late-0.4", True)]
+)
+def test_junk_behind_a_request_does_not_cost_its_answer(
+    served: Gateway, model: str, streamed: bool, pause_s: float
+) -> None:
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": streamed}
+    data = json.dumps(body).encode()
+    asked = head("/v1/chat/completions", b"content-length: %d\r\n\r\n" % len(data)) + data
+    received = b""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=5) as peer:
+        peer.sendall(asked + (b"" if pause_s else b"junk junk\r\n\r\n"))
+        if pause_s:
+            time.sleep(pause_s)
+            peer.sendall(b"junk junk\r\n\r\n")
+        while piece := peer.recv(65536):
+            received += piece
+    assert status_of(received) == 200
+    assert "안녕".encode() in received
+    # Where the answer was over before the junk came, the junk has an answer of its own.
+    assert received.count(b"HTTP/1.1 ") == received.count(b"HTTP/1.1 400 ") + 1
+
+
 def test_a_crowd_is_told_to_come_again(tmp_path: Path) -> None:
     with bad_upstream() as upstream:
         tables = provider_table("up", upstream.base_url, "openai-chat")

@@ -142,7 +142,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self.data_received(head + rest)
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answer in the client's own shape, as far as it has said who it is, and hang up."""
+        """Answer in the client's own shape, as far as it has said who it is, and hang up.
+
+        An answer that is under way is finished first: what is wrong came after its request.
+        """
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and not cycle.more_body:  # pyright: ignore[reportUnnecessaryComparison]
+            cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
         path = getattr(self, "url", b"").partition(b"?")[0].decode("latin-1")
         dialect = dialect_for(path, dict(self.headers or ()))
         _, body = render_error(dialect, InvalidRequestError(message, status=status))
