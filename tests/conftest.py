@@ -1,4 +1,4 @@
-"""The table of what the recorded traffic gave, printed at the end of a run."""
+"""How laws are tested, and the table of what the recorded traffic gave."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Many tests run at once, on machines that do other things as well: a law is not about time.
+settings.register_profile("polycall", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("polycall")
 
 _rows: dict[str, Counter[str]] = {}
 _COLUMNS = ("bodies", "streams", "events", "calls", "requests", "errors")

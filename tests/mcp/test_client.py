@@ -109,10 +109,11 @@ async def test_a_cancelled_call_reaches_the_server(tools: McpTools, mood: Path) 
 
 
 async def test_a_program_that_dies_in_a_call_is_started_anew(mood: Path) -> None:
+    others = children()
     async with stock("stdio", "stock", mood) as server, nothing_left(), connect(server) as tools:
         waiting = asyncio.create_task(said(tools, "stock_slow"))
         await asyncio.sleep(0.3)
-        (pid,) = children()
+        (pid,) = children() - others
         kill(pid)
         assert await waiting == "MCP server 'stock' ended during 'slow'; it may have done its work"
         assert tools.servers["stock"].state == "lost"
@@ -120,7 +121,7 @@ async def test_a_program_that_dies_in_a_call_is_started_anew(mood: Path) -> None
         assert tools.servers["stock"].state == "connected"
         assert pid not in children()
         # One that ends between two calls is not noticed by the next.
-        (pid,) = children()
+        (pid,) = children() - others
         kill(pid)
         async with asyncio.timeout(5):
             while tools.servers["stock"].state != "lost":

@@ -130,9 +130,10 @@ async def test_a_server_on_standard_input_ends(how: str) -> None:
     async with asyncio.timeout(20):
         answer = json.loads(await process.stdout.readline())
         assert answer["result"]["serverInfo"]["name"] == "polycall"
-        if how != "leaves":
+        if how == "leaves":
+            process.stdin.close()
+        else:
             process.send_signal(getattr(signal, how))
-        process.stdin.close()
         out, error = await process.communicate()
     assert out == b""
     assert b"Traceback" not in error

@@ -6,7 +6,9 @@ import argparse
 import asyncio
 import contextlib
 import os
+import os
 import shlex
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -97,6 +99,8 @@ def _serve(options: argparse.Namespace) -> int:
         print(f"left out, since they need approval: {', '.join(left_out)}", file=sys.stderr)
     server = library.mcp_server(toolset, name=options.name, with_approval=options.with_approval)
     if not options.http:
+        # The thread that waits for standard input cannot be interrupted: Ctrl-C would wait with it.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
         asyncio.run(library.serve_stdio(server))
         return 0
 

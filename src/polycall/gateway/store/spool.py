@@ -6,7 +6,6 @@ it over, since its process is gone.  Rows are written down once, however often t
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import logging
@@ -68,9 +67,8 @@ class Spool:
             own = {spooled.path for spooled in found}
             for path in sorted(self._folder.glob(f"{self._head}*.jsonl")):
                 if path not in own:
-                    with contextlib.suppress(OSError):  # locked by a living one, or just removed
-                        file = io.FileIO(path, "ab")
-                        _lock(file)
+                    file = _open_of_the_dead(path)
+                    if file is not None:
                         found.append(Spooled(path, file))
         return found
 
@@ -100,6 +98,20 @@ class Spooled:
     def put_back(self) -> None:
         """Leave the file for later."""
         self._file.close()
+
+
+def _open_of_the_dead(path: Path) -> io.FileIO | None:
+    """The file, unless a living process holds it, or it cannot be read."""
+    try:
+        file = io.FileIO(path, "ab")
+    except OSError:
+        return None
+    try:
+        _lock(file)
+    except OSError:
+        file.close()
+        return None
+    return file
 
 
 def _lock(file: io.FileIO) -> None:
