@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import os
 import shlex
 import signal
 import sys
