@@ -11,6 +11,7 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from polycall import jsontext
@@ -99,7 +100,7 @@ def _serve(options: argparse.Namespace) -> int:
     server = library.mcp_server(toolset, name=options.name, with_approval=options.with_approval)
     if not options.http:
         # The thread that waits for standard input cannot be interrupted: Ctrl-C would wait with it.
-        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+        signal.signal(signal.SIGINT, _leave)
         asyncio.run(library.serve_stdio(server))
         return 0
 
@@ -111,6 +112,10 @@ def _serve(options: argparse.Namespace) -> int:
     )
     asyncio.run(serving)
     return 0
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    os._exit(130)
 
 
 def _looked_after(options: argparse.Namespace, *, pin: bool) -> int:
