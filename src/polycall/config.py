@@ -28,6 +28,9 @@ CONFIG_NAME = "polycall.toml"
 CONFIG_VARIABLE = "POLYCALL_CONFIG"
 MEBIBYTE = 1024 * 1024
 WORKERS_MAX = 64
+# What databases and timers can count with, in whatever unit.
+NUMBER_MAX = 10**12
+BUDGET_USD_MAX = 10**9  # a counter holds billionths of it
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
@@ -358,8 +361,12 @@ def _read_traces(reader: Reader, tables: Table) -> TraceSettings | None:
 def _check_positive(reader: Reader, table: Struct, path: tuple[str | int, ...]) -> None:
     for field in msgspec.structs.fields(table):
         value = getattr(table, field.name)
-        if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and value <= 0:
-            reader.note((*path, field.name), f"must be more than 0, got {value}")
+        if not isinstance(value, int | float | Decimal) or isinstance(value, bool):
+            continue
+        most = BUDGET_USD_MAX if field.name == "budget_usd" else NUMBER_MAX
+        is_nan = isinstance(value, Decimal) and value.is_nan()  # which nothing compares with
+        if is_nan or not 0 < value <= most:
+            reader.note((*path, field.name), f"must be more than 0, at most {most}; got {value}")
 
 
 def _check_server(reader: Reader, server: Server) -> None:
@@ -367,12 +374,7 @@ def _check_server(reader: Reader, server: Server) -> None:
         reader.note(("server", "port"), f"{server.port} is not a port; 0 to 65535")
     if server.workers > WORKERS_MAX:
         reader.note(("server", "workers"), f"at most {WORKERS_MAX}, got {server.workers}")
-    for field in msgspec.structs.fields(Server):
-        value = getattr(server, field.name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or field.name == "port":
-            continue
-        if value <= 0:
-            reader.note(("server", field.name), f"must be more than 0, got {value}")
+    _check_positive(reader, replace(server, port=1), ("server",))  # 0 is any port
     if server.log not in ("debug", "info", "warning", "error"):
         reader.note(("server", "log"), "must be debug, info, warning or error")
 
@@ -469,6 +471,8 @@ def _read_client_keys(reader: Reader, tables: Any) -> tuple[ClientKey, ...]:
             reader.note((*path, "key"), "is the same key as an earlier one")
         _check_positive(reader, table, path)
         name = table.name or f"key-{index + 1}"
+        if not name.isprintable():
+            reader.note((*path, "name"), f"{name!r} cannot be a key's name: it cannot be printed")
         expires = None if table.expires is None else moment(table.expires)
         if table.expires is not None and expires is None:
             reader.note((*path, "expires"), "is no date; write 2027-01-31 or 2027-01-31T12:00:00Z")

@@ -308,7 +308,7 @@ def test_odd_questions_for_models(gateway: Gateway, headers: dict[str, str]) -> 
 @pytest.mark.parametrize("client", ["openai-chat", "openai-responses", "anthropic"])
 def test_the_name_of_a_model_has_an_end(gateway: Gateway, sim: Simulation, client: str) -> None:
     before = len(sim.requests)
-    for name in ("x" * 100_000, "up-chat/" + "x" * 100_000):
+    for name in ("x" * 100_000, "up-chat/" + "x" * 100_000, "up-chat/half \ud83e"):
         answer = gateway.post(PATHS[client], {**BODIES[client], "model": name})
         assert answer.status == 404
         assert shape_is(client, answer.json())

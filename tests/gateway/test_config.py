@@ -166,6 +166,31 @@ def test_mistakes_of_limits_and_the_store() -> None:
     assert "hidden" not in str(found)
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "1e308", "9" * 400])
+@pytest.mark.parametrize(
+    ("place", "more"),
+    [
+        ("server.drain_s", ""),
+        ("server.body_bytes_max", ""),
+        ("programs.wall_s", ""),
+        ("store.ledger_days", ""),
+        ("keys.budget_usd", 'key = "k"'),
+        ("keys.tokens_per_minute", 'key = "k"'),
+    ],
+)
+def test_numbers_that_nothing_can_count_with(place: str, more: str, number: str) -> None:
+    section, _, name = place.partition(".")
+    head = f"[[{section}]]" if section == "keys" else f"[{section}]"
+    (only,) = mistakes(f"{head}\n{more}\n{name} = {number}\n")
+    assert only.startswith("x.toml:3: ")
+    assert name in only
+
+
+def test_a_keys_name_can_be_printed() -> None:
+    (only,) = mistakes('[[keys]]\nkey = "k"\nname = "a\\u0000b"\n')
+    assert only.startswith("x.toml:3: keys.0.name: 'a\\x00b' cannot be a key's name")
+
+
 def test_limits_of_a_key() -> None:
     good = KEYS[KEYS.index("[[keys]]") :].partition('[[keys]]\nkey = "b"')[0]
     assert parse_config(good, environment={}).keys == (

@@ -276,8 +276,10 @@ def test_j11_made_up_callers_and_ids_are_refused(sim: Simulation, own: Gateway) 
             assert status == 400
             assert words in message
         driver.messages = good
-        right, driver.container = driver.container, "container_pgm_" + "0" * 24
-        assert error_of(driver.ask)[0] == 400
+        right = driver.container
+        for made_up in ("container_pgm_" + "0" * 24, "a\0b", "가" * 1000):
+            driver.container = made_up
+            assert error_of(driver.ask)[0] == 400
         driver.container = None
         status, message = error_of(driver.ask)
         assert (status, "container" in message) == (400, True)

@@ -7,15 +7,21 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import psycopg
 import pytest
 from msgspec.structs import replace
 
 from polycall.errors import RequestError
-from polycall.gateway.store import LedgerRow, open_store
+from polycall.gateway.store import KeyRow, KeySecret, LedgerRow, Store, key_operations, open_store
+from polycall.gateway.store.base import Operation
 from polycall.gateway.store.schema import MIGRATIONS, VERSION
+from tests.servers import Postgres
+
+T = TypeVar("T")
 
 ROW = LedgerRow(
     id="req_1",
@@ -162,4 +168,64 @@ async def test_i08_old_rows_go_in_batches_and_nobody_waits(store_url: str, tmp_p
     assert set(sizes) <= {2503, 1503, 503, 3}
     assert {1503, 503} & set(sizes)
     assert [row.id for row in await store.ledger_rows(5000)] == ["new-2", "new-1", "new-0"]
+    await store.close()
+
+
+# Two processes at once
+
+
+async def step_by_step(
+    url: str, operation: Operation[T], between: Callable[[int], Awaitable[object]]
+) -> T:
+    """Run an operation in Postgres as a slow process would; `between` is what others do."""
+    with psycopg.connect(url) as connection:
+        query = next(operation)
+        for number in range(100):
+            cursor = connection.execute(query.sql.replace("?", "%s").encode(), query.values)
+            rows = [] if cursor.description is None else cursor.fetchall()
+            await between(number)
+            try:
+                query = operation.send(rows)
+            except StopIteration as end:
+                return end.value
+    raise AssertionError("an operation ends")
+
+
+async def make_key(store: Store, name: str) -> None:
+    row = KeyRow(id=f"key_{name}", name=name)
+    await store.create_key(row, KeySecret(name.encode(), row.id, "sk-pc-0000", 1.0))
+
+
+async def test_a_change_of_a_key_undoes_nobody_elses(
+    postgres_server: Postgres, tmp_path: Path
+) -> None:
+    url = postgres_server.database()
+    store = open_store(url, tmp_path)
+    await make_key(store, "a")
+    change = key_operations.change_key("a", {"requests_per_minute": 5})
+
+    async def revoke(number: int) -> None:
+        if number == 1:  # after the key was read, before it is written
+            await store.revoke_key("a")
+
+    await step_by_step(url, change, revoke)
+    row = (await store.find_key("a")).row
+    assert row.revoked is not None
+    assert row.requests_per_minute == 5
+    await store.close()
+
+
+async def test_keys_that_are_made_while_others_read_them(
+    postgres_server: Postgres, tmp_path: Path
+) -> None:
+    url = postgres_server.database()
+    store = open_store(url, tmp_path)
+    await make_key(store, "first")
+
+    async def make(number: int) -> None:
+        await make_key(store, f"later-{number}")
+
+    revision, records = await step_by_step(url, key_operations.all_keys(), make)
+    assert all(record.secrets for record in records)
+    assert revision < (await store.keys())[0], "they are read again"
     await store.close()

@@ -108,6 +108,9 @@ def _limits_of(options: argparse.Namespace) -> dict[str, object]:
     }
     if options.models is not None:
         words = [word.strip() for word in options.models.split(",") if word.strip()]
+        if not words:
+            # An empty list means all, and an empty variable in somebody's script does not.
+            raise RequestError("--models names no model; say 'all' for all")
         changes["models"] = () if words == ["all"] else tuple(words)
     if options.budget is not None:
         changes["budget_usd"], changes["budget_per"] = options.budget

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from polycall.config import Store as StoreSettings
-from polycall.config import default_path, load_store, moment
+from polycall.config import BUDGET_USD_MAX, NUMBER_MAX, default_path, load_store, moment
 from polycall.errors import RequestError
 from polycall.gateway.store import Store, open_store
 from polycall.gateway.store.sqlite import path_of
@@ -21,6 +21,7 @@ from polycall.gateway.store.sqlite import path_of
 T = TypeVar("T")
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_SECONDS_MAX = 1000 * 366 * 86_400
 
 
 def add_store_options(parser: Any) -> None:
@@ -73,7 +74,10 @@ def seconds(text: str) -> float:
     found = re.fullmatch(r"(\d+)\s*([smhdw])", text.strip())
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no length of time; write 90d, 12h or 30m")
-    return float(int(found.group(1)) * _UNITS_S[found.group(2)])
+    length_s = int(found.group(1)) * _UNITS_S[found.group(2)]
+    if length_s > _SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is too long; at most 1000 years")
+    return float(length_s)
 
 
 def future(text: str) -> float:
@@ -102,9 +106,12 @@ def count(text: str) -> int | None:
     """A number above 0, or `none`."""
     if text == "none":
         return None
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0, and not 'none'")
-    return int(text)
+    number = int(text) if text.isdecimal() and len(text) < 100 else 0
+    if not 0 < number <= NUMBER_MAX:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number from 1 to {NUMBER_MAX}, and not 'none'"
+        )
+    return number
 
 
 def budget(text: str) -> tuple[Decimal | None, str]:
@@ -116,9 +123,11 @@ def budget(text: str) -> tuple[Decimal | None, str]:
         dollars = Decimal(amount)
     except InvalidOperation:
         dollars = Decimal(0)
-    if not dollars.is_finite() or dollars <= 0 or per not in ("day", "month"):
+    is_amount = dollars.is_finite() and 0 < dollars <= BUDGET_USD_MAX
+    if not is_amount or per not in ("day", "month"):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no budget; write dollars and a span: 20/month, 1.50/day, or none"
+            f"{text!r} is no budget; write dollars and a span: 20/month, 1.50/day, or none "
+            f"(at most {BUDGET_USD_MAX})"
         )
     return dollars, per
 

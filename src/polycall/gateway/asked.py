@@ -150,7 +150,7 @@ class Asked:
     def candidates_max(self) -> int:
         """How many answers the request asks for."""
         values: list[Any] = [self._fields.value("n"), self._generation("candidateCount")]
-        return max([value for value in values if isinstance(value, int)], default=1) or 1
+        return max([1, *(value for value in values if isinstance(value, int))])
 
     def _generation(self, name: str) -> Any:
         """A field of Gemini's generation settings."""

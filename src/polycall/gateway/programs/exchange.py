@@ -28,7 +28,15 @@ from polycall.gateway.programs.answers import answers_to, check_calls
 from polycall.gateway.programs.history import as_the_model_saw, records_in
 from polycall.gateway.programs.manners import Manner, container_of
 from polycall.gateway.programs.model import RoutedModel
-from polycall.gateway.programs.records import Container, Record, Records, Shown, new_id, shown_id
+from polycall.gateway.programs.records import (
+    Container,
+    Record,
+    Records,
+    Shown,
+    new_id,
+    read_id,
+    shown_id,
+)
 from polycall.gateway.programs.sender import Sender
 from polycall.gateway.programs.shown import Answer
 from polycall.ir import FinishReason, Message, Request, Text, Tool, ToolCall, ToolResult, Warning
@@ -129,7 +137,9 @@ class Exchange:
         if not given:
             known = [record.container for record in found.values() if record.waits]
             return Container(known[-1] if known else shown_id("container", new_id()))
-        container = await self._records.load_container(self._owner, given)
+        # Only what may be an id of ours is looked up: a database may not even take other text.
+        is_own = read_id(given) is not None
+        container = await self._records.load_container(self._owner, given) if is_own else None
         if container is None:
             raise InvalidRequestError(
                 f"the container {given!r} is not there: it has expired, or is not this key's",

@@ -16,6 +16,12 @@ from polycall.gateway.store.base import KeyRecord, KeyRow, KeySecret, Operation,
 _FIELDS = KeyRow.__struct_fields__
 _COLUMNS = ", ".join(_FIELDS)
 _SECRET_COLUMNS = ", ".join(KeySecret.__struct_fields__)
+_ALL_KEYS = (
+    f"SELECT {', '.join(f'keys.{name}' for name in _FIELDS)}, "  # noqa: S608 - constant names
+    f"{', '.join(f'key_secrets.{name}' for name in KeySecret.__struct_fields__)} "
+    "FROM keys JOIN key_secrets ON key_secrets.key_id = keys.id "
+    "ORDER BY keys.name, key_secrets.created DESC"
+)
 _CHANGED = Query("UPDATE revisions SET number = number + 1 WHERE name = 'keys'")
 
 
@@ -41,13 +47,11 @@ def all_keys() -> Operation[tuple[int, list[KeyRecord]]]:
     rows = yield Query("SELECT number FROM revisions WHERE name = 'keys'")
     revision = rows[0][0]
     records: dict[str, KeyRecord] = {}
-    for row in (yield Query(f"SELECT {_COLUMNS} FROM keys ORDER BY name")):  # noqa: S608
-        records[row[0]] = KeyRecord(_read(row), [])
-    for row in (
-        yield Query(f"SELECT {_SECRET_COLUMNS} FROM key_secrets ORDER BY created DESC")  # noqa: S608
-    ):
-        secret = KeySecret(bytes(row[0]), *row[1:])
-        records[secret.key_id].secrets.append(secret)
+    # One statement: between two of them another process may make a key.
+    for row in (yield Query(_ALL_KEYS)):
+        record = records.setdefault(row[0], KeyRecord(_read(row[: len(_FIELDS)]), []))
+        digest, *rest = row[len(_FIELDS) :]
+        record.secrets.append(KeySecret(bytes(digest), *rest))
     return revision, list(records.values())
 
 
@@ -71,12 +75,12 @@ def change_key(name: str, changes: dict[str, object]) -> Operation[KeyRecord]:
     """Set fields of a key; gives it as it is then."""
     record = yield from find_key(name)
     changed = replace(record.row, **changes)
-    names = [field for field in _FIELDS if field != "id"]
-    places = ", ".join(f"{field} = ?" for field in names)
+    # Only these: another's change of the rest, its end above all, must stay.
+    places = ", ".join(f"{field} = ?" for field in changes)
     values = dict(zip(_FIELDS, _values(changed), strict=True))
     yield Query(
         f"UPDATE keys SET {places} WHERE id = ?",  # noqa: S608 - constant names
-        (*(values[field] for field in names), record.row.id),
+        (*(values[field] for field in changes), record.row.id),
     )
     yield _CHANGED
     return KeyRecord(changed, record.secrets)
