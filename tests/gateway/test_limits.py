@@ -298,9 +298,10 @@ async def test_h13_no_refusal_outlives_its_minute(tmp_path: Path) -> None:
 def test_i06_aborted_streams_give_back_what_they_held_once(tmp_path: Path) -> None:
     keys = f'[[keys]]\nkey = "{KEY}"\nname = "team"\nbudget_usd = 5\n'
     with open_till(seed=2) as till:
-        till.delay_s = 0.6
+        till.delay_s = 2.0
         gateway = Gateway(tmp_path, till_config(till, "", keys)).start()
         asyncio.run(leave_early(gateway))
+        till.delay_s = 0.0
         answer = gateway.request("POST", "/v1/chat/completions", BODY)
         assert answer.status == 200
         assert gateway.stop() == 0
@@ -319,13 +320,24 @@ async def leave_early(gateway: Gateway) -> None:
     async def one(session: aiohttp.ClientSession) -> None:
         headers = {"authorization": f"Bearer {KEY}"}
         url = f"{gateway.url}/v1/chat/completions"
-        with contextlib.suppress(TimeoutError):
-            await session.post(url, json={**BODY, "stream": True}, headers=headers)
+        await session.post(url, json={**BODY, "stream": True}, headers=headers)
 
-    timeout = aiohttp.ClientTimeout(total=0.2)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
-        await asyncio.gather(*(one(session) for _ in range(12)))
-    await asyncio.sleep(1.0)
+    async with aiohttp.ClientSession() as session:
+        asking = [asyncio.ensure_future(one(session)) for _ in range(12)]
+        await asyncio.to_thread(await_in_flight, gateway, 12)
+        for each in asking:
+            each.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+    await asyncio.to_thread(await_in_flight, gateway, 0)
+
+
+def await_in_flight(gateway: Gateway, number: int) -> None:
+    ends_at = time.monotonic() + 10
+    while f"\npolycall_in_flight {number}\n".encode() not in (
+        gateway.request("GET", "/metrics").content
+    ):
+        assert time.monotonic() < ends_at
+        time.sleep(0.05)
 
 
 def test_a_killed_gateways_lease_is_reconciled_by_its_peer(tmp_path: Path) -> None:

@@ -388,3 +388,18 @@ def test_one_row_for_one_answer(sim: Simulation, tmp_path: Path) -> None:
         ).fetchall()
     # The second request asks no model: the program waits again.
     assert rows == [("ok", 1, 1, 1), ("ok", 0, None, None), ("ok", 1, 1, 1)]
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_an_answer_that_was_given_is_not_one_that_the_client_left(
+    sim: Simulation, tmp_path: Path, streamed: bool
+) -> None:
+    # Long enough to be looked after; the sandbox is put away after the answer's last byte.
+    program = Turn(calls=[Call("run_code", {"code": "sum(range(40_000_000))"})])
+    model = scripted(sim, "up-chat", program, Turn(text="done"))
+    gateway = Gateway(tmp_path, sim_config(sim)).start()
+    with closing(Chat(gateway.url, model, streamed=streamed)) as driver:
+        assert driver.run("?") == "done"
+        (row,) = gateway.ledger(1)
+    assert gateway.stop() == 0, gateway.log
+    assert (row["outcome"], row["is_estimate"]) == ("ok", 0)

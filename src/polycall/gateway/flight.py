@@ -74,6 +74,7 @@ class Flight:
         "headers",
         "heard_at",
         "id",
+        "is_answered",
         "is_streaming",
         "method",
         "notes",
@@ -105,6 +106,7 @@ class Flight:
         self.body_by = 0.0  # while the body is awaited: by when
         self.sending_since = 0.0
         self.started = False  # the status has been sent
+        self.is_answered = False  # all has been sent
         self.is_streaming = False
         self.status = 0
         self.tape: Recorder | None = None
@@ -137,6 +139,7 @@ class Flight:
         self.sending_since = time.monotonic()
         await self._raw_send({"type": "http.response.body", "body": data, "more_body": more})
         self.sending_since = 0.0
+        self.is_answered = not more
 
     def pour_body(self, data: bytes) -> Awaitable[None] | None:
         """Send a piece of the body within this call; what is left to await where that is not
@@ -267,5 +270,7 @@ async def _watch(flight: Flight) -> None:
     while True:
         message = await flight.receive()
         if message["type"] == "http.disconnect":
-            flight.abort(ClientGone("the client left"))
+            # After the last byte this only says that there is nothing more to come.
+            if not flight.is_answered:
+                flight.abort(ClientGone("the client left"))
             return
