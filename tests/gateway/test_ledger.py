@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import resource
 import sqlite3
 import threading
 import time
@@ -254,6 +255,25 @@ def test_a_database_that_hangs_holds_nobody_up(
     assert load.slowest_s < 4
     assert gateway.stop() == 0
     assert written(url) == sold(till)
+
+
+def test_a_full_disk_is_an_outage_and_loses_nothing(till: Till, tmp_path: Path) -> None:
+    gateway = start(till, tmp_path, f"sqlite:///{tmp_path / 'store.db'}")
+    with Load(gateway) as load:
+        time.sleep(0.5)
+        limits = resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE)
+        # No file takes another byte: neither the database's nor the spool's.
+        resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (1, limits[1]))
+        await_ready(gateway, 503)
+        load.mark()
+        time.sleep(1.5)
+        assert set(load.mark()) == {503}
+        resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, limits)
+        await_ready(gateway, 200)
+        time.sleep(0.5)
+    assert gateway.stop() == 0
+    assert "are lost" not in gateway.log.replace("and 0 are lost", "")
+    assert written(f"sqlite:///{tmp_path / 'store.db'}") == sold(till)
 
 
 @pytest.mark.parametrize("when_down", ["refuse", "serve"])

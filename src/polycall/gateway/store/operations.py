@@ -34,6 +34,11 @@ def ping() -> Operation[None]:
     yield Query("SELECT number FROM schema_version")
 
 
+def touch() -> Operation[None]:
+    """A write that changes nothing: it fails on a full disk and on a standby, as others do."""
+    yield Query("UPDATE revisions SET number = number WHERE name = 'keys'")
+
+
 # Carried state
 
 

@@ -53,8 +53,19 @@ class Spool:
             self._path = self._folder / f"{self._head}{os.getpid()}-{self._number}.jsonl"
             self._file = io.FileIO(self._path, "ab")
             _lock(self._file)
-        self._file.write(b"".join(_encoder.encode(row) + b"\n" for row in rows))
+        self._append(self._file, b"".join(_encoder.encode(row) + b"\n" for row in rows))
         self.has_rows = True
+
+    def _append(self, file: io.FileIO, data: bytes) -> None:
+        """All of it, or none: what comes later must not follow upon half a row."""
+        size = file.seek(0, io.SEEK_END)
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            file.truncate(size)
+            raise
 
     def take(self) -> list[Spooled]:
         """The files of this process and of dead ones; each is removed when its rows are kept."""

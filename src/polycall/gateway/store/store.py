@@ -196,12 +196,16 @@ class Store:
     async def _add_rows(self, rows: Sequence[LedgerRow]) -> None:
         await self._write(operations.add_rows([astuple(row) for row in rows]))
 
+    async def _recover_rows(self, rows: Sequence[LedgerRow]) -> None:
+        """As `_add_rows`, even while the store is thought to be away."""
+        await self._engine.write(operations.add_rows([astuple(row) for row in rows]))
+
     # Life
 
     async def is_writable(self) -> bool:
-        """Whether the store answers."""
+        """Whether the store answers; after an outage `look` finds out."""
         try:
-            await self._check(operations.ping())
+            await self._read(operations.ping())
         except StoreError:
             return False
         return True
@@ -211,8 +215,18 @@ class Store:
 
         Gives the revision of the keys; `StoreError` while the store is away.
         """
-        revision = await self._check(key_operations.keys_revision())
-        await self._writer.recover()
+        try:
+            if not self.is_up:
+                # Where nothing can be written, much can still be read.
+                await self._engine.write(operations.touch())
+            await self._writer.recover(self._recover_rows)
+            revision = await self._engine.read(key_operations.keys_revision())
+        except StoreError:
+            self.is_up = False
+            raise
+        if not self.is_up:
+            logger.warning("the store is back")
+        self.is_up = True
         return revision
 
     async def purge(self, ledger_days: int | None) -> None:
@@ -240,18 +254,6 @@ class Store:
         while number == PURGE_ROWS:
             number = await self._write(operation(before, PURGE_ROWS))
             await asyncio.sleep(PURGE_PAUSE_S)  # others write too
-
-    async def _check(self, operation: Operation[T]) -> T:
-        """Run a reading operation even while the store is thought to be away."""
-        try:
-            found = await self._engine.read(operation)
-        except StoreError:
-            self.is_up = False
-            raise
-        if not self.is_up:
-            logger.warning("the store is back")
-        self.is_up = True
-        return found
 
     async def _watched(
         self, run: Callable[[Operation[T]], Awaitable[T]], operation: Operation[T]

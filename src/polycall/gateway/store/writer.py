@@ -17,6 +17,7 @@ FLUSH_S = 0.25
 # so does at once what comes meanwhile.
 _PATIENCE_S = 0.5
 _BATCH = 500
+_STUCK_MAX = 20_000
 
 Write = Callable[[Sequence[LedgerRow]], Awaitable[None]]
 
@@ -29,6 +30,7 @@ class RowWriter:
         self._write = write
         self._spool = spool
         self._rows: list[LedgerRow] = []
+        self._stuck: list[LedgerRow] = []  # that neither the database nor the spool took
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: set[asyncio.Task[None]] = set()
         self._late = 0  # writes that take too long
@@ -39,13 +41,17 @@ class RowWriter:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
 
-    async def recover(self) -> None:
-        """Write what was spooled, by this process or by dead ones; the store answers again."""
+    async def recover(self, write: Write) -> None:
+        """Write what waits here, or was spooled by this process or by dead ones."""
+        while self._stuck:
+            batch = self._stuck[:_BATCH]
+            await write(batch)
+            del self._stuck[: len(batch)]  # more may have come meanwhile
         for spooled in self._spool.take():
             try:
                 rows = spooled.rows()
                 for start in range(0, len(rows), _BATCH):
-                    await self._write(rows[start : start + _BATCH])
+                    await write(rows[start : start + _BATCH])
             except (StoreError, OSError, asyncio.CancelledError):
                 spooled.put_back()
                 raise
@@ -57,9 +63,12 @@ class RowWriter:
         """Write everything, or leave it in the spool."""
         if self._timer is not None:
             self._timer.cancel()
-            self._flush()
+        self._rows, self._stuck = [*self._stuck, *self._rows], []
+        self._flush()
         while self._flushing:
             await asyncio.wait(self._flushing)
+        if self._stuck:
+            logger.error("%d rows of the ledger are lost", len(self._stuck))
 
     def _flush(self) -> None:
         self._timer = None
@@ -88,9 +97,13 @@ class RowWriter:
         try:
             self._spool.add(rows)
         except OSError as error:
+            kept = rows[: _STUCK_MAX - len(self._stuck)]
+            self._stuck += kept
             logger.error(  # noqa: TRY400 - there is no more to say
-                "%d rows of the ledger are lost: %s, and they cannot be spooled: %s",
-                len(rows),
+                "%d rows of the ledger wait in memory and %d are lost: %s, and they cannot be "
+                "spooled: %s",
+                len(kept),
+                len(rows) - len(kept),
                 why,
                 error,
             )
