@@ -12,8 +12,8 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
 
-from polycall.config import Store as StoreSettings
 from polycall.config import BUDGET_USD_MAX, NUMBER_MAX, default_path, load_store, moment
+from polycall.config import Store as StoreSettings
 from polycall.errors import RequestError
 from polycall.gateway.store import Store, open_store
 from polycall.gateway.store.sqlite import path_of

@@ -200,7 +200,9 @@ def is_model_name(text: str) -> bool:
     key allows, too.
     """
     is_path = any(segment in (".", "..") for segment in text.split("/"))
-    return 0 < len(text) <= NAME_LENGTH_MAX and not is_path
+    # JSON can hold half of a character, and nothing else can.
+    is_text = not any("\ud800" <= letter <= "\udfff" for letter in text)
+    return 0 < len(text) <= NAME_LENGTH_MAX and is_text and not is_path
 
 
 def shown(name: str) -> str:
