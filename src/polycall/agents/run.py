@@ -12,7 +12,7 @@ from msgspec import Struct
 from polycall.agents.approval import ApprovalRequest
 from polycall.agents.history import History
 from polycall.agents.output import OutputError, OutputT
-from polycall.agents.pausing import PausedRun
+from polycall.agents.pausing import Approval, PausedRun
 from polycall.errors import RequestError
 from polycall.ir import Message, Usage, Warning
 from polycall.loop import (
@@ -29,10 +29,11 @@ from polycall.loop import (
 if TYPE_CHECKING:
     from polycall.program import Decision, ProgramRun
 
-# The loop's events, and approvals that somebody has to answer, from whatever depth.  What nested
+# The loop's events, and approvals that somebody has to answer, from whatever depth: requests where
+# whoever reads them answers, plain data where the answer is given in a database.  What nested
 # agents and handoffs say comes as `ToolEvent` of the call that they are.
 AgentEvent: TypeAlias = (
-    ModelEvent | CallStart | CallEnd | ToolEvent | StepEnd | RunEnd | ApprovalRequest
+    ModelEvent | CallStart | CallEnd | ToolEvent | StepEnd | RunEnd | ApprovalRequest | Approval
 )
 
 
@@ -142,4 +143,4 @@ def surfaced(event: Any) -> Any:
     inner = event
     while isinstance(inner, ToolEvent):
         inner = inner.event
-    return inner if isinstance(inner, ApprovalRequest) else event
+    return inner if isinstance(inner, ApprovalRequest | Approval) else event

@@ -2,6 +2,7 @@
 
 durable.py     `Durable`: runs agents, and takes over what dead processes left
 runs.py        `Runs`: what there is, without agents: list, show, decide, resume, cancel
+streaming.py   the events of a run that works here
 records.py     runs, tasks and approvals as plain data
 journal.py     a run's journal, kept as the steps of a DBOS workflow
 desk.py        approvals that are asked in the database
@@ -20,6 +21,7 @@ if find_spec("dbos") is None:
 from polycall.durable.durable import Durable
 from polycall.durable.records import RunCancelledError, RunFailedError, RunInfo, RunResult, TaskInfo
 from polycall.durable.runs import RunHandle, Runs
+from polycall.durable.streaming import RunStream
 
 __all__ = [
     "Durable",
@@ -28,6 +30,7 @@ __all__ = [
     "RunHandle",
     "RunInfo",
     "RunResult",
+    "RunStream",
     "Runs",
     "TaskInfo",
 ]

@@ -12,6 +12,7 @@ from polycall.agents.pausing import EXPIRED, Approval, Decision, approval_key, a
 from polycall.durable.database import Database
 from polycall.durable.records import decoded
 from polycall.errors import RequestError
+from polycall.loop import emit
 
 
 class TableDesk:
@@ -42,14 +43,15 @@ class TableDesk:
         """The decision, when there is one."""
         key = approval_key(request)
         patiently = self._database.patiently
-        await patiently(self._ask, request)
+        # Whoever reads the events learns what to decide about.
+        await emit(await patiently(self._ask, request))
         # The answer may be given in any process, so there is nothing here that could wake this one.
         while (decision := await patiently(self._decision, key)) is None:  # noqa: ASYNC110
             await asyncio.sleep(self._poll_s)
         request.always = request.always or decision.always
         return decision.answer
 
-    def _ask(self, request: ApprovalRequest) -> None:
+    def _ask(self, request: ApprovalRequest) -> Approval:
         now = float(self._database.rows(f"select {self._database.now} as now")[0]["now"])
         approval = asked(request, now, self._ttl_s)
         self._database.change(
@@ -60,6 +62,7 @@ class TableDesk:
             request=jsontext.encode(approval),
             expires=approval.expires_at,
         )
+        return approval
 
     def _decision(self, key: str) -> Decision | None:
         row = self._database.rows(

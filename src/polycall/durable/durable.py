@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, cast
 
-from dbos import DBOS, DBOSConfig
+from dbos import DBOS, DBOSConfig, SetWorkflowID
 from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import Unpack
@@ -31,7 +31,15 @@ from polycall.durable.records import (
     RunResult,
     decoded,
 )
-from polycall.durable.runs import RUN_QUEUE, AnyAgent, RunHandle, Runs, StartOptions
+from polycall.durable.runs import (
+    RUN_QUEUE,
+    AnyAgent,
+    RunHandle,
+    Runs,
+    StartOptions,
+    checked_start,
+)
+from polycall.durable.streaming import RunStream
 from polycall.durable.tasks import TASK_QUEUE, DurableTasks, Reporter, queue_of
 from polycall.errors import RequestError
 from polycall.loop import Abandoned
@@ -81,6 +89,7 @@ class Durable(Runs):
         self._tasks_max = tasks_max
         self._approval_ttl_s = approval_ttl_s
         self._working: set[asyncio.Task[Any]] = set()
+        self._streams: dict[str, RunStream] = {}
         self._is_closing = False
 
     async def __aenter__(self) -> Durable:
@@ -136,10 +145,39 @@ class Durable(Runs):
         self, agent: AnyAgent | str, prompt: Prompt, **options: Unpack[StartOptions]
     ) -> RunHandle:
         """Begin a run, somewhere in the fleet.  The same `run_id` again is the same run."""
+        self._check_known(agent)
+        return await super().start(agent, prompt, **options)
+
+    def stream(
+        self, agent: AnyAgent | str, prompt: Prompt, **options: Unpack[StartOptions]
+    ) -> RunStream:
+        """Begin a run in this process, whatever `runs_max` says, and hear its events."""
+        self._check_known(agent)
+        return RunStream(checked_start(agent, prompt, options), self._begin, self._streamed)
+
+    async def _begin(self, stream: RunStream) -> None:
+        run_id = stream.run_id
+        taken = f"run {run_id!r} was begun before; 'handle({run_id!r})' gives its result"
+        known = await self._workflows(workflow_ids=[run_id], load_input=False, load_output=False)
+        if known or run_id in self._streams:
+            raise RequestError(taken)
+        self._streams[run_id] = stream
+        with SetWorkflowID(run_id):
+            await DBOS.start_workflow_async(_run, jsontext.encode(stream.start))
+        if (await self.show(run_id)).executor != self.executor_id:
+            # Somebody else was quicker.
+            del self._streams[run_id]
+            raise RequestError(taken)
+
+    async def _streamed(self, run_id: str) -> RunResult:
+        if self._is_closing:
+            raise RequestError(f"run {run_id!r} goes on elsewhere, or here the next time")
+        return await self.result(run_id)
+
+    def _check_known(self, agent: AnyAgent | str) -> None:
         name = agent if isinstance(agent, str) else getattr(agent, "name", agent)
         if name not in self.agents:
             raise RequestError(f"there is no agent {name!r} here; known: {', '.join(self.agents)}")
-        return await super().start(agent, prompt, **options)
 
     # What the workflows do.
 
@@ -153,19 +191,30 @@ class Durable(Runs):
         desk = TableDesk(
             self.database, start.run_id, ttl_s=self._approval_ttl_s, poll_s=self.poll_s
         )
+        heard = self._streams.get(start.run_id)
         await desk.load()
         tasks = DurableTasks(self.client, self.database, start.run_id, poll_s=self.poll_s)
         with self._at_work():
             try:
                 stream = agent.follow(
-                    start, journal=journal, desk=desk, tasks=tasks, deps=self.deps
+                    start,
+                    journal=journal,
+                    desk=desk,
+                    tasks=tasks,
+                    deps=self.deps,
+                    stream=heard is not None,
                 )
                 async with stream:
-                    async for _ in stream:
-                        pass
+                    async for event in stream:
+                        if heard is not None:
+                            await heard.heard(event)
             except Abandoned as lost:
                 # To DBOS in its own words, so that it leaves the run to whoever has it.
                 raise lost.__cause__ or lost from None
+            finally:
+                if heard is not None:
+                    heard.ended()
+                    self._streams.pop(start.run_id, None)
         # Nobody will hear of those that are not over.
         await self._cancel_tasks(start.run_id)
         return jsontext.encode(_result(stream.run))

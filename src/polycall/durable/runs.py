@@ -102,7 +102,7 @@ class Runs:
         self, agent: AnyAgent | str, prompt: Prompt, **options: Unpack[StartOptions]
     ) -> RunHandle:
         """Begin a run, somewhere in the fleet.  The same `run_id` again is the same run."""
-        start = _checked_start(agent, prompt, options)
+        start = checked_start(agent, prompt, options)
         await self.client.enqueue_async(
             {
                 "workflow_name": RUN_WORKFLOW,
@@ -258,7 +258,7 @@ def state_of(row: WorkflowStatus) -> RunState:
     return _STATES.get(row.status, "failed")
 
 
-def _checked_start(agent: AnyAgent | str, prompt: Prompt, options: StartOptions) -> Start:
+def checked_start(agent: AnyAgent | str, prompt: Prompt, options: StartOptions) -> Start:
     """The beginning of a run, as whoever goes on with it will be able to read it."""
     check_names(options, StartOptions.__annotations__, "a durable run")
     name = agent if isinstance(agent, str) else getattr(agent, "name", None)
