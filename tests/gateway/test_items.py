@@ -1,4 +1,4 @@
-"""References to items of earlier answers: found for whoever got them, wherever they go on."""
+"""References to earlier answers and items: found for whoever got them, wherever they go on."""
 
 from __future__ import annotations
 
@@ -105,3 +105,68 @@ def test_references_survive_a_killed_gateway(sim: Simulation, tmp_path: Path) ->
     assert answer.status == 200, answer.content
     assert "it is here" in json.dumps(sim.requests[-1].body)
     assert gateway.stop() == 0
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("upstream", ["up-anthropic", "up-gemini", "up-deepseek", "up-chat"])
+def test_c12_an_answers_id_stands_for_all_that_was_said(
+    gateway: Gateway, sim: Simulation, upstream: str, streamed: bool
+) -> None:
+    thought = None if upstream == "up-chat" else "look at the clock"
+    turns = [
+        Turn("let me look", calls=[Call("now", {})], reasoning=thought),
+        Turn("it is noon", reasoning=thought),
+        Turn("still noon", reasoning=thought),
+    ]
+    model = scripted(sim, upstream, f"followed-{streamed}", turns)
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=KEY, max_retries=0) as client:
+
+        def ask(given: Any, previous: str | None) -> Any:
+            options: Any = {"model": model, "input": given, "tools": [TOOL]}
+            if previous:
+                options["previous_response_id"] = previous
+            if not streamed:
+                return client.responses.create(**options)
+            with client.responses.stream(**options) as stream:
+                return stream.get_final_response()
+
+        first = ask("which time is it?", None)
+        (call,) = [item for item in first.output if item.type == "function_call"]
+        result = {"type": "function_call_output", "call_id": call.call_id, "output": "12:00"}
+        second = ask([result], first.id)
+        third = ask("and now?", second.id)
+    assert (second.output_text, third.output_text) == ("it is noon", "still noon")
+    sent = json.dumps(sim.requests[-1].body)
+    places = [
+        sent.index(text)
+        for text in ("which time is it?", "let me look", "12:00", "it is noon", "and now?")
+    ]
+    assert places == sorted(places)
+    assert sim.remaining(UPSTREAMS[upstream][0], f"followed-{streamed}") == 0
+
+
+def test_c12_a_conversation_that_moves_to_openai_is_told_whole(
+    gateway: Gateway, sim: Simulation
+) -> None:
+    first = scripted(sim, "up-anthropic", "leaving", [Turn("it is noon")])
+    answer = gateway.post("/v1/responses", {"model": first, "input": "which time?"})
+    model = scripted(sim, "up-responses", "arriving", [Turn("done")])
+    body = {"model": model, "input": "and now?", "previous_response_id": answer.json()["id"]}
+    assert gateway.post("/v1/responses", body).status == 200
+    sent = sim.requests[-1].body
+    assert "previous_response_id" not in sent
+    assert "it is noon" in json.dumps(sent)
+
+
+def test_c12_an_answer_that_is_not_known_here_is_refused_by_name(
+    gateway: Gateway, sim: Simulation
+) -> None:
+    model = scripted(sim, "up-anthropic", "unknown", [Turn("mine"), Turn("no")])
+    answer = gateway.post("/v1/responses", {"model": model, "input": "hi"})
+    known = answer.json()["id"]
+    for key, name in ((KEY, "resp_0000"), (OTHER_KEY, known), (KEY, known + "x")):
+        body = {"model": model, "input": "go on", "previous_response_id": name}
+        refused = gateway.request("POST", "/v1/responses", body, key=key)
+        assert refused.status == 400
+        assert "previous_response_id" in refused.json()["error"]["message"]
+    assert sim.remaining("anthropic", "unknown") == 1

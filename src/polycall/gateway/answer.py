@@ -99,7 +99,7 @@ async def _send_plain(
             response = replace(response, id=_own_id(flight))
         rendered = asked.dialect.render_response(dated(response), asked.request)
         if is_kept:
-            await desk.items.keep(asked.owner.id, rendered["output"])
+            await asked.keep(desk, rendered["id"], rendered["output"])
         body = jsontext.encode_bytes(rendered)
     account.cost = desk.costs.known(attempt.stop.provider, attempt.stop.model, account.usage)
     if account.cost is not None:
@@ -281,7 +281,7 @@ class _Stream:
             await self._embedder.finish()
         if self._is_kept and isinstance(self._encoder, openai_responses.StreamEncoder):
             self._is_kept = False
-            await self._desk.items.keep(self._asked.owner.id, self._encoder.output)
+            await self._asked.keep(self._desk, _own_id(self._flight), self._encoder.output)
 
     def _encode(self, events: list[Event]) -> bytes:
         encoder, embedder, account = self._encoder, self._embedder, self._account

@@ -25,7 +25,7 @@ from polycall.gateway.counting import estimate, estimate_text
 from polycall.gateway.fetching import Fetching
 from polycall.gateway.flight import Flight
 from polycall.gateway.fresh import FreshKeys
-from polycall.gateway.items import Items, wants_items
+from polycall.gateway.items import Items, refers, wants_items
 from polycall.gateway.keys import Owner
 from polycall.gateway.passing import (
     PASSED_HEADERS,
@@ -282,19 +282,23 @@ class Asked:
         """The body, with the items of earlier answers that it refers to."""
         if self._resolved is None:
             body = self._fields.decoded()
-            refers = self.dialect.NAME == "openai-responses" and _REFERENCE in self._body
-            self._resolved = await desk.items.resolved(self.owner.id, body) if refers else body
+            may_refer = self.dialect.NAME == "openai-responses" and refers(self._body)
+            self._resolved = await desk.items.resolved(self.owner.id, body) if may_refer else body
         return self._resolved
+
+    async def keep(self, desk: Desk, response_id: str, output: list[JSON]) -> None:
+        """Keep an answer that the client may refer to."""
+        asked = {name: self._fields.value(name) for name in ("input", "previous_response_id")}
+        await desk.items.keep(self.owner.id, response_id, asked, output)
 
     async def _refers_here(self, desk: Desk) -> bool:
         """Whether the history refers to answers that were kept here: no provider knows of them."""
-        if self.dialect.NAME != "openai-responses" or _REFERENCE not in self._body:
+        if self.dialect.NAME != "openai-responses" or not refers(self._body):
             return False
         resolved = await self._with_items(desk)
         return resolved.get("input") != self._fields.value("input")
 
 
-_REFERENCE = b'"item_reference"'
 _TOOL_MARKS = (b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"functionCall"')
 
 
