@@ -66,6 +66,7 @@ import re
 from polycall import Agent
 agent = Agent("openai/gpt-5.4")
 CARD, text = re.compile("[0-9]{16}"), "My card is 4242424242424242."
+async def read_page(number: int) -> str: "Read a page."; return "words"
 """,
     "sim": "import json",
 }

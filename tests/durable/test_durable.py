@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from polycall import Agent, AgentContext, ToolContext
-from polycall.agents import PausedRun
+from polycall.agents import Approval, PausedRun
 from polycall.durable import Durable, RunCancelledError, RunFailedError, Runs
 from polycall.errors import RequestError
-from polycall.ir import Request, ToolCall
+from polycall.ir import PartDelta, Request, ToolCall
+from polycall.loop import ModelEvent
 from polycall.testing import FunctionModel, ScriptedModel
 from polycall.tools import tool
 
@@ -268,8 +269,9 @@ async def test_the_page_s_own_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """The blocks of docs/durable.md, in its order, as one program."""
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[2] / "docs/durable.md").read_text()
-    define, pause, resume, last = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:4]
+    define, pause, resume, last, heard = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     space: dict[str, Any] = {"Path": Path, "PausedRun": PausedRun, "secret": "s"}
+    space |= {"Approval": Approval, "ModelEvent": ModelEvent, "PartDelta": PartDelta}
     exec(define, space)
     render = space["render"]
 
@@ -292,6 +294,11 @@ async def test_the_page_s_own_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert space["run"].text == "paid back"
     assert space["result"].output == "on its way"
     assert "forest.mp4" in str(space["result"].history.messages)
+    async with Durable("sqlite:///heard.db", agents=[space["agent"]]) as space["durable"]:
+        body = "\n".join("    " + line for line in heard.splitlines())
+        exec(f"async def part():\n{body}\n    globals().update(locals())\n", space)
+        await space["part"]()
+    assert space["result"].output == "on its way"
 
 
 async def test_programs_are_made_of_steps_too(sqlite: str) -> None:
