@@ -240,13 +240,7 @@ class AnswerDecoder:
             self._reader = _prompted().PromptReader(exchange.request, exchange.offer)
         self._joiner = Joiner()
         self._idle = self._restorer.idle and self._reader is None
-
-    @property
-    def error(self) -> PolycallError | None:
-        """What is wrong with the stream, once it is."""
-        if self._decoder.error is None and self._reader is not None:
-            return self._reader.error
-        return self._decoder.error
+        self.error: PolycallError | None = None
 
     def again(self) -> Exchange | None:
         """The next exchange of this answer; what it gives is fed like more of the same stream."""
@@ -265,6 +259,7 @@ class AnswerDecoder:
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that are known with this chunk."""
         events = self._joiner.feed(self._decoder.feed(chunk))
+        self.error = self._decoder.error
         return events if self._idle else self._restored(events)
 
     def close(self) -> list[Event]:
@@ -280,6 +275,7 @@ class AnswerDecoder:
     def _restored(self, events: list[Event]) -> list[Event]:
         if self._reader is not None:
             events = [read for event in events for read in self._reader.feed(event)]
+            self.error = self.error or self._reader.error
         return [restored for event in events for restored in self._restorer.feed(event)]
 
 

@@ -220,10 +220,13 @@ class _Stream:
         await flight.send_body(data)
 
     def _take_passed(self, chunk: bytes) -> Awaitable[None] | None:
-        assert self._streaming is not None
-        assert self._streaming.observer is not None
+        streaming = self._streaming
+        assert streaming is not None
+        assert streaming.observer is not None
         self._flight.heard_at = time.monotonic()
-        data = self._streaming.observer.feed(chunk)
+        data = streaming.observer.feed(
+            streaming.clean(chunk) if streaming.secret in chunk else chunk
+        )
         return self._flight.pour_body(data) if data else None
 
     # Translated
@@ -258,16 +261,18 @@ class _Stream:
         await flight.send_body(data)
 
     def _take_translated(self, chunk: bytes) -> Awaitable[None] | None:
-        assert self._streaming is not None
-        assert self._streaming.decoder is not None
+        streaming = self._streaming
+        assert streaming is not None
+        decoder = streaming.decoder
+        assert decoder is not None
         self._flight.heard_at = time.monotonic()
-        events = self._streaming.decoder.feed(chunk)
+        events = decoder.feed(streaming.clean(chunk) if streaming.secret in chunk else chunk)
         data = self._encode(events)
         if events and self._embedder is not None and isinstance(events[-1], ResponseEnd):
             return self._send_last(data)
         rest = self._flight.pour_body(data) if data else None
-        if rest is None and self._streaming.decoder.error is not None:
-            raise self._streaming.decoder.error
+        if rest is None and decoder.error is not None:
+            raise decoder.error
         return rest
 
     async def _send_last(self, data: bytes) -> None:

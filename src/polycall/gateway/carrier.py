@@ -388,7 +388,7 @@ class Embedder:
             self._folder.feed(event)
             return PartStart(event.index, self._shown_call(event.part))
         finished = self._folder.feed(event)
-        if isinstance(event, PartEnd):
+        if finished is not None and isinstance(event, PartEnd):
             match finished:
                 case Reasoning():
                     return PartEnd(
@@ -396,8 +396,6 @@ class Embedder:
                     )
                 case ToolCall():
                     self._note_call(finished)
-                case None:
-                    pass
                 case _:
                     self._note_other(finished)
         return event

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from typing import NoReturn, Protocol, Self
 
 from msgspec import Struct
@@ -74,6 +74,7 @@ class Streaming:
     def __init__(self, attempt: Attempt, http: HTTPResponse) -> None:
         self.attempt = attempt
         self.http = http
+        self.secret = attempt.stop.key.encode() or b"\0"  # the provider's key
         self.decoder: AnswerDecoder | None = None
         self.observer: Observer | None = None
         self.events: list[Event] = []  # the first ones, not yet sent
@@ -94,14 +95,12 @@ class Streaming:
         return _Chunks(self.http.chunks(), self.attempt.stop.key)
 
     async def pour(self, take: Take) -> None:
-        """Hand the answer's bytes to `take` as they come."""
-        key = self.attempt.stop.key
-        secret = key.encode()
+        """Hand the answer's bytes to `take` as they come, the key included where it is in them."""
+        await pour(self.http, take)
 
-        def take_without_key(chunk: bytes) -> Awaitable[None] | None:
-            return take(without_key(chunk, key) if secret in chunk else chunk)
-
-        await pour(self.http, take_without_key if secret else take)
+    def clean(self, chunk: bytes) -> bytes:
+        """A chunk that holds `secret`, without it."""
+        return without_key(chunk, self.attempt.stop.key)
 
     async def asks_again(self, flight: Flight, desk: Desk) -> bool:
         """Whether the answer goes on with another exchange, which has then begun."""
