@@ -170,3 +170,15 @@ def test_c12_an_answer_that_is_not_known_here_is_refused_by_name(
         assert refused.status == 400
         assert "previous_response_id" in refused.json()["error"]["message"]
     assert sim.remaining("anthropic", "unknown") == 1
+
+
+def test_nothing_is_kept_where_the_operator_says_so(sim: Simulation, tmp_path: Path) -> None:
+    config = "[server]\nkeep_answers = false\n" + sim_config(sim)
+    gateway = Gateway(tmp_path, config).start()
+    model = scripted(sim, "up-anthropic", "forgotten", [Turn("a secret plan"), Turn("no")])
+    answer = gateway.post("/v1/responses", {"model": model, "input": "hi"}).json()
+    body = {"model": model, "input": "go on", "previous_response_id": answer["id"]}
+    assert gateway.post("/v1/responses", body).status == 400
+    body = {"model": model, "input": going_on([item["id"] for item in answer["output"]])}
+    assert gateway.post("/v1/responses", body).status == 400
+    assert gateway.stop() == 0

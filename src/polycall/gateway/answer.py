@@ -94,7 +94,7 @@ async def _send_plain(
         account.calls = in_parts(response.message.parts)
         if attempt.carries:
             response = await _embedder(asked, attempt, desk).response(response)
-        is_kept = attempt.carries and asked.wants_items
+        is_kept = attempt.carries and asked.wants_items(desk)
         if is_kept:
             response = replace(response, id=_own_id(flight))
         rendered = asked.dialect.render_response(dated(response), asked.request)
@@ -239,7 +239,7 @@ class _Stream:
             encoder = ArrayEncoder(encoder)
         if streaming.attempt.carries:
             self._embedder = _embedder(asked, streaming.attempt, self._desk)
-            self._is_kept = asked.wants_items
+            self._is_kept = asked.wants_items(self._desk)
         self._encoder = encoder
         events, streaming.events = streaming.events, []
         if not streaming.is_finished:

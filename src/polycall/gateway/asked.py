@@ -101,10 +101,10 @@ class Asked:
         """The parsed request, once a translation was needed."""
         return None if self._carried is None else self._carried.request
 
-    @property
-    def wants_items(self) -> bool:
-        """Whether the client may come back with references to the answer's items."""
-        return wants_items(self.dialect.NAME, self._fields.value("store"))
+    def wants_items(self, desk: Desk) -> bool:
+        """Whether the client may come back with references to the answer or its items."""
+        is_kept = desk.server.keep_answers
+        return is_kept and wants_items(self.dialect.NAME, self._fields.value("store"))
 
     @property
     def _asks_sse(self) -> bool:

@@ -8,7 +8,6 @@ the client was given, so that it may do the same.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
 
@@ -42,12 +41,9 @@ class Items:
         }
         kept = {_state_id(item["id"]): item for item in output}
         kept[f"turn_{response_id}"] = turn
-        saves = [
-            self._store.save_state(owner, name, jsontext.encode_bytes(value))
-            for name, value in kept.items()
-        ]
+        values = {name: jsontext.encode_bytes(value) for name, value in kept.items()}
         try:
-            await asyncio.gather(*saves)
+            await self._store.save_states(owner, values)
         except StoreError:
             # The client has its answer; a reference to it will be refused by name.
             logger.exception("an answer was not kept")

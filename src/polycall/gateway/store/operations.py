@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from polycall.gateway.store.base import LedgerRow, Operation, Query
 
@@ -42,9 +42,10 @@ def touch() -> Operation[None]:
 # Carried state
 
 
-def save_state(owner: str, state_id: str, value: bytes, now: float) -> Operation[None]:
-    """Keep a value, in the place of an older one."""
-    yield Query(_SAVE_STATE, (state_id, owner, now, value))
+def save_states(owner: str, values: Mapping[str, bytes], now: float) -> Operation[None]:
+    """Keep values, in the place of older ones."""
+    rows = [(state_id, owner, now, value) for state_id, value in values.items()]
+    yield Query(_SAVE_STATE, rows, is_many=True)
 
 
 def load_states(owner: str, state_ids: Sequence[str]) -> Operation[dict[str, bytes]]:

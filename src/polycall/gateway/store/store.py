@@ -13,7 +13,7 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
@@ -88,9 +88,15 @@ class Store:
 
     async def save_state(self, owner: str, state_id: str, value: bytes) -> None:
         """Keep `value`; it is committed when this returns."""
-        self._cache.put((owner, state_id), value)
-        locked = self._vault.lock(owner, state_id, value)
-        await self._write(operations.save_state(owner, state_id, locked, time.time()))
+        await self.save_states(owner, {state_id: value})
+
+    async def save_states(self, owner: str, values: Mapping[str, bytes]) -> None:
+        """Keep values, all or none; they are committed when this returns."""
+        locked: dict[str, bytes] = {}
+        for state_id, value in values.items():
+            self._cache.put((owner, state_id), value)
+            locked[state_id] = self._vault.lock(owner, state_id, value)
+        await self._write(operations.save_states(owner, locked, time.time()))
 
     async def load_states(
         self, owner: str, state_ids: Sequence[str], *, may_change: bool = False
