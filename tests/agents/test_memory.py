@@ -97,7 +97,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
         case _:
             url = request.getfixturevalue("postgres")
             first = PostgresStore(url)
-            first._database.execute("truncate polycall_memory")
+            with first._database.changing() as run:
+                run.execute("truncate polycall_memory")
             first.close()
             return lambda: PostgresStore(url)
 
@@ -268,7 +269,8 @@ def test_two_processes_writing_at_once_lose_nothing(
     if kind == "postgres":
         place = request.getfixturevalue("postgres")
         store = PostgresStore(place)
-        store._database.execute("truncate polycall_memory")
+        with store._database.changing() as run:
+            run.execute("truncate polycall_memory")
         store.close()
     writers = [_write(place, name, 100) for name in ("left", "right")]
     assert [writer.wait(60) for writer in writers] == [0, 0]

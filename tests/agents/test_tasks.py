@@ -5,13 +5,26 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from collections.abc import AsyncGenerator
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from polycall import Agent, Client, ToolContext
 from polycall.agents import ProgressEvent
-from polycall.ir import Message, Request, Text, ToolCall, ToolResult
+from polycall.client import Stream
+from polycall.ir import (
+    Event,
+    Message,
+    PartStart,
+    Request,
+    Response,
+    Text,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
 from polycall.loop import Limits, ToolEvent
 from polycall.sim import Call, Simulation, Turn
 from polycall.testing import FunctionModel, ScriptedModel
@@ -183,6 +196,84 @@ async def test_progress_is_an_event_where_the_call_is_waited_for() -> None:
     assert events == [ProgressEvent(1.0)]
 
 
+def conversation(raw: bytes) -> str:
+    """The messages of a request's body, as they are on the wire."""
+    text = raw.decode()
+    start = next(
+        text.index("[", text.index(f'"{key}":'))
+        for key in ("messages", "contents", "input")
+        if f'"{key}":' in text
+    )
+    _, end = json.JSONDecoder().raw_decode(text, start)
+    return text[start:end]
+
+
+class Talking:
+    """A client whose second answer takes until the bread is baked."""
+
+    def __init__(self, inner: Client, kitchen: Kitchen) -> None:
+        self._inner = inner
+        self._kitchen = kitchen
+        self._asked = 0
+
+    async def generate_request(self, request: Request) -> Response:
+        answer = await self._inner.generate_request(request)
+        await self._talk()
+        return answer
+
+    def stream_request(self, request: Request) -> Stream:
+        inner = self._inner.stream_request(request)
+
+        async def events() -> AsyncGenerator[Event]:
+            async with inner:
+                async for event in inner:
+                    yield event
+                    if isinstance(event, PartStart):
+                        await self._talk()
+
+        return Stream(events(), inner.warnings)
+
+    def cost(self, model: str, usage: Usage) -> Decimal | None:
+        return self._inner.cost(model, usage)
+
+    async def _talk(self) -> None:
+        self._asked += 1
+        if self._asked == 2:
+            self._kitchen.ready.set()
+            async with asyncio.timeout(5):
+                while self._kitchen.running:
+                    await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("vendor", PROVIDERS)
+async def test_a_task_that_ends_while_the_model_talks_is_told_at_the_next_step(
+    vendor: str, streams: bool, simulation: Simulation, client: Client
+) -> None:
+    made, tools = kitchen()
+    turns = [
+        Turn(calls=[Call("bake", {"what": "bread"})]),
+        Turn(text="It smells good."),
+        Turn(text="빵이 다 됐어요 🍞"),
+        Turn(text="never asked for"),
+    ]
+    model = play(simulation, vendor, *turns, model="talking")
+    before = len(simulation.requests)
+    agent = Agent(model, tools=tools, client=Talking(client, made), instructions="Bake.")
+    if streams:
+        async with agent.stream("bread, please") as stream:
+            async for _ in stream:
+                pass
+        run = stream.run
+    else:
+        run = await agent.run("bread, please")
+    assert (run.text, run.reason) == ("빵이 다 됐어요 🍞", "finished")
+    texts = [conversation(recorded.raw) for recorded in list(simulation.requests)[before:]]
+    assert [text.count("bread is baked") for text in texts] == [0, 0, 1]
+    for earlier, later in itertools.pairwise(texts):
+        assert later.startswith(earlier.removesuffix("]") + ",")
+
+
 @pytest.mark.parametrize("vendor", PROVIDERS)
 async def test_late_results_come_once_and_change_nothing_before(
     vendor: str, simulation: Simulation, client: Client
@@ -199,15 +290,12 @@ async def test_late_results_come_once_and_change_nothing_before(
     before = len(simulation.requests)
     run = await Agent(model, tools=tools, client=client, instructions="Bake.").run("bread, please")
     assert run.text == "All is done."
-    bodies = [recorded.body for recorded in list(simulation.requests)[before:]]
+    sent = list(simulation.requests)[before:]
+    bodies = [recorded.body for recorded in sent]
     assert len(bodies) == 4
-    histories = [
-        next(body[key] for key in ("messages", "contents", "input") if key in body)
-        for body in bodies
-    ]
-    texts = [json.dumps(each, ensure_ascii=False) for each in histories]
+    texts = [conversation(recorded.raw) for recorded in sent]
     for earlier, later in itertools.pairwise(texts):
-        assert later.startswith(earlier.removesuffix("]"))
+        assert later.startswith(earlier.removesuffix("]") + ",")
     # Told in the third request, which is the first after it ended, and never again.
     assert [text.count("bread is baked") for text in texts] == [0, 0, 1, 1]
     heads = [text.count("(bake): finished]") for text in texts]
@@ -216,3 +304,35 @@ async def test_late_results_come_once_and_change_nothing_before(
         assert {k: v for k, v in body.items() if k not in ("messages", "contents", "input")} == {
             k: v for k, v in bodies[0].items() if k not in ("messages", "contents", "input")
         }
+
+
+async def test_what_a_tool_leaves_behind_changes_no_result() -> None:
+    """A tool's own task reports on when the tool has ended, and more than there is to do."""
+    left: list[asyncio.Task[None]] = []
+
+    @tool(background=True)
+    async def bake(context: ToolContext[Any]) -> str:
+        """Bake."""
+
+        async def report_on() -> None:
+            for progress in (0.9, 7.0, float("nan"), -3.0):
+                await asyncio.sleep(0)
+                await context.report(progress, "still baking")
+
+        left.append(asyncio.create_task(report_on()))
+        return "baked"
+
+    @tool
+    async def wait() -> str:
+        """Wait for what was left behind."""
+        await asyncio.gather(*left)
+        return "waited"
+
+    script = [call("a", "bake"), call("b", "wait"), call("c", "list_tasks"), "It is baked."]
+    with ScriptedModel(script) as model:
+        run = await Agent("test/m", tools=[bake, wait], client=model).run("bake")
+    assert run.text == "It is baked."
+    task_id = task_of(model.requests[1])
+    assert told(model.requests[3]) == [
+        [{"task_id": task_id, "tool": "bake", "state": "finished", "result": "..."}]
+    ]
