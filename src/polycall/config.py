@@ -217,10 +217,7 @@ def default_path() -> Path | None:
 
 def load_config(path: Path, *, environment: Mapping[str, str] | None = None) -> Config:
     """Read a file; raises `ConfigError` with every mistake and its line."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: cannot be read: {error}"]) from None
+    text = _text(path)
     return parse_config(text, name=str(path), folder=path.parent, environment=environment)
 
 
@@ -252,10 +249,7 @@ def parse_config(
     environment: Mapping[str, str] | None = None,
 ) -> Config:
     """Read TOML text; `name` stands before each mistake."""
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"{name}: not TOML: {error}"]) from None
+    tables = _tables(text, name)
     reader = Reader(text, name, os.environ if environment is None else environment, folder)
     for section in tables:
         if section not in _SECTIONS:
@@ -302,18 +296,29 @@ def parse_config(
 
 def load_store(path: Path, *, environment: Mapping[str, str] | None = None) -> Store:
     """Only `[store]` of a file, for commands on the store: the providers' keys may be elsewhere."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: cannot be read: {error}"]) from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"{path}: not TOML: {error}"]) from None
+    text = _text(path)
+    tables = _tables(text, str(path))
     known = os.environ if environment is None else environment
     reader = Reader(text, str(path), known, path.parent)
     store = _read_store(reader, tables)
     reader.raise_mistakes()
     return store
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: cannot be read: {error}"]) from None
+
+
+def _tables(text: str, name: str) -> Table:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"{name}: not TOML: {error}"]) from None
+    except RecursionError:
+        raise ConfigError([f"{name}: not TOML that can be read: nested too deeply"]) from None
 
 
 def _read_store(reader: Reader, tables: Table) -> Store:

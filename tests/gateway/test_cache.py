@@ -198,3 +198,17 @@ def test_another_route_is_another_answer(folder: Path, sim: Simulation) -> None:
     reload(gateway, sim_config(sim, more.format("sim-1-mini")))
     assert not is_hit(ask(gateway, body))
     assert gateway.stop() == 0
+
+
+def test_a_cache_that_is_none_costs_no_request(folder: Path, sim: Simulation) -> None:
+    config = sim_config(sim, '[cache]\nttl_s = 60\nfile = "answers.db"\n')
+    gateway = Gateway(folder, config).start()
+    ask(gateway, ASK)
+    garbage = b"no database" * 1000
+    (folder / "answers.db").write_bytes(garbage)
+    assert [is_hit(ask(gateway, ASK)) for _ in range(2)] == [False, False]
+    assert gateway.stop() == 0
+    (folder / "answers.db").write_bytes(garbage)
+    with pytest.raises(AssertionError, match="answers.db' cannot be opened: file is not"):
+        gateway.start()
+    gateway.stop()

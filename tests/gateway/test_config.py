@@ -93,6 +93,12 @@ def test_not_toml() -> None:
     assert "line 1" in only
 
 
+def test_nested_too_deeply() -> None:
+    assert mistakes("a = " + "[" * 100_000) == [
+        "x.toml: not TOML that can be read: nested too deeply"
+    ]
+
+
 GOOD = """
 [server]
 port = 8081

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from polycall import jsontext
 from polycall.config import CacheSettings, Config
-from polycall.errors import InvalidRequestError, PolycallError
+from polycall.errors import InvalidRequestError, PolycallError, RequestError
 from polycall.fold import fold
 from polycall.gateway.asked import Asked
 from polycall.gateway.flight import Flight
@@ -93,8 +93,13 @@ class Cache:
         self._puts = 0
         # Answers can be had again: what a crash loses is not missed.
         path = str(folder / settings.file) if settings.file else ":memory:"
-        self._connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
-        self._connection.executescript(f"PRAGMA synchronous = OFF; {_SCHEMA}")
+        try:
+            self._connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+            self._connection.executescript(f"PRAGMA synchronous = OFF; {_SCHEMA}")
+        except sqlite3.Error as error:
+            raise RequestError(
+                f"the cache {path!r} cannot be opened: {error}; it may be removed at any time"
+            ) from None
 
     def wanted(self, flight: Flight, asked: Asked) -> tuple[bool, bool]:
         """Whether an answer may come from here, and whether it may be kept here."""
@@ -111,7 +116,7 @@ class Cache:
         query = "SELECT value FROM answers WHERE id = ? AND created >= ?"
         try:
             row = self._connection.execute(query, (key, since)).fetchone()
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             logger.warning("the cache was not read: %s", error)
             return None
         value = None if row is None else self._vault.unlock("cache", key, row[0])
@@ -126,7 +131,7 @@ class Cache:
             self._puts += 1
             if self._puts % _TRIM_EACH == 0:
                 self._trim()
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             logger.warning("an answer was not cached: %s", error)
 
     def close(self) -> None:
