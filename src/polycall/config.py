@@ -28,6 +28,7 @@ CONFIG_NAME = "polycall.toml"
 CONFIG_VARIABLE = "POLYCALL_CONFIG"
 MEBIBYTE = 1024 * 1024
 WORKERS_MAX = 64
+NO_STORE = "{!r} is no kind of store; write sqlite:///FILE or postgresql://USER@HOST/NAME"
 # What databases and timers can count with, in whatever unit.
 NUMBER_MAX = 10**12
 BUDGET_USD_MAX = 10**9  # a counter holds billionths of it
@@ -305,6 +306,11 @@ def load_store(path: Path, *, environment: Mapping[str, str] | None = None) -> S
     return store
 
 
+def is_store(url: str) -> bool:
+    """Whether the address is of a kind that can be opened."""
+    return url.startswith(("sqlite:", "postgresql://", "postgres://"))
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
@@ -324,12 +330,8 @@ def _tables(text: str, name: str) -> Table:
 def _read_store(reader: Reader, tables: Table) -> Store:
     store = reader.table(Store, tables.get("store", {}), ("store",)) or Store()
     url = reader.value(store.url, ("store", "url"))
-    if url and not url.startswith(("sqlite:", "postgresql://", "postgres://")):
-        reader.note(
-            ("store", "url"),
-            f"{url.partition(':')[0]!r} is no kind of store; "
-            "write sqlite:///FILE or postgresql://USER@HOST/NAME",
-        )
+    if url and not is_store(url):
+        reader.note(("store", "url"), NO_STORE.format(url.partition(":")[0]))
     counters = reader.secret(store.counters, ("store", "counters")) if store.counters else ""
     if counters and not counters.startswith(("redis://", "rediss://", "unix://")):
         reader.note(("store", "counters"), "is no address of a Redis; write redis://HOST:6379/0")

@@ -315,11 +315,13 @@ def test_the_result_serves(kind: str, tmp_path: Path, monkeypatch: pytest.Monkey
     ("kind", "text", "words"),
     [
         ("litellm", "a: [", "is not YAML"),
+        ("litellm", "model_list: &all [*all]", "is nested too deeply"),
         ("litellm", "- 1", "expected a table, got list"),
         ("litellm", "models: []", "has no model_list"),
         ("litellm", "model_list: [3]", "model_list[0]: expected a table"),
         ("litellm", "model_list: [{model_name: a}]", "model_list[0].litellm_params"),
         ("portkey", "{", "is not JSON"),
+        ("portkey", "[" * 100_000, "is nested too deeply"),
         ("portkey", "[]", "expected a table"),
         ("portkey", "{}", "no targets and no provider"),
         ("portkey", '{"targets": [3]}', "config.targets[0]"),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from bench import costs as beside
+from genai_prices import Usage as PricedUsage
+from genai_prices import calc_price
 
 from polycall.config import parse_config
 from polycall.fold import fold
@@ -56,6 +59,32 @@ def test_h04_h07_the_same_as_the_table(costs: Costs, name: str, model: str) -> N
 def test_h09_unknown_is_not_zero(costs: Costs) -> None:
     assert costs.known(CATALOGUE["openai"], "nobody-knows-this", USAGES[0]) is None
     assert costs.known(CATALOGUE["openai"], "gpt-4o", USAGES[0]) != Decimal(0)
+
+
+def test_h07_a_price_of_the_hour_is_that_of_the_hour(
+    costs: Costs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Decimal | None] = []
+    expected: list[Decimal | None] = []
+    for hour in (2, 5, 7, 2):  # UTC: dear and cheap in turn
+        at = datetime(2026, 11, 20, hour, 30, tzinfo=UTC)
+
+        class Then(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None, *, at: datetime = at) -> Self:
+                return cls.fromtimestamp(at.timestamp(), tz)
+
+        monkeypatch.setattr("genai_prices.data_snapshot.datetime", Then)
+        monkeypatch.setattr("time.time", at.timestamp)
+        usage = USAGES[0]
+        found.append(costs.known(CATALOGUE["deepseek"], "deepseek-v4-flash", usage))
+        priced = PricedUsage(input_tokens=10, output_tokens=20)
+        table = calc_price(
+            priced, "deepseek-v4-flash", provider_id="deepseek", genai_request_timestamp=at
+        )
+        expected.append(table.total_price)
+    assert found == expected
+    assert len(set(found)) > 1
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -239,6 +239,7 @@ def test_usage_as_table_json_and_csv(
         (("keys", "create", "a\nb"), 1, "cannot be a key's name"),
         (("usage", "--by", "colour"), 1, "cannot sum by 'colour'"),
         (("usage", "--since", "soon"), 2, "no length of time"),
+        (("usage", "--store", "mysql://me:hidden@host"), 1, "'mysql' is no kind of store"),
         (("usage", "--config", "none.toml"), 1, "cannot be read"),
     ],
 )

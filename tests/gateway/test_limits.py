@@ -228,8 +228,14 @@ def test_h09_a_budget_needs_a_price(served: Gateway, tmp_path: Path) -> None:
         assert other.stop() == 0
 
 
-def test_a_request_above_the_whole_budget_is_told_what_to_do(served: Gateway) -> None:
-    body = {**BODY, "max_tokens": 100}
+# The last of them is no way to reserve less than nothing.
+@pytest.mark.parametrize(
+    "more", [{"max_tokens": 100}, {"n": 9}, {"max_tokens": 10**30}, {"max_tokens": 100, "n": -9}]
+)
+def test_a_request_above_the_whole_budget_is_told_what_to_do(
+    served: Gateway, more: dict[str, Any]
+) -> None:
+    body = {**BODY, **more}
     answer = served.request("POST", "/v1/chat/completions", body, key=OTHER_KEY)
     assert answer.status == 400
     message = answer.json()["error"]["message"]

@@ -12,7 +12,15 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
 
-from polycall.config import BUDGET_USD_MAX, NUMBER_MAX, default_path, load_store, moment
+from polycall.config import (
+    BUDGET_USD_MAX,
+    NO_STORE,
+    NUMBER_MAX,
+    default_path,
+    is_store,
+    load_store,
+    moment,
+)
 from polycall.config import Store as StoreSettings
 from polycall.errors import RequestError
 from polycall.gateway.store import Store, open_store
@@ -56,6 +64,8 @@ def with_store(
 
 def _settings(options: argparse.Namespace) -> tuple[StoreSettings, Path]:
     if options.store is not None:
+        if not is_store(options.store):
+            raise RequestError(NO_STORE.format(options.store.partition(":")[0]))
         return StoreSettings(url=options.store), Path()
     path = options.config or default_path()
     if path is not None:

@@ -3,7 +3,7 @@
 A price from the configuration is a multiplication.  The price table's library takes a third of a
 second to load and a fifth of a millisecond a question: it is loaded beside the first requests,
 and only where a configured provider needs it, and a model whose price is proportional is asked
-about once.
+about once a minute: some prices have their hours.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import importlib
 import logging
 import threading
+import time
 from decimal import Decimal
 
 from msgspec.structs import replace
@@ -35,6 +36,7 @@ class Costs:
 
     def __init__(self, config: Config) -> None:
         self._prices: dict[tuple[str, str], Price | None] = {}
+        self._minute = 0  # in which they were asked for
         self._is_loaded = False
         self._loading: threading.Thread | None = None
         if any(config.providers[name].price_id for name in config.provider_keys):
@@ -48,9 +50,11 @@ class Costs:
         if not provider.price_id or not self._is_loaded or not usage.is_reported:
             return None
         key = (provider.price_id, model)
+        minute = int(time.time() // 60)
+        if minute != self._minute or len(self._prices) >= _REMEMBERED_MAX:
+            self._prices.clear()
+            self._minute = minute
         if key not in self._prices:
-            if len(self._prices) >= _REMEMBERED_MAX:
-                self._prices.clear()
             self._prices[key] = _proportional(provider, model)
         price = self._prices[key]
         if price is None or is_special(usage):

@@ -41,13 +41,16 @@ def read(text: str, source: str) -> Found:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         data: Any = yaml.safe_load(text)
+        lines = _lines(yaml, root)
     except yaml.YAMLError as error:
         raise RequestError(f"{source} is not YAML: {error}") from None
+    except RecursionError:
+        raise RequestError(f"{source} is nested too deeply") from None
     document = expect(data, dict, source)
     if "model_list" not in document:
         raise RequestError(f"{source} has no model_list; is it the config.yaml of LiteLLM's proxy?")
     found = Found(source, taken={*_VARIABLES.findall(text)})
-    return _Reader(found, _lines(yaml, root)).read(document)
+    return _Reader(found, lines).read(document)
 
 
 def _yaml() -> Any:

@@ -41,6 +41,8 @@ def read(text: str, source: str, alias: str) -> Found:
         data: Any = json.loads(text)
     except ValueError as error:
         raise RequestError(f"{source} is not JSON: {error}") from None
+    except RecursionError:
+        raise RequestError(f"{source} is nested too deeply") from None
     config = expect(data, dict, source)
     if isinstance(config.get("config"), dict):
         config = config["config"]  # as Portkey's API gives it
