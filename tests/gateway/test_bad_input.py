@@ -216,7 +216,10 @@ def wrong_bodies(body: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
 class Caller:
     """One kept connection; notes whether a provider was asked."""
 
-    def __init__(self, gateway: Gateway, sim: Simulation, client: str) -> None:
+    def __init__(
+        self, gateway: Gateway, sim: Simulation, client: str, *, is_lossy: bool = False
+    ) -> None:
+        self._lossy = "true" if is_lossy else "false"
         self._connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)
         self._sim = sim
         self._client = client
@@ -224,13 +227,14 @@ class Caller:
     def ask(self, path: str, body: Any, place: tuple[Any, ...] = ()) -> int:
         """The status, of an answer that is one."""
         before = len(self._sim.requests)
-        fields = {"authorization": f"Bearer {KEY}"}
+        fields = {"authorization": f"Bearer {KEY}", "polycall-lossy": self._lossy}
         self._connection.request("POST", path, json.dumps(body), fields)
         answer = self._connection.getresponse()
         data = answer.read()
         assert KEY.encode() not in data
         assert b"sk-provider" not in data
         if answer.status == 200:
+            assert b'"error":{' not in data, (place, data)
             return 200
         assert 400 <= answer.status < 500, (place, answer.status, data)
         error = json.loads(data)
@@ -249,15 +253,21 @@ class Caller:
         self._connection.close()
 
 
+@pytest.mark.parametrize("mode", ["whole", "streamed", "lossy"])
 @pytest.mark.parametrize(("client", "target"), PAIRS)
-def test_wrong_types_anywhere(gateway: Gateway, sim: Simulation, client: str, target: str) -> None:
-    caller = Caller(gateway, sim, client)
+def test_wrong_types_anywhere(
+    gateway: Gateway, sim: Simulation, client: str, target: str, mode: str
+) -> None:
+    caller = Caller(gateway, sim, client, is_lossy=mode == "lossy")
     model = f"{target}/sim-1"
-    valid = {**BODIES[client], "model": model} if client != "gemini" else BODIES[client]
-    assert caller.ask(PATHS[client].format(model), valid) == 200
-    statuses = [
-        caller.ask(PATHS[client].format(model), body, place) for place, body in wrong_bodies(valid)
-    ]
+    valid = BODIES[client]
+    path = PATHS[client].format(model)
+    if client != "gemini":
+        valid = {**valid, "model": model, "stream": mode == "streamed"}
+    elif mode == "streamed":
+        path = path.replace("generateContent", "streamGenerateContent?alt=sse")
+    assert caller.ask(path, valid) == 200
+    statuses = [caller.ask(path, body, place) for place, body in wrong_bodies(valid)]
     caller.close()
     assert statuses.count(400) > len(statuses) / 2
 

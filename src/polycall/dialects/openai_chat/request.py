@@ -42,6 +42,7 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
     options = {
         key: value for key, value in body.items() if key not in HANDLED_FIELDS and value is not None
     }
+    reader.get_object(body, "stream_options", "")
     tools = parse_tools(body)
     choice = parse_choice(body)
     if not tools and choice is not None and choice.mode in ("auto", "none") and not choice.names:
