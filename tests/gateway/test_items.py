@@ -87,7 +87,8 @@ def test_references_of_strangers_and_to_nothing_are_refused(
     model = scripted(sim, "up-anthropic", "scoped", [Turn("mine"), Turn("yours"), Turn("no")])
     ids = first_answer(gateway, model, streamed=False)
     unkept = first_answer(gateway, model, streamed=False, store=False)
-    for key, names in ((OTHER_KEY, ids), (KEY, unkept), (KEY, ["msg_0000"])):
+    odd = [[name] for name in ("", "a\0b", "half \ud83e", "x" * 5000)]
+    for key, names in ((OTHER_KEY, ids), *((KEY, names) for names in (unkept, ["msg_0"], *odd))):
         body = {"model": model, "input": going_on(names)}
         answer = gateway.request("POST", "/v1/responses", body, key=key)
         assert answer.status == 400
@@ -164,7 +165,9 @@ def test_c12_an_answer_that_is_not_known_here_is_refused_by_name(
     model = scripted(sim, "up-anthropic", "unknown", [Turn("mine"), Turn("no")])
     answer = gateway.post("/v1/responses", {"model": model, "input": "hi"})
     known = answer.json()["id"]
-    for key, name in ((KEY, "resp_0000"), (OTHER_KEY, known), (KEY, known + "x")):
+    odd = ("", "a\0b", "half \ud83e", "x" * 5000, "서울")
+    names = ["resp_0000", known + "x", *odd]
+    for key, name in ((OTHER_KEY, known), *((KEY, name) for name in names)):
         body = {"model": model, "input": "go on", "previous_response_id": name}
         refused = gateway.request("POST", "/v1/responses", body, key=key)
         assert refused.status == 400

@@ -109,6 +109,8 @@ class Store:
         found: dict[str, bytes] = {}
         missing: list[str] = []
         for state_id in state_ids:
+            if not (state_id.isascii() and state_id.isprintable()):
+                continue  # no id of ours, and text that not every database takes
             value = None if may_change else self._cache.get((owner, state_id))
             if value is None:
                 missing.append(state_id)
