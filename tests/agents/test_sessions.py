@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polycall import Agent, Client
-from polycall.agents import Compaction, Guarded, Run, SessionConflictError, Sessions, summary_by
+from polycall.agents import (
+    Compaction,
+    Guarded,
+    Memory,
+    PausedRun,
+    Run,
+    SessionConflictError,
+    Sessions,
+    summary_by,
+)
 from polycall.agents.compaction import place_to_cut, size_of, whole_places
 from polycall.agents.output import OutputError
 from polycall.errors import RequestError
@@ -223,6 +232,48 @@ async def test_guardrails_stop_a_run_with_a_reason() -> None:
     assert [message.text for message in model.requests[1].messages] == ["hello"]
     assert second.usage != Usage()
     assert third.output == "Hello."
+
+
+async def test_what_comes_of_a_paused_run_is_checked_too() -> None:
+    @tool(needs_approval=True)
+    async def pay(amount: int) -> str:
+        """Pay."""
+        return f"paid {amount}"
+
+    def too_much(run: Run[str]) -> str | None:
+        return "too much" if "9" in run.text else None
+
+    pay_call = ToolCall("p", "pay", '{"amount": 9}')
+    with ScriptedModel(["hello", pay_call, "9 were paid"]) as model:
+        agent = Guarded(Agent("test/m", tools=[pay], client=model), outputs=[too_much])
+        first = await agent.run("hi")
+        run = await agent.run("pay", history=first.history, approve="pause")
+        assert run.paused is not None
+        paused = PausedRun.from_json(run.paused.to_json())
+        paused.allow(paused.waiting[0].id)
+        run = await agent.resume(paused)
+    assert run.stopped is not None
+    assert (run.stopped.guard, run.stopped.reason) == ("too_much", "too much")
+    assert run.history == first.history
+
+
+async def test_a_database_that_was_away_is_reached_again() -> None:
+    with postgres() as server, ScriptedModel(["hello", "again"]) as model:
+        url = server.database()
+        agent = Agent("test/m", client=model)
+        with Sessions(url) as sessions:
+            memory = Memory(url)
+            await sessions.open("s").run(agent, "hi")
+            memory.add("likes tea")
+            server.stop()
+            for reach in (sessions.list, lambda: memory.search("tea")):
+                with pytest.raises(RequestError, match="cannot be reached: "):
+                    reach()
+            server.start()
+            await sessions.open("s").run(agent, "and now?")
+            assert [each.text for each in memory.search("tea")] == ["likes tea"]
+            assert len(await sessions.open("s").messages()) == 4
+            memory.close()
 
 
 def test_mistakes(tmp_path: Path) -> None:

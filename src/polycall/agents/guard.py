@@ -10,10 +10,11 @@ from typing import Any, Generic, TypeAlias
 
 from typing_extensions import Unpack
 
-from polycall.agents.agent import Agent, Prompt, RunOptions, messages_of
+from polycall.agents.agent import Agent, Prompt, ResumeOptions, RunOptions, messages_of
 from polycall.agents.default import portal
-from polycall.agents.history import load_history
+from polycall.agents.history import History, load_history
 from polycall.agents.output import OutputT
+from polycall.agents.pausing import PausedRun
 from polycall.agents.run import Run, Stopped
 from polycall.ir import Message, Usage
 
@@ -59,7 +60,20 @@ class Guarded(Generic[OutputT]):
                     value=None,
                     stopped=Stopped("input", _name(check), reason),
                 )
-        run = await self.agent.run(prompt, **options)
+        return await self._judged(await self.agent.run(prompt, **options), history)
+
+    def run_sync(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> Run[OutputT]:
+        """`run` for code without an event loop."""
+        return portal().run(self.run(prompt, **options))
+
+    async def resume(
+        self, paused: PausedRun, **options: Unpack[ResumeOptions[Any]]
+    ) -> Run[OutputT]:
+        """`agent.resume`, and the checks of what comes out of it."""
+        run = await self.agent.resume(paused, **options)
+        return await self._judged(run, paused.start.history)
+
+    async def _judged(self, run: Run[OutputT], history: History) -> Run[OutputT]:
         for check in self._outputs:
             reason = await _said(check(run)) if run.reason == "finished" else None
             if reason is not None:
@@ -68,10 +82,6 @@ class Guarded(Generic[OutputT]):
                     run, reason="guardrail", history=history, value=None, stopped=stopped
                 )
         return run
-
-    def run_sync(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> Run[OutputT]:
-        """`run` for code without an event loop."""
-        return portal().run(self.run(prompt, **options))
 
 
 async def _said(verdict: Verdict) -> str | None:

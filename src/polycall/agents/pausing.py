@@ -31,7 +31,8 @@ _FORMAT = 1
 class Start(Struct, frozen=True, omit_defaults=True):
     """How a run begins: all that is needed to run it again, but for code and `deps`.
 
-    `carried` says to those who watch who asked for it.
+    The first `earlier` messages are those of runs before.  `carried` says to those who watch who
+    asked for it.
     """
 
     agent: str
@@ -43,6 +44,18 @@ class Start(Struct, frozen=True, omit_defaults=True):
     allowed: list[str] = []
     user: str = ""
     carried: Carried = {}
+    earlier: int = 0
+
+    @property
+    def history(self) -> History:
+        """What it continues."""
+        return History(
+            messages=self.messages[: self.earlier],
+            frames=self.frames,
+            variables=self.variables,
+            opened=self.opened,
+            allowed=self.allowed,
+        )
 
     @classmethod
     def of(cls, agent: str, run_id: str, history: History, new: list[Message], user: str) -> Start:
@@ -56,6 +69,7 @@ class Start(Struct, frozen=True, omit_defaults=True):
             opened=history.opened,
             allowed=history.allowed,
             user=user,
+            earlier=len(history.messages),
         )
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _PROMPT_LENGTH_MAX = 60
 VARIABLE = "POLYCALL_RUNS"
+# Of `polycall.durable`, which is not for every command.
+_STATES = ("queued", "running", "waiting", "finished", "failed", "cancelled")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -36,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
     add_database(parser)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = add_action(actions, "list", "the newest runs first", _list)
-    listing.add_argument("--state", help="only those in this state")
+    listing.add_argument("--state", choices=_STATES, help="only those in this state")
     add_limit(listing)
     for name, about, act in (
         ("show", "one run: its steps, tasks and open approvals", _show),

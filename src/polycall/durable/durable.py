@@ -209,6 +209,9 @@ class Durable(Runs):
                         if heard is not None:
                             await heard.heard(event)
             except Abandoned as lost:
+                if (await self.show(start.run_id)).state == "cancelled":
+                    # Calls that were under way may have begun further ones meanwhile.
+                    await self._cancel_tasks(start.run_id)
                 # To DBOS in its own words, so that it leaves the run to whoever has it.
                 raise lost.__cause__ or lost from None
             finally:

@@ -133,6 +133,7 @@ class Runs:
 
     async def list(self, *, state: RunState | None = None, limit: int = 100) -> list[RunInfo]:
         """The newest runs first."""
+        _check_limit(limit)
         rows = await self._workflows(name=RUN_WORKFLOW, limit=None if state else limit)
         waiting = await asyncio.to_thread(desk.waiting, self.database)
         found = [_run(row, waiting.get(row.workflow_id, [])) for row in rows]
@@ -159,6 +160,7 @@ class Runs:
 
     async def tasks(self, run_id: str = "", *, limit: int | None = 100) -> list[TaskInfo]:
         """The newest tasks first, of one run or of all; without a `limit`, each of them."""
+        _check_limit(limit)
         prefix = f"{run_id}.task_" if run_id else None
         rows = await self._workflows(name=TASK_WORKFLOW, workflow_id_prefix=prefix, limit=limit)
         return await asyncio.to_thread(self._tasks, rows)
@@ -282,6 +284,11 @@ def checked_start(agent: AnyAgent | str, prompt: Prompt, options: StartOptions) 
     start = replace(start, variables={**start.variables, **variables}, carried=carried())
     check_variables(start.variables)
     return start
+
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise RequestError(f"limit is above 0, not {limit}")
 
 
 def _start_of(row: WorkflowStatus) -> tuple[Start | None, str]:

@@ -46,15 +46,23 @@ class DurableTasks:
     async def start(
         self, order: TaskOrder, toolset: AbstractToolset, context: ToolContext[Any]
     ) -> None:
-        await self._client.enqueue_async(
-            {
-                "workflow_name": TASK_WORKFLOW,
-                "queue_name": queue_of(toolset[order.call.name]),
-                "workflow_id": self._full(order.id),
-                "app_version": VERSION,
-            },
-            jsontext.encode(order),
+        beginning: asyncio.Future[Any] = asyncio.ensure_future(
+            self._client.enqueue_async(
+                {
+                    "workflow_name": TASK_WORKFLOW,
+                    "queue_name": queue_of(toolset[order.call.name]),
+                    "workflow_id": self._full(order.id),
+                    "app_version": VERSION,
+                },
+                jsontext.encode(order),
+            )
         )
+        try:
+            await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            # What writes is a thread, and goes on: whoever cancels tasks next must find this one.
+            await asyncio.wait([beginning])
+            raise
 
     async def look(self, tasks: Mapping[str, str]) -> list[TaskStatus]:
         if not tasks:
