@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from polycall import Agent
+from polycall import Agent, ToolContext
 from polycall.agents import Guarded
 from polycall.durable import Durable, Runs
 from polycall.errors import RequestError
@@ -153,11 +153,13 @@ async def test_databases_and_agents_that_are_none(sqlite: str) -> None:
 async def test_resumed_twice_at_once_it_goes_on_once(url: str) -> None:
     begun = asyncio.Event()
     done: list[int] = []
+    keys: set[str] = set()
 
     @tool
-    async def work(n: int) -> str:
+    async def work(n: int, context: ToolContext[Any]) -> str:
         """Work."""
         done.append(n)
+        keys.add(context.idempotency_key)
         if len(done) == 1:
             begun.set()
             await asyncio.sleep(60)
@@ -179,5 +181,7 @@ async def test_resumed_twice_at_once_it_goes_on_once(url: str) -> None:
     assert names == [
         *("model/1", "call/1/c0", "model/2", "call/2/c1", "model/3", "call/3/c2", "model/4")
     ]
-    # What was under way when it was cancelled is done again, and what was recorded is not.
-    assert done == [0, 0, 1, 2]
+    # What was under way may be done again with each, and what was recorded is not.
+    assert done.count(0) >= 2
+    assert done[-2:] == [1, 2]
+    assert keys == {"r/call/1/c0", "r/call/2/c1", "r/call/3/c2"}
