@@ -103,6 +103,7 @@ class Postgres(Server):
     """A cluster of its own.  `database` makes an empty database in it."""
 
     def __init__(self, folder: Path, binaries: Path, port: int, user: str | None) -> None:
+        self.data = folder / "data"
         self._binaries = binaries
         self._port = port
         self._databases = 0
@@ -110,7 +111,7 @@ class Postgres(Server):
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         super().__init__(
             f"postgresql://polycall@127.0.0.1:{port}/postgres",
-            [str(binaries / "postgres"), "-D", str(folder / "data"), "-p", str(port), *options],
+            [str(binaries / "postgres"), "-D", str(self.data), "-p", str(port), *options],
             user,
         )
 

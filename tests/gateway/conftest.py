@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from polycall.sim import Simulation
-from tests.gateway.harness import Gateway, sim_config
+from tests.gateway.harness import KEY, OTHER_KEY, Gateway, leaked, sim_config
 from tests.servers import Postgres, Redis, postgres, redis
 
 
@@ -36,6 +36,10 @@ def postgres_server() -> Iterator[Postgres]:
     """One cluster for all tests; each takes a database of its own."""
     with postgres() as server:
         yield server
+        server.query("CHECKPOINT")
+        for path in server.data.rglob("*"):
+            if path.is_file():
+                assert leaked([KEY, OTHER_KEY], path.read_bytes()) == [], path
 
 
 @pytest.fixture(scope="session")

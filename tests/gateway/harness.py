@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from polycall.gateway.tokens import PREFIX as TOKEN_HEAD
 from polycall.sim import Simulation
 
 KEY = "sk-client-for-tests-0001"
+_SECRET = re.compile(r'key = "(sk-[^"]+)"')
+# How signatures of the simulated vendors go on after their MAC, and how tokens of ours begin.
+_SIGNED = (base64.b64encode(b'{"scope":'), TOKEN_HEAD.encode())
 OTHER_KEY = "sk-client-for-tests-0002"
 
 # Name in the gateway, vendor in the simulation, dialect, more settings.
@@ -28,6 +35,12 @@ UPSTREAMS: dict[str, tuple[str, str, str]] = {
     "up-deepseek": ("deepseek", "openai-chat", 'quirks = "deepseek"'),
     "up-compatible": ("compatible", "openai-chat", 'quirks = "compatible"'),
 }
+
+
+def leaked(secrets: Iterable[str], written: bytes) -> list[bytes]:
+    """Which of the secrets, and of the signatures and tokens there are, stand in it."""
+    sought = {*(secret.encode() for secret in secrets), *_SIGNED}
+    return [secret for secret in sought if secret in written]
 
 
 class Answer(NamedTuple):
@@ -138,7 +151,16 @@ class Gateway:
             if pipe is not None:
                 pipe.close()
         self._process = None
+        self._search()
         return status
+
+    def _search(self) -> None:
+        """No key of the configuration and no signature may be in anything that was written."""
+        secrets = _SECRET.findall(self.path.read_text(encoding="utf-8"))
+        assert leaked(secrets, self.log.encode()) == []
+        for path in self.folder.glob("polycall*"):
+            if path.is_file() and path.suffix != ".toml":
+                assert leaked(secrets, path.read_bytes()) == [], path.name
 
     def request(
         self,

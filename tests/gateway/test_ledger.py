@@ -276,6 +276,23 @@ def test_a_full_disk_is_an_outage_and_loses_nothing(till: Till, tmp_path: Path) 
     assert written(f"sqlite:///{tmp_path / 'store.db'}") == sold(till)
 
 
+def test_a_store_whose_file_is_removed_is_away(till: Till, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    gateway = start(till, tmp_path, url)
+    (tmp_path / "store.db").unlink()
+    with Load(gateway) as load:
+        await_ready(gateway, 503)
+        load.mark()
+        time.sleep(0.7)
+        assert set(load.mark()) == {503}
+    assert gateway.stop() == 0
+    # The next one begins a new file with the rows that waited.
+    gateway.start()
+    await_ready(gateway, 200)
+    assert gateway.stop() == 0
+    assert written(url) == sold(till) != []
+
+
 @pytest.mark.parametrize("when_down", ["refuse", "serve"])
 async def test_limits_fail_closed_or_are_overdrawn_and_settled(
     own_postgres: Postgres, tmp_path: Path, when_down: str

@@ -19,8 +19,9 @@ from urllib.parse import quote
 
 import pytest
 
+from polycall.gateway.tokens import PREFIX as TOKEN_HEAD
 from tests.collector import collecting
-from tests.gateway.harness import Answer, Gateway
+from tests.gateway.harness import KEY, Answer, Gateway, leaked
 
 CLIENT = "Numbat.4kWz~plum.18qr.client"
 WRONG = "Wombat.8jTn~lime.52ys.wrong"
@@ -293,3 +294,12 @@ def test_j07_j08_no_answer_repeats_a_key(ran: Ran) -> None:
         if not any(signature in name for signature in SIGNATURES.values())
     ]
     assert told == []
+
+
+def test_j07_whatever_a_gateway_of_these_tests_writes_is_searched(folder: Path) -> None:
+    gateway = Gateway(folder, f'[[keys]]\nkey = "{KEY}"\n').start()
+    spooled = folder / "polycall-spool-1.jsonl"
+    spooled.write_text(f"a row with {KEY}")
+    with pytest.raises(AssertionError, match="polycall-spool-1.jsonl"):
+        gateway.stop()
+    assert leaked([], b"a token: " + TOKEN_HEAD.encode()) == [TOKEN_HEAD.encode()]

@@ -7,6 +7,7 @@ one thread, in batches, so that no request waits for another's commit longer tha
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import sqlite3
 import threading
@@ -23,6 +24,7 @@ from polycall.gateway.store.schema import migrate
 T = TypeVar("T")
 
 _BUSY_S = 10.0
+_GONE = StoreError("the store's file was removed or replaced; put it back, or start again")
 _WORDS = {
     "blob": "BLOB",
     "real": "REAL",
@@ -46,6 +48,7 @@ class SQLiteEngine:
         try:
             self._connection = self._connect()
             self.run_now(migrate(_WORDS))
+            self._file = self._identity()
         except sqlite3.Error as error:
             raise RequestError(f"the store {path!r} cannot be opened: {error}") from None
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -96,6 +99,14 @@ class SQLiteEngine:
         connection.create_function("utc_day", 1, _utc_day, deterministic=True)
         return connection
 
+    def _identity(self) -> tuple[int, int] | None:
+        """Which file it is; `None` where there is none."""
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
     # The writer's thread
 
     def _write_all(self) -> None:
@@ -108,7 +119,9 @@ class SQLiteEngine:
             jobs = [job for job in batch if job is not None]
             is_open = len(jobs) == len(batch)
             if jobs:
-                results = _write_batch(connection, jobs)
+                # SQLite would go on writing to a file that nobody can open again.
+                is_gone = self._identity() != self._file
+                results = [_GONE] * len(jobs) if is_gone else _write_batch(connection, jobs)
                 if self._loop is not None:
                     self._loop.call_soon_threadsafe(_settle, jobs, results)
         if connection is not self._connection:
@@ -122,8 +135,9 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > ends_at:
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > ends_at:
                 raise
             time.sleep(0.01)
         else:
