@@ -29,9 +29,6 @@ CONFIG_VARIABLE = "POLYCALL_CONFIG"
 MEBIBYTE = 1024 * 1024
 WORKERS_MAX = 64
 NO_STORE = "{!r} is no kind of store; write sqlite:///FILE or postgresql://USER@HOST/NAME"
-# What databases and timers can count with, in whatever unit.
-NUMBER_MAX = 10**12
-BUDGET_USD_MAX = 10**9  # a counter holds billionths of it
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
@@ -259,10 +256,10 @@ def parse_config(
     _check_server(reader, server)
     store = _read_store(reader, tables)
     limits = reader.table(LimitSettings, tables.get("limits", {}), ("limits",)) or LimitSettings()
-    _check_positive(reader, limits, ("limits",))
+    reader.check_numbers(limits, ("limits",))
     path = ("programs",)
     programs = reader.table(ProgramSettings, tables.get("programs", {}), path) or ProgramSettings()
-    _check_positive(reader, programs, path)
+    reader.check_numbers(programs, path)
     cache = _read_cache(reader, tables)
     provider_tables = _read_providers(reader, tables.get("providers", {}))
     providers = {**CATALOGUE}
@@ -338,7 +335,7 @@ def _read_store(reader: Reader, tables: Table) -> Store:
     secret = reader.secret(store.secret, ("store", "secret")) if store.secret else ""
     if secret and len(secret) < 16:
         reader.note(("store", "secret"), "is too short; give it 16 characters or more")
-    _check_positive(reader, store, ("store",))
+    reader.check_numbers(store, ("store",))
     return replace(store, url=url, counters=counters, secret=secret)
 
 
@@ -346,7 +343,7 @@ def _read_cache(reader: Reader, tables: Table) -> CacheSettings | None:
     if "cache" not in tables:
         return None
     settings = reader.table(CacheSettings, tables["cache"], ("cache",)) or CacheSettings()
-    _check_positive(reader, settings, ("cache",))
+    reader.check_numbers(settings, ("cache",))
     return settings
 
 
@@ -366,23 +363,12 @@ def _read_traces(reader: Reader, tables: Table) -> TraceSettings | None:
     return replace(settings, headers=headers)
 
 
-def _check_positive(reader: Reader, table: Struct, path: tuple[str | int, ...]) -> None:
-    for field in msgspec.structs.fields(table):
-        value = getattr(table, field.name)
-        if not isinstance(value, int | float | Decimal) or isinstance(value, bool):
-            continue
-        most = BUDGET_USD_MAX if field.name == "budget_usd" else NUMBER_MAX
-        is_nan = isinstance(value, Decimal) and value.is_nan()  # which nothing compares with
-        if is_nan or not 0 < value <= most:
-            reader.note((*path, field.name), f"must be more than 0, at most {most}; got {value}")
-
-
 def _check_server(reader: Reader, server: Server) -> None:
     if not 0 <= server.port <= 65535:
         reader.note(("server", "port"), f"{server.port} is not a port; 0 to 65535")
     if server.workers > WORKERS_MAX:
         reader.note(("server", "workers"), f"at most {WORKERS_MAX}, got {server.workers}")
-    _check_positive(reader, replace(server, port=1), ("server",))  # 0 is any port
+    reader.check_numbers(replace(server, port=1), ("server",))  # 0 is any port
     if server.log not in ("debug", "info", "warning", "error"):
         reader.note(("server", "log"), "must be debug, info, warning or error")
 
@@ -477,7 +463,7 @@ def _read_client_keys(reader: Reader, tables: Any) -> tuple[ClientKey, ...]:
         key = reader.secret(table.key, (*path, "key"))
         if any(key and key == other.key for other in found):
             reader.note((*path, "key"), "is the same key as an earlier one")
-        _check_positive(reader, table, path)
+        reader.check_numbers(table, path)
         name = table.name or f"key-{index + 1}"
         if not name.isprintable():
             reader.note((*path, "name"), f"{name!r} cannot be a key's name: it cannot be printed")

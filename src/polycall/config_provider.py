@@ -144,6 +144,7 @@ def _read_capabilities(
         if _are_known(reader, stated, Capabilities.__struct_fields__, place, "capability"):
             read = reader.table(Capabilities, stated, place)
             if read is not None:
+                reader.check_numbers(read, place)
                 found[model] = read
     return found
 
@@ -161,11 +162,14 @@ def _read_prices(reader: Reader, table: ProviderTable, path: tuple[str, ...]) ->
     prices: dict[str, Price] = {}
     for model, price in table.prices.items():
         amounts = {
-            key: Decimal(str(value)) if isinstance(value, int | float) else value
+            key: Decimal(str(value)) if type(value) in (int, float) else value
             for key, value in price.items()
         }
+        place = (*path, "prices", model)
         try:
             prices[model] = msgspec.convert(amounts, Price)
         except msgspec.ValidationError as error:
-            reader.note((*path, "prices", model), str(error).lower())
+            reader.note(place, str(error).lower())
+        else:
+            reader.check_numbers(prices[model], place, may_be_zero=True)
     return prices

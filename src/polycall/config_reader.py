@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,10 @@ from polycall.secret_source import read_secret
 from polycall.toml_lines import Key, TOMLLines
 
 T = TypeVar("T", bound=Struct)
+
+# What databases and timers can count with, in whatever unit.
+NUMBER_MAX = 10**12
+BUDGET_USD_MAX = 10**9  # a counter holds billionths of it
 
 
 class Reader:
@@ -77,6 +82,19 @@ class Reader:
             self.note(path, f"must be a table, got {type(value).__name__}")
             return {}
         return value  # pyright: ignore[reportUnknownVariableType]
+
+    def check_numbers(self, table: Struct, path: Key, *, may_be_zero: bool = False) -> None:
+        """Note the numbers of the table that are none to count with."""
+        for field in msgspec.structs.fields(table):
+            value = getattr(table, field.name)
+            if not isinstance(value, int | float | Decimal) or isinstance(value, bool):
+                continue
+            most = BUDGET_USD_MAX if field.name == "budget_usd" else NUMBER_MAX
+            is_nan = isinstance(value, Decimal) and value.is_nan()  # which nothing compares with
+            if is_nan or not 0 <= value <= most or (value == 0 and not may_be_zero):
+                least = "at least" if may_be_zero else "more than"
+                place = (*path, field.name)
+                self.note(place, f"must be {least} 0, at most {most}; got {value}")
 
     def value(self, text: str, path: Key) -> str:
         """A literal, or what is behind `env:`, `file:` or `cmd:`; empty where it is missing."""

@@ -192,6 +192,15 @@ def test_numbers_that_nothing_can_count_with(place: str, more: str, number: str)
     assert name in only
 
 
+@pytest.mark.parametrize("amount", ["nan", "inf", "-0.5", '"NaN"', "true", '"x"'])
+def test_prices_are_amounts(amount: str) -> None:
+    head = '[providers.h]\ndialect = "openai-chat"\nbase_url = "http://x"\n'
+    (only,) = mistakes(f"{head}[providers.h.prices]\nm = {{ input = 0, output = {amount} }}\n")
+    assert only.startswith("x.toml:5: providers.h.prices.m")
+    (only,) = mistakes(f"{head}[providers.h.capabilities]\nm = {{ output_tokens = -1 }}\n")
+    assert only.startswith("x.toml:5: providers.h.capabilities.m.output_tokens: must be more")
+
+
 def test_a_keys_name_can_be_printed() -> None:
     (only,) = mistakes('[[keys]]\nkey = "k"\nname = "a\\u0000b"\n')
     assert only.startswith("x.toml:3: keys.0.name: 'a\\x00b' cannot be a key's name")

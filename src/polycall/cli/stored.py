@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from polycall.config import (
-    BUDGET_USD_MAX,
     NO_STORE,
-    NUMBER_MAX,
     default_path,
     is_store,
     load_store,
     moment,
 )
 from polycall.config import Store as StoreSettings
+from polycall.config_reader import BUDGET_USD_MAX, NUMBER_MAX
 from polycall.errors import RequestError
 from polycall.gateway.store import Store, open_store
 from polycall.gateway.store.sqlite import path_of
