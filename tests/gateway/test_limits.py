@@ -426,3 +426,46 @@ async def test_a_program_reserves_for_every_answer_of_its_model(tmp_path: Path) 
     assert [row[1:] for row in rows] == [(2, 2)]
     assert counters == [(int(Decimal(rows[0][0]) * 1_000_000_000), 0)]
     assert counters[0][0] > 0
+
+
+async def test_a_program_that_waits_again_costs_what_its_model_was_asked(tmp_path: Path) -> None:
+    await usable("jail")
+    prices = 'quirks = "openai"\n[providers.priced.prices]\nm = { input = 1, output = 3000 }'
+    keys = f'[[keys]]\nkey = "{KEY}"\nname = "team"\nbudget_usd = 5\n'
+    code = "for number in range(3):\n    await now()"
+    with Simulation(seed=3) as sim:
+        sim.script("openai", "m", [Turn(calls=[SimCall("run_code", {"code": code})]), Turn("done")])
+        table = provider_table("priced", sim.base_url("openai"), "openai-chat", prices)
+        gateway = Gateway(tmp_path, table + keys).start()
+        tool = {"name": "now", "parameters": {"type": "object"}}
+        messages: list[Any] = [{"role": "user", "content": "go"}]
+        body = {
+            "model": "priced/m",
+            "messages": messages,
+            "tools": [{"type": "function", "function": tool}],
+            "max_tokens": 300,
+        }
+        for _ in range(4):
+            answer = await asyncio.to_thread(
+                gateway.request,
+                "POST",
+                "/v1/chat/completions",
+                body,
+                headers={"polycall-calling": "code"},
+            )
+            message = answer.json()["choices"][0]["message"]
+            results = [
+                {"role": "tool", "tool_call_id": call["id"], "content": "12:00"}
+                for call in message.get("tool_calls") or ()
+            ]
+            messages += [message, *results]
+        assert messages[-1]["content"] == "done"
+        assert gateway.stop() == 0
+    with contextlib.closing(sqlite3.connect(tmp_path / "polycall.db")) as database:
+        rows = database.execute("SELECT attempts, cost_usd FROM ledger ORDER BY created").fetchall()
+        counters = database.execute("SELECT taken, leased FROM counters").fetchall()
+    assert [(attempts, cost is None) for attempts, cost in rows] == [
+        (1, False), (0, True), (0, True), (1, False),
+    ]  # fmt: skip
+    spent = sum(Decimal(cost) for _, cost in rows if cost is not None)
+    assert counters == [(int(spent * 1_000_000_000), 0)]

@@ -190,13 +190,15 @@ class KeyLimits:
 
     def settle(self, hold: Hold, row: LedgerRow, cost: Decimal | None) -> None:
         """Replace what was reserved by what was used."""
-        # An answer whose use nobody told costs what was set aside; one that never came, nothing.
-        is_unknown = row.input_tokens is None and row.status < 400
+        # An answer whose use nobody told costs what was set aside; one that never came, nothing,
+        # and neither does one for which no model was asked (a program that waits again).
+        is_answer = row.status < 400 and row.attempts > 0
+        is_unknown = row.input_tokens is None and is_answer
         if hold.tokens:
             used = (row.input_tokens or 0) + (row.output_tokens or 0)
             _spend(hold.tokens, None if is_unknown else used)
         if hold.money:
-            is_unknown = is_unknown or (cost is None and row.status < 400)
+            is_unknown = is_unknown or (cost is None and is_answer)
             spent = math.ceil((cost or Decimal(0)) * NANOS)
             _spend(hold.money, None if is_unknown else spent)
 
