@@ -20,8 +20,9 @@ Imports the public names of the floors below only, and could be a package of its
 """
 
 from polycall.agents.agent import Agent
-from polycall.agents.approval import ApprovalRequest
-from polycall.agents.context import AgentContext, HandoffEvent, ProgressEvent
+from polycall.agents.asking import ApprovalRequest
+from polycall.agents.context import AgentContext
+from polycall.agents.events import HandoffEvent, ProgressEvent
 from polycall.agents.guard import Guarded
 from polycall.agents.handoff import Handoff
 from polycall.agents.history import History

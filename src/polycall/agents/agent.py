@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 from msgspec.structs import replace
 from typing_extensions import TypedDict, TypeVar, Unpack
 
+from polycall.agents.asking import Approve
 from polycall.agents.checks import (
     SETTINGS,
     check_callers,
@@ -24,7 +25,7 @@ from polycall.agents.checks import (
     listed,
 )
 from polycall.agents.conduct import Conductor
-from polycall.agents.context import AgentContext, Approve, Frame, Root, RunState
+from polycall.agents.context import AgentContext, Frame, Root, RunState
 from polycall.agents.default import default_client, portal
 from polycall.agents.handoff import Handoff, group_of
 from polycall.agents.history import HistoryLike, load_history
@@ -41,10 +42,10 @@ from polycall.loop import Limits, Suspended, emit
 from polycall.tools import FunctionTool, ToolContext, tool_from_schema
 
 if TYPE_CHECKING:
-    from polycall.agents.approval import Desk
+    from polycall.agents.asking import Desk
     from polycall.agents.compaction import Compaction
     from polycall.agents.memory import Memory
-    from polycall.agents.tasks import TaskRunner
+    from polycall.agents.task import TaskRunner
     from polycall.sandbox import Sandbox
 
 DepsT = TypeVar("DepsT", default=Any)

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from polycall.agents.approval import AskingToolset
 from polycall.agents.compaction import Shortened, opening, other_tokens, size_of
-from polycall.agents.context import AgentContext, ProgressEvent, RunState
+from polycall.agents.context import AgentContext, RunState
+from polycall.agents.events import ProgressEvent
 from polycall.agents.handoff import (
     apply_transfer,
     group_of,
@@ -20,10 +21,10 @@ from polycall.agents.handoff import (
     visible,
 )
 from polycall.agents.history import History
-from polycall.agents.journal import Recorder
 from polycall.agents.offer import definitions
 from polycall.agents.output import OutputError, OutputT
 from polycall.agents.programs import AgentPrograms
+from polycall.agents.recorder import Recorder
 from polycall.agents.run import AgentEvent, Run, surfaced
 from polycall.agents.tasks import LocalTasks, late_results, runner, untold
 from polycall.agents.watched import WatchedRun

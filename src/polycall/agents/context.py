@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Generic
+from typing import Any, Generic
 
 from msgspec import Struct
 
+from polycall.agents.asking import Approve, Desk
 from polycall.agents.compaction import Shortened
+from polycall.agents.events import HandoffEvent
+from polycall.agents.journal import Journal
+from polycall.agents.task import TaskNote, TaskRunner
 from polycall.client import ModelClient
 from polycall.ir import Usage
 from polycall.loop import EndReason, Limits
 from polycall.tools import ToolContext
 from polycall.tools.context import DepsT_co
 from polycall.watching import Carried
-
-if TYPE_CHECKING:
-    from polycall.agents.approval import ApprovalRequest, Desk
-    from polycall.agents.journal import Journal
-    from polycall.agents.tasks import TaskRunner
-
-
-class HandoffEvent(Struct, frozen=True):
-    """The conversation goes to another agent with the next step, or back to the one before."""
-
-    origin: str
-    target: str
-    reason: str
-    is_return: bool = False
-
-
-class ProgressEvent(Struct, frozen=True):
-    """How far a tool is, from 0 to 1, in its own words."""
-
-    progress: float
-    message: str = ""
 
 
 class Frame(Struct, frozen=True, omit_defaults=True):
@@ -50,17 +32,6 @@ class Frame(Struct, frozen=True, omit_defaults=True):
     start: int = 0
     origin: str = ""
     reason: str = ""
-
-
-class TaskNote(Struct, frozen=True, omit_defaults=True):
-    """What a run knows of a task that it began.  `is_told`: the model has seen how it ended."""
-
-    tool: str
-    is_told: bool = False
-
-
-Answer = bool | str
-Approve = Callable[["ApprovalRequest"], Answer | Awaitable[Answer]]
 
 
 @dataclass

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from msgspec.structs import replace
 
-from polycall.agents.context import AgentContext, Frame, HandoffEvent, RunState
+from polycall.agents.context import AgentContext, Frame, RunState
+from polycall.agents.events import HandoffEvent
 from polycall.agents.history import whole
 from polycall.errors import RequestError, ToolError
 from polycall.ir import JSON, Message, Text

@@ -16,8 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from polycall import jsontext
-from polycall.agents.approval import ApprovalRequest
-from polycall.agents.context import Answer, Frame
+from polycall.agents.asking import Answer, ApprovalRequest
+from polycall.agents.context import Frame
 from polycall.agents.history import History
 from polycall.agents.journal import Entry, current_place
 from polycall.errors import RequestError

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from polycall.agents.approval import AskingToolset
 from polycall.agents.context import AgentContext
-from polycall.agents.journal import RecordedToolset
 from polycall.agents.offer import OfferingToolset
+from polycall.agents.recorder import RecordedToolset
 from polycall.client import Client
 from polycall.ir import Request, ToolCall, ToolResult
 from polycall.loop import EndReason, Execute, Step, Turn

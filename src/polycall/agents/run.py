@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 
 from msgspec import Struct
 
-from polycall.agents.approval import ApprovalRequest
+from polycall.agents.asking import ApprovalRequest
 from polycall.agents.history import History
 from polycall.agents.output import OutputError, OutputT
 from polycall.agents.pausing import Approval, PausedRun

@@ -6,8 +6,7 @@ import asyncio
 from typing import cast
 
 from polycall import jsontext
-from polycall.agents.approval import ApprovalRequest
-from polycall.agents.context import Answer
+from polycall.agents.asking import Answer, ApprovalRequest
 from polycall.agents.pausing import EXPIRED, Approval, Decision, approval_key, asked
 from polycall.durable.database import Database
 from polycall.durable.records import decoded

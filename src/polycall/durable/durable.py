@@ -19,7 +19,8 @@ from polycall.agents.agent import Agent, Prompt, everyone
 from polycall.agents.checks import listed
 from polycall.agents.pausing import Start
 from polycall.agents.run import Run
-from polycall.agents.tasks import BackgroundToolset, TaskOrder, run_task
+from polycall.agents.task import TaskOrder
+from polycall.agents.tasks import BackgroundToolset, run_task
 from polycall.durable.desk import TableDesk
 from polycall.durable.journal import load_journal
 from polycall.durable.lease import Lease, new_executor_id

@@ -12,7 +12,7 @@ from msgspec import Struct
 from polycall import jsontext
 from polycall.agents import History
 from polycall.agents.pausing import Approval
-from polycall.agents.tasks import TaskState
+from polycall.agents.task import TaskState
 from polycall.errors import PolycallError, RequestError
 from polycall.ir import JSON, Usage
 from polycall.loop import EndReason

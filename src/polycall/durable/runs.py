@@ -18,7 +18,7 @@ from polycall.agents.checks import check_names
 from polycall.agents.history import HistoryLike, load_history
 from polycall.agents.journal import check_variables
 from polycall.agents.pausing import Approval, Decision, Start
-from polycall.agents.tasks import TaskOrder
+from polycall.agents.task import TaskOrder
 from polycall.durable import desk
 from polycall.durable.database import Database
 from polycall.durable.records import (
