@@ -21,7 +21,7 @@ from ..servers import postgres
 
 
 def durable(url: str, *agents: Agent[Any, Any], **options: Any) -> Durable:
-    return Durable(url, agents=agents, poll_s=0.02, lease_s=1.0, **options)
+    return Durable(url, agents=agents, poll_s=0.02, **{"lease_s": 5.0, **options})
 
 
 async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
@@ -72,7 +72,7 @@ async def test_postgres_goes_away_while_a_run_waits_and_comes_back() -> None:
 
     with postgres() as server, ScriptedModel([ToolCall("p", "pay", '{"amount": 4}'), "ok"]) as m:
         agent = Agent("test/m", name="a", tools=[pay], client=m)
-        async with durable(server.database(), agent) as here:
+        async with durable(server.database(), agent, lease_s=1.0) as here:
             handle = await here.start("a", "go", run_id="r")
 
             async def is_waiting() -> bool:

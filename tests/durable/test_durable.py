@@ -26,7 +26,7 @@ def call(call_id: str, name: str, **arguments: Any) -> ToolCall:
 
 
 def durable(url: str, *agents: Agent[Any, Any], **options: Any) -> Durable:
-    return Durable(url, agents=agents, poll_s=0.02, lease_s=1.0, **options)
+    return Durable(url, agents=agents, poll_s=0.02, lease_s=5.0, **options)
 
 
 async def until(runs: Runs, run_id: str, state: str) -> Any:

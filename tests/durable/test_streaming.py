@@ -18,7 +18,7 @@ from polycall.tools import tool
 
 
 def durable(url: str, *agents: Agent[Any, Any], **options: Any) -> Durable:
-    return Durable(url, agents=agents, poll_s=0.02, lease_s=1.0, **options)
+    return Durable(url, agents=agents, poll_s=0.02, lease_s=5.0, **options)
 
 
 def shown(event: Any) -> Any:

@@ -5,9 +5,10 @@ context.py     what tools know of the run; history.py a conversation between run
 output.py      answers of a given type
 handoff.py     handing a conversation over and back
 triage.py      choosing one of many agents, by a model or by a rule
-approval.py    calls that a person must agree to
-journal.py     what a run's models and tools gave; pausing.py runs that stop and go on elsewhere
-tasks.py       calls that go on while the model talks
+asking.py      a call that waits for a person; approval.py asks for those of tools
+journal.py     what a run's models and tools gave; recorder.py answers from it, or adds to it
+pausing.py     runs that stop and go on elsewhere
+task.py        one background task; tasks.py calls that go on while the model talks
 guard.py       checks around an agent; compaction.py what is sent of what became too long
 watched.py     what is told to those who watch
 sessions/      conversations that are kept, and shortened
