@@ -198,16 +198,36 @@ async def test_tasks_report_and_are_cancelled(url: str) -> None:
     assert (tasks["bread"].run_id, tasks["bread"].message) == ("r", "rising")
 
 
-async def test_a_run_that_fails_says_so(sqlite: str) -> None:
-    def broken(request: Request) -> Any:
-        raise ValueError("the model's code is broken")
+async def test_a_run_that_fails_says_so_and_may_go_on_later(url: str) -> None:
+    done: list[str] = []
+    is_away = True
 
-    agent = Agent("test/m", name="a", client=FunctionModel(broken))
-    async with durable(sqlite, agent) as here:
+    @tool
+    async def note(word: str) -> str:
+        """Write a word down."""
+        done.append(word)
+        return "noted"
+
+    def answer(request: Request) -> Any:
+        if len(request.messages) == 1:
+            return call("a", "note", word="tea")
+        if is_away:
+            raise ValueError("the provider is away")
+        return "done"
+
+    agent = Agent("test/m", name="a", tools=[note], client=FunctionModel(answer))
+    async with durable(url, agent) as here, Runs(url) as desk:
         handle = await here.start(agent, "go", run_id="r")
-        with pytest.raises(RunFailedError, match="ValueError: the model's code is broken"):
-            await handle.result()
-        assert (await handle.info()).state == "failed"
+        for still_away in (True, False):
+            with pytest.raises(RunFailedError, match="ValueError: the provider is away"):
+                await handle.result()
+            info = await handle.info()
+            assert (info.state, "provider is away" in info.error) == ("failed", True)
+            is_away = still_away
+            await desk.resume("r")
+        assert (await handle.result()).text == "done"
+        info = await handle.info()
+        assert (info.state, info.error, done) == ("finished", "", ["tea"])
 
 
 async def test_mistakes_are_told_at_once(sqlite: str) -> None:

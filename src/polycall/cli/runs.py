@@ -42,7 +42,7 @@ def add_parser(subparsers: Any) -> None:
     add_limit(listing)
     for name, about, act in (
         ("show", "one run: its steps, tasks and open approvals", _show),
-        ("resume", "let a cancelled run go on from its last step", _resume),
+        ("resume", "let a run that was cancelled, or failed, go on from its last step", _resume),
         ("cancel", "stop a run and its tasks", _cancel),
         ("allow", "let a call run that waits for a person", _allow),
         ("deny", "refuse a call that waits for a person", _deny),

@@ -96,6 +96,23 @@ class Database:
             found = connection.execute(statement, values).mappings().all()
         return [dict(row) for row in found]
 
+    def reopen(self, run_id: str) -> None:
+        """Make a run that failed one that was cancelled: DBOS lets only these go on."""
+        schema = "" if self.is_sqlite else "dbos."
+        with self.engine.begin() as connection:
+            changed = connection.execute(
+                sa.text(
+                    f"update {schema}workflow_status set status = 'CANCELLED' "  # noqa: S608 - our own constant
+                    "where workflow_uuid = :id and status = 'ERROR'"
+                ),
+                {"id": run_id},
+            )
+            if changed.rowcount:
+                connection.execute(
+                    sa.text(f"delete from {schema}workflow_output where workflow_uuid = :id"),  # noqa: S608
+                    {"id": run_id},
+                )
+
     async def patiently(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`work` in a thread, again for as long as Postgres is away: as DBOS does its own part.
 

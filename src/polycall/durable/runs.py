@@ -193,11 +193,13 @@ class Runs:
         await self._cancel_tasks(run_id)
 
     async def resume(self, run_id: str) -> None:
-        """Let a run that was cancelled go on from its last step, in any process of the fleet."""
+        """Let a run that was cancelled, or failed, go on from its last step, wherever."""
         info = await self.show(run_id)
-        if info.state in ("finished", "failed"):
+        if info.state == "finished":
             raise RequestError(f"run {run_id!r} is over: it has {info.state}")
-        if info.state == "cancelled":
+        if info.state == "failed":
+            await asyncio.to_thread(self.database.reopen, run_id)
+        if info.state in ("cancelled", "failed"):
             await self.client.resume_workflow_async(run_id, queue_name=RUN_QUEUE)
 
     async def cancel_task(self, task_id: str) -> None:
