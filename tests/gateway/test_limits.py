@@ -230,7 +230,14 @@ def test_h09_a_budget_needs_a_price(served: Gateway, tmp_path: Path) -> None:
 
 # The last of them is no way to reserve less than nothing.
 @pytest.mark.parametrize(
-    "more", [{"max_tokens": 100}, {"n": 9}, {"max_tokens": 10**30}, {"max_tokens": 100, "n": -9}]
+    "more",
+    [
+        {"max_tokens": 100},
+        {"n": 9},
+        {"max_tokens": 1e300},
+        {"max_tokens": 10**30},
+        {"max_tokens": 100, "n": -9},
+    ],
 )
 def test_a_request_above_the_whole_budget_is_told_what_to_do(
     served: Gateway, more: dict[str, Any]
@@ -296,6 +303,24 @@ async def test_h13_no_refusal_outlives_its_minute(tmp_path: Path) -> None:
     for one in limits:
         await one.close()
     await store.close()
+
+
+@pytest.mark.parametrize("claims", [10**30, 10**300], ids=["much", "more"])
+def test_a_count_that_is_none_costs_what_was_reserved(tmp_path: Path, claims: int) -> None:
+    keys = f'[[keys]]\nkey = "{KEY}"\nname = "team"\nbudget_usd = 5\n'
+    with open_till(seed=2) as till:
+        gateway = Gateway(tmp_path, till_config(till, "", keys)).start()
+        till.claims = claims
+        assert gateway.request("POST", "/v1/chat/completions", BODY).status == 200
+        till.claims = 0
+        assert gateway.request("POST", "/v1/chat/completions", BODY).status == 200
+        assert gateway.stop() == 0, gateway.log
+        assert "Traceback" not in gateway.log
+    with contextlib.closing(sqlite3.connect(tmp_path / "polycall.db")) as database:
+        rows = database.execute("SELECT cost_usd FROM ledger ORDER BY created").fetchall()
+        ((taken,),) = database.execute("SELECT taken FROM counters").fetchall()
+    assert rows[0] == (None,)
+    assert Decimal(rows[1][0]) * 1_000_000_000 < taken < RESERVE * 2 * 1_000_000_000
 
 
 # Aborted and killed

@@ -39,6 +39,7 @@ class Till:
     def __init__(self, *, seed: int, numbered: bool = False) -> None:
         self.sales: list[Sale] = []
         self.delay_s = 0.0
+        self.claims = 0  # output tokens that it tells instead of those it counts
         self._numbered = numbered
         self._random = random.Random(seed)
         self._lock = threading.Lock()
@@ -79,7 +80,7 @@ class Till:
             self.sales.append(sale)
         usage = {
             "prompt_tokens": sale.input_tokens,
-            "completion_tokens": sale.output_tokens,
+            "completion_tokens": self.claims or sale.output_tokens,
             "total_tokens": sale.input_tokens + sale.output_tokens,
         }
         base = {"id": "c", "created": 1, "model": "m"}

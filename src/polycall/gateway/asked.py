@@ -6,6 +6,7 @@ request is rendered from that original, never from another stop's.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from msgspec import Struct
@@ -144,8 +145,10 @@ class Asked:
         """How many output tokens the request allows; `None` where it does not say."""
         values: list[Any] = [self._fields.value(name) for name in _OUTPUT_FIELDS]
         values += [self._generation(name) for name in ("maxOutputTokens", "max_output_tokens")]
-        numbers = [value for value in values if isinstance(value, int) and value > 0]
-        return max(numbers, default=None)
+        numbers = [
+            value for value in values if isinstance(value, int | float) and 0 < value < math.inf
+        ]
+        return max(map(math.ceil, numbers), default=None)
 
     def candidates_max(self) -> int:
         """How many answers the request asks for."""

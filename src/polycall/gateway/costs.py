@@ -29,6 +29,8 @@ _MANY = 1_000
 _VERY_MANY = 1_000_000
 _MILLION = Decimal(1_000_000)
 _REMEMBERED_MAX = 4096
+# More than this is no count, whatever a provider says, and nothing to spend a budget on.
+_TOKENS_MAX = 10**10
 
 
 class Costs:
@@ -45,6 +47,11 @@ class Costs:
 
     def known(self, provider: Provider, model: str, usage: Usage) -> Decimal | None:
         """US dollars; `None` where the price or the usage is unknown, or not known yet."""
+        if max(usage.input_tokens, usage.output_tokens) > _TOKENS_MAX:
+            return None
+        return self._reckoned(provider, model, usage)
+
+    def _reckoned(self, provider: Provider, model: str, usage: Usage) -> Decimal | None:
         if model in provider.prices:
             return cost_usd(provider, model, usage)
         if not provider.price_id or not self._is_loaded or not usage.is_reported:
@@ -69,11 +76,11 @@ class Costs:
         """What a usage may cost at most, whatever of its input is written to a cache."""
         if self._loading is not None and not self._is_loaded and model not in provider.prices:
             await asyncio.to_thread(self._loading.join)
-        plain = self.known(provider, model, usage)
+        plain = self._reckoned(provider, model, usage)
         if plain is None:
             return None
         written = replace(usage, cache_write_tokens=usage.input_tokens)
-        return max(plain, self.known(provider, model, written) or plain)
+        return max(plain, self._reckoned(provider, model, written) or plain)
 
     def _load(self) -> None:
         try:

@@ -315,17 +315,25 @@ class KeyLimits:
     async def _keep_up(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            await self._settle_all(is_last=False)
-            now = time.monotonic()
-            if now >= self._reconcile_at:
-                self._reconcile_at = now + _RECONCILE_S
-                try:
-                    number = await self._counters.reconcile()
-                except StoreError as error:
-                    logger.warning("leases of silent workers were not reconciled: %s", error)
-                else:
-                    if number:
-                        logger.info("%d leases of silent workers were reconciled", number)
+            try:
+                await self._settle_all(is_last=False)
+                await self._reconcile()
+            except Exception:
+                # Without this task nothing that is spent would ever be told.
+                logger.exception("settling failed")
+
+    async def _reconcile(self) -> None:
+        now = time.monotonic()
+        if now < self._reconcile_at:
+            return
+        self._reconcile_at = now + _RECONCILE_S
+        try:
+            number = await self._counters.reconcile()
+        except StoreError as error:
+            logger.warning("leases of silent workers were not reconciled: %s", error)
+        else:
+            if number:
+                logger.info("%d leases of silent workers were reconciled", number)
 
     async def _settle_all(self, *, is_last: bool) -> None:
         now = self._clock()
