@@ -150,7 +150,7 @@ async def test_databases_and_agents_that_are_none(sqlite: str) -> None:
             Durable(sqlite, agents=[agent], **{name: 0})
 
 
-async def test_resumed_twice_at_once_it_goes_on_once(url: str) -> None:
+async def test_resumed_twice_at_once_it_goes_on_once(sqlite: str) -> None:
     begun = asyncio.Event()
     done: list[int] = []
     keys: set[str] = set()
@@ -171,7 +171,7 @@ async def test_resumed_twice_at_once_it_goes_on_once(url: str) -> None:
         return ToolCall(f"c{said}", "work", f'{{"n": {said}}}') if said < 3 else "done"
 
     agent = Agent("test/m", name="a", tools=[work], client=FunctionModel(answer))
-    async with durable(url, agent) as here, Runs(url) as desk:
+    async with durable(sqlite, agent) as here, Runs(sqlite) as desk:
         handle = await here.start("a", "go", run_id="r")
         await begun.wait()
         await handle.cancel()
@@ -185,3 +185,25 @@ async def test_resumed_twice_at_once_it_goes_on_once(url: str) -> None:
     assert done.count(0) >= 2
     assert done[-2:] == [1, 2]
     assert keys == {"r/call/1/c0", "r/call/2/c1", "r/call/3/c2"}
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_whoever_died_before_the_clock_jumped_is_taken_over_from(
+    sqlite: str, hours: int
+) -> None:
+    with ScriptedModel(["hello"]) as model:
+        agent = Agent("test/m", name="a", client=model)
+        async with durable(sqlite, agent, lease_s=1.0) as here:
+            insert = "insert into polycall_executors (id, host, pid, seen, taken_by, taken_at) "
+            here.database.change(
+                f"{insert} values ('dead', 'elsewhere', 1, {here.database.now} + :jump, "
+                f"'dead too', {here.database.now} + :jump)",
+                jump=3600.0 * hours,
+            )
+
+            async def is_gone() -> bool:
+                rows = here.database.rows("select id from polycall_executors")
+                return [row["id"] for row in rows] == [here.executor_id]
+
+            await until(is_gone)
+            assert (await (await here.start(agent, "hi")).result()).text == "hello"

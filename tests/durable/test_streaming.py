@@ -140,7 +140,7 @@ async def test_a_run_that_fails_or_is_cancelled_says_so_to_its_reader(sqlite: st
             here.stream("b", "go")
 
 
-async def test_it_goes_on_elsewhere_when_its_process_ends(url: str) -> None:
+async def test_it_goes_on_elsewhere_when_its_process_ends(sqlite: str) -> None:
     shop = Shop()
     shop.wait_s = 60
 
@@ -150,11 +150,11 @@ async def test_it_goes_on_elsewhere_when_its_process_ends(url: str) -> None:
                 pass
 
     with ScriptedModel([LOOK]) as model:
-        async with durable(url, shop.agent(model)) as here:
+        async with durable(sqlite, shop.agent(model)) as here:
             reading = asyncio.create_task(read(here.stream("desk", "go", run_id="r")))
             await shop.begun.wait()
         with pytest.raises(RequestError, match="'r' goes on elsewhere, or here the next time"):
             await reading
     with ScriptedModel(["done"]) as model:
-        async with durable(url, Shop().agent(model)) as there:
+        async with durable(sqlite, Shop().agent(model)) as there:
             assert (await there.handle("r").result()).text == "done"
