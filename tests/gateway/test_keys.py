@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from polycall.cli.stored import table
 from tests.gateway.harness import Gateway
 from tests.gateway.till import Till, open_till, till_config
 
@@ -248,3 +249,8 @@ def test_mistakes_are_told(
 ) -> None:
     (tmp_path / "polycall.toml").write_text("[store]\n")
     assert said in run(*words, status=status).stderr
+
+
+def test_columns_stand_under_each_other_in_every_script() -> None:
+    rows = [["김민수", "1"], ["🦊🚀", "2"], ["alice", "3"]]
+    assert table(["name", "n"], rows, right=1) == ("name    n\n김민수  1\n🦊🚀    2\nalice   3")

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
+from unicodedata import east_asian_width
 
 from polycall.config import (
     NO_STORE,
@@ -169,5 +170,5 @@ def table(head: list[str], rows: list[list[str]], *, right: int) -> str:
 
 
 def _width(text: str) -> int:
-    # Korean and Chinese letters take two places on a terminal.
-    return sum(2 if "\u1100" <= letter <= "\uffdc" and letter > "\u2e7f" else 1 for letter in text)
+    # Korean and Chinese letters and most emoji take two places on a terminal.
+    return sum(2 if east_asian_width(letter) in ("W", "F") else 1 for letter in text)
