@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from polycall import Agent
-from polycall.agents.default import close_default_client, default_client
+from polycall.agents.default import close_default_client, default_client, portal
 from polycall.sim import Call, Simulation, Turn
 
 ROOT = Path(__file__).parents[2]
@@ -32,13 +33,16 @@ PLAY = [
 @pytest.fixture
 def configured(
     simulation: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Simulation:
+) -> Iterator[Simulation]:
     """A folder whose `polycall.toml` leads to the simulation, as a user's would to a provider."""
     (tmp_path / "polycall.toml").write_text(
         f'[providers.openai]\nbase_url = "{simulation.base_url("openai")}"\napi_key = "any"\n'
     )
     monkeypatch.chdir(tmp_path)
-    return simulation
+    # The client of the process's own event loop reads its configuration once.
+    portal().run(close_default_client())
+    yield simulation
+    portal().run(close_default_client())
 
 
 def test_the_first_example_of_the_page(

@@ -83,6 +83,11 @@ def test_E04_every_client_with_every_wire(
     assert '<tool_result name=\\"now\\"' in seen
 
 
+def bodies(sim: Simulation, model: str) -> list[dict[str, Any]]:
+    """What the model was asked; other tests ask the same simulation for other things."""
+    return [each.body for each in sim.requests if (each.body or {}).get("model") == model]
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("client", DRIVERS)
 def test_a_call_that_cannot_be_read_is_asked_for_again(
@@ -98,7 +103,7 @@ def test_a_call_that_cannot_be_read_is_asked_for_again(
         ("get_weather", {"city": "서울"})
     ]
     assert "tool_call" not in step.text
-    asked = [each.body for each in sim.requests if each.body.get("model") == model]
+    asked = bodies(sim, model)
     assert len(asked) == 2
     assert asked[1]["messages"][-2] == {"role": "assistant", "content": f"One. {broken}"}
     assert "so nothing was run" in asked[1]["messages"][-1]["content"]
@@ -160,6 +165,6 @@ def test_programs_with_a_model_that_knows_no_tools(
     with closing(program_drivers.Chat(served.url, f"plain-chat/{model}", streamed=streamed)) as run:
         assert run.run("Which region sells best?") == "done"
     assert run.rounds == [["query_sales"] * 3, ["describe"]]
-    seen = [each.body for each in sim.requests if each.body.get("model") == model]
+    seen = bodies(sim, model)
     assert len(seen) == 3
     assert OUTPUT in seen[2]["messages"][-1]["content"]
