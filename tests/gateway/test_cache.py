@@ -204,6 +204,7 @@ def test_a_cache_that_is_none_costs_no_request(folder: Path, sim: Simulation) ->
     config = sim_config(sim, '[cache]\nttl_s = 60\nfile = "answers.db"\n')
     gateway = Gateway(folder, config).start()
     ask(gateway, ASK)
+    assert is_hit(ask(gateway, ASK))  # so it has been written
     garbage = b"no database" * 1000
     (folder / "answers.db").write_bytes(garbage)
     assert [is_hit(ask(gateway, ASK)) for _ in range(2)] == [False, False]
