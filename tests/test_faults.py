@@ -127,14 +127,14 @@ async def test_a_rate_limit_is_waited_for_and_passed(simulation: Simulation, ven
 async def test_nothing_is_repeated_after_the_first_event(
     simulation: Simulation, vendor: str
 ) -> None:
-    before = len(simulation.requests)
+    before = simulation.received
     async with client_for(simulation, vendor, retry=Retry(attempts=5, base_s=0.01)) as client:
         with pytest.raises(UpstreamError):
             async for _ in client.stream(
                 f"{vendor}/fault-error-midstream", "x", max_output_tokens=50
             ):
                 pass
-    assert len(simulation.requests) - before == 1
+    assert simulation.received - before == 1
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
@@ -142,12 +142,12 @@ async def test_a_first_frame_that_is_an_error_is_tried_again(
     simulation: Simulation, vendor: str
 ) -> None:
     """B27: a status of 200 whose first event is an error has given nothing yet."""
-    before = len(simulation.requests)
+    before = simulation.received
     async with client_for(simulation, vendor) as client:
         with pytest.raises(UpstreamError):
             async for _ in client.stream(f"{vendor}/fault-error-first", "x", max_output_tokens=50):
                 pass
-    assert len(simulation.requests) - before == 2
+    assert simulation.received - before == 2
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
@@ -173,7 +173,7 @@ async def test_cancelling_closes_the_provider_connection_at_once(
 
 
 async def test_mistakes_of_the_caller_send_nothing(simulation: Simulation) -> None:
-    before = len(simulation.requests)
+    before = simulation.received
     async with client_for(simulation, "openai") as client:
         for model, message in (
             ("sim-1", "does not say its provider"),
@@ -184,7 +184,7 @@ async def test_mistakes_of_the_caller_send_nothing(simulation: Simulation) -> No
                 await client.generate(model, "x")
         with pytest.raises(RequestError, match="not a field of Request"):
             await client.generate("openai/sim-1", "x", temprature=1)
-    assert len(simulation.requests) == before
+    assert simulation.received == before
 
 
 async def test_a_missing_key_is_said(

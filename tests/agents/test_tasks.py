@@ -258,7 +258,7 @@ async def test_a_task_that_ends_while_the_model_talks_is_told_at_the_next_step(
         Turn(text="never asked for"),
     ]
     model = play(simulation, vendor, *turns, model="talking")
-    before = len(simulation.requests)
+    before = simulation.received
     agent = Agent(model, tools=tools, client=Talking(client, made), instructions="Bake.")
     if streams:
         async with agent.stream("bread, please") as stream:
@@ -268,7 +268,7 @@ async def test_a_task_that_ends_while_the_model_talks_is_told_at_the_next_step(
     else:
         run = await agent.run("bread, please")
     assert (run.text, run.reason) == ("빵이 다 됐어요 🍞", "finished")
-    texts = [conversation(recorded.raw) for recorded in list(simulation.requests)[before:]]
+    texts = [conversation(recorded.raw) for recorded in simulation.since(before)]
     assert [text.count("bread is baked") for text in texts] == [0, 0, 1]
     for earlier, later in itertools.pairwise(texts):
         assert later.startswith(earlier.removesuffix("]") + ",")
@@ -287,10 +287,10 @@ async def test_late_results_come_once_and_change_nothing_before(
         Turn(text="All is done."),
     ]
     model = play(simulation, vendor, *turns, model="late")
-    before = len(simulation.requests)
+    before = simulation.received
     run = await Agent(model, tools=tools, client=client, instructions="Bake.").run("bread, please")
     assert run.text == "All is done."
-    sent = list(simulation.requests)[before:]
+    sent = simulation.since(before)
     bodies = [recorded.body for recorded in sent]
     assert len(bodies) == 4
     texts = [conversation(recorded.raw) for recorded in sent]

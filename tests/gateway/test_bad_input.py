@@ -226,7 +226,7 @@ class Caller:
 
     def ask(self, path: str, body: Any, place: tuple[Any, ...] = ()) -> int:
         """The status, of an answer that is one."""
-        before = len(self._sim.requests)
+        before = self._sim.received
         fields = {"authorization": f"Bearer {KEY}", "polycall-lossy": self._lossy}
         self._connection.request("POST", path, json.dumps(body), fields)
         answer = self._connection.getresponse()
@@ -239,7 +239,7 @@ class Caller:
         assert 400 <= answer.status < 500, (place, answer.status, data)
         error = json.loads(data)
         assert shape_is(self._client, error), (place, data)
-        if len(self._sim.requests) == before:
+        if self._sim.received == before:
             # Ours to say: the place in the client's body, or in the middle language.
             message = error["error"]["message"]
             words = [key for key in place if isinstance(key, str)]
@@ -249,7 +249,10 @@ class Caller:
             )
         return answer.status
 
-    def close(self) -> None:
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
 
 
@@ -258,7 +261,6 @@ class Caller:
 def test_wrong_types_anywhere(
     gateway: Gateway, sim: Simulation, client: str, target: str, mode: str
 ) -> None:
-    caller = Caller(gateway, sim, client, is_lossy=mode == "lossy")
     model = f"{target}/sim-1"
     valid = BODIES[client]
     path = PATHS[client].format(model)
@@ -266,9 +268,9 @@ def test_wrong_types_anywhere(
         valid = {**valid, "model": model, "stream": mode == "streamed"}
     elif mode == "streamed":
         path = path.replace("generateContent", "streamGenerateContent?alt=sse")
-    assert caller.ask(path, valid) == 200
-    statuses = [caller.ask(path, body, place) for place, body in wrong_bodies(valid)]
-    caller.close()
+    with Caller(gateway, sim, client, is_lossy=mode == "lossy") as caller:
+        assert caller.ask(path, valid) == 200
+        statuses = [caller.ask(path, body, place) for place, body in wrong_bodies(valid)]
     assert statuses.count(400) > len(statuses) / 2
 
 
@@ -277,17 +279,16 @@ def test_wrong_types_anywhere(
 def test_wrong_types_where_tokens_are_counted(
     gateway: Gateway, sim: Simulation, client: str, target: str
 ) -> None:
-    caller = Caller(gateway, sim, client)
     model = f"{target}/sim-1"
     valid = {k: v for k, v in BODIES[client].items() if k not in NOT_COUNTED[client]}
     if client != "gemini":
         valid["model"] = model
     path = COUNTS[client].format(model)
-    assert caller.ask(path, valid) == 200
-    statuses = [caller.ask(path, body, place) for place, body in wrong_bodies(valid)]
-    for body in ("x", 4, [], None, [valid]):
-        assert caller.ask(path, body, ("object",)) == 400
-    caller.close()
+    with Caller(gateway, sim, client) as caller:
+        assert caller.ask(path, valid) == 200
+        statuses = [caller.ask(path, body, place) for place, body in wrong_bodies(valid)]
+        for body in ("x", 4, [], None, [valid]):
+            assert caller.ask(path, body, ("object",)) == 400
     assert 400 in statuses
 
 
@@ -317,10 +318,10 @@ def test_odd_questions_for_models(gateway: Gateway, headers: dict[str, str]) -> 
 
 @pytest.mark.parametrize("client", ["openai-chat", "openai-responses", "anthropic"])
 def test_the_name_of_a_model_has_an_end(gateway: Gateway, sim: Simulation, client: str) -> None:
-    before = len(sim.requests)
+    before = sim.received
     for name in ("x" * 100_000, "up-chat/" + "x" * 100_000, "up-chat/half \ud83e"):
         answer = gateway.post(PATHS[client], {**BODIES[client], "model": name})
         assert answer.status == 404
         assert shape_is(client, answer.json())
         assert len(answer.content) < 1000
-    assert len(sim.requests) == before
+    assert sim.received == before

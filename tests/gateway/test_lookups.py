@@ -88,14 +88,14 @@ def count(gateway: Gateway, client: str, model: str, *, tools: bool) -> tuple[in
 def test_h15_h16_counts_include_tools_say_what_they_are_and_generate_nothing(
     sim: Simulation, gateway: Gateway, client: str, upstream: str
 ) -> None:
-    before = [r.path for r in sim.requests]
+    before = sim.received
     plain, source = count(gateway, client, f"{upstream}/sim-1", tools=False)
     with_tools, _ = count(gateway, client, f"{upstream}/sim-1", tools=True)
     assert with_tools > plain > 100
     # The simulated OpenAI has no route that counts.
     counts_itself = UPSTREAMS[upstream][0] in ("anthropic", "google")
     assert source == ("provider" if counts_itself else "estimate")
-    sent = [r.path for r in sim.requests][len(before) :]
+    sent = [r.path for r in sim.since(before)]
     assert all("count" in path.lower() or "input_tokens" in path for path in sent)
 
 

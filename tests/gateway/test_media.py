@@ -52,13 +52,13 @@ def asking(client: str, url: str) -> tuple[str, dict[str, Any]]:
 def test_j02_what_lies_inside_is_not_fetched(
     gateway: Gateway, sim: Simulation, image: str, client: str
 ) -> None:
-    before = len(sim.requests)
+    before = sim.received
     path, body = asking(client, image)
     answer = gateway.post(path, {**body, "model": "up-gemini/sim-1"})
     assert answer.status == 400
     assert shape_is(client, answer.json())
     assert "its address is not a public one" in answer.json()["error"]["message"]
-    assert len(sim.requests) == before
+    assert sim.received == before
 
 
 @pytest.mark.parametrize("client", ["openai-chat", "openai-responses", "anthropic"])

@@ -143,12 +143,12 @@ def test_one_model_of_a_provider_by_its_capabilities(sim: Simulation, served: Ga
 
 
 def test_a_schema_that_is_none_is_the_clients_mistake(sim: Simulation, served: Gateway) -> None:
-    before = len(sim.requests)
+    before = sim.received
     tool = {"name": "now", "parameters": {"type": "objekt"}}
     body: dict[str, Any] = {"messages": [{"role": "user", "content": "x"}]}
     body |= {"model": "plain-chat/any", "tools": [{"type": "function", "function": tool}]}
     answer = served.post("/v1/chat/completions", body)
-    assert (answer.status, len(sim.requests)) == (400, before)
+    assert (answer.status, sim.received) == (400, before)
     assert "the schema of 'now' is not valid" in answer.json()["error"]["message"]
 
 

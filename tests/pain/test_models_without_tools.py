@@ -39,13 +39,13 @@ def client_with(simulation: Simulation, tools: str) -> Client:
 async def test_E05_tools_for_a_model_without_them_are_refused_and_nothing_is_sent(
     simulation: Simulation,
 ) -> None:
-    before = len(simulation.requests)
+    before = simulation.received
     async with client_with(simulation, "false") as client:
         with pytest.raises(UnsupportedError, match=r"tools: 'acme/sim-1' is known to call no"):
             await client.generate("acme/sim-1", "x", tools=[WEATHER])
         with pytest.raises(UnsupportedError):
             client.stream("openai/gpt-3.5-turbo-instruct, acme/sim-1", "x", tools=[WEATHER])
-        assert len(simulation.requests) == before
+        assert simulation.received == before
         # Without tools it is a model like any other.
         assert (await client.generate("acme/sim-1", "x")).text
 

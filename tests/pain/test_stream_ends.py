@@ -108,13 +108,13 @@ async def test_B27_a_first_event_that_is_an_error_is_never_an_answer(
         headers=row.headers,
         quirks=row.quirks,
     )
-    before = len(simulation.requests)
+    before = simulation.received
     retry = Retry(attempts=2, base_s=0.01)
     async with Client(providers=[provider], keys={vendor: "k"}, retry=retry) as client:
         with pytest.raises((OverloadedError, ServerError)):
             async for _ in client.stream(f"{vendor}/fault-error-first", "x", max_output_tokens=9):
                 pass
-    assert len(simulation.requests) - before == 2
+    assert simulation.received - before == 2
 
 
 FAILED_FIRST = {

@@ -248,3 +248,16 @@ async def test_serving_until_cancelled() -> None:
         await task
     with pytest.raises(ConnectionRefusedError):
         request("GET", url)
+
+
+def test_the_last_requests_are_kept_and_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polycall.sim.app.REQUESTS_MAX", 3)
+    with Simulation() as sim:
+        for number in range(5):
+            request("GET", f"{sim.base_url('openai')}/models/{number}", headers=KEYS["openai"])
+        kept = [f"/openai/v1/models/{number}" for number in (2, 3, 4)]
+        assert (sim.received, [each.path for each in sim.requests]) == (5, kept)
+        assert [each.path for each in sim.since(3)] == kept[1:]
+        assert (sim.since(2), sim.since(5)) == (list(sim.requests), [])
+        with pytest.raises(LookupError, match="4 requests came since"):
+            sim.since(1)

@@ -81,6 +81,7 @@ class App:
         self.seed = seed
         self._any_model = any_model
         self.requests: deque[Recorded] = deque(maxlen=REQUESTS_MAX)
+        self.received = 0
         self.scripts: dict[tuple[str, str], Script] = {}
         self.stopping = asyncio.Event()
         self._cache = usage.PromptCache()
@@ -173,6 +174,7 @@ class App:
             body = None
         recorded = Recorded(vendor.name, exchange.method, path, query, headers, body, raw)
         self.requests.append(recorded)
+        self.received += 1
 
     def _spec(self, vendor: Vendor, name: str) -> ModelSpec | None:
         script = self.scripts.get((vendor.name, name))

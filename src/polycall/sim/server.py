@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from polycall.sim.app import App, Recorded, Script
+from polycall.sim.app import REQUESTS_MAX, App, Recorded, Script
 from polycall.sim.programs import ProgramDesk
 from polycall.sim.script import ModelSpec, Turn
 
@@ -116,8 +116,23 @@ class Simulation:
 
     @property
     def requests(self) -> deque[Recorded]:
-        """All requests so far, the newest last; keys are taken out."""
+        """The last requests (10,000 at most), the newest last; keys are taken out."""
         return self._app.requests
+
+    @property
+    def received(self) -> int:
+        """How many requests came so far, those included that are no longer in `requests`."""
+        return self._app.received
+
+    def since(self, received: int) -> list[Recorded]:
+        """The requests that came after the first `received`, the newest last.
+
+        Raises LookupError if some of them are no longer kept.
+        """
+        new = self._app.received - received
+        if new > len(self._app.requests):
+            raise LookupError(f"{new} requests came since, and the last {REQUESTS_MAX} are kept")
+        return list(self._app.requests)[len(self._app.requests) - new :]
 
     @property
     def programs(self) -> ProgramDesk:
