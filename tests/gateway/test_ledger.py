@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psycopg
@@ -92,6 +93,50 @@ def test_every_request_has_its_row(sim: Simulation, gateway: Gateway, streamed: 
         assert 0 < row["first_ms"] <= row["duration_ms"]
         assert row["key_id"] == rows[0]["key_id"] != ""
         assert row["worker"] == rows[0]["worker"] != ""
+
+
+@pytest.mark.parametrize("options", [None, {}, {"include_usage": False}, {"include_usage": None}])
+@pytest.mark.parametrize("upstream", ["up-chat", "up-deepseek", "up-compatible"])
+def test_who_does_not_ask_for_usage_is_counted_too(
+    sim: Simulation, gateway: Gateway, upstream: str, options: Any
+) -> None:
+    sim.script(UPSTREAMS[upstream][0], "uncounted", [Turn(text="안녕 🍞")])
+    body = {"model": f"{upstream}/uncounted", "messages": MESSAGES, "stream": True}
+    before = len(gateway.ledger(0))
+    answer = gateway.post("/v1/chat/completions", {**body, "stream_options": options})
+    assert answer.status == 200
+    assert "🍞" in answer.content.decode()
+    assert b'"usage":{' not in answer.content
+    row = gateway.ledger(before + 1)[-1]
+    assert (row["model"], row["outcome"], row["is_estimate"]) == ("uncounted", "ok", 0)
+    assert row["input_tokens"] > 0
+    assert row["output_tokens"] > 0
+
+
+REFUSED = {
+    "options": {"stream_options": {"include_usage": "x"}},
+    "other-options": {"stream_options": {"include_usage": True, "other": 1}},
+    "not-options": {"stream_options": [True]},
+    "quoted": {"tool_choice": "stream_options"},
+    "escaped": {"tool_choice": {"type": "stream_options"}},
+    "translated": {"max_tokens": 8, "stop": [], "stream_options": {"include_obfuscation": 3}},
+}
+
+
+@pytest.mark.parametrize("wrong", REFUSED)
+def test_a_mistake_of_one_client_does_not_end_the_counting(
+    sim: Simulation, gateway: Gateway, wrong: str
+) -> None:
+    """OpenAI's refusal names what was said wrongly; it does not mean that nobody may say it."""
+    sim.script("openai", "counted", [Turn(text="안녕")])
+    body = {"model": "up-chat/counted", "messages": MESSAGES, "stream": True}
+    before = len(gateway.ledger(0))
+    refused = gateway.post("/v1/chat/completions", {**body, **REFUSED[wrong]})
+    assert (refused.status, sim.remaining("openai", "counted")) == (400, 1)
+    assert gateway.post("/v1/chat/completions", body).status == 200
+    row = gateway.ledger(before + 2)[-1]
+    assert row["model"] == "counted"
+    assert row["output_tokens"] > 0
 
 
 class Load:

@@ -32,7 +32,6 @@ from polycall.gateway.passing import (
     PASSED_HEADERS,
     Fields,
     QuirkMarks,
-    ask_usage,
     holds_carried_state,
 )
 from polycall.gateway.routing import Router, Stop
@@ -232,12 +231,14 @@ class Asked:
         return not desk.marks(stop.provider, stop.model).meet(self._body)
 
     def _passed(self, stop: Stop, desk: Desk) -> Attempt:
-        body = self._body if self._endpoint.model else self._fields.with_model(stop.model)
-        hides_usage = False
-        if self.streams and self.dialect.NAME == "openai-chat":
-            quirks = stop.provider.quirks_for(stop.model)
-            if "stream_options" not in self._fields and quirks.stream_usage != "never":
-                body, hides_usage = ask_usage(body), True
+        changed = {} if self._endpoint.model else {"model": stop.model}
+        body = None
+        is_chat_stream = self.streams and self.dialect.NAME == "openai-chat"
+        if is_chat_stream and stop.provider.quirks_for(stop.model).stream_usage != "never":
+            body = self._fields.asking_usage(changed)
+        hides_usage = body is not None
+        if body is None:
+            body = self._fields.with_values(changed) if changed else self._body
         headers = headers_for(stop.provider, stop.key, stream=self.streams)
         for name in PASSED_HEADERS:
             if name in self._headers:
@@ -347,22 +348,11 @@ class Desk:
 
     def as_learned(self, stop: Stop) -> Stop:
         """The stop with what its provider has taught since the start."""
-        if stop.provider.name not in self._without_usage:
-            return stop
-        quirks = replace(stop.provider.quirks, stream_usage="never")
-        return replace(stop, provider=replace(stop.provider, quirks=quirks))
+        return without_usage(stop) if stop.provider.name in self._without_usage else stop
 
-    def learn(self, attempt: Attempt, error: PolycallError) -> bool:
-        """Whether the error says that asking for a stream's usage was the mistake."""
-        name = attempt.stop.provider.name
-        if name in self._without_usage or not isinstance(error, InvalidRequestError):
-            return False
-        if "stream_options" not in f"{error.message} {error.param}":
-            return False
-        if b'"stream_options"' not in attempt.http.body:
-            return False
-        self._without_usage.add(name)
-        return True
+    def learn(self, stop: Stop) -> None:
+        """A stream was refused because its usage was asked for, and was answered without."""
+        self._without_usage.add(stop.provider.name)
 
     def marks(self, provider: Provider, model: str) -> QuirkMarks:
         """The marks of what the target takes otherwise than its dialect's vendor."""
@@ -386,6 +376,34 @@ class Desk:
 
 
 _REMEMBERED_MAX = 4096
+
+
+def blames_usage(attempt: Attempt, error: PolycallError) -> bool:
+    """Whether the error may mean that we should not have asked for a stream's usage.
+
+    Only an answer to the same request without it can tell: what the message quotes may be the
+    client's own words, and a provider whose streams tell no usage cannot be charged for.
+    """
+    if attempt.exchange is None and not attempt.hides_usage:
+        return False
+    if attempt.stop.provider.quirks.stream_usage == "never":
+        return False
+    return (
+        isinstance(error, InvalidRequestError)
+        and "stream_options" in f"{error.message} {error.param}"
+        and b'"stream_options"' in attempt.http.body
+    )
+
+
+def without_usage(stop: Stop) -> Stop:
+    """The stop, whose provider is not asked for the usage of streams."""
+    provider = stop.provider
+    rules = tuple(
+        replace(rule, quirks=replace(rule.quirks, stream_usage="never")) if rule.quirks else rule
+        for rule in provider.rules
+    )
+    quirks = replace(provider.quirks, stream_usage="never")
+    return replace(stop, provider=replace(provider, quirks=quirks, rules=rules))
 
 
 def _flag(flight: Flight, name: bytes) -> bool:

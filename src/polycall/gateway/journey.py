@@ -34,7 +34,7 @@ from polycall.exchange import (
     open_answer,
     read_answer,
 )
-from polycall.gateway.asked import Attempt, Desk
+from polycall.gateway.asked import Attempt, Desk, blames_usage, without_usage
 from polycall.gateway.flight import Flight
 from polycall.gateway.observe import Observer
 from polycall.gateway.replies import without_key
@@ -217,8 +217,10 @@ class Journey:
         except UpstreamError as error:
             if trace is not None:
                 trace.failed(error)
-            if self._desk.learn(attempt, error):
-                return await self._try(stop)
+            if blames_usage(attempt, error):
+                found = await self._try(without_usage(stop))
+                self._desk.learn(stop)
+                return found
             if isinstance(error, AuthenticationError):
                 renewed = await self._desk.fresh_keys.other(stop)
                 if renewed is not None:

@@ -24,7 +24,6 @@ _VENDOR = Quirks()
 _CARRIED = (PREFIX.encode(), b'"call_pc')
 _ASK_USAGE = b',"stream_options":{"include_usage":true}}'
 _SPACE = b" \t\r\n"
-_MODEL = b'"model"'
 
 # What in a body may meet a difference of the target.  A body without any of the marks of those
 # differences that a provider has would be rendered as it stands; finding one costs nothing but
@@ -124,25 +123,54 @@ class Fields:
             for name, raw in self._raw.items()
         }
 
-    def with_model(self, model: str) -> bytes:
-        """The body with another model name, every other byte as it was."""
-        new = msgspec.json.encode(model)
-        raw = bytes(self._raw["model"])
+    def with_values(self, values: dict[str, Any]) -> bytes:
+        """The body with other values for fields that it has, every other byte as it was."""
         body = self.body
-        place = body.find(_MODEL)
-        if place >= 0 and body.find(_MODEL, place + len(_MODEL)) < 0:
-            place += len(_MODEL)
-            while body[place] in b" \t\r\n:":
-                place += 1
-            if body.startswith(raw, place):
-                view = memoryview(body)
-                return b"".join((view[:place], new, view[place + len(raw) :]))
-        # The word stands elsewhere too: the top level is put together again.
-        items = {**self._raw, "model": msgspec.Raw(new)}
+        for name, value in values.items():
+            spliced = _spliced(body, name, bytes(self._raw[name]), msgspec.json.encode(value))
+            if spliced is None:
+                return self._built(values)
+            body = spliced
+        return body
+
+    def _built(self, values: dict[str, Any]) -> bytes:
+        new = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in values.items()}
         try:
-            return msgspec.json.encode(items)
+            return msgspec.json.encode({**self._raw, **new})
         except UnicodeEncodeError:
             raise MalformedRequestError("a field's name is not Unicode text") from None
+
+    def asking_usage(self, values: dict[str, Any]) -> bytes | None:
+        """The Chat body with other values, and asking for the usage of its stream.
+
+        `None` where the client asks for that itself, or says something that is wrong.
+        """
+        if "stream_options" not in self._raw:
+            body = self.with_values(values) if values else self.body
+            return body.rstrip(_SPACE)[:-1] + _ASK_USAGE
+        try:
+            options = _options_decoder.decode(self._raw["stream_options"]) or {}
+        except msgspec.ValidationError:
+            return None
+        asks = options.get("include_usage")
+        if asks is not None and asks is not False:
+            return None
+        return self.with_values({**values, "stream_options": {**options, "include_usage": True}})
+
+
+def _spliced(body: bytes, name: str, raw: bytes, new: bytes) -> bytes | None:
+    """`None` where the name stands elsewhere too."""
+    key = b'"' + name.encode() + b'"'
+    place = body.find(key)
+    if place < 0 or body.find(key, place + len(key)) >= 0:
+        return None
+    place += len(key)
+    while body[place] in b" \t\r\n:":
+        place += 1
+    if not body.startswith(raw, place):
+        return None
+    view = memoryview(body)
+    return b"".join((view[:place], new, view[place + len(raw) :]))
 
 
 _TOOLS_BYTES_MIN = 512
@@ -190,11 +218,9 @@ def _read_slowly(body: bytes) -> dict[str, msgspec.Raw]:
     return {name: msgspec.Raw(jsontext.encode_bytes(item)) for name, item in items.items()}
 
 
-def ask_usage(body: bytes) -> bytes:
-    """A Chat body that asks for the usage of its stream."""
-    return body.rstrip(_SPACE)[:-1] + _ASK_USAGE
-
-
+_options_decoder: msgspec.json.Decoder[dict[str, Any] | None] = msgspec.json.Decoder(
+    dict[str, Any] | None
+)
 _decoder: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
     dict[str, msgspec.Raw]
 )
