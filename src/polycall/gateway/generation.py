@@ -64,7 +64,7 @@ class Generations:
         """Answer, and write one row."""
         record = _Record(flight, endpoint, self._limits.worker)
         if self._traces is not None:
-            flight.trace = self._traces.begin(flight)
+            flight.trace = self._traces.begin(flight.id, flight.method, flight.path, flight.headers)
         try:
             try:
                 owner = record.owner = self._keys.owner(flight.headers, flight.query)

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from typing import NoReturn, Protocol, Self
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from polycall.errors import (
     AuthenticationError,
@@ -205,7 +206,8 @@ class Journey:
         attempt = await self._asked.attempt(stop, self._desk)
         trace = self._flight.trace
         if trace is not None:
-            attempt = trace.attempt(attempt)
+            headers = trace.attempt(stop.provider.name, stop.model, attempt.http.headers)
+            attempt = replace(attempt, http=replace(attempt.http, headers=headers))
         self.attempt = attempt
         self.attempts += 1
         try:

@@ -8,14 +8,12 @@ where the configuration has `[traces]`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
-from msgspec.structs import replace
 from opentelemetry.trace import Span, SpanKind, Tracer, set_span_in_context
 
 from polycall.config import TraceSettings
 from polycall.errors import PolycallError
-from polycall.gateway.asked import Attempt
-from polycall.gateway.flight import Flight
 from polycall.gateway.store import LedgerRow
 from polycall.tracing import conventions as names
 from polycall.tracing.common import PROPAGATOR, exporting, fail
@@ -35,9 +33,25 @@ class Traces:
         )
         self._tracer = self._provider.get_tracer("polycall.gateway")
 
-    def begin(self, flight: Flight) -> Trace:
+    def begin(
+        self, request_id: str, method: str, path: str, headers: Mapping[bytes, bytes]
+    ) -> Trace:
         """The span of a request."""
-        return Trace(self._tracer, flight)
+        carried = {
+            name.decode(): headers[name].decode("latin-1") for name in _CARRIED if name in headers
+        }
+        span = self._tracer.start_span(
+            # Not the path: Gemini's holds the model, and names of spans should be few.
+            method,
+            context=PROPAGATOR.extract(carried),
+            kind=SpanKind.SERVER,
+            attributes={
+                "http.request.method": method,
+                "url.path": path[:300],
+                "polycall.request_id": request_id,
+            },
+        )
+        return Trace(self._tracer, span)
 
     async def close(self) -> None:
         """Send what is waiting."""
@@ -47,45 +61,29 @@ class Traces:
 class Trace:
     """The spans of one request."""
 
-    def __init__(self, tracer: Tracer, flight: Flight) -> None:
-        carried = {
-            name.decode(): flight.headers[name].decode("latin-1")
-            for name in _CARRIED
-            if name in flight.headers
-        }
+    def __init__(self, tracer: Tracer, span: Span) -> None:
         self._tracer = tracer
+        self._span = span
         self._attempt: Span | None = None
-        self._span = tracer.start_span(
-            # Not the path: Gemini's holds the model, and names of spans should be few.
-            flight.method,
-            context=PROPAGATOR.extract(carried),
-            kind=SpanKind.SERVER,
-            attributes={
-                "http.request.method": flight.method,
-                "url.path": flight.path[:300],
-                "polycall.request_id": flight.id,
-            },
-        )
 
-    def attempt(self, attempt: Attempt) -> Attempt:
-        """Begin the span of an attempt; gives the attempt with the header that continues it."""
+    def attempt(self, provider: str, model: str, headers: Mapping[str, str]) -> dict[str, str]:
+        """Begin the span of an attempt; gives its headers, with the one that continues it."""
         if self._attempt is not None:
             self._attempt.end()  # a program's model answers several times
-        stop = attempt.stop
-        model = stop.model[: names.NAME_CHARS_MAX]
+        model = model[: names.NAME_CHARS_MAX]
         self._attempt = self._tracer.start_span(
             f"{names.CHAT} {model}",
             context=set_span_in_context(self._span),
             kind=SpanKind.CLIENT,
             attributes={
                 names.OPERATION: names.CHAT,
-                names.PROVIDER: names.provider_name(stop.provider.name),
+                names.PROVIDER: names.provider_name(provider),
                 names.REQUEST_MODEL: model,
             },
         )
-        headers = dict(attempt.http.headers)
-        PROPAGATOR.inject(headers, set_span_in_context(self._attempt))
-        return replace(attempt, http=replace(attempt.http, headers=headers))
+        continued = dict(headers)
+        PROPAGATOR.inject(continued, set_span_in_context(self._attempt))
+        return continued
 
     def failed(self, error: PolycallError) -> None:
         """The attempt gave no answer."""
