@@ -178,6 +178,7 @@ class Claude(Script):
     """A script as Anthropic's documentation of programmatic calling writes it."""
 
     KIND = "code_execution_20260120"
+    CALLER = KIND
 
     def __init__(self, url: str, model: str, *, streamed: bool, key: str = KEY) -> None:
         self.client = anthropic.Anthropic(base_url=url, api_key=key, max_retries=0)
@@ -225,7 +226,7 @@ class Claude(Script):
             programs = [b.id for b in message.content if b.type == "server_tool_use"]
             programs += [call.caller.tool_id for call in calls][:1]
             assert [(c.caller.type, c.caller.tool_id) for c in calls] == [
-                (self.KIND, programs[0])
+                (self.CALLER, programs[0])
             ] * len(calls)
             results = [
                 {

@@ -68,6 +68,24 @@ async def test_states_belong_to_their_owner_and_outlive_the_process(
     await second.close()
 
 
+async def test_of_changes_at_the_same_time_each_sees_the_other(
+    store_url: str, tmp_path: Path
+) -> None:
+    stores = [open_store(store_url, tmp_path) for _ in range(2)]
+    await stores[0].save_state("a", "counted", b"0")
+
+    def one_more(value: bytes) -> bytes:
+        return str(int(value) + 1).encode()
+
+    await asyncio.gather(
+        *(store.change_state("a", "counted", one_more) for store in stores for _ in range(20))
+    )
+    assert await stores[1].change_state("a", "counted", lambda _: None) == b"40"
+    assert await stores[0].change_state("b", "counted", one_more) is None
+    for store in stores:
+        await store.close()
+
+
 async def test_rows_are_there_after_a_clean_stop_and_only_once(
     store_url: str, tmp_path: Path
 ) -> None:

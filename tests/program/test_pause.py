@@ -84,6 +84,21 @@ async def paused_run(jail: Sandbox, desk: Desk) -> tuple[PausedProgram, Any]:
     return programs.paused, end
 
 
+async def test_of_two_programs_at_once_the_one_that_waits_is_not_lost(jail: Sandbox) -> None:
+    desk = Desk()
+    async with Programs(desk.tools, jail, calling="code") as programs:
+        both = [program("print(await ask('one?'))", "p1"), program("await note('two')", "p2")]
+        with ScriptedModel([both]) as model:
+            _, end = await collect(programs.run(model, request()))
+    assert programs.paused is not None
+    assert (end.reason, programs.paused.call_id) == ("paused", "p1")
+    assert [run.status for run in programs.programs] == ["paused"]
+    second = end.steps[0].results[1]
+    assert (second.call_id, second.is_error) == ("p2", True)
+    assert "no other can run now" in second.text
+    assert desk.calls == ["ask one?"]
+
+
 async def test_a_paused_program_goes_on_with_the_answer(jail: Sandbox) -> None:
     first, second = Desk(), Desk()
     paused, end = await paused_run(jail, first)

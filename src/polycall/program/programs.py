@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 import time
@@ -141,6 +142,7 @@ class Programs:
         self._sessions = 0
         self._results = 0
         self._noted = 0
+        self._turn = asyncio.Lock()  # a session runs one program at a time
         self._witness = Witness(self._toolset)
         own = Toolset([self.tool])
         has_code = bool(opened) and calling != "direct"
@@ -249,9 +251,14 @@ class Programs:
         return self.programs[-1]
 
     async def _run_code(self, arguments: JSON, context: ToolContext[Any]) -> ToolResult:
+        async with self._turn:
+            # Whether another one is paused is known only when that has ended.
+            if self.paused is not None:
+                raise ToolError("a program is paused until its result comes; no other can run now")
+            return await self._run_one(arguments, context)
+
+    async def _run_one(self, arguments: JSON, context: ToolContext[Any]) -> ToolResult:
         call_id = context.call.id if context.call is not None else f"program_{len(self.programs)}"
-        if self.paused is not None:
-            raise ToolError("a program is paused until its result comes; no other can run now")
         # Killed, until it has ended otherwise.
         run = ProgramRun(call_id, _unfenced(arguments["code"]), status="killed", calls=[])
         self.programs.append(run)

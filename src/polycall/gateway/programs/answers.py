@@ -14,7 +14,7 @@ from polycall.ir import Message, ToolResult
 
 def check_calls(messages: list[Message], found: dict[str, Record]) -> None:
     """Raise for calls and callers that were made up, are another key's, or have expired."""
-    answered = _answered_now(messages)
+    answered = answered_now(messages)
     for message in messages:
         for call in message.tool_calls:
             own = read_id(call.id)
@@ -43,6 +43,8 @@ def answers_to(messages: list[Message], name: str, record: Record) -> dict[str, 
             own = read_id(part.call_id) if isinstance(part, ToolResult) else None
             if own is not None and own[0] == name and own[1] is not None:
                 assert isinstance(part, ToolResult)
+                if own[1] in results:
+                    raise InvalidRequestError(f"there are two results for {part.call_id!r}")
                 results[own[1]] = part
     last = max(wait.number for wait in record.waits)
     unknown = [number for number in results if not 1 <= number <= last]
@@ -70,7 +72,7 @@ def _check_alive(record: Record | None, shown: str) -> None:
         )
 
 
-def _answered_now(messages: list[Message]) -> set[str]:
+def answered_now(messages: list[Message]) -> set[str]:
     """The ids of the calls whose results came with this request: those after the last answer."""
     found: set[str] = set()
     for message in reversed(messages):

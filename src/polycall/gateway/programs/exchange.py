@@ -24,7 +24,7 @@ from polycall.gateway.answer import Account
 from polycall.gateway.asked import Asked, Desk
 from polycall.gateway.carrier import Carried
 from polycall.gateway.flight import Flight
-from polycall.gateway.programs.answers import answers_to, check_calls
+from polycall.gateway.programs.answers import answered_now, answers_to, check_calls
 from polycall.gateway.programs.history import as_the_model_saw, records_in
 from polycall.gateway.programs.manners import Manner, container_of
 from polycall.gateway.programs.model import RoutedModel
@@ -35,11 +35,22 @@ from polycall.gateway.programs.records import (
     Shown,
     new_id,
     read_id,
+    record_of,
     shown_id,
 )
 from polycall.gateway.programs.sender import Sender
 from polycall.gateway.programs.shown import Answer
-from polycall.ir import FinishReason, Message, Request, Text, Tool, ToolCall, ToolResult, Warning
+from polycall.ir import (
+    FinishReason,
+    Message,
+    Opaque,
+    Request,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Warning,
+)
 from polycall.loop import (
     CallEnd,
     EndReason,
@@ -57,6 +68,7 @@ from polycall.sandbox import Sandbox, SandboxError, Session
 from polycall.tools import FunctionTool, ToolContext, tool_from_schema
 
 _LATER = "(the result comes later)"
+_ONE_PROGRAM = "nothing was run: an answer may have one program; put both into one, or ask again"
 # How a run's end looks to a client; a limit of ours looks like one of tokens.
 _ENDS: dict[EndReason, FinishReason] = {
     "finished": "stop",
@@ -93,6 +105,7 @@ class Exchange:
         self._answer = Answer(asked.dialect.NAME, flight.id, asked.model)
         self._tools: dict[str, Tool] = {}
         self._record_id = ""  # of the program that goes on
+        self._program_call = ""  # the model's call that is this program
         self._container = Container("")
         self._waiting: list[ToolCall] = []  # for the client, of this step
         self._is_waiting = False  # the answer ends in calls
@@ -121,6 +134,7 @@ class Exchange:
             async with self._sender.sending():
                 for name, record in waiting.items():
                     found[name] = await self._went_on(asked, name, record)
+                await self._show_ends(asked.messages, found)
                 if not self._is_waiting:
                     messages, lost = as_the_model_saw(request.messages, found)
                     warnings += lost
@@ -151,15 +165,38 @@ class Exchange:
 
     async def _went_on(self, asked: Request, name: str, record: Record) -> Record:
         """The record with its results; where it waits for more, those calls are shown."""
-        self._manner.check_answers(asked, record.container)
+        if record.paused is not None:
+            self._manner.check_answers(asked, record.container)
         self._record_id = name
         given = answers_to(asked.messages, name, record)
         if given:
-            record = await self._resumed(record, given)
-            await self._records.save(self._owner, name, record)
+            resumed = await self._resumed(record, given)
+            record = await self._records.change(self._owner, name, record, resumed)
+            if record == resumed and record.ended:
+                # Here, as the answer may fail yet and the client come back: it would be lost.
+                await self._save_container()
         if record.waits:
             await self._show_calls(name, record)
         return record
+
+    async def _show_ends(self, messages: list[Message], found: dict[str, Record]) -> None:
+        """The ends of programs whose results came with this request, if the client has not seen
+        them: it may have lost the answer that had them."""
+        now = {own[0] for each in answered_now(messages) if (own := read_id(each))}
+        seen = {
+            (record_of(part), part.kind)
+            for message in messages
+            for part in message.parts
+            if isinstance(part, Opaque)
+        }
+        for name, record in found.items():
+            unseen = [
+                part
+                for part in record.ended
+                if isinstance(part, Opaque) and (name, part.kind) not in seen
+            ]
+            if name in now and unseen:
+                await self._sender.send(self._answer.parts([*unseen]))
 
     async def _resumed(self, record: Record, given: dict[str, ToolResult]) -> Record:
         messages = record.messages
@@ -181,10 +218,9 @@ class Exchange:
                 paused=paused,
                 expires=self._records.expires_at(),
             )
-        parts = self._manner.ended(self._record_id, self._programs.programs[-1])
-        await self._sender.send(self._answer.parts(parts))
+        ended = self._manner.ended(self._record_id, result)
         messages = with_result(messages, result)
-        return replace(record, messages=messages, waits=[], paused=None)
+        return replace(record, messages=messages, waits=[], paused=None, ended=ended)
 
     # The model's turns
 
@@ -250,8 +286,8 @@ class Exchange:
                         await self._sender.send(shown)
                         if call is not None and call.name == RUN_CODE:
                             await self._began(call)
-                    case CallEnd() if event.call.name == RUN_CODE:
-                        await self._ended(event.call)
+                    case CallEnd() if event.call.id == self._program_call:
+                        await self._ended(event.result)
                     case StepEnd():
                         await self._step_ended(event.messages)
                     case RunEnd():
@@ -261,15 +297,15 @@ class Exchange:
 
     async def _began(self, call: ToolCall) -> None:
         if self._record_id:
-            return  # a second program of one answer is refused, and the first one names the record
-        self._record_id = new_id()
+            return  # the first program of an answer names the record
+        self._record_id, self._program_call = new_id(), call.id
         code = (call.arguments or {}).get("code", "")
         await self._sender.send(self._answer.parts(self._manner.began(self._record_id, str(code))))
 
-    async def _ended(self, call: ToolCall) -> None:
-        runs = self._programs.programs
-        if self._programs.paused is None and runs and runs[-1].id == call.id:
-            parts = self._manner.ended(self._record_id, runs[-1])
+    async def _ended(self, result: ToolResult) -> None:
+        paused = self._programs.paused
+        if paused is None or paused.call_id != result.call_id:
+            parts = self._manner.ended(self._record_id, result)
             await self._sender.send(self._answer.parts(parts))
 
     async def _execute(self, call: ToolCall) -> ToolResult:
@@ -278,6 +314,9 @@ class Exchange:
         if tool is not None and "direct" in (tool.allowed_callers or ["direct"]):
             self._waiting.append(call)
             return ToolResult(call.id, [Text(_LATER)], name=call.name)
+        is_second = call.name == RUN_CODE and call.id != self._program_call
+        if is_second and self._manner.shows_programs:
+            return ToolResult(call.id, [Text(_ONE_PROGRAM)], is_error=True, name=RUN_CODE)
         return await self._programs(call)
 
     async def _step_ended(self, messages: list[Message]) -> None:
@@ -286,7 +325,7 @@ class Exchange:
         waits = [Shown(number, call.id) for number, call in enumerate(self._waiting, start=1)]
         if paused is not None:
             waits += self._waits_of(paused, len(waits) + 1)
-        name, self._record_id = self._record_id, ""
+        name, self._record_id, self._program_call = self._record_id, "", ""
         if not waits and not (name and self._manner.shows_programs):
             return  # the client sees no sign of it; the next sign stands for this as well
         name = name or new_id()
@@ -334,14 +373,18 @@ class Exchange:
         await self._finish(_ENDS.get(end.reason, "length"), raw)
 
     async def _finish(self, reason: FinishReason, raw: str = "") -> None:
-        container = self._container
-        expires = self._records.expires_at()
+        expires = await self._save_container()
+        state = self._manner.state(self._container.id, expires)
+        await self._sender.finish(self._answer.end(reason, raw, state))
+
+    async def _save_container(self) -> float:
+        """Keep what ran in the client's container, if it has one; gives when that expires."""
+        container, expires = self._container, self._records.expires_at()
         if container.id:
             journal = "" if self._programs.paused is not None else self._programs.journal
             kept = Container(container.id, expires, journal or container.journal)
             await self._records.save_container(self._owner, kept)
-        state = self._manner.state(container.id, expires)
-        await self._sender.finish(self._answer.end(reason, raw, state))
+        return expires
 
 
 def _tool(tool: Tool, handler: Callable[[dict[str, Any]], Any]) -> FunctionTool[..., Any]:

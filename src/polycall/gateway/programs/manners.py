@@ -15,12 +15,27 @@ from msgspec.structs import replace
 from polycall.errors import MalformedRequestError
 from polycall.gateway.programs.records import read_id, shown_id
 from polycall.gateway.tokens import Sealer
-from polycall.ir import JSON, Metadata, Opaque, Part, Request, Tool, ToolCall, ToolChoice
-from polycall.program import ProgramRun
+from polycall.ir import (
+    JSON,
+    Metadata,
+    Opaque,
+    Part,
+    Request,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
 from polycall.program.programs import NAME as RUN_CODE
 
 _CODE_EXECUTION = "code_execution_"
 _PROGRAMMATIC = "programmatic_tool_calling"
+# By the version of Anthropic's tool, what its calls say of their caller: no type has the third one.
+_CALLERS = {
+    "code_execution_20250825": "code_execution_20250825",
+    "code_execution_20260120": "code_execution_20260120",
+    "code_execution_20260521": "code_execution_20260120",
+}
 
 
 class Manner(Protocol):
@@ -41,8 +56,8 @@ class Manner(Protocol):
         """What the client sees of a program that the model wrote."""
         ...
 
-    def ended(self, record_id: str, run: ProgramRun) -> list[Part]:
-        """What it sees of its end."""
+    def ended(self, record_id: str, result: ToolResult) -> list[Part]:
+        """What it sees of its end: what the model reads of it."""
         ...
 
     def call(self, record_id: str, number: int, call: ToolCall, *, from_program: bool) -> ToolCall:
@@ -77,7 +92,7 @@ class Plain:
         """Nothing."""
         return []
 
-    def ended(self, record_id: str, run: ProgramRun) -> list[Part]:
+    def ended(self, record_id: str, result: ToolResult) -> list[Part]:
         """Nothing."""
         return []
 
@@ -101,6 +116,12 @@ class Anthropic:
 
     def without_programs(self, request: Request) -> Request:
         """Without the vendor's tool and container; what the vendor refuses is refused."""
+        if self._kind not in _CALLERS:
+            known = ", ".join(_CALLERS)
+            raise MalformedRequestError(
+                f"{self._kind!r} is no tool whose programs call others; there are {known}",
+                path="tools",
+            )
         for index, tool in enumerate(request.tools):
             if "code" in tool.allowed_callers and tool.strict:
                 raise MalformedRequestError(
@@ -156,26 +177,28 @@ class Anthropic:
         }
         return [Opaque("anthropic", "server_tool_use", block)]
 
-    def ended(self, record_id: str, run: ProgramRun) -> list[Part]:
+    def ended(self, record_id: str, result: ToolResult) -> list[Part]:
         """A `code_execution_tool_result` block."""
-        result: JSON = {
+        content: JSON = {
             "type": "code_execution_result",
-            "stdout": run.output if run.status == "finished" else "",
-            "stderr": "" if run.status == "finished" else run.output,
-            "return_code": 0 if run.status == "finished" else 1,
+            "stdout": "" if result.is_error else result.text,
+            "stderr": result.text if result.is_error else "",
+            "return_code": 1 if result.is_error else 0,
             "content": [],
         }
         block: JSON = {
             "type": "code_execution_tool_result",
             "tool_use_id": shown_id("srvtoolu", record_id),
-            "content": result,
+            "content": content,
         }
         return [Opaque("anthropic", "code_execution_tool_result", block)]
 
     def call(self, record_id: str, number: int, call: ToolCall, *, from_program: bool) -> ToolCall:
         """A `tool_use` block that says who called."""
         program = shown_id("srvtoolu", record_id)
-        by: JSON = {"type": self._kind, "tool_id": program} if from_program else {"type": "direct"}
+        by: JSON = {"type": "direct"}
+        if from_program:
+            by = {"type": _CALLERS[self._kind], "tool_id": program}
         return replace(
             call,
             id=shown_id("toolu", record_id, number),
@@ -240,14 +263,14 @@ class Responses:
         }
         return [Opaque("openai-responses", "program", item)]
 
-    def ended(self, record_id: str, run: ProgramRun) -> list[Part]:
+    def ended(self, record_id: str, result: ToolResult) -> list[Part]:
         """A `program_output` item."""
         item: JSON = {
             "type": "program_output",
             "id": f"po_{record_id}",
             "call_id": shown_id("prog", record_id),
-            "result": run.output,
-            "status": "completed" if run.status == "finished" else "incomplete",
+            "result": result.text,
+            "status": "incomplete" if result.is_error else "completed",
         }
         return [Opaque("openai-responses", "program_output", item)]
 

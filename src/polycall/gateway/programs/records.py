@@ -16,6 +16,7 @@ import time
 import msgspec
 from msgspec import Struct
 
+from polycall.errors import InvalidRequestError
 from polycall.gateway.store import Store
 from polycall.ir import Message, Opaque, Part, ToolCall, ToolResult
 from polycall.program import PausedProgram
@@ -36,7 +37,8 @@ class Record(Struct, frozen=True):
     """One such part of a conversation.
 
     `messages` is what the model said and was told.  `waits` are calls of the client whose results
-    have not come; with a `paused` program some of them are the program's.
+    have not come; with a `paused` program some of them are the program's.  `ended` is what the
+    client is shown of the program's end, for one that did not get it.
     """
 
     messages: list[Message]
@@ -44,6 +46,7 @@ class Record(Struct, frozen=True):
     paused: PausedProgram | None = None
     expires: float = 0.0  # when a waiting record is given up; seconds since the epoch
     container: str = ""
+    ended: list[Part] = []
 
 
 class Container(Struct, frozen=True):
@@ -116,6 +119,22 @@ class Records:
     async def save(self, owner: str, record_id: str, record: Record) -> None:
         """Keep it; it is committed when this returns."""
         await self._store.save_state(owner, _state_id(record_id), _encoder.encode(record))
+
+    async def change(self, owner: str, record_id: str, old: Record, new: Record) -> Record:
+        """Put `new` in the place of `old`, and give the record that is there then.
+
+        It is another one where another request was faster; its results are those that count.
+        """
+
+        def changed(value: bytes) -> bytes | None:
+            return _encoder.encode(new) if _record_decoder.decode(value) == old else None
+
+        found = await self._store.change_state(owner, _state_id(record_id), changed)
+        if found is None:
+            raise InvalidRequestError(
+                f"the program {record_id!r} is gone; ask again from before its calls"
+            )
+        return _record_decoder.decode(found)
 
     async def load_container(self, owner: str, container_id: str) -> Container | None:
         """The container, if it is this owner's and alive."""

@@ -48,6 +48,16 @@ def save_states(owner: str, values: Mapping[str, bytes], now: float) -> Operatio
     yield Query(_SAVE_STATE, rows, is_many=True)
 
 
+def replace_state(owner: str, state_id: str, old: bytes, new: bytes, now: float) -> Operation[bool]:
+    """Put `new` in the place of `old`; false where something else is there by now."""
+    rows = yield Query(
+        "UPDATE states SET created = ?, value = ? WHERE owner = ? AND id = ? AND value = ? "
+        "RETURNING id",
+        (now, new, owner, state_id, old),
+    )
+    return bool(rows)
+
+
 def load_states(owner: str, state_ids: Sequence[str]) -> Operation[dict[str, bytes]]:
     """The values that are there, of this owner only."""
     found: dict[str, bytes] = {}

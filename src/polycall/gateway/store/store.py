@@ -98,6 +98,29 @@ class Store:
             locked[state_id] = self._vault.lock(owner, state_id, value)
         await self._write(operations.save_states(owner, locked, time.time()))
 
+    async def change_state(
+        self, owner: str, state_id: str, change: Callable[[bytes], bytes | None]
+    ) -> bytes | None:
+        """Let `change` make a new value of the one that is there, or leave that (`None`).
+
+        Gives the value that is there then; `None` where there is none.  Of two changes at the same
+        time one sees the other's value, in whatever process they are.
+        """
+        while True:
+            loaded = await self._read(operations.load_states(owner, [state_id]))
+            locked = loaded.get(state_id)
+            value = None if locked is None else self._vault.unlock(owner, state_id, locked)
+            if locked is None or value is None:
+                return None
+            new = change(value)
+            if new is None:
+                return value
+            relocked = self._vault.lock(owner, state_id, new)
+            operation = operations.replace_state(owner, state_id, locked, relocked, time.time())
+            if await self._write(operation):
+                self._cache.put((owner, state_id), new)
+                return new
+
     async def load_states(
         self, owner: str, state_ids: Sequence[str], *, may_change: bool = False
     ) -> dict[str, bytes]:

@@ -1,0 +1,198 @@
+"""Programs whose client asks again, twice at once, or in odd ways: one end, shown to everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+from polycall.sim import Call, Failure, Simulation, Turn
+from tests.gateway.harness import KEY, Gateway, sim_config
+from tests.gateway.program_drivers import TOOLS, Chat, Claude, Responses, scripted, seen_by_model
+from tests.gateway.test_program_life import error_of
+from tests.sandbox.support import usable
+
+ONE_CALL = 'print(await describe(region="west"))'
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runs_here() -> None:
+    asyncio.run(usable("jail"))
+
+
+@pytest.fixture(scope="module")
+def own(sim: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    served = Gateway(tmp_path_factory.mktemp("retries"), sim_config(sim)).start()
+    yield served
+    assert served.stop() == 0, served.log
+
+
+def program(*codes: str) -> Turn:
+    return Turn(calls=[Call("run_code", {"code": code}) for code in codes])
+
+
+def kinds(answer: Any) -> list[str]:
+    return [part.type for part in (answer.content if hasattr(answer, "content") else answer.output)]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("client", [Claude, Responses])
+def test_the_end_of_a_program_is_shown_to_a_client_that_comes_back(
+    sim: Simulation, own: Gateway, client: Any, streamed: bool
+) -> None:
+    """The model failed after the program had ended, so the answer that had its end was none."""
+    keep = program("kept = await describe(region='west')\nprint(kept)")
+    refused = Turn(error=Failure(400, "too long"))
+    model = scripted(sim, "up-chat", keep, refused, Turn(text="first"), program("print(kept)"))
+    with closing(client(own.url, model, streamed=streamed)) as driver:
+        driver.run("?", once=True)
+        with pytest.raises((anthropic.APIStatusError, openai.APIStatusError, RuntimeError)):
+            driver.ask()
+        end = "code_execution_tool_result" if client is Claude else "program_output"
+        text = "text" if client is Claude else "message"
+        assert kinds(driver.ask()) == [end, text]
+
+
+def test_variables_of_a_program_outlive_a_failed_answer(sim: Simulation, own: Gateway) -> None:
+    keep = program("kept = await describe(region='west')")
+    refused = Turn(error=Failure(400, "too long"))
+    model = scripted(sim, "up-chat", keep, refused, program("print(kept * 2)"), Turn(text="done"))
+    with closing(Claude(own.url, model, streamed=False)) as driver:
+        driver.run("?", once=True)
+        assert error_of(driver.ask)[0] == 400
+        assert driver.go_on() == "done"
+    assert "서쪽서쪽" in seen_by_model(sim, model)
+
+
+def test_of_two_different_replies_at_once_one_counts(sim: Simulation, own: Gateway) -> None:
+    code = 'first = await describe(region="west")\nprint(first, await describe(region=first))'
+    model = scripted(sim, "up-chat", program(code), Turn(text="done"), Turn(text="done"))
+    with closing(Chat(own.url, model, streamed=False)) as driver:
+        driver.run("?", once=True)
+        *before, result = driver.messages
+
+        async def replies() -> list[Any]:
+            async with openai.AsyncOpenAI(
+                base_url=f"{own.url}/v1",
+                api_key=KEY,
+                max_retries=0,
+                default_headers={"polycall-calling": "code"},
+            ) as client:
+                tools: Any = [{"type": "function", "function": tool} for tool in TOOLS]
+                made = [
+                    client.chat.completions.create(
+                        model=model, messages=[*before, {**result, "content": text}], tools=tools
+                    )
+                    for text in ("left", "right")
+                ]
+                return [each.choices[0].message for each in await asyncio.gather(*made)]
+
+        left, right = asyncio.run(replies())
+        # Whichever was first, both are asked for the one call that the program made then.
+        (call,) = left.tool_calls
+        assert right.tool_calls == left.tool_calls
+        region = json.loads(call.function.arguments)["region"]
+        for message in (left, right):
+            end = {"role": "tool", "tool_call_id": call.id, "content": "seen"}
+            driver.messages = [*before, result, message.model_dump(exclude_none=True), end]
+            assert driver.go_on() == "done"
+    assert region in ("left", "right")
+    assert f"{region} seen" in seen_by_model(sim, model)
+
+
+def test_two_results_for_one_call(sim: Simulation, own: Gateway) -> None:
+    with closing(Chat(own.url, scripted(sim, "up-chat", program(ONE_CALL)), streamed=False)) as d:
+        d.run("?", once=True)
+        d.messages.append({**d.messages[-1], "content": "another"})
+        status, message = error_of(d.go_on)
+        assert (status, "two results" in message) == (400, True)
+
+
+def test_words_beside_the_result_of_a_direct_call(sim: Simulation, own: Gateway) -> None:
+    """Only replies to programs are results alone and in a container."""
+    call = Turn(calls=[Call("describe", {"region": "west"})])
+    model = scripted(sim, "up-gemini", call, Turn(text="done"))
+    code: Any = {"type": Claude.KIND, "name": "code_execution"}
+    both = ["direct", Claude.KIND]
+    schema = TOOLS[1]["parameters"]
+    tools: Any = [code, {"name": "describe", "input_schema": schema, "allowed_callers": both}]
+    with anthropic.Anthropic(base_url=own.url, api_key=KEY, max_retries=0) as client:
+        messages: list[Any] = [{"role": "user", "content": "?"}]
+        options: Any = {"model": model, "max_tokens": 99, "messages": messages, "tools": tools}
+        message = client.messages.create(**options)
+        (block,) = message.content
+        assert (block.type, block.caller.type, message.stop_reason) == (
+            "tool_use",
+            "direct",
+            "tool_use",
+        )
+        result = {"type": "tool_result", "tool_use_id": block.id, "content": "서쪽"}
+        words = {"type": "text", "text": "be brief"}
+        messages += [{"role": "assistant", "content": message.content}]
+        messages += [{"role": "user", "content": [result, words]}]
+        assert client.messages.create(**options).content[0].text == "done"
+
+
+@pytest.mark.parametrize("codes", [("print(1)", "print(2)"), (ONE_CALL, "print(2)")])
+def test_the_second_program_of_an_answer_is_the_models_to_ask_for_again(
+    sim: Simulation, own: Gateway, codes: tuple[str, str]
+) -> None:
+    model = scripted(sim, "up-chat", program(*codes), program("print(3)"), Turn(text="done"))
+    with closing(Claude(own.url, model, streamed=True)) as driver:
+        assert driver.run("?") == "done"
+        shown = [block for answer in driver.answers for block in answer.content]
+    begun = [(each.id, each.input["code"]) for each in shown if each.type == "server_tool_use"]
+    ended = [
+        (each.tool_use_id, each.content.stdout)
+        for each in shown
+        if each.type == "code_execution_tool_result"
+    ]
+    assert [code for _, code in begun] == [codes[0], "print(3)"]
+    first = "1" if codes[0] == "print(1)" else "서쪽"
+    assert ended == [(begun[0][0], first), (begun[1][0], "3")]
+    assert "an answer may have one program" in seen_by_model(sim, model)
+
+
+def test_a_program_that_was_cut_off_has_an_end(sim: Simulation, own: Gateway) -> None:
+    cut = Turn(calls=[Call("run_code", raw_arguments='{"code": "print(')])
+    model = scripted(sim, "up-chat", cut, Turn(text="sorry"))
+    with closing(Claude(own.url, model, streamed=False)) as driver:
+        assert driver.run("?") == "sorry"
+        begun, ended, _ = driver.answers[0].content
+    assert (begun.type, ended.type) == ("server_tool_use", "code_execution_tool_result")
+    assert (ended.tool_use_id, ended.content.return_code) == (begun.id, 1)
+    assert "cut off" in ended.content.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "caller"),
+    [
+        ("code_execution_20250825", "code_execution_20250825"),
+        # The official SDK has no caller of the third version.
+        ("code_execution_20260521", "code_execution_20260120"),
+    ],
+)
+def test_other_versions_of_anthropics_tool(
+    sim: Simulation, own: Gateway, kind: str, caller: str
+) -> None:
+    class Other(Claude):
+        KIND = kind
+        CALLER = caller
+
+    with closing(Other(own.url, scripted(sim, "up-responses"), streamed=True)) as driver:
+        assert driver.run("Which region sells best?") == "done"
+
+
+def test_a_version_whose_programs_call_nothing(sim: Simulation, own: Gateway) -> None:
+    class Old(Claude):
+        KIND = "code_execution_20250522"
+
+    with closing(Old(own.url, scripted(sim, "up-chat"), streamed=False)) as driver:
+        status, message = error_of(lambda: driver.run("?"))
+        assert (status, "code_execution_20260521" in message) == (400, True)
