@@ -159,7 +159,7 @@ class Load:
         assert not self._thread.is_alive()
 
     def mark(self) -> Counter[int]:
-        """The statuses so far, which are forgotten."""
+        """The statuses so far, which are forgotten, like those of requests under way."""
         seen, self.statuses = self.statuses, Counter()
         return seen
 
@@ -173,11 +173,11 @@ class Load:
         while not self._ends.is_set():
             body = {"model": "till/m", "messages": MESSAGES, "max_tokens": 5}
             body["stream"] = number % 2 == 0
-            began = time.monotonic()
+            began, statuses = time.monotonic(), self.statuses
             try:
                 async with session.post(self._url, json=body, headers=headers) as answer:
                     await answer.read()
-                    self.statuses[answer.status] += 1
+                    statuses[answer.status] += 1
                     self.slowest_s = max(self.slowest_s, time.monotonic() - began)
                     if answer.status != 200:
                         await asyncio.sleep(0.05)

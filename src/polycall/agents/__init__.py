@@ -25,13 +25,13 @@ from polycall.agents.asking import ApprovalRequest
 from polycall.agents.context import AgentContext
 from polycall.agents.events import HandoffEvent, ProgressEvent
 from polycall.agents.guard import Guarded
-from polycall.agents.handoff import Handoff
 from polycall.agents.history import History
 from polycall.agents.journal import DivergenceError
 from polycall.agents.knowledge import Knowledge, Passage
 from polycall.agents.memory import Injection, Memory
 from polycall.agents.output import OutputError
 from polycall.agents.pausing import Approval, PausedRun
+from polycall.agents.profile import Handoff
 from polycall.agents.run import AgentEvent, AgentStream, Run, Stopped
 from polycall.agents.sessions import Compaction, Session, SessionConflictError, Sessions, summary_by
 from polycall.agents.tree import ToolTree

@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import math
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 
@@ -27,12 +27,13 @@ from polycall.agents.checks import (
 from polycall.agents.conduct import Conductor
 from polycall.agents.context import AgentContext, Frame, Root, RunState
 from polycall.agents.default import default_client, portal
-from polycall.agents.handoff import Handoff, group_of
+from polycall.agents.handoff import group_of
 from polycall.agents.history import HistoryLike, load_history
 from polycall.agents.journal import Journal, check_variables, current_place
 from polycall.agents.offer import ToolSource, gather
 from polycall.agents.output import OutputT, OutputType
 from polycall.agents.pausing import PauseDesk, PausedRun, Start
+from polycall.agents.profile import AgentProfile, Handoff, Hook, Instructions, in_tool_name
 from polycall.agents.run import AgentEvent, AgentStream, Run
 from polycall.agents.tasks import LocalTasks, with_tasks
 from polycall.client import ModelClient
@@ -46,14 +47,12 @@ if TYPE_CHECKING:
     from polycall.agents.compaction import Compaction
     from polycall.agents.memory import Memory
     from polycall.agents.task import TaskRunner
+    from polycall.program.records import Calling
     from polycall.sandbox import Sandbox
 
 DepsT = TypeVar("DepsT", default=Any)
 
-Instructions: TypeAlias = "str | Callable[[AgentContext[Any]], str | Awaitable[str]]"
-Hook: TypeAlias = "Callable[[AgentEvent], Awaitable[None] | None]"
 Prompt: TypeAlias = "str | Message | list[Message]"
-Calling: TypeAlias = Literal["direct", "code", "auto"]
 
 _TASK: JSON = {
     "type": "object",
@@ -94,7 +93,7 @@ class ResumeOptions(TypedDict, Generic[DepsT], total=False):
     limits: Limits
 
 
-class Agent(Generic[DepsT, OutputT]):
+class Agent(AgentProfile[OutputT], Generic[DepsT, OutputT]):
     """A model with instructions and tools.
 
     `model` is `"provider/name"`; several in a list are tried in order.  `tools` are functions,
@@ -288,16 +287,9 @@ class Agent(Generic[DepsT, OutputT]):
         """
 
         about = description or self.description or f"Give a task to {self.name}."
-        made = tool_from_schema(name or "_".join(self.name.split()), about, _TASK, Delegate(self))
+        made = tool_from_schema(name or in_tool_name(self.name), about, _TASK, Delegate(self))
         # What it does is bounded by its own limits, and may wait for a person.
         return dataclasses.replace(made, has_steps=True, deadline_s=math.inf)
-
-    async def instructions_for(self, context: AgentContext[Any]) -> str:
-        """The instructions of this moment."""
-        if isinstance(self.instructions, str):
-            return self.instructions
-        words = self.instructions(context)
-        return words if isinstance(words, str) else await words
 
     def _stream(
         self, prompt: Prompt, options: RunOptions[DepsT], *, streams: bool
@@ -396,7 +388,8 @@ def everyone(agents: Iterable[Agent[Any, Any]]) -> dict[str, Agent[Any, Any]]:
             raise RequestError(f"two agents are named {agent.name!r}; they could not be told apart")
         tools = [each for toolset in agent.toolsets for each in toolset]
         others = [each.function.agent for each in tools if isinstance(each.function, Delegate)]
-        others += [handoff.agent for handoff in agent.handoffs]
+        targets = [handoff.agent for handoff in agent.handoffs]
+        others += [each for each in targets if isinstance(each, Agent)]
         waiting += [each for each in others if found.get(each.name) is not each]
     return found
 

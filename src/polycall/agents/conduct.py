@@ -34,14 +34,14 @@ from polycall.tools import Executor, Toolset
 from polycall.tools.toolset import CombinedToolset
 
 if TYPE_CHECKING:
-    from polycall.agents.agent import Agent
     from polycall.agents.compaction import Compaction
+    from polycall.agents.profile import AgentProfile
 
 
 class Conductor(Generic[OutputT]):
     """Drives the loop for one run; the loop asks it before each step."""
 
-    def __init__(self, agent: Agent[Any, OutputT], state: RunState, deps: Any) -> None:
+    def __init__(self, agent: AgentProfile[OutputT], state: RunState, deps: Any) -> None:
         self.state = state
         self._agent = agent
         self._deps = deps
@@ -196,7 +196,7 @@ class Conductor(Generic[OutputT]):
         return sent
 
     async def _turn(
-        self, agent: Agent[Any, Any], seen: list[Message], steps: list[Step]
+        self, agent: AgentProfile[Any], seen: list[Message], steps: list[Step]
     ) -> Turn | EndReason:
         state = self.state
         context = AgentContext(
@@ -245,7 +245,7 @@ class Conductor(Generic[OutputT]):
             execute = self._watched.executing(execute)
         return replace(turn, execute=self._recorder.executing(number, execute, has_steps))
 
-    def _with_programs(self, agent: Agent[Any, Any], context: AgentContext[Any]) -> AgentPrograms:
+    def _with_programs(self, agent: AgentProfile[Any], context: AgentContext[Any]) -> AgentPrograms:
         if agent.name not in self._programs:
             self._programs[agent.name] = AgentPrograms(agent, context, self._closing)
         return self._programs[agent.name]

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any
 
 from msgspec.structs import replace
 
 from polycall.agents.context import AgentContext, Frame, RunState
 from polycall.agents.events import HandoffEvent
 from polycall.agents.history import whole
+from polycall.agents.profile import AgentProfile, Handoff, HistoryFilter, in_tool_name
 from polycall.errors import RequestError, ToolError
 from polycall.ir import JSON, Message, Text
 from polycall.loop import emit
 from polycall.tools import FunctionTool, ToolContext, tool_from_schema
 from polycall.watching import HandedOver, watching
-
-if TYPE_CHECKING:
-    from polycall.agents.agent import Agent
-
-# What the next agent sees of the conversation before it: everything, only what was said (without
-# tool calls and results), only the user's last message, or what a function gives.
-HistoryFilter: TypeAlias = Literal["all", "said", "last"] | Callable[[list[Message]], list[Message]]
 
 _REASON: JSON = {
     "type": "object",
@@ -31,24 +23,9 @@ _REASON: JSON = {
 }
 
 
-@dataclass(frozen=True)
-class Handoff:
-    """An agent that may take over, what it then sees, and whether it may give back."""
-
-    agent: Agent[Any, Any]
-    history: HistoryFilter = "all"
-    returns: bool = True
-    description: str = ""
-
-    @property
-    def tool_name(self) -> str:
-        """The name of the tool that hands over."""
-        return "transfer_to_" + _word(self.agent.name)
-
-
-def group_of(root: Agent[Any, Any]) -> dict[str, Agent[Any, Any]]:
+def group_of(root: AgentProfile[Any]) -> dict[str, AgentProfile[Any]]:
     """All agents that can be reached by handoffs, by name, the first one first."""
-    found: dict[str, Agent[Any, Any]] = {root.name: root}
+    found: dict[str, AgentProfile[Any]] = {root.name: root}
     waiting = [root]
     while waiting:
         for handoff in waiting.pop(0).handoffs:
@@ -65,7 +42,7 @@ def group_of(root: Agent[Any, Any]) -> dict[str, Agent[Any, Any]]:
 
 
 def visible(
-    messages: list[Message], frames: list[Frame], group: dict[str, Agent[Any, Any]]
+    messages: list[Message], frames: list[Frame], group: dict[str, AgentProfile[Any]]
 ) -> list[Message]:
     """The conversation as the agent of the last frame may see it."""
     seen: list[Message] = []
@@ -76,12 +53,12 @@ def visible(
     return [*seen, *messages[start:]]
 
 
-def _filter_of(frame: Frame, group: dict[str, Agent[Any, Any]]) -> HistoryFilter:
+def _filter_of(frame: Frame, group: dict[str, AgentProfile[Any]]) -> HistoryFilter:
     handoff = _handoff_of(frame, group)
     return handoff.history if handoff else "all"
 
 
-def _handoff_of(frame: Frame, group: dict[str, Agent[Any, Any]]) -> Handoff | None:
+def _handoff_of(frame: Frame, group: dict[str, AgentProfile[Any]]) -> Handoff | None:
     """The handoff by which a frame came to be; none for the first frame."""
     origin = group.get(frame.origin)
     for handoff in origin.handoffs if origin else ():
@@ -112,7 +89,7 @@ def _said(messages: list[Message]) -> list[Message]:
 
 
 def handoff_tools(
-    agent: Agent[Any, Any], frames: list[Frame], group: dict[str, Agent[Any, Any]]
+    agent: AgentProfile[Any], frames: list[Frame], group: dict[str, AgentProfile[Any]]
 ) -> list[FunctionTool[..., Any]]:
     """The tools by which this agent can give the conversation to another one, or back."""
     tools = [_transfer_tool(handoff) for handoff in agent.handoffs]
@@ -138,7 +115,7 @@ def _return_tool(parent: str) -> FunctionTool[..., Any]:
         return await _request(context, parent, arguments["reason"], is_return=True)
 
     description = f"Give the conversation back to {parent}, when your part of it is done."
-    return tool_from_schema("return_to_" + _word(parent), description, _REASON, give_back)
+    return tool_from_schema("return_to_" + in_tool_name(parent), description, _REASON, give_back)
 
 
 async def _request(context: ToolContext[Any], target: str, reason: str, *, is_return: bool) -> str:
@@ -173,7 +150,3 @@ def handover_note(frame: Frame) -> str:
     if not frame.origin:
         return ""
     return f"{frame.origin} handed this conversation to you. Reason: {frame.reason}"
-
-
-def _word(name: str) -> str:
-    return "_".join(name.split())

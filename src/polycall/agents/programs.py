@@ -20,7 +20,7 @@ from polycall.tools import AbstractToolset
 from polycall.tools.toolset import CombinedToolset
 
 if TYPE_CHECKING:
-    from polycall.agents.agent import Agent
+    from polycall.agents.profile import AgentProfile
     from polycall.program import Decision, ProgramRun, Programs
     from polycall.program.native import Native
     from polycall.sandbox import Sandbox, Session
@@ -33,7 +33,7 @@ class AgentPrograms:
     """
 
     def __init__(
-        self, agent: Agent[Any, Any], context: AgentContext[Any], closing: AsyncExitStack
+        self, agent: AgentProfile[Any], context: AgentContext[Any], closing: AsyncExitStack
     ) -> None:
         self._agent = agent
         self._context = context

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 from typing_extensions import Unpack
 
 from polycall.agents.agent import Agent, Prompt, RunOptions
-from polycall.agents.handoff import Handoff
 from polycall.agents.history import load_history
+from polycall.agents.profile import Handoff
 from polycall.agents.run import AgentStream, Run
 from polycall.errors import RequestError
 from polycall.ir import Message
