@@ -26,7 +26,7 @@ from polycall.errors import (
     UpstreamError,
 )
 from polycall.fold import fold, unfold
-from polycall.ir import Event, Request, Response, Warning
+from polycall.ir import Event, Request, Response, Usage, Warning
 from polycall.pauses import Joiner, resumed
 from polycall.providers.dialects import DIALECTS
 from polycall.providers.provider import DialectName, Provider
@@ -239,8 +239,15 @@ class AnswerDecoder:
         if exchange.offer is not None:
             self._reader = _prompted().PromptReader(exchange.request, exchange.offer)
         self._joiner = Joiner()
+        self._usage_before = Usage()  # of exchanges that are over
         self._idle = self._restorer.idle and self._reader is None
         self.error: PolycallError | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """What was told so far, before any end."""
+        told = self._decoder.usage
+        return self._usage_before + told if self._usage_before.is_reported else told
 
     def again(self) -> Exchange | None:
         """The next exchange of this answer; what it gives is fed like more of the same stream."""
@@ -253,6 +260,7 @@ class AnswerDecoder:
             reader.problem = ""
         else:
             return None
+        self._usage_before += self._decoder.usage
         self._decoder = self._exchange.dialect.StreamDecoder()
         return self._exchange
 

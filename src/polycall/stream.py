@@ -21,6 +21,7 @@ from polycall.ir import (
     Response,
     ResponseEnd,
     ResponseStart,
+    Usage,
 )
 from polycall.sse import Frame, JSONArrayDecoder, SSEDecoder
 
@@ -118,6 +119,18 @@ class StreamDecoderBase:
         self._head = b""  # what came before the first frame: a server may answer with plain JSON
         self._any_frame = False
         self._closed = False
+
+    @property
+    def usage(self) -> Usage:
+        """What the wire has told so far, before any end; nothing where that makes no sense."""
+        try:
+            return self.usage_so_far()
+        except ProtocolError:
+            return Usage()
+
+    def usage_so_far(self) -> Usage:
+        """Read what was told.  A dialect that tells of it before the end implements this too."""
+        return Usage()
 
     def on_payload(self, payload: Payload) -> None:
         """Take one event of the wire."""

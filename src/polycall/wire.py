@@ -26,6 +26,7 @@ from polycall.ir import (
     Response,
     ToolCall,
     ToolResult,
+    Usage,
     Warning,
 )
 from polycall.quirks import Quirks
@@ -69,6 +70,8 @@ class Decoder(Protocol):
 
     error: PolycallError | None
 
+    @property
+    def usage(self) -> Usage: ...  # what the wire has told so far, before any end
     def feed(self, chunk: bytes) -> list[Event]: ...
     def close(self) -> list[Event]: ...
 

@@ -49,21 +49,38 @@ class Account:
         self.is_estimate = False
         self.calls = 0
         self.steps = 0  # events or frames of a stream so far: about a token each
+        self.has_ended = False  # the usage is of a whole answer
         self.attempt: Attempt | None = None
         self.attempts = 0
+        self.is_under_way = False  # a provider was asked, and did not refuse or fail
         # Sets aside for one more answer of a model, where the client's key is limited.
         self.reserve: Callable[[], Awaitable[None]] | None = None
         self.outcome = "ok"
         self.first_at = 0.0
         self.cost: Decimal | None = None
+        self.is_sum = False  # of several answers, and where one has no price, the sum has none
+
+    def note(self, journey: Journey) -> None:
+        """What was attempted."""
+        self.attempt, self.attempts = journey.attempt, journey.attempts
+        self.is_under_way = journey.is_under_way
 
     def settle(self, asked: Asked | None) -> None:
         """What an answer that was broken off used, as far as the provider did not say."""
-        if asked is None or self.attempt is None or self.usage.output_tokens:
+        is_told = self.has_ended and self.usage.is_reported
+        if asked is None or is_told or not self.is_under_way:
             return
-        input_tokens = self.usage.input_tokens or asked.estimate_input()
-        self.usage = replace(self.usage, input_tokens=input_tokens, output_tokens=self.steps)
+        self.usage = broken_off(self.usage, self.steps, asked.estimate_input)
         self.is_estimate = True
+
+
+def broken_off(told: Usage, steps: int, estimate_input: Callable[[], int]) -> Usage:
+    """The usage of an answer without an end; what was told is of its beginning."""
+    return replace(
+        told,
+        input_tokens=told.input_tokens or estimate_input(),
+        output_tokens=max(told.output_tokens, steps),
+    )
 
 
 async def answer(asked: Asked, flight: Flight, desk: Desk, account: Account) -> None:
@@ -75,8 +92,8 @@ async def answer(asked: Asked, flight: Flight, desk: Desk, account: Account) -> 
     try:
         plain = await journey.plain()
     finally:
-        account.attempt, account.attempts = journey.attempt, journey.attempts
-    account.usage = plain.usage
+        account.note(journey)
+    account.usage, account.has_ended = plain.usage, True
     account.first_at = time.monotonic()
     await _send_plain(asked, flight, desk, account, plain)
 
@@ -151,7 +168,6 @@ class _Stream:
         try:
             await self._run(journey)
         except asyncio.CancelledError as cancelled:
-            self._note_partial()
             await self._fail(flight.reason_or_raise(cancelled))
             let_go(cancelled)
         except PolycallError as error:
@@ -160,6 +176,7 @@ class _Stream:
         finally:
             flight.beat = None
             if self._streaming is not None:
+                self._note_used(self._streaming)
                 await self._streaming.http.close()
 
     async def _run(self, journey: Journey) -> None:
@@ -167,7 +184,7 @@ class _Stream:
         try:
             streaming = self._streaming = await journey.streaming()
         finally:
-            account.attempt, account.attempts = journey.attempt, journey.attempts
+            account.note(journey)
         account.first_at = time.monotonic()
         if not flight.started:
             await self._start(streaming.attempt, upstream_headers(streaming.http.headers))
@@ -208,15 +225,12 @@ class _Stream:
             try:
                 data = observer.close()
             except PolycallError as error:
-                self._account.usage = observer.usage
                 if observer.error is not None and not isinstance(error, ProtocolError):
                     # The stream told of its error itself, in the client's own protocol.
                     self._account.outcome = "error"
                     await flight.send_body(b"")
                     return
                 raise
-        self._account.usage = observer.usage
-        self._account.calls = observer.calls
         await flight.send_body(data)
 
     def _take_passed(self, chunk: bytes) -> Awaitable[None] | None:
@@ -294,12 +308,11 @@ class _Stream:
             return b""
         account.steps += len(events)
         if isinstance(first := events[0], ResponseStart):
-            account.usage = first.usage
             if self._is_kept:
                 first = replace(first, id=_own_id(self._flight))
             events = [dated(first), *events[1:]]
         if isinstance(last := events[-1], ResponseEnd):
-            account.usage = last.usage
+            account.usage, account.has_ended = last.usage, True
         pieces: list[bytes] = []
         for event in events:
             if isinstance(event, PartStart) and isinstance(event.part, ToolCall):
@@ -313,7 +326,6 @@ class _Stream:
         if not flight.started or not isinstance(error, PolycallError):
             raise error
         account.outcome = "truncated" if isinstance(error, TruncatedError) else "error"
-        self._note_partial()
         encoder = self._encoder
         if encoder is None:
             encoder = self._asked.dialect.StreamEncoder(self._asked.request)
@@ -321,9 +333,11 @@ class _Stream:
                 encoder = ArrayEncoder(encoder, began=True)
         await flight.send_body(encoder.fail(error))
 
-    def _note_partial(self) -> None:
-        streaming = self._streaming
-        if streaming is not None and streaming.observer is not None:
-            self._account.usage = streaming.observer.usage
-            self._account.steps = streaming.observer.frames
-            self._account.calls = streaming.observer.calls
+    def _note_used(self, streaming: Streaming) -> None:
+        account, observer, decoder = self._account, streaming.observer, streaming.decoder
+        if observer is not None:
+            observer.break_off()
+            account.usage, account.has_ended = observer.usage, observer.ended
+            account.steps, account.calls = observer.frames, observer.calls
+        elif decoder is not None and not account.has_ended:
+            account.usage = decoder.usage

@@ -150,12 +150,13 @@ class Generations:
             provider, _, model = record.given_again.partition("/")
             row = replace(row, provider=provider, model=model, cost_usd="0")
         cost = account.cost
-        if cost is None and account.attempt is not None:
+        if cost is None and account.attempt is not None and not account.is_sum:
             stop = account.attempt.stop
             cost = self._desk.costs.known(stop.provider, stop.model, account.usage)
             row = row if cost is None else replace(row, cost_usd=f"{cost:f}")
         if record.hold is not None:
-            self._limits.settle(record.hold, row, cost)
+            is_answer = row.status < 400 and account.is_under_way
+            self._limits.settle(record.hold, row, cost, is_answer=is_answer)
         if record.flight.trace is not None:
             record.flight.trace.end(row)
         self._metrics.count(row)

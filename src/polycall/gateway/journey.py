@@ -149,6 +149,7 @@ class Journey:
         self._server = desk.server
         self.attempts = 0
         self.attempt: Attempt | None = None  # the one that is under way, or was the last
+        self.is_under_way = False  # a provider has it, and did not refuse or fail
 
     async def plain(self) -> Plain:
         """A whole answer."""
@@ -210,6 +211,7 @@ class Journey:
             attempt = replace(attempt, http=replace(attempt.http, headers=headers))
         self.attempt = attempt
         self.attempts += 1
+        self.is_under_way = True
         try:
             try:
                 found = await self._send(attempt)
@@ -217,6 +219,7 @@ class Journey:
                 reason = self._flight.reason_or_raise(cancelled)
                 raise reason from None
         except UpstreamError as error:
+            self.is_under_way = False
             if trace is not None:
                 trace.failed(error)
             if blames_usage(attempt, error):
@@ -230,6 +233,7 @@ class Journey:
             self._router.failed(stop, error)
             raise
         except ProtocolError as error:
+            self.is_under_way = False
             if trace is not None:
                 trace.failed(error)
             self._router.failed(stop, UpstreamConnectionError("the answer makes no sense"))

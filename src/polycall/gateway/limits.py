@@ -188,11 +188,12 @@ class KeyLimits:
                 raise _over(lease, owner, f"{words} for a request of up to ${cost:f}")
             hold.money.append((lease, amount))
 
-    def settle(self, hold: Hold, row: LedgerRow, cost: Decimal | None) -> None:
-        """Replace what was reserved by what was used."""
-        # An answer whose use nobody told costs what was set aside; one that never came, nothing,
-        # and neither does one for which no model was asked (a program that waits again).
-        is_answer = row.status < 400 and row.attempts > 0
+    def settle(self, hold: Hold, row: LedgerRow, cost: Decimal | None, *, is_answer: bool) -> None:
+        """Replace what was reserved by what was used.
+
+        An answer whose use nobody told costs what was set aside; what is no answer of a model, as
+        an error or a program that waits again, only what is known of it.
+        """
         is_unknown = row.input_tokens is None and is_answer
         if hold.tokens:
             used = (row.input_tokens or 0) + (row.output_tokens or 0)

@@ -44,6 +44,7 @@ class Observer:
     """Takes the bytes of a stream and gives those to pass on: all, or all but a usage chunk."""
 
     def __init__(self, dialect: Dialect, *, hides_usage: bool, is_sse: bool) -> None:
+        self._dialect = dialect
         self._decoder: Decoder = dialect.StreamDecoder()
         self._marks = _MARKS[dialect.NAME]
         self._counter = CallCounter(dialect.NAME)
@@ -51,6 +52,7 @@ class Observer:
         self._is_sse = is_sse
         self._break: bytes = b""
         self._rest: bytes = b""
+        self._last: bytes = b""  # the latest whole frame
         self.usage = Usage()
         self.frames = 0
         self.calls = 0
@@ -84,6 +86,8 @@ class Observer:
             self._break = data[found.start() : found.end()]
         frames = data.split(self._break)
         self._rest = frames.pop()
+        if frames:
+            self._last = frames[-1]
         self.frames += len(frames)
         hidden = False
         mark = self._counter.mark
@@ -107,6 +111,16 @@ class Observer:
         if hidden:
             frames = [frame for frame in frames if frame]
         return b"".join([frame + self._break for frame in frames])
+
+    def break_off(self) -> None:
+        """Nothing more comes; of a stream without an end, the usage is what it told so far."""
+        if self.ended:
+            return
+        # Some servers count in each frame, and those of text were left alone.
+        latest = self._dialect.StreamDecoder()
+        latest.feed(self._last + self._break)
+        told = self._decoder.usage
+        self.usage = latest.usage if latest.usage.output_tokens > told.output_tokens else told
 
     def close(self) -> bytes:
         """What is left to pass on; raises what is wrong with the end of the stream."""

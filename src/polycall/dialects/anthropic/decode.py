@@ -23,7 +23,7 @@ from polycall.dialects.anthropic.response import (
 )
 from polycall.dialects.anthropic.usage import merge_usage, parse_usage
 from polycall.errors import ProtocolError, TruncatedError
-from polycall.ir import JSON, ResponseEnd, ResponseStart
+from polycall.ir import JSON, ResponseEnd, ResponseStart, Usage
 from polycall.stream import Payload, StreamDecoderBase
 from polycall.wire import response_reader
 
@@ -46,6 +46,10 @@ class StreamDecoder(StreamDecoderBase):
         self._metadata: JSON = {}
         self._call_ids: set[str] = set()
         self._has_calls = False
+
+    def usage_so_far(self) -> Usage:
+        """The counts are cumulative."""
+        return parse_usage(self._usage or None)
 
     def on_payload(self, payload: Payload) -> None:
         """Take one event of the wire; unknown ones say nothing that is needed."""
@@ -124,7 +128,7 @@ class StreamDecoder(StreamDecoderBase):
             ResponseEnd(
                 finish_reason=finish_reason(raw, has_calls=self._has_calls),
                 raw_finish_reason=raw,
-                usage=parse_usage(self._usage or None),
+                usage=self.usage_so_far(),
                 metadata=own_metadata(self._metadata),
             )
         )

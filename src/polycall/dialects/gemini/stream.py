@@ -63,6 +63,10 @@ class StreamDecoder(StreamDecoderBase):
         super().__init__()
         self._answer = _Answer(self.out)
 
+    def usage_so_far(self) -> Usage:
+        """Each chunk counts from the start of the answer."""
+        return self._answer.read_usage()
+
     def _take(self, frame: Frame) -> None:
         # Google's own SDK reads line by line: for it, each data line is a chunk.
         if "\n" in frame.data and not _is_json(frame.data):
@@ -204,15 +208,16 @@ class _Answer:
         elif reason and reason not in FINISH_BY_REASON:
             top["finishReason"] = reason
         metadata = {NAME: top} if top else {}
-        self.out.end(ResponseEnd(finish, reason, self._read_usage(), metadata))
+        self.out.end(ResponseEnd(finish, reason, self.read_usage(), metadata))
 
     def _start(self, body: JSON) -> None:
         self._id = reader.get_string(body, "responseId", "")
         model = reader.get_string(body, "modelVersion", "")
         created = _seconds(body.get("createTime"))
-        self.out.start(ResponseStart(self._id, model, created, self._read_usage()))
+        self.out.start(ResponseStart(self._id, model, created, self.read_usage()))
 
-    def _read_usage(self) -> Usage:
+    def read_usage(self) -> Usage:
+        """What the latest payload has told."""
         wire, usage = self._read
         if wire is not self._usage:  # a whole answer tells it once, and it is asked for twice
             usage = parse_usage(self._usage, "usageMetadata", reader)

@@ -34,6 +34,7 @@ from polycall.ir import (
     ResponseEnd,
     ResponseStart,
     Text,
+    Usage,
 )
 from polycall.stream import Payload, StreamDecoderBase
 from polycall.wire import response_reader
@@ -63,6 +64,10 @@ class StreamDecoder(StreamDecoderBase):
         self._reason: str | None = None
         self._is_done = False
         self._content_seen = False  # a content that was not null, though it may be empty
+
+    def usage_so_far(self) -> Usage:
+        """Some servers count in each chunk."""
+        return parse_usage(self._usage or _groq_usage(self._body))
 
     def on_payload(self, payload: Payload) -> None:
         """Take one chunk."""
@@ -225,7 +230,7 @@ class StreamDecoder(StreamDecoderBase):
                     self._reason, has_calls=parts.has_calls, has_refusal=parts.has_refusal
                 ),
                 self._reason or "",
-                parse_usage(self._usage or _groq_usage(self._body)),
+                self.usage_so_far(),
                 metadata={NAME: notes},
             )
         )

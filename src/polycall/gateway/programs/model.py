@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
 from decimal import Decimal
 
 from msgspec.structs import replace
 
 from polycall.client import Stream
 from polycall.exchange import prepare
-from polycall.gateway.answer import Account
+from polycall.gateway.answer import Account, broken_off
 from polycall.gateway.asked import Asked, Attempt, Desk, refuse_losses
 from polycall.gateway.calls import in_events, in_parts
 from polycall.gateway.carrier import Carried
+from polycall.gateway.counting import estimate
 from polycall.gateway.flight import Flight
 from polycall.gateway.journey import Journey
 from polycall.gateway.routing import Stop
@@ -23,7 +25,6 @@ from polycall.ir import (
     Request,
     Response,
     ResponseEnd,
-    ResponseStart,
     ToolChoice,
     Usage,
     Warning,
@@ -79,10 +80,8 @@ class RoutedModel:
         """One whole answer."""
         await self._reserve()
         journey = self._journey(request)
-        try:
+        with self._noting(journey, request):
             plain = await journey.plain()
-        finally:
-            self._note(journey)
         assert plain.response is not None
         self._account.calls += in_parts(plain.response.message.parts)
         self._count(plain.attempt, plain.usage)
@@ -107,13 +106,12 @@ class RoutedModel:
         """The events of one step."""
         await self._reserve()
         journey = self._journey(request)
-        try:
+        with self._noting(journey, request):
             streaming = await journey.streaming()
-        finally:
-            self._note(journey)
         decoder = streaming.decoder
         assert decoder is not None
-        usage = Usage()
+        usage: Usage | None = None
+        steps = 0
         try:
             self._account.calls += in_events(streaming.events)
             for event in streaming.events:
@@ -126,8 +124,8 @@ class RoutedModel:
                     self._flight.heard_at = time.monotonic()
                     events = decoder.feed(chunk)
                     self._account.calls += in_events(events)
+                    steps += len(events)
                     for event in events:
-                        self._account.steps += 1
                         usage = _usage(event) or usage
                         yield event
                     if decoder.error is not None:
@@ -136,7 +134,10 @@ class RoutedModel:
                     usage = _usage(event) or usage
                     yield event
         finally:
-            self._count(streaming.attempt, usage)
+            if usage is None:
+                self._count_broken_off(streaming.attempt, request, decoder.usage, steps)
+            else:
+                self._count(streaming.attempt, usage)
             await streaming.http.close()
 
     async def _reserve(self) -> None:
@@ -152,25 +153,46 @@ class RoutedModel:
         self._steps += 1
         return Journey(Step(self._asked, self._carried, request), self._flight, self._desk)
 
+    @contextmanager
+    def _noting(self, journey: Journey, request: Request) -> Generator[None]:
+        """While a model is asked: what was attempted, and what it cost to leave it."""
+        try:
+            yield
+        except BaseException:
+            if journey.attempt is not None and journey.is_under_way:
+                self._count_broken_off(journey.attempt, request, Usage(), 0)
+            raise
+        finally:
+            self._note(journey)
+
     def _note(self, journey: Journey) -> None:
         account = self._account
+        account.is_under_way = account.is_under_way or journey.is_under_way
         account.attempts += journey.attempts
         account.attempt = journey.attempt or account.attempt
         if journey.attempt is not None:
             known = self.warnings
             known.extend(each for each in journey.attempt.warnings if each not in known)
 
+    def _count_broken_off(
+        self, attempt: Attempt, request: Request, told: Usage, steps: int
+    ) -> None:
+        self._account.is_estimate = True
+        self._count(attempt, broken_off(told, steps, lambda: estimate(request)))
+
     def _count(self, attempt: Attempt, usage: Usage) -> None:
         account = self._account
         account.usage += usage
+        account.has_ended = True
         cost = self._desk.costs.known(attempt.stop.provider, attempt.stop.model, usage)
         self._costs.append(cost)
         known = [each for each in self._costs if each is not None]
         account.cost = sum(known, Decimal(0)) if known == self._costs else None
+        account.is_sum = len(self._costs) > 1
 
 
 def _usage(event: Event) -> Usage | None:
-    return event.usage if isinstance(event, ResponseStart | ResponseEnd) else None
+    return event.usage if isinstance(event, ResponseEnd) else None
 
 
 class _StepStream(Stream):

@@ -1,0 +1,227 @@
+"""What answers without an end cost: what was told or written of them, and nothing where they were
+refused.  A key's budget, the ledger and the provider agree."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polycall.sim import Call, Simulation, Turn
+from tests.gateway.harness import KEY, Gateway, provider_table
+from tests.gateway.test_faults import open_request
+from tests.sandbox.support import usable
+
+PRICE = "{ input = 1000, output = 3000 }"
+KEYS = f'[[keys]]\nkey = "{KEY}"\nname = "팀 🚀"\nbudget_usd = 100\n'
+MESSAGES = [{"role": "user", "content": "안녕"}]
+BUSY = {"error": {"message": "busy", "type": "server_error"}}
+
+
+def claude_frames() -> Iterator[bytes]:
+    """A start that tells of one token, and fifty pieces."""
+    usage = {"input_tokens": 25, "output_tokens": 1}
+    message: dict[str, Any] = {
+        "id": "m",
+        "type": "message",
+        "role": "assistant",
+        "model": "x",
+        "content": [],
+    }
+    text: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {**message, "usage": usage}},
+        {
+            "type": "content_block_start",
+            "index": 0,
+            "content_block": {"type": "text", "text": ""},
+        },
+    ]
+    piece = {"type": "content_block_delta", "index": 0}
+    text += [{**piece, "delta": {"type": "text_delta", "text": "말 "}} for _ in range(50)]
+    for event in text:
+        yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+
+
+def gemini_frames() -> Iterator[bytes]:
+    """Four chunks, each with the count so far."""
+    for number in range(1, 5):
+        content = {"role": "model", "parts": [{"text": "말 " * 30}]}
+        usage = {"promptTokenCount": 9, "candidatesTokenCount": 30 * number}
+        chunk = {"candidates": [{"content": content, "index": 0}], "usageMetadata": usage}
+        yield f"data: {json.dumps(chunk)}\r\n\r\n".encode()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """By model: refuses at once or late, or cuts its stream."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        model = body.get("model", "gemini-cut")
+        if model == "late":
+            time.sleep(1.2)
+            self._refuse(400)
+            return
+        if model == "busy":
+            self._refuse(503)
+            return
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.end_headers()
+        for frame in claude_frames() if model == "claude-cut" else gemini_frames():
+            self.wfile.write(frame)
+        self.close_connection = True
+
+    def _refuse(self, status: int) -> None:
+        data = json.dumps(BUSY).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("retry-after", "3")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Gateway]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base = f"http://127.0.0.1:{server.server_port}"
+    tables = [
+        provider_table(name, base + path, dialect, f"[providers.{name}.prices]\n{model} = {PRICE}")
+        for name, path, dialect, model in (
+            ("chat", "/v1", "openai-chat", "busy"),
+            ("late", "/v1", "openai-chat", "late"),
+            ("claude", "", "anthropic", "claude-cut"),
+            ("gemini", "", "gemini", "gemini-cut"),
+        )
+    ]
+    settings = "[server]\nheartbeat_s = 0.5\nattempts = 2\nwait_s_max = 5\n"
+    gateway = Gateway(tmp_path, "\n".join([settings, *tables, KEYS])).start()
+    yield gateway
+    gateway.stop()
+    server.shutdown()
+    server.server_close()
+
+
+def spent_nanos(gateway: Gateway) -> int:
+    """What the key has spent, once the gateway has stopped."""
+    assert gateway.stop() == 0
+    with contextlib.closing(sqlite3.connect(gateway.folder / "polycall.db")) as database:
+        found = database.execute("SELECT taken FROM counters WHERE name LIKE 'usd:%'").fetchall()
+    return sum(taken for (taken,) in found)
+
+
+def nanos(rows: list[dict[str, Any]]) -> int:
+    return int(sum(Decimal(row["cost_usd"] or 0) for row in rows) * 1_000_000_000)
+
+
+def test_a_refusal_after_a_heartbeat_costs_nothing(served: Gateway) -> None:
+    body: dict[str, Any] = {"model": "late/late", "messages": MESSAGES, "stream": True}
+    for path in ("/v1/chat/completions", "/v1/messages"):
+        answer = served.post(path, {**body, "max_tokens": 9})
+        assert answer.status == 200
+        assert b"busy" in answer.content
+    rows = served.ledger(2)
+    assert [(row["outcome"], row["input_tokens"], row["cost_usd"]) for row in rows] == [
+        ("error", None, None)
+    ] * 2
+    assert spent_nanos(served) == 0
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_leaving_between_two_refusals_costs_nothing(served: Gateway, streamed: bool) -> None:
+    body = {"model": "chat/busy", "messages": MESSAGES, "max_tokens": 9, "stream": streamed}
+    peer = open_request(served, body)
+    time.sleep(0.7)
+    peer.close()
+    (row,) = served.ledger(1)
+    assert (row["outcome"], row["attempts"]) == ("cancelled", 1)
+    assert (row["input_tokens"], row["cost_usd"]) == (None, None)
+    assert spent_nanos(served) == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
+def test_a_cut_stream_costs_more_than_its_start_told(served: Gateway, path: str) -> None:
+    body = {"model": "claude/claude-cut", "messages": MESSAGES, "max_tokens": 99, "stream": True}
+    assert served.post(path, body).status == 200
+    rows = served.ledger(1)
+    assert (rows[0]["outcome"], rows[0]["is_estimate"]) == ("truncated", 1)
+    assert rows[0]["input_tokens"] == 25
+    assert 50 <= rows[0]["output_tokens"] <= 54
+    assert spent_nanos(served) == nanos(rows) > 0
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_cut_stream_costs_what_its_last_chunk_told(served: Gateway, is_own: bool) -> None:
+    if is_own:
+        contents = [{"role": "user", "parts": [{"text": "안녕"}]}]
+        limits = {"maxOutputTokens": 500}
+        body: Any = {"contents": contents, "generationConfig": limits}
+        path = "/v1beta/models/gemini/gemini-cut:streamGenerateContent?alt=sse"
+    else:
+        path = "/v1/chat/completions"
+        body = {
+            "model": "gemini/gemini-cut",
+            "messages": MESSAGES,
+            "max_tokens": 500,
+            "stream": True,
+        }
+    assert served.post(path, body).status == 200
+    rows = served.ledger(1)
+    assert rows[0]["outcome"] == "truncated"
+    assert (rows[0]["input_tokens"], rows[0]["output_tokens"]) == (9, 120)
+    assert spent_nanos(served) == nanos(rows) > 0
+
+
+def program_body(model: str, *, streamed: bool) -> dict[str, Any]:
+    tool = {"name": "now", "parameters": {"type": "object"}}
+    return {
+        "model": model,
+        "messages": MESSAGES,
+        "tools": [{"type": "function", "function": tool}],
+        "max_tokens": 300,
+        "stream": streamed,
+    }
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_program_with_an_answer_of_unknown_price_has_none(
+    tmp_path: Path, streamed: bool
+) -> None:
+    """The first answer comes from a model without a price, the second from one that has one."""
+    await usable("jail")
+    more = '[limits]\nunpriced = "allow"\n[models.both]\nroute = ["up/free", "up/priced"]\n'
+    with Simulation(seed=4) as sim:
+        sim.script("openai", "free", [Turn(calls=[Call("run_code", {"code": "print(1)"})])])
+        sim.script("openai", "priced", [Turn("done")])
+        prices = f'quirks = "openai"\n[providers.up.prices]\npriced = {PRICE}'
+        table = provider_table("up", sim.base_url("openai"), "openai-chat", prices)
+        gateway = Gateway(tmp_path, more + table + KEYS).start()
+        answer = await asyncio.to_thread(
+            gateway.request,
+            "POST",
+            "/v1/chat/completions",
+            program_body("both", streamed=streamed),
+            headers={"polycall-calling": "code"},
+        )
+        assert b"done" in answer.content, answer.content
+        (row,) = gateway.ledger(1)
+        gateway.stop()
+    assert row["input_tokens"] > 0
+    assert row["cost_usd"] is None
+    assert "polycall-cost-usd" not in answer.headers
