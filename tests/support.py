@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from polycall.ir import Event
+from polycall.providers.catalogue import CATALOGUE
+from polycall.providers.provider import Provider
+from polycall.sim import Simulation
 from polycall.wire import Decoder
 
 SHARED = Path(os.environ.get("POLYCALL_SHARED", Path(__file__).parents[1] / ".." / "shared"))
@@ -57,3 +61,9 @@ def decode(decoder: Decoder, pieces: list[bytes]) -> list[Event]:
     """All events of a stream; raises what the decoder's `close` raises."""
     events = [event for piece in pieces for event in decoder.feed(piece)]
     return [*events, *decoder.close()]
+
+
+def simulated(simulation: Simulation, vendor: str, **more: Any) -> Provider:
+    """The provider that asks a simulated vendor, as the catalogue describes that."""
+    row = CATALOGUE.get(vendor, CATALOGUE["arouter"])
+    return replace(row, name=vendor, base_url=simulation.base_url(vendor), **more)

@@ -24,9 +24,9 @@ from polycall.errors import (
 )
 from polycall.ir import PartDelta
 from polycall.providers.catalogue import CATALOGUE
-from polycall.providers.provider import Provider
 from polycall.sim import Simulation
 from polycall.transport import Deadlines, Retry
+from tests.support import simulated
 
 VENDORS = ["openai", "anthropic", "google", "deepseek", "compatible"]
 QUICK = Deadlines(connect_s=1, read_s=0.4, total_s=5)
@@ -58,24 +58,11 @@ def simulation() -> Iterator[Simulation]:
         yield running
 
 
-def provider(simulation: Simulation, vendor: str) -> Provider:
-    row = CATALOGUE.get(vendor, CATALOGUE["arouter"])
-    return Provider(
-        name=vendor,
-        dialect=row.dialect,
-        tools_dialect=row.tools_dialect,
-        base_url=simulation.base_url(vendor),
-        auth=row.auth,
-        headers=row.headers,
-        quirks=row.quirks,
-    )
-
-
 def client_for(
     simulation: Simulation, vendor: str, *, key: str = "k", retry: Retry = TWICE
 ) -> Client:
     return Client(
-        providers=[provider(simulation, vendor)],
+        providers=[simulated(simulation, vendor)],
         keys={vendor: key},
         deadlines=QUICK,
         retry=retry,

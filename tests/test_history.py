@@ -20,9 +20,8 @@ from polycall.ir import (
     ToolResult,
 )
 from polycall.loop import RunEnd, run_tools
-from polycall.providers.catalogue import CATALOGUE
-from polycall.providers.provider import Provider
 from polycall.sim import Simulation
+from tests.support import simulated
 
 SIGNED = {"anthropic": {"signature": "s"}}
 ANSWER = Response(
@@ -85,19 +84,6 @@ def simulation() -> Iterator[Simulation]:
         yield running
 
 
-def provider(simulation: Simulation, vendor: str) -> Provider:
-    row = CATALOGUE.get(vendor, CATALOGUE["arouter"])
-    return Provider(
-        name=vendor,
-        dialect=row.dialect,
-        tools_dialect=row.tools_dialect,
-        base_url=simulation.base_url(vendor),
-        auth=row.auth,
-        headers=row.headers,
-        quirks=row.quirks,
-    )
-
-
 async def execute(call: ToolCall) -> ToolResult:
     return ToolResult(call.id, [Text('{"temperature":3}')], name=call.name)
 
@@ -110,7 +96,7 @@ async def test_C20_one_conversation_over_all_vendors_and_back(
     """Each model thinks, calls and signs; the next one gets the whole history."""
     order = [*VENDORS[VENDORS.index(first) :], *VENDORS[: VENDORS.index(first)], first]
     models = [f"{vendor}/{name}" for vendor in order for name in ("sim-1-thinking", "sim-1")]
-    rows = [provider(simulation, vendor) for vendor in VENDORS]
+    rows = [simulated(simulation, vendor) for vendor in VENDORS]
     messages: list[Message] = []
     async with Client(providers=rows, keys=dict.fromkeys(VENDORS, "k")) as client:
         for model in models:

@@ -12,13 +12,13 @@ import pytest
 from polycall import Client, ToolContext, Toolset, run_tools, tool
 from polycall.ir import Message, Request, Text, ToolCall, ToolResult, Usage
 from polycall.loop import CallEnd, Limits, RunEnd
-from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.prices import cost_usd
 from polycall.providers.provider import Price, Provider
 from polycall.sim import Simulation
 from polycall.testing import FunctionModel, ScriptedModel
 from polycall.tools import Executor
 from polycall.transport import Retry
+from tests.support import simulated
 
 VENDORS = ["openai", "anthropic", "google", "deepseek", "compatible"]
 PRICE = Price(input=Decimal("1.00"), output=Decimal("4.00"), cached=Decimal("0.10"))
@@ -30,18 +30,8 @@ def simulation() -> Iterator[Simulation]:
         yield running
 
 
-def provider(simulation: Simulation, vendor: str) -> Provider:
-    row = CATALOGUE.get(vendor, CATALOGUE["arouter"])
-    return Provider(
-        name=vendor,
-        dialect=row.dialect,
-        tools_dialect=row.tools_dialect,
-        base_url=simulation.base_url(vendor),
-        auth=row.auth,
-        headers=row.headers,
-        quirks=row.quirks,
-        prices={"sim-1": PRICE},
-    )
+def priced(simulation: Simulation, vendor: str) -> Provider:
+    return simulated(simulation, vendor, prices={"sim-1": PRICE})
 
 
 async def the_program(
@@ -65,7 +55,7 @@ async def the_program(
     executor = Executor(tools, ToolContext(deps=None, model=model))
     request = Request(model, [Message("user", [Text("order 3 coffee please")])], tools.definitions)
     calls: list[object] = []
-    rows = [provider(simulation, vendor) for vendor in VENDORS]
+    rows = [priced(simulation, vendor) for vendor in VENDORS]
     keys = dict.fromkeys(VENDORS, "k")
     async with Client(providers=rows, keys=keys, retry=Retry(attempts=1)) as client:
         async for event in run_tools(client, request, executor):
@@ -83,7 +73,7 @@ async def test_the_same_calls_state_and_usage_on_every_provider(simulation: Simu
         assert end.reason == "finished"
         assert all(step.response.model == f"{vendor}/sim-1" for step in end.steps)
         assert end.cost == sum(
-            cost_usd(provider(simulation, vendor), "sim-1", step.response.usage) or 0
+            cost_usd(priced(simulation, vendor), "sim-1", step.response.usage) or 0
             for step in end.steps
         )
         seen[vendor] = (state, calls, end.usage, end.cost)

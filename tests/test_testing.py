@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from polycall.aiohttp_transport import AiohttpTransport
 from polycall.client import Client
@@ -21,16 +22,7 @@ TOOL = Tool("get_weather", "The weather (날씨)", {"type": "object", "propertie
 
 
 def provider(vendor: str, base_url: str) -> Provider:
-    row = CATALOGUE[vendor]
-    return Provider(
-        name=vendor,
-        dialect=row.dialect,
-        tools_dialect=row.tools_dialect,
-        base_url=base_url,
-        auth=row.auth,
-        headers=row.headers,
-        quirks=row.quirks,
-    )
+    return replace(CATALOGUE[vendor], base_url=base_url)
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
