@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -13,8 +14,18 @@ import openai
 import pytest
 
 from polycall.sim import Call, Failure, Simulation, Turn
-from tests.gateway.harness import KEY, Gateway, sim_config
-from tests.gateway.program_drivers import TOOLS, Chat, Claude, Responses, scripted, seen_by_model
+from tests.gateway.harness import KEY, UPSTREAMS, Gateway, sim_config
+from tests.gateway.program_drivers import (
+    CODE,
+    OUTPUT,
+    TOOLS,
+    Chat,
+    Claude,
+    Responses,
+    answer,
+    scripted,
+    seen_by_model,
+)
 from tests.gateway.test_program_life import error_of
 from tests.sandbox.support import usable
 
@@ -196,3 +207,47 @@ def test_a_version_whose_programs_call_nothing(sim: Simulation, own: Gateway) ->
     with closing(Old(own.url, scripted(sim, "up-chat"), streamed=False)) as driver:
         status, message = error_of(lambda: driver.run("?"))
         assert (status, "code_execution_20260521" in message) == (400, True)
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+def test_a_responses_client_that_names_the_answer_before(
+    sim: Simulation, own: Gateway, upstream: str, streamed: bool
+) -> None:
+    """OpenAI's other way: only the results are sent, and what was said is kept by the server."""
+    more = Turn(text="and bye")
+    model = scripted(sim, upstream, program(CODE), Turn(text="done"), more)
+    tools: list[Any] = [{"type": "programmatic_tool_calling"}]
+    tools += [
+        {"type": "function", "strict": False, "allowed_callers": ["programmatic"], **tool}
+        for tool in TOOLS
+    ]
+    rounds: list[list[str]] = []
+    with openai.OpenAI(base_url=f"{own.url}/v1", api_key=KEY, max_retries=0) as client:
+
+        def ask(**options: Any) -> Any:
+            if not streamed:
+                return client.responses.create(model=model, **options)
+            with client.responses.stream(model=model, **options) as stream:
+                return stream.get_final_response()
+
+        response = ask(input="Which region sells best?", tools=tools)
+        while calls := [item for item in response.output if item.type == "function_call"]:
+            rounds.append([call.name for call in calls])
+            results = [
+                {
+                    "type": "function_call_output",
+                    "call_id": call.call_id,
+                    "output": answer(call.name, json.loads(call.arguments)),
+                    "caller": call.caller.model_dump(),
+                }
+                for call in calls
+            ]
+            response = ask(input=results, previous_response_id=response.id, tools=tools)
+        assert [item.type for item in response.output] == ["program_output", "message"]
+        assert response.output_text == "done"
+        # A last word without any tools; the history still holds a program.
+        last = ask(input="thanks", previous_response_id=response.id)
+        assert last.output_text == "and bye"
+    assert rounds == [["query_sales"] * 3, ["describe"]]
+    seen = seen_by_model(sim, model)
+    assert OUTPUT in seen
+    assert re.search(r"amount\W+\d", seen) is None

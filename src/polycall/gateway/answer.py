@@ -113,7 +113,7 @@ async def _send_plain(
             response = await _embedder(asked, attempt, desk).response(response)
         is_kept = attempt.carries and asked.wants_items(desk)
         if is_kept:
-            response = replace(response, id=_own_id(flight))
+            response = replace(response, id=own_id(flight))
         rendered = asked.dialect.render_response(dated(response), asked.request)
         if is_kept:
             await asked.keep(desk, rendered["id"], rendered["output"])
@@ -130,7 +130,7 @@ def _embedder(asked: Asked, attempt: Attempt, desk: Desk) -> Embedder:
     return Embedder(desk.carrier, origin, asked.owner.id, asked.dialect.NAME)
 
 
-def _own_id(flight: Flight) -> str:
+def own_id(flight: Flight) -> str:
     """An answer's id that no other answer has, whatever its provider calls it."""
     return f"resp_{flight.id.removeprefix('req_')}"
 
@@ -300,7 +300,7 @@ class _Stream:
             await self._embedder.finish()
         if self._is_kept and isinstance(self._encoder, openai_responses.StreamEncoder):
             self._is_kept = False
-            await self._asked.keep(self._desk, _own_id(self._flight), self._encoder.output)
+            await self._asked.keep(self._desk, own_id(self._flight), self._encoder.output)
 
     def _encode(self, events: list[Event]) -> bytes:
         encoder, embedder, account = self._encoder, self._embedder, self._account
@@ -309,7 +309,7 @@ class _Stream:
         account.steps += len(events)
         if isinstance(first := events[0], ResponseStart):
             if self._is_kept:
-                first = replace(first, id=_own_id(self._flight))
+                first = replace(first, id=own_id(self._flight))
             events = [dated(first), *events[1:]]
         if isinstance(last := events[-1], ResponseEnd):
             account.usage, account.has_ended = last.usage, True

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall import jsontext
 from polycall.config import Config
 from polycall.errors import (
     InvalidRequestError,
@@ -294,6 +295,12 @@ class Asked:
         """Keep an answer that the client may refer to."""
         asked = {name: self._fields.value(name) for name in ("input", "previous_response_id")}
         await desk.items.keep(self.owner.id, response_id, asked, output)
+
+    async def refers_to(self, mark: bytes, desk: Desk) -> bool:
+        """Whether these bytes stand in what an earlier answer said to which the body refers."""
+        if not await self._refers_here(desk):
+            return False
+        return mark in jsontext.encode_bytes((await self._with_items(desk)).get("input"))
 
     async def _refers_here(self, desk: Desk) -> bool:
         """Whether the history refers to answers that were kept here: no provider knows of them."""

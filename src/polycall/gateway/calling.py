@@ -40,7 +40,7 @@ class Calling:
         given = flight.headers.get(HEADER)
         if given == b"direct":
             return False
-        if given is None and not _is_about_programs(asked, desk):
+        if given is None and not await _is_about_programs(asked, desk):
             return False
         calling = (given or b"").decode("latin-1")
         if calling not in ("", "code", "auto"):
@@ -64,9 +64,9 @@ class Calling:
             await self._service.close()
 
 
-def _is_about_programs(asked: Asked, desk: Desk) -> bool:
+async def _is_about_programs(asked: Asked, desk: Desk) -> bool:
     declaration = _DECLARATIONS.get(asked.dialect.NAME)
     if declaration is not None and asked.mentions(declaration):
         # A provider that runs programs itself is asked as the client asks.
         return not desk.runs_programs(asked)
-    return asked.mentions(_MARK)
+    return asked.mentions(_MARK) or await asked.refers_to(_MARK, desk)

@@ -128,6 +128,7 @@ class Exchange:
             self._sender = Sender(
                 self._asked,
                 self._flight,
+                self._desk,
                 self._account,
                 lambda: (model.stop_name, [*warnings, *model.warnings]),
             )

@@ -7,15 +7,18 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
+from msgspec.structs import replace
+
 from polycall import jsontext
+from polycall.dialects import openai_responses
 from polycall.errors import PolycallError, TruncatedError
 from polycall.fold import Folder
-from polycall.gateway.answer import HEARTBEATS, Account, stream_headers
+from polycall.gateway.answer import HEARTBEATS, Account, own_id, stream_headers
 from polycall.gateway.arrays import ArrayEncoder
-from polycall.gateway.asked import Asked
+from polycall.gateway.asked import Asked, Desk
 from polycall.gateway.flight import Flight
 from polycall.gateway.replies import base_headers, dated, send_json
-from polycall.ir import Event, ResponseStart, Warning
+from polycall.ir import Event, ResponseEnd, ResponseStart, Warning
 from polycall.wire import Encoder
 
 # Who answered, and what was lost on the way.
@@ -25,10 +28,14 @@ Source = Callable[[], tuple[str, list[Warning]]]
 class Sender:
     """For one request.  Errors after the status are told inside of the stream."""
 
-    def __init__(self, asked: Asked, flight: Flight, account: Account, source: Source) -> None:
+    def __init__(
+        self, asked: Asked, flight: Flight, desk: Desk, account: Account, source: Source
+    ) -> None:
         self._asked = asked
         self._flight = flight
+        self._desk = desk
         self._account = account
+        self._is_kept = asked.wants_items(desk)
         self._source = source
         self._folder = Folder()
         encoder: Encoder = asked.dialect.StreamEncoder(asked.request)
@@ -58,6 +65,7 @@ class Sender:
         if not self._account.first_at:
             self._account.first_at = time.monotonic()
         if isinstance(first := events[0], ResponseStart):
+            first = replace(first, id=own_id(self._flight)) if self._is_kept else first
             events = [dated(first), *events[1:]]
         if not self._asked.streams:
             for event in events:
@@ -66,6 +74,10 @@ class Sender:
         if not self._flight.started:
             await self._start()
         data = b"".join([self._encoder.feed(event) for event in events])
+        if self._is_kept and isinstance(events[-1], ResponseEnd):
+            # Before the client can come back with what it refers to.
+            assert isinstance(self._encoder, openai_responses.StreamEncoder)
+            await self._asked.keep(self._desk, own_id(self._flight), self._encoder.output)
         if data:
             await self._flight.send_body(data, more=True)
 
@@ -80,6 +92,8 @@ class Sender:
         if self._account.cost is not None:
             headers.append((b"polycall-cost-usd", f"{self._account.cost:f}".encode()))
         body = self._asked.dialect.render_response(self._folder.result(), self._asked.request)
+        if self._is_kept:
+            await self._asked.keep(self._desk, body["id"], body["output"])
         await send_json(self._flight, 200, jsontext.encode_bytes(body), headers)
 
     async def _start(self) -> None:
