@@ -207,6 +207,8 @@ def test_a_version_whose_programs_call_nothing(sim: Simulation, own: Gateway) ->
     with closing(Old(own.url, scripted(sim, "up-chat"), streamed=False)) as driver:
         status, message = error_of(lambda: driver.run("?"))
         assert (status, "code_execution_20260521" in message) == (400, True)
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("upstream", UPSTREAMS)
 def test_a_responses_client_that_names_the_answer_before(
@@ -251,3 +253,33 @@ def test_a_responses_client_that_names_the_answer_before(
     seen = seen_by_model(sim, model)
     assert OUTPUT in seen
     assert re.search(r"amount\W+\d", seen) is None
+
+
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+def test_tokens_are_counted_as_the_model_gets_them(
+    sim: Simulation, own: Gateway, upstream: str
+) -> None:
+    """With the description of `run_code`, and without results that stay in programs."""
+    schema = TOOLS[1]["parameters"]
+    code: Any = {"type": Claude.KIND, "name": "code_execution"}
+    tool: Any = {"name": "describe", "input_schema": schema, "allowed_callers": [Claude.KIND]}
+    measure = program('print(len(await describe(region="west")))')
+    model = scripted(sim, upstream, measure, Turn(text="done"))
+    with closing(Claude(own.url, model, streamed=False)) as driver:
+        driver.run("?", once=True)
+        driver.messages[-1]["content"][0]["content"] = "서쪽 " * 5_000
+        assert driver.go_on() == "done"
+
+        def count(**more: Any) -> int:
+            counted = driver.client.messages.count_tokens(model=model, **more)
+            return counted.input_tokens
+
+        hello = [{"role": "user", "content": "?"}]
+        assert 150 < count(messages=hello, tools=[code, tool]) < 700
+        history: Any = [*driver.messages, *hello]
+        assert 200 < count(messages=history, tools=[code, tool]) < 900
+    with closing(Responses(own.url, model, streamed=False)) as driver:
+        tools: Any = [{"type": "programmatic_tool_calling"}]
+        tools += [{"type": "function", "allowed_callers": ["programmatic"], **TOOLS[1]}]
+        counted = driver.client.responses.input_tokens.count(model=model, input="?", tools=tools)
+        assert 150 < counted.input_tokens < 700

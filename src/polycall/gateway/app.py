@@ -137,7 +137,7 @@ class Gateway:
             traces=self._traces,
             routes=b"" if self._cache is None else routes_digest(config),
         )
-        self._counts = Counts(self.desk, self._keys, self._limits)
+        self._counts = Counts(self.desk, self._keys, self._limits, self._calling)
         self._catalogue = models.Catalogue(config, self._transport)
 
     def reload(self, config: Config) -> None:

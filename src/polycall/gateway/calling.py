@@ -9,7 +9,9 @@ from polycall.config import ProgramSettings
 from polycall.errors import InvalidRequestError, MalformedRequestError
 from polycall.gateway.asked import Asked
 from polycall.gateway.flight import Flight
+from polycall.gateway.routing import Stop
 from polycall.gateway.store import Store
+from polycall.ir import Request
 
 if TYPE_CHECKING:
     from polycall.gateway.answer import Account
@@ -42,17 +44,32 @@ class Calling:
             return False
         if given is None and not await _is_about_programs(asked, desk):
             return False
-        calling = (given or b"").decode("latin-1")
-        if calling not in ("", "code", "auto"):
-            raise MalformedRequestError(
-                f"{calling[:40]!r} is no way of calling; say direct, code or auto",
-                path=HEADER.decode(),
-            )
-        if not self._settings.enabled:
-            raise InvalidRequestError("programs are turned off here: [programs] enabled = false")
-        return await self._opened().answer(asked, flight, desk, account, calling)
+        return await self._opened().answer(asked, flight, desk, account, _word(given))
+
+    async def offered(
+        self,
+        request: Request,
+        data: bytes,
+        flight: Flight,
+        desk: Desk,
+        *,
+        owner: str,
+        stop: Stop,
+        dialect: str,
+    ) -> Request:
+        """The request as the model at a stop will see it, if it is about programs."""
+        given = flight.headers.get(HEADER)
+        marks = (_MARK, *_DECLARATIONS.values())
+        if given == b"direct" or (given is None and not any(mark in data for mark in marks)):
+            return request
+        is_theirs = stop.provider.dialect_for(stop.model, with_tools=True) == dialect
+        if given is None and stop.provider.runs_programs and is_theirs:
+            return request
+        return await self._opened().offered(request, owner, desk, _word(given))
 
     def _opened(self) -> ProgramService:
+        if not self._settings.enabled:
+            raise InvalidRequestError("programs are turned off here: [programs] enabled = false")
         if self._service is None:
             made = importlib.import_module("polycall.gateway.programs.service")
             self._service = made.ProgramService(self._settings, self._store)
@@ -62,6 +79,16 @@ class Calling:
         """End all programs."""
         if self._service is not None:
             await self._service.close()
+
+
+def _word(given: bytes | None) -> str:
+    calling = (given or b"").decode("latin-1")
+    if calling not in ("", "code", "auto"):
+        raise MalformedRequestError(
+            f"{calling[:40]!r} is no way of calling; say direct, code or auto",
+            path=HEADER.decode(),
+        )
+    return calling
 
 
 async def _is_about_programs(asked: Asked, desk: Desk) -> bool:

@@ -9,6 +9,7 @@ from polycall.errors import MalformedRequestError, PolycallError, UpstreamError
 from polycall.exchange import BODY_BYTES_MAX, address, error_from, headers_for, prepare
 from polycall.gateway.asked import Desk, Endpoint
 from polycall.gateway.bodies import read_body
+from polycall.gateway.calling import Calling
 from polycall.gateway.counting import COUNT_PATHS, count_body, estimate, read_count, render_count
 from polycall.gateway.flight import Flight
 from polycall.gateway.generation import check_allowed
@@ -28,8 +29,9 @@ _BY_PROVIDER = (b"polycall-token-count", b"provider")
 class Counts:
     """Serves every route that counts."""
 
-    def __init__(self, desk: Desk, keys: Keys, limits: KeyLimits) -> None:
+    def __init__(self, desk: Desk, keys: Keys, limits: KeyLimits, calling: Calling) -> None:
         self._desk = desk
+        self._calling = calling
         self._keys = keys
         self._limits = limits
 
@@ -43,7 +45,16 @@ class Counts:
         check_allowed(owner, request.model)
         stop = next(iter(self._desk.router.route(request.model)))
         carried = await self._desk.carrier.extract(request, owner.id)
-        request, _ = carried.for_target(stop.provider.name, stop.model)
+        request = await self._calling.offered(
+            carried.request,
+            data,
+            flight,
+            self._desk,
+            owner=owner.id,
+            stop=stop,
+            dialect=endpoint.dialect.NAME,
+        )
+        request, _ = carried.holding(request).for_target(stop.provider.name, stop.model)
         tokens = await self._by_provider(stop, request, flight)
         source = _ESTIMATE if tokens is None else _BY_PROVIDER
         if tokens is None:

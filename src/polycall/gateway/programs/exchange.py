@@ -8,18 +8,11 @@ twice the same: a client that lost an answer sends its results again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack, aclosing
-from typing import Any
 
 from msgspec.structs import replace
 
-from polycall.errors import (
-    InvalidRequestError,
-    MalformedRequestError,
-    SchemaError,
-    ToolDefinitionError,
-)
+from polycall.errors import InvalidRequestError
 from polycall.gateway.answer import Account
 from polycall.gateway.asked import Asked, Desk
 from polycall.gateway.carrier import Carried
@@ -28,6 +21,7 @@ from polycall.gateway.programs.answers import answered_now, answers_to, check_ca
 from polycall.gateway.programs.history import as_the_model_saw, records_in
 from polycall.gateway.programs.manners import Manner, container_of
 from polycall.gateway.programs.model import RoutedModel
+from polycall.gateway.programs.offered import programs_for
 from polycall.gateway.programs.records import (
     Container,
     Record,
@@ -62,10 +56,9 @@ from polycall.loop import (
     run_tools,
 )
 from polycall.loop import Step as LoopStep
-from polycall.program import PausedProgram, Programs, ResultLater, with_result
+from polycall.program import PausedProgram, Programs, with_result
 from polycall.program.programs import NAME as RUN_CODE
 from polycall.sandbox import Sandbox, SandboxError, Session
-from polycall.tools import FunctionTool, ToolContext, tool_from_schema
 
 _LATER = "(the result comes later)"
 _ONE_PROGRAM = "nothing was run: an answer may have one program; put both into one, or ask again"
@@ -228,19 +221,14 @@ class Exchange:
     async def _make_programs(
         self, stack: AsyncExitStack, request: Request, calling: str, is_fresh: bool
     ) -> Programs:
-        async def later(arguments: dict[str, Any]) -> Any:
-            raise ResultLater
-
         self._tools = {tool.name: tool for tool in request.tools if tool.kind != "hosted"}
-        if RUN_CODE in self._tools:
-            raise MalformedRequestError(
-                f"no tool can be named {RUN_CODE!r} where programs are asked for", path="tools"
-            )
-        try:
-            tools = [_tool(each, later) for each in request.tools if each.kind == "function"]
-        except (ToolDefinitionError, SchemaError) as error:
-            raise MalformedRequestError(str(error), path="tools") from None
         ready: list[Session] = []
+        programs = programs_for(
+            request,
+            self._asked.model,
+            calling,
+            lambda: ready.pop() if ready else self._sandbox.session(),
+        )
         if is_fresh and self._container.journal:
             session = self._sandbox.session()
             stack.push_async_exit(session)
@@ -252,12 +240,6 @@ class Exchange:
                     param="container",
                 ) from None
             ready.append(session)
-        programs = Programs(
-            tools,
-            lambda: ready.pop() if ready else self._sandbox.session(),
-            calling="auto" if calling == "auto" else "code",
-            context=ToolContext(deps=None, model=self._asked.model),
-        )
         return await stack.enter_async_context(programs)
 
     def _is_better_direct(self, request: Request) -> bool:
@@ -386,17 +368,3 @@ class Exchange:
             kept = Container(container.id, expires, journal or container.journal)
             await self._records.save_container(self._owner, kept)
         return expires
-
-
-def _tool(tool: Tool, handler: Callable[[dict[str, Any]], Any]) -> FunctionTool[..., Any]:
-    return tool_from_schema(
-        tool.name,
-        tool.description,
-        tool.parameters,
-        handler,
-        strict=tool.strict,
-        output_schema=tool.output_schema,
-        examples=tool.examples,
-        allowed_callers=tool.allowed_callers,
-        defer_loading=tool.defer_loading,
-    )

@@ -12,7 +12,7 @@ from polycall.gateway.answer import Account
 from polycall.gateway.asked import Asked, Desk
 from polycall.gateway.flight import Flight
 from polycall.gateway.programs.exchange import Exchange
-from polycall.gateway.programs.history import records_in
+from polycall.gateway.programs.history import as_the_model_saw, records_in
 from polycall.gateway.programs.manners import (
     Anthropic,
     Manner,
@@ -21,10 +21,12 @@ from polycall.gateway.programs.manners import (
     declared_kind,
     declares_programmatic,
 )
+from polycall.gateway.programs.offered import programs_for
 from polycall.gateway.programs.records import Records
 from polycall.gateway.store import Store
 from polycall.ir import Request
-from polycall.sandbox import Limits, Sandbox, SandboxError
+from polycall.loop import Turn
+from polycall.sandbox import Limits, Sandbox, SandboxError, Session
 
 _WAITING_S = 5.0  # for a turn among an owner's programs
 
@@ -48,7 +50,7 @@ class ProgramService:
         `calling` is what the client's header says: `code`, `auto`, or nothing.
         """
         carried = await asked.parse(desk)
-        manner = _manner(carried.request, asked, desk, calling)
+        manner = _manner(carried.request, asked.owner.id, desk, calling)
         if manner is None:
             return False
         async with self._turn(asked.owner.id):
@@ -64,6 +66,19 @@ class ProgramService:
                 steps_max=self._settings.steps,
             )
             return await exchange.run(carried, calling or "code")
+
+    async def offered(self, request: Request, owner: str, desk: Desk, calling: str) -> Request:
+        """The request as the model will see it, where tokens are counted and nothing is run."""
+        manner = _manner(request, owner, desk, calling)
+        if manner is None:
+            return request
+        plain = manner.without_programs(request)
+        found = await self._records.load(owner, records_in(plain.messages))
+        messages, _ = as_the_model_saw(plain.messages, found)
+        programs = programs_for(plain, plain.model, calling, _no_session)
+        turn = await programs.prepare(plain, messages, [])
+        assert isinstance(turn, Turn), "the first step of a run is always asked"
+        return turn.request
 
     async def close(self) -> None:
         """End all programs."""
@@ -119,11 +134,15 @@ class ProgramService:
             return self._sandbox
 
 
-def _manner(request: Request, asked: Asked, desk: Desk, calling: str) -> Manner | None:
+def _no_session() -> Session:
+    raise AssertionError("nothing runs where tokens are counted")
+
+
+def _manner(request: Request, owner: str, desk: Desk, calling: str) -> Manner | None:
     """How the client speaks of programs; `None` where it does not."""
     kind = declared_kind(request)
     if kind and any("code" in tool.allowed_callers for tool in request.tools):
         return Anthropic(kind)
     if any(declares_programmatic(tool) for tool in request.tools):
-        return Responses(desk.carrier.sealer, asked.owner.id)
+        return Responses(desk.carrier.sealer, owner)
     return Plain() if calling or records_in(request.messages) else None

@@ -1,0 +1,51 @@
+"""The client's tools as programs have them: what is awaited waits for the client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from polycall.errors import MalformedRequestError, SchemaError, ToolDefinitionError
+from polycall.ir import Request, Tool
+from polycall.program import Programs, ResultLater
+from polycall.program.programs import NAME as RUN_CODE
+from polycall.sandbox import Session
+from polycall.tools import FunctionTool, ToolContext, tool_from_schema
+
+
+def programs_for(
+    request: Request, model: str, calling: str, new_session: Callable[[], Session]
+) -> Programs:
+    """The programs of one request; raises `MalformedRequestError` for tools that cannot be."""
+    if any(tool.name == RUN_CODE for tool in request.tools if tool.kind != "hosted"):
+        raise MalformedRequestError(
+            f"no tool can be named {RUN_CODE!r} where programs are asked for", path="tools"
+        )
+    try:
+        tools = [_tool(each) for each in request.tools if each.kind == "function"]
+    except (ToolDefinitionError, SchemaError) as error:
+        raise MalformedRequestError(str(error), path="tools") from None
+    return Programs(
+        tools,
+        new_session,
+        calling="auto" if calling == "auto" else "code",
+        context=ToolContext(deps=None, model=model),
+    )
+
+
+async def _later(arguments: dict[str, Any]) -> Any:
+    raise ResultLater
+
+
+def _tool(tool: Tool) -> FunctionTool[..., Any]:
+    return tool_from_schema(
+        tool.name,
+        tool.description,
+        tool.parameters,
+        _later,
+        strict=tool.strict,
+        output_schema=tool.output_schema,
+        examples=tool.examples,
+        allowed_callers=tool.allowed_callers,
+        defer_loading=tool.defer_loading,
+    )
