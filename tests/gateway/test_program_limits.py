@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import socket
 import threading
 import time
@@ -15,6 +16,8 @@ from typing import Any
 import openai
 import pytest
 
+from polycall import jsontext
+from polycall.cli.bench.tokens import tokenizer
 from polycall.sim import Call, Simulation, Turn
 from tests.gateway.harness import KEY, Gateway, sim_config
 from tests.gateway.program_drivers import TOOLS, Chat, Claude, scripted, seen_by_model
@@ -39,12 +42,12 @@ def program(code: str) -> Turn:
     return Turn(calls=[Call("run_code", {"code": code})])
 
 
-def ask(gateway: Gateway, model: str, **more: Any) -> Any:
+def ask(gateway: Gateway, model: str, tools: list[Any] = TOOLS, **more: Any) -> Any:
     with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=KEY, max_retries=0) as client:
         return client.chat.completions.create(
             model=model,
             messages=[{"role": "user", "content": "go"}],
-            tools=[{"type": "function", "function": tool} for tool in TOOLS],  # type: ignore[misc]
+            tools=[{"type": "function", "function": tool} for tool in tools],
             extra_headers={"polycall-calling": "code"},
             **more,
         )
@@ -78,6 +81,29 @@ print(sum(len(t) for t in tables), sum(row["amount"] for t in tables for row in 
     total = 3 * sum(n % 7 for n in range(10_000))
     assert f"30000 {total}" in seen
     assert len(seen) < sent / 100
+
+
+@pytest.mark.parametrize("upstream", ["up-chat", "up-responses", "up-anthropic", "up-gemini"])
+def test_what_a_model_is_told_of_tools_is_the_same_in_any_order_and_short(
+    sim: Simulation, gateway: Gateway, upstream: str
+) -> None:
+    """A prompt cache holds only for the same bytes."""
+    some = [_numbered(n) for n in range(12)]
+    model = scripted(sim, upstream, *[Turn(text="hello")] * 26)
+    texts: set[bytes] = set()
+    for seed in range(25):  # with four kinds of upstreams, a hundred
+        random.Random(seed).shuffle(some)
+        assert ask(gateway, model, tools=some).choices[0].message.content == "hello"
+        texts.add(jsontext.encode_bytes(sim.requests[-1].body["tools"]))
+    assert len(texts) == 1
+    ask(gateway, model, tools=[_numbered(n) for n in range(500)])
+    count, _ = tokenizer()
+    assert count(sim.requests[-1].raw.decode()) < 3_000
+
+
+def _numbered(number: int) -> dict[str, Any]:
+    words = f"조회 {number}: finds an order of branch {number} by its id"
+    return {**TOOLS[1], "name": f"branch{number % 50}_find_{number}", "description": words}
 
 
 def test_a_program_that_does_not_end(sim: Simulation, bounded: Gateway) -> None:
