@@ -283,3 +283,35 @@ def test_tokens_are_counted_as_the_model_gets_them(
         tools += [{"type": "function", "allowed_callers": ["programmatic"], **TOOLS[1]}]
         counted = driver.client.responses.input_tokens.count(model=model, input="?", tools=tools)
         assert 150 < counted.input_tokens < 700
+
+
+@pytest.mark.parametrize(
+    ("upstream", "callers"),
+    [("up-gemini", ["direct"]), ("up-gemini", [Claude.KIND]), ("up-anthropic", [Claude.KIND])],
+)
+def test_the_tool_runner_of_anthropics_sdk(
+    sim: Simulation, own: Gateway, upstream: str, callers: list[Any]
+) -> None:
+    """It leaves the conversation to its server, unless that says that it cannot keep it."""
+    ran: list[str] = []
+
+    @anthropic.beta_tool(allowed_callers=callers)
+    def describe(region: str) -> str:
+        """A region in words."""
+        ran.append(region)
+        return "서쪽"
+
+    call = Turn(calls=[Call("describe", {"region": "west"})])
+    is_direct = callers == ["direct"]
+    model = scripted(sim, upstream, call if is_direct else program(ONE_CALL), Turn(text="done"))
+    code: Any = {"type": Claude.KIND, "name": "code_execution"}
+    with anthropic.Anthropic(base_url=own.url, api_key=KEY, max_retries=0) as client:
+        runner = client.beta.messages.tool_runner(
+            model=model,
+            max_tokens=99,
+            messages=[{"role": "user", "content": "?"}],
+            tools=[describe] if is_direct else [code, describe],
+        )
+        last = runner.until_done()
+    assert (last.content[-1].type, ran) == ("text", ["west"])
+    assert [block.text for block in last.content if block.type == "text"] == ["done"]

@@ -36,6 +36,7 @@ from polycall.gateway.passing import (
     holds_carried_state,
 )
 from polycall.gateway.routing import Router, Stop
+from polycall.gateway.threads import refuse_thread
 from polycall.ir import JSON, Message, Metadata, Request, Text, Warning
 from polycall.providers.provider import DialectName, Provider
 from polycall.quirks import Quirks
@@ -199,6 +200,8 @@ class Asked:
         if may_pass and not await self._refers_here(desk):
             return self._passed(stop, desk)
         carried = await self.parse(desk)
+        if is_shared or name != self.dialect.NAME:
+            refuse_thread(carried.request)
         request, warnings = carried.for_target(stop.provider.name, stop.model)
         request = await desk.with_media(request, name)
         exchange = prepare(request, stop.provider, stop.model, stop.key, name)

@@ -24,6 +24,7 @@ from polycall.gateway.programs.manners import (
 from polycall.gateway.programs.offered import programs_for
 from polycall.gateway.programs.records import Records
 from polycall.gateway.store import Store
+from polycall.gateway.threads import refuse_thread
 from polycall.ir import Request
 from polycall.loop import Turn
 from polycall.sandbox import Limits, Sandbox, SandboxError, Session
@@ -53,6 +54,7 @@ class ProgramService:
         manner = _manner(carried.request, asked.owner.id, desk, calling)
         if manner is None:
             return False
+        refuse_thread(carried.request)
         async with self._turn(asked.owner.id):
             sandbox = await self._open()
             exchange = Exchange(
