@@ -1,5 +1,5 @@
-"""What answers without an end cost: what was told or written of them, and nothing where they were
-refused.  A key's budget, the ledger and the provider agree."""
+"""What is set aside for a request, and what answers without an end cost: what was told or written
+of them, and nothing where they were refused.  A key's budget, the ledger and the provider agree."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ from typing import Any
 
 import pytest
 
+from polycall.config import Config
+from polycall.gateway.costs import Costs
+from polycall.ir import Usage
+from polycall.providers.provider import Price, Provider
 from polycall.sim import Call, Simulation, Turn
 from tests.gateway.harness import KEY, Gateway, provider_table
 from tests.gateway.test_faults import open_request
+from tests.gateway.till import open_till, till_config
 from tests.sandbox.support import usable
 
 PRICE = "{ input = 1000, output = 3000 }"
@@ -225,3 +230,55 @@ async def test_a_program_with_an_answer_of_unknown_price_has_none(
     assert row["input_tokens"] > 0
     assert row["cost_usd"] is None
     assert "polycall-cost-usd" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [
+        ("chat/completions", {"type": "image_url", "image_url": {"url": "https://a.b/c.png"}}),
+        ("responses", {"type": "input_image", "image_url": "https://a.b/c.png"}),
+        ("messages", {"type": "image", "source": {"type": "url", "url": "https://a.b/c.png"}}),
+    ],
+)
+def test_an_image_behind_a_short_address_is_reserved_for(
+    tmp_path: Path, path: str, part: dict[str, Any]
+) -> None:
+    keys = f'[[keys]]\nkey = "{KEY}"\nbudget_usd = 1\n'
+    field = "input" if path == "responses" else "messages"
+    with open_till(seed=3) as till:
+        gateway = Gateway(tmp_path, till_config(till, "", keys)).start()
+        body: dict[str, Any] = {
+            "model": "till/m",
+            "max_output_tokens" if field == "input" else "max_tokens": 16,
+            field: [{"role": "user", "content": [part]}],
+        }
+        answer = gateway.post(f"/v1/{path}", body)
+        assert answer.status == 400
+        assert "more than the whole budget" in answer.json()["error"]["message"]
+        assert gateway.post(f"/v1/{path}", {**body, field: MESSAGES}).status == 200
+        gateway.stop()
+
+
+def test_what_a_request_refers_to_is_reserved_for(tmp_path: Path) -> None:
+    keys = f'[[keys]]\nkey = "{KEY}"\nbudget_usd = 5\n'
+    with open_till(seed=3) as till:
+        gateway = Gateway(tmp_path, till_config(till, "", keys)).start()
+        body = {"model": "till/m", "max_output_tokens": 16, "input": "물" * 4000}
+        first = gateway.post("/v1/responses", body)
+        assert first.status == 200, first.content
+        # Each of the two fits into the budget, and both together do not.
+        again = gateway.post("/v1/responses", {**body, "previous_response_id": first.json()["id"]})
+        assert again.status == 400, again.content
+        assert "more than the whole budget" in again.json()["error"]["message"]
+        assert len(till.sales) == 1
+        gateway.stop()
+
+
+@pytest.mark.parametrize(
+    "usage", [Usage(input_tokens=-9), Usage(9, -1), Usage(9, 1, cached_tokens=-1)]
+)
+def test_less_than_nothing_has_no_price(usage: Usage) -> None:
+    provider = Provider(
+        "p", "anthropic", "https://a.b", prices={"m": Price(Decimal(1), Decimal(1))}
+    )
+    assert Costs(Config()).known(provider, "m", usage) is None

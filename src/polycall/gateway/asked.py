@@ -47,6 +47,12 @@ from polycall.wire import Dialect
 # above any language's.
 _SHORT_BYTES = 16 * 1024
 _BYTES_PER_TOKEN = 3
+_MEDIA_MARKS = (
+    *(b'"image_url"', b'"input_audio"', b'"file"'),
+    *(b'"input_image"', b'"input_file"'),
+    *(b'"image"', b'"document"'),
+    *(b'"inlineData"', b'"inline_data"', b'"fileData"', b'"file_data"'),
+)
 _OUTPUT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _LOSSES = frozenset({"unsupported", "adjusted", "dropped_state"})
 
@@ -120,8 +126,9 @@ class Asked:
         """About how many tokens the provider had to read."""
         if self._carried is not None:
             return estimate(self._carried.request)
+        body = self._fields.decoded() if self._resolved is None else self._resolved
         try:
-            request = self.dialect.parse_request(self._fields.decoded(), path=self._path)
+            request = self.dialect.parse_request(body, path=self._path)
         except PolycallError:
             return estimate_text(self._body.decode("utf-8", "replace"))
         return estimate(request)
@@ -136,11 +143,18 @@ class Asked:
             wishes["speed"] = "fast"
         return {"anthropic": wishes} if wishes else {}
 
-    def size_tokens(self) -> int:
+    async def size_tokens(self, desk: Desk) -> int:
         """About how many input tokens, rather too many, and at little cost for a short body."""
-        if len(self._body) <= _SHORT_BYTES:
-            return len(self._body) // _BYTES_PER_TOKEN + 1
-        return self.estimate_input()
+        bytes_tokens = len(self._body) // _BYTES_PER_TOKEN + 1
+        if self._may_refer:
+            await self._with_items(desk)
+        elif len(self._body) <= _SHORT_BYTES:
+            # A few bytes can stand for an image, or for all that was said before.
+            if not any(mark in self._body for mark in _MEDIA_MARKS):
+                return bytes_tokens
+        else:
+            return self.estimate_input()
+        return max(bytes_tokens, self.estimate_input())
 
     def output_tokens_max(self) -> int | None:
         """How many output tokens the request allows; `None` where it does not say."""
@@ -290,9 +304,14 @@ class Asked:
         """The body, with the items of earlier answers that it refers to."""
         if self._resolved is None:
             body = self._fields.decoded()
-            may_refer = self.dialect.NAME == "openai-responses" and refers(self._body)
-            self._resolved = await desk.items.resolved(self.owner.id, body) if may_refer else body
+            if self._may_refer:
+                body = await desk.items.resolved(self.owner.id, body)
+            self._resolved = body
         return self._resolved
+
+    @property
+    def _may_refer(self) -> bool:
+        return self.dialect.NAME == "openai-responses" and refers(self._body)
 
     async def keep(self, desk: Desk, response_id: str, output: list[JSON]) -> None:
         """Keep an answer that the client may refer to."""
@@ -307,7 +326,7 @@ class Asked:
 
     async def _refers_here(self, desk: Desk) -> bool:
         """Whether the history refers to answers that were kept here: no provider knows of them."""
-        if self.dialect.NAME != "openai-responses" or not refers(self._body):
+        if not self._may_refer:
             return False
         resolved = await self._with_items(desk)
         return resolved.get("input") != self._fields.value("input")

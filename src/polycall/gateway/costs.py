@@ -29,7 +29,8 @@ _MANY = 1_000
 _VERY_MANY = 1_000_000
 _MILLION = Decimal(1_000_000)
 _REMEMBERED_MAX = 4096
-# More than this is no count, whatever a provider says, and nothing to spend a budget on.
+# More than this is no count, whatever a provider says, and nothing to spend a budget on; less than
+# none would fill it again.
 _TOKENS_MAX = 10**10
 
 
@@ -47,7 +48,9 @@ class Costs:
 
     def known(self, provider: Provider, model: str, usage: Usage) -> Decimal | None:
         """US dollars; `None` where the price or the usage is unknown, or not known yet."""
-        if max(usage.input_tokens, usage.output_tokens) > _TOKENS_MAX:
+        counts = (usage.input_tokens, usage.output_tokens)
+        parts = (usage.cached_tokens, usage.cache_write_tokens)
+        if max(counts) > _TOKENS_MAX or min(*counts, *parts) < 0:
             return None
         return self._reckoned(provider, model, usage)
 

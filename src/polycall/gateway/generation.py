@@ -225,7 +225,7 @@ class _Record:
 
 def _storable_count(number: int) -> int:
     """A count, which is the provider's word, as every database takes it."""
-    return min(number, _COUNT_MAX)
+    return max(0, min(number, _COUNT_MAX))
 
 
 def _storable(name: str) -> str:

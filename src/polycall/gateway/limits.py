@@ -166,7 +166,7 @@ class KeyLimits:
         Whatever happens, `settle` gives back what `hold` then holds.
         """
         per_minute, budget = owner.tokens_per_minute, owner.budget_usd
-        size = self._size(asked)
+        size = await self._size(asked)
         if per_minute is not None:
             lease = self._lease("tokens", owner, "minute", per_minute)
             # One that is larger than a whole minute's may have a minute for itself.
@@ -215,7 +215,7 @@ class KeyLimits:
 
     # Reserving
 
-    def _size(self, asked: Asked) -> Usage:
+    async def _size(self, asked: Asked) -> Usage:
         """The most that the request may use."""
         output = asked.output_tokens_max()
         if output is None:
@@ -224,7 +224,7 @@ class KeyLimits:
                 for stop in self._desk.router.possible(asked.model)
             ]
             output = max((n or self._settings.output_tokens for n in known), default=0)
-        tokens = asked.size_tokens()
+        tokens = await asked.size_tokens(self._desk)
         return Usage(
             input_tokens=tokens,
             output_tokens=output * asked.candidates_max(),
