@@ -125,11 +125,16 @@ async def test_a_dead_workers_lease_counts_until_the_ledger_tells(workers: Worke
     ]
     # 4 × 30 were spent of its 400; the living one's lease is as it was.
     assert await workers.left() == (780, 100)
-    # It was not dead, only asleep: what it held is gone, what it spent counts.
+    # It was not dead, only asleep: what it held is gone.  What it spent counts, and once: the four
+    # answers that the ledger had told of, one that it had not, and one that ended afterwards.
     until = workers.now + LEASE_S
-    told = workers.settlement(50, 200)
-    assert await counters.settle("dead.0", [told], until) == [told]
-    assert await workers.left() == (730, 100)
+    for told, left in ((workers.settlement(100, 200), 780), (workers.settlement(70, 0), 730)):
+        assert await counters.settle("dead.0", [told], until) == [told]
+        assert await workers.left() == (left, 100)
+    assert await counters.reconcile() == 0
+    again = workers.settlement(9, 0)
+    assert await counters.settle("dead.0", [again], until) == [again]
+    assert await workers.left() == (721, 100)
 
 
 async def test_a_limit_that_comes_later_counts_what_was_spent_before(workers: Workers) -> None:

@@ -53,7 +53,12 @@ _SETTLE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 1 end
 local field = 'amount:' .. ARGV[1]
 if redis.call('HEXISTS', KEYS[1], field) == 0 then
-  redis.call('HINCRBY', KEYS[1], 'taken', ARGV[2])
+  local known = tonumber(redis.call('HGET', KEYS[1], 'known:' .. ARGV[1])) or 0
+  known = math.min(known, tonumber(ARGV[2]))
+  if known > 0 then
+    redis.call('HINCRBY', KEYS[1], 'known:' .. ARGV[1], string.format('%.0f', 0 - known))
+  end
+  redis.call('HINCRBY', KEYS[1], 'taken', string.format('%.0f', tonumber(ARGV[2]) - known))
   return 1
 end
 local both = string.format('%.0f', tonumber(ARGV[2]) + tonumber(ARGV[3]))
@@ -70,7 +75,8 @@ end
 return 0
 """
 
-# ARGV: holder, spent, now, member.  Gives 1 where the lease was given up.
+# ARGV: holder, spent, now, member.  Gives 1 where the lease was given up.  What the ledger told of
+# its holder is `known`: should that only have slept, it will tell of the same.
 _DROP = """
 local expires = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[4]))
 if not expires or expires >= tonumber(ARGV[3]) then return 0 end
@@ -81,6 +87,7 @@ local over = string.format('%.0f', tonumber(ARGV[2]) - tonumber(amount))
 redis.call('HINCRBY', KEYS[1], 'taken', over)
 redis.call('HINCRBY', KEYS[1], 'leased', string.format('%.0f', 0 - tonumber(amount)))
 redis.call('HDEL', KEYS[1], 'amount:' .. ARGV[1], 'settled:' .. ARGV[1])
+redis.call('HINCRBY', KEYS[1], 'known:' .. ARGV[1], ARGV[2])
 return 1
 """
 

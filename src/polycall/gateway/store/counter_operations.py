@@ -14,6 +14,8 @@ from polycall.gateway.store.base import Grant, Operation, Query, Settlement, Wis
 # A lease is a slice of what is left: large while there is much, one request's near the end.
 SLICES = 20
 NANOS = 1_000_000_000
+# In the place of a lost lease, what the ledger told of its holder; it ends with the counter.
+_KNOWN = " known"
 
 
 def slice_of(left: int, least: int) -> int:
@@ -75,10 +77,11 @@ def settle(
         )
         if not rows:
             # It was given up as lost: what is spent since counts, and nothing comes back.
+            known = yield from _take_known(settlement, holder)
             yield Query(
                 "UPDATE counters SET taken = taken + ?, leased = leased + ? "
                 "WHERE name = ? AND span = ?",
-                (spent + returned, spent + returned, name, span),
+                (spent + returned - known, spent + returned, name, span),
             )
             lost.append(settlement)
         elif rows[0][0] == 0:
@@ -118,8 +121,31 @@ def reconcile(now: float) -> Operation[int]:
                 "WHERE name = ? AND span = ?",
                 (amount - spent, amount, name, span),
             )
+            # Should the holder only have slept, it will tell of the same.
+            yield Query(
+                "INSERT INTO leases (name, span, holder, amount, settled, expires) "
+                "SELECT name, span, ?, ?, ?, ends FROM counters WHERE name = ? AND span = ? "
+                "ON CONFLICT (name, span, holder) DO UPDATE "
+                "SET amount = leases.amount + excluded.amount",
+                (holder + _KNOWN, spent, now, name, span),
+            )
             number += 1
     return number
+
+
+def _take_known(settlement: Settlement, holder: str) -> Operation[int]:
+    """How much of what a holder tells the ledger has told already; it is told once."""
+    where = (settlement.name, settlement.span, holder + _KNOWN)
+    rows = yield Query(
+        "SELECT amount FROM leases WHERE name = ? AND span = ? AND holder = ?", where
+    )
+    known = min(rows[0][0], settlement.spent) if rows else 0
+    if known:
+        yield Query(
+            "UPDATE leases SET amount = amount - ? WHERE name = ? AND span = ? AND holder = ?",
+            (known, *where),
+        )
+    return known
 
 
 def spent_since(name: str, worker: str | None, since: float) -> Operation[int]:
