@@ -315,3 +315,59 @@ def test_the_tool_runner_of_anthropics_sdk(
         last = runner.until_done()
     assert (last.content[-1].type, ran) == ("text", ["west"])
     assert [block.text for block in last.content if block.type == "text"] == ["done"]
+
+
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+def test_an_answer_that_was_cut_off_in_its_program(
+    sim: Simulation, own: Gateway, upstream: str
+) -> None:
+    """It ends in the client's own word, without a program that never ran."""
+    cut = Turn(text="Let me see.", calls=[Call("run_code", {"code": "print(1)"})], finish="length")
+    model = scripted(sim, upstream, cut, Turn(text="done"))
+    with closing(Claude(own.url, model, streamed=True)) as driver:
+        assert driver.run("?").startswith("Let me see.")
+        assert (driver.answers[0].stop_reason, kinds(driver.answers[0])) == ("max_tokens", ["text"])
+        assert driver.run("go on") == "done"
+
+
+@pytest.mark.parametrize("upstream", ["up-chat", "up-anthropic", "up-gemini"])
+def test_a_choice_among_tools_holds_for_what_the_model_is_offered(
+    sim: Simulation, own: Gateway, upstream: str
+) -> None:
+    call = Turn(calls=[Call("describe", {"region": "west"})])
+    tools: Any = [{"type": "function", "function": tool} for tool in TOOLS]
+    options: Any = {"messages": [{"role": "user", "content": "?"}], "tools": tools}
+    named = {"type": "function", "function": {"name": "describe"}}
+    some = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [named]}}
+    with openai.OpenAI(
+        base_url=f"{own.url}/v1",
+        api_key=KEY,
+        max_retries=0,
+        default_headers={"polycall-calling": "code"},
+    ) as client:
+        model = scripted(sim, upstream, call)
+        forced = client.chat.completions.create(model=model, tool_choice=named, **options)
+        (made,) = forced.choices[0].message.tool_calls
+        assert (made.function.name, made.function.arguments) == ("describe", '{"region":"west"}')
+        model = scripted(sim, upstream, program(ONE_CALL))
+        among = client.chat.completions.create(model=model, tool_choice=some, **options)
+        (made,) = among.choices[0].message.tool_calls
+        assert (made.function.name, made.function.arguments) == ("describe", '{"region":"west"}')
+        told = seen_by_model(sim, model)
+        assert ("describe(region" in told, "query_sales(region" in told) == (True, False)
+
+
+def test_a_tool_of_programs_alone_cannot_be_forced(sim: Simulation, own: Gateway) -> None:
+    with closing(Responses(own.url, scripted(sim, "up-chat"), streamed=False)) as driver:
+        status, message = error_of(
+            lambda: driver.client.responses.create(
+                model=driver.model,
+                input="?",
+                tool_choice={"type": "function", "name": "describe"},
+                tools=[
+                    {"type": "programmatic_tool_calling"},
+                    {"type": "function", "allowed_callers": ["programmatic"], **TOOLS[1]},
+                ],
+            )
+        )
+        assert (status, "cannot force it" in message) == (400, True)

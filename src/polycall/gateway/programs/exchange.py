@@ -39,6 +39,7 @@ from polycall.ir import (
     Message,
     Opaque,
     Request,
+    Response,
     Text,
     Tool,
     ToolCall,
@@ -47,6 +48,7 @@ from polycall.ir import (
 )
 from polycall.loop import (
     CallEnd,
+    CallStart,
     EndReason,
     Limits,
     ModelEvent,
@@ -69,6 +71,10 @@ _ENDS: dict[EndReason, FinishReason] = {
     "refusal": "refusal",
     "error": "error",
 }
+
+
+# What an answer of Anthropic says of its end beside the reason.
+_END_KEYS = ("stop_sequence", "stop_details")
 
 
 class Exchange:
@@ -265,10 +271,9 @@ class Exchange:
                 self._flight.heard_at = time.monotonic()
                 match event:
                     case ModelEvent():
-                        shown, call = self._answer.step(event.event)
-                        await self._sender.send(shown)
-                        if call is not None and call.name == RUN_CODE:
-                            await self._began(call)
+                        await self._sender.send(self._answer.step(event.event))
+                    case CallStart() if self._is_the_program(event.call):
+                        await self._began(event.call)
                     case CallEnd() if event.call.id == self._program_call:
                         await self._ended(event.result)
                     case StepEnd():
@@ -278,10 +283,15 @@ class Exchange:
                     case _:
                         pass
 
+    def _is_the_program(self, call: ToolCall) -> bool:
+        """Whether this is the first program of an answer, which names the record."""
+        if call.name != RUN_CODE:
+            return False
+        if not self._record_id:
+            self._record_id, self._program_call = new_id(), call.id
+        return call.id == self._program_call
+
     async def _began(self, call: ToolCall) -> None:
-        if self._record_id:
-            return  # the first program of an answer names the record
-        self._record_id, self._program_call = new_id(), call.id
         code = (call.arguments or {}).get("code", "")
         await self._sender.send(self._answer.parts(self._manner.began(self._record_id, str(code))))
 
@@ -297,7 +307,7 @@ class Exchange:
         if tool is not None and "direct" in (tool.allowed_callers or ["direct"]):
             self._waiting.append(call)
             return ToolResult(call.id, [Text(_LATER)], name=call.name)
-        is_second = call.name == RUN_CODE and call.id != self._program_call
+        is_second = call.name == RUN_CODE and not self._is_the_program(call)
         if is_second and self._manner.shows_programs:
             return ToolResult(call.id, [Text(_ONE_PROGRAM)], is_error=True, name=RUN_CODE)
         return await self._programs(call)
@@ -352,12 +362,18 @@ class Exchange:
             await self._finish("tool_calls")
             return
         is_ours = end.reason in ("steps", "tokens", "cost", "wall")
-        raw = "" if is_ours or not end.steps else end.steps[-1].response.raw_finish_reason
-        await self._finish(_ENDS.get(end.reason, "length"), raw)
+        last = None if is_ours or not end.steps else end.steps[-1].response
+        await self._finish(_ENDS.get(end.reason, "length"), last)
 
-    async def _finish(self, reason: FinishReason, raw: str = "") -> None:
+    async def _finish(self, reason: FinishReason, last: Response | None = None) -> None:
+        """The end; what the last answer says of it counts where it speaks the client's language."""
         expires = await self._save_container()
         state = self._manner.state(self._container.id, expires)
+        name, raw = self._asked.dialect.NAME, ""
+        if last is not None and name in last.metadata | last.usage.metadata:
+            raw, own = last.raw_finish_reason, last.metadata.get(name, {})
+            said = {key: own[key] for key in _END_KEYS if key in own}
+            state = {**state, name: {**said, **state.get(name, {})}} if said else state
         await self._sender.finish(self._answer.end(reason, raw, state))
 
     async def _save_container(self) -> float:

@@ -83,7 +83,7 @@ class Plain:
             else tool
             for tool in request.tools
         ]
-        return replace(request, tools=tools)
+        return _chosen(replace(request, tools=tools))
 
     def check_answers(self, request: Request, container: str) -> None:
         """Anything may stand beside the results."""
@@ -145,11 +145,8 @@ class Anthropic:
         own = {k: v for k, v in options.pop("anthropic", {}).items() if k != "container"}
         if own:
             options["anthropic"] = own
-        return replace(
-            request,
-            tools=[tool for tool in request.tools if not declares_code_execution(tool)],
-            provider_options=options,
-        )
+        tools = [tool for tool in request.tools if not declares_code_execution(tool)]
+        return _chosen(replace(request, tools=tools, provider_options=options))
 
     def check_answers(self, request: Request, container: str) -> None:
         """Only results, in the same container."""
@@ -237,7 +234,7 @@ class Responses:
         if choice is not None and choice.mode == "hosted" and _PROGRAMMATIC in str(choice.metadata):
             choice = ToolChoice("tool", [RUN_CODE])
         tools = [tool for tool in request.tools if not declares_programmatic(tool)]
-        return replace(request, tools=tools, tool_choice=choice)
+        return _chosen(replace(request, tools=tools, tool_choice=choice))
 
     def _check(self, item: JSON) -> None:
         call_id = str(item.get("call_id"))
@@ -306,6 +303,30 @@ def container_of(request: Request) -> str:
     if isinstance(given, dict):
         given = given.get("id")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     return given if isinstance(given, str) else ""
+
+
+def _chosen(request: Request) -> Request:
+    """The request with a choice that holds for what the model is offered in the tools' place.
+
+    A tool that must be called is called directly; of a choice among some, the others are left out.
+    """
+    choice = request.tool_choice
+    if choice is None or not choice.names or choice.names == [RUN_CODE]:
+        return request
+    if choice.mode != "tool":
+        tools = [tool for tool in request.tools if tool.name in choice.names]
+        return replace(request, tools=tools, tool_choice=ToolChoice(choice.mode))
+    named = [tool for tool in request.tools if tool.name in choice.names]
+    if any(tool.allowed_callers == ["code"] for tool in named):
+        raise MalformedRequestError(
+            f"{named[0].name!r} is called from programs alone; a choice cannot force it",
+            path="tool_choice",
+        )
+    tools = [
+        replace(tool, allowed_callers=["direct"]) if tool in named else tool
+        for tool in request.tools
+    ]
+    return replace(request, tools=tools)
 
 
 def _declared(tool: Tool, dialect: str) -> str:

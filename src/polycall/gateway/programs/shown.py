@@ -10,7 +10,6 @@ import time
 
 from msgspec.structs import replace
 
-from polycall.fold import Folder
 from polycall.ir import (
     Event,
     FinishReason,
@@ -36,37 +35,32 @@ class Answer:
         self._started = False
         self._parts = 0
         self._hidden = False  # the open part is not for the client
-        self._call = Folder()
         self.usage = Usage()
 
-    def step(self, event: Event) -> tuple[list[Event], ToolCall | None]:
-        """One event of a step: what the client sees of it, and the call that it completes."""
+    def step(self, event: Event) -> list[Event]:
+        """What the client sees of an event of a step; calls are shown by who runs them."""
         match event:
             case ResponseStart():
-                return self._start(event), None
+                return self._start(event)
             case PartStart(part=ToolCall()):
                 self._hidden = True
-                self._call = Folder()
-                self._call.feed(ResponseStart())
-                self._call.feed(replace(event, index=0))
-                return [], None
+                return []
             case PartStart(part=Opaque(dialect=dialect)) if dialect != self._dialect:
                 self._hidden = True
-                return [], None
+                return []
             case PartStart():
                 self._hidden = False
-                return [replace(event, index=self._parts)], None
+                return [replace(event, index=self._parts)]
+            case PartDelta() | PartEnd() if self._hidden:
+                return []
             case PartDelta():
-                return self._of_open_part(replace(event, index=self._parts)), None
-            case PartEnd() if self._hidden:
-                finished = self._call.feed(replace(event, index=0))
-                return [], finished if isinstance(finished, ToolCall) else None
+                return [replace(event, index=self._parts)]
             case PartEnd():
                 self._parts += 1
-                return [replace(event, index=self._parts - 1)], None
+                return [replace(event, index=self._parts - 1)]
             case ResponseEnd():
                 self.usage += event.usage
-                return [], None
+                return []
 
     def parts(self, parts: list[Part]) -> list[Event]:
         """Whole parts of our own."""
@@ -93,9 +87,3 @@ class Answer:
         self._started = True
         # What it says of usage is of the first step alone.
         return [replace(event, usage=Usage(), metadata={})]
-
-    def _of_open_part(self, event: PartDelta) -> list[Event]:
-        if not self._hidden:
-            return [event]
-        self._call.feed(replace(event, index=0))
-        return []
