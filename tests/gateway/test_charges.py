@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import sqlite3
 import threading
@@ -16,18 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from polycall.config import Config
 from polycall.gateway.costs import Costs
 from polycall.ir import Usage
 from polycall.providers.provider import Price, Provider
 from polycall.sim import Call, Simulation, Turn
-from tests.gateway.harness import KEY, Gateway, provider_table
+from polycall.sim.script import Tally
+from polycall.sim.usage import PromptCache
+from tests.gateway.drivers import DRIVERS, Result
+from tests.gateway.harness import KEY, UPSTREAMS, Gateway, provider_table
 from tests.gateway.test_faults import open_request
 from tests.gateway.till import open_till, till_config
 from tests.sandbox.support import usable
 
 PRICE = "{ input = 1000, output = 3000 }"
+FULL_PRICE = "{ input = 1000, output = 7000, cached = 90, cache_write = 1300 }"
 KEYS = f'[[keys]]\nkey = "{KEY}"\nname = "팀 🚀"\nbudget_usd = 100\n'
 MESSAGES = [{"role": "user", "content": "안녕"}]
 BUSY = {"error": {"message": "busy", "type": "server_error"}}
@@ -191,6 +197,62 @@ def test_a_cut_stream_costs_what_its_last_chunk_told(served: Gateway, is_own: bo
     assert rows[0]["outcome"] == "truncated"
     assert (rows[0]["input_tokens"], rows[0]["output_tokens"]) == (9, 120)
     assert spent_nanos(served) == nanos(rows) > 0
+
+
+LONG = "긴 말 " * 1500  # long enough for the simulated vendors' caches
+TURNS = [
+    Turn("a " * 30, calls=[Call("get_weather", {"city": "서울"})], reasoning="생각"),
+    Turn("b " * 9),
+]
+
+
+def cost_of(tally: Tally, *, tells_cache: bool) -> Decimal:
+    cached, written = (tally.cached, tally.cache_written) if tells_cache else (0, 0)
+    total = (tally.prompt - cached - written) * 1000 + cached * 90 + written * 1300
+    return Decimal(total + (tally.text + tally.reasoning) * 7000) / 1_000_000
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_h04_every_pair_is_charged_what_its_provider_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streamed: bool
+) -> None:
+    tallies: list[Tally] = []
+    tally = PromptCache.tally
+
+    def noted(*arguments: Any, **more: Any) -> Tally:
+        tallies.append(tally(*arguments, **more))
+        return tallies[-1]
+
+    monkeypatch.setattr(PromptCache, "tally", noted)
+    expected: list[Decimal] = []
+    with Simulation(seed=5) as sim:
+        tables = [
+            provider_table(
+                name,
+                sim.base_url(vendor),
+                dialect,
+                "\n".join(
+                    [more, f"[providers.{name}.prices]", *(f"{m} = {FULL_PRICE}" for m in DRIVERS)]
+                ),
+            )
+            for name, (vendor, dialect, more) in UPSTREAMS.items()
+        ]
+        gateway = Gateway(tmp_path, "\n".join([*tables, KEYS.replace("100", "100000")])).start()
+        for number, (client, upstream) in enumerate(itertools.product(DRIVERS, UPSTREAMS)):
+            thinks = upstream not in ("up-chat", "up-compatible")
+            turns = TURNS if thinks else [replace(TURNS[0], reasoning=None), TURNS[1]]
+            sim.script(UPSTREAMS[upstream][0], client, turns)
+            driver = DRIVERS[client](gateway.url, KEY, f"{upstream}/{client}", streamed=streamed)
+            step = driver.ask(f"{number} {LONG}")
+            driver.give([Result(call, "3°C") for call in step.calls])
+            driver.close()
+            tells = upstream != "up-compatible"
+            expected += [cost_of(each, tells_cache=tells) for each in tallies]
+            tallies.clear()
+        rows = gateway.ledger(len(expected))
+        assert [Decimal(row["cost_usd"]) for row in rows] == expected
+        assert sum(row["cached_tokens"] for row in rows) > 0
+        assert spent_nanos(gateway) == nanos(rows)
 
 
 def program_body(model: str, *, streamed: bool) -> dict[str, Any]:
