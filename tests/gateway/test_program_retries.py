@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -26,8 +27,9 @@ from tests.gateway.program_drivers import (
     scripted,
     seen_by_model,
 )
-from tests.gateway.test_program_life import error_of
+from tests.gateway.test_program_life import error_of, pointed
 from tests.sandbox.support import usable
+from tests.servers import Postgres
 
 ONE_CALL = 'print(await describe(region="west"))'
 
@@ -371,3 +373,28 @@ def test_a_tool_of_programs_alone_cannot_be_forced(sim: Simulation, own: Gateway
             )
         )
         assert (status, "cannot force it" in message) == (400, True)
+
+
+@pytest.mark.parametrize("client", [Claude, Responses])
+def test_two_gateways_on_postgres_of_which_one_is_killed(
+    sim: Simulation, postgres_server: Postgres, tmp_path: Path, client: Any
+) -> None:
+    config = sim_config(sim, f'[store]\nurl = "{postgres_server.database()}"')
+    folders = [tmp_path / name for name in ("first", "second")]
+    for folder in folders:
+        folder.mkdir()
+    first, second = (Gateway(folder, config).start() for folder in folders)
+    try:
+        model = scripted(sim, "up-deepseek")
+        with closing(client(first.url, model, streamed=True)) as driver:
+            driver.run("Which region sells best?", once=True)
+            first.kill()
+            pointed(driver, second)
+            driver.go_on(once=True)
+            first.start()
+            pointed(driver, first)
+            assert driver.go_on().endswith("done")
+        assert driver.rounds == [["query_sales"] * 3, ["describe"]]
+        assert OUTPUT in seen_by_model(sim, model)
+    finally:
+        assert [first.stop(), second.stop()] == [0, 0]
