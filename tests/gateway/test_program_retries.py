@@ -398,3 +398,31 @@ def test_two_gateways_on_postgres_of_which_one_is_killed(
         assert OUTPUT in seen_by_model(sim, model)
     finally:
         assert [first.stop(), second.stop()] == [0, 0]
+
+
+@pytest.mark.parametrize("upstream", ["up-chat", "up-anthropic"])
+@pytest.mark.parametrize("declares", [True, False])
+@pytest.mark.parametrize("has_tool", [True, False])
+def test_a_conversation_goes_on_with_other_tools_than_its_programs_had(
+    sim: Simulation, own: Gateway, upstream: str, *, declares: bool, has_tool: bool
+) -> None:
+    """The history and the container are still of programs that ran here."""
+    model = scripted(sim, upstream, program(ONE_CALL), Turn(text="done"), *[Turn(text="bye")] * 2)
+    code: Any = {"type": Claude.KIND, "name": "code_execution"}
+    direct: Any = {"name": "describe", "input_schema": TOOLS[1]["parameters"]}
+    tools = [*([code] if declares else []), *([direct] if has_tool else [])]
+    with closing(Claude(own.url, model, streamed=False)) as driver:
+        assert driver.run("?") == "done"
+        driver.messages.append({"role": "user", "content": "thanks"})
+        for container in (driver.container, anthropic.omit):
+            message = driver.client.messages.create(
+                model=model,
+                max_tokens=99,
+                messages=driver.messages,
+                container=container,
+                tools=tools or anthropic.omit,
+            )
+            assert message.content[0].text == "bye"
+            offered = sim.requests[-1].body.get("tools", [])
+            names = [tool.get("name") or tool["function"]["name"] for tool in offered]
+            assert names == (["describe"] if has_tool else [])

@@ -65,7 +65,7 @@ class Calling:
         is_theirs = stop.provider.dialect_for(stop.model, with_tools=True) == dialect
         if given is None and stop.provider.runs_programs and is_theirs:
             return request
-        return await self._opened().offered(request, owner, desk, _word(given))
+        return await self._opened().offered(request, dialect, owner, desk, _word(given))
 
     def _opened(self) -> ProgramService:
         if not self._settings.enabled:

@@ -24,6 +24,15 @@ def records_in(messages: Iterable[Message]) -> list[str]:
     return list(found)
 
 
+def shows_programs(messages: Iterable[Message]) -> bool:
+    """Whether a history shows programs themselves, as the vendors' protocols do."""
+    return any(
+        isinstance(part, Opaque) and record_of(part)
+        for message in messages
+        for part in message.parts
+    )
+
+
 def as_the_model_saw(
     messages: list[Message], records: Mapping[str, Record]
 ) -> tuple[list[Message], list[Warning]]:

@@ -112,11 +112,13 @@ class Anthropic:
     keeps_sessions = True
 
     def __init__(self, kind: str) -> None:
-        self._kind = kind  # as the client declared it: code_execution_20260120
+        # As the client declared it; one that declares nothing now calls nothing from programs.
+        self._kind = kind or "code_execution_20260120"
 
     def without_programs(self, request: Request) -> Request:
         """Without the vendor's tool and container; what the vendor refuses is refused."""
-        if self._kind not in _CALLERS:
+        has_code = any("code" in tool.allowed_callers for tool in request.tools)
+        if has_code and self._kind not in _CALLERS:
             known = ", ".join(_CALLERS)
             raise MalformedRequestError(
                 f"{self._kind!r} is no tool whose programs call others; there are {known}",

@@ -12,23 +12,25 @@ from polycall.gateway.answer import Account
 from polycall.gateway.asked import Asked, Desk
 from polycall.gateway.flight import Flight
 from polycall.gateway.programs.exchange import Exchange
-from polycall.gateway.programs.history import as_the_model_saw, records_in
+from polycall.gateway.programs.history import as_the_model_saw, records_in, shows_programs
 from polycall.gateway.programs.manners import (
     Anthropic,
     Manner,
     Plain,
     Responses,
+    container_of,
     declared_kind,
     declares_programmatic,
 )
 from polycall.gateway.programs.offered import programs_for
-from polycall.gateway.programs.records import Records
+from polycall.gateway.programs.records import Records, read_id
 from polycall.gateway.store import Store
 from polycall.gateway.threads import refuse_thread
 from polycall.ir import Request
 from polycall.loop import Turn
 from polycall.sandbox import Limits, Sandbox, SandboxError, Session
 
+_RESPONSES = "openai-responses"
 _WAITING_S = 5.0  # for a turn among an owner's programs
 
 
@@ -51,7 +53,7 @@ class ProgramService:
         `calling` is what the client's header says: `code`, `auto`, or nothing.
         """
         carried = await asked.parse(desk)
-        manner = _manner(carried.request, asked.owner.id, desk, calling)
+        manner = _manner(carried.request, asked.dialect.NAME, asked.owner.id, desk, calling)
         if manner is None:
             return False
         refuse_thread(carried.request)
@@ -69,9 +71,11 @@ class ProgramService:
             )
             return await exchange.run(carried, calling or "code")
 
-    async def offered(self, request: Request, owner: str, desk: Desk, calling: str) -> Request:
+    async def offered(
+        self, request: Request, dialect: str, owner: str, desk: Desk, calling: str
+    ) -> Request:
         """The request as the model will see it, where tokens are counted and nothing is run."""
-        manner = _manner(request, owner, desk, calling)
+        manner = _manner(request, dialect, owner, desk, calling)
         if manner is None:
             return request
         plain = manner.without_programs(request)
@@ -140,11 +144,17 @@ def _no_session() -> Session:
     raise AssertionError("nothing runs where tokens are counted")
 
 
-def _manner(request: Request, owner: str, desk: Desk, calling: str) -> Manner | None:
-    """How the client speaks of programs; `None` where it does not."""
+def _manner(request: Request, dialect: str, owner: str, desk: Desk, calling: str) -> Manner | None:
+    """How the client speaks of programs; `None` where it does not.
+
+    A conversation that has shown programs goes on as it began, whatever tools are declared now.
+    """
     kind = declared_kind(request)
     if kind and any("code" in tool.allowed_callers for tool in request.tools):
         return Anthropic(kind)
     if any(declares_programmatic(tool) for tool in request.tools):
         return Responses(desk.carrier.sealer, owner)
-    return Plain() if calling or records_in(request.messages) else None
+    records = records_in(request.messages)
+    if not calling and (shows_programs(request.messages) or read_id(container_of(request))):
+        return Responses(desk.carrier.sealer, owner) if dialect == _RESPONSES else Anthropic(kind)
+    return Plain() if calling or records else None
