@@ -303,6 +303,10 @@ def load_store(path: Path, *, environment: Mapping[str, str] | None = None) -> S
     return store
 
 
+_KEY_NAME_LENGTH_MAX = 100
+KEY_NAME_RULE = f"1 to {_KEY_NAME_LENGTH_MAX} printable characters, without a space at its ends"
+
+
 def is_store(url: str) -> bool:
     """Whether the address is of a kind that can be opened."""
     return url.startswith(("sqlite:", "postgresql://", "postgres://"))
@@ -436,6 +440,14 @@ def _read_target(
     return target
 
 
+def is_key_name(name: str) -> bool:
+    """Whether a key may be called so."""
+    # What joins two emoji to one is no letter that can be printed by itself.
+    bare = name.replace("\u200d", "")
+    is_text = bare.isprintable() and bare != "" and name == name.strip()
+    return is_text and len(name) <= _KEY_NAME_LENGTH_MAX
+
+
 def moment(value: Any) -> float | None:
     """The seconds since 1970 of a date or time, which is in UTC where it does not say."""
     try:
@@ -465,8 +477,8 @@ def _read_client_keys(reader: Reader, tables: Any) -> tuple[ClientKey, ...]:
             reader.note((*path, "key"), "is the same key as an earlier one")
         reader.check_numbers(table, path)
         name = table.name or f"key-{index + 1}"
-        if not name.isprintable():
-            reader.note((*path, "name"), f"{name!r} cannot be a key's name: it cannot be printed")
+        if not is_key_name(name):
+            reader.note((*path, "name"), f"{name!r} cannot be a key's name: {KEY_NAME_RULE}")
         expires = None if table.expires is None else moment(table.expires)
         if table.expires is not None and expires is None:
             reader.note((*path, "expires"), "is no date; write 2027-01-31 or 2027-01-31T12:00:00Z")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import psycopg
 import pytest
@@ -238,6 +239,9 @@ def test_usage_as_table_json_and_csv(
         (("keys", "create", "a", "--models", ""), 1, "say 'all' for all"),
         (("keys", "limit", "nobody"), 1, "there is no store at"),
         (("keys", "create", "a\nb"), 1, "cannot be a key's name"),
+        (("keys", "create", "\u200d"), 1, "cannot be a key's name"),
+        (("keys", "create", "a", "--expires", "later"), 2, "or a date as 2027-01-31"),
+        (("usage", "--since", "1d", "--until", "3d", "--store", "sqlite://"), 1, "no time between"),
         (("usage", "--by", "colour"), 1, "cannot sum by 'colour'"),
         (("usage", "--since", "soon"), 2, "no length of time"),
         (("usage", "--store", "mysql://me:hidden@host"), 1, "'mysql' is no kind of store"),
@@ -252,5 +256,15 @@ def test_mistakes_are_told(
 
 
 def test_columns_stand_under_each_other_in_every_script() -> None:
-    rows = [["김민수", "1"], ["🦊🚀", "2"], ["alice", "3"]]
-    assert table(["name", "n"], rows, right=1) == ("name    n\n김민수  1\n🦊🚀    2\nalice   3")
+    rows = [["김민수", "1"], ["🦊🚀", "2"], ["alice", "3"], [normalize("NFD", "민수é"), "4"]]
+    assert table(["name", "n"], rows, right=1) == (
+        f"name    n\n김민수  1\n🦊🚀    2\nalice   3\n{rows[3][0]}   4"
+    )
+
+
+def test_a_new_store_is_its_owners_alone(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "polycall.toml").write_text("[store]\n")
+    assert "팀 👩‍💻" in run("keys", "create", "팀 👩‍💻").stdout
+    assert run("keys", "list").stdout.splitlines()[1].startswith("팀 👩‍💻")
+    for path in tmp_path.glob("polycall.db*"):
+        assert path.stat().st_mode & 0o777 == 0o600, path

@@ -22,12 +22,12 @@ from polycall.cli.stored import (
     with_store,
 )
 from polycall.cli.text import printable
+from polycall.config import KEY_NAME_RULE, is_key_name
 from polycall.errors import RequestError
 from polycall.gateway.keys import new_key
 from polycall.gateway.spans import span_at
 from polycall.gateway.store import KeyRecord, KeyRow, KeySecret, Store
 
-_NAME_LENGTH_MAX = 100
 _ONCE = "This is the only time the key is shown; the store keeps a digest of it."
 
 
@@ -119,10 +119,8 @@ def _limits_of(options: argparse.Namespace) -> dict[str, object]:
 
 async def _create(options: argparse.Namespace, store: Store) -> int:
     name: str = options.name
-    if not name.isprintable() or not 0 < len(name) <= _NAME_LENGTH_MAX or name != name.strip():
-        raise RequestError(
-            f"{name!r} cannot be a key's name: 1 to {_NAME_LENGTH_MAX} printable characters"
-        )
+    if not is_key_name(name):
+        raise RequestError(f"{name!r} cannot be a key's name: {KEY_NAME_RULE}")
     key, digest, prefix = new_key()
     now = time.time()
     fields: dict[str, Any] = _limits_of(options)

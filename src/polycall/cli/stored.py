@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
-from unicodedata import east_asian_width
+from unicodedata import category, east_asian_width
 
 from polycall.config import (
     NO_STORE,
@@ -94,7 +94,7 @@ def future(text: str) -> float:
     """A date, a time, or how long from now."""
     at = moment(text)
     if at is None:
-        at = time.time() + seconds(text)
+        at = time.time() + _length(text)
     if at <= time.time():
         raise argparse.ArgumentTypeError(f"{text!r} is in the past")
     return at
@@ -103,7 +103,14 @@ def future(text: str) -> float:
 def past(text: str) -> float:
     """A date, a time, or how long ago."""
     at = moment(text)
-    return time.time() - seconds(text) if at is None else at
+    return time.time() - _length(text) if at is None else at
+
+
+def _length(text: str) -> float:
+    try:
+        return seconds(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or a date as 2027-01-31") from None
 
 
 def past_end(text: str) -> float:
@@ -171,4 +178,11 @@ def table(head: list[str], rows: list[list[str]], *, right: int) -> str:
 
 def _width(text: str) -> int:
     # Korean and Chinese letters and most emoji take two places on a terminal.
-    return sum(2 if east_asian_width(letter) in ("W", "F") else 1 for letter in text)
+    return sum(map(_width_of, text))
+
+
+def _width_of(letter: str) -> int:
+    # Signs upon a letter, joiners, and the later letters of a syllable as macOS writes it.
+    if category(letter) in ("Mn", "Me", "Cf") or "\u1160" <= letter <= "\u11ff":
+        return 0
+    return 2 if east_asian_width(letter) in ("W", "F") else 1

@@ -72,6 +72,8 @@ def run(options: argparse.Namespace) -> int:
             raise RequestError(f"cannot sum by {word!r}; known: {', '.join(GROUPS)}")
     since = past("30d") if options.since is None else options.since
     until = time.time() + 1 if options.until is None else options.until
+    if since >= until:
+        raise RequestError("--since is not before --until: there is no time between them")
 
     async def work(store: Store) -> list[UsageRow]:
         return await store.usage(by, since=since, until=until, key=options.key)

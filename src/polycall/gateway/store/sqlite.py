@@ -7,6 +7,7 @@ one thread, in batches, so that no request waits for another's commit longer tha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import queue
 import sqlite3
@@ -45,12 +46,16 @@ class SQLiteEngine:
     def __init__(self, path: str) -> None:
         """Open `path`, and bring its tables to this version."""
         self._path = path
+        _make_private(path)
         try:
             self._connection = self._connect()
             self.run_now(migrate(_WORDS))
             self._file = self._identity()
         except sqlite3.Error as error:
-            raise RequestError(f"the store {path!r} cannot be opened: {error}") from None
+            hint = ""
+            if path != ":memory:" and not os.access(Path(path).parent, os.W_OK):
+                hint = "; its folder cannot be written: name another in store.url"
+            raise RequestError(f"the store {path!r} cannot be opened: {error}{hint}") from None
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._write_all, name="polycall-store", daemon=True)
@@ -126,6 +131,13 @@ class SQLiteEngine:
                     self._loop.call_soon_threadsafe(_settle, jobs, results)
         if connection is not self._connection:
             connection.close()
+
+
+def _make_private(path: str) -> None:
+    """A new file is its owner's alone: in it is the secret that carried state is sealed with."""
+    with contextlib.suppress(OSError):  # it is there, or cannot be made: opening it says why
+        if path != ":memory:":
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
