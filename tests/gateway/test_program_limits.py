@@ -206,8 +206,11 @@ def test_more_at_once_than_a_key_may(sim: Simulation, tmp_path: Path) -> None:
         first = threading.Thread(target=ask, args=(gateway, slow))
         first.start()
         time.sleep(0.7)
+        # Who runs no program takes nobody's place.
+        hello = ask(gateway, scripted(sim, "up-chat", Turn(text="hello")))
+        assert hello.choices[0].message.content == "hello"
         with pytest.raises(openai.APIStatusError) as caught:
-            ask(gateway, scripted(sim, "up-chat", Turn(text="never")))
+            ask(gateway, scripted(sim, "up-chat", program("1"), Turn(text="never")))
         assert caught.value.status_code in (503, 529)
         assert caught.value.response.headers["retry-after"] == "1"
         first.join()

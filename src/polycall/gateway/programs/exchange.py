@@ -7,8 +7,10 @@ twice the same: a client that lost an answer sends its results again.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 
 from msgspec.structs import replace
 
@@ -91,7 +93,9 @@ class Exchange:
         records: Records,
         sandbox: Sandbox,
         steps_max: int,
+        turn: Callable[[], AbstractAsyncContextManager[None]],
     ) -> None:
+        """`turn` is one of those that a key has for programs."""
         self._asked = asked
         self._flight = flight
         self._desk = desk
@@ -100,6 +104,11 @@ class Exchange:
         self._records = records
         self._sandbox = sandbox
         self._steps_max = steps_max
+        self._turn = turn
+        self._stack = AsyncExitStack()  # what is held until the answer ends
+        self._entering = asyncio.Lock()
+        self._has_turn = False
+        self._ready: list[Session] = []
         self._owner = asked.owner.id
         self._answer = Answer(asked.dialect.NAME, flight.id, asked.model)
         self._tools: dict[str, Tool] = {}
@@ -119,9 +128,9 @@ class Exchange:
         self._container = await self._find_container(asked, found)
         model = RoutedModel(self._asked, carried, self._flight, self._desk, self._account)
         warnings: list[Warning] = []
-        async with AsyncExitStack() as stack:
+        async with self._stack:
             waiting = {name: record for name, record in found.items() if record.waits}
-            self._programs = await self._make_programs(stack, request, calling, not waiting)
+            self._programs = await self._make_programs(request, calling)
             if not found and not self._manner.shows_programs and self._is_better_direct(request):
                 return False
             self._sender = Sender(
@@ -204,6 +213,7 @@ class Exchange:
             messages = with_result(messages, replace(result, call_id=call_id, metadata={}))
         if record.paused is None:
             return replace(record, messages=messages, waits=[])
+        await self._take_turn()
         try:
             result = await self._programs.resume(record.paused, answers=given)
         except SandboxError as error:
@@ -224,29 +234,39 @@ class Exchange:
 
     # The model's turns
 
-    async def _make_programs(
-        self, stack: AsyncExitStack, request: Request, calling: str, is_fresh: bool
-    ) -> Programs:
+    async def _make_programs(self, request: Request, calling: str) -> Programs:
         self._tools = {tool.name: tool for tool in request.tools if tool.kind != "hosted"}
-        ready: list[Session] = []
-        programs = programs_for(
-            request,
-            self._asked.model,
-            calling,
-            lambda: ready.pop() if ready else self._sandbox.session(),
-        )
-        if is_fresh and self._container.journal:
-            session = self._sandbox.session()
-            stack.push_async_exit(session)
-            try:
-                await session.resume(self._container.journal)
-            except SandboxError as error:
-                raise InvalidRequestError(
-                    f"the container {self._container.id!r} cannot go on: {error}",
-                    param="container",
-                ) from None
-            ready.append(session)
-        return await stack.enter_async_context(programs)
+
+        def new_session() -> Session:
+            return self._ready.pop() if self._ready else self._sandbox.session()
+
+        programs = programs_for(request, self._asked.model, calling, new_session)
+        return await self._stack.enter_async_context(programs)
+
+    async def _take_turn(self) -> None:
+        if not self._has_turn:
+            await self._stack.enter_async_context(self._turn())
+            self._has_turn = True
+
+    async def _run_program(self, call: ToolCall) -> ToolResult:
+        """Run it: one at a time, where the container's last one ended."""
+        async with self._entering:
+            await self._take_turn()
+            if self._container.journal and not self._programs.journal:
+                await self._restore()
+            return await self._programs(call)
+
+    async def _restore(self) -> None:
+        """Make ready a session with the variables of the container."""
+        session = self._sandbox.session()
+        self._stack.push_async_exit(session)
+        try:
+            await session.resume(self._container.journal)
+        except SandboxError as error:
+            raise InvalidRequestError(
+                f"the container {self._container.id!r} cannot go on: {error}", param="container"
+            ) from None
+        self._ready.append(session)
 
     def _is_better_direct(self, request: Request) -> bool:
         decision = self._programs.offer.decide(request, 0)
@@ -310,6 +330,8 @@ class Exchange:
         is_second = call.name == RUN_CODE and not self._is_the_program(call)
         if is_second and self._manner.shows_programs:
             return ToolResult(call.id, [Text(_ONE_PROGRAM)], is_error=True, name=RUN_CODE)
+        if call.name == RUN_CODE:
+            return await self._run_program(call)
         return await self._programs(call)
 
     async def _step_ended(self, messages: list[Message]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from polycall.config import ProgramSettings
 from polycall.errors import InvalidRequestError, OverloadedError
@@ -57,19 +58,19 @@ class ProgramService:
         if manner is None:
             return False
         refuse_thread(carried.request)
-        async with self._turn(asked.owner.id):
-            sandbox = await self._open()
-            exchange = Exchange(
-                asked,
-                flight,
-                desk,
-                account,
-                manner=manner,
-                records=self._records,
-                sandbox=sandbox,
-                steps_max=self._settings.steps,
-            )
-            return await exchange.run(carried, calling or "code")
+        sandbox = await self._open()
+        exchange = Exchange(
+            asked,
+            flight,
+            desk,
+            account,
+            manner=manner,
+            records=self._records,
+            sandbox=sandbox,
+            steps_max=self._settings.steps,
+            turn=partial(self._turn, asked.owner.id),
+        )
+        return await exchange.run(carried, calling or "code")
 
     async def offered(
         self, request: Request, dialect: str, owner: str, desk: Desk, calling: str
@@ -94,7 +95,7 @@ class ProgramService:
 
     @asynccontextmanager
     async def _turn(self, owner: str) -> AsyncGenerator[None]:
-        """One of the programs that an owner may have running at a time."""
+        """One of the answers with programs that an owner may have going on at a time."""
         async with self._turns:
             try:
                 async with asyncio.timeout(_WAITING_S):
