@@ -224,9 +224,10 @@ class Claude(Script):
                 return "".join(block.text for block in message.content if block.type == "text")
             self.rounds.append([call.name for call in calls])
             programs = [b.id for b in message.content if b.type == "server_tool_use"]
-            programs += [call.caller.tool_id for call in calls][:1]
+            # One that began in an earlier answer is not shown again.
+            programs = programs or [calls[0].caller.tool_id]
             assert [(c.caller.type, c.caller.tool_id) for c in calls] == [
-                (self.CALLER, programs[0])
+                (self.CALLER, programs[-1])
             ] * len(calls)
             results = [
                 {

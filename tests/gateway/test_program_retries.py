@@ -426,3 +426,38 @@ def test_a_conversation_goes_on_with_other_tools_than_its_programs_had(
             offered = sim.requests[-1].body.get("tools", [])
             names = [tool.get("name") or tool["function"]["name"] for tool in offered]
             assert names == (["describe"] if has_tool else [])
+
+
+@pytest.mark.parametrize(
+    ("client", "upstream"),
+    [(Claude, "up-anthropic"), (Responses, "up-responses"), (Chat, "up-gemini")],
+)
+def test_a_conversation_of_several_programs_reaches_the_model_as_it_was(
+    sim: Simulation, own: Gateway, client: Any, upstream: str
+) -> None:
+    """The simulated vendors refuse reasoning that is missing, or that stands elsewhere."""
+    south = 'print(await describe(region="south"))'
+    codes = [ONE_CALL, "", "print(1)", south, "", ""]
+    turns = [
+        Turn(
+            text=f"answer {number}",
+            reasoning=f"thought {number}",
+            calls=[Call("run_code", {"code": code})] if code else [],
+        )
+        for number, code in enumerate(codes)
+    ]
+    model = scripted(sim, upstream, *turns)
+    with closing(client(own.url, model, streamed=True)) as driver:
+        for number in (1, 4, 5):
+            assert driver.run(f"question {number}").endswith(f"answer {number}")
+    assert driver.rounds == [["describe"], ["describe"]]
+    said = re.findall(r"(?:question|answer) \d|서쪽|남쪽", _texts(sim.requests[-1].body))
+    assert said == [
+        *("question 1", "answer 0", "서쪽", "answer 1"),
+        *("question 4", "answer 2", "answer 3", "남쪽", "answer 4", "question 5"),
+    ]
+
+
+def _texts(body: Any) -> str:
+    history = body.get("messages") or body.get("input") or body.get("contents")
+    return json.dumps(history, ensure_ascii=False)
