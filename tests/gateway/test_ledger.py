@@ -23,6 +23,7 @@ from polycall.errors import StoreError
 from polycall.gateway.app import Gateway as Application
 from polycall.gateway.keys import Owner
 from polycall.gateway.limits import KeyLimits
+from polycall.gateway.store import open_store
 from polycall.sim import Call, Simulation, Turn
 from tests.gateway.drivers import DRIVERS, Result
 from tests.gateway.harness import KEY, UPSTREAMS, Gateway
@@ -261,6 +262,28 @@ def test_i09_the_database_goes_away_and_comes_back_under_load(
     # Every answer is in the ledger once, those of the outage too.
     assert written(url) == sold(till)
     assert list(tmp_path.glob("polycall-spool*")) == []
+
+
+async def test_a_long_outage_is_over_when_the_database_is_back(
+    own_postgres: Postgres, tmp_path: Path
+) -> None:
+    """And not when a pool, which waits twice as long each time, looks again."""
+    store = open_store(own_postgres.database(), tmp_path)
+    await store.look()
+    own_postgres.stop()
+    stopped_at = time.monotonic()
+    while time.monotonic() < stopped_at + 8:
+        with pytest.raises(StoreError):
+            await store.look()
+        await asyncio.sleep(0.1)
+    own_postgres.start()
+    back_at = time.monotonic()
+    while not store.is_up:
+        with contextlib.suppress(StoreError):
+            await store.look()
+        await asyncio.sleep(0.1)
+    assert time.monotonic() < back_at + 3.5
+    await store.close()
 
 
 def test_a_gateway_that_dies_in_an_outage_leaves_its_rows_for_the_next(

@@ -73,6 +73,9 @@ class PostgresEngine:
                 min_size=1,
                 max_size=_CONNECTIONS_MAX,
                 timeout=_CHECKOUT_S,
+                # Then the next who asks tries anew: left to itself, the pool waits twice as long
+                # each time, and would notice a database that is back only after minutes.
+                reconnect_timeout=_CHECKOUT_S,
                 check=psycopg_pool.AsyncConnectionPool.check_connection,
                 open=False,
             )
