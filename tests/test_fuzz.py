@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import random
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -28,6 +31,7 @@ from polycall.ir import (
 )
 from polycall.providers.dialects import DIALECTS
 from polycall.wire import Dialect
+from tests.support import corpus, decode
 
 NAMES = list(DIALECTS)
 
@@ -148,6 +152,86 @@ def test_a_broken_request_is_the_callers_fault(name: str, data: st.DataObject) -
             jsontext.encode(target.render_request(request).body)
         except PolycallError as error:
             assert str(error)
+
+
+# In the place of anything: what no field is, and what a field of another kind might be.
+OTHERS = ([], {}, [[]], [{}], {"type": []}, 0, -1, 2**70, 1.5, "x", "", "\ud83d", True, None)
+
+
+def changed(body: dict[str, Any], seed: random.Random) -> Iterator[dict[str, Any]]:
+    """The body with another value at one of its places."""
+    paths = [path for path in places(body) if path]
+    for path in seed.sample(paths, min(len(paths), 40)):
+        other = copy.deepcopy(body)
+        parent: Any = other
+        for key in path[:-1]:
+            parent = parent[key]
+        parent[path[-1]] = copy.deepcopy(seed.choice(OTHERS))
+        yield other
+
+
+def is_read(read: Callable[[], Any]) -> Any:
+    """What was read; `None` where it was refused as it should be."""
+    try:
+        return read()
+    except PolycallError as error:
+        assert str(error)
+        return None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recorded_traffic_with_other_values_is_read_or_refused(name: str) -> None:
+    """Bodies, answers and streams of every feature that was recorded, one place changed."""
+    dialect, others = dialect_of(name), list(DIALECTS.values())
+    seed = random.Random(name)
+    rows = [row for row in corpus(name) if len(str(row)) < 30_000]
+    for row in seed.sample(rows, 400):
+        path = row["url_path"] if name == "gemini" else ""
+        if isinstance(row["request"], dict):
+            for body in changed(row["request"], seed):
+                request = is_read(partial(dialect.parse_request, body, path=path))
+                if request is not None:
+                    is_read(partial(seed.choice(others).render_request, request))
+        if isinstance(row["response"], dict) and row["status"] == 200:
+            for body in changed(row["response"], seed):
+                response = is_read(partial(dialect.parse_response, body))
+                if response is not None:
+                    is_read(partial(seed.choice(others).render_response, response))
+        lines = (row["response_sse"] or "").split("\n")
+        data = [n for n, line in enumerate(lines) if line.startswith("data: {")]
+        for number in seed.sample(data, min(len(data), 2)):
+            for event in changed(jsontext.decode(lines[number][6:]), seed):
+                told = [*lines[:number], "data: " + jsontext.encode(event), *lines[number + 1 :]]
+                stream = "\n".join(told).encode("utf-8", "surrogatepass")
+                events = is_read(partial(decode, dialect.StreamDecoder(), [stream]))
+                if events is not None:
+                    encoder = seed.choice(others).StreamEncoder()
+                    for each in events:
+                        encoder.feed(each)
+                    encoder.close()
+
+
+HELLO = [{"role": "user", "content": "hi"}]
+CALLING = {
+    "role": "assistant",
+    "content": [{"type": "text", "text": "t"}],
+    "tool_calls": [{"id": {}}],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "path"),
+    [
+        ("openai-chat", {"tool_choice": {"type": []}}, "tool_choice.type"),
+        ("openai-chat", {"messages": [*HELLO, CALLING]}, "messages[1].tool_calls.id"),
+        ("anthropic", {"output_config": {"effort": {}}}, "output_config.effort"),
+    ],
+)
+def test_the_place_of_a_wrong_type_is_said(name: str, fields: dict[str, Any], path: str) -> None:
+    body = {"model": "m", "max_tokens": 9, "messages": HELLO, **fields}
+    with pytest.raises(MalformedRequestError) as caught:
+        dialect_of(name).parse_request(body)
+    assert caught.value.path == path
 
 
 def test_a_model_with_half_a_surrogate_pair_has_no_address() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from polycall.errors import RequestError
+from polycall.write_ahead import write_ahead
 
 _WAIT_S = 30.0  # for another process that writes
 
@@ -28,7 +29,7 @@ def open_database(path: str | Path, schema: str, what: str) -> sqlite3.Connectio
             path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
         )
         try:
-            database.execute("pragma journal_mode = wal")
+            write_ahead(database, wait_s=_WAIT_S)
             database.execute("pragma synchronous = normal")
             database.executescript(schema)
         except BaseException:

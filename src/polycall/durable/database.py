@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 
 from polycall.errors import RequestError
+from polycall.write_ahead import write_ahead
 
 _SCHEMA = (
     """create table if not exists polycall_executors (
@@ -28,6 +29,7 @@ _SCHEMA = (
 )
 # Two processes that create the same table at once would trip over each other.
 _LOCK_ID = 7_265_002
+_WAIT_S = 30.0  # for another process that writes
 _POOL_SIZE = 15
 _AWAY_S = 1.0
 _logger = logging.getLogger("polycall.durable")
@@ -168,9 +170,9 @@ def _sqlite(url: str) -> sa.Engine:
     def prepare(connection: sqlite3.Connection, _: Any) -> None:
         # Writers wait for each other instead of failing, and readers for nobody.
         connection.isolation_level = "IMMEDIATE"
-        connection.execute("pragma busy_timeout = 30000")
+        connection.execute(f"pragma busy_timeout = {_WAIT_S * 1000:.0f}")
         connection.execute("pragma foreign_keys = on")
-        connection.execute("pragma journal_mode = wal")
+        write_ahead(connection, wait_s=_WAIT_S)
         if sqlite3.sqlite_version_info < (3, 42):
             # DBOS asks for 'subsec', which came with 3.42.
             connection.create_function("unixepoch", -1, _unixepoch)

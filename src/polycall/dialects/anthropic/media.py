@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
 
 from polycall.dialects.anthropic.names import NAME
@@ -127,8 +126,8 @@ def _data_source(part: Media) -> JSON | str:
     if media_type.startswith("text/") or media_type == "application/json":
         try:
             text = base64.b64decode(part.data).decode("utf-8")
-        except (binascii.Error, UnicodeDecodeError):
-            return f"{media_type} that is not UTF-8 is not taken"
+        except ValueError:
+            return f"{media_type} that is not UTF-8 in base64 is not taken"
         return {"type": "text", "media_type": "text/plain", "data": text}
     if part.kind == "image" and not media_type:
         return "the image needs a media type"

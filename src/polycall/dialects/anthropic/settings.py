@@ -38,6 +38,8 @@ def parse_reasoning(body: JSON) -> ReasoningConfig | None:
     effort = reader.get_object(body, "output_config", "").get("effort")
     if body.get("thinking") is None and effort is None:
         return None
+    if effort is not None:
+        effort = reader.string(effort, "output_config.effort")
     thinking = reader.get_object(body, "thinking", "")
     own: JSON = {"thinking": thinking}  # empty: effort alone, and the model's own way to think
     if effort is not None and (effort not in _EFFORTS or thinking.get("type") == "disabled"):

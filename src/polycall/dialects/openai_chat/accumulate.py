@@ -40,7 +40,7 @@ class OtherChoice:
         self._index = index
         self._fields: JSON = {}
         self._message: JSON = {}
-        self._calls: dict[Any, JSON] = {}
+        self._calls: dict[str, JSON] = {}
 
     def add(self, choice: JSON) -> None:
         """Take one chunk's choice."""
@@ -60,7 +60,8 @@ class OtherChoice:
                     self._add_call(call, position)  # pyright: ignore[reportUnknownArgumentType]
 
     def _add_call(self, piece: JSON, position: int) -> None:
-        call = self._calls.setdefault(piece.get("index", position), {})
+        # As text: what a server puts there need not be a number.
+        call = self._calls.setdefault(str(piece.get("index", position)), {})
         for key, value in piece.items():
             inner = call.get(key)
             if isinstance(inner, dict) and isinstance(value, dict):

@@ -71,7 +71,8 @@ def assistant_parts(
         parts.append(Text(encode(content)))
     elif content is not None:
         items = parse_parts(reader.array(content, f"{path}.content"), f"{path}.content", reader)
-        known = {reader.object(call, f"{path}.tool_calls").get("id") for call in calls}
+        inside = f"{path}.tool_calls"
+        known = {reader.get_string(reader.object(call, inside), "id", inside) for call in calls}
         parts.extend(
             part if not isinstance(part, Opaque) else foreign
             for part in items
@@ -131,6 +132,9 @@ def merge_details(details: list[Any]) -> list[Any]:
     return merged
 
 
+_JOINED = ("text", "summary")
+
+
 def _continues(last: Any, detail: Any) -> bool:
     if not isinstance(last, dict) or not isinstance(detail, dict):
         return False
@@ -140,12 +144,15 @@ def _continues(last: Any, detail: Any) -> bool:
         second.get("type") in ("reasoning.text", "reasoning.summary")
         and first.get("type") == second.get("type")
         and first.get("index") == second.get("index")
+        and all(
+            isinstance(each.get(key), str | None) for each in (first, second) for key in _JOINED
+        )
     )
 
 
 def _joined(last: JSON, detail: JSON) -> JSON:
     joined = {**last, **{key: value for key, value in detail.items() if value is not None}}
-    for key in ("text", "summary"):
+    for key in _JOINED:
         if key in last or key in detail:
             joined[key] = (last.get(key) or "") + (detail.get(key) or "")
     return joined

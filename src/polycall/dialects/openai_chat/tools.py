@@ -140,7 +140,7 @@ def _choice_word(word: str, notes: JSON, path: Path) -> ToolChoice:
 
 
 def _parse_choice_object(choice: JSON) -> ToolChoice:
-    kind = choice.get("type")
+    kind = request_reader.get_string(choice, "type", "tool_choice")
     if kind == "allowed_tools":
         inner = request_reader.get_object(choice, "allowed_tools", "tool_choice") or choice
         path = "tool_choice.allowed_tools"
@@ -148,7 +148,7 @@ def _parse_choice_object(choice: JSON) -> ToolChoice:
         items = request_reader.get_array(inner, "tools", path)
         names = [_named(item, f"{path}.tools[{i}]") for i, item in enumerate(items)]
         return ToolChoice("required" if mode == "required" else "auto", names)
-    if kind in (None, "function", "custom", "tool"):
+    if kind in ("", "function", "custom", "tool"):
         return ToolChoice("tool", [_named(choice, "tool_choice")])
     if kind in _MODES:
         return _choice_word(kind, {}, "tool_choice.type")

@@ -259,11 +259,13 @@ class StreamEncoder:
         place = self._content_place()
         content = output_content(part)
         if isinstance(part, Text):
-            for index, annotation in enumerate(content.get("annotations") or ()):
-                self._send(
-                    "response.output_text.annotation.added",
-                    {**place, "annotation_index": index, "annotation": annotation},
-                )
+            annotations = content.get("annotations")
+            if isinstance(annotations, list):
+                for index, annotation in enumerate(annotations):  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+                    self._send(
+                        "response.output_text.annotation.added",
+                        {**place, "annotation_index": index, "annotation": annotation},
+                    )
             done: JSON = {"text": part.text, "logprobs": content.get("logprobs", [])}
             self._send("response.output_text.done", {**place, **done})
         else:

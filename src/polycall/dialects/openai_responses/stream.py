@@ -111,7 +111,8 @@ class StreamDecoder(StreamDecoderBase):
     def _end(self, kind: str, response: JSON) -> None:
         self._start(response)
         status = kind.removeprefix("response.")
-        if status == "failed" or response.get("status") not in _FINAL_STATUSES:
+        told = response_reader.get_string(response, "status", "response")
+        if status == "failed" or told not in _FINAL_STATUSES:
             response = {**response, "status": status}
         raise_failure(response)
         output = response_reader.get_array(response, "output", "response")
@@ -219,7 +220,7 @@ class StreamDecoder(StreamDecoderBase):
                 continue
             key, added = self._active_key, self._active.added
             final = next((item for item in output if _is_same_item(added, item)), None)
-            if final is None and key < len(output) and _is_same_kind(added, output[key]):
+            if final is None and 0 <= key < len(output) and _is_same_kind(added, output[key]):
                 final = output[key]
             if final is not None:
                 self._finish_item(key, final)

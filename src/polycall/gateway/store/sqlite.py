@@ -12,7 +12,6 @@ import os
 import queue
 import sqlite3
 import threading
-import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 from polycall.errors import RequestError, StoreError
 from polycall.gateway.store.base import Operation, Query, Rows
 from polycall.gateway.store.schema import migrate
+from polycall.write_ahead import write_ahead
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class SQLiteEngine:
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
-        _write_ahead(connection)
+        write_ahead(connection, wait_s=_BUSY_S)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.create_aggregate("exact_sum", 1, _ExactSum)
         connection.create_function("utc_day", 1, _utc_day, deterministic=True)
@@ -138,22 +138,6 @@ def _make_private(path: str) -> None:
     with contextlib.suppress(OSError):  # it is there, or cannot be made: opening it says why
         if path != ":memory:":
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-
-
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    # Of several that open a new file at once, SQLite lets those that come second fail, and does
-    # not wait as it does for anything else.
-    ends_at = time.monotonic() + _BUSY_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not is_busy or time.monotonic() > ends_at:
-                raise
-            time.sleep(0.01)
-        else:
-            return
 
 
 def _write_batch(connection: sqlite3.Connection, jobs: list[_Job]) -> list[Any]:
