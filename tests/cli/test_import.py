@@ -16,8 +16,10 @@ import pytest
 from polycall.cli.importing import litellm, portkey
 from polycall.cli.importing.writing import toml
 from polycall.errors import RequestError
+from polycall.providers.catalogue import CATALOGUE
 from polycall.sim import Simulation, Turn
 from tests.gateway.harness import KEY, Gateway
+from tests.gateway.test_secrets import echoing
 
 SECRET = "sk-proj-in-clear-4711"
 
@@ -309,6 +311,47 @@ def test_the_result_serves(kind: str, tmp_path: Path, monkeypatch: pytest.Monkey
             )
         finally:
             assert gateway.stop() == 0
+
+
+def at(url: str, made: str) -> str:
+    """The configuration with every provider at this address."""
+    providers = tomllib.loads(made)["providers"]
+    lines: list[str] = []
+    for line in made.splitlines():
+        if not line.startswith("base_url"):
+            lines.append(line)
+        found = re.fullmatch(r"\[providers\.([\w-]+)\]", line)
+        if found is not None:
+            name = found.group(1)
+            dialect = providers[name].get("dialect") or CATALOGUE[name].dialect
+            lines.append(f'base_url = "{url}{"/v1" if dialect == "openai-chat" else ""}"')
+    return re.sub(r"env:\w+", "any-key-for-the-test", "\n".join(lines))
+
+
+def test_every_model_of_litellm_that_has_a_counterpart_serves(tmp_path: Path) -> None:
+    found = litellm.read(LITELLM, "config.yaml")
+    wanted = re.findall(r"model_name: [\"']?([^\s,}\"']+)", LITELLM)
+    left_out = {
+        wanted[int(place)]
+        for note in found.notes
+        if "no such provider here; left out" in note
+        for place in re.findall(r"model_list\[(\d+)\]", note)
+    }
+    assert (len(wanted), left_out) == (30, {"azure-gpt", "bedrock-claude", "vertex", "embed"})
+    assert [name for name in found.providers if name.startswith("127")] == [
+        "127-0-0-1", "127-0-0-1-2", "127-0-0-1-3",
+    ]  # fmt: skip
+    with echoing() as url:
+        made = f'{at(url, toml(found))}\n[[keys]]\nkey = "{KEY}"\n'
+        gateway = Gateway(tmp_path, made).start()
+        for name in wanted:
+            body = {
+                "model": name.replace("*", "claude-sonnet-4.6"),
+                "messages": [{"role": "user", "content": "hi"}],
+            }
+            answer = gateway.post("/v1/chat/completions", body)
+            assert answer.status == (404 if name in left_out else 200), (name, answer.content)
+        assert gateway.stop() == 0
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from polycall.sim import Simulation
 
 KEY = "sk-client-for-tests-0001"
 _SECRET = re.compile(r'key = "(sk-[^"]+)"')
+_MADE_KEY = re.compile(rb"sk-pc-[\w-]{40,}")  # by `polycall keys`
 # How signatures of the simulated vendors go on after their MAC, and how tokens of ours begin.
 _SIGNED = (base64.b64encode(b'{"scope":'), TOKEN_HEAD.encode())
 OTHER_KEY = "sk-client-for-tests-0002"
@@ -38,9 +39,9 @@ UPSTREAMS: dict[str, tuple[str, str, str]] = {
 
 
 def leaked(secrets: Iterable[str], written: bytes) -> list[bytes]:
-    """Which of the secrets, and of the signatures and tokens there are, stand in it."""
+    """Which of the secrets, and of the signatures, tokens and keys there are, stand in it."""
     sought = {*(secret.encode() for secret in secrets), *_SIGNED}
-    return [secret for secret in sought if secret in written]
+    return [*(secret for secret in sought if secret in written), *_MADE_KEY.findall(written)]
 
 
 class Answer(NamedTuple):

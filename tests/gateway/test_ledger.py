@@ -114,7 +114,7 @@ def test_who_does_not_ask_for_usage_is_counted_too(
     assert row["output_tokens"] > 0
 
 
-REFUSED = {
+REFUSED: dict[str, Any] = {
     "options": {"stream_options": {"include_usage": "x"}},
     "other-options": {"stream_options": {"include_usage": True, "other": 1}},
     "not-options": {"stream_options": [True]},

@@ -67,11 +67,10 @@ class Found:
         for row in self.providers.values():
             if (row.kind, row.base_url) == (kind, base_url) and key in ("", *row.keys):
                 return row
-        name = kind if not base_url else name_of(base_url)
+        base = name = kind if not base_url else name_of(base_url)
         number = 2
         while name in self.providers:
-            name = f"{name.rstrip('-0123456789')}-{number}"
-            number += 1
+            name, number = f"{base}-{number}", number + 1
         row = self.providers[name] = ProviderRow(name, kind, base_url, [key] if key else [])
         return row
 
