@@ -84,11 +84,9 @@ class Gateway:
         self._log: list[str] = []
 
     def start(self, port: int = 0) -> Gateway:
-        command = [str(Path(sys.executable).with_name("polycall")), "serve"]
-        command = [*command, "--config", str(self.path), "--port", str(port)]
         environment = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY")}
         self._process = subprocess.Popen(
-            command,
+            self.command(port),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -102,6 +100,11 @@ class Gateway:
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
         return self
+
+    def command(self, port: int) -> list[str]:
+        """What is run to serve."""
+        program = str(Path(sys.executable).with_name("polycall"))
+        return [program, "serve", "--config", str(self.path), "--port", str(port)]
 
     def _read_log(self) -> None:
         process = self._process

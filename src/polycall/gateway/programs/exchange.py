@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 
 from msgspec.structs import replace
@@ -91,7 +91,7 @@ class Exchange:
         *,
         manner: Manner,
         records: Records,
-        sandbox: Sandbox,
+        open_sandbox: Callable[[], Awaitable[Sandbox]],
         steps_max: int,
         turn: Callable[[], AbstractAsyncContextManager[None]],
     ) -> None:
@@ -102,7 +102,8 @@ class Exchange:
         self._account = account
         self._manner = manner
         self._records = records
-        self._sandbox = sandbox
+        self._open_sandbox = open_sandbox
+        self._sandbox: Sandbox | None = None
         self._steps_max = steps_max
         self._turn = turn
         self._stack = AsyncExitStack()  # what is held until the answer ends
@@ -131,8 +132,10 @@ class Exchange:
         async with self._stack:
             waiting = {name: record for name, record in found.items() if record.waits}
             self._programs = await self._make_programs(request, calling)
-            if not found and not self._manner.shows_programs and self._is_better_direct(request):
+            may_be_direct = not found and not self._manner.shows_programs
+            if may_be_direct and await self._goes_directly(request, calling):
                 return False
+            self._sandbox = self._sandbox or await self._open_sandbox()
             self._sender = Sender(
                 self._asked,
                 self._flight,
@@ -238,10 +241,14 @@ class Exchange:
         self._tools = {tool.name: tool for tool in request.tools if tool.kind != "hosted"}
 
         def new_session() -> Session:
-            return self._ready.pop() if self._ready else self._sandbox.session()
+            return self._ready.pop() if self._ready else self._session()
 
         programs = programs_for(request, self._asked.model, calling, new_session)
         return await self._stack.enter_async_context(programs)
+
+    def _session(self) -> Session:
+        assert self._sandbox is not None, "no program runs before it is opened"
+        return self._sandbox.session()
 
     async def _take_turn(self) -> None:
         if not self._has_turn:
@@ -258,7 +265,7 @@ class Exchange:
 
     async def _restore(self) -> None:
         """Make ready a session with the variables of the container."""
-        session = self._sandbox.session()
+        session = self._session()
         self._stack.push_async_exit(session)
         try:
             await session.resume(self._container.journal)
@@ -268,11 +275,18 @@ class Exchange:
             ) from None
         self._ready.append(session)
 
-    def _is_better_direct(self, request: Request) -> bool:
+    async def _goes_directly(self, request: Request, calling: str) -> bool:
+        """Whether calls are better made directly; a header of the answer says why."""
         decision = self._programs.offer.decide(request, 0)
-        note = f"{decision.form}; {decision.reason}"
+        form, reason = decision.form, decision.reason
+        if form == "code" and calling == "auto":
+            try:
+                self._sandbox = await self._open_sandbox()
+            except InvalidRequestError as error:
+                form, reason = "direct", error.message
+        note = " ".join(f"{form}; {reason}".split())
         self._flight.notes.append((b"polycall-calling", note.encode("ascii", "replace")))
-        return decision.form == "direct"
+        return form == "direct"
 
     async def _loop(self, request: Request, model: RoutedModel) -> None:
         self._kept = len(request.messages)

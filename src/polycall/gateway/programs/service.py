@@ -58,7 +58,6 @@ class ProgramService:
         if manner is None:
             return False
         refuse_thread(carried.request)
-        sandbox = await self._open()
         exchange = Exchange(
             asked,
             flight,
@@ -66,7 +65,7 @@ class ProgramService:
             account,
             manner=manner,
             records=self._records,
-            sandbox=sandbox,
+            open_sandbox=self._open,
             steps_max=self._settings.steps,
             turn=partial(self._turn, asked.owner.id),
         )
