@@ -11,7 +11,15 @@ import time
 from decimal import Decimal
 from typing import Any
 
-from polycall.cli.stored import add_store_options, dollars, past, past_end, table, with_store
+from polycall.cli.stored import (
+    add_store_options,
+    dollars,
+    past,
+    past_end,
+    seconds,
+    table,
+    with_store,
+)
 from polycall.cli.text import printable
 from polycall.errors import RequestError
 from polycall.gateway.store import Store
@@ -50,7 +58,10 @@ def add_parser(subparsers: Any) -> None:
         help=f"one or more of {', '.join(GROUPS)}, separated by commas; default: key",
     )
     parser.add_argument(
-        "--since", type=past, metavar="WHEN", help="a date, a time, or 30d; default: 30d"
+        "--since",
+        type=past,
+        metavar="WHEN",
+        help="a date, a time, or 7d; default: 30 days before the end",
     )
     parser.add_argument(
         "--until", type=past_end, metavar="WHEN", help="a date (with that day), a time, or 1d"
@@ -70,8 +81,8 @@ def run(options: argparse.Namespace) -> int:
     for word in by:
         if word not in GROUPS:
             raise RequestError(f"cannot sum by {word!r}; known: {', '.join(GROUPS)}")
-    since = past("30d") if options.since is None else options.since
     until = time.time() + 1 if options.until is None else options.until
+    since = until - seconds("30d") if options.since is None else options.since
     if since >= until:
         raise RequestError("--since is not before --until: there is no time between them")
 
