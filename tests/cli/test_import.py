@@ -368,6 +368,16 @@ def test_every_model_of_litellm_that_has_a_counterpart_serves(tmp_path: Path) ->
         ("portkey", "[]", "expected a table"),
         ("portkey", "{}", "no targets and no provider"),
         ("portkey", '{"targets": [3]}', "config.targets[0]"),
+        (
+            "litellm",
+            "{model_list: [], router_settings: {timeout: soon}}",
+            "router_settings.timeout: expected a number, got 'soon'",
+        ),
+        ("litellm", "{model_list: [], litellm_settings: {request_timeout: []}}", "got []"),
+        ("portkey", '{"targets": [], "strategy": "loadbalance"}', "config.strategy: expected a"),
+        ("portkey", '{"targets": [], "request_timeout": true}', "expected a number, got True"),
+        ("portkey", '{"provider": "openai", "override_params": 3}', "config.override_params"),
+        ("portkey", '{"provider": "openai", "custom_host": "http://[::1"}', "is no address"),
     ],
 )
 def test_what_is_none_is_told(kind: str, text: str, words: str) -> None:

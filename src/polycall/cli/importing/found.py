@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,7 +90,10 @@ class Found:
 
 def name_of(url: str) -> str:
     """A provider's name for an address: its host without what all hosts have."""
-    host = urlsplit(url).hostname or "upstream"
+    try:
+        host = urlsplit(url).hostname or "upstream"
+    except ValueError as error:
+        raise RequestError(f"{url!r} is no address: {error}") from None
     return _NOT_IN_A_NAME.sub("-", host.removeprefix("api.")).strip("-") or "upstream"
 
 
@@ -105,3 +109,14 @@ def expect(value: Any, kind: type, place: str) -> Any:
         shown = names.get(kind, kind.__name__)
         raise RequestError(f"{place}: expected {shown}, got {type(value).__name__}")
     return value
+
+
+def number(value: Any, place: str) -> float:
+    """The number, also one that is written as text; `RequestError` with its place otherwise."""
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise RequestError(f"{place}: expected a number, got {value!r}")
+    return found

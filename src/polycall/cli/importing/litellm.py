@@ -8,7 +8,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from polycall.cli.importing.found import PREFIXES, Found, ProviderRow, expect, variable_of
+from polycall.cli.importing.found import PREFIXES, Found, ProviderRow, expect, number, variable_of
 from polycall.errors import RequestError
 from polycall.ir import JSON
 from polycall.providers.catalogue import CATALOGUE
@@ -111,7 +111,8 @@ class _Reader:
         params = expect(entry.get("litellm_params"), dict, f"{path}.litellm_params")
         written = expect(params.get("model"), str, f"{path}.litellm_params.model")
         place = f"{path}.litellm_params"
-        base_url = str(params.get("api_base") or params.get("base_url") or "")
+        base_url = params.get("api_base") or params.get("base_url") or ""
+        base_url = expect(base_url, str, f"{place}.api_base")
         kind, model = _split(written, base_url)
         if kind is None:
             self._note(f"{place}.model", f"{written!r}: no such provider here; left out")
@@ -121,7 +122,8 @@ class _Reader:
             return
         key = self._key(params.get("api_key"), kind, f"{place}.api_key")
         row = self._found.provider(kind, base_url, key)
-        self._prices(row, model, {**(entry.get("model_info") or {}), **params})
+        about: JSON = expect(entry.get("model_info") or {}, dict, f"{path}.model_info")
+        self._prices(row, model, {**about, **params})
         for key_name in params:
             if key_name not in _READ:
                 self._note(f"{place}.{key_name}", _WORDS.get(key_name, "has no counterpart"))
@@ -151,7 +153,7 @@ class _Reader:
         price = {
             ours: float(Decimal(str(values[theirs])) * 1_000_000)
             for theirs, ours in _PRICES.items()
-            if isinstance(values.get(theirs), int | float)
+            if type(values.get(theirs)) in (int, float)
         }
         if "input" in price and "output" in price:
             row.prices[model] = price
@@ -175,7 +177,7 @@ class _Reader:
             case "num_retries":
                 self._found.server["attempts"] = expect(value, int, path) + 1
             case "timeout":
-                self._found.server["total_s"] = float(value)
+                self._found.server["total_s"] = number(value, path)
             case "model_group_alias":
                 for alias, target in expect(value, dict, path).items():
                     place = f"{path}.{alias}"
@@ -195,7 +197,7 @@ class _Reader:
             case "num_retries":
                 self._found.server["attempts"] = expect(value, int, path) + 1
             case "request_timeout":
-                self._found.server["total_s"] = float(value)
+                self._found.server["total_s"] = number(value, path)
             case "drop_params":
                 if value:
                     self._found.server["lossy"] = True

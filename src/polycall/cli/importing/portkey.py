@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from polycall.cli.importing.found import PREFIXES, Found, expect, variable_of
+from polycall.cli.importing.found import PREFIXES, Found, expect, number, variable_of
 from polycall.errors import RequestError
 from polycall.ir import JSON
 from polycall.providers.catalogue import CATALOGUE
@@ -65,7 +65,7 @@ class _Reader:
         self._common(node, path)
         if "targets" not in node:
             return self._leaf(node, path)
-        strategy: JSON = node.get("strategy") or {}
+        strategy: JSON = expect(node.get("strategy") or {}, dict, f"{path}.strategy")
         mode = str(strategy.get("mode", "single"))
         for key in strategy:
             if key != "mode":
@@ -109,7 +109,7 @@ class _Reader:
             return []
         host = str(node.get("custom_host") or "")
         row = self._found.provider(kind, host, key)
-        override: JSON = node.get("override_params") or {}
+        override: JSON = expect(node.get("override_params") or {}, dict, f"{path}.override_params")
         for name in override:
             if name != "model":
                 words = "parameters are the client's own to set"
@@ -153,7 +153,7 @@ class _Reader:
                             attempts + 1, found.server.get("attempts", 1)
                         )
                 case "request_timeout":
-                    seconds = float(value) / 1000
+                    seconds = number(value, f"{path}.{key}") / 1000
                     found.server["total_s"] = max(seconds, found.server.get("total_s", 0.0))
                 case "cache":
                     self._cache(value, f"{path}.cache")
