@@ -293,3 +293,23 @@ def test_auto_without_a_sandbox_is_direct(sim: Simulation, unjailed: Gateway) ->
     note = answer.headers["polycall-calling"]
     assert note.startswith("direct; this gateway cannot run programs: jail: bubblewrap"), note
     assert len(sim.requests[-1].body["tools"]) == 120
+
+
+@pytest.mark.parametrize(("field", "value"), [("n", 2), ("logprobs", True)])
+def test_what_an_answer_of_several_steps_cannot_have(
+    sim: Simulation, gateway: Gateway, field: str, value: Any
+) -> None:
+    model = scripted(sim, "up-chat", program("print(6 * 7)"), Turn(text="42"))
+    with pytest.raises(openai.BadRequestError, match="an answer with programs is made of several"):
+        ask(gateway, model, **{field: value})
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": "go"}],
+        "tools": [{"type": "function", "function": tool} for tool in TOOLS],
+        field: value,
+    }
+    headers = {"polycall-calling": "code", "polycall-lossy": "true"}
+    answer = gateway.post("/v1/chat/completions", body, **headers)
+    assert answer.json()["choices"][0]["message"]["content"] == "42"
+    lost = [warning["feature"] for warning in json.loads(answer.headers["polycall-warnings"])]
+    assert lost == ["candidates" if field == "n" else field]

@@ -23,7 +23,7 @@ from polycall.gateway.programs.answers import answered_now, answers_to, check_ca
 from polycall.gateway.programs.history import as_the_model_saw, records_in
 from polycall.gateway.programs.manners import Manner, container_of
 from polycall.gateway.programs.model import RoutedModel
-from polycall.gateway.programs.offered import programs_for
+from polycall.gateway.programs.offered import for_several_steps, programs_for
 from polycall.gateway.programs.records import (
     Container,
     Record,
@@ -46,7 +46,6 @@ from polycall.ir import (
     Tool,
     ToolCall,
     ToolResult,
-    Warning,
 )
 from polycall.loop import (
     CallEnd,
@@ -128,13 +127,13 @@ class Exchange:
         check_calls(asked.messages, found)
         self._container = await self._find_container(asked, found)
         model = RoutedModel(self._asked, carried, self._flight, self._desk, self._account)
-        warnings: list[Warning] = []
         async with self._stack:
             waiting = {name: record for name, record in found.items() if record.waits}
             self._programs = await self._make_programs(request, calling)
             may_be_direct = not found and not self._manner.shows_programs
             if may_be_direct and await self._goes_directly(request, calling):
                 return False
+            request, warnings = for_several_steps(request)
             self._sandbox = self._sandbox or await self._open_sandbox()
             self._sender = Sender(
                 self._asked,

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from polycall.errors import MalformedRequestError, SchemaError, ToolDefinitionError
-from polycall.ir import Request, Tool
+from msgspec.structs import replace
+
+from polycall.errors import (
+    MalformedRequestError,
+    SchemaError,
+    ToolDefinitionError,
+    UnsupportedError,
+)
+from polycall.ir import Request, Tool, Warning
 from polycall.program import Programs, ResultLater
 from polycall.program.programs import NAME as RUN_CODE
 from polycall.sandbox import Session
@@ -31,6 +38,27 @@ def programs_for(
         calling="auto" if calling == "auto" else "code",
         context=ToolContext(deps=None, model=model),
     )
+
+
+def for_several_steps(request: Request) -> tuple[Request, list[Warning]]:
+    """The request without what only a single answer can have; refused, or lost where that is fine.
+
+    An answer with programs is made of several of the model's.
+    """
+    wanted: dict[str, Any] = {}
+    if request.candidates is not None and request.candidates > 1:
+        wanted["candidates"] = request.candidates
+    if request.logprobs is not None:
+        wanted["logprobs"] = request.logprobs
+    for feature in wanted if not request.lossy else ():
+        raise UnsupportedError(
+            "an answer with programs is made of several; remove it or allow losses",
+            feature=feature,
+            path=feature,
+        )
+    detail = "an answer with programs is made of several"
+    warnings = [Warning("unsupported", feature, detail) for feature in wanted]
+    return replace(request, candidates=None, logprobs=None), warnings
 
 
 async def _later(arguments: dict[str, Any]) -> Any:
