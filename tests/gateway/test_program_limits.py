@@ -230,6 +230,11 @@ def test_more_at_once_than_a_key_may(sim: Simulation, tmp_path: Path) -> None:
         assert gateway.stop() == 0, gateway.log
 
 
+def test_two_tools_of_one_name(sim: Simulation, gateway: Gateway) -> None:
+    with pytest.raises(openai.BadRequestError, match="two tools named 'describe'"):
+        ask(gateway, scripted(sim, "up-chat"), tools=[TOOLS[1], TOOLS[1]])
+
+
 def test_a_tool_may_not_take_the_programs_name(sim: Simulation, gateway: Gateway) -> None:
     tool: Any = {"type": "function", "function": {"name": "run_code", "parameters": {}}}
     with (

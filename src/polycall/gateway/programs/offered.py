@@ -29,15 +29,14 @@ def programs_for(
             f"no tool can be named {RUN_CODE!r} where programs are asked for", path="tools"
         )
     try:
-        tools = [_tool(each) for each in request.tools if each.kind == "function"]
+        return Programs(
+            [_tool(each) for each in request.tools if each.kind == "function"],
+            new_session,
+            calling="auto" if calling == "auto" else "code",
+            context=ToolContext(deps=None, model=model),
+        )
     except (ToolDefinitionError, SchemaError) as error:
         raise MalformedRequestError(str(error), path="tools") from None
-    return Programs(
-        tools,
-        new_session,
-        calling="auto" if calling == "auto" else "code",
-        context=ToolContext(deps=None, model=model),
-    )
 
 
 def for_several_steps(request: Request) -> tuple[Request, list[Warning]]:
