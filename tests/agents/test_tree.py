@@ -442,6 +442,18 @@ def test_a_folder_that_holds_no_tools_says_why(tmp_path: Path, text: Any, error:
             {"paths": {"/x": {"get": {"parameters": [{"$ref": "#/components/parameters/No"}]}}}},
             "nothing at '#/components/parameters/No'",
         ),
+        ({"paths": []}, r"the document: Expected `object \| null`, got `array` - at `\$.paths`"),
+        ({"paths": {"/x": {"get": 3}}}, "get /x: Expected `object`, got `int`"),
+        ({"paths": {"/x": {"get": {"tags": [None]}}}}, r"get /x: .* at `\$.tags\[0\]`"),
+        ({"paths": {"/x": {"parameters": 1, "get": {}}}}, "/x: parameters: Expected `array`"),
+        (
+            {"paths": {"/x": {"get": {"parameters": [{"in": "query"}]}}}},
+            r"get /x: parameters\[0\]: Object missing required field `name`",
+        ),
+        (
+            {"paths": {"/x": {"put": {"requestBody": {"content": {"application/json": 1}}}}}},
+            "put /x: requestBody: Expected `object`",
+        ),
     ],
 )
 def test_a_document_that_is_none_says_why(document: Any, error: str) -> None:

@@ -9,9 +9,10 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 from urllib.parse import quote, urlencode
 
+import msgspec
 from msgspec import Struct
 
 from polycall import jsontext
@@ -19,6 +20,8 @@ from polycall.agents.offer import AnyTool
 from polycall.errors import ToolDefinitionError
 from polycall.ir import JSON
 from polycall.tools import FunctionTool, tool, tool_from_schema
+
+ReadT = TypeVar("ReadT")
 
 _METHODS = ("get", "put", "post", "delete", "patch")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]+")
@@ -57,6 +60,39 @@ class Operation(Struct, frozen=True):
         }
 
 
+class _Document(Struct, frozen=True):
+    """What is read of a document; the rest may be anything."""
+
+    paths: dict[str, dict[str, Any]] | None = None
+    components: _Components | None = None
+
+
+class _Components(Struct, frozen=True):
+    schemas: dict[str, Any] | None = None
+
+
+class _Described(Struct, frozen=True, rename={"id": "operationId", "body": "requestBody"}):
+    parameters: list[JSON] = []
+    body: JSON = {}
+    tags: list[str] = []
+    id: str = ""
+    summary: str = ""
+    description: str = ""
+
+
+class _Parameter(Struct, frozen=True, rename={"place": "in"}):
+    name: str
+    place: str
+    schema: JSON | bool = {}
+    description: str = ""
+    required: bool = False
+
+
+class _Body(Struct, frozen=True):
+    content: dict[str, JSON] = {}
+    required: bool = False
+
+
 # Sends what an operation asks for, and gives its answer: where keys and addresses belong.
 Send: TypeAlias = Callable[[Operation, JSON], Awaitable[Any]]
 # Runs a tool of a definition: its full name and its arguments.
@@ -83,8 +119,8 @@ def openapi_branches(document: JSON, send: Send) -> dict[str, Any]:
             f"an OpenAPI document is a dictionary, as json.load gives it, not a {kind.__name__}"
         )
     branches: dict[str, Any] = {}
-    paths = cast("dict[str, JSON]", document.get("paths") or {})
-    for path, item in sorted(paths.items()):
+    read = _read(document, _Document, "the document")
+    for path, item in sorted((read.paths or {}).items()):
         for method in _METHODS:
             if method in item:
                 branch, made = _operation_tool(document, path, method, item, send)
@@ -136,26 +172,29 @@ def _put(branches: dict[str, Any], trail: list[str], tools: Iterable[AnyTool]) -
 def _operation_tool(
     document: JSON, path: str, method: str, item: JSON, send: Send
 ) -> tuple[str, AnyTool]:
-    operation: JSON = item[method]
+    here = f"{method} {path}"
+    operation = _read(item[method], _Described, here)
+    shared = _read(item.get("parameters", []), list[JSON], f"{path}: parameters")
+    listed = [*shared, *operation.parameters]
     parameters = [
-        _resolved(document, each)
-        for each in [*item.get("parameters", []), *operation.get("parameters", [])]
+        _read(_resolved(document, each), _Parameter, f"{here}: parameters[{number}]")
+        for number, each in enumerate(listed)
     ]
     properties: JSON = {}
     for each in parameters:
-        about = {"description": each["description"]} if each.get("description") else {}
-        properties[each["name"]] = {**each.get("schema", {}), **about}
-    required = [each["name"] for each in parameters if each.get("required")]
-    body = _resolved(document, operation.get("requestBody", {}))
-    content = body.get("content", {}).get("application/json", {})
+        about = {"description": each.description} if each.description else {}
+        properties[each.name] = {**(each.schema if isinstance(each.schema, dict) else {}), **about}
+    required = [each.name for each in parameters if each.required]
+    body = _read(_resolved(document, operation.body), _Body, f"{here}: requestBody")
+    content = body.content.get("application/json", {})
     if "schema" in content:
         properties["body"] = content["schema"]
-        required += ["body"] if body.get("required") else []
-    places = {each["name"]: each["in"] for each in parameters}
+        required += ["body"] if body.required else []
+    places = {each.name: each.place for each in parameters}
     made = Operation(method.upper(), path, places, "schema" in content)
     segments = [part for part in path.split("/") if part and not part.startswith("{")]
-    tags: list[str] = operation.get("tags") or segments[:1] or ["api"]
-    name = operation.get("operationId") or f"{method}_{'_'.join(segments)}"
+    tags = operation.tags or segments[:1] or ["api"]
+    name = operation.id or f"{method}_{'_'.join(segments)}"
     schema = _with_definitions(
         document, {"type": "object", "properties": properties, "required": required}
     )
@@ -163,8 +202,16 @@ def _operation_tool(
     async def run(arguments: JSON) -> Any:
         return await send(made, arguments)
 
-    about = operation.get("summary") or operation.get("description") or f"{method} {path}"
+    about = operation.summary or operation.description or here
     return _word(tags[0]), tool_from_schema(_word(name), about, schema, run)
+
+
+def _read(node: Any, kind: type[ReadT], place: str) -> ReadT:
+    """The node as what it should be; an error says where it is not."""
+    try:
+        return msgspec.convert(node, kind)
+    except msgspec.ValidationError as error:
+        raise ToolDefinitionError(f"{place}: {error}") from None
 
 
 def _resolved(document: JSON, node: JSON) -> JSON:
@@ -182,7 +229,8 @@ def _resolved(document: JSON, node: JSON) -> JSON:
 
 def _with_definitions(document: JSON, schema: JSON) -> JSON:
     """The schema with the components that it uses as its own definitions."""
-    components: JSON = document.get("components", {}).get("schemas", {})
+    components = _read(document, _Document, "the document").components
+    schemas = (components.schemas if components is not None else None) or {}
     used: dict[str, Any] = {}
 
     def moved(node: Any) -> Any:
@@ -196,7 +244,7 @@ def _with_definitions(document: JSON, schema: JSON) -> JSON:
             name = reference.removeprefix(_COMPONENTS)
             if name not in used:
                 used[name] = None  # before its own content: it may contain itself
-                used[name] = moved(components.get(name, {}))
+                used[name] = moved(schemas.get(name, {}))
             inner = {**inner, "$ref": f"#/$defs/{name}"}
         return {key: value if key == "$ref" else moved(value) for key, value in inner.items()}
 
