@@ -422,6 +422,9 @@ async def test_from_a_folder(tmp_path: Path) -> None:
     [
         ("no json", "not JSON"),
         ('{"description": "x"}', "has no name"),
+        ("[3]", r"x\.json: Expected `object`, got `int`"),
+        ('{"name": "a", "description": 3}', r"x\.json: Expected `str`, got `int`"),
+        ('{"name": "a", "parameters": []}', r"x\.json: Expected `object"),
         ('[{"name": "a"}, {"name": "a"}]', "there are two of 'x.a'"),
         (None, "there are no JSON files"),
     ],

@@ -93,6 +93,15 @@ class _Body(Struct, frozen=True):
     required: bool = False
 
 
+class _Definition(Struct, frozen=True):
+    """A tool in a file, as OpenAI or as Anthropic writes it."""
+
+    name: str = ""
+    description: str = ""
+    parameters: JSON | None = None
+    input_schema: JSON | None = None
+
+
 # Sends what an operation asks for, and gives its answer: where keys and addresses belong.
 Send: TypeAlias = Callable[[Operation, JSON], Awaitable[Any]]
 # Runs a tool of a definition: its full name and its arguments.
@@ -140,7 +149,7 @@ def folder_branches(folder: str | Path, run: RunNamed) -> dict[str, Any]:
         except ValueError as error:
             raise ToolDefinitionError(f"{file}: not JSON: {error}") from None
         trail = list(file.relative_to(root).parts[:-1]) or [file.stem]
-        listed = cast("list[JSON]", value if isinstance(value, list) else [value])
+        listed = cast("list[Any]", value if isinstance(value, list) else [value])
         _put(branches, trail, [_defined(each, trail, run, file) for each in listed])
     if not branches:
         raise ToolDefinitionError(f"{folder}: there are no JSON files")
@@ -252,18 +261,18 @@ def _with_definitions(document: JSON, schema: JSON) -> JSON:
     return {**whole, "$defs": used} if used else whole
 
 
-def _defined(definition: JSON, trail: list[str], run: RunNamed, file: Path) -> AnyTool:
-    name = definition.get("name")
-    if not isinstance(name, str) or not name:
+def _defined(node: Any, trail: list[str], run: RunNamed, file: Path) -> AnyTool:
+    definition = _read(node, _Definition, str(file))
+    if not definition.name:
         raise ToolDefinitionError(f"{file}: a definition has no name")
-    full = ".".join([*trail, name])
+    full = ".".join([*trail, definition.name])
 
     async def handle(arguments: JSON) -> Any:
         value = run(full, arguments)
         return await value if inspect.isawaitable(value) else value
 
-    parameters = definition.get("parameters") or definition.get("input_schema")
-    return tool_from_schema(name, definition.get("description", ""), parameters, handle)
+    parameters = definition.parameters or definition.input_schema
+    return tool_from_schema(definition.name, definition.description, parameters, handle)
 
 
 def _word(text: str) -> str:
