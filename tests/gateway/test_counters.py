@@ -7,14 +7,24 @@ import itertools
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from redis import Redis as Client
 
 from polycall.gateway.limits import LEASE_S
 from polycall.gateway.redis_counters import RedisCounters
 from polycall.gateway.spans import Span, span_at
-from polycall.gateway.store import Counters, Grant, Settlement, Store, Wish, open_store
+from polycall.gateway.store import (
+    Counters,
+    CountersForgotError,
+    Grant,
+    Settlement,
+    Store,
+    Wish,
+    open_store,
+)
 from polycall.gateway.store.counter_operations import NANOS, SLICES
 from tests.gateway.test_store import ROW
 from tests.servers import Redis
@@ -135,6 +145,31 @@ async def test_a_dead_workers_lease_counts_until_the_ledger_tells(workers: Worke
     again = workers.settlement(9, 0)
     assert await counters.settle("dead.0", [again], until) == [again]
     assert await workers.left() == (721, 100)
+
+
+@pytest.mark.parametrize("workers", ["redis"], indirect=True)
+async def test_counters_that_were_emptied_begin_with_the_ledger(
+    workers: Workers, redis_server: Redis
+) -> None:
+    """Those who had leases, or have not told what they spent, learn that it is counted."""
+    for number in range(3):
+        await workers.counters[number].take(workers.wish(f"w{number}.0", 100, 1000))
+        row = replace(ROW, key_id=workers.key_id, worker=f"w{number}", created=workers.now + 1)
+        row = replace(row, id=f"{workers.key_id}-{number}", cost_usd=f"{40 / NANOS:.9f}")
+        workers.stores[0].add_row(row)
+    await asyncio.sleep(0.5)
+    client: Any = Client.from_url(redis_server.url)  # pyright: ignore[reportUnknownMemberType]
+    client.flushall()
+    client.close()
+    with pytest.raises(CountersForgotError):
+        await workers.counters[0].take(workers.wish("w0.0", 200, 1000))
+    with pytest.raises(CountersForgotError):
+        await workers.counters[1].settle("w1.0", [workers.settlement(40, 60)], workers.now + 9)
+    with pytest.raises(CountersForgotError):
+        await workers.counters[2].reconcile()
+    assert await workers.left() == (880, 0)
+    assert (await workers.counters[2].take(workers.wish("w2.1", 80, 1000))).amount == 80
+    assert await workers.left() == (800, 80)
 
 
 async def test_a_limit_that_comes_later_counts_what_was_spent_before(workers: Workers) -> None:

@@ -30,7 +30,15 @@ from polycall.errors import (
 from polycall.gateway.asked import Asked, Desk
 from polycall.gateway.keys import Owner
 from polycall.gateway.spans import Span, span_at
-from polycall.gateway.store import Counters, Grant, LedgerRow, Settlement, Store, Wish
+from polycall.gateway.store import (
+    Counters,
+    CountersForgotError,
+    Grant,
+    LedgerRow,
+    Settlement,
+    Store,
+    Wish,
+)
 from polycall.gateway.store.counter_operations import NANOS
 from polycall.ir import Usage
 from polycall.providers.models import capabilities
@@ -155,8 +163,8 @@ class KeyLimits:
         """Count one request of those a minute; raises where there were enough."""
         per_minute = owner.requests_per_minute
         if per_minute is not None:
-            lease = self._lease("requests", owner, "minute", per_minute)
-            if not await self._take(lease, 1):
+            lease, is_held = await self._leased("requests", owner, "minute", per_minute, 1)
+            if not is_held:
                 raise _over(lease, owner, f"may make {per_minute} requests a minute")
             _spend([(lease, 1)], 1)
 
@@ -168,10 +176,10 @@ class KeyLimits:
         per_minute, budget = owner.tokens_per_minute, owner.budget_usd
         size = await self._size(asked)
         if per_minute is not None:
-            lease = self._lease("tokens", owner, "minute", per_minute)
             # One that is larger than a whole minute's may have a minute for itself.
             amount = min(size.input_tokens + size.output_tokens, per_minute)
-            if not await self._take(lease, amount):
+            lease, is_held = await self._leased("tokens", owner, "minute", per_minute, amount)
+            if not is_held:
                 raise _over(lease, owner, f"may use {per_minute} tokens a minute")
             hold.tokens.append((lease, amount))
         if budget is not None:
@@ -181,9 +189,9 @@ class KeyLimits:
                     f"the request may cost up to ${cost:f}, more than the whole budget of the key "
                     f"{owner.name!r} (${budget:f} a {owner.budget_per}); ask for fewer max tokens"
                 )
-            lease = self._lease("usd", owner, owner.budget_per, int(budget * NANOS))
-            amount = math.ceil(cost * NANOS)
-            if not await self._take(lease, amount):
+            amount, limit = math.ceil(cost * NANOS), int(budget * NANOS)
+            lease, is_held = await self._leased("usd", owner, owner.budget_per, limit, amount)
+            if not is_held:
                 words = f"has a budget of ${budget:f} a {owner.budget_per}, and too little is left"
                 raise _over(lease, owner, f"{words} for a request of up to ${cost:f}")
             hold.money.append((lease, amount))
@@ -260,6 +268,23 @@ class KeyLimits:
         lease.used_at = now
         return lease
 
+    async def _leased(
+        self, kind: str, owner: Owner, per: str, limit: int, amount: int
+    ) -> tuple[_Lease, bool]:
+        """A lease, and whether `amount` of it is held now."""
+        while True:
+            lease = self._lease(kind, owner, per, limit)
+            is_held = await self._take(lease, amount)
+            if is_held or not lease.is_lost:
+                return lease, is_held
+
+    def _forget(self) -> None:
+        """Give up all leases: the counters have, and count from the ledger."""
+        self._losses += 1
+        for lease in self._leases:
+            lease.is_lost = True
+            lease.free = lease.amount = lease.spent = 0
+
     async def _take(self, lease: _Lease, amount: int) -> bool:
         """Hold `amount` of the lease, which is extended where it has too little."""
         if lease.free < amount:
@@ -291,6 +316,9 @@ class KeyLimits:
         asking.add_done_callback(self._asking.discard)
         try:
             grant = await asyncio.shield(asking)
+        except CountersForgotError:
+            self._forget()
+            return False
         except StoreError:
             if self._serves:
                 return True  # overdrawn; told when the counters are back
@@ -330,6 +358,8 @@ class KeyLimits:
         self._reconcile_at = now + _RECONCILE_S
         try:
             number = await self._counters.reconcile()
+        except CountersForgotError:
+            self._forget()
         except StoreError as error:
             logger.warning("leases of silent workers were not reconciled: %s", error)
         else:
@@ -350,6 +380,9 @@ class KeyLimits:
             settlements = [settlement for _, settlement in pairs]
             try:
                 lost = await self._counters.settle(holder, settlements, now + LEASE_S)
+            except CountersForgotError:
+                self._forget()
+                return
             except StoreError as error:
                 logger.warning("what was spent was not told yet: %s", error)
                 for lease, settlement in pairs:

@@ -8,6 +8,7 @@ which runs alone.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 import redis.asyncio as redis
 
 from polycall.errors import StoreError
-from polycall.gateway.store import Grant, Settlement, Store, Wish
+from polycall.gateway.store import CountersForgotError, Grant, Settlement, Store, Wish
 from polycall.gateway.store.counter_operations import SLICES
 
 T = TypeVar("T")
@@ -24,6 +25,13 @@ _DEADLINE_S = 2.0
 _KEEP_S = 3600
 _LEASES = "polycall:leases"
 _RECONCILED_MAX = 100
+_GENERATION = "polycall:generation"
+_FORGOT = -2
+
+# Whoever knows another name of what is in Redis speaks of what Redis has forgotten.
+_CHECK = """
+if redis.call('GET', KEYS[3]) ~= ARGV[#ARGV] then return -2 end
+"""
 
 # KEYS: the counter, the leases.  ARGV: holder, least, limit, now, until, slices, end, member, seed.
 # Gives what was granted, what is left, what is leased; -1 where a new counter needs its seed.
@@ -100,9 +108,10 @@ class RedisCounters:
         self._redis: Any = redis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
             url, socket_timeout=_DEADLINE_S, socket_connect_timeout=_DEADLINE_S
         )
-        self._take = self._redis.register_script(_TAKE)
-        self._settle = self._redis.register_script(_SETTLE)
-        self._drop = self._redis.register_script(_DROP)
+        self._generation = ""  # the name that Redis' contents had when they were last asked
+        self._take = self._redis.register_script(_CHECK + _TAKE)
+        self._settle = self._redis.register_script(_CHECK + _SETTLE)
+        self._drop = self._redis.register_script(_CHECK + _DROP)
 
     async def take(self, wish: Wish) -> Grant:
         """Lease some of what is left."""
@@ -110,9 +119,7 @@ class RedisCounters:
         while True:
             words = [wish.holder, wish.least, wish.limit, time.time(), wish.until, SLICES]
             words += [int(wish.ends) + _KEEP_S, _member(wish.name, wish.span, wish.holder), seed]
-            amount, left, leased = await _asked(
-                self._take(keys=[_key(wish.name, wish.span), _LEASES], args=words)
-            )
+            amount, left, leased = await self._run(self._take, wish.name, wish.span, words)
             if amount >= 0:
                 return Grant(amount, left, leased)
             # The key may have spent before it had a limit, or Redis may have forgotten.
@@ -126,12 +133,13 @@ class RedisCounters:
         for settlement in settlements:
             name, span, spent, returned = settlement
             words = [holder, spent, returned, time.time(), until, _member(name, span, holder)]
-            if await _asked(self._settle(keys=[_key(name, span), _LEASES], args=words)):
+            if await self._run(self._settle, name, span, words):
                 lost.append(settlement)
         return lost
 
     async def reconcile(self) -> int:
         """Replace the leases of silent workers by what the ledger says."""
+        await self._look()
         now = time.time()
         found: list[bytes] = await _asked(
             self._redis.zrangebyscore(_LEASES, "-inf", now, start=0, num=_RECONCILED_MAX)
@@ -144,8 +152,25 @@ class RedisCounters:
             since = now if settled is None else float(settled)
             spent = await self._store.spent_since(name, worker, since)
             words = [holder, spent, now, member]
-            number += await _asked(self._drop(keys=[_key(name, span), _LEASES], args=words))
+            number += await self._run(self._drop, name, span, words)
         return number
+
+    async def _run(self, script: Any, name: str, span: str, words: list[Any]) -> Any:
+        """Run a script; `CountersForgotError` where Redis was emptied since it was last asked."""
+        while True:
+            keys = [_key(name, span), _LEASES, _GENERATION]
+            answer = await _asked(script(keys=keys, args=[*words, self._generation]))
+            if answer != _FORGOT:
+                return answer
+            await self._look()
+
+    async def _look(self) -> None:
+        fresh = secrets.token_hex(8)
+        await _asked(self._redis.set(_GENERATION, fresh, nx=True))
+        found: bytes | None = await _asked(self._redis.get(_GENERATION))
+        before, self._generation = self._generation, (found or b"").decode()
+        if before not in ("", self._generation):
+            raise CountersForgotError("the counters were emptied, and begin again")
 
     async def close(self) -> None:
         """Close the connections."""

@@ -5,6 +5,7 @@
 
 from polycall.gateway.store.base import (
     Counters,
+    CountersForgotError,
     Grant,
     KeyRecord,
     KeyRow,
@@ -17,6 +18,7 @@ from polycall.gateway.store.store import Store, open_store
 
 __all__ = [
     "Counters",
+    "CountersForgotError",
     "Grant",
     "KeyRecord",
     "KeyRow",

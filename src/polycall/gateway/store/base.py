@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
+from polycall.errors import StoreError
+
 T = TypeVar("T")
 
 
@@ -144,6 +146,11 @@ class Settlement(NamedTuple):
     span: str
     spent: int
     returned: int
+
+
+class CountersForgotError(StoreError):
+    """The counters lost what was in them, and begin again with what the ledger has: no lease is
+    worth anything, and what was not told yet has been counted."""
 
 
 class Counters(Protocol):
