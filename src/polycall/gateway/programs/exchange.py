@@ -23,7 +23,11 @@ from polycall.gateway.programs.answers import answered_now, answers_to, check_ca
 from polycall.gateway.programs.history import as_the_model_saw, records_in
 from polycall.gateway.programs.manners import Manner, container_of
 from polycall.gateway.programs.model import RoutedModel
-from polycall.gateway.programs.offered import for_several_steps, programs_for
+from polycall.gateway.programs.offered import (
+    for_several_steps,
+    programs_for,
+    without_namespaces,
+)
 from polycall.gateway.programs.records import (
     Container,
     Record,
@@ -111,7 +115,7 @@ class Exchange:
         self._ready: list[Session] = []
         self._owner = asked.owner.id
         self._answer = Answer(asked.dialect.NAME, flight.id, asked.model)
-        self._tools: dict[str, Tool] = {}
+        self._tools: dict[str, Tool] = {}  # the client's, by the names that the model knows
         self._record_id = ""  # of the program that goes on
         self._program_call = ""  # the model's call that is this program
         self._container = Container("")
@@ -122,7 +126,7 @@ class Exchange:
     async def run(self, carried: Carried, calling: str) -> bool:
         """The whole of it; false where nothing was done, since calls are better made directly."""
         asked = carried.request
-        request = self._manner.without_programs(asked)
+        request, self._tools = without_namespaces(self._manner.without_programs(asked))
         found = await self._records.load(self._owner, records_in(request.messages))
         check_calls(asked.messages, found)
         self._container = await self._find_container(asked, found)
@@ -237,8 +241,6 @@ class Exchange:
     # The model's turns
 
     async def _make_programs(self, request: Request, calling: str) -> Programs:
-        self._tools = {tool.name: tool for tool in request.tools if tool.kind != "hosted"}
-
         def new_session() -> Session:
             return self._ready.pop() if self._ready else self._session()
 
@@ -385,6 +387,9 @@ class Exchange:
                 call = made[wait.call_id]
             else:
                 call = ToolCall(pending.id, pending.name, pending.arguments_json)
+            tool = self._tools.get(call.name)
+            if tool is not None and tool.namespace:
+                call = replace(call, name=tool.name, namespace=tool.namespace)
             is_nested = pending is not None
             part = self._manner.call(name, wait.number, call, from_program=is_nested)
             sealed = self._desk.carrier.seal_id(part.id, self._owner, self._asked.dialect.NAME)

@@ -18,6 +18,7 @@ from polycall.program import Programs, ResultLater
 from polycall.program.programs import NAME as RUN_CODE
 from polycall.sandbox import Session
 from polycall.tools import FunctionTool, ToolContext, tool_from_schema
+from polycall.wire import NAMESPACE_SEPARATOR
 
 
 def programs_for(
@@ -58,6 +59,26 @@ def for_several_steps(request: Request) -> tuple[Request, list[Warning]]:
     detail = "an answer with programs is made of several"
     warnings = [Warning("unsupported", feature, detail) for feature in wanted]
     return replace(request, candidates=None, logprobs=None), warnings
+
+
+def without_namespaces(request: Request) -> tuple[Request, dict[str, Tool]]:
+    """The request with functions under names that say their namespace, and the tools by those.
+
+    A program has one space of names.
+    """
+    own: dict[str, Tool] = {}
+    tools: list[Tool] = []
+    for tool in request.tools:
+        is_inside = bool(tool.namespace) and tool.kind == "function"
+        name = f"{tool.namespace}{NAMESPACE_SEPARATOR}{tool.name}" if is_inside else tool.name
+        tools.append(replace(tool, name=name, namespace="") if is_inside else tool)
+        if tool.kind != "hosted":
+            own[name] = tool
+    choice = request.tool_choice
+    if choice is not None and choice.names:
+        names = [name for name, tool in own.items() if tool.name in choice.names]
+        choice = replace(choice, names=names or choice.names)
+    return replace(request, tools=tools, tool_choice=choice), own
 
 
 async def _later(arguments: dict[str, Any]) -> Any:

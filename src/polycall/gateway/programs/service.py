@@ -23,7 +23,7 @@ from polycall.gateway.programs.manners import (
     declared_kind,
     declares_programmatic,
 )
-from polycall.gateway.programs.offered import programs_for
+from polycall.gateway.programs.offered import programs_for, without_namespaces
 from polycall.gateway.programs.records import Records, read_id
 from polycall.gateway.store import Store
 from polycall.gateway.threads import refuse_thread
@@ -78,7 +78,7 @@ class ProgramService:
         manner = _manner(request, dialect, owner, desk, calling)
         if manner is None:
             return request
-        plain = manner.without_programs(request)
+        plain, _ = without_namespaces(manner.without_programs(request))
         found = await self._records.load(owner, records_in(plain.messages))
         messages, _ = as_the_model_saw(plain.messages, found)
         programs = programs_for(plain, plain.model, calling, _no_session)
