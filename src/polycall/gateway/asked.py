@@ -98,6 +98,12 @@ class Asked:
         else:
             self.model = self._string("model")
             self.streams = self._boolean("stream")
+        if self.dialect.NAME == "openai-responses" and self._fields.value("background") is True:
+            raise UnsupportedError(
+                "an answer in the background could not be fetched here, nor counted; ask without",
+                feature="background",
+                path="background",
+            )
         # Gemini's way of streaming where nobody asked for server-sent events.
         self.wants_array = bool(endpoint.model) and self.streams and not self._asks_sse
         self._carried: Carried | None = None
