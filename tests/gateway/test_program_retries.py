@@ -211,8 +211,9 @@ def test_a_version_whose_programs_call_nothing(sim: Simulation, own: Gateway) ->
         assert (status, "code_execution_20260521" in message) == (400, True)
 
 
-@pytest.mark.parametrize("streamed", [False, True])
-@pytest.mark.parametrize("upstream", UPSTREAMS)
+@pytest.mark.parametrize(
+    ("upstream", "streamed"), [(name, place % 2 == 0) for place, name in enumerate(UPSTREAMS)]
+)
 def test_a_responses_client_that_names_the_answer_before(
     sim: Simulation, own: Gateway, upstream: str, streamed: bool
 ) -> None:
@@ -400,9 +401,15 @@ def test_two_gateways_on_postgres_of_which_one_is_killed(
         assert [first.stop(), second.stop()] == [0, 0]
 
 
-@pytest.mark.parametrize("upstream", ["up-chat", "up-anthropic"])
-@pytest.mark.parametrize("declares", [True, False])
-@pytest.mark.parametrize("has_tool", [True, False])
+@pytest.mark.parametrize(
+    ("upstream", "declares", "has_tool"),
+    [
+        ("up-chat", True, False),
+        ("up-chat", False, True),
+        ("up-anthropic", True, True),
+        ("up-anthropic", False, False),
+    ],
+)
 def test_a_conversation_goes_on_with_other_tools_than_its_programs_had(
     sim: Simulation, own: Gateway, upstream: str, *, declares: bool, has_tool: bool
 ) -> None:
