@@ -274,7 +274,9 @@ def note_foreign_options(request: Request, dialect: str, losses: Losses) -> None
     for owner, options in request.provider_options.items():
         if owner == dialect:
             continue
-        for field in options:
+        for field, value in options.items():
+            if field in _REFUSED_FIELDS and value in _DEFAULTS:
+                continue
             detail = f"a feature of {owner} without a counterpart in {dialect}"
             if field in _REFUSED_FIELDS:
                 losses.refuse(field, detail, path=field)
@@ -298,6 +300,9 @@ _REFUSED_FIELDS = frozenset(
         "web_search_options",
     }
 )
+
+# What some clients write where they want none of that.
+_DEFAULTS: tuple[Any, ...] = (False, [], {}, ["text"])
 
 # Steps of a conversation that point to what lies with another vendor: without them it would be
 # another conversation.
