@@ -1,4 +1,4 @@
-"""What a client says of another vendor's features: refused where it is wanted, nothing where not."""
+"""What a client says of other vendors' features: refused where wanted, nothing where not."""
 
 from __future__ import annotations
 
