@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 from polycall.sim import Simulation
-from tests.gateway.harness import KEY, OTHER_KEY, Gateway, leaked, sim_config
+from tests.gateway.harness import KEY, OTHER_KEY, Gateway, leaked, running, sim_config
 from tests.servers import Postgres, Redis, postgres, redis
+
+
+def pytest_sessionfinish() -> None:
+    for process in running:
+        process.kill()
 
 
 @pytest.fixture(scope="session")

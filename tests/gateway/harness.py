@@ -72,6 +72,10 @@ def sim_config(sim: Simulation, more: str = "") -> str:
     return "\n".join([*tables, more, keys])
 
 
+# Those that run: a test that fails may leave one behind.
+running: set[subprocess.Popen[str]] = set()
+
+
 class Gateway:
     """One `polycall serve` process.  `kill` is SIGKILL, `stop` a graceful SIGTERM."""
 
@@ -92,6 +96,7 @@ class Gateway:
             text=True,
             env=environment,
         )
+        running.add(self._process)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if "http://" not in line:
@@ -150,6 +155,7 @@ class Gateway:
             return 0
         process.send_signal(number)
         status = process.wait(15)
+        running.discard(process)
         self._reader.join(5)
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:

@@ -283,6 +283,7 @@ def test_a_gateway_without_a_sandbox_says_so(
         ) as caught:
             driver.run("?")
         assert "cannot run programs: jail: bubblewrap is not installed" in str(caught.value)
+    assert "programs cannot be run: jail: bubblewrap is not installed" in unjailed.log
     assert sim.remaining("openai", model.partition("/")[2]) == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -30,6 +31,8 @@ from polycall.gateway.threads import refuse_thread
 from polycall.ir import Request
 from polycall.loop import Turn
 from polycall.sandbox import Limits, Sandbox, SandboxError, Session
+
+logger = logging.getLogger("polycall.programs")
 
 _RESPONSES = "openai-responses"
 _WAITING_S = 5.0  # for a turn among an owner's programs
@@ -132,6 +135,7 @@ class ProgramService:
                 try:
                     await sandbox.__aenter__()
                 except SandboxError as error:
+                    logger.warning("programs cannot be run: %s", error)
                     raise InvalidRequestError(
                         f"this gateway cannot run programs: {error}; "
                         "its operator sees more with `polycall doctor`"
