@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -155,7 +156,23 @@ def test_a_broken_request_is_the_callers_fault(name: str, data: st.DataObject) -
 
 
 # In the place of anything: what no field is, and what a field of another kind might be.
-OTHERS = ([], {}, [[]], [{}], {"type": []}, 0, -1, 2**70, 1.5, "x", "", "\ud83d", True, None)
+OTHERS = (
+    [],
+    {},
+    [[]],
+    [{}],
+    {"type": []},
+    0,
+    -1,
+    2**70,
+    1.5,
+    math.inf,
+    "x",
+    "",
+    "\ud83d",
+    True,
+    None,
+)
 
 
 def changed(body: dict[str, Any], seed: random.Random) -> Iterator[dict[str, Any]]:

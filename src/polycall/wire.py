@@ -6,6 +6,7 @@ No wire format is described here; only the tools for describing one.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -172,11 +173,12 @@ class Reader:
         self.fail(_join(path, key), "an integer", value)
 
     def get_float(self, parent: JSON, key: str, path: Path) -> float | None:
-        """The number under `key`; `None` where absent."""
+        """The number under `key`; `None` where absent.  One as large as `1e999` is none."""
         value = parent.get(key)
         if value is None:
             return None
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        is_int = isinstance(value, int) and not isinstance(value, bool)
+        if is_int or (isinstance(value, float) and math.isfinite(value)):
             return value
         self.fail(_join(path, key), "a number", value)
 

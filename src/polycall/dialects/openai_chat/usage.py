@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from polycall.dialects.openai_chat.common import NAME, own
@@ -72,6 +73,6 @@ def _details(usage: JSON, key: str) -> JSON:
 
 def _count(source: JSON, key: str) -> int:
     value = source.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return max(int(value), 0)
+    if isinstance(value, float) and math.isfinite(value):
+        value = int(value)
+    return max(value, 0) if isinstance(value, int) and not isinstance(value, bool) else 0
