@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test fuzz check bench format clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -20,6 +20,10 @@ demo: $(STAMP)  ## the tool cycle through every vendor's protocol, offline
 
 test: $(STAMP)  ## all tests, side by side
 	$(BIN)/pytest --numprocesses auto --dist loadfile
+
+fuzz: $(STAMP)  ## the laws, with new cases each time
+	$(BIN)/pytest --numprocesses auto --hypothesis-profile fuzz \
+	    $$(grep -rl 'from hypothesis' tests --include='test_*.py')
 
 check: $(STAMP)  ## format, lint, types, floors, tests: what CI runs
 	$(BIN)/ruff format --check .

@@ -8,8 +8,15 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Many tests run at once, on machines that do other things as well: a law is not about time.
-settings.register_profile("polycall", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Many tests run at once, on machines that do other things as well: a law is not about time.  What a
+# change is judged by are the same cases each time; `make fuzz` looks for new ones.
+settings.register_profile(
+    "polycall",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("fuzz", settings.get_profile("polycall"), derandomize=False)
 settings.load_profile("polycall")
 
 _rows: dict[str, Counter[str]] = {}
