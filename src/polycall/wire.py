@@ -303,8 +303,8 @@ _REFUSED_FIELDS = frozenset(
     }
 )
 
-# What some clients write where they want none of that.
-_DEFAULTS: tuple[Any, ...] = (False, [], {}, ["text"])
+# What some clients write where they want none of that.  An empty object is a wish for some.
+_DEFAULTS: tuple[Any, ...] = (False, [], ["text"])
 
 # Steps of a conversation that point to what lies with another vendor: without them it would be
 # another conversation.
