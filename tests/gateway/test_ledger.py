@@ -118,6 +118,7 @@ REFUSED: dict[str, Any] = {
     "options": {"stream_options": {"include_usage": "x"}},
     "other-options": {"stream_options": {"include_usage": True, "other": 1}},
     "not-options": {"stream_options": [True]},
+    "no-text": {"stream_options": {"include_usage": "\ud83d"}},
     "quoted": {"tool_choice": "stream_options"},
     "escaped": {"tool_choice": {"type": "stream_options"}},
     "translated": {"max_tokens": 8, "stop": [], "stream_options": {"include_obfuscation": 3}},

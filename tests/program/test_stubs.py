@@ -258,3 +258,10 @@ async def test_searching_and_describing() -> None:
         "async def payment_approve_60(id: str, limit: int = 10) -> PaymentApprove60Result:\n"
         '    """Approve the payments of team 60."""'
     )
+
+
+@pytest.mark.parametrize("kind", [{"a": 1}, [{}], [["string"]], 3, None])
+def test_a_result_of_no_known_type_may_be_anything(kind: Any) -> None:
+    """A client's schema of results is checked by nobody."""
+    root = {"type": "object", "properties": {}}
+    assert stubs(by_schema("f", root, {"type": kind})).startswith("async def f() -> Any:")

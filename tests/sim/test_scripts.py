@@ -261,3 +261,14 @@ def test_the_last_requests_are_kept_and_all_are_counted(monkeypatch: pytest.Monk
         assert (sim.since(2), sim.since(5)) == (list(sim.requests), [])
         with pytest.raises(LookupError, match="4 requests came since"):
             sim.since(1)
+
+
+@pytest.mark.parametrize(
+    "branches", [[True], [True, {"type": "null"}], [{"type": "integer"}, False]]
+)
+def test_schemas_that_are_true_or_false(post: Post, branches: list[Any]) -> None:
+    schema = {"type": "object", "properties": {"n": {"anyOf": branches}}, "required": ["n"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    answer = ask(post, "openai", "sim-1", response_format=wanted)
+    assert answer.status == 200
+    assert "n" in json.loads(answer.json()["choices"][0]["message"]["content"])

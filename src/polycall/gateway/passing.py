@@ -150,7 +150,7 @@ class Fields:
             return body.rstrip(_SPACE)[:-1] + _ASK_USAGE
         try:
             options = _options_decoder.decode(self._raw["stream_options"]) or {}
-        except msgspec.ValidationError:
+        except msgspec.DecodeError:
             return None
         asks = options.get("include_usage")
         if asks is not None and asks is not False:

@@ -165,7 +165,7 @@ class StubWriter:
     def _single(
         self, node: JSON, name: Any, hint: str, depth: int, key: tuple[int, str] | None
     ) -> str:
-        if name in _SCALARS:
+        if isinstance(name, str) and name in _SCALARS:
             return _SCALARS[name]
         if name == "array":
             inner = [as_schema(each) for each in array_at(node, "prefixItems")]

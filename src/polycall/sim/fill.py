@@ -110,17 +110,17 @@ class Filler:
 
     def resolve(self, schema: Any) -> JSON:
         """The schema behind references, and the first that is not null of a union."""
-        node: JSON = cast("JSON", schema) if isinstance(schema, dict) else {}
+        node = _as_node(schema)
         for _ in range(_DEPTH_MAX):
             if "$ref" in node:
                 target = schemas.resolve(self.root, node["$ref"]) or {}
                 rest = {name: item for name, item in node.items() if name != "$ref"}
                 node = {**target, **rest}
                 continue
-            branches = node.get("anyOf") or node.get("oneOf")
+            branches = list_in(node, "anyOf") or list_in(node, "oneOf")
             if not branches:
                 break
-            plain = [one for one in branches if one.get("type") != "null"]
+            plain = [one for one in map(_as_node, branches) if one.get("type") != "null"]
             rest = {name: item for name, item in node.items() if name not in ("anyOf", "oneOf")}
             node = {**(plain[0] if plain else {}), **rest}
         if len(list_in(node, "allOf")) == 1:
@@ -368,6 +368,11 @@ def _bounded(schema: JSON) -> int | float:
         value = min(value, schema["maximum"])
     step = schema.get("multipleOf")
     return value if not step else max(step, value - value % step)
+
+
+def _as_node(schema: Any) -> JSON:
+    """The schema; one that is true or false says nothing of what there is to write."""
+    return cast("JSON", schema) if isinstance(schema, dict) else {}
 
 
 def _find_pattern(pattern: str, text: str) -> list[str]:
