@@ -21,6 +21,7 @@ import pytest
 from google import genai
 from google.genai import errors as genai_errors
 from google.genai import types as genai_types
+from msgspec.structs import replace
 
 from polycall.errors import RateLimitError
 from polycall.gateway.keys import Owner
@@ -303,6 +304,28 @@ async def test_h13_no_refusal_outlives_its_minute(tmp_path: Path) -> None:
     for one in limits:
         await one.close()
     await store.close()
+
+
+async def test_a_worker_that_ends_while_it_tells_what_it_spent_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store("sqlite:///store.db", tmp_path)
+    settle, is_telling = store.settle, asyncio.Event()
+
+    async def slowly(*settlements: Any) -> Any:
+        is_telling.set()
+        await asyncio.sleep(0.2)
+        return await settle(*settlements)
+
+    monkeypatch.setattr(store, "settle", slowly)
+    limits = KeyLimits(store, counters="", worker="w", clock=lambda: 4_000_000_000.0)
+    await limits.count_request(replace(OWNER, requests_per_minute=1000))  # a slice of 50
+    await asyncio.wait_for(is_telling.wait(), 10)
+    await limits.close()
+    await store.close()
+    with sqlite3.connect(tmp_path / "store.db") as connection:
+        assert connection.execute("SELECT taken, leased FROM counters").fetchall() == [(1, 0)]
+    connection.close()
 
 
 @pytest.mark.parametrize("claims", [10**30, 10**300], ids=["much", "more"])

@@ -147,6 +147,7 @@ class KeyLimits:
         self._asking: set[asyncio.Task[Grant]] = set()
         self._reconcile_at = 0.0
         self._upkeep: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     def configure(self, config: Config, desk: Desk) -> None:
         """Count by this configuration; called before the first request."""
@@ -213,10 +214,12 @@ class KeyLimits:
 
     async def close(self) -> None:
         """Settle everything, and give back what is left."""
+        self._closing.set()
         if self._upkeep is not None:
-            self._upkeep.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._upkeep
+            # Not cancelled: what it is telling would be told to nobody, here or there.
+            await self._upkeep
+        if self._asking:
+            await asyncio.wait(self._asking)  # their clients have left; the grants are ours
         await self._settle_all(is_last=True)
         if self._redis is not None:
             await self._redis.close()
@@ -343,7 +346,9 @@ class KeyLimits:
 
     async def _keep_up(self) -> None:
         while True:
-            await asyncio.sleep(TICK_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), TICK_S)
+                return
             try:
                 await self._settle_all(is_last=False)
                 await self._reconcile()
