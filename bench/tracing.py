@@ -17,9 +17,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from opentelemetry.sdk.trace import TracerProvider
 
 from polycall import Agent, tool, tracing
+from polycall.instrumentation import ToolCalled, watching
 from polycall.ir import Request, ToolCall
 from polycall.testing import Answer, FunctionModel
-from polycall.watching import ToolCalled, watching
 
 ROUNDS = 9
 RUNS = 100  # more would fill the queue of the exporter, and what is dropped costs nothing

@@ -14,7 +14,7 @@ from openai.types.responses import Response as OpenAIResponse
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.fold import unfold
 from polycall.ir import (
     Message,
@@ -29,7 +29,7 @@ from polycall.ir import (
     Usage,
 )
 from polycall.providers.dialects import DIALECTS
-from polycall.sse import SSEDecoder
+from polycall.translation.sse import SSEDecoder
 
 BUDGET_S = 0.4
 

@@ -19,7 +19,7 @@ from polycall.ir import Event
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.provider import Provider
 from polycall.sim import Simulation
-from polycall.wire import Decoder
+from polycall.translation.wire import Decoder
 
 SHARED = Path(os.environ.get("POLYCALL_SHARED", Path(__file__).parents[1] / ".." / "shared"))
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.errors import PolycallError, UpstreamError
 from polycall.fold import fold
 from polycall.ir import Part, Reasoning, Request, Response, ToolCall, ToolResult
 from polycall.providers.dialects import DIALECTS
-from polycall.wire import Dialect, WireRequest
+from polycall.translation.wire import Dialect, WireRequest
 from tests import readers
 from tests.support import corpus, cut, decode
 

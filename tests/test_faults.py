@@ -25,7 +25,7 @@ from polycall.errors import (
 from polycall.ir import PartDelta
 from polycall.providers.catalogue import CATALOGUE
 from polycall.sim import Simulation
-from polycall.transport import Deadlines, Retry
+from polycall.transport.base import Deadlines, Retry
 from tests.support import simulated
 
 VENDORS = ["openai", "anthropic", "google", "deepseek", "compatible"]

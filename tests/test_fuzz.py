@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.errors import MalformedRequestError, PolycallError, ProtocolError, UpstreamError
 from polycall.fold import fold, unfold
 from polycall.ir import (
@@ -31,7 +31,7 @@ from polycall.ir import (
     Usage,
 )
 from polycall.providers.dialects import DIALECTS
-from polycall.wire import Dialect
+from polycall.translation.wire import Dialect
 from tests.support import corpus, decode
 
 NAMES = list(DIALECTS)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from polycall.client import Client
-from polycall.history import marked, portable
 from polycall.ir import (
     Message,
     Opaque,
@@ -21,6 +20,7 @@ from polycall.ir import (
 )
 from polycall.loop import RunEnd, run_tools
 from polycall.sim import Simulation
+from polycall.translation.portable import marked, portable
 from tests.support import simulated
 
 SIGNED = {"anthropic": {"signature": "s"}}

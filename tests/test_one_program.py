@@ -17,7 +17,7 @@ from polycall.providers.provider import Price, Provider
 from polycall.sim import Simulation
 from polycall.testing import FunctionModel, ScriptedModel
 from polycall.tools import Executor
-from polycall.transport import Retry
+from polycall.transport.base import Retry
 from tests.support import simulated
 
 VENDORS = ["openai", "anthropic", "google", "deepseek", "compatible"]

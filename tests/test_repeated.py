@@ -11,9 +11,9 @@ from polycall.errors import UnsupportedError
 from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
 from polycall.providers.provider import DialectName
-from polycall.quirks import Quirks
-from polycall.repeated import Shared
-from polycall.wire import WireRequest
+from polycall.translation.quirks import Quirks
+from polycall.translation.tool_list_cache import ToolListCache
+from polycall.translation.wire import WireRequest
 from tests.support import corpus
 
 VENDOR = Quirks()
@@ -73,7 +73,7 @@ def outcomes(client: DialectName, target: DialectName, body: JSON) -> list[WireR
 
 def check(client: DialectName, body: JSON) -> None:
     tools = body["tools"]
-    shared = Shared(copy.deepcopy(tools))
+    shared = ToolListCache(copy.deepcopy(tools))
     for target in DIALECTS:
         plain = copy.deepcopy(outcomes(client, target, copy.deepcopy(body)))
         for _ in range(3):

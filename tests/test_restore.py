@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from polycall.fold import fold, unfold
 from polycall.ir import Message, Request, Response, Text, Tool, ToolCall
-from polycall.restore import Restorer
-from polycall.wire import ToolName, WireRequest
+from polycall.translation.restore import RequestUndo
+from polycall.translation.wire import ToolName, WireRequest
 
 TOOLS = [
     Tool("get.weather", "", {"type": "object"}),
@@ -20,8 +20,8 @@ def answer(*parts: Text | ToolCall) -> Response:
 
 def restored(response: Response, wire: WireRequest, **settings: object) -> Response:
     request = Request("m", [], TOOLS, **settings)  # pyright: ignore[reportArgumentType]
-    whole = Restorer(request, wire).response(response)
-    restorer = Restorer(request, wire)
+    whole = RequestUndo(request, wire).response(response)
+    restorer = RequestUndo(request, wire)
     events = [out for event in unfold(response) for out in restorer.feed(event)]
     assert fold(events) == whole
     return whole
@@ -64,4 +64,4 @@ def test_F06_one_call_at_a_time_where_the_target_has_no_switch() -> None:
 
 
 def test_nothing_changed_is_nothing_done() -> None:
-    assert Restorer(Request("m", []), WireRequest("/x", {})).idle
+    assert RequestUndo(Request("m", []), WireRequest("/x", {})).idle

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from polycall.aiohttp_transport import AiohttpTransport
 from polycall.client import Client
 from polycall.errors import ProtocolError
 from polycall.ir import Tool
@@ -15,6 +14,7 @@ from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.provider import Provider
 from polycall.sim import Simulation
 from polycall.testing import record, replay
+from polycall.transport.aiohttp_transport import AiohttpTransport
 
 VENDORS = ["openai", "anthropic", "google", "deepseek"]
 KEY = "sk-very-secret-key"

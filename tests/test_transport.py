@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from polycall.aiohttp_transport import AiohttpTransport
 from polycall.errors import (
     ProtocolError,
     RateLimitError,
@@ -19,7 +18,8 @@ from polycall.errors import (
     UpstreamError,
     UpstreamTimeoutError,
 )
-from polycall.transport import (
+from polycall.transport.aiohttp_transport import AiohttpTransport
+from polycall.transport.base import (
     Deadlines,
     HTTPRequest,
     Retry,

@@ -17,8 +17,7 @@ from typing import Any, Protocol, TypeAlias
 
 from msgspec.structs import replace
 
-from polycall.aiohttp_transport import AiohttpTransport
-from polycall.blocking import Portal
+from polycall._support.blocking import Portal
 from polycall.config import Config, default_path, load_config
 from polycall.errors import RequestError, UnsupportedError, UpstreamError
 from polycall.exchange import (
@@ -30,7 +29,7 @@ from polycall.exchange import (
     read_answer,
 )
 from polycall.fold import Folder, unfold
-from polycall.history import marked, portable
+from polycall.instrumentation import Watched, asking, begin_asking, carried
 from polycall.ir import (
     Event,
     Message,
@@ -48,8 +47,9 @@ from polycall.providers.prices import cost_usd
 from polycall.providers.provider import Provider
 from polycall.tools import FunctionTool, tool
 from polycall.tools.problems import near_miss
-from polycall.transport import Deadlines, HTTPResponse, Retry, Transport
-from polycall.watching import Watched, asking, begin_asking, carried
+from polycall.translation.portable import marked, portable
+from polycall.transport.aiohttp_transport import AiohttpTransport
+from polycall.transport.base import Deadlines, HTTPResponse, Retry, Transport
 
 
 class ModelClient(Protocol):

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from msgspec import Struct
 from msgspec.structs import replace
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.errors import (
     PolycallError,
     ProtocolError,
@@ -27,13 +27,13 @@ from polycall.errors import (
 )
 from polycall.fold import fold, unfold
 from polycall.ir import Event, Request, Response, Usage, Warning
-from polycall.pauses import Joiner, resumed
 from polycall.providers.dialects import DIALECTS
 from polycall.providers.provider import DialectName, Provider
-from polycall.quirks import Quirks
-from polycall.restore import Restorer
-from polycall.transport import Deadlines, HTTPRequest, HTTPResponse, Transport, add_retry_hints
-from polycall.wire import Decoder, Dialect, WireRequest
+from polycall.translation.continuation import Continuation, resumed
+from polycall.translation.quirks import Quirks
+from polycall.translation.restore import RequestUndo
+from polycall.translation.wire import Decoder, Dialect, WireRequest
+from polycall.transport.base import Deadlines, HTTPRequest, HTTPResponse, Transport, add_retry_hints
 
 if TYPE_CHECKING:
     from polycall.prompted import Offer, PromptReader
@@ -87,7 +87,7 @@ def prepare(
         dialect_name = provider.dialect_for(model, with_tools=in_play)
     dialect = DIALECTS[dialect_name]
     quirks = provider.quirks_for(model, dialect_name)
-    sent, offer = _told(request, quirks)
+    sent, offer = _with_prompted_tools(request, quirks)
     wire = dialect.render_request(replace(sent, model=model), quirks=quirks)
     if sent is not request:
         note = Warning("emulated", "tools", "they are told in the prompt, and calls are its text")
@@ -100,7 +100,7 @@ def prepare(
     return Exchange(request, provider, model, dialect, wire, http, sent, offer)
 
 
-def _told(request: Request, quirks: Quirks) -> tuple[Request, Offer | None]:
+def _with_prompted_tools(request: Request, quirks: Quirks) -> tuple[Request, Offer | None]:
     """The request as this target takes tools, and those whose calls stand in its text."""
     in_prompt = request.prompted or quirks.tools == "prompted"
     if not in_prompt and quirks.tools != "both":
@@ -176,7 +176,7 @@ async def read_answer(
     One whose calls cannot be read is asked for again, by `send`; one that was broken off is gone
     on with.
     """
-    response = await _read_goes(exchange, http, send)
+    response = await _read_rounds(exchange, http, send)
     if exchange.offer is not None:
         reader: PromptReader = _prompted().PromptReader(exchange.request, exchange.offer)
         warnings = response.warnings
@@ -185,29 +185,29 @@ async def read_answer(
         while reader.problem:
             current = current.again(reader.said, reader.problem)
             http = await send(current)
-            response = await _read_goes(current, http, send)
+            response = await _read_rounds(current, http, send)
             events += [read for event in unfold(response) for read in reader.feed(event)]
         if reader.error is not None:
             raise reader.error
         response = replace(fold(events), warnings=warnings)
-    response = Restorer(exchange.request, exchange.wire).response(response)
+    response = RequestUndo(exchange.request, exchange.wire).response(response)
     if not exchange.wire.warnings:
         return response
     return replace(response, warnings=[*exchange.wire.warnings, *response.warnings])
 
 
-async def _read_goes(
+async def _read_rounds(
     exchange: Exchange, http: HTTPResponse, send: Callable[[Exchange], Awaitable[HTTPResponse]]
 ) -> Response:
     response = await _read_response(exchange, http)
     if response.finish_reason != "pause":
         return response
-    joiner, first = Joiner(), response
-    events = joiner.feed(list(unfold(first)))
-    while token := joiner.take():
+    continuation, first = Continuation(), response
+    events = continuation.feed(list(unfold(first)))
+    while token := continuation.take():
         exchange = exchange.resumed(token)
         response = await _read_response(exchange, await send(exchange))
-        events += joiner.feed(list(unfold(response)))
+        events += continuation.feed(list(unfold(response)))
     return first if response is first else replace(fold(events), warnings=first.warnings)
 
 
@@ -234,11 +234,11 @@ class AnswerDecoder:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange: Exchange = exchange
         self._decoder: Decoder = exchange.dialect.StreamDecoder()
-        self._restorer = Restorer(exchange.request, exchange.wire)
+        self._restorer = RequestUndo(exchange.request, exchange.wire)
         self._reader: PromptReader | None = None
         if exchange.offer is not None:
             self._reader = _prompted().PromptReader(exchange.request, exchange.offer)
-        self._joiner = Joiner()
+        self._continuation = Continuation()
         self._usage_before = Usage()  # of exchanges that are over
         self._idle = self._restorer.idle and self._reader is None
         self.error: PolycallError | None = None
@@ -252,11 +252,11 @@ class AnswerDecoder:
     def again(self) -> Exchange | None:
         """The next exchange of this answer; what it gives is fed like more of the same stream."""
         reader = self._reader
-        if token := self._joiner.take():
+        if token := self._continuation.take():
             self._exchange = self._exchange.resumed(token)
         elif reader is not None and reader.problem:
             self._exchange = self._exchange.again(reader.said, reader.problem)
-            self._joiner = Joiner()
+            self._continuation = Continuation()
             reader.problem = ""
         else:
             return None
@@ -266,13 +266,13 @@ class AnswerDecoder:
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that are known with this chunk."""
-        events = self._joiner.feed(self._decoder.feed(chunk))
+        events = self._continuation.feed(self._decoder.feed(chunk))
         self.error = self._decoder.error
         return events if self._idle else self._restored(events)
 
     def close(self) -> list[Event]:
         """The last events; raises what went wrong."""
-        events = self._joiner.feed(self._decoder.close())
+        events = self._continuation.feed(self._decoder.close())
         if self._idle:
             return events
         events = self._restored(events)

@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-from polycall import jsontext
+from polycall._support import jsontext
 
 JSON: TypeAlias = dict[str, Any]
 Metadata: TypeAlias = dict[str, dict[str, Any]]

@@ -20,11 +20,10 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.client import Stream
 from polycall.errors import PolycallError, ProtocolError
 from polycall.fold import unfold
-from polycall.history import marked
 from polycall.ir import (
     Event,
     Message,
@@ -35,7 +34,8 @@ from polycall.ir import (
     Usage,
     unified_finish,
 )
-from polycall.transport import Deadlines, HTTPRequest, HTTPResponse, Transport
+from polycall.translation.portable import marked
+from polycall.transport.base import Deadlines, HTTPRequest, HTTPResponse, Transport
 
 Answer: TypeAlias = str | ToolCall | list[ToolCall] | Message | Response | PolycallError
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from polycall import Agent
-from polycall.agents import ApprovalRequest, DivergenceError, PausedRun
+from polycall.agents import ApprovalRequest, PausedRun, RunDivergenceError
 from polycall.errors import RequestError
 from polycall.ir import ToolCall
 from polycall.testing import ScriptedModel
@@ -333,7 +333,7 @@ async def test_agents_that_changed_meanwhile_are_noticed() -> None:
     assert run.paused is not None
     run.paused.entries["model/2"] = run.paused.entries["model/1"]
     desk = Agent("test/m", name="desk", handoffs=[cash], client=ScriptedModel([]))
-    with pytest.raises(DivergenceError, match="'desk' at 'model/2', where 'cash' is asked for"):
+    with pytest.raises(RunDivergenceError, match="'desk' at 'model/2', where 'cash' is asked for"):
         await desk.resume(run.paused)
     with pytest.raises(RequestError, match="the run is of the agent 'desk', and this is 'cash'"):
         await cash.resume(run.paused)

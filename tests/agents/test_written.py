@@ -13,7 +13,7 @@ import pytest
 
 from polycall import Agent, Client, WrittenTools, tool
 from polycall.agents import ApprovalRequest, ToolStore
-from polycall.agents.written.reading import read_function
+from polycall.agents.model_written_tools.reading import read_function
 from polycall.errors import ToolError
 from polycall.ir import ToolCall, ToolResult
 from polycall.sandbox import Limits, RuntimeUnavailableError, Sandbox

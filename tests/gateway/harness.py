@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from polycall.gateway.tokens import PREFIX as TOKEN_HEAD
+from polycall.gateway.state.sealed_tokens import PREFIX as TOKEN_HEAD
 from polycall.sim import Simulation
 
 KEY = "sk-client-for-tests-0001"

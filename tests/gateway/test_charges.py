@@ -20,7 +20,7 @@ import pytest
 from msgspec.structs import replace
 
 from polycall.config import Config
-from polycall.gateway.costs import Costs
+from polycall.gateway.accounts.costs import Costs
 from polycall.ir import Usage
 from polycall.providers.provider import Price, Provider
 from polycall.sim import Call, Simulation, Turn

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polycall.config import Alias, ClientKey, Target, parse_config
+from polycall.config import Alias, ClientKey, RouteEntry, parse_config
+from polycall.config.toml_lines import TOMLLines
 from polycall.errors import ConfigError
 from polycall.providers.provider import Price
 from polycall.providers.quirks import NAMED_QUIRKS
-from polycall.toml_lines import TOMLLines
 
 MISTAKES = '''\
 [server]
@@ -134,7 +134,9 @@ def test_a_good_one() -> None:
     assert mine.quirks.reasoning_field == NAMED_QUIRKS["deepseek"].reasoning_field
     assert mine.headers == {"x-team": "7"}
     assert mine.prices == {"m-1": Price(Decimal("1.5"), Decimal(6), Decimal("0.15"))}
-    assert config.models == {"fast": Alias("fast", (Target("anthropic/c"), Target("mine/m-1", 3)))}
+    assert config.models == {
+        "fast": Alias("fast", (RouteEntry("anthropic/c"), RouteEntry("mine/m-1", 3)))
+    }
     assert config.keys == (
         ClientKey("secret", name="ops", models=("fast",), requests_per_minute=10),
     )

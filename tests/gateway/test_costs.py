@@ -15,7 +15,7 @@ from genai_prices import calc_price
 
 from polycall.config import parse_config
 from polycall.fold import fold
-from polycall.gateway.costs import Costs
+from polycall.gateway.accounts.costs import Costs
 from polycall.ir import Usage
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.dialects import DIALECTS

@@ -13,16 +13,16 @@ import pytest
 from msgspec.structs import replace
 from redis import Redis as Client
 
-from polycall.gateway.limits import LEASE_S
-from polycall.gateway.redis_counters import RedisCounters
-from polycall.gateway.spans import Span, span_at
+from polycall.gateway.accounts.limits import LEASE_S
+from polycall.gateway.accounts.redis_counters import RedisCounters
+from polycall.gateway.accounts.windows import Window, window_at
 from polycall.gateway.store import (
     Counters,
     CountersForgotError,
     Grant,
+    LeaseRequest,
     Settlement,
     Store,
-    Wish,
     open_store,
 )
 from polycall.gateway.store.counter_operations import NANOS, SLICES
@@ -42,12 +42,14 @@ class Workers:
         self.key_id = f"key_{next(_numbers)}_{time.time()}"
         self.name = f"usd:{self.key_id}"
         self.now = time.time()
-        self.span = span_at("month", self.now)
+        self.span = window_at("month", self.now)
 
-    def wish(self, holder: str, least: int, limit: int, *, until: float | None = None) -> Wish:
+    def wish(
+        self, holder: str, least: int, limit: int, *, until: float | None = None
+    ) -> LeaseRequest:
         name, starts, ends = self.span
         until = self.now + LEASE_S if until is None else until
-        return Wish(self.name, name, starts, ends, holder, least, limit, until)
+        return LeaseRequest(self.name, name, starts, ends, holder, least, limit, until)
 
     def settlement(self, spent: int, returned: int) -> Settlement:
         return Settlement(self.name, self.span.name, spent, returned)
@@ -186,12 +188,12 @@ async def test_a_limit_that_comes_later_counts_what_was_spent_before(workers: Wo
 @pytest.mark.parametrize(
     ("per", "at", "span"),
     [
-        ("minute", 125.5, Span("2", 120.0, 180.0)),
-        ("day", 86_399.0, Span("1970-01-01", 0.0, 86_400.0)),
-        ("day", 86_400.0, Span("1970-01-02", 86_400.0, 172_800.0)),
-        ("month", 31 * 86_400.0, Span("1970-02", 31 * 86_400.0, 59 * 86_400.0)),
-        ("month", 334 * 86_400.0, Span("1970-12", 334 * 86_400.0, 365 * 86_400.0)),
+        ("minute", 125.5, Window("2", 120.0, 180.0)),
+        ("day", 86_399.0, Window("1970-01-01", 0.0, 86_400.0)),
+        ("day", 86_400.0, Window("1970-01-02", 86_400.0, 172_800.0)),
+        ("month", 31 * 86_400.0, Window("1970-02", 31 * 86_400.0, 59 * 86_400.0)),
+        ("month", 334 * 86_400.0, Window("1970-12", 334 * 86_400.0, 365 * 86_400.0)),
     ],
 )
-def test_spans_are_in_utc(per: str, at: float, span: Span) -> None:
-    assert span_at(per, at) == span
+def test_spans_are_in_utc(per: str, at: float, span: Window) -> None:
+    assert window_at(per, at) == span

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from polycall.errors import MalformedRequestError
-from polycall.gateway import fetch
-from polycall.gateway.fetch import Fetcher, is_public
+from polycall.gateway.media import fetch
+from polycall.gateway.media.fetch import Fetcher, is_public
 from polycall.ir import Media, Message, Request, Text, ToolResult
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 100

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from polycall import Client, tool
 from polycall.fold import fold
-from polycall.pauses import GOES_MAX
 from polycall.providers.catalogue import CATALOGUE
 from polycall.sim import Call, Simulation, Turn
+from polycall.translation.continuation import GOES_MAX
 from tests.gateway.compatibility import PYTHON
 from tests.gateway.drivers import Call as Seen
 from tests.gateway.drivers import Result

@@ -22,8 +22,8 @@ from polycall.errors import (
     UpstreamConnectionError,
     UpstreamTimeoutError,
 )
-from polycall.http1 import HTTP1Transport
-from polycall.transport import Deadlines, HTTPRequest, pour
+from polycall.transport.base import Deadlines, HTTPRequest, push_to
+from polycall.transport.http1 import HTTP1Transport
 
 QUICK = Deadlines(connect_s=1.0, read_s=1.0, total_s=3.0)
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], Awaitable[None]]
@@ -247,7 +247,7 @@ async def test_pouring_hands_over_each_piece_and_waits_for_what_is_left_to_do() 
 
     async with serving(says(*chunked(b"a", b"b", b"c", b"d"))) as (server, transport):
         http = await transport.open(HTTPRequest(server.url, {}, b"x"), QUICK)
-        await asyncio.wait_for(pour(http, take), 2)
+        await asyncio.wait_for(push_to(http, take), 2)
         # What came while the taker was busy comes together.
         assert said == ["take a", "take b", "wait b", "done b", "take cd"]
         assert await get(transport, server.url) == (200, b"abcd")
@@ -262,7 +262,7 @@ async def test_pouring_raises_what_the_taker_raises() -> None:
     async with serving(says(*chunked(b"a", b"b", b"c"))) as (server, transport):
         http = await transport.open(HTTPRequest(server.url, {}, b"x"), QUICK)
         with pytest.raises(ValueError, match="enough"):
-            await asyncio.wait_for(pour(http, take), 2)
+            await asyncio.wait_for(push_to(http, take), 2)
         await http.close()
 
 
@@ -271,7 +271,7 @@ async def test_pouring_gives_what_came_before_a_cut_and_then_its_error() -> None
     async with serving(then_closes(*chunked(b"a", b"b")[:-1])) as (server, transport):
         http = await transport.open(HTTPRequest(server.url, {}, b"x"), QUICK)
         with pytest.raises(UpstreamConnectionError, match="broke off"):
-            await asyncio.wait_for(pour(http, pieces.append), 2)
+            await asyncio.wait_for(push_to(http, pieces.append), 2)
     assert pieces == [b"a", b"b"]
 
 

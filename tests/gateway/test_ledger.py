@@ -20,9 +20,9 @@ import pytest
 
 from polycall.config import parse_config
 from polycall.errors import StoreError
+from polycall.gateway.accounts.keys import Owner
+from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.app import Gateway as Application
-from polycall.gateway.keys import Owner
-from polycall.gateway.limits import KeyLimits
 from polycall.gateway.store import open_store
 from polycall.sim import Call, Simulation, Turn
 from tests.gateway.drivers import DRIVERS, Result

@@ -24,8 +24,8 @@ from google.genai import types as genai_types
 from msgspec.structs import replace
 
 from polycall.errors import RateLimitError
-from polycall.gateway.keys import Owner
-from polycall.gateway.limits import KeyLimits
+from polycall.gateway.accounts.keys import Owner
+from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.store import open_store
 from polycall.sim import Call as SimCall
 from polycall.sim import Simulation, Turn

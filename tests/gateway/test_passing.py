@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from polycall.gateway.observe import Observer
+from polycall.gateway.passthrough.stream import Observer
 from polycall.ir import Event, ResponseEnd, Usage
 from polycall.providers.dialects import DIALECTS
 from polycall.sim import Call, Simulation, Turn

@@ -20,7 +20,7 @@ import openai
 import pytest
 from google import genai
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.cli.bench.tokens import tokenizer
 from polycall.sim import Call, Simulation, Turn
 from tests.gateway.harness import KEY, Gateway, sim_config

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from polycall.dialects import gemini, openai_chat
-from polycall.gateway.media import wanted_media
+from polycall.gateway.media.request_media import wanted_media
 from polycall.sim import Simulation
 from tests.gateway.harness import KEY, Gateway, provider_table, sim_config
 from tests.gateway.upstream import bad_upstream

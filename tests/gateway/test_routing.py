@@ -9,7 +9,7 @@ import pytest
 
 from polycall.config import parse_config
 from polycall.errors import NotFoundError, RateLimitError, ServerError
-from polycall.gateway.routing import FAILURES_MAX, OPEN_S, Router
+from polycall.gateway.routing.router import FAILURES_MAX, OPEN_S, TargetRouter
 from tests.gateway.harness import Gateway, provider_table
 from tests.gateway.upstream import bad_upstream
 
@@ -42,27 +42,27 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def router(clock: Clock) -> Router:
-    return Router(parse_config(CONFIG, environment={}), clock=clock)
+def router(clock: Clock) -> TargetRouter:
+    return TargetRouter(parse_config(CONFIG, environment={}), clock=clock)
 
 
-def route(router: Router, name: str) -> list[tuple[str, str]]:
+def route(router: TargetRouter, name: str) -> list[tuple[str, str]]:
     return [(stop.name, stop.key) for stop in router.route(name)]
 
 
-def test_keys_of_one_provider_take_turns(router: Router) -> None:
+def test_keys_of_one_provider_take_turns(router: TargetRouter) -> None:
     assert route(router, "a/x") == [("a/x", "k1"), ("a/x", "k2")]
     assert route(router, "a/x") == [("a/x", "k2"), ("a/x", "k1")]
     assert route(router, "both")[-1] == ("b/y", "k")
 
 
-def test_weights(router: Router) -> None:
+def test_weights(router: TargetRouter) -> None:
     firsts = Counter(route(router, "weighted")[0][0] for _ in range(600))
     assert 480 < firsts["b/y"] < 595
     assert {name for name, _ in route(router, "weighted")} == {"a/x", "b/y"}
 
 
-def test_a_stop_rests_as_long_as_it_said(router: Router, clock: Clock) -> None:
+def test_a_stop_rests_as_long_as_it_said(router: TargetRouter, clock: Clock) -> None:
     (first, *_) = router.route("a/x")
     router.failed(first, RateLimitError("slow down", retry_after_s=20))
     assert [key for _, key in route(router, "a/x")] == ["k2", "k1"]
@@ -73,7 +73,7 @@ def test_a_stop_rests_as_long_as_it_said(router: Router, clock: Clock) -> None:
     assert router.resting() == {}
 
 
-def test_a_circuit_opens_and_tries_again(router: Router, clock: Clock) -> None:
+def test_a_circuit_opens_and_tries_again(router: TargetRouter, clock: Clock) -> None:
     stops = {stop.name: stop for stop in router.route("b/y")}
     stop = stops["b/y"]
     for _ in range(FAILURES_MAX):
@@ -93,7 +93,7 @@ def test_a_circuit_opens_and_tries_again(router: Router, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("name", ["nope", "nope/x", "a/", "/x", "", "a"])
-def test_unknown_names(router: Router, name: str) -> None:
+def test_unknown_names(router: TargetRouter, name: str) -> None:
     with pytest.raises(NotFoundError) as caught:
         router.route(name)
     assert "a, b, both, weighted" in str(caught.value)

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import pytest
 
-from polycall.gateway.tokens import PREFIX as TOKEN_HEAD
+from polycall.gateway.state.sealed_tokens import PREFIX as TOKEN_HEAD
 from tests.collector import collecting
 from tests.gateway.harness import KEY, Answer, Gateway, leaked
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from polycall.listening import listen
+from polycall._support.listening import listen
 from tests.gateway.harness import KEY, Answer, Gateway, provider_table
 from tests.gateway.upstream import BadUpstream, bad_upstream
 

@@ -11,7 +11,7 @@ import pytest
 
 from polycall.errors import UnsupportedError
 from polycall.ir import JSON
-from polycall.quirks import Quirks
+from polycall.translation.quirks import Quirks
 from tests.pain.bodies import CITY, STREAMS, chat_body, chat_call
 from tests.pain.talks import body, tools
 from tests.pain.wires import (

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from polycall.errors import UnsupportedError
 from polycall.ir import JSON, Message, Text, ToolResult
-from polycall.quirks import Quirks
 from polycall.sim.script import Called, Entry, Returned, Said
+from polycall.translation.quirks import Quirks
 from tests.pain.bodies import TURNS, gemini_body
 from tests.pain.talks import IMAGES, PNG, body, calls, results, said, tools
 from tests.pain.wires import (

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.fold import fold
 from polycall.ir import JSON, Message, Reasoning, Request, Response, Text, ToolResult
-from polycall.quirks import Quirks
+from polycall.translation.quirks import Quirks
 from tests import readers
 from tests.pain.bodies import (
     BODIES,

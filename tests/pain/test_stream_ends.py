@@ -24,7 +24,7 @@ from polycall.ir import (
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.provider import Provider
 from polycall.sim import Simulation
-from polycall.transport import Retry
+from polycall.transport.base import Retry
 from tests import sdk
 from tests.pain.bodies import (
     BODIES,

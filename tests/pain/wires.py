@@ -13,18 +13,18 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.ir import JSON, Request, Response
 from polycall.providers.dialects import DIALECTS
-from polycall.quirks import Quirks
-from polycall.restore import Restorer
 from polycall.sim.script import ModelSpec, Prompt
 from polycall.sim.vendors.anthropic import Anthropic
 from polycall.sim.vendors.base import Route
 from polycall.sim.vendors.gemini import Gemini
 from polycall.sim.vendors.openai_chat import OpenAIChat
 from polycall.sim.vendors.openai_responses import OpenAIResponses
-from polycall.wire import Dialect, WireRequest
+from polycall.translation.quirks import Quirks
+from polycall.translation.restore import RequestUndo
+from polycall.translation.wire import Dialect, WireRequest
 
 CHAT, RESPONSES, ANTHROPIC, GEMINI = "openai-chat", "openai-responses", "anthropic", "gemini"
 NAMES = (CHAT, RESPONSES, ANTHROPIC, GEMINI)
@@ -87,7 +87,7 @@ def answer(
     """A provider's whole answer: what it says, and the client's body of it."""
     response = dialect(upstream).parse_response(body)
     if request is not None and wire is not None:
-        response = Restorer(request, wire).response(response)
+        response = RequestUndo(request, wire).response(response)
     return response, dialect(client).render_response(response, request)
 
 
@@ -102,7 +102,7 @@ def stream(
     """A provider's stream as the client's, a piece for each event."""
     decoder = dialect(upstream).StreamDecoder()
     encoder = dialect(client).StreamEncoder(request)
-    restorer = Restorer(request, wire) if request is not None and wire is not None else None
+    restorer = RequestUndo(request, wire) if request is not None and wire is not None else None
     written: list[bytes] = []
     chunks = [pieces] if isinstance(pieces, bytes) else list(pieces)
     for events in (*(decoder.feed(chunk) for chunk in chunks), decoder.close()):

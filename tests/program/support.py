@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from typing_extensions import TypedDict
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.ir import Message, Request, Text, ToolCall, ToolResult
 from polycall.loop import LoopEvent, RunEnd
 from polycall.tools import FunctionTool, ToolContext, tool

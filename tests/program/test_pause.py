@@ -212,7 +212,7 @@ async def test_a_direct_call_can_wait_as_well(jail: Sandbox) -> None:
 _KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.ir import ToolCall
 from polycall.program import Programs
 from polycall.sandbox import Journal, Sandbox

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.cli.bench.tokens import tokenizer
 from polycall.ir import Media, Text, ToolCall, ToolResult
 from polycall.loop import RunEnd, ToolEvent

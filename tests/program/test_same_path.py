@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import pydantic
 import pytest
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.ir import Message, Request, Text, ToolCall, ToolResult
 from polycall.loop import RunEnd
 from polycall.program import Programs

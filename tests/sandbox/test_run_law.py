@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polycall.sandbox import Journal, Limits, Sandbox
-from polycall.sandbox.desk import Desk
 from polycall.sandbox.errors import ProtocolViolationError
 from polycall.sandbox.jail import Jail
 from polycall.sandbox.jail_run import JailRun
 from polycall.sandbox.runtime import End, Job
+from polycall.sandbox.tool_call_broker import ToolCallBroker
 
 from .support import TOOLS
 from .test_host_death import below
@@ -79,8 +79,8 @@ class Process:
 async def ended(frames: list[dict[str, Any]]) -> tuple[End, Process]:
     """A run to which a process sends these frames, and then dies."""
     process = Process()
-    desk = Desk(TOOLS, Limits(calls=3, concurrent_calls=2), Journal(), run=1, now=0.0)
-    job = Job("code", 1, Limits(), desk, 0.0)
+    broker = ToolCallBroker(TOOLS, Limits(calls=3, concurrent_calls=2), Journal(), run=1, now=0.0)
+    job = Job("code", 1, Limits(), broker, 0.0)
     run = asyncio.create_task(JailRun(cast(Jail, process), job).outcome())
     await asyncio.sleep(0)
     for frame in frames:
@@ -91,7 +91,7 @@ async def ended(frames: list[dict[str, Any]]) -> tuple[End, Process]:
         await asyncio.sleep(0)
     process.on_gone()
     end = await asyncio.wait_for(run, 5)
-    await desk.close()
+    await broker.close()
     return end, process
 
 

@@ -18,8 +18,8 @@ from polycall.sandbox import (
     SessionClosedError,
     TooManySessionsError,
 )
-from polycall.sandbox.desk import Turn
 from polycall.sandbox.runtime import End, Job
+from polycall.sandbox.tool_call_broker import BrokerTurn
 
 from .support import TOOLS
 
@@ -406,9 +406,9 @@ async def test_a_runtime_of_ones_own():
             return self
 
         async def run(self, job: Job) -> End:
-            job.desk.call(1, "add", [20], {"right": 1})
-            turn: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
-            job.desk.request_turn(job.now, None, turn.set_result)
+            job.broker.call(1, "add", [20], {"right": 1})
+            turn: asyncio.Future[BrokerTurn] = asyncio.get_running_loop().create_future()
+            job.broker.request_turn(job.now, None, turn.set_result)
             (result,) = (await turn).results
             return End("finished", stdout=job.code, value=result["value"])
 

@@ -22,8 +22,8 @@ from polycall.ir import (
     ToolResult,
 )
 from polycall.providers.quirks import NAMED_QUIRKS
-from polycall.quirks import Quirks
 from polycall.sim import Call, Simulation, Turn
+from polycall.translation.quirks import Quirks
 from tests.sim.conftest import KEYS, WEATHER, request
 from tests.support import cut, decode
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polycall.sim import Call, Simulation, Turn
-from polycall.sim.pieces import cut_frames, fragments
-from polycall.sse import Frame, SSEDecoder
+from polycall.sim.chunking import cut_frames, fragments
+from polycall.translation.sse import Frame, SSEDecoder
 from tests.sim.conftest import KEYS, Post
 from tests.sim.test_faults import talk
 

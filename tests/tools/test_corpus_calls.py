@@ -11,7 +11,8 @@ import jsonschema_rs
 import pytest
 from msgspec import Struct
 
-from polycall import ir, jsontext
+from polycall import ir
+from polycall._support import jsontext
 from polycall.errors import ArgumentsError, PolycallError
 from polycall.fold import fold
 from polycall.providers.dialects import DIALECTS

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from polycall import ir
 from polycall.ir import Message, Text, ToolCall
 from polycall.providers.dialects import DIALECTS
-from polycall.quirks import Quirks
-from polycall.restore import Restorer
 from polycall.tools import Toolset, tool, tool_from_schema
+from polycall.translation.quirks import Quirks
+from polycall.translation.restore import RequestUndo
 
 PARAMETERS = {
     "type": "object",
@@ -74,7 +74,7 @@ def test_A18_any_name_travels_under_an_alias_of_its_own(name: Any) -> None:
         call = ToolCall("call_1", alias, '{"q": "x"}')
         answer = ir.Response("r", "m", Message("assistant", [call]), "tool_calls")
         received = dialect.parse_response(dialect.render_response(answer, asked))
-        assert Restorer(asked, wire).response(received).tool_calls[0].name == own
+        assert RequestUndo(asked, wire).response(received).tool_calls[0].name == own
     # The same in the next request, where the name stands in the history too.
     history = [*asked.messages, Message("assistant", [ToolCall("call_1", NAMES[0], "{}")])]
     again = dialect.render_request(replace(asked, messages=history))

@@ -9,12 +9,13 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from polycall import ir, jsontext, schema
+from polycall import ir, schema
+from polycall._support import jsontext
 from polycall.providers.dialects import DIALECTS
-from polycall.restore import Restorer
 from polycall.sim import schemas as vendors
 from polycall.tools import tool
-from polycall.wire import Dialect
+from polycall.translation.restore import RequestUndo
+from polycall.translation.wire import Dialect
 from tests.tools.cases import CASES, Case
 
 PATHS = {"gemini": "/v1beta/models/m:generateContent"}
@@ -108,7 +109,7 @@ def test_arguments_come_back_equal(case: Case, name: Any, strict: bool | None) -
     call = ir.ToolCall("call_1", made.name, jsontext.encode(written))
     answer = ir.Response("r", "m", ir.Message("assistant", [call]), "tool_calls")
     received = dialect.parse_response(dialect.render_response(answer, request))
-    restored = Restorer(request, wire).response(received)
+    restored = RequestUndo(request, wire).response(received)
 
     checked = made.check(restored.tool_calls[0].arguments_json)
     assert checked.arguments == case.arguments

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import jsonschema_rs
 import pytest
 
-from polycall import jsontext, schema
+from polycall import schema
+from polycall._support import jsontext
 from polycall.errors import ToolDefinitionError
 from polycall.ir import Media
 from polycall.tools import FunctionTool, ToolContext, tool

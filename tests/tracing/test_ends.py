@@ -20,7 +20,7 @@ from polycall.providers.catalogue import CATALOGUE
 from polycall.sim import Failure, Simulation, Turn
 from polycall.testing import ScriptedModel
 from polycall.tools import AbstractToolset, Toolset
-from polycall.transport import Retry
+from polycall.transport.base import Retry
 
 from ..agents.support import play
 from ..collector import Collector

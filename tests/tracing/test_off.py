@@ -8,9 +8,9 @@ import timeit
 
 import pytest
 
+from polycall.instrumentation import ToolCalled, carried, watching
 from polycall.ir import ToolCall
 from polycall.tracing import conventions
-from polycall.watching import ToolCalled, carried, watching
 
 RUN = """
 import asyncio, sys

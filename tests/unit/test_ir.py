@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.ir import (
     Media,
     Message,

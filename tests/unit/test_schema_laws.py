@@ -10,8 +10,8 @@ import jsonschema_rs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from polycall import jsontext
 from polycall import schema as schemas
+from polycall._support import jsontext
 from polycall.errors import SchemaError
 from polycall.sim import schemas as vendors
 from tests.unit.schemas import Case, documents

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.errors import RequestError, SchemaError
 from polycall.schema import inline_refs, to_gemini
 from polycall.schema.walk import nesting

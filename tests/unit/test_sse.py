@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polycall.errors import ProtocolError, TruncatedError
-from polycall.sse import Frame, JSONArrayDecoder, SSEDecoder, encode_sse
+from polycall.translation.sse import Frame, JSONArrayDecoder, SSEDecoder, encode_sse
 
 
 def frames(pieces: list[bytes]) -> list[Frame]:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from polycall.write_ahead import write_ahead
+from polycall._support.write_ahead import write_ahead
 
 OPENERS, FILES = 4, 20
 # Each opens the same new files at the same moments.
 OPENER = """
 import sqlite3, sys, time
-from polycall.write_ahead import write_ahead
+from polycall._support.write_ahead import write_ahead
 folder, start = sys.argv[1], float(sys.argv[2])
 for number in range(int(sys.argv[3])):
     connection = sqlite3.connect(f"{folder}/{number}.db", timeout=20, isolation_level=None)

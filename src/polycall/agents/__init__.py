@@ -21,22 +21,22 @@ Imports the public names of the floors below only, and could be a package of its
 """
 
 from polycall.agents.agent import Agent
-from polycall.agents.asking import ApprovalRequest
+from polycall.agents.approval_backend import ApprovalRequest
 from polycall.agents.context import AgentContext
 from polycall.agents.events import HandoffEvent, ProgressEvent
 from polycall.agents.guard import Guarded
 from polycall.agents.history import History
-from polycall.agents.journal import DivergenceError
+from polycall.agents.journal import RunDivergenceError
 from polycall.agents.knowledge import Knowledge, Passage
 from polycall.agents.memory import Injection, Memory
+from polycall.agents.model_written_tools import ToolStore, ToolVersion, WrittenTools
 from polycall.agents.output import OutputError
 from polycall.agents.pausing import Approval, PausedRun
-from polycall.agents.profile import Handoff
+from polycall.agents.routing import Router, by_words, triage
 from polycall.agents.run import AgentEvent, AgentStream, Run, Stopped
 from polycall.agents.sessions import Compaction, Session, SessionConflictError, Sessions, summary_by
+from polycall.agents.spec import Handoff
 from polycall.agents.tree import ToolTree
-from polycall.agents.triage import Router, by_words, triage
-from polycall.agents.written import ToolStore, ToolVersion, WrittenTools
 
 __all__ = [
     "Agent",
@@ -46,7 +46,6 @@ __all__ = [
     "Approval",
     "ApprovalRequest",
     "Compaction",
-    "DivergenceError",
     "Guarded",
     "Handoff",
     "HandoffEvent",
@@ -60,6 +59,7 @@ __all__ = [
     "ProgressEvent",
     "Router",
     "Run",
+    "RunDivergenceError",
     "Session",
     "SessionConflictError",
     "Sessions",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 from msgspec.structs import replace
 from typing_extensions import TypedDict, TypeVar, Unpack
 
-from polycall.agents.asking import Approve
+from polycall.agents.approval_backend import Approve
 from polycall.agents.checks import (
     SETTINGS,
     check_callers,
@@ -24,17 +24,17 @@ from polycall.agents.checks import (
     check_names,
     listed,
 )
-from polycall.agents.conduct import Conductor
-from polycall.agents.context import AgentContext, Frame, Root, RunState
+from polycall.agents.context import AgentContext, Frame, RunRoot, RunState
 from polycall.agents.default import default_client, portal
 from polycall.agents.handoff import group_of
 from polycall.agents.history import HistoryLike, load_history
 from polycall.agents.journal import Journal, check_variables, current_place
 from polycall.agents.offer import ToolSource, gather
 from polycall.agents.output import OutputT, OutputType
-from polycall.agents.pausing import PauseDesk, PausedRun, Start
-from polycall.agents.profile import AgentProfile, Handoff, Hook, Instructions, in_tool_name
+from polycall.agents.pausing import PausedApprovalBackend, PausedRun, Start
 from polycall.agents.run import AgentEvent, AgentStream, Run
+from polycall.agents.runner import AgentRunner
+from polycall.agents.spec import AgentSpec, Handoff, Hook, Instructions, in_tool_name
 from polycall.agents.tasks import LocalTasks, with_tasks
 from polycall.client import ModelClient
 from polycall.errors import RequestError, ToolError
@@ -43,7 +43,7 @@ from polycall.loop import Limits, Suspended, emit
 from polycall.tools import FunctionTool, ToolContext, tool_from_schema
 
 if TYPE_CHECKING:
-    from polycall.agents.asking import Desk
+    from polycall.agents.approval_backend import ApprovalBackend
     from polycall.agents.compaction import Compaction
     from polycall.agents.memory import Memory
     from polycall.agents.task import TaskRunner
@@ -93,7 +93,7 @@ class ResumeOptions(TypedDict, Generic[DepsT], total=False):
     limits: Limits
 
 
-class Agent(AgentProfile[OutputT], Generic[DepsT, OutputT]):
+class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
     """A model with instructions and tools.
 
     `model` is `"provider/name"`; several in a list are tried in order.  `tools` are functions,
@@ -201,12 +201,12 @@ class Agent(AgentProfile[OutputT], Generic[DepsT, OutputT]):
         or the call is refused once its time is over.
         """
         check_names(options, ResumeOptions.__annotations__, "a resumed run")
-        desk = PauseDesk(paused, ttl_s=options.get("approval_ttl_s"))
+        approvals = PausedApprovalBackend(paused, ttl_s=options.get("approval_ttl_s"))
         journal = Journal(paused.start.run_id, paused.entries)
         stream = self.follow(
             paused.start,
             journal=journal,
-            desk=desk,
+            approvals=approvals,
             deps=options.get("deps"),
             limits=options.get("limits"),
         )
@@ -220,7 +220,7 @@ class Agent(AgentProfile[OutputT], Generic[DepsT, OutputT]):
         start: Start,
         *,
         journal: Journal | None = None,
-        desk: Desk | None = None,
+        approvals: ApprovalBackend | None = None,
         tasks: TaskRunner | None = None,
         approve: Approve | None = None,
         deps: Any = None,
@@ -240,14 +240,14 @@ class Agent(AgentProfile[OutputT], Generic[DepsT, OutputT]):
             check_variables(start.variables)
 
         async def events() -> AsyncGenerator[AgentEvent | Run[OutputT]]:
-            root = Root(
+            root = RunRoot(
                 client=self.client or await default_client(),
                 approve=approve,
                 asks_by_event=stream and approve is None,
                 user=start.user,
                 run_id=start.run_id,
-                desk=desk,
-                allowed={*start.allowed, *(desk.grants if desk is not None else ())},
+                approvals=approvals,
+                allowed={*start.allowed, *(approvals.grants if approvals is not None else ())},
                 journal=journal,
                 tasks=tasks,
                 carried=start.carried,
@@ -275,8 +275,8 @@ class Agent(AgentProfile[OutputT], Generic[DepsT, OutputT]):
             if state.root.tasks is None:
                 state.root.tasks = local = LocalTasks(state.root.journal)
                 closing.push_async_callback(local.close)
-            conductor = Conductor(self, state, deps)
-            async with aclosing(conductor.events(messages, stream=stream)) as events:
+            runner = AgentRunner(self, state, deps)
+            async with aclosing(runner.events(messages, stream=stream)) as events:
                 async for event in events:
                     yield event
 
@@ -308,7 +308,9 @@ class Agent(AgentProfile[OutputT], Generic[DepsT, OutputT]):
         return self.follow(
             start,
             journal=Journal(run_id) if pauses else None,
-            desk=PauseDesk(ttl_s=options.get("approval_ttl_s")) if pauses else None,
+            approvals=PausedApprovalBackend(ttl_s=options.get("approval_ttl_s"))
+            if pauses
+            else None,
             approve=None if approve == "pause" else approve,
             deps=options.get("deps"),
             limits=options.get("limits"),
@@ -336,7 +338,7 @@ class Agent(AgentProfile[OutputT], Generic[DepsT, OutputT]):
         if parent is not None and depth > self.depth_max:
             raise ToolError(f"{self.name!r} would be the {depth}th agent in a row; do it yourself")
         if parent is None:
-            root = Root(client=self.client or await default_client())
+            root = RunRoot(client=self.client or await default_client())
         else:
             root = dataclasses.replace(parent.root, client=self.client or parent.root.client)
         state = RunState(
@@ -408,14 +410,14 @@ def messages_of(prompt: Prompt) -> list[Message]:
 
 
 def _with_pause(
-    event: AgentEvent | Run[OutputT], start: Start, root: Root
+    event: AgentEvent | Run[OutputT], start: Start, root: RunRoot
 ) -> AgentEvent | Run[OutputT]:
     """A run that has paused, with all that is needed to go on."""
     if not isinstance(event, Run) or event.reason != "paused":
         return event
-    assert isinstance(root.desk, PauseDesk)
+    assert isinstance(root.approvals, PausedApprovalBackend)
     assert root.journal is not None
-    return dataclasses.replace(event, paused=root.desk.paused(start, root.journal.entries))
+    return dataclasses.replace(event, paused=root.approvals.paused(start, root.journal.entries))
 
 
 def _copied(variables: JSON) -> JSON:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from polycall.agents.asking import Answer, ApprovalRequest
-from polycall.agents.context import AgentContext, Root
+from polycall.agents.approval_backend import Answer, ApprovalRequest
+from polycall.agents.context import AgentContext, RunRoot
 from polycall.errors import ToolError
 from polycall.ir import JSON
 from polycall.loop import emit
@@ -37,9 +37,9 @@ async def ask(context: ToolContext[Any], tool: str, arguments: JSON, *, why: str
         root.allowed.add(request.grant)
 
 
-async def _answer(root: Root, request: ApprovalRequest) -> Answer:
-    if root.desk is not None:
-        return await root.desk.answer(request)
+async def _answer(root: RunRoot, request: ApprovalRequest) -> Answer:
+    if root.approvals is not None:
+        return await root.approvals.answer(request)
     if root.approve is not None:
         answer = root.approve(request)
         return await answer if inspect.isawaitable(answer) else answer

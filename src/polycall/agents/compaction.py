@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.errors import RequestError
 from polycall.ir import Message, Text, ToolCall, ToolResult, Usage
 
@@ -93,8 +93,8 @@ def summary_by(agent: Summarist) -> Summarize:
 
     async def summarize(before: str, gone: list[Message]) -> str:
         said = "\n".join(line for message in gone if (line := _spoken(message)))
-        told = f"The summary so far:\n{before}\n\n" if before else ""
-        return (await agent.run(f"{_ASK}\n{told}{said}")).output
+        reported = f"The summary so far:\n{before}\n\n" if before else ""
+        return (await agent.run(f"{_ASK}\n{reported}{said}")).output
 
     return summarize
 

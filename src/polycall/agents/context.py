@@ -9,17 +9,17 @@ from typing import Any, Generic
 
 from msgspec import Struct
 
-from polycall.agents.asking import Approve, Desk
+from polycall.agents.approval_backend import ApprovalBackend, Approve
 from polycall.agents.compaction import Shortened
 from polycall.agents.events import HandoffEvent
 from polycall.agents.journal import Journal
 from polycall.agents.task import TaskNote, TaskRunner
 from polycall.client import ModelClient
+from polycall.instrumentation import TraceContext
 from polycall.ir import Usage
 from polycall.loop import EndReason, Limits
 from polycall.tools import ToolContext
 from polycall.tools.context import DepsT_co
-from polycall.watching import Carried
 
 
 class Frame(Struct, frozen=True, omit_defaults=True):
@@ -35,7 +35,7 @@ class Frame(Struct, frozen=True, omit_defaults=True):
 
 
 @dataclass
-class Root:
+class RunRoot:
     """What is the same for a run and for all agents nested in it."""
 
     client: ModelClient
@@ -43,18 +43,20 @@ class Root:
     asks_by_event: bool = False  # somebody reads the events, and answers approvals there
     user: str = ""
     run_id: str = field(default_factory=lambda: f"run_{secrets.token_hex(8)}")
-    desk: Desk | None = None  # where approvals are asked that may take longer than the process
+    approvals: ApprovalBackend | None = (
+        None  # where approvals are asked that may take longer than the process
+    )
     allowed: set[str] = field(default_factory=set[str])  # "agent.tool" that need no more asking
     journal: Journal | None = None
     tasks: TaskRunner | None = None
-    carried: Carried = field(default_factory=dict[str, str])  # of whoever asked for the run
+    carried: TraceContext = field(default_factory=dict[str, str])  # of whoever asked for the run
 
 
 @dataclass
 class RunState:
     """Where one run is: who speaks, what was opened, what was spent."""
 
-    root: Root
+    root: RunRoot
     frames: list[Frame]
     variables: dict[str, Any]
     opened: dict[str, None] = field(default_factory=dict[str, None])  # deferred tools, in order

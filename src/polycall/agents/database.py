@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from polycall._support.write_ahead import write_ahead
 from polycall.errors import RequestError
-from polycall.write_ahead import write_ahead
 
 _WAIT_S = 30.0  # for another process that writes
 

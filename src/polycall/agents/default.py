@@ -8,7 +8,7 @@ import functools
 import weakref
 from collections.abc import AsyncGenerator
 
-from polycall.blocking import Portal
+from polycall._support.blocking import Portal
 from polycall.client import Client
 
 # One for each event loop, since connections belong to the loop that opened them.

@@ -9,12 +9,12 @@ from msgspec.structs import replace
 from polycall.agents.context import AgentContext, Frame, RunState
 from polycall.agents.events import HandoffEvent
 from polycall.agents.history import whole
-from polycall.agents.profile import AgentProfile, Handoff, HistoryFilter, in_tool_name
+from polycall.agents.spec import AgentSpec, Handoff, HistoryFilter, in_tool_name
 from polycall.errors import RequestError, ToolError
+from polycall.instrumentation import HandedOver, watching
 from polycall.ir import JSON, Message, Text
 from polycall.loop import emit
 from polycall.tools import FunctionTool, ToolContext, tool_from_schema
-from polycall.watching import HandedOver, watching
 
 _REASON: JSON = {
     "type": "object",
@@ -23,9 +23,9 @@ _REASON: JSON = {
 }
 
 
-def group_of(root: AgentProfile[Any]) -> dict[str, AgentProfile[Any]]:
+def group_of(root: AgentSpec[Any]) -> dict[str, AgentSpec[Any]]:
     """All agents that can be reached by handoffs, by name, the first one first."""
-    found: dict[str, AgentProfile[Any]] = {root.name: root}
+    found: dict[str, AgentSpec[Any]] = {root.name: root}
     waiting = [root]
     while waiting:
         for handoff in waiting.pop(0).handoffs:
@@ -42,7 +42,7 @@ def group_of(root: AgentProfile[Any]) -> dict[str, AgentProfile[Any]]:
 
 
 def visible(
-    messages: list[Message], frames: list[Frame], group: dict[str, AgentProfile[Any]]
+    messages: list[Message], frames: list[Frame], group: dict[str, AgentSpec[Any]]
 ) -> list[Message]:
     """The conversation as the agent of the last frame may see it."""
     seen: list[Message] = []
@@ -53,12 +53,12 @@ def visible(
     return [*seen, *messages[start:]]
 
 
-def _filter_of(frame: Frame, group: dict[str, AgentProfile[Any]]) -> HistoryFilter:
+def _filter_of(frame: Frame, group: dict[str, AgentSpec[Any]]) -> HistoryFilter:
     handoff = _handoff_of(frame, group)
     return handoff.history if handoff else "all"
 
 
-def _handoff_of(frame: Frame, group: dict[str, AgentProfile[Any]]) -> Handoff | None:
+def _handoff_of(frame: Frame, group: dict[str, AgentSpec[Any]]) -> Handoff | None:
     """The handoff by which a frame came to be; none for the first frame."""
     origin = group.get(frame.origin)
     for handoff in origin.handoffs if origin else ():
@@ -89,7 +89,7 @@ def _said(messages: list[Message]) -> list[Message]:
 
 
 def handoff_tools(
-    agent: AgentProfile[Any], frames: list[Frame], group: dict[str, AgentProfile[Any]]
+    agent: AgentSpec[Any], frames: list[Frame], group: dict[str, AgentSpec[Any]]
 ) -> list[FunctionTool[..., Any]]:
     """The tools by which this agent can give the conversation to another one, or back."""
     tools = [_transfer_tool(handoff) for handoff in agent.handoffs]

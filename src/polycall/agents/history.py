@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, cast
 import msgspec
 from msgspec import Struct
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.agents.context import Frame
 from polycall.errors import RequestError
 from polycall.ir import JSON, Message, Text, ToolCall, ToolResult

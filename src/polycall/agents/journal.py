@@ -18,17 +18,17 @@ from typing import Any
 
 from msgspec import Struct
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.agents.compaction import Shortened
 from polycall.agents.events import HandoffEvent
 from polycall.agents.task import TaskNote
 from polycall.errors import RequestError
+from polycall.instrumentation import TraceContext
 from polycall.ir import JSON, Message, Response, ToolCall, ToolResult, Usage
 from polycall.loop import EndReason
-from polycall.watching import Carried
 
 
-class DivergenceError(RequestError):
+class RunDivergenceError(RequestError):
     """A run that is replayed asks for something else than its journal holds: its code changed."""
 
 
@@ -62,7 +62,7 @@ class Entry(Struct, frozen=True, omit_defaults=True):
     added: list[Message] = []
     usage: Usage = Usage()
     cost: Decimal | None = Decimal(0)
-    carried: Carried = {}
+    carried: TraceContext = {}
 
 
 Work = Callable[[], Awaitable[Entry]]
@@ -76,13 +76,13 @@ class Journal:
     def __init__(self, run_id: str, entries: dict[str, Entry] | None = None) -> None:
         self.run_id = run_id
         self.entries: dict[str, Entry] = dict(entries or {})
-        self.carried: Carried = {}  # of the run as it is going on here
+        self.carried: TraceContext = {}  # of the run as it is going on here
 
     def known(self, key: str, name: str) -> Entry | None:
-        """The entry under this key; `DivergenceError` where it is of something else."""
+        """The entry under this key; `RunDivergenceError` where it is of something else."""
         entry = self.entries.get(key)
         if entry is not None and entry.name != name:
-            raise DivergenceError(
+            raise RunDivergenceError(
                 f"the journal of {self.run_id!r} has {entry.name!r} at {key!r}, where {name!r} is "
                 "asked for now; the agents are not those that the run began with"
             )

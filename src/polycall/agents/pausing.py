@@ -15,15 +15,15 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Struct
 
-from polycall import jsontext
-from polycall.agents.asking import Answer, ApprovalRequest
+from polycall._support import jsontext
+from polycall.agents.approval_backend import Answer, ApprovalRequest
 from polycall.agents.context import Frame
 from polycall.agents.history import History
 from polycall.agents.journal import Entry, current_place
 from polycall.errors import RequestError
+from polycall.instrumentation import TraceContext
 from polycall.ir import JSON, Message, ToolCall
 from polycall.loop import Suspended
-from polycall.watching import Carried
 
 _FORMAT = 1
 
@@ -43,7 +43,7 @@ class Start(Struct, frozen=True, omit_defaults=True):
     opened: list[str] = []
     allowed: list[str] = []
     user: str = ""
-    carried: Carried = {}
+    carried: TraceContext = {}
     earlier: int = 0
 
     @property
@@ -94,7 +94,7 @@ class Approval(Struct, frozen=True, omit_defaults=True):
         return self.expires_at is not None and now >= self.expires_at
 
 
-class Decision(Struct, frozen=True, omit_defaults=True):
+class ApprovalDecision(Struct, frozen=True, omit_defaults=True):
     """What a person said to an approval."""
 
     allowed: bool
@@ -107,7 +107,7 @@ class Decision(Struct, frozen=True, omit_defaults=True):
         return True if self.allowed else self.reason or False
 
 
-EXPIRED = Decision(allowed=False, reason="nobody answered in time")
+EXPIRED = ApprovalDecision(allowed=False, reason="nobody answered in time")
 
 
 class PausedRun(Struct):
@@ -121,7 +121,7 @@ class PausedRun(Struct):
     start: Start
     entries: dict[str, Entry]
     approvals: dict[str, Approval]
-    decisions: dict[str, Decision] = {}
+    decisions: dict[str, ApprovalDecision] = {}
 
     @property
     def waiting(self) -> list[Approval]:
@@ -135,12 +135,12 @@ class PausedRun(Struct):
             raise RequestError(
                 f"the approval {approval_id!r} has expired; the call will be refused"
             )
-        self.decisions[approval_id] = Decision(allowed=True, always=always)
+        self.decisions[approval_id] = ApprovalDecision(allowed=True, always=always)
 
     def deny(self, approval_id: str, reason: str = "") -> None:
         """Refuse the call; the model reads the reason."""
         self._undecided(approval_id)
-        self.decisions[approval_id] = Decision(allowed=False, reason=reason)
+        self.decisions[approval_id] = ApprovalDecision(allowed=False, reason=reason)
 
     def to_json(self, secret: str | bytes = b"") -> str:
         """As JSON text, signed where there is a secret."""
@@ -181,7 +181,7 @@ class PausedRun(Struct):
         return approval
 
 
-class PauseDesk:
+class PausedApprovalBackend:
     """Answers from decisions that were made, and stops the run where there is none."""
 
     def __init__(

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from polycall.agents.approval import AskingToolset
 from polycall.agents.context import AgentContext
+from polycall.agents.journaling import JournalingToolset
 from polycall.agents.offer import OfferingToolset
-from polycall.agents.recorder import RecordedToolset
 from polycall.client import Client
 from polycall.ir import Request, ToolCall, ToolResult
 from polycall.loop import EndReason, Execute, Step, Turn
@@ -20,8 +20,8 @@ from polycall.tools import AbstractToolset
 from polycall.tools.toolset import CombinedToolset
 
 if TYPE_CHECKING:
-    from polycall.agents.profile import AgentProfile
-    from polycall.program import Decision, ProgramRun, Programs
+    from polycall.agents.spec import AgentSpec
+    from polycall.program import CallingDecision, ProgramRun, Programs
     from polycall.program.native import Native
     from polycall.sandbox import Sandbox, Session
 
@@ -33,7 +33,7 @@ class AgentPrograms:
     """
 
     def __init__(
-        self, agent: AgentProfile[Any], context: AgentContext[Any], closing: AsyncExitStack
+        self, agent: AgentSpec[Any], context: AgentContext[Any], closing: AsyncExitStack
     ) -> None:
         self._agent = agent
         self._context = context
@@ -43,11 +43,11 @@ class AgentPrograms:
         toolset: AbstractToolset = CombinedToolset(plain)
         journal = context.run.root.journal
         if journal is not None:
-            toolset = RecordedToolset(toolset, journal)
+            toolset = JournalingToolset(toolset, journal)
         self._toolset = AskingToolset(toolset)
 
     @property
-    def decisions(self) -> list[Decision]:
+    def decisions(self) -> list[CallingDecision]:
         """Why tools were offered as they were."""
         return self._inner.decisions if self._inner else []
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 
 from msgspec import Struct
 
-from polycall.agents.asking import ApprovalRequest
+from polycall.agents.approval_backend import ApprovalRequest
 from polycall.agents.history import History
 from polycall.agents.output import OutputError, OutputT
 from polycall.agents.pausing import Approval, PausedRun
@@ -27,7 +27,7 @@ from polycall.loop import (
 )
 
 if TYPE_CHECKING:
-    from polycall.program import Decision, ProgramRun
+    from polycall.program import CallingDecision, ProgramRun
 
 # The loop's events, and approvals that somebody has to answer, from whatever depth: requests where
 # whoever reads them answers, plain data where the answer is given in a database.  What nested
@@ -67,7 +67,7 @@ class Run(Generic[OutputT]):
     paused: PausedRun | None = None
     stopped: Stopped | None = None
     problem: str = ""
-    decisions: list[Decision] = field(default_factory=list[Any])
+    decisions: list[CallingDecision] = field(default_factory=list[Any])
     programs: list[ProgramRun] = field(default_factory=list[Any])
 
     @property

@@ -7,9 +7,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
+from polycall.instrumentation import TraceContext
 from polycall.ir import JSON, ToolCall, ToolResult
 from polycall.tools import AbstractToolset, ToolContext
-from polycall.watching import Carried
 
 TaskState: TypeAlias = Literal["queued", "running", "finished", "failed", "cancelled"]
 
@@ -32,7 +32,7 @@ class TaskOrder(Struct, frozen=True):
     call: ToolCall
     key: str
     run_id: str = ""
-    carried: Carried = {}
+    carried: TraceContext = {}
 
 
 class TaskStatus(Struct, frozen=True, omit_defaults=True):
@@ -50,7 +50,7 @@ class TaskStatus(Struct, frozen=True, omit_defaults=True):
         """Whether nothing more will come of it."""
         return self.state in ("finished", "failed", "cancelled")
 
-    def told(self) -> JSON:
+    def reported(self) -> JSON:
         """As the model reads it."""
         said: JSON = {"task_id": self.id, "tool": self.tool, "state": self.state}
         if not self.is_over:

@@ -15,18 +15,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.agents.context import AgentContext, RunState
 from polycall.agents.journal import Entry, Journal
 from polycall.agents.task import TaskNote, TaskOrder, TaskRunner, TaskState, TaskStatus, ended
 from polycall.errors import ToolError
+from polycall.instrumentation import TaskStarted, carried, watching
 from polycall.ir import JSON, Message, Text, ToolCall, ToolResult
 from polycall.loop import unheard
 from polycall.tools import AbstractToolset, FunctionTool, ToolContext, Toolset, WrappedToolset, tool
 from polycall.tools.context import call_key
 from polycall.tools.execute import attempt
 from polycall.tools.problems import Checker, Problem
-from polycall.watching import TaskBegun, carried, watching
 
 # A task without a deadline of its own: long, and not for ever.
 DEADLINE_S = 24 * 3600.0
@@ -130,9 +130,9 @@ async def run_task(
 ) -> ToolResult:
     """Run the call of a task to its result."""
     call_key.set(order.key)
-    told = replace(context, reporter=report)
-    with watching(TaskBegun(order.id, order.run_id, order.call, order.carried)) as watched:
-        made = await attempt(order.call, toolset, told, DEADLINE_S)
+    reported = replace(context, reporter=report)
+    with watching(TaskStarted(order.id, order.run_id, order.call, order.carried)) as watched:
+        made = await attempt(order.call, toolset, reported, DEADLINE_S)
         watched.tell(made.ended)
     return made.result
 
@@ -276,7 +276,10 @@ async def list_tasks(context: AgentContext[Any]) -> list[JSON]:
     names = {task_id: note.tool for task_id, note in context.run.tasks.items()}
     statuses = await runner(context.run).look(names)
     # Results are told by the other tools, or come by themselves.
-    return [{**each.told(), "result": "..."} if each.result else each.told() for each in statuses]
+    return [
+        {**each.reported(), "result": "..."} if each.result else each.reported()
+        for each in statuses
+    ]
 
 
 async def late_results(run: RunState) -> tuple[list[Message], dict[str, TaskNote]]:
@@ -308,7 +311,7 @@ async def _told(run: RunState, names: Mapping[str, str]) -> list[JSON]:
     for each in statuses:
         if each.is_over:
             run.tasks[each.id] = TaskNote(each.tool, is_told=True)
-    return [each.told() for each in statuses]
+    return [each.reported() for each in statuses]
 
 
 def _tool_of(run: RunState, task_id: str) -> str:

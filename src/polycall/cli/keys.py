@@ -24,8 +24,8 @@ from polycall.cli.stored import (
 from polycall.cli.text import printable
 from polycall.config import KEY_NAME_RULE, is_key_name
 from polycall.errors import RequestError
-from polycall.gateway.keys import new_key
-from polycall.gateway.spans import span_at
+from polycall.gateway.accounts.keys import new_key
+from polycall.gateway.accounts.windows import window_at
 from polycall.gateway.store import KeyRecord, KeyRow, KeySecret, Store
 
 _ONCE = "This is the only time the key is shown; the store keeps a digest of it."
@@ -170,7 +170,7 @@ async def _print_one(
     row = record.row
     spent: Decimal | None = None
     if row.budget_usd is not None:
-        spent = await store.spent_usd(row.id, span_at(row.budget_per, time.time()).starts)
+        spent = await store.spent_usd(row.id, window_at(row.budget_per, time.time()).starts)
     if options.json:
         shown = _as_json(record)
         if spent is not None:

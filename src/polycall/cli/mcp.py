@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.cli.running import load_tools, mcp_library, pins_beside
 from polycall.cli.text import printable
 from polycall.errors import RequestError

@@ -7,7 +7,7 @@ import asyncio
 import sys
 from typing import Any
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.cli.running import Conversation, add_options
 from polycall.cli.show import Show
 from polycall.client import Client

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.cli.show import printable
 from polycall.errors import RequestError
 

@@ -59,9 +59,9 @@ def run(options: argparse.Namespace) -> int:
         for mistake in error.mistakes:
             print(mistake, file=sys.stderr)
         return 1
-    from polycall.gateway import server  # noqa: PLC0415 - `--help` needs none of it
-    from polycall.gateway.binding import check_binding, check_workers  # noqa: PLC0415 - `--help` needs none of it
-    from polycall.gateway.logs import start_logging  # noqa: PLC0415 - `--help` needs none of it
+    from polycall.gateway.observability.logs import start_logging  # noqa: PLC0415 - `--help` needs none of it
+    from polycall.gateway.processes import server  # noqa: PLC0415 - `--help` needs none of it
+    from polycall.gateway.processes.binding import check_binding, check_workers  # noqa: PLC0415 - `--help` needs none of it
 
     check_binding(config, config.server.host)
     check_workers(config)

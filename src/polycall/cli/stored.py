@@ -21,7 +21,7 @@ from polycall.config import (
     moment,
 )
 from polycall.config import Store as StoreSettings
-from polycall.config_reader import BUDGET_USD_MAX, NUMBER_MAX
+from polycall.config.reader import BUDGET_USD_MAX, NUMBER_MAX
 from polycall.errors import RequestError
 from polycall.gateway.store import Store, open_store
 from polycall.gateway.store.sqlite import path_of

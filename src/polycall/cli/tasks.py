@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.cli.runs import add_action, add_database, add_limit, clipped, moment
 from polycall.cli.show import printable
 

@@ -13,8 +13,8 @@ from typing import Any, ParamSpec, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
+from polycall._support.write_ahead import write_ahead
 from polycall.errors import RequestError
-from polycall.write_ahead import write_ahead
 
 _SCHEMA = (
     """create table if not exists polycall_executors (

@@ -14,14 +14,14 @@ from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import Unpack
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.agents.agent import Agent, Prompt, everyone
 from polycall.agents.checks import listed
 from polycall.agents.pausing import Start
 from polycall.agents.run import Run
 from polycall.agents.task import TaskOrder
 from polycall.agents.tasks import BackgroundToolset, run_task
-from polycall.durable.desk import TableDesk
+from polycall.durable.approvals import DatabaseApprovalBackend
 from polycall.durable.journal import load_journal
 from polycall.durable.lease import Lease, new_executor_id
 from polycall.durable.records import (
@@ -189,18 +189,18 @@ class Durable(Runs):
         if agent is None:
             raise RequestError(f"there is no agent {start.agent!r} in this process")
         journal = await load_journal(self.client, start.run_id)
-        desk = TableDesk(
+        approvals = DatabaseApprovalBackend(
             self.database, start.run_id, ttl_s=self._approval_ttl_s, poll_s=self.poll_s
         )
         heard = self._streams.get(start.run_id)
-        await desk.load()
+        await approvals.load()
         tasks = DurableTasks(self.client, self.database, start.run_id, poll_s=self.poll_s)
         with self._at_work():
             try:
                 stream = agent.follow(
                     start,
                     journal=journal,
-                    desk=desk,
+                    approvals=approvals,
                     tasks=tasks,
                     deps=self.deps,
                     stream=heard is not None,

@@ -11,7 +11,7 @@ from dbos import DBOS, DBOSClient
 from dbos import error as errors
 from msgspec import Struct
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.agents.journal import Entry, Journal, Work
 from polycall.durable.records import decoded
 from polycall.loop import Abandoned
@@ -20,7 +20,7 @@ from polycall.loop import Abandoned
 LOST = (errors.DBOSWorkflowCancelledError, errors.DBOSWorkflowConflictIDError)
 
 
-class Step(Struct, frozen=True):
+class JournalStep(Struct, frozen=True):
     """A step that is done."""
 
     name: str

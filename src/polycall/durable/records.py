@@ -9,7 +9,7 @@ import msgspec
 from dbos import Serializer
 from msgspec import Struct
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.agents import History
 from polycall.agents.pausing import Approval
 from polycall.agents.task import TaskState

@@ -11,15 +11,15 @@ from dbos import error as errors
 from msgspec.structs import replace
 from typing_extensions import TypedDict, Unpack
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.agents import Agent
 from polycall.agents.agent import Prompt, messages_of
 from polycall.agents.checks import check_names
 from polycall.agents.history import HistoryLike, load_history
 from polycall.agents.journal import check_variables
-from polycall.agents.pausing import Approval, Decision, Start
+from polycall.agents.pausing import Approval, ApprovalDecision, Start
 from polycall.agents.task import TaskOrder
-from polycall.durable import desk
+from polycall.durable import approvals
 from polycall.durable.database import Database
 from polycall.durable.records import (
     RUN_WORKFLOW,
@@ -36,8 +36,8 @@ from polycall.durable.records import (
 )
 from polycall.durable.tasks import TASK_QUEUE, progress_of, status_of
 from polycall.errors import RequestError
+from polycall.instrumentation import carried
 from polycall.ir import JSON
-from polycall.watching import carried
 
 AnyAgent: TypeAlias = Agent[Any, Any]
 
@@ -135,7 +135,7 @@ class Runs:
         """The newest runs first."""
         _check_limit(limit)
         rows = await self._workflows(name=RUN_WORKFLOW, limit=None if state else limit)
-        waiting = await asyncio.to_thread(desk.waiting, self.database)
+        waiting = await asyncio.to_thread(approvals.waiting, self.database)
         found = [_run(row, waiting.get(row.workflow_id, [])) for row in rows]
         return [each for each in found if state is None or each.state == state][:limit]
 
@@ -144,7 +144,7 @@ class Runs:
         rows = await self._workflows(name=RUN_WORKFLOW, workflow_ids=[run_id])
         if not rows:
             raise RequestError(f"there is no run {run_id!r}")
-        waiting = await asyncio.to_thread(desk.waiting, self.database)
+        waiting = await asyncio.to_thread(approvals.waiting, self.database)
         return _run(rows[0], waiting.get(run_id, []))
 
     async def steps(self, run_id: str) -> list[tuple[str, float]]:
@@ -174,16 +174,16 @@ class Runs:
 
     async def approvals(self, run_id: str) -> list[Approval]:
         """What a run waits for."""
-        made = await asyncio.to_thread(desk.waiting, self.database)
+        made = await asyncio.to_thread(approvals.waiting, self.database)
         return made.get(run_id, [])
 
     async def allow(self, run_id: str, approval_id: str, *, always: bool = False) -> None:
         """Let a call run; with `always`, each further one of its agent and tool."""
-        await self._decide(run_id, approval_id, Decision(allowed=True, always=always))
+        await self._decide(run_id, approval_id, ApprovalDecision(allowed=True, always=always))
 
     async def deny(self, run_id: str, approval_id: str, reason: str = "") -> None:
         """Refuse a call; the model reads the reason."""
-        await self._decide(run_id, approval_id, Decision(allowed=False, reason=reason))
+        await self._decide(run_id, approval_id, ApprovalDecision(allowed=False, reason=reason))
 
     async def cancel(self, run_id: str) -> None:
         """Stop a run and its tasks; a step under way is cut off."""
@@ -223,8 +223,8 @@ class Runs:
             if each.state in ("queued", "running"):
                 await self.client.cancel_workflow_async(each.id)
 
-    async def _decide(self, run_id: str, approval_id: str, decision: Decision) -> None:
-        await asyncio.to_thread(desk.decide, self.database, run_id, approval_id, decision)
+    async def _decide(self, run_id: str, approval_id: str, decision: ApprovalDecision) -> None:
+        await asyncio.to_thread(approvals.decide, self.database, run_id, approval_id, decision)
 
     async def _workflows(self, **filters: Any) -> list[WorkflowStatus]:
         try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dbos import DBOSClient, WorkflowStatus
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.agents.task import TaskOrder, TaskState, TaskStatus
 from polycall.durable.database import Database
 from polycall.durable.records import TASK_WORKFLOW, VERSION, decoded

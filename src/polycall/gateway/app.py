@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.config import Config, TraceSettings, asking_usage
 from polycall.errors import (
     InvalidRequestError,
@@ -19,33 +19,41 @@ from polycall.errors import (
     PolycallError,
     RequestError,
 )
-from polycall.gateway import models
-from polycall.gateway.asked import Desk, Endpoint
-from polycall.gateway.board import Board, Seat
-from polycall.gateway.cache import Cache, routes_digest
-from polycall.gateway.calling import Calling
-from polycall.gateway.carrier import Carrier
-from polycall.gateway.counts import Counts
-from polycall.gateway.fetching import Fetching
-from polycall.gateway.flight import ClientGone, Flight, Limits, Receive, Scope, Send, Watchman
-from polycall.gateway.generation import Generations, check_allowed
-from polycall.gateway.items import Items
-from polycall.gateway.keys import Keys
-from polycall.gateway.limits import KeyLimits
-from polycall.gateway.metrics import CONTENT_TYPE, Metrics, Snapshot, exposition
-from polycall.gateway.openapi import document
-from polycall.gateway.replies import internal_error, send_error, send_json
-from polycall.gateway.routing import Router
+from polycall.gateway.accounts.keys import Keys
+from polycall.gateway.accounts.limits import KeyLimits
+from polycall.gateway.catalogue import models
+from polycall.gateway.catalogue.count_endpoint import CountEndpoint
+from polycall.gateway.catalogue.openapi import document
+from polycall.gateway.generation.client_request import Endpoint, GatewayServices
+from polycall.gateway.generation.generations import Generations, check_allowed
+from polycall.gateway.http.replies import internal_error, send_error, send_json
+from polycall.gateway.http.request import (
+    ClientGone,
+    GatewayRequest,
+    Receive,
+    RequestLimits,
+    RequestMonitor,
+    Scope,
+    Send,
+)
+from polycall.gateway.media.lazy_fetch import LazyFetcher
+from polycall.gateway.observability.metrics import CONTENT_TYPE, Metrics, Snapshot, exposition
+from polycall.gateway.processes.maintenance import Maintenance
+from polycall.gateway.processes.shared_metrics import SharedMetrics, WorkerSlot
+from polycall.gateway.programs.dispatch import ProgramDispatch
+from polycall.gateway.routing.router import TargetRouter
+from polycall.gateway.state.answer_cache import AnswerCache, routes_digest
+from polycall.gateway.state.carrier import Carrier
+from polycall.gateway.state.stored_responses import StoredResponses
 from polycall.gateway.store import open_store
-from polycall.gateway.upkeep import Upkeep
-from polycall.http1 import HTTP1Transport
 from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
-from polycall.transport import Transport
-from polycall.wire import Dialect
+from polycall.translation.wire import Dialect
+from polycall.transport.base import Transport
+from polycall.transport.http1 import HTTP1Transport
 
 if TYPE_CHECKING:
-    from polycall.gateway.traces import Traces
+    from polycall.gateway.observability.traces import Traces
 
 logger = logging.getLogger("polycall.gateway")
 
@@ -70,7 +78,7 @@ class Gateway:
     """The application.  A server calls it for each request, and `close` when all are done."""
 
     def __init__(
-        self, config: Config, *, transport: Transport | None = None, seat: Seat | None = None
+        self, config: Config, *, transport: Transport | None = None, slot: WorkerSlot | None = None
     ) -> None:
         """`seat` is where this process stands among its group's; a group of one has its own."""
         server = config.server
@@ -80,29 +88,29 @@ class Gateway:
             secret=config.store.secret,
             spool=config.store.spool,
         )
-        self._seat = seat or Seat(Board(1), 0)
-        self.metrics = Metrics(self._seat.counts())
+        self._slot = slot or WorkerSlot(SharedMetrics(1), 0)
+        self.metrics = Metrics(self._slot.counts())
         self.is_draining = False
         self._transport = transport or HTTP1Transport(connections_max=server.connections_max)
-        self._fetching = Fetching(
+        self._fetching = LazyFetcher(
             size_bytes_max=server.fetch_bytes_max,
             allows_private=server.fetch_private_addresses,
         )
         self._carrier = Carrier(self.store)
-        self._items = Items(self.store)
+        self._items = StoredResponses(self.store)
         self._traces = None if config.traces is None else _open_traces(config.traces)
-        self._cache: Cache | None = None
+        self._cache: AnswerCache | None = None
         if config.cache is not None:
-            self._cache = Cache(config.cache, config.folder, self.store.secret)
+            self._cache = AnswerCache(config.cache, config.folder, self.store.secret)
         self._id_head = secrets.token_hex(6)
         self._id_count = 0
         self._keys = Keys(self.store)
-        self._calling = Calling(config.programs, self.store)
+        self._dispatch = ProgramDispatch(config.programs, self.store)
         self._limits = KeyLimits(self.store, counters=config.store.counters, worker=self._id_head)
-        self._upkeep = Upkeep(self.store, self._keys)
-        self.watchman = Watchman(_limits(config))
+        self._maintenance = Maintenance(self.store, self._keys)
+        self.monitor = RequestMonitor(_limits(config))
         self._take_up(config, router=None)
-        self._gets: dict[str, Callable[[Flight], Awaitable[None]]] = {
+        self._gets: dict[str, Callable[[GatewayRequest], Awaitable[None]]] = {
             "/healthz": self._health,
             "/readyz": self._ready,
             "/metrics": self._metrics,
@@ -110,55 +118,57 @@ class Gateway:
             **dict.fromkeys(_MODEL_LISTS, self._list_models),
         }
 
-    def _take_up(self, config: Config, *, router: Router | None) -> None:
+    def _take_up(self, config: Config, *, router: TargetRouter | None) -> None:
         """Serve by this configuration; what is under way ends by the one it began with."""
         config = asking_usage(config)
         self.config = config
-        self.watchman.limits = _limits(config)
-        self.desk = Desk(
+        self.monitor.limits = _limits(config)
+        self.services = GatewayServices(
             config,
-            router=Router(config, before=router),
+            router=TargetRouter(config, before=router),
             transport=self._transport,
             carrier=self._carrier,
             items=self._items,
             fetching=self._fetching,
         )
         self._keys.configure(config.keys)
-        self._limits.configure(config, self.desk)
-        self._upkeep.ledger_days = config.store.ledger_days
+        self._limits.configure(config, self.services)
+        self._maintenance.ledger_days = config.store.ledger_days
         self._generations = Generations(
-            self.desk,
+            self.services,
             self._keys,
             self.store,
             self._limits,
             metrics=self.metrics,
-            calling=self._calling,
+            calling=self._dispatch,
             cache=self._cache,
             traces=self._traces,
             routes=b"" if self._cache is None else routes_digest(config),
         )
-        self._counts = Counts(self.desk, self._keys, self._limits, self._calling)
+        self._counts = CountEndpoint(self.services, self._keys, self._limits, self._dispatch)
         self._catalogue = models.Catalogue(config, self._transport)
 
     def reload(self, config: Config) -> None:
         """Change to another configuration between two requests."""
-        self._take_up(config, router=self.desk.router)
+        self._take_up(config, router=self.services.router)
 
     def snapshot(self) -> Snapshot:
         """What this process has counted, and does now."""
-        return Snapshot(self.metrics.counts, self.watchman.answering(), self.desk.router.resting())
+        return Snapshot(
+            self.metrics.counts, self.monitor.answering(), self.services.router.resting()
+        )
 
     def start(self) -> None:
         """Begin what goes on beside the requests; on the loop that serves them."""
-        self._upkeep.start()
+        self._maintenance.start()
 
     async def close(self) -> None:
         """Stop the watchman, close connections, write what is waiting."""
-        self.watchman.close()
+        self.monitor.close()
         await self._transport.close()
         await self._fetching.close()
-        await self._upkeep.close()
-        await self._calling.close()
+        await self._maintenance.close()
+        await self._dispatch.close()
         await self._limits.close()
         if self._cache is not None:
             self._cache.close()
@@ -170,56 +180,68 @@ class Gateway:
         """One ASGI call."""
         if scope["type"] != "http":
             return
-        flight = self._flight(scope, receive, send)
-        flight.ends_at = flight.started_at + _patience_s(flight, self.config.server.total_s)
-        self.watchman.add(flight)
+        gateway_request = self._gateway_request(scope, receive, send)
+        gateway_request.ends_at = gateway_request.started_at + _patience_s(
+            gateway_request, self.config.server.total_s
+        )
+        self.monitor.add(gateway_request)
         try:
-            await self._route(flight)
+            await self._route(gateway_request)
         finally:
-            self.watchman.remove(flight)
+            self.monitor.remove(gateway_request)
 
     async def turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI call, where there are more connections than are served."""
-        flight = self._flight(scope, receive, send)
-        flight.body_is_unread = True  # and so the connection ends
+        gateway_request = self._gateway_request(scope, receive, send)
+        gateway_request.body_is_unread = True  # and so the connection ends
         message = "the gateway has as many connections as it takes; try again"
-        await send_error(flight, _dialect_of(flight), OverloadedError(message, retry_after_s=1.0))
+        await send_error(
+            gateway_request,
+            _dialect_of(gateway_request),
+            OverloadedError(message, retry_after_s=1.0),
+        )
 
-    def _flight(self, scope: Scope, receive: Receive, send: Send) -> Flight:
+    def _gateway_request(self, scope: Scope, receive: Receive, send: Send) -> GatewayRequest:
         self._id_count += 1
-        return Flight(scope, receive, send, f"req_{self._id_head}{self._id_count:08x}")
+        return GatewayRequest(scope, receive, send, f"req_{self._id_head}{self._id_count:08x}")
 
-    async def _route(self, flight: Flight) -> None:
-        if flight.method == "POST":
-            endpoint = _GENERATES.get(flight.path) or gemini_endpoint(flight.path)
+    async def _route(self, gateway_request: GatewayRequest) -> None:
+        if gateway_request.method == "POST":
+            endpoint = _GENERATES.get(gateway_request.path) or gemini_endpoint(gateway_request.path)
             if endpoint is not None and endpoint.method != "countTokens":
-                await self._generations.serve(flight, endpoint)
+                await self._generations.serve(gateway_request, endpoint)
                 return
-            endpoint = endpoint or _COUNTS.get(flight.path)
+            endpoint = endpoint or _COUNTS.get(gateway_request.path)
             if endpoint is not None:
-                await self._guarded(flight, endpoint.dialect, self._counts.serve(flight, endpoint))
+                await self._guarded(
+                    gateway_request, endpoint.dialect, self._counts.serve(gateway_request, endpoint)
+                )
                 return
-        await self._guarded(flight, _dialect_of(flight), self._look_up(flight))
+        await self._guarded(
+            gateway_request, _dialect_of(gateway_request), self._look_up(gateway_request)
+        )
 
-    async def _guarded(self, flight: Flight, dialect: Dialect, work: Awaitable[None]) -> None:
+    async def _guarded(
+        self, gateway_request: GatewayRequest, dialect: Dialect, work: Awaitable[None]
+    ) -> None:
         """Do what is no generation; errors go to the client in its own shape."""
         try:
             try:
                 await work
             except asyncio.CancelledError as cancelled:
-                raise flight.reason_or_raise(cancelled) from None
+                raise gateway_request.reason_or_raise(cancelled) from None
         except ClientGone:
             return
         except PolycallError as error:
-            await send_error(flight, dialect, error)
+            await send_error(gateway_request, dialect, error)
         except Exception:
-            logger.exception("request %s failed", flight.id)
-            if flight.started:
+            logger.exception("request %s failed", gateway_request.id)
+            if gateway_request.started:
                 raise
-            await send_error(flight, dialect, internal_error(flight.id))
+            await send_error(gateway_request, dialect, internal_error(gateway_request.id))
 
-    async def _look_up(self, flight: Flight) -> None:
-        path = flight.path
+    async def _look_up(self, gateway_request: GatewayRequest) -> None:
+        path = gateway_request.path
         handler = self._gets.get(path)
         allow = "GET, HEAD"
         if handler is None and path.startswith(_GEMINI_PREFIXES):
@@ -229,66 +251,70 @@ class Gateway:
         elif handler is None:
             shown = path[:200]
             raise NotFoundError(
-                f"there is no {flight.method} {shown!r} here; /openapi.json says what is",
+                f"there is no {gateway_request.method} {shown!r} here; /openapi.json says what is",
                 code="unknown_url",
             )
-        if handler is None or flight.method not in ("GET", "HEAD"):
-            flight.notes.append((b"allow", allow.encode()))
+        if handler is None or gateway_request.method not in ("GET", "HEAD"):
+            gateway_request.notes.append((b"allow", allow.encode()))
             raise InvalidRequestError(
-                f"{path[:200]} takes {allow}, not {flight.method}", status=405
+                f"{path[:200]} takes {allow}, not {gateway_request.method}", status=405
             )
-        await handler(flight)
+        await handler(gateway_request)
 
     # What is not a generation
 
-    async def _health(self, flight: Flight) -> None:
-        await _send(flight, {"status": "ok"})
+    async def _health(self, gateway_request: GatewayRequest) -> None:
+        await _send(gateway_request, {"status": "ok"})
 
-    async def _ready(self, flight: Flight) -> None:
+    async def _ready(self, gateway_request: GatewayRequest) -> None:
         is_ready = not self.is_draining and await self.store.is_writable()
         state = "ok" if is_ready else "draining" if self.is_draining else "the store is away"
         body: JSON = {"status": state}
-        if self._seat.board.seats > 1:
-            body["workers"] = self._seat.board.serving()
-        await _send(flight, body, status=200 if is_ready else 503)
+        if self._slot.shared_metrics.slots > 1:
+            body["workers"] = self._slot.shared_metrics.serving()
+        await _send(gateway_request, body, status=200 if is_ready else 503)
 
-    async def _metrics(self, flight: Flight) -> None:
-        self._keys.owner(flight.headers, flight.query)
-        board = self._seat.board
+    async def _metrics(self, gateway_request: GatewayRequest) -> None:
+        self._keys.owner(gateway_request.headers, gateway_request.query)
+        shared_metrics = self._slot.shared_metrics
         text = exposition(
-            self._seat.everybody(), workers=board.serving(), restarts=board.restarts()
+            self._slot.everybody(),
+            workers=shared_metrics.serving(),
+            restarts=shared_metrics.restarts(),
         )
         length = str(len(text)).encode()
-        await flight.send_start(200, [(b"content-type", CONTENT_TYPE), (b"content-length", length)])
-        await flight.send_body(text)
+        await gateway_request.send_start(
+            200, [(b"content-type", CONTENT_TYPE), (b"content-length", length)]
+        )
+        await gateway_request.send_body(text)
 
-    async def _openapi(self, flight: Flight) -> None:
-        await _send(flight, document())
+    async def _openapi(self, gateway_request: GatewayRequest) -> None:
+        await _send(gateway_request, document())
 
-    async def _list_models(self, flight: Flight) -> None:
-        owner = self._keys.owner(flight.headers, flight.query)
+    async def _list_models(self, gateway_request: GatewayRequest) -> None:
+        owner = self._keys.owner(gateway_request.headers, gateway_request.query)
         await self._limits.count_request(owner)
-        asked = parse_qs(flight.query.decode("latin-1")).get("supports", [])
-        supports = [name for text in asked for name in text.split(",") if name]
+        client_request = parse_qs(gateway_request.query.decode("latin-1")).get("supports", [])
+        supports = [name for text in client_request for name in text.split(",") if name]
         found = [
             model for model in await self._catalogue.models(supports) if owner.may_use(model.name)
         ]
-        render = models.LISTS.get(_dialect_of(flight).NAME, models.openai_list)
-        await _send(flight, render(found))
+        render = models.LISTS.get(_dialect_of(gateway_request).NAME, models.openai_list)
+        await _send(gateway_request, render(found))
 
-    async def _one_model(self, flight: Flight) -> None:
-        owner = self._keys.owner(flight.headers, flight.query)
+    async def _one_model(self, gateway_request: GatewayRequest) -> None:
+        owner = self._keys.owner(gateway_request.headers, gateway_request.query)
         await self._limits.count_request(owner)
-        name = flight.path.partition("/models/")[2]
+        name = gateway_request.path.partition("/models/")[2]
         check_allowed(owner, name)
         model = await self._catalogue.model(name)
-        render = models.SHAPES.get(_dialect_of(flight).NAME, models.openai_model)
-        await _send(flight, render(model))
+        render = models.SHAPES.get(_dialect_of(gateway_request).NAME, models.openai_model)
+        await _send(gateway_request, render(model))
 
 
 def _open_traces(settings: TraceSettings) -> Traces:
     try:
-        from polycall.gateway.traces import Traces  # noqa: PLC0415 - an extra
+        from polycall.gateway.observability.traces import Traces  # noqa: PLC0415 - an extra
     except ImportError:
         raise RequestError(
             "[traces] needs OpenTelemetry; install 'polycall[opentelemetry]'"
@@ -296,14 +322,14 @@ def _open_traces(settings: TraceSettings) -> Traces:
     return Traces(settings)
 
 
-def _limits(config: Config) -> Limits:
+def _limits(config: Config) -> RequestLimits:
     server = config.server
-    return Limits(heartbeat_s=server.heartbeat_s, read_s=server.read_s, send_s=server.body_s)
+    return RequestLimits(heartbeat_s=server.heartbeat_s, read_s=server.read_s, send_s=server.body_s)
 
 
-def _patience_s(flight: Flight, most_s: float) -> float:
+def _patience_s(gateway_request: GatewayRequest, most_s: float) -> float:
     """How long the client says that it waits (Google's SDKs do), within what is allowed."""
-    said = flight.headers.get(b"x-server-timeout")
+    said = gateway_request.headers.get(b"x-server-timeout")
     if said is None:
         return most_s
     try:
@@ -328,8 +354,8 @@ def gemini_endpoint(path: str) -> Endpoint | None:
     return Endpoint(DIALECTS["gemini"], model, method)
 
 
-def _dialect_of(flight: Flight) -> Dialect:
-    return dialect_for(flight.path, flight.headers)
+def _dialect_of(gateway_request: GatewayRequest) -> Dialect:
+    return dialect_for(gateway_request.path, gateway_request.headers)
 
 
 def dialect_for(path: str, headers: Mapping[bytes, bytes]) -> Dialect:
@@ -342,6 +368,6 @@ def dialect_for(path: str, headers: Mapping[bytes, bytes]) -> Dialect:
     return DIALECTS["openai-responses" if is_responses else "openai-chat"]
 
 
-async def _send(flight: Flight, body: JSON, *, status: int = 200) -> None:
-    headers = [(b"polycall-request-id", flight.id.encode())]
-    await send_json(flight, status, jsontext.encode_bytes(body), headers)
+async def _send(gateway_request: GatewayRequest, body: JSON, *, status: int = 200) -> None:
+    headers = [(b"polycall-request-id", gateway_request.id.encode())]
+    await send_json(gateway_request, status, jsontext.encode_bytes(body), headers)

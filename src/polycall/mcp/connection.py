@@ -27,7 +27,7 @@ from polycall.errors import ToolError, ToolServerError
 from polycall.ir import JSON
 from polycall.mcp.process import Program
 from polycall.mcp.servers import HttpServer, Server
-from polycall.tools.problems import clipped
+from polycall.tools.problems import truncated
 
 logger = logging.getLogger("polycall.mcp")
 
@@ -120,13 +120,13 @@ class Connection:
                 await self.close()
                 raise self._failure("knows the session no more", SessionLostError) from None
             if error.code != types.CONNECTION_CLOSED:
-                raise self._failure(f"refused {what}: {clipped(error.message)}") from None
+                raise self._failure(f"refused {what}: {truncated(error.message)}") from None
             await self.close()  # a program's last words come with its end
             raise self._end(f"ended during {what}; it may have done its work") from None
         except (RuntimeError, ValueError) as error:
             # Valid JSON-RPC, and yet no result of the protocol, or not by the tool's own schema.
             raise self._failure(
-                f"gave what is no valid answer to {what}: {clipped(str(error))}"
+                f"gave what is no valid answer to {what}: {truncated(str(error))}"
             ) from None
 
     async def _own(self) -> None:
@@ -144,7 +144,7 @@ class Connection:
                     group.cancel_scope.cancel()
         except _FAILURES as error:
             leaf = _leaf(error)
-            told = clipped(f"{type(leaf).__name__}: {leaf}")
+            told = truncated(f"{type(leaf).__name__}: {leaf}")
             if not self._ready.done():
                 self._ready.set_exception(self._end(f"cannot be reached: {told}"))
             elif not self._closing.is_set():
@@ -231,7 +231,7 @@ class Connection:
     def _end(self, what: str) -> ToolServerError:
         """The failure of a server that is not there, with what it said instead."""
         if self._noise:
-            what += f" (it wrote what is not of the protocol: {clipped(self._noise)})"
+            what += f" (it wrote what is not of the protocol: {truncated(self._noise)})"
         elif self._program is not None and self._program.last_words:
             what += f" (it said: {self._program.last_words})"
         return self._failure(what)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import mcp_types as types
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.ir import JSON, Media, MediaKind, Opaque, Text, ToolResult
 from polycall.tools import FunctionTool
 

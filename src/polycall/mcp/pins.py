@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.errors import RequestError, StoreError
 from polycall.ir import JSON
 

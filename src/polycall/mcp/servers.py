@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.errors import ConfigError, RequestError
 from polycall.ir import JSON
 

@@ -20,10 +20,10 @@ from mcp.server.stdio import stdio_server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
 from mcp.server.transport_security import TransportSecuritySettings
 
-from polycall import jsontext
+from polycall._support import jsontext
+from polycall._support.listening import is_loopback, listen
 from polycall.errors import RequestError
 from polycall.ir import JSON, Text, ToolCall, ToolResult
-from polycall.listening import is_loopback, listen
 from polycall.mcp.content import has_object, served_result, served_tool, whole
 from polycall.mcp.toolset import McpTool
 from polycall.tools import AbstractToolset, ToolContext, execute

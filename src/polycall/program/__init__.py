@@ -17,7 +17,7 @@ from polycall.program.catalogue import Catalogue
 from polycall.program.programs import Bounds, Programs, code_tool, with_result
 from polycall.program.records import (
     Calling,
-    Decision,
+    CallingDecision,
     Form,
     NestedCall,
     Parked,
@@ -30,8 +30,8 @@ from polycall.sandbox import Pause as ResultLater
 __all__ = [
     "Bounds",
     "Calling",
+    "CallingDecision",
     "Catalogue",
-    "Decision",
     "Form",
     "Hints",
     "NestedCall",

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall.ir import ToolResult
-from polycall.program.records import Decision
+from polycall.program.records import CallingDecision
 
 Ability: TypeAlias = Literal["none", "weak", "good"]
 
@@ -108,7 +108,7 @@ class Sizes(Struct, frozen=True):
     prompt: int = 0
 
 
-def decide(sizes: Sizes, hints: Hints, seen: Seen, *, model: str = "") -> Decision:
+def decide(sizes: Sizes, hints: Hints, seen: Seen, *, model: str = "") -> CallingDecision:
     """The cheaper form for a run, among tools that allow both."""
     calls = _first(hints.calls, seen.calls_per_run, 1)
     result_tokens = _first(hints.result_tokens, seen.result_tokens, RESULT_TOKENS)
@@ -118,7 +118,7 @@ def decide(sizes: Sizes, hints: Hints, seen: Seen, *, model: str = "") -> Decisi
     refusal = _unable(hints, seen, model)
     form = "direct" if refusal or code * CODE_FACTOR >= direct else "code"
     rule = "ability" if refusal else "estimate"
-    found = Decision(form, rule, refusal, direct, code, calls, result_tokens, dependent)
+    found = CallingDecision(form, rule, refusal, direct, code, calls, result_tokens, dependent)
     return found if refusal else replace(found, reason=_words(found))
 
 
@@ -143,7 +143,7 @@ def _unable(hints: Hints, seen: Seen, model: str) -> str:
     return ""
 
 
-def _words(decision: Decision) -> str:
+def _words(decision: CallingDecision) -> str:
     order = "each after the one before" if decision.dependent else "independent of each other"
     what = f"{decision.calls} calls, {order}," if decision.calls != 1 else "one call"
     verdict = "programs are" if decision.form == "code" else "direct calling is"

@@ -14,12 +14,12 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from polycall import jsontext
-from polycall.history import MARK
+from polycall._support import jsontext
 from polycall.ir import JSON, Message, Opaque, Request, Text, Tool, ToolCall, ToolResult
-from polycall.program.nested import data_of
+from polycall.program.nested_calls import data_of
 from polycall.schema import is_recursive
 from polycall.tools import AbstractToolset
+from polycall.translation.portable import MARK
 
 # What each dialect calls it.  A new version of a vendor's tool is a change of this table.
 HOSTED: dict[str, JSON] = {

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.errors import ToolDefinitionError
 from polycall.ir import Request, Tool
 from polycall.program.auto import Hints, Seen, Sizes, decide, estimated_tokens
 from polycall.program.native import Native
-from polycall.program.records import Calling, Decision, Form
+from polycall.program.records import Calling, CallingDecision, Form
 from polycall.tools import AbstractToolset
 from polycall.tools.toolset import AnyTool
 
@@ -57,7 +57,7 @@ class Offer:
     ) -> None:
         self.calling = calling
         self.native = native
-        self.decisions: list[Decision] = []
+        self.decisions: list[CallingDecision] = []
         self._toolset = toolset
         self._opened = opened
         self._code_tool = code_tool
@@ -65,7 +65,7 @@ class Offer:
         self._overrides = dict(overrides)
         self._seen = seen
 
-    def tools(self, decision: Decision) -> list[Tool]:
+    def tools(self, decision: CallingDecision) -> list[Tool]:
         """The tools as the model is to see them."""
         if decision.rule == "native":
             assert self.native is not None
@@ -79,7 +79,7 @@ class Offer:
         wants_code = decision.form == "code" or has_own
         return [*direct, self._code_tool] if has_code and wants_code else direct
 
-    def decide(self, request: Request, steps: int, parked_bytes: int = 0) -> Decision:
+    def decide(self, request: Request, steps: int, parked_bytes: int = 0) -> CallingDecision:
         """The decision for the next step.  A run changes its form seldom, and for a reason."""
         last = self.decisions[-1] if self.decisions else None
         if last is not None and last.rule in _SETTLED:
@@ -94,27 +94,27 @@ class Offer:
             return False
         return form == "direct" or tool.name not in self._opened
 
-    def _fresh(self, request: Request, parked_bytes: int) -> Decision:
+    def _fresh(self, request: Request, parked_bytes: int) -> CallingDecision:
         if self.calling == "direct":
-            return Decision("direct", "asked", "direct calling was asked for")
+            return CallingDecision("direct", "asked", "direct calling was asked for")
         if not self._opened:
-            return Decision("direct", "no_code", "no tool is open to programs")
+            return CallingDecision("direct", "no_code", "no tool is open to programs")
         reason = ""
         if self.native is not None:
             definitions = [tool.definition for tool in self._opened.values()]
             reason = self.native.why_not(request, definitions)
             if not reason:
                 words = f"the vendor of {self.native.dialect!r} runs the programs"
-                return Decision("code", "native", words)
+                return CallingDecision("code", "native", words)
         note = f"; not by the vendor: {reason}" if reason else ""
         if self.calling == "code":
-            return Decision("code", "asked", f"programs were asked for{note}")
+            return CallingDecision("code", "asked", f"programs were asked for{note}")
         both = [tool for tool in self._opened.values() if "direct" in callers_of(tool)]
         if not both:
-            return Decision("code", "code_only", f"the tools are for programs alone{note}")
+            return CallingDecision("code", "code_only", f"the tools are for programs alone{note}")
         if parked_bytes:
             reason = f"a result of {parked_bytes} bytes was put into the session{note}"
-            return Decision("code", "parked", reason)
+            return CallingDecision("code", "parked", reason)
         sizes = Sizes(
             direct=estimated_tokens(jsontext.encode([_plain(tool) for tool in both])),
             code=estimated_tokens(jsontext.encode(self._code_tool)),
@@ -123,7 +123,7 @@ class Offer:
         return decide(sizes, self._hints, self._seen, model=request.model)
 
 
-def _may_change(last: Decision, fresh: Decision, steps: int) -> bool:
+def _may_change(last: CallingDecision, fresh: CallingDecision, steps: int) -> bool:
     # Another list of tools costs the prompt cache.
     if last.form == "direct":
         return fresh.rule == "parked" or steps >= _STEPS_MIN

@@ -18,19 +18,20 @@ from typing import Any, Self
 from msgspec import Struct
 from msgspec.structs import replace
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.client import ModelClient
 from polycall.errors import RequestError, ToolError
+from polycall.instrumentation import ProgramFinished, ProgramStarted, watching
 from polycall.ir import JSON, Message, Request, Text, ToolCall, ToolResult
 from polycall.loop import EndReason, Limits, LoopEvent, Step, Turn, run_tools
 from polycall.program.auto import Hints, Seen
 from polycall.program.catalogue import STUB_TOKENS_MAX, Catalogue
 from polycall.program.native import Native, programs_in
-from polycall.program.nested import Nested, Witness, data_of
+from polycall.program.nested_calls import Nested, ResultCapture, data_of
 from polycall.program.offer import Offer, opened_to_programs
 from polycall.program.records import (
     Calling,
-    Decision,
+    CallingDecision,
     Form,
     NestedCall,
     Parked,
@@ -56,7 +57,6 @@ from polycall.tools import (
     ToolStats,
     tool_from_schema,
 )
-from polycall.watching import ProgramBegun, ProgramEnded, watching
 
 NAME = "run_code"
 _PARAMETERS: JSON = {
@@ -143,11 +143,11 @@ class Programs:
         self._results = 0
         self._noted = 0
         self._turn = asyncio.Lock()  # a session runs one program at a time
-        self._witness = Witness(self._toolset)
+        self._capture = ResultCapture(self._toolset)
         own = Toolset([self.tool])
         has_code = bool(opened) and calling != "direct"
         self._executor = Executor(
-            self._witness + own if has_code else self._witness,
+            self._capture + own if has_code else self._capture,
             context=context,
             deadline_s=deadline_s,
             stats=stats or ToolStats(),
@@ -218,7 +218,7 @@ class Programs:
         return "" if self._session is None else self._session.journal.to_json()
 
     @property
-    def decisions(self) -> list[Decision]:
+    def decisions(self) -> list[CallingDecision]:
         """Why the tools of this run were offered as they were, in order."""
         return self.offer.decisions
 
@@ -231,14 +231,14 @@ class Programs:
             return await changed(self._executor, deadline_s=None)(call)
         started = time.monotonic()
         result = await self._executor(call)
-        if self._witness.take_pause(call.id):
+        if self._capture.take_pause(call.id):
             self.waiting.append(call)
             return result
         if call.name in self.catalogue.tools:
             self.seen.result(result, direct=call.caller == "direct")
         if call.caller == "direct":
             return await self._parked(call, result)
-        self._witness.forget(call.id)
+        self._capture.forget(call.id)
         made = NestedCall(call, result, time.monotonic() - started)
         self._native_run(call.caller).calls.append(made)
         return result if self.offer.native is None else self.offer.native.result(call, result)
@@ -263,7 +263,7 @@ class Programs:
         run = ProgramRun(call_id, _unfenced(arguments["code"]), status="killed", calls=[])
         self.programs.append(run)
         try:
-            with watching(ProgramBegun(call_id, run.code)) as watched:
+            with watching(ProgramStarted(call_id, run.code)) as watched:
                 nested = self._nested(run, context)
                 result, note = await self._run(run.code, nested.functions())
                 concluded = self._concluded(run, nested, result, note=note)
@@ -292,7 +292,7 @@ class Programs:
     def _nested(self, run: ProgramRun, context: ToolContext[Any]) -> Nested:
         # The same executor, so that what it counts holds for both kinds of calls.
         execute = changed(self._executor, context=context)
-        return Nested(run, execute, self._witness, self.catalogue, observe=self.seen.result)
+        return Nested(run, execute, self._capture, self.catalogue, observe=self.seen.result)
 
     def _concluded(
         self,
@@ -342,7 +342,7 @@ class Programs:
         again = [
             name for name, each in self.catalogue.signatures.items() if {name, each.tool} & {*retry}
         ]
-        with watching(ProgramBegun(run.id, run.code)) as watched:
+        with watching(ProgramStarted(run.id, run.code)) as watched:
             nested = self._nested(run, changed(context, call=call))
             nested.go_on(len(runs[-1].calls), paused.pending, answers or {})
             result = await session.resume(paused.journal, nested.functions(), retry=again)
@@ -411,8 +411,8 @@ def with_result(messages: list[Message], result: ToolResult) -> list[Message]:
     ]
 
 
-def _ended(run: ProgramRun) -> ProgramEnded:
-    return ProgramEnded(run.status, len(run.calls), run.output)
+def _ended(run: ProgramRun) -> ProgramFinished:
+    return ProgramFinished(run.status, len(run.calls), run.output)
 
 
 def _unfenced(code: str) -> str:

@@ -74,7 +74,7 @@ class Parked(Struct, frozen=True):
     result_bytes: int
 
 
-class Decision(Struct, frozen=True):
+class CallingDecision(Struct, frozen=True):
     """How the tools are offered, and why.
 
     `rule` is the rule that decided; `reason` says it in words.  The numbers are what it went by:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.program.records import NestedCall, PendingCall
 from polycall.sandbox import RunResult
 from polycall.schema.walk import as_array, as_object
@@ -31,13 +31,13 @@ def program_text(
                 f"{each.name}({_arguments(each.arguments_json)})" for each in pending
             )
             text = _joined(
-                clipped(result.stdout.rstrip("\n"), output_chars_max),
+                truncated(result.stdout.rstrip("\n"), output_chars_max),
                 f"(the program is paused: the result of {waiting} comes later)",
             )
         case _:
             text = _joined(
-                clipped(result.stdout.rstrip("\n"), output_chars_max // 2),
-                clipped(_error(result), output_chars_max // 2),
+                truncated(result.stdout.rstrip("\n"), output_chars_max // 2),
+                truncated(_error(result), output_chars_max // 2),
                 calls_text(calls),
             )
     return text
@@ -53,7 +53,7 @@ def calls_text(calls: list[NestedCall]) -> str:
     return "\n".join(["calls that had been made:", *lines])
 
 
-def clipped(text: str, length_max: int) -> str:
+def truncated(text: str, length_max: int) -> str:
     """The text with its middle left out where it is long, and a word that it is."""
     if len(text) <= length_max:
         return text
@@ -88,8 +88,8 @@ def _finished(result: RunResult, length_max: int) -> str:
         value = f"value: {value}" if stdout else value
     cuts = f"(cut: {'; '.join(result.cuts)}; `_` has the whole value)" if result.cuts else ""
     text = _joined(stdout, value)
-    stderr = f"stderr: {clipped(result.stderr.strip(), 1_000)}" if result.stderr.strip() else ""
-    return _joined(clipped(text, length_max), cuts, stderr) or _NOTHING
+    stderr = f"stderr: {truncated(result.stderr.strip(), 1_000)}" if result.stderr.strip() else ""
+    return _joined(truncated(text, length_max), cuts, stderr) or _NOTHING
 
 
 def _error(result: RunResult) -> str:

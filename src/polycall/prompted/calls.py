@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.errors import ToolError
 from polycall.ir import JSON, Tool
 from polycall.prompted.request import FREE_TEXT

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.errors import PolycallError, UnreadableCallError
 from polycall.ir import (
     Event,
@@ -24,7 +24,7 @@ from polycall.ir import (
     Usage,
 )
 from polycall.prompted.calls import Offer, Wanted
-from polycall.wire import short_hash
+from polycall.translation.wire import short_hash
 
 ASKED_AGAIN_MAX = 2
 _RESULT = "<tool_result"

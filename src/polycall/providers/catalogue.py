@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from polycall.providers.provider import ModelRule, Provider
 from polycall.providers.quirks import NAMED_QUIRKS
-from polycall.quirks import Quirks
+from polycall.translation.quirks import Quirks
 
 
 def _compatible(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from polycall.dialects import anthropic, gemini, openai_chat, openai_responses
 from polycall.providers.provider import DialectName
-from polycall.wire import Dialect
+from polycall.translation.wire import Dialect
 
 DIALECTS: dict[DialectName, Dialect] = {
     "openai-chat": openai_chat,

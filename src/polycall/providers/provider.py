@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from polycall.quirks import Quirks
+from polycall.translation.quirks import Quirks
 
 DialectName: TypeAlias = Literal["openai-chat", "openai-responses", "anthropic", "gemini"]
 Auth: TypeAlias = Literal["bearer", "x-api-key", "x-goog-api-key", "none"]

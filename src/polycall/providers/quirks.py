@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from polycall.quirks import Quirks
+from polycall.translation.quirks import Quirks
 
 # Fields of OpenAI's own Chat Completions that have no place in the middle language.
 _OPENAI_OPTIONS = frozenset(

@@ -10,13 +10,13 @@ import asyncio
 import time
 from typing import Any, cast
 
-from .desk import Turn
 from .errors import ProtocolViolationError, SandboxError
 from .frames import Frame
 from .jail import Jail
 from .result import ProgramError, Status
 from .runtime import End, Job
 from .text import Capture, encodable, printable
+from .tool_call_broker import BrokerTurn
 
 _WATCH_S = 0.05
 _RUN_LIMITS = (
@@ -48,8 +48,8 @@ class JailRun:
         jail.on_frame = self._on_frame
         jail.on_violation = self._on_violation
         jail.on_gone = self._on_gone
-        job.desk.on_stalled = lambda: self._finish("paused")
-        job.desk.on_fault = self._on_fault
+        job.broker.on_stalled = lambda: self._finish("paused")
+        job.broker.on_fault = self._on_fault
         self._cpu_before_s, _ = jail.measure()
         wall = loop.call_later(job.limits.wall_s, self._on_wall)
         watch = loop.call_later(_WATCH_S, self._watch)
@@ -75,7 +75,7 @@ class JailRun:
         job = self._job
         tools = {
             name: getattr(function, "__doc__", None) or ""
-            for name, function in job.desk.functions.items()
+            for name, function in job.broker.functions.items()
         }
         return {
             "type": "run",
@@ -100,7 +100,7 @@ class JailRun:
             self._on_fault(fault)
 
     def _handle(self, frame: Frame) -> None:
-        desk = self._job.desk
+        broker = self._job.broker
         match frame["type"]:
             case "output":
                 streams = {"stdout": self._stdout, "stderr": self._stderr}
@@ -110,18 +110,18 @@ class JailRun:
                 stream.add(frame.get("text"), frame.get("dropped"))
             case "call":
                 args, kwargs = frame.get("args"), frame.get("kwargs")
-                desk.call(frame.get("id"), frame.get("name"), args, kwargs)
+                broker.call(frame.get("id"), frame.get("name"), args, kwargs)
             case "cancel":
-                desk.cancel(frame.get("id"))
+                broker.cancel(frame.get("id"))
             case "wait":
-                desk.request_turn(frame.get("now"), frame.get("for"), self._pass_turn)
+                broker.request_turn(frame.get("now"), frame.get("for"), self._pass_turn)
             case "end":
-                desk.check_end()
+                broker.check_end()
                 self._on_end(frame)
             case other:
                 raise ProtocolViolationError(f"a frame of unknown type {other!r:.40}")
 
-    def _pass_turn(self, turn: Turn) -> None:
+    def _pass_turn(self, turn: BrokerTurn) -> None:
         if self._jail.unsent_bytes > 2 * self._job.limits.result_bytes:
             self._on_violation(ProtocolViolationError("waits for turns that it does not read"))
             return

@@ -26,12 +26,12 @@ from pydantic_monty import (
     NameLookupSnapshot,
 )
 
-from .desk import Turn
 from .errors import ProtocolViolationError
 from .inside import plain
 from .result import ProgramError, Status
 from .runtime import End, Job
 from .text import encodable, printable
+from .tool_call_broker import BrokerTurn
 
 Snapshot = FunctionSnapshot | NameLookupSnapshot | FutureSnapshot | MontyComplete
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -101,7 +101,7 @@ class MontyRun:
         self._sleeps: dict[int, float] = {}
         self._settled: dict[int, dict[str, Any]] = {}
         self._expired = False
-        self._turn: asyncio.Future[Turn] | None = None
+        self._turn: asyncio.Future[BrokerTurn] | None = None
 
     def expire(self) -> None:
         """The wall clock has run out."""
@@ -110,14 +110,14 @@ class MontyRun:
 
     async def outcome(self) -> End:
         job = self._job
-        job.desk.on_fault = self._on_fault
-        job.desk.on_stalled = lambda: self._on_fault(_Stalled())
+        job.broker.on_fault = self._on_fault
+        job.broker.on_stalled = lambda: self._on_fault(_Stalled())
         try:
             snapshot = await self._in_thread(self._start)
             while not isinstance(snapshot, MontyComplete):
                 answer = await self._answered(snapshot)
                 snapshot = await self._in_thread(answer)
-            job.desk.check_end()
+            job.broker.check_end()
             return self._finished(snapshot)
         except _Stalled:
             return self._end("paused")
@@ -168,7 +168,7 @@ class MontyRun:
 
     def _answered_name(self, snapshot: NameLookupSnapshot) -> Callable[[], Snapshot]:
         name = snapshot.variable_name
-        if snapshot.object_id is not None or name not in self._job.desk.functions:
+        if snapshot.object_id is not None or name not in self._job.broker.functions:
             return snapshot.resume
         stand_in = _stand_in(name)
         return lambda: snapshot.resume(value=stand_in)
@@ -180,7 +180,7 @@ class MontyRun:
         if name == "import":
             module = str(args[0]) if args else ""
             return {"exception": ModuleNotFoundError(f"No module named {module!r}")}
-        if snapshot.object_id is not None or name not in self._job.desk.functions:
+        if snapshot.object_id is not None or name not in self._job.broker.functions:
             return {"exception": NameError(f"name {name!r} is not defined")}
         limits = self._job.limits
         if self._calls >= limits.calls:
@@ -258,30 +258,30 @@ class MontyRun:
                 self._settled[call_id] = _as_answer(result)
 
     def _begin_new(self) -> None:
-        desk = self._job.desk
+        broker = self._job.broker
         while self._new and len(self._begun) < self._job.limits.concurrent_calls:
             call_id, name, args, kwargs = self._new.popleft()
-            desk_id = len(desk.calls) + 1
-            desk.call(desk_id, name, args, kwargs)
+            desk_id = len(broker.calls) + 1
+            broker.call(desk_id, name, args, kwargs)
             self._begun[call_id] = desk_id
 
-    async def _next_turn(self, wait_s: float | None) -> Turn:
+    async def _next_turn(self, wait_s: float | None) -> BrokerTurn:
         turn = self._new_turn()
-        self._job.desk.request_turn(self._now, wait_s, lambda answer: _settle(turn, answer))
+        self._job.broker.request_turn(self._now, wait_s, lambda answer: _settle(turn, answer))
         return await turn
 
     async def _slept(self, seconds: float) -> None:
         """Sleeps no longer than the run may."""
         turn = self._new_turn()
         seconds = min(seconds, self._job.limits.wall_s + 1)
-        over = Turn(self._now + seconds, [], replaying=False)
+        over = BrokerTurn(self._now + seconds, [], replaying=False)
         timer = asyncio.get_running_loop().call_later(seconds, lambda: _settle(turn, over))
         try:
             await turn
         finally:
             timer.cancel()
 
-    def _new_turn(self) -> asyncio.Future[Turn]:
+    def _new_turn(self) -> asyncio.Future[BrokerTurn]:
         if self._expired:
             raise _Expired
         self._turn = asyncio.get_running_loop().create_future()
@@ -343,7 +343,7 @@ class MontyRun:
         return End(status, stdout, stderr, value, error, all_cuts)
 
 
-def _settle(turn: asyncio.Future[Turn], answer: Turn) -> None:
+def _settle(turn: asyncio.Future[BrokerTurn], answer: BrokerTurn) -> None:
     if not turn.done():
         turn.set_result(answer)
 

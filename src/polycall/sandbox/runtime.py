@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .desk import Desk
 from .limits import Limits
 from .result import ProgramError, Status
+from .tool_call_broker import ToolCallBroker
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Job:
     code: str
     number: int
     limits: Limits
-    desk: Desk
+    broker: ToolCallBroker
     now: float
     replaying: bool = False
 

@@ -16,12 +16,12 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from .desk import Desk, Function, Recovery
 from .errors import JournalError, ProtocolViolationError, SandboxError, SessionClosedError
 from .journal import Journal, RecordedRun
 from .limits import Limits
 from .result import ProgramError, RunResult
 from .runtime import End, Job, Process, Runtime
+from .tool_call_broker import Function, Recovery, ToolCallBroker
 
 
 async def _never(*_: Any, **__: Any) -> Any:
@@ -126,8 +126,8 @@ class Session:
             now = max(self._last_now, time.time() - self._began)
             entry = {"kind": "run", "run": self._runs, "code": code, "now": now}
             self.journal.append({**entry, "tools": sorted(functions)})
-            desk = Desk(functions, self.limits, self.journal, run=self._runs, now=now)
-            job = Job(code, self._runs, self.limits, desk, now)
+            broker = ToolCallBroker(functions, self.limits, self.journal, run=self._runs, now=now)
+            job = Job(code, self._runs, self.limits, broker, now)
             return await self._finished(process, job)
 
     async def resume(
@@ -191,7 +191,7 @@ class Session:
         recovery: Recovery,
     ) -> RunResult:
         names = _tools_of(self.journal, run.number)
-        desk = Desk(
+        broker = ToolCallBroker(
             {name: functions[name] for name in names},
             self.limits,
             self.journal,
@@ -200,7 +200,7 @@ class Session:
             recorded=run,
             recovery=recovery,
         )
-        job = Job(run.code, run.number, self.limits, desk, run.now, replaying=bool(run.turns))
+        job = Job(run.code, run.number, self.limits, broker, run.now, replaying=bool(run.turns))
         return await self._finished(process, job)
 
     @contextlib.asynccontextmanager
@@ -244,7 +244,7 @@ class Session:
 
     async def _replayed(self, process: Process, run: RecordedRun) -> None:
         names = _tools_of(self.journal, run.number)
-        desk = Desk(
+        broker = ToolCallBroker(
             dict.fromkeys(names, _never),
             self.limits,
             self.journal,
@@ -252,12 +252,12 @@ class Session:
             now=run.now,
             recorded=run,
         )
-        job = Job(run.code, run.number, self.limits, desk, run.now, replaying=True)
+        job = Job(run.code, run.number, self.limits, broker, run.now, replaying=True)
         try:
             end = await process.run(job)
         finally:
-            await desk.close()
-        self._last_now = max(self._last_now, desk.now())
+            await broker.close()
+        self._last_now = max(self._last_now, broker.now())
         if end.status != run.status:
             await self._drop_process()
             raise JournalError(
@@ -284,8 +284,8 @@ class Session:
             await self._drop_process()
             raise
         finally:
-            await job.desk.close()
-        self._last_now = max(self._last_now, job.desk.now())
+            await job.broker.close()
+        self._last_now = max(self._last_now, job.broker.now())
         self.journal.append({"kind": "end", "run": job.number, "status": end.status})
         if not process.alive:
             await self._drop_process()
@@ -299,7 +299,7 @@ def _result(end: End, job: Job, duration_s: float) -> RunResult:
         stderr=end.stderr,
         value=end.value,
         error=end.error,
-        calls=job.desk.calls,
+        calls=job.broker.calls,
         duration_s=duration_s,
         truncated=bool(end.cuts),
         cuts=tuple(end.cuts),

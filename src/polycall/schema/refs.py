@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.errors import SchemaError
 from polycall.ir import JSON
 from polycall.schema.merge import combined

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Any
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.ir import JSON
 from polycall.schema.walk import without
 

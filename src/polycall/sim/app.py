@@ -16,10 +16,10 @@ from urllib.parse import parse_qsl, unquote
 from msgspec import Struct
 from msgspec.structs import replace
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.sim import faults, rules, usage
-from polycall.sim.pieces import cut_frames
-from polycall.sim.programs import ProgramDesk
+from polycall.sim.chunking import cut_frames
+from polycall.sim.programs import ProgramRunner
 from polycall.sim.script import (
     Answer,
     Call,
@@ -87,7 +87,7 @@ class App:
         self._cache = usage.PromptCache()
         self._faults = faults.Faults()
         self._count = 0
-        self.programs = ProgramDesk()
+        self.programs = ProgramRunner()
         self._vendors: list[Vendor] = [
             Anthropic(self.programs),
             Gemini(),
@@ -103,7 +103,7 @@ class App:
             return
         self._count += 1
         nonce = hashlib.sha256(f"{self.seed}:{self._count}".encode()).hexdigest()[:12]
-        exchange = _Exchange(scope, receive, send, self.stopping)
+        exchange = _SimulatedExchange(scope, receive, send, self.stopping)
         path = unquote(scope["raw_path"].decode("ascii").partition("?")[0])
         vendor = self._vendor(path)
         if vendor is None:
@@ -130,7 +130,7 @@ class App:
         return None
 
     async def _serve(
-        self, vendor: Vendor, path: str, raw: bytes, nonce: str, exchange: _Exchange
+        self, vendor: Vendor, path: str, raw: bytes, nonce: str, exchange: _SimulatedExchange
     ) -> None:
         self._record(vendor, path, raw, exchange)
         below = path.removeprefix(vendor.base_path)
@@ -160,7 +160,7 @@ class App:
             return
         await self._answer(vendor, route, prompt, nonce, exchange)
 
-    def _record(self, vendor: Vendor, path: str, raw: bytes, exchange: _Exchange) -> None:
+    def _record(self, vendor: Vendor, path: str, raw: bytes, exchange: _SimulatedExchange) -> None:
         headers = {
             name: "(redacted)" if name in _SECRET_HEADERS else value
             for name, value in exchange.headers.items()
@@ -196,7 +196,7 @@ class App:
         return vendor.render_models([*_MODELS, *scripted, *failing], one=False)
 
     async def _answer(
-        self, vendor: Vendor, route: Route, prompt: Prompt, nonce: str, exchange: _Exchange
+        self, vendor: Vendor, route: Route, prompt: Prompt, nonce: str, exchange: _SimulatedExchange
     ) -> None:
         ran, turn = await self._ran(vendor, prompt, nonce)
         failure = turn.error or self._faults.failure(vendor.name, prompt)
@@ -230,7 +230,7 @@ class App:
             ran.append(await self.programs.go_on(prompt))
         while not ran or ran[-1].outcome is not None:
             if ran:
-                _tell(prompt, ran[-1])
+                _report(prompt, ran[-1])
             turn = self._turn(vendor, prompt)
             if turn.program is None or turn.error is not None:
                 return ran, turn
@@ -258,7 +258,7 @@ class App:
         return script.turns.popleft()
 
 
-def _tell(prompt: Prompt, ran: Ran) -> None:
+def _report(prompt: Prompt, ran: Ran) -> None:
     """Show the model how its program ended."""
     assert ran.outcome is not None
     output = ran.outcome.stderr or ran.outcome.stdout
@@ -301,7 +301,7 @@ def _truncate(turn: Turn, limit: int) -> Turn:
     return replace(turn, text=text, calls=calls, finish="length")
 
 
-class _Exchange:
+class _SimulatedExchange:
     """One request and its connection."""
 
     def __init__(
@@ -381,7 +381,12 @@ class _Delivery:
     """Sends one answer, or fails to in the way its model's name says."""
 
     def __init__(
-        self, vendor: Vendor, route: Route, prompt: Prompt, answer: Answer, exchange: _Exchange
+        self,
+        vendor: Vendor,
+        route: Route,
+        prompt: Prompt,
+        answer: Answer,
+        exchange: _SimulatedExchange,
     ) -> None:
         self.vendor = vendor
         self.route = route

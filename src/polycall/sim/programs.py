@@ -22,7 +22,7 @@ _PROGRAMS_MAX = 1_000
 _QUIET_ROUNDS = 20
 
 
-class ProgramDesk:
+class ProgramRunner:
     """What a vendor keeps of programs.
 
     `wait_s` is how long a call of a program waits for its result, `idle_s` how long a container

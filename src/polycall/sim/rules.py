@@ -24,9 +24,9 @@ from typing import Any, cast
 import jsonschema_rs
 from msgspec.structs import replace
 
-from polycall import jsontext
-from polycall.sim import lexicon
-from polycall.sim.fill import Filler, properties_of
+from polycall._support import jsontext
+from polycall.sim import vocabulary
+from polycall.sim.arguments import Filler, properties_of
 from polycall.sim.script import (
     PROGRAM_NAMES,
     Call,
@@ -115,14 +115,14 @@ def plan(prompt: Prompt, text: str, tools: list[ToolSpec] | None = None) -> list
 
 def score(tool: ToolSpec, text: str) -> int:
     """How many words and concepts a tool shares with a text, those of its name threefold."""
-    words = set(lexicon.words_of(text)) - lexicon.EMPTY_WORDS
-    concepts = set(lexicon.concepts_of(text))
-    spaced = " ".join(lexicon.words_of(tool.name))
-    name_words = set(lexicon.words_of(tool.name)) - lexicon.EMPTY_WORDS
-    name_concepts = set(lexicon.concepts_of(spaced))
+    words = set(vocabulary.words_of(text)) - vocabulary.EMPTY_WORDS
+    concepts = set(vocabulary.concepts_of(text))
+    spaced = " ".join(vocabulary.words_of(tool.name))
+    name_words = set(vocabulary.words_of(tool.name)) - vocabulary.EMPTY_WORDS
+    name_concepts = set(vocabulary.concepts_of(spaced))
     about = f"{tool.description} {_parameter_words(tool.parameters)}"
-    about_words = set(lexicon.words_of(about)) - lexicon.EMPTY_WORDS - name_words
-    about_concepts = set(lexicon.concepts_of(about)) - name_concepts
+    about_words = set(vocabulary.words_of(about)) - vocabulary.EMPTY_WORDS - name_words
+    about_concepts = set(vocabulary.concepts_of(about)) - name_concepts
     by_name = max(len(words & name_words), len(concepts & name_concepts))
     by_rest = len(words & about_words | concepts & about_concepts)
     return 3 * by_name + by_rest
@@ -144,11 +144,11 @@ def _position(tool: ToolSpec, text: str) -> int:
     low = text.lower()
     spots = [
         spot
-        for concept, spot in lexicon.concepts_of(text).items()
-        if concept in lexicon.concepts_of(" ".join(lexicon.words_of(tool.name)))
+        for concept, spot in vocabulary.concepts_of(text).items()
+        if concept in vocabulary.concepts_of(" ".join(vocabulary.words_of(tool.name)))
     ]
-    words = set(lexicon.words_of(tool.name)) - lexicon.EMPTY_WORDS
-    spots += [spot for word in words if (spot := lexicon.find(word, low)) >= 0]
+    words = set(vocabulary.words_of(tool.name)) - vocabulary.EMPTY_WORDS
+    spots += [spot for word in words if (spot := vocabulary.find(word, low)) >= 0]
     return min(spots, default=len(text))
 
 
@@ -157,10 +157,10 @@ def _share_places(tools: list[ToolSpec], text: str) -> dict[str, list[tuple[int,
 
     In Korean a place comes before what is asked of it, in English after it.
     """
-    places = lexicon.places_of(text)
+    places = vocabulary.places_of(text)
     spots = [(_position(tool, text), tool.name) for tool in tools]
     shares: dict[str, list[tuple[int, str, str]]] = {tool.name: [] for tool in tools}
-    korean = lexicon.is_korean(text)
+    korean = vocabulary.is_korean(text)
     for place in places:
         before = [name for spot, name in spots if spot <= place[0]]
         after = [name for spot, name in spots if spot > place[0]]
@@ -219,21 +219,21 @@ def _without_made(calls: list[Call], made: list[Called]) -> list[Call]:
 
 def _reasoning(prompt: Prompt, turn: Turn) -> str:
     names = ", ".join(dict.fromkeys(call.name for call in turn.calls))
-    if lexicon.is_korean(prompt.user_text()):
+    if vocabulary.is_korean(prompt.user_text()):
         return f"{names} 도구가 필요하다." if names else "도구 없이 답할 수 있다."
     return f"The user's words match {names}." if names else "No further tool is needed."
 
 
 def _instance_text(prompt: Prompt, text: str, results: list[Returned]) -> str:
     material = " ".join([text, *(result.text for result in results)])
-    value = Filler(prompt.schema or {}, material, lexicon.places_of(material)).instance()
+    value = Filler(prompt.schema or {}, material, vocabulary.places_of(material)).instance()
     if not prompt.schema:
         value = {"answer": material}
     return jsontext.encode(value)
 
 
 def _report(text: str, results: list[Returned], made: list[Called]) -> str:
-    korean = lexicon.is_korean(text)
+    korean = vocabulary.is_korean(text)
     subjects = {call.id: _subject(call) for call in made}
     lines = [_line(result, subjects.get(result.call_id, ""), korean) for result in results]
     good = [line for line, is_error in lines if not is_error]
@@ -287,6 +287,6 @@ def _short(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    if lexicon.is_korean(text):
+    if vocabulary.is_korean(text):
         return "시뮬레이션입니다. 여기에는 언어 모델이 없고, 말씀에 맞는 도구도 없습니다."
     return "This is a simulation: there is no language model here, and no tool fits your words."

@@ -11,7 +11,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.sim.shape import JSON
 
 Finish: TypeAlias = Literal[

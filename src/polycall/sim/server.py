@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from polycall.sim.app import REQUESTS_MAX, App, Recorded, Script
-from polycall.sim.programs import ProgramDesk
+from polycall.sim.programs import ProgramRunner
 from polycall.sim.script import ModelSpec, Turn
 
 START_DEADLINE_S = 20.0
@@ -135,7 +135,7 @@ class Simulation:
         return list(self._app.requests)[len(self._app.requests) - new :]
 
     @property
-    def programs(self) -> ProgramDesk:
+    def programs(self) -> ProgramRunner:
         """What is kept of programs; how long they and their containers wait can be set."""
         return self._app.programs
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias, cast
 
-from polycall import jsontext
+from polycall._support import jsontext
 
 JSON: TypeAlias = dict[str, Any]
 Path: TypeAlias = tuple[str | int, ...]

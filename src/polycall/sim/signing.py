@@ -11,7 +11,7 @@ import hashlib
 import hmac
 from typing import Any, cast
 
-from polycall import jsontext
+from polycall._support import jsontext
 
 _SECRET = b"a simulation has no secrets; this one only marks what it issued"
 _MAC_BYTES = 12

@@ -11,7 +11,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.sim.script import (
     Called,
     Entry,

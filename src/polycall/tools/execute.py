@@ -16,14 +16,14 @@ from typing import Any
 from msgspec import Struct
 
 from polycall.errors import ArgumentsError, ToolError
+from polycall.instrumentation import ToolCalled, ToolFinished, watching
 from polycall.ir import Text, ToolCall, ToolResult
 from polycall.tools.context import ToolContext, call_key
-from polycall.tools.problems import clipped
+from polycall.tools.problems import truncated
 from polycall.tools.results import result_parts
 from polycall.tools.stats import Outcome, ToolStats
 from polycall.tools.toolset import AbstractToolset, AnyTool, Toolset
 from polycall.tools.validate import Checked
-from polycall.watching import ToolCalled, ToolEnded, watching
 
 logger = logging.getLogger("polycall.tools")
 
@@ -64,9 +64,9 @@ class Attempt(Struct, frozen=True):
     error: str = ""
 
     @property
-    def ended(self) -> ToolEnded:
+    def ended(self) -> ToolFinished:
         """As those who watch want it."""
-        return ToolEnded(self.result, self.error)
+        return ToolFinished(self.result, self.error)
 
     def count(self, stats: ToolStats, context: ToolContext[Any] | None) -> None:
         """Add it to the counts of the run's model."""
@@ -125,7 +125,7 @@ async def _run(
             return _failure(call, words), type(error).__name__
         # The model needs no traceback, and whoever wrote the tool does.
         logger.debug("the tool %r raised", call.name, exc_info=error)
-        return _failure(call, _spelt(error)), type(error).__name__
+        return _failure(call, _formatted(error)), type(error).__name__
 
 
 @dataclass
@@ -186,8 +186,8 @@ def _failure(call: ToolCall, message: str) -> ToolResult:
     return ToolResult(call.id, [Text(message)], is_error=True, name=call.name)
 
 
-def _spelt(error: BaseException) -> str:
+def _formatted(error: BaseException) -> str:
     """Type and message, as Python prints them; a traceback is none of a model's business."""
     message = str(error)
     name = type(error).__name__
-    return clipped(f"{name}: {message}") if message else name
+    return truncated(f"{name}: {message}") if message else name

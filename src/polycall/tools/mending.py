@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.errors import SchemaError
 from polycall.ir import JSON
 from polycall.schema.nulls import accepts_null

@@ -50,7 +50,7 @@ def explain(name: str, problems: Sequence[Problem], arguments: JSON, parameters:
     )
 
 
-def clipped(text: str) -> str:
+def truncated(text: str) -> str:
     """The text, with its middle left out where it is long."""
     half = _MESSAGE_LENGTH_MAX // 2
     return text if len(text) <= 2 * half else f"{text[:half]} ... {text[-half:]}"
@@ -71,7 +71,7 @@ def near_miss(name: str, names: Iterable[str]) -> str:
 
 def _line(problem: Problem, arguments: JSON, parameters: JSON) -> str:
     path = _path_into(arguments, problem.path)
-    place = _spelt(path) or "the arguments"
+    place = _formatted(path) or "the arguments"
     if problem.kind == "unexpected":
         names = object_at(parameters, "properties") if len(path) == 1 else {}
         hint = near_miss(str(problem.path[-1]), names)
@@ -98,6 +98,6 @@ def _path_into(arguments: JSON, path: tuple[str | int, ...]) -> tuple[str | int,
     return tuple(kept)
 
 
-def _spelt(path: tuple[str | int, ...]) -> str:
+def _formatted(path: tuple[str | int, ...]) -> str:
     spelt = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return spelt.lstrip(".")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from polycall import jsontext
+from polycall._support import jsontext
 
 _NESTING_MAX = 100
 

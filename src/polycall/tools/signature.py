@@ -27,7 +27,7 @@ from pydantic_core import (
     to_jsonable_python,
 )
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.errors import ToolDefinitionError
 from polycall.ir import JSON, Media, Opaque, Text, ToolResult
 from polycall.tools.context import ToolContext
@@ -216,7 +216,7 @@ class _ParameterReader:
             reason = str(error).strip().splitlines()[0].rstrip(".")
             self._refuse(
                 name,
-                f"{_spelt(hint)} has no JSON schema ({reason}); "
+                f"{_formatted(hint)} has no JSON schema ({reason}); "
                 "use types that JSON can hold, a dataclass or a pydantic model",
             )
 
@@ -323,7 +323,7 @@ def _has_description(hint: Any) -> bool:
     )
 
 
-def _spelt(hint: Any) -> str:
+def _formatted(hint: Any) -> str:
     return hint.__qualname__ if isinstance(hint, type) else str(hint)
 
 

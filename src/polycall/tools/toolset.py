@@ -18,8 +18,8 @@ from polycall import ir
 from polycall.errors import ToolDefinitionError, ToolError, UnknownToolError
 from polycall.ir import JSON
 from polycall.tools.context import ToolContext
+from polycall.tools.function_tool import FunctionTool, tool
 from polycall.tools.problems import near_miss
-from polycall.tools.tool import FunctionTool, tool
 
 AnyTool: TypeAlias = FunctionTool[..., Any]
 Approve: TypeAlias = Callable[[AnyTool, JSON], "bool | str | Awaitable[bool | str]"]

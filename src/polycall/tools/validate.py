@@ -11,12 +11,12 @@ from typing import Any
 import jsonschema_rs
 from msgspec import Struct
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.errors import ArgumentsError, ToolDefinitionError
 from polycall.ir import JSON
 from polycall.schema.walk import as_object, nesting
 from polycall.tools.mending import Mending
-from polycall.tools.problems import Checker, Problem, clipped, explain
+from polycall.tools.problems import Checker, Problem, explain, truncated
 from polycall.tools.relaxed import CutOffError, read_relaxed
 
 _EMPTY_SPELLINGS = ("", "null", '""', "''", "None")
@@ -52,7 +52,7 @@ class SchemaChecker:
                 )
             else:
                 # The message repeats the value, whatever its size.
-                found.append(Problem(path, clipped(error.message), has_value=False))
+                found.append(Problem(path, truncated(error.message), has_value=False))
         return found
 
     def load(self, arguments: JSON) -> dict[str, Any]:

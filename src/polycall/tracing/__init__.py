@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from polycall.errors import RequestError
-from polycall.watching import watch, watcher
+from polycall.instrumentation import watch, watcher
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider as OwnProvider

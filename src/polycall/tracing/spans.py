@@ -1,4 +1,4 @@
-"""Spans of what `polycall.watching` tells: one for each thing that has begun."""
+"""Spans of what `polycall.instrumentation` tells: one for each thing that has begun."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Tracer
 
+from polycall.instrumentation import (
+    Finished,
+    HandedOver,
+    ModelCalled,
+    ProgramFinished,
+    ProgramStarted,
+    RunFinished,
+    RunStarted,
+    Started,
+    StepStarted,
+    TaskStarted,
+    ToolCalled,
+    ToolFinished,
+    TraceContext,
+    Watched,
+    conversation,
+)
 from polycall.ir import Request, Response, Usage
 from polycall.loop import Abandoned, Suspended
 from polycall.tracing import conventions as names
 from polycall.tracing.common import PROPAGATOR, fail
 from polycall.tracing.content import clipped, instructions_json, messages_json, sendable
-from polycall.watching import (
-    Begun,
-    Carried,
-    Ended,
-    HandedOver,
-    ModelAsked,
-    ProgramBegun,
-    ProgramEnded,
-    RunBegun,
-    RunEnded,
-    StepBegun,
-    TaskBegun,
-    ToolCalled,
-    ToolEnded,
-    Watched,
-    conversation,
-)
 
 Attributes: TypeAlias = dict[str, Any]
 
@@ -60,32 +60,32 @@ class SpanWatcher:
         self._tracer = tracer
         self._content = content
 
-    def begin(self, what: Begun, above: Watched | None = None) -> Watched:
+    def begin(self, what: Started, above: Watched | None = None) -> Watched:
         """The span of something, below `above` or below the current one."""
         context = contexts.get_current()
         run_id = str(contexts.get_value(_RUN_KEY, context) or "")
         if isinstance(above, WatchedSpan):
             context, run_id = above.context, above.run_id
-        elif isinstance(what, RunBegun | TaskBegun):
+        elif isinstance(what, RunStarted | TaskStarted):
             context, run_id = _asked_in(what.carried, context), what.run_id
         name, attributes = _described(what)
         if run_id:
             attributes[names.RUN_ID] = run_id
-        if isinstance(what, RunBegun | ModelAsked) and conversation():
+        if isinstance(what, RunStarted | ModelCalled) and conversation():
             attributes[names.CONVERSATION] = conversation()
         span = self._tracer.start_span(
             sendable(name),
             context,
-            kind=SpanKind.CLIENT if isinstance(what, ModelAsked) else SpanKind.INTERNAL,
+            kind=SpanKind.CLIENT if isinstance(what, ModelCalled) else SpanKind.INTERNAL,
             attributes=_sendable(attributes),
-            links=_links(what.earlier) if isinstance(what, RunBegun) else None,
+            links=_links(what.earlier) if isinstance(what, RunStarted) else None,
         )
         has_content = self._content and span.is_recording()
         if has_content:
             span.set_attributes(_sendable(_content_of(what)))
         return WatchedSpan(span, context, run_id, content=has_content)
 
-    def carried(self) -> Carried:
+    def carried(self) -> TraceContext:
         """The headers that continue the current trace elsewhere."""
         return _carried(contexts.get_current())
 
@@ -98,7 +98,7 @@ class WatchedSpan:
         self.context = contexts.set_value(_RUN_KEY, run_id, trace.set_span_in_context(span, above))
         self._span = span
         self._content = content
-        self._ended: Ended | None = None
+        self._ended: Finished | None = None
         self._began_at = time.monotonic()
         self._is_over = False
 
@@ -106,11 +106,11 @@ class WatchedSpan:
         """Spans that begin meanwhile, of the application too, are below this one."""
         return _attached(self.context)
 
-    def carried(self) -> Carried:
+    def carried(self) -> TraceContext:
         """The headers that continue the trace from here."""
         return _carried(self.context)
 
-    def tell(self, ended: Ended) -> None:
+    def tell(self, ended: Finished) -> None:
         """What its attributes will say."""
         self._ended = ended
 
@@ -157,13 +157,13 @@ def _attached(context: Context) -> Generator[None]:
         contexts.detach(token)
 
 
-def _carried(context: Context) -> Carried:
-    headers: Carried = {}
+def _carried(context: Context) -> TraceContext:
+    headers: TraceContext = {}
     PROPAGATOR.inject(headers, context)
     return headers
 
 
-def _asked_in(carried: Carried, context: Context) -> Context:
+def _asked_in(carried: TraceContext, context: Context) -> Context:
     """Where something belongs that was asked for there, and is done here."""
     asked = PROPAGATOR.extract(carried, context)
     there = trace.get_current_span(asked).get_span_context()
@@ -171,7 +171,7 @@ def _asked_in(carried: Carried, context: Context) -> Context:
     return context if there.span_id == here.span_id else asked
 
 
-def _links(earlier: list[Carried]) -> list[Link]:
+def _links(earlier: list[TraceContext]) -> list[Link]:
     spans = [trace.get_current_span(PROPAGATOR.extract(each, Context())) for each in earlier]
     found = [span.get_span_context() for span in spans]
     return [Link(each) for each in found if each.is_valid]
@@ -188,15 +188,15 @@ def _sendable(attributes: Attributes) -> Attributes:
 # What spans say
 
 
-def _described(what: Begun) -> tuple[str, Attributes]:
+def _described(what: Started) -> tuple[str, Attributes]:
     """Name and attributes of a span that begins."""
     match what:
-        case RunBegun():
+        case RunStarted():
             attributes = {names.OPERATION: names.INVOKE_AGENT, names.AGENT: what.agent}
             return f"{names.INVOKE_AGENT} {what.agent}", attributes | _model(what.model)[1]
-        case StepBegun():
+        case StepStarted():
             return "step", {names.STEP_NUMBER: what.number, names.AGENT: what.agent}
-        case ModelAsked(request=request):
+        case ModelCalled(request=request):
             model, attributes = _model(request.model)
             attributes[names.OPERATION] = names.CHAT
             return f"{names.CHAT} {model}", attributes | _settings(request)
@@ -209,9 +209,9 @@ def _described(what: Begun) -> tuple[str, Attributes]:
                 names.CALLER: "model" if call.caller == "direct" else "program",
             }
             return f"{names.EXECUTE_TOOL} {_name(call.name)}", attributes
-        case ProgramBegun():
+        case ProgramStarted():
             return "sandbox run", {names.CALL_ID: what.call_id}
-        case TaskBegun(call=call):
+        case TaskStarted(call=call):
             attributes = {
                 names.TASK_ID: what.task_id,
                 names.TOOL: call.name,
@@ -255,10 +255,10 @@ def _settings(request: Request) -> Attributes:
     return attributes
 
 
-def _concluded(ended: Ended) -> Attributes:
+def _concluded(ended: Finished) -> Attributes:
     """What is known at the end."""
     match ended:
-        case RunEnded():
+        case RunFinished():
             attributes = {names.RUN_REASON: ended.reason, **_usage(ended.usage)}
             return (
                 attributes if ended.cost is None else attributes | {names.COST: float(ended.cost)}
@@ -271,9 +271,9 @@ def _concluded(ended: Ended) -> Attributes:
             if ended.id:
                 attributes[names.RESPONSE_ID] = ended.id
             return attributes | _usage(ended.usage)
-        case ProgramEnded():
+        case ProgramFinished():
             return {names.PROGRAM_STATUS: ended.status, names.PROGRAM_CALLS: ended.calls}
-        case ToolEnded():
+        case ToolFinished():
             return {}
 
 
@@ -292,49 +292,49 @@ def _usage(usage: Usage) -> Attributes:
     return attributes | {name: tokens for name, tokens in parts.items() if tokens}
 
 
-def _failure(ended: Ended | None) -> str:
+def _failure(ended: Finished | None) -> str:
     """The kind of what went wrong, where something did."""
     match ended:
-        case ToolEnded(result=result, error=error):
+        case ToolFinished(result=result, error=error):
             return (error or "tool_error") if result.is_error else ""
-        case ProgramEnded(status=status):
+        case ProgramFinished(status=status):
             return "" if status in ("finished", "paused") else status
-        case RunEnded(reason=reason):
+        case RunFinished(reason=reason):
             return reason if reason in _FAILURES else ""
         case _:
             return ""
 
 
-def _content_of(what: Begun) -> Attributes:
+def _content_of(what: Started) -> Attributes:
     """What was said to begin with."""
     match what:
-        case RunBegun(messages=messages):
+        case RunStarted(messages=messages):
             return {names.INPUT_MESSAGES: messages_json(messages)}
-        case ModelAsked(request=request):
+        case ModelCalled(request=request):
             system = [each for each in request.messages if each.role == "system"]
             others = [each for each in request.messages if each.role != "system"]
             attributes = {names.INPUT_MESSAGES: messages_json(others)}
             return attributes | ({names.INSTRUCTIONS: instructions_json(system)} if system else {})
-        case ToolCalled(call=call) | TaskBegun(call=call):
+        case ToolCalled(call=call) | TaskStarted(call=call):
             return {names.CALL_ARGUMENTS: clipped(call.arguments_json)}
-        case ProgramBegun(code=code):
+        case ProgramStarted(code=code):
             return {names.PROGRAM_CODE: clipped(code)}
         case HandedOver(reason=reason):
             return {names.HANDOFF_REASON: clipped(reason)}
-        case StepBegun():
+        case StepStarted():
             return {}
 
 
-def _content_of_end(ended: Ended) -> Attributes:
+def _content_of_end(ended: Finished) -> Attributes:
     """What was answered."""
     match ended:
         case Response():
             answer = messages_json([ended.message], finish_reason=ended.finish_reason)
             return {names.OUTPUT_MESSAGES: answer}
-        case RunEnded(answer=answer, reason=reason):
+        case RunFinished(answer=answer, reason=reason):
             answers = [answer] if answer is not None else []
             return {names.OUTPUT_MESSAGES: messages_json(answers, finish_reason=reason)}
-        case ToolEnded(result=result):
+        case ToolFinished(result=result):
             return {names.CALL_RESULT: clipped(result.text)}
-        case ProgramEnded(output=output):
+        case ProgramFinished(output=output):
             return {names.PROGRAM_OUTPUT: clipped(output)}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from polycall._support.jsontext import encode
 from polycall.dialects import anthropic
 from polycall.ir import JSON, Message, Part, Request, Tool, Warning
-from polycall.jsontext import encode
-from polycall.quirks import Quirks
-from polycall.wire import WireRequest
+from polycall.translation.quirks import Quirks
+from polycall.translation.wire import WireRequest
 
 WEATHER: JSON = {
     "type": "object",

@@ -24,7 +24,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
-from polycall.quirks import Quirks
+from polycall.translation.quirks import Quirks
 
 from .helps import again, assistant, body_of, render, results, user, warned
 

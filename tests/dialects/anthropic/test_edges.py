@@ -6,7 +6,7 @@ import pytest
 
 from polycall.dialects import anthropic
 from polycall.dialects.anthropic import StreamDecoder, StreamEncoder
-from polycall.dialects.anthropic.roots import object_schema
+from polycall.dialects.anthropic.root_schema import object_schema
 from polycall.errors import UnsupportedError
 from polycall.fold import fold
 from polycall.ir import (
@@ -27,7 +27,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
-from polycall.quirks import Quirks
+from polycall.translation.quirks import Quirks
 from tests.support import decode
 
 from .helps import (

@@ -22,7 +22,7 @@ from polycall.ir import (
     ToolChoice,
     ToolResult,
 )
-from polycall.quirks import Quirks
+from polycall.translation.quirks import Quirks
 
 from .helps import TOOL, WEATHER, again, assistant, body_of, render, results, user, warned
 

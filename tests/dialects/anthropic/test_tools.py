@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polycall.dialects import anthropic
-from polycall.dialects.anthropic.roots import object_schema
+from polycall.dialects.anthropic.root_schema import object_schema
 from polycall.errors import UnsupportedError
 from polycall.ir import JSON, ReasoningConfig, Text, Tool, ToolCall, ToolChoice
-from polycall.quirks import Quirks
-from polycall.wire import ToolName
+from polycall.translation.quirks import Quirks
+from polycall.translation.wire import ToolName
 
 from .helps import TOOL, WEATHER, again, assistant, body_of, render, user, warned
 

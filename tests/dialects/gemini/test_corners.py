@@ -29,7 +29,7 @@ from polycall.ir import (
     ToolResult,
     Usage,
 )
-from polycall.quirks import Quirks
+from polycall.translation.quirks import Quirks
 from tests.support import decode, wire_examples
 
 HI: JSON = {"role": "user", "parts": [{"text": "hi"}]}

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.dialects import gemini
-from polycall.dialects.gemini.partial import PartialArguments
+from polycall.dialects.gemini.partial_arguments import PartialArguments
 from polycall.errors import ProtocolError, TruncatedError
 from polycall.fold import fold
 from polycall.ir import JSON, PartDelta, Response, Text, ToolCall

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from polycall.dialects import gemini
-from polycall.dialects.gemini.casing import camel_key
+from polycall.dialects.gemini.key_case import camel_key
 from polycall.errors import ProtocolError, TruncatedError, UpstreamError
 from polycall.fold import fold
 from tests.support import corpus, cut, decode

@@ -23,7 +23,7 @@ from polycall.ir import (
     ToolChoice,
     Warning,
 )
-from polycall.quirks import Quirks
+from polycall.translation.quirks import Quirks
 from tests.dialects.gemini.wire import ask, call, result, same, turn
 
 # ---------------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from polycall.ir import (
     ToolChoice,
     ToolResult,
 )
-from polycall.quirks import Quirks
-from polycall.wire import ToolName
+from polycall.translation.quirks import Quirks
+from polycall.translation.wire import ToolName
 from tests.dialects.gemini.wire import WEATHER, ask, contents, result, same, turn
 
 

@@ -15,7 +15,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
-from polycall.quirks import Quirks
+from polycall.translation.quirks import Quirks
 from tests.dialects.gemini.wire import SENTINEL, ask, call, contents, result, same, turn
 
 # ---------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from polycall.ir import (
     Text,
     Tool,
 )
-from polycall.quirks import Quirks
+from polycall.translation.quirks import Quirks
 
 SENTINEL = "skip_thought_signature_validator"
 WEATHER = Tool("get_weather", "Current weather", {"type": "object", "properties": {}})

@@ -22,7 +22,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
-from polycall.quirks import Quirks
+from polycall.translation.quirks import Quirks
 from tests.dialects.openai_chat.chunks import NAME, function, request
 
 

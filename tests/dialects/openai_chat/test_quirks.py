@@ -23,7 +23,7 @@ from polycall.ir import (
     ToolResult,
 )
 from polycall.providers.quirks import NAMED_QUIRKS
-from polycall.quirks import Quirks
+from polycall.translation.quirks import Quirks
 from tests.dialects.openai_chat.chunks import NAME, USER, function, request, tool
 
 COMPATIBLE = NAMED_QUIRKS["compatible"]

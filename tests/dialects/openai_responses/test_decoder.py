@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.dialects.openai_responses import StreamDecoder, parse_response
 from polycall.errors import (
     BillingError,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.dialects.openai_responses import (
     StreamDecoder,
     StreamEncoder,

@@ -26,7 +26,7 @@ from polycall.ir import (
     ToolChoice,
     ToolResult,
 )
-from polycall.wire import Losses, note_foreign_options
+from polycall.translation.wire import Losses, note_foreign_options
 
 from .wire import added, body, call, completed, created, done, message, payloads, read, written
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.dialects.openai_responses import (
     StreamDecoder,
     parse_request,

@@ -23,7 +23,7 @@ from polycall.ir import (
     ToolResult,
     Warning,
 )
-from polycall.quirks import Quirks
+from polycall.translation.quirks import Quirks
 
 NAME = "openai-responses"
 

@@ -9,8 +9,8 @@ import pytest
 from polycall.dialects.openai_responses import parse_request, render_request
 from polycall.errors import UnsupportedError
 from polycall.ir import Request, Tool, ToolChoice
-from polycall.quirks import Quirks
-from polycall.wire import ToolName
+from polycall.translation.quirks import Quirks
+from polycall.translation.wire import ToolName
 
 NAME = "openai-responses"
 SCHEMA = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import openai
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.dialects.openai_responses import StreamDecoder, StreamEncoder
 from polycall.fold import fold, unfold
 from polycall.ir import Event, Request, Response

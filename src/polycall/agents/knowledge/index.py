@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from polycall.agents.database import open_database
 from polycall.agents.knowledge.readers import Section
+from polycall.agents.text_search import query_terms, terms
 from polycall.agents.vectors import nearest_rows, numpy_module, unit_rows
-from polycall.agents.words import query_terms, terms
 
 _SCHEMA = """
 create table if not exists files (

@@ -8,7 +8,7 @@ from typing import Any
 
 from polycall.agents.database import PostgresConnection
 from polycall.agents.memory.entry import Entry, full
-from polycall.agents.words import query_terms, terms
+from polycall.agents.text_search import query_terms, terms
 
 _SCHEMA = """
 create table if not exists polycall_memory (

@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.agents.memory.entry import Entry, full
-from polycall.agents.words import TermIndex, query_terms, terms
+from polycall.agents.text_search import TermIndex, query_terms, terms
 from polycall.errors import RequestError, ToolError
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from polycall.agents.database import open_database
 from polycall.agents.memory.entry import Entry, full
-from polycall.agents.words import query_terms, terms
+from polycall.agents.text_search import query_terms, terms
 
 _SCHEMA = """
 create table if not exists entries (

@@ -14,8 +14,8 @@ from polycall.agents.context import Frame
 from polycall.agents.history import History
 from polycall.agents.run import Run
 from polycall.agents.sessions.store import SessionState, SessionStore
+from polycall.instrumentation import conversing
 from polycall.ir import Message
-from polycall.watching import conversing
 
 
 class Runnable(Protocol):

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.agents.context import Frame
 from polycall.agents.database import PostgresConnection, open_database
 from polycall.errors import RequestError

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 from msgspec import Struct
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.agents.offer import AnyTool
 from polycall.errors import ToolDefinitionError
 from polycall.ir import JSON

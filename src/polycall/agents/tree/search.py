@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+from polycall.agents.text_search import TermIndex, query_terms, terms
 from polycall.agents.vectors import nearest_rows, unit_rows
-from polycall.agents.words import TermIndex, query_terms, terms
 from polycall.ir import JSON
 from polycall.tools import FunctionTool
 

@@ -9,19 +9,19 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from polycall.aiohttp_transport import AiohttpTransport
 from polycall.cli.bench.cases import Case
 from polycall.cli.bench.tokens import CountingClient
 from polycall.client import Client, ModelClient
 from polycall.errors import UpstreamError
 from polycall.ir import Message, Request, Text
 from polycall.loop import Limits, RunEnd
-from polycall.program import Bounds, Calling, Decision, Hints, Programs, Seen
+from polycall.program import Bounds, Calling, CallingDecision, Hints, Programs, Seen
 from polycall.providers.catalogue import CATALOGUE
 from polycall.sandbox import Limits as SandboxLimits
 from polycall.sandbox import Sandbox
 from polycall.sim import Call, Simulation, Turn
-from polycall.transport import Deadlines, HTTPRequest, HTTPResponse
+from polycall.transport.aiohttp_transport import AiohttpTransport
+from polycall.transport.base import Deadlines, HTTPRequest, HTTPResponse
 
 Form: TypeAlias = Literal["sequential", "parallel", "programmatic"]
 _ANSWER = "Here is what you asked for."
@@ -48,8 +48,8 @@ class Compared(Struct, frozen=True):
 
     name: str
     forms: dict[str, Measured]
-    told: Decision
-    seen: Decision
+    told: CallingDecision
+    seen: CallingDecision
     is_right: bool
 
     @property
@@ -105,7 +105,7 @@ async def _compared(case: Case, simulation: Simulation, sandbox: Sandbox, vendor
     )
 
 
-async def _decision(case: Case, sandbox: Sandbox, seen: Seen, hints: Hints) -> Decision:
+async def _decision(case: Case, sandbox: Sandbox, seen: Seen, hints: Hints) -> CallingDecision:
     """What `auto` decides before the run begins."""
     async with Programs(case.tools, sandbox, seen=seen, hints=hints) as programs:
         seen.begin_run()

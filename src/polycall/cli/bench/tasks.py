@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import msgspec
 from msgspec import Struct
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.cli.bench.tokens import CountingClient
 from polycall.client import Client, ModelClient
 from polycall.errors import RequestError

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.client import ModelClient, Stream
 from polycall.ir import Message, Request, Response, Tool, ToolCall, ToolResult, Usage
 from polycall.program import estimated_tokens

@@ -9,12 +9,12 @@ request.py       whole requests        response.py   whole answers     usage.py 
 pieces.py        blocks in the making  decode.py  encode.py   streams  errors.py  errors
 """
 
-from polycall.dialects.anthropic.decode import StreamDecoder
-from polycall.dialects.anthropic.encode import StreamEncoder
 from polycall.dialects.anthropic.errors import parse_error, render_error
 from polycall.dialects.anthropic.names import NAME
 from polycall.dialects.anthropic.request import PATH, parse_request, render_request
 from polycall.dialects.anthropic.response import parse_response, render_response
+from polycall.dialects.anthropic.stream_decoder import StreamDecoder
+from polycall.dialects.anthropic.stream_encoder import StreamEncoder
 
 ROUTES = [PATH]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from polycall.dialects.anthropic.names import NAME
 from polycall.ir import JSON, Media, Opaque
-from polycall.wire import Reader
+from polycall.translation.wire import Reader
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _PDF = "application/pdf"

@@ -10,8 +10,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polycall.dialects.anthropic.conversation import (
-    ConversationWriter,
+from polycall.dialects.anthropic.messages import (
+    MessagesRenderer,
     parse_messages,
     parse_system,
 )
@@ -22,7 +22,7 @@ from polycall.dialects.anthropic.names import (
     TOOL_NAME_CHARACTER,
     TOOL_NAME_LENGTH_MAX,
 )
-from polycall.dialects.anthropic.settings import (
+from polycall.dialects.anthropic.parameters import (
     forbids_forced_choice,
     parse_format,
     parse_reasoning,
@@ -30,11 +30,17 @@ from polycall.dialects.anthropic.settings import (
     render_reasoning,
     render_sampling,
 )
-from polycall.dialects.anthropic.tools import ToolWriter, parse_choice, parse_tool
+from polycall.dialects.anthropic.tools import ToolsRenderer, parse_choice, parse_tool
 from polycall.ir import JSON, Message, Request, Tool
-from polycall.quirks import Quirks
-from polycall.repeated import parsed_once
-from polycall.wire import Losses, ToolNames, WireRequest, note_foreign_options, request_reader
+from polycall.translation.quirks import Quirks
+from polycall.translation.tool_list_cache import parsed_once
+from polycall.translation.wire import (
+    Losses,
+    ToolNames,
+    WireRequest,
+    note_foreign_options,
+    request_reader,
+)
 
 PATH = "/v1/messages"
 
@@ -128,7 +134,7 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     losses = Losses(lossy=request.lossy)
     request = _without_refused(request, losses, quirks)
     names = _Names(TOOL_NAME_CHARACTER, length_max=TOOL_NAME_LENGTH_MAX)
-    writer = ConversationWriter(losses, names, quirks)
+    writer = MessagesRenderer(losses, names, quirks)
     lifted, rest = _split(request.messages)
     if lifted and not rest and NAME not in request.metadata:
         # Other vendors answer to instructions alone; this one wants a user's message.
@@ -198,7 +204,7 @@ _BLANK = Request("", [])
 def _render_tools(
     body: JSON, request: Request, losses: Losses, names: ToolNames, quirks: Quirks
 ) -> None:
-    writer = ToolWriter(request, losses, names, quirks, is_own=NAME in request.metadata)
+    writer = ToolsRenderer(request, losses, names, quirks, is_own=NAME in request.metadata)
     forbids = forbids_forced_choice(body, quirks)
     choice, offered, thinking_off = writer.choice(reasoning_forbids=forbids)
     tools = writer.tools(offered)

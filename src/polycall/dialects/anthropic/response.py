@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polycall.dialects.anthropic.blocks import (
+from polycall.dialects.anthropic.content import (
     parse_block,
     reasoning_block,
     response_call_block,
@@ -28,7 +28,7 @@ from polycall.ir import (
     ToolResult,
     unified_finish,
 )
-from polycall.wire import response_reader, short_hash
+from polycall.translation.wire import response_reader, short_hash
 
 _READ_KEYS = frozenset(
     {"id", "type", "role", "model", "content", "stop_reason", "usage", "request_id"}

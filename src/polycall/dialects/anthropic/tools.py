@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.dialects.anthropic.names import (
     NAME,
     STRICT_OPTIONAL_MAX,
     STRICT_TOOLS_MAX,
 )
-from polycall.dialects.anthropic.roots import object_schema
+from polycall.dialects.anthropic.root_schema import object_schema
 from polycall.ir import JSON, Request, Tool, ToolChoice
-from polycall.quirks import Quirks
-from polycall.repeated import rendered_once
 from polycall.schema import anthropic_strict
-from polycall.wire import Losses, ToolNames, request_reader
+from polycall.translation.quirks import Quirks
+from polycall.translation.tool_list_cache import rendered_once
+from polycall.translation.wire import Losses, ToolNames, request_reader
 
 _READ_KEYS = frozenset(
     {
@@ -98,7 +98,7 @@ def parse_choice(value: Any) -> tuple[ToolChoice | None, bool | None]:
 # Middle language to wire
 
 
-class ToolWriter:
+class ToolsRenderer:
     """Renders the tools and the choice of one request."""
 
     def __init__(

@@ -6,7 +6,7 @@ from typing import Any
 
 from polycall.dialects.anthropic.names import NAME
 from polycall.ir import JSON, Usage
-from polycall.wire import response_reader
+from polycall.translation.wire import response_reader
 
 _READ = "cache_read_input_tokens"
 _WRITTEN = "cache_creation_input_tokens"

@@ -9,11 +9,11 @@ partial.py    arguments in pieces        finish.py     finish reasons and usage
 errors.py     error bodies
 """
 
+from polycall.dialects.gemini.content import NAME
 from polycall.dialects.gemini.errors import parse_error, render_error
-from polycall.dialects.gemini.parts import NAME
 from polycall.dialects.gemini.request import ROUTES, parse_request, render_request
 from polycall.dialects.gemini.response import StreamEncoder, render_response
-from polycall.dialects.gemini.stream import StreamDecoder, parse_response
+from polycall.dialects.gemini.stream_decoder import StreamDecoder, parse_response
 
 __all__ = [
     "NAME",

@@ -7,17 +7,17 @@ from urllib.parse import quote, unquote
 
 from msgspec.structs import replace
 
-from polycall.dialects.gemini.casing import structural
-from polycall.dialects.gemini.config import parse_config, render_config
-from polycall.dialects.gemini.contents import ContentRenderer, render_system
-from polycall.dialects.gemini.history import parse_contents, parse_system
-from polycall.dialects.gemini.parts import NAME
-from polycall.dialects.gemini.tools import ToolRenderer, parse_tool_config, parse_tools
+from polycall.dialects.gemini.content import NAME
+from polycall.dialects.gemini.key_case import structural
+from polycall.dialects.gemini.messages import MessagesRenderer, render_system
+from polycall.dialects.gemini.parameters import parse_config, render_config
+from polycall.dialects.gemini.request_messages import parse_contents, parse_system
+from polycall.dialects.gemini.tools import ToolsRenderer, parse_tool_config, parse_tools
 from polycall.errors import MalformedRequestError
 from polycall.ir import JSON, Request
-from polycall.quirks import Quirks
-from polycall.wire import Losses, WireRequest, note_foreign_options, split_system
-from polycall.wire import request_reader as reader
+from polycall.translation.quirks import Quirks
+from polycall.translation.wire import Losses, WireRequest, note_foreign_options, split_system
+from polycall.translation.wire import request_reader as reader
 
 _METHODS = ("generateContent", "streamGenerateContent")
 ROUTES = tuple(
@@ -131,8 +131,8 @@ def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest
     losses = Losses(lossy=request.lossy)
     note_foreign_options(request, NAME, losses)
     options = _options(request, losses, quirks)
-    tools = ToolRenderer(request, losses, quirks)
-    renderer = ContentRenderer(tools, losses, quirks)
+    tools = ToolsRenderer(request, losses, quirks)
+    renderer = MessagesRenderer(tools, losses, quirks)
     system, messages = split_system(request.messages)
     body: JSON = {"contents": renderer.contents(messages)}
     instruction = render_system(system, renderer)

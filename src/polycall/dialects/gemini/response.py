@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from polycall import jsontext
-from polycall.dialects.gemini.errors import render_error
-from polycall.dialects.gemini.finish import render_reason, render_usage
-from polycall.dialects.gemini.parts import (
+from polycall._support import jsontext
+from polycall.dialects.gemini.content import (
     NAME,
     own_of,
     render_call,
     render_media,
     wire_fields,
 )
+from polycall.dialects.gemini.errors import render_error
+from polycall.dialects.gemini.usage import render_reason, render_usage
 from polycall.errors import PolycallError
 from polycall.fold import finish_part
 from polycall.ir import (
@@ -42,7 +42,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
-from polycall.wire import NAMESPACE_SEPARATOR
+from polycall.translation.wire import NAMESPACE_SEPARATOR
 
 _MALFORMED = "MALFORMED_FUNCTION_CALL"
 _NOT_TOP = frozenset({"candidate", "candidates", "no_candidate", "finishReason"})

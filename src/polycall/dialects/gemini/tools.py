@@ -14,15 +14,15 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
-from polycall import jsontext
-from polycall.dialects.gemini.parts import NAME, inner_of, one_or_many
+from polycall._support import jsontext
+from polycall.dialects.gemini.content import NAME, inner_of, one_or_many
 from polycall.errors import MalformedRequestError, SchemaError
 from polycall.ir import JSON, Request, Tool, ToolChoice
-from polycall.quirks import Quirks
-from polycall.repeated import parsed_once, rendered_once
 from polycall.schema import from_gemini, gemini_json_schema, to_gemini
-from polycall.wire import Losses, Path, ToolNames
-from polycall.wire import request_reader as reader
+from polycall.translation.quirks import Quirks
+from polycall.translation.tool_list_cache import parsed_once, rendered_once
+from polycall.translation.wire import Losses, Path, ToolNames
+from polycall.translation.wire import request_reader as reader
 
 _DECLARATION = (
     "name",
@@ -127,7 +127,7 @@ def parse_tool_config(value: Any) -> tuple[ToolChoice | None, JSON]:
 # Tools to wire
 
 
-class ToolRenderer:
+class ToolsRenderer:
     """Renders the tools of one request, their names and the choice among them.
 
     A name that a Gemini client declared is taken as it is; any other fits the narrower of the

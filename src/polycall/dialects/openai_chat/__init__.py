@@ -8,12 +8,12 @@ stream.py    streams inwards; parts.py one part at a time; accumulate.py the res
 encoder.py   streams outwards
 """
 
-from polycall.dialects.openai_chat.common import NAME
-from polycall.dialects.openai_chat.encoder import StreamEncoder
 from polycall.dialects.openai_chat.errors import parse_error, render_error
+from polycall.dialects.openai_chat.names import NAME
 from polycall.dialects.openai_chat.request import parse_request, render_request
 from polycall.dialects.openai_chat.response import parse_response, render_response
-from polycall.dialects.openai_chat.stream import StreamDecoder
+from polycall.dialects.openai_chat.stream_decoder import StreamDecoder
+from polycall.dialects.openai_chat.stream_encoder import StreamEncoder
 
 ROUTES = ("/v1/chat/completions",)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from polycall.dialects.openai_chat.common import REASONING_FIELDS
 from polycall.dialects.openai_chat.messages import merge_details
+from polycall.dialects.openai_chat.names import REASONING_FIELDS
 from polycall.dialects.openai_chat.response import CHOICE_FIELDS, normal_choice
 from polycall.ir import JSON
 

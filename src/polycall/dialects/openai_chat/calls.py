@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from polycall import jsontext
-from polycall.dialects.openai_chat.common import mark, others, own
+from polycall._support import jsontext
+from polycall.dialects.openai_chat.names import mark, others, own
 from polycall.ir import JSON, ToolCall
-from polycall.wire import Path, Reader
+from polycall.translation.wire import Path, Reader
 
 _CALL_FIELDS = ("id", "type", "index", "function", "custom")
 _FUNCTION_FIELDS = ("name", "arguments")

@@ -6,10 +6,10 @@ import base64
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from polycall.dialects.openai_chat.common import NAME, mark, others, own
+from polycall.dialects.openai_chat.names import NAME, mark, others, own
 from polycall.ir import JSON, Media, MediaKind, Opaque, Part, Reasoning, Refusal, Text
-from polycall.quirks import Quirks
-from polycall.wire import Losses, Path, Reader
+from polycall.translation.quirks import Quirks
+from polycall.translation.wire import Losses, Path, Reader
 
 _TEXT_TYPES = frozenset({"text", "input_text", "output_text"})
 _URL_TYPES: dict[str, MediaKind] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.errors import (
     AuthenticationError,
     BillingError,

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from polycall._support.jsontext import encode
 from polycall.dialects.openai_chat.calls import arguments_text, inside, parse_call
-from polycall.dialects.openai_chat.common import REASONING_FIELDS, mark, others, own
 from polycall.dialects.openai_chat.content import parse_parts
+from polycall.dialects.openai_chat.names import REASONING_FIELDS, mark, others, own
 from polycall.ir import (
     JSON,
     Media,
@@ -24,8 +25,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
-from polycall.jsontext import encode
-from polycall.wire import Path, Reader, request_reader, short_hash
+from polycall.translation.wire import Path, Reader, request_reader, short_hash
 
 _ASSISTANT_FIELDS = frozenset(
     {

@@ -11,22 +11,27 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polycall import jsontext
-from polycall.dialects.openai_chat.common import NAME, own
-from polycall.dialects.openai_chat.fields import (
+from polycall._support import jsontext
+from polycall.dialects.openai_chat.messages import parse_messages
+from polycall.dialects.openai_chat.names import NAME, own
+from polycall.dialects.openai_chat.parameters import (
     HANDLED_FIELDS,
     OWN_TOP_FIELDS,
     parse_reasoning_config,
     parse_response_format,
     write_reasoning,
 )
-from polycall.dialects.openai_chat.history import HistoryWriter, is_thinking_off
-from polycall.dialects.openai_chat.messages import parse_messages
-from polycall.dialects.openai_chat.tools import ChoiceWriter, ToolWriter, parse_choice, parse_tools
+from polycall.dialects.openai_chat.rendered_messages import MessagesRenderer, is_thinking_off
+from polycall.dialects.openai_chat.tools import (
+    ChoiceRenderer,
+    ToolsRenderer,
+    parse_choice,
+    parse_tools,
+)
 from polycall.ir import JSON, Request, ResponseFormat
-from polycall.quirks import Quirks
 from polycall.schema import openai_strict
-from polycall.wire import Losses, WireRequest, note_foreign_options, request_reader
+from polycall.translation.quirks import Quirks
+from polycall.translation.wire import Losses, WireRequest, note_foreign_options, request_reader
 
 _DEFAULT_QUIRKS = Quirks()
 _REFUSED_OPTIONS = frozenset({"audio", "modalities", "web_search_options"})
@@ -135,8 +140,8 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     """
     losses = Losses(lossy=request.lossy)
     body: JSON = {"model": request.model} if request.model else {}
-    writer = ToolWriter(quirks, losses)
-    messages = HistoryWriter(request, quirks, writer, losses).write()
+    writer = ToolsRenderer(quirks, losses)
+    messages = MessagesRenderer(request, quirks, writer, losses).write()
     body["messages"] = messages
     is_own = NAME in request.metadata
     _write_tools(request, body, writer, quirks, losses)
@@ -157,9 +162,9 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
 
 
 def _write_tools(
-    request: Request, body: JSON, writer: ToolWriter, quirks: Quirks, losses: Losses
+    request: Request, body: JSON, writer: ToolsRenderer, quirks: Quirks, losses: Losses
 ) -> None:
-    choice = ChoiceWriter(request.tools, writer, quirks, losses)
+    choice = ChoiceRenderer(request.tools, writer, quirks, losses)
     is_forced = False
     if request.tools or request.tool_choice is not None:
         is_forced = choice.write(request.tool_choice, body)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from polycall.dialects.openai_chat.calls import render_call, wire_arguments, wire_fields
-from polycall.dialects.openai_chat.common import NAME, REASONING_FIELDS, others, own
 from polycall.dialects.openai_chat.content import render_media
 from polycall.dialects.openai_chat.errors import stream_error
 from polycall.dialects.openai_chat.messages import assistant_parts, merge_details
+from polycall.dialects.openai_chat.names import NAME, REASONING_FIELDS, others, own
 from polycall.dialects.openai_chat.usage import parse_usage, render_usage
 from polycall.ir import (
     JSON,
@@ -32,8 +32,8 @@ from polycall.ir import (
     ToolResult,
     unified_finish,
 )
-from polycall.quirks import Quirks
-from polycall.wire import Losses, response_reader, short_hash
+from polycall.translation.quirks import Quirks
+from polycall.translation.wire import Losses, response_reader, short_hash
 
 # `obfuscation` and Mistral's `p` are random padding.
 TOP_FIELDS = frozenset(

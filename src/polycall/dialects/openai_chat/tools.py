@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from polycall import jsontext, schema
-from polycall.dialects.openai_chat.common import NAME, mark, others, own
+from polycall import schema
+from polycall._support import jsontext
+from polycall.dialects.openai_chat.names import NAME, mark, others, own
 from polycall.ir import JSON, Tool, ToolChoice
-from polycall.quirks import Quirks
-from polycall.repeated import parsed_once, rendered_once
-from polycall.wire import Losses, Path, ToolNames, request_reader
+from polycall.translation.quirks import Quirks
+from polycall.translation.tool_list_cache import parsed_once, rendered_once
+from polycall.translation.wire import Losses, Path, ToolNames, request_reader
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FUNCTION_FIELDS = frozenset({"name", "description", "parameters", "strict"})
@@ -171,7 +172,7 @@ def _named(item: Any, path: Path) -> str:
 # Out
 
 
-class ToolWriter:
+class ToolsRenderer:
     """Renders the tools of one request; keeps what must be undone in the answer."""
 
     def __init__(self, quirks: Quirks, losses: Losses) -> None:
@@ -324,10 +325,10 @@ class ToolWriter:
         return {}
 
 
-class ChoiceWriter:
+class ChoiceRenderer:
     """Renders the tool choice; may narrow the tools where the target has no other way."""
 
-    def __init__(self, tools: list[Tool], writer: ToolWriter, quirks: Quirks, losses: Losses):
+    def __init__(self, tools: list[Tool], writer: ToolsRenderer, quirks: Quirks, losses: Losses):
         self.tools = tools
         self._writer = writer
         self._quirks = quirks

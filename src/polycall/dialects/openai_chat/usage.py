@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from polycall.dialects.openai_chat.common import NAME, own
+from polycall.dialects.openai_chat.names import NAME, own
 from polycall.ir import JSON, Usage
 
 

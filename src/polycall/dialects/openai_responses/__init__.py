@@ -1,11 +1,11 @@
 """The dialect of OpenAI's Responses API: items in, items out, events in between."""
 
-from polycall.dialects.openai_responses.common import NAME
-from polycall.dialects.openai_responses.encoder import StreamEncoder
 from polycall.dialects.openai_responses.errors import parse_error, render_error
+from polycall.dialects.openai_responses.names import NAME
 from polycall.dialects.openai_responses.request import parse_request, render_request
 from polycall.dialects.openai_responses.response import parse_response, render_response
-from polycall.dialects.openai_responses.stream import StreamDecoder
+from polycall.dialects.openai_responses.stream_decoder import StreamDecoder
+from polycall.dialects.openai_responses.stream_encoder import StreamEncoder
 
 ROUTES = ["/v1/responses"]
 

@@ -10,9 +10,9 @@ import binascii
 from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from polycall.dialects.openai_responses.common import CONTENT_PREFIX, NAME, mark, others, own
+from polycall.dialects.openai_responses.names import CONTENT_PREFIX, NAME, mark, others, own
 from polycall.ir import JSON, Media, MediaKind, Opaque, Refusal, Text
-from polycall.wire import Losses, Reader
+from polycall.translation.wire import Losses, Reader
 
 ContentPart: TypeAlias = Text | Refusal | Media | Opaque
 

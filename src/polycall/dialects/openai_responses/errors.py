@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.errors import (
     AuthenticationError,
     BillingError,

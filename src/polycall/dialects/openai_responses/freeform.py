@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from polycall import jsontext
+from polycall._support import jsontext
 
 _START = re.compile(r'\s*\{\s*"input"\s*:\s*"')
 _COMPLETE = re.compile(r'(?:[^"\\]+|\\u[0-9a-fA-F]{4}|\\[^u])*')

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from polycall.dialects.openai_responses.common import NAME, mark, others, own
-from polycall.dialects.openai_responses.history import HistoryWriter
-from polycall.dialects.openai_responses.items import ItemReader
-from polycall.dialects.openai_responses.order import in_order
-from polycall.dialects.openai_responses.tools import ToolWriter, parse_tool_choice, parse_tools
+from polycall.dialects.openai_responses.conversation_order import in_order
+from polycall.dialects.openai_responses.messages import ItemReader
+from polycall.dialects.openai_responses.names import NAME, mark, others, own
+from polycall.dialects.openai_responses.rendered_messages import MessagesRenderer
+from polycall.dialects.openai_responses.tools import ToolsRenderer, parse_tool_choice, parse_tools
 from polycall.ir import (
     JSON,
     Effort,
@@ -18,10 +18,16 @@ from polycall.ir import (
     ResponseFormat,
     Text,
 )
-from polycall.quirks import Quirks
-from polycall.repeated import parsed_once
 from polycall.schema import openai_strict
-from polycall.wire import Losses, WireRequest, note_foreign_options, request_reader, split_system
+from polycall.translation.quirks import Quirks
+from polycall.translation.tool_list_cache import parsed_once
+from polycall.translation.wire import (
+    Losses,
+    WireRequest,
+    note_foreign_options,
+    request_reader,
+    split_system,
+)
 
 ENCRYPTED_CONTENT = "reasoning.encrypted_content"
 LOGPROBS = "message.output_text.logprobs"
@@ -172,7 +178,7 @@ def render_request(request: Request, *, quirks: Quirks | None = None) -> WireReq
     """
     quirks = quirks or _VENDOR
     losses = Losses(lossy=request.lossy)
-    writer = ToolWriter(request, losses, quirks)
+    writer = ToolsRenderer(request, losses, quirks)
     body: JSON = {"model": request.model} if request.model else {}
     options = dict(request.provider_options.get(NAME, {}))
     note_foreign_options(request, NAME, losses)
@@ -184,7 +190,7 @@ def render_request(request: Request, *, quirks: Quirks | None = None) -> WireReq
     instructions, messages = _split_instructions(request)
     if instructions is not None:
         body["instructions"] = instructions
-    history = HistoryWriter(
+    history = MessagesRenderer(
         messages if NAME in request.metadata else in_order(messages),
         writer,
         losses,

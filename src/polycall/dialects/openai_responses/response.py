@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from polycall.dialects.openai_responses.common import NAME, own
 from polycall.dialects.openai_responses.errors import parse_error
-from polycall.dialects.openai_responses.history import (
+from polycall.dialects.openai_responses.messages import ItemReader
+from polycall.dialects.openai_responses.names import NAME, own
+from polycall.dialects.openai_responses.rendered_messages import (
     call_item,
     is_own_item,
     message_item,
     reasoning_item,
     text_part,
 )
-from polycall.dialects.openai_responses.items import ItemReader
 from polycall.dialects.openai_responses.request import render_request
 from polycall.ir import (
     JSON,
@@ -33,7 +33,7 @@ from polycall.ir import (
     Usage,
     unified_finish,
 )
-from polycall.wire import response_reader, short_hash
+from polycall.translation.wire import response_reader, short_hash
 
 _KNOWN = frozenset({"id", "object", "created_at", "model", "output", "status", "usage"})
 

@@ -10,13 +10,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from polycall import jsontext
-from polycall.dialects.openai_responses.common import NAME, mark, others, own
+from polycall._support import jsontext
+from polycall.dialects.openai_responses.names import NAME, mark, others, own
 from polycall.ir import JSON, Request, Tool, ToolChoice
-from polycall.quirks import Quirks
-from polycall.repeated import rendered_once
 from polycall.schema import openai_strict
-from polycall.wire import Losses, ToolName, ToolNames, request_reader
+from polycall.translation.quirks import Quirks
+from polycall.translation.tool_list_cache import rendered_once
+from polycall.translation.wire import Losses, ToolName, ToolNames, request_reader
 
 _FUNCTION_KNOWN = frozenset(
     {
@@ -152,7 +152,7 @@ def parse_tool_choice(value: Any, path: str) -> ToolChoice | None:
 # Writing
 
 
-class ToolWriter:
+class ToolsRenderer:
     """Renders tools and everything that names one, with the same alias for the same tool."""
 
     def __init__(self, request: Request, losses: Losses, quirks: Quirks) -> None:

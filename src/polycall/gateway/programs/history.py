@@ -42,7 +42,7 @@ def as_the_model_saw(
     one was said after it.  Of a record that is gone the client's calls stay, as plain ones.
     """
     seen: list[Message] = []
-    told: set[str] = set()
+    reported: set[str] = set()
     gone = [name for name in records_in(messages) if name not in records]
     if gone:
         messages = [_as_plain(message, {*gone}) for message in messages]
@@ -57,8 +57,8 @@ def as_the_model_saw(
             touched = True
             if message.role == "assistant":
                 own.clear()
-            if name not in told:
-                told.add(name)
+            if name not in reported:
+                reported.add(name)
                 seen.extend(records[name].messages)
         if own or not touched:
             seen.append(message if not touched else replace(message, parts=own))

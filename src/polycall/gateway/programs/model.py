@@ -11,15 +11,19 @@ from msgspec.structs import replace
 
 from polycall.client import Stream
 from polycall.exchange import prepare
-from polycall.gateway.answer import Account, broken_off
-from polycall.gateway.asked import Asked, Attempt, Desk, refuse_losses
-from polycall.gateway.calls import in_events, in_parts
-from polycall.gateway.carrier import Carried
-from polycall.gateway.counting import estimate
-from polycall.gateway.flight import Flight
-from polycall.gateway.journey import Journey
-from polycall.gateway.routing import Stop
-from polycall.history import marked, portable
+from polycall.gateway.catalogue.token_counts import estimate
+from polycall.gateway.generation.answer import RequestUsage, broken_off
+from polycall.gateway.generation.attempts import AttemptRunner
+from polycall.gateway.generation.client_request import (
+    Attempt,
+    ClientRequest,
+    GatewayServices,
+    refuse_losses,
+)
+from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.passthrough.call_counter import in_events, in_parts
+from polycall.gateway.routing.router import Target
+from polycall.gateway.state.carrier import CarriedRequest
 from polycall.ir import (
     Event,
     Request,
@@ -29,48 +33,56 @@ from polycall.ir import (
     Usage,
     Warning,
 )
+from polycall.translation.portable import marked, portable
 
 
-class Step:
+class ModelStep:
     """What one step of the loop asks, as a journey takes it: always translated."""
 
-    def __init__(self, asked: Asked, carried: Carried, request: Request) -> None:
-        self.model = asked.model
+    def __init__(
+        self, client_request: ClientRequest, carried: CarriedRequest, request: Request
+    ) -> None:
+        self.model = client_request.model
         self.streams = request.stream
-        self._is_strict = asked.is_strict
+        self._is_strict = client_request.is_strict
         self._carried = carried
         self._request = request
 
-    def plan(self, stops: list[Stop]) -> None:
+    def plan(self, targets: list[Target]) -> None:
         """Every stop gets its own rendering in any case."""
 
-    async def attempt(self, stop: Stop, desk: Desk) -> Attempt:
+    async def attempt(self, target: Target, services: GatewayServices) -> Attempt:
         """The request for one stop."""
-        stop = desk.as_learned(stop)
-        provider = stop.provider
-        name = provider.dialect_for(stop.model, with_tools=True)
+        target = services.as_learned(target)
+        provider = target.provider
+        name = provider.dialect_for(target.model, with_tools=True)
         request, warnings = self._carried.holding(self._request).for_target(
-            provider.name, stop.model
+            provider.name, target.model
         )
-        request = replace(request, messages=portable(request.messages, stop.name))
-        request = await desk.with_media(request, name)
-        exchange = prepare(request, provider, stop.model, stop.key, name)
+        request = replace(request, messages=portable(request.messages, target.name))
+        request = await services.with_media(request, name)
+        exchange = prepare(request, provider, target.model, target.key, name)
         warnings = [*warnings, *exchange.wire.warnings]
         if self._is_strict:
             refuse_losses(warnings)
-        return Attempt(stop, exchange.dialect, exchange.http, exchange, warnings)
+        return Attempt(target, exchange.dialect, exchange.http, exchange, warnings)
 
 
 class RoutedModel:
     """A `ModelClient` for one request of a client; `account` has the sum of its steps."""
 
     def __init__(
-        self, asked: Asked, carried: Carried, flight: Flight, desk: Desk, account: Account
+        self,
+        client_request: ClientRequest,
+        carried: CarriedRequest,
+        gateway_request: GatewayRequest,
+        services: GatewayServices,
+        account: RequestUsage,
     ) -> None:
-        self._asked = asked
+        self._client_request = client_request
         self._carried = carried
-        self._flight = flight
-        self._desk = desk
+        self._gateway_request = gateway_request
+        self._services = services
         self._account = account
         self._steps = 0
         self._costs: list[Decimal | None] = []
@@ -79,13 +91,13 @@ class RoutedModel:
     async def generate_request(self, request: Request) -> Response:
         """One whole answer."""
         await self._reserve()
-        journey = self._journey(request)
-        with self._noting(journey, request):
-            plain = await journey.plain()
+        runner = self._runner(request)
+        with self._noting(runner, request):
+            plain = await runner.plain()
         assert plain.response is not None
         self._account.calls += in_parts(plain.response.message.parts)
         self._count(plain.attempt, plain.usage)
-        return marked(plain.response, plain.attempt.stop.name)
+        return marked(plain.response, plain.attempt.target.name)
 
     def stream_request(self, request: Request) -> Stream:
         """One answer as its events."""
@@ -100,14 +112,14 @@ class RoutedModel:
     def stop_name(self) -> str:
         """Who answered last."""
         attempt = self._account.attempt
-        return "" if attempt is None else attempt.stop.name
+        return "" if attempt is None else attempt.target.name
 
     async def events(self, request: Request) -> AsyncGenerator[Event]:
         """The events of one step."""
         await self._reserve()
-        journey = self._journey(request)
-        with self._noting(journey, request):
-            streaming = await journey.streaming()
+        runner = self._runner(request)
+        with self._noting(runner, request):
+            streaming = await runner.streaming()
         decoder = streaming.decoder
         assert decoder is not None
         usage: Usage | None = None
@@ -118,10 +130,10 @@ class RoutedModel:
                 usage = _usage(event) or usage
                 yield event
             is_over = streaming.is_finished
-            while not is_over or await streaming.asks_again(self._flight, self._desk):
+            while not is_over or await streaming.continues(self._gateway_request, self._services):
                 is_over = True
                 async for chunk in streaming.chunks():
-                    self._flight.heard_at = time.monotonic()
+                    self._gateway_request.heard_at = time.monotonic()
                     events = decoder.feed(chunk)
                     self._account.calls += in_events(events)
                     steps += len(events)
@@ -145,46 +157,50 @@ class RoutedModel:
         if self._steps and self._account.reserve is not None:
             await self._account.reserve()
 
-    def _journey(self, request: Request) -> Journey:
+    def _runner(self, request: Request) -> AttemptRunner:
         choice = request.tool_choice
         if self._steps and choice is not None and choice.mode in ("required", "tool"):
             # It was for the answer to the client; asked again each step, there would be no end.
             request = replace(request, tool_choice=ToolChoice("auto"))
         self._steps += 1
-        return Journey(Step(self._asked, self._carried, request), self._flight, self._desk)
+        return AttemptRunner(
+            ModelStep(self._client_request, self._carried, request),
+            self._gateway_request,
+            self._services,
+        )
 
     @contextmanager
-    def _noting(self, journey: Journey, request: Request) -> Generator[None]:
+    def _noting(self, runner: AttemptRunner, request: Request) -> Generator[None]:
         """While a model is asked: what was attempted, and what it cost to leave it."""
         try:
             yield
         except BaseException:
-            if journey.attempt is not None and journey.is_under_way:
-                self._count_broken_off(journey.attempt, request, Usage(), 0)
+            if runner.attempt is not None and runner.is_under_way:
+                self._count_broken_off(runner.attempt, request, Usage(), 0)
             raise
         finally:
-            self._note(journey)
+            self._note(runner)
 
-    def _note(self, journey: Journey) -> None:
+    def _note(self, runner: AttemptRunner) -> None:
         account = self._account
-        account.is_under_way = account.is_under_way or journey.is_under_way
-        account.attempts += journey.attempts
-        account.attempt = journey.attempt or account.attempt
-        if journey.attempt is not None:
+        account.is_under_way = account.is_under_way or runner.is_under_way
+        account.attempts += runner.attempts
+        account.attempt = runner.attempt or account.attempt
+        if runner.attempt is not None:
             known = self.warnings
-            known.extend(each for each in journey.attempt.warnings if each not in known)
+            known.extend(each for each in runner.attempt.warnings if each not in known)
 
     def _count_broken_off(
-        self, attempt: Attempt, request: Request, told: Usage, steps: int
+        self, attempt: Attempt, request: Request, reported: Usage, steps: int
     ) -> None:
         self._account.is_estimate = True
-        self._count(attempt, broken_off(told, steps, lambda: estimate(request)))
+        self._count(attempt, broken_off(reported, steps, lambda: estimate(request)))
 
     def _count(self, attempt: Attempt, usage: Usage) -> None:
         account = self._account
         account.usage += usage
         account.has_ended = True
-        cost = self._desk.costs.known(attempt.stop.provider, attempt.stop.model, usage)
+        cost = self._services.costs.known(attempt.target.provider, attempt.target.model, usage)
         self._costs.append(cost)
         known = [each for each in self._costs if each is not None]
         account.cost = sum(known, Decimal(0)) if known == self._costs else None

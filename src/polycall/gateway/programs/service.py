@@ -10,24 +10,24 @@ from functools import partial
 
 from polycall.config import ProgramSettings
 from polycall.errors import InvalidRequestError, OverloadedError
-from polycall.gateway.answer import Account
-from polycall.gateway.asked import Asked, Desk
-from polycall.gateway.flight import Flight
-from polycall.gateway.programs.exchange import Exchange
+from polycall.gateway.generation.answer import RequestUsage
+from polycall.gateway.generation.client_request import ClientRequest, GatewayServices
+from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.programs.client_tools import programs_for, without_namespaces
 from polycall.gateway.programs.history import as_the_model_saw, records_in, shows_programs
-from polycall.gateway.programs.manners import (
-    Anthropic,
-    Manner,
-    Plain,
-    Responses,
+from polycall.gateway.programs.protocols import (
+    AnthropicProtocol,
+    PlainProtocol,
+    ProgramProtocol,
+    ResponsesProtocol,
     container_of,
     declared_kind,
     declares_programmatic,
 )
-from polycall.gateway.programs.offered import programs_for, without_namespaces
 from polycall.gateway.programs.records import Records, read_id
+from polycall.gateway.programs.turn import ProgramTurn
+from polycall.gateway.state.anthropic_threads import refuse_thread
 from polycall.gateway.store import Store
-from polycall.gateway.threads import refuse_thread
 from polycall.ir import Request
 from polycall.loop import Turn
 from polycall.sandbox import Limits, Sandbox, SandboxError, Session
@@ -50,38 +50,45 @@ class ProgramService:
         self._turns = asyncio.Condition()
 
     async def answer(
-        self, asked: Asked, flight: Flight, desk: Desk, account: Account, calling: str
+        self,
+        client_request: ClientRequest,
+        gateway_request: GatewayRequest,
+        services: GatewayServices,
+        account: RequestUsage,
+        calling: str,
     ) -> bool:
         """Answer the request; false where calls are better made directly, or no program is meant.
 
         `calling` is what the client's header says: `code`, `auto`, or nothing.
         """
-        carried = await asked.parse(desk)
-        manner = _manner(carried.request, asked.dialect.NAME, asked.owner.id, desk, calling)
-        if manner is None:
+        carried = await client_request.parse(services)
+        protocol = _protocol_for(
+            carried.request, client_request.dialect.NAME, client_request.owner.id, services, calling
+        )
+        if protocol is None:
             return False
         refuse_thread(carried.request)
-        exchange = Exchange(
-            asked,
-            flight,
-            desk,
+        exchange = ProgramTurn(
+            client_request,
+            gateway_request,
+            services,
             account,
-            manner=manner,
+            protocol=protocol,
             records=self._records,
             open_sandbox=self._open,
             steps_max=self._settings.steps,
-            turn=partial(self._turn, asked.owner.id),
+            turn=partial(self._turn, client_request.owner.id),
         )
         return await exchange.run(carried, calling or "code")
 
     async def offered(
-        self, request: Request, dialect: str, owner: str, desk: Desk, calling: str
+        self, request: Request, dialect: str, owner: str, services: GatewayServices, calling: str
     ) -> Request:
         """The request as the model will see it, where tokens are counted and nothing is run."""
-        manner = _manner(request, dialect, owner, desk, calling)
-        if manner is None:
+        protocol = _protocol_for(request, dialect, owner, services, calling)
+        if protocol is None:
             return request
-        plain, _ = without_namespaces(manner.without_programs(request))
+        plain, _ = without_namespaces(protocol.without_programs(request))
         found = await self._records.load(owner, records_in(plain.messages))
         messages, _ = as_the_model_saw(plain.messages, found)
         programs = programs_for(plain, plain.model, calling, _no_session)
@@ -148,17 +155,23 @@ def _no_session() -> Session:
     raise AssertionError("nothing runs where tokens are counted")
 
 
-def _manner(request: Request, dialect: str, owner: str, desk: Desk, calling: str) -> Manner | None:
+def _protocol_for(
+    request: Request, dialect: str, owner: str, services: GatewayServices, calling: str
+) -> ProgramProtocol | None:
     """How the client speaks of programs; `None` where it does not.
 
     A conversation that has shown programs goes on as it began, whatever tools are declared now.
     """
     kind = declared_kind(request)
     if kind and any("code" in tool.allowed_callers for tool in request.tools):
-        return Anthropic(kind)
+        return AnthropicProtocol(kind)
     if any(declares_programmatic(tool) for tool in request.tools):
-        return Responses(desk.carrier.sealer, owner)
+        return ResponsesProtocol(services.carrier.sealer, owner)
     records = records_in(request.messages)
     if not calling and (shows_programs(request.messages) or read_id(container_of(request))):
-        return Responses(desk.carrier.sealer, owner) if dialect == _RESPONSES else Anthropic(kind)
-    return Plain() if calling or records else None
+        return (
+            ResponsesProtocol(services.carrier.sealer, owner)
+            if dialect == _RESPONSES
+            else AnthropicProtocol(kind)
+        )
+    return PlainProtocol() if calling or records else None

@@ -10,9 +10,9 @@ from polycall.gateway.store.base import (
     KeyRecord,
     KeyRow,
     KeySecret,
+    LeaseRequest,
     LedgerRow,
     Settlement,
-    Wish,
 )
 from polycall.gateway.store.store import Store, open_store
 
@@ -23,9 +23,9 @@ __all__ = [
     "KeyRecord",
     "KeyRow",
     "KeySecret",
+    "LeaseRequest",
     "LedgerRow",
     "Settlement",
     "Store",
-    "Wish",
     "open_store",
 ]

@@ -110,7 +110,7 @@ class KeyRecord(NamedTuple):
     secrets: list[KeySecret]
 
 
-class Wish(NamedTuple):
+class LeaseRequest(NamedTuple):
     """A wish for a lease on the counter `name` in a span of time.
 
     `name` is the kind and the key's id: `usd:`, `tokens:` or `requests:`.  At least `least` of what
@@ -156,7 +156,7 @@ class CountersForgotError(StoreError):
 class Counters(Protocol):
     """What is left of limits, for all workers together.  A failure is a `StoreError`."""
 
-    async def take(self, wish: Wish) -> Grant:
+    async def take(self, wish: LeaseRequest) -> Grant:
         """Lease some of what is left: once, whoever else asks at the same moment."""
         ...
 

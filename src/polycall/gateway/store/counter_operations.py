@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from polycall.gateway.store.base import Grant, Operation, Query, Settlement, Wish
+from polycall.gateway.store.base import Grant, LeaseRequest, Operation, Query, Settlement
 
 # A lease is a slice of what is left: large while there is much, one request's near the end.
 SLICES = 20
@@ -23,7 +23,7 @@ def slice_of(left: int, least: int) -> int:
     return 0 if least > left else max(least, left // SLICES)
 
 
-def take(wish: Wish, now: float) -> Operation[Grant]:
+def take(wish: LeaseRequest, now: float) -> Operation[Grant]:
     """Lease some of what is left of a limit."""
     name, span = wish.name, wish.span
     # The upsert locks the row until the end of the transaction.

@@ -17,10 +17,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from polycall._support.write_ahead import write_ahead
 from polycall.errors import RequestError, StoreError
 from polycall.gateway.store.base import Operation, Query, Rows
 from polycall.gateway.store.schema import migrate
-from polycall.write_ahead import write_ahead
 
 T = TypeVar("T")
 

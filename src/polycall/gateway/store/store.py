@@ -28,10 +28,10 @@ from polycall.gateway.store.base import (
     KeyRecord,
     KeyRow,
     KeySecret,
+    LeaseRequest,
     LedgerRow,
     Operation,
     Settlement,
-    Wish,
 )
 from polycall.gateway.store.spool import Spool
 from polycall.gateway.store.sqlite import SQLiteEngine, path_of
@@ -184,7 +184,7 @@ class Store:
 
     # Counters (`base.Counters`)
 
-    async def take(self, wish: Wish) -> Grant:
+    async def take(self, wish: LeaseRequest) -> Grant:
         """Lease some of what is left of a limit."""
         return await self._write(counter_operations.take(wish, time.time()))
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.sim import signing
-from polycall.sim.pieces import fragments
-from polycall.sim.programs import ProgramDesk
+from polycall.sim.chunking import fragments
+from polycall.sim.programs import ProgramRunner
 from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused, Turn
 from polycall.sim.shape import JSON, parse_object
 from polycall.sim.vendors import anthropic_checks as checks
 from polycall.sim.vendors import anthropic_programs as programs
 from polycall.sim.vendors.anthropic_history import SCOPE, prefix_digest, turns_of
 from polycall.sim.vendors.base import Headers, Models, Route
-from polycall.sse import encode_sse
+from polycall.translation.sse import encode_sse
 
 VERSIONS = frozenset({"2023-01-01", "2023-06-01", "2026-10-21"})
 _STOP_REASONS = {
@@ -39,8 +39,8 @@ class Anthropic:
     name = "anthropic"
     base_path = "/anthropic"
 
-    def __init__(self, desk: ProgramDesk | None = None) -> None:
-        self._desk = desk or ProgramDesk()
+    def __init__(self, desk: ProgramRunner | None = None) -> None:
+        self._desk = desk or ProgramRunner()
 
     def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
         """Messages, token counts and models."""

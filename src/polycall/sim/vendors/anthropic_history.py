@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import Any, TypeAlias
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.sim import signing
 from polycall.sim.script import Called, Entry, ModelSpec, Refused, Returned, Said
 from polycall.sim.shape import JSON, object_in

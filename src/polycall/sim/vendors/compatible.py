@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from polycall import jsontext
-from polycall.sim.pieces import fragments
+from polycall._support import jsontext
+from polycall.sim.chunking import fragments
 from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused
 from polycall.sim.shape import (
     BOOLEAN,
@@ -37,7 +37,7 @@ from polycall.sim.vendors import openai_chat
 from polycall.sim.vendors import openai_chat_checks as chat
 from polycall.sim.vendors import openai_common as common
 from polycall.sim.vendors.base import Headers, Models, Route
-from polycall.sse import encode_sse
+from polycall.translation.sse import encode_sse
 
 _CALL = Obj(
     {

@@ -8,9 +8,9 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.sim import signing
-from polycall.sim.pieces import fragments
+from polycall.sim.chunking import fragments
 from polycall.sim.script import Answer, Failure, ModelSpec, Prompt, Refused
 from polycall.sim.shape import JSON, parse_object
 from polycall.sim.vendors import gemini_checks as checks

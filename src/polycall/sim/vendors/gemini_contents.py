@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.sim import signing
 from polycall.sim.script import Called, Entry, Refused, Returned, Said
 from polycall.sim.shape import JSON, list_in, object_in

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.sim import signing
-from polycall.sim.pieces import fragments
+from polycall.sim.chunking import fragments
 from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused
 from polycall.sim.shape import JSON, ShapeError, object_in
 from polycall.sim.vendors import openai_chat_checks as checks
 from polycall.sim.vendors import openai_common as common
 from polycall.sim.vendors.base import Headers, Models, Route
-from polycall.sse import encode_sse
+from polycall.translation.sse import encode_sse
 
 DONE = encode_sse(b"[DONE]")
 _FINISH = {"refusal": "stop"}

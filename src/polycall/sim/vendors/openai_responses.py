@@ -6,10 +6,10 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from polycall import jsontext
+from polycall._support import jsontext
 from polycall.sim import signing
-from polycall.sim.pieces import fragments
-from polycall.sim.programs import ProgramDesk
+from polycall.sim.chunking import fragments
+from polycall.sim.programs import ProgramRunner
 from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused, Turn
 from polycall.sim.shape import JSON, ShapeError, list_in, object_in
 from polycall.sim.vendors import openai_chat
@@ -17,7 +17,7 @@ from polycall.sim.vendors import openai_common as common
 from polycall.sim.vendors import openai_programs as programs
 from polycall.sim.vendors import openai_responses_checks as checks
 from polycall.sim.vendors.base import Headers, Models, Route
-from polycall.sse import encode_sse
+from polycall.translation.sse import encode_sse
 
 _STORED_MAX = 10_000
 
@@ -28,8 +28,8 @@ class OpenAIResponses:
     name = "openai"
     base_path = "/openai/v1"
 
-    def __init__(self, desk: ProgramDesk | None = None) -> None:
-        self._desk = desk or ProgramDesk()
+    def __init__(self, desk: ProgramRunner | None = None) -> None:
+        self._desk = desk or ProgramRunner()
         self._stored: OrderedDict[str, JSON] = OrderedDict()  # items of answers, by their ids
 
     def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:

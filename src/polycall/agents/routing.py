@@ -1,0 +1,115 @@
+"""Choosing one of many agents: by a model that hands over, or by a rule that needs none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from typing_extensions import Unpack
+
+from polycall.agents.agent import Agent, Prompt, RunOptions
+from polycall.agents.history import load_history
+from polycall.agents.run import AgentStream, Run
+from polycall.agents.spec import Handoff
+from polycall.errors import RequestError
+from polycall.ir import Message
+
+AnyAgent: TypeAlias = Agent[Any, Any]
+# From the user's words to an agent's name.
+Choose: TypeAlias = Callable[[str], str]
+
+_INSTRUCTIONS = """\
+You are the first to read what a user wants. Hand the conversation to the one agent whose field \
+it is; ask back only where you cannot tell. Do not answer in an agent's place.
+The agents:
+"""
+
+
+def triage(
+    model: str | Sequence[str],
+    agents: Iterable[Handoff | AnyAgent],
+    *,
+    name: str = "triage",
+    instructions: str = "",
+    **options: Any,
+) -> AnyAgent:
+    """An agent that hands over to one of many; their descriptions tell it which.
+
+    Its instructions are the given ones, or a plain rule, and the list of agents.
+    """
+    handoffs = [each if isinstance(each, Handoff) else Handoff(each) for each in agents]
+    lines = [
+        f"- {handoff.agent.name}: {handoff.description or handoff.agent.description}"
+        for handoff in handoffs
+    ]
+    reported = instructions or _INSTRUCTIONS
+    return Agent(
+        model,
+        name=name,
+        instructions=reported.rstrip() + "\n" + "\n".join(lines),
+        handoffs=handoffs,
+        **options,
+    )
+
+
+class Router:
+    """Sends each conversation to one of several agents, by a rule and not by a model.
+
+    A conversation stays where it began: a history goes to the agent that it came from.
+    """
+
+    def __init__(self, agents: Iterable[AnyAgent], choose: Choose) -> None:
+        self.agents = {agent.name: agent for agent in agents}
+        self._choose = choose
+
+    def route(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> AnyAgent:
+        """The agent that would answer."""
+        frames = load_history(options.get("history") or []).frames
+        name = frames[0].agent if frames else self._choose(_words(prompt))
+        agent = self.agents.get(name)
+        if agent is None:
+            known = ", ".join(self.agents)
+            raise RequestError(f"the router chose {name!r}, which it does not have; known: {known}")
+        return agent
+
+    async def run(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> Run[Any]:
+        """The run of the agent that was chosen."""
+        return await self.route(prompt, **options).run(prompt, **options)
+
+    def stream(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> AgentStream[Any]:
+        """The events of the agent that was chosen."""
+        return self.route(prompt, **options).stream(prompt, **options)
+
+    def run_sync(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> Run[Any]:
+        """`run` for code without an event loop."""
+        return self.route(prompt, **options).run_sync(prompt, **options)
+
+
+def by_words(words: Mapping[str, Sequence[str]], *, default: str) -> Choose:
+    """A rule for `Router`: the agent most of whose words stand in the text; ties go to the first.
+
+    Words match at the start of a word, so that "refund" finds "refunds" and "환불" finds "환불은".
+    """
+    patterns = {
+        agent: [re.compile(rf"(?<!\w){re.escape(word)}", re.IGNORECASE) for word in each]
+        for agent, each in words.items()
+    }
+
+    def choose(text: str) -> str:
+        scores = {
+            agent: sum(pattern.search(text) is not None for pattern in each)
+            for agent, each in patterns.items()
+        }
+        best = max(scores, key=lambda agent: scores[agent], default=default)
+        return best if scores.get(best) else default
+
+    return choose
+
+
+def _words(prompt: Prompt) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    messages = [prompt] if isinstance(prompt, Message) else prompt
+    users = [message.text for message in messages if message.role == "user"]
+    return users[-1] if users else ""

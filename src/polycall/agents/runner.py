@@ -1,0 +1,284 @@
+"""One run of an agent: what each step of the loop asks, and what becomes of its end."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+from typing import TYPE_CHECKING, Any, Generic
+
+from msgspec.structs import replace
+
+from polycall.agents.approval import AskingToolset
+from polycall.agents.compaction import Shortened, opening, other_tokens, size_of
+from polycall.agents.context import AgentContext, RunState
+from polycall.agents.events import ProgressEvent
+from polycall.agents.handoff import (
+    apply_transfer,
+    group_of,
+    handoff_tools,
+    handover_note,
+    visible,
+)
+from polycall.agents.history import History
+from polycall.agents.instrumented_run import WatchedRun
+from polycall.agents.journaling import JournalingModel
+from polycall.agents.offer import definitions
+from polycall.agents.output import OutputError, OutputT
+from polycall.agents.programs import AgentPrograms
+from polycall.agents.run import AgentEvent, Run, surfaced
+from polycall.agents.tasks import LocalTasks, late_results, runner, untold
+from polycall.ir import Message, Request, Text, ToolCall, ToolResult
+from polycall.loop import EndReason, LoopEvent, RunEnd, Step, StepEnd, Turn, emit, run_tools
+from polycall.tools import Executor, Toolset
+from polycall.tools.toolset import CombinedToolset
+
+if TYPE_CHECKING:
+    from polycall.agents.compaction import Compaction
+    from polycall.agents.spec import AgentSpec
+
+
+class AgentRunner(Generic[OutputT]):
+    """Drives the loop for one run; the loop asks it before each step."""
+
+    def __init__(self, agent: AgentSpec[OutputT], state: RunState, deps: Any) -> None:
+        self.state = state
+        self._agent = agent
+        self._deps = deps
+        self._group = group_of(agent)
+        self._speakers: list[str] = []
+        self._executors: dict[tuple[str, ...], Executor] = {}
+        self._programs: dict[str, AgentPrograms] = {}
+        self._closing = AsyncExitStack()
+        self._recorder = JournalingModel(state)
+        self._watched: WatchedRun | None = None
+        self._value: OutputT | None = None
+        self._problem = ""
+        self._attempts = 0
+        self._task: Message | None = None
+        self._sent: tuple[str, int] = ("", 0)  # the last request: in which frame, and its bytes
+        self._other_tokens: dict[str, int] = {}
+
+    async def events(
+        self, messages: list[Message], *, stream: bool
+    ) -> AsyncGenerator[AgentEvent | Run[OutputT]]:
+        """The run's events, and the run itself as the last."""
+        agent, root = self._agent, self.state.root
+        first = Request(agent.model, messages, stream=stream)
+        self._task = next((each for each in reversed(messages) if each.role == "user"), None)
+        watched = self._watched = WatchedRun.begun(agent.name, agent.model, self.state, messages)
+        self._recorder.client = watched or root.client
+        client = self._recorder.client if root.journal is None else self._recorder
+        running = run_tools(client, first, _never, limits=self.state.limits, prepare=self._prepare)
+        self.state.streams = stream
+        try:
+            async with self._closing, aclosing(running) as events:
+                async for event in events:
+                    await self._heard(event)
+                    yield surfaced(event)
+                    if isinstance(event, RunEnd):
+                        yield self._run(event)
+        except BaseException as error:
+            if watched is not None:
+                watched.stop(error)
+            raise
+
+    async def _heard(self, event: LoopEvent) -> None:
+        """Count what was spent, and tell those who want to know."""
+        if isinstance(event, StepEnd):
+            self.state.spend(event.step.response.usage, event.step.cost)
+        elif isinstance(event, RunEnd) and event.reason == "paused":
+            await self._settle()
+            self.state.spend(event.steps[-1].response.usage, event.steps[-1].cost)
+        if self._watched is not None:
+            self._watched.heard(event)
+        for hook in self._agent.hooks:
+            done = hook(surfaced(event))
+            if inspect.isawaitable(done):
+                await done
+
+    async def _settle(self) -> None:
+        # Tasks of this process would be lost with it, and a paused run is to go on elsewhere.
+        tasks = self.state.root.tasks
+        if isinstance(tasks, LocalTasks):
+            await tasks.settle()
+
+    async def _prepare(self, messages: list[Message], steps: list[Step]) -> Turn | EndReason:
+        state = self.state
+        if state.end is not None:
+            return state.end
+        apply_transfer(state, len(messages))
+        is_end = bool(steps) and steps[-1].response.finish_reason == "stop"
+        verdict = self._read_output(messages, steps[-1].response.text) if is_end else None
+        # A vendor's program that waits for results takes nothing beside them.
+        in_program = bool(steps) and any(
+            call.caller != "direct" for call in steps[-1].response.tool_calls
+        )
+        came_late = not in_program and await self._add_late(
+            messages, len(steps) + 1, waits=verdict == "finished"
+        )
+        if verdict is not None and not came_late:
+            return verdict
+        bound = state.spent()
+        if bound is not None:
+            return bound
+        agent = self._group[state.frames[-1].agent]
+        self._speakers.append(agent.name)
+        seen = visible(messages, state.frames, self._group)
+        if agent.compaction is not None:
+            seen = await self._shortened(agent.compaction, seen, steps, keeps_all=in_program)
+        return await self._turn(agent, seen, steps)
+
+    async def _add_late(self, messages: list[Message], number: int, *, waits: bool) -> bool:
+        """Add how tasks have ended since the model last heard of them.
+
+        A run that would be over waits for the next one to end.
+        """
+        if not self.state.tasks:
+            return False
+        known = self._recorder.ahead(number)
+        if known is not None:
+            added, notes = known.added, known.change.tasks
+        else:
+            if waits and untold(self.state):
+                tasks = runner(self.state)
+                await tasks.wait(untold(self.state), for_all=False, deadline_s=float("inf"))
+            added, notes = await late_results(self.state)
+            self._recorder.tell(added, notes)
+        self.state.tasks.update(notes)
+        messages.extend(added)
+        if added:
+            self._value = None
+        return bool(added)
+
+    def _read_output(self, messages: list[Message], text: str) -> EndReason | None:
+        """Why the run ends; `None` where the model is asked again for an answer that fits."""
+        try:
+            self._value = self._agent.output.parse(text)
+        except OutputError as error:
+            self._problem = str(error)
+            self._attempts += 1
+            if self._attempts >= self._agent.output_attempts:
+                return "output"
+            words = f"The answer does not fit:\n{error}\nAnswer again with the whole JSON object."
+            messages.append(Message("user", [Text(words)]))
+            return None
+        return "finished"
+
+    async def _shortened(
+        self, compaction: Compaction, seen: list[Message], steps: list[Step], *, keeps_all: bool
+    ) -> list[Message]:
+        """What is sent of a conversation that has become too long; the task always is."""
+        state, frame = self.state, self.state.frames[-1]
+        key = f"{len(state.frames)}/{frame.agent}/{frame.start}"
+        known = self._recorder.ahead(len(steps) + 1)
+        before = state.shortened.get(key, Shortened())
+        if steps and self._sent[0] == key:
+            usage, other = steps[-1].response.usage, self._other_tokens.get(key, 0)
+            self._other_tokens[key] = other_tokens(usage, self._sent[1], other)
+        if known is not None:
+            state.shortened.update(known.change.shortened)
+        elif not keeps_all:
+            state.shortened[key] = await compaction.shorten(
+                before,
+                seen[before.gone :],
+                other_tokens=self._other_tokens.get(key, 0),
+                kept=[self._task] if self._task else [],
+                is_turn=True,
+            )
+        made = state.shortened.get(key, before)
+        sent = seen[made.gone :]
+        if made.gone:
+            is_task_gone = self._task in seen[: made.gone] and self._task not in sent
+            head = [opening(made.gone, made.summary)]
+            sent = [*head, *([self._task] if is_task_gone and self._task else []), *sent]
+        self._sent = (key, sum(map(size_of, sent)))
+        return sent
+
+    async def _turn(
+        self, agent: AgentSpec[Any], seen: list[Message], steps: list[Step]
+    ) -> Turn | EndReason:
+        state = self.state
+        context = AgentContext(
+            deps=self._deps,
+            model=agent.model,
+            agent=agent.name,
+            variables=state.variables,
+            run=state,
+            reporter=_report,
+        )
+        reported = [await agent.instructions_for(context), handover_note(state.frames[-1])]
+        if agent.memory is not None:
+            if agent.name not in state.injected:
+                state.injected[agent.name] = await agent.memory.injected(context, seen)
+            reported.append(state.injected[agent.name])
+        words = "\n\n".join(part for part in reported if part)
+        system = [Message("system", [Text(words)])] if words else []
+        handoffs = handoff_tools(agent, state.frames, self._group)
+        tools = definitions(agent.toolsets, context)
+        request = Request(
+            model=agent.model,
+            messages=[*system, *seen],
+            tools=[*tools, *(each.definition for each in handoffs)],
+            stream=state.streams,
+            response_format=self._agent.output.format,
+            **agent.settings,
+        )
+        key = (agent.name, *(each.name for each in handoffs))
+        if key not in self._executors:
+            everything = CombinedToolset([*agent.toolsets, Toolset(handoffs)])
+            self._executors[key] = Executor(AskingToolset(everything), context)
+        turn: Turn | EndReason = Turn(request, self._executors[key])
+        if agent.calling != "direct":
+            turn = await self._with_programs(agent, context).turn(turn, steps)
+        if not isinstance(turn, Turn):
+            return turn
+        toolset = self._executors[key].toolset
+
+        def has_steps(call: ToolCall) -> bool:
+            # What is no tool is a program, or a mistake.
+            return call.name not in toolset or toolset[call.name].has_steps
+
+        number, execute = len(steps) + 1, turn.execute
+        if self._watched is not None:
+            self._watched.step(number, agent.name)
+            execute = self._watched.executing(execute)
+        return replace(turn, execute=self._recorder.executing(number, execute, has_steps))
+
+    def _with_programs(self, agent: AgentSpec[Any], context: AgentContext[Any]) -> AgentPrograms:
+        if agent.name not in self._programs:
+            self._programs[agent.name] = AgentPrograms(agent, context, self._closing)
+        return self._programs[agent.name]
+
+    def _run(self, end: RunEnd) -> Run[OutputT]:
+        state = self.state
+        apply_transfer(state, len(end.messages))
+        for programs in self._programs.values():
+            programs.note(end.steps)
+        return Run(
+            reason=end.reason,
+            steps=end.steps,
+            usage=state.usage,
+            cost=state.cost,
+            history=History(
+                messages=end.messages,
+                frames=state.frames,
+                variables=state.variables,
+                opened=list(state.opened),
+                allowed=sorted(state.root.allowed),
+            ),
+            agents=self._speakers,
+            decisions=[each for one in self._programs.values() for each in one.decisions],
+            programs=[each for one in self._programs.values() for each in one.programs],
+            value=self._value,
+            problem=self._problem if self._value is None else "",
+        )
+
+
+async def _report(progress: float, message: str) -> None:
+    await emit(ProgressEvent(progress, message))
+
+
+async def _never(call: Any) -> ToolResult:
+    """Stands for what runs calls before the first step has been prepared."""
+    raise AssertionError(f"nothing was prepared to run {call.name!r}")

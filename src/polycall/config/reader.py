@@ -1,0 +1,122 @@
+"""Reads tables of a configuration into structs and collects every mistake with its line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from polycall.config.secret_source import read_secret
+from polycall.config.toml_lines import Key, TOMLLines
+from polycall.errors import ConfigError
+
+T = TypeVar("T", bound=Struct)
+
+# What databases and timers can count with, in whatever unit.
+NUMBER_MAX = 10**12
+BUDGET_USD_MAX = 10**9  # a counter holds billionths of it
+
+
+class Reader:
+    """Goes on after a mistake, so that one run shows them all."""
+
+    def __init__(
+        self, text: str, name: str, environment: Mapping[str, str], folder: Path = Path()
+    ) -> None:
+        self._lines = TOMLLines(text)
+        self._name = name
+        self._environment = environment
+        self._folder = folder
+        self._values: dict[str, str] = {}
+        self._mistakes: list[tuple[int, str]] = []
+        self._noted: set[Key] = set()
+
+    def note(self, path: Key, message: str) -> None:
+        """One mistake at `path`."""
+        self._noted.add(path)
+        place = ".".join(map(str, path))
+        self._mistakes.append((self._lines.line(path), f"{place}: {message}"))
+
+    def has_noted(self, path: Key) -> bool:
+        """Whether something at `path` is already known to be wrong."""
+        return path in self._noted
+
+    def unknown(self, path: Key, known: Iterable[str], what: str) -> None:
+        """A name that is none of `known`."""
+        name = str(path[-1])
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(names)
+        self.note(path, f"{name!r} is not a {what}; {hint}")
+
+    def table(self, kind: type[T], value: Any, path: Key) -> T | None:
+        """The table as a struct of what is right in it; `None` where a needed value is wrong."""
+        table = self.tables(value, path)
+        if not isinstance(value, dict):
+            return None
+        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        good: dict[str, Any] = {}
+        for key, item in table.items():
+            field = fields.get(key)
+            if field is None:
+                self.unknown((*path, key), fields, "setting")
+                continue
+            try:
+                good[key] = msgspec.convert(item, field.type)
+            except msgspec.ValidationError as error:
+                self.note((*path, key), str(error).lower())
+        for key, field in fields.items():
+            if field.required and key not in table:
+                self.note(path, f"{key!r} is missing")
+        needed = [key for key, field in fields.items() if field.required]
+        return kind(**good) if all(key in good for key in needed) else None
+
+    def tables(self, value: Any, path: Key) -> dict[str, Any]:
+        """A table of tables."""
+        if not isinstance(value, dict):
+            self.note(path, f"must be a table, got {type(value).__name__}")
+            return {}
+        return value  # pyright: ignore[reportUnknownVariableType]
+
+    def check_numbers(self, table: Struct, path: Key, *, may_be_zero: bool = False) -> None:
+        """Note the numbers of the table that are none to count with."""
+        for field in msgspec.structs.fields(table):
+            value = getattr(table, field.name)
+            if not isinstance(value, int | float | Decimal) or isinstance(value, bool):
+                continue
+            most = BUDGET_USD_MAX if field.name == "budget_usd" else NUMBER_MAX
+            is_nan = isinstance(value, Decimal) and value.is_nan()  # which nothing compares with
+            if is_nan or not 0 <= value <= most or (value == 0 and not may_be_zero):
+                least = "at least" if may_be_zero else "more than"
+                place = (*path, field.name)
+                self.note(place, f"must be {least} 0, at most {most}; got {value}")
+
+    def value(self, text: str, path: Key) -> str:
+        """A literal, or what is behind `env:`, `file:` or `cmd:`; empty where it is missing."""
+        found = self._values.get(text)
+        if found is None:
+            try:
+                found = read_secret(text, self._environment, self._folder)
+            except ValueError as error:
+                self.note(path, str(error))
+                found = ""
+            self._values[text] = found  # a command is run once, whoever asks
+        return found
+
+    def secret(self, text: str, path: Key) -> str:
+        """The same for what goes into a header."""
+        found = self.value(text, path)
+        if any(not " " < character <= "~" for character in found):
+            self.note(path, "holds a space, a line break or a character that no key has")
+        return found
+
+    def raise_mistakes(self) -> None:
+        """Raise `ConfigError` if there was any mistake."""
+        if self._mistakes:
+            ordered = sorted(self._mistakes, key=lambda mistake: mistake[0])
+            raise ConfigError([f"{self._name}:{line}: {text}" for line, text in ordered])

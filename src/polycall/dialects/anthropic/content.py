@@ -1,0 +1,196 @@
+"""Content blocks to parts and back, one at a time, in requests and answers alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polycall._support import jsontext
+from polycall.dialects.anthropic.ids import decode_id, encode_id
+from polycall.dialects.anthropic.media import parse_media
+from polycall.dialects.anthropic.names import INVALID_ARGUMENTS, NAME
+from polycall.ir import (
+    JSON,
+    Media,
+    Metadata,
+    Opaque,
+    Part,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolResult,
+    parse_arguments,
+)
+from polycall.translation.wire import Reader, short_hash
+
+_TEXT_KEYS = frozenset({"type", "text"})
+_THINKING_KEYS = frozenset({"type", "thinking"})
+_REDACTED_KEYS = frozenset({"type", "data"})
+_CALL_KEYS = frozenset({"type", "id", "name", "input"})
+_RESULT_KEYS = frozenset({"type", "tool_use_id", "content", "is_error"})
+
+
+# ---------------------------------------------------------------------------------------------
+# Wire to part
+
+
+def parse_block(value: Any, position: int, path: str, reader: Reader) -> Part:
+    """One content block; what the middle language has no part for is `Opaque`.
+
+    `position` is the block's among its siblings: it names a call that came without an id.
+    """
+    block = reader.object(value, path)
+    kind = reader.string(block.get("type"), f"{path}.type")
+    match kind:
+        case "text":
+            return parse_text(block, path, reader)
+        case "tool_use":
+            return parse_call(block, position, path, reader)
+        case "tool_result":
+            return _parse_result(block, path, reader)
+        case "thinking":
+            text = reader.get_string(block, "thinking", path)
+            return Reasoning(text, {NAME: extras(block, _THINKING_KEYS)})
+        case "redacted_thinking":
+            return parse_redacted(block, path, reader)
+        case "image" | "document":
+            return parse_media(block, kind, path, reader)
+        case _:
+            return Opaque(NAME, kind, block)
+
+
+def extras(block: JSON, known: frozenset[str]) -> JSON:
+    """What a block says beyond the keys that are read; nulls say nothing."""
+    if len(block) <= len(known) and block.keys() <= known:
+        return {}
+    return {
+        key: value for key, value in block.items() if key not in known and value not in (None, [])
+    }
+
+
+def parse_text(block: JSON, path: str, reader: Reader) -> Text:
+    """A `text` block, its citations and cache mark kept."""
+    more = extras(block, _TEXT_KEYS)
+    return Text(reader.get_string(block, "text", path), {NAME: more} if more else {})
+
+
+def parse_redacted(block: JSON, path: str, reader: Reader) -> Reasoning:
+    """A `redacted_thinking` block: a state without a text."""
+    more = extras(block, _REDACTED_KEYS)
+    data = reader.get_string(block, "data", path)
+    return Reasoning("", {NAME: {"redacted_data": data, **more}})
+
+
+def parse_call(block: JSON, position: int, path: str, reader: Reader) -> ToolCall:
+    """A `tool_use` block, arguments and all."""
+    arguments_json = arguments_text(block.get("input"))
+    name = reader.get_string(block, "name", path)
+    call_id = decode_id(reader.get_string(block, "id", path))
+    caller, metadata = call_caller(block)
+    return ToolCall(
+        id=call_id or missing_id(position, name, arguments_json),
+        name=name,
+        arguments_json=arguments_json,
+        caller=caller,
+        metadata=metadata,
+    )
+
+
+def call_caller(block: JSON) -> tuple[str, Metadata]:
+    """Who made the call, and what else its block says."""
+    more = extras(block, _CALL_KEYS)
+    if not more:
+        return "direct", {}
+    caller = more.get("caller")
+    by = caller.get("tool_id") if isinstance(caller, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return (by if isinstance(by, str) and by else "direct"), {NAME: more}
+
+
+def arguments_text(value: Any) -> str:
+    """The arguments' text; a wrapped invalid text comes out of its wrapper."""
+    if value is None or value == {}:
+        return "{}"
+    if isinstance(value, str):  # some relatives send text here
+        return value
+    if isinstance(value, dict) and len(value) == 1:  # pyright: ignore[reportUnknownArgumentType]
+        invalid: Any = value.get(INVALID_ARGUMENTS)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if isinstance(invalid, str) and parse_arguments(invalid) is None:
+            return invalid
+    return jsontext.encode(value)
+
+
+def missing_id(position: int, name: str, arguments_json: str) -> str:
+    """An id for a call that came without one."""
+    arguments = parse_arguments(arguments_json)
+    text = arguments_json if arguments is None else jsontext.encode(arguments)
+    return "call_" + short_hash(str(position), name, text)
+
+
+def _parse_result(block: JSON, path: str, reader: Reader) -> ToolResult:
+    more = extras(block, _RESULT_KEYS)
+    is_error = reader.get_bool(block, "is_error", path)
+    if is_error is False:
+        more["is_error"] = False
+    content = block.get("content")
+    parts: list[Text | Media | Opaque] = []
+    if isinstance(content, str):
+        parts.append(Text(content))
+        if not content:
+            more["content"] = "empty"
+    elif content is not None:
+        items = reader.array(content, f"{path}.content")
+        for index, item in enumerate(items):
+            part = parse_block(item, index, f"{path}.content[{index}]", reader)
+            if not isinstance(part, Text | Media | Opaque):
+                part = Opaque(NAME, str(item["type"]), item)
+            parts.append(part)
+        if is_plain_text(parts):
+            more["content"] = "blocks"
+    return ToolResult(
+        call_id=decode_id(reader.get_string(block, "tool_use_id", path)),
+        content=parts,
+        is_error=bool(is_error),
+        metadata={NAME: more} if more else {},
+    )
+
+
+def is_plain_text(parts: list[Any]) -> bool:
+    """Whether a string says all of the content."""
+    return len(parts) == 1 and isinstance(parts[0], Text) and NAME not in parts[0].metadata
+
+
+# ---------------------------------------------------------------------------------------------
+# Part to wire
+
+
+def text_block(part: Text) -> JSON:
+    """A `text` block."""
+    own = part.metadata.get(NAME)
+    if own:
+        return {"type": "text", "text": part.text, **own}
+    return {"type": "text", "text": part.text}
+
+
+def reasoning_block(part: Reasoning) -> JSON:
+    """A `thinking` or `redacted_thinking` block; the signature is empty where there is none."""
+    own = part.metadata.get(NAME, {})
+    if "redacted_data" in own:
+        more = {key: value for key, value in own.items() if key != "redacted_data"}
+        return {"type": "redacted_thinking", "data": own["redacted_data"], **more}
+    return {"type": "thinking", "thinking": part.text, "signature": "", **own}
+
+
+def call_block(part: ToolCall, wire_id: str, wire_name: str) -> JSON:
+    """A `tool_use` block; arguments that are no object are wrapped, as only objects fit."""
+    arguments = part.arguments
+    if arguments is None:
+        arguments = {INVALID_ARGUMENTS: part.arguments_json}
+    block: JSON = {"type": "tool_use", "id": wire_id, "name": wire_name, "input": arguments}
+    own = part.metadata.get(NAME)
+    if own:
+        block.update(own)
+    return block
+
+
+def response_call_block(part: ToolCall) -> JSON:
+    """A `tool_use` block of an answer."""
+    return call_block(part, encode_id(part.id), part.name)

@@ -1,0 +1,428 @@
+"""The messages of a request, wire to middle language and back.
+
+Parsing takes tool results out of user messages: all results of one assistant turn become one
+message of role `tool`, the rest of their wire message follows as a `user` message.  Rendering
+puts them back: all results of a turn stand first in the user message right after it, whatever
+stood between; a user message that follows them directly joins them, unless it stood apart on this
+wire.  Other neighbours of one role stay apart, since the server merges them itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from polycall.dialects.anthropic.content import (
+    call_block,
+    is_plain_text,
+    parse_block,
+    reasoning_block,
+    text_block,
+)
+from polycall.dialects.anthropic.ids import encode_id, fit_id
+from polycall.dialects.anthropic.media import render_media
+from polycall.dialects.anthropic.names import NAME
+from polycall.ir import (
+    JSON,
+    Media,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    Refusal,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from polycall.translation.quirks import Quirks
+from polycall.translation.wire import STATE_KINDS, Losses, Reader, ToolNames, request_reader
+
+_MESSAGE_KEYS = frozenset({"role", "content"})
+
+NO_RESULT = "no result: the call was interrupted before it gave one"
+MEDIA_BELOW = "[{} attached below]"
+
+
+# ---------------------------------------------------------------------------------------------
+# Wire to middle language
+
+
+def parse_system(value: Any) -> list[Message]:
+    """The top-level `system`, a string or text blocks."""
+    if value in (None, "", []):
+        return []
+    return [_message("system", _parts(value, "system", request_reader), value, {})]
+
+
+def parse_messages(items: list[Any]) -> list[Message]:
+    """The `messages` array."""
+    messages: list[Message] = []
+    names: dict[str, str] = {}
+    results: list[Part] | None = None  # of the assistant turn in hand; lives in `messages`
+    reader = request_reader
+    for index, item in enumerate(items):
+        path = f"messages[{index}]"
+        message = reader.object(item, path)
+        role = reader.get_choice(message, "role", path, ("user", "assistant", "system"))
+        content = message.get("content")
+        parts = _parts(content, f"{path}.content", reader)
+        more: JSON = {}
+        if len(message) > 2:
+            more = {key: message[key] for key in message if key not in _MESSAGE_KEYS}
+        if role == "assistant":
+            names.update((part.id, part.name) for part in parts if isinstance(part, ToolCall))
+            results = None
+            messages.append(_message("assistant", parts, content, more))
+            continue
+        if role == "system":
+            extras: JSON = {"place": "messages", "extra": more} if more else {"place": "messages"}
+            messages.append(_message("system", parts, content, extras))
+            continue
+        found = [
+            replace(part, name=names.get(part.call_id, ""))
+            for part in parts
+            if isinstance(part, ToolResult)
+        ]
+        if found:
+            if results is None:
+                results = []
+                messages.append(Message("tool", results))
+            results.extend(found)
+            parts = [*filter(_is_not_result, parts)]
+        if parts or not found or more:
+            extras = {"extra": more} if more else {}
+            if not found and messages and messages[-1].role == "tool":
+                extras["apart"] = True
+            messages.append(_message("user", parts, None if found else content, extras))
+    return messages
+
+
+def _is_not_result(part: Part) -> bool:
+    return not isinstance(part, ToolResult)
+
+
+def _parts(content: Any, path: str, reader: Reader) -> list[Part]:
+    if isinstance(content, str):
+        return [Text(content)]
+    if content is None:
+        return []
+    items = reader.array(content, path)
+    return [parse_block(item, i, f"{path}[{i}]", reader) for i, item in enumerate(items)]
+
+
+def _message(role: Role, parts: list[Part], content: Any, extras: JSON) -> Message:
+    # A string and a list of one plain text mean the same: the rarer list is noted.
+    if isinstance(content, list) and is_plain_text(parts):
+        extras = {**extras, "content": "blocks"}
+    return Message(role, parts, metadata={NAME: extras} if extras else {})
+
+
+# ---------------------------------------------------------------------------------------------
+# Middle language to wire
+
+
+class _Slot(Struct, eq=False):
+    """One tool call, as the wire will name it."""
+
+    call: ToolCall
+    wire_id: str
+    is_answered: bool = False
+
+
+class _Turn(Struct, eq=False):
+    """A run of assistant messages, what came after it, and the results of its calls."""
+
+    assistants: list[Message]
+    follow: list[Message]
+    slots: list[_Slot]
+    results: list[tuple[_Slot, ToolResult]]
+
+
+class MessagesRenderer:
+    """Renders the messages of one request."""
+
+    def __init__(self, losses: Losses, names: ToolNames, quirks: Quirks) -> None:
+        self._losses = losses
+        self._names = names
+        self._quirks = quirks
+        self._wire_ids: set[str] = set()
+        self._drawn: list[JSON] = []  # media that the assistant of the turn in hand made
+
+    def tool_name(self, name: str, namespace: str = "") -> str:
+        """The tool's name on the wire."""
+        return self._names.wire_name(name, namespace)
+
+    def system(self, messages: list[Message]) -> str | list[JSON]:
+        """The top-level `system` of the leading system messages; empty where there are none."""
+        if len(messages) == 1 and _is_string(messages[0]):
+            return messages[0].text
+        return [
+            block
+            for index, message in enumerate(messages)
+            for block in self._blocks(message, f"messages[{index}]")
+        ]
+
+    def messages(self, messages: list[Message]) -> list[JSON]:
+        """The `messages` array of all others."""
+        turns = self._pair(messages)
+        wire: list[JSON] = []
+        for turn in turns:
+            slots = iter(turn.slots)
+            for message in turn.assistants:
+                blocks = self._assistant(message, slots)
+                if blocks:
+                    wire.append(_wire_message("assistant", message, blocks))
+            is_open = turn is turns[-1] and not turn.follow
+            results = [] if is_open else self._results(turn)
+            self._write_follow(wire, turn, [*results, *self._drawn])
+            self._drawn.clear()
+        self._trim_prefill(wire)
+        return wire
+
+    def _pair(self, messages: list[Message]) -> list[_Turn]:
+        """Turns, with each result at the call it answers: the latest one of its id."""
+        turns = [_Turn([], [], [], [])]
+        unanswered: dict[str, list[tuple[_Turn, _Slot]]] = {}
+        for message in messages:
+            turn = turns[-1]
+            if message.role == "assistant":
+                if turn.follow:
+                    turn = _Turn([], [], [], [])
+                    turns.append(turn)
+                turn.assistants.append(message)
+                for call in message.tool_calls:
+                    if any(slot.call == call for slot in turn.slots):
+                        continue  # the same call, told twice
+                    slot = _Slot(call, self._wire_id(call))
+                    turn.slots.append(slot)
+                    unanswered.setdefault(call.id, []).append((turn, slot))
+                continue
+            turn.follow.append(message)
+            for part in message.parts:
+                if isinstance(part, ToolResult):
+                    self._assign(part, unanswered)
+        return turns
+
+    def _assign(self, result: ToolResult, unanswered: dict[str, list[tuple[_Turn, _Slot]]]) -> None:
+        waiting = unanswered.get(result.call_id)
+        if not waiting:
+            self._losses.drop(
+                "orphan_tool_result", f"no call {result.call_id!r} waits for this result"
+            )
+            return
+        latest = waiting[-1][0]
+        place = next(i for i, (turn, _) in enumerate(waiting) if turn is latest)
+        turn, slot = waiting.pop(place)
+        slot.is_answered = True
+        turn.results.append((slot, result))
+
+    def _wire_id(self, call: ToolCall) -> str:
+        quirks = self._quirks
+        wire_id = encode_id(call.id)
+        if quirks.call_id_pattern:
+            wire_id = fit_id(wire_id, quirks.call_id_pattern, quirks.call_id_length)
+        if wire_id in self._wire_ids:
+            number = 2
+            while f"{wire_id}_{number}" in self._wire_ids:
+                number += 1
+            self._losses.adjust("tool_call.id", f"{call.id!r} names several calls; one is renamed")
+            wire_id = f"{wire_id}_{number}"
+        self._wire_ids.add(wire_id)
+        return wire_id
+
+    # Assistant turns
+
+    def _assistant(self, message: Message, slots: Any) -> list[JSON]:
+        blocks: list[JSON] = []
+        seen: list[ToolCall] = []
+        for part in message.parts:
+            if isinstance(part, ToolCall):
+                if part in seen:
+                    continue
+                seen.append(part)
+                slot = next((slot for slot in slots if slot.call == part), None)
+                if slot is None:
+                    continue
+                if part.arguments is None:
+                    self._losses.adjust("arguments", f"those of {part.name!r} are not an object")
+                if part.caller != "direct" and NAME not in part.metadata:
+                    self._losses.drop("caller", f"{part.id!r} was made by a program")
+                name = self.tool_name(part.name, part.namespace)
+                blocks.append(call_block(part, slot.wire_id, name))
+            elif isinstance(part, Reasoning):
+                if self._keeps(part):
+                    blocks.append(reasoning_block(part))
+                else:
+                    self._losses.drop_state("reasoning", "without a signature of Anthropic's")
+            elif (block := self._block(part, "assistant", "messages")) is None:
+                continue
+            elif isinstance(part, Media) and NAME not in part.metadata:
+                # The vendor takes no image in an assistant's message; the user may speak of it.
+                self._losses.emulate("assistant.media", "what the model made is in a user message")
+                self._drawn.append(block)
+            else:
+                blocks.append(block)
+        return blocks
+
+    def _keeps(self, part: Reasoning) -> bool:
+        own = part.metadata.get(NAME)
+        if own is None:
+            return False
+        if own.get("signature") or "redacted_data" in own:
+            return True
+        # What this library showed a client of another model's thoughts comes back unsigned; the
+        # vendor refuses it, some relatives that sign nothing want it.
+        return self._quirks.reasoning_replay in ("with_calls", "current_turn", "always")
+
+    # What follows a turn
+
+    def _results(self, turn: _Turn) -> list[JSON]:
+        blocks: list[JSON] = []
+        media: list[JSON] = []
+        for slot, result in turn.results:
+            blocks.append(self._result(slot.wire_id, result, media))
+        for slot in turn.slots:
+            if not slot.is_answered:
+                self._losses.emulate(
+                    "orphan_tool_call", f"the call {slot.call.id!r} has no result; one says so"
+                )
+                result = ToolResult(slot.call.id, [Text(NO_RESULT)], is_error=True)
+                blocks.append(self._result(slot.wire_id, result, media))
+        return [*blocks, *media]
+
+    def _result(self, wire_id: str, result: ToolResult, media: list[JSON]) -> JSON:
+        own = result.metadata.get(NAME, {})
+        block: JSON = {"type": "tool_result", "tool_use_id": wire_id}
+        parts = result.content
+        if is_plain_text(parts) and own.get("content") != "blocks":
+            # An empty text is refused in places; no content says the same.
+            if result.text or own.get("content") == "empty":
+                block["content"] = result.text
+        elif parts:
+            content = [
+                inner for part in parts if (inner := self._result_block(part, media)) is not None
+            ]
+            if content:
+                block["content"] = content
+        for key, value in own.items():
+            if key != "content":
+                block[key] = value
+        if result.is_error:
+            block["is_error"] = True
+        return block
+
+    def _result_block(self, part: Text | Media | Opaque, media: list[JSON]) -> JSON | None:
+        block = self._block(part, "tool", "messages")
+        if block is None or not isinstance(part, Media) or self._quirks.result_media:
+            return block
+        self._losses.emulate("tool_result.media", "shown after the results instead of inside")
+        media.append(block)
+        return {"type": "text", "text": MEDIA_BELOW.format(part.kind)}
+
+    def _write_follow(self, wire: list[JSON], turn: _Turn, results: list[JSON]) -> None:
+        joined: JSON | None = None
+        if results:
+            joined = {"role": "user", "content": results}
+            wire.append(joined)
+        for message in turn.follow:
+            blocks = self._blocks(message, "messages")
+            if not blocks:
+                continue
+            if message.role == "system":
+                joined = None
+                wire.append(self._late_system(message, blocks))
+            elif joined is not None and "apart" not in message.metadata.get(NAME, {}):
+                joined["content"].extend(blocks)
+                joined.update(message.metadata.get(NAME, {}).get("extra", {}))
+                joined = None
+            else:
+                wire.append(_wire_message("user", message, blocks))
+
+    def _late_system(self, message: Message, blocks: list[JSON]) -> JSON:
+        if self._quirks.late_system:
+            return _wire_message("system", message, blocks)
+        self._losses.emulate("messages.system", "a late system message is sent as a user's")
+        return {"role": "user", "content": f"<system>\n{message.text}\n</system>"}
+
+    # Parts
+
+    def _blocks(self, message: Message, path: str) -> list[JSON]:
+        if message.name:
+            self._losses.drop("messages.name", "this wire has no names of participants")
+        return [
+            block
+            for part in message.parts
+            if (block := self._block(part, message.role, path)) is not None
+        ]
+
+    def _block(self, part: Part, role: str, path: str) -> JSON | None:
+        """The block of a part that is neither call nor result; `None` where it is left out."""
+        match part:
+            case Text():
+                return text_block(part) if part.text else None
+            case Opaque():
+                return self._opaque(part, role, path)
+            case Media():
+                block = render_media(part)
+                if isinstance(block, str):
+                    self._losses.refuse(part.kind, block, path=path)
+                    return None
+                return block
+            case Refusal():
+                self._losses.emulate("refusal", "sent as text")
+                return {"type": "text", "text": part.text} if part.text else None
+            case Reasoning() | ToolCall():
+                self._losses.drop(f"messages.{role}", "only assistants think and call tools")
+                return None
+            case ToolResult():
+                return None
+
+    def _opaque(self, part: Opaque, role: str, path: str) -> JSON | None:
+        if part.dialect == NAME:
+            return dict(part.data)
+        detail = f"{part.kind!r} of {part.dialect} has no counterpart"
+        if role != "assistant" or part.kind in STATE_KINDS:
+            self._losses.refuse(part.kind, detail, path=path)
+        else:
+            self._losses.drop(part.kind, detail)
+        return None
+
+    def _trim_prefill(self, wire: list[JSON]) -> None:
+        """A prefill may not end in white space: the vendor refuses it."""
+        if not wire or wire[-1]["role"] != "assistant":
+            return
+        message = wire[-1]
+        content = message["content"]
+        blocks: list[JSON] = [{"type": "text", "text": content}]
+        if not isinstance(content, str):
+            blocks = content
+        last = blocks[-1]
+        text = last["text"] if last["type"] == "text" else ""
+        if text == text.rstrip():
+            return
+        self._losses.adjust("messages", "white space at the end of the last assistant message")
+        if text.strip():
+            last = {**last, "text": text.rstrip()}
+            message["content"] = last["text"] if blocks is not content else [*blocks[:-1], last]
+        elif len(blocks) > 1:
+            message["content"] = blocks[:-1]
+        else:
+            wire.pop()
+
+
+def _is_string(message: Message) -> bool:
+    own = message.metadata.get(NAME, {})
+    return own.get("content") != "blocks" and is_plain_text(message.parts)
+
+
+def _wire_message(role: str, message: Message, blocks: list[JSON]) -> JSON:
+    content: Any = blocks
+    if len(blocks) == 1 and _is_string(message):
+        content = blocks[0]["text"]
+    own = message.metadata.get(NAME)
+    if own and "extra" in own:
+        return {"role": role, "content": content, **own["extra"]}
+    return {"role": role, "content": content}

@@ -1,0 +1,241 @@
+"""Thinking, structured output and sampling, wire to middle language and back."""
+
+from __future__ import annotations
+
+from typing import Any, cast, get_args
+
+from polycall._support import jsontext
+from polycall.dialects.anthropic.names import NAME, THINKING_BUDGET_MIN
+from polycall.ir import JSON, Effort, ReasoningConfig, Request, ResponseFormat
+from polycall.schema import anthropic_strict
+from polycall.translation.quirks import Quirks
+from polycall.translation.wire import Losses, request_reader
+
+_EFFORTS: frozenset[str] = frozenset(get_args(Effort)) - {"none", "minimal"}
+
+# For targets that take budgets only: a share of what the whole answer may be.
+_BUDGETS: dict[str, int] = {
+    "minimal": 1024,
+    "low": 2048,
+    "medium": 8192,
+    "high": 16384,
+    "xhigh": 32768,
+    "max": 65536,
+}
+
+_THINKING_TOP_P_MIN = 0.95
+
+JSON_ONLY = "Answer with one JSON object and nothing else."
+
+
+# ---------------------------------------------------------------------------------------------
+# Wire to middle language
+
+
+def parse_reasoning(body: JSON) -> ReasoningConfig | None:
+    """`thinking` and `output_config.effort`; what has no field of its own is in `metadata`."""
+    reader = request_reader
+    effort = reader.get_object(body, "output_config", "").get("effort")
+    if body.get("thinking") is None and effort is None:
+        return None
+    if effort is not None:
+        effort = reader.string(effort, "output_config.effort")
+    thinking = reader.get_object(body, "thinking", "")
+    own: JSON = {"thinking": thinking}  # empty: effort alone, and the model's own way to think
+    if effort is not None and (effort not in _EFFORTS or thinking.get("type") == "disabled"):
+        # With thinking off, effort still says how much to write; elsewhere it would turn it on.
+        own["effort"] = effort
+        effort = None
+    budget, include_text = _thinking_fields(thinking, has_effort=effort is not None)
+    return ReasoningConfig(
+        effort=cast("Effort | None", effort),
+        budget_tokens=budget,
+        include_text=include_text,
+        metadata={NAME: own},
+    )
+
+
+def _thinking_fields(thinking: JSON, *, has_effort: bool) -> tuple[int | None, bool | None]:
+    """Budget and visibility of a `thinking` object."""
+    display = thinking.get("display")
+    include_text = {"summarized": True, "omitted": False}.get(str(display))
+    match thinking.get("type"):
+        case "enabled":
+            return request_reader.get_int(thinking, "budget_tokens", "thinking"), include_text
+        case "disabled":
+            return 0, include_text
+        case "adaptive" | "between_tools" if not has_effort:
+            return -1, include_text
+        case _:
+            return None, include_text
+
+
+def parse_format(body: JSON) -> ResponseFormat | None:
+    """`output_config.format`, or the older top-level `output_format`."""
+    reader = request_reader
+    config = reader.get_object(body, "output_config", "")
+    place = "output_config"
+    value = config.get("format")
+    if value is None:
+        place = "output_format"
+        value = body.get("output_format")
+        if value is None:
+            return None
+    wire = reader.object(value, place)
+    schema = wire.get("schema")
+    if wire.get("type") != "json_schema" or not isinstance(schema, dict):
+        return ResponseFormat("json", metadata={NAME: {"format": wire, "place": place}})
+    own: JSON = {key: wire[key] for key in wire if key not in ("type", "schema")}
+    if place != "output_config":
+        own["place"] = place
+    return ResponseFormat("json_schema", schema, metadata={NAME: own} if own else {})  # pyright: ignore[reportUnknownArgumentType]
+
+
+# ---------------------------------------------------------------------------------------------
+# Middle language to wire
+
+
+def render_reasoning(
+    body: JSON, request: Request, losses: Losses, quirks: Quirks, *, raise_max_tokens: bool
+) -> None:
+    """Write `thinking` and `output_config.effort` into the body.
+
+    Effort asks for adaptive thinking; a budget for thinking with that budget, at least 1,024 and
+    below `max_tokens`, which is raised where the caller did not set it.
+    """
+    config = request.reasoning
+    if config is None:
+        return
+    if quirks.reasoning_control == "none":
+        losses.drop("reasoning", "the target has no control over thinking")
+        return
+    own = config.metadata.get(NAME, {})
+    thinking: JSON = own.get("thinking", {})
+    has_effort = config.effort is not None
+    fields = (config.budget_tokens, config.include_text)
+    if "thinking" in own and _thinking_fields(thinking, has_effort=has_effort) == fields:
+        if thinking:
+            body["thinking"] = thinking
+    elif (chosen := _thinking(config, losses, quirks)) is not None:
+        body["thinking"] = chosen
+        if chosen["type"] == "enabled":
+            _fit_budget(body, losses, raise_max_tokens=raise_max_tokens)
+    effort = own.get("effort") or config.effort
+    if effort == "minimal":
+        losses.adjust("reasoning.effort", "'minimal' is sent as 'low'")
+        effort = "low"
+    if effort not in (None, "none") and quirks.reasoning_control == "effort":
+        body["output_config"] = {"effort": effort}
+
+
+def _thinking(config: ReasoningConfig, losses: Losses, quirks: Quirks) -> JSON | None:
+    budget = config.budget_tokens
+    if budget == 0 or config.effort == "none":
+        return {"type": "disabled"}
+    if budget is None and config.effort is None and config.include_text is None:
+        return None
+    display = {True: "summarized", False: "omitted", None: None}[config.include_text]
+    shown: JSON = {} if display is None else {"display": display}
+    if quirks.reasoning_control == "thinking" and (budget is None or budget < 0):
+        budget = _BUDGETS[config.effort or "medium"]
+        losses.emulate("reasoning.effort", f"sent as a budget of {budget} tokens")
+    if budget is None or budget < 0:
+        return {"type": "adaptive", **shown}
+    if budget < THINKING_BUDGET_MIN:
+        losses.adjust("reasoning.budget_tokens", f"raised to {THINKING_BUDGET_MIN}, the least")
+        budget = THINKING_BUDGET_MIN
+    return {"type": "enabled", "budget_tokens": budget, **shown}
+
+
+def _fit_budget(body: JSON, losses: Losses, *, raise_max_tokens: bool) -> None:
+    """A budget counts towards `max_tokens` and must be less."""
+    budget: int = body["thinking"]["budget_tokens"]
+    max_tokens: int = body["max_tokens"]
+    if budget < max_tokens:
+        return
+    if raise_max_tokens:
+        body["max_tokens"] = budget + max_tokens
+    elif max_tokens > THINKING_BUDGET_MIN:
+        losses.adjust("reasoning.budget_tokens", f"lowered below max_tokens {max_tokens}")
+        body["thinking"]["budget_tokens"] = max_tokens - 1
+    else:
+        losses.adjust("reasoning", f"off: max_tokens {max_tokens} leaves no room for thinking")
+        body["thinking"] = {"type": "disabled"}
+
+
+def forbids_forced_choice(body: JSON, quirks: Quirks) -> bool:
+    """Whether the body's thinking and a forced tool choice exclude each other."""
+    kind = body.get("thinking", {}).get("type")
+    if quirks.forced_choice_while_reasoning:
+        return kind == "enabled"
+    return kind in ("enabled", "adaptive", "between_tools")
+
+
+def render_format(body: JSON, request: Request, losses: Losses, quirks: Quirks) -> str:
+    """Write `output_config.format` into the body; gives what must be said in words instead."""
+    wanted = request.response_format
+    if wanted is None or wanted.kind == "text":
+        return ""
+    own = wanted.metadata.get(NAME)
+    if own is not None and "format" in own:
+        _place(body, own["format"], own["place"])
+        return ""
+    schema = wanted.schema
+    if wanted.kind == "json" or schema is None:
+        losses.emulate("response_format", "the model is told to answer with a JSON object")
+        return JSON_ONLY
+    # What came over this wire was written for it: the vendor judges it.
+    is_own = own is not None or NAME in request.metadata
+    if wanted.description and "description" not in schema:
+        schema = {**schema, "description": wanted.description}
+    adapted = schema if is_own else anthropic_strict(schema)
+    if adapted is None or "json_schema" not in quirks.response_formats:
+        losses.emulate("response_format", "the model is told the schema, nothing enforces it")
+        return f"{JSON_ONLY} It must match this JSON Schema:\n{jsontext.encode(schema)}"
+    if adapted != schema:
+        losses.adjust("response_format", "its schema is written as the vendor takes it")
+    more = {key: value for key, value in (own or {}).items() if key != "place"}
+    wire: JSON = {"type": "json_schema", "schema": adapted, **more}
+    _place(body, wire, (own or {}).get("place", "output_config"))
+    return ""
+
+
+def _place(body: JSON, wire: JSON, place: str) -> None:
+    if place == "output_config":
+        body["output_config"] = {**body.get("output_config", {}), "format": wire}
+    else:
+        body[place] = wire
+
+
+def render_sampling(body: JSON, request: Request, losses: Losses) -> None:
+    """Write `temperature`, `top_p`, `top_k` into the body, and report what has no place."""
+    thinks = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
+    values: dict[str, Any] = {
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "top_k": request.top_k,
+    }
+    temperature = request.temperature
+    if temperature is not None and temperature > 1:
+        losses.adjust("temperature", f"{temperature} is sent as 1, the most")
+        values["temperature"] = 1
+    if thinks and NAME not in request.metadata:
+        if values["temperature"] not in (None, 1):
+            losses.drop("temperature", "thinking allows none but 1")
+            values["temperature"] = None
+        if values["top_k"] is not None:
+            losses.drop("top_k", "not allowed with thinking")
+            values["top_k"] = None
+        if values["top_p"] is not None and values["top_p"] < _THINKING_TOP_P_MIN:
+            losses.drop("top_p", f"thinking allows none below {_THINKING_TOP_P_MIN}")
+            values["top_p"] = None
+    for key, value in values.items():
+        if value is not None:
+            body[key] = value
+    for field in ("seed", "presence_penalty", "frequency_penalty"):
+        if getattr(request, field) is not None:
+            losses.drop(field, "no counterpart on this wire")
+    if request.logprobs is not None:
+        losses.refuse("logprobs", "this wire gives no probabilities")
+    if request.candidates is not None and request.candidates != 1:
+        losses.refuse("candidates", "this wire gives one answer")

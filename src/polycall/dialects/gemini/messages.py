@@ -1,0 +1,268 @@
+"""A conversation to `contents`: turns, results matched to calls, signatures in their places."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from polycall._support import jsontext
+from polycall.dialects.gemini.content import (
+    NAME,
+    own_of,
+    render_call,
+    render_media,
+    wire_fields,
+)
+from polycall.dialects.gemini.tools import ToolsRenderer
+from polycall.ir import (
+    JSON,
+    Media,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    Refusal,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from polycall.translation.quirks import Quirks
+from polycall.translation.wire import STATE_KINDS, Losses
+
+# Google's own word for calls that another model made; it checks nothing then.
+SENTINEL = "skip_thought_signature_validator"
+_NO_RESULT = "no result: the call was interrupted"
+
+
+def render_system(messages: Sequence[Message], renderer: MessagesRenderer) -> JSON | None:
+    """`systemInstruction` of the leading system messages."""
+    parts = [part for message in messages for part in renderer.parts(message.parts)]
+    if not parts:
+        return None
+    role = messages[0].metadata.get(NAME, {}).get("role")
+    return {"parts": parts, "role": role} if role else {"parts": parts}
+
+
+class MessagesRenderer:
+    """Renders the messages of one request."""
+
+    def __init__(self, tools: ToolsRenderer, losses: Losses, quirks: Quirks) -> None:
+        self._tools = tools
+        self._losses = losses
+        self._quirks = quirks
+        self._contents: list[JSON] = []
+        self._open: list[ToolCall] = []  # calls of the turn that is waiting for results
+        self._is_first_call = True
+
+    def contents(self, messages: Sequence[Message]) -> list[JSON]:
+        """All contents.  Results of a turn stand in one content directly behind it."""
+        for is_model, group in itertools.groupby(messages, lambda item: item.role == "assistant"):
+            turns = list(group)
+            if is_model:
+                for message in turns:
+                    self._assistant(message)
+                continue
+            self._is_first_call = True
+            self._results(turns)
+            for message in turns:
+                if message.role != "tool":
+                    self._user(message)
+        if not self._contents:
+            # A request without contents is refused, and so is an empty text.
+            self._losses.adjust("messages", "a blank user turn, since gemini refuses none")
+            self._contents.append({"role": "user", "parts": [{"text": " "}]})
+        return self._contents
+
+    def parts(self, parts: Sequence[Part]) -> list[JSON]:
+        """The wire's parts of one message, without results."""
+        rendered = (self._part(part) for part in parts)
+        return [wire for wire in rendered if wire is not None]
+
+    # Turns
+
+    def _user(self, message: Message) -> None:
+        own = message.metadata.get(NAME, {})
+        if message.role == "system":
+            self._losses.emulate("system", "a later system message is sent as user text")
+            own = {}
+        if message.name:
+            self._losses.drop("messages.name", "gemini has no names of participants")
+        for part in message.parts:
+            if isinstance(part, Opaque) and part.dialect != NAME:
+                detail = f"a part that only {part.dialect} has"
+                self._losses.refuse(part.kind, detail, path="messages")
+        parts = self.parts(message.parts)
+        if not parts:
+            return
+        if own.get("joined") and self._contents:
+            self._contents[-1]["parts"].extend(parts)
+        else:
+            self._add(own.get("role", "user"), parts)
+
+    def _add(self, role: str, parts: list[JSON]) -> None:
+        self._contents.append({"role": role, "parts": parts} if role else {"parts": parts})
+
+    def _assistant(self, message: Message) -> None:
+        parts = self.parts(message.parts)
+        self._open.extend(message.tool_calls)
+        if parts:
+            self._add(message.metadata.get(NAME, {}).get("role", "model"), parts)
+
+    def _part(self, part: Part) -> JSON | None:
+        match part:
+            case Text():
+                own = own_of(part)
+                is_said = part.text or own is not None
+                return {"text": part.text, **wire_fields(own)} if is_said else None
+            case Reasoning():
+                return self._reasoning(part)
+            case ToolCall():
+                return self._call(part)
+            case Media():
+                return self._media(part)
+            case Refusal():
+                self._losses.emulate("refusal", "sent as text")
+                return {"text": part.text} if part.text else None
+            case Opaque():
+                return self._opaque(part)
+            case ToolResult():
+                return None
+
+    def _reasoning(self, part: Reasoning) -> JSON | None:
+        own = own_of(part)
+        if own is None:
+            self._losses.drop_state("reasoning", "thoughts of another provider do not follow")
+            return None
+        beside = wire_fields(own)
+        return {"text": part.text, "thought": True, **beside} if part.text or beside else None
+
+    def _call(self, call: ToolCall) -> JSON:
+        arguments = call.arguments
+        if arguments is None:
+            self._losses.adjust("arguments", "a call's arguments are no JSON object")
+            arguments = {"invalid_arguments_json": call.arguments_json}
+        if call.caller != "direct":
+            self._losses.drop("caller", f"{call.id!r} was made by a program")
+        name = self._tools.name(call.name, call.namespace)
+        wire = render_call(call, name, arguments, with_id=self._quirks.call_ids)
+        is_first, self._is_first_call = self._is_first_call, False
+        if is_first and own_of(call) is None and self._quirks.signature_sentinel:
+            self._losses.emulate(
+                "thought_signature", "a call of another model is sent with Google's skip sentinel"
+            )
+            wire["thoughtSignature"] = SENTINEL
+        return wire
+
+    def _media(self, part: Media) -> JSON | None:
+        wire = render_media(part)
+        if wire is None:
+            detail = "a file that is stored at another provider"
+            self._losses.refuse("file_id", detail, path="messages")
+        elif part.text and not part.data:
+            self._losses.emulate("document", "a text document is sent as text")
+        return wire
+
+    def _opaque(self, part: Opaque) -> JSON | None:
+        if part.dialect == NAME:
+            return dict(part.data)
+        detail = f"a part that only {part.dialect} has"
+        if part.kind in STATE_KINDS:
+            self._losses.refuse(part.kind, detail, path="messages")
+        else:
+            self._losses.drop(part.kind, detail)
+        return None
+
+    # Results
+
+    def _results(self, turns: Sequence[Message]) -> None:
+        """One content with a result for each open call, from all messages before the next turn."""
+        given: dict[str, list[ToolResult]] = {}
+        role = "user"
+        for message in turns:
+            for part in message.parts:
+                if isinstance(part, ToolResult):
+                    given.setdefault(part.call_id, []).append(part)
+                    role = message.metadata.get(NAME, {}).get("role", role)
+        parts: list[JSON] = []
+        media: list[JSON] = []
+        for call in self._open:
+            waiting = given.get(call.id)
+            if waiting:
+                result = waiting.pop(0)
+            else:
+                self._losses.emulate("orphan_tool_call", "a call without a result gets an error")
+                result = ToolResult(call.id, [Text(_NO_RESULT)], is_error=True)
+            parts.append(self._result(result, call, media))
+        self._open = []
+        if parts:
+            self._add(role, parts)
+        if media:
+            self._add("user", media)
+        if any(given.values()):
+            self._losses.drop("orphan_tool_result", "a result without its call is left out")
+
+    def _result(self, result: ToolResult, call: ToolCall, media: list[JSON]) -> JSON:
+        own = result.metadata.get(NAME)
+        wire: JSON = {}
+        sends_id = call.id and not (call.metadata.get(NAME) or {}).get("no_id")
+        if own is not None:
+            sends_id = not own.get("no_id")
+        if sends_id and self._quirks.call_ids:
+            wire["id"] = result.call_id
+        wire["name"] = self._tools.name(call.name, call.namespace)
+        texts = [part.text for part in result.content if isinstance(part, Text)]
+        attached = self._attached(result, texts, media)
+        wire["response"] = _response(texts, result.is_error, (own or {}).get("shape", ""))
+        if attached:
+            wire["parts"] = attached
+        return {
+            "functionResponse": {**wire, **(own or {}).get("inner", {})},
+            **wire_fields(own),
+        }
+
+    def _attached(self, result: ToolResult, texts: list[str], media: list[JSON]) -> list[JSON]:
+        """What stands beside the text of a result; else it follows, and the text says so."""
+        attached: list[JSON] = []
+        for part in result.content:
+            if isinstance(part, Text):
+                continue
+            wire = self._media(part) if isinstance(part, Media) else self._opaque(part)
+            if wire is None:
+                continue
+            if "text" in wire:
+                texts.append(wire["text"])
+            elif self._quirks.result_media:
+                attached.append(wire)
+            else:
+                self._losses.emulate("tool_result.media", "sent in a user turn behind the results")
+                kind = part.kind if isinstance(part, Media) else "file"
+                texts.append(f"[{kind} attached below]")
+                media.append(wire)
+        return attached
+
+
+def _response(texts: list[str], is_error: bool, shape: str) -> JSON:
+    """The object a result must be.
+
+    Text stays text, even where it is JSON: a `$ref` in it would be read as the name of an
+    attached file, and numbers would become doubles.
+    """
+    text = "\n".join(texts)
+    if shape == "object":
+        value: Any = _decoded(text) if text else {}
+        if isinstance(value, dict):
+            return value  # pyright: ignore[reportUnknownVariableType]
+    key = "error" if is_error else "output"
+    if shape == "value" and (value := _decoded(text)) is not None:
+        return {key: value}
+    return {key: text}
+
+
+def _decoded(text: str) -> Any:
+    if text == "null":
+        return None
+    try:
+        return jsontext.decode(text)
+    except ValueError:
+        return None

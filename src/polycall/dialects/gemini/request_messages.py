@@ -1,0 +1,223 @@
+"""A client's conversation: `contents` to messages.
+
+The metadata of a message, `metadata["gemini"]`: `role` as written where it is not `user` or
+`model` (`""` where there was none), and `joined` for a user message that shared its content with
+results.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polycall.dialects.gemini.content import (
+    NAME,
+    beside_of,
+    encode,
+    inner_of,
+    one_or_many,
+    parse_media,
+    parse_part,
+)
+from polycall.ir import (
+    JSON,
+    Media,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from polycall.translation.wire import Path, short_hash
+from polycall.translation.wire import request_reader as reader
+
+_USER_ROLES = frozenset({"user", "function", "tool"})
+
+
+def parse_system(value: Any) -> list[Message]:
+    """The system message, if there is one."""
+    if value is None:
+        return []
+    path = "systemInstruction"
+    if isinstance(value, str):
+        return [Message("system", [Text(value)])] if value else []
+    content = reader.object(value, path)
+    parts: list[Part] = []
+    mint = _History().mint
+    for position, item in enumerate(one_or_many(content.get("parts"), f"{path}.parts", reader)):
+        where = f"{path}.parts[{position}]"
+        part = parse_part(reader.object(item, where), where, reader, mint)
+        if part is not None:
+            parts.append(part)
+    if not parts:
+        return []
+    role = reader.get_string(content, "role", path)
+    return [Message("system", parts, metadata={NAME: {"role": role}} if role else {})]
+
+
+def parse_contents(value: Any) -> list[Message]:
+    """All messages; results stand directly behind the turn whose calls they answer."""
+    history = _History()
+    if isinstance(value, str):
+        return [Message("user", [Text(value)])]
+    for position, item in enumerate(one_or_many(value, "contents", reader)):
+        path = f"contents[{position}]"
+        history.take(reader.object(item, path), path)
+    return [draft.message() for draft in history.drafts]
+
+
+class _Draft:
+    """A message that may still grow."""
+
+    def __init__(self, role: Role, own: JSON) -> None:
+        self.role: Role = role
+        self.parts: list[Part] = []
+        self.own = own
+
+    def message(self) -> Message:
+        return Message(self.role, self.parts, metadata={NAME: self.own} if self.own else {})
+
+
+class _History:
+    """Contents in, messages out, with every result matched to its call."""
+
+    def __init__(self) -> None:
+        self.drafts: list[_Draft] = []
+        self._calls = 0  # of the whole conversation: calls without an id are numbered
+        self._open: list[ToolCall] = []  # calls of the last turn without a result
+        self._place = 0  # where results of the last turn stand
+        self._results: _Draft | None = None
+
+    def take(self, content: JSON, path: Path) -> None:
+        """One content."""
+        parts = [
+            reader.object(part, f"{path}.parts[{position}]")
+            for position, part in enumerate(
+                one_or_many(content.get("parts"), f"{path}.parts", reader)
+            )
+        ]
+        role = reader.get_string(content, "role", path)
+        has_calls = any(part.get("functionCall") is not None for part in parts)
+        if role and role != "model" and role not in _USER_ROLES:
+            reader.fail(f"{path}.role", "'user' or 'model'", role)
+        if role == "model" or has_calls:
+            self._take_model(parts, {} if role == "model" else {"role": role}, path)
+        else:
+            self._take_user(parts, {} if role == "user" else {"role": role}, path)
+
+    def _take_model(self, parts: list[JSON], own: JSON, path: Path) -> None:
+        if not parts:
+            return
+        last = self.drafts[-1] if self.drafts else None
+        # Google's chat sends one content for each chunk of a stream: all are one turn.
+        is_further = last is not None and last.role == "assistant" and last.own == own
+        if last is None or not is_further:
+            last = _Draft("assistant", own)
+            self.drafts.append(last)
+            self._open = []
+        for position, wire in enumerate(parts):
+            where = f"{path}.parts[{position}]"
+            part = parse_part(wire, where, reader, self.mint)
+            if isinstance(part, ToolCall):
+                self._calls += 1
+                self._open.append(part)
+            if part is not None and position == 0 and is_further:
+                _join(last.parts, part)
+            elif part is not None:
+                last.parts.append(part)
+        self._place = len(self.drafts)
+        self._results = None
+
+    def _take_user(self, parts: list[JSON], own: JSON, path: Path) -> None:
+        draft = _Draft("user", own)
+        for position, wire in enumerate(parts):
+            where = f"{path}.parts[{position}]"
+            if wire.get("functionResponse") is not None:
+                self._take_result(wire, own, where)
+                draft.own = {**own, "joined": True}
+            elif (part := parse_part(wire, where, reader, self.mint)) is not None:
+                draft.parts.append(part)
+        if draft.parts:
+            self.drafts.append(draft)
+
+    def mint(self, name: str, arguments_json: str) -> str:
+        """An id for a call without one: its number in the conversation keeps it apart."""
+        return "call_" + short_hash(str(self._calls), name, arguments_json)
+
+    def _take_result(self, wire: JSON, own: JSON, path: Path) -> None:
+        if self._results is None:
+            self._results = _Draft("tool", own)
+            self.drafts.insert(self._place, self._results)
+        result = reader.get_object(wire, "functionResponse", path)
+        path = f"{path}.functionResponse"
+        name = reader.get_string(result, "name", path)
+        call_id = reader.get_string(result, "id", path)
+        call = self._answered(call_id, name)
+        kept = beside_of(wire, "functionResponse")
+        if inner := inner_of(result, "id", "name", "response", "parts"):
+            kept["inner"] = inner
+        if not call_id:
+            kept["no_id"] = True
+        content, is_error, shape = _parse_content(result, path)
+        if shape:
+            kept["shape"] = shape
+        self._results.parts.append(
+            ToolResult(
+                call.id if call else call_id or self.mint(name, "result"),
+                content,
+                is_error=is_error,
+                name=name or (call.name if call else ""),
+                metadata={NAME: kept},
+            )
+        )
+
+    def _answered(self, call_id: str, name: str) -> ToolCall | None:
+        """The open call that a result answers: by its id, else the first of its name."""
+        by_id = [call for call in self._open if call_id and call.id == call_id]
+        for call in by_id or [call for call in self._open if call.name == name]:
+            self._open.remove(call)
+            return call
+        return None
+
+
+def _parse_content(result: JSON, path: Path) -> tuple[list[Text | Media | Opaque], bool, str]:
+    """Content, whether it is a failure, and the shape it was written in."""
+    response = reader.get_object(result, "response", path)
+    content: list[Text | Media | Opaque] = []
+    key = next(iter(response)) if len(response) == 1 else ""
+    shape = ""
+    if key in ("output", "error"):
+        value = response[key]
+        text = value if isinstance(value, str) else encode(value)
+        content.append(Text(text))
+        shape = "" if isinstance(value, str) else "value"
+    else:
+        key, shape = "", "object"
+        if response:
+            content.append(Text(encode(response)))
+    for position, item in enumerate(reader.get_array(result, "parts", path)):
+        where = f"{path}.parts[{position}]"
+        part = reader.object(item, where)
+        media = parse_media(part, where, reader)
+        content.append(media or Opaque(NAME, next(iter(part), ""), dict(part)))
+    return content, key == "error", shape
+
+
+def _join(parts: list[Part], part: Part) -> None:
+    """Add the first part of a further content of the same turn: texts grow on, as in a stream."""
+    last = parts[-1] if parts else None
+    match part:
+        case Text() if not part.metadata.get(NAME):
+            if isinstance(last, Text) and not last.metadata.get(NAME):
+                parts[-1] = Text(last.text + part.text)
+            elif part.text:
+                parts.append(part)
+        case Reasoning() if not part.metadata[NAME]:
+            if isinstance(last, Reasoning) and not last.metadata[NAME]:
+                parts[-1] = Reasoning(last.text + part.text, part.metadata)
+            elif part.text:
+                parts.append(part)
+        case _:
+            parts.append(part)

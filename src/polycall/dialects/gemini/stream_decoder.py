@@ -1,0 +1,411 @@
+"""Answers from the wire, streamed or whole: a whole body is a stream of one payload.
+
+What makes a part: neighbouring texts of one kind (visible or thought) are one part, however they
+were cut.  A text that carries anything else, a signature above all, is a part of its own, even an
+empty one: Google wants a signature back exactly where it arrived, and its text unmerged.  An
+empty text that carries nothing is no part.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, cast
+
+from polycall._support import jsontext
+from polycall.dialects.gemini.content import NAME, beside_of, one_or_many, parse_call, parse_part
+from polycall.dialects.gemini.errors import parse_error
+from polycall.dialects.gemini.key_case import camel_keys, structural
+from polycall.dialects.gemini.partial_arguments import PartialArguments
+from polycall.dialects.gemini.usage import FINISH_BY_REASON, finish_of, parse_usage, reason_name
+from polycall.errors import ProtocolError, TruncatedError
+from polycall.fold import fold
+from polycall.ir import (
+    JSON,
+    Media,
+    Opaque,
+    Reasoning,
+    Refusal,
+    Response,
+    ResponseEnd,
+    ResponseStart,
+    Text,
+    ToolCall,
+    ToolResult,
+    Usage,
+    unified_finish,
+)
+from polycall.translation.sse import Frame
+from polycall.translation.stream import EventWriter, Payload, StreamDecoderBase
+from polycall.translation.wire import response_reader as reader
+from polycall.translation.wire import short_hash
+
+_PAYLOAD_FIELDS = frozenset(
+    {"candidates", "promptFeedback", "usageMetadata", "modelVersion", "responseId"}
+)
+_READ_FIELDS = _PAYLOAD_FIELDS | {"error"}
+
+
+def parse_response(body: JSON) -> Response:
+    """A whole answer; an error that was sent with status 200 is raised."""
+    answer = _Answer(EventWriter())
+    answer.take_whole(reader.object(body, ""))
+    return fold(answer.out.take())
+
+
+class StreamDecoder(StreamDecoderBase):
+    """SSE frames or the elements of a JSON array in, events out.
+
+    Every chunk may name a finish reason; the last one counts, and only the end of the bytes ends
+    the answer.  Without any finish reason the answer was cut, unless the prompt was blocked.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answer = _Answer(self.out)
+
+    def usage_so_far(self) -> Usage:
+        """Each chunk counts from the start of the answer."""
+        return self._answer.read_usage()
+
+    def _take(self, frame: Frame) -> None:
+        # Google's own SDK reads line by line: for it, each data line is a chunk.
+        if "\n" in frame.data and not _is_json(frame.data):
+            for line in frame.data.split("\n"):
+                super()._take(Frame(frame.event, line))
+        else:
+            super()._take(frame)
+
+    def on_payload(self, payload: Payload) -> None:
+        """One chunk, which has the shape of a whole answer."""
+        self._answer.take(payload.data)
+
+    def on_whole_body(self, body: JSON) -> None:
+        """The server did not stream."""
+        self._answer.take_whole(body)
+
+    def on_close(self) -> None:
+        """The end of the bytes is the end of the answer."""
+        if not self._answer.is_complete:
+            raise TruncatedError("the stream ended without a finishReason")
+        self._answer.end()
+
+
+_PLAIN_PAYLOAD = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId"})
+_PLAIN_CANDIDATE = frozenset({"content", "index"})
+_PLAIN_CONTENT = frozenset({"parts", "role"})
+
+
+def _plain_text(wire: JSON) -> str | None:
+    """The text of a chunk that says nothing else, as most chunks of most streams are.
+
+    Everything else, odd in any way, is `None`, and read with care.
+    """
+    candidate = _only(wire.get("candidates"))
+    if candidate is None or not wire.keys() <= _PLAIN_PAYLOAD:
+        return None
+    content = candidate.get("content")
+    if type(content) is not dict or candidate.get("index") not in (None, 0):
+        return None
+    fields = cast("JSON", content)
+    part = _only(fields.get("parts"))
+    if part is None or not (
+        candidate.keys() <= _PLAIN_CANDIDATE and fields.keys() <= _PLAIN_CONTENT
+    ):
+        return None
+    text = part.get("text")
+    return text if type(text) is str and len(part) == 1 else None
+
+
+def _only(value: Any) -> JSON | None:
+    """The object in a list of one."""
+    if type(value) is not list:
+        return None
+    items = cast("list[Any]", value)
+    item = items[0] if len(items) == 1 else None
+    return cast("JSON", item) if type(item) is dict else None
+
+
+class _Answer:
+    """Payloads in, events out through `out`."""
+
+    def __init__(self, out: EventWriter) -> None:
+        self.out = out
+        self._id = ""
+        self._usage: Any = {}
+        self._read: tuple[Any, Usage] = (None, Usage())
+        self._reason = ""
+        self._block_reason = ""
+        self._had_candidate = False
+        self._calls = 0
+        self._partial: PartialArguments | None = None
+        self._beside: JSON = {}  # what stood beside later pieces of a call
+        self._held: list[tuple[JSON, str]] = []  # what came while a call was being written
+        self._candidate: JSON = {}
+        self._others: dict[int, JSON] = {}
+        self._top: JSON = {}
+
+    @property
+    def is_complete(self) -> bool:
+        """True once the wire has said why it stopped."""
+        return bool(self._reason or self._block_reason)
+
+    def take_whole(self, body: JSON) -> None:
+        """The only payload."""
+        self.take(body)
+        if not self.out.started:
+            raise ProtocolError("this is no answer: there are no candidates", path="candidates")
+        self.end()
+
+    def take(self, wire: JSON) -> None:
+        """One payload: a whole answer, or a chunk of one."""
+        text = _plain_text(wire) if self.out.started and self._partial is None else None
+        if text is not None:
+            self._usage = wire.get("usageMetadata") or self._usage
+            self._had_candidate = True
+            self._text(text, is_thought=False)
+            return
+        body = structural(wire)
+        if body.get("error"):
+            raise parse_error(200, wire)
+        if _PAYLOAD_FIELDS.isdisjoint(body):
+            return
+        # Each chunk counts anew from the start of the answer: only the last is worth reading.
+        self._usage = body.get("usageMetadata") or self._usage
+        if not self.out.started:
+            self._start(body)
+        feedback = camel_keys(reader.get_object(body, "promptFeedback", ""))
+        if feedback:
+            self._top["promptFeedback"] = feedback
+            reason = feedback.get("blockReason")
+            self._block_reason = "" if reason is None else str(reason)
+        for key, value in body.items():
+            if value is not None and key not in _READ_FIELDS:
+                self._top[key] = value
+        for position, item in enumerate(reader.get_array(body, "candidates", "")):
+            path = f"candidates[{position}]"
+            candidate = reader.object(item, path)
+            index = reader.get_int(candidate, "index", path)
+            index = position if index is None else index
+            if index == 0:
+                self._take_candidate(candidate, path)
+            else:
+                _merge_candidate(self._others.setdefault(index, {}), candidate, path)
+
+    def end(self) -> None:
+        """The answer is over."""
+        self._end_partial(is_complete=False)
+        top = self._top
+        if self._candidate:
+            top["candidate"] = self._candidate
+        if self._others:
+            top["candidates"] = [self._others[index] for index in sorted(self._others)]
+        reason = self._reason
+        finish = unified_finish(finish_of(reason), has_calls=self._calls > 0)
+        if not self._had_candidate:
+            top["no_candidate"] = True
+        if not self._had_candidate or (self._block_reason and not reason):
+            reason, finish = self._block_reason, "content_filter"
+        elif reason and reason not in FINISH_BY_REASON:
+            top["finishReason"] = reason
+        metadata = {NAME: top} if top else {}
+        self.out.end(ResponseEnd(finish, reason, self.read_usage(), metadata))
+
+    def _start(self, body: JSON) -> None:
+        self._id = reader.get_string(body, "responseId", "")
+        model = reader.get_string(body, "modelVersion", "")
+        created = _seconds(body.get("createTime"))
+        self.out.start(ResponseStart(self._id, model, created, self.read_usage()))
+
+    def read_usage(self) -> Usage:
+        """What the latest payload has told."""
+        wire, usage = self._read
+        if wire is not self._usage:  # a whole answer tells it once, and it is asked for twice
+            usage = parse_usage(self._usage, "usageMetadata", reader)
+            self._read = self._usage, usage
+        return usage
+
+    def _take_candidate(self, candidate: JSON, path: str) -> None:
+        self._had_candidate = True
+        for key, value in candidate.items():
+            if value is None or key == "index":
+                continue
+            if key == "finishReason":
+                self._reason = reason_name(value, f"{path}.finishReason", reader) or self._reason
+            elif key != "content":
+                self._candidate[key] = _joined(key, self._candidate.get(key), value)
+        content = candidate.get("content")
+        if content is None:
+            return
+        path = f"{path}.content"
+        parts = reader.object(content, path).get("parts")
+        path = f"{path}.parts"
+        for position, part in enumerate(one_or_many(parts, path, reader)):
+            self._take_part(part, f"{path}[{position}]")
+
+    def _take_part(self, wire: Any, path: str) -> None:
+        part = reader.object(wire, path)
+        if self._partial is not None and part.get("functionCall") is None:
+            if part.get("text") != "" or "thoughtSignature" in part:
+                self._held.append((part, path))
+            return
+        text = part.get("text")
+        if type(text) is str and len(part) == 1:
+            self._text(text, is_thought=False)
+        elif part.get("functionCall") is not None:
+            self._take_call(part, path)
+        else:
+            self._take_whole(part, path)
+
+    def _text(self, text: str, *, is_thought: bool) -> None:
+        """More of a text that carries nothing else."""
+        if not text:
+            return
+        part = self.out.open_part
+        if part is None or not isinstance(part, Reasoning if is_thought else Text):
+            self.out.open(Reasoning("", {NAME: {}}) if is_thought else Text(""))
+        self.out.delta(text)
+
+    def _take_whole(self, wire: JSON, path: str) -> None:
+        part = parse_part(wire, path, reader, self._mint)
+        match part:
+            case None:
+                return
+            case Reasoning() if not part.metadata[NAME]:
+                self._text(part.text, is_thought=True)
+            case Text() if not part.metadata.get(NAME):
+                self._text(part.text, is_thought=False)
+            case Text():
+                self._at_once(Text("", part.metadata), part.text)
+            case Reasoning():
+                self._at_once(Reasoning("", part.metadata), part.text)
+            case ToolCall():
+                self._calls += 1
+                call = ToolCall(part.id, part.name, "", metadata=part.metadata)
+                self._at_once(call, part.arguments_json)
+            case Media() | Opaque() | ToolResult() | Refusal():
+                self.out.whole(part)
+
+    def _at_once(self, part: Text | Reasoning | ToolCall, text: str) -> None:
+        self.out.open(part)
+        self.out.delta(text)
+        self.out.end_part()
+
+    # Calls, whole and in pieces.
+
+    def _mint(self, name: str, arguments_json: str) -> str:
+        """An id for a call without one.
+
+        The answer's own id keeps it apart from calls of other answers; a call in pieces gets its
+        id before its arguments are known.
+        """
+        return "call_" + short_hash(self._id or arguments_json, str(self._calls), name)
+
+    def _take_call(self, wire: JSON, path: str) -> None:
+        call = reader.get_object(wire, "functionCall", path)
+        path = f"{path}.functionCall"
+        continues = call.get("willContinue") is True
+        pieces = reader.get_array(call, "partialArgs", path)
+        if self._partial is not None and self._is_more(call, pieces):
+            self._write_pieces(pieces, path)
+            self._beside.update(beside_of(wire, "functionCall"))
+            if not continues:
+                self._end_partial(is_complete=True)
+            return
+        if not call.get("name") and "args" not in call and not pieces:
+            return  # the end of a call that is over already
+        self._end_partial(is_complete=True)
+        if not continues and not pieces:
+            self._take_whole(wire, path.removesuffix(".functionCall"))
+            return
+        bare = {**wire, "functionCall": {**call, "args": None}}
+        part = parse_call(bare, path, reader, self._mint)
+        if part is None:
+            return
+        self._calls += 1
+        self._partial = PartialArguments()
+        self.out.open(ToolCall(part.id, part.name, "", metadata=part.metadata))
+        self._write_pieces(pieces, path)
+        if not continues:
+            self._end_partial(is_complete=True)
+
+    def _is_more(self, call: JSON, pieces: list[Any]) -> bool:
+        """True for a piece of the call that is open, false for the start of another."""
+        name, open_part = call.get("name"), self.out.open_part
+        if not name:
+            return True
+        if not isinstance(open_part, ToolCall) or name != open_part.name or not pieces:
+            return False
+        return call.get("id") in (None, "", open_part.id)
+
+    def _write_pieces(self, pieces: list[Any], path: str) -> None:
+        if self._partial is None:
+            return
+        for position, piece in enumerate(pieces):
+            piece_path = f"{path}.partialArgs[{position}]"
+            self.out.delta(self._partial.add(reader.object(piece, piece_path)))
+
+    def _end_partial(self, *, is_complete: bool) -> None:
+        """The open call ends; one that was cut keeps its broken text, and never runs."""
+        if self._partial is None:
+            return
+        if is_complete:
+            self.out.delta(self._partial.close())
+        self._partial = None
+        beside, self._beside = self._beside, {}
+        self.out.end_part({NAME: beside} if beside else None)
+        held, self._held = self._held, []
+        for part, path in held:
+            self._take_part(part, path)
+
+
+def _is_json(text: str) -> bool:
+    """True for one whole JSON value."""
+    try:
+        jsontext.decode(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _seconds(created: Any) -> int:
+    """`2026-07-22T23:37:37.029264Z` as seconds since the epoch."""
+    if not isinstance(created, str):
+        return 0
+    try:
+        return int(datetime.fromisoformat(created).timestamp())
+    except (ValueError, OverflowError, OSError):
+        return 0
+
+
+def _joined(key: str, old: Any, new: Any) -> Any:
+    """A candidate's field over several chunks: log probabilities add up, others are replaced."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    merged: JSON = dict(old)  # pyright: ignore[reportUnknownArgumentType]
+    for name, value in new.items():  # pyright: ignore[reportUnknownVariableType]
+        before: Any = merged.get(name)  # pyright: ignore[reportUnknownArgumentType]
+        if key == "logprobsResult" and isinstance(before, list) and isinstance(value, list):
+            merged[name] = [*before, *value]
+        else:
+            merged[name] = value
+    return merged
+
+
+def _merge_candidate(whole: JSON, chunk: JSON, path: str) -> None:
+    """Add a chunk of another candidate, which is kept in the wire's own form."""
+    for key, value in chunk.items():
+        if key != "content" and value is not None:
+            whole[key] = _joined(key, whole.get(key), value)
+    new = reader.get_object(chunk, "content", path)
+    if not new:
+        return
+    content: JSON = whole.get("content", {})
+    parts: list[JSON] = [*content.get("parts", [])]
+    path = f"{path}.content.parts"
+    for position, wire in enumerate(one_or_many(new.get("parts"), path, reader)):
+        part = reader.object(wire, f"{path}[{position}]")
+        if parts and part.keys() == parts[-1].keys() == {"text"}:
+            parts[-1] = {"text": f"{parts[-1]['text']}{part['text']}"}
+        else:
+            parts.append(part)
+    whole["content"] = {**content, **new, "parts": parts}

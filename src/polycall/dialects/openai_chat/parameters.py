@@ -1,0 +1,222 @@
+"""The request fields that have several spellings: reasoning and the response format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polycall.dialects.openai_chat.names import mark, others, own
+from polycall.ir import JSON, Effort, ReasoningConfig, Request, ResponseFormat
+from polycall.translation.quirks import Quirks
+from polycall.translation.wire import Losses, request_reader
+
+_EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+# Thinking budgets and the efforts that cost about as much, where a target knows efforts only.
+_BUDGETS: tuple[tuple[int, Effort], ...] = ((2_048, "low"), (8_192, "medium"), (24_576, "high"))
+
+# What `parse_request` reads into fields of its own; all else goes to `provider_options`.
+HANDLED_FIELDS = frozenset(
+    {
+        "model",
+        "messages",
+        "tools",
+        "functions",
+        "tool_choice",
+        "function_call",
+        "parallel_tool_calls",
+        "stream",
+        "max_completion_tokens",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "stop",
+        "seed",
+        "random_seed",
+        "presence_penalty",
+        "frequency_penalty",
+        "n",
+        "logprobs",
+        "top_logprobs",
+        "reasoning_effort",
+        "thinking",
+        "reasoning",
+        "response_format",
+        "service_tier",
+        "user",
+        "safety_identifier",
+    }
+)
+# Extra fields that only say again what another field says.
+OWN_TOP_FIELDS = frozenset({"max_tokens", "user"})
+
+
+def parse_reasoning_config(body: JSON) -> ReasoningConfig | None:
+    """How much to think, from OpenAI's, DeepSeek's or OpenRouter's field; all are kept."""
+    written: JSON = {}
+    effort: Any = None
+    budget: int | None = None
+    include_text: bool | None = None
+    thinking = body.get("thinking")
+    if isinstance(thinking, dict):
+        written["thinking"] = thinking
+        budget = request_reader.get_int(thinking, "budget_tokens", "thinking")  # pyright: ignore[reportUnknownArgumentType]
+        kind: Any = thinking.get("type")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if kind == "disabled":
+            budget = 0
+        elif kind in ("enabled", "adaptive") and budget is None:
+            budget = -1
+    elif thinking is not None:
+        written["thinking"] = thinking
+    reasoning = body.get("reasoning")
+    if reasoning is not None:
+        fields = request_reader.object(reasoning, "reasoning")
+        written["reasoning"] = reasoning
+        effort = fields.get("effort")
+        budget = request_reader.get_int(fields, "max_tokens", "reasoning")
+        exclude = request_reader.get_bool(fields, "exclude", "reasoning")
+        include_text = None if exclude is None else not exclude
+        if effort is None and budget is None and "enabled" in fields:
+            budget = -1 if fields["enabled"] else 0
+    if body.get("reasoning_effort") is not None:
+        effort = request_reader.get_string(body, "reasoning_effort", "")
+        written["reasoning_effort"] = effort
+    if not written:
+        return None
+    known: Effort | None = next((word for word in _EFFORTS if word == effort), None)
+    return ReasoningConfig(known, budget, include_text, mark(written))
+
+
+def write_reasoning(
+    request: Request, body: JSON, quirks: Quirks, losses: Losses, *, turned_off: bool
+) -> None:
+    """Put the wish to think, or not to, into the body as the target spells it."""
+    if turned_off:
+        body["thinking"] = {"type": "disabled"}
+        return
+    config = request.reasoning
+    if config is None:
+        return
+    written = own(config.metadata)
+    if (
+        written
+        and quirks.options is None
+        and quirks.reasoning_control == "effort"
+        and (config.effort is None or config.effort in quirks.efforts)
+    ):
+        body.update(written)
+        return
+    if "reasoning" in quirks.refused or quirks.reasoning_control == "none":
+        losses.drop("reasoning", "the target has no switch for it")
+        return
+    if config.include_text and quirks.reasoning_control != "reasoning":
+        losses.drop("reasoning.include_text", "Chat has no switch for it")
+    match quirks.reasoning_control:
+        case "effort":
+            _write_effort(config, body, quirks, losses)
+        case "thinking":
+            _write_thinking(config, written, body, quirks, losses)
+        case "reasoning":
+            body["reasoning"] = written.get("reasoning") or _reasoning_object(config)
+
+
+def _effort(config: ReasoningConfig, quirks: Quirks, losses: Losses) -> Effort | None:
+    """The effort in the target's words: the nearest one it knows."""
+    effort: Effort | None = config.effort
+    if effort is None and config.budget_tokens is not None and config.budget_tokens >= 0:
+        budget = config.budget_tokens
+        nearby: list[Effort] = [word for most, word in _BUDGETS if budget <= most]
+        effort = nearby[0] if nearby else "xhigh"
+        if budget == 0:
+            effort = "none"  # which is the same
+        else:
+            losses.adjust("reasoning.budget_tokens", f"sent as effort {effort!r}")
+    if effort is None or effort in quirks.efforts or not quirks.efforts:
+        return effort
+    if effort == "none":
+        return None
+    wanted = _EFFORTS.index(effort)
+    known: list[Effort] = [word for word in _EFFORTS if word in quirks.efforts and word != "none"]
+    nearest: Effort | None = min(
+        known, key=lambda word: abs(_EFFORTS.index(word) - wanted), default=None
+    )
+    losses.adjust("reasoning.effort", f"{effort!r} is sent as {nearest!r}")
+    return nearest
+
+
+def _write_effort(config: ReasoningConfig, body: JSON, quirks: Quirks, losses: Losses) -> None:
+    effort = _effort(config, quirks, losses)
+    if effort is not None:
+        body["reasoning_effort"] = effort
+    elif config.effort == "none":
+        losses.drop("reasoning.effort", "the target cannot turn reasoning off")
+
+
+def _write_thinking(
+    config: ReasoningConfig,
+    written: JSON,
+    body: JSON,
+    quirks: Quirks,
+    losses: Losses,
+) -> None:
+    if config.effort == "none" or config.budget_tokens == 0:
+        body["thinking"] = {"type": "disabled"}
+        return
+    body["thinking"] = written.get("thinking") or {"type": "enabled"}
+    if config.effort is not None or "thinking" not in written:
+        effort = _effort(config, quirks, losses)
+        if effort is not None:
+            body["reasoning_effort"] = effort
+
+
+def _reasoning_object(config: ReasoningConfig) -> JSON:
+    fields: JSON = {}
+    budget = config.budget_tokens
+    if config.effort is not None:
+        fields["effort"] = config.effort
+    elif budget is not None and budget > 0:
+        fields["max_tokens"] = budget
+    elif budget is not None:
+        fields["enabled"] = budget != 0
+    if config.include_text is not None:
+        fields["exclude"] = not config.include_text
+    return fields
+
+
+def parse_response_format(body: JSON) -> ResponseFormat | None:
+    """What the answer must parse as."""
+    value = body.get("response_format")
+    if value is None:
+        return None
+    path = "response_format"
+    raw = request_reader.object(value, path)
+    kind = request_reader.get_string(raw, "type", path)
+    if kind == "json_schema":
+        inner = request_reader.get_object(raw, "json_schema", path)
+        schema = inner.get("schema")
+        notes: JSON = {}
+        if extra := others(inner, ("name", "schema", "strict", "description")):
+            notes["inner"] = extra
+        if fields := others(raw, ("type", "json_schema")):
+            notes["fields"] = fields
+        name = request_reader.get_string(inner, "name", f"{path}.json_schema")
+        if not name:
+            notes["nameless"] = True
+        return ResponseFormat(
+            "json_schema",
+            schema=None
+            if schema is None
+            else request_reader.object(schema, f"{path}.json_schema.schema"),
+            name=name,
+            description=request_reader.get_string(inner, "description", f"{path}.json_schema"),
+            strict=request_reader.get_bool(inner, "strict", f"{path}.json_schema"),
+            metadata=mark(notes),
+        )
+    fields = others(raw, ("type",))
+    notes = {"fields": fields} if fields else {}
+    if kind == "text":
+        return ResponseFormat("text", metadata=mark(notes))
+    schema = raw.get("schema")
+    if kind != "json_object":
+        kinds = "'text', 'json_object' or 'json_schema'"
+        request_reader.fail(f"{path}.type", kinds, raw.get("type"))
+    return ResponseFormat("json", metadata=mark(notes))

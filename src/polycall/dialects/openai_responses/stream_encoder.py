@@ -1,0 +1,361 @@
+"""Events into the bytes of a streamed response.
+
+The official SDK rebuilds the response from these events and raises where one is out of place:
+`response.created` comes first, every item is added before and done after its deltas under one
+id, text deltas follow their `content_part.added`, and the last event holds the whole `output`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polycall._support import jsontext
+from polycall.dialects.openai_responses.errors import stream_error
+from polycall.dialects.openai_responses.freeform import FreeformText
+from polycall.dialects.openai_responses.names import NAME, own
+from polycall.dialects.openai_responses.response import (
+    as_it_came,
+    begins_message,
+    custom_tools,
+    item_id,
+    output_content,
+    output_item,
+    output_message,
+    render_usage,
+    request_echo,
+    settle,
+    skeleton,
+    wire_id,
+)
+from polycall.errors import PolycallError
+from polycall.fold import finish_part
+from polycall.ir import (
+    JSON,
+    Event,
+    Part,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    Reasoning,
+    Refusal,
+    Request,
+    ResponseEnd,
+    ResponseStart,
+    Text,
+    ToolCall,
+)
+from polycall.translation.sse import encode_sse
+
+
+class StreamEncoder:
+    """One answer for a client of this dialect; `request` is what it asked, to be echoed."""
+
+    def __init__(self, request: Request | None = None) -> None:
+        self._request = request
+        self._custom = custom_tools(request)
+        self._sequence = 0
+        self._frames: list[bytes] = []
+        self._response: JSON | None = None
+        self._output: list[JSON] = []
+        self._part: Part | None = None
+        self._texts: list[str] = []
+        self._id = ""  # of the open item
+        self._is_announced = False  # whether the open part has been shown to the client
+        self._freeform: FreeformText | None = None  # of an open freeform call
+        self._input: list[str] = []  # what was told of its text
+        self._message: list[Text | Refusal] = []  # finished parts of the open message item
+        self._has_message = False
+        self._has_refusal = False
+        self._is_closed = False
+
+    @property
+    def output(self) -> list[JSON]:
+        """The items that are finished."""
+        return self._output
+
+    def feed(self, event: Event) -> bytes:
+        """The bytes that tell this event; none where it waits for the next."""
+        match event:
+            case PartDelta():
+                self._delta(event.text)
+            case PartStart():
+                self._start_part(event.part)
+            case PartEnd():
+                self._end_part(event)
+            case ResponseStart():
+                self._start(event)
+            case ResponseEnd():
+                self._end(event)
+        return self._take()
+
+    def close(self) -> bytes:
+        """Nothing: the protocol ends with its terminal event."""
+        return b""
+
+    def fail(self, error: PolycallError) -> bytes:
+        """End a started stream as failed; what had been finished stays in its output."""
+        if self._is_closed:
+            return b""
+        self._is_closed = True
+        if self._response is None:
+            self._start(ResponseStart())
+        assert self._response is not None
+        body = {
+            **self._response,
+            "status": "failed",
+            "error": stream_error(error),
+            "output": self._output,
+        }
+        self._send("response.failed", {"response": body})
+        return self._take()
+
+    # -----------------------------------------------------------------------------------------
+    # The response
+
+    def _start(self, event: ResponseStart) -> None:
+        response_id = event.id
+        if NAME not in event.metadata or not response_id:
+            response_id = wire_id(response_id, event.model)
+        echoed = request_echo(self._request)
+        self._response = skeleton(response_id, event.model, event.created, echoed)
+        self._send("response.created", {"response": self._response})
+        self._send("response.in_progress", {"response": self._response})
+
+    def _end(self, event: ResponseEnd) -> None:
+        assert self._response is not None
+        self._close_message()
+        body = self._response
+        if self._request is None:
+            body = as_it_came(body, event.metadata)
+        body = {
+            **body,
+            **own(event.metadata),
+            "output": self._output,
+            "usage": render_usage(event.usage),
+        }
+        raw = event.raw_finish_reason
+        if event.finish_reason == "pause" and raw in ("queued", "in_progress"):
+            raw = ""  # a stream that ends is not waiting any more
+        settle(body, event.finish_reason, raw, has_refusal=self._has_refusal)
+        kind = "completed" if body["status"] == "completed" else "incomplete"
+        if body["status"] in ("failed", "cancelled"):
+            kind = "failed"
+        self._send(f"response.{kind}", {"response": body})
+        self._is_closed = True
+
+    def _send(self, kind: str, fields: JSON) -> None:
+        data = {"type": kind, **fields, "sequence_number": self._sequence}
+        self._sequence += 1
+        self._frames.append(encode_sse(jsontext.encode_bytes(data), kind))
+
+    def _take(self) -> bytes:
+        frames, self._frames = self._frames, []
+        return frames[0] if len(frames) == 1 else b"".join(frames)
+
+    # -----------------------------------------------------------------------------------------
+    # Parts
+
+    def _start_part(self, part: Part) -> None:
+        self._part, self._texts = part, []
+        self._is_announced = False
+        if isinstance(part, Text | Refusal):
+            if begins_message(part):
+                self._close_message()
+                self._open_message(part)
+            return  # an empty text of another dialect is never shown
+        self._close_message()
+        self._freeform = None
+        if isinstance(part, ToolCall) and self._is_custom(part):
+            self._freeform, self._input = FreeformText(), []
+        if isinstance(part, Reasoning | ToolCall):
+            self._add_item(part)
+
+    def _delta(self, text: str) -> None:
+        part = self._part
+        self._texts.append(text)
+        match part:
+            case Text() | Refusal():
+                if not self._is_announced:
+                    self._announce_text(part)
+                if isinstance(part, Text):
+                    place = self._content_place()
+                    self._send(
+                        "response.output_text.delta", {**place, "delta": text, "logprobs": []}
+                    )
+                else:
+                    self._send("response.refusal.delta", {**self._content_place(), "delta": text})
+            case Reasoning():
+                if not self._is_announced:
+                    self._is_announced = True
+                    empty = {"type": "summary_text", "text": ""}
+                    self._send(
+                        "response.reasoning_summary_part.added",
+                        {**self._summary_place(), "part": empty},
+                    )
+                self._send(
+                    "response.reasoning_summary_text.delta",
+                    {**self._summary_place(), "delta": text},
+                )
+            case ToolCall() if self._freeform is not None:
+                self._send_input(self._freeform.feed(text))
+            case ToolCall():
+                self._send(
+                    "response.function_call_arguments.delta",
+                    {"item_id": self._id, "output_index": len(self._output), "delta": text},
+                )
+            case _:
+                pass
+
+    def _end_part(self, event: PartEnd) -> None:
+        assert self._part is not None
+        part = finish_part(self._part, "".join(self._texts), event.metadata)
+        self._part = None
+        match part:
+            case Text() | Refusal():
+                self._end_text(part)
+            case Reasoning():
+                self._end_reasoning(part)
+            case ToolCall():
+                self._end_call(part)
+            case _:
+                self._whole(part)
+
+    # -----------------------------------------------------------------------------------------
+    # Messages: several text parts may form one, so an item is done when the next part begins
+
+    def _open_message(self, part: Text | Refusal) -> None:
+        known: JSON = own(part.metadata).get("message", {})
+        default_id = item_id("msg", self._response_id(), len(self._output))
+        self._id = known.get("id") or default_id
+        self._has_message = True
+        item: JSON = {
+            "type": "message",
+            "status": "in_progress",
+            "role": "assistant",
+            "content": [],
+            **known,
+            "id": self._id,
+        }
+        self._send("response.output_item.added", {"output_index": len(self._output), "item": item})
+
+    def _announce_text(self, part: Text | Refusal) -> None:
+        if not self._has_message:
+            self._open_message(part)
+        self._is_announced = True
+        empty: JSON = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
+        if isinstance(part, Refusal):
+            self._has_refusal = True
+            empty = {"type": "refusal", "refusal": ""}
+        self._send("response.content_part.added", {**self._content_place(), "part": empty})
+
+    def _end_text(self, part: Text | Refusal) -> None:
+        if not self._is_announced:
+            if NAME not in part.metadata:
+                return
+            if own(part.metadata).get("empty"):
+                self._message.append(part)
+                return
+            self._announce_text(part)
+        place = self._content_place()
+        content = output_content(part)
+        if isinstance(part, Text):
+            annotations = content.get("annotations")
+            if isinstance(annotations, list):
+                for index, annotation in enumerate(annotations):  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+                    self._send(
+                        "response.output_text.annotation.added",
+                        {**place, "annotation_index": index, "annotation": annotation},
+                    )
+            done: JSON = {"text": part.text, "logprobs": content.get("logprobs", [])}
+            self._send("response.output_text.done", {**place, **done})
+        else:
+            self._send("response.refusal.done", {**place, "refusal": part.text})
+        self._send("response.content_part.done", {**place, "part": content})
+        self._message.append(part)
+
+    def _close_message(self) -> None:
+        if not self._has_message:
+            return
+        self._done({**output_message(self._message, self._id), "id": self._id})
+        self._message = []
+        self._has_message = False
+
+    # -----------------------------------------------------------------------------------------
+    # Other items
+
+    def _add_item(self, part: Reasoning | ToolCall) -> None:
+        item = self._item(part)
+        assert item is not None
+        self._id = item["id"]
+        if isinstance(part, Reasoning):
+            item["summary"] = []
+        elif item["type"] == "function_call":
+            item["status"] = "in_progress"
+            item["arguments"] = ""
+        else:
+            item["input"] = ""
+        self._send("response.output_item.added", {"output_index": len(self._output), "item": item})
+
+    def _end_reasoning(self, part: Reasoning) -> None:
+        if self._is_announced:
+            place = self._summary_place()
+            summary = {"type": "summary_text", "text": part.text}
+            self._send("response.reasoning_summary_text.done", {**place, "text": part.text})
+            self._send("response.reasoning_summary_part.done", {**place, "part": summary})
+        item = self._item(part)
+        assert item is not None
+        self._done({**item, "id": self._id})
+
+    def _end_call(self, call: ToolCall) -> None:
+        item = self._item(call)
+        assert item is not None
+        place = {"item_id": self._id, "output_index": len(self._output)}
+        if self._freeform is not None:
+            told, whole = "".join(self._input), item["input"]
+            if whole.startswith(told):
+                self._send_input(whole[len(told) :])
+            self._send("response.custom_tool_call_input.done", {**place, "input": whole})
+        else:
+            whole = item["arguments"]
+            if not self._texts:
+                self._send("response.function_call_arguments.delta", {**place, "delta": whole})
+            self._send("response.function_call_arguments.done", {**place, "arguments": whole})
+        self._done({**item, "id": self._id})
+
+    def _send_input(self, text: str) -> None:
+        if text:
+            self._input.append(text)
+            place = {"item_id": self._id, "output_index": len(self._output)}
+            self._send("response.custom_tool_call_input.delta", {**place, "delta": text})
+
+    def _whole(self, part: Part) -> None:
+        item = self._item(part)
+        if item is not None:
+            position = len(self._output)
+            self._send("response.output_item.added", {"output_index": position, "item": item})
+            self._done(item)
+
+    def _done(self, item: JSON) -> None:
+        position = len(self._output)
+        self._send("response.output_item.done", {"output_index": position, "item": item})
+        self._output.append(item)
+
+    def _item(self, part: Part) -> JSON | None:
+        return output_item(part, self._response_id(), len(self._output), self._custom)
+
+    def _is_custom(self, call: ToolCall) -> bool:
+        return call.kind == "custom" or call.name in self._custom
+
+    def _response_id(self) -> str:
+        assert self._response is not None
+        return self._response["id"]
+
+    def _content_place(self) -> dict[str, Any]:
+        return {
+            "item_id": self._id,
+            "output_index": len(self._output),
+            "content_index": len(self._message),
+        }
+
+    def _summary_place(self) -> dict[str, Any]:
+        return {"item_id": self._id, "output_index": len(self._output), "summary_index": 0}

@@ -1,0 +1,445 @@
+"""What keys may spend: requests and tokens a minute, money a day or a month.
+
+A request reserves before it is sent and settles afterwards.  All workers and replicas spend from
+the same counters, but asking them for every request would cost more than the request: a worker
+leases a slice of what is left and spends that by itself, in microseconds.  Near the end slices are
+as small as one request.  A lease that is not used goes back; one whose worker died counts as spent
+until the ledger tells what really was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from polycall.config import Config, LimitSettings
+from polycall.errors import (
+    InvalidRequestError,
+    PermissionDeniedError,
+    RateLimitError,
+    RequestError,
+    StoreError,
+)
+from polycall.gateway.accounts.keys import Owner
+from polycall.gateway.accounts.windows import Window, window_at
+from polycall.gateway.generation.client_request import ClientRequest, GatewayServices
+from polycall.gateway.store import (
+    Counters,
+    CountersForgotError,
+    Grant,
+    LeaseRequest,
+    LedgerRow,
+    Settlement,
+    Store,
+)
+from polycall.gateway.store.counter_operations import NANOS
+from polycall.ir import Usage
+from polycall.providers.models import capabilities
+
+if TYPE_CHECKING:
+    from polycall.gateway.accounts.redis_counters import RedisCounters
+
+logger = logging.getLogger("polycall.limits")
+
+TICK_S = 0.5
+IDLE_S = 1.0  # a lease that was not used for so long goes back
+LEASE_S = 30.0  # a worker that was silent for so long is dead
+_RENEW_S = 10.0
+_RECONCILE_S = 10.0
+_DENIED_S = 0.25  # so long a refusal holds without asking again
+_CONTENDED_S = 2.0  # after so long, what others hold may have come back
+
+
+class _Lease:
+    """What this worker has of one counter.
+
+    `amount` is the lease as the store knows it: what is `free`, what requests in flight `held`, and
+    what was `spent` since the store was last told.
+    """
+
+    __slots__ = (
+        "amount",
+        "denied_least",
+        "denied_until",
+        "free",
+        "held",
+        "holder",
+        "is_lost",
+        "limit",
+        "lock",
+        "name",
+        "renew_at",
+        "span",
+        "spent",
+        "used_at",
+        "wait_s",
+    )
+
+    def __init__(self, name: str, span: Window, holder: str) -> None:
+        self.name = name
+        self.span = span
+        self.holder = holder
+        self.limit = 0
+        self.amount = self.free = self.held = self.spent = 0
+        self.used_at = self.renew_at = 0.0
+        self.denied_until = 0.0
+        self.denied_least = 0
+        self.wait_s = 0.0
+        self.is_lost = False
+        self.lock = asyncio.Lock()
+
+    def settlement(self, now: float, *, is_last: bool) -> Settlement | None:
+        """What the store has to be told; `None` where that is nothing."""
+        is_idle = is_last or now - self.used_at > IDLE_S
+        returned = self.free if self.free < 0 or is_idle else 0
+        if not self.spent and not returned and (not self.amount or now < self.renew_at):
+            return None
+        return Settlement(self.name, self.span.name, self.spent, returned)
+
+    def reported(self, settlement: Settlement, sign: int = 1) -> None:
+        """The store was told, or with `sign` -1 it was not."""
+        self.spent -= sign * settlement.spent
+        self.free -= sign * settlement.returned
+        self.amount -= sign * (settlement.spent + settlement.returned)
+
+
+class Reservation:
+    """What one request has reserved: once for each time that it asks a model."""
+
+    __slots__ = ("money", "tokens")
+
+    def __init__(self) -> None:
+        self.tokens: list[tuple[_Lease, int]] = []
+        self.money: list[tuple[_Lease, int]] = []
+
+
+class KeyLimits:
+    """Reserves and settles.  `close` it after the last request."""
+
+    _services: GatewayServices
+    _settings: LimitSettings
+    _serves: bool  # go on without counters while they are away, and settle later
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        counters: str,
+        worker: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`counters` is where they are, if not in the store; `worker` is this one's name there."""
+        self._store = store
+        self._clock = clock
+        self._redis = open_counters(counters, store) if counters else None
+        self._counters: Counters = self._redis or store
+        self.worker = worker
+        self._current: dict[tuple[str, str], _Lease] = {}
+        self._leases: list[_Lease] = []
+        self._losses = 0
+        self._asking: set[asyncio.Task[Grant]] = set()
+        self._reconcile_at = 0.0
+        self._maintenance: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+
+    def configure(self, config: Config, services: GatewayServices) -> None:
+        """Count by this configuration; called before the first request."""
+        self._settings = config.limits
+        self._serves = config.store.when_down == "serve"
+        self._services = services
+
+    def check_store(self) -> None:
+        """Raise while the store is away, where that means to serve nobody."""
+        if not self._store.is_up and not self._serves:
+            raise StoreError("the store is away, and 'when_down' is \"refuse\"")
+
+    async def count_request(self, owner: Owner) -> None:
+        """Count one request of those a minute; raises where there were enough."""
+        per_minute = owner.requests_per_minute
+        if per_minute is not None:
+            lease, is_held = await self._leased("requests", owner, "minute", per_minute, 1)
+            if not is_held:
+                raise _over(lease, owner, f"may make {per_minute} requests a minute")
+            _spend([(lease, 1)], 1)
+
+    async def reserve(self, hold: Reservation, owner: Owner, client_request: ClientRequest) -> None:
+        """Reserve what the request may use at most; raises where the key has not that much.
+
+        Whatever happens, `settle` gives back what `hold` then holds.
+        """
+        per_minute, budget = owner.tokens_per_minute, owner.budget_usd
+        size = await self._size(client_request)
+        if per_minute is not None:
+            # One that is larger than a whole minute's may have a minute for itself.
+            amount = min(size.input_tokens + size.output_tokens, per_minute)
+            lease, is_held = await self._leased("tokens", owner, "minute", per_minute, amount)
+            if not is_held:
+                raise _over(lease, owner, f"may use {per_minute} tokens a minute")
+            hold.tokens.append((lease, amount))
+        if budget is not None:
+            cost = await self._highest_cost(owner, client_request, size)
+            if cost > budget:
+                raise InvalidRequestError(
+                    f"the request may cost up to ${cost:f}, more than the whole budget of the key "
+                    f"{owner.name!r} (${budget:f} a {owner.budget_per}); ask for fewer max tokens"
+                )
+            amount, limit = math.ceil(cost * NANOS), int(budget * NANOS)
+            lease, is_held = await self._leased("usd", owner, owner.budget_per, limit, amount)
+            if not is_held:
+                words = f"has a budget of ${budget:f} a {owner.budget_per}, and too little is left"
+                raise _over(lease, owner, f"{words} for a request of up to ${cost:f}")
+            hold.money.append((lease, amount))
+
+    def settle(
+        self, hold: Reservation, row: LedgerRow, cost: Decimal | None, *, is_answer: bool
+    ) -> None:
+        """Replace what was reserved by what was used.
+
+        An answer whose use nobody told costs what was set aside; what is no answer of a model, as
+        an error or a program that waits again, only what is known of it.
+        """
+        is_unknown = row.input_tokens is None and is_answer
+        if hold.tokens:
+            used = (row.input_tokens or 0) + (row.output_tokens or 0)
+            _spend(hold.tokens, None if is_unknown else used)
+        if hold.money:
+            is_unknown = is_unknown or (cost is None and is_answer)
+            spent = math.ceil((cost or Decimal(0)) * NANOS)
+            _spend(hold.money, None if is_unknown else spent)
+
+    async def close(self) -> None:
+        """Settle everything, and give back what is left."""
+        self._closing.set()
+        if self._maintenance is not None:
+            # Not cancelled: what it is telling would be told to nobody, here or there.
+            await self._maintenance
+        if self._asking:
+            await asyncio.wait(self._asking)  # their clients have left; the grants are ours
+        await self._settle_all(is_last=True)
+        if self._redis is not None:
+            await self._redis.close()
+
+    # Reserving
+
+    async def _size(self, client_request: ClientRequest) -> Usage:
+        """The most that the request may use."""
+        output = client_request.output_tokens_max()
+        if output is None:
+            known = [
+                capabilities(target.provider, target.model).output_tokens
+                for target in self._services.router.possible(client_request.model)
+            ]
+            output = max((n or self._settings.output_tokens for n in known), default=0)
+        tokens = await client_request.size_tokens(self._services)
+        return Usage(
+            input_tokens=tokens,
+            output_tokens=output * client_request.candidates_max(),
+            metadata=client_request.premium_usage_hints(tokens),
+        )
+
+    async def _highest_cost(
+        self, owner: Owner, client_request: ClientRequest, size: Usage
+    ) -> Decimal:
+        """What the request costs at the dearest stop of its route."""
+        highest = Decimal(0)
+        for target in self._services.router.possible(client_request.model):
+            cost = await self._services.costs.at_most(target.provider, target.model, size)
+            if cost is None and self._settings.unpriced == "refuse":
+                raise PermissionDeniedError(
+                    f"the key {owner.name!r} has a budget, and the price of {target.name!r} is not "
+                    f"known; set it under [providers.{target.provider.name}.prices], or say "
+                    "'unpriced = \"allow\"' under [limits]"
+                )
+            highest = max(highest, cost or Decimal(0))
+        return highest
+
+    def _lease(self, kind: str, owner: Owner, per: str, limit: int) -> _Lease:
+        name = f"{kind}:{owner.id}"
+        lease = self._current.get((name, per))
+        now = self._clock()
+        if lease is None or lease.is_lost or not lease.span.starts <= now < lease.span.ends:
+            # After a loss under another name: the store must not take the old ones for the new.
+            holder = f"{self.worker}.{self._losses}"
+            lease = self._current[name, per] = _Lease(name, window_at(per, now), holder)
+            self._leases.append(lease)
+            if self._maintenance is None:
+                self._maintenance = asyncio.ensure_future(self._keep_up())
+        lease.limit = limit
+        lease.used_at = now
+        return lease
+
+    async def _leased(
+        self, kind: str, owner: Owner, per: str, limit: int, amount: int
+    ) -> tuple[_Lease, bool]:
+        """A lease, and whether `amount` of it is held now."""
+        while True:
+            lease = self._lease(kind, owner, per, limit)
+            is_held = await self._take(lease, amount)
+            if is_held or not lease.is_lost:
+                return lease, is_held
+
+    def _forget(self) -> None:
+        """Give up all leases: the counters have, and count from the ledger."""
+        self._losses += 1
+        for lease in self._leases:
+            lease.is_lost = True
+            lease.free = lease.amount = lease.spent = 0
+
+    async def _take(self, lease: _Lease, amount: int) -> bool:
+        """Hold `amount` of the lease, which is extended where it has too little."""
+        if lease.free < amount:
+            async with lease.lock:
+                if lease.free < amount and not await self._extend(lease, amount - lease.free):
+                    return False
+        lease.free -= amount
+        lease.held += amount
+        return True
+
+    async def _extend(self, lease: _Lease, least: int) -> bool:
+        now = self._clock()
+        if now < lease.denied_until and least >= lease.denied_least:
+            return False
+        span = lease.span
+        wish = LeaseRequest(
+            name=lease.name,
+            span=span.name,
+            starts=span.starts,
+            ends=span.ends,
+            holder=lease.holder,
+            least=least,
+            limit=lease.limit,
+            until=now + LEASE_S,
+        )
+        # A client that leaves meanwhile must not take the answer with it.
+        asking = asyncio.ensure_future(self._ask(lease, wish))
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+        try:
+            grant = await asyncio.shield(asking)
+        except CountersForgotError:
+            self._forget()
+            return False
+        except StoreError:
+            if self._serves:
+                return True  # overdrawn; told when the counters are back
+            raise
+        if grant.amount:
+            return True
+        # Of requests nothing comes back that was used; of the others nearly always something.
+        others = 0 if lease.name.startswith("requests:") else grant.leased - lease.amount
+        may_come_back = grant.left + others >= least
+        lease.wait_s = _CONTENDED_S if may_come_back else span.ends - now
+        lease.denied_until, lease.denied_least = now + _DENIED_S, least
+        return False
+
+    async def _ask(self, lease: _Lease, wish: LeaseRequest) -> Grant:
+        grant = await self._counters.take(wish)
+        lease.renew_at = self._clock() + _RENEW_S
+        lease.free += grant.amount
+        lease.amount += grant.amount
+        return grant
+
+    # Upkeep
+
+    async def _keep_up(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), TICK_S)
+                return
+            try:
+                await self._settle_all(is_last=False)
+                await self._reconcile()
+            except Exception:
+                # Without this task nothing that is spent would ever be told.
+                logger.exception("settling failed")
+
+    async def _reconcile(self) -> None:
+        now = time.monotonic()
+        if now < self._reconcile_at:
+            return
+        self._reconcile_at = now + _RECONCILE_S
+        try:
+            number = await self._counters.reconcile()
+        except CountersForgotError:
+            self._forget()
+        except StoreError as error:
+            logger.warning("leases of silent workers were not reconciled: %s", error)
+        else:
+            if number:
+                logger.info("%d leases of silent workers were reconciled", number)
+
+    async def _settle_all(self, *, is_last: bool) -> None:
+        now = self._clock()
+        self._leases = [lease for lease in self._leases if _is_needed(lease, now)]
+        reported: dict[str, list[tuple[_Lease, Settlement]]] = {}
+        for lease in self._leases:
+            settlement = lease.settlement(now, is_last=is_last)
+            if settlement is not None:
+                lease.reported(settlement)
+                lease.renew_at = now + _RENEW_S
+                reported.setdefault(lease.holder, []).append((lease, settlement))
+        for holder, pairs in reported.items():
+            settlements = [settlement for _, settlement in pairs]
+            try:
+                lost = await self._counters.settle(holder, settlements, now + LEASE_S)
+            except CountersForgotError:
+                self._forget()
+                return
+            except StoreError as error:
+                logger.warning("what was spent was not told yet: %s", error)
+                for lease, settlement in pairs:
+                    lease.reported(settlement, -1)
+                    lease.renew_at = 0.0
+                continue
+            for lease, settlement in pairs:
+                if settlement in lost:
+                    # Given up while this worker slept; what requests still hold is spent on top.
+                    self._losses += 1
+                    lease.is_lost = True
+                    lease.free = lease.amount = 0
+
+
+def open_counters(url: str, store: Store) -> RedisCounters:
+    """The counters in Redis; `RequestError` where the extra is not installed."""
+    try:
+        from polycall.gateway.accounts.redis_counters import RedisCounters  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise RequestError("counters in Redis need its client; install 'polycall[redis]'") from None
+    return RedisCounters(url, store)
+
+
+def _is_needed(lease: _Lease, now: float) -> bool:
+    """Whether anybody still has to hear of the lease."""
+    if lease.held:
+        return True
+    if now >= lease.span.ends:
+        return False
+    return not lease.is_lost or bool(lease.spent)
+
+
+def _spend(holds: list[tuple[_Lease, int]], used: int | None) -> None:
+    """Turn what was reserved into what was used; `None` is all of it."""
+    for lease, reserved in holds:
+        spent = reserved if used is None else used
+        lease.held -= reserved
+        lease.spent += spent
+        lease.free += reserved - spent
+        used = used if used is None else 0  # it is one sum, for all of them
+
+
+def _over(lease: _Lease, owner: Owner, words: str) -> RateLimitError:
+    ends = datetime.fromtimestamp(lease.span.ends, UTC)
+    wait_s = max(lease.wait_s, 0.001)
+    return RateLimitError(
+        f"the key {owner.name!r} {words}; the count starts again at {ends:%Y-%m-%dT%H:%M:%SZ}",
+        retry_after_s=wait_s,
+        should_retry=wait_s <= 60,
+        code="rate_limit_exceeded",
+    )

@@ -1,0 +1,132 @@
+"""The routes that count tokens.  They never cause a generation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polycall._support import jsontext
+from polycall.errors import MalformedRequestError, PolycallError, UpstreamError
+from polycall.exchange import BODY_BYTES_MAX, address, error_from, headers_for, prepare
+from polycall.gateway.accounts.keys import Keys
+from polycall.gateway.accounts.limits import KeyLimits
+from polycall.gateway.catalogue.token_counts import (
+    COUNT_PATHS,
+    count_body,
+    estimate,
+    read_count,
+    render_count,
+)
+from polycall.gateway.generation.client_request import Endpoint, GatewayServices
+from polycall.gateway.generation.generations import check_allowed
+from polycall.gateway.http.bodies import read_body
+from polycall.gateway.http.replies import Headers, header_value, send_json, without_key
+from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.passthrough.request import PASSED_HEADERS
+from polycall.gateway.programs.dispatch import ProgramDispatch
+from polycall.gateway.routing.router import Target
+from polycall.ir import JSON, Request
+from polycall.providers.dialects import DIALECTS
+from polycall.transport.base import Deadlines, HTTPRequest
+
+_ESTIMATE = (b"polycall-token-count", b"estimate")
+_BY_PROVIDER = (b"polycall-token-count", b"provider")
+
+
+class CountEndpoint:
+    """Serves every route that counts."""
+
+    def __init__(
+        self, services: GatewayServices, keys: Keys, limits: KeyLimits, calling: ProgramDispatch
+    ) -> None:
+        self._services = services
+        self._dispatch = calling
+        self._keys = keys
+        self._limits = limits
+
+    async def serve(self, gateway_request: GatewayRequest, endpoint: Endpoint) -> None:
+        """Count by the provider where it can, else by estimate; the headers say which."""
+        owner = self._keys.owner(gateway_request.headers, gateway_request.query)
+        await self._limits.count_request(owner)
+        data = await read_body(gateway_request, self._services.server)
+        body = await self._services.items.resolved(owner.id, _body(endpoint, data))
+        request = endpoint.dialect.parse_request(body, path=gateway_request.path)
+        check_allowed(owner, request.model)
+        target = next(iter(self._services.router.route(request.model)))
+        carried = await self._services.carrier.extract(request, owner.id)
+        request = await self._dispatch.offered(
+            carried.request,
+            data,
+            gateway_request,
+            self._services,
+            owner=owner.id,
+            target=target,
+            dialect=endpoint.dialect.NAME,
+        )
+        request, _ = carried.holding(request).for_target(target.provider.name, target.model)
+        tokens = await self._by_provider(target, request, gateway_request)
+        source = _ESTIMATE if tokens is None else _BY_PROVIDER
+        if tokens is None:
+            tokens = estimate(request)
+        answer = render_count(endpoint.dialect.NAME, tokens)
+        headers: Headers = [
+            (b"polycall-request-id", gateway_request.id.encode()),
+            (b"polycall-model", header_value(target.name)),
+            source,
+        ]
+        await send_json(gateway_request, 200, jsontext.encode_bytes(answer), headers)
+
+    async def _by_provider(
+        self, target: Target, request: Request, gateway_request: GatewayRequest
+    ) -> int | None:
+        """The provider's own count; `None` where it has no such route."""
+        name = target.provider.dialect_for(target.model, with_tools=bool(request.tools))
+        path = COUNT_PATHS.get(name)
+        if path is None:
+            return None
+        exchange = prepare(request, target.provider, target.model, target.key, name)
+        body = count_body(name, target.model, exchange.wire.body)
+        headers = {
+            **headers_for(target.provider, target.key, stream=False),
+            **exchange.wire.headers,
+        }
+        for header in PASSED_HEADERS:
+            if header in gateway_request.headers and name == "anthropic":
+                headers[header.decode()] = gateway_request.headers[header].decode("latin-1")
+        url = address(target.provider, path.format(model=target.model))
+        sent = HTTPRequest(url, headers, jsontext.encode_bytes(body))
+        server = self._services.server
+        deadlines = Deadlines(server.connect_s, min(server.read_s, 30.0), 30.0)
+        http = await self._services.transport.open(sent, deadlines)
+        try:
+            data = without_key(await http.read(size_bytes_max=BODY_BYTES_MAX), target.key)
+        finally:
+            await http.close()
+        if http.status in (404, 405, 501):
+            return None
+        if http.status != 200:
+            error: PolycallError = error_from(DIALECTS[name], http, data)
+            if isinstance(error, UpstreamError) and error.should_retry:
+                return None  # better an estimate that says so than no answer
+            raise error
+        try:
+            answer: JSON = jsontext.decode(data)
+        except ValueError:
+            return None
+        return read_count(name, answer)
+
+
+def _body(endpoint: Endpoint, data: bytes) -> JSON:
+    try:
+        body: Any = jsontext.decode(data)
+    except ValueError as error:
+        raise MalformedRequestError(f"the body is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise MalformedRequestError("the body must be a JSON object")
+    fields: JSON = body  # pyright: ignore[reportUnknownVariableType]
+    if endpoint.method == "countTokens":
+        # The whole request may stand inside, with its tools and system instruction.
+        inner: Any = fields.get("generateContentRequest")
+        inner = inner or fields.get("generate_content_request")
+        if isinstance(inner, dict):
+            return inner  # pyright: ignore[reportUnknownVariableType]
+    return fields

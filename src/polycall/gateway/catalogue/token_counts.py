@@ -1,0 +1,125 @@
+"""Counting the tokens of a request: by the provider where it can, else by estimate, and said so.
+
+The estimate needs no vocabulary: words, numbers and signs are counted as the published
+tokenizers split them before they look anything up, and characters of other scripts one by one.
+It is within about a fifth of the real count for English, JSON and Korean; vocabularies would be
+nearer, but each is a download of megabytes at start, belongs to one vendor, and the vendors
+that publish none are the ones whose clients ask.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+from polycall._support import jsontext
+from polycall.ir import (
+    JSON,
+    Media,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    Refusal,
+    Request,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+
+_PIECES = re.compile(
+    r"(?P<word>[A-Za-zÀ-ÿ']+)|(?P<number>\d{1,3})|(?P<space>\s+)"
+    r"|(?P<wide>[\u0370-\U0010ffff])|(?P<sign>[^\w\s]{1,3})|(?P<other>.)"
+)
+_LETTERS_PER_TOKEN = 6.5
+_TOKENS_PER_WIDE = 0.8
+_TOKENS_PER_MESSAGE = 4
+_TOKENS_PER_TOOL = 8
+_MEDIA_TOKENS = {"image": 1100, "audio": 800, "video": 5000, "document": 3000, "file": 3000}
+
+
+def estimate_text(text: str) -> int:
+    """About how many tokens a text is."""
+    tokens = 0.0
+    for piece in _PIECES.finditer(text):
+        match piece.lastgroup:
+            case "word":
+                tokens += math.ceil(len(piece.group()) / _LETTERS_PER_TOKEN)
+            case "wide":
+                tokens += _TOKENS_PER_WIDE
+            case "space":
+                # A single space belongs to the word behind it; more of them count once.
+                tokens += 0 if piece.group() == " " else 1
+            case _:
+                tokens += 1
+    return math.ceil(tokens)
+
+
+def estimate(request: Request) -> int:
+    """About how many input tokens a request is: messages, system, tools, media."""
+    total = sum(_TOKENS_PER_MESSAGE + _parts(message.parts) for message in request.messages)
+    for tool in request.tools:
+        total += _TOKENS_PER_TOOL + estimate_text(tool.name) + estimate_text(tool.description)
+        if tool.parameters:
+            total += estimate_text(jsontext.encode(tool.parameters))
+    if request.response_format is not None and request.response_format.schema:
+        total += estimate_text(jsontext.encode(request.response_format.schema))
+    return total
+
+
+def count_messages(messages: list[Message]) -> int:
+    """As `estimate`, for messages alone."""
+    return sum(_TOKENS_PER_MESSAGE + _parts(message.parts) for message in messages)
+
+
+def _parts(parts: Iterable[Part]) -> int:
+    total = 0
+    for part in parts:
+        match part:
+            case Text() | Reasoning() | Refusal():
+                total += estimate_text(part.text)
+            case ToolCall():
+                total += _TOKENS_PER_TOOL + estimate_text(part.name)
+                total += estimate_text(part.arguments_json)
+            case ToolResult():
+                total += _TOKENS_PER_TOOL + _parts(part.content)
+            case Media():
+                total += estimate_text(part.text) if part.text else _MEDIA_TOKENS[part.kind]
+            case Opaque():
+                total += estimate_text(jsontext.encode(part.data))
+    return total
+
+
+# What each protocol's own counting route takes and gives.
+
+COUNT_PATHS = {
+    "anthropic": "/v1/messages/count_tokens",
+    "openai-responses": "/responses/input_tokens",
+    "gemini": "/v1beta/models/{model}:countTokens",
+}
+_ANTHROPIC_FIELDS = ("model", "messages", "system", "tools", "tool_choice", "thinking")
+_RESPONSES_FIELDS = ("model", "input", "instructions", "tools", "tool_choice", "reasoning", "text")
+
+
+def count_body(dialect: str, model: str, body: JSON) -> JSON:
+    """A generation's body as the counting route of `dialect` takes it."""
+    if dialect == "gemini":
+        return {"generateContentRequest": {"model": f"models/{model}", **body}}
+    fields = _ANTHROPIC_FIELDS if dialect == "anthropic" else _RESPONSES_FIELDS
+    return {name: body[name] for name in fields if name in body}
+
+
+def read_count(dialect: str, body: JSON) -> int | None:
+    """The number in a counting route's answer; `None` where there is none."""
+    value = body.get("totalTokens" if dialect == "gemini" else "input_tokens")
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def render_count(dialect: str, tokens: int) -> JSON:
+    """The answer for a client of `dialect`."""
+    if dialect == "gemini":
+        return {"totalTokens": tokens}
+    if dialect == "openai-responses":
+        return {"object": "response.input_tokens", "input_tokens": tokens}
+    return {"input_tokens": tokens}

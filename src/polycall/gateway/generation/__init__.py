@@ -1,0 +1,6 @@
+"""A generation: what a client asked, the attempts, the answer, the row in the ledger.
+
+client_request.py  the request, and how each target gets it
+attempts.py        attempts, waits, fallback        answer.py  the answer to the client
+generations.py     from the key to the ledger row
+"""

@@ -1,0 +1,370 @@
+"""From an answer to the client's bytes: whole or streamed, translated or passed through."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from decimal import Decimal
+
+from msgspec.structs import replace
+
+from polycall._support import jsontext
+from polycall.dialects import openai_responses
+from polycall.errors import PolycallError, ProtocolError, TruncatedError
+from polycall.gateway.generation.attempts import AttemptRunner, StreamedAnswer, WholeAnswer
+from polycall.gateway.generation.client_request import Attempt, ClientRequest, GatewayServices
+from polycall.gateway.http.json_array_encoder import ArrayEncoder
+from polycall.gateway.http.replies import (
+    Headers,
+    base_headers,
+    dated,
+    drop_traceback,
+    send_json,
+    upstream_headers,
+)
+from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.passthrough.call_counter import CallCounter, in_parts
+from polycall.gateway.state.carrier import Embedder, Origin
+from polycall.ir import Event, PartStart, ResponseEnd, ResponseStart, ToolCall, Usage
+from polycall.translation.wire import Encoder
+
+_EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
+_ARRAY = (b"content-type", b"application/json; charset=utf-8")
+_NO_CACHE = (b"cache-control", b"no-cache")
+_NO_BUFFER = (b"x-accel-buffering", b"no")  # proxies that would hold the stream back
+HEARTBEATS = {
+    "anthropic": b'event: ping\ndata: {"type": "ping"}\n\n',
+    "openai-chat": b": keep-alive\n\n",
+    "openai-responses": b": keep-alive\n\n",
+    # Gemini's own SDK takes neither comments nor empty events.
+}
+
+
+class RequestUsage:
+    """What is written down about one request, filled in as it goes."""
+
+    def __init__(self) -> None:
+        self.usage = Usage()
+        self.is_estimate = False
+        self.calls = 0
+        self.steps = 0  # events or frames of a stream so far: about a token each
+        self.has_ended = False  # the usage is of a whole answer
+        self.attempt: Attempt | None = None
+        self.attempts = 0
+        self.is_under_way = False  # a provider was asked, and did not refuse or fail
+        # Sets aside for one more answer of a model, where the client's key is limited.
+        self.reserve: Callable[[], Awaitable[None]] | None = None
+        self.outcome = "ok"
+        self.first_at = 0.0
+        self.cost: Decimal | None = None
+        self.is_sum = False  # of several answers, and where one has no price, the sum has none
+
+    def note(self, runner: AttemptRunner) -> None:
+        """What was attempted."""
+        self.attempt, self.attempts = runner.attempt, runner.attempts
+        self.is_under_way = runner.is_under_way
+
+    def settle(self, client_request: ClientRequest | None) -> None:
+        """What an answer that was broken off used, as far as the provider did not say."""
+        is_reported = self.has_ended and self.usage.is_reported
+        if client_request is None or is_reported or not self.is_under_way:
+            return
+        self.usage = broken_off(self.usage, self.steps, client_request.estimate_input)
+        self.is_estimate = True
+
+
+def broken_off(reported: Usage, steps: int, estimate_input: Callable[[], int]) -> Usage:
+    """The usage of an answer without an end; what was told is of its beginning."""
+    return replace(
+        reported,
+        input_tokens=reported.input_tokens or estimate_input(),
+        output_tokens=max(reported.output_tokens, steps),
+    )
+
+
+async def answer(
+    client_request: ClientRequest,
+    gateway_request: GatewayRequest,
+    services: GatewayServices,
+    account: RequestUsage,
+) -> None:
+    """Answer one request; raises what went wrong before the status was sent."""
+    runner = AttemptRunner(client_request, gateway_request, services)
+    if client_request.streams:
+        await _Stream(client_request, gateway_request, services, account).run(runner)
+        return
+    try:
+        plain = await runner.plain()
+    finally:
+        account.note(runner)
+    account.usage, account.has_ended = plain.usage, True
+    account.first_at = time.monotonic()
+    await _send_plain(client_request, gateway_request, services, account, plain)
+
+
+async def _send_plain(
+    client_request: ClientRequest,
+    gateway_request: GatewayRequest,
+    services: GatewayServices,
+    account: RequestUsage,
+    plain: WholeAnswer,
+) -> None:
+    attempt, response = plain.attempt, plain.response
+    headers = base_headers(gateway_request, attempt.target.name, attempt.warnings)
+    if response is None:
+        body = plain.body
+        account.calls = CallCounter(attempt.dialect.NAME).in_body(body)
+        headers.extend(upstream_headers(plain.http.headers))
+    else:
+        account.calls = in_parts(response.message.parts)
+        if attempt.carries:
+            response = await _embedder(client_request, attempt, services).response(response)
+        is_kept = attempt.carries and client_request.wants_stored(services)
+        if is_kept:
+            response = replace(response, id=own_id(gateway_request))
+        rendered = client_request.dialect.render_response(dated(response), client_request.request)
+        if is_kept:
+            await client_request.keep(services, rendered["id"], rendered["output"])
+        body = jsontext.encode_bytes(rendered)
+    account.cost = services.costs.known(
+        attempt.target.provider, attempt.target.model, account.usage
+    )
+    if account.cost is not None:
+        headers.append((b"polycall-cost-usd", f"{account.cost:f}".encode()))
+    await send_json(gateway_request, 200, body, headers)
+
+
+def _embedder(
+    client_request: ClientRequest, attempt: Attempt, services: GatewayServices
+) -> Embedder:
+    target = attempt.target
+    origin = Origin(attempt.dialect.NAME, target.provider.name, target.model)
+    return Embedder(services.carrier, origin, client_request.owner.id, client_request.dialect.NAME)
+
+
+def own_id(gateway_request: GatewayRequest) -> str:
+    """An answer's id that no other answer has, whatever its provider calls it."""
+    return f"resp_{gateway_request.id.removeprefix('req_')}"
+
+
+def stream_headers(client_request: ClientRequest) -> Headers:
+    """What every streamed answer says of its form."""
+    content_type = _ARRAY if client_request.wants_array else _EVENT_STREAM
+    return [content_type, _NO_CACHE, _NO_BUFFER]
+
+
+class _Stream:
+    """One streamed answer.
+
+    The status waits for the upstream's first event, or for the first heartbeat: a client that
+    would give up on a silent connection is worth more than a status that is always right.
+    """
+
+    def __init__(
+        self,
+        client_request: ClientRequest,
+        gateway_request: GatewayRequest,
+        services: GatewayServices,
+        account: RequestUsage,
+    ) -> None:
+        self._client_request = client_request
+        self._gateway_request = gateway_request
+        self._services = services
+        self._account = account
+        self._heartbeat = HEARTBEATS.get(client_request.dialect.NAME, b"")
+        self._streaming: StreamedAnswer | None = None
+        self._encoder: Encoder | None = None
+        self._embedder: Embedder | None = None
+        self._is_kept = False  # whether the client may refer to the answer's items
+
+    async def run(self, runner: AttemptRunner) -> None:
+        """Send the answer; errors after the status are told inside of the stream."""
+        gateway_request = self._gateway_request
+        gateway_request.is_streaming = True
+        if self._heartbeat:
+            gateway_request.beat = self._beat
+        try:
+            await self._run(runner)
+        except asyncio.CancelledError as cancelled:
+            await self._fail(gateway_request.reason_or_raise(cancelled))
+            drop_traceback(cancelled)
+        except PolycallError as error:
+            await self._fail(error)
+            drop_traceback(error)
+        finally:
+            gateway_request.beat = None
+            if self._streaming is not None:
+                self._note_used(self._streaming)
+                await self._streaming.http.close()
+
+    async def _run(self, runner: AttemptRunner) -> None:
+        account, gateway_request = self._account, self._gateway_request
+        try:
+            streaming = self._streaming = await runner.streaming()
+        finally:
+            account.note(runner)
+        account.first_at = time.monotonic()
+        if not gateway_request.started:
+            await self._start(streaming.attempt, upstream_headers(streaming.http.headers))
+        if streaming.observer is not None:
+            await self._pass_on(streaming)
+        else:
+            await self._translate(streaming)
+
+    async def _start(self, attempt: Attempt | None, passed: Sequence[tuple[bytes, bytes]]) -> None:
+        headers = stream_headers(self._client_request)
+        if attempt is None:
+            headers.extend(base_headers(self._gateway_request, "", []))
+        else:
+            headers.extend(
+                base_headers(self._gateway_request, attempt.target.name, attempt.warnings)
+            )
+            if attempt.exchange is None:
+                headers.extend(passed)
+        await self._gateway_request.send_start(200, headers)
+
+    async def _beat(self) -> None:
+        streaming = self._streaming
+        observer = None if streaming is None else streaming.observer
+        if observer is not None and not observer.at_boundary:
+            return
+        if not self._gateway_request.started:
+            await self._start(None, ())
+        await self._gateway_request.send_body(self._heartbeat, more=True)
+
+    # Passed through
+
+    async def _pass_on(self, streaming: StreamedAnswer) -> None:
+        gateway_request, observer = self._gateway_request, streaming.observer
+        assert observer is not None
+        data, streaming.data = streaming.data, b""
+        if not streaming.is_finished:
+            if data:
+                await gateway_request.send_body(data, more=True)
+            await streaming.push_to(self._take_passed)
+            try:
+                data = observer.close()
+            except PolycallError as error:
+                if observer.error is not None and not isinstance(error, ProtocolError):
+                    # The stream told of its error itself, in the client's own protocol.
+                    self._account.outcome = "error"
+                    await gateway_request.send_body(b"")
+                    return
+                raise
+        await gateway_request.send_body(data)
+
+    def _take_passed(self, chunk: bytes) -> Awaitable[None] | None:
+        streaming = self._streaming
+        assert streaming is not None
+        assert streaming.observer is not None
+        self._gateway_request.heard_at = time.monotonic()
+        data = streaming.observer.feed(
+            streaming.clean(chunk) if streaming.secret in chunk else chunk
+        )
+        return self._gateway_request.push_body(data) if data else None
+
+    # Translated
+
+    async def _translate(self, streaming: StreamedAnswer) -> None:
+        client_request, gateway_request, decoder = (
+            self._client_request,
+            self._gateway_request,
+            streaming.decoder,
+        )
+        assert decoder is not None
+        encoder: Encoder = client_request.dialect.StreamEncoder(client_request.request)
+        if client_request.wants_array:
+            encoder = ArrayEncoder(encoder)
+        if streaming.attempt.carries:
+            self._embedder = _embedder(client_request, streaming.attempt, self._services)
+            self._is_kept = client_request.wants_stored(self._services)
+        self._encoder = encoder
+        events, streaming.events = streaming.events, []
+        if not streaming.is_finished:
+            if data := self._encode(events):
+                await gateway_request.send_body(data, more=True)
+            await streaming.push_to(self._take_translated)
+            if decoder.error is not None:
+                raise decoder.error
+            events = decoder.close()
+        while await streaming.continues(gateway_request, self._services):
+            if data := self._encode(events):
+                await gateway_request.send_body(data, more=True)
+            await streaming.push_to(self._take_translated)
+            if decoder.error is not None:
+                raise decoder.error
+            events = decoder.close()
+        data = self._encode(events) + encoder.close()
+        await self._keep()
+        await gateway_request.send_body(data)
+
+    def _take_translated(self, chunk: bytes) -> Awaitable[None] | None:
+        streaming = self._streaming
+        assert streaming is not None
+        decoder = streaming.decoder
+        assert decoder is not None
+        self._gateway_request.heard_at = time.monotonic()
+        events = decoder.feed(streaming.clean(chunk) if streaming.secret in chunk else chunk)
+        data = self._encode(events)
+        if events and self._embedder is not None and isinstance(events[-1], ResponseEnd):
+            return self._send_last(data)
+        rest = self._gateway_request.push_body(data) if data else None
+        if rest is None and decoder.error is not None:
+            raise decoder.error
+        return rest
+
+    async def _send_last(self, data: bytes) -> None:
+        await self._keep()
+        if data:
+            await self._gateway_request.send_body(data, more=True)
+
+    async def _keep(self) -> None:
+        """Keep what the client may come back with, before it can."""
+        if self._embedder is not None:
+            await self._embedder.finish()
+        if self._is_kept and isinstance(self._encoder, openai_responses.StreamEncoder):
+            self._is_kept = False
+            await self._client_request.keep(
+                self._services, own_id(self._gateway_request), self._encoder.output
+            )
+
+    def _encode(self, events: list[Event]) -> bytes:
+        encoder, embedder, account = self._encoder, self._embedder, self._account
+        if not events or encoder is None:
+            return b""
+        account.steps += len(events)
+        if isinstance(first := events[0], ResponseStart):
+            if self._is_kept:
+                first = replace(first, id=own_id(self._gateway_request))
+            events = [dated(first), *events[1:]]
+        if isinstance(last := events[-1], ResponseEnd):
+            account.usage, account.has_ended = last.usage, True
+        pieces: list[bytes] = []
+        for event in events:
+            if isinstance(event, PartStart) and isinstance(event.part, ToolCall):
+                account.calls += 1
+            pieces.append(encoder.feed(event if embedder is None else embedder.event(event)))
+        return b"".join(pieces)
+
+    async def _fail(self, error: Exception) -> None:
+        """End a stream that has begun as the client's protocol says errors end it."""
+        gateway_request, account = self._gateway_request, self._account
+        if not gateway_request.started or not isinstance(error, PolycallError):
+            raise error
+        account.outcome = "truncated" if isinstance(error, TruncatedError) else "error"
+        encoder = self._encoder
+        if encoder is None:
+            encoder = self._client_request.dialect.StreamEncoder(self._client_request.request)
+            if self._client_request.wants_array:
+                encoder = ArrayEncoder(encoder, began=True)
+        await gateway_request.send_body(encoder.fail(error))
+
+    def _note_used(self, streaming: StreamedAnswer) -> None:
+        account, observer, decoder = self._account, streaming.observer, streaming.decoder
+        if observer is not None:
+            observer.break_off()
+            account.usage, account.has_ended = observer.usage, observer.ended
+            account.steps, account.calls = observer.frames, observer.calls
+        elif decoder is not None and not account.has_ended:
+            account.usage = decoder.usage

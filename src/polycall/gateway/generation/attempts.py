@@ -1,0 +1,321 @@
+"""From the first stop to an answer: attempts, waits, fallback.
+
+A stop is tried until its answer begins; from then on its end is the answer's end.  Each stop gets
+its own rendering of what the client asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from typing import NoReturn, Protocol, Self
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from polycall.errors import (
+    AuthenticationError,
+    BillingError,
+    NotFoundError,
+    PermissionDeniedError,
+    PolycallError,
+    ProtocolError,
+    RequestError,
+    UnreadableCallError,
+    UpstreamConnectionError,
+    UpstreamError,
+)
+from polycall.exchange import (
+    BODY_BYTES_MAX,
+    ERROR_BYTES_MAX,
+    AnswerDecoder,
+    error_from,
+    open_answer,
+    read_answer,
+)
+from polycall.gateway.generation.client_request import (
+    Attempt,
+    GatewayServices,
+    blames_usage,
+    without_usage,
+)
+from polycall.gateway.http.replies import without_key
+from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.passthrough.body import usage_of
+from polycall.gateway.passthrough.stream import Observer
+from polycall.gateway.routing.router import Target
+from polycall.ir import Event, Response, Usage
+from polycall.transport.base import Deadlines, HTTPResponse, Take, push_to
+
+# Another provider may do what this one cannot, though trying this one again is no use.
+_OTHERS_MAY = (AuthenticationError, BillingError, PermissionDeniedError, NotFoundError)
+
+
+class Routable(Protocol):
+    """What is asked, and how it is sent to each stop."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def streams(self) -> bool: ...
+    def plan(self, targets: list[Target]) -> None: ...
+    async def attempt(self, target: Target, services: GatewayServices) -> Attempt: ...
+
+
+class WholeAnswer(Struct, frozen=True):
+    """A whole answer: parsed, or the body as it came where it is passed through."""
+
+    attempt: Attempt
+    http: HTTPResponse
+    response: Response | None
+    body: bytes = b""
+    usage: Usage = Usage()
+
+
+class StreamedAnswer:
+    """An answer that has begun.  Whoever has it closes it."""
+
+    def __init__(self, attempt: Attempt, http: HTTPResponse) -> None:
+        self.attempt = attempt
+        self.http = http
+        self.secret = attempt.target.key.encode() or b"\0"  # the provider's key
+        self.decoder: AnswerDecoder | None = None
+        self.observer: Observer | None = None
+        self.events: list[Event] = []  # the first ones, not yet sent
+        self.data = b""  # the first bytes, not yet sent
+        self.is_finished = False  # the stream ended with its first bytes
+        if attempt.exchange is None:
+            content_type = http.headers.get("content-type", "")
+            self.observer = Observer(
+                attempt.dialect,
+                hides_usage=attempt.hides_usage,
+                is_sse="event-stream" in content_type,
+            )
+        else:
+            self.decoder = AnswerDecoder(attempt.exchange)
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The answer's bytes as they come."""
+        return _Chunks(self.http.chunks(), self.attempt.target.key)
+
+    async def push_to(self, take: Take) -> None:
+        """Hand the answer's bytes to `take` as they come, the key included where it is in them."""
+        await push_to(self.http, take)
+
+    def clean(self, chunk: bytes) -> bytes:
+        """A chunk that holds `secret`, without it."""
+        return without_key(chunk, self.attempt.target.key)
+
+    async def continues(self, gateway_request: GatewayRequest, services: GatewayServices) -> bool:
+        """Whether the answer goes on with another exchange, which has then begun."""
+        again = None if self.decoder is None else self.decoder.again()
+        if again is None:
+            return False
+        await self.http.close()
+        left_s = max(gateway_request.ends_at - time.monotonic(), 0.001)
+        deadlines = Deadlines(services.server.connect_s, services.server.read_s, left_s)
+        self.http = await open_answer(services.transport, again, deadlines)
+        return True
+
+    async def begin(self, gateway_request: GatewayRequest) -> None:
+        """Wait for the first event; raises what the stream reports instead of one."""
+        async for chunk in self.chunks():
+            gateway_request.heard_at = time.monotonic()
+            if self.decoder is not None:
+                self.events = self.decoder.feed(chunk)
+                # Nothing has been sent: what came with the error may be forgotten.
+                if self.decoder.error is not None:
+                    raise self.decoder.error
+                if self.events:
+                    return
+            elif self.observer is not None:
+                self.data += self.observer.feed(chunk)
+                if self.observer.error is not None and not self.observer.ended:
+                    raise self.observer.error
+                if self.observer.began:
+                    return
+        self.is_finished = True
+        if self.decoder is not None:
+            self.events = self.decoder.close()
+        elif self.observer is not None:
+            self.data += self.observer.close()
+
+
+class AttemptRunner:
+    """The attempts for one request."""
+
+    def __init__(
+        self, client_request: Routable, gateway_request: GatewayRequest, services: GatewayServices
+    ) -> None:
+        self._client_request = client_request
+        self._gateway_request = gateway_request
+        self._services = services
+        self._router = services.router
+        self._server = services.server
+        self.attempts = 0
+        self.attempt: Attempt | None = None  # the one that is under way, or was the last
+        self.is_under_way = False  # a provider has it, and did not refuse or fail
+
+    async def plain(self) -> WholeAnswer:
+        """A whole answer."""
+        attempt = await self._run_attempts()
+        assert isinstance(attempt, WholeAnswer)
+        return attempt
+
+    async def streaming(self) -> StreamedAnswer:
+        """An answer whose first event has come."""
+        attempt = await self._run_attempts()
+        assert isinstance(attempt, StreamedAnswer)
+        return attempt
+
+    async def _run_attempts(self) -> WholeAnswer | StreamedAnswer:
+        targets = list(self._router.route(self._client_request.model))
+        self._client_request.plan(targets)
+        ends_at = time.monotonic() + self._server.attempts_s
+        last: PolycallError | None = None
+        rounds = 0
+        while targets:
+            again: list[Target] = []
+            for target in targets:
+                if self.attempts >= self._server.attempts or time.monotonic() > ends_at:
+                    raise last or RequestError("no attempt is allowed by the configuration")
+                try:
+                    return await self._try(target)
+                except (UpstreamError, ProtocolError, RequestError) as error:
+                    if _is_final(error):
+                        raise
+                    last = _more_telling(last, error)
+                    if _is_passing(error):
+                        again.append(target)
+            rounds += 1
+            if last is None or not again or not await self._waited(last, rounds, ends_at):
+                break
+            targets = again
+        assert last is not None
+        raise last
+
+    async def _waited(self, error: PolycallError, rounds: int, ends_at: float) -> bool:
+        """Wait before the next round; false where it would be too long."""
+        if self.attempts >= self._server.attempts:
+            return False
+        hint_s = error.retry_after_s if isinstance(error, UpstreamError) else None
+        wait_s = hint_s
+        if wait_s is None:
+            # Jitter keeps many clients from coming back at the same moment.
+            wait_s = min(0.25 * 2 ** (rounds - 1), 4.0) * random.uniform(0.5, 1.0)  # noqa: S311
+        if wait_s > self._server.wait_s_max or time.monotonic() + wait_s > ends_at:
+            return False
+        await asyncio.sleep(wait_s)
+        return True
+
+    async def _try(self, target: Target) -> WholeAnswer | StreamedAnswer:
+        attempt = await self._client_request.attempt(target, self._services)
+        trace = self._gateway_request.trace
+        if trace is not None:
+            headers = trace.attempt(target.provider.name, target.model, attempt.http.headers)
+            attempt = replace(attempt, http=replace(attempt.http, headers=headers))
+        self.attempt = attempt
+        self.attempts += 1
+        self.is_under_way = True
+        try:
+            try:
+                found = await self._send(attempt)
+            except asyncio.CancelledError as cancelled:
+                reason = self._gateway_request.reason_or_raise(cancelled)
+                raise reason from None
+        except UpstreamError as error:
+            self.is_under_way = False
+            if trace is not None:
+                trace.failed(error)
+            if blames_usage(attempt, error):
+                found = await self._try(without_usage(target))
+                self._services.learn(target)
+                return found
+            if isinstance(error, AuthenticationError):
+                renewed = await self._services.key_refresher.other(target)
+                if renewed is not None:
+                    return await self._try(renewed)
+            self._router.failed(target, error)
+            raise
+        except ProtocolError as error:
+            self.is_under_way = False
+            if trace is not None:
+                trace.failed(error)
+            self._router.failed(target, UpstreamConnectionError("the answer makes no sense"))
+            raise
+        self._router.succeeded(target)
+        return found
+
+    async def _send(self, attempt: Attempt) -> WholeAnswer | StreamedAnswer:
+        self._gateway_request.heard_at = time.monotonic()
+        left_s = max(self._gateway_request.ends_at - self._gateway_request.heard_at, 0.001)
+        server = self._server
+        deadlines = Deadlines(server.connect_s, server.read_s, left_s)
+        http = await self._services.transport.open(attempt.http, deadlines)
+        try:
+            if http.status != 200:
+                await _raise_refusal(attempt, http)
+            if self._client_request.streams:
+                streaming = StreamedAnswer(attempt, http)
+                await streaming.begin(self._gateway_request)
+                return streaming
+            return await self._read(attempt, http, deadlines)
+        except BaseException:
+            await http.close()
+            raise
+
+    async def _read(
+        self, attempt: Attempt, http: HTTPResponse, deadlines: Deadlines
+    ) -> WholeAnswer:
+        if attempt.exchange is not None:
+            transport = self._services.transport
+            response = await read_answer(
+                attempt.exchange, http, lambda again: open_answer(transport, again, deadlines)
+            )
+            return WholeAnswer(attempt, http, response, usage=response.usage)
+        body = without_key(await http.read(size_bytes_max=BODY_BYTES_MAX), attempt.target.key)
+        await http.close()
+        return WholeAnswer(attempt, http, None, body, usage_of(attempt.dialect, body))
+
+
+async def _raise_refusal(attempt: Attempt, http: HTTPResponse) -> NoReturn:
+    data = without_key(await http.read(size_bytes_max=ERROR_BYTES_MAX), attempt.target.key)
+    raise error_from(attempt.dialect, http, data)
+
+
+class _Chunks:
+    """Chunks without the provider's key.  No generator: it may be left before its end."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], key: str) -> None:
+        self._chunks = chunks
+        self._key = key
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return without_key(await anext(self._chunks), self._key)
+
+
+def _is_final(error: PolycallError) -> bool:
+    """Whether no other stop may be asked: the request itself is at fault, not the provider."""
+    if isinstance(error, UpstreamError):
+        return not error.should_retry and not isinstance(error, _OTHERS_MAY)
+    # What one target cannot express, another may.
+    return False
+
+
+def _is_passing(error: PolycallError) -> bool:
+    """Whether the same stop may do better the next time."""
+    if isinstance(error, UpstreamError):
+        return error.should_retry
+    return not isinstance(error, RequestError | UnreadableCallError)
+
+
+def _more_telling(last: PolycallError | None, error: PolycallError) -> PolycallError:
+    """The error to report: what a provider said, rather than that another could not be asked."""
+    if isinstance(last, UpstreamError) and isinstance(error, RequestError):
+        return last
+    return error

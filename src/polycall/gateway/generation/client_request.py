@@ -1,0 +1,487 @@
+"""What a client asked, and how it is sent to each stop of its route.
+
+The body is parsed at most once, and only where some stop needs a translation; each stop's
+request is rendered from that original, never from another stop's.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from polycall._support import jsontext
+from polycall.config import Config
+from polycall.errors import (
+    InvalidRequestError,
+    MalformedRequestError,
+    PolycallError,
+    UnsupportedError,
+)
+from polycall.exchange import Exchange, address, headers_for, prepare
+from polycall.gateway.accounts.costs import Costs
+from polycall.gateway.accounts.key_refresher import KeyRefresher
+from polycall.gateway.accounts.keys import Owner
+from polycall.gateway.catalogue.token_counts import estimate, estimate_text
+from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.media.lazy_fetch import LazyFetcher
+from polycall.gateway.passthrough.request import (
+    PASSED_HEADERS,
+    Fields,
+    QuirkMarks,
+    holds_carried_state,
+)
+from polycall.gateway.routing.router import Target, TargetRouter
+from polycall.gateway.state.anthropic_threads import refuse_thread
+from polycall.gateway.state.carrier import CarriedRequest, Carrier
+from polycall.gateway.state.stored_responses import StoredResponses, refers, wants_stored
+from polycall.ir import JSON, Message, Metadata, Request, Text, Warning
+from polycall.providers.provider import DialectName, Provider
+from polycall.translation.quirks import Quirks
+from polycall.translation.wire import Dialect
+from polycall.transport.base import HTTPRequest, Transport
+
+# Below this a body is not worth counting well: its bytes are taken for tokens at a rate that is
+# above any language's.
+_SHORT_BYTES = 16 * 1024
+_BYTES_PER_TOKEN = 3
+_MEDIA_MARKS = (
+    *(b'"image_url"', b'"input_audio"', b'"file"'),
+    *(b'"input_image"', b'"input_file"'),
+    *(b'"image"', b'"document"'),
+    *(b'"inlineData"', b'"inline_data"', b'"fileData"', b'"file_data"'),
+)
+_OUTPUT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_LOSSES = frozenset({"unsupported", "adjusted", "dropped_state"})
+
+
+class Attempt(Struct, frozen=True):
+    """One stop's request, ready to be sent.  `exchange` is `None` where it is passed through."""
+
+    target: Target
+    dialect: Dialect
+    http: HTTPRequest
+    exchange: Exchange | None = None
+    warnings: list[Warning] = []
+    hides_usage: bool = False  # asked for usage that the client did not ask for
+    carries: bool = False  # the answer's state has to be carried for the client
+
+
+class Endpoint(Struct, frozen=True):
+    """What a route means: a client's dialect and, for Gemini, what its path says."""
+
+    dialect: Dialect
+    model: str = ""  # from the path; empty where the body has it
+    method: str = ""  # generateContent, streamGenerateContent; empty likewise
+
+
+class ClientRequest:
+    """One request for a generation."""
+
+    def __init__(
+        self, endpoint: Endpoint, gateway_request: GatewayRequest, body: bytes, owner: Owner
+    ) -> None:
+        """Raises `MalformedRequestError` for a body without model, or that is not JSON."""
+        self.dialect = endpoint.dialect
+        self.owner = owner
+        self.is_strict = _flag(gateway_request, b"polycall-strict")
+        self.is_lossy = _flag(gateway_request, b"polycall-lossy")
+        self._path = gateway_request.path
+        self._query = gateway_request.query
+        self._body = body
+        self._headers = gateway_request.headers
+        self._endpoint = endpoint
+        self._fields = _read_fields(body)
+        if endpoint.model:
+            self.model = endpoint.model
+            self.streams = endpoint.method == "streamGenerateContent"
+        else:
+            self.model = self._string("model")
+            self.streams = self._boolean("stream")
+        if self.dialect.NAME == "openai-responses" and self._fields.value("background") is True:
+            raise UnsupportedError(
+                "an answer in the background could not be fetched here, nor counted; ask without",
+                feature="background",
+                path="background",
+            )
+        # Gemini's way of streaming where nobody asked for server-sent events.
+        self.wants_array = bool(endpoint.model) and self.streams and not self._asks_sse
+        self._carried: CarriedRequest | None = None
+        self._resolved: dict[str, Any] | None = None
+        self._shared: set[str] = set()  # dialects that several stops of the route speak
+
+    @property
+    def request(self) -> Request | None:
+        """The parsed request, once a translation was needed."""
+        return None if self._carried is None else self._carried.request
+
+    def wants_stored(self, services: GatewayServices) -> bool:
+        """Whether the client may come back with references to the answer or its items."""
+        is_kept = services.server.keep_answers
+        return is_kept and wants_stored(self.dialect.NAME, self._fields.value("store"))
+
+    @property
+    def _asks_sse(self) -> bool:
+        return b"alt=sse" in self._query
+
+    def body(self) -> dict[str, Any]:
+        """The whole body, decoded."""
+        return self._fields.decoded()
+
+    def estimate_input(self) -> int:
+        """About how many tokens the provider had to read."""
+        if self._carried is not None:
+            return estimate(self._carried.request)
+        body = self._fields.decoded() if self._resolved is None else self._resolved
+        try:
+            request = self.dialect.parse_request(body, path=self._path)
+        except PolycallError:
+            return estimate_text(self._body.decode("utf-8", "replace"))
+        return estimate(request)
+
+    def premium_usage_hints(self, input_tokens: int) -> Metadata:
+        """What may have another price than the usual: Anthropic's caches that last an hour, and its
+        fast mode.  In the form in which that vendor reports it."""
+        wishes: JSON = {}
+        if b'"1h"' in self._body:
+            wishes["cache_creation"] = {"ephemeral_1h_input_tokens": input_tokens}
+        if b'"speed"' in self._body and b'"fast"' in self._body:
+            wishes["speed"] = "fast"
+        return {"anthropic": wishes} if wishes else {}
+
+    async def size_tokens(self, services: GatewayServices) -> int:
+        """About how many input tokens, rather too many, and at little cost for a short body."""
+        bytes_tokens = len(self._body) // _BYTES_PER_TOKEN + 1
+        if self._may_refer:
+            await self._with_items(services)
+        elif len(self._body) <= _SHORT_BYTES:
+            # A few bytes can stand for an image, or for all that was said before.
+            if not any(mark in self._body for mark in _MEDIA_MARKS):
+                return bytes_tokens
+        else:
+            return self.estimate_input()
+        return max(bytes_tokens, self.estimate_input())
+
+    def output_tokens_max(self) -> int | None:
+        """How many output tokens the request allows; `None` where it does not say."""
+        values: list[Any] = [self._fields.value(name) for name in _OUTPUT_FIELDS]
+        values += [self._generation(name) for name in ("maxOutputTokens", "max_output_tokens")]
+        numbers = [
+            value for value in values if isinstance(value, int | float) and 0 < value < math.inf
+        ]
+        return max(map(math.ceil, numbers), default=None)
+
+    def candidates_max(self) -> int:
+        """How many answers the request asks for."""
+        values: list[Any] = [self._fields.value("n"), self._generation("candidateCount")]
+        return max([1, *(value for value in values if isinstance(value, int))])
+
+    def _generation(self, name: str) -> Any:
+        """A field of Gemini's generation settings."""
+        config: Any = self._fields.value("generationConfig")
+        config = config or self._fields.value("generation_config")
+        return config.get(name) if isinstance(config, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+    def _string(self, name: str) -> str:
+        value: Any = self._fields.value(name)
+        if not isinstance(value, str) or not value:
+            raise MalformedRequestError("expected the name of a model", path=name)
+        return value
+
+    def _boolean(self, name: str) -> bool:
+        value: Any = self._fields.value(name)
+        if value is None or isinstance(value, bool):
+            return bool(value)
+        raise MalformedRequestError(f"expected true or false, got {value!r}"[:120], path=name)
+
+    def plan(self, targets: list[Target]) -> None:
+        """Look at the whole route before the first attempt.
+
+        Where several stops speak one dialect, the state in it does not say whose it is: one
+        would be sent what another signed.  Theirs is carried like a foreign one.
+        """
+        if len(targets) < 2:
+            return
+        names: dict[str, set[str]] = {}
+        for target in targets:
+            names.setdefault(self.dialect_for(target), set()).add(target.name)
+        self._shared = {dialect for dialect, stopped in names.items() if len(stopped) > 1}
+
+    async def attempt(self, target: Target, services: GatewayServices) -> Attempt:
+        """The request for one stop.
+
+        Raises `RequestError` where it cannot be said there, or where the client asked to be told
+        of losses and there are some.
+        """
+        target = services.as_learned(target)
+        name = self.dialect_for(target)
+        is_shared = name in self._shared
+        may_pass = name == self.dialect.NAME and not is_shared and self._passes(target, services)
+        if may_pass and not await self._refers_here(services):
+            return self._passed(target, services)
+        carried = await self.parse(services)
+        if is_shared or name != self.dialect.NAME:
+            refuse_thread(carried.request)
+        request, warnings = carried.for_target(target.provider.name, target.model)
+        request = await services.with_media(request, name)
+        exchange = prepare(request, target.provider, target.model, target.key, name)
+        warnings = [*warnings, *exchange.wire.warnings]
+        if self.is_strict:
+            refuse_losses(warnings)
+        return Attempt(
+            target=target,
+            dialect=exchange.dialect,
+            http=exchange.http,
+            exchange=exchange,
+            warnings=warnings,
+            carries=is_shared
+            or name != self.dialect.NAME
+            or _replays(target.provider.quirks_for(target.model)),
+        )
+
+    def dialect_for(self, target: Target) -> DialectName:
+        """The client's own where the provider speaks it, else the provider's choice."""
+        provider = target.provider
+        if provider.tools_dialect is None:
+            return provider.dialect_for(target.model, with_tools=False)
+        if provider.tools_dialect == self.dialect.NAME:
+            return provider.tools_dialect
+        in_play = any(mark in self._body for mark in _TOOL_MARKS)
+        return provider.dialect_for(target.model, with_tools=in_play)
+
+    def _passes(self, target: Target, services: GatewayServices) -> bool:
+        if holds_carried_state(self._body):
+            return False
+        return not services.marks(target.provider, target.model).meet(self._body)
+
+    def _passed(self, target: Target, services: GatewayServices) -> Attempt:
+        changed = {} if self._endpoint.model else {"model": target.model}
+        body = None
+        is_chat_stream = self.streams and self.dialect.NAME == "openai-chat"
+        if is_chat_stream and target.provider.quirks_for(target.model).stream_usage != "never":
+            body = self._fields.asking_usage(changed)
+        hides_usage = body is not None
+        if body is None:
+            body = self._fields.with_values(changed) if changed else self._body
+        headers = headers_for(target.provider, target.key, stream=self.streams)
+        for name in PASSED_HEADERS:
+            if name in self._headers:
+                headers[name.decode()] = self._headers[name].decode("latin-1")
+        url = address(target.provider, services.path(self, target.model))
+        return Attempt(
+            target=target,
+            dialect=self.dialect,
+            http=HTTPRequest(url, headers, body),
+            hides_usage=hides_usage,
+        )
+
+    def upstream_path(self, model: str) -> str:
+        """The path of a passed request: as the dialect writes it, in the client's version."""
+        probe = Request(model=model, messages=[Message("user", [Text(".")])], stream=self.streams)
+        path = self.dialect.render_request(probe).path
+        if self._path.startswith("/v1/models/"):
+            path = path.replace("/v1beta/", "/v1/", 1)
+        if self.wants_array:
+            path = path.replace("?alt=sse", "", 1)
+        return path
+
+    @property
+    def shape(self) -> tuple[str, bool, bool, bool]:
+        """What the upstream path depends on besides the model."""
+        name = self.dialect.NAME
+        is_v1 = self._path.startswith("/v1/models/")
+        return name, self.streams, is_v1, self.wants_array
+
+    def mentions(self, mark: bytes) -> bool:
+        """Whether these bytes stand somewhere in the body."""
+        return mark in self._body
+
+    async def parse(self, services: GatewayServices) -> CarriedRequest:
+        """The request in the middle language, with what its history carries; parsed once."""
+        if self._carried is None:
+            body = await self._with_items(services)
+            request = self.dialect.parse_request(body, path=self._path)
+            if self.is_lossy or services.server.lossy:
+                request = replace(request, lossy=True)
+            self._carried = await services.carrier.extract(request, self.owner.id)
+        return self._carried
+
+    async def _with_items(self, services: GatewayServices) -> dict[str, Any]:
+        """The body, with the items of earlier answers that it refers to."""
+        if self._resolved is None:
+            body = self._fields.decoded()
+            if self._may_refer:
+                body = await services.items.resolved(self.owner.id, body)
+            self._resolved = body
+        return self._resolved
+
+    @property
+    def _may_refer(self) -> bool:
+        return self.dialect.NAME == "openai-responses" and refers(self._body)
+
+    async def keep(self, services: GatewayServices, response_id: str, output: list[JSON]) -> None:
+        """Keep an answer that the client may refer to."""
+        client_request = {
+            name: self._fields.value(name) for name in ("input", "previous_response_id")
+        }
+        await services.items.keep(self.owner.id, response_id, client_request, output)
+
+    async def refers_to(self, mark: bytes, services: GatewayServices) -> bool:
+        """Whether these bytes stand in what an earlier answer said to which the body refers."""
+        if not await self._refers_here(services):
+            return False
+        return mark in jsontext.encode_bytes((await self._with_items(services)).get("input"))
+
+    async def _refers_here(self, services: GatewayServices) -> bool:
+        """Whether the history refers to answers that were kept here: no provider knows of them."""
+        if not self._may_refer:
+            return False
+        resolved = await self._with_items(services)
+        return resolved.get("input") != self._fields.value("input")
+
+
+_TOOL_MARKS = (b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"functionCall"')
+
+
+class GatewayServices:
+    """What a request needs of the process: where to send, what to carry, what is cached."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        router: TargetRouter,
+        transport: Transport,
+        carrier: Carrier,
+        items: StoredResponses,
+        fetching: LazyFetcher,
+    ) -> None:
+        self.server = config.server
+        self.router = router
+        self.transport = transport
+        self.carrier = carrier
+        self.items = items
+        self.costs = Costs(config)
+        self.key_refresher = KeyRefresher(config, router)
+        self._fetching = fetching
+        self._unquirked = config.unquirked
+        self._without_usage: set[str] = set()
+        self._marks: dict[tuple[str, str], QuirkMarks] = {}
+        self._paths: dict[tuple[Any, ...], str] = {}
+
+    async def with_media(self, request: Request, dialect: str) -> Request:
+        """The request with the bytes of its media, where the target needs them."""
+        if not self.server.fetch_media:
+            return request
+        return await self._fetching.with_bytes(request, dialect)
+
+    def runs_programs(self, client_request: ClientRequest) -> bool:
+        """Whether every stop of the route runs programs as the client's vendor does."""
+        targets = list(self.router.route(client_request.model))
+        return all(
+            target.provider.runs_programs
+            and client_request.dialect_for(target) == client_request.dialect.NAME
+            for target in targets
+        )
+
+    def as_learned(self, target: Target) -> Target:
+        """The stop with what its provider has taught since the start."""
+        return without_usage(target) if target.provider.name in self._without_usage else target
+
+    def learn(self, target: Target) -> None:
+        """A stream was refused because its usage was asked for, and was answered without."""
+        self._without_usage.add(target.provider.name)
+
+    def marks(self, provider: Provider, model: str) -> QuirkMarks:
+        """The marks of what the target takes otherwise than its dialect's vendor."""
+        found = self._marks.get((provider.name, model))
+        if found is None:
+            # Where nobody stated a difference, a client of the same protocol is left to it.
+            is_plain = provider.name in self._unquirked
+            quirks = provider.quirks_for(model)
+            found = QuirkMarks(Quirks(tools=quirks.tools) if is_plain else quirks)
+            _remember(self._marks, (provider.name, model), found)
+        return found
+
+    def path(self, client_request: ClientRequest, model: str) -> str:
+        """The upstream path of a passed request."""
+        key = (model, *client_request.shape)
+        found = self._paths.get(key)
+        if found is None:
+            found = client_request.upstream_path(model)
+            _remember(self._paths, key, found)
+        return found
+
+
+_REMEMBERED_MAX = 4096
+
+
+def blames_usage(attempt: Attempt, error: PolycallError) -> bool:
+    """Whether the error may mean that we should not have asked for a stream's usage.
+
+    Only an answer to the same request without it can tell: what the message quotes may be the
+    client's own words, and a provider whose streams tell no usage cannot be charged for.
+    """
+    if attempt.exchange is None and not attempt.hides_usage:
+        return False
+    if attempt.target.provider.quirks.stream_usage == "never":
+        return False
+    return (
+        isinstance(error, InvalidRequestError)
+        and "stream_options" in f"{error.message} {error.param}"
+        and b'"stream_options"' in attempt.http.body
+    )
+
+
+def without_usage(target: Target) -> Target:
+    """The stop, whose provider is not asked for the usage of streams."""
+    provider = target.provider
+    rules = tuple(
+        replace(rule, quirks=replace(rule.quirks, stream_usage="never")) if rule.quirks else rule
+        for rule in provider.rules
+    )
+    quirks = replace(provider.quirks, stream_usage="never")
+    return replace(target, provider=replace(provider, quirks=quirks, rules=rules))
+
+
+def _flag(gateway_request: GatewayRequest, name: bytes) -> bool:
+    """A header that is `true` or `false`; another word was meant as something."""
+    value = gateway_request.headers.get(name)
+    if value is None:
+        return False
+    word = value.strip().lower()
+    if word not in (b"true", b"false"):
+        text = value[:60].decode("latin-1")
+        raise MalformedRequestError(f"expected true or false, got {text!r}", path=name.decode())
+    return word == b"true"
+
+
+def _remember(cache: dict[Any, Any], key: Any, value: Any) -> None:
+    if len(cache) >= _REMEMBERED_MAX:
+        cache.clear()
+    cache[key] = value
+
+
+def _read_fields(body: bytes) -> Fields:
+    if not body.isascii():
+        try:
+            body.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise MalformedRequestError(f"the body is not UTF-8: byte {error.start}") from None
+    return Fields(body)
+
+
+def _replays(quirks: Quirks) -> bool:
+    return quirks.reasoning_replay not in ("never", "as_written")
+
+
+def refuse_losses(warnings: list[Warning]) -> None:
+    for warning in warnings:
+        if warning.kind in _LOSSES:
+            raise UnsupportedError(
+                f"{warning.feature}: {warning.detail}; the request asked for 'polycall-strict'",
+                feature=warning.feature,
+                path=warning.feature,
+            )

@@ -1,0 +1,252 @@
+"""One generation from the key to the ledger row, whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from polycall.errors import PermissionDeniedError, PolycallError
+from polycall.gateway.accounts.keys import ANYBODY, Keys, Owner
+from polycall.gateway.accounts.limits import KeyLimits, Reservation
+from polycall.gateway.generation.answer import RequestUsage, answer
+from polycall.gateway.generation.client_request import ClientRequest, Endpoint, GatewayServices
+from polycall.gateway.http.bodies import read_body
+from polycall.gateway.http.replies import drop_traceback, internal_error, send_error
+from polycall.gateway.http.request import ClientGone, GatewayRequest
+from polycall.gateway.observability.metrics import Metrics
+from polycall.gateway.programs.dispatch import ProgramDispatch
+from polycall.gateway.routing.router import shown
+from polycall.gateway.state.answer_cache import AnswerCache, AnswerRecorder, request_key
+from polycall.gateway.store import LedgerRow, Store
+
+if TYPE_CHECKING:
+    from polycall.gateway.observability.traces import Traces
+
+logger = logging.getLogger("polycall.gateway")
+
+CLIENT_GONE_STATUS = 499
+_COUNT_MAX = 2**53
+
+
+class Generations:
+    """Serves every route that generates."""
+
+    def __init__(
+        self,
+        services: GatewayServices,
+        keys: Keys,
+        store: Store,
+        limits: KeyLimits,
+        *,
+        metrics: Metrics,
+        calling: ProgramDispatch,
+        cache: AnswerCache | None,
+        routes: bytes,
+        traces: Traces | None,
+    ) -> None:
+        """`routes` stands for what models' names lead to, in the keys of the cache."""
+        self._services = services
+        self._keys = keys
+        self._limits = limits
+        self._store = store
+        self._metrics = metrics
+        self._dispatch = calling
+        self._cache = cache
+        self._routes = routes
+        self._traces = traces
+
+    async def serve(self, gateway_request: GatewayRequest, endpoint: Endpoint) -> None:
+        """Answer, and write one row."""
+        record = _Record(gateway_request, endpoint, self._limits.worker)
+        if self._traces is not None:
+            gateway_request.trace = self._traces.begin(
+                gateway_request.id,
+                gateway_request.method,
+                gateway_request.path,
+                gateway_request.headers,
+            )
+        try:
+            try:
+                owner = record.owner = self._keys.owner(
+                    gateway_request.headers, gateway_request.query
+                )
+                self._limits.check_store()
+                if owner.requests_per_minute is not None:
+                    await self._limits.count_request(owner)
+                body = await read_body(gateway_request, self._services.server)
+                client_request = record.client_request = ClientRequest(
+                    endpoint, gateway_request, body, owner
+                )
+                check_allowed(owner, client_request.model)
+                if self._cache is None or not await self._cached(record, self._cache):
+                    await self._answer(record, client_request)
+            except asyncio.CancelledError as cancelled:
+                raise gateway_request.reason_or_raise(cancelled) from None
+        except ClientGone as gone:
+            drop_traceback(gone)
+            record.account.outcome = "cancelled"
+            record.status = CLIENT_GONE_STATUS
+        except asyncio.CancelledError:
+            # The process is going down and cannot wait any longer.
+            record.account.outcome = "cancelled"
+            raise
+        except PolycallError as error:
+            record.account.outcome = "error"
+            has_retried = record.account.attempts > 1
+            dialect = endpoint.dialect
+            record.status = await send_error(
+                gateway_request, dialect, error, has_retried=has_retried
+            )
+            drop_traceback(error)
+        except Exception:
+            # A mistake of ours; the client gets a number to ask about, the log gets the rest.
+            logger.exception("request %s failed", gateway_request.id)
+            record.account.outcome, record.status = "error", 500
+            if gateway_request.started:
+                raise
+            await send_error(gateway_request, endpoint.dialect, internal_error(gateway_request.id))
+        finally:
+            self._write_down(record)
+
+    async def _answer(self, record: _Record, client_request: ClientRequest) -> None:
+        gateway_request, owner = record.gateway_request, record.owner
+        if owner.is_metered:
+            hold = record.hold = Reservation()
+            record.account.reserve = partial(self._limits.reserve, hold, owner, client_request)
+            await record.account.reserve()
+        if await self._dispatch.answered(
+            client_request, gateway_request, self._services, record.account
+        ):
+            gateway_request.recorder = None  # an answer with a life of its own
+        else:
+            await answer(client_request, gateway_request, self._services, record.account)
+
+    async def _cached(self, record: _Record, cache: AnswerCache) -> bool:
+        """Answer with, or for, the cache; false where it is not wanted."""
+        gateway_request, client_request = record.gateway_request, record.client_request
+        assert client_request is not None
+        may_read, may_keep = cache.wanted(gateway_request, client_request)
+        if not may_keep:
+            return False
+        key = request_key(client_request, gateway_request, self._routes)
+        kept = cache.get(key) if may_read else None
+        if kept is not None:
+            record.given_again = kept.model
+            record.account.outcome = "cached"
+            await gateway_request.send_start(
+                200,
+                [
+                    *kept.headers,
+                    (b"content-length", str(len(kept.body)).encode()),
+                    (b"polycall-request-id", gateway_request.id.encode()),
+                    (b"polycall-cache", b"hit"),
+                    (b"polycall-cost-usd", b"0"),
+                ],
+            )
+            await gateway_request.send_body(kept.body)
+            return True
+        recorder = gateway_request.recorder = AnswerRecorder()
+        await self._answer(record, client_request)
+        if gateway_request.recorder is recorder and record.account.outcome == "ok":
+            cache.keep(key, client_request, recorder)
+        return True
+
+    def _write_down(self, record: _Record) -> None:
+        account = record.account
+        row = record.row()
+        if account.outcome == "cached":
+            provider, _, model = record.given_again.partition("/")
+            row = replace(row, provider=provider, model=model, cost_usd="0")
+        cost = account.cost
+        if cost is None and account.attempt is not None and not account.is_sum:
+            target = account.attempt.target
+            cost = self._services.costs.known(target.provider, target.model, account.usage)
+            row = row if cost is None else replace(row, cost_usd=f"{cost:f}")
+        if record.hold is not None:
+            is_answer = row.status < 400 and account.is_under_way
+            self._limits.settle(record.hold, row, cost, is_answer=is_answer)
+        if record.gateway_request.trace is not None:
+            record.gateway_request.trace.end(row)
+        self._metrics.count(row)
+        self._store.add_row(row)
+
+
+def check_allowed(owner: Owner, model: str) -> None:
+    """Raise where the client's key is not for this model."""
+    if not owner.may_use(model):
+        raise PermissionDeniedError(
+            f"the key {owner.name!r} may not use {shown(model)}; "
+            f"it may use: {', '.join(owner.models)}"
+        )
+
+
+class _Record:
+    """What a row is made of."""
+
+    def __init__(self, gateway_request: GatewayRequest, endpoint: Endpoint, worker: str) -> None:
+        self.gateway_request = gateway_request
+        self.given_again = ""  # the model of an answer from the cache
+        self._worker = worker
+        self._endpoint = endpoint
+        self.account = RequestUsage()
+        self.owner = ANYBODY
+        self.client_request: ClientRequest | None = None
+        self.hold: Reservation | None = None
+        self.status = 200
+
+    def row(self) -> LedgerRow:
+        gateway_request, account, client_request = (
+            self.gateway_request,
+            self.account,
+            self.client_request,
+        )
+        if account.outcome != "ok" and (self.status == CLIENT_GONE_STATUS or self.status < 400):
+            account.settle(client_request)
+        now = time.monotonic()
+        target = None if account.attempt is None else account.attempt.target
+        usage = account.usage
+        known = usage.is_reported
+        first_s = account.first_at - gateway_request.started_at if account.first_at else None
+        return LedgerRow(
+            id=gateway_request.id,
+            created=time.time(),
+            key=self.owner.name,
+            client=self._endpoint.dialect.NAME,
+            asked="" if client_request is None else _storable(client_request.model),
+            provider="" if target is None else target.provider.name,
+            model="" if target is None else _storable(target.model),
+            streamed=int(client_request is not None and client_request.streams),
+            status=self.status,
+            outcome=account.outcome,
+            attempts=account.attempts,
+            input_tokens=_storable_count(usage.input_tokens) if known else None,
+            output_tokens=_storable_count(usage.output_tokens) if known else None,
+            cached_tokens=_storable_count(usage.cached_tokens) if known else None,
+            cache_write_tokens=_storable_count(usage.cache_write_tokens) if known else None,
+            reasoning_tokens=_storable_count(usage.reasoning_tokens) if known else None,
+            is_estimate=int(account.is_estimate),
+            cost_usd=None if account.cost is None else f"{account.cost:f}",
+            duration_ms=round((now - gateway_request.started_at) * 1000, 2),
+            first_ms=None if first_s is None else round(first_s * 1000, 2),
+            key_id=self.owner.id,
+            worker=self._worker,
+            calls=account.calls,
+            warnings=0 if account.attempt is None else len(account.attempt.warnings),
+        )
+
+
+def _storable_count(number: int) -> int:
+    """A count, which is the provider's word, as every database takes it."""
+    return max(0, min(number, _COUNT_MAX))
+
+
+def _storable(name: str) -> str:
+    """A model's name, which is the client's text, as every database takes it."""
+    if not name.isascii() or "\0" in name:
+        name = name.encode("utf-8", "replace").decode().replace("\0", "�")
+    return name[:300]

@@ -1,0 +1,88 @@
+"""Reading a request's body: bounded in size, time and expansion."""
+
+from __future__ import annotations
+
+import zlib
+
+from polycall.config import Server
+from polycall.errors import InvalidRequestError, RequestTooLargeError
+from polycall.gateway.http.request import ClientGone, GatewayRequest
+
+_ENCODINGS = {
+    b"gzip": 16 + zlib.MAX_WBITS,
+    b"x-gzip": 16 + zlib.MAX_WBITS,
+    b"deflate": zlib.MAX_WBITS,
+}
+
+
+async def read_body(gateway_request: GatewayRequest, server: Server) -> bytes:
+    """The whole body.
+
+    Raises `RequestTooLargeError` before reading more than is allowed, `ClientGone` where the
+    client leaves.  The watchman gives up on a client that stops sending.
+    """
+    limit = server.body_bytes_max
+    declared = gateway_request.headers.get(b"content-length", b"")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    # The usual body has arrived with its headers; only a longer one is worth a deadline.
+    if gateway_request.headers.get(b"content-length") == b"0":
+        gateway_request.body_is_unread = False
+        return b""
+    body = await _read(gateway_request, server)
+    if len(body) > limit:
+        raise _too_large(limit)
+    encoding = gateway_request.headers.get(b"content-encoding")
+    return body if encoding is None else _expand(body, encoding.strip().lower(), limit)
+
+
+async def _read(gateway_request: GatewayRequest, server: Server) -> bytes:
+    gateway_request.body_by = gateway_request.started_at + server.body_s
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await gateway_request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        piece: bytes = message.get("body", b"")
+        more = message.get("more_body", False)
+        if not pieces and not more:
+            break
+        size += len(piece)
+        if size > server.body_bytes_max:
+            raise _too_large(server.body_bytes_max)
+        pieces.append(piece)
+        if not more:
+            piece = b"".join(pieces)
+            break
+    gateway_request.body_by = 0.0
+    gateway_request.body_is_unread = False
+    return piece
+
+
+def _expand(body: bytes, encoding: bytes, limit: int) -> bytes:
+    if encoding in (b"", b"identity"):
+        return body
+    bits = _ENCODINGS.get(encoding)
+    if bits is None:
+        raise InvalidRequestError(
+            f"the body's content-encoding {encoding!r} is not taken; send it plain or as gzip",
+            status=415,
+        )
+    decoder = zlib.decompressobj(bits)
+    try:
+        expanded = decoder.decompress(body, limit + 1)
+    except zlib.error:
+        raise InvalidRequestError("the body is not what its content-encoding says") from None
+    if len(expanded) > limit:
+        raise _too_large(limit)
+    if not decoder.eof:
+        raise InvalidRequestError("the compressed body is cut short")
+    return expanded
+
+
+def _too_large(limit: int) -> RequestTooLargeError:
+    return RequestTooLargeError(
+        f"the body is larger than {limit} bytes; send less, or raise server.body_bytes_max",
+        status=413,
+    )

@@ -1,0 +1,178 @@
+"""What goes back to a client besides the answer itself: headers, warnings, errors."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+import time
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from polycall._support import jsontext
+from polycall.errors import (
+    OverloadedError,
+    PolycallError,
+    RateLimitError,
+    ServerError,
+    StoreError,
+    UpstreamError,
+)
+from polycall.gateway.http.request import GatewayRequest
+from polycall.ir import Response, ResponseStart, Warning
+from polycall.translation.wire import Dialect
+
+logger = logging.getLogger("polycall.gateway")
+
+Headers = list[tuple[bytes, bytes]]
+Dated = TypeVar("Dated", Response, ResponseStart)
+
+WARNINGS_BYTES_MAX = 6000
+_JSON = (b"content-type", b"application/json")
+_NOT_IN_HEADERS = re.compile(rb"[^\x20-\x7e]")
+# Statuses of HTTP itself, which no provider's protocol has words for.
+_OWN_STATUSES = (405, 408, 413, 415)
+_LIMIT_HEADERS = ("x-ratelimit-", "anthropic-ratelimit-")
+
+
+def base_headers(gateway_request: GatewayRequest, model: str, warnings: list[Warning]) -> Headers:
+    """What every answer says of itself."""
+    headers: Headers = [
+        (b"polycall-request-id", gateway_request.id.encode()),
+        *gateway_request.notes,
+    ]
+    if model:
+        headers.append((b"polycall-model", header_value(model)))
+    if warnings:
+        headers.append((b"polycall-warnings", warnings_value(warnings)))
+    return headers
+
+
+def dated(answer: Dated) -> Dated:
+    """An answer, or its first event, with a time also where its provider's protocol has none.
+
+    To clients whose protocol has one, 0 is the year 1970.
+    """
+    return answer if answer.created else replace(answer, created=int(time.time()))
+
+
+def upstream_headers(headers: Mapping[str, str]) -> Headers:
+    """What a passed-through answer keeps of its provider's headers."""
+    kept: Headers = []
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower.startswith(_LIMIT_HEADERS) or lower in ("request-id", "x-request-id"):
+            kept.append((lower.encode("latin-1"), header_value(value)))
+    return kept
+
+
+def without_key(data: bytes, key: str) -> bytes:
+    """What a provider said, without its own key: some repeat the one they refuse."""
+    secret = key.encode()
+    # A shorter one is no key, and would tear holes into ordinary words.
+    return data.replace(secret, b"[redacted]") if len(secret) >= 8 and secret in data else data
+
+
+def header_value(text: str) -> bytes:
+    """Text as a header can hold it."""
+    return _NOT_IN_HEADERS.sub(b"?", text.encode("utf-8", "replace"))
+
+
+def warnings_value(warnings: Iterable[Warning]) -> bytes:
+    """The warnings as JSON in ASCII; what is too much for a header is counted, not cut."""
+    items: list[dict[str, str]] = []
+    size = 0
+    left = 0
+    for warning in warnings:
+        item = {"kind": warning.kind, "feature": warning.feature, "detail": warning.detail}
+        size += len(json.dumps(item))
+        if size > WARNINGS_BYTES_MAX:
+            left += 1
+        else:
+            items.append(item)
+    if left:
+        items.append({"kind": "unsupported", "feature": "more", "detail": f"{left} more warnings"})
+    return json.dumps(items, separators=(",", ":")).encode()
+
+
+async def send_json(
+    gateway_request: GatewayRequest, status: int, data: bytes, headers: Headers
+) -> None:
+    """A whole JSON answer."""
+    length = (b"content-length", str(len(data)).encode())
+    await gateway_request.send_start(status, [_JSON, length, *headers])
+    await gateway_request.send_body(data)
+
+
+def render_error(dialect: Dialect, error: PolycallError) -> tuple[int, bytes]:
+    """Status and body of an error, in the client's own shape."""
+    status, body = dialect.render_error(error)
+    return status, jsontext.encode_bytes(body)
+
+
+async def send_error(
+    gateway_request: GatewayRequest,
+    dialect: Dialect,
+    error: PolycallError,
+    *,
+    has_retried: bool = False,
+) -> int:
+    """An error as the whole answer; gives its status."""
+    if isinstance(error, StoreError):
+        logger.warning("request %s: %s", gateway_request.id, error)
+        error = _store_is_away(gateway_request.id)
+    status, body = render_error(dialect, error)
+    if isinstance(error, UpstreamError) and error.status in _OWN_STATUSES:
+        status = error.status
+    headers = base_headers(gateway_request, "", [])
+    headers += error_headers(error, has_retried=has_retried)
+    if gateway_request.body_is_unread:
+        headers.append((b"connection", b"close"))
+    await send_json(gateway_request, status, body, headers)
+    return status
+
+
+def drop_traceback(error: BaseException | None) -> None:
+    """Forget the frames that an error went through, once it was told.
+
+    Who had the error to raise keeps it, and its frames hold who had it, with the whole request: all
+    of that would wait for the garbage collector, which comes seldom.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
+
+
+def error_headers(error: PolycallError, *, has_retried: bool) -> Headers:
+    """What an error says about trying again."""
+    headers: Headers = []
+    if isinstance(error, UpstreamError) and error.retry_after_s is not None:
+        seconds = max(0, math.ceil(error.retry_after_s))
+        headers.append((b"retry-after", str(seconds).encode()))
+        if not error.retry_after_s.is_integer():
+            milliseconds = str(math.ceil(error.retry_after_s * 1000)).encode()
+            headers.append((b"retry-after-ms", milliseconds))
+    is_spent = isinstance(error, RateLimitError) and not error.should_retry
+    if has_retried or is_spent:
+        headers.append((b"x-should-retry", b"false"))
+    return headers
+
+
+def _store_is_away(request_id: str) -> OverloadedError:
+    # What the database said of itself is for the operator.
+    return OverloadedError(
+        "the gateway's store does not answer; try again "
+        f"(the log has the reason under {request_id})",
+        retry_after_s=1.0,
+    )
+
+
+def internal_error(request_id: str) -> ServerError:
+    """What a client is told of our own mistakes: where to look, and nothing of the inside."""
+    return ServerError(
+        f"the gateway failed on this request; its log has the reason under {request_id}",
+        should_retry=False,
+    )

@@ -1,0 +1,281 @@
+"""One HTTP request in the gateway, and the watchman who looks after all of them.
+
+A request costs no timer and no task of its own.  One timer for the process looks at every flight
+twice a second: it notices clients that left, silences that need a heartbeat, deadlines, and
+clients too slow to take what is sent.  A flight that is over by then has paid nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from polycall.errors import UpstreamTimeoutError
+
+if TYPE_CHECKING:
+    from polycall.gateway.observability.traces import Trace
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+TICK_S = 0.4
+
+
+class ClientGone(Exception):  # noqa: N818 - not an error: the client's right
+    """The client closed its connection; there is nobody to answer."""
+
+
+class _StartedWrite:
+    """The rest of an awaitable whose first step was made without a task."""
+
+    __slots__ = ("_steps", "_waits_for")
+
+    def __init__(self, waits_for: object, steps: Generator[Any, None, None]) -> None:
+        self._waits_for = waits_for
+        self._steps = steps
+
+    def __await__(self) -> Generator[Any, None, None]:
+        try:
+            yield self._waits_for
+            yield from self._steps
+        finally:
+            self._steps.close()
+
+
+class ResponseTap(Protocol):
+    """Is told what is sent."""
+
+    headers: list[tuple[bytes, bytes]]
+
+    def add(self, data: bytes) -> None:
+        """A piece of the body."""
+        ...
+
+
+class GatewayRequest:
+    """A request: what it is, how far its answer has come, and when to give up.
+
+    `abort` cancels the task with a reason; whoever runs the task calls `reason_or_raise` on
+    cancellation, to tell its own cancellations from others.
+    """
+
+    __slots__ = (
+        "_raw_send",
+        "_reason",
+        "aborted",
+        "beat",
+        "beat_at",
+        "body_by",
+        "body_is_unread",
+        "ends_at",
+        "headers",
+        "heard_at",
+        "id",
+        "is_answered",
+        "is_streaming",
+        "method",
+        "notes",
+        "path",
+        "query",
+        "receive",
+        "recorder",
+        "sending_since",
+        "started",
+        "started_at",
+        "status",
+        "task",
+        "trace",
+        "watcher",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        self.id = request_id
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query: bytes = scope["query_string"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.receive = receive
+        self._raw_send = send
+        self.task = asyncio.current_task()
+        self.started_at = self.heard_at = time.monotonic()
+        self.ends_at = float("inf")
+        self.body_is_unread = self.method == "POST"
+        self.body_by = 0.0  # while the body is awaited: by when
+        self.sending_since = 0.0
+        self.started = False  # the status has been sent
+        self.is_answered = False  # all has been sent
+        self.is_streaming = False
+        self.status = 0
+        self.recorder: ResponseTap | None = None
+        self.trace: Trace | None = None
+        self.beat: Callable[[], Awaitable[None]] | None = None  # sends a heartbeat
+        self.beat_at = 0.0
+        self.watcher: asyncio.Task[None] | None = None
+        self.notes: list[tuple[bytes, bytes]] = []  # headers of the answer, whatever it is
+        self.aborted = False
+        self._reason: Exception | None = None
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Send one ASGI message; a client that takes none of it for long is given up."""
+        self.sending_since = time.monotonic()
+        await self._raw_send(message)
+        self.sending_since = 0.0
+
+    async def send_start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """The status and headers."""
+        self.started = True
+        self.status = status
+        if self.recorder is not None:
+            self.recorder.headers = headers
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def send_body(self, data: bytes, *, more: bool = False) -> None:
+        """A piece of the body, or the last one."""
+        if self.recorder is not None:
+            self.recorder.add(data)
+        self.sending_since = time.monotonic()
+        await self._raw_send({"type": "http.response.body", "body": data, "more_body": more})
+        self.sending_since = 0.0
+        self.is_answered = not more
+
+    def push_body(self, data: bytes) -> Awaitable[None] | None:
+        """Send a piece of the body within this call; what is left to await where that is not
+        possible, because the client is slow."""
+        if self.recorder is not None:
+            self.recorder.add(data)
+        message = {"type": "http.response.body", "body": data, "more_body": True}
+        steps = self._raw_send(message).__await__()
+        try:
+            waits_for = next(steps)
+        except StopIteration:
+            return None
+        self.sending_since = time.monotonic()
+        return self._push_rest(_StartedWrite(waits_for, steps))
+
+    async def _push_rest(self, begun: _StartedWrite) -> None:
+        await begun
+        self.sending_since = 0.0
+
+    def abort(self, reason: Exception) -> None:
+        """Cancel what is being done for this request, because of `reason`."""
+        if self.aborted or self.task is None:
+            return
+        self.aborted = True
+        self._reason = reason
+        self.task.cancel()
+
+    def reason_or_raise(self, cancelled: asyncio.CancelledError) -> Exception:
+        """Why this flight was aborted; the cancellation itself where it came from outside."""
+        reason, self._reason = self._reason, None
+        if reason is None or self.task is None:
+            raise cancelled
+        self.task.uncancel()
+        self.aborted = False
+        return reason
+
+
+class RequestLimits:
+    """The bounds that the watchman keeps, in seconds."""
+
+    __slots__ = ("heartbeat_s", "read_s", "send_s")
+
+    def __init__(self, *, heartbeat_s: float, read_s: float, send_s: float) -> None:
+        self.heartbeat_s = heartbeat_s
+        self.read_s = read_s
+        self.send_s = send_s
+
+
+class RequestMonitor:
+    """Looks after all flights.  `close` stops the timer and the watchers."""
+
+    def __init__(self, limits: RequestLimits) -> None:
+        self.limits = limits
+        self._gateway_requests: set[GatewayRequest] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._beats: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._gateway_requests)
+
+    def answering(self) -> int:
+        """How many flights want something done, rather than to look."""
+        return sum(gateway_request.method == "POST" for gateway_request in self._gateway_requests)
+
+    def add(self, gateway_request: GatewayRequest) -> None:
+        """Look after a flight until `remove`."""
+        self._gateway_requests.add(gateway_request)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def remove(self, gateway_request: GatewayRequest) -> None:
+        """The flight is over."""
+        self._gateway_requests.discard(gateway_request)
+        if gateway_request.watcher is not None:
+            gateway_request.watcher.cancel()
+            # The cancelled task knows the flight: knowing each other, both would stay, with the
+            # request's body, until the garbage collector comes.
+            gateway_request.watcher = None
+
+    def close(self) -> None:
+        """Stop looking."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        for gateway_request in list(self._gateway_requests):
+            self._look_at(gateway_request, now)
+        if self._gateway_requests:
+            self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def _look_at(self, gateway_request: GatewayRequest, now: float) -> None:
+        limits = self.limits
+        if gateway_request.body_by:
+            # Nobody else may receive while the body is being read.
+            if now > gateway_request.body_by:
+                gateway_request.abort(
+                    UpstreamTimeoutError(
+                        "the request's body did not come in time", status=408, should_retry=False
+                    )
+                )
+            return
+        if gateway_request.watcher is None:
+            gateway_request.watcher = asyncio.get_running_loop().create_task(
+                _watch(gateway_request)
+            )
+        if gateway_request.sending_since and now - gateway_request.sending_since > limits.send_s:
+            gateway_request.abort(ClientGone("the client does not take its answer"))
+        elif now > gateway_request.ends_at:
+            gateway_request.abort(UpstreamTimeoutError("no complete answer within the deadline"))
+        elif now - gateway_request.heard_at > limits.read_s and not gateway_request.sending_since:
+            gateway_request.abort(UpstreamTimeoutError("the provider was silent past the deadline"))
+        elif gateway_request.beat is not None and not gateway_request.sending_since:
+            self._beat(gateway_request, now)
+
+    def _beat(self, gateway_request: GatewayRequest, now: float) -> None:
+        # Before the interval is over rather than after it: the tick is coarse.
+        if gateway_request.beat is None:
+            return
+        if (
+            now - max(gateway_request.heard_at, gateway_request.beat_at)
+            >= self.limits.heartbeat_s - TICK_S
+        ):
+            gateway_request.beat_at = now
+            task = asyncio.ensure_future(gateway_request.beat())
+            self._beats.add(task)
+            task.add_done_callback(self._beats.discard)
+
+
+async def _watch(gateway_request: GatewayRequest) -> None:
+    while True:
+        message = await gateway_request.receive()
+        if message["type"] == "http.disconnect":
+            # After the last byte this only says that there is nothing more to come.
+            if not gateway_request.is_answered:
+                gateway_request.abort(ClientGone("the client left"))
+            return

@@ -1,0 +1,209 @@
+"""Counters in Prometheus' text format.
+
+The names and labels are listed in docs/operation.md, and stay as they are.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from polycall.gateway.store import LedgerRow
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_SERIES_MAX = 2000
+_LABEL_MAX = 100
+
+Key = TypeVar("Key")
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Histogram(Struct, array_like=True):
+    """How long something took, by buckets; the last one has no bound."""
+
+    buckets: list[int] = msgspec.field(default_factory=lambda: [0] * (len(_BUCKETS_S) + 1))
+    seconds: float = 0.0
+    count: int = 0
+
+    def add(self, seconds: float) -> None:
+        """One that took so long."""
+        self.buckets[bisect_left(_BUCKETS_S, seconds)] += 1
+        self.seconds += seconds
+        self.count += 1
+
+    def merge(self, other: Histogram) -> None:
+        """Add another's."""
+        self.buckets = [one + two for one, two in zip(self.buckets, other.buckets, strict=True)]
+        self.seconds += other.seconds
+        self.count += other.count
+
+
+class ModelCounters(Struct, array_like=True):
+    """What one process has counted; the keys are the values of the labels."""
+
+    requests: dict[tuple[str, str, str, int, str], int] = {}
+    tokens: dict[tuple[str, str, str], int] = {}
+    unpriced: dict[tuple[str, str], int] = {}
+    cost_usd: dict[tuple[str, str], Decimal] = {}
+    reloads: dict[str, int] = {}
+    duration: Histogram = msgspec.field(default_factory=Histogram)
+    first_byte: Histogram = msgspec.field(default_factory=Histogram)
+
+    def merge(self, other: ModelCounters) -> None:
+        """Add another process' counts to these."""
+        _add_all(self.requests, other.requests)
+        _add_all(self.tokens, other.tokens)
+        _add_all(self.unpriced, other.unpriced)
+        _add_all(self.reloads, other.reloads)
+        for pair, cost in other.cost_usd.items():
+            self.cost_usd[pair] = self.cost_usd.get(pair, Decimal(0)) + cost
+        self.duration.merge(other.duration)
+        self.first_byte.merge(other.first_byte)
+
+
+class Snapshot(Struct, array_like=True):
+    """One process at one moment."""
+
+    counts: ModelCounters
+    in_flight: int = 0
+    resting: dict[str, float] = {}
+
+
+_decoder = msgspec.msgpack.Decoder(Snapshot)
+
+
+def pack(snapshot: Snapshot) -> bytes:
+    """A snapshot for another process."""
+    return _encoder.encode(snapshot)
+
+
+def unpack(data: bytes) -> Snapshot:
+    """A snapshot of another process."""
+    return _decoder.decode(data)
+
+
+class Metrics:
+    """Counts rows as they are written.  Label values are bounded in number and length."""
+
+    def __init__(self, counts: ModelCounters | None = None) -> None:
+        self.counts = counts or ModelCounters()
+
+    def count(self, row: LedgerRow) -> None:
+        """One finished request."""
+        counts = self.counts
+        model = row.model[:_LABEL_MAX] if len(counts.requests) < _SERIES_MAX else "other"
+        key = (row.client, row.provider, model, row.status, row.outcome)
+        counts.requests[key] = counts.requests.get(key, 0) + 1
+        pair = (row.provider, model)
+        if row.input_tokens is not None:
+            self._add_tokens(*pair, "input", row.input_tokens)
+            self._add_tokens(*pair, "output", row.output_tokens or 0)
+        if row.cost_usd is not None:
+            counts.cost_usd[pair] = counts.cost_usd.get(pair, Decimal(0)) + Decimal(row.cost_usd)
+        elif row.outcome == "ok":
+            # An unknown price is not zero: it is counted, so that somebody sees it.
+            counts.unpriced[pair] = counts.unpriced.get(pair, 0) + 1
+        counts.duration.add(row.duration_ms / 1000)
+        if row.first_ms is not None:
+            counts.first_byte.add(row.first_ms / 1000)
+
+    def count_reload(self, *, is_good: bool) -> None:
+        """The configuration was read again."""
+        result = "ok" if is_good else "refused"
+        self.counts.reloads[result] = self.counts.reloads.get(result, 0) + 1
+
+    def _add_tokens(self, provider: str, model: str, kind: str, tokens: int) -> None:
+        key = (provider, model, kind)
+        self.counts.tokens[key] = self.counts.tokens.get(key, 0) + tokens
+
+
+def exposition(snapshots: Iterable[Snapshot], *, workers: int, restarts: int) -> bytes:
+    """All of a group's counters, for a scrape."""
+    total = ModelCounters()
+    in_flight = 0
+    resting: dict[str, float] = {}
+    for snapshot in snapshots:
+        total.merge(snapshot.counts)
+        in_flight += snapshot.in_flight
+        for name, seconds in snapshot.resting.items():
+            resting[name] = max(seconds, resting.get(name, 0.0))
+    lines = [
+        *_head("polycall_requests_total", "counter", "Finished requests."),
+        *(
+            _line("polycall_requests_total", number, client=client, provider=provider,
+                  model=model, status=str(status), outcome=outcome)
+            for (client, provider, model, status, outcome), number in total.requests.items()
+        ),
+        *_head("polycall_tokens_total", "counter", "Tokens that providers reported."),
+        *(
+            _line("polycall_tokens_total", number, provider=provider, model=model, kind=kind)
+            for (provider, model, kind), number in total.tokens.items()
+        ),
+        *_head("polycall_cost_usd_total", "counter", "Cost of answers whose price is known."),
+        *_by_model("polycall_cost_usd_total", total.cost_usd),
+        *_head("polycall_unpriced_total", "counter", "Answers whose price is not known."),
+        *_by_model("polycall_unpriced_total", total.unpriced),
+        *_histogram("polycall_duration_seconds", "From the request to the end of its answer.",
+                    total.duration),
+        *_histogram("polycall_first_byte_seconds", "From the request to its answer's beginning.",
+                    total.first_byte),
+        *_head("polycall_reloads_total", "counter", "Readings of a changed configuration."),
+        *(
+            _line("polycall_reloads_total", number, result=result)
+            for result, number in total.reloads.items()
+        ),
+        *_head("polycall_in_flight", "gauge", "Requests that are being answered."),
+        _line("polycall_in_flight", in_flight),
+        *_head("polycall_workers", "gauge", "Processes that serve."),
+        _line("polycall_workers", workers),
+        *_head("polycall_worker_restarts_total", "counter", "Workers started for dead ones."),
+        _line("polycall_worker_restarts_total", restarts),
+        *_head("polycall_resting_seconds", "gauge", "How long a provider's key still rests."),
+        *(
+            _line("polycall_resting_seconds", f"{seconds:.1f}", provider=name)
+            for name, seconds in resting.items()
+        ),
+    ]  # fmt: skip
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _add_all(own: dict[Key, int], other: Mapping[Key, int]) -> None:
+    for key, number in other.items():
+        own[key] = own.get(key, 0) + number
+
+
+def _by_model(name: str, values: Mapping[tuple[str, str], int | Decimal]) -> Iterable[str]:
+    for (provider, model), value in values.items():
+        yield _line(name, value, provider=provider, model=model)
+
+
+def _histogram(name: str, what: str, histogram: Histogram) -> Iterable[str]:
+    yield from _head(name, "histogram", what)
+    total = 0
+    for bound, number in zip((*map(str, _BUCKETS_S), "+Inf"), histogram.buckets, strict=True):
+        total += number
+        yield _line(f"{name}_bucket", total, le=bound)
+    yield _line(f"{name}_sum", f"{histogram.seconds:.3f}")
+    yield _line(f"{name}_count", histogram.count)
+
+
+def _head(name: str, kind: str, what: str) -> tuple[str, str]:
+    return f"# HELP {name} {what}", f"# TYPE {name} {kind}"
+
+
+def _line(name: str, value: object, **labels: str) -> str:
+    if not labels:
+        return f"{name} {value}"
+    written = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
+    return f"{name}{{{written}}} {value}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -1,0 +1,58 @@
+"""Looks at a whole answer that is passed through: its usage, and whether it is an answer at all.
+
+Only the top level is read, and of that the usage; anything that does not look like an answer is
+read by its dialect, which says what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from polycall._support import jsontext
+from polycall.dialects.anthropic.usage import parse_usage as anthropic_usage
+from polycall.dialects.gemini.usage import parse_usage as gemini_usage
+from polycall.dialects.openai_chat.usage import parse_usage as chat_usage
+from polycall.dialects.openai_responses.response import parse_usage as responses_usage
+from polycall.errors import ProtocolError
+from polycall.ir import Usage
+from polycall.translation.wire import Dialect, response_reader
+
+# Where an answer has its usage, and what it has if it is one.
+_PLACES: dict[str, tuple[str, str, Callable[[Any], Usage]]] = {
+    "openai-chat": ("usage", "choices", chat_usage),
+    "openai-responses": ("usage", "output", lambda value: responses_usage({"usage": value})),
+    "anthropic": ("usage", "content", anthropic_usage),
+    "gemini": (
+        "usageMetadata",
+        "candidates",
+        lambda value: gemini_usage(value, "usageMetadata", response_reader),
+    ),
+}
+_decoder: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
+    dict[str, msgspec.Raw]
+)
+
+
+def usage_of(dialect: Dialect, body: bytes) -> Usage:
+    """The usage of an answer; raises what the dialect says of one that is none."""
+    field, needed, parse = _PLACES[dialect.NAME]
+    try:
+        fields = _decoder.decode(body)
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
+        fields = {}
+    error = fields.get("error")
+    if needed not in fields or (error is not None and bytes(error) != b"null"):
+        return _read_whole(dialect, body)
+    raw = fields.get(field)
+    return Usage() if raw is None else parse(msgspec.json.decode(raw))
+
+
+def _read_whole(dialect: Dialect, body: bytes) -> Usage:
+    try:
+        parsed = jsontext.decode(body)
+    except ValueError as error:
+        raise ProtocolError(f"the answer is not JSON ({error}): {body[:80]!r}") from None
+    return dialect.parse_response(parsed).usage

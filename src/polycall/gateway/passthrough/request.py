@@ -1,0 +1,226 @@
+"""Passing a body through as it came: when that may be done, and the little that is changed.
+
+Nothing is parsed but the top level: the values stay the client's bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from typing import Any
+
+import msgspec
+
+from polycall._support import jsontext
+from polycall.errors import MalformedRequestError
+from polycall.gateway.state.sealed_tokens import PREFIX
+from polycall.translation.quirks import Quirks
+from polycall.translation.tool_list_cache import ToolListCache
+
+# Headers of a client's protocol that its provider needs to see.
+PASSED_HEADERS = (b"anthropic-version", b"anthropic-beta", b"openai-beta", b"x-server-timeout")
+
+_VENDOR = Quirks()
+_CARRIED = (PREFIX.encode(), b'"call_pc')
+_ASK_USAGE = b',"stream_options":{"include_usage":true}}'
+_SPACE = b" \t\r\n"
+
+# What in a body may meet a difference of the target.  A body without any of the marks of those
+# differences that a provider has would be rendered as it stands; finding one costs nothing but
+# the translation that is then made.
+_MARKS: dict[str, tuple[bytes, ...]] = {
+    "developer_role": (b'"developer"',),
+    "max_tokens_field": (b'"max_completion_tokens"',),
+    "custom_tools": (b'"custom"',),
+    "strict_tools": (b'"strict"',),
+    "legacy_functions": (b'"functions"', b'"function_call"'),
+    "parallel_switch": (b'"parallel_tool_calls"',),
+    "empty_content": (b'"tool_calls"',),
+    "content_parts": (b'"type"',),
+    "media_parts": (b'"image_url"', b'"input_audio"', b'"file"'),
+    "user_after_tool": (b'"tool_call_id"',),
+    "seed_field": (b'"seed"',),
+    "end_user_field": (b'"user"', b'"safety_identifier"'),
+    "response_formats": (b'"response_format"',),
+    "reasoning_control": (b'"reasoning_effort"',),
+    "efforts": (b'"reasoning_effort"',),
+    # What a reasoner wants back has to be carried from its first answer on.
+    "reasoning_replay": (b'"tools"', b'"tool_calls"'),
+    "late_system": (b'"system"',),
+    "max_tokens_default": (),
+    "tool_choices": (b'"tool_choice"', b"toolConfig", b"tool_config"),
+    "forced_choice_while_reasoning": (b'"tool_choice"',),
+    "result_media": (b'"tool_call_id"', b'"tool_result"', b"functionResponse"),
+    "call_id_pattern": (b'"tool_calls"', b'"tool_use"'),
+}
+# Wherever tools are, for a target that is told of them in words.
+_TOOL_MARKS = (
+    *(b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"tool_result"'),
+    *(b'"function_call', b'"custom_tool_call', b"functionCall", b"functionResponse"),
+    *(b"function_declarations", b"function_response"),
+)
+_REFUSED_MARKS: dict[str, bytes] = {
+    "candidates": b'"n"',
+    "logprobs": b"logprobs",
+    "message_name": b'"name"',
+    "end_user": b'"user"',
+    "stop": b'"stop',
+}
+
+
+class QuirkMarks:
+    """The marks of one provider's differences, found once."""
+
+    def __init__(self, quirks: Quirks) -> None:
+        marks: set[bytes] = set()
+        for name, found in _MARKS.items():
+            if getattr(quirks, name) != getattr(_VENDOR, name):
+                marks.update(found)
+        if quirks.reasoning_replay in ("never", "as_written"):
+            marks.difference_update(_MARKS["reasoning_replay"])
+            marks.update(() if quirks.empty_content == "null" else _MARKS["empty_content"])
+        if quirks.tools != "native":
+            marks.update(_TOOL_MARKS)
+        for name in quirks.refused:
+            marks.add(_REFUSED_MARKS.get(name, b'"' + name.encode() + b'"'))
+        self._marks = tuple(sorted(marks))
+
+    def meet(self, body: bytes) -> bool:
+        """Whether something in the body may have to be said in another way."""
+        return any(mark in body for mark in self._marks)
+
+
+def holds_carried_state(body: bytes) -> bool:
+    """Whether tokens or ids of ours are in the history: they must not reach a provider."""
+    return any(mark in body for mark in _CARRIED)
+
+
+class Fields:
+    """The top level of a JSON object, its values as raw bytes."""
+
+    def __init__(self, body: bytes) -> None:
+        """Raises `MalformedRequestError` for what is not an object."""
+        self.body = body
+        try:
+            self._raw: dict[str, msgspec.Raw] = _decoder.decode(body)
+        except msgspec.ValidationError:
+            raise MalformedRequestError("the body must be a JSON object") from None
+        except (msgspec.DecodeError, RecursionError):
+            self._raw = _read_slowly(body)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._raw
+
+    def value(self, name: str) -> Any:
+        """One value, decoded; `None` where it is absent or null."""
+        raw = self._raw.get(name)
+        return None if raw is None else _decode_value(raw)
+
+    def decoded(self) -> dict[str, Any]:
+        """All of the body.  A long list of tools, the same in every request, is decoded once."""
+        return {
+            name: _decode_tools(raw) if name == "tools" else _decode_value(raw)
+            for name, raw in self._raw.items()
+        }
+
+    def with_values(self, values: dict[str, Any]) -> bytes:
+        """The body with other values for fields that it has, every other byte as it was."""
+        body = self.body
+        for name, value in values.items():
+            spliced = _spliced(body, name, bytes(self._raw[name]), msgspec.json.encode(value))
+            if spliced is None:
+                return self._built(values)
+            body = spliced
+        return body
+
+    def _built(self, values: dict[str, Any]) -> bytes:
+        new = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in values.items()}
+        try:
+            return msgspec.json.encode({**self._raw, **new})
+        except UnicodeEncodeError:
+            raise MalformedRequestError("a field's name is not Unicode text") from None
+
+    def asking_usage(self, values: dict[str, Any]) -> bytes | None:
+        """The Chat body with other values, and asking for the usage of its stream.
+
+        `None` where the client asks for that itself, or says something that is wrong.
+        """
+        if "stream_options" not in self._raw:
+            body = self.with_values(values) if values else self.body
+            return body.rstrip(_SPACE)[:-1] + _ASK_USAGE
+        try:
+            options = _options_decoder.decode(self._raw["stream_options"]) or {}
+        except msgspec.DecodeError:
+            return None
+        asks = options.get("include_usage")
+        if asks is not None and asks is not False:
+            return None
+        return self.with_values({**values, "stream_options": {**options, "include_usage": True}})
+
+
+def _spliced(body: bytes, name: str, raw: bytes, new: bytes) -> bytes | None:
+    """`None` where the name stands elsewhere too."""
+    key = b'"' + name.encode() + b'"'
+    place = body.find(key)
+    if place < 0 or body.find(key, place + len(key)) >= 0:
+        return None
+    place += len(key)
+    while body[place] in b" \t\r\n:":
+        place += 1
+    if not body.startswith(raw, place):
+        return None
+    view = memoryview(body)
+    return b"".join((view[:place], new, view[place + len(raw) :]))
+
+
+_TOOLS_BYTES_MIN = 512
+_REMEMBERED_BYTES_MAX = 1024 * 1024  # of text; what is made of it takes several times as much
+_tools: OrderedDict[bytes, tuple[int, Any]] = OrderedDict()
+_tools_bytes = 0
+
+
+def _decode_tools(raw: msgspec.Raw) -> Any:
+    """A list of tools, shared with the requests before that had the same."""
+    global _tools_bytes  # noqa: PLW0603 - as long-lived as the list of what is remembered
+    text = bytes(raw)
+    size = len(text)
+    if not _TOOLS_BYTES_MIN < size < _REMEMBERED_BYTES_MAX // 2:
+        return _decode_value(raw)
+    digest = hashlib.blake2b(text, digest_size=16).digest()
+    found = _tools.get(digest)
+    if found is not None:
+        _tools.move_to_end(digest)
+        return found[1]
+    tools = _decode_value(raw)
+    if isinstance(tools, list):
+        # Nobody changes a parsed body (a rule of the dialects), so one may serve many requests.
+        tools = ToolListCache(tools)  # pyright: ignore[reportUnknownArgumentType]
+        _tools[digest] = (size, tools)
+        _tools_bytes += size
+        while _tools_bytes > _REMEMBERED_BYTES_MAX:
+            _tools_bytes -= _tools.popitem(last=False)[1][0]
+    return tools
+
+
+def _decode_value(raw: msgspec.Raw) -> Any:
+    return jsontext.decode(memoryview(raw))
+
+
+def _read_slowly(body: bytes) -> dict[str, msgspec.Raw]:
+    """For text that the fast parser refuses and real clients send (lone surrogates)."""
+    try:
+        value = jsontext.decode(body)
+    except ValueError as error:
+        raise MalformedRequestError(f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise MalformedRequestError("the body must be a JSON object")
+    items: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
+    return {name: msgspec.Raw(jsontext.encode_bytes(item)) for name, item in items.items()}
+
+
+_options_decoder: msgspec.json.Decoder[dict[str, Any] | None] = msgspec.json.Decoder(
+    dict[str, Any] | None
+)
+_decoder: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
+    dict[str, msgspec.Raw]
+)

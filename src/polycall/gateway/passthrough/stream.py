@@ -1,0 +1,141 @@
+"""Watches a stream that is passed through: its usage, its end, its errors.
+
+Decoding every event would cost more than passing them on.  Only the frames that tell of a
+beginning, of usage, of an end or of an error are decoded, by the dialect's own decoder; the texts
+between them are left alone.
+"""
+
+from __future__ import annotations
+
+import re
+
+from polycall.errors import PolycallError
+from polycall.gateway.passthrough.call_counter import CallCounter, in_events
+from polycall.ir import Event, ResponseEnd, ResponseStart, Usage
+from polycall.translation.wire import Decoder, Dialect
+
+# Marks of the frames that a decoder has to see; inside of a JSON string the quotes would be
+# escaped, so text cannot contain them.
+_MARKS: dict[str, tuple[bytes, ...]] = {
+    "openai-chat": (
+        b'"finish_reason":"',
+        b'"finish_reason": "',
+        b'"usage":{',
+        b'"usage": {',
+        b'"error"',
+        b"data: [DONE]",
+    ),
+    "openai-responses": (
+        b"response.created",
+        b"response.completed",
+        b"response.incomplete",
+        b"response.failed",
+        b"response.cancelled",
+        b'"error"',
+    ),
+    "anthropic": (b"message_start", b"message_delta", b"message_stop", b'"error"'),
+    "gemini": (b'"finishReason"', b'"error"', b'"promptFeedback"'),
+}
+_NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+_BREAK = re.compile(rb"\r\n\r\n|\n\n")
+
+
+class Observer:
+    """Takes the bytes of a stream and gives those to pass on: all, or all but a usage chunk."""
+
+    def __init__(self, dialect: Dialect, *, hides_usage: bool, is_sse: bool) -> None:
+        self._dialect = dialect
+        self._decoder: Decoder = dialect.StreamDecoder()
+        self._marks = _MARKS[dialect.NAME]
+        self._counter = CallCounter(dialect.NAME)
+        self._hides_usage = hides_usage
+        self._is_sse = is_sse
+        self._break: bytes = b""
+        self._rest: bytes = b""
+        self._last: bytes = b""  # the latest whole frame
+        self.usage = Usage()
+        self.frames = 0
+        self.calls = 0
+        self.began = False  # a frame that is no comment has come
+        self.ended = False
+
+    @property
+    def error(self) -> PolycallError | None:
+        """The error that the stream tells of, if it does."""
+        return self._decoder.error
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether a heartbeat may stand between what was passed on and what comes."""
+        return self._is_sse and (self._hides_usage or not self._rest)
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The bytes to pass on now."""
+        if not self._is_sse:
+            self.began = True
+            events = self._decoder.feed(chunk)
+            self.calls += in_events(events)
+            self._take(events)
+            return chunk
+        data = self._rest + chunk if self._rest else chunk
+        if not self._break:
+            found = _BREAK.search(data)
+            if found is None:
+                self._rest = data
+                return b"" if self._hides_usage else chunk
+            self._break = data[found.start() : found.end()]
+        frames = data.split(self._break)
+        self._rest = frames.pop()
+        if frames:
+            self._last = frames[-1]
+        self.frames += len(frames)
+        hidden = False
+        mark = self._counter.mark
+        for position, frame in enumerate(frames):
+            if mark in frame:
+                self.calls += self._counter.in_frame(frame)
+            if not self.began and frame[:1] != b":":
+                self.began = True
+            else:
+                for each in self._marks:
+                    if each in frame:
+                        break
+                else:
+                    continue
+            self._take(self._decoder.feed(frame + self._break))
+            if self._hides_usage and b'"usage"' in frame and _NO_CHOICES.search(frame):
+                frames[position] = b""
+                hidden = True
+        if not self._hides_usage:
+            return chunk
+        if hidden:
+            frames = [frame for frame in frames if frame]
+        return b"".join([frame + self._break for frame in frames])
+
+    def break_off(self) -> None:
+        """Nothing more comes; of a stream without an end, the usage is what it told so far."""
+        if self.ended:
+            return
+        # Some servers count in each frame, and those of text were left alone.
+        latest = self._dialect.StreamDecoder()
+        latest.feed(self._last + self._break)
+        reported = self._decoder.usage
+        self.usage = (
+            latest.usage if latest.usage.output_tokens > reported.output_tokens else reported
+        )
+
+    def close(self) -> bytes:
+        """What is left to pass on; raises what is wrong with the end of the stream."""
+        rest, self._rest = self._rest, b""
+        if rest and self._is_sse:
+            self._take(self._decoder.feed(rest))
+        self._take(self._decoder.close())
+        return rest if self._hides_usage else b""
+
+    def _take(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, ResponseEnd):
+                self.usage = event.usage
+                self.ended = True
+            elif isinstance(event, ResponseStart):
+                self.usage = event.usage

@@ -1,0 +1,55 @@
+"""What a gateway does beside its requests: look after the store, and after changed keys."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+
+from polycall.errors import StoreError
+from polycall.gateway.accounts.keys import Keys
+from polycall.gateway.store import Store
+
+logger = logging.getLogger("polycall.upkeep")
+
+LOOK_S = 0.5
+_PURGE_S = 3600.0
+
+
+class Maintenance:
+    """One task.  `start` it on the loop that serves; `close` stops it."""
+
+    def __init__(self, store: Store, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+        self.ledger_days: int | None = None
+        # Not all replicas at the same moment.
+        self._purge_at = time.monotonic() + random.uniform(1, 60)  # noqa: S311 - not a secret
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.ensure_future(self._run())
+
+    async def close(self) -> None:
+        """Stop."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._keys.refresh(await self._store.look())
+                if time.monotonic() >= self._purge_at:
+                    self._purge_at = time.monotonic() + _PURGE_S
+                    await self._store.purge(self.ledger_days)
+            except StoreError as error:
+                logger.warning("upkeep: %s", error)
+            except Exception:
+                # Without it a revoked key would work, and an outage would never end.
+                logger.exception("upkeep failed")
+            await asyncio.sleep(LOOK_S)

@@ -1,0 +1,107 @@
+"""Whether a request is about programs; what serves those is loaded with the first one."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, cast
+
+from polycall.config import ProgramSettings
+from polycall.errors import InvalidRequestError, MalformedRequestError
+from polycall.gateway.generation.client_request import ClientRequest
+from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.routing.router import Target
+from polycall.gateway.store import Store
+from polycall.ir import Request
+
+if TYPE_CHECKING:
+    from polycall.gateway.generation.answer import RequestUsage
+    from polycall.gateway.generation.client_request import GatewayServices
+    from polycall.gateway.programs.service import ProgramService
+
+HEADER = b"polycall-calling"
+
+# How each protocol declares that the model may write programs.
+_DECLARATIONS = {
+    "anthropic": b'"code_execution_2',
+    "openai-responses": b'"programmatic_tool_calling"',
+}
+# Stands in every id that a program's calls have.
+_MARK = b"_pgm_"
+
+
+class ProgramDispatch:
+    """The door to programs.  One for the process; `close` it at the end."""
+
+    def __init__(self, settings: ProgramSettings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._service: ProgramService | None = None
+
+    async def answered(
+        self,
+        client_request: ClientRequest,
+        gateway_request: GatewayRequest,
+        services: GatewayServices,
+        account: RequestUsage,
+    ) -> bool:
+        """Whether the request was about programs, and has its answer now."""
+        given = gateway_request.headers.get(HEADER)
+        if given == b"direct":
+            return False
+        if given is None and not await _is_about_programs(client_request, services):
+            return False
+        return await self._opened().answer(
+            client_request, gateway_request, services, account, _word(given)
+        )
+
+    async def offered(
+        self,
+        request: Request,
+        data: bytes,
+        gateway_request: GatewayRequest,
+        services: GatewayServices,
+        *,
+        owner: str,
+        target: Target,
+        dialect: str,
+    ) -> Request:
+        """The request as the model at a stop will see it, if it is about programs."""
+        given = gateway_request.headers.get(HEADER)
+        marks = (_MARK, *_DECLARATIONS.values())
+        if given == b"direct" or (given is None and not any(mark in data for mark in marks)):
+            return request
+        is_theirs = target.provider.dialect_for(target.model, with_tools=True) == dialect
+        if given is None and target.provider.runs_programs and is_theirs:
+            return request
+        return await self._opened().offered(request, dialect, owner, services, _word(given))
+
+    def _opened(self) -> ProgramService:
+        if not self._settings.enabled:
+            raise InvalidRequestError("programs are turned off here: [programs] enabled = false")
+        if self._service is None:
+            made = importlib.import_module("polycall.gateway.programs.service")
+            self._service = made.ProgramService(self._settings, self._store)
+        return cast("ProgramService", self._service)
+
+    async def close(self) -> None:
+        """End all programs."""
+        if self._service is not None:
+            await self._service.close()
+
+
+def _word(given: bytes | None) -> str:
+    calling = (given or b"").decode("latin-1")
+    if calling not in ("", "code", "auto"):
+        raise MalformedRequestError(
+            f"{calling[:40]!r} is no way of calling; say direct, code or auto",
+            path=HEADER.decode(),
+        )
+    return calling
+
+
+async def _is_about_programs(client_request: ClientRequest, services: GatewayServices) -> bool:
+    declaration = _DECLARATIONS.get(client_request.dialect.NAME)
+    if declaration is not None and client_request.mentions(declaration):
+        # A provider that runs programs itself is asked as the client asks.
+        return not services.runs_programs(client_request)
+    return client_request.mentions(_MARK) or await client_request.refers_to(_MARK, services)

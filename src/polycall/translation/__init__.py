@@ -1,0 +1,10 @@
+"""What all dialects share: translation's own tools.  No IO.
+
+wire.py          reading JSON with a path, naming tools, collecting losses
+stream.py        the shared half of every stream decoder     sse.py  frames from bytes
+restore.py       undoes in an answer what a rendering changed in the tools
+quirks.py        how one provider's use of a dialect differs
+continuation.py  answers that a provider gives in several rounds
+portable.py      histories that move between models
+tool_list_cache.py  tool lists that are sent again with each request
+"""

@@ -1,0 +1,236 @@
+"""The shared half of every stream decoder: bytes to payloads, parts to events, errors kept.
+
+A dialect's decoder says what a payload means; this says what a stream of them is.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from polycall._support import jsontext
+from polycall.errors import PolycallError, ProtocolError
+from polycall.fold import unfold
+from polycall.ir import (
+    JSON,
+    Event,
+    Metadata,
+    Part,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    Response,
+    ResponseEnd,
+    ResponseStart,
+    Usage,
+)
+from polycall.translation.sse import Frame, JSONArrayDecoder, SSEDecoder
+
+_HEAD_BYTES_MAX = 1024 * 1024
+
+
+class EventWriter:
+    """Writes events by the grammar: one part open at a time, indexes 0, 1, 2...
+
+    Decoders call it in the order of the wire; `take` hands over what was written.
+    """
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._index = 0
+        self.started = False
+        self.ended = False
+        self.open_part: Part | None = None
+
+    def start(self, event: ResponseStart) -> None:
+        """The response begins; later calls are ignored, since some servers begin twice."""
+        if not self.started:
+            self.started = True
+            self._events.append(event)
+
+    def open(self, part: Part) -> None:
+        """A part begins; one that is still open ends first."""
+        self.end_part()
+        self.open_part = part
+        self._events.append(PartStart(self._index, part))
+
+    def delta(self, text: str) -> None:
+        """More text of the open part; empty text is no event."""
+        if text:
+            self._events.append(PartDelta(self._index, text))
+
+    def end_part(self, metadata: Metadata | None = None) -> None:
+        """The open part ends, if there is one."""
+        if self.open_part is not None:
+            self._events.append(PartEnd(self._index, metadata or {}))
+            self.open_part = None
+            self._index += 1
+
+    def whole(self, part: Part) -> None:
+        """A part that comes at once and takes no deltas (`Media`, `Opaque`)."""
+        self.open(part)
+        self.end_part()
+
+    def end(self, event: ResponseEnd) -> None:
+        """The response ends."""
+        self.end_part()
+        self.ended = True
+        self._events.append(event)
+
+    def answer(self, response: Response) -> None:
+        """A whole answer, from its start to its end."""
+        for event in unfold(response):
+            match event:
+                case ResponseStart():
+                    self.start(event)
+                case PartStart():
+                    self.open(event.part)
+                case PartDelta():
+                    self.delta(event.text)
+                case PartEnd():
+                    self.end_part(event.metadata)
+                case ResponseEnd():
+                    self.end(event)
+
+    def take(self) -> list[Event]:
+        """What was written since the last call."""
+        events, self._events = self._events, []
+        return events
+
+
+class Payload(Struct, frozen=True):
+    """One frame: the SSE event's name (`""` where there was none) and its JSON object."""
+
+    event: str
+    data: JSON
+
+
+class StreamDecoderBase:
+    """Bytes of one answer in, events out.
+
+    A dialect implements `on_payload`, `on_close` and `on_whole_body`, writing to `self.out`, and
+    may raise any `PolycallError`: the events written before stay valid, the error is kept in
+    `error` and raised by `close`.
+    """
+
+    def __init__(self) -> None:
+        self.out = EventWriter()
+        self.error: PolycallError | None = None
+        self._frames: SSEDecoder | JSONArrayDecoder | None = None
+        self._head = b""  # what came before the first frame: a server may answer with plain JSON
+        self._any_frame = False
+        self._closed = False
+
+    @property
+    def usage(self) -> Usage:
+        """What the wire has told so far, before any end; nothing where that makes no sense."""
+        try:
+            return self.usage_so_far()
+        except ProtocolError:
+            return Usage()
+
+    def usage_so_far(self) -> Usage:
+        """Read what was told.  A dialect that tells of it before the end implements this too."""
+        return Usage()
+
+    def on_payload(self, payload: Payload) -> None:
+        """Take one event of the wire."""
+        raise NotImplementedError
+
+    def on_close(self) -> None:
+        """The bytes have ended: end the response, or raise `TruncatedError`."""
+        raise NotImplementedError
+
+    def on_whole_body(self, body: JSON) -> None:
+        """The server answered a streaming request with one JSON body."""
+        raise NotImplementedError
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """The events that are known with this chunk.  Never raises: see `error`."""
+        if self.error is None and chunk:
+            try:
+                if self._any_frame and self._frames is not None:
+                    for frame in self._frames.feed(chunk):
+                        self._take(frame)
+                else:
+                    self._feed_head(chunk)
+            except PolycallError as error:
+                self.error = error
+        return self.out.take()
+
+    def close(self) -> list[Event]:
+        """The last events; raises what went wrong."""
+        if self.error is None and not self._closed:
+            self._closed = True
+            try:
+                self._finish()
+            except PolycallError as error:
+                self.error = error
+        if self.error is not None:
+            raise self.error
+        return self.out.take()
+
+    def _feed_head(self, chunk: bytes) -> None:
+        if len(self._head) < _HEAD_BYTES_MAX:
+            self._head += chunk
+        if self._frames is None:
+            head = self._head.lstrip()
+            if not head:
+                return
+            self._frames = JSONArrayDecoder() if head[:1] == b"[" else SSEDecoder()
+            chunk = self._head
+        for frame in self._frames.feed(chunk):
+            self._take(frame)
+
+    def _finish(self) -> None:
+        if self._frames is not None:
+            for frame in self._frames.close():
+                self._take(frame)
+        if not self._any_frame and self._head.lstrip()[:1] == b"{":
+            self.on_whole_body(self._decode(self._head))
+        else:
+            self.on_close()
+
+    def _take(self, frame: Frame) -> None:
+        self._any_frame = True
+        self._head = b""
+        data = frame.data
+        if data[:1] == "{":
+            try:
+                body = jsontext.decode(data)
+            except ValueError:
+                pass  # below, with a message
+            else:
+                self.on_payload(Payload(frame.event, body))
+                return
+        else:
+            marker = data.strip()
+            if marker == "[DONE]":
+                self.on_done()
+            if marker in ("", "[DONE]"):
+                return
+        for body in self._bodies(data):
+            self.on_payload(Payload(frame.event, body))
+
+    def _bodies(self, data: str) -> list[JSON]:
+        try:
+            return [self._decode(data)]
+        except ProtocolError:
+            if "\n" not in data:
+                raise
+            # Some proxies lose the blank line between events: then each line is an event.
+            lines = [line for line in data.split("\n") if line.strip() not in ("", "[DONE]")]
+            return [self._decode(line) for line in lines]
+
+    def on_done(self) -> None:
+        """`data: [DONE]`; most dialects need nothing here."""
+
+    @staticmethod
+    def _decode(data: str | bytes) -> JSON:
+        try:
+            value = jsontext.decode(data)
+        except ValueError as error:
+            shown = data[:80]
+            raise ProtocolError(f"an event is not JSON ({error}): {shown!r}") from None
+        if not isinstance(value, dict):
+            raise ProtocolError(f"an event is not a JSON object: {data[:80]!r}")
+        return value  # pyright: ignore[reportUnknownVariableType]

@@ -1,0 +1,444 @@
+"""What the dialects share: reading JSON with a path, naming tools, collecting losses.
+
+No wire format is described here; only the tools for describing one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn, Protocol, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from polycall.errors import MalformedRequestError, PolycallError, ProtocolError, UnsupportedError
+from polycall.ir import (
+    JSON,
+    Event,
+    Message,
+    Metadata,
+    Opaque,
+    PartStart,
+    Request,
+    Response,
+    ToolCall,
+    ToolResult,
+    Usage,
+    Warning,
+)
+from polycall.translation.quirks import Quirks
+
+# ---------------------------------------------------------------------------------------------
+# What a dialect is
+
+
+class ToolName(Struct, frozen=True):
+    """A tool's own name, behind the alias that a wire format made necessary."""
+
+    name: str
+    namespace: str = ""
+
+
+class WireRequest(Struct, frozen=True):
+    """A request ready to be sent.
+
+    `path` is relative to a provider's base URL as that vendor's own SDK takes it
+    (`/chat/completions`, `/responses`, `/v1/messages`, `/v1beta/models/M:generateContent`).
+    `aliases` maps tool names on the wire to the tools' own, where they differ; `restore_names`
+    applies it to what comes back.  `adapted` maps such names to the caller's own schema where a
+    stricter one was sent; `schema.strip_nulls` undoes that in the arguments.  `headers` are those
+    the body needs to be understood.
+    """
+
+    path: str
+    body: JSON
+    warnings: list[Warning] = []
+    aliases: dict[str, ToolName] = {}
+    adapted: dict[str, JSON] = {}
+    headers: dict[str, str] = {}
+
+
+class Decoder(Protocol):
+    """Bytes of one streamed answer in, events out.
+
+    `feed` never raises: an error in the stream is kept in `error`, nothing comes after it, and
+    `close` raises it.  So the events do not depend on how the bytes were cut.
+    """
+
+    error: PolycallError | None
+
+    @property
+    def usage(self) -> Usage: ...  # what the wire has told so far, before any end
+    def feed(self, chunk: bytes) -> list[Event]: ...
+    def close(self) -> list[Event]: ...
+
+
+class Encoder(Protocol):
+    """Events of one answer in, bytes out."""
+
+    def feed(self, event: Event) -> bytes: ...
+    def close(self) -> bytes: ...
+    def fail(self, error: PolycallError) -> bytes: ...
+
+
+class Dialect(Protocol):
+    """A wire format.  Each folder under `dialects/` exports these names."""
+
+    @property
+    def NAME(self) -> str: ...  # noqa: N802 - a constant in each dialect
+    @property
+    def ROUTES(self) -> Sequence[str]: ...  # noqa: N802
+
+    def parse_request(self, body: JSON, *, path: str = "") -> Request: ...
+    def render_request(self, request: Request, *, quirks: Quirks = ...) -> WireRequest: ...
+    def parse_response(self, body: JSON) -> Response: ...
+    def render_response(self, response: Response, request: Request | None = None) -> JSON: ...
+    def parse_error(self, status: int, body: Any) -> PolycallError: ...
+    def render_error(self, error: PolycallError) -> tuple[int, JSON]: ...
+    def StreamDecoder(self) -> Decoder: ...  # noqa: N802 - a class in each dialect
+    def StreamEncoder(self, request: Request | None = None) -> Encoder: ...  # noqa: N802
+
+
+# ---------------------------------------------------------------------------------------------
+# Reading JSON that somebody else wrote
+
+Path: TypeAlias = str
+
+
+class Reader:
+    """Typed access to foreign JSON; what does not fit raises with its path.
+
+    `Reader(MalformedRequestError)` reads a client's request, `Reader(ProtocolError)` a
+    provider's answer.  `null` counts as absent: every dialect has writers that send it.
+    """
+
+    def __init__(self, error: type[ProtocolError]) -> None:
+        self._error = error
+
+    def fail(self, path: Path, expected: str, value: Any) -> NoReturn:
+        """Raise for a value of the wrong kind."""
+        shown = repr(value)
+        if len(shown) > 60:
+            shown = shown[:57] + "..."
+        raise self._error(f"expected {expected}, got {shown}", path=path)
+
+    def object(self, value: Any, path: Path) -> JSON:
+        """The value, which must be an object."""
+        if isinstance(value, dict):
+            return value  # pyright: ignore[reportUnknownVariableType]
+        self.fail(path, "an object", value)
+
+    def array(self, value: Any, path: Path) -> list[Any]:
+        """The value, which must be an array."""
+        if isinstance(value, list):
+            return value  # pyright: ignore[reportUnknownVariableType]
+        self.fail(path, "an array", value)
+
+    def string(self, value: Any, path: Path) -> str:
+        """The value, which must be a string."""
+        if isinstance(value, str):
+            return value
+        self.fail(path, "a string", value)
+
+    def get_object(self, parent: JSON, key: str, path: Path) -> JSON:
+        """The object under `key`; empty where absent."""
+        value = parent.get(key)
+        return {} if value is None else self.object(value, _join(path, key))
+
+    def get_array(self, parent: JSON, key: str, path: Path) -> list[Any]:
+        """The array under `key`; empty where absent."""
+        value = parent.get(key)
+        return [] if value is None else self.array(value, _join(path, key))
+
+    def get_string(self, parent: JSON, key: str, path: Path, default: str = "") -> str:
+        """The string under `key`; `default` where absent."""
+        value = parent.get(key)
+        if isinstance(value, str):
+            return value
+        return default if value is None else self.string(value, _join(path, key))
+
+    def get_int(self, parent: JSON, key: str, path: Path) -> int | None:
+        """The integer under `key` (`3.0` counts as one); `None` where absent."""
+        value = parent.get(key)
+        if value is None:
+            return None
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        self.fail(_join(path, key), "an integer", value)
+
+    def get_float(self, parent: JSON, key: str, path: Path) -> float | None:
+        """The number under `key`; `None` where absent.  One as large as `1e999` is none."""
+        value = parent.get(key)
+        if value is None:
+            return None
+        is_int = isinstance(value, int) and not isinstance(value, bool)
+        if is_int or (isinstance(value, float) and math.isfinite(value)):
+            return value
+        self.fail(_join(path, key), "a number", value)
+
+    def get_bool(self, parent: JSON, key: str, path: Path) -> bool | None:
+        """The boolean under `key`; `None` where absent."""
+        value = parent.get(key)
+        if value is None or isinstance(value, bool):
+            return value
+        self.fail(_join(path, key), "true or false", value)
+
+    def get_choice(self, parent: JSON, key: str, path: Path, choices: Iterable[str]) -> str | None:
+        """The string under `key`, which must be one of `choices`; `None` where absent."""
+        value = parent.get(key)
+        if value is None:
+            return None
+        names = list(choices)
+        if value not in names:
+            self.fail(_join(path, key), "one of " + ", ".join(map(repr, names)), value)
+        return value
+
+
+request_reader = Reader(MalformedRequestError)
+response_reader = Reader(ProtocolError)
+
+
+def _join(path: Path, key: str) -> Path:
+    return f"{path}.{key}" if path else key
+
+
+# ---------------------------------------------------------------------------------------------
+# Losses
+
+
+class Losses:
+    """What a rendering could not carry, by the policy of the request.
+
+    `drop` is for what leaves the answer's meaning alone, `refuse` for what would change it.
+    """
+
+    def __init__(self, *, lossy: bool) -> None:
+        self.is_lossy = lossy
+        self.warnings: list[Warning] = []
+
+    def drop(self, feature: str, detail: str) -> None:
+        """Note something that is left out."""
+        self._note(Warning("unsupported", feature, detail))
+
+    def emulate(self, feature: str, detail: str) -> None:
+        """Note something that is done in another way."""
+        self._note(Warning("emulated", feature, detail))
+
+    def adjust(self, feature: str, detail: str) -> None:
+        """Note a value that is sent as another."""
+        self._note(Warning("adjusted", feature, detail))
+
+    def drop_state(self, feature: str, detail: str) -> None:
+        """Note reasoning state of another provider that cannot follow."""
+        self._note(Warning("dropped_state", feature, detail))
+
+    def refuse(self, feature: str, detail: str, *, path: Path = "") -> None:
+        """Raise `UnsupportedError`; where the request allows losses, note it instead."""
+        if not self.is_lossy:
+            raise UnsupportedError(
+                f"{feature}: {detail}; remove it or allow losses", feature=feature, path=path
+            )
+        self.drop(feature, detail)
+
+    @contextmanager
+    def apart(self) -> Generator[list[Warning]]:
+        """What is noted meanwhile, as if nothing had been noted before."""
+        before, self.warnings = self.warnings, []
+        noted = self.warnings
+        try:
+            yield noted
+        finally:
+            self.warnings = before
+            self.repeat(noted)
+
+    def repeat(self, warnings: Iterable[Warning]) -> None:
+        """Note what was noted in another rendering."""
+        for warning in warnings:
+            self._note(warning)
+
+    def _note(self, warning: Warning) -> None:
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
+
+def note_foreign_options(request: Request, dialect: str, losses: Losses) -> None:
+    """Warn of what only another dialect knows: fields of the request, marks on its parts.
+
+    Fields without which the answer would be another are refused.
+    """
+    _note_foreign_marks(request, dialect, losses)
+    for owner, options in request.provider_options.items():
+        if owner == dialect:
+            continue
+        for field, value in options.items():
+            if field in _REFUSED_FIELDS and value in _DEFAULTS:
+                continue
+            detail = f"a feature of {owner} without a counterpart in {dialect}"
+            if field in _REFUSED_FIELDS:
+                losses.refuse(field, detail, path=field)
+            elif field not in _FRAMING_FIELDS:
+                losses.drop(field, detail)
+
+
+# Without these the model would answer another question: state that lives at the other vendor,
+# and outputs that the target cannot make.
+_REFUSED_FIELDS = frozenset(
+    {
+        "audio",
+        "background",
+        "cachedContent",
+        "container",
+        "conversation",
+        "mcp_servers",
+        "modalities",
+        "previous_response_id",
+        "prompt",
+        "web_search_options",
+    }
+)
+
+# What some clients write where they want none of that.  An empty object is a wish for some.
+_DEFAULTS: tuple[Any, ...] = (False, [], ["text"])
+
+# Steps of a conversation that point to what lies with another vendor: without them it would be
+# another conversation.
+STATE_KINDS = frozenset({"item_reference", "compaction", "program", "program_output"})
+
+# These say how the client wants its own answer framed or kept, not what the model should do.
+_FRAMING_FIELDS = frozenset({"stream_options", "include_obfuscation", "include", "store"})
+
+
+# Wishes that a client writes beside a part or a tool.  They stay in that dialect's metadata, where
+# no other looks.
+_MARKS = frozenset(
+    {
+        "cache_control",
+        "citations",
+        "context",
+        "detail",
+        "eager_input_streaming",
+        "mediaResolution",
+        "prompt_cache_breakpoint",
+        "videoMetadata",
+    }
+)
+_MARK_PLACES = ("fields", "inner", "part")
+_NO_MARKS = (None, "", "auto", False)
+
+
+def _note_foreign_marks(request: Request, dialect: str, losses: Losses) -> None:
+    noted: list[Metadata] = [tool.metadata for tool in request.tools if tool.metadata]
+    for message in request.messages:
+        for part in message.parts:
+            if not isinstance(part, Opaque) and part.metadata:
+                noted.append(part.metadata)
+            if isinstance(part, ToolResult):
+                noted.extend(
+                    inner.metadata for inner in part.content if not isinstance(inner, Opaque)
+                )
+    for metadata in noted:
+        for owner, notes in metadata.items():
+            if owner == dialect:
+                continue
+            for place in (notes, *(notes.get(name) for name in _MARK_PLACES)):
+                if isinstance(place, dict):
+                    _note_marks(place, owner, dialect, losses)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _note_marks(place: JSON, owner: str, dialect: str, losses: Losses) -> None:
+    for name, value in place.items():
+        if name not in _MARKS:
+            continue
+        # An answer's citations are a list; the wish for some is an object.
+        if value not in _NO_MARKS and not isinstance(value, list):
+            losses.drop(name, f"a mark of {owner} without a counterpart in {dialect}")
+
+
+# ---------------------------------------------------------------------------------------------
+# Tool names
+
+NAMESPACE_SEPARATOR = "__"
+
+
+class ToolNames:
+    """Reversible aliases for tool names that a wire format does not allow.
+
+    An alias depends on the name alone, so it is the same in definitions, history and tool
+    choice, in every request and on every replica.  Two long names that begin alike stay apart.
+    """
+
+    def __init__(self, pattern: str, *, length_max: int) -> None:
+        """`pattern` describes one allowed character, as a regular expression's set: `[A-Za-z]`."""
+        self._bad = re.compile(f"(?!{pattern}).", re.DOTALL)
+        self._length_max = length_max
+        self.aliases: dict[str, ToolName] = {}
+
+    def wire_name(self, name: str, namespace: str = "") -> str:
+        """The name on the wire; remembers it in `aliases` where it is not the tool's own."""
+        full = f"{namespace}{NAMESPACE_SEPARATOR}{name}" if namespace else name
+        safe = self._bad.sub("_", full)
+        if safe[:1].isdigit() or safe[:1] in "-.:":
+            safe = "_" + safe
+        if safe != full or len(safe) > self._length_max:
+            digest = hashlib.sha256(full.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+            safe = f"{safe[: self._length_max - 9]}_{digest}"
+        if safe != name or namespace:
+            self.aliases[safe] = ToolName(name, namespace)
+        return safe
+
+
+def restore_names(event: Event, aliases: dict[str, ToolName]) -> Event:
+    """The event with a tool's own name in place of its alias."""
+    if aliases and isinstance(event, PartStart) and isinstance(event.part, ToolCall):
+        own = aliases.get(event.part.name)
+        if own is not None:
+            part = replace(event.part, name=own.name, namespace=own.namespace)
+            return PartStart(event.index, part)
+    return event
+
+
+def restore_response_names(response: Response, aliases: dict[str, ToolName]) -> Response:
+    """The response with the tools' own names in place of their aliases."""
+    if not aliases:
+        return response
+    parts = [
+        replace(part, name=own.name, namespace=own.namespace)
+        if isinstance(part, ToolCall) and (own := aliases.get(part.name)) is not None
+        else part
+        for part in response.message.parts
+    ]
+    return replace(response, message=replace(response.message, parts=parts))
+
+
+# ---------------------------------------------------------------------------------------------
+# Conversations
+
+
+def call_names(messages: Iterable[Message]) -> dict[str, str]:
+    """Tool names by call id, over a whole history."""
+    return {
+        part.id: part.name
+        for message in messages
+        for part in message.parts
+        if isinstance(part, ToolCall)
+    }
+
+
+def split_system(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+    """The leading system messages, and the rest."""
+    for position, message in enumerate(messages):
+        if message.role != "system":
+            return list(messages[:position]), list(messages[position:])
+    return list(messages), []
+
+
+def short_hash(*pieces: str) -> str:
+    """Twelve hexadecimal digits that depend on the pieces alone; for ids the wire left out."""
+    digest = hashlib.sha256("\x1f".join(pieces).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:12]

@@ -1,0 +1,118 @@
+"""The transport of the library: aiohttp behind the seam.
+
+It has TLS, proxies, pooling and decompression, and is kept by many hands.  The gateway has one of
+its own (`http1.py`) for its hot path, and this one behind proxies.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator, Mapping
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from polycall.errors import (
+    ProtocolError,
+    UpstreamConnectionError,
+    UpstreamError,
+    UpstreamTimeoutError,
+)
+from polycall.transport.base import Deadlines, HTTPRequest, HTTPResponse
+
+_WRITE_BYTES_MAX = 256 * 1024
+
+
+class _AiohttpResponse:
+    def __init__(self, response: aiohttp.ClientResponse, host: str) -> None:
+        self._response = response
+        self._host = host
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._response.content.iter_any():
+                yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _as_upstream_error(error, self._host) from error
+
+    async def read(self, *, size_bytes_max: int) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        async for chunk in self.chunks():
+            size += len(chunk)
+            if size > size_bytes_max:
+                raise ProtocolError(f"the answer is larger than {size_bytes_max} bytes")
+            pieces.append(chunk)
+        return b"".join(pieces)
+
+    async def close(self) -> None:
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            # Cutting the connection is what tells the provider to stop generating.
+            self._response.close()
+
+
+class AiohttpTransport:
+    """The default transport.  One pool, made on first use, in the event loop that uses it."""
+
+    def __init__(self, *, connections_max: int = 512, trust_environment: bool = True) -> None:
+        self._connections_max = connections_max
+        self._trust_environment = trust_environment
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self, request: HTTPRequest, deadlines: Deadlines) -> HTTPResponse:
+        """Send and wait for the headers; redirects are answers, not followed."""
+        session = self._session or self._make_session()
+        host = urlsplit(request.url).hostname or "the provider"
+        # Bytes are written in one go, which would hold the event loop where they are many.
+        is_large = len(request.body) > _WRITE_BYTES_MAX
+        try:
+            response = await session.request(
+                request.method,
+                request.url,
+                data=io.BytesIO(request.body) if is_large else request.body or None,
+                headers=request.headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(
+                    total=deadlines.total_s,
+                    sock_connect=deadlines.connect_s,
+                    sock_read=deadlines.read_s,
+                ),
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise _as_upstream_error(error, host) from error
+        return _AiohttpResponse(response, host)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _make_session(self) -> aiohttp.ClientSession:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections_max),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=self._trust_environment,
+        )
+        return self._session
+
+
+def _as_upstream_error(error: Exception, host: str) -> UpstreamError:
+    # aiohttp's own messages can hold the URL, and with it a key in the query.
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return UpstreamTimeoutError(f"no connection to {host} within the deadline")
+    if isinstance(error, TimeoutError):
+        return UpstreamTimeoutError(f"{host} was silent past the deadline")
+    if isinstance(error, aiohttp.InvalidURL):
+        return UpstreamConnectionError("the provider's address is not a URL", should_retry=False)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return UpstreamConnectionError(f"cannot connect to {host}: {error.os_error}")
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return UpstreamConnectionError(f"{host} closed the connection without an answer")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return UpstreamConnectionError(f"{host} broke off in the middle of its answer")
+    return UpstreamConnectionError(f"{host}: {type(error).__name__}")

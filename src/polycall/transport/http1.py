@@ -1,0 +1,313 @@
+"""A small HTTP/1.1 client behind the transport's seam, for the gateway's hot path.
+
+It does what talking to a provider needs and no more: pooled connections, TLS, deadlines, bodies
+that arrive in pieces.  No redirects, no cookies, no proxies (an address that the environment
+sends through a proxy goes to the other transport).  Parsing is llhttp's, through httptools.
+
+One timer for all connections keeps the deadlines, so that a request costs none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+import urllib.request
+from collections import deque
+from functools import lru_cache
+from typing import NamedTuple, cast
+from urllib.parse import urlsplit
+
+import httptools
+
+from polycall.errors import ProtocolError, UpstreamConnectionError, UpstreamTimeoutError
+from polycall.transport.base import Deadlines, HTTPRequest, HTTPResponse, Transport
+from polycall.transport.http1_response import HTTP1Response, StaleConnectionError
+
+IDLE_S = 30.0
+_TICK_S = 0.5
+
+
+class _Origin(NamedTuple):
+    scheme: str
+    host: str
+    port: int
+
+
+class HTTP1Transport:
+    """Connections of one event loop.  Close it."""
+
+    def __init__(self, *, connections_max: int = 512, trust_environment: bool = True) -> None:
+        self._connections_max = connections_max
+        self._proxies = urllib.request.getproxies() if trust_environment else {}
+        self._fallback: Transport | None = None
+        self._idle: dict[_Origin, list[_Connection]] = {}
+        self._open: set[_Connection] = set()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._connecting = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._tls: ssl.SSLContext | None = None
+
+    async def open(self, request: HTTPRequest, deadlines: Deadlines) -> HTTPResponse:
+        """Send and wait for the headers; redirects are answers, not followed."""
+        origin, host_header, target = _split(request.url)
+        if self._proxies and self._is_proxied(origin):
+            return await self._get_fallback().open(request, deadlines)
+        data = _serialize(request, host_header, target)
+        while True:
+            connection, is_reused = await self._connection(origin, deadlines)
+            try:
+                return await connection.exchange(data, deadlines)
+            except StaleConnectionError as error:
+                # The server closed an idle connection as the request was on its way: it has read
+                # none of it.
+                if not is_reused:
+                    raise UpstreamConnectionError(
+                        f"{origin.host} closed the connection without an answer"
+                    ) from error
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for connection in list(self._open):
+            connection.abort()
+        if self._fallback is not None:
+            await self._fallback.close()
+
+    # The pool
+
+    async def _connection(self, origin: _Origin, deadlines: Deadlines) -> tuple[_Connection, bool]:
+        while True:
+            idle = self._idle.get(origin)
+            while idle:
+                connection = idle.pop()
+                if connection.is_usable(time.monotonic()):
+                    return connection, True
+                connection.abort()
+            if len(self._open) + self._connecting < self._connections_max:
+                break
+            await self._wait_for_room(deadlines)
+        self._connecting += 1
+        try:
+            return await self._connect(origin, deadlines), False
+        finally:
+            self._connecting -= 1
+            self._wake()
+
+    async def _connect(self, origin: _Origin, deadlines: Deadlines) -> _Connection:
+        loop = asyncio.get_running_loop()
+        context: ssl.SSLContext | None = None
+        if origin.scheme == "https":
+            context = self._tls = self._tls or _make_tls()
+        try:
+            async with asyncio.timeout(min(deadlines.connect_s, deadlines.total_s)):
+                _, connection = await loop.create_connection(
+                    lambda: _Connection(self, origin), origin.host, origin.port, ssl=context
+                )
+        except TimeoutError:
+            raise UpstreamTimeoutError(
+                f"no connection to {origin.host} within the deadline"
+            ) from None
+        except ssl.SSLError as error:
+            raise UpstreamConnectionError(
+                f"no secure connection to {origin.host}: {error.reason}", should_retry=False
+            ) from error
+        except (OSError, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a host name"
+            raise UpstreamConnectionError(
+                f"cannot connect to {origin.host}: {reason or type(error).__name__}"
+            ) from error
+        self._open.add(connection)
+        if self._timer is None:
+            self._timer = loop.call_later(_TICK_S, self._tick)
+        return connection
+
+    async def _wait_for_room(self, deadlines: Deadlines) -> None:
+        for connections in self._idle.values():
+            if connections:
+                connections.pop(0).abort()
+                return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(deadlines.total_s):
+                await waiter
+        except TimeoutError:
+            raise UpstreamTimeoutError("no free connection within the deadline") from None
+
+    def give_back(self, connection: _Connection) -> None:
+        """The connection's answer is complete and it may be used again."""
+        self._idle.setdefault(connection.origin, []).append(connection)
+        self._wake()
+
+    def forget(self, connection: _Connection) -> None:
+        """The connection is gone."""
+        self._open.discard(connection)
+        idle = self._idle.get(connection.origin)
+        if idle and connection in idle:
+            idle.remove(connection)
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        for connection in list(self._open):
+            connection.check(now)
+        if self._open:
+            self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+
+    # Proxies
+
+    def _is_proxied(self, origin: _Origin) -> bool:
+        return origin.scheme in self._proxies and not urllib.request.proxy_bypass(origin.host)
+
+    def _get_fallback(self) -> Transport:
+        if self._fallback is None:
+            from polycall.transport.aiohttp_transport import AiohttpTransport  # noqa: PLC0415 - 12 MB
+
+            self._fallback = AiohttpTransport(connections_max=self._connections_max)
+        return self._fallback
+
+
+class _Connection(asyncio.Protocol):
+    """One connection and, while there is one, the answer it receives."""
+
+    def __init__(self, owner: HTTP1Transport, origin: _Origin) -> None:
+        self.origin = origin
+        self._owner = owner
+        self._transport: asyncio.Transport | None = None
+        self._answer: HTTP1Response | None = None
+        self._idle_since = 0.0
+
+    @property
+    def host(self) -> str:
+        return self.origin.host
+
+    # For the pool
+
+    def is_usable(self, now: float) -> bool:
+        transport = self._transport
+        return (
+            transport is not None and not transport.is_closing() and now - self._idle_since < IDLE_S
+        )
+
+    def check(self, now: float) -> None:
+        """Keep the deadlines."""
+        answer = self._answer
+        if answer is None:
+            if self._idle_since and now - self._idle_since > IDLE_S:
+                self.abort()
+        elif now > answer.ends_at or (now > answer.silent_at and not answer.is_paused):
+            answer.fail(UpstreamTimeoutError(f"{self.origin.host} was silent past the deadline"))
+            self.abort()
+
+    def abort(self) -> None:
+        """Cut the connection, which is what tells a provider to stop generating."""
+        if self._transport is not None:
+            self._transport.abort()
+        self._owner.forget(self)
+
+    async def exchange(self, data: list[bytes], deadlines: Deadlines) -> HTTPResponse:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise StaleConnectionError
+        answer = self._answer = HTTP1Response(self, deadlines)
+        transport.writelines(data)
+        try:
+            await answer.wait()
+        except BaseException:
+            self.abort()
+            raise
+        return answer
+
+    def release(self, *, may_be_used: bool) -> None:
+        """The answer is complete."""
+        self._answer = None
+        if may_be_used and self._transport is not None and not self._transport.is_closing():
+            self._idle_since = time.monotonic()
+            self._owner.give_back(self)
+        else:
+            self.abort()
+
+    def pause(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    # For the loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are no subclasses of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        answer = self._answer
+        if answer is None:
+            self.abort()  # bytes that nobody asked for
+            return
+        try:
+            answer.parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            answer.fail(ProtocolError(f"{self.origin.host} does not answer with HTTP"))
+            self.abort()
+            return
+        answer.fed()
+
+    def eof_received(self) -> None:
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        answer, self._answer = self._answer, None
+        self._transport = None
+        self._owner.forget(self)
+        if answer is not None:
+            answer.lost()
+
+
+@lru_cache(maxsize=2048)
+def _split(url: str) -> tuple[_Origin, str, str]:
+    """Origin, `host` header and target of a URL."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not host:
+        raise UpstreamConnectionError("the provider's address is not a URL", should_retry=False)
+    port = port or (443 if parts.scheme == "https" else 80)
+    target = parts.path or "/"
+    if parts.query:
+        target = f"{target}?{parts.query}"
+    return _Origin(parts.scheme, host, port), parts.netloc.rpartition("@")[2], target
+
+
+def _serialize(request: HTTPRequest, host: str, target: str) -> list[bytes]:
+    lines = [f"{request.method} {target} HTTP/1.1", f"host: {host}"]
+    lines += [f"{name}: {value}" for name, value in request.headers.items()]
+    lines.append("accept-encoding: identity")
+    if request.body or request.method == "POST":
+        lines.append(f"content-length: {len(request.body)}")
+    text = "\r\n".join(lines)
+    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
+        raise UpstreamConnectionError("a header holds a line break", should_retry=False)
+    head = (text + "\r\n\r\n").encode("latin-1", "replace")
+    return [head, request.body] if len(request.body) > 16_384 else [head + request.body]
+
+
+def _make_tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context

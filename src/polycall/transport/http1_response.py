@@ -1,0 +1,253 @@
+"""One answer on a connection of `http1.py`: from the parser's callbacks to whoever reads it.
+
+A body is pulled (`chunks`, `read`) or poured: then each piece goes to its taker out of the very
+call in which the event loop read it, and nobody has to be woken up for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from typing import Any, Protocol, Self
+
+import httptools
+
+from polycall.errors import ProtocolError, UpstreamConnectionError, UpstreamError
+from polycall.transport.base import Deadlines, Take
+
+_BUFFER_BYTES_MAX = 512 * 1024
+_ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+
+class StaleConnectionError(Exception):
+    """The connection ended before the first byte of an answer."""
+
+
+class Connection(Protocol):
+    """What an answer needs of the connection it comes over."""
+
+    @property
+    def host(self) -> str: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def release(self, *, may_be_used: bool) -> None: ...
+    def abort(self) -> None: ...
+
+
+class HTTP1Response:
+    """The answer to one request, filled by the parser's callbacks."""
+
+    def __init__(self, connection: Connection, deadlines: Deadlines) -> None:
+        now = time.monotonic()
+        self.status = 0
+        self.ends_at = now + deadlines.total_s
+        self.silent_at = now + deadlines.read_s
+        self.is_paused = False
+        self._read_s = deadlines.read_s
+        self._connection = connection
+        self._raw_headers: list[tuple[bytes, bytes]] = []
+        self.headers: Mapping[str, str] = {}
+        self.parser: Any = httptools.HttpResponseParser(self)
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._taker: Take | None = None  # while the body is poured
+        self._rest: Awaitable[None] | None = None  # what the taker could not do at once
+        self._has_headers = False
+        self._is_complete = False
+        self._is_delimited = False
+        self._is_closed = False
+        self._error: Exception | None = None
+        self._decoder: Any = None
+
+    # The seam
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        return self  # no generator, which would have to be closed by whoever stops in between
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._pieces:
+            if self._is_over():
+                raise StopAsyncIteration
+            await self._wait_once()
+        return self._take()
+
+    async def push_to(self, take: Take) -> None:
+        while True:
+            if self._pieces:
+                rest = take(self._take())
+            elif self._is_over():
+                return
+            else:
+                rest = await self._poured(take)
+            if rest is not None:
+                await rest
+
+    async def read(self, *, size_bytes_max: int) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in self:
+            size += len(piece)
+            if size > size_bytes_max:
+                raise ProtocolError(f"the answer is larger than {size_bytes_max} bytes")
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def close(self) -> None:
+        """Cut the connection where the body has not ended; else it is in the pool already."""
+        if not self._is_closed and not self._is_complete:
+            self._is_closed = True
+            self._connection.abort()
+
+    # For the connection
+
+    async def wait(self) -> None:
+        """Until the headers are there."""
+        while not self._has_headers:
+            if self._error is not None:
+                raise self._error
+            await self._wait_once()
+
+    def fed(self) -> None:
+        """A read has been parsed."""
+        if self._is_complete:
+            self.parser = None  # it holds this object
+            self._wake()
+            self._connection.release(may_be_used=self._is_delimited)
+            return
+        self.silent_at = time.monotonic() + self._read_s
+        if self._taker is not None:
+            if self._pieces:
+                self._hand_over(self._taker)
+        elif self._pieces or self._has_headers:
+            self._wake()
+        if self._size > _BUFFER_BYTES_MAX and not self.is_paused:
+            self.is_paused = True
+            self._connection.pause()
+
+    def lost(self) -> None:
+        """The connection ended."""
+        if self._is_complete:
+            return
+        if self._has_headers and self._ends_with_connection():
+            self._is_complete = True
+        elif self._error is None:
+            if self.status == 0 and not self._raw_headers:
+                self._error = StaleConnectionError()
+            else:
+                host = self._connection.host
+                self._error = UpstreamConnectionError(
+                    f"{host} broke off in the middle of its answer"
+                )
+        self._wake()
+
+    def fail(self, error: UpstreamError | ProtocolError) -> None:
+        """Whoever waits gets `error`, after what came before it."""
+        if self._error is None:
+            self._error = error
+        self._wake()
+
+    # The parser's callbacks
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._raw_headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        parser = self.parser
+        status = parser.get_status_code()
+        if 100 <= status < 200 and status != 101:
+            self._raw_headers.clear()
+            return
+        self.status = status
+        self.headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in self._raw_headers
+        }
+        self._is_delimited = parser.should_keep_alive()
+        self._has_headers = True
+        encoding = self.headers.get("content-encoding", "")
+        if encoding and encoding != "identity":
+            bits = _ENCODINGS.get(encoding.lower())
+            if bits is None:
+                self.fail(ProtocolError(f"the answer is encoded as {encoding!r}, not asked for"))
+            else:
+                self._decoder = zlib.decompressobj(bits)
+
+    def on_body(self, data: bytes) -> None:
+        if self._decoder is not None:
+            try:
+                data = self._decoder.decompress(data)
+            except zlib.error:
+                self.fail(ProtocolError("the answer is not what its content-encoding says"))
+                return
+        if data:
+            self._pieces.append(data)
+            self._size += len(data)
+
+    def on_message_complete(self) -> None:
+        if self._has_headers:
+            self._is_complete = True
+
+    # Within
+
+    def _is_over(self) -> bool:
+        """Whether nothing more comes; raises what ended it before its end."""
+        if self._error is not None:
+            raise self._error
+        return self._is_complete
+
+    async def _poured(self, take: Take) -> Awaitable[None] | None:
+        """Wait while `fed` hands over; gives what a taker has left to be awaited."""
+        self._taker = take
+        try:
+            await self._wait_once()
+        finally:
+            self._taker = None
+        rest, self._rest = self._rest, None
+        return rest
+
+    def _hand_over(self, take: Take) -> None:
+        try:
+            self._rest = take(self._take())
+        except BaseException as error:  # noqa: BLE001 - it goes to whoever pours
+            self._taker = None
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(error)
+            return
+        if self._rest is not None:
+            self._taker = None
+            self._wake()
+
+    def _ends_with_connection(self) -> bool:
+        headers = self.headers
+        return "content-length" not in headers and "chunked" not in headers.get(
+            "transfer-encoding", ""
+        )
+
+    def _take(self) -> bytes:
+        pieces = self._pieces
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._size = 0
+        if self.is_paused:
+            self.is_paused = False
+            self.silent_at = time.monotonic() + self._read_s
+            self._connection.resume()
+        return data
+
+    async def _wait_once(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
