@@ -1,4 +1,4 @@
-"""A program's journey: its calls, its data, its errors, and what the model reads of it."""
+"""A program's life: its calls, its data, its errors, and what the model reads of it."""
 
 from __future__ import annotations
 

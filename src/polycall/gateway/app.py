@@ -163,7 +163,7 @@ class Gateway:
         self._maintenance.start()
 
     async def close(self) -> None:
-        """Stop the watchman, close connections, write what is waiting."""
+        """Stop the monitor, close connections, write what is waiting."""
         self.monitor.close()
         await self._transport.close()
         await self._fetching.close()

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol, TypeAlias
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from polycall.errors import MalformedRequestError, PolycallError, ProtocolError, UnsupportedError
 from polycall.ir import (
@@ -22,10 +21,8 @@ from polycall.ir import (
     Message,
     Metadata,
     Opaque,
-    PartStart,
     Request,
     Response,
-    ToolCall,
     ToolResult,
     Usage,
     Warning,
@@ -393,41 +390,8 @@ class ToolNames:
         return safe
 
 
-def restore_names(event: Event, aliases: dict[str, ToolName]) -> Event:
-    """The event with a tool's own name in place of its alias."""
-    if aliases and isinstance(event, PartStart) and isinstance(event.part, ToolCall):
-        own = aliases.get(event.part.name)
-        if own is not None:
-            part = replace(event.part, name=own.name, namespace=own.namespace)
-            return PartStart(event.index, part)
-    return event
-
-
-def restore_response_names(response: Response, aliases: dict[str, ToolName]) -> Response:
-    """The response with the tools' own names in place of their aliases."""
-    if not aliases:
-        return response
-    parts = [
-        replace(part, name=own.name, namespace=own.namespace)
-        if isinstance(part, ToolCall) and (own := aliases.get(part.name)) is not None
-        else part
-        for part in response.message.parts
-    ]
-    return replace(response, message=replace(response.message, parts=parts))
-
-
 # ---------------------------------------------------------------------------------------------
 # Conversations
-
-
-def call_names(messages: Iterable[Message]) -> dict[str, str]:
-    """Tool names by call id, over a whole history."""
-    return {
-        part.id: part.name
-        for message in messages
-        for part in message.parts
-        if isinstance(part, ToolCall)
-    }
 
 
 def split_system(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:

@@ -40,7 +40,7 @@ def body_of(*messages: JSON, **fields: Any) -> JSON:
 
 
 def again(body: JSON) -> JSON:
-    """The body after a journey through the middle language."""
+    """The body after a round trip through the middle language."""
     return anthropic.render_request(anthropic.parse_request(body)).body
 
 

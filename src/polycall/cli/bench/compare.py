@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Literal, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,7 +22,6 @@ from polycall.sim import Call, Simulation, Turn
 from polycall.transport.aiohttp_transport import AiohttpTransport
 from polycall.transport.base import Deadlines, HTTPRequest, HTTPResponse
 
-Form: TypeAlias = Literal["sequential", "parallel", "programmatic"]
 _ANSWER = "Here is what you asked for."
 
 

@@ -17,7 +17,6 @@ from polycall._support import jsontext
 from polycall.ir import (
     JSON,
     Media,
-    Message,
     Opaque,
     Part,
     Reasoning,
@@ -66,11 +65,6 @@ def estimate(request: Request) -> int:
     if request.response_format is not None and request.response_format.schema:
         total += estimate_text(jsontext.encode(request.response_format.schema))
     return total
-
-
-def count_messages(messages: list[Message]) -> int:
-    """As `estimate`, for messages alone."""
-    return sum(_TOKENS_PER_MESSAGE + _parts(message.parts) for message in messages)
 
 
 def _parts(parts: Iterable[Part]) -> int:

@@ -181,7 +181,6 @@ class _Stream:
     async def run(self, runner: AttemptRunner) -> None:
         """Send the answer; errors after the status are told inside of the stream."""
         gateway_request = self._gateway_request
-        gateway_request.is_streaming = True
         if self._heartbeat:
             gateway_request.beat = self._beat
         try:

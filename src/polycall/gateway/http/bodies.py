@@ -19,7 +19,7 @@ async def read_body(gateway_request: GatewayRequest, server: Server) -> bytes:
     """The whole body.
 
     Raises `RequestTooLargeError` before reading more than is allowed, `ClientGone` where the
-    client leaves.  The watchman gives up on a client that stops sending.
+    client leaves.  The request monitor gives up on a client that stops sending.
     """
     limit = server.body_bytes_max
     declared = gateway_request.headers.get(b"content-length", b"")

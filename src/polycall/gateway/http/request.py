@@ -1,4 +1,4 @@
-"""One HTTP request in the gateway, and the watchman who looks after all of them.
+"""One HTTP request in the gateway, and the monitor that looks after all of them.
 
 A request costs no timer and no task of its own.  One timer for the process looks at every flight
 twice a second: it notices clients that left, silences that need a heartbeat, deadlines, and
@@ -75,7 +75,6 @@ class GatewayRequest:
         "heard_at",
         "id",
         "is_answered",
-        "is_streaming",
         "method",
         "notes",
         "path",
@@ -107,7 +106,6 @@ class GatewayRequest:
         self.sending_since = 0.0
         self.started = False  # the status has been sent
         self.is_answered = False  # all has been sent
-        self.is_streaming = False
         self.status = 0
         self.recorder: ResponseTap | None = None
         self.trace: Trace | None = None
@@ -178,7 +176,7 @@ class GatewayRequest:
 
 
 class RequestLimits:
-    """The bounds that the watchman keeps, in seconds."""
+    """The bounds that the monitor keeps, in seconds."""
 
     __slots__ = ("heartbeat_s", "read_s", "send_s")
 

@@ -37,7 +37,7 @@ from polycall.translation.portable import marked, portable
 
 
 class ModelStep:
-    """What one step of the loop asks, as a journey takes it: always translated."""
+    """What one step of the loop asks, as the attempts take it: always translated."""
 
     def __init__(
         self, client_request: ClientRequest, carried: CarriedRequest, request: Request

@@ -22,7 +22,6 @@ from polycall.ir import Message, Opaque, Part, ToolCall, ToolResult
 from polycall.program import PausedProgram
 
 # Stands in every id of ours, and in nobody else's.
-MARK = b"_pgm_"
 _ID = re.compile(r"[a-z]{2,10}_pgm_([0-9a-f]{24})(?:_(\d{1,6}))?")
 
 

@@ -50,10 +50,8 @@ class Sender:
     async def sending(self) -> AsyncGenerator[None]:
         """While the answer is made; heartbeats go out where the client's protocol has some."""
         gateway_request = self._gateway_request
-        if self._client_request.streams:
-            gateway_request.is_streaming = True
-            if self._client_request.dialect.NAME in HEARTBEATS:
-                gateway_request.beat = self._beat
+        if self._client_request.streams and self._client_request.dialect.NAME in HEARTBEATS:
+            gateway_request.beat = self._beat
         try:
             yield
         except asyncio.CancelledError as cancelled:

@@ -44,7 +44,6 @@ class Spool:
         self._number = 0
         self._file: io.FileIO | None = None
         self._path = Path()
-        self.has_rows = False
 
     def add(self, rows: Sequence[LedgerRow]) -> None:
         """Keep rows; they survive the death of the process.  Raises `OSError`."""
@@ -54,7 +53,6 @@ class Spool:
             self._file = io.FileIO(self._path, "ab")
             _lock(self._file)
         self._append(self._file, b"".join(_encoder.encode(row) + b"\n" for row in rows))
-        self.has_rows = True
 
     def _append(self, file: io.FileIO, data: bytes) -> None:
         """All of it, or none: what comes later must not follow upon half a row."""
@@ -69,7 +67,6 @@ class Spool:
 
     def take(self) -> list[Spooled]:
         """The files of this process and of dead ones; each is removed when its rows are kept."""
-        self.has_rows = False
         found: list[Spooled] = []
         if self._file is not None:
             found.append(Spooled(self._path, self._file))
