@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import pytest
+
 from polycall.fold import fold, unfold
-from polycall.ir import Message, Request, Response, Text, Tool, ToolCall
-from polycall.translation.restore import RequestUndo
+from polycall.ir import (
+    Event,
+    Message,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    Request,
+    Response,
+    ResponseEnd,
+    ResponseStart,
+    Text,
+    Tool,
+    ToolCall,
+)
+from polycall.translation.restore import RequestUndo, StopCutter
 from polycall.translation.wire import ToolName, WireRequest
 
 TOOLS = [
@@ -65,3 +80,37 @@ def test_F06_one_call_at_a_time_where_the_target_has_no_switch() -> None:
 
 def test_nothing_changed_is_nothing_done() -> None:
     assert RequestUndo(Request("m", []), WireRequest("/x", {})).idle
+
+
+@pytest.mark.parametrize(
+    ("stops", "pieces", "expected"),
+    [
+        (["END"], ["a EN", "D b"], "a "),
+        (["\n\n"], ["one\n", "\ntwo"], "one"),
+        (["xx", "yy"], ["ayyxx"], "a"),
+        (["stop"], ["a sto"], "a sto"),
+        (["ab"], ["aab"], "a"),
+        (["END"], ["END"], ""),
+    ],
+)
+def test_t20_a_text_ends_before_the_first_stop_however_it_is_cut(
+    stops: list[str], pieces: list[str], expected: str
+) -> None:
+    text = "".join(pieces)
+    for cuts in (pieces, [text], list(text)):
+        cutter = StopCutter(stops)
+        events: list[Event] = [
+            ResponseStart("r", "m"),
+            PartStart(0, Text("")),
+            *(PartDelta(0, piece) for piece in cuts),
+            PartEnd(0),
+            PartStart(1, ToolCall("c", "f", "")),
+            PartDelta(1, "{}"),
+            PartEnd(1),
+            ResponseEnd("tool_calls", "tool_calls"),
+        ]
+        response = fold([left for event in events for left in cutter.feed(event)])
+        assert response.text == expected
+        is_cut = expected != text
+        assert response.finish_reason == ("stop" if is_cut else "tool_calls")
+        assert bool(response.tool_calls) is not is_cut

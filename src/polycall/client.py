@@ -19,7 +19,8 @@ from msgspec.structs import replace
 
 from polycall._support.blocking import Portal
 from polycall.config import Config, default_path, load_config
-from polycall.errors import RequestError, UnsupportedError, UpstreamError
+from polycall.config.aliases import alias_for
+from polycall.errors import ModelOutputError, RequestError, UnsupportedError, UpstreamError
 from polycall.exchange import (
     AnswerDecoder,
     Exchange,
@@ -261,7 +262,7 @@ class Client:
 
     def chain(self, model: str) -> list[str]:
         """The models to try, in order: an alias's route, or names separated by commas."""
-        alias = self.routes.get(model)
+        alias = alias_for(self.routes, self.providers, model)
         if alias is not None:
             return [target.model for target in alias.route]
         return [name.strip() for name in model.split(",")]
@@ -278,11 +279,18 @@ class Client:
             exchange, ends_at = await attempts.next()
             warnings[:] = [*exchange.wire.warnings, *attempts.warnings]
             started = False
+            # Held back: some servers begin an answer, and then say that they failed.
+            opening: Event | None = None
             try:
                 async with aclosing(self._events_once(exchange, ends_at)) as events:
                     async for event in events:
-                        started = True
-                        yield _named(event, attempts.model)
+                        if isinstance(event, ResponseStart):
+                            opening = event
+                            continue
+                        if opening is not None:
+                            yield _named(opening, attempts.model)
+                        started, opening = True, None
+                        yield event
             except UpstreamError as error:
                 # What the caller has seen cannot be taken back.
                 if started:
@@ -353,6 +361,8 @@ class _Attempts:
     def failed(self, error: UpstreamError) -> None:
         """Plan another attempt after `error`, or raise it."""
         wait_s = self._retry.wait_s(error, self._attempt)
+        if isinstance(error, ModelOutputError) and self._attempt > 1:
+            wait_s = None  # what the model cannot write twice, another may
         if wait_s is not None and time.monotonic() + wait_s < self._ends_at:
             self._wait_s = wait_s
             self._attempt += 1

@@ -16,6 +16,7 @@
     │   ├── RateLimitError         429
     │   ├── ServerError            500 and other failures of the provider
     │   ├── OverloadedError        503, 529
+    │   ├── ModelOutputError       the model wrote something that its provider could not use
     │   ├── UpstreamTimeoutError   408, 504, or no answer within the deadline
     │   └── UpstreamConnectionError   refused, reset, no route, TLS
     ├── ToolError                  a tool cannot run, or refuses; its message is for the model
@@ -210,6 +211,15 @@ class ServerError(UpstreamError):
 
     status_default = 500
     retryable = True
+
+
+class ModelOutputError(ServerError):
+    """The model wrote a call or an answer that its provider could not use.
+
+    The request is not at fault and the provider is not ill: asking once more may go well.
+    """
+
+    status_default = 502
 
 
 class OverloadedError(UpstreamError):

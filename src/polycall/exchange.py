@@ -26,10 +26,11 @@ from polycall.errors import (
     UpstreamError,
 )
 from polycall.fold import fold, unfold
-from polycall.ir import Event, Request, Response, Usage, Warning
+from polycall.ir import Event, PartStart, Request, Response, ResponseEnd, Usage, Warning
 from polycall.providers.dialects import DIALECTS
 from polycall.providers.provider import DialectName, Provider
 from polycall.translation.continuation import Continuation, resumed
+from polycall.translation.failures import empty_end
 from polycall.translation.quirks import Quirks
 from polycall.translation.restore import RequestUndo
 from polycall.translation.wire import Decoder, Dialect, WireRequest
@@ -218,10 +219,18 @@ async def _read_response(exchange: Exchange, http: HTTPResponse) -> Response:
         await http.close()
     body = _decode_body(data)
     try:
-        return exchange.dialect.parse_response(body)
+        response = exchange.dialect.parse_response(body)
+        if response.finish_reason == "error" and not response.message.parts:
+            raise empty_end(response.raw_finish_reason)
     except UpstreamError as error:  # an error body behind a status of 200
         add_retry_hints(error, http.headers)
         raise
+    if response.finish_reason != "error":
+        return response
+    detail = f"it ended with {response.raw_finish_reason!r}, which is no normal end"
+    return replace(
+        response, warnings=[*response.warnings, Warning("adjusted", "finish_reason", detail)]
+    )
 
 
 class AnswerDecoder:
@@ -241,6 +250,7 @@ class AnswerDecoder:
         self._continuation = Continuation()
         self._usage_before = Usage()  # of exchanges that are over
         self._idle = self._restorer.idle and self._reader is None
+        self._is_empty = True  # no part so far
         self.error: PolycallError | None = None
 
     @property
@@ -268,17 +278,31 @@ class AnswerDecoder:
         """The events that are known with this chunk."""
         events = self._continuation.feed(self._decoder.feed(chunk))
         self.error = self._decoder.error
+        if self._is_empty and events and (failure := self._failure(events)) is not None:
+            self.error = failure
+            return []
         return events if self._idle else self._restored(events)
 
     def close(self) -> list[Event]:
         """The last events; raises what went wrong."""
         events = self._continuation.feed(self._decoder.close())
+        if self._is_empty and events and (failure := self._failure(events)) is not None:
+            raise failure
         if self._idle:
             return events
         events = self._restored(events)
         if self._reader is not None and self._reader.error is not None:
             raise self._reader.error
         return events
+
+    def _failure(self, events: list[Event]) -> UpstreamError | None:
+        """The error that an answer without any part ends with; `None` for all others."""
+        for event in events:
+            if isinstance(event, PartStart):
+                self._is_empty = False
+            elif isinstance(event, ResponseEnd) and event.finish_reason == "error":
+                return empty_end(event.raw_finish_reason) if self._is_empty else None
+        return None
 
     def _restored(self, events: list[Event]) -> list[Event]:
         if self._reader is not None:

@@ -36,6 +36,10 @@ MediaKind: TypeAlias = Literal["image", "audio", "video", "document", "file"]
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
+# Holds what a model wrote in place of arguments, where the wire or the server takes objects only.
+INVALID_ARGUMENTS = "invalid_arguments_json"
+
+
 class Text(Struct, frozen=True, tag="text", tag_field="type", omit_defaults=True):
     """Visible text.  May be empty where its metadata must be kept (a Gemini signature)."""
 

@@ -258,7 +258,10 @@ UPSTREAM = [
     if isinstance(kind, type) and issubclass(kind, UpstreamError) and kind is not UpstreamError
 ]
 # A provider that was not reached says nothing: for a client it is a failure of ours.
-READ_AS = {errors.UpstreamConnectionError: errors.ServerError}
+READ_AS: dict[type[UpstreamError], type[UpstreamError]] = {
+    errors.UpstreamConnectionError: errors.ServerError,
+    errors.ModelOutputError: errors.ServerError,
+}
 
 
 @pytest.mark.parametrize("name", NAMES)

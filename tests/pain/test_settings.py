@@ -352,6 +352,11 @@ def test_what_a_user_shows_is_never_left_out_in_silence(upstream: str) -> None:
         "content": [{"type": "text", "text": "abc"}],
     }
     given = body(ANTHROPIC, [{"role": "user", "content": [found, {"type": "text", "text": "q"}]}])
+    assert "t\\nsource: s\\nabc" in str(translate(ANTHROPIC, upstream, given).body).replace(
+        "\n", "\\n"
+    )
+    stored = {"type": "container_upload", "file_id": "file_1"}
+    given = body(ANTHROPIC, [{"role": "user", "content": [stored, {"type": "text", "text": "q"}]}])
     with pytest.raises(UnsupportedError):
         translate(ANTHROPIC, upstream, given)
 

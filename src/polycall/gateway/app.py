@@ -254,6 +254,16 @@ class Gateway:
                 f"there is no {gateway_request.method} {shown!r} here; /openapi.json says what is",
                 code="unknown_url",
             )
+        if (
+            handler is None
+            and gateway_request.method == "GET"
+            and b"upgrade" in gateway_request.headers
+        ):
+            # What coding agents take for: ask by POST.
+            gateway_request.notes.append((b"allow", allow.encode()))
+            raise InvalidRequestError(
+                f"{path[:200]} is not served over WebSocket; send it by {allow}", status=426
+            )
         if handler is None or gateway_request.method not in ("GET", "HEAD"):
             gateway_request.notes.append((b"allow", allow.encode()))
             raise InvalidRequestError(

@@ -47,6 +47,16 @@ OPENAI = Provider(
     key_variables=("OPENAI_API_KEY",),
     quirks=NAMED_QUIRKS["openai"],
     rules=(
+        # Documented: from these on, Chat refuses functions beside any effort but none, and theirs
+        # is another where nobody says one.
+        ModelRule(
+            r"gpt-(5\.[4-9]|[6-9])",
+            quirks=replace(
+                NAMED_QUIRKS["openai"],
+                refused=frozenset({"temperature", "top_p", "stop"}),
+                effort_beside_tools=False,
+            ),
+        ),
         # Reasoning models refuse sampling parameters and stop sequences.
         ModelRule(
             r"(o\d|gpt-[5-9])",

@@ -48,7 +48,11 @@ OPENAI = Quirks(
 
 # An unknown server, treated with care: what every known server takes, and nothing else.
 COMPATIBLE = Quirks(
-    options=frozenset({"logit_bias", "user"}),
+    careful=True,
+    # Reported of several servers: each of these is an unknown field there, or ignored.
+    refused=frozenset({"candidates", "end_user", "logprobs", "service_tier"}),
+    response_formats=frozenset({"json"}),
+    options=frozenset({"logit_bias"}),
     message_fields=frozenset(),
     developer_role=False,
     max_tokens_field="max_tokens",
@@ -60,6 +64,10 @@ COMPATIBLE = Quirks(
     parallel_switch=False,
     # Reported of several servers: null content is refused; none is known to refuse "".
     empty_content="empty",
+    tool_message_name=False,
+    # Reported of vLLM, llama.cpp, Ollama and Mistral: their templates parse the text, and answer
+    # 400 or 500 to what is no object.
+    any_arguments=False,
     content_parts=False,
     media_parts=frozenset({"image_url"}),
     end_user_field="user",
@@ -73,6 +81,9 @@ COMPATIBLE = Quirks(
 # Vendors with pages of their own: their extra fields are let through as the caller wrote them.
 _KNOWN = replace(
     COMPATIBLE,
+    careful=False,
+    refused=frozenset(),
+    response_formats=frozenset({"json", "json_schema"}),
     options=None,
     content_parts=True,
     stream_usage="always",
@@ -109,6 +120,7 @@ DEEPSEEK_REASONER = replace(
 
 MISTRAL = replace(
     _KNOWN,
+    tool_message_name=True,  # documented
     message_fields=frozenset({"prefix", "prompt_cache_breakpoint"}),  # recorded: prefix
     strict_tools=True,  # documented
     parallel_switch=True,  # recorded
@@ -129,6 +141,7 @@ MISTRAL = replace(
 
 OPENROUTER = replace(
     _KNOWN,
+    tool_message_name=True,  # documented
     message_fields=None,  # recorded: cache_control, reasoning_details
     developer_role=True,  # recorded
     strict_tools=True,  # recorded
@@ -139,11 +152,14 @@ OPENROUTER = replace(
     reasoning_control="reasoning",  # recorded
     efforts=frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"}),
     # Documented: reasoning_details go back exactly as they came; foreign text has no place.
+    # Reported: "Gemini models require OpenRouter reasoning details to be preserved", a 400.
     reasoning_replay="as_written",
+    reasoning_carried=True,
 )
 
 GROQ = replace(
     _KNOWN,
+    tool_message_name=True,  # documented
     max_tokens_field="max_completion_tokens",  # documented: max_tokens is deprecated
     strict_tools=True,  # recorded
     parallel_switch=True,  # recorded
@@ -168,9 +184,21 @@ XAI = replace(
     reasoning_replay="with_calls",
 )
 
-TOGETHER = replace(_KNOWN, top_k=True)  # recorded
+TOGETHER = replace(
+    _KNOWN,
+    top_k=True,  # recorded
+    # Documented by its answers' field; unknown fields of messages are ignored.
+    reasoning_field="reasoning",
+    reasoning_replay="with_calls",
+)
 
-FIREWORKS = replace(_KNOWN, top_k=True)  # documented
+FIREWORKS = replace(
+    _KNOWN,
+    top_k=True,  # documented
+    # Documented: https://docs.fireworks.ai/guides/reasoning (read on 2026-11-29)
+    reasoning_field="reasoning_content",
+    reasoning_replay="with_calls",
+)
 
 CEREBRAS = replace(
     _KNOWN,
@@ -184,6 +212,7 @@ CEREBRAS = replace(
 
 MOONSHOT = replace(
     _KNOWN,
+    tool_message_name=True,  # documented
     message_fields=frozenset({"partial", "reasoning_content"}),  # documented
     reasoning_control="thinking",  # documented
     # Reported: "tool_choice specified is incompatible with thinking enabled".
@@ -208,11 +237,15 @@ ZAI = replace(
 
 VLLM = replace(
     _KNOWN,
+    tool_message_name=True,  # documented
     message_fields=None,  # documented: unknown fields are ignored
     developer_role=False,  # reported: depends on the model's template
     media_parts=frozenset({"image_url", "input_audio", "video_url"}),  # documented
     top_k=True,  # documented
     parallel_switch=True,  # documented
+    # Documented: templates that want it read it from either field; others leave it alone.
+    reasoning_field="reasoning",
+    reasoning_replay="with_calls",
 )
 
 OLLAMA = replace(
@@ -221,20 +254,36 @@ OLLAMA = replace(
     # Documented by their absence from the list of supported fields.
     refused=frozenset({"candidates", "service_tier", "end_user"}),
     efforts=frozenset({"none", "low", "medium", "high", "max"}),  # documented
-    tool_choices=frozenset({"auto", "none", "required", "tool"}),
+    # A named choice is read as a word it does not know: only the tool itself is sent then.
+    tool_choices=frozenset({"auto", "none", "required"}),
+    reasoning_field="reasoning",  # recorded
+    reasoning_replay="with_calls",
 )
 
 LLAMACPP = replace(
     _KNOWN,
+    tool_message_name=True,  # documented
     message_fields=None,  # recorded: reasoning_content; unknown fields are ignored
     empty_content="null",  # recorded
     top_k=True,  # documented
     tool_message_media=True,  # recorded
     media_parts=frozenset({"image_url", "input_audio"}),  # recorded, documented
     parallel_switch=True,  # documented
+    # Reported (a server's log): an object is taken for "auto", without a word.
+    tool_choices=frozenset({"auto", "none", "required"}),
+    reasoning_field="reasoning_content",  # recorded
+    reasoning_replay="with_calls",
 )
 
-LMSTUDIO = replace(_KNOWN, top_k=True)  # documented
+LMSTUDIO = replace(
+    _KNOWN,
+    top_k=True,  # documented
+    # Reported: "Invalid tool_choice type: 'object'. Supported string values: none, auto, required"
+    # (https://github.com/lmstudio-ai/lmstudio-bug-tracker/issues/670, read on 2026-11-29).
+    tool_choices=frozenset({"auto", "none", "required"}),
+    reasoning_field="reasoning_content",  # documented by its answers' field
+    reasoning_replay="with_calls",
+)
 
 NAMED_QUIRKS: dict[str, Quirks] = {
     "openai": OPENAI,

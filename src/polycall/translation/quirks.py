@@ -21,6 +21,10 @@ class Quirks(Struct, frozen=True):
     # warning, unless named here; `None` sends them all.
     options: frozenset[str] | None = None
 
+    # A server of which nothing is known: a client of its own dialect is translated too, wherever
+    # a plain server may take or answer something otherwise.
+    careful: bool = False
+
     # Chat Completions and its relatives.
     developer_role: bool = True
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
@@ -38,6 +42,8 @@ class Quirks(Struct, frozen=True):
     tool_message_media: bool = False  # media of other dialects may stand in tool messages
     user_after_tool: bool = True  # a user turn may follow tool results at once
     message_fields: frozenset[str] | None = None  # as `options`, inside messages and calls
+    tool_message_name: bool = True  # `name` may stand in tool messages
+    any_arguments: bool = True  # calls in a history may have arguments that are no JSON object
     top_k: bool = False
     seed_field: str = "seed"
     end_user_field: Literal["safety_identifier", "user", ""] = "safety_identifier"
@@ -49,6 +55,9 @@ class Quirks(Struct, frozen=True):
         {"none", "minimal", "low", "medium", "high", "xhigh", "max"}
     )
     reasoning_field: str = ""  # the field in which an assistant's reasoning is sent back
+    # Clients of Chat that send standard fields back lose it, so it is kept for them.
+    reasoning_carried: bool = False
+    effort_beside_tools: bool = True  # an effort above none may stand beside functions
     # Which turns it is sent back in.  "as_written": what came over Chat returns in the field in
     # which it came, and nothing else; "current_turn": only after the last user message.
     reasoning_replay: Literal["as_written", "never", "with_calls", "current_turn", "always"] = (

@@ -3,6 +3,7 @@
 Aliases become the tools' own names, freeform calls that travelled as functions become freeform
 again, and the nulls that a stricter schema forced upon the model leave the arguments.  Where the
 caller wants one call at a time and the target has no switch for that, only the first is kept.
+Where the target takes no stop sequences, the text ends before the first of them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from polycall.ir import (
     PartStart,
     Request,
     Response,
+    ResponseEnd,
+    Text,
     ToolCall,
 )
 from polycall.translation.wire import WireRequest
@@ -38,13 +41,21 @@ class RequestUndo:
         self._calls = 0
         self._dropped = 0  # parts left out so far; later ones move up
         self._dropping = False
+        self._cutter = StopCutter(wire.stops) if wire.stops else None
 
     @property
     def idle(self) -> bool:
         """True where nothing was changed, and events pass as they are."""
-        return not (self._aliases or self._adapted or self._custom or self._one_call)
+        changes = self._aliases or self._adapted or self._custom or self._one_call
+        return not (changes or self._cutter)
 
     def feed(self, event: Event) -> list[Event]:
+        """The events that stand for `event`."""
+        if self._cutter is None:
+            return self._restored(event)
+        return [restored for cut in self._cutter.feed(event) for restored in self._restored(cut)]
+
+    def _restored(self, event: Event) -> list[Event]:
         """The events that stand for `event`; arguments under an adapted schema come at once."""
         if isinstance(event, PartStart | PartDelta | PartEnd):
             if isinstance(event, PartStart):
@@ -88,6 +99,52 @@ class RequestUndo:
         if call.name in self._custom and call.kind == "function":
             call = replace(call, kind="custom")
         return call
+
+
+class StopCutter:
+    """Ends an answer's text before the first stop sequence; what comes after it is left out."""
+
+    def __init__(self, stops: list[str]) -> None:
+        self._stops = [stop for stop in stops if stop]
+        self._held = ""  # the end of the open text, which may be the beginning of a stop sequence
+        self._in_text = False
+        self._is_over = False
+
+    def feed(self, event: Event) -> list[Event]:
+        """The events that are left; an end is a normal one where the text was cut."""
+        if self._is_over:
+            if isinstance(event, ResponseEnd):
+                return [replace(event, finish_reason="stop")]
+            return []
+        match event:
+            case PartStart():
+                self._in_text = isinstance(event.part, Text)
+                return [event]
+            case PartDelta() if self._in_text:
+                return self._cut(event.index, self._held + event.text)
+            case PartEnd() if self._held:
+                held, self._held = self._held, ""
+                return [PartDelta(event.index, held), event]
+            case _:
+                return [event]
+
+    def _cut(self, index: int, text: str) -> list[Event]:
+        places = [place for stop in self._stops if (place := text.find(stop)) >= 0]
+        if places:
+            self._is_over, self._held = True, ""
+            text = text[: min(places)]
+            shown: list[Event] = [PartDelta(index, text)] if text else []
+            return [*shown, PartEnd(index)]
+        keep = max((_overlap(text, stop) for stop in self._stops), default=0)
+        self._held = text[len(text) - keep :] if keep else ""
+        text = text[: len(text) - keep]
+        return [PartDelta(index, text)] if text else []
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of `text` begin `stop`."""
+    longest = min(len(text), len(stop) - 1)
+    return next((size for size in range(longest, 0, -1) if text.endswith(stop[:size])), 0)
 
 
 def _strip_nulls(arguments_json: str, tool_schema: JSON) -> str:

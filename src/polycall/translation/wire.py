@@ -23,6 +23,8 @@ from polycall.ir import (
     Opaque,
     Request,
     Response,
+    ToolCall,
+    ToolChoice,
     ToolResult,
     Usage,
     Warning,
@@ -57,6 +59,7 @@ class WireRequest(Struct, frozen=True):
     aliases: dict[str, ToolName] = {}
     adapted: dict[str, JSON] = {}
     headers: dict[str, str] = {}
+    stops: list[str] = []  # stop sequences that the target does not take: the answer is cut at them
 
 
 class Decoder(Protocol):
@@ -209,6 +212,12 @@ def _join(path: Path, key: str) -> Path:
 # Losses
 
 
+_WAYS_OUT = (
+    "remove it, or allow losses: the header 'polycall-lossy: true', `lossy = true` under [server], "
+    "or `lossy=True`"
+)
+
+
 class Losses:
     """What a rendering could not carry, by the policy of the request.
 
@@ -238,10 +247,13 @@ class Losses:
     def refuse(self, feature: str, detail: str, *, path: Path = "") -> None:
         """Raise `UnsupportedError`; where the request allows losses, note it instead."""
         if not self.is_lossy:
-            raise UnsupportedError(
-                f"{feature}: {detail}; remove it or allow losses", feature=feature, path=path
-            )
+            raise UnsupportedError(f"{feature}: {detail}; {_WAYS_OUT}", feature=feature, path=path)
         self.drop(feature, detail)
+
+    def refuse_hosted(self, name: str, *, feature: str = "", path: Path = "") -> None:
+        """Refuse a tool that only its own vendor can run, or a choice of it."""
+        detail = f"the tool {name!r} is run by another vendor, and this model's cannot"
+        self.refuse(feature or name, detail, path=path)
 
     @contextmanager
     def apart(self) -> Generator[list[Warning]]:
@@ -262,6 +274,16 @@ class Losses:
     def _note(self, warning: Warning) -> None:
         if warning not in self.warnings:
             self.warnings.append(warning)
+
+
+def chosen_tool(choice: ToolChoice) -> str:
+    """What a choice of a vendor's own tool calls it."""
+    for notes in choice.metadata.values():
+        for place in (notes, notes.get("definition"), notes.get("choice")):
+            found: Any = place.get("type") if isinstance(place, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            if isinstance(found, str):
+                return found
+    return "one of the vendor's own"
 
 
 def note_foreign_options(request: Request, dialect: str, losses: Losses) -> None:
@@ -303,13 +325,26 @@ _REFUSED_FIELDS = frozenset(
 # What some clients write where they want none of that.  An empty object is a wish for some.
 _DEFAULTS: tuple[Any, ...] = (False, [], ["text"])
 
-# Steps of a conversation that point to what lies with another vendor: without them it would be
-# another conversation.
-STATE_KINDS = frozenset({"item_reference", "compaction", "program", "program_output"})
-
 # These say how the client wants its own answer framed or kept, not what the model should do.
 _FRAMING_FIELDS = frozenset({"stream_options", "include_obfuscation", "include", "store"})
 
+
+def end_user_of(request: Request, family: str, losses: Losses) -> str:
+    """The end user as another vendor may be told: a hash of it, where it was meant for one.
+
+    `family` begins the names of the dialects whose vendor the client spoke to.  What is too long
+    for the wire is hashed too.
+    """
+    end_user = request.end_user
+    is_own = not request.metadata or any(name.startswith(family) for name in request.metadata)
+    if is_own and len(end_user) <= END_USER_LENGTH_MAX:
+        return end_user
+    losses.emulate("end_user", "a hash of it is sent")
+    digest = hashlib.sha256(end_user.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"user_{digest[:48]}"
+
+
+END_USER_LENGTH_MAX = 64
 
 # Wishes that a client writes beside a part or a tool.  They stay in that dialect's metadata, where
 # no other looks.

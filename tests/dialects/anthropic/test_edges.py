@@ -95,15 +95,19 @@ def test_a_call_told_twice_among_two_messages() -> None:
     assert [message["role"] for message in wire.body["messages"]] == ["user", "assistant", "user"]
 
 
-def test_results_whose_content_vanishes() -> None:
-    foreign = Opaque("gemini", "executableCode", {})
+def test_results_whose_content_is_another_dialects() -> None:
+    foreign = Opaque("gemini", "executableCode", {"executableCode": {"code": "1+1"}})
     wire = render(
         user(Text("a")),
         assistant(ToolCall("1", "go")),
         results(ToolResult("1", [foreign])),
         lossy=True,
     )
-    assert wire.body["messages"][2]["content"] == [{"type": "tool_result", "tool_use_id": "1"}]
+    text = {"type": "text", "text": '{"executableCode":{"code":"1+1"}}'}
+    assert wire.body["messages"][2]["content"] == [
+        {"type": "tool_result", "tool_use_id": "1", "content": text["text"]}
+    ]
+    assert warned(wire) == [("emulated", "executableCode")]
 
 
 def test_thoughts_and_calls_of_users_are_left_out() -> None:

@@ -113,7 +113,7 @@ def test_an_answer_comes_back() -> None:
         ("pause_turn", "pause"),
         ("compaction", "pause"),
         ("refusal", "refusal"),
-        ("of_tomorrow", "stop"),
+        ("of_tomorrow", "error"),
         ("tool_use", "stop"),  # B19: no calls, so not `tool_calls`
         (None, "stop"),
     ],

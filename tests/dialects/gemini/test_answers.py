@@ -97,8 +97,8 @@ def test_C09_calls_have_ids_of_their_own() -> None:
         ("MISSING_THOUGHT_SIGNATURE", "error", "MISSING_THOUGHT_SIGNATURE"),
         ("OTHER", "error", "OTHER"),
         ("CONTINUATION", "pause", "CONTINUATION"),
-        ("BRAND_NEW", "stop", "BRAND_NEW"),
-        (99, "stop", "99"),
+        ("BRAND_NEW", "error", "BRAND_NEW"),
+        (99, "error", "99"),
         (None, "stop", ""),
     ],
 )

@@ -177,7 +177,7 @@ def test_results_of_other_dialects_with_odd_content() -> None:
     assert contents[1]["parts"][0]["functionResponse"] == {
         "id": "1",
         "name": "f",
-        "response": {"output": "a\nwords"},
+        "response": {"output": "[search_result]\na\nwords"},
         "parts": [{"newThing": 1}],
     }
     assert warnings == ["search_result", "document"]
@@ -204,7 +204,7 @@ def test_parts_that_a_turn_of_another_dialect_may_hold() -> None:
         Message("user", [Text("hi")]), Message("assistant", parts), lossy=True
     )
     assert contents[1:] == [{"role": "model", "parts": [{"text": "no"}]}]
-    assert warnings == ["refusal", "server_tool_use", "file_id"]
+    assert warnings == ["server_tool_use", "refusal", "file_id"]
     only = Message("assistant", [Reasoning("hm", {"anthropic": {"signature": "s"}})])
     assert rendered(Message("user", [Text("hi")]), only) == ([HI], ["reasoning"])
 

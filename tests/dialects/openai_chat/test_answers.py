@@ -117,14 +117,12 @@ def test_thinking_parts_in_the_content() -> None:
         (None, "x", "stop"),
         ("eos", "x", "stop"),
         ("end_turn", "x", "stop"),
-        ("whatever", "x", "stop"),
+        ("whatever", "x", "error"),
         ("tool_calls", "x", "stop"),
         ("length", "x", "length"),
         ("model_length", "x", "length"),
         ("content_filter", "x", "content_filter"),
         ("refusal", "x", "refusal"),
-        ("insufficient_system_resource", "x", "error"),
-        ("error", "x", "error"),
     ],
 )
 def test_finish_reasons(raw: str | None, content: str, expected: FinishReason) -> None:

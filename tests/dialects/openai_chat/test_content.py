@@ -236,23 +236,24 @@ def test_parts_in_the_wrong_place_are_left_out_with_a_warning() -> None:
             ),
         ],
     )
-    with pytest.raises(UnsupportedError, match="'executableCode' part of gemini"):
+    with pytest.raises(UnsupportedError, match="executableCode: a part that only gemini has"):
         render_request(given)
     wire = render_request(replace(given, lossy=True))
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     assert wire.body["messages"] == [
         {"role": "user", "content": "x"},
         {"role": "assistant", "content": None, "tool_calls": [function("f")]},
-        {"role": "tool", "tool_call_id": "a", "content": "1\n2"},
+        {"role": "tool", "tool_call_id": "a", "content": "1\n[search_result]\n2"},
         {"role": "user", "content": [image]},
         {"role": "user", "content": "and"},
     ]
     assert {(warning.kind, warning.feature) for warning in wire.warnings} == {
+        ("unsupported", "executableCode"),
         ("unsupported", "messages.content"),
         ("dropped_state", "reasoning"),
         ("emulated", "assistant.media"),
         ("unsupported", "caller"),
-        ("unsupported", "tool_result.content"),
+        ("emulated", "search_result"),
         ("emulated", "document"),
     }
 

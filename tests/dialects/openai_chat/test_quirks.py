@@ -72,10 +72,10 @@ def test_a_careful_request_to_an_unknown_server() -> None:
             {"role": "tool", "tool_call_id": "a", "content": "1"},
             tools=[tool("f", parameters={"type": "object"})],
             max_tokens=5,
-            user="u",
             stream=True,
         ),
         {
+            "end_user",
             "messages.cache_control",
             "messages.extra_content",
             "reasoning",
@@ -371,7 +371,7 @@ def test_refused_fields_are_left_out_or_refuse() -> None:
     quirks = Quirks(refused=frozenset({"temperature", "candidates", "messages.name"}))
     rendered, warned = sent(request({**USER, "name": "kim"}, temperature=1, n=1), quirks)
     assert rendered == request(USER)
-    assert warned == {"temperature", "n", "messages.name"}
+    assert warned == {"temperature", "messages.name"}  # a default of 1 says nothing
     with pytest.raises(UnsupportedError):
         sent(request(USER, n=2), quirks)
     with pytest.raises(UnsupportedError):

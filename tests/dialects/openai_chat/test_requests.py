@@ -445,7 +445,7 @@ def test_a_request_of_another_dialect() -> None:
         ("emulated", "document"),
         ("dropped_state", "reasoning"),
         ("adjusted", "part_order"),
-        ("unsupported", "messages.content"),
+        ("unsupported", "server_tool_use"),
         ("emulated", "is_error"),
         ("emulated", "tool_result.media"),
         ("emulated", "examples"),

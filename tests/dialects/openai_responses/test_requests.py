@@ -217,7 +217,7 @@ def test_what_has_no_counterpart_is_told() -> None:
         Request("m", [], stop=["END"], seed=1, top_k=2, presence_penalty=0.1, frequency_penalty=0.2)
     )
     assert [(warning.kind, warning.feature) for warning in wire.warnings] == [
-        ("unsupported", "stop"),
+        ("emulated", "stop"),
         ("unsupported", "top_k"),
         ("unsupported", "seed"),
         ("unsupported", "presence_penalty"),
@@ -233,8 +233,8 @@ def test_what_has_no_counterpart_is_told() -> None:
         (Request("m", [Message("user", [Media("audio", "audio/wav", "aGk=")])]), "audio"),
         (Request("m", [Message("user", [Media("image", file_id="file_01ab")])]), "file_id"),
         (
-            Request("m", [Message("user", [Opaque("anthropic", "search_result", {})])]),
-            "search_result",
+            Request("m", [Message("user", [Opaque("anthropic", "container_upload", {})])]),
+            "container_upload",
         ),
         (Request("m", [], provider_options={"gemini": {"cachedContent": "c"}}), "cachedContent"),
     ],
@@ -389,7 +389,13 @@ def test_parts_in_unusual_places() -> None:
                 {"type": "input_image", "image_url": "https://x/i.png"},
             ],
         },
-        {"type": "function_call_output", "call_id": "c", "output": []},
+        {
+            "type": "function_call_output",
+            "call_id": "c",
+            "output": [
+                {"type": "input_text", "text": "[video, https://x/v: not shown to this model]"}
+            ],
+        },
         {
             "role": "user",
             "content": [
@@ -405,13 +411,14 @@ def test_parts_in_unusual_places() -> None:
         },
     ]
     assert [warning.feature for warning in wire.warnings] == [
+        "server_tool_use",
         "messages.name",
         "assistant.media",
         "audio",
         "caller",
-        "server_tool_use",
-        "video",
+        "tool_result.media",
         "document",
+        "video",
     ]
 
 

@@ -7,8 +7,9 @@ from typing import Any
 from polycall._support import jsontext
 from polycall.dialects.anthropic.ids import decode_id, encode_id
 from polycall.dialects.anthropic.media import parse_media
-from polycall.dialects.anthropic.names import INVALID_ARGUMENTS, NAME
+from polycall.dialects.anthropic.names import NAME
 from polycall.ir import (
+    INVALID_ARGUMENTS,
     JSON,
     Media,
     Metadata,

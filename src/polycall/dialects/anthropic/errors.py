@@ -24,6 +24,7 @@ from polycall.errors import (
     error_class_for_status,
 )
 from polycall.ir import JSON
+from polycall.translation.failures import blamed, is_about_bytes, overflow_words
 
 _CLASSES: dict[str, type[UpstreamError]] = {
     "invalid_request_error": InvalidRequestError,
@@ -72,7 +73,7 @@ def parse_error(status: int, body: Any) -> UpstreamError:
     details = fields.get("details")
     code = _string(details.get("error_code")) if isinstance(details, dict) else ""  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
     request_id = _string(body.get("request_id")) if isinstance(body, dict) else ""  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-    return _error_class(status, kind, code, message)(
+    return blamed(_error_class(status, kind, code, message), fields, code, message)(
         message,
         status=status,
         type=kind,
@@ -86,6 +87,8 @@ def _error_class(status: int, kind: str, code: str, message: str) -> type[Upstre
     known = _CLASSES.get(kind)
     if known is None:
         known = error_class_for_status(status) if status >= 400 else ServerError
+    if known is ServerError and status > 500:
+        known = error_class_for_status(status)  # one type for all that fails there
     if known is InvalidRequestError:
         if status not in (200, 400, 422):  # relatives put everything under one type
             known = error_class_for_status(status) if status >= 400 else known
@@ -132,12 +135,16 @@ def render_error(error: PolycallError) -> tuple[int, JSON]:
     A body that this dialect wrote is given back as it came.
     """
     status, kind = _status_and_type(error)
+    message = str(error)
     if isinstance(error, UpstreamError):
         body = error.body
         if _is_own(body):
             came_with = error.status or 0
             return (came_with if came_with >= 400 else status), body
-    details: JSON = {"type": kind, "message": str(error)}
+        if isinstance(error, RequestTooLargeError) and not is_about_bytes(error):
+            status, kind = 400, "invalid_request_error"
+            message = overflow_words(error.message)
+    details: JSON = {"type": kind, "message": message}
     rendered: JSON = {"type": "error", "error": details}
     if isinstance(error, UpstreamError) and error.request_id:
         rendered["request_id"] = error.request_id

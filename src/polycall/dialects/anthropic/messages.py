@@ -37,8 +37,9 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
+from polycall.translation.foreign_words import result_media
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import STATE_KINDS, Losses, Reader, ToolNames, request_reader
+from polycall.translation.wire import Losses, Reader, ToolNames, request_reader
 
 _MESSAGE_KEYS = frozenset({"role", "content"})
 
@@ -315,8 +316,12 @@ class MessagesRenderer:
         return block
 
     def _result_block(self, part: Text | Media | Opaque, media: list[JSON]) -> JSON | None:
-        block = self._block(part, "tool", "messages")
-        if block is None or not isinstance(part, Media) or self._quirks.result_media:
+        if not isinstance(part, Media):
+            return self._block(part, "tool", "messages")
+        block = result_media(part, self._losses, lambda losses: _media_block(part, losses))
+        if isinstance(block, str):
+            return {"type": "text", "text": block}
+        if self._quirks.result_media:
             return block
         self._losses.emulate("tool_result.media", "shown after the results instead of inside")
         media.append(block)
@@ -364,13 +369,9 @@ class MessagesRenderer:
             case Text():
                 return text_block(part) if part.text else None
             case Opaque():
-                return self._opaque(part, role, path)
+                return dict(part.data)  # only this dialect's are left
             case Media():
-                block = render_media(part)
-                if isinstance(block, str):
-                    self._losses.refuse(part.kind, block, path=path)
-                    return None
-                return block
+                return _media_block(part, self._losses, path)
             case Refusal():
                 self._losses.emulate("refusal", "sent as text")
                 return {"type": "text", "text": part.text} if part.text else None
@@ -379,16 +380,6 @@ class MessagesRenderer:
                 return None
             case ToolResult():
                 return None
-
-    def _opaque(self, part: Opaque, role: str, path: str) -> JSON | None:
-        if part.dialect == NAME:
-            return dict(part.data)
-        detail = f"{part.kind!r} of {part.dialect} has no counterpart"
-        if role != "assistant" or part.kind in STATE_KINDS:
-            self._losses.refuse(part.kind, detail, path=path)
-        else:
-            self._losses.drop(part.kind, detail)
-        return None
 
     def _trim_prefill(self, wire: list[JSON]) -> None:
         """A prefill may not end in white space: the vendor refuses it."""
@@ -411,6 +402,14 @@ class MessagesRenderer:
             message["content"] = blocks[:-1]
         else:
             wire.pop()
+
+
+def _media_block(part: Media, losses: Losses, path: str = "messages") -> JSON | None:
+    block = render_media(part)
+    if isinstance(block, str):
+        losses.refuse(part.kind, block, path=path)
+        return None
+    return block
 
 
 def _is_string(message: Message) -> bool:

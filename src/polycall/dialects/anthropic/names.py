@@ -20,6 +20,3 @@ THINKING_BUDGET_MIN = 1024
 # model still served takes (Claude 3.5 is the smallest); newer ones take 64,000 and more, which
 # `Quirks.max_tokens_default` says.  A default is no loss, so there is no warning.
 MAX_TOKENS_DEFAULT = 8192
-
-# Holds what a model wrote in place of an object: the wire has room for objects only.
-INVALID_ARGUMENTS = "invalid_arguments_json"

@@ -32,6 +32,7 @@ from polycall.dialects.anthropic.parameters import (
 )
 from polycall.dialects.anthropic.tools import ToolsRenderer, parse_choice, parse_tool
 from polycall.ir import JSON, Message, Request, Tool
+from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import parsed_once
 from polycall.translation.wire import (
@@ -132,7 +133,7 @@ def _parse_tools(items: list[Any]) -> list[Tool]:
 def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> WireRequest:
     """The body for `POST /v1/messages`, and what it could not say."""
     losses = Losses(lossy=request.lossy)
-    request = _without_refused(request, losses, quirks)
+    request = adapt_request(_without_refused(request, losses, quirks), NAME, losses)
     names = _Names(TOOL_NAME_CHARACTER, length_max=TOOL_NAME_LENGTH_MAX)
     writer = MessagesRenderer(losses, names, quirks)
     lifted, rest = _split(request.messages)

@@ -28,6 +28,7 @@ from polycall.ir import (
     ToolResult,
     unified_finish,
 )
+from polycall.translation.failures import failed_end
 from polycall.translation.wire import response_reader, short_hash
 
 _READ_KEYS = frozenset(
@@ -71,6 +72,8 @@ def parse_response(body: JSON) -> Response:
     parts = [parse_block(item, i, f"content[{i}]", reader) for i, item in enumerate(items)]
     parts = unique_calls(parts)
     raw = reader.get_string(body, "stop_reason", "")
+    if (failure := failed_end(raw)) is not None:
+        raise failure
     return Response(
         id=reader.get_string(body, "id", ""),
         model=reader.get_string(body, "model", ""),
@@ -85,12 +88,16 @@ def parse_response(body: JSON) -> Response:
 def is_error(body: JSON) -> bool:
     """Whether a body or event is an error."""
     kind = body.get("type")
-    return kind == "error" or (kind is None and "error" in body)
+    inner = body.get("error")
+    return (
+        kind == "error" or (kind is None and "error" in body) or (bool(inner) and kind == "message")
+    )
 
 
 def finish_reason(raw: str, *, has_calls: bool) -> FinishReason:
-    """The reason that a wire word means; a word that is not known is a normal end."""
-    return unified_finish(_FINISH.get(raw, "stop"), has_calls=has_calls)
+    """The reason that a wire word means; a word that is not known is no normal end."""
+    known = "stop" if raw in ("", "stop") else "error"  # relatives write these
+    return unified_finish(_FINISH.get(raw, known), has_calls=has_calls)
 
 
 def own_metadata(fields: JSON) -> Metadata:

@@ -24,6 +24,7 @@ from polycall.dialects.anthropic.stream_items import CallItem, StreamItem, begin
 from polycall.dialects.anthropic.usage import merge_usage, parse_usage
 from polycall.errors import ProtocolError, TruncatedError
 from polycall.ir import JSON, ResponseEnd, ResponseStart, Usage
+from polycall.translation.failures import failed_end
 from polycall.translation.stream import Payload, StreamDecoderBase
 from polycall.translation.wire import response_reader
 
@@ -109,6 +110,9 @@ class StreamDecoder(StreamDecoderBase):
         reason = delta.get("stop_reason")
         if reason is not None:
             self._stop_reason = reader.string(reason, "delta.stop_reason")
+            failure = failed_end(self._stop_reason)
+            if failure is not None:
+                raise failure
         self._usage = merge_usage(self._usage, reader.get_object(data, "usage", ""))
         self._note({key: value for key, value in delta.items() if key != "stop_reason"})
         self._note({key: value for key, value in data.items() if key not in _DELTA_KEYS})

@@ -17,9 +17,9 @@ from polycall.dialects.anthropic.content import (
     parse_block,
 )
 from polycall.dialects.anthropic.ids import decode_id
-from polycall.dialects.anthropic.names import INVALID_ARGUMENTS, NAME
+from polycall.dialects.anthropic.names import NAME
 from polycall.dialects.anthropic.response import unique_id
-from polycall.ir import JSON, Reasoning, Text, ToolCall
+from polycall.ir import INVALID_ARGUMENTS, JSON, Reasoning, Text, ToolCall
 from polycall.translation.stream import EventWriter
 from polycall.translation.wire import response_reader
 

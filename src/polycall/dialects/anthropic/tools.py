@@ -15,7 +15,7 @@ from polycall.ir import JSON, Request, Tool, ToolChoice
 from polycall.schema import anthropic_strict
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import rendered_once
-from polycall.translation.wire import Losses, ToolNames, request_reader
+from polycall.translation.wire import Losses, ToolNames, chosen_tool, request_reader
 
 _READ_KEYS = frozenset(
     {
@@ -140,7 +140,7 @@ class ToolsRenderer:
         if tool.kind == "hosted":
             if "definition" in own:
                 return dict(own["definition"])
-            self._losses.refuse(tool.name or "tools", "another vendor's own tool", path=path)
+            self._losses.refuse_hosted(tool.name or "tools", path=path)
             return None
         description, schema = tool.description, tool.parameters
         if tool.kind == "custom":
@@ -241,7 +241,7 @@ class ToolsRenderer:
         if choice.mode == "hosted":
             own = choice.metadata.get(NAME, {}).get("choice")
             if own is None:
-                self._losses.refuse("tool_choice", "it names another vendor's own tool")
+                self._losses.refuse_hosted(chosen_tool(choice), feature="tool_choice")
             return own, offered, False
         if choice.mode == "none":
             if "none" in self._quirks.tool_choices:

@@ -18,6 +18,7 @@ from polycall.errors import (
     error_class_for_status,
 )
 from polycall.ir import JSON
+from polycall.translation.failures import blamed
 
 _STATUS_BY_NAME = {
     "INVALID_ARGUMENT": 400,
@@ -99,6 +100,7 @@ def parse_error(status: int, body: Any) -> PolycallError:
     error_class = _CLASS_BY_REASON.get(reason) or error_class_for_status(status)
     if status == 400 and _TOO_LONG.search(message):
         error_class = RequestTooLargeError
+    error_class = blamed(error_class, error, reason, message)
     return error_class(
         message,
         status=status,

@@ -16,6 +16,7 @@ from polycall.dialects.gemini.content import (
 )
 from polycall.dialects.gemini.tools import ToolsRenderer
 from polycall.ir import (
+    INVALID_ARGUMENTS,
     JSON,
     Media,
     Message,
@@ -27,8 +28,9 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
+from polycall.translation.foreign_words import file_text, result_media
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import STATE_KINDS, Losses
+from polycall.translation.wire import Losses
 
 # Google's own word for calls that another model made; it checks nothing then.
 SENTINEL = "skip_thought_signature_validator"
@@ -88,10 +90,6 @@ class MessagesRenderer:
             own = {}
         if message.name:
             self._losses.drop("messages.name", "gemini has no names of participants")
-        for part in message.parts:
-            if isinstance(part, Opaque) and part.dialect != NAME:
-                detail = f"a part that only {part.dialect} has"
-                self._losses.refuse(part.kind, detail, path="messages")
         parts = self.parts(message.parts)
         if not parts:
             return
@@ -120,12 +118,12 @@ class MessagesRenderer:
             case ToolCall():
                 return self._call(part)
             case Media():
-                return self._media(part)
+                return _media_part(part, self._losses)
             case Refusal():
                 self._losses.emulate("refusal", "sent as text")
                 return {"text": part.text} if part.text else None
             case Opaque():
-                return self._opaque(part)
+                return dict(part.data)  # only this dialect's are left
             case ToolResult():
                 return None
 
@@ -141,7 +139,7 @@ class MessagesRenderer:
         arguments = call.arguments
         if arguments is None:
             self._losses.adjust("arguments", "a call's arguments are no JSON object")
-            arguments = {"invalid_arguments_json": call.arguments_json}
+            arguments = {INVALID_ARGUMENTS: call.arguments_json}
         if call.caller != "direct":
             self._losses.drop("caller", f"{call.id!r} was made by a program")
         name = self._tools.name(call.name, call.namespace)
@@ -154,24 +152,14 @@ class MessagesRenderer:
             wire["thoughtSignature"] = SENTINEL
         return wire
 
-    def _media(self, part: Media) -> JSON | None:
-        wire = render_media(part)
-        if wire is None:
-            detail = "a file that is stored at another provider"
-            self._losses.refuse("file_id", detail, path="messages")
-        elif part.text and not part.data:
-            self._losses.emulate("document", "a text document is sent as text")
-        return wire
-
-    def _opaque(self, part: Opaque) -> JSON | None:
-        if part.dialect == NAME:
-            return dict(part.data)
-        detail = f"a part that only {part.dialect} has"
-        if part.kind in STATE_KINDS:
-            self._losses.refuse(part.kind, detail, path="messages")
-        else:
-            self._losses.drop(part.kind, detail)
-        return None
+    def _result_media(self, part: Media) -> JSON | str:
+        # Google refuses types that it does not know, and takes plain text as a file.
+        if own_of(part) is None and part.media_type != "text/plain":
+            text = file_text(part)
+            if text is not None:
+                self._losses.emulate("tool_result.media", "a text file is sent as text")
+                return text
+        return result_media(part, self._losses, lambda losses: _media_part(part, losses))
 
     # Results
 
@@ -227,10 +215,10 @@ class MessagesRenderer:
         for part in result.content:
             if isinstance(part, Text):
                 continue
-            wire = self._media(part) if isinstance(part, Media) else self._opaque(part)
-            if wire is None:
-                continue
-            if "text" in wire:
+            wire = self._result_media(part) if isinstance(part, Media) else dict(part.data)
+            if isinstance(wire, str):
+                texts.append(wire)
+            elif "text" in wire:
                 texts.append(wire["text"])
             elif self._quirks.result_media:
                 attached.append(wire)
@@ -240,6 +228,15 @@ class MessagesRenderer:
                 texts.append(f"[{kind} attached below]")
                 media.append(wire)
         return attached
+
+
+def _media_part(part: Media, losses: Losses) -> JSON | None:
+    wire = render_media(part)
+    if wire is None:
+        losses.refuse("file_id", "a file that is stored at another provider", path="messages")
+    elif part.text and not part.data:
+        losses.emulate("document", "a text document is sent as text")
+    return wire
 
 
 def _response(texts: list[str], is_error: bool, shape: str) -> JSON:

@@ -126,7 +126,7 @@ def render_config(request: Request, rest: JSON, losses: Losses, quirks: Quirks) 
         ("temperature", "temperature", request.temperature),
         ("top_p", "topP", request.top_p),
         ("top_k", "topK", request.top_k),
-        ("candidates", "candidateCount", request.candidates),
+        ("candidates", "candidateCount", _candidates(request, losses)),
         ("max_output_tokens", "maxOutputTokens", request.max_output_tokens),
         ("stop", "stopSequences", list(request.stop) or None),
         ("seed", "seed", request.seed),
@@ -204,3 +204,13 @@ def _render_format(answer: ResponseFormat, losses: Losses, quirks: Quirks) -> JS
     suffix, rendered = render_schema(schema, quirks, is_own=own is not None)
     key = "responseJsonSchema" if suffix else "responseSchema"
     return {**config, key: rendered}
+
+
+def _candidates(request: Request, losses: Losses) -> int | None:
+    """How many answers: a client of another wire can be shown one."""
+    count = request.candidates
+    if count is None or not request.metadata or NAME in request.metadata:
+        return count
+    if count > 1:
+        losses.refuse("candidates", "a client of another wire can be shown one", path="candidates")
+    return None

@@ -15,6 +15,7 @@ from polycall.dialects.gemini.request_messages import parse_contents, parse_syst
 from polycall.dialects.gemini.tools import ToolsRenderer, parse_tool_config, parse_tools
 from polycall.errors import MalformedRequestError
 from polycall.ir import JSON, Request
+from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses, WireRequest, note_foreign_options, split_system
 from polycall.translation.wire import request_reader as reader
@@ -130,6 +131,7 @@ def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest
     """
     losses = Losses(lossy=request.lossy)
     note_foreign_options(request, NAME, losses)
+    request = adapt_request(request, NAME, losses)
     options = _options(request, losses, quirks)
     tools = ToolsRenderer(request, losses, quirks)
     renderer = MessagesRenderer(tools, losses, quirks)

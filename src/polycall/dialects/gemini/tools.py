@@ -21,7 +21,7 @@ from polycall.ir import JSON, Request, Tool, ToolChoice
 from polycall.schema import from_gemini, gemini_json_schema, to_gemini
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import parsed_once, rendered_once
-from polycall.translation.wire import Losses, Path, ToolNames
+from polycall.translation.wire import Losses, Path, ToolNames, chosen_tool
 from polycall.translation.wire import request_reader as reader
 
 _DECLARATION = (
@@ -167,9 +167,7 @@ class ToolsRenderer:
             group = own.get("group", tool.name if tool.kind == "hosted" else "")
             if tool.kind == "hosted":
                 if "definition" not in own:
-                    self._losses.refuse(
-                        tool.name, "a hosted tool of another provider", path="tools"
-                    )
+                    self._losses.refuse_hosted(tool.name, path="tools")
                     continue
                 entries.setdefault(group, {}).update(own["definition"])
                 continue
@@ -275,7 +273,7 @@ class ToolsRenderer:
             case "required" | "tool":
                 return {"mode": "ANY", **allowed}
             case "hosted":
-                self._losses.refuse("tool_choice", "a hosted tool of another provider")
+                self._losses.refuse_hosted(chosen_tool(choice), feature="tool_choice")
                 return {}
 
     def _is_strict(self, functions: list[Tool]) -> bool:

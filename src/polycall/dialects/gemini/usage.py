@@ -69,8 +69,8 @@ def reason_name(value: Any, path: Path, reader: Reader) -> str:
 
 
 def finish_of(reason: str) -> FinishReason:
-    """A reason that is not known here is a normal end: what the model said stands."""
-    return FINISH_BY_REASON.get(reason, "stop")
+    """A reason that is not known here is no normal end, though what the model said stands."""
+    return FINISH_BY_REASON.get(reason, "error" if reason else "stop")
 
 
 def render_reason(response: Response) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from polycall._support import jsontext
 from polycall.dialects.openai_chat.names import mark, others, own
-from polycall.ir import JSON, ToolCall
+from polycall.ir import INVALID_ARGUMENTS, JSON, ToolCall
 from polycall.translation.wire import Path, Reader
 
 _CALL_FIELDS = ("id", "type", "index", "function", "custom")
@@ -62,6 +64,14 @@ def wire_arguments(call: ToolCall) -> str:
     """The arguments to send: the model's own text, and `{}` for its spellings of nothing."""
     text = call.arguments_json
     return "{}" if text.strip() in _EMPTY_SPELLINGS else text
+
+
+def object_arguments(call: ToolCall) -> ToolCall:
+    """The call with arguments that are an object; any other text is wrapped into one."""
+    if call.arguments is not None:
+        return call
+    text = jsontext.encode({INVALID_ARGUMENTS: call.arguments_json})
+    return replace(call, arguments_json=text)
 
 
 def wire_fields(call: ToolCall) -> JSON:

@@ -27,6 +27,7 @@ _AUDIO_FORMATS = {
     "audio/wave": "wav",
     "audio/mp4": "m4a",
 }
+_INNER = ("detail",)  # what OpenAI itself has beside an address, and plain servers ignore
 _DOCUMENT_TYPES = ("application/pdf", "text/", "application/msword", "application/vnd.")
 
 
@@ -235,6 +236,10 @@ def render_media(part: Media, quirks: Quirks, losses: Losses, path: Path) -> JSO
     """A media part; `None` where it was left out with a warning."""
     notes = own(part.metadata)
     kind = notes.get("type") or wire_type(part, quirks)
+    if "inner" in notes and quirks.message_fields is not None:
+        inner: JSON = {key: notes["inner"][key] for key in _INNER if key in notes["inner"]}
+        more = others(notes["inner"], _INNER)
+        notes = {**notes, "inner": {**inner, **kept_fields(more, quirks, losses)}}
     if not notes:
         if part.file_id and not (part.data or part.url):
             losses.refuse("file_id", "a file stored at another provider", path=path)

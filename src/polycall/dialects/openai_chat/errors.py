@@ -24,6 +24,7 @@ from polycall.errors import (
     error_class_for_status,
 )
 from polycall.ir import JSON
+from polycall.translation.failures import blamed, failed_end
 
 _MESSAGE_LENGTH_MAX = 2_000
 
@@ -87,7 +88,7 @@ def parse_error(status: int, body: Any) -> UpstreamError:
     code = _word(fields.get("code"))
     kind = _word(fields.get("type"))
     known_status = _status(status, fields)
-    error_class = _class(known_status, code, kind, message)
+    error_class = blamed(_class(known_status, code, kind, message), fields, code or kind, message)
     return error_class(
         message,
         status=known_status,
@@ -109,6 +110,16 @@ def stream_error(data: JSON) -> UpstreamError | None:
     is_flat = data.get("object") == "error" or data.get("type") == "error"
     is_flat = is_flat or ("message" in data and ("code" in data or "type" in data))
     return parse_error(0, data) if is_flat or "detail" in data else None
+
+
+def choice_error(choice: JSON, reason: Any) -> UpstreamError | None:
+    """The error inside of a choice: an object, or a word for how it ended; `None` for an answer."""
+    for place in (choice, choice.get("message"), choice.get("delta")):
+        error: Any = place.get("error") if isinstance(place, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if error and isinstance(error, dict | str):
+            return parse_error(0, {"error": error})
+    words = [word for word in (reason, choice.get("native_finish_reason")) if isinstance(word, str)]
+    return failed_end(*words)
 
 
 def _decoded(text: str) -> Any:

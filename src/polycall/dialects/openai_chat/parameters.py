@@ -46,6 +46,26 @@ HANDLED_FIELDS = frozenset(
         "safety_identifier",
     }
 )
+# OpenAI's own fields among the others.
+STANDARD_OPTIONS = frozenset(
+    {
+        "audio",
+        "logit_bias",
+        "metadata",
+        "modalities",
+        "moderation",
+        "prediction",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "store",
+        "stream_options",
+        "top_logprobs",
+        "user",
+        "verbosity",
+        "web_search_options",
+    }
+)
 # Extra fields that only say again what another field says.
 OWN_TOP_FIELDS = frozenset({"max_tokens", "user"})
 
@@ -94,6 +114,12 @@ def write_reasoning(
         body["thinking"] = {"type": "disabled"}
         return
     config = request.reasoning
+    if "tools" in body and not quirks.effort_beside_tools:
+        is_asked = config is not None and config.effort != "none" and config.budget_tokens != 0
+        if is_asked:
+            losses.adjust("reasoning", "off: the model takes no effort beside functions over Chat")
+        body["reasoning_effort"] = "none"
+        return
     if config is None:
         return
     written = own(config.metadata)

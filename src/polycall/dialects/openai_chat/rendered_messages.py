@@ -12,7 +12,12 @@ from collections import defaultdict
 from typing import Any
 
 from polycall._support import jsontext
-from polycall.dialects.openai_chat.calls import render_call, wire_arguments, wire_fields
+from polycall.dialects.openai_chat.calls import (
+    object_arguments,
+    render_call,
+    wire_arguments,
+    wire_fields,
+)
 from polycall.dialects.openai_chat.content import (
     kept_fields,
     render_media,
@@ -21,7 +26,7 @@ from polycall.dialects.openai_chat.content import (
     wire_type,
 )
 from polycall.dialects.openai_chat.messages import merge_details
-from polycall.dialects.openai_chat.names import NAME, REASONING_FIELDS, own
+from polycall.dialects.openai_chat.names import REASONING_FIELDS, own
 from polycall.dialects.openai_chat.tools import ToolsRenderer
 from polycall.ir import (
     JSON,
@@ -36,8 +41,9 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
+from polycall.translation.foreign_words import in_words, result_media
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import STATE_KINDS, Losses
+from polycall.translation.wire import Losses
 
 _MISSING_RESULT = "no result: the call was interrupted"
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -96,10 +102,6 @@ class MessagesRenderer:
     def _add_plain(self, message: Message, role: str, position: int) -> None:
         notes = own(message.metadata)
         path = f"messages[{position}]"
-        for part in message.parts:
-            if isinstance(part, Opaque) and part.dialect != NAME:
-                # A model may do without another's steps, not without what it was told.
-                self._losses.refuse("messages.content", _foreign(part), path=path)
         content = self._content(message.parts, notes.get("content", ""), path)
         if message.parts and content == []:
             return  # all of it was left out, with warnings
@@ -149,11 +151,8 @@ class MessagesRenderer:
                 return render_text(part, self._quirks, self._losses)
             case Media():
                 return render_media(part, self._quirks, self._losses, path)
-            case Opaque(dialect="openai-chat"):
-                return part.data
             case Opaque():
-                self._losses.drop("messages.content", _foreign(part))
-                return None
+                return part.data  # only this dialect's are left
             case Refusal():
                 return {"type": "refusal", "refusal": part.text}
             case Reasoning():
@@ -187,8 +186,6 @@ class MessagesRenderer:
                     refusals.append(part.text)
                 case Media() if not own(part.metadata):
                     self._add_drawn(part, drawn, f"messages[{position}]")
-                case Opaque() if part.dialect != NAME and part.kind in STATE_KINDS:
-                    self._losses.refuse(part.kind, f"state that lies with {part.dialect}")
                 case _:
                     if seen_call:
                         self._losses.adjust("part_order", "Chat has text before calls only")
@@ -298,6 +295,8 @@ class MessagesRenderer:
             body["reasoning_details"] = merge_details(details)
 
     def _set_calls(self, body: JSON, calls: list[ToolCall]) -> None:
+        if not self._quirks.any_arguments:
+            calls = [self._with_object(call) for call in calls]
         legacy = len(calls) == 1 and own(calls[0].metadata).get("legacy")
         if legacy and self._quirks.legacy_functions:
             call = calls[0]
@@ -315,6 +314,11 @@ class MessagesRenderer:
                 render_call(call, self._call_id(call.id), name, custom=custom, fields=fields)
             )
         body["tool_calls"] = rendered
+
+    def _with_object(self, call: ToolCall) -> ToolCall:
+        if call.arguments is None:
+            self._losses.adjust("arguments", f"those of {call.name!r} are no JSON object")
+        return object_arguments(call)
 
     def _call_id(self, call_id: str) -> str:
         """The id on the wire; one that does not fit becomes another, always the same."""
@@ -365,8 +369,10 @@ class MessagesRenderer:
             body: JSON = {"role": "function", "name": notes.get("name") or call.name}
         else:
             body = {"role": "tool", "tool_call_id": self._call_id(call.id)}
-            if "name" in notes:
+            if "name" in notes and self._quirks.tool_message_name:
                 body["name"] = notes["name"]
+            elif "name" in notes and not notes.get("legacy"):
+                self._losses.drop("messages.name", "the target knows no names of tools there")
         body["content"] = self._result_content(result, notes, media)
         if "fields" in notes:
             body.update(kept_fields(notes["fields"], self._quirks, self._losses))
@@ -379,30 +385,39 @@ class MessagesRenderer:
             if self._quirks.tool_message_media and any(
                 isinstance(part, Media) for part in result.content
             ):
-                return self._content(list(result.content), "", "tool_result")
+                return self._mixed_result(result)
         texts: list[str] = []
         for part in result.content:
-            match part:
-                case Text():
-                    texts.append(part.text)
-                case Media():
-                    item = render_media(part, self._quirks, self._losses, "tool_result")
-                    if item is not None and item["type"] == "text":
-                        texts.append(item["text"])
-                    elif item is not None:
-                        texts.append(f"[{part.kind} attached below]")
-                        media.append(item)
-                case Opaque():
-                    self._losses.drop("tool_result.content", _foreign(part))
+            for piece in [part] if not isinstance(part, Opaque) else in_words(part, self._losses):
+                if isinstance(piece, Text):
+                    texts.append(piece.text)
+                    continue
+                item = self._result_media(piece)
+                if isinstance(item, str):
+                    texts.append(item)
+                else:
+                    texts.append(f"[{piece.kind} attached below]")
+                    media.append(item)
         text = "\n".join(texts)
         if result.is_error:
             self._losses.emulate("is_error", "written into the result")
             return jsontext.encode({"error": text})
         return text
 
+    def _mixed_result(self, result: ToolResult) -> Any:
+        """Text and media side by side, for servers whose tool messages hold both."""
+        parts: list[Part] = []
+        for part in result.content:
+            item = self._result_media(part) if isinstance(part, Media) else None
+            parts.append(Text(item) if isinstance(item, str) else part)
+        return self._content(parts, "", "tool_result")
 
-def _foreign(part: Opaque) -> str:
-    return f"a {part.kind!r} part of {part.dialect}"
+    def _result_media(self, part: Media) -> JSON | str:
+        def render(losses: Losses) -> JSON | None:
+            return render_media(part, self._quirks, losses, "tool_result")
+
+        item = result_media(part, self._losses, render)
+        return item["text"] if not isinstance(item, str) and item["type"] == "text" else item
 
 
 def is_thinking_off(request: Request) -> bool:

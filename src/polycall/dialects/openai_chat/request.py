@@ -17,6 +17,7 @@ from polycall.dialects.openai_chat.names import NAME, own
 from polycall.dialects.openai_chat.parameters import (
     HANDLED_FIELDS,
     OWN_TOP_FIELDS,
+    STANDARD_OPTIONS,
     parse_reasoning_config,
     parse_response_format,
     write_reasoning,
@@ -30,8 +31,15 @@ from polycall.dialects.openai_chat.tools import (
 )
 from polycall.ir import JSON, Request, ResponseFormat
 from polycall.schema import openai_strict
+from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import Losses, WireRequest, note_foreign_options, request_reader
+from polycall.translation.wire import (
+    Losses,
+    WireRequest,
+    end_user_of,
+    note_foreign_options,
+    request_reader,
+)
 
 _DEFAULT_QUIRKS = Quirks()
 _REFUSED_OPTIONS = frozenset({"audio", "modalities", "web_search_options"})
@@ -139,6 +147,7 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     Raises `UnsupportedError` where leaving something out would change the answer.
     """
     losses = Losses(lossy=request.lossy)
+    request = adapt_request(request, NAME, losses)
     body: JSON = {"model": request.model} if request.model else {}
     writer = ToolsRenderer(quirks, losses)
     messages = MessagesRenderer(request, quirks, writer, losses).write()
@@ -158,6 +167,7 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
         warnings=losses.warnings,
         aliases=writer.aliases,
         adapted=writer.adapted,
+        stops=fields.stops,
     )
 
 
@@ -209,6 +219,7 @@ class _Fields:
         self._quirks = quirks
         self._losses = losses
         self._notes = own(request.metadata)
+        self.stops: list[str] = []
 
     def write(self) -> None:
         """All of them."""
@@ -230,7 +241,11 @@ class _Fields:
                 self._losses.drop("top_k", "Chat Completions has none")
         if request.stop:
             is_string = notes.get("stop") == "string" and len(request.stop) == 1
-            self._put("stop", "stop", request.stop[0] if is_string else list(request.stop))
+            if "stop" in quirks.refused:
+                self._losses.emulate("stop", "the answer is cut here, not by the target")
+                self.stops = list(request.stop)
+            else:
+                self._body["stop"] = request.stop[0] if is_string else list(request.stop)
         if request.seed is not None:
             field = notes.get("seed_field", "") if quirks.seed_field == "seed" else ""
             self._put(field or quirks.seed_field, "seed", request.seed)
@@ -239,13 +254,13 @@ class _Fields:
         if request.frequency_penalty is not None:
             self._put("frequency_penalty", "frequency_penalty", request.frequency_penalty)
         if request.candidates is not None:
-            self._put("n", "candidates", request.candidates, matters=request.candidates > 1)
+            self._write_candidates(request.candidates)
         if request.logprobs is not None:
             self._write_logprobs(request.logprobs)
         if request.service_tier:
             self._put("service_tier", "service_tier", request.service_tier)
         if request.end_user:
-            self._write_end_user(request.end_user)
+            self._write_end_user()
 
     def _put(self, name: str, field: str, value: Any, *, matters: bool = False) -> None:
         if field not in self._quirks.refused:
@@ -255,18 +270,31 @@ class _Fields:
         else:
             self._losses.drop(name, "the target does not take it")
 
+    def _write_candidates(self, count: int) -> None:
+        is_own = NAME in self._request.metadata
+        if count == 1 and (not is_own or "candidates" in self._quirks.refused):
+            return  # the default, which some servers refuse all the same
+        if count > 1 and not is_own:
+            detail = "only a client of Chat can be shown several answers"
+            self._losses.refuse("candidates", detail, path="candidates")
+            return
+        self._put("n", "candidates", count, matters=count > 1)
+
     def _write_logprobs(self, count: int) -> None:
         self._put("logprobs", "logprobs", True, matters=True)
         if count and "logprobs" in self._body:
             self._body["top_logprobs"] = count
 
-    def _write_end_user(self, end_user: str) -> None:
+    def _write_end_user(self) -> None:
         default = self._quirks.end_user_field
         if not default:
             self._losses.drop("end_user", "the target has no field for it")
             return
         written = self._notes.get("end_user_field", "") if default != "user" else ""
-        self._put(written or default, "end_user", end_user)
+        if "end_user" in self._quirks.refused:
+            self._losses.drop("end_user", "the target does not take it")
+            return
+        self._body[written or default] = end_user_of(self._request, "openai-", self._losses)
 
 
 def _write_format(
@@ -327,7 +355,9 @@ def _write_options(request: Request, body: JSON, quirks: Quirks, losses: Losses)
     for name, value in request.provider_options.get(NAME, {}).items():
         if name in ("stream_options", "max_tokens"):
             continue
-        known = quirks.options is None or name in quirks.options
+        # A client of an unknown server may know fields of that server; OpenAI's are judged here.
+        is_servers = quirks.careful and name not in STANDARD_OPTIONS
+        known = quirks.options is None or name in quirks.options or is_servers
         if known and name not in quirks.refused:
             body.setdefault(name, value)
         elif name in _REFUSED_OPTIONS:

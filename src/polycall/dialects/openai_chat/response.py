@@ -11,7 +11,7 @@ from typing import Any
 
 from polycall.dialects.openai_chat.calls import render_call, wire_arguments, wire_fields
 from polycall.dialects.openai_chat.content import render_media
-from polycall.dialects.openai_chat.errors import stream_error
+from polycall.dialects.openai_chat.errors import choice_error, stream_error
 from polycall.dialects.openai_chat.messages import assistant_parts, merge_details
 from polycall.dialects.openai_chat.names import NAME, REASONING_FIELDS, others, own
 from polycall.dialects.openai_chat.usage import parse_usage, render_usage
@@ -60,24 +60,33 @@ _FINISH: dict[str, FinishReason] = {
     "eos_token": "stop",
     "end_turn": "stop",
     "stop_sequence": "stop",
+    "complete": "stop",
+    "completed": "stop",
+    "done": "stop",
+    "end": "stop",
+    "finish": "stop",
+    "finished": "stop",
+    "stop_token": "stop",
     "tool_calls": "tool_calls",
     "tool_use": "tool_calls",
+    "tool_call": "tool_calls",
     "function_call": "tool_calls",
     "length": "length",
     "max_tokens": "length",
     "model_length": "length",
+    "max_output_tokens": "length",
+    "context_length_exceeded": "length",
     "model_context_window_exceeded": "length",
     "content_filter": "content_filter",
     "safety": "content_filter",
     "recitation": "content_filter",
     "sensitive": "content_filter",
+    "blocklist": "content_filter",
+    "prohibited_content": "content_filter",
+    "spii": "content_filter",
     "refusal": "refusal",
     "pause_turn": "pause",
-    "error": "error",
-    "abort": "error",
-    "network_error": "error",
     "malformed_function_call": "error",
-    "insufficient_system_resource": "error",
 }
 # The words that OpenAI's clients know.  An answer that is not whole must not look whole.
 _WIRE_FINISH: dict[FinishReason, str] = {
@@ -92,12 +101,12 @@ _WIRE_FINISH: dict[FinishReason, str] = {
 
 
 def finish_reason(raw: Any, *, has_calls: bool, has_refusal: bool) -> FinishReason:
-    """The unified reason for a wire's word; an unknown word is a normal end.
+    """The unified reason for a wire's word; an unknown word is no normal end.
 
     OpenAI ends a refusal as it ends any answer: the refusal itself says what it is.
     """
     word = raw.lower() if isinstance(raw, str) else ""
-    reason = unified_finish(_FINISH.get(word, "stop"), has_calls=has_calls)
+    reason = unified_finish(_FINISH.get(word, "error"), has_calls=has_calls)
     return "refusal" if reason == "stop" and has_refusal else reason
 
 
@@ -148,6 +157,9 @@ def parse_response(body: JSON) -> Response:
     has_calls = any(isinstance(part, ToolCall) for part in parts)
     has_refusal = any(isinstance(part, Refusal) for part in parts)
     raw_finish = main.get("finish_reason")
+    error = choice_error(main, raw_finish)
+    if error is not None:
+        raise error
     finish = finish_reason(raw_finish, has_calls=has_calls, has_refusal=has_refusal)
     notes = response_notes(
         others(body, TOP_FIELDS),

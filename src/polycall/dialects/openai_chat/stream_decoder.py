@@ -11,7 +11,7 @@ from typing import Any
 from polycall._support import jsontext
 from polycall.dialects.openai_chat.accumulate import OtherChoice, add_fields
 from polycall.dialects.openai_chat.content import parse_parts
-from polycall.dialects.openai_chat.errors import parse_error, stream_error
+from polycall.dialects.openai_chat.errors import choice_error, parse_error, stream_error
 from polycall.dialects.openai_chat.messages import detail_text
 from polycall.dialects.openai_chat.names import NAME, REASONING_FIELDS, own
 from polycall.dialects.openai_chat.response import (
@@ -153,6 +153,9 @@ class StreamDecoder(StreamDecoderBase):
         if delta:
             self._take_delta(response_reader.object(delta, _DELTA), _DELTA)
         reason = choice.get("finish_reason")
+        error = choice_error(choice, reason)
+        if error is not None:
+            raise error
         if reason is not None and self._reason in (None, "", "stop"):
             # Some servers say "stop" with every chunk, or once more after the reason.
             self._reason = scalar_text(reason) or self._reason or ""

@@ -16,7 +16,7 @@ from polycall.dialects.openai_chat.names import NAME, mark, others, own
 from polycall.ir import JSON, Tool, ToolChoice
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import parsed_once, rendered_once
-from polycall.translation.wire import Losses, Path, ToolNames, request_reader
+from polycall.translation.wire import Losses, Path, ToolNames, chosen_tool, request_reader
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FUNCTION_FIELDS = frozenset({"name", "description", "parameters", "strict"})
@@ -223,8 +223,7 @@ class ToolsRenderer:
         if tool.kind == "hosted":
             definition = own(tool.metadata).get("definition")
             if definition is None:
-                detail = f"the hosted tool {tool.name!r} of another vendor"
-                self._losses.refuse("tools", detail, path=path)
+                self._losses.refuse_hosted(tool.name, feature="tools", path=path)
             return definition
         self._note_absent(tool)
         if tool.kind == "custom":
@@ -376,7 +375,7 @@ class ChoiceRenderer:
         """The choice as the target can take it; `None` where it needs nothing said."""
         if choice.mode == "hosted":
             if NAME not in choice.metadata:
-                self._losses.refuse("tool_choice", "a hosted tool of another vendor")
+                self._losses.refuse_hosted(chosen_tool(choice), feature="tool_choice")
                 return None
             return choice
         choices = self._quirks.tool_choices

@@ -26,6 +26,7 @@ from polycall.errors import (
     error_class_for_status,
 )
 from polycall.ir import JSON
+from polycall.translation.failures import blamed
 
 _BY_CODE: dict[str, type[UpstreamError]] = {
     "billing_hard_limit_reached": BillingError,
@@ -78,7 +79,7 @@ _TO_WIRE: dict[type[UpstreamError], _Wire] = {
     UpstreamConnectionError: _Wire(502, "server_error", "server_error"),
 }
 
-_STATUSES = frozenset({400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504})
+_STATUSES = frozenset({400, 401, 403, 404, 408, 409, 413, 422, 426, 429, 500, 502, 503, 504})
 
 
 def parse_error(status: int, body: Any) -> UpstreamError:
@@ -94,6 +95,7 @@ def parse_error(status: int, body: Any) -> UpstreamError:
     cls = _BY_CODE.get(code) or _BY_CODE.get(kind)
     if cls is None or (status >= 400 and cls is ServerError):
         cls = error_class_for_status(status) if status >= 400 else _class_without_status(code, kind)
+    cls = blamed(cls, inner, code, message)
     hint = _RETRY_HINT.search(message)
     return cls(
         message[:_MESSAGE_CHARS_MAX],

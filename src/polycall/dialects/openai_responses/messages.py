@@ -38,18 +38,9 @@ _PLAIN_ROLES = frozenset({"user", "system", "developer"})
 # The last four stand in stored conversations; their messages have no counterpart elsewhere.
 _ROLES = ("user", "assistant", "system", "developer", "critic", "discriminator", "tool", "unknown")
 
-# Who writes an item decides in which message it stands; all others are the model's.
-_TOOL_ITEMS = frozenset(
-    {
-        "apply_patch_call_output",
-        "computer_call_output",
-        "custom_tool_call_output",
-        "function_call_output",
-        "local_shell_call_output",
-        "mcp_approval_response",
-        "shell_call_output",
-    }
-)
+# Who writes an item decides in which message it stands; all others are the model's, except for
+# the outputs of calls.
+_TOOL_ITEMS = frozenset({"function_call_output", "mcp_approval_response"})
 _SYSTEM_ITEMS = frozenset({"additional_tools", "compaction_trigger", "configuration_update"})
 
 _MESSAGE_KNOWN = ("role", "content", "id", "phase")
@@ -239,7 +230,7 @@ def _caller(item: JSON) -> str:
 
 
 def _owner(kind: str, item: JSON) -> Role:
-    if kind in _TOOL_ITEMS:
+    if kind in _TOOL_ITEMS or kind.endswith("_call_output"):
         return "tool"
     if kind in _SYSTEM_ITEMS:
         return "system"

@@ -26,8 +26,9 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
+from polycall.translation.foreign_words import result_media
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import STATE_KINDS, Losses, short_hash
+from polycall.translation.wire import Losses, short_hash
 
 _CALL_ID_CHARS_MAX = 64
 _EMPTY_ARGUMENTS = frozenset({"", "null", '""'})
@@ -163,7 +164,7 @@ class MessagesRenderer:
                 case ToolCall():
                     self._call(part, keeps_ids)
                 case Opaque():
-                    self._opaque(part)
+                    self._items.append(part.data)
                 case Media():
                     self._own_media(part, f"{path}.parts[{position}]")
                 case ToolResult():
@@ -223,16 +224,6 @@ class MessagesRenderer:
             self._losses.emulate("assistant.media", detail)
             self._items.append({"role": "user", "content": [rendered]})
 
-    def _opaque(self, part: Opaque) -> None:
-        if part.dialect == NAME:
-            self._items.append(part.data)
-            return
-        detail = f"a step of {part.dialect} without a counterpart"
-        if part.kind in STATE_KINDS:
-            self._losses.refuse(part.kind, detail)
-        else:
-            self._losses.drop(part.kind, detail)
-
     # -----------------------------------------------------------------------------------------
     # Tool results
 
@@ -240,7 +231,7 @@ class MessagesRenderer:
         attached: list[JSON] = []
         for position, part in enumerate(message.parts):
             if isinstance(part, Opaque):
-                self._opaque(part)
+                self._items.append(part.data)
             elif isinstance(part, ToolResult):
                 if part.call_id not in self._known and not self._has_past:
                     detail = f"a result for {part.call_id!r}, which no call has"
@@ -281,18 +272,30 @@ class MessagesRenderer:
             return text.text
         rendered: list[JSON] = []
         for part in content:
-            if isinstance(part, Media) and not self._quirks.result_media:
-                media = render_media(part, self._losses, "tool_result")
-                if media is not None:
+            if isinstance(part, Media):
+                media = self._result_media(part)
+                if isinstance(media, str):
+                    media = {"type": "input_text", "text": media}
+                elif not self._quirks.result_media:
                     detail = "media of results follow in a user message"
                     self._losses.emulate("tool_result.media", detail)
                     attached.append(media)
-                    rendered.append({"type": "input_text", "text": _MEDIA_STUB})
+                    media = {"type": "input_text", "text": _MEDIA_STUB}
+                rendered.append(media)
                 continue
             element = render_content_part(part, self._losses, "tool_result")
             if element is not None:
                 rendered.append(element)
         return rendered
+
+    def _result_media(self, part: Media) -> JSON | str:
+        if NAME in part.metadata:
+            media = render_media(part, self._losses, "tool_result")
+            if media is not None:
+                return media
+        return result_media(
+            part, self._losses, lambda losses: render_media(part, losses, "tool_result")
+        )
 
     def _answer(self, pending: list[ToolCall]) -> None:
         """Give the calls that nobody answered a result: every provider refuses a call without."""

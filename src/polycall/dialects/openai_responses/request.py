@@ -8,7 +8,12 @@ from polycall.dialects.openai_responses.conversation_order import in_order
 from polycall.dialects.openai_responses.messages import ItemReader
 from polycall.dialects.openai_responses.names import NAME, mark, others, own
 from polycall.dialects.openai_responses.rendered_messages import MessagesRenderer
-from polycall.dialects.openai_responses.tools import ToolsRenderer, parse_tool_choice, parse_tools
+from polycall.dialects.openai_responses.tools import (
+    ToolsRenderer,
+    parse_tool_choice,
+    parse_tools,
+    tools_in_items,
+)
 from polycall.ir import (
     JSON,
     Effort,
@@ -17,13 +22,16 @@ from polycall.ir import (
     Request,
     ResponseFormat,
     Text,
+    Tool,
 )
 from polycall.schema import openai_strict
+from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import parsed_once
 from polycall.translation.wire import (
     Losses,
     WireRequest,
+    end_user_of,
     note_foreign_options,
     request_reader,
     split_system,
@@ -86,7 +94,7 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
     return Request(
         model=reader.get_string(body, "model", ""),
         messages=messages,
-        tools=parsed_once(reader.get_array(body, "tools", ""), NAME, parse_tools),
+        tools=_parse_tools(body),
         tool_choice=parse_tool_choice(body.get("tool_choice"), "tool_choice"),
         parallel_tool_calls=reader.get_bool(body, "parallel_tool_calls", ""),
         stream=reader.get_bool(body, "stream", "") or False,
@@ -101,6 +109,13 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
         provider_options={NAME: options} if options else {},
         metadata={NAME: notes},
     )
+
+
+def _parse_tools(body: JSON) -> list[Tool]:
+    tools = parsed_once(request_reader.get_array(body, "tools", ""), NAME, parse_tools)
+    given: Any = body.get("input")
+    more = tools_in_items(given, tools) if isinstance(given, list) else []  # pyright: ignore[reportUnknownArgumentType]
+    return [*tools, *more] if more else tools
 
 
 def _parse_messages(body: JSON, options: JSON) -> tuple[list[Message], JSON]:
@@ -178,6 +193,7 @@ def render_request(request: Request, *, quirks: Quirks | None = None) -> WireReq
     """
     quirks = quirks or _VENDOR
     losses = Losses(lossy=request.lossy)
+    request = adapt_request(request, NAME, losses)
     writer = ToolsRenderer(request, losses, quirks)
     body: JSON = {"model": request.model} if request.model else {}
     options = dict(request.provider_options.get(NAME, {}))
@@ -226,6 +242,7 @@ def render_request(request: Request, *, quirks: Quirks | None = None) -> WireReq
         warnings=losses.warnings,
         aliases=writer.aliases,
         adapted=writer.adapted,
+        stops=list(request.stop),
     )
 
 
@@ -276,7 +293,8 @@ def _render_settings(body: JSON, request: Request, options: JSON, losses: Losses
     if request.service_tier:
         body["service_tier"] = request.service_tier
     if request.end_user:
-        body[own(request.metadata).get("end_user", "safety_identifier")] = request.end_user
+        field = own(request.metadata).get("end_user", "safety_identifier")
+        body[field] = end_user_of(request, "openai-", losses)
     if request.logprobs is not None:
         if request.logprobs or own(request.metadata).get("logprobs") != "include":
             body["top_logprobs"] = request.logprobs
@@ -284,7 +302,7 @@ def _render_settings(body: JSON, request: Request, options: JSON, losses: Losses
         if not is_native and LOGPROBS not in include:
             options["include"] = [*include, LOGPROBS]
     if request.stop:
-        losses.drop("stop", f"{NAME} has no stop sequences: who holds the stream must cut there")
+        losses.emulate("stop", f"{NAME} has no stop sequences: the answer is cut here")
     if request.candidates is not None and request.candidates > 1:
         losses.refuse("candidates", f"{NAME} gives one answer a request", path="candidates")
     for field in ("top_k", "seed", "presence_penalty", "frequency_penalty"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from polycall.dialects.openai_responses.client_tools import client_call, client_tools
 from polycall.dialects.openai_responses.errors import parse_error
 from polycall.dialects.openai_responses.messages import ItemReader
 from polycall.dialects.openai_responses.names import NAME, own
@@ -83,12 +84,16 @@ def parse_response(body: JSON) -> Response:
     )
 
 
+_WHOLE = frozenset({"complete", "completed", "done", "finished", "succeeded"})
+
+
 def raise_failure(body: JSON) -> None:
     """Raise what a failed response, or an error in place of a response, tells."""
     error = body.get("error")
     if body.get("status") == "failed":
         raise parse_error(0, {"error": error or {"message": "the response failed"}})
-    if error and not body.get("output"):
+    # A cancelled one may say by whom; any other error is a failure, whatever was written before.
+    if error and body.get("status") != "cancelled":
         raise parse_error(0, {"error": error} if isinstance(error, dict) else body)
 
 
@@ -98,13 +103,15 @@ def finish(body: JSON, *, has_calls: bool, has_refusal: bool) -> tuple[FinishRea
     if status == "incomplete":
         details = response_reader.get_object(body, "incomplete_details", "")
         reason = response_reader.get_string(details, "reason", "incomplete_details")
-        return _INCOMPLETE.get(reason, "length"), reason or status
+        return _INCOMPLETE.get(reason, "length" if not reason else "error"), reason or status
     if status in _WAITING:
         return "pause", status
     if status == "cancelled":
         return "error", status
     if has_refusal and not has_calls:
         return "refusal", status
+    if status not in _WHOLE:
+        return "error", status
     return unified_finish("stop", has_calls=has_calls), status
 
 
@@ -142,7 +149,7 @@ def parse_usage(body: JSON) -> Usage:
 
 def render_response(response: Response, request: Request | None = None) -> JSON:
     """The body for a client of this dialect; `request` is what it asked, to be echoed."""
-    custom = custom_tools(request)
+    custom, clients = custom_tools(request), client_tools(request)
     response_id = response.id
     if NAME not in response.metadata or not response_id:
         response_id = wire_id(response_id, response.model)
@@ -162,7 +169,7 @@ def render_response(response: Response, request: Request | None = None) -> JSON:
                 group.append(part)
             continue
         close_group()
-        item = output_item(part, response_id, len(output), custom)
+        item = output_item(part, response_id, len(output), custom, clients)
         if item is not None:
             output.append(item)
     close_group()
@@ -219,12 +226,21 @@ def output_content(part: Text | Refusal) -> JSON:
     return content
 
 
-def output_item(part: Part, response_id: str, position: int, custom: frozenset[str]) -> JSON | None:
+def output_item(
+    part: Part,
+    response_id: str,
+    position: int,
+    custom: frozenset[str],
+    clients: frozenset[str] = frozenset(),
+) -> JSON | None:
     """The output item of any other part; `None` for what a response cannot hold."""
     match part:
         case Reasoning():
             return {"id": item_id("rs", response_id, position), **reasoning_item(part)}
         case ToolCall():
+            own_item = client_call(part, clients)
+            if own_item is not None:
+                return {"id": item_id("cl", response_id, position), **own_item}
             return output_call(part, response_id, position, custom)
         case Opaque():
             return part.data if is_own_item(part) else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from polycall._support import jsontext
+from polycall.dialects.openai_responses.client_tools import client_call, client_tools
 from polycall.dialects.openai_responses.errors import stream_error
 from polycall.dialects.openai_responses.freeform import FreeformText
 from polycall.dialects.openai_responses.names import NAME, own
@@ -53,6 +54,7 @@ class StreamEncoder:
     def __init__(self, request: Request | None = None) -> None:
         self._request = request
         self._custom = custom_tools(request)
+        self._clients = client_tools(request)
         self._sequence = 0
         self._frames: list[bytes] = []
         self._response: JSON | None = None
@@ -167,6 +169,8 @@ class StreamEncoder:
         self._freeform = None
         if isinstance(part, ToolCall) and self._is_custom(part):
             self._freeform, self._input = FreeformText(), []
+        if self._is_clients(part):
+            return  # an item of its own, which comes whole
         if isinstance(part, Reasoning | ToolCall):
             self._add_item(part)
 
@@ -196,6 +200,8 @@ class StreamEncoder:
                     "response.reasoning_summary_text.delta",
                     {**self._summary_place(), "delta": text},
                 )
+            case ToolCall() if self._is_clients(part):
+                pass
             case ToolCall() if self._freeform is not None:
                 self._send_input(self._freeform.feed(text))
             case ToolCall():
@@ -215,7 +221,12 @@ class StreamEncoder:
                 self._end_text(part)
             case Reasoning():
                 self._end_reasoning(part)
-            case ToolCall():
+            case ToolCall() if not self._is_clients(part):
+                self._end_call(part)
+            case ToolCall() if client_call(part, self._clients) is None:
+                # What does not fit the item: the function call that the model wrote.
+                self._texts = []
+                self._add_item(part)
                 self._end_call(part)
             case _:
                 self._whole(part)
@@ -341,7 +352,14 @@ class StreamEncoder:
         self._output.append(item)
 
     def _item(self, part: Part) -> JSON | None:
-        return output_item(part, self._response_id(), len(self._output), self._custom)
+        return output_item(
+            part, self._response_id(), len(self._output), self._custom, self._clients
+        )
+
+    def _is_clients(self, part: Part | None) -> bool:
+        if not isinstance(part, ToolCall) or part.name not in self._clients:
+            return False
+        return not part.namespace and NAME not in part.metadata
 
     def _is_custom(self, call: ToolCall) -> bool:
         return call.kind == "custom" or call.name in self._custom

@@ -10,13 +10,20 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from polycall._support import jsontext
+from polycall.dialects.openai_responses.client_tools import (
+    CLIENT_TOOLS,
+    PLACED_IN_ITEM,
+    parse_client_tool,
+)
 from polycall.dialects.openai_responses.names import NAME, mark, others, own
 from polycall.ir import JSON, Request, Tool, ToolChoice
 from polycall.schema import openai_strict
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import rendered_once
-from polycall.translation.wire import Losses, ToolName, ToolNames, request_reader
+from polycall.translation.wire import Losses, ToolName, ToolNames, chosen_tool, request_reader
 
 _FUNCTION_KNOWN = frozenset(
     {
@@ -64,6 +71,9 @@ def _parse_tool(value: Any, path: str, namespace: str, namespace_fields: JSON | 
     definition = request_reader.object(value, path)
     kind = request_reader.get_string(definition, "type", path)
     if kind not in _NAMED_CHOICES:
+        clients = None if namespace else parse_client_tool(definition, {})
+        if clients is not None:
+            return clients
         notes = {"definition": definition, **_in_namespace(namespace_fields)}
         return Tool(kind, kind="hosted", namespace=namespace, metadata=mark(notes))
     name = request_reader.get_string(definition, "name", path)
@@ -113,6 +123,28 @@ def _parse_tool(value: Any, path: str, namespace: str, namespace_fields: JSON | 
     )
 
 
+def tools_in_items(items: Sequence[Any], known: Sequence[Tool]) -> list[Tool]:
+    """The tools that input items offer, and the request does not have yet."""
+    seen = {(tool.namespace, tool.name) for tool in known}
+    found: list[Tool] = []
+    for item in items:
+        if not isinstance(item, dict) or item.get("type") not in _OFFERING:  # pyright: ignore[reportUnknownMemberType]
+            continue
+        if item.get("execution") == "server":  # pyright: ignore[reportUnknownMemberType]
+            continue
+        offered: Any = item.get("tools")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        for tool in parse_tools(offered if isinstance(offered, list) else []):  # pyright: ignore[reportUnknownArgumentType]
+            if (tool.namespace, tool.name) in seen:
+                continue
+            seen.add((tool.namespace, tool.name))
+            noted = {**own(tool.metadata), PLACED_IN_ITEM: True}
+            found.append(replace(tool, metadata={**tool.metadata, **mark(noted)}))
+    return found
+
+
+_OFFERING = frozenset({"additional_tools", "tool_search_output"})
+
+
 def _in_namespace(fields: JSON | None) -> JSON:
     return {} if fields is None else {"namespace": fields}
 
@@ -132,6 +164,8 @@ def parse_tool_choice(value: Any, path: str) -> ToolChoice | None:
         if not name:
             request_reader.fail(f"{path}.name", "a tool's name", choice.get("name"))
         return ToolChoice("tool", [name], metadata=mark({"definition": choice}))
+    if kind in CLIENT_TOOLS:
+        return ToolChoice("tool", [kind], metadata=mark({"definition": choice}))
     if kind == "allowed_tools":
         mode = request_reader.get_choice(choice, "mode", path, ("auto", "required")) or "auto"
         entries = request_reader.get_array(choice, "tools", path)
@@ -163,7 +197,7 @@ class ToolsRenderer:
         self._hosted = {
             own(tool.metadata)["definition"].get("type")
             for tool in request.tools
-            if tool.kind == "hosted" and "definition" in own(tool.metadata)
+            if "definition" in own(tool.metadata)
         }
         self._kinds = {tool.name: tool.kind for tool in request.tools}
         self.adapted: dict[str, JSON] = {}
@@ -223,11 +257,12 @@ class ToolsRenderer:
 
     def _tool(self, tool: Tool, path: str) -> JSON | None:
         notes = own(tool.metadata)
+        if PLACED_IN_ITEM in notes:
+            return None  # the item goes back as it came
+        if "definition" in notes:
+            return notes["definition"]
         if tool.kind == "hosted":
-            if "definition" in notes:
-                return notes["definition"]
-            detail = f"a tool that another provider runs, unknown to {NAME}"
-            self._losses.refuse(tool.name, detail, path=path)
+            self._losses.refuse_hosted(tool.name, path=path)
             return None
         if tool.kind == "custom" and self._quirks.custom_tools:
             definition = self._custom(tool)
@@ -326,12 +361,14 @@ class ToolsRenderer:
         match choice.mode:
             case "hosted":
                 if definition is None:
-                    self._losses.refuse("tool_choice", "it names a tool of another provider")
+                    self._losses.refuse_hosted(chosen_tool(choice), feature="tool_choice")
                 return definition
             case "tool":
                 if "tool" not in offered:
                     self._losses.refuse("tool_choice", "the target cannot force one tool")
                     return None
+                if definition is not None and definition.get("type") in CLIENT_TOOLS:
+                    return definition
                 return self._entry(choice.names[0], definition)
             case "auto" | "required" | "none":
                 is_subset = bool(choice.names) or definition is not None

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from polycall._support import jsontext
 from polycall.config import Config
+from polycall.config.aliases import alias_for, is_pattern
 from polycall.errors import NotFoundError, PolycallError
 from polycall.exchange import BODY_BYTES_MAX, address, environment_key, headers_for
 from polycall.gateway.routing.router import is_model_name, shown
@@ -65,6 +66,7 @@ class Catalogue:
         found = [
             Model(alias.name, "polycall", self._capabilities(alias.route[0].model))
             for alias in config.models.values()
+            if not is_pattern(alias.name)
         ]
         for name, models in self._listed.items():
             provider = config.providers[name]
@@ -75,7 +77,9 @@ class Catalogue:
 
     async def model(self, name: str) -> Model:
         """One model; any of a configured provider is taken to exist."""
-        alias = self._config.models.get(name)
+        config = self._config
+        is_name = is_model_name(name)
+        alias = alias_for(config.models, config.providers, name) if is_name else None
         if alias is not None:
             return Model(name, "polycall", self._capabilities(alias.route[0].model))
         prefix, slash, model = name.partition("/")

@@ -111,7 +111,10 @@ async def _send_plain(
     plain: WholeAnswer,
 ) -> None:
     attempt, response = plain.attempt, plain.response
-    headers = base_headers(gateway_request, attempt.target.name, attempt.warnings)
+    warnings = attempt.warnings
+    if response is not None:
+        warnings = [*warnings, *(each for each in response.warnings if each not in warnings)]
+    headers = base_headers(gateway_request, attempt.target.name, warnings)
     if response is None:
         body = plain.body
         account.calls = CallCounter(attempt.dialect.NAME).in_body(body)

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from polycall.errors import (
     AuthenticationError,
     BillingError,
+    ModelOutputError,
     NotFoundError,
     PermissionDeniedError,
     PolycallError,
@@ -46,7 +47,7 @@ from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.body import usage_of
 from polycall.gateway.passthrough.stream import Observer
 from polycall.gateway.routing.router import Target
-from polycall.ir import Event, Response, Usage
+from polycall.ir import Event, Response, ResponseStart, Usage
 from polycall.transport.base import Deadlines, HTTPResponse, Take, push_to
 
 # Another provider may do what this one cannot, though trying this one again is no use.
@@ -120,15 +121,16 @@ class StreamedAnswer:
         return True
 
     async def begin(self, gateway_request: GatewayRequest) -> None:
-        """Wait for the first event; raises what the stream reports instead of one."""
+        """Wait for the first event that says something; raises what the stream reports instead."""
         async for chunk in self.chunks():
             gateway_request.heard_at = time.monotonic()
             if self.decoder is not None:
-                self.events = self.decoder.feed(chunk)
+                self.events += self.decoder.feed(chunk)
                 # Nothing has been sent: what came with the error may be forgotten.
                 if self.decoder.error is not None:
                     raise self.decoder.error
-                if self.events:
+                # Some servers begin an answer, and then say that they failed.
+                if any(not isinstance(event, ResponseStart) for event in self.events):
                     return
             elif self.observer is not None:
                 self.data += self.observer.feed(chunk)
@@ -138,7 +140,7 @@ class StreamedAnswer:
                     return
         self.is_finished = True
         if self.decoder is not None:
-            self.events = self.decoder.close()
+            self.events += self.decoder.close()
         elif self.observer is not None:
             self.data += self.observer.close()
 
@@ -176,6 +178,7 @@ class AttemptRunner:
         ends_at = time.monotonic() + self._server.attempts_s
         last: PolycallError | None = None
         rounds = 0
+        blamed: set[str] = set()  # stops whose model wrote nothing usable: asked once more
         while targets:
             again: list[Target] = []
             for target in targets:
@@ -187,7 +190,11 @@ class AttemptRunner:
                     if _is_final(error):
                         raise
                     last = _more_telling(last, error)
-                    if _is_passing(error):
+                    if isinstance(error, ModelOutputError):
+                        if target.name not in blamed:
+                            again.append(target)
+                        blamed.add(target.name)
+                    elif _is_passing(error):
                         again.append(target)
             rounds += 1
             if last is None or not again or not await self._waited(last, rounds, ends_at):
@@ -237,7 +244,8 @@ class AttemptRunner:
                 renewed = await self._services.key_refresher.other(target)
                 if renewed is not None:
                     return await self._try(renewed)
-            self._router.failed(target, error)
+            if not isinstance(error, ModelOutputError):  # the provider did its part
+                self._router.failed(target, error)
             raise
         except ProtocolError as error:
             self.is_under_way = False

@@ -227,6 +227,11 @@ class ClientRequest:
         request, warnings = carried.for_target(target.provider.name, target.model)
         request = await services.with_media(request, name)
         exchange = prepare(request, target.provider, target.model, target.key, name)
+        if name == self.dialect.NAME:
+            # The fields of a preview, which are still in the body, need its header.
+            http = exchange.http
+            headers = {**http.headers, **self._protocol_headers()}
+            exchange = replace(exchange, http=replace(http, headers=headers))
         warnings = [*warnings, *exchange.wire.warnings]
         if self.is_strict:
             refuse_losses(warnings)
@@ -254,7 +259,7 @@ class ClientRequest:
     def _passes(self, target: Target, services: GatewayServices) -> bool:
         if holds_carried_state(self._body):
             return False
-        return not services.marks(target.provider, target.model).meet(self._body)
+        return not services.marks(target.provider, target.model).meet(self._body, self._fields)
 
     def _passed(self, target: Target, services: GatewayServices) -> Attempt:
         changed = {} if self._endpoint.model else {"model": target.model}
@@ -266,9 +271,7 @@ class ClientRequest:
         if body is None:
             body = self._fields.with_values(changed) if changed else self._body
         headers = headers_for(target.provider, target.key, stream=self.streams)
-        for name in PASSED_HEADERS:
-            if name in self._headers:
-                headers[name.decode()] = self._headers[name].decode("latin-1")
+        headers.update(self._protocol_headers())
         url = address(target.provider, services.path(self, target.model))
         return Attempt(
             target=target,
@@ -276,6 +279,14 @@ class ClientRequest:
             http=HTTPRequest(url, headers, body),
             hides_usage=hides_usage,
         )
+
+    def _protocol_headers(self) -> dict[str, str]:
+        """The client's headers that a provider of the same dialect needs to see."""
+        return {
+            name.decode(): self._headers[name].decode("latin-1")
+            for name in PASSED_HEADERS
+            if name in self._headers
+        }
 
     def upstream_path(self, model: str) -> str:
         """The path of a passed request: as the dialect writes it, in the client's version."""
@@ -399,7 +410,8 @@ class GatewayServices:
         found = self._marks.get((provider.name, model))
         if found is None:
             # Where nobody stated a difference, a client of the same protocol is left to it.
-            is_plain = provider.name in self._unquirked
+            # Of an unknown Chat server it is known that plain ones differ.
+            is_plain = provider.name in self._unquirked and provider.dialect != "openai-chat"
             quirks = provider.quirks_for(model)
             found = QuirkMarks(Quirks(tools=quirks.tools) if is_plain else quirks)
             _remember(self._marks, (provider.name, model), found)
@@ -474,7 +486,7 @@ def _read_fields(body: bytes) -> Fields:
 
 
 def _replays(quirks: Quirks) -> bool:
-    return quirks.reasoning_replay not in ("never", "as_written")
+    return quirks.reasoning_carried or quirks.reasoning_replay not in ("never", "as_written")
 
 
 def refuse_losses(warnings: list[Warning]) -> None:

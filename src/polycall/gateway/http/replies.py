@@ -125,7 +125,9 @@ async def send_error(
         logger.warning("request %s: %s", gateway_request.id, error)
         error = _store_is_away(gateway_request.id)
     status, body = render_error(dialect, error)
-    if isinstance(error, UpstreamError) and error.status in _OWN_STATUSES:
+    is_upstream = isinstance(error, UpstreamError)
+    # A provider's error has a body; ours says the status that is meant.
+    if is_upstream and error.body is None and error.status in _OWN_STATUSES:
         status = error.status
     headers = base_headers(gateway_request, "", [])
     headers += error_headers(error, has_retried=has_retried)

@@ -6,6 +6,7 @@ read by its dialect, which says what it is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -44,10 +45,21 @@ def usage_of(dialect: Dialect, body: bytes) -> Usage:
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
         fields = {}
     error = fields.get("error")
-    if needed not in fields or (error is not None and bytes(error) != b"null"):
+    is_failed = error is not None and bytes(error) != b"null"
+    if needed not in fields or is_failed or _may_have_failed(bytes(fields[needed])):
         return _read_whole(dialect, body)
     raw = fields.get(field)
     return Usage() if raw is None else parse(msgspec.json.decode(raw))
+
+
+# What stands in an answer that says of itself that it failed.
+_FAILED_MARKS = re.compile(
+    rb'"error"\s*:\s*[{"]|"(native_)?finish_reason"\s*:\s*"(?!stop"|tool_calls"|length")'
+)
+
+
+def _may_have_failed(inside: bytes) -> bool:
+    return _FAILED_MARKS.search(inside) is not None
 
 
 def _read_whole(dialect: Dialect, body: bytes) -> Usage:

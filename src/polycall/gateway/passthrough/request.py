@@ -39,11 +39,6 @@ _MARKS: dict[str, tuple[bytes, ...]] = {
     "content_parts": (b'"type"',),
     "media_parts": (b'"image_url"', b'"input_audio"', b'"file"'),
     "user_after_tool": (b'"tool_call_id"',),
-    "seed_field": (b'"seed"',),
-    "end_user_field": (b'"user"', b'"safety_identifier"'),
-    "response_formats": (b'"response_format"',),
-    "reasoning_control": (b'"reasoning_effort"',),
-    "efforts": (b'"reasoning_effort"',),
     # What a reasoner wants back has to be carried from its first answer on.
     "reasoning_replay": (b'"tools"', b'"tool_calls"'),
     "late_system": (b'"system"',),
@@ -52,19 +47,37 @@ _MARKS: dict[str, tuple[bytes, ...]] = {
     "forced_choice_while_reasoning": (b'"tool_choice"',),
     "result_media": (b'"tool_call_id"', b'"tool_result"', b"functionResponse"),
     "call_id_pattern": (b'"tool_calls"', b'"tool_use"'),
+    "tool_message_name": (b'"tool_call_id"',),
+    "any_arguments": (b'"tool_calls"', b'"function_call"'),
+    "reasoning_carried": (b'"tools"', b'"tool_calls"'),
+    "effort_beside_tools": (b'"tools"', b'"functions"'),
+    # Whose answers with calls may end in another word than the client waits for.
+    "careful": (b'"tools"', b'"functions"'),
 }
+# The same for fields of the top level, which the body's text cannot be asked for: each message has
+# a `user` in it.
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "seed_field": ("seed",),
+    "end_user_field": ("user", "safety_identifier"),
+    "response_formats": ("response_format",),
+    "reasoning_control": ("reasoning_effort",),
+    "efforts": ("reasoning_effort",),
+    "careful": ("metadata", "prediction", "store", "verbosity", "web_search_options"),
+}
+# What a client echoes of other servers' reasoning, to one that takes none.
+_REASONING_MARKS = (b'"reasoning_content"', b'"reasoning_details"')
 # Wherever tools are, for a target that is told of them in words.
 _TOOL_MARKS = (
     *(b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"tool_result"'),
     *(b'"function_call', b'"custom_tool_call', b"functionCall", b"functionResponse"),
     *(b"function_declarations", b"function_response"),
 )
-_REFUSED_MARKS: dict[str, bytes] = {
-    "candidates": b'"n"',
-    "logprobs": b"logprobs",
-    "message_name": b'"name"',
-    "end_user": b'"user"',
-    "stop": b'"stop',
+_REFUSED_MARKS: dict[str, bytes] = {"messages.name": b'"name"'}
+_REFUSED_FIELDS: dict[str, tuple[str, ...]] = {
+    "candidates": ("n", "candidateCount", "generationConfig", "generation_config"),
+    "logprobs": ("logprobs", "top_logprobs"),
+    "end_user": ("user", "safety_identifier"),
+    "stop": ("stop", "stop_sequences"),
 }
 
 
@@ -73,21 +86,32 @@ class QuirkMarks:
 
     def __init__(self, quirks: Quirks) -> None:
         marks: set[bytes] = set()
+        replays = quirks.reasoning_replay not in ("never", "as_written")
         for name, found in _MARKS.items():
+            if name == "reasoning_replay" and not replays:
+                continue
             if getattr(quirks, name) != getattr(_VENDOR, name):
                 marks.update(found)
-        if quirks.reasoning_replay in ("never", "as_written"):
-            marks.difference_update(_MARKS["reasoning_replay"])
-            marks.update(() if quirks.empty_content == "null" else _MARKS["empty_content"])
+        if quirks.reasoning_replay == "never":
+            marks.update(_REASONING_MARKS)
         if quirks.tools != "native":
             marks.update(_TOOL_MARKS)
+        fields: set[str] = set()
+        for name, found in _FIELDS.items():
+            if getattr(quirks, name) != getattr(_VENDOR, name):
+                fields.update(found)
         for name in quirks.refused:
-            marks.add(_REFUSED_MARKS.get(name, b'"' + name.encode() + b'"'))
+            if name in _REFUSED_FIELDS:
+                fields.update(_REFUSED_FIELDS[name])
+            else:
+                marks.add(_REFUSED_MARKS.get(name, b'"' + name.encode() + b'"'))
         self._marks = tuple(sorted(marks))
+        self._fields = tuple(sorted(fields))
 
-    def meet(self, body: bytes) -> bool:
+    def meet(self, body: bytes, fields: Fields) -> bool:
         """Whether something in the body may have to be said in another way."""
-        return any(mark in body for mark in self._marks)
+        has_field = any(name in fields for name in self._fields)
+        return has_field or any(mark in body for mark in self._marks)
 
 
 def holds_carried_state(body: bytes) -> bool:

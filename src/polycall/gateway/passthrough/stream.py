@@ -23,6 +23,7 @@ _MARKS: dict[str, tuple[bytes, ...]] = {
         b'"usage":{',
         b'"usage": {',
         b'"error"',
+        b'"native_finish_reason"',
         b"data: [DONE]",
     ),
     "openai-responses": (
@@ -56,7 +57,7 @@ class Observer:
         self.usage = Usage()
         self.frames = 0
         self.calls = 0
-        self.began = False  # a frame that is no comment has come
+        self.began = False  # a frame that says something has come
         self.ended = False
 
     @property
@@ -94,15 +95,17 @@ class Observer:
         for position, frame in enumerate(frames):
             if mark in frame:
                 self.calls += self._counter.in_frame(frame)
-            if not self.began and frame[:1] != b":":
-                self.began = True
-            else:
+            is_opening = not self.began and frame[:1] != b":"
+            if not is_opening:
                 for each in self._marks:
                     if each in frame:
                         break
                 else:
                     continue
-            self._take(self._decoder.feed(frame + self._break))
+            events = self._decoder.feed(frame + self._break)
+            self._take(events)
+            # Some servers begin an answer, and then say that they failed.
+            self.began = self.began or any(not isinstance(each, ResponseStart) for each in events)
             if self._hides_usage and b'"usage"' in frame and _NO_CHOICES.search(frame):
                 frames[position] = b""
                 hidden = True

@@ -38,7 +38,7 @@ _NOT_HTTP = "this is not HTTP/1.1; look at the request line, the headers and how
 _TOO_LONG = "the headers are too large; send fewer, or raise server.headers_bytes_max"
 # What asks for another protocol.  There is none, and a server may go on as if nobody had asked;
 # Java's own client asks for HTTP/2 with every first request, and sends its body along.
-_UPGRADES = (b"upgrade", b"http2-settings", b"connection")
+_UPGRADES = (b"http2-settings", b"connection")  # without these, `upgrade` asks for nothing
 
 
 class _Corked:

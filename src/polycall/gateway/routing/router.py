@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from polycall.config import Alias, Config
 from polycall.config import RouteEntry as RouteTarget
+from polycall.config.aliases import alias_for
 from polycall.errors import NotFoundError, RequestError, UpstreamError
 from polycall.exchange import environment_key
 from polycall.providers.provider import Provider
@@ -73,7 +74,7 @@ class TargetRouter:
         """The stops for a model or alias, best first; `NotFoundError` for an unknown name."""
         targets = self._routes.get(requested)
         if targets is None:
-            alias = self._config.models.get(requested)
+            alias = self._alias(requested)
             if alias is not None and any(target.weight is not None for target in alias.route):
                 return iter(self._in_order(self._weighted(alias)))
             targets = self._targets_of(requested, alias)
@@ -84,14 +85,16 @@ class TargetRouter:
     def possible(self, requested: str) -> list[Target]:
         """All stops that the model or alias may lead to, in no order, and without using a turn."""
         targets = self._routes.get(requested)
-        return (
-            self._targets_of(requested, self._config.models.get(requested))
-            if targets is None
-            else targets
-        )
+        return self._targets_of(requested, self._alias(requested)) if targets is None else targets
+
+    def _alias(self, requested: str) -> Alias | None:
+        # Names longer than any model's are nobody's, whatever a pattern says.
+        if len(requested) > NAME_LENGTH_MAX:
+            return None
+        return alias_for(self._config.models, self._config.providers, requested)
 
     def _targets_of(self, requested: str, alias: Alias | None) -> list[Target]:
-        if alias is not None:
+        if alias is not None and all(is_model_name(target.model) for target in alias.route):
             return [target for target in alias.route for target in self._expand(target.model)]
         prefix, slash, model = requested.partition("/")
         if not slash or not is_model_name(model) or prefix not in self._config.providers:

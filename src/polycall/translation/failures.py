@@ -1,0 +1,136 @@
+"""Failures that look like answers, and refusals that blame the model: shared by all dialects.
+
+A provider's status says 200 and the answer inside of it says that it failed; or the status says
+400, and it is the model that wrote something unusable.  Both may go well when they are asked again.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from polycall.errors import (
+    InvalidRequestError,
+    ModelOutputError,
+    RequestTooLargeError,
+    ServerError,
+    UpstreamError,
+)
+
+# Ends of answers that say: the server failed.  In lower case, as any vendor writes them.
+_SERVER_FAILED = frozenset(
+    {
+        "abort",
+        "aborted",
+        "engine_error",
+        "error",
+        "failed",
+        "insufficient_system_resource",
+        "internal_error",
+        "network_error",
+        "server_error",
+        "service_unavailable",
+        "timeout",
+        "upstream_error",
+    }
+)
+# Ends that say: the model wrote something unusable.
+_MODEL_FAILED = frozenset(
+    {
+        "malformed_function_call",
+        "malformed_response",
+        "malformed_tool_call",
+        "too_many_tool_calls",
+        "tool_use_failed",
+        "unexpected_tool_call",
+    }
+)
+# Codes with which servers refuse what their own model wrote (Groq's first, documented by it).
+_MODEL_CODES = frozenset(
+    {
+        "tool_use_failed",
+        "json_validate_failed",
+        "output_parse_failed",
+        "failed_generation",
+        "invalid_model_output",
+        "malformed_function_call",
+        "model_output_error",
+        "tool_call_parse_error",
+    }
+)
+_MODEL_WORDS = re.compile(
+    r"failed_generation"
+    r"|failed to (call a function|generate json|parse (the )?(model|tool[ _]call|function[ _]call))"
+    r"|(model|generated|tool call) (output|response|text|arguments)[^.]{0,40}"
+    r"(could not be parsed|cannot be parsed|is not valid|failed to parse|is malformed)"
+    r"|model (generated|produced|returned) (an? )?(invalid|malformed|unparsable)",
+    re.IGNORECASE,
+)
+
+
+def failed_end(*words: str) -> UpstreamError | None:
+    """The error that the words of an end mean, such as `network_error`; `None` for an answer."""
+    for word in words:
+        if word.lower() in _SERVER_FAILED:
+            return ServerError(f"the provider ended the answer with {word!r}", code=word.lower())
+    return None
+
+
+def empty_end(word: str) -> UpstreamError:
+    """The error of an answer that ended in one and holds nothing; `word` is the wire's."""
+    if word.lower() in _MODEL_FAILED:
+        detail = f"the model wrote nothing usable: its answer ended with {word!r}"
+        return ModelOutputError(detail, code=word.lower())
+    return ServerError(f"the answer is empty and ended with {word!r}", code=word.lower())
+
+
+def blamed(
+    error_class: type[UpstreamError], fields: dict[str, Any], code: str, message: str
+) -> type[UpstreamError]:
+    """The class of a refusal: `ModelOutputError` where it blames what the model wrote."""
+    if error_class is not InvalidRequestError:
+        return error_class
+    is_models = (
+        code.lower() in _MODEL_CODES
+        or fields.get("failed_generation") is not None
+        or _MODEL_WORDS.search(message) is not None
+    )
+    return ModelOutputError if is_models else error_class
+
+
+_NUMBER = r"(\d[\d,_.]*\d|\d)"
+_TOKENS_MAX = re.compile(
+    r"(?:maximum|max|limit|window|context (?:length|size|window)|n_ctx)[^\d]{0,60}?" + _NUMBER,
+    re.IGNORECASE,
+)
+_TOKENS_MAX_BEFORE = re.compile(
+    _NUMBER + r"[^\d]{0,12}(?:maximum|max|limit|token limit)", re.IGNORECASE
+)
+
+
+def is_about_bytes(error: RequestTooLargeError) -> bool:
+    """Whether the body was too long in bytes, rather than the prompt in tokens."""
+    words = f"{error.message} {error.code} {error.type}".lower()
+    return error.status == 413 and not any(
+        word in words for word in ("token", "context", "prompt is too long")
+    )
+
+
+def overflow_words(message: str) -> str:
+    """A context overflow as Anthropic's clients read it, with the provider's words behind.
+
+    They look for `prompt is too long: N tokens > M maximum`, and take both numbers from it.
+    """
+    if message.startswith("prompt is too long"):
+        return message
+    found = _TOKENS_MAX.search(message) or _TOKENS_MAX_BEFORE.search(message)
+    if found is not None:
+        most = _count(found[1])
+        asked = max((_count(number) for number in re.findall(_NUMBER, message)), default=0)
+        if 0 < most < asked:
+            return f"prompt is too long: {asked} tokens > {most} maximum ({message})"
+    return f"prompt is too long: {message}"
+
+
+def _count(number: str) -> int:
+    return int(re.sub(r"\D", "", number))

@@ -1,0 +1,395 @@
+"""One table for the parts of a conversation that only one dialect knows (`ir.Opaque`).
+
+A dialect gives its own parts back as they came.  Every other dialect calls `adapt_request` first,
+which replaces foreign parts by what the middle language has: tool calls and results, text, media,
+tools.  What has no such form is left out with a warning, or refused.  `ROWS` says which; a kind
+that no row names is treated by where it stands (`_UNKNOWN`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from polycall._support import jsontext
+from polycall.ir import (
+    JSON,
+    Media,
+    Message,
+    Opaque,
+    Part,
+    Request,
+    Text,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
+from polycall.translation.foreign_words import in_words, words_of
+from polycall.translation.wire import Losses
+
+# call       a tool call of this name, its fields as arguments
+# result     the result of such a call
+# said       text that keeps title, source and body; pictures in it follow as media
+# media      an image that the model made
+# tools      tools of the request: they are sent with the others
+# left out   with a warning: the vendor ran it, and a model may do without
+# refused    without it the conversation would be another one
+Treatment: TypeAlias = Literal["call", "result", "said", "media", "tools", "left out", "refused"]
+
+
+class Row(Struct, frozen=True):
+    """What other dialects do with parts of one kind.  `tool` names the calls and results."""
+
+    dialect: str
+    kind: str
+    treatment: Treatment
+    tool: str = ""
+
+
+def _rows(dialect: str, treatment: Treatment, *kinds: str) -> tuple[Row, ...]:
+    return tuple(Row(dialect, kind, treatment) for kind in kinds)
+
+
+def _pair(tool: str, result: str = "") -> tuple[Row, Row]:
+    """A tool that the client runs, as OpenAI's Responses has several."""
+    return (
+        Row("openai-responses", f"{tool}_call", "call", tool),
+        Row("openai-responses", result or f"{tool}_call_output", "result", tool),
+    )
+
+
+ROWS: tuple[Row, ...] = (
+    *_pair("shell"),
+    *_pair("local_shell"),
+    *_pair("apply_patch"),
+    *_pair("computer"),
+    *_pair("tool_search", "tool_search_output"),
+    *_rows("openai-responses", "tools", "additional_tools"),
+    *_rows("openai-responses", "said", "message", "content.computer_screenshot"),
+    *_rows("openai-responses", "media", "image_generation_call"),
+    *_rows(
+        "openai-responses",
+        "left out",
+        "web_search_call",
+        "file_search_call",
+        "code_interpreter_call",
+        "mcp_call",
+        "mcp_list_tools",
+        "mcp_approval_request",
+        "mcp_approval_response",
+    ),
+    *_rows(
+        "openai-responses",
+        "refused",
+        "item_reference",
+        "compaction",
+        "compaction_trigger",
+        "configuration_update",
+        "program",
+        "program_output",
+    ),
+    *_rows("anthropic", "said", "search_result", "tool_reference", "document", "image"),
+    *_rows(
+        "anthropic",
+        "left out",
+        "server_tool_use",
+        "web_search_tool_result",
+        "web_fetch_tool_result",
+        "code_execution_tool_result",
+        "bash_code_execution_tool_result",
+        "text_editor_code_execution_tool_result",
+        "tool_search_tool_result",
+        "mcp_tool_use",
+        "mcp_tool_result",
+    ),
+    *_rows("anthropic", "refused", "compaction", "container_upload"),
+    *_rows(
+        "gemini", "left out", "executableCode", "codeExecutionResult", "toolCall", "toolResponse"
+    ),
+    *_rows("openai-chat", "said", "resource", "resource_link", "search_result"),
+)
+
+# A kind without a row, by where it stands.
+_UNKNOWN: dict[str, Treatment] = {
+    "tool_result": "said",
+    "tool": "result",
+    "assistant": "left out",
+    "user": "refused",
+    "system": "refused",
+}
+_BY_KIND = {(row.dialect, row.kind): row for row in ROWS}
+
+# Fields of an item that say where it stands, not what it says.
+_FRAMING = frozenset(
+    {"type", "id", "call_id", "status", "execution", "caller", "created_by", "environment"}
+)
+_INNER = ("arguments", "action", "operation")
+
+
+def row_for(part: Opaque, place: str) -> Row:
+    """The row of a part that stands in `place`: a role, or `tool_result` for inside of one."""
+    found = _BY_KIND.get((part.dialect, part.kind))
+    if found is None:
+        treatment = _UNKNOWN[place]
+        tool = part.kind.removesuffix("_output").removesuffix("_call")
+        return Row(part.dialect, part.kind, treatment, tool)
+    if place == "tool_result" and found.treatment not in ("said", "media"):
+        return replace(found, treatment="said")
+    if place in ("user", "system") and found.treatment not in ("said", "media", "tools"):
+        return replace(found, treatment="refused")  # what the model was told or asked is needed
+    if part.kind.startswith("tool_search_") and part.data.get("execution") == "server":
+        return replace(found, treatment="left out")
+    return found
+
+
+def adapt_request(request: Request, dialect: str, losses: Losses) -> Request:
+    """The request without what only another dialect knows: parts, and choices of its tools.
+
+    Raises `UnsupportedError` for what is refused, unless the request allows losses.
+    """
+    if request.tool_choice is not None:
+        choice = _possible_choice(request, request.tool_choice, dialect, losses)
+        if choice is not request.tool_choice:
+            request = replace(request, tool_choice=choice)
+    request = _without_nonces(request, dialect, losses)
+    if not any(_has_foreign(message, dialect) for message in request.messages):
+        return request
+    answered = _answered(request.messages, dialect)
+    messages: list[Message] = []
+    for position, message in enumerate(request.messages):
+        if not _has_foreign(message, dialect):
+            messages.append(message)
+            continue
+        adapter = _Adapter(dialect, losses, f"messages[{position}]", answered)
+        parts = [new for part in message.parts for new in adapter.part(part, message.role)]
+        if parts:
+            messages.append(replace(message, parts=parts))
+    return replace(request, messages=messages)
+
+
+# Lines in the system text that a client writes for its own vendor alone, new with each request: no
+# other vendor's prefix cache would ever hit behind one.
+_NONCE_LINES = {"anthropic": re.compile(r"^x-anthropic-[\w-]+:[^\n]*(?:\n+|$)", re.MULTILINE)}
+
+
+def _without_nonces(request: Request, dialect: str, losses: Losses) -> Request:
+    lines = [found for owner, found in _NONCE_LINES.items() if owner != dialect]
+    messages: list[Message] = []
+    changed = 0  # texts
+    for message in request.messages:
+        if message.role != "system":
+            messages.append(message)
+            continue
+        parts: list[Part] = []
+        before = changed
+        for part in message.parts:
+            text = part.text if isinstance(part, Text) else ""
+            for line in lines if "x-" in text else ():
+                text = line.sub("", text)
+            if not isinstance(part, Text) or text == part.text:
+                parts.append(part)
+                continue
+            losses.emulate("system", "a line for the client's own vendor is left out")
+            changed += 1
+            if text.strip():
+                parts.append(replace(part, text=text))
+        if changed == before:
+            messages.append(message)
+        elif parts:
+            messages.append(replace(message, parts=parts))
+    return replace(request, messages=messages) if changed else request
+
+
+def _possible_choice(
+    request: Request, choice: ToolChoice, dialect: str, losses: Losses
+) -> ToolChoice | None:
+    """The choice among the tools that are sent; without any there is nothing to choose."""
+    gone = {
+        tool.name
+        for tool in request.tools
+        if tool.kind == "hosted" and dialect not in tool.metadata
+    }
+    is_left = len(gone) < len({tool.name for tool in request.tools})
+    if not is_left:
+        if not request.tools and choice.mode not in ("auto", "none"):
+            return choice  # a call is forced, and nothing was offered: each dialect says so
+        if choice.mode not in ("auto", "none"):
+            losses.drop("tool_choice", "no tool is left that it could choose")
+        return None
+    if gone.isdisjoint(choice.names):
+        return choice
+    losses.drop("tool_choice", f"{sorted(gone & {*choice.names})} are not sent")
+    names = [name for name in choice.names if name not in gone]
+    if not names or choice.mode == "tool":
+        return None
+    return replace(choice, names=names, metadata={})
+
+
+def _has_foreign(message: Message, dialect: str) -> bool:
+    for part in message.parts:
+        if isinstance(part, Opaque):
+            if part.dialect != dialect:
+                return True
+        elif isinstance(part, ToolResult):
+            for inner in part.content:
+                if isinstance(inner, Opaque) and inner.dialect != dialect:
+                    return True
+    return False
+
+
+def _answered(messages: Iterable[Message], dialect: str) -> set[str]:
+    """Ids of the foreign calls whose results are in the conversation."""
+    return {
+        _call_id(part)
+        for message in messages
+        if message.role == "tool"
+        for part in message.parts
+        if isinstance(part, Opaque) and part.dialect != dialect
+    }
+
+
+def _call_id(part: Opaque) -> str:
+    data = part.data
+    return str(data.get("call_id") or data.get("id") or "")
+
+
+class _Adapter:
+    """Replaces the foreign parts of one message."""
+
+    def __init__(self, dialect: str, losses: Losses, path: str, answered: set[str]) -> None:
+        self._dialect = dialect
+        self._losses = losses
+        self._path = path
+        self._answered = answered
+
+    def part(self, part: Part, place: str) -> list[Part]:
+        """What stands for the part; nothing where it is left out."""
+        if isinstance(part, ToolResult):
+            return [self._result(part)]
+        if not isinstance(part, Opaque) or part.dialect == self._dialect:
+            return [part]
+        row = row_for(part, place)
+        is_pair = place == "assistant" and row.treatment == "left out" and row.tool
+        if is_pair and part.data.get("call_id") and _call_id(part) in self._answered:
+            row = replace(row, treatment="call")
+        if row.treatment == "result" and place != "tool":
+            row = replace(row, treatment="said")
+        return self._treated(part, row)
+
+    def _treated(self, part: Opaque, row: Row) -> list[Part]:
+        losses = self._losses
+        match row.treatment:
+            case "call":
+                losses.emulate(part.kind, f"sent as a call of the tool {row.tool!r}")
+                return [ToolCall(_call_id(part), row.tool, _arguments(part.data))]
+            case "result":
+                losses.emulate(part.kind, f"sent as the result of the tool {row.tool!r}")
+                return [_as_result(part, row.tool)]
+            case "said":
+                return [*self._said(part)]
+            case "media" if isinstance(data := part.data.get("result"), str) and data:
+                return [Media("image", media_type="image/png", data=data)]
+            case "tools":
+                return []
+            case "media" | "left out":
+                losses.drop(part.kind, f"a step of {part.dialect} without a counterpart")
+                return []
+            case "refused":
+                detail = f"a part that only {part.dialect} has"
+                losses.refuse(part.kind, detail, path=self._path)
+                return []
+
+    def _said(self, part: Opaque) -> list[Text | Media]:
+        self._losses.emulate(part.kind, "sent as text")
+        return in_words(part, self._losses)
+
+    def _result(self, result: ToolResult) -> ToolResult:
+        content: list[Text | Media | Opaque] = []
+        for part in result.content:
+            if isinstance(part, Opaque) and part.dialect != self._dialect:
+                content.extend(self._said(part))
+            else:
+                content.append(part)
+        return replace(result, content=content)
+
+
+# ---------------------------------------------------------------------------------------------
+# Calls and results
+
+
+def _arguments(data: JSON) -> str:
+    """An item's fields as arguments: those of its action where it has nothing beside one."""
+    fields = {
+        key: value
+        for key, value in data.items()
+        if key not in _FRAMING and value not in (None, [], "")
+    }
+    if len(fields) == 1:
+        ((key, value),) = fields.items()
+        if key in _INNER and isinstance(value, dict):
+            return jsontext.encode(value)
+        if key in _INNER and isinstance(value, str):
+            return value
+    return jsontext.encode(fields)
+
+
+def _as_result(part: Opaque, tool: str) -> ToolResult:
+    data = part.data
+    content: list[Text | Media | Opaque] = []
+    if isinstance(data.get("tools"), list):
+        content.append(Text(_loaded(data["tools"])))
+    else:
+        fields = {key: data[key] for key in data if key not in _FRAMING}
+        content.extend(_output(fields.pop("output", None), part.kind))
+        if fields := {key: fields[key] for key in fields if fields[key] not in (None, [], {})}:
+            content.append(Text(jsontext.encode(fields)))
+    is_error = data.get("status") in ("failed", "incomplete")
+    return ToolResult(_call_id(part), content, is_error=is_error, name=tool)
+
+
+def _output(output: Any, kind: str) -> list[Text | Media]:
+    if output in (None, "", [], {}):
+        return []
+    if isinstance(output, str):
+        return [Text(output)]
+    entries: list[Any] = output if isinstance(output, list) else [output]  # pyright: ignore[reportUnknownVariableType]
+    said: list[Text | Media] = []
+    for entry in entries:
+        if isinstance(entry, dict) and {"stdout", "stderr"} & entry.keys():
+            said.append(Text(_terminal(entry)))  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            said.extend(words_of(entry, kind, []))
+    return said
+
+
+def _terminal(entry: JSON) -> str:
+    """What a command wrote, and how it ended where that says something."""
+    outcome: Any = entry.get("outcome")
+    ending = ""
+    if isinstance(outcome, dict):
+        code: Any = outcome.get("exit_code")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if outcome.get("type") == "timeout":  # pyright: ignore[reportUnknownMemberType]
+            ending = "[timed out]"
+        elif code:
+            ending = f"[exit code {code}]"
+    stderr = entry.get("stderr")
+    texts = [entry.get("stdout") or "", f"stderr: {stderr}" if stderr else "", ending]
+    return "\n".join(text for text in texts if text)
+
+
+def _loaded(tools: list[Any]) -> str:
+    names: list[str] = []
+    for tool in tools:
+        if not isinstance(tool, dict):
+            continue
+        members: Any = tool.get("tools")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        names.extend(
+            str(each.get("name") or each.get("type"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+            for each in (members if isinstance(members, list) else [tool])  # pyright: ignore[reportUnknownVariableType]
+            if isinstance(each, dict)
+        )
+    return f"loaded: {', '.join(names)}" if names else "loaded: nothing"
