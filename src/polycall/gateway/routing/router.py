@@ -94,7 +94,7 @@ class TargetRouter:
         if alias is not None:
             return [target for target in alias.route for target in self._expand(target.model)]
         prefix, slash, model = requested.partition("/")
-        if not slash or not is_model_name(model) or prefix not in self._config.providers:
+        if not slash or not is_model_name(model) or prefix not in self._config.named:
             raise _unknown(requested, self._config)
         return self._expand(requested)
 
@@ -215,8 +215,11 @@ def shown(name: str) -> str:
 
 
 def _unknown(requested: str, config: Config) -> NotFoundError:
-    known = sorted({*config.models, *config.provider_keys})
+    known = sorted({*config.models, *config.named})
     hint = f"configured here: {', '.join(known)}" if known else "no provider is configured"
+    prefix = requested.partition("/")[0]
+    if prefix in config.providers and prefix not in config.named:
+        hint += f"; the operator can add [providers.{prefix}]"
     return NotFoundError(
         f"no model is called {shown(requested)}; write 'provider/model' or an alias; {hint}",
         code="model_not_found",
