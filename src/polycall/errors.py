@@ -132,8 +132,11 @@ class UpstreamError(PolycallError):
     `status` is the HTTP status, or `None` where there was none (a connection failure, an error
     inside a stream).  `type` and `code` are the provider's own words.  `retry_after_s` is the
     provider's hint in seconds.  `should_retry` is true where the same request may succeed later.
-    `body` is the parsed error body, for the same dialect to give back unchanged.
+    `body` is the parsed error body, for the same dialect to give back unchanged.  `was_sent` is
+    true where the provider may have the whole request, and has not said that it refuses it.
     """
+
+    was_sent = False
 
     status_default: ClassVar[int] = 500
     retryable: ClassVar[bool] = False

@@ -186,11 +186,9 @@ async def test_failures(case: str) -> None:
 
 
 async def test_an_idle_connection_that_the_server_closed_is_replaced() -> None:
-    async def once(_: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
-        if number == 1:
-            writer.write(OK)
-        else:
-            writer.close()
+    async def once(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: int) -> None:
+        writer.write(OK)
+        writer.close()
 
     async with serving(once) as (server, transport):
         for _ in range(3):

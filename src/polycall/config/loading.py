@@ -42,6 +42,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     headers_s: float = 15.0  # to receive a request's headers
     headers_bytes_max: int = 64 * 1024
     connections_max: int = 4096
+    memory_mib_max: int | None = None  # of one process; else a share of what the machine has
     drain_s: float = 30.0
     heartbeat_s: float = 15.0
     connect_s: float = 10.0
@@ -169,6 +170,7 @@ class Config(Struct, frozen=True):
     key_sources: dict[str, tuple[str, ...]] = {}  # as written, for those that may change
     provider_models: dict[str, tuple[str, ...]] = {}
     unquirked: frozenset[str] = frozenset()  # providers whose differences nobody stated
+    named: frozenset[str] = frozenset()  # providers that clients may name, as the file does
     models: dict[str, Alias] = {}
     keys: tuple[ClientKey, ...] = ()
     folder: Path = Path()
@@ -284,6 +286,7 @@ def parse_config(
             for name, table in provider_tables.items()
             if table.quirks is None and name not in CATALOGUE
         ),
+        named=frozenset(provider_tables),
         models=_read_models(reader, tables.get("models", {}), providers),
         keys=_read_client_keys(reader, tables.get("keys", [])),
         folder=folder,

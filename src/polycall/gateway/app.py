@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from polycall._support import jsontext
-from polycall.config import Config, TraceSettings, asking_usage
+from polycall._support.listening import is_loopback
+from polycall.config import MEBIBYTE, Config, TraceSettings, asking_usage
 from polycall.errors import (
     InvalidRequestError,
     NotFoundError,
@@ -26,6 +27,7 @@ from polycall.gateway.catalogue.count_endpoint import CountEndpoint
 from polycall.gateway.catalogue.openapi import document
 from polycall.gateway.generation.client_request import Endpoint, GatewayServices
 from polycall.gateway.generation.generations import Generations, check_allowed
+from polycall.gateway.http.redaction import RedactingTransport
 from polycall.gateway.http.replies import internal_error, send_error, send_json
 from polycall.gateway.http.request import (
     ClientGone,
@@ -38,7 +40,9 @@ from polycall.gateway.http.request import (
 )
 from polycall.gateway.media.lazy_fetch import LazyFetcher
 from polycall.gateway.observability.metrics import CONTENT_TYPE, Metrics, Snapshot, exposition
+from polycall.gateway.processes.heavy_work import HeavyWork
 from polycall.gateway.processes.maintenance import Maintenance
+from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.processes.shared_metrics import SharedMetrics, WorkerSlot
 from polycall.gateway.programs.dispatch import ProgramDispatch
 from polycall.gateway.routing.router import TargetRouter
@@ -78,9 +82,18 @@ class Gateway:
     """The application.  A server calls it for each request, and `close` when all are done."""
 
     def __init__(
-        self, config: Config, *, transport: Transport | None = None, slot: WorkerSlot | None = None
+        self,
+        config: Config,
+        *,
+        transport: Transport | None = None,
+        slot: WorkerSlot | None = None,
+        may_be_open: bool | None = None,
     ) -> None:
-        """`seat` is where this process stands among its group's; a group of one has its own."""
+        """`seat` is where this process stands among its group's; a group of one has its own.
+
+        `may_be_open` says whether clients need no key where there is none; else it follows from
+        the address: on loopback only.
+        """
         server = config.server
         self.store = open_store(
             config.store.url,
@@ -91,11 +104,16 @@ class Gateway:
         self._slot = slot or WorkerSlot(SharedMetrics(1), 0)
         self.metrics = Metrics(self._slot.counts())
         self.is_draining = False
-        self._transport = transport or HTTP1Transport(connections_max=server.connections_max)
+        self._transport = RedactingTransport(
+            transport or HTTP1Transport(connections_max=server.connections_max)
+        )
         self._fetching = LazyFetcher(
             size_bytes_max=server.fetch_bytes_max,
+            sum_bytes_max=max(server.fetch_bytes_max, server.body_bytes_max),
             allows_private=server.fetch_private_addresses,
         )
+        self._heavy = HeavyWork()
+        self._memory = MemoryGuard((server.memory_mib_max or 0) * MEBIBYTE, workers=server.workers)
         self._carrier = Carrier(self.store)
         self._items = StoredResponses(self.store)
         self._traces = None if config.traces is None else _open_traces(config.traces)
@@ -104,7 +122,9 @@ class Gateway:
             self._cache = AnswerCache(config.cache, config.folder, self.store.secret)
         self._id_head = secrets.token_hex(6)
         self._id_count = 0
-        self._keys = Keys(self.store)
+        if may_be_open is None:
+            may_be_open = is_loopback(server.host)
+        self._keys = Keys(self.store, may_be_open=may_be_open)
         self._dispatch = ProgramDispatch(config.programs, self.store)
         self._limits = KeyLimits(self.store, counters=config.store.counters, worker=self._id_head)
         self._maintenance = Maintenance(self.store, self._keys)
@@ -130,6 +150,7 @@ class Gateway:
             carrier=self._carrier,
             items=self._items,
             fetching=self._fetching,
+            heavy=self._heavy,
         )
         self._keys.configure(config.keys)
         self._limits.configure(config, self.services)
@@ -143,9 +164,12 @@ class Gateway:
             calling=self._dispatch,
             cache=self._cache,
             traces=self._traces,
+            memory=self._memory,
             routes=b"" if self._cache is None else routes_digest(config),
         )
-        self._counts = CountEndpoint(self.services, self._keys, self._limits, self._dispatch)
+        self._counts = CountEndpoint(
+            self.services, self._keys, self._limits, self._dispatch, self._memory
+        )
         self._catalogue = models.Catalogue(config, self._transport)
 
     def reload(self, config: Config) -> None:
@@ -167,6 +191,7 @@ class Gateway:
         self.monitor.close()
         await self._transport.close()
         await self._fetching.close()
+        self._heavy.close()
         await self._maintenance.close()
         await self._dispatch.close()
         await self._limits.close()
@@ -207,6 +232,11 @@ class Gateway:
 
     async def _route(self, gateway_request: GatewayRequest) -> None:
         if gateway_request.method == "POST":
+            try:
+                self._memory.check()
+            except OverloadedError as error:
+                await send_error(gateway_request, _dialect_of(gateway_request), error)
+                return
             endpoint = _GENERATES.get(gateway_request.path) or gemini_endpoint(gateway_request.path)
             if endpoint is not None and endpoint.method != "countTokens":
                 await self._generations.serve(gateway_request, endpoint)
@@ -285,7 +315,7 @@ class Gateway:
         await _send(gateway_request, body, status=200 if is_ready else 503)
 
     async def _metrics(self, gateway_request: GatewayRequest) -> None:
-        self._keys.owner(gateway_request.headers, gateway_request.query)
+        self._keys.owner(gateway_request.headers, gateway_request.query, gateway_request.address)
         shared_metrics = self._slot.shared_metrics
         text = exposition(
             self._slot.everybody(),
@@ -302,7 +332,9 @@ class Gateway:
         await _send(gateway_request, document())
 
     async def _list_models(self, gateway_request: GatewayRequest) -> None:
-        owner = self._keys.owner(gateway_request.headers, gateway_request.query)
+        owner = self._keys.owner(
+            gateway_request.headers, gateway_request.query, gateway_request.address
+        )
         await self._limits.count_request(owner)
         client_request = parse_qs(gateway_request.query.decode("latin-1")).get("supports", [])
         supports = [name for text in client_request for name in text.split(",") if name]
@@ -313,7 +345,9 @@ class Gateway:
         await _send(gateway_request, render(found))
 
     async def _one_model(self, gateway_request: GatewayRequest) -> None:
-        owner = self._keys.owner(gateway_request.headers, gateway_request.query)
+        owner = self._keys.owner(
+            gateway_request.headers, gateway_request.query, gateway_request.address
+        )
         await self._limits.count_request(owner)
         name = gateway_request.path.partition("/models/")[2]
         check_allowed(owner, name)

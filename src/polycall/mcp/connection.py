@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -36,10 +36,28 @@ T = TypeVar("T")
 _PAGES_MAX = 100
 _LISTEN_AGAIN_S = 1.0
 _REFRESH_PAUSE_S = 0.1
-_SSE_BYTES_MAX = 64 * 1024 * 1024
+_ANSWER_BYTES_MAX = 32 * 1024 * 1024  # of a JSON body, or of one event
 _SESSION_LOST = ("Session terminated", "Server returned an error response")
 # What the protocol's library raises where a server or the way to it is at fault.
 _FAILURES = (ExceptionGroup, MCPError, OSError, RuntimeError, ValueError, httpx2.HTTPError)
+
+
+class _BoundedBody(httpx2.AsyncByteStream):
+    """A body that ends with an error where it is larger than any answer."""
+
+    def __init__(self, body: httpx2.AsyncByteStream) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for piece in self._body:
+            size += len(piece)
+            if size > _ANSWER_BYTES_MAX:
+                raise httpx2.ReadError(f"the answer is larger than {_ANSWER_BYTES_MAX} bytes")
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
 
 
 class SessionLostError(ToolServerError):
@@ -161,11 +179,11 @@ class Connection:
             # A call is bounded by its tool's deadline, and a stream of changes by nothing.
             timeout = httpx2.Timeout(server.connect_s, read=None)
             hooks = {"response": [self._see]}
-            headers = dict(server.headers)
+            headers = {**server.headers, "accept-encoding": "identity"}
             http = httpx2.AsyncClient(headers=headers, timeout=timeout, event_hooks=hooks)
             async with http:
                 transport = streamable_http_client(
-                    server.url, http_client=http, max_sse_event_size=_SSE_BYTES_MAX
+                    server.url, http_client=http, max_sse_event_size=_ANSWER_BYTES_MAX
                 )
                 async with Client(transport, message_handler=self._hear, cache=None) as client:
                     yield client
@@ -182,6 +200,13 @@ class Connection:
 
     async def _see(self, response: httpx2.Response) -> None:
         self._status = response.status_code
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            raise httpx2.DecodingError(f"compressed as {encoding!r}, though that was not asked for")
+        if not response.headers.get("content-type", "").startswith("text/event-stream"):
+            # The library bounds events, and reads any other body whole.
+            assert isinstance(response.stream, httpx2.AsyncByteStream)
+            response.stream = _BoundedBody(response.stream)
 
     async def _hear(self, message: types.ServerNotification | Exception) -> None:
         if isinstance(message, types.ToolListChangedNotification):

@@ -21,6 +21,7 @@ from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, Too
 from mcp.server.transport_security import TransportSecuritySettings
 
 from polycall._support import jsontext
+from polycall._support.http_server import BoundedProtocol, server_config
 from polycall._support.listening import is_loopback, listen
 from polycall.errors import RequestError
 from polycall.ir import JSON, Text, ToolCall, ToolResult
@@ -164,8 +165,9 @@ async def serve_http(
         transport_security=local if is_loopback(host) else anywhere,
         max_sessions=_SESSIONS_MAX,
     )
-    config = uvicorn.Config(
+    config = server_config(
         _Guarded(app, key) if key else app,
+        BoundedProtocol,
         log_level="warning",
         timeout_graceful_shutdown=2,
         limit_concurrency=_SESSIONS_MAX,

@@ -12,9 +12,9 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, Literal, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from polycall.sim.app import REQUESTS_MAX, App, Recorded, Script
+from polycall._support.http_server import BoundedProtocol, Bounds, server_config
+from polycall.sim.app import BODY_BYTES_MAX, REQUESTS_MAX, App, Recorded, Script
 from polycall.sim.programs import ProgramRunner
 from polycall.sim.script import ModelSpec, Turn
 
@@ -30,8 +30,10 @@ _BASE_PATHS = {
 }
 
 
-class _ClosableProtocol(HttpToolsProtocol):
+class _ClosableProtocol(BoundedProtocol):
     """Lets the application close its socket, which ASGI has no word for."""
+
+    bounds = Bounds(body_bytes_max=BODY_BYTES_MAX)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -55,17 +57,14 @@ class _Server(uvicorn.Server):
 
 
 def _config(app: App, **options: Any) -> uvicorn.Config:
-    return uvicorn.Config(
+    return server_config(
         cast("Any", app),
-        http=_ClosableProtocol,
-        ws="none",
+        _ClosableProtocol,
         loop="asyncio",
-        lifespan="off",
-        log_config=None,
         log_level=logging.CRITICAL,
-        access_log=False,
-        server_header=False,
         timeout_graceful_shutdown=2,
+        date_header=True,
+        timeout_keep_alive=5,
         **options,
     )
 

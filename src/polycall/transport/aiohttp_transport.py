@@ -106,13 +106,18 @@ def _as_upstream_error(error: Exception, host: str) -> UpstreamError:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return UpstreamTimeoutError(f"no connection to {host} within the deadline")
     if isinstance(error, TimeoutError):
-        return UpstreamTimeoutError(f"{host} was silent past the deadline")
+        return _sent(UpstreamTimeoutError(f"{host} was silent past the deadline"))
     if isinstance(error, aiohttp.InvalidURL):
         return UpstreamConnectionError("the provider's address is not a URL", should_retry=False)
     if isinstance(error, aiohttp.ClientConnectorError):
         return UpstreamConnectionError(f"cannot connect to {host}: {error.os_error}")
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return UpstreamConnectionError(f"{host} closed the connection without an answer")
+        return _sent(UpstreamConnectionError(f"{host} closed the connection without an answer"))
     if isinstance(error, aiohttp.ClientPayloadError):
-        return UpstreamConnectionError(f"{host} broke off in the middle of its answer")
+        return _sent(UpstreamConnectionError(f"{host} broke off in the middle of its answer"))
     return UpstreamConnectionError(f"{host}: {type(error).__name__}")
+
+
+def _sent(error: UpstreamError) -> UpstreamError:
+    error.was_sent = True
+    return error

@@ -10,6 +10,7 @@ One timer for all connections keeps the deadlines, so that a request costs none.
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
 import time
 import urllib.request
@@ -59,12 +60,14 @@ class HTTP1Transport:
             try:
                 return await connection.exchange(data, deadlines)
             except StaleConnectionError as error:
-                # The server closed an idle connection as the request was on its way: it has read
-                # none of it.
-                if not is_reused:
-                    raise UpstreamConnectionError(
+                # Nobody can tell whether the server has read what was written (RFC 9110, 9.2.2).
+                may_repeat = not connection.has_written or request.method == "GET"
+                if not is_reused or not may_repeat:
+                    lost = UpstreamConnectionError(
                         f"{origin.host} closed the connection without an answer"
-                    ) from error
+                    )
+                    lost.was_sent = connection.has_written
+                    raise lost from error
 
     async def close(self) -> None:
         """Close all connections."""
@@ -187,6 +190,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answer: HTTP1Response | None = None
         self._idle_since = 0.0
+        self.has_written = False  # something of the latest request
 
     @property
     def host(self) -> str:
@@ -196,9 +200,14 @@ class _Connection(asyncio.Protocol):
 
     def is_usable(self, now: float) -> bool:
         transport = self._transport
-        return (
-            transport is not None and not transport.is_closing() and now - self._idle_since < IDLE_S
-        )
+        if transport is None or transport.is_closing() or now - self._idle_since >= IDLE_S:
+            return False
+        # What is there to read of an idle connection is its end: the loop may not have seen it yet,
+        # and a request that was written could not be sent again.
+        number: int = transport.get_extra_info("socket").fileno()
+        poller = select.poll()
+        poller.register(number, select.POLLIN)
+        return not poller.poll(0)
 
     def check(self, now: float) -> None:
         """Keep the deadlines."""
@@ -207,7 +216,9 @@ class _Connection(asyncio.Protocol):
             if self._idle_since and now - self._idle_since > IDLE_S:
                 self.abort()
         elif now > answer.ends_at or (now > answer.silent_at and not answer.is_paused):
-            answer.fail(UpstreamTimeoutError(f"{self.origin.host} was silent past the deadline"))
+            silent = UpstreamTimeoutError(f"{self.origin.host} was silent past the deadline")
+            silent.was_sent = True
+            answer.fail(silent)
             self.abort()
 
     def abort(self) -> None:
@@ -218,9 +229,11 @@ class _Connection(asyncio.Protocol):
 
     async def exchange(self, data: list[bytes], deadlines: Deadlines) -> HTTPResponse:
         transport = self._transport
+        self.has_written = False
         if transport is None or transport.is_closing():
             raise StaleConnectionError
         answer = self._answer = HTTP1Response(self, deadlines)
+        self.has_written = True
         transport.writelines(data)
         try:
             await answer.wait()
@@ -261,6 +274,10 @@ class _Connection(asyncio.Protocol):
             answer.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             answer.fail(ProtocolError(f"{self.origin.host} does not answer with HTTP"))
+            self.abort()
+            return
+        if not answer.is_bounded(len(data)):
+            answer.fail(ProtocolError(f"{self.origin.host} sends headers or chunks without an end"))
             self.abort()
             return
         answer.fed()

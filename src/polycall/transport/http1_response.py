@@ -18,6 +18,11 @@ from polycall.errors import ProtocolError, UpstreamConnectionError, UpstreamErro
 from polycall.transport.base import Deadlines, Take
 
 _BUFFER_BYTES_MAX = 512 * 1024
+# Of headers, interim answers, chunks' framing and trailers, beside the body; and what one read may
+# grow to where a server compresses though it was asked not to.
+_WASTE_BYTES_MAX = 256 * 1024
+_CHUNK_BYTES = 16
+_EXPANDED_BYTES_MAX = 8 * 1024 * 1024
 _ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
@@ -50,6 +55,8 @@ class HTTP1Response:
         self._raw_headers: list[tuple[bytes, bytes]] = []
         self.headers: Mapping[str, str] = {}
         self.parser: Any = httptools.HttpResponseParser(self)
+        self._waste = 0
+        self._credit = 0  # bytes that the latest read may have had
         self._pieces: list[bytes] = []
         self._size = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -113,6 +120,12 @@ class HTTP1Response:
                 raise self._error
             await self._wait_once()
 
+    def is_bounded(self, size: int) -> bool:
+        """Whether the read of `size` bytes that was just parsed had content enough."""
+        self._waste = max(0, self._waste + size - self._credit)
+        self._credit = 0
+        return self._is_complete or self._waste <= _WASTE_BYTES_MAX
+
     def fed(self) -> None:
         """A read has been parsed."""
         if self._is_complete:
@@ -141,9 +154,9 @@ class HTTP1Response:
                 self._error = StaleConnectionError()
             else:
                 host = self._connection.host
-                self._error = UpstreamConnectionError(
-                    f"{host} broke off in the middle of its answer"
-                )
+                broken = UpstreamConnectionError(f"{host} broke off in the middle of its answer")
+                broken.was_sent = True
+                self._error = broken
         self._wake()
 
     def fail(self, error: UpstreamError | ProtocolError) -> None:
@@ -155,7 +168,11 @@ class HTTP1Response:
     # The parser's callbacks
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._raw_headers.append((name, value))
+        if not self._has_headers:  # a trailer is no header
+            self._raw_headers.append((name, value))
+
+    def on_chunk_header(self) -> None:
+        self._credit += _CHUNK_BYTES
 
     def on_headers_complete(self) -> None:
         parser = self.parser
@@ -179,11 +196,17 @@ class HTTP1Response:
                 self._decoder = zlib.decompressobj(bits)
 
     def on_body(self, data: bytes) -> None:
+        self._credit += 3 * len(data)
         if self._decoder is not None:
+            if self._error is not None:
+                return
             try:
-                data = self._decoder.decompress(data)
+                data = self._decoder.decompress(data, _EXPANDED_BYTES_MAX)
             except zlib.error:
                 self.fail(ProtocolError("the answer is not what its content-encoding says"))
+                return
+            if self._decoder.unconsumed_tail:
+                self.fail(ProtocolError("the answer grows without bound when it is decompressed"))
                 return
         if data:
             self._pieces.append(data)

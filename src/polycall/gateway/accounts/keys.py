@@ -8,9 +8,11 @@ changed.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -19,8 +21,10 @@ from urllib.parse import parse_qsl
 from msgspec import Struct
 
 from polycall.config import ClientKey
-from polycall.errors import AuthenticationError
+from polycall.errors import AuthenticationError, RateLimitError
 from polycall.gateway.store import KeyRecord, Store
+
+logger = logging.getLogger("polycall.keys")
 
 _REFUSAL = (
     "give it as 'Authorization: Bearer', 'x-api-key', 'x-goog-api-key' or '?key=', as your SDK does"
@@ -28,6 +32,10 @@ _REFUSAL = (
 # Scanners for leaked secrets, and our own log filter, know the form.
 _HEAD = "sk-pc-"
 _SHOWN_LENGTH = len(_HEAD) + 4
+# Keys that are not known: as many at once, and as many a second, from one address.
+_TRIES_MAX = 100
+_TRIES_PER_S = 2.0
+_ADDRESSES_MAX = 10_000
 
 
 class Owner(Struct, frozen=True):
@@ -55,11 +63,34 @@ class Owner(Struct, frozen=True):
 ANYBODY = Owner(id="anybody", name="anybody")
 
 
-class Keys:
-    """The clients' keys.  Where none was ever made, everybody is let in (on loopback only)."""
+class _Strangers:
+    """How often each address has tried keys that are not known; bounded in addresses."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self) -> None:
+        self._tries: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait_s(self, address: str) -> float:
+        """Count one try; how long the address should wait, 0 where it need not."""
+        now = time.monotonic()
+        left, at = self._tries.pop(address, (float(_TRIES_MAX), now))
+        left = min(_TRIES_MAX, left + (now - at) * _TRIES_PER_S)
+        self._tries[address] = (max(0.0, left - 1), now)
+        if len(self._tries) > _ADDRESSES_MAX:
+            self._tries.popitem(last=False)
+        return 0.0 if left >= 1 else (1 - left) / _TRIES_PER_S
+
+
+class Keys:
+    """The clients' keys.  Where none was ever made, everybody is let in (on loopback only).
+
+    Whether that is so is decided at the start.  The first key ends it, and nothing brings it back:
+    neither a store that comes back empty nor a configuration without keys.
+    """
+
+    def __init__(self, store: Store, *, may_be_open: bool = True) -> None:
         self._store = store
+        self._may_be_open = may_be_open
+        self._strangers = _Strangers()
         self._own: dict[bytes, Owner] = {}
         self._owners: dict[bytes, Owner] = {}
         self._revision, self._records = store.keys_now()
@@ -70,10 +101,27 @@ class Keys:
         self._own = {digest_of(key.key.encode()): _configured(key) for key in keys}
         self._take_in()
 
-    def owner(self, headers: Mapping[bytes, bytes], query: bytes) -> Owner:
-        """The client behind a request; `AuthenticationError` where its key is not known."""
+    def owner(self, headers: Mapping[bytes, bytes], query: bytes, address: str = "") -> Owner:
+        """The client behind a request; `AuthenticationError` where its key is not known.
+
+        An `address` that tries too many of those is told to wait (`RateLimitError`); a good key is
+        taken from there all the same.
+        """
         if self.is_open:
             return ANYBODY
+        try:
+            return self._known(headers, query)
+        except AuthenticationError:
+            wait_s = self._strangers.wait_s(address)
+            if wait_s:
+                raise RateLimitError(
+                    "too many requests without a key that is known came from your address; wait",
+                    retry_after_s=float(math.ceil(wait_s)),
+                    should_retry=False,
+                ) from None
+            raise
+
+    def _known(self, headers: Mapping[bytes, bytes], query: bytes) -> Owner:
         key = _key_of(headers, query)
         if not key:
             raise AuthenticationError(f"no key was given; {_REFUSAL}", code="invalid_api_key")
@@ -105,7 +153,10 @@ class Keys:
                     owners.setdefault(secret.digest, _stored(record, ends))
         self._owners = owners
         # A revoked key is none, but it does not open the door.
-        self.is_open = not owners and not self._records
+        is_empty = not owners and not self._records
+        if is_empty and not self._may_be_open:
+            logger.error("there is no key any more: every request is refused until there is one")
+        self.is_open = self._may_be_open = is_empty and self._may_be_open
 
 
 def new_key() -> tuple[str, bytes, str]:

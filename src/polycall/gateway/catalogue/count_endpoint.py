@@ -19,9 +19,11 @@ from polycall.gateway.catalogue.token_counts import (
 from polycall.gateway.generation.client_request import Endpoint, GatewayServices
 from polycall.gateway.generation.generations import check_allowed
 from polycall.gateway.http.bodies import read_body
-from polycall.gateway.http.replies import Headers, header_value, send_json, without_key
+from polycall.gateway.http.replies import Headers, header_value, send_json
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.request import PASSED_HEADERS
+from polycall.gateway.processes.heavy_work import check_items, check_objects
+from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.programs.dispatch import ProgramDispatch
 from polycall.gateway.routing.router import Target
 from polycall.ir import JSON, Request
@@ -36,20 +38,35 @@ class CountEndpoint:
     """Serves every route that counts."""
 
     def __init__(
-        self, services: GatewayServices, keys: Keys, limits: KeyLimits, calling: ProgramDispatch
+        self,
+        services: GatewayServices,
+        keys: Keys,
+        limits: KeyLimits,
+        calling: ProgramDispatch,
+        memory: MemoryGuard,
     ) -> None:
         self._services = services
+        self._memory = memory
         self._dispatch = calling
         self._keys = keys
         self._limits = limits
 
     async def serve(self, gateway_request: GatewayRequest, endpoint: Endpoint) -> None:
         """Count by the provider where it can, else by estimate; the headers say which."""
-        owner = self._keys.owner(gateway_request.headers, gateway_request.query)
+        owner = self._keys.owner(
+            gateway_request.headers, gateway_request.query, gateway_request.address
+        )
         await self._limits.count_request(owner)
-        data = await read_body(gateway_request, self._services.server)
-        body = await self._services.items.resolved(owner.id, _body(endpoint, data))
-        request = endpoint.dialect.parse_request(body, path=gateway_request.path)
+        data = await read_body(gateway_request, self._services.server, self._memory)
+        check_objects(data)
+        body = await self._services.items.resolved(
+            owner.id, _body(endpoint, data), self._services.server.body_bytes_max
+        )
+        check_items(body)
+        parse = endpoint.dialect.parse_request
+        request = await self._services.heavy.run(
+            owner.id, len(data), parse, body, path=gateway_request.path
+        )
         check_allowed(owner, request.model)
         target = next(iter(self._services.router.route(request.model)))
         carried = await self._services.carrier.extract(request, owner.id)
@@ -66,7 +83,7 @@ class CountEndpoint:
         tokens = await self._by_provider(target, request, gateway_request)
         source = _ESTIMATE if tokens is None else _BY_PROVIDER
         if tokens is None:
-            tokens = estimate(request)
+            tokens = await self._services.heavy.run(owner.id, len(data), estimate, request)
         answer = render_count(endpoint.dialect.NAME, tokens)
         headers: Headers = [
             (b"polycall-request-id", gateway_request.id.encode()),
@@ -98,7 +115,7 @@ class CountEndpoint:
         deadlines = Deadlines(server.connect_s, min(server.read_s, 30.0), 30.0)
         http = await self._services.transport.open(sent, deadlines)
         try:
-            data = without_key(await http.read(size_bytes_max=BODY_BYTES_MAX), target.key)
+            data = await http.read(size_bytes_max=BODY_BYTES_MAX)
         finally:
             await http.close()
         if http.status in (404, 405, 501):

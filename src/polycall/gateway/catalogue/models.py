@@ -98,17 +98,15 @@ class Catalogue:
         return capabilities_of(self._config.providers[prefix], model)
 
     def _usable(self) -> dict[str, str]:
-        """Providers with a key, and the first key of each."""
-        usable = {name: keys[0] for name, keys in self._config.provider_keys.items()}
-        for name, provider in self._config.providers.items():
-            if name in usable or not provider.needs_key:
-                continue
+        """Providers that clients may name and that have what they need, with the first key."""
+        usable: dict[str, str] = {}
+        for name in sorted(self._config.named):
+            keys = self._config.provider_keys.get(name)
             try:
-                usable[name] = environment_key(provider)
+                usable[name] = keys[0] if keys else environment_key(self._config.providers[name])
             except PolycallError:
-                continue
-        for name in self._config.unquirked:
-            usable.setdefault(name, "")
+                if name in self._config.unquirked:
+                    usable[name] = ""
         return usable
 
     async def _refresh(self) -> None:

@@ -25,6 +25,7 @@ from polycall.gateway.http.replies import (
 )
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.call_counter import CallCounter, in_parts
+from polycall.gateway.routing.router import Target
 from polycall.gateway.state.carrier import Embedder, Origin
 from polycall.ir import Event, PartStart, ResponseEnd, ResponseStart, ToolCall, Usage
 from polycall.translation.wire import Encoder
@@ -53,6 +54,7 @@ class RequestUsage:
         self.attempt: Attempt | None = None
         self.attempts = 0
         self.is_under_way = False  # a provider was asked, and did not refuse or fail
+        self.lost: list[Target] = []  # attempts that gave nothing, and may cost something
         # Sets aside for one more answer of a model, where the client's key is limited.
         self.reserve: Callable[[], Awaitable[None]] | None = None
         self.outcome = "ok"
@@ -64,6 +66,7 @@ class RequestUsage:
         """What was attempted."""
         self.attempt, self.attempts = runner.attempt, runner.attempts
         self.is_under_way = runner.is_under_way
+        self.lost = runner.lost
 
     def settle(self, client_request: ClientRequest | None) -> None:
         """What an answer that was broken off used, as far as the provider did not say."""
@@ -261,9 +264,7 @@ class _Stream:
         assert streaming is not None
         assert streaming.observer is not None
         self._gateway_request.heard_at = time.monotonic()
-        data = streaming.observer.feed(
-            streaming.clean(chunk) if streaming.secret in chunk else chunk
-        )
+        data = streaming.observer.feed(chunk)
         return self._gateway_request.push_body(data) if data else None
 
     # Translated
@@ -307,7 +308,7 @@ class _Stream:
         decoder = streaming.decoder
         assert decoder is not None
         self._gateway_request.heard_at = time.monotonic()
-        events = decoder.feed(streaming.clean(chunk) if streaming.secret in chunk else chunk)
+        events = decoder.feed(chunk)
         data = self._encode(events)
         if events and self._embedder is not None and isinstance(events[-1], ResponseEnd):
             return self._send_last(data)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
-from typing import NoReturn, Protocol, Self
+from typing import NoReturn, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -42,7 +41,7 @@ from polycall.gateway.generation.client_request import (
     blames_usage,
     without_usage,
 )
-from polycall.gateway.http.replies import without_key
+from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.body import usage_of
 from polycall.gateway.passthrough.stream import Observer
@@ -81,7 +80,6 @@ class StreamedAnswer:
     def __init__(self, attempt: Attempt, http: HTTPResponse) -> None:
         self.attempt = attempt
         self.http = http
-        self.secret = attempt.target.key.encode() or b"\0"  # the provider's key
         self.decoder: AnswerDecoder | None = None
         self.observer: Observer | None = None
         self.events: list[Event] = []  # the first ones, not yet sent
@@ -97,17 +95,9 @@ class StreamedAnswer:
         else:
             self.decoder = AnswerDecoder(attempt.exchange)
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The answer's bytes as they come."""
-        return _Chunks(self.http.chunks(), self.attempt.target.key)
-
     async def push_to(self, take: Take) -> None:
-        """Hand the answer's bytes to `take` as they come, the key included where it is in them."""
+        """Hand the answer's bytes to `take` as they come."""
         await push_to(self.http, take)
-
-    def clean(self, chunk: bytes) -> bytes:
-        """A chunk that holds `secret`, without it."""
-        return without_key(chunk, self.attempt.target.key)
 
     async def continues(self, gateway_request: GatewayRequest, services: GatewayServices) -> bool:
         """Whether the answer goes on with another exchange, which has then begun."""
@@ -122,7 +112,7 @@ class StreamedAnswer:
 
     async def begin(self, gateway_request: GatewayRequest) -> None:
         """Wait for the first event that says something; raises what the stream reports instead."""
-        async for chunk in self.chunks():
+        async for chunk in self.http.chunks():
             gateway_request.heard_at = time.monotonic()
             if self.decoder is not None:
                 self.events += self.decoder.feed(chunk)
@@ -159,6 +149,8 @@ class AttemptRunner:
         self.attempts = 0
         self.attempt: Attempt | None = None  # the one that is under way, or was the last
         self.is_under_way = False  # a provider has it, and did not refuse or fail
+        # Asked, and given up or not understood, without having refused: each may cost something.
+        self.lost: list[Target] = []
 
     async def plain(self) -> WholeAnswer:
         """A whole answer."""
@@ -187,7 +179,7 @@ class AttemptRunner:
                 try:
                     return await self._try(target)
                 except (UpstreamError, ProtocolError, RequestError) as error:
-                    if _is_final(error):
+                    if _is_final(error) or time.monotonic() > self._gateway_request.ends_at:
                         raise
                     last = _more_telling(last, error)
                     if isinstance(error, ModelOutputError):
@@ -225,15 +217,22 @@ class AttemptRunner:
             attempt = replace(attempt, http=replace(attempt.http, headers=headers))
         self.attempt = attempt
         self.attempts += 1
+        key = target.key.encode()
+        if len(key) >= SECRET_LENGTH_MIN and key not in self._gateway_request.secrets:
+            self._gateway_request.secrets.append(key)
         self.is_under_way = True
         try:
             try:
                 found = await self._send(attempt)
             except asyncio.CancelledError as cancelled:
                 reason = self._gateway_request.reason_or_raise(cancelled)
+                if isinstance(reason, UpstreamError):
+                    reason.was_sent = True
                 raise reason from None
         except UpstreamError as error:
             self.is_under_way = False
+            if error.was_sent:
+                self.lost.append(target)
             if trace is not None:
                 trace.failed(error)
             if blames_usage(attempt, error):
@@ -249,6 +248,7 @@ class AttemptRunner:
             raise
         except ProtocolError as error:
             self.is_under_way = False
+            self.lost.append(target)
             if trace is not None:
                 trace.failed(error)
             self._router.failed(target, UpstreamConnectionError("the answer makes no sense"))
@@ -283,28 +283,14 @@ class AttemptRunner:
                 attempt.exchange, http, lambda again: open_answer(transport, again, deadlines)
             )
             return WholeAnswer(attempt, http, response, usage=response.usage)
-        body = without_key(await http.read(size_bytes_max=BODY_BYTES_MAX), attempt.target.key)
+        body = await http.read(size_bytes_max=BODY_BYTES_MAX)
         await http.close()
         return WholeAnswer(attempt, http, None, body, usage_of(attempt.dialect, body))
 
 
 async def _raise_refusal(attempt: Attempt, http: HTTPResponse) -> NoReturn:
-    data = without_key(await http.read(size_bytes_max=ERROR_BYTES_MAX), attempt.target.key)
+    data = await http.read(size_bytes_max=ERROR_BYTES_MAX)
     raise error_from(attempt.dialect, http, data)
-
-
-class _Chunks:
-    """Chunks without the provider's key.  No generator: it may be left before its end."""
-
-    def __init__(self, chunks: AsyncIterator[bytes], key: str) -> None:
-        self._chunks = chunks
-        self._key = key
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        return without_key(await anext(self._chunks), self._key)
 
 
 def _is_final(error: PolycallError) -> bool:

@@ -7,7 +7,8 @@ request is rendered from that original, never from another stop's.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -29,10 +30,11 @@ from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.media.lazy_fetch import LazyFetcher
 from polycall.gateway.passthrough.request import (
     PASSED_HEADERS,
-    Fields,
     QuirkMarks,
     holds_carried_state,
+    read_fields,
 )
+from polycall.gateway.processes.heavy_work import LONG_BYTES, HeavyWork, check_items, check_objects
 from polycall.gateway.routing.router import Target, TargetRouter
 from polycall.gateway.state.anthropic_threads import refuse_thread
 from polycall.gateway.state.carrier import CarriedRequest, Carrier
@@ -47,6 +49,7 @@ from polycall.transport.base import HTTPRequest, Transport
 # above any language's.
 _SHORT_BYTES = 16 * 1024
 _BYTES_PER_TOKEN = 3
+_BYTES_PER_TOKEN_USUAL = 4
 _MEDIA_MARKS = (
     *(b'"image_url"', b'"input_audio"', b'"file"'),
     *(b'"input_image"', b'"input_file"'),
@@ -55,6 +58,9 @@ _MEDIA_MARKS = (
 )
 _OUTPUT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _LOSSES = frozenset({"unsupported", "adjusted", "dropped_state"})
+
+
+T = TypeVar("T")
 
 
 class Attempt(Struct, frozen=True):
@@ -93,7 +99,7 @@ class ClientRequest:
         self._body = body
         self._headers = gateway_request.headers
         self._endpoint = endpoint
-        self._fields = _read_fields(body)
+        self._fields = read_fields(body)
         if endpoint.model:
             self.model = endpoint.model
             self.streams = endpoint.method == "streamGenerateContent"
@@ -132,6 +138,8 @@ class ClientRequest:
 
     def estimate_input(self) -> int:
         """About how many tokens the provider had to read."""
+        if self._is_long:
+            return len(self._body) // _BYTES_PER_TOKEN_USUAL + 1
         if self._carried is not None:
             return estimate(self._carried.request)
         body = self._fields.decoded() if self._resolved is None else self._resolved
@@ -160,9 +168,9 @@ class ClientRequest:
             # A few bytes can stand for an image, or for all that was said before.
             if not any(mark in self._body for mark in _MEDIA_MARKS):
                 return bytes_tokens
-        else:
-            return self.estimate_input()
-        return max(bytes_tokens, self.estimate_input())
+        elif self._is_long:
+            return bytes_tokens
+        return max(bytes_tokens, await self._apart(services, self.estimate_input))
 
     def output_tokens_max(self) -> int | None:
         """How many output tokens the request allows; `None` where it does not say."""
@@ -225,8 +233,10 @@ class ClientRequest:
         if is_shared or name != self.dialect.NAME:
             refuse_thread(carried.request)
         request, warnings = carried.for_target(target.provider.name, target.model)
-        request = await services.with_media(request, name)
-        exchange = prepare(request, target.provider, target.model, target.key, name)
+        request = await services.with_media(request, name, self.owner.id)
+        exchange = await self._apart(
+            services, prepare, request, target.provider, target.model, target.key, name
+        )
         if name == self.dialect.NAME:
             # The fields of a preview, which are still in the body, need its header.
             http = exchange.http
@@ -313,18 +323,33 @@ class ClientRequest:
         """The request in the middle language, with what its history carries; parsed once."""
         if self._carried is None:
             body = await self._with_items(services)
-            request = self.dialect.parse_request(body, path=self._path)
+            check_items(body)
+            request = await self._apart(services, self.dialect.parse_request, body, path=self._path)
             if self.is_lossy or services.server.lossy:
                 request = replace(request, lossy=True)
             self._carried = await services.carrier.extract(request, self.owner.id)
         return self._carried
 
+    async def _apart(
+        self, services: GatewayServices, work: Callable[..., T], *given: Any, **named: Any
+    ) -> T:
+        """Do what takes long for a large body, away from the loop where it is large."""
+        return await services.heavy.run(self.owner.id, len(self._body), work, *given, **named)
+
+    @property
+    def _is_long(self) -> bool:
+        """Whether counting well takes longer than it is worth; media are no text to count."""
+        is_text = not any(mark in self._body for mark in _MEDIA_MARKS)
+        return len(self._body) > LONG_BYTES and is_text
+
     async def _with_items(self, services: GatewayServices) -> dict[str, Any]:
         """The body, with the items of earlier answers that it refers to."""
         if self._resolved is None:
-            body = self._fields.decoded()
+            check_objects(self._body)
+            body = await self._apart(services, self._fields.decoded)
             if self._may_refer:
-                body = await services.items.resolved(self.owner.id, body)
+                bytes_max = services.server.body_bytes_max
+                body = await services.items.resolved(self.owner.id, body, bytes_max)
             self._resolved = body
         return self._resolved
 
@@ -368,6 +393,7 @@ class GatewayServices:
         carrier: Carrier,
         items: StoredResponses,
         fetching: LazyFetcher,
+        heavy: HeavyWork,
     ) -> None:
         self.server = config.server
         self.router = router
@@ -376,17 +402,18 @@ class GatewayServices:
         self.items = items
         self.costs = Costs(config)
         self.key_refresher = KeyRefresher(config, router)
+        self.heavy = heavy
         self._fetching = fetching
         self._unquirked = config.unquirked
         self._without_usage: set[str] = set()
         self._marks: dict[tuple[str, str], QuirkMarks] = {}
         self._paths: dict[tuple[Any, ...], str] = {}
 
-    async def with_media(self, request: Request, dialect: str) -> Request:
+    async def with_media(self, request: Request, dialect: str, owner: str) -> Request:
         """The request with the bytes of its media, where the target needs them."""
         if not self.server.fetch_media:
             return request
-        return await self._fetching.with_bytes(request, dialect)
+        return await self._fetching.with_bytes(request, dialect, owner)
 
     def runs_programs(self, client_request: ClientRequest) -> bool:
         """Whether every stop of the route runs programs as the client's vendor does."""
@@ -474,15 +501,6 @@ def _remember(cache: dict[Any, Any], key: Any, value: Any) -> None:
     if len(cache) >= _REMEMBERED_MAX:
         cache.clear()
     cache[key] = value
-
-
-def _read_fields(body: bytes) -> Fields:
-    if not body.isascii():
-        try:
-            body.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise MalformedRequestError(f"the body is not UTF-8: byte {error.start}") from None
-    return Fields(body)
 
 
 def _replays(quirks: Quirks) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,12 @@ from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.replies import drop_traceback, internal_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest
 from polycall.gateway.observability.metrics import Metrics
+from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.programs.dispatch import ProgramDispatch
 from polycall.gateway.routing.router import shown
 from polycall.gateway.state.answer_cache import AnswerCache, AnswerRecorder, request_key
 from polycall.gateway.store import LedgerRow, Store
+from polycall.ir import Usage
 
 if TYPE_CHECKING:
     from polycall.gateway.observability.traces import Traces
@@ -48,6 +51,7 @@ class Generations:
         cache: AnswerCache | None,
         routes: bytes,
         traces: Traces | None,
+        memory: MemoryGuard,
     ) -> None:
         """`routes` stands for what models' names lead to, in the keys of the cache."""
         self._services = services
@@ -59,6 +63,7 @@ class Generations:
         self._cache = cache
         self._routes = routes
         self._traces = traces
+        self._memory = memory
 
     async def serve(self, gateway_request: GatewayRequest, endpoint: Endpoint) -> None:
         """Answer, and write one row."""
@@ -72,13 +77,14 @@ class Generations:
             )
         try:
             try:
-                owner = record.owner = self._keys.owner(
-                    gateway_request.headers, gateway_request.query
+                owner = self._keys.owner(
+                    gateway_request.headers, gateway_request.query, gateway_request.address
                 )
+                record.owner, record.is_known = owner, True
                 self._limits.check_store()
                 if owner.requests_per_minute is not None:
                     await self._limits.count_request(owner)
-                body = await read_body(gateway_request, self._services.server)
+                body = await read_body(gateway_request, self._services.server, self._memory)
                 client_request = record.client_request = ClientRequest(
                     endpoint, gateway_request, body, owner
                 )
@@ -167,13 +173,41 @@ class Generations:
             target = account.attempt.target
             cost = self._services.costs.known(target.provider, target.model, account.usage)
             row = row if cost is None else replace(row, cost_usd=f"{cost:f}")
+        if account.lost and record.client_request is not None:
+            row, cost = self._with_lost(record, row, cost)
         if record.hold is not None:
-            is_answer = row.status < 400 and account.is_under_way
+            is_answer = (row.status < 400 and account.is_under_way) or bool(account.lost)
             self._limits.settle(record.hold, row, cost, is_answer=is_answer)
         if record.gateway_request.trace is not None:
             record.gateway_request.trace.end(row)
         self._metrics.count(row)
-        self._store.add_row(row)
+        if record.is_known:  # strangers cost the store nothing
+            self._store.add_row(row)
+
+    def _with_lost(
+        self, record: _Record, row: LedgerRow, cost: Decimal | None
+    ) -> tuple[LedgerRow, Decimal | None]:
+        """The row, with what attempts cost whose answers did not come or made no sense.
+
+        Their providers have the request, and bill it; that much of them is known.
+        """
+        account = record.account
+        assert record.client_request is not None
+        tokens = record.client_request.estimate_input()
+        total = Decimal(0) if cost is None and not account.is_under_way else cost
+        for target in account.lost:
+            known = self._services.costs.known(
+                target.provider, target.model, Usage(input_tokens=tokens)
+            )
+            total = None if known is None or total is None else total + known
+        row = replace(
+            row,
+            input_tokens=_storable_count((row.input_tokens or 0) + tokens * len(account.lost)),
+            output_tokens=row.output_tokens or 0,
+            is_estimate=1,
+            cost_usd=None if total is None else f"{total:f}",
+        )
+        return row, total
 
 
 def check_allowed(owner: Owner, model: str) -> None:
@@ -195,6 +229,7 @@ class _Record:
         self._endpoint = endpoint
         self.account = RequestUsage()
         self.owner = ANYBODY
+        self.is_known = False  # the owner is who asks
         self.client_request: ClientRequest | None = None
         self.hold: Reservation | None = None
         self.status = 200

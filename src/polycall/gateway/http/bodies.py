@@ -7,6 +7,7 @@ import zlib
 from polycall.config import Server
 from polycall.errors import InvalidRequestError, RequestTooLargeError
 from polycall.gateway.http.request import ClientGone, GatewayRequest
+from polycall.gateway.processes.memory_guard import MemoryGuard
 
 _ENCODINGS = {
     b"gzip": 16 + zlib.MAX_WBITS,
@@ -15,11 +16,12 @@ _ENCODINGS = {
 }
 
 
-async def read_body(gateway_request: GatewayRequest, server: Server) -> bytes:
+async def read_body(gateway_request: GatewayRequest, server: Server, memory: MemoryGuard) -> bytes:
     """The whole body.
 
     Raises `RequestTooLargeError` before reading more than is allowed, `ClientGone` where the
-    client leaves.  The request monitor gives up on a client that stops sending.
+    client leaves, `OverloadedError` while there is no memory.  The request monitor gives up on a
+    client that stops sending.
     """
     limit = server.body_bytes_max
     declared = gateway_request.headers.get(b"content-length", b"")
@@ -29,14 +31,14 @@ async def read_body(gateway_request: GatewayRequest, server: Server) -> bytes:
     if gateway_request.headers.get(b"content-length") == b"0":
         gateway_request.body_is_unread = False
         return b""
-    body = await _read(gateway_request, server)
+    body = await _read(gateway_request, server, memory)
     if len(body) > limit:
         raise _too_large(limit)
     encoding = gateway_request.headers.get(b"content-encoding")
     return body if encoding is None else _expand(body, encoding.strip().lower(), limit)
 
 
-async def _read(gateway_request: GatewayRequest, server: Server) -> bytes:
+async def _read(gateway_request: GatewayRequest, server: Server, memory: MemoryGuard) -> bytes:
     gateway_request.body_by = gateway_request.started_at + server.body_s
     pieces: list[bytes] = []
     size = 0
@@ -51,6 +53,7 @@ async def _read(gateway_request: GatewayRequest, server: Server) -> bytes:
         size += len(piece)
         if size > server.body_bytes_max:
             raise _too_large(server.body_bytes_max)
+        memory.check()
         pieces.append(piece)
         if not more:
             piece = b"".join(pieces)

@@ -69,13 +69,6 @@ def upstream_headers(headers: Mapping[str, str]) -> Headers:
     return kept
 
 
-def without_key(data: bytes, key: str) -> bytes:
-    """What a provider said, without its own key: some repeat the one they refuse."""
-    secret = key.encode()
-    # A shorter one is no key, and would tear holes into ordinary words.
-    return data.replace(secret, b"[redacted]") if len(secret) >= 8 and secret in data else data
-
-
 def header_value(text: str) -> bytes:
     """Text as a header can hold it."""
     return _NOT_IN_HEADERS.sub(b"?", text.encode("utf-8", "replace"))
@@ -102,6 +95,8 @@ async def send_json(
     gateway_request: GatewayRequest, status: int, data: bytes, headers: Headers
 ) -> None:
     """A whole JSON answer."""
+    data = gateway_request.clean(data)
+    headers = [(name, gateway_request.clean(value)) for name, value in headers]
     length = (b"content-length", str(len(data)).encode())
     await gateway_request.send_start(status, [_JSON, length, *headers])
     await gateway_request.send_body(data)

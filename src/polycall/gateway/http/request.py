@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from polycall.errors import UpstreamTimeoutError
+from polycall.errors import OverloadedError, UpstreamTimeoutError
 
 if TYPE_CHECKING:
     from polycall.gateway.observability.traces import Trace
@@ -66,6 +66,7 @@ class GatewayRequest:
         "_raw_send",
         "_reason",
         "aborted",
+        "address",
         "beat",
         "beat_at",
         "body_by",
@@ -81,6 +82,7 @@ class GatewayRequest:
         "query",
         "receive",
         "recorder",
+        "secrets",
         "sending_since",
         "started",
         "started_at",
@@ -97,6 +99,8 @@ class GatewayRequest:
         self.query: bytes = scope["query_string"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.receive = receive
+        client = scope.get("client")
+        self.address: str = client[0] if client else ""
         self._raw_send = send
         self.task = asyncio.current_task()
         self.started_at = self.heard_at = time.monotonic()
@@ -112,6 +116,7 @@ class GatewayRequest:
         self.beat: Callable[[], Awaitable[None]] | None = None  # sends a heartbeat
         self.beat_at = 0.0
         self.watcher: asyncio.Task[None] | None = None
+        self.secrets: list[bytes] = []  # of the providers that were asked: none may be sent
         self.notes: list[tuple[bytes, bytes]] = []  # headers of the answer, whatever it is
         self.aborted = False
         self._reason: Exception | None = None
@@ -132,6 +137,7 @@ class GatewayRequest:
 
     async def send_body(self, data: bytes, *, more: bool = False) -> None:
         """A piece of the body, or the last one."""
+        data = self.clean(data)
         if self.recorder is not None:
             self.recorder.add(data)
         self.sending_since = time.monotonic()
@@ -142,6 +148,7 @@ class GatewayRequest:
     def push_body(self, data: bytes) -> Awaitable[None] | None:
         """Send a piece of the body within this call; what is left to await where that is not
         possible, because the client is slow."""
+        data = self.clean(data)
         if self.recorder is not None:
             self.recorder.add(data)
         message = {"type": "http.response.body", "body": data, "more_body": True}
@@ -156,6 +163,13 @@ class GatewayRequest:
     async def _push_rest(self, begun: _StartedWrite) -> None:
         await begun
         self.sending_since = 0.0
+
+    def clean(self, data: bytes) -> bytes:
+        """The data without providers' keys: what was escaped in an answer is not any more."""
+        for secret in self.secrets:
+            if secret in data:
+                data = data.replace(secret, b"[redacted]")
+        return data
 
     def abort(self, reason: Exception) -> None:
         """Cancel what is being done for this request, because of `reason`."""
@@ -216,6 +230,17 @@ class RequestMonitor:
             # The cancelled task knows the flight: knowing each other, both would stay, with the
             # request's body, until the garbage collector comes.
             gateway_request.watcher = None
+
+    def end_all(self) -> None:
+        """End every flight in its protocol's words: the process cannot wait any longer."""
+        for gateway_request in list(self._gateway_requests):
+            gateway_request.abort(
+                OverloadedError(
+                    "the gateway is restarting; send the request again",
+                    retry_after_s=1.0,
+                    should_retry=False,
+                )
+            )
 
     def close(self) -> None:
         """Stop looking."""

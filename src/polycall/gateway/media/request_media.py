@@ -16,17 +16,22 @@ _NEEDS_BYTES: dict[str, frozenset[str]] = {
 }
 
 
-def wanted_media(request: Request, dialect: str) -> dict[str, Media]:
-    """The media to fetch, by URL."""
+def media_to_fetch(request: Request, dialect: str) -> list[Media]:
+    """The media to fetch, one as often as it is used."""
     kinds = _NEEDS_BYTES.get(dialect)
     if kinds is None:
-        return {}
-    return {
-        part.url: part
+        return []
+    return [
+        part
         for message in request.messages
         for part in _media_of(message)
         if _is_wanted(part, kinds, dialect)
-    }
+    ]
+
+
+def wanted_media(request: Request, dialect: str) -> dict[str, Media]:
+    """The media to fetch, by URL."""
+    return {part.url: part for part in media_to_fetch(request, dialect)}
 
 
 def with_data(request: Request, by_url: dict[str, Media]) -> Request:

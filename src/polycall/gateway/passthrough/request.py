@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -182,6 +183,16 @@ class Fields:
         return self.with_values({**values, "stream_options": {**options, "include_usage": True}})
 
 
+def read_fields(body: bytes) -> Fields:
+    """The fields of a body; raises `MalformedRequestError` for one that is no JSON object."""
+    if not body.isascii():
+        try:
+            body.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise MalformedRequestError(f"the body is not UTF-8: byte {error.start}") from None
+    return Fields(body)
+
+
 def _spliced(body: bytes, name: str, raw: bytes, new: bytes) -> bytes | None:
     """`None` where the name stands elsewhere too."""
     key = b'"' + name.encode() + b'"'
@@ -201,6 +212,7 @@ _TOOLS_BYTES_MIN = 512
 _REMEMBERED_BYTES_MAX = 1024 * 1024  # of text; what is made of it takes several times as much
 _tools: OrderedDict[bytes, tuple[int, Any]] = OrderedDict()
 _tools_bytes = 0
+_tools_lock = Lock()  # large bodies are read in threads
 
 
 def _decode_tools(raw: msgspec.Raw) -> Any:
@@ -211,18 +223,21 @@ def _decode_tools(raw: msgspec.Raw) -> Any:
     if not _TOOLS_BYTES_MIN < size < _REMEMBERED_BYTES_MAX // 2:
         return _decode_value(raw)
     digest = hashlib.blake2b(text, digest_size=16).digest()
-    found = _tools.get(digest)
-    if found is not None:
-        _tools.move_to_end(digest)
-        return found[1]
+    with _tools_lock:
+        found = _tools.get(digest)
+        if found is not None:
+            _tools.move_to_end(digest)
+            return found[1]
     tools = _decode_value(raw)
     if isinstance(tools, list):
         # Nobody changes a parsed body (a rule of the dialects), so one may serve many requests.
         tools = ToolListCache(tools)  # pyright: ignore[reportUnknownArgumentType]
-        _tools[digest] = (size, tools)
-        _tools_bytes += size
-        while _tools_bytes > _REMEMBERED_BYTES_MAX:
-            _tools_bytes -= _tools.popitem(last=False)[1][0]
+        with _tools_lock:
+            if digest not in _tools:
+                _tools_bytes += size
+            _tools[digest] = (size, tools)
+            while _tools_bytes > _REMEMBERED_BYTES_MAX:
+                _tools_bytes -= _tools.popitem(last=False)[1][0]
     return tools
 
 

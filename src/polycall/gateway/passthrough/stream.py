@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 
-from polycall.errors import PolycallError
+from polycall.errors import PolycallError, ProtocolError
 from polycall.gateway.passthrough.call_counter import CallCounter, in_events
 from polycall.ir import Event, ResponseEnd, ResponseStart, Usage
+from polycall.translation.sse import EVENT_BYTES_MAX
 from polycall.translation.wire import Decoder, Dialect
 
 # Marks of the frames that a decoder has to see; inside of a JSON string the quotes would be
@@ -38,7 +39,7 @@ _MARKS: dict[str, tuple[bytes, ...]] = {
     "gemini": (b'"finishReason"', b'"error"', b'"promptFeedback"'),
 }
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
-_BREAK = re.compile(rb"\r\n\r\n|\n\n")
+_BREAKS = (b"\n\n", b"\r\n\r\n")
 
 
 class Observer:
@@ -52,7 +53,9 @@ class Observer:
         self._hides_usage = hides_usage
         self._is_sse = is_sse
         self._break: bytes = b""
-        self._rest: bytes = b""
+        self._rest: list[bytes] = []  # of a frame that is not whole
+        self._rest_bytes = 0
+        self._tail: bytes = b""  # the end of it
         self._last: bytes = b""  # the latest whole frame
         self.usage = Usage()
         self.frames = 0
@@ -78,15 +81,11 @@ class Observer:
             self.calls += in_events(events)
             self._take(events)
             return chunk
-        data = self._rest + chunk if self._rest else chunk
-        if not self._break:
-            found = _BREAK.search(data)
-            if found is None:
-                self._rest = data
-                return b"" if self._hides_usage else chunk
-            self._break = data[found.start() : found.end()]
+        data = self._whole_frames(chunk)
+        if not data:
+            return b"" if self._hides_usage else chunk
         frames = data.split(self._break)
-        self._rest = frames.pop()
+        self._keep(frames.pop())
         if frames:
             self._last = frames[-1]
         self.frames += len(frames)
@@ -115,6 +114,33 @@ class Observer:
             frames = [frame for frame in frames if frame]
         return b"".join([frame + self._break for frame in frames])
 
+    def _whole_frames(self, chunk: bytes) -> bytes:
+        """All that was not looked at yet, where that is a frame or more; else nothing.
+
+        What ends a frame is only looked for in what is new: a frame may come in many pieces.
+        """
+        near = self._tail + chunk
+        if self._break:
+            is_whole = self._break in near
+        else:
+            self._break = _first_break(near)
+            is_whole = bool(self._break)
+        if not is_whole:
+            self._keep(chunk)
+            return b""
+        data = b"".join((*self._rest, chunk))
+        self._rest.clear()
+        self._rest_bytes, self._tail = 0, b""
+        return data
+
+    def _keep(self, piece: bytes) -> None:
+        if piece:
+            self._rest.append(piece)
+            self._rest_bytes += len(piece)
+            self._tail = (self._tail + piece[-3:])[-3:]
+            if self._rest_bytes > EVENT_BYTES_MAX:
+                raise ProtocolError(f"an event is larger than {EVENT_BYTES_MAX} bytes")
+
     def break_off(self) -> None:
         """Nothing more comes; of a stream without an end, the usage is what it told so far."""
         if self.ended:
@@ -129,7 +155,8 @@ class Observer:
 
     def close(self) -> bytes:
         """What is left to pass on; raises what is wrong with the end of the stream."""
-        rest, self._rest = self._rest, b""
+        rest = b"".join(self._rest)
+        self._rest.clear()
         if rest and self._is_sse:
             self._take(self._decoder.feed(rest))
         self._take(self._decoder.close())
@@ -142,3 +169,9 @@ class Observer:
                 self.ended = True
             elif isinstance(event, ResponseStart):
                 self.usage = event.usage
+
+
+def _first_break(data: bytes) -> bytes:
+    """What ends a frame here, by the first that has ended; empty where none has."""
+    found = [(place, each) for each in _BREAKS if (place := data.find(each)) >= 0]
+    return min(found)[1] if found else b""

@@ -15,14 +15,15 @@ from polycall.gateway.store.sqlite import path_of
 
 def check_binding(config: Config, host: str) -> None:
     """Refuse to serve the network without clients' keys."""
-    if not config.keys and not is_loopback(host) and not _has_stored_keys(config):
+    if not config.keys and not is_loopback(host) and not has_stored_keys(config):
         raise RequestError(
             f"refusing to listen on {host!r} without any [[keys]]: everybody could spend your "
             "providers' money; add a key ('polycall keys create NAME'), or listen on 127.0.0.1"
         )
 
 
-def _has_stored_keys(config: Config) -> bool:
+def has_stored_keys(config: Config) -> bool:
+    """Whether a key was ever made in the store; a file that is not there has none."""
     url = config.store.url
     if url.startswith("sqlite:") and not Path(path_of(url, config.folder)).exists():
         return False

@@ -20,6 +20,7 @@ _FIXED = (
     "port",
     "workers",
     "connections_max",
+    "memory_mib_max",
     "headers_s",
     "headers_bytes_max",
     "drain_s",

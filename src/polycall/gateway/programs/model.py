@@ -47,6 +47,7 @@ class ModelStep:
         self._is_strict = client_request.is_strict
         self._carried = carried
         self._request = request
+        self._owner_id = client_request.owner.id
 
     def plan(self, targets: list[Target]) -> None:
         """Every stop gets its own rendering in any case."""
@@ -60,7 +61,7 @@ class ModelStep:
             provider.name, target.model
         )
         request = replace(request, messages=portable(request.messages, target.name))
-        request = await services.with_media(request, name)
+        request = await services.with_media(request, name, self._owner_id)
         exchange = prepare(request, provider, target.model, target.key, name)
         warnings = [*warnings, *exchange.wire.warnings]
         if self._is_strict:
@@ -132,7 +133,7 @@ class RoutedModel:
             is_over = streaming.is_finished
             while not is_over or await streaming.continues(self._gateway_request, self._services):
                 is_over = True
-                async for chunk in streaming.chunks():
+                async for chunk in streaming.http.chunks():
                     self._gateway_request.heard_at = time.monotonic()
                     events = decoder.feed(chunk)
                     self._account.calls += in_events(events)
@@ -185,6 +186,7 @@ class RoutedModel:
         account = self._account
         account.is_under_way = account.is_under_way or runner.is_under_way
         account.attempts += runner.attempts
+        account.lost += runner.lost
         account.attempt = runner.attempt or account.attempt
         if runner.attempt is not None:
             known = self.warnings

@@ -97,7 +97,7 @@ class TargetRouter:
         if alias is not None and all(is_model_name(target.model) for target in alias.route):
             return [target for target in alias.route for target in self._expand(target.model)]
         prefix, slash, model = requested.partition("/")
-        if not slash or not is_model_name(model) or prefix not in self._config.providers:
+        if not slash or not is_model_name(model) or prefix not in self._config.named:
             raise _unknown(requested, self._config)
         return self._expand(requested)
 
@@ -218,8 +218,11 @@ def shown(name: str) -> str:
 
 
 def _unknown(requested: str, config: Config) -> NotFoundError:
-    known = sorted({*config.models, *config.provider_keys})
+    known = sorted({*config.models, *config.named})
     hint = f"configured here: {', '.join(known)}" if known else "no provider is configured"
+    prefix = requested.partition("/")[0]
+    if prefix in config.providers and prefix not in config.named:
+        hint += f"; the operator can add [providers.{prefix}]"
     return NotFoundError(
         f"no model is called {shown(requested)}; write 'provider/model' or an alias; {hint}",
         code="model_not_found",

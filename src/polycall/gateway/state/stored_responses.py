@@ -8,8 +8,10 @@ the client was given, so that it may do the same.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
+from weakref import WeakValueDictionary
 
 from polycall._support import jsontext
 from polycall.errors import MalformedRequestError, StoreError
@@ -26,11 +28,30 @@ _PREVIOUS = "previous_response_id"
 _MARKS = (b'"item_reference"', b'"previous_response_id"')
 
 
+class _Weight:
+    """How much of what was kept one request has had put in place."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
+
+    def add(self, size: int) -> None:
+        """Count what is put in place next."""
+        self._bytes += size
+        if self._bytes > self._bytes_max:
+            raise MalformedRequestError(
+                f"what the request refers to is larger than {self._bytes_max} bytes; begin a new "
+                "conversation, with a summary of this one",
+                path=_PREVIOUS,
+            )
+
+
 class StoredResponses:
     """Keeps answers and finds them again.  One for the process."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def keep(
         self, owner: str, response_id: str, request_fields: JSON, output: list[JSON]
@@ -50,9 +71,18 @@ class StoredResponses:
             # The client has its answer; a reference to it will be refused by name.
             logger.exception("an answer was not kept")
 
-    async def resolved(self, owner: str, body: JSON) -> JSON:
-        """The body with what it refers to in place; references unknown here stay."""
-        body = await self._with_history(owner, body)
+    async def resolved(self, owner: str, body: JSON, bytes_max: int) -> JSON:
+        """The body with what it refers to in place; references unknown here stay.
+
+        Raises `MalformedRequestError` where that is more than `bytes_max`.  One client's
+        references are followed one request after the other.
+        """
+        turn = self._turns.setdefault(owner, asyncio.Semaphore(1))
+        async with turn:
+            return await self._resolved(owner, body, _Weight(bytes_max))
+
+    async def _resolved(self, owner: str, body: JSON, weight: _Weight) -> JSON:
+        body = await self._with_history(owner, body, weight)
         given: Any = body.get("input")
         items: list[Any] = given if isinstance(given, list) else []  # pyright: ignore[reportUnknownVariableType]
         wanted = [found for item in items if (found := _referred(item))]
@@ -62,6 +92,8 @@ class StoredResponses:
         if not kept:
             return body
         found = {name: kept.get(_state_id(name)) for name in wanted}
+        for name in wanted:  # as often as it is referred to
+            weight.add(len(found[name] or b""))
         return {
             **body,
             "input": [
@@ -70,7 +102,7 @@ class StoredResponses:
             ],
         }
 
-    async def _with_history(self, owner: str, body: JSON) -> JSON:
+    async def _with_history(self, owner: str, body: JSON, weight: _Weight) -> JSON:
         """The body with all that was said before it, where the answer it follows was kept here."""
         turns: list[JSON] = []
         name: Any = body.get(_PREVIOUS)
@@ -83,7 +115,9 @@ class StoredResponses:
                 raise MalformedRequestError(
                     f"the conversation {words}; send its items in 'input'", path=_PREVIOUS
                 )
-            turns.append(jsontext.decode(found[f"turn_{name}"]))
+            kept = found[f"turn_{name}"]
+            weight.add(len(kept))
+            turns.append(jsontext.decode(kept))
             name = turns[-1]["previous"]
         if not turns:
             return body

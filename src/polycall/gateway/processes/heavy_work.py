@@ -1,0 +1,85 @@
+"""Work whose time grows with a body: away from the loop where the body is large, and bounded.
+
+A thread shares the interpreter with the loop, which gets its turn every few milliseconds.  Few such
+threads there are, and one client's work takes one of them at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+from polycall.errors import RequestTooLargeError
+
+T = TypeVar("T")
+
+LONG_BYTES = 128 * 1024  # a body of that size is worth a thread
+ITEMS_MAX = 20_000  # messages, their parts, tools: each costs about 0.1 ms
+OBJECTS_MAX = 100_000  # of JSON, an item being a few
+_THREADS = 2
+# What the dialects' bodies have many of, and what has many parts in turn.
+_LISTS = ("messages", "input", "contents", "tools", "functions", "system")
+_PARTS = ("content", "parts", "tool_calls", "functionDeclarations", "function_declarations")
+
+
+class HeavyWork:
+    """Runs functions on large bodies.  One for the process; close it."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="polycall-body")
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    async def run(
+        self, owner: str, size_bytes: int, function: Callable[..., T], *given: Any, **named: Any
+    ) -> T:
+        """What `function` gives; called here where the body is short, else in a thread.
+
+        `owner` is the client, whose long work is done one after the other.  The function must not
+        depend on the loop.
+        """
+        call = partial(function, *given, **named)
+        if size_bytes < LONG_BYTES:
+            return call()
+        turn = self._turns.setdefault(owner, asyncio.Semaphore(1))
+        async with turn:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    def close(self) -> None:
+        """Take no more work."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def check_objects(body: bytes) -> None:
+    """Raise `RequestTooLargeError` for a body that has too many objects to be decoded at all."""
+    # Within a text the quote would be escaped; spaces between are worth a decoding.
+    if len(body) > LONG_BYTES and body.count(b'{"') > OBJECTS_MAX:
+        raise RequestTooLargeError(
+            f"the request has more than {OBJECTS_MAX} objects; send fewer, or larger ones",
+            status=413,
+        )
+
+
+def check_items(body: dict[str, Any]) -> None:
+    """Raise `RequestTooLargeError` for a body that has more in it than is translated."""
+    count = 0
+    for name in _LISTS:
+        items: Any = body.get(name)
+        if not isinstance(items, list):
+            continue
+        count += len(items)  # pyright: ignore[reportUnknownArgumentType]
+        for item in items:  # pyright: ignore[reportUnknownVariableType]
+            if isinstance(item, dict):
+                for inner in _PARTS:
+                    parts: Any = item.get(inner)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+                    if isinstance(parts, list):
+                        count += len(parts)  # pyright: ignore[reportUnknownArgumentType]
+    if count > ITEMS_MAX:
+        raise RequestTooLargeError(
+            f"the request has {count} messages, parts and tools, and at most {ITEMS_MAX} are "
+            "translated; send fewer, or larger ones",
+            status=413,
+        )

@@ -1,0 +1,1 @@
+"""What strangers, keys and providers can do over a socket."""

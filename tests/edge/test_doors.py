@@ -1,0 +1,213 @@
+"""Who is let in, and what may be reached: decided by the configuration, at the start."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polycall.config import ClientKey, environment_config, parse_config
+from polycall.errors import AuthenticationError, RateLimitError
+from polycall.gateway.accounts.keys import ANYBODY, Keys
+from polycall.gateway.app import Gateway
+from polycall.gateway.store import open_store
+from polycall.ir import JSON
+
+UP = '[providers.up]\ndialect="openai-chat"\nbase_url="http://127.0.0.1:9/v1"\napi_key="sk-u"\n'
+MODELS = 'models=["m"]\n'
+
+
+@asynccontextmanager
+async def serving(folder: Path, text: str) -> AsyncIterator[Gateway]:
+    served = Gateway(parse_config(text, folder=folder, environment={}))
+    try:
+        yield served
+    finally:
+        await served.close()
+
+
+async def ask(
+    served: Gateway, method: str, path: str, body: JSON | None = None, **more: Any
+) -> tuple[int, Any]:
+    """Status and JSON of one request; `headers` and `client` as ASGI has them."""
+    sent: list[Any] = []
+    data = json.dumps(body).encode() if body is not None else b""
+
+    async def receive() -> dict[str, Any]:
+        if receive.__dict__.setdefault("is_read", False):
+            await asyncio.sleep(60)
+        receive.__dict__["is_read"] = True
+        return {"type": "http.request", "body": data, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": []}
+    await served({**scope, **more}, receive, send)
+    text = b"".join(message["body"] for message in sent[1:])
+    return sent[0]["status"], json.loads(text)
+
+
+# A13
+
+
+CHAT: JSON = {"messages": [{"role": "user", "content": "hi"}]}
+
+
+@pytest.mark.parametrize(
+    "model", ["ollama/llama", "openai/gpt-5", "anthropic/claude", "vllm/x", "lmstudio/x", "groq/x"]
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
+async def test_a13_only_what_the_file_names_is_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, path: str
+) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GROQ_API_KEY"):
+        monkeypatch.setenv(name, "sk-the-operators-own")
+    async with serving(tmp_path, UP + MODELS) as served:
+        status, body = await ask(served, "POST", path, {**CHAT, "model": model, "input": "hi"})
+        assert status == 404
+        assert f"[providers.{model.partition('/')[0]}]" in json.dumps(body)
+        assert (await ask(served, "GET", f"/v1/models/{model}"))[0] == 404
+        count = "/v1/messages/count_tokens"
+        assert (await ask(served, "POST", count, {**CHAT, "model": model}))[0] == 404
+
+
+async def test_a13_the_list_of_models_is_what_can_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-the-operators-own")
+    text = f'{UP}{MODELS}[models.fast]\nroute=["anthropic/claude-x"]\n'
+    text += '[providers.mistral]\napi_key="sk-m"\nmodels=["a"]\n'
+    async with serving(tmp_path, text) as served:
+        _, body = await ask(served, "GET", "/v1/models")
+        names = {model["id"] for model in body["data"]}
+        assert names == {"fast", "up/m", "mistral/a"}
+        for name in names - {"fast"}:
+            assert served.desk.router.possible(name)
+        # An alias leads where the file says, and the provider's other models stay shut.
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-a")
+        assert served.desk.router.possible("fast")[0].provider.name == "anthropic"
+        assert (await ask(served, "GET", "/v1/models/anthropic/claude-y"))[0] == 404
+
+
+async def test_a13_a_file_without_providers_reaches_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-the-operators-own")
+    async with serving(tmp_path, "[server]\nport = 1\n") as served:
+        status, _ = await ask(
+            served, "POST", "/v1/chat/completions", {**CHAT, "model": "openai/gpt-5"}
+        )
+        assert status == 404
+        assert (await ask(served, "GET", "/v1/models"))[1]["data"] == []
+
+
+def test_a13_without_a_file_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    config = environment_config()
+    assert "openai" in config.named
+    assert "anthropic" not in config.named
+    assert "ollama" not in config.named
+
+
+# A12
+
+
+async def test_a12_an_emptied_store_lets_nobody_in(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 's.db'}", tmp_path)
+    keys = Keys(store)
+    keys.configure([ClientKey(key="sk-one", name="one")])
+    assert not keys.is_open
+    with caplog.at_level(logging.ERROR):
+        keys.configure([])
+    assert not keys.is_open
+    assert "no key any more" in caplog.text
+    with pytest.raises(AuthenticationError):
+        keys.owner({}, b"")
+    await store.close()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "gateway.internal"])
+async def test_a12_beyond_loopback_nobody_is_let_in_without_a_key(
+    tmp_path: Path, host: str
+) -> None:
+    async with serving(tmp_path, f'[server]\nhost="{host}"\n{UP}') as served:
+        status, _ = await ask(served, "POST", "/v1/chat/completions", {**CHAT, "model": "up/m"})
+        assert status == 401
+        assert (await ask(served, "GET", "/v1/models"))[0] == 401
+
+
+async def test_a12_a_worker_that_starts_later_keeps_what_was_decided(tmp_path: Path) -> None:
+    config = parse_config(UP, folder=tmp_path, environment={})
+    served = Gateway(config, may_be_open=False)
+    assert (await ask(served, "GET", "/v1/models"))[0] == 401
+    await served.close()
+
+
+async def test_a12_the_first_key_closes_for_good(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 's.db'}", tmp_path)
+    keys = Keys(store)
+    keys.configure([])
+    assert keys.owner({}, b"") is ANYBODY
+    keys.configure([ClientKey(key="sk-one", name="one")])
+    keys.configure([])
+    with pytest.raises(AuthenticationError):
+        keys.owner({}, b"")
+    await store.close()
+
+
+# A14
+
+
+@pytest.mark.parametrize(
+    ("headers", "path"),
+    [
+        ([(b"authorization", b"Bearer sk-wrong")], "/v1/chat/completions"),
+        ([(b"x-api-key", b"sk-wrong")], "/v1/messages"),
+        ([], "/v1/responses"),
+        ([(b"authorization", b"Bearer sk-wrong")], "/v1/models"),
+    ],
+)
+async def test_a14_strangers_leave_no_row_and_are_slowed(
+    tmp_path: Path, headers: list[tuple[bytes, bytes]], path: str
+) -> None:
+    text = f'{UP}{MODELS}[[keys]]\nkey="sk-good-0123456789"\nname="good"\n'
+    async with serving(tmp_path, text) as served:
+        rows: list[Any] = []
+        served.store.add_row = rows.append  # type: ignore[method-assign]
+        method = "GET" if path == "/v1/models" else "POST"
+        statuses = [
+            (await ask(served, method, path, {}, headers=headers, client=("192.0.2.1", n)))[0]
+            for n in range(200)
+        ]
+        assert set(statuses) == {401, 429}
+        assert 90 <= statuses.count(401) <= 110
+        assert statuses[-1] == 429
+        assert rows == []
+        # Another address is not meant, nor a good key at this one.
+        assert (await ask(served, method, path, {}, headers=headers, client=("192.0.2.2", 1)))[
+            0
+        ] == 401
+        good = [(b"authorization", b"Bearer sk-good-0123456789")]
+        status, _ = await ask(served, "GET", "/v1/models", headers=good, client=("192.0.2.1", 1))
+        assert status == 200
+
+
+async def test_a14_addresses_are_bounded(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 's.db'}", tmp_path)
+    keys = Keys(store, may_be_open=False)
+    keys.configure([])
+    for number in range(30_000):
+        with pytest.raises((AuthenticationError, RateLimitError)):
+            keys.owner({}, b"", f"10.0.{number >> 8}.{number & 255}")
+    assert len(keys._strangers._tries) <= 10_000
+    await store.close()

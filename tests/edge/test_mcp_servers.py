@@ -1,0 +1,118 @@
+"""Hostile MCP servers over HTTP: an answer without an end is an error, and soon."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import time
+import tracemalloc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from polycall.errors import ToolServerError
+from polycall.mcp import HttpServer, connect
+from tests.mcp.support import call
+
+JSON_KIND = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
+PIECE = b"10000\r\n" + b"a" * 65536 + b"\r\n"
+BOMB = gzip.compress(b" " * 300_000_000, 9)
+HOSTILE: dict[str, tuple[bytes, bytes]] = {
+    "an endless JSON body": (JSON_KIND + CHUNKED + b'1\r\n"\r\n', PIECE),
+    "an endless body of no kind": (b"HTTP/1.1 200 OK\r\n" + CHUNKED, PIECE),
+    "an endless error": (b"HTTP/1.1 500 No\r\ncontent-type: application/json\r\n" + CHUNKED, PIECE),
+    "a body until the end": (JSON_KIND + b"\r\n", b"a" * 65536),
+    "an endless event": (EVENTS + CHUNKED + b"6\r\ndata: \r\n", PIECE),
+    "a bomb": (
+        JSON_KIND + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(BOMB),
+        BOMB,
+    ),
+    "endless headers": (b"HTTP/1.1 200 OK\r\n", b"x: y\r\n" * 9999),
+}
+
+
+@asynccontextmanager
+async def server(first: bytes, piece: bytes, *, is_late: bool) -> AsyncIterator[str]:
+    """One that is hostile from the start, or with the first call of a tool."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def answer(writer: asyncio.StreamWriter, body: Any) -> None:
+        method = body.get("method", "")
+        results: dict[str, Any] = {
+            "initialize": {
+                "protocolVersion": "2025-06-18",
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": "x", "version": "1"},
+            },
+            "tools/list": {"tools": [{"name": "t", "inputSchema": {"type": "object"}}]},
+        }
+        if is_late and method != "tools/call":
+            if "id" not in body:
+                writer.write(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")
+                return
+            reply: dict[str, Any] = {"jsonrpc": "2.0", "id": body["id"]}
+            if method in results:
+                reply["result"] = results[method]
+            else:
+                reply["error"] = {"code": -32601, "message": "no such method"}
+            data = json.dumps(reply).encode()
+            writer.write(JSON_KIND + b"content-length: %d\r\n\r\n%b" % (len(data), data))
+            return
+        writer.write(first)
+        while True:
+            writer.write(piece)
+            await writer.drain()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]
+                data = await reader.readexactly(int(length or 0))
+                if not head.startswith(b"POST"):
+                    writer.write(b"HTTP/1.1 405 No\r\ncontent-length: 0\r\n\r\n")
+                    continue
+                await answer(writer, json.loads(data))
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/mcp"
+    finally:
+        listener.close()
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+async def test_a19_answers_without_an_end_are_refused(case: str) -> None:
+    tracemalloc.start()
+    started = time.monotonic()
+    try:
+        async with server(*HOSTILE[case], is_late=False) as url:
+            with pytest.raises(ToolServerError):
+                async with connect(HttpServer("hostile", url=url, connect_s=20)):
+                    pass
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert time.monotonic() - started < 15
+    assert most < 120_000_000, f"{most / 1e6:.0f} MB"
+
+
+@pytest.mark.parametrize("case", ["an endless JSON body", "an endless event", "a bomb"])
+async def test_a19_a_call_is_bounded_as_well(case: str) -> None:
+    async with (
+        server(*HOSTILE[case], is_late=True) as url,
+        connect(HttpServer("hostile", url=url, connect_s=20)) as tools,
+    ):
+        started = time.monotonic()
+        result = await call(tools, next(iter(tools)).name)
+        assert result.is_error
+        assert time.monotonic() - started < 15
