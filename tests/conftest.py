@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from polycall.agents.signing_key import VARIABLE
 
 # Many tests run at once, on machines that do other things as well: a law is not about time.  What a
 # change is judged by are the same cases each time; `make fuzz` looks for new ones.
@@ -21,6 +23,14 @@ settings.load_profile("polycall")
 
 _rows: dict[str, Counter[str]] = {}
 _COLUMNS = ("bodies", "streams", "events", "calls", "requests", "errors")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def signing_key_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Paused runs are signed with a key of these tests, not with that of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, str(tmp_path_factory.mktemp("key") / "signing.key"))
+        yield
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -24,3 +26,30 @@ def test_j09_the_wheel_holds_the_package_and_nothing_that_runs_by_itself(tmp_pat
     # A .pth file of a wheel would be run at every start of Python.
     assert [name for name in names if name.endswith((".pth", ".so", ".pyc"))] == []
     assert scripts == ["[console_scripts]", "polycall", "=", "polycall.cli:main"]
+
+
+def build(source: Path, folder: Path) -> bytes:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=source, capture_output=True, check=True, timeout=60)
+    (wheel,) = folder.glob("*.whl")
+    return wheel.read_bytes()
+
+
+def test_the_wheel_is_the_same_bytes_wherever_and_whenever_it_is_built(tmp_path: Path) -> None:
+    """Whoever has the source can see that a wheel was made of it, and of nothing else."""
+    copy = tmp_path / "elsewhere"
+    copy.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "src"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy / name)
+    for path in copy.rglob("*"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    before = os.umask(0o077)
+    try:
+        second = build(copy, tmp_path / "second")
+    finally:
+        os.umask(before)
+    assert build(ROOT, tmp_path / "first") == second

@@ -386,14 +386,14 @@ async def test_from_an_openapi_document() -> None:
         "required": ["body"],
         "$defs": {"Pet": pet},
     }
-    arguments = '{"pet_id":"a/b","fields":["x","y"],"X-Trace":"t"}'
+    arguments = '{"pet_id":"a b","fields":["x","y"],"X-Trace":"t"}'
     _, run = await names_offered(
         tree,
         ToolCall("a", "pets.getPet", arguments),
         ToolCall("b", "pets.add_pet", '{"body":{"name":1}}'),
         ToolCall("c", "pets.add_pet", '{"body":{"name":"Rex"}}'),
     )
-    assert run.steps[0].results[0].text == "/pets/a%2Fb?fields=x&fields=y"
+    assert run.steps[0].results[0].text == "/pets/a%20b?fields=x&fields=y"
     assert "do not fit" in run.steps[1].results[0].text
     assert [(each.method, each.has_body) for each, _ in asked] == [("GET", False), ("POST", True)]
     assert asked[0][0].headers(asked[0][1]) == {"X-Trace": "t"}

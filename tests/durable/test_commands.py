@@ -54,7 +54,11 @@ async def test_a_run_is_looked_after_from_the_command_line(sqlite: str) -> None:
             assert (status, out.split()[:2]) == (0, ["r1", "waiting"])
             assert out.rstrip().endswith("desk: my teapot is broken")
             _, out, _ = await polycall("runs", *db, "show", "r1")
-            assert '  waits call/1/b  desk: refund({"amount":40})' in out.splitlines()
+            shown = [line for line in out.splitlines() if not line.startswith("  step")]
+            place = next(n for n, line in enumerate(shown) if line.startswith("  waits call/1/b "))
+            assert shown[place + 1 : place + 4] == [
+                *("    agents: desk", "    tool: refund", '    "amount": 40')
+            ]
             assert "\x1b" not in out
             _, out, _ = await polycall("tasks", "list", "--run", "r1", "--json", *db)
             (task,) = json.loads(out)

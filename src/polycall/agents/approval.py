@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from polycall.agents.approval_backend import Answer, ApprovalRequest
+from polycall.agents.approval_backend import Answer, ApprovalRequest, call_digest
 from polycall.agents.context import AgentContext, RunRoot
 from polycall.errors import ToolError
 from polycall.ir import JSON
@@ -33,6 +33,10 @@ async def ask(context: ToolContext[Any], tool: str, arguments: JSON, *, why: str
     if answer is not True:
         reason = f": {answer}" if answer else ""
         raise ToolError(f"the call of {tool!r} was not approved{reason}; nothing was run")
+    if call_digest(tool, arguments, request.agents) != request.digest:
+        raise ToolError(
+            f"the arguments of {tool!r} changed while a person was asked; nothing was run"
+        )
     if request.always:
         root.allowed.add(request.grant)
 
@@ -54,6 +58,9 @@ class AskingToolset(WrappedToolset):
 
     def __init__(self, inner: AbstractToolset) -> None:
         super().__init__(inner)
+
+    def asks(self, name: str) -> bool:
+        return True
 
     async def run(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
         if self[name].needs_approval:

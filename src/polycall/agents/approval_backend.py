@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import copy
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeAlias
 
+from polycall._support import jsontext
 from polycall.ir import JSON
 
 Answer: TypeAlias = bool | str
@@ -29,7 +33,7 @@ class ApprovalRequest:
     """A call that waits for a yes or a no.
 
     `agents` are the agents above the call, the outermost first, and the one that makes it.  The
-    first answer counts.
+    first answer counts.  `digest` names exactly this call: what runs after a yes has the same.
     """
 
     def __init__(
@@ -43,11 +47,13 @@ class ApprovalRequest:
         is_in_program: bool = False,
     ) -> None:
         self.tool = tool
-        self.arguments = arguments
+        # A copy: who reads it may keep it, and what runs must stay what was asked about.
+        self.arguments = copy.deepcopy(arguments)
         self.call_id = call_id
         self.agents = agents
         self.why = why
         self.is_in_program = is_in_program
+        self.digest = call_digest(tool, arguments, agents)
         self.always = False
         self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
@@ -77,3 +83,14 @@ class ApprovalRequest:
     def __repr__(self) -> str:
         path = " > ".join(self.agents)
         return f"ApprovalRequest({path}: {self.tool}, {self.arguments!r})"
+
+
+def call_digest(tool: str, arguments: JSON, agents: Sequence[str]) -> str:
+    """What binds a yes to the call that it was said to: 32 hexadecimal digits.
+
+    The same for the same JSON values, in whatever order an object has its keys.
+    """
+    # Through JSON: what was kept and read again gives the same.
+    plain = jsontext.decode(jsontext.encode([tool, arguments, list(agents)]))
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

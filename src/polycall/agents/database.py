@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from polycall._support.private_files import make_private_database
 from polycall._support.write_ahead import write_ahead
 from polycall.errors import RequestError
 
@@ -25,6 +26,7 @@ def open_database(path: str | Path, schema: str, what: str) -> sqlite3.Connectio
     try:
         if str(path) != ":memory:":
             Path(path).parent.mkdir(parents=True, exist_ok=True)
+            make_private_database(path)
         database = sqlite3.connect(
             path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
         )

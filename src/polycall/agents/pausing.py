@@ -16,10 +16,11 @@ import msgspec
 from msgspec import Struct
 
 from polycall._support import jsontext
-from polycall.agents.approval_backend import Answer, ApprovalRequest
+from polycall.agents.approval_backend import Answer, ApprovalRequest, call_digest
 from polycall.agents.context import Frame
 from polycall.agents.history import History
 from polycall.agents.journal import Entry, current_place
+from polycall.agents.signing_key import key_path, signing_key
 from polycall.errors import RequestError
 from polycall.instrumentation import TraceContext
 from polycall.ir import JSON, Message, ToolCall
@@ -89,21 +90,28 @@ class Approval(Struct, frozen=True, omit_defaults=True):
         """What an answer for always is an answer for, as `ApprovalRequest.grant`."""
         return f"{self.agents[-1]}.{self.tool}"
 
+    @property
+    def digest(self) -> str:
+        """What binds a yes to this call, as `ApprovalRequest.digest`."""
+        return call_digest(self.tool, self.arguments, self.agents)
+
     def is_expired(self, now: float) -> bool:
         """Whether it is too late to allow it."""
         return self.expires_at is not None and now >= self.expires_at
 
 
 class ApprovalDecision(Struct, frozen=True, omit_defaults=True):
-    """What a person said to an approval."""
+    """What a person said to an approval; `digest` names the call that was allowed."""
 
     allowed: bool
     always: bool = False
     reason: str = ""
+    digest: str = ""
 
-    @property
-    def answer(self) -> Answer:
-        """As those who asked want it."""
+    def answer(self, request: ApprovalRequest) -> Answer:
+        """As those who asked want it; no, where it was said to another call."""
+        if self.allowed and self.digest != request.digest:
+            return "another call was approved than this one"
         return True if self.allowed else self.reason or False
 
 
@@ -113,9 +121,9 @@ EXPIRED = ApprovalDecision(allowed=False, reason="nobody answered in time")
 class PausedRun(Struct):
     """A run that waits for people: decide about `waiting`, then `agent.resume` it.
 
-    Whoever can write this JSON says what tools gave and what people allowed.  Where it passes
-    through other hands, give `to_json` and `from_json` a secret: then it is signed, and a changed
-    one is refused.
+    Whoever can write this JSON says what tools gave and what people allowed, so it is signed, and
+    one that was changed is refused.  Without a `secret` the key is a file of this user's
+    (`POLYCALL_SIGNING_KEY_FILE`); where another machine resumes, give both sides a secret.
     """
 
     start: Start
@@ -135,7 +143,9 @@ class PausedRun(Struct):
             raise RequestError(
                 f"the approval {approval_id!r} has expired; the call will be refused"
             )
-        self.decisions[approval_id] = ApprovalDecision(allowed=True, always=always)
+        self.decisions[approval_id] = ApprovalDecision(
+            allowed=True, always=always, digest=approval.digest
+        )
 
     def deny(self, approval_id: str, reason: str = "") -> None:
         """Refuse the call; the model reads the reason."""
@@ -143,14 +153,14 @@ class PausedRun(Struct):
         self.decisions[approval_id] = ApprovalDecision(allowed=False, reason=reason)
 
     def to_json(self, secret: str | bytes = b"") -> str:
-        """As JSON text, signed where there is a secret."""
+        """As JSON text, signed with the secret, or with this user's key."""
         body = jsontext.encode(self)
-        signature = _signature(body, secret) if secret else None
+        signature = _signature(body, secret or signing_key())
         return jsontext.encode({"polycall_paused": _FORMAT, "signature": signature, "run": body})
 
     @classmethod
     def from_json(cls, text: str | bytes, secret: str | bytes = b"") -> PausedRun:
-        """From JSON text; `RequestError` where it is none, or the secret did not sign it."""
+        """From JSON text; `RequestError` where it is none, or the secret or key did not sign it."""
         if not isinstance(text, str | bytes):  # pyright: ignore[reportUnnecessaryIsInstance] - from whoever
             raise RequestError(f"a paused run is JSON text, not a {type(text).__name__}")
         try:
@@ -159,10 +169,12 @@ class PausedRun(Struct):
                 raise RequestError("this is no paused run of this version")
             body = str(envelope["run"])  # pyright: ignore[reportUnknownArgumentType]
             signed = str(envelope.get("signature"))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
-            if secret and not hmac.compare_digest(
-                signed.encode(), _signature(body, secret).encode()
-            ):
-                raise RequestError("the paused run was changed, or signed with another secret")
+            expected = _signature(body, secret or signing_key())
+            if not hmac.compare_digest(signed.encode("utf-8", "replace"), expected.encode()):
+                whose = "another secret" if secret else f"another key than {str(key_path())!r}"
+                raise RequestError(
+                    f"this is no paused run of ours: it was changed, or signed with {whose}"
+                )
             paused = msgspec.convert(jsontext.decode(body), cls)
         except (ValueError, KeyError, msgspec.ValidationError) as error:
             raise RequestError(f"this is no paused run: {error}") from None
@@ -214,11 +226,11 @@ class PausedApprovalBackend:
         key = approval_key(request)
         decision = self._decisions.get(key)
         if decision is not None:
-            return decision.answer
+            return decision.answer(request)
         now = self._clock()
         approval = self._known.get(key) or asked(request, now, self._ttl_s)
         if approval.is_expired(now):
-            return EXPIRED.answer
+            return EXPIRED.answer(request)
         self.waiting[key] = approval
         raise suspended(request)
 

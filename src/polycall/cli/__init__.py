@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from polycall.cli.text import cleaned
 from polycall.errors import PolycallError
 
 # Name, module, one line of help.  A command's module registers itself with `add_parser`.
@@ -37,7 +38,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0 for success, 1 for failure, 2 for misuse."""
+    """Run one command; the exit status is 0 for success, 1 for failure, 2 for misuse.
+
+    What it prints is cleaned of control characters, wherever it came from.
+    """
+    with cleaned(for_good=arguments is None):
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         prog="polycall",

@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import importlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from polycall.sandbox.checks import Check, examine
@@ -30,13 +32,22 @@ def add_parser(subparsers: Any) -> None:
         ),
         epilog="Example: polycall doctor --json",
     )
+    parser.add_argument(
+        "--security",
+        action="store_true",
+        help="what of a configuration, its files and a running gateway is open",
+    )
+    parser.add_argument("--config", type=Path, help="with --security: its polycall.toml")
+    parser.add_argument(
+        "--url", default="", metavar="URL", help="with --security: a gateway that runs"
+    )
     parser.add_argument("--json", action="store_true", help="a JSON array")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print what was found."""
-    findings = asyncio.run(_asked())
+    findings = asyncio.run(_asked(options))
     if options.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
     else:
@@ -46,5 +57,8 @@ def run(options: argparse.Namespace) -> int:
     return int(any(finding.state == "fail" for finding in findings))
 
 
-async def _asked() -> list[Check]:
+async def _asked(options: argparse.Namespace) -> list[Check]:
+    if options.security:
+        security = importlib.import_module("polycall.cli.doctor_security")
+        return await security.examine_security(options.config, options.url)
     return [finding for check in CHECKS for finding in await check()]

@@ -21,7 +21,7 @@ from polycall.cli.stored import (
     table,
     with_store,
 )
-from polycall.cli.text import printable
+from polycall.cli.text import printable_line
 from polycall.config import KEY_NAME_RULE, is_key_name
 from polycall.errors import RequestError
 from polycall.gateway.accounts.keys import new_key
@@ -192,10 +192,10 @@ def _details(record: KeyRecord, spent: Decimal | None) -> list[tuple[str, str]]:
     if spent is not None:
         money += f", spent ${dollars(spent)}"
     lines = [
-        ("name", printable(row.name)),
+        ("name", printable_line(row.name)),
         ("id", row.id),
         ("status", _status(row)),
-        ("models", printable(", ".join(row.models)) or "all"),
+        ("models", printable_line(", ".join(row.models)) or "all"),
         ("requests/min", _number(row.requests_per_minute)),
         ("tokens/min", _number(row.tokens_per_minute)),
         ("budget", money),
@@ -211,10 +211,10 @@ def _details(record: KeyRecord, spent: Decimal | None) -> list[tuple[str, str]]:
 def _line(record: KeyRecord) -> list[str]:
     row = record.row
     return [
-        printable(row.name),
+        printable_line(row.name),
         f"{record.secrets[0].prefix}…",
         _status(row),
-        printable(", ".join(row.models)) or "all",
+        printable_line(", ".join(row.models)) or "all",
         _number(row.requests_per_minute),
         _number(row.tokens_per_minute),
         _budget(row),

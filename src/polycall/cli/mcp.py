@@ -14,9 +14,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from polycall._support import jsontext
+from polycall._support import core_dumps, jsontext
 from polycall.cli.running import load_tools, mcp_library, pins_beside
-from polycall.cli.text import printable
+from polycall.cli.text import printable_line
 from polycall.errors import RequestError
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def _serve(options: argparse.Namespace) -> int:
     def announce(url: str) -> None:
         print(f"polycall mcp on {url}", flush=True)
 
+    core_dumps.forbid()
     serving = library.serve_http(
         server, host=options.host, port=options.port, key=key, announce=announce
     )
@@ -138,7 +139,7 @@ def _looked_after(options: argparse.Namespace, *, pin: bool) -> int:
 
 def _show(server: SeenServer) -> None:
     if server.error:
-        print(f"{server.name}: failed: {printable(server.error)}")
+        print(f"{server.name}: failed: {printable_line(server.error)}")
         return
     plural = "tool" if len(server.tools) == 1 else "tools"
     print(f"{server.name}: {len(server.tools)} {plural}")
@@ -146,7 +147,7 @@ def _show(server: SeenServer) -> None:
         parts = f" ({', '.join(tool.parts)})" if tool.parts else ""
         hints = "".join(f"  {word}" for hint, word in _HINTS.items() if tool.annotations.get(hint))
         short = tool.hash.removeprefix("sha256:")[:12]
-        print(f"  {tool.state:<8} {short}  {printable(tool.name)}{parts}{hints}")
+        print(f"  {tool.state:<8} {short}  {printable_line(tool.name)}{parts}{hints}")
 
 
 def _server(library: Any, word: str) -> Server:

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
+from polycall.cli.asking import TerminalApproval
 from polycall.cli.show import Show
 from polycall.client import Client
 from polycall.errors import RequestError
@@ -105,6 +106,7 @@ def mcp_library() -> Any:
 class Conversation:
     """A history that grows by turns.  A turn that is cut short leaves the last whole step.
 
+    Calls of tools that need approval are asked about on the terminal.
     `open` connects the MCP servers, if there are any; `close` ends them.
     """
 
@@ -117,6 +119,7 @@ class Conversation:
         self.messages: list[Message] = []
         self._mcp: Path | None = options.mcp
         self._stack = AsyncExitStack()
+        self._approve = TerminalApproval()
 
     async def open(self) -> None:
         """Connect what is not tools of this process."""
@@ -138,7 +141,8 @@ class Conversation:
             Request(self.model, messages, self.tools.definitions, stream=stream),
             max_output_tokens=self.max_output_tokens,
         )
-        executor = Executor(self.tools, ToolContext(deps=None, model=self.model))
+        tools = self.tools.approved(self._approve)
+        executor = Executor(tools, ToolContext(deps=None, model=self.model))
         async with aclosing(
             run_tools(self.client, request, executor, limits=self.limits)
         ) as events:

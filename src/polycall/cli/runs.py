@@ -12,10 +12,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from polycall._support import jsontext
-from polycall.cli.show import printable
+from polycall.cli.asking import call_lines
+from polycall.cli.text import printable_line
 from polycall.errors import RequestError
 
 if TYPE_CHECKING:
+    from polycall.agents.pausing import Approval
     from polycall.durable import RunInfo, Runs
 
 _PROMPT_LENGTH_MAX = 60
@@ -53,6 +55,9 @@ def add_parser(subparsers: Any) -> None:
             action.add_argument("approval", help="its id, as `show` says it")
         if name == "allow":
             action.add_argument("--always", action="store_true", help="and each further one")
+            action.add_argument(
+                "--digest", default="", help="only if the call still is the one `show` printed"
+            )
         if name == "deny":
             action.add_argument("--reason", default="", help="which the model reads")
 
@@ -80,7 +85,7 @@ def moment(seconds: float) -> str:
 
 def clipped(text: str) -> str:
     """One line of a text that may be long, and may hold anything."""
-    line = printable(" ".join(text.split()))
+    line = printable_line(" ".join(text.split()))
     return line if len(line) <= _PROMPT_LENGTH_MAX else line[: _PROMPT_LENGTH_MAX - 1] + "…"
 
 
@@ -118,7 +123,8 @@ def _acted(
 
 
 def _line(run: RunInfo) -> str:
-    return f"{run.id}  {run.state:<9}  {moment(run.created_at)}  {run.agent}: {clipped(run.prompt)}"
+    name, agent = printable_line(run.id), printable_line(run.agent)
+    return f"{name}  {run.state:<9}  {moment(run.created_at)}  {agent}: {clipped(run.prompt)}"
 
 
 async def _list(runs: Runs, options: argparse.Namespace) -> int:
@@ -138,22 +144,32 @@ async def _show(runs: Runs, options: argparse.Namespace) -> int:
     steps, tasks = await runs.steps(run.id), await runs.tasks(run.id)
     if options.json:
         rows = [{"name": name, "seconds": seconds} for name, seconds in steps]
-        print(jsontext.encode({"run": run, "steps": rows, "tasks": tasks}))
+        digests = {each.id: each.digest for each in run.approvals}
+        print(jsontext.encode({"run": run, "steps": rows, "tasks": tasks, "digests": digests}))
         return 0
     print(_line(run))
     if run.executor:
-        print(f"last at: {run.executor}")
+        print(f"last at: {printable_line(run.executor)}")
     if run.error:
-        print(f"error: {printable(run.error)}")
+        print(f"error: {printable_line(run.error)}")
     for name, seconds in steps:
-        print(f"  step {printable(name)}  {seconds:.3f} s")
+        print(f"  step {printable_line(name)}  {seconds:.3f} s")
     for task in tasks:
         share = f" {task.progress:.0%} {clipped(task.message)}" if task.state == "running" else ""
-        print(f"  task {task.id}  {task.tool}  {task.state}{share}")
+        print(f"  task {printable_line(task.id)}  {printable_line(task.tool)}  {task.state}{share}")
     for approval in run.approvals:
-        asked = f"{' > '.join(approval.agents)}: {approval.tool}"
-        print(f"  waits {approval.id}  {asked}({clipped(jsontext.encode(approval.arguments))})")
+        _print_approval(approval)
     return 0
+
+
+def _print_approval(approval: Approval) -> None:
+    """A call that waits, whole: who decides must see all of what is decided about."""
+    print(f"  waits {printable_line(approval.id)}  digest {approval.digest}")
+    print(f"    agents: {printable_line(' > '.join(approval.agents))}")
+    if approval.why:
+        print(f"    why: {printable_line(approval.why)}")
+    for line in call_lines(approval.tool, approval.arguments):
+        print(f"    {line}")
 
 
 async def _resume(runs: Runs, options: argparse.Namespace) -> int:
@@ -168,8 +184,9 @@ async def _cancel(runs: Runs, options: argparse.Namespace) -> int:
 
 
 async def _allow(runs: Runs, options: argparse.Namespace) -> int:
-    await runs.allow(options.id, options.approval, always=options.always)
-    return _said(options, f"{options.approval} may run", await runs.show(options.id))
+    await runs.allow(options.id, options.approval, always=options.always, digest=options.digest)
+    words = f"{printable_line(options.approval)} may run"
+    return _said(options, words, await runs.show(options.id))
 
 
 async def _deny(runs: Runs, options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from polycall._support import core_dumps
 from polycall.config import WORKERS_MAX, Config, default_path, environment_config, load_config
 from polycall.errors import ConfigError
 
@@ -68,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
     if options.check:
         print(f"{path or 'the environment'}: no mistakes")
         return 0
+    core_dumps.forbid()
     start_logging(config)
 
     def announce(port: int) -> None:

@@ -8,7 +8,7 @@ import sys
 from decimal import Decimal
 from typing import Any, TextIO
 
-from polycall.cli.text import printable
+from polycall.cli.text import clean_stream, printable_line
 from polycall.ir import PartDelta, PartStart, Reasoning, Text, ToolCall, ToolResult, Usage, Warning
 from polycall.loop import CallEnd, CallStart, LoopEvent, ModelEvent, RunEnd, StepEnd
 
@@ -19,7 +19,7 @@ class Show:
     """Prints the events of a run.  Colours only on a terminal, and not where NO_COLOR is set."""
 
     def __init__(self, out: TextIO | None = None) -> None:
-        self._out = out or sys.stdout
+        self._out = clean_stream(out or sys.stdout)
         self._colours = self._out.isatty() and "NO_COLOR" not in os.environ
         self._warned: list[Warning] = []
         self._open = ""  # the kind of text that the current line holds
@@ -32,7 +32,7 @@ class Show:
             case ModelEvent(event=PartDelta(text=text)) if self._open:
                 self._write(text, dim=self._open == "reasoning")
             case CallStart(call=call):
-                self.line(f"→ {call.name}({shown_arguments(call)})", dim=True)
+                self.line(f"→ {printable_line(call.name)}({shown_arguments(call)})", dim=True)
             case CallEnd(result=result):
                 self.line(f"← {_shortened(result)}", dim=True)
             case StepEnd(step=step):
@@ -73,8 +73,10 @@ class Show:
             self._write(part.text, dim=True)
 
     def _write(self, text: str, *, dim: bool = False) -> None:
-        clean = printable(text)
-        self._out.write(f"\x1b[2m{clean}\x1b[0m" if dim and self._colours and clean else clean)
+        if dim and self._colours and text:
+            self._out.styled("\x1b[2m", text, "\x1b[0m")
+        else:
+            self._out.write(text)
         self._out.flush()
 
 
@@ -93,9 +95,10 @@ def summary(usage: Usage, cost: Decimal | None, steps: int) -> str:
 def shown_arguments(call: ToolCall) -> str:
     """A call's arguments as Python would take them; the raw text where they are no object."""
     if call.arguments is None:
-        return call.arguments_json
+        return printable_line(call.arguments_json)
     return ", ".join(
-        f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in call.arguments.items()
+        f"{printable_line(name)}={json.dumps(value, ensure_ascii=False)}"
+        for name, value in call.arguments.items()
     )
 
 

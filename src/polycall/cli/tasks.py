@@ -6,8 +6,9 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from polycall._support import jsontext
+from polycall.cli.asking import call_lines
 from polycall.cli.runs import add_action, add_database, add_limit, clipped, moment
-from polycall.cli.show import printable
+from polycall.cli.text import printable_line
 
 if TYPE_CHECKING:
     from polycall.durable import Runs, TaskInfo
@@ -52,9 +53,10 @@ async def _show(runs: Runs, options: argparse.Namespace) -> int:
         print(jsontext.encode(task))
         return 0
     print(_line(task))
-    print(f"arguments: {clipped(jsontext.encode(task.arguments))}")
+    for line in call_lines(task.tool, task.arguments):
+        print(f"  {line}")
     if task.result:
-        print(f"result: {printable(task.result)}")
+        print(f"result: {task.result}")
     return 0
 
 
@@ -72,4 +74,5 @@ def _line(task: TaskInfo) -> str:
     said = f"  {clipped(task.message)}" if task.message else ""
     share = f"{task.progress:.0%}"
     started = moment(task.created_at)
-    return f"{task.id}  {task.state:<9}  {share:>4}  {started}  {task.tool}{said}"
+    name, tool = printable_line(task.id), printable_line(task.tool)
+    return f"{name}  {task.state:<9}  {share:>4}  {started}  {tool}{said}"

@@ -20,7 +20,7 @@ from polycall.cli.stored import (
     table,
     with_store,
 )
-from polycall.cli.text import printable
+from polycall.cli.text import printable_line
 from polycall.errors import RequestError
 from polycall.gateway.store import Store
 from polycall.gateway.store.usage import GROUPS, UsageRow, sum_row
@@ -124,7 +124,7 @@ def _numbers(row: UsageRow) -> list[str]:
 
 
 def _shown(text: str) -> str:
-    return printable(text) or "-"
+    return printable_line(text) or "-"
 
 
 def _write_csv(by: list[str], rows: list[UsageRow], name: str) -> None:

@@ -48,7 +48,7 @@ class DatabaseApprovalBackend:
         while (decision := await patiently(self._decision, key)) is None:  # noqa: ASYNC110
             await asyncio.sleep(self._poll_s)
         request.always = request.always or decision.always
-        return decision.answer
+        return decision.answer(request)
 
     def _ask(self, request: ApprovalRequest) -> Approval:
         now = float(self._database.rows(f"select {self._database.now} as now")[0]["now"])

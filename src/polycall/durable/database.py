@@ -13,7 +13,9 @@ from typing import Any, ParamSpec, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
+from polycall._support.private_files import make_private_database
 from polycall._support.write_ahead import write_ahead
+from polycall.durable.unpickling import refuse_pickles
 from polycall.errors import RequestError
 
 _SCHEMA = (
@@ -42,6 +44,7 @@ class Database:
     """One engine for DBOS and for the tables here."""
 
     def __init__(self, url: str) -> None:
+        refuse_pickles()
         self.url = _checked(url)
         self.is_sqlite = self.url.startswith("sqlite")
         self.engine = _sqlite(self.url) if self.is_sqlite else _postgres(self.url)
@@ -69,16 +72,17 @@ class Database:
     def create(self) -> None:
         """Make the tables where they are missing; `RequestError` where that cannot be done."""
         try:
+            if self.is_sqlite:
+                make_private_database(self.engine.url.database or "")
             with self.engine.begin() as connection:
                 if not self.is_sqlite:
                     connection.execute(sa.text(f"select pg_advisory_xact_lock({_LOCK_ID})"))
                 for statement in _SCHEMA:
                     connection.execute(sa.text(statement))
-        except exc.DBAPIError as error:
+        except (exc.DBAPIError, OSError) as error:
             shown = self.engine.url.render_as_string(hide_password=True)
-            raise RequestError(
-                f"durable runs cannot be kept at {shown!r}: {reason_of(error)}"
-            ) from None
+            reason = reason_of(error) if isinstance(error, exc.DBAPIError) else error.strerror
+            raise RequestError(f"durable runs cannot be kept at {shown!r}: {reason}") from None
 
     def change(self, sql: str, **values: Any) -> int:
         """Run one statement; how many rows it changed."""

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
 import msgspec
-from dbos import Serializer
+from dbos import Serializer, WorkflowStatus
 from msgspec import Struct
 
 from polycall._support import jsontext
@@ -80,6 +80,10 @@ class TaskInfo(Struct, frozen=True, omit_defaults=True):
     executor: str = ""
 
 
+class _Inputs(Struct):
+    args: list[str]
+
+
 class JSONSerializer(Serializer):
     """DBOS's own writes pickles, and whoever can write to the database could then run code here."""
 
@@ -89,17 +93,42 @@ class JSONSerializer(Serializer):
         return jsontext.encode({"value": data})
 
     def deserialize(self, serialized_data: str) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        data = jsontext.decode(serialized_data)
-        if "error" in data:
-            return RunFailedError(f"{data['error']}: {data['message']}")
-        return data["value"]
+        data: Any = jsontext.decode(serialized_data)
+        if isinstance(data, dict) and "error" in data:
+            return RunFailedError(f"{data['error']}: {data.get('message', '')}")  # pyright: ignore[reportUnknownMemberType]
+        if not isinstance(data, dict) or "value" not in data:
+            raise RequestError("the database holds a value here that polycall did not write")
+        return data["value"]  # pyright: ignore[reportUnknownVariableType]
 
     def name(self) -> str:
         return "polycall_json"
 
 
+def argument_of(row: WorkflowStatus) -> str:
+    """What a workflow was begun with; `RequestError` where DBOS could not read it.
+
+    DBOS gives the raw text of what it cannot read, such as a pickle, which is not read here.
+    """
+    try:
+        given = msgspec.convert(row.input, _Inputs)
+        return given.args[0]
+    except (msgspec.ValidationError, IndexError):
+        raise RequestError(
+            f"the row of {row.workflow_id!r} was written by another program"
+        ) from None
+
+
+def error_of(row: WorkflowStatus) -> str:
+    """By what a workflow ended; empty where by nothing, or where DBOS could not read it."""
+    # DBOS gives the raw text of what it cannot read.
+    error: object = row.error
+    return str(error) if isinstance(error, BaseException) else ""
+
+
 def decoded(text: str, kind: type[Any]) -> Any:
     """A value of ours from the database; `RequestError` where another program wrote it."""
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - from a database
+        raise RequestError(f"the database holds no {kind.__name__} here, but {text!r:.80}")
     try:
         return msgspec.convert(jsontext.decode(text), kind)
     except (ValueError, msgspec.ValidationError) as error:

@@ -18,7 +18,7 @@ from polycall.agents.checks import check_names
 from polycall.agents.history import HistoryLike, load_history
 from polycall.agents.journal import check_variables
 from polycall.agents.pausing import Approval, ApprovalDecision, Start
-from polycall.agents.task import TaskOrder
+from polycall.agents.task import TaskOrder, TaskStatus
 from polycall.durable import approvals
 from polycall.durable.database import Database
 from polycall.durable.records import (
@@ -32,7 +32,9 @@ from polycall.durable.records import (
     RunResult,
     RunState,
     TaskInfo,
+    argument_of,
     decoded,
+    error_of,
 )
 from polycall.durable.tasks import TASK_QUEUE, progress_of, status_of
 from polycall.errors import RequestError
@@ -177,9 +179,25 @@ class Runs:
         made = await asyncio.to_thread(approvals.waiting, self.database)
         return made.get(run_id, [])
 
-    async def allow(self, run_id: str, approval_id: str, *, always: bool = False) -> None:
-        """Let a call run; with `always`, each further one of its agent and tool."""
-        await self._decide(run_id, approval_id, ApprovalDecision(allowed=True, always=always))
+    async def allow(
+        self, run_id: str, approval_id: str, *, always: bool = False, digest: str = ""
+    ) -> None:
+        """Let a call run; with `always`, each further one of its agent and tool.
+
+        With `digest`, only if the approval still has the one that it had when it was looked at.
+        """
+        waiting = {each.id: each for each in await self.approvals(run_id)}
+        found = waiting.get(approval_id)
+        # An approval that is not open is refused by the database, in words of its own.
+        own = "" if found is None else found.digest
+        if found is not None and digest and digest != own:
+            raise RequestError(
+                f"the approval {approval_id!r} has the digest {own!r} now, not {digest!r}; "
+                "look at it again"
+            )
+        await self._decide(
+            run_id, approval_id, ApprovalDecision(allowed=True, always=always, digest=own)
+        )
 
     async def deny(self, run_id: str, approval_id: str, reason: str = "") -> None:
         """Refuse a call; the model reads the reason."""
@@ -296,7 +314,7 @@ def _check_limit(limit: int | None) -> None:
 def _start_of(row: WorkflowStatus) -> tuple[Start | None, str]:
     """How a run began, or why nobody can tell: one that is unreadable does not hide the others."""
     try:
-        return (decoded(row.input["args"][0], Start), "") if row.input else (None, "")
+        return (decoded(argument_of(row), Start), "") if row.input else (None, "")
     except RequestError as error:
         return None, str(error)
 
@@ -313,15 +331,21 @@ def _run(row: WorkflowStatus, approvals: list[Approval]) -> RunInfo:
         created_at=(row.created_at or 0) / 1000,
         updated_at=(row.updated_at or 0) / 1000,
         executor=row.executor_id or "",
-        error=str(row.error) if row.error is not None else problem,
+        error=error_of(row) or problem,
         approvals=approvals if state in ("running", "queued") else [],
     )
 
 
 def _task(row: WorkflowStatus, progress: tuple[float, str]) -> TaskInfo:
-    order = decoded(row.input["args"][0], TaskOrder) if row.input else None
+    order, problem = None, ""
+    try:
+        order = decoded(argument_of(row), TaskOrder) if row.input else None
+        status = status_of(row.workflow_id, order.call.name if order else "", row, progress)
+    except RequestError as error:
+        # One that is unreadable does not hide the others.
+        problem = str(error)
+        status = TaskStatus(row.workflow_id, "", "failed", message=problem)
     tool = order.call.name if order else ""
-    status = status_of(row.workflow_id, tool, row, progress)
     return TaskInfo(
         id=row.workflow_id,
         run_id=row.workflow_id.rpartition(".")[0],

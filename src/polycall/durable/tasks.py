@@ -11,7 +11,7 @@ from dbos import DBOSClient, WorkflowStatus
 from polycall._support import jsontext
 from polycall.agents.task import TaskOrder, TaskState, TaskStatus
 from polycall.durable.database import Database
-from polycall.durable.records import TASK_WORKFLOW, VERSION, decoded
+from polycall.durable.records import TASK_WORKFLOW, VERSION, decoded, error_of
 from polycall.ir import ToolResult
 from polycall.tools import AbstractToolset, FunctionTool, ToolContext
 
@@ -102,7 +102,7 @@ def status_of(
     result = decoded(str(row.output), ToolResult) if row.status == "SUCCESS" else None
     if result is not None and result.is_error:
         state = "failed"
-    message = str(row.error) if row.error is not None else progress[1]
+    message = error_of(row) or progress[1]
     share = 1.0 if state == "finished" else progress[0]
     return TaskStatus(task_id, tool, state, progress=share, message=message, result=result)
 

@@ -41,7 +41,10 @@ class _Service:
     """What answers the protocol's requests for tools."""
 
     def __init__(self, toolset: AbstractToolset, *, with_approval: bool, deps: Any) -> None:
-        self._toolset = toolset
+        # With approval it is the client that asks, as the server's owner said.
+        self._toolset = (
+            toolset.approved(lambda _tool, _arguments: True) if with_approval else toolset
+        )
         self._deps = deps
         self._with_approval = with_approval
         self.bus = InMemorySubscriptionBus()

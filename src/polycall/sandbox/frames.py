@@ -6,7 +6,8 @@ A frame is four bytes of length, big-endian, and that many bytes of JSON, an obj
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from .errors import ProtocolViolationError
@@ -31,7 +32,11 @@ class FrameReader:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
+        """The frames that are whole with these bytes; those not taken come with the next call."""
         self._buffer += data
+        return self._frames()
+
+    def _frames(self) -> Iterator[Frame]:
         while len(self._buffer) >= 4:
             size = int.from_bytes(self._buffer[:4], "big")
             if size > self._size_max:
@@ -43,6 +48,26 @@ class FrameReader:
             body = bytes(self._buffer[4 : 4 + size])
             del self._buffer[: 4 + size]
             yield _parse(body)
+
+
+class Credit:
+    """How many frames a process may send: so many a second, and twice as many at once."""
+
+    def __init__(self, per_s: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_s = per_s
+        self._clock = clock
+        self._left = 2.0 * per_s
+        self._seen = clock()
+
+    def take(self) -> float:
+        """Spend one; else the seconds until there is another."""
+        now = self._clock()
+        self._left = min(2.0 * self._per_s, self._left + (now - self._seen) * self._per_s)
+        self._seen = now
+        if self._left < 1:
+            return (1 - self._left) / self._per_s
+        self._left -= 1
+        return 0.0
 
 
 def _parse(body: bytes) -> Frame:

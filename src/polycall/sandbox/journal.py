@@ -6,16 +6,21 @@ Entries are plain JSON objects, one to a line; `docs/sandbox.md` lists them.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self, cast
 
+from polycall._support.private_files import open_private
+
 from .errors import DivergenceError, JournalError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where nobody is told of a second journal
+    fcntl = None
 
 VERSION = 1
 Entry = dict[str, Any]
@@ -26,20 +31,19 @@ class Journal:
 
     Each entry is with the system before what it tells of goes on, so a host that is killed loses
     nothing.  With `fsync` not even a power failure does; that costs a disk write per call.
+
+    The file is its owner's alone (0600), only ever grows, and is held with a lock until `close`:
+    a second journal at the same path raises `JournalError`.  A last line that was cut off by a
+    crash is left out; the next entry takes its place.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, fsync: bool = False) -> None:
         self.entries: list[Entry] = []
         self.size_bytes = 0
-        self._fsync = fsync
-        self._file: io.FileIO | None = None
-        if path is not None:
-            for entry in _read_lines(Path(path)):
-                self._keep(entry, len(json.dumps(entry)))
-            # Unbuffered: a line is one write.  A torn last line is not kept.
-            self._file = open(path, "wb", buffering=0)  # noqa: SIM115  # owned until `close`
-            for entry in self.entries:
-                self._write(json.dumps(entry))
+        self._file = None if path is None else _File(path, fsync=fsync)
+        if self._file is not None:
+            for entry, size in self._file.read():
+                self._keep(entry, size)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -54,9 +58,11 @@ class Journal:
         return "".join(f"{json.dumps(entry)}\n" for entry in self.entries)
 
     def append(self, entry: Entry) -> None:
+        """Add an entry; `OSError` where the file takes none, which then is as it was."""
         text = json.dumps(entry)
+        if self._file is not None:
+            self._file.append(text.encode("ascii") + b"\n")
         self._keep(entry, len(text))
-        self._write(text)
 
     def adopt(self, other: Journal) -> None:
         """Begins with what another journal holds."""
@@ -68,16 +74,9 @@ class Journal:
         self.entries.append(entry)
         self.size_bytes += size
 
-    def _write(self, text: str) -> None:
-        if self._file is not None:
-            self._file.write(text.encode("ascii") + b"\n")
-            if self._fsync:
-                os.fsync(self._file.fileno())
-
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
-            self._file = None
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -89,27 +88,170 @@ class Journal:
         if self.entries[0].get("version") != VERSION:
             version = self.entries[0].get("version")
             raise JournalError(f"the journal has version {version!r}; {VERSION} can be replayed")
-        return self.entries[0]
+        header = self.entries[0]
+        for name, kinds in _HEADER.items():
+            _checked(header, name, kinds)
+        return header
 
     def runs(self) -> list[RecordedRun]:
         """The runs in order."""
         runs: dict[int, RecordedRun] = {}
         for entry in self.entries[1:]:
             number = entry.get("run")
-            if not isinstance(number, int):
-                raise JournalError(f"an entry without its run: {entry.get('kind')!r}")
+            if not isinstance(number, int) or isinstance(number, bool):
+                raise JournalError(f"an entry without its run: {entry.get('kind')!r:.80}")
+            for name, kinds in _FIELDS.get(str(entry.get("kind")), {}).items():
+                _checked(entry, name, kinds)
+            _check_inner(entry)
             if entry.get("kind") == "run":
                 runs[number] = RecordedRun.begun(entry)
             elif number not in runs:
                 raise JournalError(f"run {number} does not begin")
             else:
                 runs[number].add(entry)
+        for run in runs.values():
+            if untold := run.delivered - run.done.keys():
+                raise JournalError(
+                    f"run {run.number}: results of calls {sorted(untold)} are missing"
+                )
         return list(runs.values())
 
 
-def _read_lines(path: Path) -> Iterator[Entry]:
-    if path.exists():
-        yield from _parsed(path.read_text("utf-8").splitlines(), torn_end=True)
+# What entries have to have, by kind; whoever can write a journal is not believed.
+_HEADER: dict[str, tuple[type, ...]] = {
+    "tier": (str,),
+    "python": (str,),
+    "seed": (int,),
+    "began": (int, float),
+}
+_FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
+    "run": {"code": (str,), "now": (int, float), "tools": (list,)},
+    "call": {"id": (int,), "name": (str,), "args": (list,), "kwargs": (dict,)},
+    "done": {"id": (int,)},
+    "turn": {"now": (int, float), "ids": (list,)},
+    "pause": {"id": (int,)},
+    "end": {"status": (str,)},
+}
+_NUMBER_MAX = 1e12
+
+
+def _checked(entry: Entry, name: str, kinds: tuple[type, ...]) -> None:
+    value = entry.get(name)
+    is_number = isinstance(value, (int, float))
+    is_wrong = not isinstance(value, kinds) or isinstance(value, bool)
+    # A time, a number of a call: none is negative, none is endless.
+    if is_wrong or (is_number and name != "seed" and not 0 <= value < _NUMBER_MAX):  # pyright: ignore[reportOperatorIssue]
+        raise JournalError(f"an entry {entry.get('kind')!r:.40} whose {name!r} is {value!r:.80}")
+
+
+def _check_inner(entry: Entry) -> None:
+    """What stands inside an entry, where it is used."""
+    for name in ("ids", "tools"):
+        kind = int if name == "ids" else str
+        if any(not isinstance(each, kind) for each in entry.get(name) or ()):
+            raise JournalError(f"an entry whose {name!r} are none")
+    error: Any = entry.get("error")
+    if entry.get("kind") != "done" or entry.get("cancelled"):
+        return
+    if error is None and "value" not in entry:
+        raise JournalError(f"call {entry['id']} is done without value and without error")
+    if "error" in entry and not (
+        isinstance(error, dict)
+        and isinstance(error.get("name"), str)  # pyright: ignore[reportUnknownMemberType]
+        and isinstance(error.get("message"), str)  # pyright: ignore[reportUnknownMemberType]
+        and isinstance(error.get("args"), list)  # pyright: ignore[reportUnknownMemberType]
+    ):
+        raise JournalError(f"call {entry['id']} is done by an error that is none: {error!r:.80}")
+
+
+class _File:
+    """The file of a journal, opened and locked."""
+
+    def __init__(self, path: str | os.PathLike[str], *, fsync: bool) -> None:
+        self._fsync = fsync
+        # Where the next line begins: after the last whole one.
+        self._end = 0
+        self._is_line_open = False
+        try:
+            self._descriptor = open_private(path, os.O_RDWR)
+        except OSError as error:
+            raise JournalError(
+                f"the journal {os.fspath(path)!r} cannot be opened: {error.strerror}"
+            ) from None
+        try:
+            _lock(self._descriptor, path)
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self) -> list[tuple[Entry, int]]:
+        """The entries with their sizes; closes the file where it holds something else."""
+        try:
+            with open(self._descriptor, "rb", closefd=False) as file:
+                lines = file.read().splitlines(keepends=True)
+            while lines and not lines[-1].strip():
+                lines.pop()
+            found: list[tuple[Entry, int]] = []
+            for number, line in enumerate(lines, start=1):
+                entry = _entry(line, number, is_last=number == len(lines))
+                if entry is not None:
+                    found.append((entry, len(line)))
+                    self._is_line_open = not line.endswith(b"\n")
+                if entry is not None or not line.strip():
+                    self._end += len(line)
+        except BaseException:
+            self.close()
+            raise
+        return found
+
+    def append(self, line: bytes) -> None:
+        """Write a line after the last whole one: all of it, or none."""
+        if self._descriptor < 0:
+            raise JournalError("the journal is closed")
+        if os.fstat(self._descriptor).st_size > self._end:
+            # What a crash cut off, or a full disk; no entry.
+            os.ftruncate(self._descriptor, self._end)
+        left = memoryview(b"\n" + line if self._is_line_open else line)
+        place = self._end
+        try:
+            while left:
+                count = os.pwrite(self._descriptor, left, place)
+                left, place = left[count:], place + count
+            if self._fsync:
+                os.fsync(self._descriptor)
+        except OSError:
+            os.ftruncate(self._descriptor, self._end)
+            raise
+        self._end, self._is_line_open = place, False
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, path: str | os.PathLike[str]) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise JournalError(
+            f"the journal {os.fspath(path)!r} is in use, by another process or another Journal; "
+            "close that one first"
+        ) from None
+
+
+def _entry(line: bytes, number: int, *, is_last: bool) -> Entry | None:
+    """The entry of a line; `None` for an empty one, and for a last one that is cut off."""
+    if not line.strip():
+        return None
+    try:
+        return next(_parsed([line.decode("utf-8")], torn_end=False))
+    except (ValueError, JournalError):
+        if is_last:
+            return None
+        raise JournalError(f"line {number} of the journal is not a JSON object") from None
 
 
 def _parsed(lines: Iterable[str], *, torn_end: bool) -> Iterator[Entry]:

@@ -1,8 +1,8 @@
 """What a program finds in its jail, and where: the interpreter, its library, and little else.
 
-Only what CPython needs to start is mounted: the executable, the standard library without its
-site-packages, and the folders that this process has loaded shared libraries from.  Nothing of
-/etc, /home, /proc or /sys is there.
+Only what CPython needs is mounted: the executable, the standard library without its
+site-packages, and the shared libraries of both, each file by itself.  Nothing of /etc, /home,
+/proc or /sys is there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
+from .libraries import needed
+
 PYTHON = "/python/bin/python3"
+LIBRARIES = "/python/lib"
 INSIDE = "/jail"
 PACKAGES = "/packages"
 _ZONES = "/usr/share/zoneinfo"
@@ -51,27 +54,20 @@ def of_this_python() -> Layout:
         Mount(stdlib, inside_library),
         Mount(str(Path(__file__).parent / "inside"), f"{INSIDE}/inside"),
     ]
-    folders: list[str] = []
-    for library in _loaded_libraries():
-        folder = os.path.dirname(library)
-        if folder.startswith(stdlib) or "site-packages" in folder:
-            continue
-        if os.path.basename(library).startswith("libpython"):
-            mounts.append(Mount(library, f"/python/lib/{_soname(library)}"))
-        elif os.path.basename(library).startswith("ld-") or "/ld-" in library:
-            mounts += [Mount(library, name) for name in _loader_names(library)]
-        elif _is_system_folder(folder) and folder not in folders:
-            folders.append(folder)
-    mounts += [Mount(folder, folder) for folder in folders]
+    for library in needed(interpreter(), stdlib):
+        real, name = os.path.realpath(library), os.path.basename(library)
+        if name.startswith(("ld-", "ld.")):
+            mounts += [Mount(real, place) for place in _loader_names(library)]
+        else:
+            # Under the name by which it is asked for.
+            mounts.append(Mount(real, f"{LIBRARIES}/{name}"))
     mounts += [Mount(folder, _ZONES) for folder in _time_zones()[:1]]
     hidden = tuple(
         f"{inside_library}/{name}"
         for name in ("site-packages", "dist-packages", "test", "ensurepip")
         if os.path.isdir(os.path.join(stdlib, name))
     )
-    return Layout(
-        mounts=tuple(mounts), hidden=hidden, library_path=":".join(["/python/lib", *folders])
-    )
+    return Layout(mounts=tuple(mounts), hidden=hidden, library_path=LIBRARIES)
 
 
 def _time_zones() -> list[str]:
@@ -83,31 +79,12 @@ def _time_zones() -> list[str]:
     return found
 
 
-def _loaded_libraries() -> list[str]:
-    """Shared libraries mapped into this process; those of the interpreter are among them."""
-    libraries: dict[str, None] = {}
-    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
-        for line in maps:
-            path = line.rstrip("\n").partition("/")[2]
-            if ".so" in path and not path.endswith("(deleted)"):
-                libraries[f"/{path}"] = None
-    return list(libraries)
-
-
-def _is_system_folder(folder: str) -> bool:
-    return folder.startswith(("/lib", "/usr/lib", "/usr/local/lib", "/nix/store", "/opt"))
-
-
-def _soname(library: str) -> str:
-    """libpython is asked for by a name with one version number less on some builds."""
-    return os.path.basename(library)
-
-
 def _loader_names(library: str) -> list[str]:
     """Where executables look for the dynamic loader; a link to it stands at each of these."""
+    real = os.path.realpath(library)
     names = [
         os.path.join(folder, os.path.basename(library))
         for folder in ("/lib64", "/lib")
-        if os.path.realpath(os.path.join(folder, os.path.basename(library))) == library
+        if os.path.realpath(os.path.join(folder, os.path.basename(library))) == real
     ]
     return names or [library]

@@ -34,6 +34,8 @@ class Limits:
     """Files and folders there; the kernel's memory for them is counted in nothing else."""
     open_files: int = 128
     threads: int = 32
+    frames_per_s: int = 2_000
+    """What a program's process may send on average, after twice as many at once; more waits."""
     journal_bytes: int = 64_000_000
     """What a session's journal may hold; a run that would pass it is stopped."""
 

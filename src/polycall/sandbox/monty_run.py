@@ -10,6 +10,7 @@ import asyncio
 import builtins
 import datetime
 import random
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -37,6 +38,8 @@ Snapshot = FunctionSnapshot | NameLookupSnapshot | FutureSnapshot | MontyComplet
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 _TICK_S = 1e-6
+# The interpreter would make another character of it, and the program not know.
+_SURROGATE = re.compile(r"(?<!\\)(?:\\\\)*\\(?:u|U0000)[dD][89a-fA-F][0-9a-fA-F]{2}")
 _STOPPED_MARKS = ("time limit exceeded", "suspension")
 
 
@@ -112,6 +115,9 @@ class MontyRun:
         job = self._job
         job.broker.on_fault = self._on_fault
         job.broker.on_stalled = lambda: self._on_fault(_Stalled())
+        if _SURROGATE.search(job.code):
+            words = "half of a surrogate pair is no text here; write the character itself"
+            return self._end("failed", ProgramError("UnicodeError", words))
         try:
             snapshot = await self._in_thread(self._start)
             while not isinstance(snapshot, MontyComplete):

@@ -48,12 +48,15 @@ _TERMINAL_AND_FLAG_REQUESTS = (
 # Not F_SETPIPE_SZ, with which a pipe takes a mebibyte of the kernel's memory, and no leases.
 _DESCRIPTOR_REQUESTS = (
     *range(5),  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL
-    *(5, 6, 7),  # F_GETLK, F_SETLK, F_SETLKW
+    *(6, 7),  # F_SETLK, F_SETLKW; not F_GETLK, which tells of locks that other jails hold
     1030,  # F_DUPFD_CLOEXEC
     1032,  # F_GETPIPE_SZ
 )
 
-_ONLY_AT_START = {"execve", "arch_prctl", "seccomp", "setrlimit"}
+_ONLY_AT_START = {
+    *("execve", "arch_prctl", "seccomp", "setrlimit"),
+    *("landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"),
+}
 
 
 @dataclass(frozen=True)

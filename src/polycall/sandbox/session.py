@@ -315,7 +315,12 @@ def _tools_of(journal: Journal, run: int) -> list[str]:
 
 
 def _checked_functions(functions: Mapping[str, Function]) -> dict[str, Function]:
-    for name in functions:
+    for name, function in functions.items():
         if not name.isidentifier():
             raise ValueError(f"{name!r} cannot be the name of a function in a program")
+        if getattr(function, "needs_approval", False):
+            raise ValueError(
+                f"the tool {name!r} needs approval, and a session asks nobody; give it to an "
+                "Agent with calling='code', which does"
+            )
     return dict(functions)

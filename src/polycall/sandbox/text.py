@@ -21,16 +21,25 @@ def printable(text: str) -> str:
     return text.translate(_CONTROLS).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def encodable(value: Any, *, size_max: int) -> Any:
-    """A value that was JSON, checked: no larger, no deeper, and all its text can be encoded."""
+def encodable(value: Any, *, size_max: int, is_exact: bool = False) -> Any:
+    """A value that was JSON, checked: no larger, no deeper, and all its text can be encoded.
+
+    Text that cannot be is shown with `?`; where the value `is_exact`, that and a number that JSON
+    does not have is a violation: an honest process has refused them.
+    """
     if plain.depth_of(value) > plain.DEPTH_MAX:
         raise ProtocolViolationError("a value nested too deep")
-    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=not is_exact)
+    except ValueError:
+        raise ProtocolViolationError("a number that JSON does not have") from None
     if len(text) > size_max:
         raise ProtocolViolationError(f"a value of {len(text)} characters; {size_max} are allowed")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
+        if is_exact:
+            raise ProtocolViolationError("text with half of a surrogate pair") from None
         return json.loads(text.encode("utf-8", "replace"))
     return value
 

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .errors import InDoubtError, Pause, ProtocolViolationError, SandboxError
+from .errors import InDoubtError, JournalError, Pause, ProtocolViolationError, SandboxError
 from .inside import plain
 from .journal import Entry, Journal, RecordedRun
 from .limits import Limits
@@ -136,7 +136,8 @@ class ToolCallBroker:
             raise ProtocolViolationError(
                 f"more than {self._limits.concurrent_calls} calls at a time"
             )
-        given: Any = encodable([args, kwargs], size_max=2 * self._limits.argument_bytes)
+        size_max = 2 * self._limits.argument_bytes
+        given: Any = encodable([args, kwargs], size_max=size_max, is_exact=True)
         return Call(call_id, name, tuple(given[0]), given[1], outcome="pending")
 
     def cancel(self, call_id: object) -> None:
@@ -222,6 +223,9 @@ class ToolCallBroker:
         for call_id in entry["ids"]:
             if call_id not in self._calls:
                 recorded.check_end(len(self._calls))
+                raise JournalError(
+                    f"the journal has a result of call {call_id}, which was not made"
+                )
             results.append(self._replayed(call_id, recorded.done[call_id]))
             self._open.discard(call_id)
         self._now = max(self._now, entry["now"])

@@ -79,10 +79,17 @@ async def attempt(
     toolset: AbstractToolset,
     context: ToolContext[Any] | None,
     deadline_s: float | None,
+    *,
+    is_approved: bool = False,
 ) -> Attempt:
-    """`execute`, with what became of the arguments."""
+    """`execute`, with what became of the arguments.
+
+    `is_approved` is for a call about which a person was asked before it came here.
+    """
     try:
         tool = _admitted(call, toolset)
+        if tool.needs_approval and not is_approved and not toolset.asks(tool.name):
+            raise _nobody_to_ask(tool)
         checked = tool.check(call.arguments_json)
     except ArgumentsError as error:
         return Attempt(_failure(call, str(error)), "refused", error=type(error).__name__)
@@ -180,6 +187,16 @@ def _admitted(call: ToolCall, toolset: AbstractToolset) -> AnyTool:
         how = "from a program" if caller == "direct" else "directly, and not from a program"
         raise ToolError(f"{call.name!r} may only be called {how}; nothing was run")
     return tool
+
+
+def _nobody_to_ask(tool: AnyTool) -> ToolError:
+    # The model cannot change it, so how to is for the log.
+    logger.warning(
+        "the tool %r needs approval and was not run; give it to an Agent, or wrap its toolset: "
+        "toolset.approved(function)",
+        tool.name,
+    )
+    return ToolError(f"{tool.name!r} needs approval, and there is nobody to ask; nothing was run")
 
 
 def _failure(call: ToolCall, message: str) -> ToolResult:

@@ -37,6 +37,14 @@ class AbstractToolset(ABC):
     async def run(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
         """Run one of the tools with arguments that were checked."""
 
+    def asks(self, name: str) -> bool:
+        """Whether `run` itself asks a person about a call of this tool that needs approval.
+
+        `execute` runs no call that needs approval where nothing asks.
+        """
+        del name
+        return False
+
     @property
     def definitions(self) -> list[ir.Tool]:
         """The tools as the model sees them."""
@@ -138,6 +146,9 @@ class CombinedToolset(AbstractToolset):
         _, owner = self._owners()[self[name].name]
         return await owner.run(name, arguments, context)
 
+    def asks(self, name: str) -> bool:
+        return self._owners()[self[name].name][1].asks(name)
+
     def _owners(self) -> dict[str, tuple[AnyTool, AbstractToolset]]:
         owners: dict[str, tuple[AnyTool, AbstractToolset]] = {}
         for toolset in self._toolsets:
@@ -162,6 +173,9 @@ class WrappedToolset(AbstractToolset):
 
     async def run(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
         return await self.inner.run(name, arguments, context)
+
+    def asks(self, name: str) -> bool:
+        return self.inner.asks(name)
 
 
 class FilteredToolset(WrappedToolset):
@@ -209,6 +223,9 @@ class RenamedToolset(WrappedToolset):
     async def run(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
         return await super().run(self._old.get(name, name), arguments, context)
 
+    def asks(self, name: str) -> bool:
+        return super().asks(self._old.get(name, name))
+
 
 class ApprovedToolset(WrappedToolset):
     """Tools that run only where somebody agrees."""
@@ -216,6 +233,9 @@ class ApprovedToolset(WrappedToolset):
     def __init__(self, inner: AbstractToolset, approve: Approve) -> None:
         super().__init__(inner)
         self._approve = approve
+
+    def asks(self, name: str) -> bool:
+        return True
 
     async def run(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
         answer = self._approve(self[name], arguments)

@@ -23,7 +23,6 @@ from polycall.ir import (
     Opaque,
     Request,
     Response,
-    ToolCall,
     ToolChoice,
     ToolResult,
     Usage,

@@ -201,7 +201,10 @@ def _found(paths: Iterable[str | Path]) -> Iterable[Path]:
 def _is_wanted(path: Path, root: Path) -> bool:
     inner = path.relative_to(root).parts
     is_hidden = any(part.startswith(".") or part in _SKIPPED_FOLDERS for part in inner)
-    return path.suffix.lower() in READERS and not is_hidden and path.is_file()
+    if path.suffix.lower() not in READERS or is_hidden or not path.is_file():
+        return False
+    # A link, of the file or of a folder above it, may lead anywhere: not out of the root.
+    return path.resolve().is_relative_to(root.resolve())
 
 
 def _folder_of(path: Path) -> str:

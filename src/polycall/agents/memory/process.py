@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from polycall._support import jsontext
+from polycall._support.private_files import open_private
 from polycall.agents.memory.entry import Entry, full
 from polycall.agents.text_search import TermIndex, query_terms, terms
 from polycall.errors import RequestError, ToolError
@@ -154,7 +155,7 @@ class JSONFileStore(ProcessStore):
     def _changing(self) -> Generator[None]:
         import fcntl  # noqa: PLC0415 - not on every system
 
-        with self._lock, self._lock_path.open("a") as lock:
+        with self._lock, open(open_private(self._lock_path, os.O_RDWR), "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._refresh()
             try:

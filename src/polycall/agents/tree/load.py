@@ -10,14 +10,21 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias, TypeVar, cast
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Struct
 
 from polycall._support import jsontext
 from polycall.agents.offer import AnyTool
-from polycall.errors import ToolDefinitionError
+from polycall.agents.tree.parameters import (
+    IGNORED_HEADERS,
+    check_segments,
+    cookie_of,
+    header_of,
+    segment_of,
+)
+from polycall.errors import ToolDefinitionError, ToolError
 from polycall.ir import JSON
 from polycall.tools import FunctionTool, tool, tool_from_schema
 
@@ -35,13 +42,25 @@ class Operation(Struct, frozen=True):
     path: str
     places: dict[str, str]  # of each parameter: path, query, header or cookie
     has_body: bool = False
+    slashes: frozenset[str] = frozenset()  # path parameters that may have them: allowReserved
 
     def url(self, arguments: JSON) -> str:
-        """The path and query for a call's arguments."""
+        """The path and query for a call's arguments.
+
+        Raises `ToolError` where a value would leave its place in the path, or is missing.
+        """
         path = self.path
+        values: dict[str, str] = {}
         for name, place in self.places.items():
             if place == "path":
-                path = path.replace(f"{{{name}}}", quote(_spelt(arguments[name]), safe=""))
+                if arguments.get(name) is None:
+                    raise ToolError(f"the parameter {name!r} is missing; nothing was sent")
+                values[name] = _spelt(arguments[name])
+                path = path.replace(
+                    f"{{{name}}}",
+                    segment_of(name, values[name], takes_slashes=name in self.slashes),
+                )
+        check_segments(self.path, values)
         query = [
             (name, _spelt(value))
             for name, place in self.places.items()
@@ -51,13 +70,20 @@ class Operation(Struct, frozen=True):
         return f"{path}?{urlencode(query)}" if query else path
 
     def headers(self, arguments: JSON) -> dict[str, str]:
-        """The headers that are parameters."""
-        named = self.places.items()
-        return {
-            name: _spelt(arguments[name])
-            for name, place in named
-            if place == "header" and name in arguments
-        }
+        """The headers that are parameters, and the cookies among them as one.
+
+        Raises `ToolError` where a value would be more than its header or cookie.
+        """
+        headers: dict[str, str] = {}
+        cookies: list[str] = []
+        for name, place in self.places.items():
+            if name not in arguments:
+                continue
+            if place == "header" and name.lower() not in IGNORED_HEADERS:
+                headers[name] = header_of(name, _spelt(arguments[name]))
+            elif place == "cookie":
+                cookies.append(cookie_of(name, _spelt(arguments[name])))
+        return {**headers, "Cookie": "; ".join(cookies)} if cookies else headers
 
 
 class _Document(Struct, frozen=True):
@@ -80,12 +106,13 @@ class _Described(Struct, frozen=True, rename={"id": "operationId", "body": "requ
     description: str = ""
 
 
-class _Parameter(Struct, frozen=True, rename={"place": "in"}):
+class _Parameter(Struct, frozen=True, rename={"place": "in", "is_reserved": "allowReserved"}):
     name: str
     place: str
     schema: JSON | bool = {}
     description: str = ""
     required: bool = False
+    is_reserved: bool = False
 
 
 class _Body(Struct, frozen=True):
@@ -200,7 +227,8 @@ def _operation_tool(
         properties["body"] = content["schema"]
         required += ["body"] if body.required else []
     places = {each.name: each.place for each in parameters}
-    made = Operation(method.upper(), path, places, "schema" in content)
+    slashes = frozenset(each.name for each in parameters if each.is_reserved)
+    made = Operation(method.upper(), path, places, "schema" in content, slashes)
     segments = [part for part in path.split("/") if part and not part.startswith("{")]
     tags = operation.tags or segments[:1] or ["api"]
     name = operation.id or f"{method}_{'_'.join(segments)}"

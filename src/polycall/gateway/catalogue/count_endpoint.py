@@ -21,6 +21,7 @@ from polycall.gateway.generation.generations import check_allowed
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.replies import Headers, header_value, send_json
 from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.passthrough.control_fields import check_names
 from polycall.gateway.passthrough.request import PASSED_HEADERS
 from polycall.gateway.processes.heavy_work import check_items, check_objects
 from polycall.gateway.processes.memory_guard import MemoryGuard
@@ -139,6 +140,7 @@ def _body(endpoint: Endpoint, data: bytes) -> JSON:
         raise MalformedRequestError(f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):
         raise MalformedRequestError("the body must be a JSON object")
+    check_names(body, endpoint.dialect.NAME)  # pyright: ignore[reportUnknownArgumentType]
     fields: JSON = body  # pyright: ignore[reportUnknownVariableType]
     if endpoint.method == "countTokens":
         # The whole request may stand inside, with its tools and system instruction.

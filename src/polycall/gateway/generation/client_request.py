@@ -28,6 +28,7 @@ from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.catalogue.token_counts import estimate, estimate_text
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.media.lazy_fetch import LazyFetcher
+from polycall.gateway.passthrough.control_fields import OTHER_MODELS, number_of
 from polycall.gateway.passthrough.request import (
     PASSED_HEADERS,
     QuirkMarks,
@@ -96,10 +97,11 @@ class ClientRequest:
         self.is_lossy = _flag(gateway_request, b"polycall-lossy")
         self._path = gateway_request.path
         self._query = gateway_request.query
-        self._body = body
         self._headers = gateway_request.headers
         self._endpoint = endpoint
-        self._fields = read_fields(body)
+        self._fields = read_fields(body, endpoint.dialect.NAME)
+        self._body = self._fields.body
+        self._check_models()
         if endpoint.model:
             self.model = endpoint.model
             self.streams = endpoint.method == "streamGenerateContent"
@@ -117,6 +119,19 @@ class ClientRequest:
         self._carried: CarriedRequest | None = None
         self._resolved: dict[str, Any] | None = None
         self._shared: set[str] = set()  # dialects that several stops of the route speak
+
+    def _check_models(self) -> None:
+        """Refuse what names models beside the one that is checked and paid for."""
+        if self._endpoint.model and "model" in self._fields:
+            named: Any = self._fields.value("model")
+            if named not in (None, self._endpoint.model, f"models/{self._endpoint.model}"):
+                raise MalformedRequestError("the model is the one in the path", path="model")
+        if self.owner.models or self.owner.is_metered:
+            for name in OTHER_MODELS:
+                if self._fields.value(name):
+                    raise MalformedRequestError(
+                        "this key may ask one model at a time; leave it out", path=name
+                    )
 
     @property
     def request(self) -> Request | None:
@@ -176,15 +191,14 @@ class ClientRequest:
         """How many output tokens the request allows; `None` where it does not say."""
         values: list[Any] = [self._fields.value(name) for name in _OUTPUT_FIELDS]
         values += [self._generation(name) for name in ("maxOutputTokens", "max_output_tokens")]
-        numbers = [
-            value for value in values if isinstance(value, int | float) and 0 < value < math.inf
-        ]
-        return max(map(math.ceil, numbers), default=None)
+        numbers = [number for value in values if (number := number_of(value)) is not None]
+        return max((math.ceil(number) for number in numbers if number > 0), default=None)
 
     def candidates_max(self) -> int:
         """How many answers the request asks for."""
-        values: list[Any] = [self._fields.value("n"), self._generation("candidateCount")]
-        return max([1, *(value for value in values if isinstance(value, int))])
+        values: list[Any] = [self._fields.value("n"), self._fields.value("best_of")]
+        values += [self._generation(name) for name in ("candidateCount", "candidate_count")]
+        return max([1, *(math.ceil(number_of(value) or 1) for value in values)])
 
     def _generation(self, name: str) -> Any:
         """A field of Gemini's generation settings."""

@@ -6,6 +6,7 @@ Nothing is parsed but the top level: the values stay the client's bytes.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import OrderedDict
 from threading import Lock
 from typing import Any
@@ -14,6 +15,12 @@ import msgspec
 
 from polycall._support import jsontext
 from polycall.errors import MalformedRequestError
+from polycall.gateway.passthrough.control_fields import (
+    check_names,
+    checked_generation,
+    says_each_once,
+    without_needless_escapes,
+)
 from polycall.gateway.state.sealed_tokens import PREFIX
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import ToolListCache
@@ -123,15 +130,33 @@ def holds_carried_state(body: bytes) -> bool:
 class Fields:
     """The top level of a JSON object, its values as raw bytes."""
 
-    def __init__(self, body: bytes) -> None:
-        """Raises `MalformedRequestError` for what is not an object."""
-        self.body = body
+    def __init__(self, body: bytes, dialect: str) -> None:
+        """Raises `MalformedRequestError` for what is not an object, or says a field twice over.
+
+        `body` is then what was read of it: what a provider reads is what was checked.
+        """
+        body = without_needless_escapes(body)
         try:
             self._raw: dict[str, msgspec.Raw] = _decoder.decode(body)
         except msgspec.ValidationError:
             raise MalformedRequestError("the body must be a JSON object") from None
         except (msgspec.DecodeError, RecursionError):
             self._raw = _read_slowly(body)
+        check_names(self._raw, dialect)
+        is_changed = dialect == "gemini" and self._settings_changed()
+        self.body = body if not is_changed and says_each_once(body, self._raw) else self._built({})
+
+    def _settings_changed(self) -> bool:
+        """Build Gemini's generation settings anew where they say something twice."""
+        is_changed = False
+        for name in ("generationConfig", "generation_config"):
+            if name in self._raw:
+                raw = bytes(self._raw[name])
+                checked = checked_generation(raw, name)
+                if checked is not raw:
+                    self._raw[name] = msgspec.Raw(checked)
+                    is_changed = True
+        return is_changed
 
     def __contains__(self, name: str) -> bool:
         return name in self._raw
@@ -183,14 +208,14 @@ class Fields:
         return self.with_values({**values, "stream_options": {**options, "include_usage": True}})
 
 
-def read_fields(body: bytes) -> Fields:
+def read_fields(body: bytes, dialect: str) -> Fields:
     """The fields of a body; raises `MalformedRequestError` for one that is no JSON object."""
     if not body.isascii():
         try:
             body.decode("utf-8")
         except UnicodeDecodeError as error:
             raise MalformedRequestError(f"the body is not UTF-8: byte {error.start}") from None
-    return Fields(body)
+    return Fields(body, dialect)
 
 
 def _spliced(body: bytes, name: str, raw: bytes, new: bytes) -> bytes | None:
@@ -253,10 +278,32 @@ def _read_slowly(body: bytes) -> dict[str, msgspec.Raw]:
         raise MalformedRequestError(f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise MalformedRequestError("the body must be a JSON object")
-    items: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
-    return {name: msgspec.Raw(jsontext.encode_bytes(item)) for name, item in items.items()}
+    return _slices(body.decode("utf-8"))
 
 
+def _slices(text: str) -> dict[str, msgspec.Raw]:
+    """The values of an object that is JSON, each as it is written; of two of a name the last."""
+    found: dict[str, msgspec.Raw] = {}
+    place = _skipped(text, _skipped(text, 0) + 1)
+    while text[place] == '"':
+        name, place = _scanner.raw_decode(text, place)
+        place = _skipped(text, _skipped(text, place) + 1)
+        _, end = _scanner.raw_decode(text, place)
+        found[name] = msgspec.Raw(text[place:end].encode("utf-8"))
+        place = _skipped(text, end)
+        if text[place] == ",":
+            place = _skipped(text, place + 1)
+    return found
+
+
+def _skipped(text: str, place: int) -> int:
+    while place < len(text) and text[place] in " \t\r\n":
+        place += 1
+    return place
+
+
+# Only where values end is asked of it; a number may be longer than Python converts.
+_scanner = json.JSONDecoder(parse_int=len, parse_float=len)
 _options_decoder: msgspec.json.Decoder[dict[str, Any] | None] = msgspec.json.Decoder(
     dict[str, Any] | None
 )

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from polycall._support import jsontext
+from polycall._support.private_files import make_private_database
 from polycall.config import CacheSettings, Config
 from polycall.errors import InvalidRequestError, PolycallError, RequestError
 from polycall.fold import fold
@@ -94,9 +95,11 @@ class AnswerCache:
         # Answers can be had again: what a crash loses is not missed.
         path = str(folder / settings.file) if settings.file else ":memory:"
         try:
+            if settings.file:
+                make_private_database(path)
             self._connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
             self._connection.executescript(f"PRAGMA synchronous = OFF; {_SCHEMA}")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise RequestError(
                 f"the cache {path!r} cannot be opened: {error}; it may be removed at any time"
             ) from None

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from polycall._support.private_files import open_private
 from polycall.gateway.store.base import LedgerRow
 
 try:
@@ -24,6 +25,8 @@ except ImportError:  # not on Windows, where nobody takes over another's files
 
 logger = logging.getLogger("polycall.store")
 
+# What lies in a folder of others' must be a file of rows, and no link to another.
+_APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(LedgerRow)
 
@@ -50,7 +53,7 @@ class Spool:
         if self._file is None:
             self._number += 1
             self._path = self._folder / f"{self._head}{os.getpid()}-{self._number}.jsonl"
-            self._file = io.FileIO(self._path, "ab")
+            self._file = io.FileIO(open_private(self._path, _APPEND), "ab")
             _lock(self._file)
         self._append(self._file, b"".join(_encoder.encode(row) + b"\n" for row in rows))
 
@@ -111,7 +114,7 @@ class Spooled:
 def _open_of_the_dead(path: Path) -> io.FileIO | None:
     """The file, unless a living process holds it, or it cannot be read."""
     try:
-        file = io.FileIO(path, "ab")
+        file = io.FileIO(open_private(path, _APPEND), "ab")
     except OSError:
         return None
     try:

@@ -17,6 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from polycall._support.private_files import make_private_database
 from polycall._support.write_ahead import write_ahead
 from polycall.errors import RequestError, StoreError
 from polycall.gateway.store.base import Operation, Query, Rows
@@ -134,10 +135,10 @@ class SQLiteEngine:
 
 
 def _make_private(path: str) -> None:
-    """A new file is its owner's alone: in it is the secret that carried state is sealed with."""
+    """It is its owner's alone: in it is the secret that carried state is sealed with."""
     with contextlib.suppress(OSError):  # it is there, or cannot be made: opening it says why
         if path != ":memory:":
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            make_private_database(path)
 
 
 def _write_batch(connection: sqlite3.Connection, jobs: list[_Job]) -> list[Any]:

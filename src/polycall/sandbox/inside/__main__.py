@@ -36,6 +36,7 @@ def main() -> None:
     determinism = Determinism()
     determinism.install()
     session = Session(channel, determinism)
+    lockdown.restrict_files()
     lockdown.apply_filter(base64.b64decode(setup["filter"]))
     session.rehearse()
     channel.put({"type": "ready"})

@@ -11,6 +11,7 @@ import decimal
 import enum
 import fractions
 import json
+import math
 import pathlib
 import sys
 import uuid
@@ -71,8 +72,6 @@ def _scalar(value: object) -> Any:
     if isinstance(value, str):
         return str(value)
     if isinstance(value, int):
-        if value.bit_length() > _INT_BITS_MAX:
-            return f"<integer of {value.bit_length()} bits>"
         return int(value)
     if isinstance(value, float):
         return float(value)
@@ -82,6 +81,20 @@ def _scalar(value: object) -> Any:
     if isinstance(value, (*plain_text, datetime.timedelta)):
         return str(value)
     return NotImplemented
+
+
+def _not_json(leaf: object) -> str:
+    """Why a leaf would not arrive as it is; empty where it would."""
+    if isinstance(leaf, float) and not math.isfinite(leaf):
+        return f"{leaf} is no number of JSON"
+    if isinstance(leaf, int) and leaf.bit_length() > _INT_BITS_MAX:
+        return f"an integer of {leaf.bit_length()} bits; {_INT_BITS_MAX} at most"
+    if isinstance(leaf, str) and not leaf.isascii():
+        try:
+            leaf.encode("utf-8")
+        except UnicodeEncodeError:
+            return "text with half of a surrogate pair"
+    return ""
 
 
 def _unwrap(value: object) -> object:
@@ -108,8 +121,8 @@ def _unwrap(value: object) -> object:
 def arguments(value: object, *, size_bytes: int, path: str = "arguments") -> Any:
     """A tool's argument as plain data.
 
-    Strict: what JSON has no word for raises `NotPlainError` with its place,
-    too much of it `TooLargeError`.
+    Strict: what JSON has no word for, or would change on its way, raises `NotPlainError` with its
+    place, too much of it `TooLargeError`.
     """
     return _strict(value, _Budget(size_bytes), path, DEPTH_MAX - 2)
 
@@ -117,23 +130,45 @@ def arguments(value: object, *, size_bytes: int, path: str = "arguments") -> Any
 def result(value: object, *, size_bytes: int) -> Any:
     """As `arguments`, for the large results of tools: in C where the value is JSON already."""
     try:
-        text = json.dumps(value)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        size = len(text.encode("utf-8"))
     except (TypeError, ValueError, RecursionError):
+        # Half of a surrogate pair is among these.
         return arguments(value, size_bytes=size_bytes, path="result")
-    if len(text) > size_bytes:
+    if size > size_bytes:
         raise TooLargeError
+    if not _is_json(value):
+        return arguments(value, size_bytes=size_bytes, path="result")
     copy = json.loads(text)
     if depth_of(copy) > DEPTH_MAX:
         raise NotPlainError(f"result: nested deeper than {DEPTH_MAX}")
     return copy
 
 
+def _is_json(value: object) -> bool:
+    """Whether all keys are text, so that no two are one in JSON, and no integer is too long."""
+    layer: list[Any] = [value]
+    while layer:
+        inner: list[Any] = []
+        for item in layer:
+            if isinstance(item, dict):
+                mapping = cast(dict[Any, Any], item)
+                if not all(isinstance(key, str) for key in mapping):
+                    return False
+                inner.extend(mapping.values())
+            elif isinstance(item, (list, tuple)):
+                inner.extend(cast(Iterable[Any], item))
+            elif isinstance(item, int) and item.bit_length() > _INT_BITS_MAX:
+                return False
+        layer = inner
+    return True
+
+
 def _strict(value: object, budget: _Budget, path: str, depth: int) -> Any:
     budget.spend(4)
     leaf = _scalar(value)
     if leaf is not NotImplemented:
-        budget.spend(json_bytes(leaf))
-        return leaf
+        return _kept(leaf, budget, path)
     if depth == 0:
         raise NotPlainError(f"{path}: nested deeper than {DEPTH_MAX}")
     value = _unwrap(value)
@@ -145,7 +180,9 @@ def _strict(value: object, budget: _Budget, path: str, depth: int) -> Any:
                 raise NotPlainError(
                     f"{path}: a key of type {type(key).__name__!r} is not plain data"
                 )
-            budget.spend(json_bytes(name) + 2)
+            if name in result:
+                raise NotPlainError(f"{path}: two keys are {name!r} in JSON, one is {key!r}")
+            _kept(name, budget, f"{path}: a key")
             result[name] = _strict(item, budget, f"{path}[{name!r}]", depth - 1)
         return result
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -155,10 +192,19 @@ def _strict(value: object, budget: _Budget, path: str, depth: int) -> Any:
         ]
     leaf = _scalar(value)
     if leaf is not NotImplemented:
-        return leaf
+        return _kept(leaf, budget, path)
     raise NotPlainError(
         f"{path}: {type(value).__name__!r} is not plain data; pass numbers, strings, lists, dicts"
     )
+
+
+def _kept(leaf: Any, budget: _Budget, path: str) -> Any:
+    """The leaf, which has to arrive as it is."""
+    problem = _not_json(leaf)
+    if problem:
+        raise NotPlainError(f"{path}: {problem}")
+    budget.spend(json_bytes(leaf) + 2)
+    return leaf
 
 
 def _key(key: object) -> str | None:
@@ -217,8 +263,14 @@ class _View:
         result: dict[str, Any] = {}
         for key in kept:
             name = _key(key)
-            name = _repr(key) if name is None else name
-            self._budget.spend(json_bytes(name) + 2)
+            if name is None or name in result:
+                if name is not None:
+                    self.cuts.append(f"{path}: two keys are {name!r} in JSON")
+                name = _repr(key)
+                while name in result:
+                    name += "′"
+            name = self._leaf(name, path)
+            self._budget.spend(2)
             result[name] = self.of(mapping[key], f"{path}[{name!r}]", depth - 1)
         if len(kept) < len(keys):
             cut = f"{len(keys) - len(kept)} of {len(keys)} keys"
@@ -247,8 +299,20 @@ class _View:
             cut = f"{len(leaf) - head - tail} of {len(leaf)} characters"
             self.cuts.append(f"{path}: {cut}")
             leaf = f"{leaf[:head]}… {cut} cut …{leaf[-tail:]}"
+        if not isinstance(leaf, float) and (problem := _not_json(leaf)):
+            # An integer says itself that it was cut.
+            if isinstance(leaf, str):
+                self.cuts.append(f"{path}: {problem}, shown as text")
+            leaf = _as_text(leaf)
         self._budget.spend(json_bytes(leaf))
         return leaf
+
+
+def _as_text(leaf: object) -> str:
+    """A leaf that JSON does not have, in words."""
+    if isinstance(leaf, int):
+        return f"<integer of {leaf.bit_length()} bits>"
+    return str(leaf).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _repr(value: object) -> str:

@@ -1,0 +1,226 @@
+"""`polycall doctor --security`: what of a configuration, its files and a running gateway is open.
+
+Each finding says what an attacker could do and what closes it; `ok` lines say what was looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from polycall._support.listening import is_loopback
+from polycall._support.private_files import is_private
+from polycall.agents.signing_key import key_path
+from polycall.config import Config, default_path, load_config
+from polycall.errors import ConfigError, PolycallError
+from polycall.gateway.processes.binding import check_binding
+from polycall.gateway.store.sqlite import path_of
+from polycall.sandbox.checks import Check, State, examine
+
+_ASK_S = 5.0
+_SECRET_FIELDS = ("key", "api_key", "api_keys", "secret")
+_SOURCES = ("env:", "file:", "cmd:")
+_RUNS = "POLYCALL_RUNS"
+
+
+async def examine_security(config: Path | None, url: str) -> list[Check]:
+    """All findings; `config` is a file's path where not the default, `url` a running gateway's."""
+    checks = list(_process())
+    path = config or default_path()
+    if path is None:
+        checks.append(_check("configuration", "ok", "none here; only loopback is served"))
+    else:
+        checks += _file(path)
+    checks += _local_files()
+    if url:
+        checks += _running(url)
+    sandbox = [each for each in await examine() if each.name == "sandbox: auto"]
+    return [*checks, *sandbox]
+
+
+def _check(name: str, state: State, detail: str) -> Check:
+    return Check(f"security: {name}", state, detail)
+
+
+def _process() -> Iterator[Check]:
+    if hasattr(os, "geteuid"):
+        if os.geteuid() == 0:
+            yield _check("user", "warn", "this is root; serve as a user that owns nothing else")
+        else:
+            yield _check("user", "ok", f"user {os.geteuid()}")
+    yield _check("core dumps", "ok", "`polycall serve` and jails forbid them for themselves")
+
+
+def _file(path: Path) -> Iterator[Check]:
+    try:
+        written = tomllib.loads(path.read_text("utf-8"))
+        config = load_config(path)
+    except (OSError, ValueError) as error:
+        yield _check("configuration", "fail", f"{path} cannot be read: {error}")
+        return
+    except ConfigError as error:
+        yield _check("configuration", "fail", f"{path}: {'; '.join(map(str, error.mistakes))}")
+        return
+    literal = sorted(_literal_secrets(written, ""))
+    if literal and not is_private(path):
+        detail = f"others may read {path}, where {', '.join(literal)} are written: chmod 600"
+        yield _check("configuration", "fail", detail)
+    elif literal:
+        detail = f"{', '.join(literal)} are written in {path}; env: or file: keeps them elsewhere"
+        yield _check("configuration", "warn", detail)
+    else:
+        yield _check("configuration", "ok", f"{path} holds no secret")
+    # Before the store is opened, which takes others' rights from it.
+    yield from list(_store(config))
+    yield from _binding(config)
+    yield from _keys(config)
+    yield from _upstream(config)
+
+
+def _literal_secrets(node: Any, where: str) -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, value in cast("dict[str, Any]", node).items():
+            place = f"{where}.{name}" if where else name
+            values = cast("list[Any]", value if isinstance(value, list) else [value])
+            if name in _SECRET_FIELDS and any(
+                isinstance(each, str) and not each.startswith(_SOURCES) for each in values
+            ):
+                yield place
+            else:
+                yield from _literal_secrets(value, place)
+    elif isinstance(node, list):
+        for number, value in enumerate(cast("list[Any]", node)):
+            yield from _literal_secrets(value, f"{where}[{number}]")
+
+
+def _binding(config: Config) -> Iterator[Check]:
+    host = config.server.host
+    try:
+        check_binding(config, host)
+    except PolycallError as error:
+        yield _check("address", "fail", str(error))
+        return
+    if is_loopback(host):
+        yield _check("address", "ok", f"{host} is reached from this machine alone")
+    else:
+        detail = f"{host} is reached from the network, without TLS: put a proxy with TLS before it"
+        yield _check("address", "warn", detail)
+    if config.server.fetch_private_addresses:
+        detail = "server.fetch_private_addresses: clients may have internal addresses fetched"
+        yield _check("media", "fail", detail)
+
+
+def _keys(config: Config) -> Iterator[Check]:
+    unbounded = [
+        each.name or f"keys[{number}]"
+        for number, each in enumerate(config.keys)
+        if each.budget_usd is None and each.tokens_per_minute is None
+    ]
+    if unbounded:
+        detail = f"without a budget or a token limit: {', '.join(unbounded)}"
+        yield _check("client keys", "warn", detail)
+    short = [each.name or f"keys[{n}]" for n, each in enumerate(config.keys) if len(each.key) < 24]
+    if short:
+        yield _check("client keys", "fail", f"short enough to be guessed: {', '.join(short)}")
+    if not unbounded and not short:
+        yield _check("client keys", "ok", "each has a bound and is long")
+
+
+def _store(config: Config) -> Iterator[Check]:
+    store = config.store
+    if store.when_down == "serve":
+        detail = "when_down = 'serve': budgets and revocations do not hold while the store is away"
+        yield _check("store", "warn", detail)
+    if not store.secret:
+        detail = "no store.secret: carried state is sealed with a secret that lies beside it"
+        yield _check("store", "warn", detail)
+    if store.url.startswith("sqlite:"):
+        yield from _private("store", Path(path_of(store.url, config.folder)))
+    else:
+        yield from _passwords("store", store.url)
+    if store.counters:
+        yield from _passwords("counters", store.counters)
+    if config.cache is not None and config.cache.file:
+        yield from _private("cache", config.folder / config.cache.file)
+    spool = config.folder / store.spool
+    for path in spool.glob("polycall-spool-*.jsonl"):
+        yield from _private("spool", path)
+
+
+def _passwords(what: str, url: str) -> Iterator[Check]:
+    parts = urlsplit(url)
+    place = parts.hostname or "localhost"
+    if not parts.password:
+        yield _check(what, "warn", f"no password for {place}: who reaches it changes budgets")
+    if not is_loopback(place) and parts.scheme == "redis":
+        yield _check(what, "warn", f"{place} is asked without TLS; rediss:// has it")
+    is_postgres = parts.scheme.startswith("postgres")
+    if not is_loopback(place) and is_postgres and "sslmode=verify" not in parts.query:
+        yield _check(what, "warn", f"{place} may be anybody: add ?sslmode=verify-full")
+
+
+def _upstream(config: Config) -> Iterator[Check]:
+    for name, provider in config.providers.items():
+        parts = urlsplit(provider.base_url)
+        is_open = parts.scheme == "http" and not is_loopback(parts.hostname or "")
+        if is_open and name in config.provider_keys:
+            detail = f"{name} is sent its key without TLS, at {parts.hostname}"
+            yield _check("providers", "fail", detail)
+
+
+def _private(what: str, path: Path) -> Iterator[Check]:
+    if not path.exists():
+        yield _check(what, "ok", f"{path} is made with mode 0600")
+    elif is_private(path):
+        yield _check(what, "ok", f"{path} is its owner's alone")
+    else:
+        yield _check(what, "fail", f"others may read or write {path}: chmod 600")
+
+
+def _local_files() -> Iterator[Check]:
+    try:
+        yield from _private("key of paused runs", key_path())
+    except PolycallError as error:
+        yield _check("key of paused runs", "warn", str(error))
+    runs = os.environ.get(_RUNS, "")
+    if runs.startswith("sqlite:///"):
+        yield from _private("durable runs", Path(runs.removeprefix("sqlite:///")))
+    elif runs:
+        yield from _passwords("durable runs", runs)
+
+
+def _running(url: str) -> Iterator[Check]:
+    """What a stranger gets of a gateway that runs."""
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        yield _check("running", "warn", f"{url} is asked without TLS: keys can be read on the way")
+    for path, opened in (
+        ("/v1/models", "anybody may ask models, and spend your providers' money"),
+        ("/metrics", "anybody may read the metrics"),
+    ):
+        status = _status(url.rstrip("/") + path)
+        if isinstance(status, str):
+            yield _check("running", "fail", f"{url}{path}: {status}")
+        elif status == 200:
+            state: State = "fail" if path == "/v1/models" else "warn"
+            yield _check("running", state, f"{path} answers without a key: {opened}")
+        else:
+            yield _check("running", "ok", f"{path} without a key: {status}")
+
+
+def _status(url: str) -> int | str:
+    if not url.startswith(("http://", "https://")):
+        return "not an address of a gateway, such as http://127.0.0.1:8080"
+    try:
+        with urllib.request.urlopen(url, timeout=_ASK_S) as answer:  # noqa: S310 - checked above
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except (OSError, ValueError) as error:
+        return str(error)

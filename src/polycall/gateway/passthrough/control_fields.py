@@ -1,0 +1,166 @@
+"""What decides what a request may do and costs, said once and in one spelling.
+
+A body that is passed through is checked here and read by a provider, whose reader may be another:
+Go's matches names in any case and takes the last, others the first, and all of them read escapes.
+So a body that passes says each name of its top level once and as it is written, and a field that
+matters here has no second spelling; otherwise it is built anew, or refused by the field's name.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from polycall._support import jsontext
+from polycall.errors import MalformedRequestError
+
+# What any of the four protocols decides by, or a server that speaks one of them in its own way.
+_FIELDS = frozenset(
+    {
+        *("model", "models", "fallbacks", "fallback_models", "provider", "route", "engine"),
+        *("messages", "prompt", "input", "contents", "system", "instructions"),
+        *("systemInstruction", "system_instruction", "stream", "stream_options", "store"),
+        *("max_tokens", "max_completion_tokens", "max_output_tokens", "max_tool_calls", "n"),
+        *("best_of", "generationConfig", "generation_config", "service_tier", "serviceTier"),
+        *("speed", "background", "previous_response_id", "conversation", "container"),
+        *("tools", "tool_choice", "functions", "function_call", "toolConfig", "tool_config"),
+        *("parallel_tool_calls", "mcp_servers", "web_search_options", "plugins", "include"),
+        *("thinking", "reasoning", "reasoning_effort", "output_config", "betas", "truncation"),
+        *("response_format", "text", "modalities", "audio", "prediction", "stop", "metadata"),
+        *("cachedContent", "cached_content", "safetySettings", "safety_settings", "labels"),
+        *("context_management", "cache_control", "inference_geo", "user", "safety_identifier"),
+    }
+)
+# Within Gemini's generation settings.
+_GENERATION = frozenset(
+    {
+        *("maxOutputTokens", "max_output_tokens", "candidateCount", "candidate_count"),
+        *("thinkingConfig", "thinking_config", "responseModalities", "response_modalities"),
+    }
+)
+# Fields by which a body names models beside the one that is checked.
+OTHER_MODELS = ("models", "fallbacks", "fallback_models")
+_SPACE = b" \t\r\n"
+# An escape of what is never escaped: a letter, a digit, `_`, `-`.  Not one of a backslash.
+_NEEDLESS = re.compile(
+    rb"(?<!\\)(?:\\\\)*\\u00(?:2[dD]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aA])"
+)
+_CANONICAL_BYTES_MAX = 1 << 20
+
+
+def without_needless_escapes(body: bytes) -> bytes:
+    """The body, built anew where it escapes letters: what is looked for in it is found.
+
+    Raises `MalformedRequestError` where it is not JSON, or so large that this would take long.
+    """
+    if b"\\u00" not in body or _NEEDLESS.search(body) is None:
+        return body
+    if len(body) > _CANONICAL_BYTES_MAX:
+        raise MalformedRequestError(
+            "letters are written as escapes (such as \\u0061) in a body of more than "
+            f"{_CANONICAL_BYTES_MAX} bytes; write them as they are"
+        )
+    try:
+        return jsontext.encode_bytes(jsontext.decode(body))
+    except ValueError as error:
+        raise MalformedRequestError(f"the body is not JSON: {error}") from None
+
+
+def says_each_once(body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether the object's text is exactly these fields, each name once and without escapes."""
+    place = _after_space(body, 0)
+    if body[place : place + 1] != b"{":
+        return False
+    place += 1
+    mark = b"}"
+    for number, (name, raw) in enumerate(fields.items()):
+        if number:
+            place = _after_space(body, place)
+            if body[place : place + 1] != b",":
+                return False
+            place += 1
+        place = _after_space(body, place)
+        for token in (b'"' + name.encode("utf-8", "surrogatepass") + b'"', b":", bytes(raw)):
+            place = _after_space(body, place)
+            if not body.startswith(token, place):
+                return False
+            place += len(token)
+    place = _after_space(body, place)
+    return body.startswith(mark, place) and _after_space(body, place + 1) == len(body)
+
+
+def _after_space(body: bytes, place: int) -> int:
+    while place < len(body) and body[place] in _SPACE:
+        place += 1
+    return place
+
+
+def check_names(names: Iterable[str], dialect: str) -> None:
+    """`MalformedRequestError` for a second spelling of a field that decides something."""
+    _check(names, _FIELDS, dialect, "")
+
+
+def checked_generation(raw: bytes, path: str) -> bytes:
+    """Gemini's generation settings, each said once; raises as `check_names`."""
+    try:
+        value: Any = jsontext.decode(raw)
+    except ValueError as error:
+        raise MalformedRequestError(f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        return raw
+    settings: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
+    _check(settings, _GENERATION, "gemini", f"{path}.")
+    if says_each_once(raw, msgspec.json.decode(raw, type=dict[str, msgspec.Raw])):
+        return raw
+    return jsontext.encode_bytes(settings)
+
+
+def _check(names: Iterable[str], known: frozenset[str], dialect: str, where: str) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        folded = _folded(name, dialect)
+        other = seen.setdefault(folded, name)
+        spelt = name if name in known else _spellings(known, dialect).get(folded, name)
+        if other != name and (folded in _spellings(known, dialect)):
+            raise MalformedRequestError(
+                f"{other!r} and {name!r} are one field to some servers; say it once",
+                path=f"{where}{name}",
+            )
+        if spelt != name:
+            raise MalformedRequestError(
+                f"{name!r} is {spelt!r} to some servers; write {spelt!r}", path=f"{where}{name}"
+            )
+
+
+def _folded(name: str, dialect: str) -> str:
+    # Go's reader knows the long s and the sign of Kelvin for s and k, as does `casefold`.
+    folded = name.casefold()
+    # Google's takes `max_output_tokens` for `maxOutputTokens`.
+    return folded.replace("_", "") if dialect == "gemini" else folded
+
+
+_memo: dict[tuple[frozenset[str], bool], dict[str, str]] = {}
+
+
+def _spellings(known: frozenset[str], dialect: str) -> dict[str, str]:
+    """The fields by what they are folded to."""
+    key = (known, dialect == "gemini")
+    if key not in _memo:
+        _memo[key] = {_folded(name, dialect): name for name in sorted(known)}
+    return _memo[key]
+
+
+def number_of(value: Any) -> float | None:
+    """A number as a lenient server reads it, also from text; `None` where it is none."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
