@@ -12,7 +12,8 @@ from urllib.parse import parse_qs
 
 from polycall._support import jsontext
 from polycall._support.listening import is_loopback
-from polycall.config import MEBIBYTE, Config, TraceSettings, asking_usage
+from polycall.config.loading import MEBIBYTE
+from polycall.config import Config, TraceSettings, asking_usage
 from polycall.errors import (
     InvalidRequestError,
     NotFoundError,
