@@ -150,6 +150,7 @@ class Gateway:
 
     def reload(self, config: Config) -> None:
         """Change to another configuration between two requests."""
+        self.services.costs.close()
         self._take_up(config, router=self.services.router)
 
     def snapshot(self) -> Snapshot:
@@ -165,6 +166,7 @@ class Gateway:
     async def close(self) -> None:
         """Stop the watchman, close connections, write what is waiting."""
         self.monitor.close()
+        self.services.costs.close()
         await self._transport.close()
         await self._fetching.close()
         await self._maintenance.close()

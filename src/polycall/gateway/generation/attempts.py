@@ -282,7 +282,7 @@ class AttemptRunner:
 
 async def _raise_refusal(attempt: Attempt, http: HTTPResponse) -> NoReturn:
     data = without_key(await http.read(size_bytes_max=ERROR_BYTES_MAX), attempt.target.key)
-    raise error_from(attempt.dialect, http, data)
+    raise error_from(attempt.dialect, http, data, attempt.target.model)
 
 
 class _Chunks:
