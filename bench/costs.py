@@ -60,7 +60,10 @@ def both(
     if not usage.is_reported:
         return None
     try:
-        theirs = extract_usage(body, provider_id=provider, api_flavor=flavor).calc_price()
+        tier = body.get("service_tier")
+        theirs = extract_usage(body, provider_id=provider, api_flavor=flavor).calc_price(
+            price_context={"service_tier": tier} if tier else None
+        )
         price: Decimal | None = theirs.total_price
     except (LookupError, ValueError):
         price = None

@@ -42,10 +42,12 @@ from polycall.ir import (
     Usage,
     Warning,
 )
+from polycall.profiles import LIVING
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.models import capabilities
 from polycall.providers.prices import cost_usd
 from polycall.providers.provider import Provider
+from polycall.settings import read_settings, with_words
 from polycall.tools import FunctionTool, tool
 from polycall.tools.problems import near_miss
 from polycall.translation.portable import marked, portable
@@ -200,13 +202,10 @@ class Client:
     ) -> Request:
         """The `ir.Request` that the other methods would send."""
         messages = [Message("user", [Text(prompt)])] if isinstance(prompt, str) else prompt
+        offered = [_definition(each) for each in tools]
+        read = read_settings(settings, [each.name for each in offered])
         try:
-            return Request(
-                model=model,
-                messages=messages,
-                tools=[_definition(each) for each in tools],
-                **settings,
-            )
+            return Request(model=model, messages=messages, tools=offered, **read)
         except TypeError as error:
             raise RequestError(f"a setting is not a field of Request: {error}") from None
 
@@ -216,7 +215,7 @@ class Client:
         if not slash or not prefix or not name:
             raise RequestError(
                 f"the model {model!r} does not say its provider; write 'provider/model', such as "
-                "'anthropic/claude-sonnet-4.6'"
+                f"{LIVING['anthropic']!r}"
             )
         provider = self.providers.get(prefix)
         if provider is None:
@@ -224,10 +223,11 @@ class Client:
                 f"; known: {', '.join(sorted(self.providers))}"
             )
             raise RequestError(f"no provider is called {prefix!r}{hint}")
-        return provider, name
+        return provider, provider.own_name(name)
 
     def prepare(self, request: Request) -> Exchange:
         """Everything but the sending: dialect, body, address, headers."""
+        request = with_words(request)
         provider, model = self.resolve(request.model)
         is_able = request.prompted or provider.quirks_for(model).tools == "prompted"
         is_able = is_able or capabilities(provider, model).tools is not False
@@ -255,7 +255,7 @@ class Client:
         found: set[str] = set()
         for each in self.chain(model):
             provider, name = self.resolve(each)
-            dialect = provider.dialect_for(name, with_tools=True)
+            dialect = provider.dialect_for(with_tools=True)
             is_told = provider.quirks_for(name).tools == "prompted"
             found.add(dialect if has(provider) and not is_told else "")
         return found.pop() if len(found) == 1 else ""

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from polycall._support import jsontext
 from polycall.errors import (
+    NotFoundError,
     PolycallError,
     ProtocolError,
     RequestError,
@@ -27,6 +28,8 @@ from polycall.errors import (
 )
 from polycall.fold import fold, unfold
 from polycall.ir import Event, PartStart, Request, Response, ResponseEnd, Usage, Warning
+from polycall.profiles.fitting import fitted
+from polycall.profiles.names import near_names, vendor_of
 from polycall.providers.dialects import DIALECTS
 from polycall.providers.provider import DialectName, Provider
 from polycall.translation.continuation import Continuation, resumed
@@ -85,11 +88,16 @@ def prepare(
     """Everything but the sending: dialect (where it is not given), body, address, headers."""
     if dialect_name is None:
         in_play = bool(request.tools) or any(message.tool_calls for message in request.messages)
-        dialect_name = provider.dialect_for(model, with_tools=in_play)
+        dialect_name = provider.dialect_for(with_tools=in_play)
     dialect = DIALECTS[dialect_name]
-    quirks = provider.quirks_for(model, dialect_name)
+    quirks, known = provider.rules_for(model, dialect_name)
+    notes: list[Warning] = []
+    if known is not None:
+        request, notes = fitted(request, known)
     sent, offer = _with_prompted_tools(request, quirks)
     wire = dialect.render_request(replace(sent, model=model), quirks=quirks)
+    if notes:
+        wire = replace(wire, warnings=[*notes, *wire.warnings])
     if sent is not request:
         note = Warning("emulated", "tools", "they are told in the prompt, and calls are its text")
         wire = replace(wire, warnings=[note, *wire.warnings])
@@ -166,7 +174,7 @@ async def open_answer(
         data = await http.read(size_bytes_max=ERROR_BYTES_MAX)
     finally:
         await http.close()
-    raise error_from(exchange.dialect, http, data)
+    raise error_from(exchange.dialect, http, data, exchange.model)
 
 
 async def read_answer(
@@ -311,8 +319,11 @@ class AnswerDecoder:
         return [restored for event in events for restored in self._restorer.feed(event)]
 
 
-def error_from(dialect: Dialect, http: HTTPResponse, data: bytes) -> PolycallError:
-    """The typed error behind an HTTP status, with the headers' hints."""
+def error_from(dialect: Dialect, http: HTTPResponse, data: bytes, model: str = "") -> PolycallError:
+    """The typed error behind an HTTP status, with the headers' hints.
+
+    Where the provider does not know `model`, the error says which of the vendor's names are near.
+    """
     try:
         body = jsontext.decode(data)
     except ValueError:
@@ -320,7 +331,31 @@ def error_from(dialect: Dialect, http: HTTPResponse, data: bytes) -> PolycallErr
     error = dialect.parse_error(http.status, body)
     if isinstance(error, UpstreamError):
         add_retry_hints(error, http.headers)
+        if model and _is_unknown_model(error):
+            _name_near_models(error, model)
     return error
+
+
+def _is_unknown_model(error: UpstreamError) -> bool:
+    return (
+        isinstance(error, NotFoundError)
+        or error.code == "model_not_found"
+        or (error.status == 400 and error.param == "model")
+    )
+
+
+def _name_near_models(error: UpstreamError, model: str) -> None:
+    """Add the names of the vendor's list that are like `model`, in its own body too."""
+    family = vendor_of(model)
+    near = near_names(family.name, model) if family is not None else []
+    if not near:
+        return
+    told = f"{error.message} (names near {model!r}: {', '.join(map(repr, near))})"
+    error.message = told
+    error.args = (f"{error.path}: {told}" if error.path else told,)
+    body: Any = error.body
+    if isinstance(body, dict) and isinstance(body.get("error"), dict):  # pyright: ignore[reportUnknownMemberType]
+        error.body = {**body, "error": {**body["error"], "message": told}}  # pyright: ignore[reportUnknownMemberType]
 
 
 def _decode_body(data: bytes) -> dict[str, Any]:

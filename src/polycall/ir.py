@@ -255,7 +255,9 @@ class Usage(Struct, frozen=True, omit_defaults=True):
     """Tokens, in one arithmetic for all providers.
 
     `input_tokens` includes `cached_tokens` (read from a cache) and `cache_write_tokens`;
-    `output_tokens` includes `reasoning_tokens`.  `metadata[dialect]` is the wire's own object.
+    `output_tokens` includes `reasoning_tokens`.  `service_tier` is the one that answered, in the
+    provider's word, where it says so: tiers have prices of their own.  `metadata[dialect]` is the
+    wire's own object.
     """
 
     input_tokens: int = 0
@@ -263,6 +265,7 @@ class Usage(Struct, frozen=True, omit_defaults=True):
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    service_tier: str = ""
     metadata: Metadata = {}
 
     @property
@@ -283,6 +286,7 @@ class Usage(Struct, frozen=True, omit_defaults=True):
             cached_tokens=self.cached_tokens + other.cached_tokens,
             cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            service_tier=self.service_tier if self.service_tier == other.service_tier else "",
         )
 
 

@@ -140,7 +140,7 @@ def test_a_good_one() -> None:
     assert config.keys == (
         ClientKey("secret", name="ops", models=("fast",), requests_per_minute=10),
     )
-    assert config.providers["anthropic"].rules, "the catalogue's row is kept"
+    assert config.providers["anthropic"].vendor == "anthropic", "the catalogue's row is kept"
 
 
 KEYS = """

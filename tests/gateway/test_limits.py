@@ -216,8 +216,10 @@ def test_h09_a_budget_needs_a_price(served: Gateway, tmp_path: Path) -> None:
     )
     assert answer.status == 403
     assert answer.json()["error"]["message"] == (
-        "the key 'poor' has a budget, and the price of 'till/other' is not known; set it under "
-        "[providers.till.prices], or say 'unpriced = \"allow\"' under [limits]"
+        "the key 'poor' has a budget, and the price of 'till/other' is not known; add it under "
+        "[providers.till.prices], in dollars for a million tokens: "
+        '"other" = { input = 1.00, output = 5.00 }; or newer prices under [prices]: '
+        'refresh = "ADDRESS"; or under [limits]: unpriced = "allow"'
     )
     with open_till(seed=1) as till:
         config = till_config(till, '[limits]\nunpriced = "allow"', SETTINGS)

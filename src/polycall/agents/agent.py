@@ -40,6 +40,7 @@ from polycall.client import ModelClient
 from polycall.errors import RequestError, ToolError
 from polycall.ir import JSON, Message, Text
 from polycall.loop import Limits, Suspended, emit
+from polycall.settings import read_settings
 from polycall.tools import FunctionTool, ToolContext, tool_from_schema
 
 if TYPE_CHECKING:
@@ -152,12 +153,13 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
         self.depth_max = depth_max
         self.hooks = listed(hooks, "hooks")
         self.client = client
-        self.settings = settings
         given: list[ToolSource | Agent[Any, Any]] = listed(tools, "tools")
         sources = [each.as_tool() if isinstance(each, Agent) else each for each in given]
         if memory is not None:
             sources.append(memory.toolset)
         self.toolsets = with_tasks(gather(sources))
+        names = [each.name for toolset in self.toolsets for each in toolset]
+        self.settings = read_settings(settings, names)
         if calling == "direct" and "provider_options" not in settings:
             check_callers(self.toolsets)
         self.handoffs: list[Handoff] = []

@@ -14,6 +14,7 @@ from polycall.cli.show import Show, summary
 from polycall.client import Client
 from polycall.errors import PolycallError
 from polycall.ir import Message, Text, Usage
+from polycall.profiles import LIVING
 
 _HELP = """\
 /model PROVIDER/MODEL   go on with another model
@@ -32,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
             "Talk to a model. Calls, results, tokens and cost are shown as they happen. Ctrl-C "
             "stops the answer under way, /help lists what else there is."
         ),
-        epilog="Example: polycall chat google/gemini-2.5-flash --tools weather:get_weather",
+        epilog=f"Example: polycall chat {LIVING['google']} --tools weather:get_weather",
     )
     add_options(parser)
     parser.set_defaults(run=run)

@@ -15,6 +15,7 @@ from polycall.cli.show import summary
 from polycall.client import Client
 from polycall.ir import Message, PartDelta, Request, Text, ToolCall
 from polycall.loop import CallEnd, CallStart, ModelEvent, RunEnd, run_tools
+from polycall.profiles import LIVING
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.provider import Price, Provider
 from polycall.sim import Simulation
@@ -54,12 +55,7 @@ SIMULATED = {
     "deepseek": "sim-1",
     "compatible": "sim-1",
 }
-REAL = {
-    "openai": "gpt-5.4",
-    "anthropic": "claude-sonnet-4.6",
-    "google": "gemini-2.5-flash",
-    "deepseek": "deepseek-chat",
-}
+REAL = {vendor: name.partition("/")[2] for vendor, name in LIVING.items()}
 
 
 def add_parser(subparsers: Any) -> None:

@@ -14,9 +14,25 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from polycall.cli.model_profile import check_names
+from polycall.config import default_path, load_config
+from polycall.errors import ConfigError
 from polycall.sandbox.checks import Check, examine
 
-CHECKS: list[Callable[[], Awaitable[Sequence[Check]]]] = [examine]
+
+async def examine_models() -> Sequence[Check]:
+    """The models that the configuration names; nothing where there is no configuration."""
+    path = default_path()
+    if path is None:
+        return []
+    try:
+        return check_names(load_config(path))
+    except ConfigError as error:
+        first = error.mistakes[0] if error.mistakes else str(error)
+        return [Check("configuration", "fail", first)]
+
+
+CHECKS: list[Callable[[], Awaitable[Sequence[Check]]]] = [examine, examine_models]
 
 _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
@@ -27,7 +43,8 @@ def add_parser(subparsers: Any) -> None:
         "doctor",
         help="what this machine offers, what is missing, and what would help",
         description=(
-            "Look at what polycall needs of this machine: which sandbox programs get and why. "
+            "Look at what polycall needs of this machine: which sandbox programs get and why, and "
+            "whether the models that the configuration names have ended or end soon. "
             "The exit status is 1 where something failed; a warning is not a failure."
         ),
         epilog="Example: polycall doctor --json",

@@ -7,8 +7,10 @@ import json
 from decimal import Decimal
 from typing import Any
 
+from polycall.cli.model_profile import show_profile, show_retired
 from polycall.client import Client
 from polycall.errors import RequestError
+from polycall.profiles import LIVING
 from polycall.providers.models import ModelInfo, list_models
 from polycall.providers.provider import FEATURES, Feature, Provider
 
@@ -30,10 +32,16 @@ def add_parser(subparsers: Any) -> None:
         description=(
             "List known models. '?' is unknown: capabilities come from rules that ship with "
             "polycall, prices (US dollars for a million tokens) from the genai-prices snapshot. A "
-            "model that is not listed can be used all the same."
+            "model that is not listed can be used all the same. With MODEL, what that model takes: "
+            "each feature with what is done where it is not taken, and the source of the rule."
         ),
-        epilog="Example: polycall models --provider anthropic --supports tools,images",
+        epilog=(
+            "Example: polycall models --provider anthropic --supports tools,images; "
+            f"polycall models {LIVING['anthropic']}; polycall models --retired"
+        ),
     )
+    parser.add_argument("model", nargs="?", default="", metavar="MODEL", help="one model's profile")
+    parser.add_argument("--retired", action="store_true", help="models that ended or will end")
     parser.add_argument("--provider", action="append", default=[], help="only this provider")
     parser.add_argument(
         "--supports",
@@ -47,7 +55,14 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the list."""
+    """Print the list, one profile or the retirements."""
+    if options.retired:
+        print(show_retired(as_json=options.json))
+        return 0
+    if options.model:
+        known = Client(config=options.config).providers
+        print(show_profile(options.model, known, as_json=options.json))
+        return 0
     wanted = _features(options.supports)
     providers = _providers(Client(config=options.config).providers, options.provider)
     rows = list(list_models(providers, supports=wanted))

@@ -13,6 +13,7 @@ from polycall.cli.show import Show
 from polycall.client import Client
 from polycall.ir import Message, Text
 from polycall.loop import RunEnd
+from polycall.profiles import LIVING
 
 
 def add_parser(subparsers: Any) -> None:
@@ -25,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
             "standard output; with --quiet nothing else does."
         ),
         epilog=(
-            "Example: polycall run anthropic/claude-sonnet-4.6 '서울 날씨 알려줘' "
+            f"Example: polycall run {LIVING['anthropic']} '서울 날씨 알려줘' "
             "--tools weather:get_weather"
         ),
     )

@@ -23,6 +23,7 @@ from polycall.config.reader import Reader
 from polycall.errors import ConfigError
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.provider import Provider
+from polycall.providers.refresh import PriceSettings
 
 CONFIG_NAME = "polycall.toml"
 CONFIG_VARIABLE = "POLYCALL_CONFIG"
@@ -164,6 +165,7 @@ class Config(Struct, frozen=True):
     cache: CacheSettings | None = None
     traces: TraceSettings | None = None
     limits: LimitSettings = LimitSettings()
+    prices: PriceSettings = PriceSettings()
     programs: ProgramSettings = ProgramSettings()
     providers: dict[str, Provider] = {}
     provider_keys: dict[str, tuple[str, ...]] = {}
@@ -200,6 +202,7 @@ _SECTIONS = (
     "cache",
     "traces",
     "limits",
+    "prices",
     "programs",
     "providers",
     "models",
@@ -259,6 +262,8 @@ def parse_config(
     store = _read_store(reader, tables)
     limits = reader.table(LimitSettings, tables.get("limits", {}), ("limits",)) or LimitSettings()
     reader.check_numbers(limits, ("limits",))
+    prices = reader.table(PriceSettings, tables.get("prices", {}), ("prices",)) or PriceSettings()
+    reader.check_numbers(prices, ("prices",))
     path = ("programs",)
     programs = reader.table(ProgramSettings, tables.get("programs", {}), path) or ProgramSettings()
     reader.check_numbers(programs, path)
@@ -276,6 +281,7 @@ def parse_config(
         cache=cache,
         traces=_read_traces(reader, tables),
         limits=limits,
+        prices=prices,
         programs=programs,
         providers=providers,
         provider_keys={name: own for name, own in keys.items() if own},

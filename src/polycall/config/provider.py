@@ -31,6 +31,7 @@ class ProviderTable(Struct, frozen=True, forbid_unknown_fields=True):
     prices: dict[str, dict[str, Any]] = {}
     capabilities: dict[str, dict[str, Any]] = {}
     price_id: str | None = None
+    serves: dict[str, str] = {}
     runs_programs: bool | None = None
     searches_tools: bool | None = None
     tools_dialect: DialectName | None = None
@@ -88,14 +89,21 @@ def make_provider(reader: Reader, name: str, table: ProviderTable) -> Provider |
         auth=table.auth or row.auth,
         headers={**row.headers, **{key.lower(): value for key, value in table.headers.items()}},
         quirks=row.quirks if quirks is None else quirks,
-        rules=row.rules if quirks is None else (),
+        stated=_stated(table),
+        serves={**row.serves, **table.serves},
         tools_dialect=table.tools_dialect or row.tools_dialect,
         runs_programs=_has(table.runs_programs, row.runs_programs, is_at_home=is_at_home),
         searches_tools=_has(table.searches_tools, row.searches_tools, is_at_home=is_at_home),
         price_id=row.price_id if table.price_id is None else table.price_id,
-        prices={**row.prices, **prices},
-        capabilities={**row.capabilities, **own},
+        # By the names that are sent, however they are written here.
+        prices={**row.prices, **{row.own_name(model): each for model, each in prices.items()}},
+        capabilities={**row.capabilities, **{row.own_name(m): each for m, each in own.items()}},
     )
+
+
+def _stated(table: ProviderTable) -> frozenset[str]:
+    """The quirks that the table sets by themselves: no model's profile changes them."""
+    return frozenset(table.quirks or ()) if isinstance(table.quirks, dict) else frozenset()
 
 
 def _has(said: bool | None, known: bool, *, is_at_home: bool) -> bool:

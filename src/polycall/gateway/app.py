@@ -12,8 +12,8 @@ from urllib.parse import parse_qs
 
 from polycall._support import jsontext
 from polycall._support.listening import is_loopback
-from polycall.config.loading import MEBIBYTE
 from polycall.config import Config, TraceSettings, asking_usage
+from polycall.config.loading import MEBIBYTE
 from polycall.errors import (
     InvalidRequestError,
     NotFoundError,
@@ -175,6 +175,7 @@ class Gateway:
 
     def reload(self, config: Config) -> None:
         """Change to another configuration between two requests."""
+        self.services.costs.close()
         self._take_up(config, router=self.services.router)
 
     def snapshot(self) -> Snapshot:
@@ -190,6 +191,7 @@ class Gateway:
     async def close(self) -> None:
         """Stop the monitor, close connections, write what is waiting."""
         self.monitor.close()
+        self.services.costs.close()
         await self._transport.close()
         await self._fetching.close()
         self._heavy.close()

@@ -6,11 +6,8 @@ comes from configuration, and is treated as a careful `compatible` one unless it
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
-from polycall.providers.provider import ModelRule, Provider
+from polycall.providers.provider import Provider
 from polycall.providers.quirks import NAMED_QUIRKS
-from polycall.translation.quirks import Quirks
 
 
 def _compatible(
@@ -19,8 +16,8 @@ def _compatible(
     *key_variables: str,
     quirks: str | None = None,
     price_id: str | None = None,
+    vendor: str = "",
     needs_key: bool = True,
-    rules: tuple[ModelRule, ...] = (),
 ) -> Provider:
     return Provider(
         name=name,
@@ -29,15 +26,10 @@ def _compatible(
         key_variables=key_variables,
         quirks=NAMED_QUIRKS[quirks or name],
         price_id=name if price_id is None else price_id,
+        vendor=vendor,
         needs_key=needs_key,
-        rules=rules,
     )
 
-
-# Claude models from Opus 4.7 and Sonnet 5 on answer 400 to any sampling parameter.
-_NO_SAMPLING = frozenset({"temperature", "top_p", "top_k"})
-# These always think, and refuse a forced tool choice.
-_ALWAYS_THINKING = r"claude-(sonnet-5-5|opus-5-5|fable-5-[12])"
 
 OPENAI = Provider(
     name="openai",
@@ -46,25 +38,7 @@ OPENAI = Provider(
     base_url="https://api.openai.com/v1",
     key_variables=("OPENAI_API_KEY",),
     quirks=NAMED_QUIRKS["openai"],
-    rules=(
-        # Documented: from these on, Chat refuses functions beside any effort but none, and theirs
-        # is another where nobody says one.
-        ModelRule(
-            r"gpt-(5\.[4-9]|[6-9])",
-            quirks=replace(
-                NAMED_QUIRKS["openai"],
-                refused=frozenset({"temperature", "top_p", "stop"}),
-                effort_beside_tools=False,
-            ),
-        ),
-        # Reasoning models refuse sampling parameters and stop sequences.
-        ModelRule(
-            r"(o\d|gpt-[5-9])",
-            quirks=replace(
-                NAMED_QUIRKS["openai"], refused=frozenset({"temperature", "top_p", "stop"})
-            ),
-        ),
-    ),
+    vendor="openai",
     price_id="openai",
     runs_programs=True,
     searches_tools=True,
@@ -77,21 +51,7 @@ ANTHROPIC = Provider(
     key_variables=("ANTHROPIC_API_KEY",),
     auth="x-api-key",
     headers={"anthropic-version": "2023-06-01"},
-    rules=(
-        ModelRule(
-            _ALWAYS_THINKING,
-            quirks=Quirks(
-                refused=_NO_SAMPLING,
-                forced_choice_while_reasoning=False,
-                tool_choices=frozenset({"auto", "none", "subset"}),
-            ),
-        ),
-        ModelRule(
-            r"claude-(opus-4-[7-9]|opus-[5-9]|sonnet-[5-9]|fable)",
-            quirks=Quirks(refused=_NO_SAMPLING, forced_choice_while_reasoning=False),
-        ),
-        ModelRule(r"claude", quirks=Quirks(forced_choice_while_reasoning=False)),
-    ),
+    vendor="anthropic",
     price_id="anthropic",
     runs_programs=True,
     searches_tools=True,
@@ -103,13 +63,7 @@ GOOGLE = Provider(
     base_url="https://generativelanguage.googleapis.com",
     key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     auth="x-goog-api-key",
-    # Media inside function responses, levels of thinking and signatures came with Gemini 3.
-    rules=(
-        ModelRule(
-            r"gemini-[12]",
-            quirks=Quirks(result_media=False, thinking_unit="budget", signature_sentinel=False),
-        ),
-    ),
+    vendor="google",
     price_id="google",
     served=r"gem(ini|ma)",  # the table lists Vertex's other models too
 )
@@ -118,7 +72,7 @@ DEEPSEEK = _compatible(
     "deepseek",
     "https://api.deepseek.com",
     "DEEPSEEK_API_KEY",
-    rules=(ModelRule(r"deepseek-reasoner", quirks=NAMED_QUIRKS["deepseek-reasoner"]),),
+    vendor="deepseek",
 )
 
 _ROWS = (

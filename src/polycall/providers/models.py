@@ -1,9 +1,8 @@
 """Which models there are, what they can do, and what they cost.  Unknown is `None`, never no.
 
-Names, prices and context windows come from the snapshot in `genai-prices`; capabilities are the
-rules below, from the vendors' model pages and from recorded answers (a model that has called a tool
-can call tools).  Nothing here is a gate: a model without a row is asked for whatever the caller
-wants, and its provider answers.
+Names and prices come from the snapshot in `genai-prices`, capabilities from the profiles.  Nothing
+here is a gate: a model without a row is asked for whatever the caller wants, and its provider
+answers.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from decimal import Decimal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall.profiles.profile import Profile
 from polycall.providers.provider import Capabilities, Feature, Price, Provider
 
 
@@ -26,52 +26,9 @@ class ModelInfo(Struct, frozen=True):
     price: Price | None = None
 
 
-def _can(letters: str) -> Capabilities:
-    """`tpris`: tools, parallel calls, reasoning, images, structured output; `-` no, `?` unknown."""
-    values = [None if letter == "?" else letter != "-" for letter in letters]
-    return Capabilities(*values)
-
-
 _NOT_A_CHAT_MODEL = re.compile(
     r"embed|tts|whisper|transcribe|moderation|ocr|rerank|guard|realtime|-live|voice|orpheus|"
     r"(^|[-/])(gpt-image|image|imagen|veo|dall-e|nano-banana|sora)|-image|babbage|davinci|^ada$|^curie$"
-)
-
-# Provider's price id, pattern of the model (from its start), capabilities.  First match counts.
-_RULES: tuple[tuple[str, str, Capabilities], ...] = (
-    ("openai", r"o1-(mini|preview)", _can("--r--")),
-    ("openai", r"o3-mini", _can("t?r-s")),
-    ("openai", r"o\d", _can("t?ris")),
-    ("openai", r"gpt-3\.5-turbo-instruct", _can("-----")),
-    ("openai", r"gpt-3\.5", _can("tp---")),
-    ("openai", r"gpt-4-(turbo|vision)", _can("tp-i-")),
-    ("openai", r"gpt-4(-|$)", _can("tp---")),
-    ("openai", r".*search", _can("?????")),
-    ("openai", r"gpt-4", _can("tp-is")),
-    ("openai", r"gpt-oss", _can("t?r-s")),
-    ("openai", r"gpt-[5-9]", _can("tpris")),
-    ("anthropic", r"claude-(2|v1|instant)", _can("-----")),
-    ("anthropic", r"claude-3-7", _can("tpri?")),
-    ("anthropic", r"claude-3", _can("tp-i?")),
-    ("anthropic", r"claude-\w+-4-[01]", _can("tpri?")),
-    ("anthropic", r"claude", _can("tpris")),
-    ("google", r"claude", _can("tp?i?")),
-    ("google", r"gemini-(1|flash-1|pro-1)\.", _can("tp-is")),
-    ("google", r"gemini-2\.0", _can("tp-is")),
-    ("google", r"gemini-([2-9]|flash|pro)", _can("tpris")),
-    ("deepseek", r"deepseek-(chat|v3\.2)", _can("tp?--")),
-    ("deepseek", r"deepseek", _can("tpr?-")),
-    ("mistral", r"(mistral-(tiny|7b)|mixtral-8x7b)", _can("---??")),
-    ("mistral", r"magistral", _can("tpr??")),
-    ("mistral", r"pixtral", _can("tp-is")),
-    ("mistral", r"(mistral|ministral|codestral|devstral|mixtral-8x22b)", _can("tp??s")),
-    ("x-ai", r"grok-(2|3)", _can("tp??s")),
-    ("x-ai", r"grok", _can("tp??s")),
-    ("", r"(.*/)?gpt-oss", _can("t?r-?")),
-    ("", r"(.*/)?kimi-k[2-9]", _can("tp???")),
-    ("", r"(.*/)?(zai-)?glm-(4\.[5-9]|[5-9])", _can("tp???")),
-    ("", r"(.*/)?qwen-?[3-9]", _can("t????")),
-    ("", r"(.*/)?llama-?(3\.[1-9]|4)", _can("t????")),
 )
 
 
@@ -82,10 +39,26 @@ def capabilities(provider: Provider, model: str) -> Capabilities:
         return own
     if _NOT_A_CHAT_MODEL.search(model.lower()):
         return Capabilities(tools=False, parallel_calls=False, structured_output=False)
-    for price_id, pattern, found in _RULES:
-        if price_id in ("", provider.price_id) and re.match(pattern, model.lower()):
-            return found
-    return Capabilities()
+    found = provider.profile(model)
+    return Capabilities() if found is None else _known(found)
+
+
+def _known(found: Profile) -> Capabilities:
+    """A profile's part of the capabilities."""
+    off, media = found.value("thinking_off"), found.words("media")
+    return Capabilities(
+        tools=_answer(found.value("tools")),
+        parallel_calls=_answer(found.value("parallel_calls")),
+        reasoning=None if off is None else off != "never on",
+        images=None if media is None else "image" in media,
+        structured_output=_answer(found.value("structured_output")),
+        context_tokens=found.number("context_tokens") or None,
+        output_tokens=found.number("output_tokens") or None,
+    )
+
+
+def _answer(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def list_models(

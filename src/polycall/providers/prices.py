@@ -22,9 +22,8 @@ def cost_usd(provider: Provider, model: str, usage: Usage) -> Decimal | None:
     own = provider.prices.get(model)
     if own is not None:
         return _own_cost(own, usage)
-    if not provider.price_id:
-        return None
-    return _table_cost(provider.price_id, model, usage)
+    price_id, model = provider.pricing(model)
+    return _table_cost(price_id, model, usage) if price_id else None
 
 
 def _own_cost(price: Price, usage: Usage) -> Decimal:
@@ -90,13 +89,24 @@ def special_kinds(usage: Usage) -> dict[str, int]:
 
 def is_special(usage: Usage) -> bool:
     """Whether the plain rates of a model do not say what this cost."""
+    if usage.service_tier.lower() not in _USUAL_TIERS:
+        return True
     return bool(usage.metadata) and bool(special_kinds(usage) or _price_context(usage))
 
 
+# Words for the tier that every price table means where it names none.
+_USUAL_TIERS = frozenset({"", "auto", "default", "standard", "on_demand"})
+
+
 def _price_context(usage: Usage) -> dict[str, str] | None:
-    # Anthropic's fast mode; other vendors say their tier outside of the usage.
-    is_fast = usage.metadata.get("anthropic", {}).get("speed") == "fast"
-    return {"speed": "fast"} if is_fast else None
+    """What else has a price of its own: Anthropic's fast mode, the others' service tiers."""
+    context: dict[str, str] = {}
+    if usage.metadata.get("anthropic", {}).get("speed") == "fast":
+        context["speed"] = "fast"
+    tier = usage.service_tier.lower()
+    if tier not in _USUAL_TIERS:
+        context["service_tier"] = tier
+    return context or None
 
 
 def _number(wire: Any, *path: str) -> int:

@@ -6,7 +6,7 @@ otherwise than the dialect's own is in its `Quirks`.
 
 from __future__ import annotations
 
-import re
+import time
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Literal, TypeAlias
@@ -14,6 +14,9 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall.profiles.fitting import with_profile
+from polycall.profiles.names import own_name, vendor_of
+from polycall.profiles.profile import Profile, profile
 from polycall.translation.quirks import Quirks
 
 DialectName: TypeAlias = Literal["openai-chat", "openai-responses", "anthropic", "gemini"]
@@ -58,27 +61,17 @@ class Capabilities(Struct, frozen=True):
         return all(getattr(self, feature) in (True, "prompted") for feature in features)
 
 
-class ModelRule(Struct, frozen=True):
-    """What holds for the models whose name matches `pattern` (searched from the start)."""
-
-    pattern: str
-    quirks: Quirks | None = None
-    dialect: DialectName | None = None
-
-    def matches(self, model: str) -> bool:
-        """Whether the rule is for this model."""
-        return re.match(self.pattern, model) is not None
-
-
 class Provider(Struct, frozen=True):
-    """One vendor.
+    """One vendor, or a host that serves another's models.
 
     `base_url` is as that vendor's own SDK takes it: OpenAI and its relatives with `/v1`,
     Anthropic and Google without.  `key_variables` are the environment variables that may hold
     the key, in order.  `tools_dialect` is used instead of `dialect` when tools are in play
-    (OpenAI refuses tools beside reasoning on Chat).  The first of `rules` that matches a model
-    decides its quirks and dialect.  `price_id` is the vendor's name in the price table; `prices`
-    and `capabilities`, by model, come first.
+    (OpenAI refuses tools beside reasoning on Chat).  `quirks` are the server's; what a model takes
+    comes from its profile, except in the fields that are `stated`.  `vendor` says whose list of
+    names it goes by, and `serves` which model a name of its own stands for (a deployment).
+    `price_id` is the name in the price table: `None` is that of the model's own vendor, `""` none;
+    `prices` and `capabilities`, by model, come first.
     """
 
     name: str
@@ -88,9 +81,11 @@ class Provider(Struct, frozen=True):
     auth: Auth = "bearer"
     quirks: Quirks = Quirks()
     tools_dialect: DialectName | None = None
-    rules: tuple[ModelRule, ...] = ()
+    stated: frozenset[str] = frozenset()
+    vendor: str = ""
+    serves: dict[str, str] = {}
     headers: dict[str, str] = {}
-    price_id: str = ""
+    price_id: str | None = None
     prices: dict[str, Price] = {}
     served: str = ""  # of the price table's rows, those that match
     capabilities: dict[str, Capabilities] = {}
@@ -98,26 +93,66 @@ class Provider(Struct, frozen=True):
     runs_programs: bool = False  # has programmatic calling of its own
     searches_tools: bool = False  # has a tool search of its own
 
-    def dialect_for(self, model: str, *, with_tools: bool) -> DialectName:
-        """The dialect to speak for this model."""
-        for rule in self.rules:
-            if rule.dialect is not None and rule.matches(model):
-                return rule.dialect
+    def dialect_for(self, *, with_tools: bool) -> DialectName:
+        """The dialect to speak."""
         if with_tools and self.tools_dialect is not None:
             return self.tools_dialect
         return self.dialect
 
+    def own_name(self, model: str) -> str:
+        """The name to send for what somebody wrote; as written where no list has it."""
+        if not self.vendor or model in self.serves:
+            return model
+        return own_name(self.vendor, model)
+
+    def profile(self, model: str) -> Profile | None:
+        """What is known of the model that stands behind a name."""
+        return profile(self.serves.get(model, model))
+
+    def pricing(self, model: str) -> tuple[str, str]:
+        """The price table's name of the seller, and the model to look up there; `""`: no price."""
+        model = self.serves.get(model, model)
+        if self.price_id is not None:
+            return self.price_id, model
+        family = vendor_of(model)
+        found = self.profile(model)
+        if family is None or found is None or not family.price_id:
+            return "", model
+        return family.price_id, found.name
+
+    def server_quirks(self, model: str) -> Quirks:
+        """What the server takes, whatever its models do: what a passed body may have to meet."""
+        stated = self.capabilities.get(model)
+        if stated is not None and stated.tools == "prompted" and self.quirks.tools != "prompted":
+            return replace(self.quirks, tools="prompted")
+        return self.quirks
+
     def quirks_for(self, model: str, dialect: str = "") -> Quirks:
         """What this model takes, in its provider's own dialect or in another that it speaks."""
-        matching = (each.quirks for each in self.rules if each.quirks and each.matches(model))
-        quirks = next(matching, self.quirks)
+        return self.rules_for(model, dialect)[0]
+
+    def rules_for(self, model: str, dialect: str) -> tuple[Quirks, Profile | None]:
+        """The quirks and the profile of a model, made once a day."""
+        key = (id(self), model, dialect)
+        found = _rules.get(key)
+        day = int(time.time()) // _DAY_S
+        if found is not None and found[0] is self and found[1] == day:
+            return found[2]
+        if len(_rules) >= _REMEMBERED_MAX:
+            _rules.clear()
+        made = self._made_quirks(model, dialect), self.profile(model)
+        _rules[key] = (self, day, made)
+        return made
+
+    def _made_quirks(self, model: str, dialect: str) -> Quirks:
+        quirks = self.server_quirks(model)
         if dialect not in ("", self.dialect):
             # Which fields there are is stated of one dialect, and no other has the same.
             quirks = replace(quirks, options=None)
-        stated = self.capabilities.get(model)
-        if stated is not None and stated.tools == "prompted" and quirks.tools != "prompted":
-            return replace(quirks, tools="prompted")
-        return quirks
+        found = self.profile(model)
+        if found is None:
+            return quirks
+        return with_profile(quirks, found, dialect or self.dialect, self.stated)
 
     def auth_headers(self, key: str) -> dict[str, str]:
         """The headers that carry `key`."""
@@ -128,3 +163,9 @@ class Provider(Struct, frozen=True):
                 return {self.auth: key} if key else {}
             case "none":
                 return {}
+
+
+# The rules of providers that are in use, by the object, since its row may have been replaced.
+_rules: dict[tuple[int, str, str], tuple[Provider, int, tuple[Quirks, Profile | None]]] = {}
+_REMEMBERED_MAX = 4096
+_DAY_S = 86_400

@@ -54,6 +54,9 @@ class Quirks(Struct, frozen=True):
     efforts: frozenset[str] = frozenset(
         {"none", "minimal", "low", "medium", "high", "xhigh", "max"}
     )
+    default_effort: str = ""  # where a request says none; "": unknown
+    # `temperature` and `top_p` are taken only where the model does not think.
+    sampling_without_thinking: bool = False
     reasoning_field: str = ""  # the field in which an assistant's reasoning is sent back
     # Clients of Chat that send standard fields back lose it, so it is kept for them.
     reasoning_carried: bool = False
@@ -68,10 +71,22 @@ class Quirks(Struct, frozen=True):
     call_ids: bool = True  # ids of calls and results may be sent
     signature_sentinel: bool = True  # unsigned calls of other models may carry the documented skip
     thinking_unit: Literal["level", "budget"] = "level"  # how an effort is said
+    budget_zero: bool = True  # a budget of 0 turns thinking off
+    tools_with_json: bool = True  # tools and an answer in JSON may be asked for together
     schema_spelling: Literal["json-schema", "openapi"] = "json-schema"
 
     # Anthropic Messages.
-    late_system: bool = True  # system messages may stand after the first turn
+    # The forms of `thinking` that the model takes ("level" and "budget" are Gemini's).
+    thinking_forms: frozenset[str] = frozenset(
+        {"adaptive", "enabled", "disabled", "between_tools", "level", "budget"}
+    )
+    effort_max_when_off: str = ""  # the highest effort beside thinking that is off; "": any
+    # Thinking tokens; 0: the dialect's own bounds.
+    budget_min: int = 0
+    budget_max: int = 0
+    # System messages after the first turn (Chat too): anywhere; not at all; or right after a user's
+    # turn, as the last message or before an assistant's.
+    late_system: bool | Literal["after_user"] = True
     max_tokens_default: int = 0  # sent where the request has none; 0: the dialect's own
 
     # All dialects.

@@ -206,7 +206,12 @@ def test_mistral_gets_thinking_as_a_part_of_the_content() -> None:
             {"reasoning_effort": "high"},
             {"reasoning.effort"},
         ),
-        (NAMED_QUIRKS["xai"], ReasoningConfig("none"), {}, {"reasoning.effort"}),
+        (
+            NAMED_QUIRKS["xai"],
+            ReasoningConfig("none"),
+            {"reasoning_effort": "low"},
+            {"reasoning.effort"},
+        ),
         (DEEPSEEK, ReasoningConfig("none"), {"thinking": {"type": "disabled"}}, set[str]()),
         (
             DEEPSEEK,

@@ -254,8 +254,8 @@ def test_effort_from_a_budget() -> None:
         None,
         {"effort": "none"},
         {"effort": "low"},
-        {"effort": "medium"},
         {"effort": "high"},
+        {"effort": "xhigh"},
     ]
     shown = ReasoningConfig(effort="high", include_text=True)
     assert render_request(Request("m", [], reasoning=shown)).body["reasoning"] == {

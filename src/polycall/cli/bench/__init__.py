@@ -23,6 +23,7 @@ from polycall.cli.bench.compare import compare
 from polycall.cli.bench.tables import chart, table
 from polycall.cli.bench.tasks import MODES, run_tasks, summary
 from polycall.cli.bench.tokens import tokenizer
+from polycall.profiles import LIVING
 from polycall.sandbox import SandboxError
 from polycall.sim import VENDORS
 
@@ -69,7 +70,7 @@ def _add_tasks(kinds: Any) -> None:
         ),
         epilog=(
             "Example: polycall bench tasks --tasks tasks.jsonl --tools tools.py "
-            "--model openai/gpt-5.4 --modes code,json"
+            f"--model {LIVING['openai']} --modes code,json"
         ),
     )
     parser.add_argument("--tasks", required=True, type=Path, help="JSON lines, a task each")

@@ -332,19 +332,39 @@ class MessagesRenderer:
         if results:
             joined = {"role": "user", "content": results}
             wire.append(joined)
+        late: list[JSON] = []
         for message in turn.follow:
             blocks = self._blocks(message, "messages")
             if not blocks:
                 continue
             if message.role == "system":
+                if self._quirks.late_system == "after_user":
+                    late.extend(blocks)
+                    continue
                 joined = None
                 wire.append(self._late_system(message, blocks))
             elif joined is not None and "apart" not in message.metadata.get(NAME, {}):
+                if late:
+                    detail = "a late system message is sent after the user's turn"
+                    self._losses.adjust("messages.system", detail)
                 joined["content"].extend(blocks)
                 joined.update(message.metadata.get(NAME, {}).get("extra", {}))
                 joined = None
             else:
+                if late:
+                    detail = "a late system message is sent after the user's turn"
+                    self._losses.adjust("messages.system", detail)
                 wire.append(_wire_message("user", message, blocks))
+        if late:
+            wire.append(self._after_user(wire, late))
+
+    def _after_user(self, wire: list[JSON], blocks: list[JSON]) -> JSON:
+        """The system messages of a turn, at its end; a user's where no user has spoken there."""
+        if wire and wire[-1]["role"] == "user":
+            return {"role": "system", "content": blocks}
+        self._losses.emulate("messages.system", "a late system message is sent as a user's")
+        text = "\n\n".join(block["text"] for block in blocks if block.get("type") == "text")
+        return {"role": "user", "content": f"<system>\n{text}\n</system>"}
 
     def _late_system(self, message: Message, blocks: list[JSON]) -> JSON:
         if self._quirks.late_system:

@@ -16,7 +16,6 @@ STRICT_OPTIONAL_MAX = 24
 
 THINKING_BUDGET_MIN = 1024
 
-# `max_tokens` must be sent, and a caller may have said nothing.  8,192 is the most that every
-# model still served takes (Claude 3.5 is the smallest); newer ones take 64,000 and more, which
-# `Quirks.max_tokens_default` says.  A default is no loss, so there is no warning.
+# `max_tokens` must be sent, and a caller may have said nothing.  A known model gets its own most,
+# by `Quirks.max_tokens_default`; this is for servers of which nothing is known.
 MAX_TOKENS_DEFAULT = 8192

@@ -8,6 +8,7 @@ from polycall._support import jsontext
 from polycall.dialects.anthropic.names import NAME, THINKING_BUDGET_MIN
 from polycall.ir import JSON, Effort, ReasoningConfig, Request, ResponseFormat
 from polycall.schema import anthropic_strict
+from polycall.translation.efforts import at_most, effort_for, fitted_effort, is_off
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses, request_reader
 
@@ -23,6 +24,7 @@ _BUDGETS: dict[str, int] = {
     "max": 65536,
 }
 
+_NOT_HERE = frozenset({"none", "minimal"})  # efforts that this wire has no word for
 _THINKING_TOP_P_MIN = 0.95
 
 JSON_ONLY = "Answer with one JSON object and nothing else."
@@ -98,53 +100,111 @@ def parse_format(body: JSON) -> ResponseFormat | None:
 def render_reasoning(
     body: JSON, request: Request, losses: Losses, quirks: Quirks, *, raise_max_tokens: bool
 ) -> None:
-    """Write `thinking` and `output_config.effort` into the body.
+    """Write `thinking` and `output_config.effort` into the body, in the forms the model takes.
 
-    Effort asks for adaptive thinking; a budget for thinking with that budget, at least 1,024 and
-    below `max_tokens`, which is raised where the caller did not set it.
+    Effort asks for adaptive thinking where the model has it, else for a budget; a budget for
+    thinking with that budget, at least 1,024 and below `max_tokens`, which is raised where the
+    caller did not set it, or for an effort where the model takes no budget.
     """
     config = request.reasoning
     if config is None:
         return
-    if quirks.reasoning_control == "none":
-        losses.drop("reasoning", "the target has no control over thinking")
+    forms = _forms(quirks)
+    if not forms:
+        if not is_off(config) or quirks.reasoning_control != "none":
+            losses.drop("reasoning", "the target has no control over thinking")
         return
     own = config.metadata.get(NAME, {})
     thinking: JSON = own.get("thinking", {})
-    has_effort = config.effort is not None
     fields = (config.budget_tokens, config.include_text)
-    if "thinking" in own and _thinking_fields(thinking, has_effort=has_effort) == fields:
+    is_as_written = _thinking_fields(thinking, has_effort=config.effort is not None) == fields
+    effort: str | None = own.get("effort") or config.effort
+    if "thinking" in own and is_as_written and thinking.get("type", "adaptive") in forms:
         if thinking:
             body["thinking"] = thinking
-    elif (chosen := _thinking(config, losses, quirks)) is not None:
-        body["thinking"] = chosen
-        if chosen["type"] == "enabled":
-            _fit_budget(body, losses, raise_max_tokens=raise_max_tokens)
-    effort = own.get("effort") or config.effort
-    if effort == "minimal":
-        losses.adjust("reasoning.effort", "'minimal' is sent as 'low'")
-        effort = "low"
-    if effort not in (None, "none") and quirks.reasoning_control == "effort":
-        body["output_config"] = {"effort": effort}
+        if quirks.budget_max:
+            _fit(body, losses, quirks, raise_max_tokens=raise_max_tokens)
+    elif is_off(config):
+        effort = _turn_off(body, own.get("effort"), losses, forms)
+    else:
+        effort = _turn_on(body, config, effort, losses, quirks)
+        _fit(body, losses, quirks, raise_max_tokens=raise_max_tokens)
+    if effort in (None, "none") or quirks.reasoning_control == "thinking":
+        return
+    _write_effort(body, str(effort), losses, quirks)
 
 
-def _thinking(config: ReasoningConfig, losses: Losses, quirks: Quirks) -> JSON | None:
+def _forms(quirks: Quirks) -> frozenset[str]:
+    """The forms of `thinking` that may be sent."""
+    if quirks.reasoning_control == "none":
+        return frozenset()
+    if quirks.reasoning_control == "thinking":
+        return quirks.thinking_forms - {"adaptive"}
+    return quirks.thinking_forms & frozenset({"adaptive", "enabled", "disabled", "between_tools"})
+
+
+def _turn_off(body: JSON, effort: str | None, losses: Losses, forms: frozenset[str]) -> str | None:
+    """Write the least thinking that the model can do; gives the effort to send beside it."""
+    if "disabled" in forms:
+        body["thinking"] = {"type": "disabled"}
+        return effort
+    if "between_tools" in forms:
+        body["thinking"] = {"type": "between_tools"}
+        losses.adjust("reasoning", "thinking cannot be turned off: it is left between tool calls")
+        return effort
+    losses.adjust("reasoning", "thinking cannot be turned off: sent as effort 'low'")
+    return "low"
+
+
+def _turn_on(
+    body: JSON, config: ReasoningConfig, effort: str | None, losses: Losses, quirks: Quirks
+) -> str | None:
+    """Write the wanted thinking; gives the effort to send beside it."""
+    forms = _forms(quirks)
     budget = config.budget_tokens
-    if budget == 0 or config.effort == "none":
-        return {"type": "disabled"}
     if budget is None and config.effort is None and config.include_text is None:
-        return None
+        return effort
     display = {True: "summarized", False: "omitted", None: None}[config.include_text]
     shown: JSON = {} if display is None else {"display": display}
-    if quirks.reasoning_control == "thinking" and (budget is None or budget < 0):
+    has_budget = budget is not None and budget > 0
+    if "adaptive" in forms and not (has_budget and "enabled" in forms):
+        if has_budget and effort is None:
+            effort = effort_for(config, quirks.efforts - _NOT_HERE, losses)
+        body["thinking"] = {"type": "adaptive", **shown}
+        return effort
+    if not has_budget:
         budget = _BUDGETS[config.effort or "medium"]
         losses.emulate("reasoning.effort", f"sent as a budget of {budget} tokens")
-    if budget is None or budget < 0:
-        return {"type": "adaptive", **shown}
-    if budget < THINKING_BUDGET_MIN:
-        losses.adjust("reasoning.budget_tokens", f"raised to {THINKING_BUDGET_MIN}, the least")
-        budget = THINKING_BUDGET_MIN
-    return {"type": "enabled", "budget_tokens": budget, **shown}
+        effort = None
+    body["thinking"] = {"type": "enabled", "budget_tokens": budget, **shown}
+    return effort
+
+
+def _fit(body: JSON, losses: Losses, quirks: Quirks, *, raise_max_tokens: bool) -> None:
+    """Bring the budget into the bounds of the model and of `max_tokens`."""
+    thinking: JSON = body.get("thinking", {})
+    budget: Any = thinking.get("budget_tokens")
+    if thinking.get("type") != "enabled" or not isinstance(budget, int):
+        return
+    least = quirks.budget_min or THINKING_BUDGET_MIN
+    fitted = max(budget, least)
+    if quirks.budget_max:
+        fitted = min(fitted, quirks.budget_max)
+    if fitted != budget:
+        bound = "least" if fitted > budget else "most"
+        losses.adjust("reasoning.budget_tokens", f"{budget} is sent as {fitted}, the {bound}")
+        body["thinking"] = {**thinking, "budget_tokens": fitted}
+    _fit_budget(body, losses, raise_max_tokens=raise_max_tokens)
+
+
+def _write_effort(body: JSON, effort: str, losses: Losses, quirks: Quirks) -> None:
+    fitted = fitted_effort(effort, quirks.efforts - _NOT_HERE, losses)
+    if fitted is None:
+        losses.drop("reasoning.effort", "the model takes no effort")
+        return
+    if body.get("thinking", {}).get("type") in ("disabled", "between_tools"):
+        fitted = at_most(fitted, quirks.effort_max_when_off, losses)
+    body["output_config"] = {"effort": fitted}
 
 
 def _fit_budget(body: JSON, losses: Losses, *, raise_max_tokens: bool) -> None:
@@ -157,7 +217,7 @@ def _fit_budget(body: JSON, losses: Losses, *, raise_max_tokens: bool) -> None:
         body["max_tokens"] = budget + max_tokens
     elif max_tokens > THINKING_BUDGET_MIN:
         losses.adjust("reasoning.budget_tokens", f"lowered below max_tokens {max_tokens}")
-        body["thinking"]["budget_tokens"] = max_tokens - 1
+        body["thinking"] = {**body["thinking"], "budget_tokens": max_tokens - 1}
     else:
         losses.adjust("reasoning", f"off: max_tokens {max_tokens} leaves no room for thinking")
         body["thinking"] = {"type": "disabled"}

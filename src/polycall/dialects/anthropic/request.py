@@ -69,6 +69,8 @@ _READ_KEYS = frozenset(
 # Tiers of other vendors that mean the same as one here.
 _TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
 
+_MUCH = frozenset({"high", "xhigh", "max"})  # efforts that may write a lot
+
 _DEFAULT_QUIRKS = Quirks()
 
 
@@ -151,6 +153,10 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
         body["system"] = system
     body["messages"] = writer.messages(rest)
     render_reasoning(body, request, losses, quirks, raise_max_tokens=max_tokens is None)
+    effort: Any = body.get("output_config", {}).get("effort")
+    if max_tokens is None and quirks.max_tokens_default and effort in _MUCH:
+        detail = f"up to {body['max_tokens']} tokens: no bound was given, and the effort is high"
+        losses.emulate("max_output_tokens", detail)
     _render_tools(body, request, losses, names, quirks)
     instruction = render_format(body, request, losses, quirks)
     if instruction:

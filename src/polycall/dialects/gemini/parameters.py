@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
+from polycall._support import jsontext
 from polycall.dialects.gemini.content import NAME, inner_of
 from polycall.dialects.gemini.tools import read_schema, render_schema
 from polycall.ir import JSON, Effort, ReasoningConfig, Request, ResponseFormat
+from polycall.translation.efforts import effort_for, is_off
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses
 from polycall.translation.wire import request_reader as reader
@@ -39,6 +43,8 @@ _BUDGET_BY_EFFORT: dict[Effort, int] = {
     "xhigh": 24576,
     "max": 24576,
 }
+
+JSON_ONLY = "Answer with one JSON object and nothing else."
 
 
 def parse_config(value: Any) -> tuple[JSON, JSON]:
@@ -143,9 +149,30 @@ def render_config(request: Request, rest: JSON, losses: Losses, quirks: Quirks) 
         thinking = _render_thinking(request.reasoning, losses, quirks)
         if thinking:
             config["thinkingConfig"] = thinking
-    if request.response_format is not None and _is_taken("response_format", losses, quirks):
+    is_told = needs_words(request, quirks)
+    if (
+        request.response_format is not None
+        and not is_told
+        and _is_taken("response_format", losses, quirks)
+    ):
         config.update(_render_format(request.response_format, losses, quirks))
     return {**config, **rest}
+
+
+def needs_words(request: Request, quirks: Quirks) -> bool:
+    """Whether the answer's format must be told, since the model takes none beside tools."""
+    wanted = request.response_format
+    if wanted is None or wanted.kind == "text" or quirks.tools_with_json:
+        return False
+    return bool(request.tools)
+
+
+def format_words(wanted: ResponseFormat, losses: Losses) -> str:
+    """The answer's format in words, for the system instruction."""
+    losses.emulate("response_format", "told in words: the model takes none beside tools")
+    if wanted.schema is None:
+        return JSON_ONLY
+    return f"{JSON_ONLY} It must match this JSON Schema:\n{jsontext.encode(wanted.schema)}"
 
 
 def _is_taken(field: str, losses: Losses, quirks: Quirks) -> bool:
@@ -157,27 +184,53 @@ def _is_taken(field: str, losses: Losses, quirks: Quirks) -> bool:
 
 def _render_thinking(reasoning: ReasoningConfig, losses: Losses, quirks: Quirks) -> JSON:
     own = reasoning.metadata.get(NAME)
-    effort, budget = reasoning.effort, reasoning.budget_tokens
+    if quirks.reasoning_control == "none":
+        if not is_off(reasoning):
+            losses.drop("reasoning", "the model does not think")
+        return {}
     thinking: JSON = {}
     if reasoning.include_text is not None:
         thinking["includeThoughts"] = reasoning.include_text
-    if own is None and effort is not None and (budget is None or quirks.thinking_unit == "level"):
-        budget = None
-        if quirks.thinking_unit == "budget" or effort == "none":
-            budget = _BUDGET_BY_EFFORT[effort]
-            if effort != "none":
-                losses.adjust("reasoning.effort", f"sent as a budget of {budget} tokens")
-            effort = None
-        elif effort == "max":
-            effort = "xhigh"
-            losses.adjust("reasoning.effort", "sent as XHIGH, the highest level")
-    elif own is None and budget is not None:
-        effort = None  # both together are refused
-    if budget is not None:
+    has_budget = reasoning.budget_tokens is not None
+    takes_level = quirks.thinking_unit == "level"
+    if is_off(reasoning) and not quirks.budget_zero and takes_level:
+        _write_level(thinking, reasoning, losses, quirks)
+    elif is_off(reasoning) or (
+        has_budget and (own is not None or reasoning.effort is None or not takes_level)
+    ):
+        if "budget" in quirks.thinking_forms:
+            budget = _fitted_budget(reasoning.budget_tokens or 0, losses, quirks)
+            thinking["thinkingBudget"] = budget
+        else:
+            _write_level(thinking, replace(reasoning, effort=None), losses, quirks)
+    elif reasoning.effort is not None and takes_level:
+        _write_level(thinking, reasoning, losses, quirks)
+    elif reasoning.effort is not None:
+        budget = _fitted_budget(_BUDGET_BY_EFFORT[reasoning.effort], losses, quirks)
+        losses.adjust("reasoning.effort", f"sent as a budget of {budget} tokens")
         thinking["thinkingBudget"] = budget
-    if effort is not None:
-        thinking["thinkingLevel"] = effort.upper()
     return {**thinking, **(own or {})}
+
+
+def _write_level(
+    thinking: JSON, reasoning: ReasoningConfig, losses: Losses, quirks: Quirks
+) -> None:
+    level = effort_for(reasoning, quirks.efforts - {"none", "max"}, losses)
+    if level is not None:
+        thinking["thinkingLevel"] = level.upper()
+
+
+def _fitted_budget(budget: int, losses: Losses, quirks: Quirks) -> int:
+    """The budget within the model's bounds; -1, its own choice, is within them."""
+    if budget < 0 or (budget == 0 and quirks.budget_zero):
+        return budget
+    fitted = max(budget, quirks.budget_min)
+    if quirks.budget_max:
+        fitted = min(fitted, quirks.budget_max)
+    if fitted != budget:
+        detail = f"{budget} is sent as {fitted}, the {'least' if fitted > budget else 'most'}"
+        losses.adjust("reasoning.budget_tokens", detail)
+    return fitted
 
 
 def _render_format(answer: ResponseFormat, losses: Losses, quirks: Quirks) -> JSON:

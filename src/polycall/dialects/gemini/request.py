@@ -10,7 +10,12 @@ from msgspec.structs import replace
 from polycall.dialects.gemini.content import NAME
 from polycall.dialects.gemini.key_case import structural
 from polycall.dialects.gemini.messages import MessagesRenderer, render_system
-from polycall.dialects.gemini.parameters import parse_config, render_config
+from polycall.dialects.gemini.parameters import (
+    format_words,
+    needs_words,
+    parse_config,
+    render_config,
+)
 from polycall.dialects.gemini.request_messages import parse_contents, parse_system
 from polycall.dialects.gemini.tools import ToolsRenderer, parse_tool_config, parse_tools
 from polycall.errors import MalformedRequestError
@@ -47,7 +52,7 @@ _SERVICE_TIERS = frozenset({"unspecified", "standard", "flex", "priority"})
 def parse_path(path: str) -> tuple[str, str]:
     """The model and the method that a path names; `""` for what it does not.
 
-    `/v1beta/models/google/gemini-2.5-flash:generateContent` names `google/gemini-2.5-flash`;
+    `/v1beta/models/google/gemini-3.8-flash:generateContent` names `google/gemini-3.8-flash`;
     what stands before `models/` (a version, a project, a publisher) is where the server is.
     """
     route = unquote(path.partition("?")[0])
@@ -138,6 +143,10 @@ def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest
     system, messages = split_system(request.messages)
     body: JSON = {"contents": renderer.contents(messages)}
     instruction = render_system(system, renderer)
+    if request.response_format is not None and needs_words(request, quirks):
+        words: JSON = {"text": format_words(request.response_format, losses)}
+        said: JSON = instruction or {"parts": []}
+        instruction = {**said, "parts": [*said["parts"], words]}
     if instruction is not None:
         body["systemInstruction"] = instruction
     if declared := tools.tools():

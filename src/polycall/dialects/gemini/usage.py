@@ -82,6 +82,10 @@ def render_reason(response: Response) -> str:
     return own if isinstance(own, str) else _REASON_BY_FINISH[response.finish_reason]
 
 
+# Google Cloud's kinds of traffic that have prices of their own, as the service tiers they are.
+_TIERS = {"ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_FLEX": "flex"}
+
+
 def parse_usage(value: Any, path: Path, reader: Reader) -> Usage:
     """One arithmetic: the prompt with what tools added to it, the answer with its thoughts."""
     wire = reader.object(value, path)
@@ -98,6 +102,7 @@ def parse_usage(value: Any, path: Path, reader: Reader) -> Usage:
         output_tokens=count("candidatesTokenCount") + thoughts,
         cached_tokens=count("cachedContentTokenCount"),
         reasoning_tokens=thoughts,
+        service_tier=_TIERS.get(str(counts.get("trafficType")), ""),
         metadata={NAME: dict(wire)},
     )
 

@@ -6,12 +6,9 @@ from typing import Any
 
 from polycall.dialects.openai_chat.names import mark, others, own
 from polycall.ir import JSON, Effort, ReasoningConfig, Request, ResponseFormat
+from polycall.translation.efforts import EFFORTS, effort_for, is_off
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses, request_reader
-
-_EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-# Thinking budgets and the efforts that cost about as much, where a target knows efforts only.
-_BUDGETS: tuple[tuple[int, Effort], ...] = ((2_048, "low"), (8_192, "medium"), (24_576, "high"))
 
 # What `parse_request` reads into fields of its own; all else goes to `provider_options`.
 HANDLED_FIELDS = frozenset(
@@ -102,7 +99,7 @@ def parse_reasoning_config(body: JSON) -> ReasoningConfig | None:
         written["reasoning_effort"] = effort
     if not written:
         return None
-    known: Effort | None = next((word for word in _EFFORTS if word == effort), None)
+    known: Effort | None = next((word for word in EFFORTS if word == effort), None)
     return ReasoningConfig(known, budget, include_text, mark(written))
 
 
@@ -116,6 +113,11 @@ def write_reasoning(
     config = request.reasoning
     if "tools" in body and not quirks.effort_beside_tools:
         is_asked = config is not None and config.effort != "none" and config.budget_tokens != 0
+        if quirks.efforts and "none" not in quirks.efforts:
+            detail = "the model takes no functions over Chat, where it always thinks"
+            losses.refuse("tools", f"{detail}; use the dialect 'openai-responses'", path="tools")
+            del body["tools"]
+            return
         if is_asked:
             losses.adjust("reasoning", "off: the model takes no effort beside functions over Chat")
         body["reasoning_effort"] = "none"
@@ -132,7 +134,8 @@ def write_reasoning(
         body.update(written)
         return
     if "reasoning" in quirks.refused or quirks.reasoning_control == "none":
-        losses.drop("reasoning", "the target has no switch for it")
+        if not is_off(config) or quirks.thinking_forms:  # a model that never thinks obeys
+            losses.drop("reasoning", "the target has no switch for it")
         return
     if config.include_text and quirks.reasoning_control != "reasoning":
         losses.drop("reasoning.include_text", "Chat has no switch for it")
@@ -147,34 +150,15 @@ def write_reasoning(
 
 def _effort(config: ReasoningConfig, quirks: Quirks, losses: Losses) -> Effort | None:
     """The effort in the target's words: the nearest one it knows."""
-    effort: Effort | None = config.effort
-    if effort is None and config.budget_tokens is not None and config.budget_tokens >= 0:
-        budget = config.budget_tokens
-        nearby: list[Effort] = [word for most, word in _BUDGETS if budget <= most]
-        effort = nearby[0] if nearby else "xhigh"
-        if budget == 0:
-            effort = "none"  # which is the same
-        else:
-            losses.adjust("reasoning.budget_tokens", f"sent as effort {effort!r}")
-    if effort is None or effort in quirks.efforts or not quirks.efforts:
-        return effort
-    if effort == "none":
-        return None
-    wanted = _EFFORTS.index(effort)
-    known: list[Effort] = [word for word in _EFFORTS if word in quirks.efforts and word != "none"]
-    nearest: Effort | None = min(
-        known, key=lambda word: abs(_EFFORTS.index(word) - wanted), default=None
-    )
-    losses.adjust("reasoning.effort", f"{effort!r} is sent as {nearest!r}")
-    return nearest
+    return effort_for(config, quirks.efforts, losses)
 
 
 def _write_effort(config: ReasoningConfig, body: JSON, quirks: Quirks, losses: Losses) -> None:
     effort = _effort(config, quirks, losses)
     if effort is not None:
         body["reasoning_effort"] = effort
-    elif config.effort == "none":
-        losses.drop("reasoning.effort", "the target cannot turn reasoning off")
+    elif config.effort is not None:
+        losses.drop("reasoning.effort", f"the target knows no effort like {config.effort!r}")
 
 
 def _write_thinking(
@@ -192,6 +176,8 @@ def _write_thinking(
         effort = _effort(config, quirks, losses)
         if effort is not None:
             body["reasoning_effort"] = effort
+        elif config.effort is not None:
+            losses.drop("reasoning.effort", "the target thinks or does not, and knows no effort")
 
 
 def _reasoning_object(config: ReasoningConfig) -> JSON:

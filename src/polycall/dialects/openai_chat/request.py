@@ -23,6 +23,7 @@ from polycall.dialects.openai_chat.parameters import (
     write_reasoning,
 )
 from polycall.dialects.openai_chat.rendered_messages import MessagesRenderer, is_thinking_off
+from polycall.dialects.openai_chat.system import with_one_system
 from polycall.dialects.openai_chat.tools import (
     ChoiceRenderer,
     ToolsRenderer,
@@ -31,6 +32,7 @@ from polycall.dialects.openai_chat.tools import (
 )
 from polycall.ir import JSON, Request, ResponseFormat
 from polycall.schema import openai_strict
+from polycall.translation.efforts import SAMPLING, refuses_sampling
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import (
@@ -158,6 +160,8 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     fields.write()
     if request.response_format is not None:
         _write_format(request.response_format, body, quirks, losses, is_own=is_own)
+    if not quirks.late_system:
+        body["messages"] = with_one_system(messages, losses)
     _write_options(request, body, quirks, losses)
     _write_stream(request, body, quirks, is_own=is_own)
     note_foreign_options(request, NAME, losses)
@@ -220,6 +224,9 @@ class _Fields:
         self._losses = losses
         self._notes = own(request.metadata)
         self.stops: list[str] = []
+        self._refused = quirks.refused
+        if refuses_sampling(body.get("reasoning_effort"), quirks):
+            self._refused |= frozenset(SAMPLING)
 
     def write(self) -> None:
         """All of them."""
@@ -263,7 +270,7 @@ class _Fields:
             self._write_end_user()
 
     def _put(self, name: str, field: str, value: Any, *, matters: bool = False) -> None:
-        if field not in self._quirks.refused:
+        if field not in self._refused:
             self._body[name] = value
         elif matters:
             self._losses.refuse(name, "the target does not take it", path=name)

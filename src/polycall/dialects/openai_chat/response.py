@@ -174,7 +174,7 @@ def parse_response(body: JSON) -> Response:
         message=Message("assistant", parts),
         finish_reason=finish if choices else "error",
         raw_finish_reason=scalar_text(raw_finish),
-        usage=parse_usage(body.get("usage") or main.get("usage")),
+        usage=parse_usage(body.get("usage") or main.get("usage"), body.get("service_tier")),
         created=created_at(body.get("created")),
         metadata={NAME: notes},
     )

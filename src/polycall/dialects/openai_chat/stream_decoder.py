@@ -67,7 +67,8 @@ class StreamDecoder(StreamDecoderBase):
 
     def usage_so_far(self) -> Usage:
         """Some servers count in each chunk."""
-        return parse_usage(self._usage or _groq_usage(self._body))
+        raw = self._usage or _groq_usage(self._body)
+        return parse_usage(raw, self._body.get("service_tier"))
 
     def on_payload(self, payload: Payload) -> None:
         """Take one chunk."""

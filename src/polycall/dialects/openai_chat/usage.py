@@ -9,8 +9,11 @@ from polycall.dialects.openai_chat.names import NAME, own
 from polycall.ir import JSON, Usage
 
 
-def parse_usage(raw: Any) -> Usage:
-    """The wire's counts in the one arithmetic; absent and null counts are 0."""
+def parse_usage(raw: Any, tier: Any = None) -> Usage:
+    """The wire's counts in the one arithmetic; absent and null counts are 0.
+
+    `tier` is the answer's own `service_tier`, which stands beside the counts.
+    """
     if not isinstance(raw, dict) or not raw:
         return Usage()
     usage: JSON = raw  # pyright: ignore[reportUnknownVariableType]
@@ -36,6 +39,7 @@ def parse_usage(raw: Any) -> Usage:
         cached_tokens=cached,
         cache_write_tokens=written,
         reasoning_tokens=reasoning,
+        service_tier=tier if isinstance(tier, str) else "",
         metadata={NAME: usage},
     )
 

@@ -25,6 +25,7 @@ from polycall.ir import (
     Tool,
 )
 from polycall.schema import openai_strict
+from polycall.translation.efforts import SAMPLING, effort_for, is_off, refuses_sampling
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import parsed_once
@@ -315,11 +316,11 @@ def _render_output(
 ) -> None:
     """`reasoning` and `text`."""
     if request.reasoning is not None:
-        reasoning = _render_reasoning(request.reasoning, losses)
         if quirks.reasoning_control != "none":
+            reasoning = _render_reasoning(request.reasoning, losses, quirks)
             if reasoning or NAME in request.reasoning.metadata:
                 body["reasoning"] = reasoning
-        elif reasoning:
+        elif not is_off(request.reasoning) or quirks.thinking_forms:
             losses.drop("reasoning", "the target's reasoning cannot be controlled")
     text: JSON = {}
     if request.response_format is not None:
@@ -332,27 +333,14 @@ def _render_output(
         body["text"] = text
 
 
-def _render_reasoning(config: ReasoningConfig, losses: Losses) -> JSON:
+def _render_reasoning(config: ReasoningConfig, losses: Losses, quirks: Quirks) -> JSON:
     fields = dict(own(config.metadata))
-    effort: str | None = config.effort
-    if effort is None and config.budget_tokens is not None and config.budget_tokens >= 0:
-        effort = _effort_for(config.budget_tokens)
-        if effort != "none":  # which is the same as no budget at all
-            detail = f"a budget of {config.budget_tokens} tokens is sent as effort {effort!r}"
-            losses.adjust("reasoning.budget_tokens", detail)
+    effort = effort_for(config, quirks.efforts, losses)
     if effort is not None:
         fields["effort"] = effort
     if config.include_text and "summary" not in fields and "generate_summary" not in fields:
         fields["summary"] = "auto"
     return fields
-
-
-def _effort_for(budget_tokens: int) -> Effort:
-    if budget_tokens == 0:
-        return "none"
-    if budget_tokens <= 4096:
-        return "low"
-    return "medium" if budget_tokens <= 16384 else "high"
 
 
 def _render_format(wanted: ResponseFormat, losses: Losses, quirks: Quirks) -> JSON | None:
@@ -396,6 +384,9 @@ _WIRE_FIELDS = {
 
 def _apply_refusals(body: JSON, losses: Losses, quirks: Quirks) -> None:
     refused = set(quirks.refused)
+    reasoning: JSON = body.get("reasoning") or {}
+    if refuses_sampling(reasoning.get("effort"), quirks):
+        refused.update(SAMPLING)
     if not quirks.parallel_switch:
         refused.add("parallel_tool_calls")
     for field in sorted(refused):

@@ -133,12 +133,14 @@ def parse_usage(body: JSON) -> Usage:
     reader, path = response_reader, "usage"
     inputs = reader.get_object(usage, "input_tokens_details", path)
     outputs = reader.get_object(usage, "output_tokens_details", path)
+    tier = body.get("service_tier")
     return Usage(
         input_tokens=reader.get_int(usage, "input_tokens", path) or 0,
         output_tokens=reader.get_int(usage, "output_tokens", path) or 0,
         cached_tokens=reader.get_int(inputs, "cached_tokens", path) or 0,
         cache_write_tokens=reader.get_int(inputs, "cache_write_tokens", path) or 0,
         reasoning_tokens=reader.get_int(outputs, "reasoning_tokens", path) or 0,
+        service_tier=tier if isinstance(tier, str) else "",
         metadata={NAME: usage},
     )
 

@@ -21,6 +21,7 @@ from polycall.config import Config
 from polycall.ir import Usage
 from polycall.providers.prices import cost_usd, is_special
 from polycall.providers.provider import Price, Provider
+from polycall.providers.refresh import PriceRefresh
 
 logger = logging.getLogger("polycall.costs")
 
@@ -42,7 +43,13 @@ class Costs:
         self._minute = 0  # in which they were asked for
         self._is_loaded = False
         self._loading: threading.Thread | None = None
-        if any(config.providers[name].price_id for name in config.provider_keys):
+        self._refresh: PriceRefresh | None = None
+        if config.prices.refresh:
+            settings = config.prices
+            self._refresh = PriceRefresh(
+                settings.refresh, every_s=settings.every_s, folder=config.folder
+            )
+        if any(config.providers[name].price_id != "" for name in config.provider_keys):
             self._loading = threading.Thread(target=self._load, name="polycall-prices", daemon=True)
             self._loading.start()
 
@@ -57,9 +64,11 @@ class Costs:
     def _reckoned(self, provider: Provider, model: str, usage: Usage) -> Decimal | None:
         if model in provider.prices:
             return cost_usd(provider, model, usage)
-        if not provider.price_id or not self._is_loaded or not usage.is_reported:
+        if not self._is_loaded or not usage.is_reported:
             return None
-        key = (provider.price_id, model)
+        key = provider.pricing(model)
+        if not key[0]:
+            return None
         minute = int(time.time() // 60)
         if minute != self._minute or len(self._prices) >= _REMEMBERED_MAX:
             self._prices.clear()
@@ -91,7 +100,15 @@ class Costs:
         except ImportError:
             logger.warning("no price table: genai-prices is not installed")
             return
+        if self._refresh is not None:
+            self._refresh.try_refresh()
+            self._refresh.start()
         self._is_loaded = True
+
+    def close(self) -> None:
+        """Look for no newer prices."""
+        if self._refresh is not None:
+            self._refresh.close()
 
 
 def _proportional(provider: Provider, model: str) -> Price | None:

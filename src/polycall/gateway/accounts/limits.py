@@ -41,7 +41,7 @@ from polycall.gateway.store import (
 )
 from polycall.gateway.store.counter_operations import NANOS
 from polycall.ir import Usage
-from polycall.providers.models import capabilities
+from polycall.providers.provider import Capabilities
 
 if TYPE_CHECKING:
     from polycall.gateway.accounts.redis_counters import RedisCounters
@@ -54,6 +54,7 @@ LEASE_S = 30.0  # a worker that was silent for so long is dead
 _RENEW_S = 10.0
 _RECONCILE_S = 10.0
 _DENIED_S = 0.25  # so long a refusal holds without asking again
+_UNSTATED = Capabilities()
 _CONTENDED_S = 2.0  # after so long, what others hold may have come back
 
 
@@ -233,14 +234,16 @@ class KeyLimits:
         output = client_request.output_tokens_max()
         if output is None:
             known = [
-                capabilities(target.provider, target.model).output_tokens
+                target.provider.capabilities.get(target.model, _UNSTATED).output_tokens
                 for target in self._services.router.possible(client_request.model)
             ]
             output = max((n or self._settings.output_tokens for n in known), default=0)
+            client_request.output_reserved = output or None
         tokens = await client_request.size_tokens(self._services)
         return Usage(
             input_tokens=tokens,
             output_tokens=output * client_request.candidates_max(),
+            service_tier=client_request.service_tier,
             metadata=client_request.premium_usage_hints(tokens),
         )
 
@@ -253,9 +256,11 @@ class KeyLimits:
             cost = await self._services.costs.at_most(target.provider, target.model, size)
             if cost is None and self._settings.unpriced == "refuse":
                 raise PermissionDeniedError(
-                    f"the key {owner.name!r} has a budget, and the price of {target.name!r} is not "
-                    f"known; set it under [providers.{target.provider.name}.prices], or say "
-                    "'unpriced = \"allow\"' under [limits]"
+                    f"the key {owner.name!r} has a budget, and {target.name!r} has no known "
+                    f"price; add it under [providers.{target.provider.name}.prices], in dollars "
+                    f'for a million tokens: "{target.model}" = {{ input = 1.00, output = 5.00 }}; or '
+                    'newer prices under [prices]: refresh = "ADDRESS"; or under [limits]: '
+                    'unpriced = "allow"'
                 )
             highest = max(highest, cost or Decimal(0))
         return highest

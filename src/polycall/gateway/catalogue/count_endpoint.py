@@ -97,7 +97,7 @@ class CountEndpoint:
         self, target: Target, request: Request, gateway_request: GatewayRequest
     ) -> int | None:
         """The provider's own count; `None` where it has no such route."""
-        name = target.provider.dialect_for(target.model, with_tools=bool(request.tools))
+        name = target.provider.dialect_for(with_tools=bool(request.tools))
         path = COUNT_PATHS.get(name)
         if path is None:
             return None
@@ -122,7 +122,7 @@ class CountEndpoint:
         if http.status in (404, 405, 501):
             return None
         if http.status != 200:
-            error: PolycallError = error_from(DIALECTS[name], http, data)
+            error: PolycallError = error_from(DIALECTS[name], http, data, target.model)
             if isinstance(error, UpstreamError) and error.should_retry:
                 return None  # better an estimate that says so than no answer
             raise error

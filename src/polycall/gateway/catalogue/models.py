@@ -156,7 +156,7 @@ def _names(body: Any) -> list[str]:
 def capabilities_of(provider: Provider, model: str) -> JSON:
     """What is known of a model; what nobody stated is taken to be there."""
     quirks = provider.quirks_for(model)
-    is_chat = provider.dialect_for(model, with_tools=True) == "openai-chat"
+    is_chat = provider.dialect_for(with_tools=True) == "openai-chat"
     return {
         "tools": "tools" not in quirks.refused,
         "tool_choice": sorted(quirks.tool_choices),

@@ -133,9 +133,8 @@ async def _send_plain(
         if is_kept:
             await client_request.keep(services, rendered["id"], rendered["output"])
         body = jsontext.encode_bytes(rendered)
-    account.cost = services.costs.known(
-        attempt.target.provider, attempt.target.model, account.usage
-    )
+    usage = attempt.priced(account.usage)
+    account.cost = services.costs.known(attempt.target.provider, attempt.target.model, usage)
     if account.cost is not None:
         headers.append((b"polycall-cost-usd", f"{account.cost:f}".encode()))
     await send_json(gateway_request, 200, body, headers)

@@ -290,7 +290,7 @@ class AttemptRunner:
 
 async def _raise_refusal(attempt: Attempt, http: HTTPResponse) -> NoReturn:
     data = await http.read(size_bytes_max=ERROR_BYTES_MAX)
-    raise error_from(attempt.dialect, http, data)
+    raise error_from(attempt.dialect, http, data, attempt.target.model)
 
 
 def _is_final(error: PolycallError) -> bool:

@@ -40,7 +40,7 @@ from polycall.gateway.routing.router import Target, TargetRouter
 from polycall.gateway.state.anthropic_threads import refuse_thread
 from polycall.gateway.state.carrier import CarriedRequest, Carrier
 from polycall.gateway.state.stored_responses import StoredResponses, refers, wants_stored
-from polycall.ir import JSON, Message, Metadata, Request, Text, Warning
+from polycall.ir import JSON, Message, Metadata, Request, Text, Usage, Warning
 from polycall.providers.provider import DialectName, Provider
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Dialect
@@ -74,6 +74,16 @@ class Attempt(Struct, frozen=True):
     warnings: list[Warning] = []
     hides_usage: bool = False  # asked for usage that the client did not ask for
     carries: bool = False  # the answer's state has to be carried for the client
+    service_tier: str = ""  # that was asked for
+
+    def priced(self, usage: Usage) -> Usage:
+        """The usage, at the tier that was asked for where the answer does not say which it was."""
+        client_request = self.service_tier or (
+            self.exchange.request.service_tier if self.exchange else ""
+        )
+        if usage.service_tier or not client_request:
+            return usage
+        return replace(usage, service_tier=client_request)
 
 
 class Endpoint(Struct, frozen=True):
@@ -93,6 +103,7 @@ class ClientRequest:
         """Raises `MalformedRequestError` for a body without model, or that is not JSON."""
         self.dialect = endpoint.dialect
         self.owner = owner
+        self.output_reserved: int | None = None  # set aside where the client has no bound
         self.is_strict = _flag(gateway_request, b"polycall-strict")
         self.is_lossy = _flag(gateway_request, b"polycall-lossy")
         self._path = gateway_request.path
@@ -163,6 +174,12 @@ class ClientRequest:
         except PolycallError:
             return estimate_text(self._body.decode("utf-8", "replace"))
         return estimate(request)
+
+    @property
+    def service_tier(self) -> str:
+        """The tier that is asked for, in the client's word."""
+        found: Any = self._fields.value("service_tier") or self._fields.value("serviceTier")
+        return found if isinstance(found, str) else ""
 
     def premium_usage_hints(self, input_tokens: int) -> Metadata:
         """What may have another price than the usual: Anthropic's caches that last an hour, and its
@@ -248,6 +265,8 @@ class ClientRequest:
             refuse_thread(carried.request)
         request, warnings = carried.for_target(target.provider.name, target.model)
         request = await services.with_media(request, name, self.owner.id)
+        if request.max_output_tokens is None and name in _BOUND_IS_SENT:
+            request = replace(request, max_output_tokens=self.output_reserved)
         exchange = await self._apart(
             services, prepare, request, target.provider, target.model, target.key, name
         )
@@ -274,11 +293,11 @@ class ClientRequest:
         """The client's own where the provider speaks it, else the provider's choice."""
         provider = target.provider
         if provider.tools_dialect is None:
-            return provider.dialect_for(target.model, with_tools=False)
+            return provider.dialect_for(with_tools=False)
         if provider.tools_dialect == self.dialect.NAME:
             return provider.tools_dialect
         in_play = any(mark in self._body for mark in _TOOL_MARKS)
-        return provider.dialect_for(target.model, with_tools=in_play)
+        return provider.dialect_for(with_tools=in_play)
 
     def _passes(self, target: Target, services: GatewayServices) -> bool:
         if holds_carried_state(self._body):
@@ -302,6 +321,7 @@ class ClientRequest:
             dialect=self.dialect,
             http=HTTPRequest(url, headers, body),
             hides_usage=hides_usage,
+            service_tier=self.service_tier,
         )
 
     def _protocol_headers(self) -> dict[str, str]:
@@ -392,6 +412,8 @@ class ClientRequest:
         return resolved.get("input") != self._fields.value("input")
 
 
+# Wires on which a bound must be sent: what a key has set aside is it, where the client has none.
+_BOUND_IS_SENT = frozenset({"anthropic"})
 _TOOL_MARKS = (b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"functionCall"')
 
 
@@ -453,7 +475,7 @@ class GatewayServices:
             # Where nobody stated a difference, a client of the same protocol is left to it.
             # Of an unknown Chat server it is known that plain ones differ.
             is_plain = provider.name in self._unquirked and provider.dialect != "openai-chat"
-            quirks = provider.quirks_for(model)
+            quirks = provider.server_quirks(model)
             found = QuirkMarks(Quirks(tools=quirks.tools) if is_plain else quirks)
             _remember(self._marks, (provider.name, model), found)
         return found
@@ -491,12 +513,8 @@ def blames_usage(attempt: Attempt, error: PolycallError) -> bool:
 def without_usage(target: Target) -> Target:
     """The stop, whose provider is not asked for the usage of streams."""
     provider = target.provider
-    rules = tuple(
-        replace(rule, quirks=replace(rule.quirks, stream_usage="never")) if rule.quirks else rule
-        for rule in provider.rules
-    )
     quirks = replace(provider.quirks, stream_usage="never")
-    return replace(target, provider=replace(provider, quirks=quirks, rules=rules))
+    return replace(target, provider=replace(provider, quirks=quirks))
 
 
 def _flag(gateway_request: GatewayRequest, name: bytes) -> bool:

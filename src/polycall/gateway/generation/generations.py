@@ -170,8 +170,8 @@ class Generations:
             row = replace(row, provider=provider, model=model, cost_usd="0")
         cost = account.cost
         if cost is None and account.attempt is not None and not account.is_sum:
-            target = account.attempt.target
-            cost = self._services.costs.known(target.provider, target.model, account.usage)
+            target, usage = account.attempt.target, account.attempt.priced(account.usage)
+            cost = self._services.costs.known(target.provider, target.model, usage)
             row = row if cost is None else replace(row, cost_usd=f"{cost:f}")
         if account.lost and record.client_request is not None:
             row, cost = self._with_lost(record, row, cost)

@@ -22,14 +22,18 @@ from polycall.ir import Usage
 from polycall.translation.wire import Dialect, response_reader
 
 # Where an answer has its usage, and what it has if it is one.
-_PLACES: dict[str, tuple[str, str, Callable[[Any], Usage]]] = {
+_PLACES: dict[str, tuple[str, str, Callable[[Any, Any], Usage]]] = {
     "openai-chat": ("usage", "choices", chat_usage),
-    "openai-responses": ("usage", "output", lambda value: responses_usage({"usage": value})),
-    "anthropic": ("usage", "content", anthropic_usage),
+    "openai-responses": (
+        "usage",
+        "output",
+        lambda value, tier: responses_usage({"usage": value, "service_tier": tier}),
+    ),
+    "anthropic": ("usage", "content", lambda value, _: anthropic_usage(value)),
     "gemini": (
         "usageMetadata",
         "candidates",
-        lambda value: gemini_usage(value, "usageMetadata", response_reader),
+        lambda value, _: gemini_usage(value, "usageMetadata", response_reader),
     ),
 }
 _decoder: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
@@ -49,7 +53,10 @@ def usage_of(dialect: Dialect, body: bytes) -> Usage:
     if needed not in fields or is_failed or _may_have_failed(bytes(fields[needed])):
         return _read_whole(dialect, body)
     raw = fields.get(field)
-    return Usage() if raw is None else parse(msgspec.json.decode(raw))
+    if raw is None:
+        return Usage()
+    tier = fields.get("service_tier")
+    return parse(msgspec.json.decode(raw), None if tier is None else msgspec.json.decode(tier))
 
 
 # What stands in an answer that says of itself that it failed.

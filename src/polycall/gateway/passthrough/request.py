@@ -50,6 +50,7 @@ _MARKS: dict[str, tuple[bytes, ...]] = {
     # What a reasoner wants back has to be carried from its first answer on.
     "reasoning_replay": (b'"tools"', b'"tool_calls"'),
     "late_system": (b'"system"',),
+    "tools_with_json": (b"esponseMimeType", b"esponse_mime_type"),
     "max_tokens_default": (),
     "tool_choices": (b'"tool_choice"', b"toolConfig", b"tool_config"),
     "forced_choice_while_reasoning": (b'"tool_choice"',),

@@ -70,7 +70,7 @@ class ProgramDispatch:
         marks = (_MARK, *_DECLARATIONS.values())
         if given == b"direct" or (given is None and not any(mark in data for mark in marks)):
             return request
-        is_theirs = target.provider.dialect_for(target.model, with_tools=True) == dialect
+        is_theirs = target.provider.dialect_for(with_tools=True) == dialect
         if given is None and target.provider.runs_programs and is_theirs:
             return request
         return await self._opened().offered(request, dialect, owner, services, _word(given))

@@ -56,7 +56,7 @@ class ModelStep:
         """The request for one stop."""
         target = services.as_learned(target)
         provider = target.provider
-        name = provider.dialect_for(target.model, with_tools=True)
+        name = provider.dialect_for(with_tools=True)
         request, warnings = self._carried.holding(self._request).for_target(
             provider.name, target.model
         )
@@ -202,7 +202,8 @@ class RoutedModel:
         account = self._account
         account.usage += usage
         account.has_ended = True
-        cost = self._services.costs.known(attempt.target.provider, attempt.target.model, usage)
+        priced = attempt.priced(usage)
+        cost = self._services.costs.known(attempt.target.provider, attempt.target.model, priced)
         self._costs.append(cost)
         known = [each for each in self._costs if each is not None]
         account.cost = sum(known, Decimal(0)) if known == self._costs else None

@@ -105,6 +105,7 @@ class TargetRouter:
         """A stop for each key of the provider."""
         prefix, _, model = name.partition("/")
         provider = self._config.providers[prefix]
+        model = provider.own_name(model)
         keys = self._keys.get(prefix)
         if keys is None:
             try:

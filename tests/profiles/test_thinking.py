@@ -1,0 +1,200 @@
+"""How much to think, by model: T6 and the table of M2."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from polycall.ir import ReasoningConfig
+from tests.profiles.asking import TOOL, asked, said
+
+EFFORT = ReasoningConfig("high")
+
+
+def thinking_of(body: dict[str, Any]) -> dict[str, Any]:
+    config = body.get("generationConfig", {})
+    parts = {
+        "thinking": body.get("thinking"),
+        "effort": body.get("reasoning_effort")
+        or body.get("reasoning", {}).get("effort")
+        or body.get("output_config", {}).get("effort"),
+        **config.get("thinkingConfig", {}),
+    }
+    return {name: value for name, value in parts.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    "model", ["claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-4-5", "claude-haiku-4.5"]
+)
+def test_t06_an_effort_is_a_budget_for_claude_models_without_adaptive_thinking(model: str) -> None:
+    wire = asked(f"anthropic/{model}", reasoning=EFFORT)
+    assert wire.body["thinking"] == {"type": "enabled", "budget_tokens": 16384}
+    assert "output_config" not in wire.body
+    assert wire.body["max_tokens"] > 16384
+    assert ("emulated", "reasoning.effort") in said(wire)
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["claude-opus-4-7", "claude-opus-4-8", "claude-sonnet-5", "claude-fable-5", "claude-opus-5-5"],
+)
+@pytest.mark.parametrize(("budget", "effort"), [(2048, "low"), (20_000, "high"), (90_000, "xhigh")])
+def test_t06_m02_a_budget_is_an_effort_for_claude_models_that_take_no_budget(
+    model: str, budget: int, effort: str
+) -> None:
+    wire = asked(f"anthropic/{model}", reasoning=ReasoningConfig(budget_tokens=budget))
+    assert wire.body["thinking"] == {"type": "adaptive"}
+    assert wire.body["output_config"] == {"effort": effort}
+    assert ("adjusted", "reasoning.budget_tokens") in said(wire)
+
+
+@pytest.mark.parametrize(
+    ("model", "wanted", "sent"),
+    [
+        ("openai/gpt-5", "max", "high"),
+        ("openai/gpt-5.4", "max", "xhigh"),
+        ("openai/o3", "max", "high"),
+        ("openai/gpt-5.1", "minimal", "low"),
+        ("openai/gpt-5-pro", "low", "high"),
+        ("openai/gpt-5.6-sol", "max", "max"),
+        ("openai/gpt-6-astra", "minimal", "low"),
+        ("openai/gpt-6.1-sol", "none", "low"),
+        ("openai/gpt-6.2-astra", "none", "low"),
+        ("openai/gpt-6-luna", "none", "none"),
+        ("openai/gpt-5", "none", "minimal"),
+        ("openai/o4-mini", "none", "low"),
+        ("anthropic/claude-opus-4-6", "xhigh", "high"),
+        ("xai/grok-4.5", "max", "high"),
+        ("xai/grok-4.3", "none", "none"),
+    ],
+)
+@pytest.mark.parametrize("with_tools", [False, True])
+def test_t06_m02_each_model_gets_an_effort_that_it_takes(
+    model: str, wanted: Any, sent: str, *, with_tools: bool
+) -> None:
+    tools = [TOOL] if with_tools else []
+    wire = asked(model, reasoning=ReasoningConfig(wanted), tools=tools)
+    assert thinking_of(wire.body)["effort"] == sent
+    assert (("adjusted", "reasoning.effort") in said(wire)) is (wanted != sent)
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-4.1-mini", "gpt-3.5-turbo", "chatgpt-4o-latest"])
+def test_t06_models_that_never_think_are_not_told_to_stop(model: str) -> None:
+    for off in (ReasoningConfig("none"), ReasoningConfig(budget_tokens=0)):
+        wire = asked(f"openai/{model}", reasoning=off)
+        assert thinking_of(wire.body) == {}
+        assert wire.warnings == []
+    wire = asked(f"openai/{model}", reasoning=EFFORT)
+    assert thinking_of(wire.body) == {}
+    assert ("unsupported", "reasoning") in said(wire)
+
+
+@pytest.mark.parametrize(
+    ("model", "budget", "sent"),
+    [
+        ("gemini-2.5-flash", 31_999, 24_576),
+        ("gemini-2.5-flash-lite", 100, 512),
+        ("gemini-2.5-pro", 0, 128),
+        ("gemini-2.5-pro", 50_000, 32_768),
+        ("gemini-2.5-flash", 0, 0),
+        ("gemini-2.5-pro", -1, -1),
+    ],
+)
+def test_t06_gemini_budgets_are_within_the_models_bounds(
+    model: str, budget: int, sent: int
+) -> None:
+    wire = asked(f"google/{model}", reasoning=ReasoningConfig(budget_tokens=budget))
+    assert thinking_of(wire.body) == {"thinkingBudget": sent}
+    assert bool(wire.warnings) is (budget != sent)
+
+
+def test_t06_no_effort_is_the_least_budget_where_thinking_cannot_be_turned_off() -> None:
+    wire = asked("google/gemini-2.5-pro", reasoning=ReasoningConfig("none"))
+    assert thinking_of(wire.body) == {"thinkingBudget": 128}
+    wire = asked("google/gemini-2.5-flash", reasoning=ReasoningConfig("none"))
+    assert thinking_of(wire.body) == {"thinkingBudget": 0}
+
+
+@pytest.mark.parametrize("model", ["claude-opus-5-5", "claude-fable-5-2", "claude-mythos-5.2"])
+@pytest.mark.parametrize("off", [ReasoningConfig("none"), ReasoningConfig(budget_tokens=0)])
+def test_m02_a_model_that_always_thinks_is_not_told_to_stop(
+    model: str, off: ReasoningConfig
+) -> None:
+    wire = asked(f"anthropic/{model}", reasoning=off)
+    assert "thinking" not in wire.body
+    assert wire.body["output_config"] == {"effort": "low"}
+    assert ("adjusted", "reasoning") in said(wire)
+
+
+def test_m02_sonnet_5_5_stops_thinking_up_front_only() -> None:
+    wire = asked("anthropic/claude-sonnet-5.5", reasoning=ReasoningConfig("none"))
+    assert wire.body["thinking"] == {"type": "between_tools"}
+    wire = asked("anthropic/claude-haiku-5-5", reasoning=ReasoningConfig("none"))
+    assert wire.body["thinking"] == {"type": "disabled"}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "claude-haiku-5-5",
+        "claude-mythos-5-2",
+        "claude-mythos-5",
+        "claude-opus-4-7",
+        "claude-sonnet-5",
+    ],
+)
+def test_m02_no_sampling_where_the_model_refuses_it(model: str) -> None:
+    wire = asked(f"anthropic/{model}", temperature=0.2, top_p=0.9, top_k=4)
+    assert not wire.body.keys() & {"temperature", "top_p", "top_k"}
+    assert {feature for _, feature in said(wire)} == {"temperature", "top_p", "top_k"}
+
+
+def test_m02_sampling_of_gpt_5_needs_the_effort_none() -> None:
+    assert asked("openai/gpt-5.4", temperature=0.2).body["temperature"] == 0.2
+    assert asked("openai/gpt-5.6-sol", temperature=0.2).body.get("temperature") is None
+    quiet = ReasoningConfig("none")
+    for tools in ([], [TOOL]):
+        wire = asked("openai/gpt-5.6-sol", temperature=0.2, reasoning=quiet, tools=tools)
+        assert wire.body["temperature"] == 0.2
+        wire = asked("openai/gpt-5.4", temperature=0.2, reasoning=EFFORT, tools=tools)
+        assert "temperature" not in wire.body
+        wire = asked("openai/gpt-6-sol", temperature=0.2, reasoning=quiet, tools=tools)
+        assert "temperature" not in wire.body
+
+
+@pytest.mark.parametrize("model", ["gemini-3.8-flash", "gemini-3.7-flash", "gemini-4-argon"])
+def test_m02_gemini_models_without_minimal_get_low(model: str) -> None:
+    for wanted in (ReasoningConfig("minimal"), ReasoningConfig("none")):
+        wire = asked(f"google/{model}", reasoning=wanted)
+        assert thinking_of(wire.body) == {"thinkingLevel": "LOW"}
+        assert ("adjusted", "reasoning.effort") in said(wire)
+    wire = asked("google/gemini-3-flash-preview", reasoning=ReasoningConfig("minimal"))
+    assert thinking_of(wire.body) == {"thinkingLevel": "MINIMAL"}
+
+
+@pytest.mark.parametrize("model", ["gemini-4-argon", "gemini-4-neon", "gemini-4-boron"])
+def test_m02_gemini_4_takes_no_budget_no_penalties_and_one_answer(model: str) -> None:
+    wire = asked(
+        f"google/{model}",
+        reasoning=ReasoningConfig(budget_tokens=4_000),
+        presence_penalty=0.5,
+        frequency_penalty=0.5,
+        candidates=1,
+    )
+    assert wire.body["generationConfig"] == {"thinkingConfig": {"thinkingLevel": "MEDIUM"}}
+    assert {"presence_penalty", "frequency_penalty"} <= {feature for _, feature in said(wire)}
+
+
+def test_m02_a_client_of_the_same_wire_is_made_to_fit_where_it_is_translated() -> None:
+    own = ReasoningConfig(
+        budget_tokens=4000,
+        metadata={"anthropic": {"thinking": {"type": "enabled", "budget_tokens": 4000}}},
+    )
+    assert asked("anthropic/claude-opus-4-6", reasoning=own).body["thinking"] == {
+        "type": "enabled",
+        "budget_tokens": 4000,
+    }
+    wire = asked("anthropic/claude-opus-5-5", reasoning=own)
+    assert wire.body["thinking"] == {"type": "adaptive"}
+    assert wire.body["output_config"] == {"effort": "medium"}
