@@ -12,9 +12,10 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from polycall.cli.installation import installation
 from polycall.sandbox.checks import Check, examine
 
-CHECKS: list[Callable[[], Awaitable[Sequence[Check]]]] = [examine]
+CHECKS: list[Callable[[], Awaitable[Sequence[Check]]]] = [installation, examine]
 
 _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
@@ -25,7 +26,8 @@ def add_parser(subparsers: Any) -> None:
         "doctor",
         help="what this machine offers, what is missing, and what would help",
         description=(
-            "Look at what polycall needs of this machine: which sandbox programs get and why. "
+            "Look at what polycall needs of this machine: versions, extras, configuration, keys, "
+            "store and port, and which sandbox programs get and why. "
             "The exit status is 1 where something failed; a warning is not a failure."
         ),
         epilog="Example: polycall doctor --json",

@@ -130,6 +130,7 @@ class Gateway:
             carrier=self._carrier,
             items=self._items,
             fetching=self._fetching,
+            metrics=self.metrics,
         )
         self._keys.configure(config.keys)
         self._limits.configure(config, self.services)
