@@ -69,6 +69,13 @@ CARD, text = re.compile("[0-9]{16}"), "My card is 4242424242424242."
 async def read_page(number: int) -> str: "Read a page."; return "words"
 """,
     "sim": "import json",
+    "events": "",
+    "settings": """
+import base64
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+""",
 }
 # What a reader's own program does in the end.
 ENDINGS = {"providers": "await client.close()"}

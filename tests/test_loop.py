@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from polycall.errors import ServerError
+from polycall.errors import RequestError, ServerError
 from polycall.ir import Message, Request, Response, Text, Tool, ToolCall, ToolResult, Usage
 from polycall.loop import (
     CallEnd,
@@ -122,8 +122,9 @@ async def test_an_unknown_price_does_not_pass_a_cost_limit() -> None:
             return None
 
     model = Unpriced(lambda _: calls(1))
-    _, end = await collect(run_tools(model, REQUEST, double, limits=Limits(cost_usd=Decimal(9))))
-    assert (end.reason, end.cost) == ("cost", None)
+    with pytest.raises(RequestError, match="the price of 'test/scripted' is unknown"):
+        await collect(run_tools(model, REQUEST, double, limits=Limits(cost_usd=Decimal(9))))
+    assert model.requests == []
 
 
 async def test_D02_a_cut_answer_runs_no_call() -> None:

@@ -10,37 +10,71 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from polycall import errors, testing
     from polycall.agents import (
         Agent,
         AgentContext,
+        Guarded,
         Handoff,
         History,
         Knowledge,
         Memory,
         Router,
+        Sessions,
         ToolTree,
         WrittenTools,
         triage,
     )
     from polycall.client import Client
+    from polycall.durable import Durable
+    from polycall.errors import (
+        AuthenticationError,
+        ConfigError,
+        PolycallError,
+        ProtocolError,
+        RateLimitError,
+        RequestError,
+        ToolError,
+        UnsupportedError,
+        UpstreamError,
+    )
     from polycall.loop import Limits, run_tools
+    from polycall.sandbox import Sandbox
     from polycall.tools import ToolContext, Toolset, tool
+
+    __version__: str
 
 __all__ = [
     "Agent",
     "AgentContext",
+    "AuthenticationError",
     "Client",
+    "ConfigError",
+    "Durable",
+    "Guarded",
     "Handoff",
     "History",
     "Knowledge",
     "Limits",
     "Memory",
+    "PolycallError",
+    "ProtocolError",
+    "RateLimitError",
+    "RequestError",
     "Router",
+    "Sandbox",
+    "Sessions",
     "ToolContext",
+    "ToolError",
     "ToolTree",
     "Toolset",
+    "UnsupportedError",
+    "UpstreamError",
     "WrittenTools",
+    "__version__",
+    "errors",
     "run_tools",
+    "testing",
     "tool",
     "triage",
 ]
@@ -49,6 +83,24 @@ _HOMES = {
     "Agent": "polycall.agents",
     "AgentContext": "polycall.agents",
     "Client": "polycall.client",
+    **dict.fromkeys(
+        (
+            "AuthenticationError",
+            "ConfigError",
+            "PolycallError",
+            "ProtocolError",
+            "RateLimitError",
+            "RequestError",
+            "ToolError",
+            "UnsupportedError",
+            "UpstreamError",
+        ),
+        "polycall.errors",
+    ),
+    "Durable": "polycall.durable",
+    "Guarded": "polycall.agents",
+    "Sandbox": "polycall.sandbox",
+    "Sessions": "polycall.agents",
     "Handoff": "polycall.agents",
     "History": "polycall.agents",
     "Knowledge": "polycall.agents",
@@ -67,6 +119,12 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - 10 ms that only this needs
+
+        return version("polycall")
+    if name in ("errors", "testing"):
+        return importlib.import_module(f"polycall.{name}")
     if home is None:
         raise AttributeError(f"module 'polycall' has no attribute {name!r}")
     value = getattr(importlib.import_module(home), name)

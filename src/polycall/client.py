@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from msgspec.structs import replace
+from typing_extensions import Unpack
 
-from polycall._support.blocking import Portal
+from polycall._support.blocking import Portal, SyncStream, warn_where_blocking
 from polycall.config import Config, default_path, load_config
 from polycall.config.aliases import alias_for
 from polycall.errors import ModelOutputError, RequestError, UnsupportedError, UpstreamError
@@ -34,6 +35,7 @@ from polycall.instrumentation import Watched, asking, begin_asking, carried
 from polycall.ir import (
     Event,
     Message,
+    PartDelta,
     Request,
     Response,
     ResponseStart,
@@ -47,7 +49,7 @@ from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.models import capabilities
 from polycall.providers.prices import cost_usd
 from polycall.providers.provider import Provider
-from polycall.settings import read_settings, with_words
+from polycall.settings import RequestSettings, check_choice, request_fields, with_words
 from polycall.tools import FunctionTool, tool
 from polycall.tools.problems import near_miss
 from polycall.translation.portable import marked, portable
@@ -74,6 +76,12 @@ class ModelClient(Protocol):
 Prompt: TypeAlias = str | list[Message]
 # What can be offered to a model: a definition, a tool with code behind it, or a plain function.
 ToolLike: TypeAlias = Tool | FunctionTool[..., Any] | Callable[..., Any]
+
+
+class RequestOptions(RequestSettings, total=False):
+    """What is asked with, beside model and prompt: tools, and the settings of docs/settings.md."""
+
+    tools: Iterable[ToolLike]
 
 
 class Client:
@@ -124,16 +132,16 @@ class Client:
         await self._transport.close()
 
     async def generate(
-        self, model: str, prompt: Prompt, *, tools: Iterable[ToolLike] = (), **settings: Any
+        self, model: str, prompt: Prompt, **options: Unpack[RequestOptions]
     ) -> Response:
         """The model's whole answer.
 
         `model` is `"provider/name"`, several of them separated by commas (the next is asked where
-        one is overloaded or out), or an alias of the configuration.  `settings` are fields of
-        `ir.Request`.  `Response.model` names the model that answered.  Raises `RequestError` before
-        anything is sent, `UpstreamError` or `ProtocolError` after.
+        one is overloaded or out), or an alias of the configuration.  `Response.model` names the
+        model that answered.  Raises `RequestError` before anything is sent, `UpstreamError` or
+        `ProtocolError` after.
         """
-        return await self.generate_request(self.request(model, prompt, tools=tools, **settings))
+        return await self.generate_request(self.request(model, prompt, **options))
 
     async def generate_request(self, request: Request) -> Response:
         """`generate` for a request that is already made."""
@@ -157,11 +165,9 @@ class Client:
             )
             return marked(response, attempts.model)
 
-    def stream(
-        self, model: str, prompt: Prompt, *, tools: Iterable[ToolLike] = (), **settings: Any
-    ) -> Stream:
+    def stream(self, model: str, prompt: Prompt, **options: Unpack[RequestOptions]) -> Stream:
         """The model's answer as it comes: an iterator of events that also folds them."""
-        return self.stream_request(self.request(model, prompt, tools=tools, **settings))
+        return self.stream_request(self.request(model, prompt, **options))
 
     def stream_request(self, request: Request) -> Stream:
         """`stream` for a request that is already made."""
@@ -173,17 +179,18 @@ class Client:
         return Stream(self._events(attempts, warnings), warnings)
 
     def generate_sync(
-        self, model: str, prompt: Prompt, *, tools: Iterable[ToolLike] = (), **settings: Any
+        self, model: str, prompt: Prompt, **options: Unpack[RequestOptions]
     ) -> Response:
         """`generate` for code without an event loop."""
-        return self._blocking().run(self.generate(model, prompt, tools=tools, **settings))
+        warn_where_blocking("client.generate_sync", "await client.generate(...)")
+        return self._blocking().run(self.generate(model, prompt, **options))
 
     def stream_sync(
-        self, model: str, prompt: Prompt, *, tools: Iterable[ToolLike] = (), **settings: Any
-    ) -> Iterator[Event]:
+        self, model: str, prompt: Prompt, **options: Unpack[RequestOptions]
+    ) -> SyncStream:
         """`stream` for code without an event loop."""
-        stream = self.stream(model, prompt, tools=tools, **settings)
-        return self._blocking().iterate(stream)
+        warn_where_blocking("client.stream_sync", "async with client.stream(...)")
+        return SyncStream(self._blocking(), self.stream(model, prompt, **options))
 
     def close_sync(self) -> None:
         """`close` for code that used the synchronous methods."""
@@ -197,17 +204,16 @@ class Client:
         provider, name = self.resolve(model)
         return cost_usd(provider, name, usage)
 
-    def request(
-        self, model: str, prompt: Prompt, *, tools: Iterable[ToolLike] = (), **settings: Any
-    ) -> Request:
+    def request(self, model: str, prompt: Prompt, **options: Unpack[RequestOptions]) -> Request:
         """The `ir.Request` that the other methods would send."""
         messages = [Message("user", [Text(prompt)])] if isinstance(prompt, str) else prompt
-        offered = [_definition(each) for each in tools]
-        read = read_settings(settings, [each.name for each in offered])
-        try:
-            return Request(model=model, messages=messages, tools=offered, **read)
-        except TypeError as error:
-            raise RequestError(f"a setting is not a field of Request: {error}") from None
+        settings = dict(options)
+        offered = [_definition(each) for each in options.get("tools", ())]
+        settings.pop("tools", None)
+        fields = request_fields(settings)
+        if offered:
+            check_choice(fields.get("tool_choice"), {each.name for each in offered})
+        return Request(model=model, messages=messages, tools=offered, **fields)
 
     def resolve(self, model: str) -> tuple[Provider, str]:
         """The provider and its own name for the model, from `"provider/name"`."""
@@ -412,7 +418,13 @@ class Stream:
     async def __anext__(self) -> Event:
         event = await anext(self._events)
         self._folder.feed(event)
-        return event
+        return self._folder.labelled(event)
+
+    async def text(self) -> AsyncGenerator[str]:
+        """The answer's visible text alone, as it comes: no reasoning, no arguments of calls."""
+        async for event in self:
+            if isinstance(event, PartDelta) and event.kind == "text":
+                yield event.text
 
     async def __aenter__(self) -> Stream:
         return self

@@ -29,6 +29,7 @@ from polycall.ir import (
     Text,
     ToolCall,
     ToolResult,
+    delta_kind,
     merge_metadata,
 )
 
@@ -75,6 +76,12 @@ class Folder:
                     raise self._misplaced(event)
                 self._end = event
         return None
+
+    def labelled(self, event: Event) -> Event:
+        """The event that was fed last; a delta with the kind of the part that it belongs to."""
+        if isinstance(event, PartDelta) and event.kind is None and self._open is not None:
+            return PartDelta(event.index, event.text, delta_kind(self._open))
+        return event
 
     def result(self) -> Response:
         """The response; raises `TruncatedError` before its end has come."""
@@ -159,11 +166,11 @@ def unfold(response: Response) -> Iterator[Event]:
             case Text() | Refusal() | Reasoning():
                 yield PartStart(index, replace(part, text=""))
                 if part.text:
-                    yield PartDelta(index, part.text)
+                    yield PartDelta(index, part.text, delta_kind(part))
             case ToolCall():
                 yield PartStart(index, replace(part, arguments_json=""))
                 if part.arguments_json:
-                    yield PartDelta(index, part.arguments_json)
+                    yield PartDelta(index, part.arguments_json, "arguments")
             case Media() | ToolResult() | Opaque():
                 yield PartStart(index, part)
         yield PartEnd(index)

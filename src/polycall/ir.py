@@ -22,8 +22,10 @@ from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from polycall._support import jsontext
+from polycall.errors import RequestError
 
 JSON: TypeAlias = dict[str, Any]
 Metadata: TypeAlias = dict[str, dict[str, Any]]
@@ -63,6 +65,11 @@ class Media(Struct, frozen=True, tag="media", tag_field="type", omit_defaults=Tr
     filename: str = ""
     metadata: Metadata = {}
 
+    def __repr__(self) -> str:
+        held = f"{len(self.data)} characters of base64" if self.data else self.url or self.file_id
+        named = f", {self.filename!r}" if self.filename else ""
+        return f"Media({self.kind!r}, {self.media_type!r}{named}, {held[:200]!r})"
+
 
 class Reasoning(Struct, frozen=True, tag="reasoning", tag_field="type", omit_defaults=True):
     """What the model thought, as far as the provider shows it.
@@ -92,6 +99,17 @@ class ToolCall(
     namespace: str = ""
     caller: str = "direct"
     metadata: Metadata = {}
+
+    def __post_init__(self) -> None:
+        # A dictionary is what people write by hand, in a test or a history.
+        given: Any = self.arguments_json
+        if isinstance(given, dict):
+            force_setattr(self, "arguments_json", jsontext.encode(given))
+        elif not isinstance(given, str):
+            raise RequestError(
+                f"the arguments of a call are JSON text or a dictionary, not {given!r}",
+                path="arguments_json",
+            )
 
     @cached_property
     def arguments(self) -> dict[str, Any] | None:
@@ -355,11 +373,19 @@ class PartStart(Struct, frozen=True, tag="part_start", tag_field="type"):
     part: Part
 
 
-class PartDelta(Struct, frozen=True, tag="part_delta", tag_field="type"):
-    """More text of the open part; for a `ToolCall`, a fragment of `arguments_json`."""
+DeltaKind: TypeAlias = Literal["text", "reasoning", "refusal", "arguments"]
+
+
+class PartDelta(Struct, frozen=True, tag="part_delta", tag_field="type", omit_defaults=True):
+    """More text of the open part; for a `ToolCall`, a fragment of `arguments_json`.
+
+    `kind` names the part for whoever has not kept its `PartStart`.  Streams of a client and of an
+    agent fill it in; decoders leave it `None`, since what reads them folds.
+    """
 
     index: int
     text: str
+    kind: DeltaKind | None = None
 
 
 class PartEnd(Struct, frozen=True, tag="part_end", tag_field="type"):
@@ -396,6 +422,21 @@ def parse_arguments(arguments_json: str) -> dict[str, Any] | None:
     if isinstance(value, dict):
         return value  # pyright: ignore[reportUnknownVariableType]
     return None
+
+
+def delta_kind(part: Part) -> DeltaKind | None:
+    """What the deltas of this part are; `None` for a part that takes none."""
+    match part:
+        case Text():
+            return "text"
+        case Reasoning():
+            return "reasoning"
+        case Refusal():
+            return "refusal"
+        case ToolCall():
+            return "arguments"
+        case _:
+            return None
 
 
 def merge_metadata(first: Metadata, second: Metadata) -> Metadata:

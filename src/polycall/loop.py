@@ -17,7 +17,8 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from polycall.client import ModelClient
+from polycall.client import Client, ModelClient
+from polycall.errors import RequestError
 from polycall.fold import unfold
 from polycall.ir import Event, Message, Request, Response, Text, ToolCall, ToolResult, Usage
 
@@ -40,7 +41,10 @@ EndReason: TypeAlias = Literal[
 
 
 class Limits(Struct, frozen=True):
-    """Bounds of one run.  `None` is no bound; a cost bound stops a run whose price is unknown."""
+    """Bounds of one run.  `None` is no bound.
+
+    With `cost_usd`, a model whose price is unknown is refused before it is asked.
+    """
 
     steps: int = 20
     tokens: int | None = None
@@ -57,21 +61,21 @@ class Step(Struct, frozen=True):
     cost: Decimal | None = None
 
 
-class ModelEvent(Struct, frozen=True):
+class ModelEvent(Struct, frozen=True, tag="model", tag_field="type"):
     """The model says something more."""
 
     step: int
     event: Event
 
 
-class CallStart(Struct, frozen=True):
+class CallStart(Struct, frozen=True, tag="call_start", tag_field="type"):
     """A tool begins to run."""
 
     step: int
     call: ToolCall
 
 
-class CallEnd(Struct, frozen=True):
+class CallEnd(Struct, frozen=True, tag="call_end", tag_field="type"):
     """A tool has given its result."""
 
     step: int
@@ -79,7 +83,7 @@ class CallEnd(Struct, frozen=True):
     result: ToolResult
 
 
-class ToolEvent(Struct, frozen=True):
+class ToolEvent(Struct, frozen=True, tag="tool", tag_field="type"):
     """A running tool says something of its own (`emit`): a nested agent's events, its progress."""
 
     step: int
@@ -87,7 +91,7 @@ class ToolEvent(Struct, frozen=True):
     event: Any
 
 
-class StepEnd(Struct, frozen=True):
+class StepEnd(Struct, frozen=True, tag="step_end", tag_field="type"):
     """A step is complete.  `messages` is the whole conversation so far."""
 
     number: int
@@ -95,7 +99,7 @@ class StepEnd(Struct, frozen=True):
     messages: list[Message] = []
 
 
-class RunEnd(Struct, frozen=True):
+class RunEnd(Struct, frozen=True, tag="run_end", tag_field="type"):
     """The run is over.  `messages` is the whole conversation, ready to go on."""
 
     reason: EndReason
@@ -167,6 +171,8 @@ async def run_tools(
         if reason is not None or not isinstance(turn, Turn):
             yield RunEnd(reason or "finished", messages, steps, _usage(steps), _cost(steps))
             return
+        if bounds.cost_usd is not None:
+            check_price(client, turn.request.model)
         progress = _Progress(len(steps) + 1)
         async with aclosing(_until(ends_at, _step(client, turn, bounds, progress))) as events:
             async for event in events:
@@ -184,6 +190,24 @@ async def run_tools(
         if not progress.is_over:
             yield RunEnd("wall", messages, steps, _usage(steps), _cost(steps))
             return
+
+
+def check_price(client: ModelClient, model: str) -> None:
+    """Refuse a model of unknown price, before anything is paid for it.
+
+    Without its price a cost bound could neither hold nor be reached.
+    """
+    chain = client.chain(model) if isinstance(client, Client) else model.split(",")
+    for name in (each.strip() for each in chain):
+        if client.cost(name, Usage(1_000_000, 1_000_000)) is None:
+            provider, _, own = name.partition("/")
+            raise RequestError(
+                f"the price of {name!r} is unknown, and the run has a bound for its cost; say the "
+                f"price in polycall.toml, dollars for a million tokens:\n"
+                f"[providers.{provider}.prices]\n"
+                f'"{own}" = {{ input = 0.0, output = 0.0 }}\n'
+                "or leave out cost_usd, and bound tokens or steps"
+            )
 
 
 class _Progress:

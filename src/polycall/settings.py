@@ -1,131 +1,206 @@
-"""Settings of a request as people write them: `tool_choice="required"`, `reasoning="high"`.
+"""Settings of a request as keywords: typed for editors, checked where they are written.
 
-`Client.generate`, `stream` and `Agent` read them here, so the same words work everywhere, and a
-wrong one is an error where it stands, before anything is sent.
+docs/settings.md lists them.  What comes out are fields of `ir.Request`.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, get_args
+import functools
+import math
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
 import msgspec
+from typing_extensions import TypedDict
 
 from polycall.errors import RequestError
-from polycall.ir import Effort, ReasoningConfig, Request, ResponseFormat, ToolChoice
+from polycall.ir import JSON, Effort, Metadata, ReasoningConfig, Request, ResponseFormat, ToolChoice
+from polycall.tools.problems import near_miss
 
-EFFORTS: tuple[str, ...] = get_args(Effort)
-CHOICES = ("auto", "none", "required")
-FORMATS = ("text", "json")
+# A word, or a tool's name: that tool must be called.
+ToolChoiceWord: TypeAlias = "Literal['auto', 'none', 'required'] | str"
 
-_PLAIN: dict[str, Any] = {
-    "parallel_tool_calls": bool | None,
-    "max_output_tokens": int | None,
-    "temperature": float | None,
-    "top_p": float | None,
-    "top_k": int | None,
-    "stop": list[str],
-    "seed": int | None,
-    "presence_penalty": float | None,
-    "frequency_penalty": float | None,
-    "candidates": int | None,
-    "logprobs": int | None,
-    "service_tier": str,
-    "end_user": str,
-    "lossy": bool,
-    "prompted": bool,
+_CHOICES = ("auto", "none", "required")
+_EFFORTS: tuple[str, ...] = get_args(Effort)
+
+
+class Settings(TypedDict, total=False):
+    """What an agent, and any of its runs, may be set to; unset is the provider's own default."""
+
+    effort: Effort  # how much to think: "none", "minimal", "low", "medium", "high", "xhigh", "max"
+    reasoning: ReasoningConfig | Effort | int  # an effort, a budget in tokens, or both and more
+    temperature: float
+    top_p: float
+    top_k: int
+    max_output_tokens: int  # of one answer
+    stop: str | list[str]
+    seed: int
+    presence_penalty: float
+    frequency_penalty: float
+    candidates: int
+    logprobs: int
+    tool_choice: ToolChoice | ToolChoiceWord | list[str]
+    parallel_tool_calls: bool
+    cache: bool  # ask providers that cache only what is marked to cache the prompt's beginning
+    service_tier: str
+    end_user: str  # an id of your user, for the provider's abuse checks
+    lossy: bool
+    prompted: bool
+    provider_options: dict[str, JSON]
+    metadata: Metadata
+
+
+class RequestSettings(Settings, total=False):
+    """What a client's request may be set to as well."""
+
+    response_format: ResponseFormat | Literal["text", "json"] | None
+    stream: bool
+
+
+_NUMBERS: dict[str, tuple[float, float, str]] = {
+    "temperature": (0, math.inf, "a number from 0, such as 0.2"),
+    "top_p": (0, 1, "a number from 0 to 1, such as 0.9"),
+    "top_k": (1, math.inf, "a whole number above 0"),
+    "max_output_tokens": (1, math.inf, "a whole number of tokens above 0"),
+    "seed": (-math.inf, math.inf, "a whole number"),
+    "presence_penalty": (-math.inf, math.inf, "a number"),
+    "frequency_penalty": (-math.inf, math.inf, "a number"),
+    "candidates": (1, math.inf, "a whole number above 0"),
+    "logprobs": (0, math.inf, "a whole number from 0"),
+}
+_WORDS: dict[str, str] = {
+    "reasoning": "an effort such as 'high', a budget of tokens or a ReasoningConfig",
+    "stop": "a text, or a list of texts",
+    "parallel_tool_calls": "true or false",
+    "service_tier": "a text, such as 'flex'",
+    "end_user": "a text",
+    "lossy": "true or false",
+    "prompted": "true or false",
+    "provider_options": "a dictionary by dialect, such as {'anthropic': {...}}",
+    "metadata": "a dictionary of dictionaries",
+    "response_format": "'text', 'json' or a ResponseFormat",
+    "stream": "true or false",
 }
 
 
-def read_settings(settings: Mapping[str, Any], tools: Iterable[str] = ()) -> dict[str, Any]:
-    """The settings as fields of `ir.Request`.
-
-    `tool_choice` is `"auto"`, `"none"`, `"required"`, or the name of one of `tools`; `reasoning` an
-    effort (`"none"` to `"max"`) or a budget of tokens; `response_format` `"text"` or `"json"`;
-    `stop` one string or several.  Raises `RequestError`, with the setting's name and what it takes.
-    """
-    read = dict(settings)
-    for name, reader in _READERS.items():
-        if isinstance(read.get(name), str | int):
-            read[name] = reader(read[name], tools)
-    for name in read.keys() & _PLAIN.keys():
-        read[name] = _checked(name, read[name])
-    for name, expected in _VALUES.items():
-        value = read.get(name)
-        if value is not None and not isinstance(value, expected):
-            raise RequestError(f"{name}: expected {_EXPECTED[name]}, got {value!r}")
-    return read
+def request_fields(settings: Mapping[str, Any], whose: str = "a request") -> dict[str, Any]:
+    """Checked settings as fields of `ir.Request`; `RequestError` names the setting and the fix."""
+    known = RequestSettings.__annotations__
+    fields: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name not in known:
+            hint = near_miss(name, known) or f"; known: {', '.join(sorted(known))}"
+            raise RequestError(f"{whose} has no {name!r}{hint}")
+        match name:
+            case "effort":
+                _set_effort(fields, settings, value)
+            case "tool_choice":
+                fields[name] = _choice(value)
+            case "reasoning" if isinstance(value, str | int):
+                fields[name] = _reasoning(value)
+            case "response_format" if value in ("text", "json"):
+                fields[name] = ResponseFormat(value)
+            case "cache":
+                _set_cache(fields, settings, value)
+            case "stop" if isinstance(value, str):
+                fields[name] = [value]
+            case "provider_options" if name in fields:
+                pass  # `cache` has merged them
+            case _:
+                fields[name] = _checked(name, value)
+    return fields
 
 
 def with_words(request: Request) -> Request:
-    """The request, where words stand in it as in `read_settings`."""
-    names = ("tool_choice", "reasoning", "response_format")
-    words = {name: getattr(request, name) for name in names}
-    if not any(isinstance(value, str | int) for value in words.values()):
-        return request
-    read = read_settings(words, [tool.name for tool in request.tools])
-    return msgspec.structs.replace(request, **read)
+    """The request, where words stand in it as `request_fields` takes them."""
+    words = {
+        name: value
+        for name in ("tool_choice", "reasoning", "response_format")
+        if isinstance(value := getattr(request, name), str | int)
+    }
+    return msgspec.structs.replace(request, **request_fields(words)) if words else request
 
 
-def _tool_choice(value: Any, tools: Iterable[str]) -> ToolChoice:
-    names = list(tools)
+def check_choice(choice: ToolChoice | None, names: Collection[str]) -> None:
+    """Refuse a choice of tools that are not there."""
+    for name in choice.names if choice is not None else ():
+        if name not in names:
+            hint = near_miss(name, {*names, *_CHOICES})
+            known = ", ".join(map(repr, (*_CHOICES, *sorted(names)[:20])))
+            raise RequestError(
+                f"tool_choice is {name!r}, which is neither a word for it nor a tool here"
+                f"{hint or f'; known: {known}'}"
+            )
+
+
+def _reasoning(value: str | int) -> ReasoningConfig:
+    if isinstance(value, int):
+        if isinstance(value, bool) or value < -1:
+            raise RequestError(f"reasoning is {_WORDS['reasoning']}, not {value!r}")
+        return ReasoningConfig(budget_tokens=value)
+    effort = next((word for word in get_args(Effort) if word == value), None)
+    if effort is None:
+        near = near_miss(value, _EFFORTS)
+        raise RequestError(f"reasoning is {_WORDS['reasoning']}, not {value!r}{near}")
+    return ReasoningConfig(effort)
+
+
+def _set_effort(fields: dict[str, Any], settings: Mapping[str, Any], value: Any) -> None:
+    if value is None:
+        return
+    if value not in _EFFORTS:
+        near = near_miss(str(value), _EFFORTS)
+        raise RequestError(
+            f"effort is one of {', '.join(map(repr, _EFFORTS))}, not {value!r}{near}"
+        )
+    if settings.get("reasoning") is not None:
+        raise RequestError(
+            "effort and reasoning say the same thing twice; write "
+            f"reasoning=ReasoningConfig(effort={value!r}, ...)"
+        )
+    fields["reasoning"] = ReasoningConfig(effort=value)
+
+
+def _set_cache(fields: dict[str, Any], settings: Mapping[str, Any], value: Any) -> None:
+    if not isinstance(value, bool):
+        raise RequestError(f"cache is true or false, not {value!r}")
+    options = _checked("provider_options", settings.get("provider_options", {}))
+    if value:
+        # The other providers that cache do so by themselves.
+        mark = {"cache_control": {"type": "ephemeral"}}
+        options = {**options, "anthropic": {**mark, **options.get("anthropic", {})}}
+    if options:
+        fields["provider_options"] = options
+
+
+def _choice(value: Any) -> ToolChoice | None:
     match value:
+        case ToolChoice() | None:
+            return value
         case "auto" | "none" | "required":
             return ToolChoice(value)
-        case str() if value in names:
+        case str() if value:
             return ToolChoice("tool", [value])
+        case list() if value and all(isinstance(each, str) for each in value):  # pyright: ignore[reportUnknownVariableType]
+            return ToolChoice("required", value)  # pyright: ignore[reportUnknownArgumentType]
         case _:
-            raise _wrong("tool_choice", value, [*CHOICES, *names])
-
-
-def _reasoning(value: Any, _: Iterable[str]) -> ReasoningConfig:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= -1:
-        return ReasoningConfig(budget_tokens=value)
-    known: Effort | None = next((word for word in get_args(Effort) if word == value), None)
-    if known is None:
-        raise _wrong("reasoning", value, EFFORTS)
-    return ReasoningConfig(known)
-
-
-def _response_format(value: Any, _: Iterable[str]) -> ResponseFormat:
-    if value not in FORMATS:
-        raise _wrong("response_format", value, FORMATS)
-    return ResponseFormat("json" if value == "json" else "text")
-
-
-def _stop(value: Any, _: Iterable[str]) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-_READERS: dict[str, Callable[[Any, Iterable[str]], Any]] = {
-    "tool_choice": _tool_choice,
-    "reasoning": _reasoning,
-    "response_format": _response_format,
-    "stop": _stop,
-}
-_VALUES: dict[str, type] = {
-    "tool_choice": ToolChoice,
-    "reasoning": ReasoningConfig,
-    "response_format": ResponseFormat,
-}
-_EXPECTED = {
-    "tool_choice": "'auto', 'none', 'required', a tool's name or a ToolChoice",
-    "reasoning": "an effort such as 'high', a budget of tokens or a ReasoningConfig",
-    "response_format": "'text', 'json' or a ResponseFormat",
-}
+            raise RequestError(
+                "tool_choice is 'auto', 'none', 'required', the name of a tool, a list of names "
+                f"or a ToolChoice, not {value!r}"
+            )
 
 
 def _checked(name: str, value: Any) -> Any:
+    low, high, words = _NUMBERS.get(name, (-math.inf, math.inf, _WORDS.get(name, "")))
     try:
-        return msgspec.convert(value, _PLAIN[name])
-    except msgspec.ValidationError as error:
-        reason = str(error)[:1].lower() + str(error)[1:]
-        raise RequestError(f"{name}: {reason.replace('`', '')}, not {value!r}") from None
+        made: Any = msgspec.convert(value, _kinds()[name])
+    except msgspec.ValidationError:
+        raise RequestError(f"{name} is {words}, not {value!r}") from None
+    if name in _NUMBERS and made is not None and not (low <= made <= high and abs(made) < math.inf):
+        raise RequestError(f"{name} is {words}, not {value!r}")
+    return made
 
 
-def _wrong(name: str, value: Any, known: Iterable[str]) -> RequestError:
-    names = list(known)
-    near = difflib.get_close_matches(str(value), names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return RequestError(f"{name}: {value!r} is not one of {', '.join(map(repr, names))}{hint}")
+@functools.cache
+def _kinds() -> dict[str, Any]:
+    return get_type_hints(Request)

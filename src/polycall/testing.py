@@ -37,13 +37,17 @@ from polycall.ir import (
 from polycall.translation.portable import marked
 from polycall.transport.base import Deadlines, HTTPRequest, HTTPResponse, Transport
 
-Answer: TypeAlias = str | ToolCall | list[ToolCall] | Message | Response | PolycallError
+# `{"get_weather": {"city": "Seoul"}}` are calls by the names of their tools.
+Answer: TypeAlias = (
+    str | ToolCall | list[ToolCall] | dict[str, dict[str, Any]] | Message | Response | PolycallError
+)
 
 
 class FunctionModel:
     """A model that is a function of the request.
 
-    `answer` gives a text, calls, a message, a whole response, or an error to raise.  `requests`
+    `answer` gives a text, calls (also as a dictionary of arguments by tool), a message, a whole
+    response, or an error to raise.  `requests`
     keeps what was asked.
     """
 
@@ -118,6 +122,12 @@ def _as_response(answer: Answer, request: Request, number: int) -> Response:
             message = Message("assistant", [answer])
         case list():
             message = Message("assistant", [*answer])
+        case dict():
+            calls = [
+                ToolCall(f"call_{number}_{place}", name, jsontext.encode(arguments))
+                for place, (name, arguments) in enumerate(answer.items(), 1)
+            ]
+            message = Message("assistant", [*calls])
         case Message():
             message = answer
     return Response(

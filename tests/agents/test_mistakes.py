@@ -48,7 +48,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a setting of the loop's own": (
         lambda: desk(response_format=None),
-        "an agent has no 'response_format'; known: calling, candidates, ",
+        "an agent has no 'response_format'; known: cache, calling, ",
     ),
     "a memory by its path": (
         lambda: desk(memory="memory.db"),

@@ -16,7 +16,6 @@ from polycall.agents import ProgressEvent
 from polycall.client import Stream
 from polycall.ir import (
     Event,
-    Message,
     PartStart,
     Request,
     Response,
@@ -130,9 +129,9 @@ async def test_check_wait_list_and_cancel() -> None:
     assert seen[2] == [[baking, {**baking, "task_id": second}]]
     # Their ends come by themselves, once; a tool tells them as often as it is asked.
     ends = [message for message in run.messages if message.role == "user"][1:]
-    assert [each.text for each in ends] == [
-        f"[task {first} (bake): finished]bread is baked",
-        f"[task {second} (bake): failed]ValueError: stones do not bake",
+    assert [(each.parts[0], each.parts[2]) for each in ends] == [
+        (Text(f"[task {first} (bake): finished]"), Text("bread is baked")),
+        (Text(f"[task {second} (bake): failed]"), Text("ValueError: stones do not bake")),
     ]
     assert seen[3][1] == f"there is no task 'task_x'; there are {first}, {second}"
     assert seen[4] == [[good, bad]]
@@ -155,7 +154,8 @@ async def test_the_model_chooses_where_it_is_optional() -> None:
     assert told(model.requests[2])[0]["state"] == "queued"
     # The task has ended by now: its end comes before the model's next answer.
     late = next(each for each in model.requests[3].messages if each.text.startswith("[task"))
-    assert late.text == f"[task {task_of(model.requests[2])} (wash): finished]a pot is clean"
+    assert late.parts[0] == Text(f"[task {task_of(model.requests[2])} (wash): finished]")
+    assert late.parts[2] == Text("a pot is clean")
     assert "run_in_background: must be true or false" in told(model.requests[3])[0]
     offered = {each.name: each for each in model.requests[0].tools}
     assert "run_in_background" in (offered["wash"].parameters or {})["properties"]
@@ -171,9 +171,10 @@ async def test_a_run_ends_when_its_tasks_have() -> None:
         run = await Agent("test/m", tools=tools, client=model).run("bake")
     assert run.text == "It is baked."
     task_id = task_of(model.requests[1])
-    assert model.requests[2].messages[-1] == Message(
-        "user", [Text(f"[task {task_id} (bake): finished]"), Text("bread is baked")]
-    )
+    late = model.requests[2].messages[-1]
+    assert late.role == "user"
+    assert late.parts[0] == Text(f"[task {task_id} (bake): finished]")
+    assert late.parts[2] == Text("bread is baked")
 
 
 async def test_a_limit_ends_tasks_too() -> None:

@@ -138,3 +138,12 @@ def test_an_error_does_not_end_the_conversation(folder: Path) -> None:
         terminal.send("/model acme/sim-1\n")
         terminal.send("hello\n")
         terminal.expect("no language model here")
+
+
+def test_n15_two_pasted_lines_are_one_question(folder: Path) -> None:
+    with chatting("claude/sim-1") as terminal:
+        terminal.send("hello there\nand a second line\n")
+        terminal.expect("1 step")
+        terminal.expect("> ")
+        terminal.send("\x04")
+        terminal.expect("in all: .* 1 step")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -11,6 +12,10 @@ from typing import Any
 import pytest
 
 from polycall.cli import COMMANDS, main
+from polycall.cli.answer import AnswerShow
+from polycall.fold import unfold
+from polycall.ir import Message, Response, Text, ToolCall, Usage
+from polycall.loop import ModelEvent, RunEnd, Step, StepEnd
 
 POLYCALL = [sys.executable, "-m", "polycall"]
 
@@ -46,12 +51,62 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_own_vendor_by_ten_lines_of_configuration(folder: Path) -> None:
     done = run("run", "acme/sim-1", "서울 날씨 알려줘", "--tools", "city_tools:get_weather")
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
-    assert lines[0] == '→ get_weather(city="서울")'
-    assert lines[1] == '← {"city":"서울","sky":"맑음"}'
-    assert "- get_weather(서울): city: 서울, sky: 맑음" in lines
-    assert "cost unknown; 2 steps" in lines[-1]
+    assert done.returncode == 0
+    notes = done.stderr.splitlines()
+    assert notes[0] == '→ get_weather(city="서울")'
+    assert notes[1] == '← get_weather: {"city":"서울","sky":"맑음"}'
+    assert "cost unknown; 2 steps" in notes[-1]
+    assert "- get_weather(서울): city: 서울, sky: 맑음" in done.stdout.splitlines()
+    assert not {"→", "←", "cost"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "asked"),
+    [
+        (["say this again"], "one\ntwo\n", "one\ntwo\n\nsay this again"),
+        ([], "only this\n", "only this"),
+        (["no input"], "", "no input"),
+        (["-"], "as it is\n", "as it is\n"),
+        (["설명해 줘"], "한국어", "한국어\n\n설명해 줘"),
+    ],
+)
+def test_n11_what_is_piped_in_stands_before_the_prompt(
+    folder: Path, words: list[str], stdin: str, asked: str
+) -> None:
+    done = run("run", "claude/sim-1", *words, "--json", stdin=stdin)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["messages"][0]["parts"] == [{"type": "text", "text": asked}]
+
+
+def test_n11_without_prompt_and_input_a_run_is_refused(folder: Path) -> None:
+    done = run("run", "claude/sim-1", stdin="")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is no prompt" in done.stderr
+
+
+def test_n11_a_run_that_is_redirected_holds_the_answer_alone(folder: Path) -> None:
+    plain = run("run", "claude/sim-1", "hello")
+    quiet = run("run", "claude/sim-1", "hello", "--quiet")
+    whole = run("run", "claude/sim-1", "hello", "--no-stream")
+    assert plain.stdout == quiet.stdout == whole.stdout
+    assert quiet.stderr == ""
+    assert "1 step" in plain.stderr
+
+
+def test_n11_words_before_a_call_are_notes_and_an_error_leaves_no_output() -> None:
+    out, notes = io.StringIO(), io.StringIO()
+    show = AnswerShow(out, notes)
+    called = Response(
+        "r", "m", Message("assistant", [Text("Let me look."), ToolCall("1", "f")]), "tool_calls"
+    )
+    said = Response("r", "m", Message("assistant", [Text("It snows.")]), "stop")
+    for number, response in enumerate((called, said), 1):
+        for event in unfold(response):
+            show.event(ModelEvent(number, event))
+        show.event(StepEnd(number, Step(response)))
+    show.event(RunEnd("finished", [], [Step(called), Step(said)], Usage(), None))
+    assert out.getvalue() == "It snows.\n"
+    assert "Let me look." in notes.getvalue()
 
 
 def test_a_chain_goes_on_where_one_is_overloaded(folder: Path) -> None:

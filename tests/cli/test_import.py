@@ -387,3 +387,65 @@ def test_what_is_none_is_told(kind: str, text: str, words: str) -> None:
         else:
             portkey.read(text, "file", "name")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "imported"),
+    [
+        ("http://localhost:11434", "http://localhost:11434/v1"),
+        ("http://localhost:11434/", "http://localhost:11434/v1"),
+        ("http://gpu:1/v1", "http://gpu:1/v1"),
+        ("http://gpu:1/api", "http://gpu:1/v1"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["ollama", "ollama_chat"])
+def test_n14_ollamas_address_is_the_one_of_its_chat_protocol(
+    prefix: str, address: str, imported: str
+) -> None:
+    found = litellm.read(
+        f"model_list:\n- model_name: small\n  litellm_params:\n"
+        f"    model: {prefix}/llama3\n    api_base: {address}\n",
+        "config.yaml",
+    )
+    assert [row.base_url for row in found.providers.values()] == [imported]
+
+
+@pytest.mark.parametrize(
+    ("model", "mode"),
+    [
+        ("openai/text-embedding-3-small", ""),
+        ("openai/whisper-1", ""),
+        ("openai/gpt-4o-transcribe", ""),
+        ("openai/anything", "embedding"),
+        ("cohere/rerank-v3", "rerank"),
+    ],
+)
+def test_n14_models_that_are_not_for_conversations_are_no_aliases(model: str, mode: str) -> None:
+    info = f"  model_info:\n    mode: {mode}\n" if mode else ""
+    found = litellm.read(
+        f"model_list:\n- model_name: other\n  litellm_params:\n    model: {model}\n{info}",
+        "config.yaml",
+    )
+    assert found.models == {}
+    assert found.notes
+
+
+def test_n14_a_cache_has_its_ttl_and_default_fallbacks_stand_in_for_each() -> None:
+    text = """
+model_list:
+- {model_name: one, litellm_params: {model: openai/gpt-a}}
+- {model_name: two, litellm_params: {model: openai/gpt-b}}
+- {model_name: spare, litellm_params: {model: anthropic/claude-c}}
+router_settings:
+  fallbacks: [{two: [one]}]
+litellm_settings:
+  default_fallbacks: [spare]
+  cache: true
+  cache_params: {type: local, ttl: 120, s3_bucket_name: x}
+"""
+    found = litellm.read(text, "config.yaml")
+    assert found.tables["cache"] == {"all": True, "ttl_s": 120}
+    assert [each["model"] for each in found.models["one"]] == ["openai/gpt-a", "anthropic/claude-c"]
+    assert [each["model"] for each in found.models["two"]] == ["openai/gpt-b", "openai/gpt-a"]
+    assert [each["model"] for each in found.models["spare"]] == ["anthropic/claude-c"]
+    assert any("s3_bucket_name" in note for note in found.notes)

@@ -78,8 +78,11 @@ async def test_events_as_they_come_and_an_approval_among_them(url: str) -> None:
             result = await stream.result()
             steps = [name for name, _ in await here.steps("r")]
             assert (await here.show("r")).state == "finished"
-            with pytest.raises(RequestError, match=r"begun before; 'handle\('r'\)'"):
-                async with here.stream("desk", "go", run_id="r"):
+            async with here.stream("desk", "go", run_id="r") as again:
+                joined = [shown(event) async for event in again]
+            assert joined == seen
+            with pytest.raises(RequestError, match="begun before, of the agent 'desk'"):
+                async with here.stream("clerk", "go", run_id="r"):
                     pass
     assert [each for each in seen if each is not None] == [
         *('{"order": "A1"}', ("CallStart", "look"), 0.5, ("CallEnd", "look"), "StepEnd"),

@@ -83,7 +83,7 @@ def message_of(client: str, answer: Answer) -> str:
 # Upstream, and the status that each client protocol gives it: Chat, Responses, Anthropic, Gemini.
 REFUSALS: dict[str, tuple[tuple[int, int, int, int], str]] = {
     "status-400": ((400, 400, 400, 400), "it is 400"),
-    "status-401": ((401, 401, 401, 401), "it is 401"),
+    "status-401": ((502, 502, 502, 502), "the gateway's operator must mend that"),
     "status-404": ((404, 404, 404, 404), "it is 404"),
     "status-429-9": ((429, 429, 429, 429), "it is 429-9"),
     "status-500": ((500, 500, 500, 500), "it is 500"),
@@ -101,7 +101,7 @@ def test_refusals(served: Gateway, client: str, model: str) -> None:
     answer = ask(served, client, f"up/{model}")
     assert message in message_of(client, answer)
     assert answer.status == statuses[CLIENTS.index(client)]
-    retried = model in ("status-500", "status-503", "garbage", "text", "empty")
+    retried = model in ("status-401", "status-500", "status-503", "garbage", "text", "empty")
     assert answer.headers.get("x-should-retry") == ("false" if retried else None)
     assert answer.headers.get("retry-after") == ("9" if model == "status-429-9" else None)
 
@@ -244,7 +244,7 @@ def test_a_providers_key_is_not_shown(served: Gateway) -> None:
         answer = ask(served, client, "up/echo-")
         assert b"sk-provider" not in answer.content
     answer = ask(served, "openai-chat", "up/echo-")
-    assert answer.status == 401
+    assert answer.status == 502
 
 
 # Clients that leave

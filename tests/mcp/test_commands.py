@@ -239,8 +239,8 @@ def test_a_prompt_with_the_tools_of_a_file(
     simulation.script("compatible", "one", turns("안녕"))
     status = main(["run", "acme/one", "say hello", "--mcp", "mcp.json", "--no-stream"])
     out, error = capsys.readouterr()
-    lines = ['→ echo_say(text="안녕")', "← 안녕", "안녕"]
-    assert (status, error, out.splitlines()[:3]) == (0, "", lines)
+    notes = ['→ echo_say(text="안녕")', "← echo_say: 안녕"]
+    assert (status, out, error.splitlines()[:2]) == (0, "안녕\n", notes)
     assert (tmp_path / "mcp.lock.json").exists()
 
 
@@ -256,4 +256,5 @@ def test_a_conversation_with_the_tools_of_a_file(
     out, error = capsys.readouterr()
     assert (status, error, children()) == (0, "", before)
     assert out.startswith("acme/two; 1 tools;")
-    assert [line for line in out.splitlines() if line.startswith("←")] == ["← 하나", "← 둘"]
+    results = [line for line in out.splitlines() if line.startswith("←")]
+    assert results == ["← echo_say: 하나", "← echo_say: 둘"]

@@ -49,13 +49,13 @@ def test_m07_words_mean_what_they_say_in_requests_and_agents(
     [
         ("tool_choice", "requierd", "did you mean 'required'"),
         ("tool_choice", "lok", "did you mean 'look'"),
-        ("tool_choice", {"type": "auto"}, "tool_choice: expected 'auto'"),
+        ("tool_choice", {"type": "auto"}, "tool_choice is 'auto'"),
         ("reasoning", "hihg", "did you mean 'high'"),
-        ("reasoning", -5, "reasoning: -5"),
-        ("reasoning", True, "reasoning: True"),
+        ("reasoning", -5, "not -5"),
+        ("reasoning", True, "not True"),
         ("response_format", "yaml", "'text', 'json'"),
-        ("temperature", "0.2", "temperature: expected float"),
-        ("stop", 3, "stop: expected array"),
+        ("temperature", "0.2", "temperature is a number"),
+        ("stop", 3, "stop is a text"),
     ],
 )
 def test_m07_wrong_words_are_an_error_where_they_stand(

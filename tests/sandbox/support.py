@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import functools
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +83,39 @@ def command_as_nobody() -> list[str]:
 def python_path() -> str:
     """Where another interpreter of the same version finds polycall and its dependencies."""
     site = next(path for path in sys.path if path.endswith("site-packages"))
-    return os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "src"), site])
+    tests, source = readable(REPOSITORY / "tests"), readable(REPOSITORY / "src")
+    return os.pathsep.join([str(tests.parent), str(source), str(readable(Path(site)))])
+
+
+@functools.cache
+def readable(folder: Path) -> Path:
+    """The folder, or a copy of it where everybody may enter: a clone may be its owner's alone.
+
+    The copy keeps the folder's name, and is gone when the tests are.
+    """
+    whole = folder.resolve()
+    if all(each.stat().st_mode & 0o005 == 0o005 for each in (whole, *whole.parents)):
+        return folder
+    base = Path(tempfile.mkdtemp(prefix="polycall-readable-", dir="/tmp"))
+    atexit.register(shutil.rmtree, base, ignore_errors=True)
+    base.chmod(0o755)
+    made = base / folder.name
+    shutil.copytree(whole, made, copy_function=_linked)
+    for each in (made, *(path for path in made.rglob("*") if path.is_dir())):
+        each.chmod(0o755)
+    return made
+
+
+def _linked(source: str, target: str) -> None:
+    """A second name for the file, or a copy where the folders are on two file systems."""
+    try:
+        if os.stat(source).st_mode & 0o004:
+            os.link(source, target)
+            return
+    except OSError:
+        pass
+    shutil.copy(source, target)
+    os.chmod(target, os.stat(target).st_mode | 0o444)
 
 
 async def run_python(command: list[str], **environment: str) -> tuple[int, str, str]:
@@ -89,10 +124,10 @@ async def run_python(command: list[str], **environment: str) -> tuple[int, str, 
         *command,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        cwd=REPOSITORY,
+        cwd=readable(REPOSITORY / "tests").parent,
         env={
             # monty finds its worker among the scripts of this environment.
-            "PATH": f"/usr/bin:/bin:{Path(sys.executable).parent}",
+            "PATH": f"/usr/bin:/bin:{readable(Path(sys.executable).parent)}",
             "PYTHONPATH": python_path(),
             "PYTHONDONTWRITEBYTECODE": "1",
             **environment,

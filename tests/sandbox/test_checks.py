@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from polycall.cli import main
 from polycall.sandbox import RuntimeUnavailableError, Sandbox, bwrap, monty_runtime
 from polycall.sandbox.checks import examine
 
-from .support import command_as_nobody, run_python, usable
+from .support import command_as_nobody, readable, run_python, usable
 
 
 @pytest.fixture
@@ -158,3 +159,22 @@ def test_root_is_refused_inside():
 
     with pytest.raises(PermissionError, match="will not run as root"):
         lockdown.refuse_root()
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o711, 0o755])
+def test_n17_what_tests_need_is_where_everybody_can_read_it(tmp_path: Path, mode: int):
+    *become, _ = command_as_nobody()
+    clone = tmp_path / "clone"
+    (clone / "tests" / "inner").mkdir(parents=True)
+    (clone / "tests" / "inner" / "file.py").write_text("x = 1\n")
+    (clone / "tests" / "secret.py").write_text("y = 2\n")
+    (clone / "tests" / "secret.py").chmod(0o600)
+    clone.chmod(mode)
+    found = readable(clone / "tests")
+    for name in ("inner/file.py", "secret.py"):
+        if name == "secret.py" and found == clone / "tests":
+            continue
+        done = subprocess.run(
+            [*become, "cat", str(found / name)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr

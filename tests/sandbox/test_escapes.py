@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .support import HERE, command_as_nobody, run_python, shared_ptc, usable
+from .support import HERE, command_as_nobody, readable, run_python, shared_ptc, usable
 
 HOST_MIB_MAX = 600
 
@@ -36,7 +36,7 @@ def check(found: dict[str, Any], count: int) -> None:
 
 
 def attempts(which: str) -> Path:
-    return HERE / "escapes" if which == "own" else shared_ptc() / "escapes"
+    return readable(HERE / "escapes") if which == "own" else shared_ptc() / "escapes"
 
 
 def user(who: str) -> list[str]:

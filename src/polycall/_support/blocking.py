@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from typing import Any, TypeVar
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from polycall.ir import Event, Response
+from polycall.ir import Warning as IRWarning
 
 T = TypeVar("T")
+EventT = TypeVar("EventT")
+EventT_co = TypeVar("EventT_co", covariant=True)
 
 
 class Portal:
@@ -43,9 +50,7 @@ class Portal:
                 except StopAsyncIteration:
                     return
         finally:
-            close = getattr(events, "aclose", None)
-            if close is not None:
-                self.run(close())
+            self.run(_closed(events))
 
     def close(self) -> None:
         """Cancel what still runs, stop the loop, end the thread."""
@@ -54,6 +59,97 @@ class Portal:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+class TextStream(Protocol[EventT_co]):
+    """An asynchronous stream of events that can also give its text alone."""
+
+    def __aiter__(self) -> AsyncIterator[EventT_co]: ...
+
+    async def __anext__(self) -> EventT_co: ...
+
+    def text(self) -> AsyncGenerator[str]: ...
+
+
+class BlockingStream(Generic[EventT]):
+    """A stream for code without an event loop.
+
+    Iterate over it, over `text()`, or use it as a context manager.  Leaving the `with`, `close`,
+    or dropping the last reference cancels what is under way.
+    """
+
+    def __init__(self, portal: Portal, stream: TextStream[EventT]) -> None:
+        self._portal = portal
+        self._source = stream
+        self._events = portal.iterate(stream)
+
+    def __iter__(self) -> Iterator[EventT]:
+        return self
+
+    def __next__(self) -> EventT:
+        return next(self._events)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def text(self) -> Iterator[str]:
+        """The visible text alone, as it comes."""
+        return self._portal.iterate(self._source.text())
+
+    def close(self) -> None:
+        """Stop what is under way."""
+        self._portal.run(_closed(self._source))
+
+
+class AnswerStream(TextStream[Event], Protocol):
+    """A stream of one answer's events, as a client gives it."""
+
+    warnings: list[IRWarning]
+
+    @property
+    def response(self) -> Response: ...
+
+
+class SyncStream(BlockingStream[Event]):
+    """A client's stream for code without an event loop."""
+
+    def __init__(self, portal: Portal, stream: AnswerStream) -> None:
+        super().__init__(portal, stream)
+        self._stream = stream
+
+    @property
+    def response(self) -> Response:
+        """The whole answer; `TruncatedError` before its end."""
+        return self._stream.response
+
+    @property
+    def warnings(self) -> list[IRWarning]:
+        """What is not sent as it was written; known with the first event."""
+        return self._stream.warnings
+
+
+def warn_where_blocking(what: str, instead: str) -> None:
+    """Warn where this thread runs an event loop, which stands still until the call returns.
+
+    A notebook's cell runs inside its kernel's loop, which has nothing else to do meanwhile.
+    """
+    if asyncio._get_running_loop() is None or "ipykernel" in sys.modules:  # pyright: ignore[reportPrivateUsage]
+        return
+    warnings.warn(
+        f"{what} was called inside an event loop, which stands still until it returns; "
+        f"write `{instead}` there",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+
+
+async def _closed(events: Any) -> None:
+    close = getattr(events, "aclose", None)
+    if close is not None:
+        await close()
 
 
 async def _next(events: AsyncIterator[T]) -> T:

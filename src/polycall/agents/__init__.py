@@ -10,6 +10,7 @@ journal.py     what a run's models and tools gave; recorder.py answers from it, 
 pausing.py     runs that stop and go on elsewhere
 task.py        one background task; tasks.py calls that go on while the model talks
 guard.py       checks around an agent; compaction.py what is sent of what became too long
+events.py      what agents and tools say of themselves; event_json.py events as typed JSON
 watched.py     what is told to those who watch
 sessions/      conversations that are kept, and shortened
 memory/        what is kept between runs
@@ -23,7 +24,8 @@ Imports the public names of the floors below only, and could be a package of its
 from polycall.agents.agent import Agent
 from polycall.agents.approval_backend import ApprovalRequest
 from polycall.agents.context import AgentContext
-from polycall.agents.events import HandoffEvent, ProgressEvent
+from polycall.agents.event_json import event_json, event_of
+from polycall.agents.events import HandoffEvent, ProgressEvent, Resumed, TaskEvent
 from polycall.agents.guard import Guarded
 from polycall.agents.history import History
 from polycall.agents.journal import RunDivergenceError
@@ -33,7 +35,7 @@ from polycall.agents.model_written_tools import ToolStore, ToolVersion, WrittenT
 from polycall.agents.output import OutputError
 from polycall.agents.pausing import Approval, PausedRun
 from polycall.agents.routing import Router, by_words, triage
-from polycall.agents.run import AgentEvent, AgentStream, Run, Stopped
+from polycall.agents.run import AgentEvent, AgentStream, Run, Stopped, SyncAgentStream
 from polycall.agents.sessions import Compaction, Session, SessionConflictError, Sessions, summary_by
 from polycall.agents.spec import Handoff
 from polycall.agents.tree import ToolTree
@@ -57,6 +59,7 @@ __all__ = [
     "Passage",
     "PausedRun",
     "ProgressEvent",
+    "Resumed",
     "Router",
     "Run",
     "RunDivergenceError",
@@ -64,11 +67,15 @@ __all__ = [
     "SessionConflictError",
     "Sessions",
     "Stopped",
+    "SyncAgentStream",
+    "TaskEvent",
     "ToolStore",
     "ToolTree",
     "ToolVersion",
     "WrittenTools",
     "by_words",
+    "event_json",
+    "event_of",
     "summary_by",
     "triage",
 ]

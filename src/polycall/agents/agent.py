@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 from msgspec.structs import replace
 from typing_extensions import TypedDict, TypeVar, Unpack
 
+from polycall._support.blocking import warn_where_blocking
 from polycall.agents.approval_backend import Approve
 from polycall.agents.checks import (
     SETTINGS,
@@ -22,7 +23,12 @@ from polycall.agents.checks import (
     check_limits,
     check_memory,
     check_names,
+    check_open,
+    check_tasks,
+    checked_settings,
     listed,
+    model_names,
+    open_to_programs,
 )
 from polycall.agents.context import AgentContext, Frame, RunRoot, RunState
 from polycall.agents.default import default_client, portal
@@ -32,15 +38,15 @@ from polycall.agents.journal import Journal, check_variables, current_place
 from polycall.agents.offer import ToolSource, gather
 from polycall.agents.output import OutputT, OutputType
 from polycall.agents.pausing import PausedApprovalBackend, PausedRun, Start
-from polycall.agents.run import AgentEvent, AgentStream, Run
+from polycall.agents.run import AgentEvent, AgentStream, Run, SyncAgentStream, new_events
 from polycall.agents.runner import AgentRunner
 from polycall.agents.spec import AgentSpec, Handoff, Hook, Instructions, in_tool_name
-from polycall.agents.tasks import LocalTasks, with_tasks
+from polycall.agents.tasks import LocalTasks, left_tasks, with_tasks
 from polycall.client import ModelClient
 from polycall.errors import RequestError, ToolError
 from polycall.ir import JSON, Message, Text
 from polycall.loop import Limits, Suspended, emit
-from polycall.settings import read_settings
+from polycall.settings import Settings
 from polycall.tools import FunctionTool, ToolContext, tool_from_schema
 
 if TYPE_CHECKING:
@@ -74,7 +80,10 @@ class RunOptions(TypedDict, Generic[DepsT], total=False):
     context.  `variables` are shared by tools, instructions and the agents of a handoff.  `user`
     says whom memory belongs to.  `approve` is asked before calls of tools that need approval,
     nested ones included; with `"pause"` the run stops there instead, and `run.paused` is what
-    `resume` goes on with, until `approval_ttl_s` is over.  `limits` come instead of the agent's.
+    `resume` goes on with, until `approval_ttl_s` is over.  `limits` and `model` come instead of the
+    agent's, `settings` over its own; agents that it hands over to keep theirs.  With
+    `tasks="leave"` the run ends when the model has answered: its background tasks go on in this
+    process, and the next run with its history, or of its session, learns how they ended.
     """
 
     history: HistoryLike | None
@@ -84,6 +93,9 @@ class RunOptions(TypedDict, Generic[DepsT], total=False):
     approve: Approve | Literal["pause"]
     approval_ttl_s: float
     limits: Limits
+    model: str | Sequence[str]
+    settings: Settings
+    tasks: Literal["wait", "leave"]
 
 
 class ResumeOptions(TypedDict, Generic[DepsT], total=False):
@@ -102,10 +114,12 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
     take the conversation over.  `output` is the type of the answer; answers that do not fit are
     asked for again, `output_attempts` times in all.  `calling` says how tools marked for `"code"`
     are reached: by calls, by programs in a `sandbox` (one is opened for each run where none is
-    given), or as a rule decides; with `native` the model's vendor runs the programs, where it can.
+    given), or as a rule decides; with `"code"`, functions and tools that do not say who may call
+    them are open to programs as well; with `native` the model's vendor runs the programs, where
+    it can.
     With `compaction` the model is sent the end of a conversation that has become too long, also in
     the middle of a run.
-    `settings` are further fields of `ir.Request`, such as `temperature`.
+    `settings` are those of `polycall.settings.Settings`, such as `effort` and `temperature`.
     """
 
     def __init__(
@@ -129,12 +143,12 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
         depth_max: int = 5,
         hooks: Iterable[Hook] = (),
         client: ModelClient | None = None,
-        **settings: Any,
+        **settings: Unpack[Settings],
     ) -> None:
         if not settings.keys() <= SETTINGS:
             own = inspect.signature(Agent.__init__).parameters.keys() - {"self", "settings"}
             check_names(settings, own | SETTINGS, "an agent")
-        self.model = model if isinstance(model, str) else ",".join(model)
+        self.model = model_names(model)
         self.name = name
         self.description = description
         self.instructions = instructions
@@ -155,13 +169,16 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
         self.client = client
         given: list[ToolSource | Agent[Any, Any]] = listed(tools, "tools")
         sources = [each.as_tool() if isinstance(each, Agent) else each for each in given]
+        if calling == "code":
+            sources = [open_to_programs(each) for each in sources]
         if memory is not None:
             sources.append(memory.toolset)
         self.toolsets = with_tasks(gather(sources))
-        names = [each.name for toolset in self.toolsets for each in toolset]
-        self.settings = read_settings(settings, names)
+        self.settings = checked_settings(settings, self.toolsets, "an agent")
         if calling == "direct" and "provider_options" not in settings:
             check_callers(self.toolsets)
+        if calling == "code":
+            check_open(self.toolsets)
         self.handoffs: list[Handoff] = []
         self.hand_to(*listed(handoffs, "handoffs"))
 
@@ -192,7 +209,18 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
 
     def run_sync(self, prompt: Prompt, **options: Unpack[RunOptions[DepsT]]) -> Run[OutputT]:
         """`run` for code without an event loop."""
+        warn_where_blocking("agent.run_sync", "await agent.run(...)")
         return portal().run(self.run(prompt, **options))
+
+    def stream_sync(
+        self, prompt: Prompt, **options: Unpack[RunOptions[DepsT]]
+    ) -> SyncAgentStream[OutputT]:
+        """`stream` for code without an event loop.
+
+        Approvals come as events here too: answer them before the next event is asked for.
+        """
+        warn_where_blocking("agent.stream_sync", "async with agent.stream(...)")
+        return SyncAgentStream(portal(), self.stream(prompt, **options))
 
     async def resume(
         self, paused: PausedRun, **options: Unpack[ResumeOptions[DepsT]]
@@ -202,20 +230,31 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
         What was done is not done again.  Where an approval is still open the run pauses again,
         or the call is refused once its time is over.
         """
+        async with self._resumed(paused, options, streams=paused.start.streams) as stream:
+            async for _ in stream:
+                pass
+        return stream.run
+
+    def resume_stream(
+        self, paused: PausedRun, **options: Unpack[ResumeOptions[DepsT]]
+    ) -> AgentStream[OutputT]:
+        """`resume` as events; those of what was done before the pause do not come again."""
+        return new_events(self._resumed(paused, options, streams=True), paused)
+
+    def _resumed(
+        self, paused: PausedRun, options: ResumeOptions[DepsT], *, streams: bool
+    ) -> AgentStream[OutputT]:
         check_names(options, ResumeOptions.__annotations__, "a resumed run")
         approvals = PausedApprovalBackend(paused, ttl_s=options.get("approval_ttl_s"))
         journal = Journal(paused.start.run_id, paused.entries)
-        stream = self.follow(
+        return self.follow(
             paused.start,
             journal=journal,
             approvals=approvals,
             deps=options.get("deps"),
             limits=options.get("limits"),
+            stream=streams,
         )
-        async with stream:
-            async for _ in stream:
-                pass
-        return stream.run
 
     def follow(
         self,
@@ -224,6 +263,7 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
         journal: Journal | None = None,
         approvals: ApprovalBackend | None = None,
         tasks: TaskRunner | None = None,
+        leaves_tasks: bool = False,
         approve: Approve | None = None,
         deps: Any = None,
         limits: Limits | None = None,
@@ -251,7 +291,7 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
                 approvals=approvals,
                 allowed={*start.allowed, *(approvals.grants if approvals is not None else ())},
                 journal=journal,
-                tasks=tasks,
+                tasks=tasks or (left_tasks() if leaves_tasks or start.tasks else None),
                 carried=start.carried,
             )
             state = RunState(
@@ -259,6 +299,8 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
                 frames=frames,
                 variables=dict(start.variables) if journal is None else _copied(start.variables),
                 opened=dict.fromkeys(start.opened),
+                tasks=dict(start.tasks),
+                leaves_tasks=leaves_tasks,
                 handoffs_max=self.handoffs_max,
                 limits=limits or self.limits,
             )
@@ -307,17 +349,32 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
         start = replace(start, variables={**history.variables, **options.get("variables", {})})
         approve = options.get("approve")
         pauses = approve == "pause"
-        return self.follow(
+        leaves = check_tasks(options.get("tasks", "wait"), pauses=pauses)
+        agent = self._varied(options.get("model"), options.get("settings"))
+        return agent.follow(
             start,
             journal=Journal(run_id) if pauses else None,
             approvals=PausedApprovalBackend(ttl_s=options.get("approval_ttl_s"))
             if pauses
             else None,
+            leaves_tasks=leaves,
             approve=None if approve == "pause" else approve,
             deps=options.get("deps"),
             limits=options.get("limits"),
             stream=streams,
         )
+
+    def _varied(
+        self, model: str | Sequence[str] | None, settings: Settings | None
+    ) -> Agent[DepsT, OutputT]:
+        """This agent, or for one run the same with another model and further settings."""
+        if model is None and not settings:
+            return self
+        varied = copy.copy(self)
+        varied.model = model_names(model) if model is not None else self.model
+        fields = checked_settings(settings or {}, self.toolsets, "a run's settings")
+        varied.settings = {**self.settings, **fields}
+        return varied
 
     def _frames(self, frames: list[Frame]) -> list[Frame]:
         """Who holds the conversation: as the history says, or this agent."""

@@ -55,6 +55,7 @@ class ApprovalRequest:
         self.is_in_program = is_in_program
         self.digest = call_digest(tool, arguments, agents)
         self.always = False
+        self._is_answered = False
         self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
     @property
@@ -64,7 +65,7 @@ class ApprovalRequest:
 
     def allow(self, *, always: bool = False) -> None:
         """Let the call run, and with `always` each further call of this tool by this agent."""
-        if not self._answer.done():
+        if not self._is_answered:
             self.always = always
         self._settle(True)
 
@@ -77,6 +78,11 @@ class ApprovalRequest:
         return await self._answer
 
     def _settle(self, answer: Answer) -> None:
+        self._is_answered = True
+        # Whoever answers may be another thread: a reader of `stream_sync`, a web framework's.
+        self._answer.get_loop().call_soon_threadsafe(self._set, answer)
+
+    def _set(self, answer: Answer) -> None:
         if not self._answer.done():
             self._answer.set_result(answer)
 

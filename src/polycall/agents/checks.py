@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from msgspec.structs import fields
-
 from polycall.errors import RequestError
-from polycall.ir import Request
+from polycall.ir import ToolChoice
 from polycall.loop import Limits
-from polycall.tools import AbstractToolset
+from polycall.settings import Settings, check_choice, request_fields
+from polycall.tools import AbstractToolset, FunctionTool, tool
 from polycall.tools.problems import near_miss
 
-# The loop fills these in itself.
-_OWN_FIELDS = frozenset({"model", "messages", "tools", "stream", "response_format"})
-SETTINGS = frozenset(field.name for field in fields(Request)) - _OWN_FIELDS
+SETTINGS = frozenset(Settings.__annotations__)
 
 
 def check_names(given: Iterable[str], known: Iterable[str], whose: str) -> None:
@@ -25,6 +23,41 @@ def check_names(given: Iterable[str], known: Iterable[str], whose: str) -> None:
         if name not in names:
             hint = near_miss(name, names) or f"; known: {', '.join(names)}"
             raise RequestError(f"{whose} has no {name!r}{hint}")
+
+
+def check_tasks(tasks: Any, *, pauses: bool) -> bool:
+    """Whether tasks go on when their run has ended."""
+    if tasks not in ("wait", "leave"):
+        raise RequestError(f"tasks is 'wait' or 'leave', not {tasks!r}")
+    if tasks == "leave" and pauses:
+        raise RequestError(
+            "a run that may pause goes on elsewhere, and takes no tasks along that stay here; "
+            "leave out tasks='leave' or approve='pause'"
+        )
+    return tasks == "leave"
+
+
+def model_names(model: Any) -> str:
+    """One model, or several to be tried in order, as a request names them."""
+    names: list[Any] = [model] if isinstance(model, str) else listed(model, "model")
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise RequestError(f"model is 'provider/name', or a list of such names, not {name!r}")
+    return ",".join(names)
+
+
+def checked_settings(
+    settings: Mapping[str, Any], toolsets: Iterable[AbstractToolset], whose: str
+) -> dict[str, Any]:
+    """Settings as fields of a request; refuses what an agent cannot be set to."""
+    check_names(settings, SETTINGS, whose)
+    fields = request_fields(settings, whose)
+    choice: ToolChoice | None = fields.get("tool_choice")
+    if choice is not None:
+        names = {name for toolset in toolsets for name in toolset.tools}
+        handing = {name for name in choice.names if name.startswith(("transfer_to_", "return_to_"))}
+        check_choice(choice, names | handing)
+    return fields
 
 
 def listed(value: Any, name: str) -> list[Any]:
@@ -47,6 +80,29 @@ def check_callers(toolsets: Iterable[AbstractToolset]) -> None:
                     f"only programs may call {each.name!r} (allowed_callers); "
                     "write calling='code' or 'auto'"
                 )
+
+
+def open_to_programs(source: Any) -> Any:
+    """A function, or a tool that does not say who may call it, open to programs and to calls."""
+    if isinstance(source, AbstractToolset) or not callable(source):
+        return source
+    made = cast("FunctionTool[..., Any]", source)
+    if not isinstance(source, FunctionTool):
+        made = tool(source)
+    if made.allowed_callers or made.background:
+        return made
+    return dataclasses.replace(made, allowed_callers=("direct", "code"))
+
+
+def check_open(toolsets: Iterable[AbstractToolset]) -> None:
+    """Refuse an agent that is to work by programs, with no tool that they could call."""
+    tools = [each for toolset in toolsets for each in toolset]
+    if not any("code" in each.allowed_callers for each in tools):
+        names = ", ".join(repr(each.name) for each in tools) or "none at all"
+        raise RequestError(
+            f"calling='code' needs a tool that programs may call, and there is {names}; mark it "
+            "with @tool(allowed_callers=['code']), or write calling='direct'"
+        )
 
 
 def check_limits(limits: Any) -> None:

@@ -71,6 +71,7 @@ class RunState:
     injected: dict[str, str] = field(default_factory=dict[str, str])  # memory, by agent
     shortened: dict[str, Shortened] = field(default_factory=dict[str, Shortened])  # by frame
     streams: bool = False
+    leaves_tasks: bool = False  # the run may end while its tasks go on
     limits: Limits = field(default_factory=Limits)
     above: RunState | None = None  # the run that waits for this one
     # Spent by this run and by those nested in it, also while they go on; no cost where unknown.
@@ -84,6 +85,12 @@ class RunState:
             run.usage += usage
             run.cost = None if cost is None or run.cost is None else run.cost + cost
             run = run.above
+
+    @property
+    def has_cost_bound(self) -> bool:
+        """Whether this run, or one above it, may cost only so much."""
+        above = self.above is not None and self.above.has_cost_bound
+        return self.limits.cost_usd is not None or above
 
     def spent(self) -> EndReason | None:
         """Which bound is reached, here or above: runs side by side share what is left."""

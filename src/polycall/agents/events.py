@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from polycall.agents.task import TaskStatus
 
-class HandoffEvent(Struct, frozen=True):
+
+class HandoffEvent(Struct, frozen=True, tag="handoff", tag_field="type"):
     """The conversation goes to another agent with the next step, or back to the one before."""
 
     origin: str
@@ -14,8 +16,24 @@ class HandoffEvent(Struct, frozen=True):
     is_return: bool = False
 
 
-class ProgressEvent(Struct, frozen=True):
+class ProgressEvent(Struct, frozen=True, tag="progress", tag_field="type"):
     """How far a tool is, from 0 to 1, in its own words."""
 
     progress: float
     message: str = ""
+
+
+class TaskEvent(Struct, frozen=True, tag="task", tag_field="type"):
+    """A background task has begun, has come further, or has ended; `step` is the run's last one."""
+
+    step: int
+    task: TaskStatus
+
+
+class Resumed(Struct, frozen=True, tag="resumed", tag_field="type"):
+    """A durable run goes on in another process, from the beginning of `step`.
+
+    What was read of that step before is void: the step comes again, from its start.
+    """
+
+    step: int

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Generic, TypeAlias
 
 from typing_extensions import Unpack
 
+from polycall._support.blocking import warn_where_blocking
 from polycall.agents.agent import Agent, Prompt, ResumeOptions, RunOptions, messages_of
 from polycall.agents.default import portal
 from polycall.agents.history import History, load_history
 from polycall.agents.output import OutputT
 from polycall.agents.pausing import PausedRun
-from polycall.agents.run import Run, Stopped
+from polycall.agents.run import AgentEvent, AgentStream, Run, Stopped
 from polycall.ir import Message, Usage
 
 # What is wrong, in words; `None` where nothing is.
@@ -47,6 +48,31 @@ class Guarded(Generic[OutputT]):
     async def run(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> Run[OutputT]:
         """`agent.run` between the checks."""
         history = load_history(options.get("history") or [])
+        stopped = await self._stopped(prompt, history)
+        return stopped or await self._judged(await self.agent.run(prompt, **options), history)
+
+    def stream(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> AgentStream[OutputT]:
+        """`agent.stream` between the checks.
+
+        Its events are seen before the outputs are judged: `stream.run` says whether the run was
+        stopped.  Where nothing may be seen that a check would refuse, use `run`.
+        """
+        history = load_history(options.get("history") or [])
+
+        async def events() -> AsyncGenerator[AgentEvent | Run[OutputT]]:
+            stopped = await self._stopped(prompt, history)
+            if stopped is not None:
+                yield stopped
+                return
+            async with self.agent.stream(prompt, **options) as stream:
+                async for event in stream:
+                    yield event
+            yield await self._judged(stream.run, history)
+
+        return AgentStream(events())
+
+    async def _stopped(self, prompt: Prompt, history: History) -> Run[OutputT] | None:
+        """The run that an input check stops before it begins, if one does."""
         for check in self._inputs:
             reason = await _said(check(messages_of(prompt)))
             if reason is not None:
@@ -60,10 +86,11 @@ class Guarded(Generic[OutputT]):
                     value=None,
                     stopped=Stopped("input", _name(check), reason),
                 )
-        return await self._judged(await self.agent.run(prompt, **options), history)
+        return None
 
     def run_sync(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> Run[OutputT]:
         """`run` for code without an event loop."""
+        warn_where_blocking("guarded.run_sync", "await guarded.run(...)")
         return portal().run(self.run(prompt, **options))
 
     async def resume(

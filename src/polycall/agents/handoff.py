@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from polycall.agents.context import AgentContext, Frame, RunState
 from polycall.agents.events import HandoffEvent
-from polycall.agents.history import whole
+from polycall.agents.history import is_users, whole
 from polycall.agents.spec import AgentSpec, Handoff, HistoryFilter, in_tool_name
 from polycall.errors import RequestError, ToolError
 from polycall.instrumentation import HandedOver, watching
@@ -73,7 +73,7 @@ def _filtered(messages: list[Message], kept: HistoryFilter) -> list[Message]:
     if kept == "said":
         return _said(messages)
     if kept == "last":
-        users = [message for message in messages if message.role == "user"]
+        users = [message for message in messages if is_users(message)]
         return users[-1:]
     return whole(kept(list(messages)))
 
@@ -81,7 +81,7 @@ def _filtered(messages: list[Message], kept: HistoryFilter) -> list[Message]:
 def _said(messages: list[Message]) -> list[Message]:
     kept: list[Message] = []
     for message in messages:
-        if message.role == "user":
+        if is_users(message):
             kept.append(message)
         elif message.role == "assistant" and message.text:
             kept.append(replace(message, parts=[Text(message.text)], metadata={}))

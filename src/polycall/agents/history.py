@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from polycall._support import jsontext
 from polycall.agents.context import Frame
+from polycall.agents.task import TaskNote
 from polycall.errors import RequestError
 from polycall.ir import JSON, Message, Text, ToolCall, ToolResult
 
@@ -17,7 +18,8 @@ class History(Struct, frozen=True, omit_defaults=True):
     """What a next run needs of the runs before.
 
     `frames` are the agents that hold the conversation, the one who speaks last; `opened` are the
-    deferred tools that were found, `allowed` the calls that were approved for always.
+    deferred tools that were found, `allowed` the calls that were approved for always, `tasks` those
+    that went on when the run before had ended.
     """
 
     messages: list[Message] = []
@@ -25,6 +27,11 @@ class History(Struct, frozen=True, omit_defaults=True):
     variables: dict[str, Any] = {}
     opened: list[str] = []
     allowed: list[str] = []
+    tasks: dict[str, TaskNote] = {}
+
+    def __repr__(self) -> str:
+        """In a line: a conversation may be long."""
+        return f"History({len(self.messages)} messages, agent={self.agent!r})"
 
     @property
     def agent(self) -> str:
@@ -80,6 +87,11 @@ def _check_fields(messages: list[Any]) -> None:
                     "such as Message('user', [Text('hello')])",
                     path=f"history[{place}]",
                 )
+
+
+def is_users(message: Message) -> bool:
+    """Whether a user said it, and not the application in a message of that form."""
+    return message.role == "user" and "from" not in message.metadata.get("polycall", {})
 
 
 def whole(messages: list[Message]) -> list[Message]:

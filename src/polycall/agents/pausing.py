@@ -21,6 +21,7 @@ from polycall.agents.context import Frame
 from polycall.agents.history import History
 from polycall.agents.journal import Entry, current_place
 from polycall.agents.signing_key import key_path, signing_key
+from polycall.agents.task import TaskNote
 from polycall.errors import RequestError
 from polycall.instrumentation import TraceContext
 from polycall.ir import JSON, Message, ToolCall
@@ -46,6 +47,8 @@ class Start(Struct, frozen=True, omit_defaults=True):
     user: str = ""
     carried: TraceContext = {}
     earlier: int = 0
+    tasks: dict[str, TaskNote] = {}
+    streams: bool = False  # models are asked for their answers as they come
 
     @property
     def history(self) -> History:
@@ -56,6 +59,7 @@ class Start(Struct, frozen=True, omit_defaults=True):
             variables=self.variables,
             opened=self.opened,
             allowed=self.allowed,
+            tasks=self.tasks,
         )
 
     @classmethod
@@ -69,6 +73,7 @@ class Start(Struct, frozen=True, omit_defaults=True):
             variables=history.variables,
             opened=history.opened,
             allowed=history.allowed,
+            tasks=history.tasks,
             user=user,
             earlier=len(history.messages),
         )
@@ -130,6 +135,11 @@ class PausedRun(Struct):
     entries: dict[str, Entry]
     approvals: dict[str, Approval]
     decisions: dict[str, ApprovalDecision] = {}
+
+    def __repr__(self) -> str:
+        """In a line: it holds all that was done."""
+        waiting = ", ".join(each.tool for each in self.waiting)
+        return f"PausedRun({self.start.run_id!r}, waiting for: {waiting or 'nothing'})"
 
     @property
     def waiting(self) -> list[Approval]:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from typing_extensions import Unpack
 
 from polycall.agents.agent import Agent, Prompt, RunOptions
-from polycall.agents.history import load_history
+from polycall.agents.history import is_users, load_history
 from polycall.agents.run import AgentStream, Run
 from polycall.agents.spec import Handoff
 from polycall.errors import RequestError
@@ -111,5 +111,5 @@ def _words(prompt: Prompt) -> str:
     if isinstance(prompt, str):
         return prompt
     messages = [prompt] if isinstance(prompt, Message) else prompt
-    users = [message.text for message in messages if message.role == "user"]
+    users = [message.text for message in messages if is_users(message)]
     return users[-1] if users else ""

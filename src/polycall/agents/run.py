@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 
 from msgspec import Struct
 
+from polycall._support.blocking import BlockingStream, Portal
 from polycall.agents.approval_backend import ApprovalRequest
+from polycall.agents.events import Resumed, TaskEvent
 from polycall.agents.history import History
 from polycall.agents.output import OutputError, OutputT
 from polycall.agents.pausing import Approval, PausedRun
 from polycall.errors import RequestError
-from polycall.ir import Message, Usage, Warning
+from polycall.ir import Message, PartDelta, Usage, Warning
 from polycall.loop import (
     CallEnd,
     CallStart,
@@ -33,8 +35,20 @@ if TYPE_CHECKING:
 # whoever reads them answers, plain data where the answer is given in a database.  What nested
 # agents and handoffs say comes as `ToolEvent` of the call that they are.
 AgentEvent: TypeAlias = (
-    ModelEvent | CallStart | CallEnd | ToolEvent | StepEnd | RunEnd | ApprovalRequest | Approval
+    ModelEvent
+    | CallStart
+    | CallEnd
+    | ToolEvent
+    | StepEnd
+    | RunEnd
+    | TaskEvent
+    | Resumed
+    | ApprovalRequest
+    | Approval
 )
+
+
+_SHOWN_CHARS = 200
 
 
 class Stopped(Struct, frozen=True):
@@ -70,6 +84,15 @@ class Run(Generic[OutputT]):
     decisions: list[CallingDecision] = field(default_factory=list[Any])
     programs: list[ProgramRun] = field(default_factory=list[Any])
 
+    def __repr__(self) -> str:
+        """In a line, whatever was said: `history` and `steps` have the rest."""
+        cost = "unknown" if self.cost is None else f"${self.cost}"
+        text = self.text if len(self.text) <= _SHOWN_CHARS else self.text[:_SHOWN_CHARS] + "…"
+        return (
+            f"Run({self.reason!r}, {len(self.steps)} steps, {self.usage.total_tokens} tokens, "
+            f"cost {cost}, text={text!r})"
+        )
+
     @property
     def output(self) -> OutputT:
         """The answer, of the agent's type; `OutputError` where the run ended without one."""
@@ -79,7 +102,8 @@ class Run(Generic[OutputT]):
                 f"the {stopped.stage} was stopped by {stopped.guard!r}: {stopped.reason}"
             )
         if self.value is None:
-            why = f"; its last answer did not fit:\n{self.problem}" if self.problem else ""
+            fit = "its last answer did not fit:\n" if self.reason == "output" else ""
+            why = f"; {fit}{self.problem}" if self.problem else ""
             raise OutputError(f"the run ended by {self.reason!r} without an output{why}")
         return self.value
 
@@ -126,6 +150,21 @@ class AgentStream(Generic[OutputT]):
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    async def text(self) -> AsyncGenerator[str]:
+        """The visible text of the agent's answers alone, as it comes; `run` is there after it.
+
+        No reasoning, no arguments, nothing of nested agents.  Whoever reads text alone cannot
+        answer approvals, so those that come as events are refused, and the model is told.
+        """
+        async for event in self:
+            match event:
+                case ModelEvent(event=PartDelta(kind="text", text=text)):
+                    yield text
+                case ApprovalRequest():
+                    event.deny("nobody could be asked: the text of this run is read alone")
+                case _:
+                    pass
+
     async def aclose(self) -> None:
         """Stop the run."""
         await self._events.aclose()
@@ -136,6 +175,36 @@ class AgentStream(Generic[OutputT]):
         if self._run is None:
             raise RequestError("the run is not over; read its events to the end first")
         return self._run
+
+
+class SyncAgentStream(BlockingStream[AgentEvent], Generic[OutputT]):
+    """`AgentStream` for code without an event loop: iterate it, or use it as a context manager."""
+
+    def __init__(self, portal: Portal, stream: AgentStream[OutputT]) -> None:
+        super().__init__(portal, stream)
+        self._stream = stream
+
+    @property
+    def run(self) -> Run[OutputT]:
+        """The finished run; `RequestError` before the last event."""
+        return self._stream.run
+
+
+def new_events(stream: AgentStream[OutputT], paused: PausedRun) -> AgentStream[OutputT]:
+    """A resumed run's events, but for those that were there before it paused."""
+    answered = [int(key[6:]) for key in paused.entries if key[:6] == "model/" and key[6:].isdigit()]
+    at = max(answered, default=0)  # the step that waited: its answer is known, its calls may go on
+
+    async def events() -> AsyncGenerator[AgentEvent | Run[OutputT]]:
+        async with stream:
+            async for event in stream:
+                step = event.number if isinstance(event, StepEnd) else getattr(event, "step", at)
+                is_known = step < at or (step == at and isinstance(event, ModelEvent))
+                if not is_known:
+                    yield event
+        yield stream.run
+
+    return AgentStream(events())
 
 
 def surfaced(event: Any) -> Any:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from polycall.agents.approval import AskingToolset
 from polycall.agents.compaction import Shortened, opening, other_tokens, size_of
 from polycall.agents.context import AgentContext, RunState
-from polycall.agents.events import ProgressEvent
+from polycall.agents.events import ProgressEvent, TaskEvent
 from polycall.agents.handoff import (
     apply_transfer,
     group_of,
@@ -20,16 +20,34 @@ from polycall.agents.handoff import (
     handover_note,
     visible,
 )
-from polycall.agents.history import History
+from polycall.agents.history import History, is_users
 from polycall.agents.instrumented_run import WatchedRun
 from polycall.agents.journaling import JournalingModel
 from polycall.agents.offer import definitions
 from polycall.agents.output import OutputError, OutputT
 from polycall.agents.programs import AgentPrograms
 from polycall.agents.run import AgentEvent, Run, surfaced
-from polycall.agents.tasks import LocalTasks, late_results, runner, untold
-from polycall.ir import Message, Request, Text, ToolCall, ToolResult
-from polycall.loop import EndReason, LoopEvent, RunEnd, Step, StepEnd, Turn, emit, run_tools
+from polycall.agents.task_events import with_task_events
+from polycall.agents.tasks import (
+    ABOUT_TASKS,
+    BackgroundToolset,
+    LocalTasks,
+    late_results,
+    runner,
+    untold,
+)
+from polycall.ir import Message, Request, Text, ToolCall, ToolChoice, ToolResult
+from polycall.loop import (
+    EndReason,
+    LoopEvent,
+    RunEnd,
+    Step,
+    StepEnd,
+    Turn,
+    check_price,
+    emit,
+    run_tools,
+)
 from polycall.tools import Executor, Toolset
 from polycall.tools.toolset import CombinedToolset
 
@@ -65,14 +83,18 @@ class AgentRunner(Generic[OutputT]):
         """The run's events, and the run itself as the last."""
         agent, root = self._agent, self.state.root
         first = Request(agent.model, messages, stream=stream)
-        self._task = next((each for each in reversed(messages) if each.role == "user"), None)
+        self._task = next(filter(is_users, reversed(messages)), None)
         watched = self._watched = WatchedRun.begun(agent.name, agent.model, self.state, messages)
         self._recorder.client = watched or root.client
         client = self._recorder.client if root.journal is None else self._recorder
         running = run_tools(client, first, _never, limits=self.state.limits, prepare=self._prepare)
         self.state.streams = stream
         try:
-            async with self._closing, aclosing(running) as events:
+            async with (
+                self._closing,
+                aclosing(running),
+                aclosing(with_task_events(running, self.state)) as events,
+            ):
                 async for event in events:
                     await self._heard(event)
                     yield surfaced(event)
@@ -83,14 +105,14 @@ class AgentRunner(Generic[OutputT]):
                 watched.stop(error)
             raise
 
-    async def _heard(self, event: LoopEvent) -> None:
+    async def _heard(self, event: LoopEvent | TaskEvent) -> None:
         """Count what was spent, and tell those who want to know."""
         if isinstance(event, StepEnd):
             self.state.spend(event.step.response.usage, event.step.cost)
         elif isinstance(event, RunEnd) and event.reason == "paused":
             await self._settle()
             self.state.spend(event.steps[-1].response.usage, event.steps[-1].cost)
-        if self._watched is not None:
+        if self._watched is not None and not isinstance(event, TaskEvent):
             self._watched.heard(event)
         for hook in self._agent.hooks:
             done = hook(surfaced(event))
@@ -101,7 +123,7 @@ class AgentRunner(Generic[OutputT]):
         # Tasks of this process would be lost with it, and a paused run is to go on elsewhere.
         tasks = self.state.root.tasks
         if isinstance(tasks, LocalTasks):
-            await tasks.settle()
+            await tasks.settle(self.state.tasks)
 
     async def _prepare(self, messages: list[Message], steps: list[Step]) -> Turn | EndReason:
         state = self.state
@@ -115,7 +137,7 @@ class AgentRunner(Generic[OutputT]):
             call.caller != "direct" for call in steps[-1].response.tool_calls
         )
         came_late = not in_program and await self._add_late(
-            messages, len(steps) + 1, waits=verdict == "finished"
+            messages, len(steps) + 1, waits=verdict == "finished" and not state.leaves_tasks
         )
         if verdict is not None and not came_late:
             return verdict
@@ -123,6 +145,8 @@ class AgentRunner(Generic[OutputT]):
         if bound is not None:
             return bound
         agent = self._group[state.frames[-1].agent]
+        if state.has_cost_bound:
+            check_price(state.root.client, agent.model)
         self._speakers.append(agent.name)
         seen = visible(messages, state.frames, self._group)
         if agent.compaction is not None:
@@ -212,6 +236,8 @@ class AgentRunner(Generic[OutputT]):
             if agent.name not in state.injected:
                 state.injected[agent.name] = await agent.memory.injected(context, seen)
             reported.append(state.injected[agent.name])
+        if any(isinstance(each, BackgroundToolset) for each in agent.toolsets):
+            reported.append(ABOUT_TASKS)
         words = "\n\n".join(part for part in reported if part)
         system = [Message("system", [Text(words)])] if words else []
         handoffs = handoff_tools(agent, state.frames, self._group)
@@ -222,7 +248,7 @@ class AgentRunner(Generic[OutputT]):
             tools=[*tools, *(each.definition for each in handoffs)],
             stream=state.streams,
             response_format=self._agent.output.format,
-            **agent.settings,
+            **self._settings(agent),
         )
         key = (agent.name, *(each.name for each in handoffs))
         if key not in self._executors:
@@ -245,13 +271,35 @@ class AgentRunner(Generic[OutputT]):
             execute = self._watched.executing(execute)
         return replace(turn, execute=self._recorder.executing(number, execute, has_steps))
 
+    def _settings(self, agent: AgentSpec[Any]) -> dict[str, Any]:
+        """The agent's settings; a tool that must be called is one for its first step.
+
+        A model that must call a tool in each step could never answer.
+        """
+        choice: ToolChoice | None = agent.settings.get("tool_choice")
+        if choice is None or choice.mode not in ("required", "tool", "hosted"):
+            return agent.settings
+        if self._speakers.count(agent.name) == 1:
+            return agent.settings
+        return {name: value for name, value in agent.settings.items() if name != "tool_choice"}
+
     def _with_programs(self, agent: AgentSpec[Any], context: AgentContext[Any]) -> AgentPrograms:
         if agent.name not in self._programs:
             self._programs[agent.name] = AgentPrograms(agent, context, self._closing)
         return self._programs[agent.name]
 
+    def _why(self, end: RunEnd) -> str:
+        """Why a run ended by its bound, where that is not plain."""
+        if end.reason != "cost" or self.state.cost is not None:
+            return ""
+        unknown = [step.response.model for step in end.steps if step.cost is None]
+        return f"the price of {', '.join(map(repr, unknown)) or 'a nested run'} is unknown"
+
     def _run(self, end: RunEnd) -> Run[OutputT]:
         state = self.state
+        left = {task_id: note for task_id, note in state.tasks.items() if not note.is_told}
+        if isinstance(state.root.tasks, LocalTasks):
+            state.root.tasks.forget(state.tasks.keys() - left.keys())
         apply_transfer(state, len(end.messages))
         for programs in self._programs.values():
             programs.note(end.steps)
@@ -266,12 +314,13 @@ class AgentRunner(Generic[OutputT]):
                 variables=state.variables,
                 opened=list(state.opened),
                 allowed=sorted(state.root.allowed),
+                tasks=left if state.leaves_tasks else {},
             ),
             agents=self._speakers,
             decisions=[each for one in self._programs.values() for each in one.decisions],
             programs=[each for one in self._programs.values() for each in one.programs],
             value=self._value,
-            problem=self._problem if self._value is None else "",
+            problem=(self._problem or self._why(end)) if self._value is None else "",
         )
 
 

@@ -79,6 +79,12 @@ class TaskRunner(Protocol):
         """Return once one of them, or all, are over, or the deadline has passed."""
         ...
 
+    async def changes(
+        self, tasks: Mapping[str, str], seen: Mapping[str, TaskStatus]
+    ) -> list[TaskStatus]:
+        """Those of the tasks whose status is not the one that was seen, once there are some."""
+        ...
+
     async def cancel(self, task_id: str) -> None:
         """Stop a task; nothing happens where it is over."""
         ...

@@ -6,7 +6,7 @@ import heapq
 import math
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from typing import Generic, TypeVar
 
 KeyT = TypeVar("KeyT", bound=Hashable)
@@ -74,6 +74,11 @@ class TermIndex(Generic[KeyT]):
 
     def __len__(self) -> int:
         return len(self._terms)
+
+    @property
+    def vocabulary(self) -> Collection[str]:
+        """All terms of all texts."""
+        return self._postings
 
     def add(self, key: KeyT, found: Iterable[str]) -> None:
         """Put a text in, in place of what the key had before."""

@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import contextlib
 import importlib
+import os
+import select
 import sys
 from typing import Any
 
@@ -16,11 +18,13 @@ from polycall.errors import PolycallError
 from polycall.ir import Message, Text, Usage
 from polycall.profiles import LIVING
 
+_PASTE_S = 0.05  # nobody types a line so fast
 _HELP = """\
 /model PROVIDER/MODEL   go on with another model
 /tools                  the tools of this conversation
 /reset                  forget the conversation
 /quit                   leave (so does Ctrl-D)
+a \\ at the end of a line goes on with the next; pasted lines are one question
 Ctrl-C stops the answer under way."""
 
 
@@ -42,7 +46,10 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Talk until Ctrl-D or /quit."""
     with contextlib.suppress(ImportError):
-        importlib.import_module("readline")  # line editing, where the platform has it
+        # Line editing, where the platform has it; Python turns bracketed paste off by itself.
+        readline = importlib.import_module("readline")
+        if os.environ.get("TERM") != "dumb":
+            readline.parse_and_bind("set enable-bracketed-paste on")
     # One loop for all turns: the client's connections belong to it.
     with asyncio.Runner() as runner:
         client = Client(config=options.config)
@@ -62,7 +69,7 @@ def _talk(conversation: Conversation, options: argparse.Namespace, runner: async
     total = _Total()
     while True:
         try:
-            line = input("\n> ").strip()
+            line = _question()
         except EOFError:
             print()
             break
@@ -76,6 +83,21 @@ def _talk(conversation: Conversation, options: argparse.Namespace, runner: async
             _turn(conversation, line, runner, total)
     print(total.line())
     return 0
+
+
+def _question() -> str:
+    """What is asked: a line, those that were pasted with it, and those that a `\\` goes on with."""
+    lines = [input("\n> ")]
+    while not lines[0].startswith("/") and (lines[-1].endswith("\\") or _is_pasted()):
+        lines.append(input("" if not lines[-1].endswith("\\") else "... "))
+    return "\n".join(line.removesuffix("\\") for line in lines).strip()
+
+
+def _is_pasted() -> bool:
+    """Whether more lines are there than anybody types at once; a pipe has a question a line."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    return bool(select.select([sys.stdin], [], [], _PASTE_S)[0])
 
 
 def _turn(conversation: Conversation, line: str, runner: asyncio.Runner, total: _Total) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from polycall.cli.installation import installation
 from polycall.cli.model_profile import check_names
 from polycall.config import default_path, load_config
 from polycall.errors import ConfigError
@@ -32,7 +33,7 @@ async def examine_models() -> Sequence[Check]:
         return [Check("configuration", "fail", first)]
 
 
-CHECKS: list[Callable[[], Awaitable[Sequence[Check]]]] = [examine, examine_models]
+CHECKS: list[Callable[[], Awaitable[Sequence[Check]]]] = [installation, examine, examine_models]
 
 _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
@@ -43,8 +44,9 @@ def add_parser(subparsers: Any) -> None:
         "doctor",
         help="what this machine offers, what is missing, and what would help",
         description=(
-            "Look at what polycall needs of this machine: which sandbox programs get and why, and "
-            "whether the models that the configuration names have ended or end soon. "
+            "Look at what polycall needs of this machine: versions, extras, configuration, keys, "
+            "store and port, which sandbox programs get and why, and whether the models that the "
+            "configuration names have ended or end soon. "
             "The exit status is 1 where something failed; a warning is not a failure."
         ),
         epilog="Example: polycall doctor --json",

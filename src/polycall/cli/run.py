@@ -8,8 +8,8 @@ import sys
 from typing import Any
 
 from polycall._support import jsontext
+from polycall.cli.answer import AnswerShow, joined_prompt
 from polycall.cli.running import Conversation, add_options
-from polycall.cli.show import Show
 from polycall.client import Client
 from polycall.ir import Message, Text
 from polycall.loop import RunEnd
@@ -23,7 +23,9 @@ def add_parser(subparsers: Any) -> None:
         help="one prompt, with tools, to its answer",
         description=(
             "Ask a model once, run the tools it calls, and print what happens. The answer goes to "
-            "standard output; with --quiet nothing else does."
+            "standard output, everything else to standard error; with --quiet nothing else is "
+            "printed. What is piped in stands before the prompt: cat FILE | polycall run MODEL "
+            "'explain'."
         ),
         epilog=(
             f"Example: polycall run {LIVING['anthropic']} '서울 날씨 알려줘' "
@@ -31,7 +33,9 @@ def add_parser(subparsers: Any) -> None:
         ),
     )
     add_options(parser)
-    parser.add_argument("prompt", help="what to ask; - reads standard input")
+    parser.add_argument(
+        "prompt", nargs="?", help="what to ask, after what is piped in; - is standard input"
+    )
     parser.add_argument("--no-stream", action="store_true", help="ask for whole answers")
     parser.add_argument("--quiet", action="store_true", help="print the answer alone")
     parser.add_argument("--json", action="store_true", help="print the run as one JSON object")
@@ -40,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the prompt; fails where the run did not come to its own end."""
-    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
+    prompt = joined_prompt(options.prompt, sys.stdin)
     end = asyncio.run(_run(options, prompt))
     if options.json:
         print(jsontext.encode(_as_json(end)))
@@ -50,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _run(options: argparse.Namespace, prompt: str) -> RunEnd:
-    show = None if options.quiet or options.json else Show()
+    show = None if options.quiet or options.json else AnswerShow()
     async with Client(config=options.config) as client:
         conversation = Conversation(client, options)
         if options.system:

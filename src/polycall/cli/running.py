@@ -14,12 +14,25 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
+from polycall.agents import Agent, ApprovalRequest, History
+from polycall.agents.offer import OfferingToolset
+from polycall.agents.pausing import Start
 from polycall.cli.asking import TerminalApproval
 from polycall.cli.show import Show
 from polycall.client import Client
 from polycall.errors import RequestError
 from polycall.ir import Message, Request
-from polycall.loop import Limits, LoopEvent, RunEnd, StepEnd, run_tools
+from polycall.loop import (
+    CallEnd,
+    CallStart,
+    Limits,
+    LoopEvent,
+    ModelEvent,
+    RunEnd,
+    StepEnd,
+    run_tools,
+)
+from polycall.settings import Settings
 from polycall.tools import AbstractToolset, Executor, FunctionTool, ToolContext, Toolset
 from polycall.tools.toolset import CombinedToolset
 
@@ -61,12 +74,17 @@ def load_tools(names: Iterable[str]) -> AbstractToolset:
 
     A toolset stays itself: what it does around its calls, and tools that it gets later.
     """
+    found = load_toolsets(names)
+    return found[0] if len(found) == 1 else CombinedToolset(found)
+
+
+def load_toolsets(names: Iterable[str]) -> list[AbstractToolset]:
+    """The same, each name's by itself: what is put together is no tree any more."""
     sys.path.insert(0, os.getcwd())
     try:
-        found = [_toolset_of(name) for name in names]
+        return [_toolset_of(name) for name in names]
     finally:
         sys.path.remove(os.getcwd())
-    return found[0] if len(found) == 1 else CombinedToolset(found)
 
 
 def _toolset_of(name: str) -> AbstractToolset:
@@ -103,6 +121,11 @@ def mcp_library() -> Any:
         raise RequestError(f"{error.name} is missing; install 'polycall[mcp]'") from None
 
 
+def _unasked(request: ApprovalRequest) -> str:
+    """The answer where nobody can be asked."""
+    return f"approvals of {request.tool!r} cannot be asked for here"
+
+
 class Conversation:
     """A history that grows by turns.  A turn that is cut short leaves the last whole step.
 
@@ -113,10 +136,14 @@ class Conversation:
     def __init__(self, client: Client, options: argparse.Namespace) -> None:
         self.client = client
         self.model: str = options.model
-        self.tools = load_tools(options.tools)
+        self._toolsets = load_toolsets(options.tools)
+        self.tools: AbstractToolset = CombinedToolset(self._toolsets)
+        if len(self._toolsets) == 1:
+            self.tools = self._toolsets[0]
         self.limits = limits_from(options)
         self.max_output_tokens: int | None = options.max_output_tokens
         self.messages: list[Message] = []
+        self._history = History()
         self._mcp: Path | None = options.mcp
         self._stack = AsyncExitStack()
         self._approve = TerminalApproval()
@@ -128,6 +155,7 @@ class Conversation:
             servers = library.load_servers(self._mcp)
             pins = pins_beside(self._mcp)
             found = await self._stack.enter_async_context(library.connect(*servers, pins=pins))
+            self._toolsets.append(found)
             self.tools = CombinedToolset([self.tools, found])
 
     async def close(self) -> None:
@@ -136,6 +164,8 @@ class Conversation:
 
     async def turn(self, message: Message, show: Show | None, *, stream: bool = True) -> RunEnd:
         """Run one user message to its answer."""
+        if any(isinstance(each, OfferingToolset) for each in self._toolsets):
+            return await self._turn_of_agent(message, show, stream=stream)
         messages = [*self.messages, message]
         request = replace(
             Request(self.model, messages, self.tools.definitions, stream=stream),
@@ -152,6 +182,29 @@ class Conversation:
                 if (end := self._remember(event)) is not None:
                     return end
         raise AssertionError("a run ends with RunEnd")
+
+    async def _turn_of_agent(self, message: Message, show: Show | None, *, stream: bool) -> RunEnd:
+        """The same for tools of which a model sees few at once: an agent knows which those are."""
+        more: Settings = {}
+        if self.max_output_tokens is not None:
+            more["max_output_tokens"] = self.max_output_tokens
+        agent = Agent(
+            self.model, tools=self._toolsets, client=self.client, limits=self.limits, **more
+        )
+        history = replace(self._history, messages=self.messages)
+        start = Start.of(agent.name, "run", history, [message], "")
+        async with agent.follow(start, approve=_unasked, stream=stream) as events:
+            end: RunEnd | None = None
+            async for event in events:
+                if not isinstance(event, ModelEvent | CallStart | CallEnd | StepEnd | RunEnd):
+                    continue
+                if show is not None:
+                    show.event(event)
+                end = self._remember(event)
+        assert end is not None
+        # What was opened stays open for the next turn.
+        self._history = events.run.history
+        return end
 
     def _remember(self, event: LoopEvent) -> RunEnd | None:
         if isinstance(event, StepEnd):

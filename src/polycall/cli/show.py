@@ -20,7 +20,10 @@ class Show:
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = clean_stream(out or sys.stdout)
-        self._colours = self._out.isatty() and "NO_COLOR" not in os.environ
+        self._colours = (
+            self._out.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        )
+        self._arrows = _arrows(self._out)
         self._warned: list[Warning] = []
         self._open = ""  # the kind of text that the current line holds
 
@@ -32,9 +35,14 @@ class Show:
             case ModelEvent(event=PartDelta(text=text)) if self._open:
                 self._write(text, dim=self._open == "reasoning")
             case CallStart(call=call):
-                self.line(f"→ {printable_line(call.name)}({shown_arguments(call)})", dim=True)
-            case CallEnd(result=result):
-                self.line(f"← {_shortened(result)}", dim=True)
+                self.line(
+                    f"{self._arrows[0]} {printable_line(call.name)}({shown_arguments(call)})",
+                    dim=True,
+                )
+            case CallEnd(call=call, result=result):
+                self.line(
+                    f"{self._arrows[1]} {printable_line(call.name)}: {_shortened(result)}", dim=True
+                )
             case StepEnd(step=step):
                 for warning in step.response.warnings:
                     if warning not in self._warned:
@@ -78,6 +86,15 @@ class Show:
         else:
             self._out.write(text)
         self._out.flush()
+
+
+def _arrows(out: Any) -> tuple[str, str]:
+    """Arrows as the output can show them."""
+    try:
+        "→←".encode(out.encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return "->", "<-"
+    return "→", "←"
 
 
 def summary(usage: Usage, cost: Decimal | None, steps: int) -> str:

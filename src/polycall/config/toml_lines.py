@@ -47,11 +47,15 @@ class TOMLLines:
                 index = self._array_sizes.get(name, 0)
                 self._array_sizes[name] = index + 1
                 table = (*name, index)
-                self._lines.setdefault(name, number)
+                for size in range(1, len(name) + 1):
+                    self._lines.setdefault(name[:size], number)
                 self._lines[table] = number
             elif text.startswith("[", start):
                 self._position += 1
                 table = self._resolve(self._dotted_key())
+                for size in range(1, len(table)):
+                    # A table that only others stand in begins with the first of them.
+                    self._lines.setdefault(table[:size], number)
                 self._lines[table] = number
             else:
                 key = (*table, *self._dotted_key())

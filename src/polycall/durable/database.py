@@ -1,4 +1,4 @@
-"""The engine of a durable database, and the three tables beside those of DBOS."""
+"""The engine of a durable database, and the four tables beside those of DBOS."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ _SCHEMA = (
     """create table if not exists polycall_progress (
         task_id varchar(400) primary key, progress double precision not null,
         message text not null)""",
+    """create table if not exists polycall_events (
+        run_id varchar(300) not null, first integer not null, epoch integer not null,
+        count integer not null, ended integer not null, is_over integer not null,
+        events text not null, primary key (run_id, first))""",
 )
 # Two processes that create the same table at once would trip over each other.
 _LOCK_ID = 7_265_002

@@ -22,6 +22,7 @@ from polycall.agents.run import Run
 from polycall.agents.task import TaskOrder
 from polycall.agents.tasks import BackgroundToolset, run_task
 from polycall.durable.approvals import DatabaseApprovalBackend
+from polycall.durable.event_log import EventLog, EventReader
 from polycall.durable.journal import load_journal
 from polycall.durable.lease import Lease, new_executor_id
 from polycall.durable.records import (
@@ -152,28 +153,51 @@ class Durable(Runs):
     def stream(
         self, agent: AnyAgent | str, prompt: Prompt, **options: Unpack[StartOptions]
     ) -> RunStream:
-        """Begin a run in this process, whatever `runs_max` says, and hear its events."""
-        self._check_known(agent)
-        return RunStream(checked_start(agent, prompt, options), self._begin, self._streamed)
+        """Begin a run in this process, whatever `runs_max` says, and hear its events.
 
-    async def _begin(self, stream: RunStream) -> None:
+        The same `run_id` again is the same run, wherever it is: its events come from the first.
+        """
+        self._check_known(agent)
+        start = checked_start(agent, prompt, {**options, "stream": options.get("stream", True)})
+        return RunStream(start, self._begin, self._streamed, self._rejoined)
+
+    async def _begin(self, stream: RunStream) -> bool:
+        """Begin the run here; false where it was begun before."""
         run_id = stream.run_id
-        taken = f"run {run_id!r} was begun before; 'handle({run_id!r})' gives its result"
-        known = await self._workflows(workflow_ids=[run_id], load_input=False, load_output=False)
-        if known or run_id in self._streams:
-            raise RequestError(taken)
+        if await self._is_known(stream.start) or run_id in self._streams:
+            return False
         self._streams[run_id] = stream
         with SetWorkflowID(run_id):
             await DBOS.start_workflow_async(_run, jsontext.encode(stream.start))
         if (await self.show(run_id)).executor != self.executor_id:
             # Somebody else was quicker.
             del self._streams[run_id]
-            raise RequestError(taken)
+            return False
+        return True
+
+    async def _is_known(self, start: Start) -> bool:
+        known = await self._workflows(workflow_ids=[start.run_id], load_output=False)
+        if not known:
+            return False
+        agent = (await self.show(start.run_id)).agent
+        if agent != start.agent:
+            raise RequestError(
+                f"run {start.run_id!r} was begun before, of the agent {agent!r}, and not of "
+                f"{start.agent!r}; take another run_id"
+            )
+        return True
 
     async def _streamed(self, run_id: str) -> RunResult:
+        self._check_open(run_id)
+        return await self.result(run_id)
+
+    def _rejoined(self, run_id: str, after: int) -> EventReader:
+        self._check_open(run_id)
+        return EventReader(self, run_id, after=after)
+
+    def _check_open(self, run_id: str) -> None:
         if self._is_closing:
             raise RequestError(f"run {run_id!r} goes on elsewhere, or here the next time")
-        return await self.result(run_id)
 
     def _check_known(self, agent: AnyAgent | str) -> None:
         name = agent if isinstance(agent, str) else getattr(agent, "name", agent)
@@ -203,12 +227,12 @@ class Durable(Runs):
                     approvals=approvals,
                     tasks=tasks,
                     deps=self.deps,
-                    stream=heard is not None,
+                    stream=start.streams,
                 )
-                async with stream:
+                async with EventLog(self.database, start.run_id) as log, stream:
                     async for event in stream:
-                        if heard is not None:
-                            await heard.heard(event)
+                        if await log.add(event) and heard is not None:
+                            await heard.heard(event, log.position)
             except Abandoned as lost:
                 if (await self.show(start.run_id)).state == "cancelled":
                     # Calls that were under way may have begun further ones meanwhile.

@@ -21,6 +21,7 @@ from polycall.agents.pausing import Approval, ApprovalDecision, Start
 from polycall.agents.task import TaskOrder, TaskStatus
 from polycall.durable import approvals
 from polycall.durable.database import Database
+from polycall.durable.event_log import EventReader
 from polycall.durable.records import (
     RUN_WORKFLOW,
     TASK_WORKFLOW,
@@ -56,9 +57,13 @@ _ID_LENGTH_MAX = 300
 
 
 class StartOptions(TypedDict, total=False):
-    """What a run may begin with; `run_id` is the caller's own name for it."""
+    """What a run may begin with; `run_id` is the caller's own name for it.
+
+    With `stream` its models are asked for their answers as they come, for `handle.stream`.
+    """
 
     run_id: str
+    stream: bool
     history: HistoryLike
     variables: JSON
     user: str
@@ -266,6 +271,14 @@ class RunHandle:
         """How it ended, when it has; `RunFailedError` or `RunCancelledError` otherwise."""
         return await self._runs.result(self.run_id)
 
+    def stream(self, *, after: int = 0) -> EventReader:
+        """Its events from any process: those after number `after`, and then as they come.
+
+        A run that was begun with `stream=True`, or by `durable.stream`, has its answers word by
+        word; else they come whole.
+        """
+        return EventReader(self._runs, self.run_id, after=after)
+
     async def info(self) -> RunInfo:
         """How it is doing."""
         return await self._runs.show(self.run_id)
@@ -301,7 +314,12 @@ def checked_start(agent: AnyAgent | str, prompt: Prompt, options: StartOptions) 
         )
     history = load_history(options.get("history") or [])
     start = Start.of(str(name), run_id, history, messages_of(prompt), user)
-    start = replace(start, variables={**start.variables, **variables}, carried=carried())
+    start = replace(
+        start,
+        variables={**start.variables, **variables},
+        carried=carried(),
+        streams=bool(options.get("stream")),
+    )
     check_variables(start.variables)
     return start
 

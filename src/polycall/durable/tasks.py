@@ -85,6 +85,15 @@ class DurableTasks:
                 return
             await asyncio.sleep(min(self._poll_s, max(0.0, ends_at - loop.time())))
 
+    async def changes(
+        self, tasks: Mapping[str, str], seen: Mapping[str, TaskStatus]
+    ) -> list[TaskStatus]:
+        while True:
+            found = [each for each in await self.look(tasks) if seen.get(each.id) != each]
+            if found:
+                return found
+            await asyncio.sleep(self._poll_s)
+
     async def cancel(self, task_id: str) -> None:
         await self._client.cancel_workflow_async(self._full(task_id))
 

@@ -152,6 +152,7 @@ class Gateway:
             items=self._items,
             fetching=self._fetching,
             heavy=self._heavy,
+            metrics=self.metrics,
         )
         self._keys.configure(config.keys)
         self._limits.configure(config, self.services)

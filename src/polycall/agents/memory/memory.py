@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct
 
 from polycall.agents.context import AgentContext
+from polycall.agents.history import is_users
 from polycall.agents.memory.entry import Entry, MemoryStore
 from polycall.agents.memory.postgres import PostgresStore
 from polycall.agents.memory.process import JSONFileStore, ProcessStore
@@ -130,7 +131,7 @@ class Memory:
         rule = self.inject
         if rule.entries <= 0:
             return ""
-        words = [message.text for message in messages if message.role == "user"]
+        words = [message.text for message in messages if is_users(message)]
         query = words[-1] if words and rule.by == "match" else ""
         if rule.by == "match" and not query.strip():
             return ""

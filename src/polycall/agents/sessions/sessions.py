@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -12,7 +14,7 @@ from polycall.agents.agent import Prompt, messages_of
 from polycall.agents.compaction import Compaction, Shortened, opening, other_tokens, size_of
 from polycall.agents.context import Frame
 from polycall.agents.history import History
-from polycall.agents.run import Run
+from polycall.agents.run import AgentEvent, AgentStream, Run
 from polycall.agents.sessions.store import SessionState, SessionStore
 from polycall.instrumentation import conversing
 from polycall.ir import Message
@@ -22,6 +24,8 @@ class Runnable(Protocol):
     """An agent, or what stands for one."""
 
     async def run(self, prompt: Prompt, **options: Any) -> Run[Any]: ...
+
+    def stream(self, prompt: Prompt, **options: Any) -> AgentStream[Any]: ...
 
 
 class Sessions:
@@ -75,19 +79,47 @@ class Session:
 
         A run that raises, or pauses, leaves the session as it was.
         """
-        version, state, messages = await asyncio.to_thread(self._store.load, self.id)
-        new = messages_of(prompt)
         with conversing(self.id):
-            state, messages = await self._shortened(state, messages, new)
-            history = _history(state, messages)
-            run = await agent.run(prompt, history=history, **options)
-        if run.reason == "paused":
-            return run
-        added = run.messages[len(history.messages) :]
-        await asyncio.to_thread(
-            self._store.save, self.id, version, _after(state, run, added), added
-        )
+            begun = await self._begin(prompt)
+            run = await agent.run(prompt, history=begun.history, **options)
+        await self._keep(begun, run)
         return run
+
+    def stream(self, agent: Runnable, prompt: Prompt, **options: Any) -> AgentStream[Any]:
+        """`agent.stream` with what was said before; its messages are kept after the last event.
+
+        A stream that is left before its end leaves the session as it was.
+        """
+
+        async def events() -> AsyncGenerator[AgentEvent | Run[Any]]:
+            with conversing(self.id):
+                begun = await self._begin(prompt)
+                stream = agent.stream(prompt, history=begun.history, **options)
+            async with stream:
+                while True:
+                    try:
+                        # Not around the `yield`: who reads is not a part of the conversation.
+                        with conversing(self.id):
+                            event = await anext(stream)
+                    except StopAsyncIteration:
+                        break
+                    yield event
+            await self._keep(begun, stream.run)
+            yield stream.run
+
+        return AgentStream(events())
+
+    async def _begin(self, prompt: Prompt) -> _Begun:
+        version, state, messages = await asyncio.to_thread(self._store.load, self.id)
+        state, messages = await self._shortened(state, messages, messages_of(prompt))
+        return _Begun(version, state, _history(state, messages))
+
+    async def _keep(self, begun: _Begun, run: Run[Any]) -> None:
+        if run.reason == "paused":
+            return
+        added = run.messages[len(begun.history.messages) :]
+        state = _after(begun.state, run, added)
+        await asyncio.to_thread(self._store.save, self.id, begun.version, state, added)
 
     async def history(self) -> History:
         """What the next run would find."""
@@ -109,6 +141,15 @@ class Session:
         return replace(state, gone=made.gone, summary=made.summary), left
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """What a run of a session found."""
+
+    version: int
+    state: SessionState
+    history: History
+
+
 def _history(state: SessionState, messages: list[Message]) -> History:
     """The session as a run takes it; frames count from the first message that is sent."""
     head = [opening(state.gone, state.summary)] if state.gone else []
@@ -119,6 +160,7 @@ def _history(state: SessionState, messages: list[Message]) -> History:
         variables=state.variables,
         opened=state.opened,
         allowed=state.allowed,
+        tasks=state.tasks,
     )
 
 
@@ -136,6 +178,7 @@ def _after(state: SessionState, run: Run[Any], added: list[Message]) -> SessionS
         variables=run.history.variables,
         opened=run.history.opened,
         allowed=run.history.allowed,
+        tasks=run.history.tasks,
     )
 
 

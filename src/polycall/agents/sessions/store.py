@@ -14,6 +14,7 @@ from msgspec import Struct
 from polycall._support import jsontext
 from polycall.agents.context import Frame
 from polycall.agents.database import PostgresConnection, open_database
+from polycall.agents.task import TaskNote
 from polycall.errors import RequestError
 from polycall.ir import Message
 
@@ -49,6 +50,7 @@ class SessionState(Struct, frozen=True, omit_defaults=True):
     variables: dict[str, Any] = {}
     opened: list[str] = []
     allowed: list[str] = []
+    tasks: dict[str, TaskNote] = {}
 
 
 class SessionStore:

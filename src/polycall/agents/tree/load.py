@@ -14,9 +14,11 @@ from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from polycall._support import jsontext
 from polycall.agents.offer import AnyTool
+from polycall.agents.tree.openapi import as_openapi_31, body_content, joined, separators
 from polycall.agents.tree.parameters import (
     IGNORED_HEADERS,
     check_segments,
@@ -43,6 +45,7 @@ class Operation(Struct, frozen=True):
     places: dict[str, str]  # of each parameter: path, query, header or cookie
     has_body: bool = False
     slashes: frozenset[str] = frozenset()  # path parameters that may have them: allowReserved
+    media_type: str = "application/json"  # of the body
 
     def url(self, arguments: JSON) -> str:
         """The path and query for a call's arguments.
@@ -154,6 +157,7 @@ def openapi_branches(document: JSON, send: Send) -> dict[str, Any]:
         raise ToolDefinitionError(
             f"an OpenAPI document is a dictionary, as json.load gives it, not a {kind.__name__}"
         )
+    document = as_openapi_31(document)
     branches: dict[str, Any] = {}
     read = _read(document, _Document, "the document")
     for path, item in sorted((read.paths or {}).items()):
@@ -162,7 +166,7 @@ def openapi_branches(document: JSON, send: Send) -> dict[str, Any]:
                 branch, made = _operation_tool(document, path, method, item, send)
                 _put(branches, [branch], [made])
     if not branches:
-        raise ToolDefinitionError("the document has no operations; is it OpenAPI 3?")
+        raise ToolDefinitionError("the document has no operations; is it OpenAPI 3, or Swagger 2?")
     return branches
 
 
@@ -211,7 +215,11 @@ def _operation_tool(
     here = f"{method} {path}"
     operation = _read(item[method], _Described, here)
     shared = _read(item.get("parameters", []), list[JSON], f"{path}: parameters")
+    own = {(each.get("name"), each.get("in")) for each in operation.parameters}
+    # An operation's own parameter stands in the place of the path's.
+    shared = [each for each in shared if (each.get("name"), each.get("in")) not in own]
     listed = [*shared, *operation.parameters]
+    between = separators([_resolved(document, each) for each in listed])
     parameters = [
         _read(_resolved(document, each), _Parameter, f"{here}: parameters[{number}]")
         for number, each in enumerate(listed)
@@ -222,13 +230,14 @@ def _operation_tool(
         properties[each.name] = {**(each.schema if isinstance(each.schema, dict) else {}), **about}
     required = [each.name for each in parameters if each.required]
     body = _read(_resolved(document, operation.body), _Body, f"{here}: requestBody")
-    content = body.content.get("application/json", {})
+    media_type, content = body_content(body.content)
     if "schema" in content:
         properties["body"] = content["schema"]
         required += ["body"] if body.required else []
     places = {each.name: each.place for each in parameters}
     slashes = frozenset(each.name for each in parameters if each.is_reserved)
     made = Operation(method.upper(), path, places, "schema" in content, slashes)
+    made = replace(made, media_type=media_type)
     segments = [part for part in path.split("/") if part and not part.startswith("{")]
     tags = operation.tags or segments[:1] or ["api"]
     name = operation.id or f"{method}_{'_'.join(segments)}"
@@ -237,7 +246,7 @@ def _operation_tool(
     )
 
     async def run(arguments: JSON) -> Any:
-        return await send(made, arguments)
+        return await send(made, joined(arguments, between))
 
     about = operation.summary or operation.description or here
     return _word(tags[0]), tool_from_schema(_word(name), about, schema, run)

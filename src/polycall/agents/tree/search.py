@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from polycall.agents.text_search import TermIndex, query_terms, terms
+from polycall.agents.tree.synonyms import synonyms
 from polycall.agents.vectors import nearest_rows, unit_rows
 from polycall.ir import JSON
 from polycall.tools import FunctionTool
@@ -19,6 +21,10 @@ _NAME_WEIGHT, _ABOUT_WEIGHT = 3, 2
 # A vector finds what is meant, words only what is said.
 _VECTOR_WEIGHT, _WORDS_WEIGHT = 0.75, 0.25
 _CANDIDATES = 50
+# What is meant by other words is less sure than what is said.
+_OTHER_WORDS_WEIGHT = 0.45
+_FORM_MIN = 4
+_VALUES_MAX, _VALUE_CHARS = 20, 60
 _BRANCHES = 3
 
 
@@ -36,6 +42,7 @@ class ToolSearch:
         self._branches: TermIndex[str] = TermIndex()
         self._names = list(tools)
         self._embed = embed
+        self._vocabulary: list[str] | None = None
         shared: dict[str, list[str]] = {}
         for name, tool in tools.items():
             found = _terms_of(name, tool)
@@ -54,7 +61,7 @@ class ToolSearch:
         """The names of the tools that fit best, best first; only those below `within`."""
         match method:
             case "words":
-                scores = self._index.scores(query_terms(query))
+                scores = self._by_words(query)
             case "tree":
                 scores = self._by_tree(query)
             case "hybrid":
@@ -65,13 +72,36 @@ class ToolSearch:
 
     def _by_tree(self, query: str) -> dict[str, float]:
         """First the branches that fit, then the tools in them: what browsing would do."""
-        wanted = query_terms(query)
-        chosen = set(self._branches.best(wanted, _BRANCHES))
-        scores = self._index.scores(wanted)
+        chosen = set(self._branches.best(query_terms(query), _BRANCHES))
+        scores = self._by_words(query)
         return {name: score for name, score in scores.items() if branch_of(name) in chosen}
 
+    def _by_words(self, query: str) -> dict[str, float]:
+        """What the question says, and less, what it says in other words or by other forms."""
+        said = query_terms(query)
+        scores = self._index.scores(said)
+        others = synonyms(query) | self._forms(said)
+        for name, score in self._index.scores(sorted(others - {*said})).items():
+            scores[name] = scores.get(name, 0.0) + _OTHER_WORDS_WEIGHT * score
+        return scores
+
+    def _forms(self, said: list[str]) -> set[str]:
+        """Terms of the tools that a term begins, or that begin it: invite and invitation."""
+        if self._vocabulary is None:
+            self._vocabulary = sorted(self._index.vocabulary)
+        found: set[str] = set()
+        for term in said:
+            if len(term) >= _FORM_MIN and term.isascii():
+                for place in range(bisect_left(self._vocabulary, term), len(self._vocabulary)):
+                    if not self._vocabulary[place].startswith(term):
+                        break
+                    found.add(self._vocabulary[place])
+                shorter = (term[:end] for end in range(_FORM_MIN, len(term)))
+                found |= {each for each in shorter if each in self._index.vocabulary}
+        return found
+
     def _by_vectors(self, query: str) -> dict[str, float]:
-        words = self._index.scores(query_terms(query))
+        words = self._by_words(query)
         if self._embed is None:
             return words
         near = nearest_rows(self._vectors, self._embed([query])[0], _CANDIDATES)
@@ -106,4 +136,13 @@ def _parameter_words(schema: JSON) -> Iterable[str]:
     for name, child in properties.items():
         yield name
         if isinstance(child, dict):
-            yield str(child.get("description", ""))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+            inner = cast("JSON", child)
+            yield str(inner.get("description", ""))
+            for value in (*_listed(inner.get("enum")), *_listed(inner.get("examples"))):
+                yield str(value)[:_VALUE_CHARS]
+            if isinstance(inner.get("properties"), dict):
+                yield from cast("JSON", inner["properties"])
+
+
+def _listed(value: Any) -> list[Any]:
+    return cast("list[Any]", value)[:_VALUES_MAX] if isinstance(value, list) else []

@@ -79,6 +79,8 @@ class _Reader:
         self._found = found
         self._lines = lines
         self._groups: dict[str, list[JSON]] = {}
+        self._with_fallbacks: set[str] = set()
+        self._defaults: list[tuple[str, str]] = []  # models that stand in for any, and where
 
     def read(self, document: JSON) -> Found:
         for index, item in enumerate(expect(document["model_list"], list, "model_list")):
@@ -93,6 +95,7 @@ class _Reader:
             table: JSON = expect(document.get(section) or {}, dict, section)
             for key, value in table.items():
                 handle(key, value, f"{section}.{key}")
+        self._default_fallbacks()
         known = ("model_list", "router_settings", "litellm_settings", "general_settings")
         for section in document:
             if section not in known:
@@ -120,6 +123,16 @@ class _Reader:
         if base_url.startswith(_ENVIRONMENT):
             self._note(f"{place}.api_base", "an address cannot be a variable; left out")
             return
+        other = _other_than_chat(written, entry.get("model_info"))
+        if other:
+            words = (
+                f"{written!r} is for {other}: clients ask its provider by PROVIDER/MODEL; no alias"
+            )
+            self._note(f"{path}.model_name", words)
+            return
+        if base_url and written.partition("/")[0] in _OLLAMA:
+            # LiteLLM speaks Ollama's own protocol there, and polycall the one of OpenAI.
+            base_url = f"{base_url.rstrip('/').removesuffix('/api').removesuffix('/v1')}/v1"
         key = self._key(params.get("api_key"), kind, f"{place}.api_key")
         row = self._found.provider(kind, base_url, key)
         about: JSON = expect(entry.get("model_info") or {}, dict, f"{path}.model_info")
@@ -174,6 +187,8 @@ class _Reader:
         match key:
             case "fallbacks":
                 self._fallbacks(value, path)
+            case "default_fallbacks":
+                self._defaults += [(str(each), path) for each in expect(value, list, path)]
             case "num_retries":
                 self._found.server["attempts"] = expect(value, int, path) + 1
             case "timeout":
@@ -198,12 +213,16 @@ class _Reader:
                 self._found.server["attempts"] = expect(value, int, path) + 1
             case "request_timeout":
                 self._found.server["total_s"] = number(value, path)
+            case "default_fallbacks":
+                self._defaults += [(str(each), path) for each in expect(value, list, path)]
+            case "cache_params":
+                self._cache(value, path)
             case "drop_params":
                 if value:
                     self._found.server["lossy"] = True
             case "cache":
                 if value:
-                    self._found.tables["cache"] = {"all": True}
+                    self._found.tables.setdefault("cache", {})["all"] = True
             case _:
                 self._note(path, _WORDS.get(key, "has no counterpart"))
 
@@ -228,6 +247,7 @@ class _Reader:
     def _fallbacks(self, value: Any, path: str) -> None:
         for index, item in enumerate(expect(value, list, path)):
             for name, others in expect(item, dict, f"{path}[{index}]").items():
+                self._with_fallbacks.add(str(name))
                 place = f"{path}[{index}].{name}"
                 for other in expect(others, list, place):
                     self._fall_back(str(name), str(other), place)
@@ -244,6 +264,22 @@ class _Reader:
         shared = any("weight" in each for each in route)
         extra = [{"model": each["model"]} for each in more if each["model"] not in known]
         models[name] = [*route, *({**each, "weight": 0} if shared else each for each in extra)]
+
+    def _default_fallbacks(self) -> None:
+        """The models that stand in for each alias without fallbacks of its own."""
+        for other, path in self._defaults:
+            for name in [*self._groups]:
+                if name != other and name not in self._with_fallbacks:
+                    self._fall_back(name, other, path)
+
+    def _cache(self, value: Any, path: str) -> None:
+        for key, held in expect(value or {}, dict, path).items():
+            if key == "ttl":
+                self._found.tables.setdefault("cache", {})["ttl_s"] = number(held, f"{path}.ttl")
+            elif key not in ("type", "host", "port", "password", "namespace"):
+                self._note(f"{path}.{key}", "has no counterpart")
+            elif key == "type" and held != "local":
+                self._note(f"{path}.{key}", "the cache is in the gateway's own processes")
 
     def _direct(self, name: str) -> list[JSON]:
         """A model that clients say by its own name."""
@@ -273,7 +309,6 @@ _WORDS = {
     "callbacks": "metrics are at /metrics, traces in [traces]",
     "success_callback": "metrics are at /metrics, traces in [traces]",
     "failure_callback": "metrics are at /metrics, traces in [traces]",
-    "cache_params": "the cache's settings are in [cache]",
     "redis_host": "counters can be in Redis: store.counters",
     "redis_url": "counters can be in Redis: store.counters",
 }
@@ -306,6 +341,38 @@ _CLOUDS = (
     "watsonx",
     "cohere",
 )
+
+
+_OLLAMA = ("ollama", "ollama_chat")
+# What LiteLLM's `mode` calls them, and what their names have where there is none.
+_MODES = {
+    "embedding": "embeddings",
+    "audio_transcription": "transcription",
+    "audio_speech": "speech",
+    "image_generation": "pictures",
+    "rerank": "ranking",
+    "moderation": "moderation",
+}
+_NAMES = {
+    "embed": "embeddings",
+    "bge-": "embeddings",
+    "whisper": "transcription",
+    "transcribe": "transcription",
+    "tts": "speech",
+    "dall-e": "pictures",
+    "gpt-image": "pictures",
+    "rerank": "ranking",
+    "moderation": "moderation",
+}
+
+
+def _other_than_chat(written: str, info: Any) -> str:
+    """What a model is for that is none for conversations; nothing for one that is."""
+    mode: Any = expect(info or {}, dict, "model_info").get("mode")
+    if mode in _MODES or mode in ("chat", "completion", "responses"):
+        return _MODES.get(mode, "")
+    name = written.rpartition("/")[2].lower()
+    return next((words for part, words in _NAMES.items() if part in name), "")
 
 
 def _is_openais(base_url: str) -> bool:

@@ -258,8 +258,8 @@ class KeyLimits:
                 raise PermissionDeniedError(
                     f"the key {owner.name!r} has a budget, and {target.name!r} has no known "
                     f"price; add it under [providers.{target.provider.name}.prices], in dollars "
-                    f'for a million tokens: "{target.model}" = {{ input = 1.00, output = 5.00 }}; or '
-                    'newer prices under [prices]: refresh = "ADDRESS"; or under [limits]: '
+                    f'for a million tokens: "{target.model}" = {{ input = 1.00, output = 5.00 }}; '
+                    'or newer prices under [prices]: refresh = "ADDRESS"; or under [limits]: '
                     'unpriced = "allow"'
                 )
             highest = max(highest, cost or Decimal(0))

@@ -24,6 +24,7 @@ from polycall.gateway.http.replies import (
     upstream_headers,
 )
 from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.observability.attempt_report import report_failure, words_of
 from polycall.gateway.passthrough.call_counter import CallCounter, in_parts
 from polycall.gateway.routing.router import Target
 from polycall.gateway.state.carrier import Embedder, Origin
@@ -58,6 +59,7 @@ class RequestUsage:
         # Sets aside for one more answer of a model, where the client's key is limited.
         self.reserve: Callable[[], Awaitable[None]] | None = None
         self.outcome = "ok"
+        self.error = ""  # what went wrong, in words
         self.first_at = 0.0
         self.cost: Decimal | None = None
         self.is_sum = False  # of several answers, and where one has no price, the sum has none
@@ -67,6 +69,11 @@ class RequestUsage:
         self.attempt, self.attempts = runner.attempt, runner.attempts
         self.is_under_way = runner.is_under_way
         self.lost = runner.lost
+
+    def fail(self, error: PolycallError) -> None:
+        """The answer ended by this."""
+        self.outcome = "truncated" if isinstance(error, TruncatedError) else "error"
+        self.error = words_of(error)
 
     def settle(self, client_request: ClientRequest | None) -> None:
         """What an answer that was broken off used, as far as the provider did not say."""
@@ -252,7 +259,7 @@ class _Stream:
             except PolycallError as error:
                 if observer.error is not None and not isinstance(error, ProtocolError):
                     # The stream told of its error itself, in the client's own protocol.
-                    self._account.outcome = "error"
+                    self._report(observer.error)
                     await gateway_request.send_body(b"")
                     return
                 raise
@@ -349,12 +356,19 @@ class _Stream:
             pieces.append(encoder.feed(event if embedder is None else embedder.event(event)))
         return b"".join(pieces)
 
+    def _report(self, error: PolycallError) -> None:
+        """Note that an answer which had begun ended by this."""
+        self._account.fail(error)
+        attempt = self._account.attempt
+        if attempt is not None:
+            report_failure(self._gateway_request.id, attempt.target, error, self._services.metrics)
+
     async def _fail(self, error: Exception) -> None:
         """End a stream that has begun as the client's protocol says errors end it."""
-        gateway_request, account = self._gateway_request, self._account
+        gateway_request = self._gateway_request
         if not gateway_request.started or not isinstance(error, PolycallError):
             raise error
-        account.outcome = "truncated" if isinstance(error, TruncatedError) else "error"
+        self._report(error)
         encoder = self._encoder
         if encoder is None:
             encoder = self._client_request.dialect.StreamEncoder(self._client_request.request)

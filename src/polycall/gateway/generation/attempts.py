@@ -43,6 +43,7 @@ from polycall.gateway.generation.client_request import (
 )
 from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
 from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.observability.attempt_report import for_client, report_failure
 from polycall.gateway.passthrough.body import usage_of
 from polycall.gateway.passthrough.stream import Observer
 from polycall.gateway.routing.router import Target
@@ -154,15 +155,25 @@ class AttemptRunner:
 
     async def plain(self) -> WholeAnswer:
         """A whole answer."""
-        attempt = await self._run_attempts()
+        attempt = await self._arrive()
         assert isinstance(attempt, WholeAnswer)
         return attempt
 
     async def streaming(self) -> StreamedAnswer:
         """An answer whose first event has come."""
-        attempt = await self._run_attempts()
+        attempt = await self._arrive()
         assert isinstance(attempt, StreamedAnswer)
         return attempt
+
+    async def _arrive(self) -> WholeAnswer | StreamedAnswer:
+        try:
+            return await self._run_attempts()
+        except PolycallError as error:
+            target = None if self.attempt is None else self.attempt.target
+            reported = for_client(error, target, self._gateway_request.id)
+            if reported is error:
+                raise
+            raise reported from error
 
     async def _run_attempts(self) -> WholeAnswer | StreamedAnswer:
         targets = list(self._router.route(self._client_request.model))
@@ -233,6 +244,7 @@ class AttemptRunner:
             self.is_under_way = False
             if error.was_sent:
                 self.lost.append(target)
+            report_failure(self._gateway_request.id, target, error, self._services.metrics)
             if trace is not None:
                 trace.failed(error)
             if blames_usage(attempt, error):
@@ -249,11 +261,13 @@ class AttemptRunner:
         except ProtocolError as error:
             self.is_under_way = False
             self.lost.append(target)
+            report_failure(self._gateway_request.id, target, error, self._services.metrics)
             if trace is not None:
                 trace.failed(error)
             self._router.failed(target, UpstreamConnectionError("the answer makes no sense"))
             raise
         self._router.succeeded(target)
+        self._services.metrics.count_attempt(target.provider.name, "ok")
         return found
 
     async def _send(self, attempt: Attempt) -> WholeAnswer | StreamedAnswer:

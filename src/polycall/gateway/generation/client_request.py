@@ -28,6 +28,7 @@ from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.catalogue.token_counts import estimate, estimate_text
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.media.lazy_fetch import LazyFetcher
+from polycall.gateway.observability.metrics import Metrics
 from polycall.gateway.passthrough.control_fields import OTHER_MODELS, number_of
 from polycall.gateway.passthrough.request import (
     PASSED_HEADERS,
@@ -430,8 +431,10 @@ class GatewayServices:
         items: StoredResponses,
         fetching: LazyFetcher,
         heavy: HeavyWork,
+        metrics: Metrics | None = None,
     ) -> None:
         self.server = config.server
+        self.metrics = metrics or Metrics()
         self.router = router
         self.transport = transport
         self.carrier = carrier

@@ -19,6 +19,7 @@ from polycall.gateway.generation.client_request import ClientRequest, Endpoint, 
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.replies import drop_traceback, internal_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest
+from polycall.gateway.observability.attempt_report import words_of
 from polycall.gateway.observability.metrics import Metrics
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.programs.dispatch import ProgramDispatch
@@ -34,6 +35,8 @@ logger = logging.getLogger("polycall.gateway")
 
 CLIENT_GONE_STATUS = 499
 _COUNT_MAX = 2**53
+
+_ERROR_MAX = 500
 
 
 class Generations:
@@ -103,6 +106,8 @@ class Generations:
             raise
         except PolycallError as error:
             record.account.outcome = "error"
+            # A provider's own words, where the client is told less.
+            record.account.error = words_of(error.__cause__ or error)
             has_retried = record.account.attempts > 1
             dialect = endpoint.dialect
             record.status = await send_error(
@@ -113,6 +118,7 @@ class Generations:
             # A mistake of ours; the client gets a number to ask about, the log gets the rest.
             logger.exception("request %s failed", gateway_request.id)
             record.account.outcome, record.status = "error", 500
+            record.account.error = "the gateway failed; its log has the reason"
             if gateway_request.started:
                 raise
             await send_error(gateway_request, endpoint.dialect, internal_error(gateway_request.id))
@@ -272,6 +278,7 @@ class _Record:
             worker=self._worker,
             calls=account.calls,
             warnings=0 if account.attempt is None else len(account.attempt.warnings),
+            error=_storable(account.error, _ERROR_MAX),
         )
 
 
@@ -280,8 +287,8 @@ def _storable_count(number: int) -> int:
     return max(0, min(number, _COUNT_MAX))
 
 
-def _storable(name: str) -> str:
-    """A model's name, which is the client's text, as every database takes it."""
+def _storable(name: str, length_max: int = 300) -> str:
+    """A text of the client's or the provider's, as every database takes it."""
     if not name.isascii() or "\0" in name:
         name = name.encode("utf-8", "replace").decode().replace("\0", "�")
-    return name[:300]
+    return name[:length_max]

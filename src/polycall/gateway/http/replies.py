@@ -22,6 +22,7 @@ from polycall.errors import (
     UpstreamError,
 )
 from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.observability.attempt_report import AccountRefusedError
 from polycall.ir import Response, ResponseStart, Warning
 from polycall.translation.wire import Dialect
 
@@ -124,6 +125,8 @@ async def send_error(
     # A provider's error has a body; ours says the status that is meant.
     if is_upstream and error.body is None and error.status in _OWN_STATUSES:
         status = error.status
+    if isinstance(error, AccountRefusedError):
+        status = error.status_default
     headers = base_headers(gateway_request, "", [])
     headers += error_headers(error, has_retried=has_retried)
     if gateway_request.body_is_unread:
@@ -153,7 +156,9 @@ def error_headers(error: PolycallError, *, has_retried: bool) -> Headers:
             milliseconds = str(math.ceil(error.retry_after_s * 1000)).encode()
             headers.append((b"retry-after-ms", milliseconds))
     is_spent = isinstance(error, RateLimitError) and not error.should_retry
-    if has_retried or is_spent:
+    # Clients try a 5xx again by themselves, unless they are told that it is no use.
+    is_lasting = isinstance(error, ServerError) and not error.should_retry
+    if has_retried or is_spent or is_lasting:
         headers.append((b"x-should-retry", b"false"))
     return headers
 

@@ -45,7 +45,7 @@ class JSONFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        entry = {
+        entry: dict[str, object] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
             + f".{int(record.msecs):03d}Z",
             "process": record.process,
@@ -53,6 +53,11 @@ class JSONFormatter(logging.Formatter):
             "logger": record.name,
             "message": redact(record.getMessage(), self.secrets),
         }
+        details: dict[str, object] = getattr(record, "details", {})
+        entry.update(
+            (name, redact(value, self.secrets) if isinstance(value, str) else value)
+            for name, value in details.items()
+        )
         if record.exc_info:
             text = "".join(traceback.format_exception(*record.exc_info))
             entry["exception"] = redact(text, self.secrets)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -19,8 +19,11 @@ CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 _SERIES_MAX = 2000
 _LABEL_MAX = 100
+# Each is fourteen lines of a scrape; further models of a provider are counted together.
+_HISTOGRAMS_MAX = 200
 
 Key = TypeVar("Key")
+Pair: TypeAlias = tuple[str, str]
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -53,8 +56,9 @@ class ModelCounters(Struct, array_like=True):
     unpriced: dict[tuple[str, str], int] = {}
     cost_usd: dict[tuple[str, str], Decimal] = {}
     reloads: dict[str, int] = {}
-    duration: Histogram = msgspec.field(default_factory=Histogram)
-    first_byte: Histogram = msgspec.field(default_factory=Histogram)
+    duration: dict[tuple[str, str], Histogram] = {}
+    first_byte: dict[tuple[str, str], Histogram] = {}
+    attempts: dict[tuple[str, str], int] = {}
 
     def merge(self, other: ModelCounters) -> None:
         """Add another process' counts to these."""
@@ -64,8 +68,10 @@ class ModelCounters(Struct, array_like=True):
         _add_all(self.reloads, other.reloads)
         for pair, cost in other.cost_usd.items():
             self.cost_usd[pair] = self.cost_usd.get(pair, Decimal(0)) + cost
-        self.duration.merge(other.duration)
-        self.first_byte.merge(other.first_byte)
+        _add_all(self.attempts, other.attempts)
+        for own, others in ((self.duration, other.duration), (self.first_byte, other.first_byte)):
+            for pair, histogram in others.items():
+                own.setdefault(pair, Histogram()).merge(histogram)
 
 
 class Snapshot(Struct, array_like=True):
@@ -110,9 +116,14 @@ class Metrics:
         elif row.outcome == "ok":
             # An unknown price is not zero: it is counted, so that somebody sees it.
             counts.unpriced[pair] = counts.unpriced.get(pair, 0) + 1
-        counts.duration.add(row.duration_ms / 1000)
+        _timed(counts.duration, pair, row.duration_ms / 1000)
         if row.first_ms is not None:
-            counts.first_byte.add(row.first_ms / 1000)
+            _timed(counts.first_byte, pair, row.first_ms / 1000)
+
+    def count_attempt(self, provider: str, outcome: str) -> None:
+        """One attempt at a provider, and how it began: `ok`, or the kind of its failure."""
+        key = (provider, outcome)
+        self.counts.attempts[key] = self.counts.attempts.get(key, 0) + 1
 
     def count_reload(self, *, is_good: bool) -> None:
         """The configuration was read again."""
@@ -140,6 +151,11 @@ def exposition(snapshots: Iterable[Snapshot], *, workers: int, restarts: int) ->
             _line("polycall_requests_total", number, client=client, provider=provider,
                   model=model, status=str(status), outcome=outcome)
             for (client, provider, model, status, outcome), number in total.requests.items()
+        ),
+        *_head("polycall_attempts_total", "counter", "Attempts at providers, by how they began."),
+        *(
+            _line("polycall_attempts_total", number, provider=provider, outcome=outcome)
+            for (provider, outcome), number in total.attempts.items()
         ),
         *_head("polycall_tokens_total", "counter", "Tokens that providers reported."),
         *(
@@ -184,14 +200,24 @@ def _by_model(name: str, values: Mapping[tuple[str, str], int | Decimal]) -> Ite
         yield _line(name, value, provider=provider, model=model)
 
 
-def _histogram(name: str, what: str, histogram: Histogram) -> Iterable[str]:
+def _timed(histograms: dict[tuple[str, str], Histogram], pair: Pair, seconds: float) -> None:
+    if pair not in histograms and len(histograms) >= _HISTOGRAMS_MAX:
+        pair = (pair[0], "other")
+        if pair not in histograms and len(histograms) >= 2 * _HISTOGRAMS_MAX:
+            pair = ("other", "other")
+    histograms.setdefault(pair, Histogram()).add(seconds)
+
+
+def _histogram(name: str, what: str, histograms: Mapping[Pair, Histogram]) -> Iterable[str]:
     yield from _head(name, "histogram", what)
-    total = 0
-    for bound, number in zip((*map(str, _BUCKETS_S), "+Inf"), histogram.buckets, strict=True):
-        total += number
-        yield _line(f"{name}_bucket", total, le=bound)
-    yield _line(f"{name}_sum", f"{histogram.seconds:.3f}")
-    yield _line(f"{name}_count", histogram.count)
+    for (provider, model), histogram in histograms.items():
+        labels = {"provider": provider, "model": model}
+        total = 0
+        for bound, number in zip((*map(str, _BUCKETS_S), "+Inf"), histogram.buckets, strict=True):
+            total += number
+            yield _line(f"{name}_bucket", total, **labels, le=bound)
+        yield _line(f"{name}_sum", f"{histogram.seconds:.3f}", **labels)
+        yield _line(f"{name}_count", histogram.count, **labels)
 
 
 def _head(name: str, kind: str, what: str) -> tuple[str, str]:

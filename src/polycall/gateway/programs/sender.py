@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from polycall._support import jsontext
 from polycall.dialects import openai_responses
-from polycall.errors import PolycallError, TruncatedError
+from polycall.errors import PolycallError
 from polycall.fold import Folder
 from polycall.gateway.generation.answer import HEARTBEATS, RequestUsage, own_id, stream_headers
 from polycall.gateway.generation.client_request import ClientRequest, GatewayServices
@@ -120,5 +120,5 @@ class Sender:
     async def _fail(self, error: Exception) -> None:
         if not self._gateway_request.started or not isinstance(error, PolycallError):
             raise error
-        self._account.outcome = "truncated" if isinstance(error, TruncatedError) else "error"
+        self._account.fail(error)
         await self._gateway_request.send_body(self._encoder.fail(error))

@@ -76,6 +76,7 @@ class LedgerRow(Struct, frozen=True, array_like=True):
     worker: str = ""  # the process that served it
     calls: int | None = None  # tool calls in the answer
     warnings: int = 0
+    error: str = ""  # what went wrong, in words; empty where the answer came to its end
 
 
 class KeyRow(Struct, frozen=True):

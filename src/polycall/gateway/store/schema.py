@@ -60,6 +60,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (name, span, holder)
         ) {without_rowid}""",
     ),
+    ("ALTER TABLE ledger ADD COLUMN error TEXT NOT NULL DEFAULT ''",),
 )
 
 VERSION = len(MIGRATIONS)
