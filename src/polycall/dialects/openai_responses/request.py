@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from polycall.dialects.openai_responses.conversation_order import in_order
@@ -276,7 +277,8 @@ def _render_settings(body: JSON, request: Request, options: JSON, losses: Losses
     if request.service_tier:
         body["service_tier"] = request.service_tier
     if request.end_user:
-        body[own(request.metadata).get("end_user", "safety_identifier")] = request.end_user
+        name = own(request.metadata).get("end_user", "safety_identifier")
+        body[name] = request.end_user if is_native else _short(request.end_user)
     if request.logprobs is not None:
         if request.logprobs or own(request.metadata).get("logprobs") != "include":
             body["top_logprobs"] = request.logprobs
@@ -383,3 +385,8 @@ def _apply_refusals(body: JSON, losses: Losses, quirks: Quirks) -> None:
     for field in sorted(refused):
         if body.pop(_WIRE_FIELDS.get(field, field), None) is not None:
             losses.drop(field, "the target does not take this field")
+
+
+def _short(end_user: str) -> str:
+    """The name, or a digest of one that is longer than the vendor takes (128 characters)."""
+    return end_user if len(end_user) <= 128 else hashlib.sha256(end_user.encode()).hexdigest()
