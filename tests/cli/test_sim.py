@@ -51,9 +51,9 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     "model",
     [
         "openai/gpt-5.4",
-        "anthropic/claude-sonnet-4.6",
+        "anthropic/claude-sonnet-4-6",
         "google/gemini-2.5-flash",
-        "deepseek/deepseek-chat",
+        "deepseek/deepseek-v4-flash",
         "compatible/any-name",
     ],
 )
@@ -83,7 +83,7 @@ def test_what_cannot_be_done() -> None:
 
 def ask(url: str, key: str = "") -> Any:
     messages = [{"role": "user", "content": "hello"}]
-    body = {"model": "anthropic/claude-sonnet-4.6", "messages": messages}
+    body = {"model": "anthropic/claude-sonnet-4-6", "messages": messages}
     request = urllib.request.Request(
         f"{url}/v1/chat/completions", json.dumps(body).encode(), {"authorization": f"Bearer {key}"}
     )
@@ -116,7 +116,7 @@ def test_a_gateway_with_keys_and_money_in_an_empty_folder() -> None:
     assert answer["usage"]["total_tokens"] > 0
     used = json.loads(run("usage", "--by", "key,model", "--json").stdout)
     row = next(row for row in used if row.get("key") == "mina")
-    assert (row["model"], row["requests"]) == ("anthropic/claude-sonnet-4.6", 1)
+    assert (row["model"], row["requests"]) == ("anthropic/claude-sonnet-4-6", 1)
     assert float(row["cost_usd"]) > 0
 
 

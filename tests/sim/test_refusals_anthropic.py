@@ -57,8 +57,12 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         {"messages": [said("user", {"type": "image_url"})]},
         "messages.0.content.0: Input tag 'image_url' found using 'type' does not match any of the "
         "expected tags: 'text', 'image', 'document', 'search_result', 'thinking', "
-        "'redacted_thinking', 'tool_use', 'tool_result', 'server_tool_use', "
-        "'code_execution_tool_result'",
+        "'redacted_thinking', 'tool_use', 'tool_result', 'code_execution_tool_result', "
+        "'server_tool_use', 'mcp_tool_use', 'web_search_tool_result', "
+        "'web_fetch_tool_result', 'bash_code_execution_tool_result', "
+        "'text_editor_code_execution_tool_result', 'tool_search_tool_result', "
+        "'advisor_tool_result', 'mcp_tool_result', 'compaction', 'fallback', "
+        "'container_upload', 'tool_addition', 'tool_removal'",
     ),
     "no messages": (
         {"messages": []},

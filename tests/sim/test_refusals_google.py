@@ -139,10 +139,6 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         declare(parameters={"type": "object", "properties": {"a": {"const": 1}}}),
         unknown("const", f"{FIRST}.parameters.properties.a"),
     ),
-    "server tool": (
-        {"tools": [{"googleSearch": {}}]},
-        "This simulation has no server tools: googleSearch.",
-    ),
     "types as a list": (
         declare(parameters={"type": ["object", "null"]}),
         f"Invalid value at '{FIRST}.parameters.type' (expected string, got array)",

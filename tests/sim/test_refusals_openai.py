@@ -438,10 +438,9 @@ RESPONSES: dict[str, tuple[dict[str, Any], str, str | None, str | None]] = {
     ),
     "stored state": (
         {"previous_response_id": "resp_1"},
-        "Unsupported parameter: 'previous_response_id' needs state that this simulation does not "
-        "keep.",
+        "Previous response with id 'resp_1' not found.",
         "previous_response_id",
-        "unsupported_parameter",
+        "previous_response_not_found",
     ),
 }
 

@@ -66,7 +66,12 @@ DEEPSEEK: dict[str, tuple[dict[str, Any], int, str]] = {
         400,
         "Missing `reasoning_content` field in the assistant message at message index 1.",
     ),
-    "unknown model": ({"model": "deepseek-9"}, 404, "Model Not Exist: deepseek-9"),
+    "unknown model": (
+        {"model": "deepseek-9"},
+        400,
+        "The supported API model names are deepseek-v4-pro or deepseek-v4-flash, "
+        "but you passed deepseek-9.",
+    ),
 }
 
 

@@ -13,9 +13,10 @@ mistake there cannot hide here.
 
 from polycall.sim.app import Recorded
 from polycall.sim.script import Call, Failure, Program, Turn
-from polycall.sim.server import VENDORS, Simulation, base_url, serve
+from polycall.sim.server import LENIENT, VENDORS, Simulation, base_url, serve
 
 __all__ = [
+    "LENIENT",
     "VENDORS",
     "Call",
     "Failure",

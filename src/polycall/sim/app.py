@@ -6,19 +6,21 @@ No vendor's format is known here; vendors are asked through `vendors.base.Vendor
 from __future__ import annotations
 
 import asyncio
+import datetime
 import hashlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Any, TypeAlias
-from urllib.parse import parse_qsl, unquote
+from collections.abc import Collection
+from typing import Any
+from urllib.parse import unquote
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall._support import jsontext
 from polycall.sim import faults, rules, usage
-from polycall.sim.chunking import cut_frames
+from polycall.sim.dated import Model, Rulebook
+from polycall.sim.exchange import Delivery, Exchange, Receive, Send
 from polycall.sim.programs import ProgramRunner
 from polycall.sim.script import (
     Answer,
@@ -38,14 +40,10 @@ from polycall.sim.vendors.anthropic import Anthropic
 from polycall.sim.vendors.base import Route, Vendor
 from polycall.sim.vendors.compatible import Compatible
 from polycall.sim.vendors.deepseek import DeepSeek
-from polycall.sim.vendors.gemini import Gemini, join_array
-from polycall.sim.vendors.openai_chat import OpenAIChat
+from polycall.sim.vendors.gemini import Gemini
+from polycall.sim.vendors.openai_chat import OpenAIChat, Relatives
 from polycall.sim.vendors.openai_responses import OpenAIResponses
 
-Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
-Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
-
-BODY_BYTES_MAX = 64 * 1024 * 1024
 REQUESTS_MAX = 10_000
 _SECRET_HEADERS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "cookie"})
 _MODELS = (
@@ -77,9 +75,16 @@ class Script(Struct):
 class App:
     """One simulation's state: scripts, the cache of prompts, faults, recorded requests."""
 
-    def __init__(self, *, seed: int = 0, any_model: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        any_model: bool | Collection[str] = False,
+        as_of: datetime.date | None = None,
+    ) -> None:
         self.seed = seed
         self._any_model = any_model
+        self._rulebook = Rulebook(as_of)
         self.requests: deque[Recorded] = deque(maxlen=REQUESTS_MAX)
         self.received = 0
         self.scripts: dict[tuple[str, str], Script] = {}
@@ -93,6 +98,7 @@ class App:
             Gemini(),
             DeepSeek(),
             Compatible(),
+            Relatives(),
         ]
         self._chat = OpenAIChat()
         self._responses = OpenAIResponses(self.programs)
@@ -103,7 +109,7 @@ class App:
             return
         self._count += 1
         nonce = hashlib.sha256(f"{self.seed}:{self._count}".encode()).hexdigest()[:12]
-        exchange = _SimulatedExchange(scope, receive, send, self.stopping)
+        exchange = Exchange(scope, receive, send, self.stopping)
         path = unquote(scope["raw_path"].decode("ascii").partition("?")[0])
         vendor = self._vendor(path)
         if vendor is None:
@@ -130,7 +136,7 @@ class App:
         return None
 
     async def _serve(
-        self, vendor: Vendor, path: str, raw: bytes, nonce: str, exchange: _SimulatedExchange
+        self, vendor: Vendor, path: str, raw: bytes, nonce: str, exchange: Exchange
     ) -> None:
         self._record(vendor, path, raw, exchange)
         below = path.removeprefix(vendor.base_path)
@@ -149,7 +155,14 @@ class App:
             ) from None
         if not isinstance(body, dict):
             raise vendor.invalid("The body of your request is not a JSON object.")
-        prompt = vendor.check_request(route, body, lambda name: self._spec(vendor, name))
+        prompt = vendor.check_request(
+            route, body, lambda name: self._spec(vendor, name), exchange.headers
+        )
+        refusal = self._rulebook.refusal(
+            vendor.name, vendor.wire, prompt.model, prompt.body, exchange.headers
+        )
+        if refusal is not None:
+            raise vendor.refuse_by(refusal)
         spec = self._spec(vendor, prompt.model)
         has_tools = prompt.tools or any(isinstance(e, Called | Returned) for e in prompt.entries)
         if spec is not None and not spec.calls_tools and has_tools:
@@ -160,7 +173,7 @@ class App:
             return
         await self._answer(vendor, route, prompt, nonce, exchange)
 
-    def _record(self, vendor: Vendor, path: str, raw: bytes, exchange: _SimulatedExchange) -> None:
+    def _record(self, vendor: Vendor, path: str, raw: bytes, exchange: Exchange) -> None:
         headers = {
             name: "(redacted)" if name in _SECRET_HEADERS else value
             for name, value in exchange.headers.items()
@@ -179,11 +192,28 @@ class App:
     def _spec(self, vendor: Vendor, name: str) -> ModelSpec | None:
         script = self.scripts.get((vendor.name, name))
         if script is not None:
-            return script.spec
+            return self._scripted(vendor, script.spec)
         if name in faults.NAMES:
             return ModelSpec(name)
         known = next((model for model in _MODELS if model.name == name), None)
-        return ModelSpec(name) if known is None and self._any_model else known
+        if known is not None:
+            return known
+        real = self._rulebook.model(vendor.name, name)
+        if real is not None:
+            return spec_of(self._rulebook, vendor.name, real)
+        if self._any_model is True or (self._any_model and vendor.name in self._any_model):
+            return ModelSpec(name)
+        if self._rulebook.was_retired(vendor.name, name):
+            raise vendor.retired_model(name)
+        return None
+
+    def _scripted(self, vendor: Vendor, spec: ModelSpec) -> ModelSpec:
+        """A scripted model that has a real one's name is bound by that one's rules."""
+        real = self._rulebook.known(vendor.name, spec.name)
+        if real is None:
+            return spec
+        ruled = spec_of(self._rulebook, vendor.name, real)
+        return replace(ruled, reasons=spec.reasons, scripted=True, calls_tools=spec.calls_tools)
 
     def _models_body(self, vendor: Vendor, route: Route) -> JSON:
         if route.operation == "model":
@@ -193,10 +223,15 @@ class App:
             return vendor.render_models([spec], one=True)
         scripted = [script.spec for key, script in self.scripts.items() if key[0] == vendor.name]
         failing = [ModelSpec(name) for name in faults.NAMES]
-        return vendor.render_models([*_MODELS, *scripted, *failing], one=False)
+        real = [
+            spec_of(self._rulebook, vendor.name, model)
+            for model in self._rulebook.models(vendor.name)
+            if (vendor.name, model.name) not in self.scripts
+        ]
+        return vendor.render_models([*_MODELS, *scripted, *failing, *real], one=False)
 
     async def _answer(
-        self, vendor: Vendor, route: Route, prompt: Prompt, nonce: str, exchange: _SimulatedExchange
+        self, vendor: Vendor, route: Route, prompt: Prompt, nonce: str, exchange: Exchange
     ) -> None:
         ran, turn = await self._ran(vendor, prompt, nonce)
         failure = turn.error or self._faults.failure(vendor.name, prompt)
@@ -215,7 +250,7 @@ class App:
             ran=ran,
             container=self._container(prompt, ran, nonce),
         )
-        delivery = _Delivery(vendor, route, prompt, answer, exchange)
+        delivery = Delivery(vendor, route, prompt, answer, exchange)
         if prompt.model in faults.NAMES and prompt.model != "fault-429-once":
             await delivery.fail()
         elif failure is not None:
@@ -256,6 +291,19 @@ class App:
             words = f"the script of '{prompt.model}' has no turn left for this request"
             raise vendor.render_failure(Failure(500, words))
         return script.turns.popleft()
+
+
+def spec_of(rulebook: Rulebook, vendor: str, model: Model) -> ModelSpec:
+    """What a model of the vendor's list does, by the rules of the one that answers for it."""
+    ruling = rulebook.model(vendor, rulebook.ruled_as(vendor, model.name)) or model
+    return ModelSpec(
+        model.name,
+        ruling.thinks,
+        is_real=True,
+        binds_thinking=ruling.binds_thinking,
+        reads=frozenset({model.name, *ruling.reads}),
+        demands_signatures=ruling.demands_signatures,
+    )
 
 
 def _report(prompt: Prompt, ran: Ran) -> None:
@@ -299,194 +347,3 @@ def _truncate(turn: Turn, limit: int) -> Turn:
         calls.append(replace(call, raw_arguments=cut))
         left -= len(arguments.encode())
     return replace(turn, text=text, calls=calls, finish="length")
-
-
-class _SimulatedExchange:
-    """One request and its connection."""
-
-    def __init__(
-        self, scope: dict[str, Any], receive: Receive, send: Send, stopping: asyncio.Event
-    ) -> None:
-        self.method: str = scope["method"]
-        self.headers = {
-            name.decode("latin-1"): text.decode("latin-1") for name, text in scope["headers"]
-        }
-        self.query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
-        self._close: Callable[[], None] = scope["extensions"]["polycall.close"]
-        self._receive = receive
-        self._send = send
-        self._stopping = stopping
-
-    async def read_body(self) -> bytes:
-        """The whole body; what is too long is cut, and fails as JSON."""
-        pieces: list[bytes] = []
-        size = 0
-        while True:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                break
-            piece: bytes = message.get("body", b"")
-            size += len(piece)
-            if size <= BODY_BYTES_MAX:
-                pieces.append(piece)
-            if not message.get("more_body"):
-                break
-        return b"".join(pieces)
-
-    async def start(
-        self, status: int, kind: str, headers: dict[str, str], length: int = -1
-    ) -> None:
-        """Status and headers."""
-        fields = {"content-type": kind, **headers}
-        if length >= 0:
-            fields["content-length"] = str(length)
-        raw = [(name.encode(), value.encode()) for name, value in fields.items()]
-        await self._send({"type": "http.response.start", "status": status, "headers": raw})
-
-    async def write(self, data: bytes, *, more: bool = True) -> None:
-        """A piece of the body, sent before anything else is done."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": more})
-        if more:
-            # So that pieces reach the socket one by one.
-            await asyncio.sleep(0)
-
-    async def send_bytes(
-        self, status: int, kind: str, data: bytes, headers: dict[str, str] | None = None
-    ) -> None:
-        """A whole answer."""
-        await self.start(status, kind, headers or {}, len(data))
-        await self.write(data, more=False)
-
-    async def send_json(
-        self, status: int, body: JSON, headers: dict[str, str] | None = None
-    ) -> None:
-        """A whole answer in JSON."""
-        await self.send_bytes(status, "application/json", jsontext.encode_bytes(body), headers)
-
-    async def hang(self) -> None:
-        """Do nothing until the client leaves or the simulation ends."""
-        left = asyncio.ensure_future(self._receive())
-        stopped = asyncio.ensure_future(self._stopping.wait())
-        _, pending = await asyncio.wait({left, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-        self.close()
-
-    def close(self) -> None:
-        """Close the socket, whatever was promised."""
-        self._close()
-
-
-class _Delivery:
-    """Sends one answer, or fails to in the way its model's name says."""
-
-    def __init__(
-        self,
-        vendor: Vendor,
-        route: Route,
-        prompt: Prompt,
-        answer: Answer,
-        exchange: _SimulatedExchange,
-    ) -> None:
-        self.vendor = vendor
-        self.route = route
-        self.prompt = prompt
-        self.answer = answer
-        self.exchange = exchange
-        self.headers = vendor.answer_headers(answer.nonce)
-        self.kind = "text/event-stream" if route.sse else "application/json"
-
-    def frames(self) -> Iterator[bytes]:
-        """The events of the stream."""
-        frames = self.vendor.render_stream(self.prompt, self.answer)
-        return frames if self.route.sse else join_array(frames)
-
-    def body(self) -> bytes:
-        """The whole answer."""
-        return jsontext.encode_bytes(self.vendor.render_body(self.prompt, self.answer))
-
-    async def send(self) -> None:
-        """The answer as it should be."""
-        if not self.prompt.stream:
-            await self.exchange.send_bytes(200, "application/json", self.body(), self.headers)
-            return
-        await self._open()
-        await self._write(cut_frames(self.frames(), self.answer.seed))
-        await self.exchange.write(b"", more=False)
-
-    async def _open(self) -> None:
-        await self.exchange.start(200, self.kind, {**self.headers, "cache-control": "no-cache"})
-
-    async def _write(self, pieces: Iterable[bytes]) -> None:
-        for piece in pieces:
-            await self.exchange.write(piece)
-
-    async def send_stream_failure(self, failure: Failure) -> None:
-        """Some events, then the vendor's error."""
-        await self._open()
-        frames = list(self.frames())
-        await self._write(frames[: min(3, len(frames) // 2)])
-        await self.exchange.write(self.vendor.render_stream_failure(failure), more=False)
-
-    async def fail(self) -> None:
-        """What the model's name says."""
-        exchange = self.exchange
-        match self.prompt.model:
-            case "fault-hang":
-                await exchange.hang()
-            case "fault-close":
-                exchange.close()
-            case "fault-empty":
-                kind = self.kind if self.prompt.stream else "application/json"
-                await exchange.send_bytes(200, kind, b"", self.headers)
-            case "fault-garbage":
-                kind = self.kind if self.prompt.stream else "application/json"
-                await exchange.send_bytes(200, kind, faults.GARBAGE, self.headers)
-            case "fault-html":
-                await exchange.send_bytes(502, "text/html", faults.HTML)
-            case _ if not self.prompt.stream:
-                await self._fail_whole()
-            case _:
-                await self._fail_stream()
-
-    async def _fail_whole(self) -> None:
-        body = self.body()
-        match self.prompt.model:
-            case "fault-error-first" | "fault-error-midstream":
-                raise self.vendor.render_failure(Failure(500))
-            case "fault-slow":
-                await asyncio.sleep(faults.SLOW_S * 10)
-                await self.exchange.send_bytes(200, "application/json", body, self.headers)
-            case model:
-                await self.exchange.start(200, "application/json", self.headers, len(body))
-                await self.exchange.write(body[: len(body) // 2])
-                if model == "fault-hang-midstream":
-                    await self.exchange.hang()
-                self.exchange.close()
-
-    async def _fail_stream(self) -> None:
-        frames = list(self.frames())
-        match self.prompt.model:
-            case "fault-error-first":
-                await self._open()
-                error = self.vendor.render_stream_failure(Failure(503))
-                await self.exchange.write(error, more=False)
-            case "fault-error-midstream":
-                await self.send_stream_failure(Failure(500))
-            case "fault-slow":
-                await self._open()
-                for frame in frames:
-                    await self.exchange.write(frame)
-                    await asyncio.sleep(faults.SLOW_S)
-                await self.exchange.write(b"", more=False)
-            case "fault-hang-midstream":
-                await self._open()
-                await self._write(frames[: max(1, len(frames) // 2)])
-                await self.exchange.hang()
-            case _:
-                await self._open()
-                place = faults.cut_place(frames, self.answer.turn)
-                await self._write(frames[:place])
-                # Half an event, and then nothing.
-                await self.exchange.write(frames[place][: len(frames[place]) // 2])
-                self.exchange.close()

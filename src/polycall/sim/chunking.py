@@ -39,3 +39,9 @@ def cut_frames(frames: Iterable[bytes], seed: int) -> Iterator[bytes]:
             held = held[place:]
     if held:
         yield held
+
+
+def encode_sse(data: bytes, event: str = "") -> bytes:
+    """One server-sent event on one line of data."""
+    name = f"event: {event}\n".encode() if event else b""
+    return name + b"data: " + data + b"\n\n"

@@ -12,13 +12,18 @@ Plainly, what it does:
   for several calls that they may make; the program prints the results.
 * When the results are there, it writes them down as they are, in the language of the user's
   words; where a result is an error it says so.
-* Without tools that fit, it says what it is.  Asked for JSON, it gives an instance of the schema.
+* A tool that takes a program gets one that calls what its description declares.  Where no tool
+  fits and one finds tools, it asks that, and then calls the best one found.  Where the vendor
+  searches the web, it does so when the words ask for it; the result is a simulated page.
+* Without tools that fit, it says what it is.  Asked for JSON, it gives an instance of the schema,
+  also of one that stands in the words.
+* How background tasks ended is no request, whoever's words it stands in.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import jsonschema_rs
@@ -27,6 +32,7 @@ from msgspec.structs import replace
 from polycall._support import jsontext
 from polycall.sim import vocabulary
 from polycall.sim.arguments import Filler, properties_of
+from polycall.sim.notes import without_notes
 from polycall.sim.script import (
     PROGRAM_NAMES,
     Call,
@@ -35,10 +41,14 @@ from polycall.sim.script import (
     Program,
     Prompt,
     Returned,
+    Said,
+    Search,
     ToolSpec,
     Turn,
 )
-from polycall.sim.shape import JSON, list_in
+from polycall.sim.shape import JSON, list_in, parse_object
+from polycall.sim.written_code import program as written_program
+from polycall.sim.written_code import stubs_of, takes_code
 
 _SCORE_MIN = 3
 _CALLS_MAX = 32
@@ -54,6 +64,7 @@ def answer(prompt: Prompt) -> Turn:
 
 
 def _decide(prompt: Prompt) -> Turn:
+    prompt = replace(prompt, entries=without_notes(prompt.entries))
     text = prompt.user_text()
     since = prompt.since_user()
     results = [entry for entry in since if isinstance(entry, Returned)]
@@ -62,16 +73,103 @@ def _decide(prompt: Prompt) -> Turn:
     if program is not None:
         return Turn(program=program)
     calls = _without_made(plan(prompt, text), made)
+    if not calls:
+        calls = _found_or_finding(prompt, text, made, results)
     if prompt.choice == "required" and not calls and prompt.offered:
         # Forced to call, and nothing is left to ask: the same again, as a model would.
         calls = plan(prompt, text)
     if calls:
         return Turn(calls=calls[:_CALLS_MAX] if prompt.parallel else calls[:1])
-    if prompt.schema is not None:
+    search = _search(prompt, text)
+    if search is not None:
+        return Turn(text=f"A simulated search found one page: {search.title}.", search=search)
+    schema = prompt.schema or _schema_in_words(prompt)
+    if schema is not None:
+        prompt = replace(prompt, schema=schema)
         return Turn(text=_instance_text(prompt, text, results))
     if results:
         return Turn(text=_report(text, results, made))
     return Turn(text=_plain(text))
+
+
+def _search(prompt: Prompt, text: str) -> Search | None:
+    """A search of the web, where the vendor runs one and the words or the choice ask for it."""
+    if not prompt.search_tool or prompt.choice == "none":
+        return None
+    forced = prompt.choice == "required" or prompt.allowed == frozenset({prompt.search_tool})
+    wanted = {"search", "news"} & set(vocabulary.concepts_of(text)) or "web" in vocabulary.words_of(
+        text
+    )
+    return Search(prompt.search_tool, text) if forced or wanted else None
+
+
+# Longer texts are searched for no schema.
+_WORDS_MAX = 20_000
+_FINDING = frozenset({"search", "find", "lookup"})
+
+
+def _found_or_finding(
+    prompt: Prompt, text: str, made: list[Called], results: list[Returned]
+) -> list[Call]:
+    """Where no tool fits the words: look for one, or take the best of those that were found."""
+    finders = [tool for tool in prompt.offered if _finds_tools(tool)]
+    if not finders or prompt.choice == "none":
+        return []
+    finder = finders[0]
+    if not any(call.name == finder.name for call in made):
+        names = list_in(finder.parameters, "required") or list(properties_of(finder.parameters))
+        return [Call(finder.name, {names[0]: text})] if names else []
+    if any(call.name != finder.name for call in made):
+        return []
+    found = "\n".join(result.text for result in results if result.name == finder.name)
+    fresh = [tool for tool in prompt.offered if tool.name != finder.name and tool.name in found]
+    if not fresh:
+        return []
+    best = max(fresh, key=lambda tool: score(tool, text))
+    arguments = Filler(best.parameters, text, vocabulary.places_of(text)).fill_all()
+    return [Call(best.name, _repair(best, each)) for each in arguments[:1]]
+
+
+def _finds_tools(tool: ToolSpec) -> bool:
+    words = set(vocabulary.words_of(tool.name))
+    return bool(words & _FINDING) and bool(words & {"tool", "tools"})
+
+
+def _schema_in_words(prompt: Prompt) -> JSON | None:
+    """The JSON schema that the words hold, where they ask for JSON: the last one; else `None`."""
+    asked = "json schema" if prompt.offered else "json"
+    texts = [entry.text for entry in prompt.entries if isinstance(entry, Said)]
+    for text in reversed(texts):
+        if asked in text.lower() and len(text) <= _WORDS_MAX:
+            schemas = [each for each in _objects_in(text) if _is_schema(each)]
+            if schemas:
+                return schemas[-1]
+    return prompt.schema
+
+
+def _is_schema(value: JSON) -> bool:
+    return "properties" in value or value.get("type") in ("array", "object")
+
+
+def _objects_in(text: str) -> Iterator[JSON]:
+    """The JSON objects that stand in a text, without those inside others."""
+    position = 0
+    while (start := text.find("{", position)) >= 0:
+        end = _end_of_object(text, start)
+        value = parse_object(text[start:end])
+        position = start + 1 if value is None else end
+        if value is not None:
+            yield value
+
+
+def _end_of_object(text: str, start: int) -> int:
+    depth = 0
+    for position in range(start, len(text)):
+        depth += text[position] == "{"
+        depth -= text[position] == "}"
+        if depth == 0:
+            return position + 1
+    return len(text)
 
 
 def _program(prompt: Prompt, text: str, made: list[Called]) -> Program | None:
@@ -96,6 +194,12 @@ def plan(prompt: Prompt, text: str, tools: list[ToolSpec] | None = None) -> list
     tools = prompt.offered if tools is None else tools
     scores = {tool.name: score(tool, text) for tool in tools}
     chosen = [tool for tool in tools if scores[tool.name] >= _SCORE_MIN]
+    for tool in tools:
+        if takes_code(tool):
+            inner = [score(stub, text) for stub in stubs_of(tool.description)]
+            scores[tool.name] = max(inner, default=0)
+            chosen = [other for other in chosen if other is not tool]
+            chosen += [tool] if scores[tool.name] >= _SCORE_MIN else []
     best = max(scores.values(), default=0)
     # A tool that fits by half of what the best one does was probably not meant.
     chosen = [tool for tool in chosen if scores[tool.name] * 2 > best]
@@ -107,6 +211,10 @@ def plan(prompt: Prompt, text: str, tools: list[ToolSpec] | None = None) -> list
     for tool in chosen:
         if tool.freeform:
             calls.append(Call(tool.name, {"input": text}))
+            continue
+        if takes_code(tool):
+            inner = plan(replace(prompt, tools=[]), text, stubs_of(tool.description))
+            calls += [Call(tool.name, {"code": written_program(inner)})] if inner else []
             continue
         for arguments in Filler(tool.parameters, text, shares[tool.name]).fill_all():
             calls.append(Call(tool.name, _repair(tool, arguments)))

@@ -67,6 +67,15 @@ class Program(Struct, frozen=True):
     run: Callable[[CallTool, Callable[..., None]], Awaitable[None]]
 
 
+class Search(Struct, frozen=True):
+    """A search of the web that the vendor runs, and the page that it finds: a simulated one."""
+
+    tool: str
+    query: str
+    url: str = "https://example.com/simulated"
+    title: str = "A simulated page"
+
+
 class Turn(Struct, frozen=True):
     """One answer of a model.
 
@@ -76,7 +85,7 @@ class Turn(Struct, frozen=True):
     model that does not reason; `""` reasons and shows nothing, so that there is state to carry and
     no text.  `redacted` adds a block that only Anthropic has.  `finish=""` follows from the rest;
     `"pause"` is Gemini's alone: it breaks off, and the next turn follows where the request comes
-    again with the token.
+    again with the token.  `search` stands before the text, where the vendor searches itself.
     """
 
     text: str = ""
@@ -87,6 +96,7 @@ class Turn(Struct, frozen=True):
     finish: Finish = ""
     error: Failure | None = None
     program: Program | None = None
+    search: Search | None = None
 
     @property
     def finish_reason(self) -> Finish:
@@ -165,7 +175,10 @@ class Prompt(Struct):
 
     `allowed=None` allows every tool.  `schema` asks for an instance of it, `{}` for any JSON.
     `reasons` says whether this answer carries reasoning, `shows_reasoning` whether its text is
-    shown.  `body` is the wire's own, with field names in one spelling.
+    shown.  `body` is the wire's own, with field names in one spelling.  `last_thinking` names the
+    last thinking block that came back, `transformations` are those that were dropped, where the
+    client asked to be told (Anthropic).  `search_tool` names the vendor's search of the web, where
+    it is offered.  `namespaces` has the namespace and the own name of tools that are in one.
     """
 
     model: str
@@ -184,6 +197,10 @@ class Prompt(Struct):
     caches: bool = True
     reports_writes: bool = False
     programs: Programs | None = None
+    last_thinking: str = ""
+    transformations: list[JSON] | None = None
+    search_tool: str = ""
+    namespaces: dict[str, tuple[str, str]] = {}
 
     @property
     def offered(self) -> list[ToolSpec]:
@@ -300,10 +317,26 @@ class ModelSpec(Struct, frozen=True):
     """What a vendor knows of one model.
 
     `reasons`: `always` unless switched off, `asked` when the request says so, or `never`.  Without
-    `calls_tools` it takes neither tools nor what became of them.
+    `calls_tools` it takes neither tools nor what became of them.  `is_real` marks a model of the
+    vendor's own list, whose refusals are the dated rules' (`polycall.sim.dated`); all others follow
+    the vendor's general rules.  `binds_thinking` and `reads` are as in `dated.Model`.
     """
 
     name: str
     reasons: Literal["always", "asked", "never"] = "asked"
     scripted: bool = False
     calls_tools: bool = True
+    is_real: bool = False
+    binds_thinking: bool = False
+    reads: frozenset[str] = frozenset()
+    demands_signatures: bool = False
+
+    @property
+    def signs(self) -> bool:
+        """Whether it wants the signatures of its calls back (Gemini)."""
+        return self.demands_signatures if self.is_real else self.reasons == "always"
+
+    @property
+    def always_thinks(self) -> bool:
+        """Whether the general rules for models that always think hold for it."""
+        return self.reasons == "always" and not self.is_real

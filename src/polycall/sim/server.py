@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import logging
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from typing import Any, Literal, cast
 
 import uvicorn
@@ -27,7 +28,10 @@ _BASE_PATHS = {
     "google": "/google",
     "deepseek": "/deepseek/v1",
     "compatible": "/compatible/v1",
+    "relatives": "/relatives/v1",
 }
+# Those that serve whatever model one names, as servers do that others run.
+LENIENT = ("compatible", "relatives")
 
 
 class _ClosableProtocol(BoundedProtocol):
@@ -81,7 +85,9 @@ class Simulation:
     """All simulated vendors on one free port of the loopback, in a thread of their own.
 
     A context manager, plain and async; leaving it ends the thread and closes the port.  With
-    `any_model` a name that no model has is answered by the rules of `sim-1`, and is no 404.
+    `any_model` a name that no model has is answered by the rules of `sim-1`, and is no 404;
+    a collection of vendors does that for these.  `as_of` is the day as whose vendors they answer
+    (by default the last day on which the rules were read): its models, its refusals.
     """
 
     def __init__(
@@ -90,9 +96,10 @@ class Simulation:
         seed: int = 0,
         host: str = "127.0.0.1",
         port: int = 0,
-        any_model: bool = False,
+        any_model: bool | Collection[str] = False,
+        as_of: datetime.date | None = None,
     ) -> None:
-        self._app = App(seed=seed, any_model=any_model)
+        self._app = App(seed=seed, any_model=any_model, as_of=as_of)
         self._socket = socket.create_server((host, port), backlog=512)
         # asyncio sets this only on sockets that name their protocol, which this one does not:
         # without it every answer on a kept connection waits 40 ms for the peer's acknowledgement.
@@ -211,13 +218,14 @@ async def serve(
     port: int = 8901,
     *,
     seed: int = 0,
+    as_of: datetime.date | None = None,
     announce: Callable[[], None] | None = None,
 ) -> None:
     """Serve all simulated vendors until cancelled or interrupted (Ctrl-C).
 
     `announce` is called when the address is ours; `OSError` where it cannot be had.
     """
-    app = App(seed=seed)
+    app = App(seed=seed, any_model=LENIENT, as_of=as_of)
     bound = socket.create_server((host, port), backlog=512)
     if announce is not None:
         announce()

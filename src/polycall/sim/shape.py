@@ -192,6 +192,18 @@ class Obj:
         return result
 
 
+class Open(Obj):
+    """An object whose other fields are of no concern: they stay as they are."""
+
+    def read(self, value: Any, path: Path, proto: bool) -> Any:
+        """The known fields, read, and the rest."""
+        if not isinstance(value, dict):
+            raise ShapeError("type", path, wanted="object", got=json_type(value))
+        fields = cast("JSON", value)
+        known = {name: item for name, item in fields.items() if name in self.fields}
+        return {**fields, **super().read(known, path, proto)}
+
+
 class Either:
     """One of several kinds, told apart by JSON type."""
 
@@ -219,7 +231,7 @@ class Tagged:
     def __init__(self, tag: str, kinds: Mapping[str, Obj], *, default: str = "") -> None:
         self.tag = tag
         self.kinds = {
-            name: Obj(
+            name: type(kind)(
                 {
                     tag: Scalar("string"),
                     **{

@@ -9,12 +9,32 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, cast
 
 from polycall._support import jsontext
 
+# Whether tokens that others issued are taken on trust: for recorded requests of real vendors.
+_FOREIGN: ContextVar[bool] = ContextVar("takes_foreign", default=False)
 _SECRET = b"a simulation has no secrets; this one only marks what it issued"
 _MAC_BYTES = 12
+
+
+@contextmanager
+def foreign_tokens_taken() -> Generator[None]:
+    """Take tokens of a real vendor on trust, for as long as this lasts."""
+    token = _FOREIGN.set(True)
+    try:
+        yield
+    finally:
+        _FOREIGN.reset(token)
+
+
+def takes_foreign() -> bool:
+    """Whether tokens that others issued are taken on trust now."""
+    return _FOREIGN.get()
 
 
 def digest(*pieces: str) -> bytes:

@@ -151,6 +151,11 @@ def render_response(response: Response, request: Request | None = None) -> JSON:
     content = [
         block for part in response.message.parts if (block := _response_block(part)) is not None
     ]
+    usage = render_usage(response.usage)
+    more: JSON = {}
+    if not is_own(response):
+        content = [with_every_field(block) for block in content]
+        usage, more = {**USAGE_FIELDS, **usage}, MESSAGE_FIELDS
     return {
         "id": wire_id(response.id, response.model, response.created, is_own=is_own(response)),
         "type": "message",
@@ -161,9 +166,35 @@ def render_response(response: Response, request: Request | None = None) -> JSON:
             response.finish_reason, response.raw_finish_reason, is_own=is_own(response), own=own
         ),
         "stop_sequence": None,
+        **more,
         **own,
-        "usage": render_usage(response.usage),
+        "usage": usage,
     }
+
+
+# Fields that the vendor's schema demands, with nothing in them: for answers of other vendors.
+MESSAGE_FIELDS: JSON = {"stop_details": None, "container": None}
+USAGE_FIELDS: JSON = {
+    "cache_creation": None,
+    "inference_geo": None,
+    "output_tokens_details": None,
+    "server_tool_use": None,
+    "service_tier": None,
+}
+
+
+def with_every_field(block: JSON) -> JSON:
+    """A block with the fields that the vendor's schema demands.
+
+    `citations` is empty and not null: there are clients that take the one alone.
+    """
+    match block["type"]:
+        case "text":
+            return {"citations": [], **block}
+        case "tool_use":
+            return {"caller": {"type": "direct"}, **block}
+        case _:
+            return block
 
 
 def is_own(response: Response) -> bool:

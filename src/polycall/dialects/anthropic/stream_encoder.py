@@ -11,7 +11,15 @@ from polycall._support import jsontext
 from polycall.dialects.anthropic.content import reasoning_block, response_call_block, text_block
 from polycall.dialects.anthropic.errors import render_error
 from polycall.dialects.anthropic.names import NAME
-from polycall.dialects.anthropic.response import is_shown_empty, media_note, stop_reason, wire_id
+from polycall.dialects.anthropic.response import (
+    MESSAGE_FIELDS,
+    USAGE_FIELDS,
+    is_shown_empty,
+    media_note,
+    stop_reason,
+    wire_id,
+    with_every_field,
+)
 from polycall.dialects.anthropic.usage import render_usage
 from polycall.errors import PolycallError
 from polycall.ir import (
@@ -98,6 +106,10 @@ class StreamEncoder:
         # The SDKs want both counts at the start; later ones replace them.
         known = bool(event.usage.metadata) or event.usage.is_reported
         self._start_usage = render_usage(event.usage) if known else dict(_NOTHING_YET)
+        more: JSON = {}
+        if not self._is_own:
+            self._start_usage = {**USAGE_FIELDS, **self._start_usage}
+            more = MESSAGE_FIELDS
         message: JSON = {
             "id": wire_id(event.id, event.model, event.created, is_own=self._is_own),
             "type": "message",
@@ -106,6 +118,7 @@ class StreamEncoder:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
+            **more,
             **self._metadata,
             "usage": self._start_usage,
         }
@@ -181,6 +194,8 @@ class StreamEncoder:
         return self._start(block) + _INPUT % self._index + item + _TAIL
 
     def _start(self, block: JSON) -> bytes:
+        if not self._is_own:
+            block = with_every_field(block)
         return _event("content_block_start", {"index": self._index, "content_block": block})
 
     def _delta(self, text: str) -> bytes:

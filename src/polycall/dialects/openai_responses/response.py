@@ -183,7 +183,21 @@ def render_response(response: Response, request: Request | None = None) -> JSON:
     body["output"] = output
     body["usage"] = render_usage(response.usage)
     settle(body, response.finish_reason, response.raw_finish_reason, has_refusal=has_refusal)
+    return completed(body, response.metadata)
+
+
+def completed(body: JSON, metadata: Metadata) -> JSON:
+    """The body with when it was completed, where the vendor of the answer has no such time."""
+    if body["status"] == "completed" and NAME not in metadata:
+        body["completed_at"] = body["created_at"]
     return body
+
+
+def _echo_tool(tool: JSON) -> JSON:
+    """A tool as a response repeats it: with every field."""
+    if tool.get("type") != "function":
+        return tool
+    return {"description": None, "parameters": None, "strict": False, **tool}
 
 
 def begins_message(part: Text | Refusal) -> bool:
@@ -330,6 +344,7 @@ def skeleton(response_id: str, model: str, created: int, echoed: JSON) -> JSON:
         "id": response_id,
         "object": "response",
         "created_at": created,
+        "completed_at": None,
         "status": "in_progress",
         "background": False,
         "error": None,
@@ -340,14 +355,18 @@ def skeleton(response_id: str, model: str, created: int, echoed: JSON) -> JSON:
         "parallel_tool_calls": True,
         "previous_response_id": None,
         "reasoning": {"effort": None, "summary": None},
-        "service_tier": None,
+        "service_tier": "default",
         "store": False,
-        "temperature": None,
+        "temperature": 1.0,
         "text": {"format": {"type": "text"}},
         "tool_choice": "auto",
         "tools": [],
         "top_logprobs": 0,
-        "top_p": None,
+        "top_p": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "prompt_cache_key": None,
+        "safety_identifier": None,
         "truncation": "disabled",
         "user": None,
         "metadata": {},
@@ -392,6 +411,8 @@ def request_echo(request: Request | None) -> JSON:
     )
     body = render_request(relevant).body
     echoed = {key: value for key, value in body.items() if key not in _NOT_ECHOED}
+    if "tools" in echoed:
+        echoed["tools"] = [_echo_tool(tool) for tool in echoed["tools"]]
     if "text" in echoed:
         echoed["text"] = {"format": {"type": "text"}, **echoed["text"]}
     return echoed

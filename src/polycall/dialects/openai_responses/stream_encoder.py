@@ -17,6 +17,7 @@ from polycall.dialects.openai_responses.names import NAME, own
 from polycall.dialects.openai_responses.response import (
     as_it_came,
     begins_message,
+    completed,
     custom_tools,
     item_id,
     output_content,
@@ -139,6 +140,7 @@ class StreamEncoder:
         if event.finish_reason == "pause" and raw in ("queued", "in_progress"):
             raw = ""  # a stream that ends is not waiting any more
         settle(body, event.finish_reason, raw, has_refusal=self._has_refusal)
+        body = completed(body, event.metadata)
         kind = "completed" if body["status"] == "completed" else "incomplete"
         if body["status"] in ("failed", "cancelled"):
             kind = "failed"

@@ -7,15 +7,17 @@ from typing import Any
 
 from polycall._support import jsontext
 from polycall.sim import signing
-from polycall.sim.chunking import fragments
+from polycall.sim.chunking import encode_sse, fragments
+from polycall.sim.dated import Refusal
 from polycall.sim.programs import ProgramRunner
 from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused, Turn
 from polycall.sim.shape import JSON, parse_object
 from polycall.sim.vendors import anthropic_checks as checks
 from polycall.sim.vendors import anthropic_programs as programs
-from polycall.sim.vendors.anthropic_history import SCOPE, prefix_digest, turns_of
+from polycall.sim.vendors import anthropic_server_tools as server_tools
+from polycall.sim.vendors.anthropic_thinking import bound_to, identity
+from polycall.sim.vendors.anthropic_turns import SCOPE, turns_of
 from polycall.sim.vendors.base import Headers, Models, Route
-from polycall.translation.sse import encode_sse
 
 VERSIONS = frozenset({"2023-01-01", "2023-06-01", "2026-10-21"})
 _STOP_REASONS = {
@@ -38,6 +40,7 @@ class Anthropic:
 
     name = "anthropic"
     base_path = "/anthropic"
+    wire = "anthropic"
 
     def __init__(self, desk: ProgramRunner | None = None) -> None:
         self._desk = desk or ProgramRunner()
@@ -72,10 +75,16 @@ class Anthropic:
         if version not in VERSIONS:
             raise checks.refuse(f'anthropic-version: "{version}" is not a valid version')
 
-    def check_request(self, route: Route, body: Any, models: Models) -> Prompt:
+    def check_request(
+        self, route: Route, body: Any, models: Models, headers: Headers | None = None
+    ) -> Prompt:
         """Shape, model, rules."""
-        prompt = checks.check(body, models, counts=route.operation == "count")
+        prompt = checks.check(
+            body, models, counts=route.operation == "count", betas=_betas(headers)
+        )
         offer = prompt.programs
+        if signing.takes_foreign():
+            return prompt
         if offer is not None and offer.container and self._desk.container(offer.container) is None:
             raise checks.refuse(f"container: Container '{offer.container}' not found or expired.")
         if offer is not None and offer.pending and not self._desk.knows(offer.pending):
@@ -88,7 +97,9 @@ class Anthropic:
             **_frame(prompt, answer),
             "content": [block for block, _ in _blocks(prompt, answer)],
             **_ending(answer),
-            **_container(answer),
+            "container": programs.container_field(answer),
+            **_managed(prompt),
+            **_transformations(prompt),
             "usage": _usage(answer),
         }
 
@@ -101,6 +112,8 @@ class Anthropic:
             "stop_reason": None,
             "stop_sequence": None,
             "stop_details": None,
+            "container": None,
+            **_transformations(prompt),
             "usage": start,
         }
         yield _event("message_start", {"message": message})
@@ -114,9 +127,10 @@ class Anthropic:
             "cache_creation_input_tokens": tally.cache_written,
             "cache_read_input_tokens": tally.cached,
             "output_tokens_details": {"thinking_tokens": tally.reasoning},
+            "server_tool_use": _usage(answer)["server_tool_use"],
         }
         delta = {**_ending(answer), "container": programs.container_field(answer)}
-        yield _event("message_delta", {"delta": delta, "usage": usage})
+        yield _event("message_delta", {"delta": delta, "usage": usage, **_managed(prompt)})
         yield _event("message_stop", {})
 
     def render_count(self, prompt: Prompt, tokens: int) -> JSON:
@@ -167,9 +181,29 @@ class Anthropic:
         """404."""
         return checks.refuse(f"model: {name}", status=404)
 
+    def retired_model(self, name: str) -> Refused:
+        """The same 404: a name that is gone is a name that is not known."""
+        return self.unknown_model(name)
+
+    def refuse_by(self, refusal: Refusal) -> Refused:
+        """400, by the rule's words."""
+        return checks.refuse(refusal.message, status=refusal.status)
+
     def answer_headers(self, nonce: str) -> dict[str, str]:
         """`request-id`."""
         return {"request-id": f"req_{nonce}", "anthropic-organization-id": "simulation"}
+
+
+def _betas(headers: Headers | None) -> frozenset[str]:
+    text = (headers or {}).get("anthropic-beta", "")
+    return frozenset(beta.strip() for beta in text.split(",") if beta.strip())
+
+
+def _transformations(prompt: Prompt) -> JSON:
+    """What was done to the request's thinking, for clients that asked to be told."""
+    if prompt.transformations is None:
+        return {}
+    return {"input_transformations": prompt.transformations}
 
 
 def _words(failure: Failure) -> str:
@@ -217,13 +251,19 @@ def _usage(answer: Answer) -> JSON:
         },
         "output_tokens": tally.text + tally.reasoning,
         "output_tokens_details": {"thinking_tokens": tally.reasoning},
+        "server_tool_use": {
+            "web_search_requests": 0 if answer.turn.search is None else 1,
+            "web_fetch_requests": 0,
+        },
         "service_tier": "standard",
+        "inference_geo": "global",
     }
 
 
-def _container(answer: Answer) -> JSON:
-    container = programs.container_field(answer)
-    return {} if container is None else {"container": container}
+def _managed(prompt: Prompt) -> JSON:
+    """What was edited of the context: nothing, where the request lets it be."""
+    asked = prompt.body.get("context_management") is not None
+    return {"context_management": {"applied_edits": []}} if asked else {}
 
 
 def _blocks(prompt: Prompt, answer: Answer) -> list[tuple[JSON, Call | None]]:
@@ -244,8 +284,11 @@ def _turn_blocks(prompt: Prompt, turn: Turn, nonce: str) -> list[tuple[JSON, Cal
     blocks: list[tuple[JSON, Call | None]] = []
     if turn.reasoning is not None:
         blocks += [(block, None) for block in _thinking(prompt, turn, nonce, turn.reasoning)]
+    if turn.search is not None:
+        used, returned = server_tools.search_blocks(turn.search, nonce)
+        blocks += [(used, Call("", used["input"])), (returned, None)]
     if turn.text:
-        blocks.append(({"type": "text", "text": turn.text, "citations": None}, None))
+        blocks.append(({"type": "text", "text": turn.text, "citations": []}, None))
     for index, call in enumerate(turn.calls):
         scope = SCOPE if turn.reasoning is not None else f"{SCOPE}-plain"
         block: JSON = {
@@ -253,9 +296,8 @@ def _turn_blocks(prompt: Prompt, turn: Turn, nonce: str) -> list[tuple[JSON, Cal
             "id": call.id or f"toolu_{signing.mark(scope, nonce, index)}",
             "name": call.name,
             "input": _input(call),
+            "caller": {"type": "direct"},
         }
-        if prompt.programs is not None:
-            block["caller"] = {"type": "direct"}
         blocks.append((block, call))
     return blocks
 
@@ -273,13 +315,15 @@ def _thinking(prompt: Prompt, turn: Turn, nonce: str, reasoning: str) -> list[JS
         "scope": SCOPE,
         "nonce": nonce,
         "model": prompt.model,
-        "prefix": prefix_digest(turns_of(prompt.body["messages"])),
+        **bound_to(prompt.body, turns_of(prompt.body["messages"])),
         "parts": parts,
     }
-    signature = signing.issue(SCOPE, {**data, "part": 1}, "thinking", shown)
+    first = {**data, "part": 1, "previous": prompt.last_thinking}
+    signature = signing.issue(SCOPE, first, "thinking", shown)
     blocks: list[JSON] = [{"type": "thinking", "thinking": shown, "signature": signature}]
     if parts == 2:
-        hidden = signing.issue(SCOPE, {**data, "part": 2}, "redacted_thinking", "")
+        second = {**data, "part": 2, "previous": identity(nonce, 1)}
+        hidden = signing.issue(SCOPE, second, "redacted_thinking", "")
         blocks.append({"type": "redacted_thinking", "data": hidden})
     return blocks
 

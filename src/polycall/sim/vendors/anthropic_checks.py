@@ -27,7 +27,10 @@ from polycall.sim.shape import (
     path_text,
 )
 from polycall.sim.vendors import anthropic_programs as programs
-from polycall.sim.vendors.anthropic_history import read_history, turns_of
+from polycall.sim.vendors import anthropic_server_tools as server_tools
+from polycall.sim.vendors.anthropic_history import read_history
+from polycall.sim.vendors.anthropic_thinking import BETA
+from polycall.sim.vendors.anthropic_turns import turns_of
 from polycall.sim.vendors.base import Models
 
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -46,7 +49,7 @@ _ERROR_TYPES = {
     529: "overloaded_error",
 }
 
-_CACHE = nullable(Obj({"type!": Choice("ephemeral"), "ttl": Choice("5m", "1h")}))
+_CACHE = nullable(Obj({"type!": Choice("ephemeral"), "ttl": Choice("5m", "1h"), "scope": STRING}))
 _CALLER = nullable(Obj({"type!": STRING, "tool_id": STRING}))
 
 
@@ -121,12 +124,18 @@ _BLOCKS = Tagged(
         "tool_use": _block({"id!": STRING, "name!": STRING, "input!": OBJECT, "caller": _CALLER}),
         "tool_result": _RESULT,
         **programs.BLOCKS,
+        **server_tools.ASSISTANT_BLOCKS,
+        **server_tools.USER_BLOCKS,
+        **server_tools.SYSTEM_BLOCKS,
     },
 )
 _MESSAGE = Obj(
     {
         "role!": Choice("user", "assistant", "system"),
         "content!": Either(STRING, ListOf(_BLOCKS)),
+        # Of system messages only; the betas are the dated rules' business.
+        "clear_at": Choice("next_user_message"),
+        "output_config": OBJECT,
     }
 )
 _TOOL = Tagged(
@@ -148,6 +157,7 @@ _TOOL = Tagged(
         **dict.fromkeys(
             programs.KINDS, Obj({"name!": Choice(programs.NAME), "cache_control": _CACHE})
         ),
+        **server_tools.TOOLS,
     },
     default="custom",
 )
@@ -161,19 +171,21 @@ _CHOICE = Tagged(
         "none": Obj({}),
     },
 )
-_DISPLAY = nullable(Choice("summarized", "omitted"))
+_DISPLAY = nullable(Choice("summarized", "omitted", "updates"))
+_BINDING = nullable(Obj({"prefix_mismatch_behavior": nullable(Choice("error", "drop_block"))}))
 _THINKING = Tagged(
     "type",
     {
-        "adaptive": Obj({"display": _DISPLAY}),
+        "adaptive": Obj({"display": _DISPLAY, "block_binding": _BINDING}),
         "enabled": Obj(
             {
                 "budget_tokens!": Scalar("integer", low=_THINKING_BUDGET_MIN),
                 "display": _DISPLAY,
+                "block_binding": _BINDING,
             }
         ),
         "disabled": Obj({}),
-        "between_tools": Obj({}),
+        "between_tools": Obj({"display": _DISPLAY, "block_binding": _BINDING}),
     },
 )
 _FORMAT = Tagged("type", {"json_schema": Obj({"schema!": OBJECT})})
@@ -181,8 +193,13 @@ _COUNTED: dict[str, Kind] = {
     "model!": STRING,
     "messages!": ListOf(_MESSAGE, low=1),
     "cache_control": _CACHE,
+    # Fields of betas, whose headers are the dated rules' business.
+    "context_management": nullable(OBJECT),
+    "mcp_servers": ListOf(OBJECT),
+    "output_format": nullable(_FORMAT),
     "output_config": Obj(
         {
+            "task_budget": nullable(OBJECT),
             "effort": nullable(Choice("low", "medium", "high", "xhigh", "max")),
             "format": nullable(_FORMAT),
         }
@@ -252,7 +269,9 @@ def refuse_shape(error: ShapeError) -> Refused:
     return refuse(f"{place}: {words}" if place else words)
 
 
-def check(body: Any, models: Models, *, counts: bool) -> Prompt:
+def check(
+    body: Any, models: Models, *, counts: bool, betas: frozenset[str] = frozenset()
+) -> Prompt:
     """Shape, model, fields, history."""
     try:
         fields = (_COUNT_BODY if counts else _BODY).read(body, (), False)
@@ -265,13 +284,17 @@ def check(body: Any, models: Models, *, counts: bool) -> Prompt:
     tools = _read_tools(list_in(fields, "tools"))
     offered = programs.offered(fields)
     _check_marks(fields)
-    history = read_history(fields, model, thinks=thinks)
+    has_controls = BETA in betas
+    history, thinking = read_history(fields, model, thinks=thinks, has_controls=has_controls)
     for _, blocks, _ in turns_of(fields["messages"]):
         for block in blocks:
             programs.read_block(block, history)
     programs.check_history(turns_of(fields["messages"]), offered)
     prompt = Prompt(fields["model"], history, tools, fields, programs=offered)
     _read_choice(fields, model, prompt)
+    prompt.search_tool = server_tools.search_tool(list_in(fields, "tools"))
+    prompt.last_thinking = thinking.last
+    prompt.transformations = thinking.dropped if has_controls else None
     prompt.reasons = thinks
     prompt.shows_reasoning = object_in(fields, "thinking").get("display") != "omitted"
     prompt.caches = prompt.reports_writes = _count_marks(fields) > 0
@@ -309,7 +332,9 @@ def _check_thinking(body: JSON, model: ModelSpec) -> bool:
     for name in ("temperature", "top_p", "top_k"):
         if name not in body:
             continue
-        if always:
+        if model.is_real and model.reasons == "always":
+            continue  # the dated rules say more
+        if model.always_thinks:
             raise refuse(f"`{name}` is deprecated for this model.")
         if thinks and not _goes_with_thinking(name, body[name]):
             raise refuse(_WITH_THINKING[name])
@@ -322,7 +347,7 @@ def _read_tools(tools: list[JSON]) -> list[ToolSpec]:
     result: list[ToolSpec] = []
     names: set[str] = set()
     for index, tool in enumerate(tools):
-        if tool.get("type") in programs.KINDS:
+        if tool.get("type", "custom") != "custom":
             continue
         place = f"tools.{index}.custom"
         name, schema = tool["name"], tool["input_schema"]
@@ -349,17 +374,17 @@ def _read_choice(body: JSON, model: ModelSpec, prompt: Prompt) -> None:
     if choice is None:
         return
     kind = choice["type"]
-    if not prompt.tools:
+    if not prompt.tools and not body.get("tools") and not body.get("mcp_servers"):
         raise refuse("tool_choice: tool_choice may only be specified while providing tools.")
     if kind in ("any", "tool"):
         # Adaptive thinking gives way to a forced choice; a fixed budget does not.
         thinking = object_in(body, "thinking").get("type")
-        if model.reasons == "always" and thinking != "disabled":
+        if model.always_thinks and thinking != "disabled":
             raise refuse("tool_choice forces tool use is not supported for this model.")
         if thinking == "enabled":
             raise refuse("Thinking may not be enabled when tool_choice forces tool use.")
     if kind == "tool":
-        if choice["name"] not in {tool.name for tool in prompt.tools}:
+        if choice["name"] not in {tool.get("name") for tool in list_in(body, "tools")}:
             raise refuse(
                 f"tool_choice.tool.name: Tool '{choice['name']}' not found in provided tools"
             )
@@ -369,7 +394,7 @@ def _read_choice(body: JSON, model: ModelSpec, prompt: Prompt) -> None:
 
 
 def _read_format(body: JSON) -> JSON | None:
-    wanted = object_in(body, "output_config").get("format")
+    wanted = object_in(body, "output_config").get("format") or body.get("output_format")
     if wanted is None:
         return None
     schema = wanted["schema"]

@@ -1,86 +1,30 @@
-"""The rules of a Messages conversation: turns, calls and results, thinking and its signatures."""
+"""The rules of a Messages conversation: turns, calls and results."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-from typing import Any, TypeAlias
 
-from polycall._support import jsontext
-from polycall.sim import signing
 from polycall.sim.script import Called, Entry, ModelSpec, Refused, Returned, Said
-from polycall.sim.shape import JSON, object_in
+from polycall.sim.shape import JSON
+from polycall.sim.vendors import anthropic_server_tools as server_tools
+from polycall.sim.vendors import anthropic_thinking
+from polycall.sim.vendors.anthropic_thinking import Thinking
+from polycall.sim.vendors.anthropic_turns import (
+    Turns,
+    blocks_of,
+    is_program_call,
+    refuse,
+    turns_of,
+)
 from polycall.sim.vendors.openai_common import IMAGE_TYPES, sniff_image
 
-SCOPE = "anthropic"
-# Role, blocks and position of each turn.
-Turns: TypeAlias = "list[tuple[str, list[JSON], int]]"
 _CALL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 
 
-def refuse(message: str) -> Refused:
-    """400."""
-    error: JSON = {"type": "invalid_request_error", "message": message, "details": None}
-    return Refused(400, {"type": "error", "error": error, "request_id": ""})
-
-
-def blocks_of(content: str | list[JSON] | None) -> list[JSON]:
-    """A string is one text block."""
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}]
-    return content or []
-
-
-def turns_of(messages: list[JSON]) -> Turns:
-    """Role, blocks and position of each turn; neighbours of one role are one turn."""
-    turns: Turns = []
-    for index, message in enumerate(messages):
-        blocks = blocks_of(message["content"])
-        if turns and turns[-1][0] == message["role"]:
-            turns[-1][1].extend(blocks)
-        else:
-            turns.append((message["role"], list(blocks), index))
-    return turns
-
-
-def prefix_digest(turns: Turns) -> str:
-    """What a signature is bound to: all that was said before, however it was spelled."""
-    plain = [
-        [role, [_essence(block) for block in blocks if "thinking" not in block["type"]]]
-        for role, blocks, _ in turns
-    ]
-    return hashlib.sha256(jsontext.encode_bytes(plain)).hexdigest()[:16]
-
-
-def _essence(block: JSON) -> list[Any]:
-    match block["type"]:
-        case "text":
-            return ["text", block["text"]]
-        case "tool_use":
-            return ["tool_use", block["id"], block["name"], sorted_json(block["input"])]
-        case "tool_result":
-            inner = [_essence(part) for part in blocks_of(block.get("content"))]
-            return ["tool_result", block["tool_use_id"], inner, bool(block.get("is_error"))]
-        case "server_tool_use":
-            return ["server_tool_use", block["id"], sorted_json(block["input"])]
-        case "code_execution_tool_result":
-            return ["result", block["tool_use_id"], sorted_json(block["content"])]
-        case kind:
-            return [kind, sorted_json(block.get("source"))]
-
-
-def sorted_json(value: Any) -> Any:
-    """The value with all names in order, so that their order does not matter."""
-    if isinstance(value, dict):
-        items: list[tuple[str, Any]] = sorted(value.items())  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-        return [[name, sorted_json(item)] for name, item in items]
-    if isinstance(value, list):
-        return [sorted_json(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
-
-
-def read_history(body: JSON, model: ModelSpec, *, thinks: bool) -> list[Entry]:
-    """The conversation, checked."""
+def read_history(
+    body: JSON, model: ModelSpec, *, thinks: bool, has_controls: bool
+) -> tuple[list[Entry], Thinking]:
+    """The conversation, checked, and what became of its thinking blocks."""
     system = body.get("system")
     entries: list[Entry] = []
     if system:
@@ -90,12 +34,14 @@ def read_history(body: JSON, model: ModelSpec, *, thinks: bool) -> list[Entry]:
     turns = turns_of(body["messages"])
     _check_pairs(turns)
     _check_end(turns, model)
-    _check_thinking(turns, body, thinks=thinks)
+    thinking = anthropic_thinking.check(
+        turns, body, model, thinks=thinks, has_controls=has_controls
+    )
     names: dict[str, str] = {}
     for role, blocks, position in turns:
         for block in blocks:
             _read_block(role, block, position, names, entries)
-    return entries
+    return entries, thinking
 
 
 def _check_texts(blocks: list[JSON], place: str, *, blank: bool = False) -> None:
@@ -131,11 +77,11 @@ def _check_messages(messages: list[JSON]) -> None:
 
 
 _BLOCKS_OF_ROLE = {
-    "assistant": frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
-    | {"server_tool_use", "code_execution_tool_result"},
+    "assistant": frozenset({"text", "thinking", "redacted_thinking", "tool_use", "document"})
+    | {"code_execution_tool_result", *server_tools.ASSISTANT_BLOCKS},
     "user": frozenset({"text", "image", "document", "search_result", "tool_result"})
-    | {"tool_reference"},
-    "system": frozenset({"text"}),
+    | {"tool_reference", *server_tools.USER_BLOCKS},
+    "system": frozenset({"text", *server_tools.SYSTEM_BLOCKS}),
 }
 
 
@@ -217,7 +163,7 @@ def _check_end(turns: Turns, model: ModelSpec) -> None:
     role, blocks, _ = turns[-1]
     if role != "assistant":
         return
-    if model.reasons == "always":
+    if model.always_thinks:
         raise refuse(
             "This model does not support assistant message prefill. The conversation must end "
             "with a user message."
@@ -228,82 +174,6 @@ def _check_end(turns: Turns, model: ModelSpec) -> None:
         and blocks[-1]["text"] != blocks[-1]["text"].rstrip()
     ):
         raise refuse("messages: final assistant content cannot end with trailing whitespace")
-
-
-def _check_thinking(turns: Turns, body: JSON, *, thinks: bool) -> None:
-    # A new turn of the user ends the loop whose thinking must come back.
-    start = 0
-    for number, (role, blocks, _) in enumerate(turns):
-        if role == "user" and any(block["type"] != "tool_result" for block in blocks):
-            start = number
-    for number, (role, blocks, position) in enumerate(turns):
-        if role != "assistant":
-            continue
-        found: dict[str, int] = {}  # blocks by nonce
-        totals: dict[str, int] = {}
-        for spot, block in enumerate(blocks):
-            if block["type"] in ("thinking", "redacted_thinking"):
-                place = f"messages.{position}.content.{spot}"
-                data = _check_signature(block, body["model"], turns[:number], place)
-                nonce = data["nonce"]
-                found[nonce] = found.get(nonce, 0) + 1
-                totals[nonce] = data["parts"]
-                if found[nonce] != data["part"]:
-                    raise _modified(place)
-            elif _is_models_call(block) and thinks and number >= start:
-                _check_presence(blocks, spot, found, body, f"messages.{position}.content")
-        if found != totals:
-            raise _modified(f"messages.{position}")
-
-
-def is_program_call(block: JSON) -> bool:
-    """Whether a `tool_use` block was made by a program."""
-    caller: JSON | None = block.get("caller")
-    return block["type"] == "tool_use" and caller is not None and caller["type"] != "direct"
-
-
-def _is_models_call(block: JSON) -> bool:
-    return block["type"] in ("tool_use", "server_tool_use") and not is_program_call(block)
-
-
-def _modified(place: str) -> Refused:
-    return refuse(
-        f"{place}: `thinking` or `redacted_thinking` blocks in the latest assistant message "
-        "cannot be modified. These blocks must remain as they were in the original response."
-    )
-
-
-def _check_signature(block: JSON, model: str, before: Turns, place: str) -> JSON:
-    thinking = block["type"] == "thinking"
-    token = block["signature"] if thinking else block["data"]
-    words = f"{place}: Invalid `{'signature' if thinking else 'data'}` in `{block['type']}` block"
-    data = signing.read(SCOPE, token)
-    text = block["thinking"] if thinking else ""
-    if data is None or not signing.holds(SCOPE, token, block["type"], text):
-        raise refuse(words)
-    if data["model"] != model:
-        raise refuse(f"{words}: it belongs to another model")
-    if data["prefix"] != prefix_digest(before):
-        raise refuse(f"{words}: the messages before it are not those it was made for")
-    return data
-
-
-def _check_presence(
-    blocks: list[JSON], spot: int, found: dict[str, int], body: JSON, place: str
-) -> None:
-    nonce = signing.marked_nonce(SCOPE, blocks[spot]["id"])
-    first = blocks[0]["type"]
-    # With a fixed budget every last turn starts with thinking, whoever wrote it.
-    fixed = object_in(body, "thinking").get("type") == "enabled"
-    misplaced = fixed and "thinking" not in first
-    wrong = first if misplaced else blocks[spot]["type"]
-    if misplaced or (nonce and nonce not in found):
-        raise refuse(
-            f"{place}.{0 if misplaced else spot}.type: Expected `thinking` or "
-            f"`redacted_thinking`, but found `{wrong}`. When "
-            "`thinking` is enabled, a final `assistant` message must start with a thinking block "
-            "(preceeding the lastmost set of `tool_use` and `tool_result` blocks)."
-        )
 
 
 def _read_block(

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from polycall.sim.schemas import is_recursive
 from polycall.sim.script import Answer, Called, Entry, Programs, Ran, Returned
-from polycall.sim.shape import ANY, JSON, OBJECT, STRING, Choice, Kind, ListOf, Obj, Scalar, Tagged
-from polycall.sim.vendors.anthropic_history import (
+from polycall.sim.shape import JSON, OBJECT, STRING, Kind, ListOf, Obj, Scalar, Tagged
+from polycall.sim.vendors.anthropic_turns import (
     SCOPE,
     Turns,
     blocks_of,
@@ -26,7 +26,6 @@ _RESULT: dict[str, Kind] = {
     "content!": ListOf(OBJECT),
 }
 BLOCKS: dict[str, Obj] = {
-    "server_tool_use": Obj({"id!": STRING, "name!": Choice(NAME), "input!": OBJECT, "caller": ANY}),
     "code_execution_tool_result": Obj(
         {
             "tool_use_id!": STRING,
@@ -105,7 +104,7 @@ def _check_choice(choice: JSON, tools: list[JSON], *, is_used: bool) -> None:
             "tool_choice.disable_parallel_tool_use: not supported with programmatic tool calling"
         )
     for tool in tools:
-        if choice.get("name") == tool["name"] and "direct" not in tool.get(
+        if choice.get("name") == tool.get("name") and "direct" not in tool.get(
             "allowed_callers", ["direct"]
         ):
             raise refuse(
@@ -157,7 +156,7 @@ class _Reader:
         self.pending = set()
         for spot, block in enumerate(blocks):
             where = f"{place}.content.{spot}"
-            if block["type"] == "server_tool_use":
+            if is_program(block):
                 self.open.append(block["id"])
             elif block["type"] == "code_execution_tool_result":
                 if block["tool_use_id"] not in self.open:
@@ -198,9 +197,14 @@ class _Reader:
             self.results[block["tool_use_id"]] = "\n".join(part["text"] for part in content)
 
 
+def is_program(block: JSON) -> bool:
+    """Whether the block is a program that the model wrote."""
+    return block["type"] == "server_tool_use" and block["name"] == NAME
+
+
 def read_block(block: JSON, entries: list[Entry]) -> None:
     """What the model has of a program: its code, and how it ended."""
-    if block["type"] == "server_tool_use":
+    if is_program(block):
         entries.append(Called(block["id"], NAME, block["input"]))
     elif block["type"] == "code_execution_tool_result":
         content: JSON = block["content"]

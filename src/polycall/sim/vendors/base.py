@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
+from polycall.sim.dated import Refusal
 from polycall.sim.script import Answer, Failure, ModelSpec, Prompt, Refused
 from polycall.sim.shape import JSON
 
@@ -28,6 +29,7 @@ class Vendor(Protocol):
 
     name: str
     base_path: str
+    wire: str  # the name of its rules in `polycall.sim.dated`
 
     def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
         """What a request below the vendor's prefix is; raises `Refused` for an unknown path."""
@@ -37,8 +39,13 @@ class Vendor(Protocol):
         """Raise `Refused` where the key is missing or not valid."""
         ...
 
-    def check_request(self, route: Route, body: Any, models: Models) -> Prompt:
-        """Refuse all that the vendor refuses, and say what is left in neutral words."""
+    def check_request(
+        self, route: Route, body: Any, models: Models, headers: Headers | None = None
+    ) -> Prompt:
+        """Refuse all that the vendor refuses, and say what is left in neutral words.
+
+        The dated rules are not asked here: they are applied to the body of the prompt.
+        """
         ...
 
     def render_body(self, prompt: Prompt, answer: Answer) -> JSON:
@@ -70,7 +77,15 @@ class Vendor(Protocol):
         ...
 
     def unknown_model(self, name: str) -> Refused:
-        """The vendor's 404."""
+        """The vendor's answer to a name that none of its models has."""
+        ...
+
+    def retired_model(self, name: str) -> Refused:
+        """The vendor's answer to the name of a model that it had."""
+        ...
+
+    def refuse_by(self, refusal: Refusal) -> Refused:
+        """A dated rule's refusal in the vendor's shape."""
         ...
 
     def answer_headers(self, nonce: str) -> dict[str, str]:

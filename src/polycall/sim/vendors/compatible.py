@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from polycall._support import jsontext
-from polycall.sim.chunking import fragments
+from polycall.sim.chunking import encode_sse, fragments
+from polycall.sim.dated import Refusal
 from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused
 from polycall.sim.shape import (
     BOOLEAN,
@@ -37,7 +38,6 @@ from polycall.sim.vendors import openai_chat
 from polycall.sim.vendors import openai_chat_checks as chat
 from polycall.sim.vendors import openai_common as common
 from polycall.sim.vendors.base import Headers, Models, Route
-from polycall.translation.sse import encode_sse
 
 _CALL = Obj(
     {
@@ -101,6 +101,7 @@ class Compatible:
 
     name = "compatible"
     base_path = "/compatible/v1"
+    wire = "compatible"
 
     def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
         """Chat completions and models."""
@@ -110,7 +111,9 @@ class Compatible:
         """Bearer."""
         common.check_bearer(headers, help_text="This server wants a key.")
 
-    def check_request(self, route: Route, body: Any, models: Models) -> Prompt:
+    def check_request(
+        self, route: Route, body: Any, models: Models, headers: Headers | None = None
+    ) -> Prompt:
         """Shape, model, the order of messages."""
         try:
             fields: JSON = _BODY.read(body, (), False)
@@ -217,6 +220,14 @@ class Compatible:
     def unknown_model(self, name: str) -> Refused:
         """404."""
         return _refuse(f"model '{name}' not found", status=404, kind="NotFoundError")
+
+    def retired_model(self, name: str) -> Refused:
+        """As a name that is not known."""
+        return self.unknown_model(name)
+
+    def refuse_by(self, refusal: Refusal) -> Refused:
+        """By the rule's words."""
+        return common.refuse_by(refusal)
 
     def answer_headers(self, nonce: str) -> dict[str, str]:
         """None."""

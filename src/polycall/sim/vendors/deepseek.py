@@ -12,7 +12,8 @@ from typing import Any
 
 from polycall._support import jsontext
 from polycall.sim import signing
-from polycall.sim.chunking import fragments
+from polycall.sim.chunking import encode_sse, fragments
+from polycall.sim.dated import Refusal
 from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused
 from polycall.sim.shape import (
     BOOLEAN,
@@ -37,7 +38,7 @@ from polycall.sim.vendors import openai_chat
 from polycall.sim.vendors import openai_chat_checks as chat
 from polycall.sim.vendors import openai_common as common
 from polycall.sim.vendors.base import Headers, Models, Route
-from polycall.translation.sse import encode_sse
+from polycall.sim.vendors.openai_chat_shapes import TOOLS_MAX
 
 SCOPE = "deepseek"
 
@@ -107,7 +108,7 @@ _FIELDS: dict[str, Kind] = {
     "stream_options": nullable(Obj({"include_usage": BOOLEAN})),
     "temperature": nullable(Scalar("number", low=0, high=2)),
     "top_p": nullable(Scalar("number", low=0, high=1)),
-    "tools": nullable(ListOf(_TOOL, low=1, high=chat.TOOLS_MAX)),
+    "tools": nullable(ListOf(_TOOL, low=1, high=TOOLS_MAX)),
     "tool_choice": nullable(
         Either(
             Choice("none", "auto", "required"),
@@ -124,6 +125,7 @@ class DeepSeek:
 
     name = "deepseek"
     base_path = "/deepseek"
+    wire = "deepseek"
 
     def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
         """With and without the version."""
@@ -140,7 +142,9 @@ class DeepSeek:
                 code="invalid_request_error",
             )
 
-    def check_request(self, route: Route, body: Any, models: Models) -> Prompt:
+    def check_request(
+        self, route: Route, body: Any, models: Models, headers: Headers | None = None
+    ) -> Prompt:
         """Shape, model, rules."""
         try:
             if isinstance(body, dict):
@@ -233,8 +237,18 @@ class DeepSeek:
     def unknown_model(self, name: str) -> Refused:
         """400 in this vendor's words, and not a 404 of OpenAI's."""
         return common.refuse(
-            f"Model Not Exist: {name}", status=404, code="model_not_found", param=None
+            "The supported API model names are deepseek-v4-pro or deepseek-v4-flash, but you "
+            f"passed {name}.",
+            code="invalid_request_error",
         )
+
+    def retired_model(self, name: str) -> Refused:
+        """As a name that is not known."""
+        return self.unknown_model(name)
+
+    def refuse_by(self, refusal: Refusal) -> Refused:
+        """By the rule's words."""
+        return common.refuse_by(refusal)
 
     def answer_headers(self, nonce: str) -> dict[str, str]:
         """A trace id."""

@@ -11,6 +11,7 @@ from typing import Any
 from polycall._support import jsontext
 from polycall.sim import signing
 from polycall.sim.chunking import fragments
+from polycall.sim.dated import Refusal
 from polycall.sim.script import Answer, Failure, ModelSpec, Prompt, Refused
 from polycall.sim.shape import JSON, parse_object
 from polycall.sim.vendors import gemini_checks as checks
@@ -35,6 +36,7 @@ class Gemini:
 
     name = "google"
     base_path = "/google"
+    wire = "gemini"
 
     def __init__(self) -> None:
         # Tokens of answers that were broken off, and what was asked.
@@ -77,7 +79,9 @@ class Gemini:
             }
             raise refuse("API key not valid. Please pass a valid API key.", details=[info])
 
-    def check_request(self, route: Route, body: Any, models: Models) -> Prompt:
+    def check_request(
+        self, route: Route, body: Any, models: Models, headers: Headers | None = None
+    ) -> Prompt:
         """Model, shape, rules."""
         model = models(route.model)
         if model is None:
@@ -173,6 +177,18 @@ class Gemini:
             "supported methods.",
             status=404,
         )
+
+    def retired_model(self, name: str) -> Refused:
+        """404, with a hint."""
+        return refuse(
+            f"This model models/{name} is no longer available. Please update your code to use a "
+            "newer model for the latest features and improvements.",
+            status=404,
+        )
+
+    def refuse_by(self, refusal: Refusal) -> Refused:
+        """400, by the rule's words."""
+        return refuse(refusal.message, status=refusal.status)
 
     def answer_headers(self, nonce: str) -> dict[str, str]:
         """None that could be relied on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from polycall.sim import schemas
+from polycall.sim import schemas, signing
 from polycall.sim.script import ModelSpec, Prompt, Refused, ToolSpec
 from polycall.sim.shape import (
     ANY,
@@ -117,7 +117,9 @@ _PART = Obj(
         "mediaResolution": ANY,
         "videoMetadata": ANY,
         "partMetadata": ANY,
-        # Parts of server tools, which this simulation has none of.
+        # Parts of server tools, which the simulated model does not use.
+        "toolCall": OBJECT,
+        "toolResponse": OBJECT,
         "executableCode": OBJECT,
         "codeExecutionResult": OBJECT,
     }
@@ -254,11 +256,11 @@ def check(body: Any, model: ModelSpec, *, counts: bool) -> Prompt:
         raise refuse("Multiple candidates is not enabled for this model", field="candidate_count")
     if config.get("responseLogprobs"):
         raise refuse("Logprobs is not enabled for this model.")
-    if fields.get("cachedContent"):
+    if fields.get("cachedContent") and not signing.takes_foreign():
         raise refuse("CachedContent not found (or permission denied)", status=403)
     reasons = _check_thinking(config, model)
     tools = _read_tools(fields)
-    entries = read_contents(fields, signs=model.reasons == "always")
+    entries = read_contents(fields, signs=model.signs)
     prompt = Prompt(model.name, entries, tools, fields)
     _read_choice(fields, prompt)
     prompt.reasons = reasons
@@ -267,6 +269,8 @@ def check(body: Any, model: ModelSpec, *, counts: bool) -> Prompt:
     prompt.schema = _read_format(config, tools)
     prompt.tokens_max = config.get("maxOutputTokens")
     prompt.stop = list_in(config, "stopSequences")
+    searches = any("googleSearch" in tool for tool in list_in(fields, "tools"))
+    prompt.search_tool = "googleSearch" if searches else ""
     return prompt
 
 
@@ -276,11 +280,11 @@ def _check_thinking(config: JSON, model: ModelSpec) -> bool:
     if budget is not None and "thinkingLevel" in thinking:
         raise refuse("You can only set only one of thinking budget and thinking level.")
     if model.reasons == "always":
-        if budget == 0:
+        if budget == 0 and not model.is_real:
             raise refuse("Budget 0 is invalid. This model only works in thinking mode.")
         return True
     asked = bool(budget) or "thinkingLevel" in thinking or bool(thinking.get("includeThoughts"))
-    if asked and model.reasons == "never":
+    if asked and model.reasons == "never" and not model.is_real:
         raise refuse("Thinking is not supported by this model.")
     return asked
 
@@ -288,9 +292,6 @@ def _check_thinking(config: JSON, model: ModelSpec) -> bool:
 def _read_tools(fields: JSON) -> list[ToolSpec]:
     result: list[ToolSpec] = []
     for outer, tool in enumerate(list_in(fields, "tools")):
-        for name in _SERVER_TOOLS:
-            if name in tool:
-                raise refuse(f"This simulation has no server tools: {name}.", field="tools")
         for inner, function in enumerate(list_in(tool, "functionDeclarations")):
             place = f"tools[{outer}].function_declarations[{inner}]"
             result.append(_read_function(function, place))

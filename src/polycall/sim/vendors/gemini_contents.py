@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 
@@ -9,15 +10,25 @@ from polycall._support import jsontext
 from polycall.sim import signing
 from polycall.sim.script import Called, Entry, Refused, Returned, Said
 from polycall.sim.shape import JSON, list_in, object_in
-from polycall.sim.vendors.anthropic_history import sorted_json
+from polycall.sim.vendors.anthropic_turns import sorted_json
 from polycall.sim.vendors.openai_common import sniff_image
 
 SCOPE = "google"
 SENTINEL = "skip_thought_signature_validator"
+# As text, and as the bytes field of the vendor's SDK sends it.
+_SENTINELS = frozenset(
+    {
+        SENTINEL,
+        base64.b64encode(SENTINEL.encode()).decode(),
+        base64.urlsafe_b64encode(SENTINEL.encode()).decode(),
+        base64.b64encode(SENTINEL.encode()).decode().rstrip("="),
+    }
+)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 _MEDIA_TYPES = ("image/", "audio/", "video/", "application/pdf", "text/")
 _LONE_FIELDS = frozenset(
     {"executableCode", "codeExecutionResult", "thoughtSignature", "videoMetadata"}
+    | {"toolCall", "toolResponse"}
 )
 _DATA_FIELDS = ("text", "inlineData", "fileData", "functionCall", "functionResponse")
 _STATUSES = {
@@ -182,12 +193,14 @@ class _Contents:
         self.entries.append(Called(call_id, call["name"], object_in(call, "args")))
 
     def _check_signature(self, part: JSON, signature: str, *, first: bool) -> None:
-        if signature == SENTINEL:
+        if signature in _SENTINELS:
             if "functionCall" in part and not first:
                 raise refuse(
                     f"{SENTINEL} is only valid on the first function call of a turn.",
                     field="thought_signature",
                 )
+            return
+        if signing.takes_foreign() and signing.read(SCOPE, signature) is None:
             return
         if not signing.holds(SCOPE, signature, signed_part(part)):
             raise refuse("Corrupted thought signature.", field="thought_signature")

@@ -7,16 +7,17 @@ from typing import Any
 
 from polycall._support import jsontext
 from polycall.sim import signing
-from polycall.sim.chunking import fragments
+from polycall.sim.chunking import encode_sse, fragments
+from polycall.sim.dated import Refusal
 from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused
 from polycall.sim.shape import JSON, ShapeError, object_in
 from polycall.sim.vendors import openai_chat_checks as checks
 from polycall.sim.vendors import openai_common as common
 from polycall.sim.vendors.base import Headers, Models, Route
-from polycall.translation.sse import encode_sse
 
 DONE = encode_sse(b"[DONE]")
 _FINISH = {"refusal": "stop"}
+FINGERPRINT = "fp_simulation"
 
 
 class OpenAIChat:
@@ -24,6 +25,7 @@ class OpenAIChat:
 
     name = "openai"
     base_path = "/openai/v1"
+    wire = "openai-chat"
 
     def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
         """Chat completions and models."""
@@ -35,7 +37,9 @@ class OpenAIChat:
             headers, help_text="You can obtain an API key from https://platform.openai.com."
         )
 
-    def check_request(self, route: Route, body: Any, models: Models) -> Prompt:
+    def check_request(
+        self, route: Route, body: Any, models: Models, headers: Headers | None = None
+    ) -> Prompt:
         """Shape, model, rules."""
         try:
             fields = checks.read_body(body)
@@ -77,7 +81,7 @@ class OpenAIChat:
             ],
             "usage": usage(answer),
             "service_tier": "default",
-            "system_fingerprint": None,
+            "system_fingerprint": FINGERPRINT,
         }
 
     def render_stream(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
@@ -145,6 +149,19 @@ class OpenAIChat:
         """404."""
         return common.refuse_unknown_model(name)
 
+    def retired_model(self, name: str) -> Refused:
+        """404, which says so."""
+        return common.refuse(
+            f"The model `{name}` has been deprecated, learn more here: "
+            "https://platform.openai.com/docs/deprecations",
+            status=404,
+            code="model_not_found",
+        )
+
+    def refuse_by(self, refusal: Refusal) -> Refused:
+        """By the rule's words."""
+        return common.refuse_by(refusal)
+
     def answer_headers(self, nonce: str) -> dict[str, str]:
         """`x-request-id` and its company."""
         return {
@@ -152,6 +169,14 @@ class OpenAIChat:
             "openai-version": "2020-10-01",
             "openai-processing-ms": "1",
         }
+
+
+class Relatives(OpenAIChat):
+    """`/relatives/v1/chat/completions`: others that serve Chat as OpenAI does, with any model."""
+
+    name = "relatives"
+    base_path = "/relatives/v1"
+    wire = "relatives"
 
 
 def route(method: str, path: str, generate: set[str]) -> Route:
@@ -177,7 +202,7 @@ def chunk_body(prompt: Prompt, answer: Answer, delta: JSON, reason: str | None) 
         "created": answer.created,
         "model": prompt.model,
         "service_tier": "default",
-        "system_fingerprint": None,
+        "system_fingerprint": FINGERPRINT,
         "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}],
     }
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from polycall.sim import schemas
+from polycall.sim.dated import Refusal
 from polycall.sim.script import Failure, ModelSpec, Refused, ToolSpec
 from polycall.sim.shape import JSON, ShapeError, object_in, path_text
 from polycall.sim.vendors.base import Headers
@@ -39,6 +40,18 @@ def refuse(
     """An error in OpenAI's shape."""
     error = {"message": message, "type": kind, "param": param, "code": code}
     return Refused(status, {"error": error}, headers)
+
+
+def refuse_by(refusal: Refusal) -> Refused:
+    """A dated rule's refusal in OpenAI's shape."""
+    kind = refusal.type or "invalid_request_error"
+    return refuse(
+        refusal.message,
+        status=refusal.status,
+        kind=kind,
+        param=refusal.param,
+        code=refusal.code,
+    )
 
 
 def refuse_shape(error: ShapeError, *, flat_unknown: bool) -> Refused:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from polycall._support import jsontext
 from polycall.sim import signing
-from polycall.sim.chunking import fragments
+from polycall.sim.chunking import encode_sse, fragments
+from polycall.sim.dated import Refusal
 from polycall.sim.programs import ProgramRunner
 from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused, Turn
 from polycall.sim.shape import JSON, ShapeError, list_in, object_in
 from polycall.sim.vendors import openai_chat
 from polycall.sim.vendors import openai_common as common
+from polycall.sim.vendors import openai_hosted as hosted
 from polycall.sim.vendors import openai_programs as programs
 from polycall.sim.vendors import openai_responses_checks as checks
 from polycall.sim.vendors.base import Headers, Models, Route
-from polycall.translation.sse import encode_sse
 
 _STORED_MAX = 10_000
 
@@ -27,10 +28,13 @@ class OpenAIResponses:
 
     name = "openai"
     base_path = "/openai/v1"
+    wire = "openai-responses"
 
     def __init__(self, desk: ProgramRunner | None = None) -> None:
         self._desk = desk or ProgramRunner()
         self._stored: OrderedDict[str, JSON] = OrderedDict()  # items of answers, by their ids
+        # What was said up to an answer and with it, by the answer's id.
+        self._conversations: OrderedDict[str, list[JSON]] = OrderedDict()
 
     def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
         """Responses only; what is stored can be referred to, and not be fetched."""
@@ -40,7 +44,9 @@ class OpenAIResponses:
         """Bearer."""
         openai_chat.OpenAIChat().check_key(headers, query)
 
-    def check_request(self, route: Route, body: Any, models: Models) -> Prompt:
+    def check_request(
+        self, route: Route, body: Any, models: Models, headers: Headers | None = None
+    ) -> Prompt:
         """Shape, model, rules."""
         try:
             fields = checks.read_body(self._with_stored(body))
@@ -68,21 +74,43 @@ class OpenAIResponses:
     def _store(self, prompt: Prompt, answer: Answer) -> None:
         if prompt.body.get("store") is False:
             return
-        self._stored.update((item["id"], item) for item in _items(prompt, answer))
-        while len(self._stored) > _STORED_MAX:
-            self._stored.popitem(last=False)
+        made = _items(prompt, answer)
+        self._stored.update((item["id"], item) for item in made)
+        said = [*_input_items(prompt.body["input"]), *made]
+        self._conversations[f"resp_{answer.nonce}"] = said
+        for kept in (self._stored, self._conversations):
+            while len(kept) > _STORED_MAX:
+                kept.popitem(last=False)
 
     def _with_stored(self, body: Any) -> Any:
-        """The body with stored items in the place of references to them."""
-        items: Any = body.get("input") if isinstance(body, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        if not isinstance(items, list):
-            return body  # pyright: ignore[reportUnknownVariableType]
-        return {**body, "input": [self._referred(item) for item in items]}  # pyright: ignore[reportUnknownVariableType]
+        """The body with stored items in the place of what refers to them."""
+        if not isinstance(body, dict):
+            return body
+        fields = cast("JSON", body)
+        source = fields.get("input")
+        if isinstance(source, list):
+            items = cast("list[Any]", source)
+            fields = {**fields, "input": [self._referred(item) for item in items]}
+        previous = fields.get("previous_response_id")
+        if not isinstance(previous, str) or not isinstance(fields.get("input"), str | list):
+            return fields
+        said = self._conversations.get(previous)
+        if said is None:
+            if signing.takes_foreign():
+                return fields
+            raise common.refuse(
+                f"Previous response with id '{previous}' not found.",
+                param="previous_response_id",
+                code="previous_response_not_found",
+            )
+        return {**fields, "input": [*said, *_input_items(fields["input"])]}
 
     def _referred(self, item: Any) -> Any:
         if not isinstance(item, dict) or item.get("type") != "item_reference":  # pyright: ignore[reportUnknownMemberType]
             return item  # pyright: ignore[reportUnknownVariableType]
         name: Any = item.get("id")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if signing.takes_foreign():
+            return cast("JSON", item)
         if not isinstance(name, str) or name not in self._stored:
             raise common.refuse(f"Item with id '{name}' not found.", param="input", status=404)
         return self._stored[name]
@@ -115,9 +143,24 @@ class OpenAIResponses:
             f"The requested model '{name}' does not exist.", param="model", code="model_not_found"
         )
 
+    def retired_model(self, name: str) -> Refused:
+        """As a name that is not known."""
+        return self.unknown_model(name)
+
+    def refuse_by(self, refusal: Refusal) -> Refused:
+        """By the rule's words."""
+        return common.refuse_by(refusal)
+
     def answer_headers(self, nonce: str) -> dict[str, str]:
         """`x-request-id` and its company."""
         return openai_chat.OpenAIChat().answer_headers(nonce)
+
+
+def _input_items(source: str | list[JSON]) -> list[JSON]:
+    """An input as items."""
+    if isinstance(source, str):
+        return [{"type": "message", "role": "user", "content": source}]
+    return source
 
 
 def _items(prompt: Prompt, answer: Answer) -> list[JSON]:
@@ -136,6 +179,8 @@ def _turn_items(prompt: Prompt, turn: Turn, nonce: str) -> list[JSON]:
     items: list[JSON] = []
     if turn.reasoning is not None:
         items.append(_reasoning_item(prompt, turn.reasoning, nonce))
+    if turn.search is not None:
+        items.append(hosted.search_item(turn.search, nonce))
     status = "incomplete" if turn.finish_reason == "length" else "completed"
     acts = bool(turn.calls) or turn.program is not None
     if turn.text or turn.refusal or not acts:
@@ -180,6 +225,9 @@ def _call_item(prompt: Prompt, call: Call, call_id: str, mark: str) -> JSON:
         head = {"type": "custom_tool_call", "id": f"ctc_{mark}", "call_id": call_id}
         return {**head, **fields["custom"]}
     head = {"type": "function_call", "id": f"fc_{mark}", "call_id": call_id}
+    if call.name in prompt.namespaces:
+        namespace, name = prompt.namespaces[call.name]
+        return {**head, **fields["function"], "name": name, "namespace": namespace}
     if prompt.programs is not None:
         return {**head, **fields["function"], "caller": {"type": "direct"}}
     return {**head, **fields["function"]}
@@ -202,7 +250,7 @@ def _frame(prompt: Prompt, answer: Answer, status: str, output: list[JSON]) -> J
         "model": prompt.model,
         "output": output,
         "parallel_tool_calls": prompt.parallel,
-        "previous_response_id": None,
+        "previous_response_id": body.get("previous_response_id"),
         "reasoning": {"effort": None, "summary": None, **object_in(body, "reasoning")},
         "service_tier": "default",
         "store": body.get("store") is not False,
@@ -210,7 +258,11 @@ def _frame(prompt: Prompt, answer: Answer, status: str, output: list[JSON]) -> J
         "text": {"format": {"type": "text"}, "verbosity": "medium", **object_in(body, "text")},
         "tool_choice": body.get("tool_choice") or "auto",
         "tools": [_echo_tool(tool) for tool in list_in(body, "tools")],
-        "top_logprobs": 0,
+        "top_logprobs": body.get("top_logprobs") or 0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "prompt_cache_key": body.get("prompt_cache_key"),
+        "safety_identifier": body.get("safety_identifier"),
         "top_p": 1.0 if body.get("top_p") is None else body["top_p"],
         "truncation": body.get("truncation") or "disabled",
         "metadata": object_in(body, "metadata"),
@@ -277,7 +329,7 @@ class _Stream:
 
     def _item(self, index: int, item: JSON) -> Iterator[bytes]:
         kind = item["type"]
-        if kind in ("program", "program_output"):  # whole, without deltas
+        if kind in ("program", "program_output", "web_search_call"):  # whole, without deltas
             for stage in ("added", "done"):
                 event = f"response.output_item.{stage}"
                 yield self._event(event, {"output_index": index, "item": item})

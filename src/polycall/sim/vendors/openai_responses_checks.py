@@ -7,234 +7,28 @@ from typing import Any
 from polycall.sim import signing
 from polycall.sim.script import Called, Entry, ModelSpec, Prompt, Returned, Said, ToolSpec
 from polycall.sim.shape import (
-    ANY,
-    BOOLEAN,
     JSON,
-    OBJECT,
-    STRING,
-    Choice,
-    Either,
-    Kind,
-    ListOf,
-    MapOf,
-    Obj,
     Path,
-    Scalar,
-    Tagged,
     list_in,
-    nullable,
     object_in,
 )
 from polycall.sim.vendors import openai_chat_checks as chat
 from polycall.sim.vendors import openai_common as common
+from polycall.sim.vendors import openai_hosted as hosted
 from polycall.sim.vendors import openai_programs as programs
+from polycall.sim.vendors.openai_responses_shapes import BODY
 
-CALL_ID_LENGTH_MAX = 64
 SCOPE = "openai"
-
-_STATUS = nullable(Choice("in_progress", "completed", "incomplete"))
-_CALLER = nullable(Tagged("type", {"direct": Obj({}), "program": Obj({"caller_id!": STRING})}))
-_INPUT_PARTS = {
-    "input_text": Obj({"text!": STRING, "prompt_cache_breakpoint": OBJECT}),
-    "input_image": Obj(
-        {
-            "image_url": nullable(STRING),
-            "file_id": nullable(STRING),
-            "detail": nullable(Choice("auto", "low", "high", "original")),
-            "prompt_cache_breakpoint": OBJECT,
-        }
-    ),
-    "input_file": Obj(
-        {
-            "file_data": STRING,
-            "file_url": STRING,
-            "file_id": nullable(STRING),
-            "filename": STRING,
-            "detail": STRING,
-            "prompt_cache_breakpoint": OBJECT,
-        }
-    ),
-}
-_OUTPUT_PARTS = {
-    "output_text": Obj({"text!": STRING, "annotations": ANY, "logprobs": ANY}),
-    "refusal": Obj({"refusal!": STRING}),
-}
-_CONTENT = Either(STRING, ListOf(Tagged("type", {**_INPUT_PARTS, **_OUTPUT_PARTS}), low=1))
-_OUTPUT = Either(STRING, ListOf(Tagged("type", _INPUT_PARTS), low=1))
-_CALL_ID = Scalar("string", low=1, high=CALL_ID_LENGTH_MAX)
-_SUMMARY = ListOf(Tagged("type", {"summary_text": Obj({"text!": STRING})}))
-_REASONING_TEXT = ListOf(Tagged("type", {"reasoning_text": Obj({"text!": STRING})}))
-_MESSAGE = Obj(
-    {
-        "role!": Choice("user", "assistant", "system", "developer"),
-        "content!": _CONTENT,
-        "id": STRING,
-        "status": _STATUS,
-        "phase": nullable(Choice("commentary", "final_answer")),
-    }
-)
-_CALL = {"call_id!": _CALL_ID, "name!": STRING, "id": nullable(STRING), "caller": _CALLER}
-_RESULT: dict[str, Kind] = {
-    "call_id!": _CALL_ID,
-    "output!": _OUTPUT,
-    "id": nullable(STRING),
-    "status": _STATUS,
-    "caller": _CALLER,
-    "name": STRING,
-    "namespace": STRING,
-}
-_ITEMS = Tagged(
-    "type",
-    {
-        "message": _MESSAGE,
-        "reasoning": Obj(
-            {
-                "id": STRING,
-                "summary!": _SUMMARY,
-                "content": nullable(_REASONING_TEXT),
-                "encrypted_content": nullable(STRING),
-                "status": _STATUS,
-            }
-        ),
-        "function_call": Obj(
-            {
-                **_CALL,
-                "arguments!": STRING,
-                "status": _STATUS,
-                "namespace": nullable(STRING),
-                "async": BOOLEAN,
-            }
-        ),
-        "function_call_output": Obj(_RESULT),
-        "custom_tool_call": Obj({**_CALL, "input!": STRING, "status": _STATUS}),
-        "custom_tool_call_output": Obj(_RESULT),
-        **programs.ITEMS,
-    },
-    default="message",
-)
-_CALLERS = nullable(ListOf(Choice("direct", "programmatic"), low=1))
-_TOOLS = Tagged(
-    "type",
-    {
-        "function": Obj(
-            {
-                "name!": STRING,
-                "description": nullable(STRING),
-                "parameters": nullable(OBJECT),
-                "strict": nullable(BOOLEAN),
-                "defer_loading": BOOLEAN,
-                "allowed_callers": _CALLERS,
-                "output_schema": nullable(OBJECT),
-                "async": BOOLEAN,
-            }
-        ),
-        "custom": Obj(
-            {
-                "name!": STRING,
-                "description": STRING,
-                "format": Tagged(
-                    "type",
-                    {
-                        "text": Obj({}),
-                        "grammar": Obj({"syntax!": Choice("lark", "regex"), "definition!": STRING}),
-                    },
-                ),
-                "defer_loading": BOOLEAN,
-                "allowed_callers": _CALLERS,
-                "async": BOOLEAN,
-            }
-        ),
-        programs.TYPE: Obj({}),
-    },
-)
-_NAMED = {"function": Obj({"name!": STRING}), "custom": Obj({"name!": STRING})}
-_CHOICE = Either(
-    Choice("none", "auto", "required"),
-    Tagged(
-        "type",
-        {
-            **_NAMED,
-            programs.TYPE: Obj({}),
-            "allowed_tools": Obj(
-                {
-                    "mode!": Choice("auto", "required"),
-                    "tools!": ListOf(Tagged("type", _NAMED), low=1),
-                }
-            ),
-        },
-    ),
-)
-_FORMAT = Tagged(
-    "type",
-    {
-        "text": Obj({}),
-        "json_object": Obj({}),
-        "json_schema": Obj(
-            {
-                "name!": STRING,
-                "schema!": OBJECT,
-                "strict": nullable(BOOLEAN),
-                "description": STRING,
-            }
-        ),
-    },
-)
-_SUMMARIES = nullable(Choice("auto", "concise", "detailed"))
-_BODY = Obj(
-    {
-        "model!": STRING,
-        "input!": Either(STRING, ListOf(_ITEMS, low=1)),
-        "background": nullable(BOOLEAN),
-        "context_management": nullable(ListOf(OBJECT)),
-        "conversation": ANY,
-        "include": nullable(ListOf(STRING)),
-        "instructions": nullable(STRING),
-        "max_output_tokens": nullable(Scalar("integer", low=16)),
-        "max_tool_calls": nullable(Scalar("integer", low=1)),
-        "metadata": nullable(MapOf(STRING)),
-        "moderation": nullable(OBJECT),
-        "parallel_tool_calls": nullable(BOOLEAN),
-        "previous_response_id": nullable(STRING),
-        "prompt": nullable(OBJECT),
-        "prompt_cache_key": nullable(STRING),
-        "prompt_cache_options": OBJECT,
-        "prompt_cache_retention": nullable(Choice("in_memory", "24h")),
-        "reasoning": nullable(
-            Obj(
-                {
-                    "effort": nullable(chat.EFFORTS),
-                    "summary": _SUMMARIES,
-                    "generate_summary": _SUMMARIES,
-                    "context": nullable(Choice("auto", "current_turn", "all_turns")),
-                    "mode": STRING,
-                }
-            )
-        ),
-        "safety_identifier": nullable(STRING),
-        "service_tier": nullable(Choice("auto", "default", "flex", "scale", "priority", "fast")),
-        "store": nullable(BOOLEAN),
-        "stream": nullable(BOOLEAN),
-        "stream_options": nullable(Obj({"include_obfuscation": BOOLEAN})),
-        "temperature": nullable(Scalar("number", low=0, high=2)),
-        "text": Obj({"format": _FORMAT, "verbosity": nullable(Choice("low", "medium", "high"))}),
-        "tool_choice": nullable(_CHOICE),
-        "tools": nullable(ListOf(_TOOLS, high=chat.TOOLS_MAX)),
-        "top_logprobs": nullable(Scalar("integer", low=0, high=20)),
-        "top_p": nullable(Scalar("number", low=0, high=1)),
-        "truncation": nullable(Choice("auto", "disabled")),
-        "user": STRING,
-    }
-)
 
 _OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output"})
 
 # State that this simulation does not keep.
-_UNSERVED = ("background", "conversation", "previous_response_id", "prompt")
+_UNSERVED = ("background", "conversation", "prompt")
 
 
 def read_body(body: Any) -> JSON:
     """The body, if it has the shape of a request; raises `ShapeError`."""
-    return _BODY.read(body, (), False)
+    return BODY.read(body, (), False)
 
 
 def check_rules(body: JSON, model: ModelSpec) -> Prompt:
@@ -247,19 +41,22 @@ def check_rules(body: JSON, model: ModelSpec) -> Prompt:
                 code="unsupported_parameter",
             )
     reasons = _check_model(body, model)
+    namespaces = hosted.Namespaces()
     tools = [
-        _read_tool(tool, index)
-        for index, tool in enumerate(list_in(body, "tools"))
-        if tool["type"] != programs.TYPE
+        namespaces.named(spec, namespace)
+        for tool, place, namespace in hosted.callable_tools(body)
+        for spec in [_read_tool(tool, place)]
     ]
     common.check_unique(tools, "tools")
     offered = programs.offered(body)
-    items = _Items(body, model)
+    items = _Items(body, model, namespaces)
     entries = items.read()
     items.programs.conclude(offered)
     if body.get("instructions"):
         entries.insert(0, Said("system", body["instructions"]))
     prompt = Prompt(body["model"], entries, tools, body, programs=offered)
+    prompt.namespaces = namespaces.names
+    prompt.search_tool = hosted.search_tool(list_in(body, "tools"))
     _read_choice(body, prompt)
     prompt.reasons = reasons
     prompt.reports_writes = True
@@ -272,6 +69,8 @@ def check_rules(body: JSON, model: ModelSpec) -> Prompt:
 
 def _check_model(body: JSON, model: ModelSpec) -> bool:
     effort = object_in(body, "reasoning").get("effort")
+    if model.is_real:
+        return effort != "none" if model.reasons == "always" else effort not in (None, "none")
     if model.reasons == "never":
         if body.get("reasoning") and effort not in (None, "none"):
             raise chat.unsupported("reasoning.effort", body["model"])
@@ -284,17 +83,17 @@ def _check_model(body: JSON, model: ModelSpec) -> bool:
     return True
 
 
-def _read_tool(tool: JSON, index: int) -> ToolSpec:
+def _read_tool(tool: JSON, place: str) -> ToolSpec:
     if tool["type"] == "custom":
-        common.check_tool_name(tool["name"], f"tools[{index}].name")
+        common.check_tool_name(tool["name"], f"{place}.name")
         return chat.freeform(tool["name"], tool.get("description") or "")
-    return common.check_function(tool, f"tools[{index}]", strict=tool.get("strict") is True)
+    return common.check_function(tool, place, strict=tool.get("strict") is True)
 
 
 def _read_choice(body: JSON, prompt: Prompt) -> None:
     choice = body.get("tool_choice") or "auto"
     prompt.parallel = body.get("parallel_tool_calls") is not False
-    if choice not in ("auto", "none") and not prompt.tools:
+    if choice not in ("auto", "none") and not prompt.tools and not body.get("tools"):
         raise common.refuse(
             "Tool choice other than 'auto' and 'none' must be specified with 'tools' parameter.",
             param="tool_choice",
@@ -308,15 +107,24 @@ def _read_choice(body: JSON, prompt: Prompt) -> None:
         if prompt.programs is None:
             raise common.refuse(f"'{programs.TYPE}' is not in 'tools'.", param="tool_choice")
         return
-    names = [choice["name"]] if "name" in choice else [tool["name"] for tool in choice["tools"]]
+    if choice["type"] in hosted.CHOICES:
+        if not any(tool["type"] == choice["type"] for tool in list_in(body, "tools")):
+            raise common.refuse(
+                f"Tool choice '{choice['type']}' not found in 'tools' parameter.",
+                param="tool_choice",
+            )
+        return
+    chosen = [choice] if "name" in choice else choice["tools"]
+    names: list[str] = [tool["name"] for tool in chosen if "name" in tool]
     prompt.choice = choice.get("mode", "required")
     known = {tool.name for tool in prompt.tools}
+    inner = {name: spec for spec, (_, name) in prompt.namespaces.items()}
     for name in names:
-        if name not in known:
+        if name not in known and name not in inner:
             raise common.refuse(
                 f"Tool choice '{name}' not found in 'tools' parameter.", param="tool_choice"
             )
-    prompt.allowed = frozenset(names)
+    prompt.allowed = frozenset(inner.get(name, name) for name in names)
 
 
 def _read_format(body: JSON) -> JSON | None:
@@ -338,7 +146,8 @@ def _read_format(body: JSON) -> JSON | None:
 class _Items:
     """Reads the input's items in order: pairs calls and outputs, checks reasoning."""
 
-    def __init__(self, body: JSON, model: ModelSpec) -> None:
+    def __init__(self, body: JSON, model: ModelSpec, namespaces: hosted.Namespaces) -> None:
+        self.namespaces = namespaces
         source = body["input"]
         self.items: list[JSON] = (
             [{"type": "message", "role": "user", "content": source}]
@@ -349,6 +158,11 @@ class _Items:
         self.entries: list[Entry] = []
         self.names: dict[str, str] = {}
         self.answered: set[str] = set()
+        # What a real vendor keeps is not seen here: calls may be in what it refers to.
+        self.is_partial = signing.takes_foreign() and (
+            bool(body.get("previous_response_id"))
+            or any(item.get("type") == "item_reference" for item in self.items)
+        )
         self.nonces: set[str] = set()  # of the reasoning items seen
         self.programs = programs.ProgramItems()
 
@@ -367,6 +181,8 @@ class _Items:
                     self._check_reasoning(item, index)
                 case "program_output":
                     pass
+                case kind if kind in hosted.ITEMS:
+                    self.entries += hosted.entries_of(item)
                 case "function_call" | "custom_tool_call":
                     self._read_call(item, path, outputs)
                 case _:
@@ -383,6 +199,8 @@ class _Items:
     def _read_reasoning(self, item: JSON, index: int) -> None:
         token = item.get("encrypted_content")
         item_id = item.get("id", "")
+        if not token and signing.takes_foreign():
+            return
         if not token:
             raise common.refuse(
                 f"Item with id '{item_id}' not found. Items are not persisted when `store` is set "
@@ -392,6 +210,8 @@ class _Items:
                 param="input",
             )
         data = signing.read(SCOPE, token)
+        if data is None and signing.takes_foreign():
+            return
         summary = "\x1e".join(part["text"] for part in item["summary"])
         if data is None or not signing.holds(SCOPE, token, summary):
             raise common.refuse(
@@ -422,14 +242,15 @@ class _Items:
             raise _no_output(call_id)
         common.check_tool_name(item["name"], f"input[{path[1]}].name")
         self._check_reasoning(item, int(path[1]))
-        self.names[call_id] = item["name"]
+        name = self.namespaces.spec_name(item.get("namespace") or "", item["name"])
+        self.names[call_id] = name
         arguments = (
             {"input": item["input"]}
             if item["type"] == "custom_tool_call"
             else chat.parse_arguments(item["arguments"])
         )
         if call_id not in self.programs.callers:
-            self.entries.append(Called(call_id, item["name"], arguments))
+            self.entries.append(Called(call_id, name, arguments))
 
     def _check_reasoning(self, item: JSON, index: int) -> None:
         nonce = signing.marked_nonce(SCOPE, item["call_id"])
@@ -445,6 +266,8 @@ class _Items:
 
     def _read_output(self, item: JSON, index: int) -> None:
         call_id = item["call_id"]
+        if call_id not in self.names and self.is_partial:
+            return
         if call_id not in self.names:
             raise common.refuse(
                 f"No tool call found for function call output with call_id {call_id}.",

@@ -1,0 +1,10 @@
+"""What each vendor refuses, from which day on, for which models: data, and what reads it.
+
+The rules are written from the vendors' pages and from recorded refusals, each with its source.
+They are independent of what the library sends: `polycall.sim` reads nothing of the library's own
+knowledge of models.
+"""
+
+from polycall.sim.dated.book import READ_ON, Model, Refusal, Rulebook, load
+
+__all__ = ["READ_ON", "Model", "Refusal", "Rulebook", "load"]

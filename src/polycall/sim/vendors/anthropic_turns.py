@@ -1,0 +1,82 @@
+"""The turns of a Messages conversation, and what they are when their spelling does not matter."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, TypeAlias
+
+from polycall._support import jsontext
+from polycall.sim.script import Refused
+from polycall.sim.shape import JSON
+
+SCOPE = "anthropic"
+# Role, blocks and position of each turn.
+Turns: TypeAlias = "list[tuple[str, list[JSON], int]]"
+
+
+def refuse(message: str) -> Refused:
+    """400."""
+    error: JSON = {"type": "invalid_request_error", "message": message, "details": None}
+    return Refused(400, {"type": "error", "error": error, "request_id": ""})
+
+
+def blocks_of(content: str | list[JSON] | None) -> list[JSON]:
+    """A string is one text block."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return content or []
+
+
+def turns_of(messages: list[JSON]) -> Turns:
+    """Role, blocks and position of each turn; neighbours of one role are one turn."""
+    turns: Turns = []
+    for index, message in enumerate(messages):
+        blocks = blocks_of(message["content"])
+        if turns and turns[-1][0] == message["role"]:
+            turns[-1][1].extend(blocks)
+        else:
+            turns.append((message["role"], list(blocks), index))
+    return turns
+
+
+def prefix_digest(turns: Turns) -> str:
+    """What a signature is bound to: all that was said before, however it was spelled."""
+    plain = [
+        [role, [_essence(block) for block in blocks if "thinking" not in block["type"]]]
+        for role, blocks, _ in turns
+    ]
+    return hashlib.sha256(jsontext.encode_bytes(plain)).hexdigest()[:16]
+
+
+def _essence(block: JSON) -> list[Any]:
+    match block["type"]:
+        case "text":
+            return ["text", block["text"]]
+        case "tool_use":
+            return ["tool_use", block["id"], block["name"], sorted_json(block["input"])]
+        case "tool_result":
+            inner = [_essence(part) for part in blocks_of(block.get("content"))]
+            return ["tool_result", block["tool_use_id"], inner, bool(block.get("is_error"))]
+        case "server_tool_use":
+            return ["server_tool_use", block["id"], sorted_json(block.get("input"))]
+        case "code_execution_tool_result":
+            return ["result", block["tool_use_id"], sorted_json(block["content"])]
+        case kind:
+            rest = {name: value for name, value in block.items() if name != "cache_control"}
+            return [kind, sorted_json(rest)]
+
+
+def sorted_json(value: Any) -> Any:
+    """The value with all names in order, so that their order does not matter."""
+    if isinstance(value, dict):
+        items: list[tuple[str, Any]] = sorted(value.items())  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        return [[name, sorted_json(item)] for name, item in items]
+    if isinstance(value, list):
+        return [sorted_json(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
+def is_program_call(block: JSON) -> bool:
+    """Whether a `tool_use` block was made by a program."""
+    caller: JSON | None = block.get("caller")
+    return block["type"] == "tool_use" and caller is not None and caller["type"] != "direct"

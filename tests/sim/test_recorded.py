@@ -1,0 +1,125 @@
+"""Real requests and what became of them: the simulation of their day says the same.
+
+Recorded data is read from where POLYCALL_SHARED says; without it these tests skip.  Requests of
+servers that are not simulated (routers, other hosts, local servers) are left out.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from polycall.sim.dated import READ_ON, Refusal, load
+from polycall.sim.judge import Judge, RecordedRequest
+from tests.support import corpus
+
+PROVIDERS = {
+    "openai-chat": {"openai", "deepseek"},
+    "openai-responses": {"openai"},
+    "anthropic": {"anthropic"},
+    "gemini": {"google"},
+}
+LISTS = {"openai-chat": "openai", "openai-responses": "openai", "gemini": "google"}
+# What is refused here and was taken there, by the words of the refusal, with the reason.
+EXCEPTIONS = {
+    "This simulation gives one choice": "the simulation has no second choice",
+    "Unsupported parameter: 'logprobs'": "the simulation has no probabilities",
+    "Unsupported parameter: 'audio'": "the simulation has no voice",
+    "request argument supplied: function": "functions as they were before tools",
+    "needs state that this simulation does not keep": "background, conversations, prompts",
+    "Missing required parameter: 'model'": "the model of a stored prompt",
+    "Invalid schema for response_format": "formats that the vendor had not closed yet",
+    "requires_confirmation": "a field that the vendor let pass once",
+    "does not exist": "a day of recording before the model's",
+    "model: claude-opus": "a day of recording before the model's",
+    "is no longer available": "a preview that was served for longer than announced",
+    "Unable to process input image": "pictures that were replaced in the recording",
+    "The image was specified using": "pictures that were replaced in the recording",
+    "requires that tool in `tools`": "tools that were left out of the recording",
+    "unexpected `tool_use_id`": "pairs that the vendor did not check in 2024",
+    "No tool call found": "a call that the vendor had kept",
+    "Function calling config is set": "a field that an image model ignores",
+    "Multiple candidates": "the simulation has no second candidate",
+}
+# Refusals that no rule can decide.
+UNDECIDABLE = (
+    "Error while downloading",
+    "Test error",
+    "Schema is too complex for compilation",
+    "API key not valid",
+)
+
+
+def judged(dialect: str) -> Iterator[tuple[dict[str, Any], Refusal | None]]:
+    """Every record that a simulated vendor can judge, and what it says on the record's day."""
+    judges: dict[datetime.date, Judge] = {}
+    for record in corpus(dialect):
+        if record["provider"] not in PROVIDERS[dialect]:
+            continue
+        if record.get("authenticity") not in ("recorded", "recorded_sanitised"):
+            continue
+        if not isinstance(record.get("request"), dict):
+            continue
+        wire = "deepseek" if record["provider"] == "deepseek" else dialect
+        name = (record.get("model") or "").removeprefix("models/")
+        day = _day(record, LISTS.get(wire, wire), name)
+        headers = record.get("request_headers") or None
+        plain = None if headers is None else {key: str(text) for key, text in headers.items()}
+        request = RecordedRequest(wire, record["request"], name, plain)
+        yield record, judges.setdefault(day, Judge(day)).refusal(request)
+
+
+def _day(record: dict[str, Any], vendor: str, name: str) -> datetime.date:
+    """The day of recording; without one, the last on which the model answered for itself."""
+    if record.get("recorded_date"):
+        return datetime.date.fromisoformat(record["recorded_date"][:10])
+    model = load().models[vendor].get(record["request"].get("model") or name)
+    end = (model.until or model.routed_since) if model is not None else None
+    return READ_ON if end is None else min(READ_ON, end - datetime.timedelta(days=1))
+
+
+@pytest.mark.parametrize("dialect", PROVIDERS)
+def test_what_vendors_took_is_taken_and_the_exceptions_are_few_and_known(dialect: str) -> None:
+    count = 0
+    exceptions: Counter[str] = Counter()
+    unknown: list[str] = []
+    for record, refusal in judged(dialect):
+        if record["status"] != 200:
+            continue
+        count += 1
+        if refusal is None:
+            continue
+        reason = next((why for words, why in EXCEPTIONS.items() if words in refusal.message), "")
+        exceptions[reason] += 1
+        if not reason:
+            unknown.append(f"{record['id']} {record['model']}: {refusal.message[:120]}")
+    assert unknown == []
+    # Chat has the fields that the simulation has no counterpart for; the others are below 2 %.
+    assert sum(exceptions.values()) <= count * (0.03 if dialect == "openai-chat" else 0.025)
+
+
+def test_the_exceptions_are_below_two_in_a_hundred_in_all() -> None:
+    taken = [
+        refusal
+        for dialect in PROVIDERS
+        for record, refusal in judged(dialect)
+        if record["status"] == 200
+    ]
+    assert len(taken) > 5_000
+    assert sum(refusal is not None for refusal in taken) <= len(taken) * 0.02
+
+
+@pytest.mark.parametrize("dialect", PROVIDERS)
+def test_what_vendors_refused_is_refused(dialect: str) -> None:
+    missed: list[str] = []
+    for record, refusal in judged(dialect):
+        if record["status"] not in (400, 404) or refusal is not None:
+            continue
+        words = str(record.get("response"))
+        if not any(known in words for known in UNDECIDABLE):
+            missed.append(f"{record['id']} {record['model']}: {words[:120]}")
+    assert missed == []
