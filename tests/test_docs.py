@@ -69,6 +69,7 @@ CARD, text = re.compile("[0-9]{16}"), "My card is 4242424242424242."
 async def read_page(number: int) -> str: "Read a page."; return "words"
 """,
     "sim": "import json",
+    "voice": "",
 }
 # What a reader's own program does in the end.
 ENDINGS = {"providers": "await client.close()"}

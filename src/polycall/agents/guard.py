@@ -41,13 +41,13 @@ class Guarded(Generic[OutputT]):
         outputs: Iterable[OutputCheck] = (),
     ) -> None:
         self.agent = agent
-        self._inputs = list(inputs)
-        self._outputs = list(outputs)
+        self.inputs = list(inputs)
+        self.outputs = list(outputs)
 
     async def run(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> Run[OutputT]:
         """`agent.run` between the checks."""
         history = load_history(options.get("history") or [])
-        for check in self._inputs:
+        for check in self.inputs:
             reason = await _said(check(messages_of(prompt)))
             if reason is not None:
                 return Run(
@@ -74,7 +74,7 @@ class Guarded(Generic[OutputT]):
         return await self._judged(run, paused.start.history)
 
     async def _judged(self, run: Run[OutputT], history: History) -> Run[OutputT]:
-        for check in self._outputs:
+        for check in self.outputs:
             reason = await _said(check(run)) if run.reason == "finished" else None
             if reason is not None:
                 stopped = Stopped("output", _name(check), reason)
