@@ -76,6 +76,7 @@ PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 """,
+    "voice": "",
 }
 # What a reader's own program does in the end.
 ENDINGS = {"providers": "await client.close()"}

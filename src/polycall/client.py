@@ -25,6 +25,7 @@ from polycall.errors import ModelOutputError, RequestError, UnsupportedError, Up
 from polycall.exchange import (
     AnswerDecoder,
     Exchange,
+    address,
     environment_key,
     open_answer,
     prepare,
@@ -248,6 +249,12 @@ class Client:
             )
         key = self._keys.get(provider.name, "") or environment_key(provider)
         return prepare(request, provider, model, key)
+
+    def address(self, model: str, path: str) -> tuple[str, dict[str, str]]:
+        """The URL of a path at a model's provider, and the headers that carry its key."""
+        provider, _ = self.resolve(model)
+        key = self._keys.get(provider.name, "") or environment_key(provider)
+        return address(provider, path), {**provider.headers, **provider.auth_headers(key)}
 
     def runs_programs(self, model: str) -> str:
         """The dialect in which the vendor runs programs, for all that `model` names; or nothing."""

@@ -42,8 +42,8 @@ class Guarded(Generic[OutputT]):
         outputs: Iterable[OutputCheck] = (),
     ) -> None:
         self.agent = agent
-        self._inputs = list(inputs)
-        self._outputs = list(outputs)
+        self.inputs = list(inputs)
+        self.outputs = list(outputs)
 
     async def run(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> Run[OutputT]:
         """`agent.run` between the checks."""
@@ -73,7 +73,7 @@ class Guarded(Generic[OutputT]):
 
     async def _stopped(self, prompt: Prompt, history: History) -> Run[OutputT] | None:
         """The run that an input check stops before it begins, if one does."""
-        for check in self._inputs:
+        for check in self.inputs:
             reason = await _said(check(messages_of(prompt)))
             if reason is not None:
                 return Run(
@@ -101,7 +101,7 @@ class Guarded(Generic[OutputT]):
         return await self._judged(run, paused.start.history)
 
     async def _judged(self, run: Run[OutputT], history: History) -> Run[OutputT]:
-        for check in self._outputs:
+        for check in self.outputs:
             reason = await _said(check(run)) if run.reason == "finished" else None
             if reason is not None:
                 stopped = Stopped("output", _name(check), reason)

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("polycall.cli.demo", "the tool cycle through every vendor's protocol, offline"),
     "run": ("polycall.cli.run", "one prompt, with tools, to its answer"),
     "chat": ("polycall.cli.chat", "a conversation in the terminal"),
+    "talk": ("polycall.cli.talk", "a conversation by voice: a microphone, or WAV files"),
     "models": ("polycall.cli.models", "known models with their capabilities and prices"),
     "serve": ("polycall.cli.serve", "the gateway: every client protocol in, every provider out"),
     "import": (

@@ -15,7 +15,8 @@ from typing import Any, Literal, cast
 import uvicorn
 
 from polycall._support.http_server import BoundedProtocol, Bounds, server_config
-from polycall.sim.app import BODY_BYTES_MAX, REQUESTS_MAX, App, Recorded, Script
+from polycall.sim.app import REQUESTS_MAX, App, Recorded, Script
+from polycall.sim.exchange import BODY_BYTES_MAX
 from polycall.sim.programs import ProgramRunner
 from polycall.sim.script import ModelSpec, Turn
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from polycall.tools.signature import Signature
 
 Background: TypeAlias = Literal[True, False, "optional"]
+Tell: TypeAlias = Literal["when_idle", "silent", "interrupt"]
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -71,6 +72,7 @@ class FunctionTool(Generic[P, R_co]):
     has_steps: bool = False  # made of calls of its own, such as another agent
     background: Background = False
     concurrency: int | None = None
+    tell: Tell = "when_idle"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         return self.function(*args, **kwargs)
@@ -154,6 +156,7 @@ def tool(
     needs_approval: bool = False,
     background: Background = False,
     concurrency: int | None = None,
+    tell: Tell = "when_idle",
 ) -> FunctionTool[P, R_co]: ...
 @overload
 def tool(
@@ -168,6 +171,7 @@ def tool(
     needs_approval: bool = False,
     background: Background = False,
     concurrency: int | None = None,
+    tell: Tell = "when_idle",
 ) -> Callable[[Callable[P, R_co]], FunctionTool[P, R_co]]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a tool of a function, plainly or as a decorator, with or without options.
@@ -191,6 +195,7 @@ def _make_tool(
     allowed_callers: Sequence[str] = (),
     background: Background = False,
     concurrency: int | None = None,
+    tell: Tell = "when_idle",
     **options: Any,
 ) -> FunctionTool[..., Any]:
     if isinstance(function, FunctionTool):
@@ -216,6 +221,7 @@ def _make_tool(
         is_bound=signature.is_bound,
         background=_checked_background(signature.name, background, concurrency),
         concurrency=concurrency,
+        tell=_checked_tell(signature.name, tell, background),
         **options,
     )
     _check_examples(made)
@@ -237,6 +243,7 @@ def tool_from_schema(
     needs_approval: bool = False,
     background: Background = False,
     concurrency: int | None = None,
+    tell: Tell = "when_idle",
 ) -> FunctionTool[..., Any]:
     """Make a tool of a JSON Schema and a handler, which is called with one dictionary.
 
@@ -262,6 +269,7 @@ def tool_from_schema(
         whole_arguments=True,
         background=_checked_background(name, background, concurrency),
         concurrency=concurrency,
+        tell=_checked_tell(name, tell, background),
     )
     _check_examples(made)
     return made
@@ -288,6 +296,18 @@ def _checked_background(name: str, background: Background, concurrency: int | No
             f"or 'optional'; got {concurrency!r}"
         )
     return background
+
+
+def _checked_tell(name: str, tell: Tell, background: Background) -> Tell:
+    if tell not in ("when_idle", "silent", "interrupt"):
+        raise ToolDefinitionError(
+            f"tell of {name!r} is 'when_idle', 'silent' or 'interrupt', not {tell!r}"
+        )
+    if tell != "when_idle" and not background:
+        raise ToolDefinitionError(
+            f"tell of {name!r} is for background tasks; add background=True or 'optional'"
+        )
+    return tell
 
 
 def _check_examples(made: FunctionTool[..., Any]) -> None:

@@ -1,0 +1,118 @@
+"""What a talk says while it goes on.  Calls, their ends and their progress are as in runs."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from polycall.agents.approval_backend import ApprovalRequest
+from polycall.agents.events import HandoffEvent
+from polycall.loop import CallEnd, CallStart, ToolEvent
+
+TalkEnd: TypeAlias = Literal[
+    "hang_up", "cost", "time", "connection", "refused", "guardrail", "closed", "handoffs"
+]
+
+
+class Heard(Struct, frozen=True):
+    """What the caller said, final, once for each item."""
+
+    text: str
+    item_id: str = ""
+
+
+class Said(Struct, frozen=True):
+    """What the voice says, as it was written; final, once for each item.
+
+    How much of it the caller heard is known when it was played, and stands in the history.
+    """
+
+    text: str
+    item_id: str = ""
+
+
+class Audio(Struct, frozen=True):
+    """Sound for the caller, in the talk's output format."""
+
+    data: bytes
+    item_id: str = ""
+
+
+class Interrupted(Struct, frozen=True):
+    """The voice was stopped: playback must forget what it has not played.
+
+    `heard_ms` is how much of the item the caller heard.
+    """
+
+    heard_ms: float
+    item_id: str = ""
+
+
+class Digit(Struct, frozen=True):
+    """A key of the caller's telephone."""
+
+    digit: str
+
+
+class Reconnected(Struct, frozen=True):
+    """The talk goes on over a new connection: by a handle, or with the conversation sent again."""
+
+    resumed: bool
+    reason: str
+
+
+class CallDiscarded(Struct, frozen=True):
+    """A call that was not run, or whose result nobody wants any more."""
+
+    call_id: str
+    name: str
+    reason: str
+
+
+class Dropped(Struct, frozen=True):
+    """What could not be passed on in time: `ms` of sound, of the caller or for the caller."""
+
+    what: Literal["input", "output"]
+    ms: float
+
+
+class VendorNotice(Struct, frozen=True):
+    """The vendor refused something, and the talk goes on."""
+
+    code: str
+    message: str
+
+
+class UnknownFrames(Struct, frozen=True):
+    """A frame of a kind that is not known; `count` of them so far."""
+
+    kind: str
+    count: int
+
+
+class End(Struct, frozen=True):
+    """The talk is over, and why; the last event."""
+
+    reason: TalkEnd
+    detail: str = ""
+
+
+TalkEvent: TypeAlias = (
+    Heard
+    | Said
+    | Audio
+    | Interrupted
+    | CallStart
+    | CallEnd
+    | ToolEvent
+    | HandoffEvent
+    | ApprovalRequest
+    | Digit
+    | Reconnected
+    | CallDiscarded
+    | Dropped
+    | VendorNotice
+    | UnknownFrames
+    | End
+)

@@ -1,0 +1,130 @@
+"""What a talk's state machine knows, and the actions that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from polycall.ir import Message, Text, ToolCall, ToolResult, Warning
+from polycall.realtime.calls import Calls, Manners, OpenCall
+from polycall.realtime.capabilities import Voice
+from polycall.realtime.connection_state import ConnectionState
+from polycall.realtime.events import TalkEnd, TalkEvent
+from polycall.realtime.played import PlayedTime
+from polycall.realtime.protocol import Command, OpenSession
+from polycall.realtime.replies import Replies
+from polycall.realtime.spending import Spending
+from polycall.realtime.transcript import Transcript
+
+
+class Send(Struct, frozen=True):
+    """Ask the voice for something."""
+
+    command: Command
+
+
+class Emit(Struct, frozen=True):
+    """Tell whoever reads the talk's events."""
+
+    event: TalkEvent
+
+
+class RunCall(Struct, frozen=True):
+    """Run a call; its result is reported by `TalkMachine.result`."""
+
+    opened: OpenCall
+
+
+class StopCall(Struct, frozen=True):
+    """Cancel what runs for a call."""
+
+    call_id: str
+
+
+class RunDelegation(Struct, frozen=True):
+    """Let the agent work; what it says is reported by `TalkMachine.delegated`."""
+
+    delegation_id: str
+    text: str
+
+
+class Connect(Struct, frozen=True):
+    """Close the connection, if there is one, and open another after so long."""
+
+    after_s: float
+
+
+class Finish(Struct, frozen=True):
+    """The talk is over."""
+
+    reason: TalkEnd
+    detail: str = ""
+
+
+Action: TypeAlias = Send | Emit | RunCall | StopCall | RunDelegation | Connect | Finish
+
+
+class TalkState:
+    """The parts of one talk, over all its connections.  Methods of subclasses add to `actions`."""
+
+    def __init__(
+        self,
+        voice: Voice,
+        session: OpenSession,
+        *,
+        played: PlayedTime,
+        now_s: Callable[[], float],
+        manners: Mapping[str, Manners],
+        spending: Spending,
+        talk_s_max: float | None = None,
+    ) -> None:
+        self.voice = voice
+        self.session = session
+        self.played = played
+        self.manners = dict(manners)
+        self.spending = spending
+        self.actions: list[Action] = []
+        self.warnings: list[Warning] = []
+        self.transcript = Transcript(list(session.history))
+        self.connection = ConnectionState()
+        self.calls = Calls()
+        self._now_s = now_s
+        self._replies = Replies(now_s)
+        self._ends_at_s = None if talk_s_max is None else now_s() + talk_s_max
+        self._silence_until_s: float | None = None
+        self._silences = 0
+        self._notes: list[tuple[str, bool]] = []  # of earlier connections; whether they are spoken
+        self._unconfirmed: list[tuple[str, bool]] = []  # results that nothing has followed yet
+        self._held: list[bytes] = []
+        self._held_ms = 0.0
+        self._dropped_items: set[str] = set()
+        self._dropped_reply = ""
+        self._delegations: list[tuple[str, float]] = []
+        self._delegated_on: dict[str, int] = {}  # the connection that each delegation is of
+        self._stream_ms: float = 0.0
+        self._said_until_ms: float = 0.0
+        self._said_item = ""
+        self._unknown = 0
+        self._fatal = ""
+
+    def warn(self, feature: str, detail: str) -> None:
+        """Say once that the voice cannot do something."""
+        made = Warning("unsupported", feature, detail)
+        if made not in self.warnings:
+            self.warnings.append(made)
+
+    def history(self) -> list[Message]:
+        """The conversation as it was heard."""
+        return self.transcript.messages(is_over=True)
+
+    def _send(self, command: Command) -> None:
+        self.actions.append(Send(command))
+
+    def _emit(self, event: TalkEvent) -> None:
+        self.actions.append(Emit(event))
+
+
+def refused(call: ToolCall, words: str) -> ToolResult:
+    return ToolResult(call.id, [Text(words)], is_error=True, name=call.name)

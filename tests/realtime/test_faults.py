@@ -1,0 +1,13 @@
+"""The laws of talks under faults; all seeds: `python -m bench.realtime_faults`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.realtime.faulty_talks import VOICES, violations
+
+
+@pytest.mark.parametrize("voice", VOICES)
+@pytest.mark.parametrize("seed", range(5))
+def test_no_law_is_broken_under_faults(voice: str, seed: int) -> None:
+    assert violations(voice, seed) == []
