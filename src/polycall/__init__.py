@@ -20,11 +20,14 @@ if TYPE_CHECKING:
         Router,
         ToolTree,
         WrittenTools,
-        triage,
     )
+
+    # From where they are made: a type checker takes the packages' names for the modules.
+    from polycall.agents.routing import triage
     from polycall.client import Client
     from polycall.loop import Limits, run_tools
-    from polycall.tools import ToolContext, Toolset, tool
+    from polycall.tools import ToolContext, Toolset
+    from polycall.tools.function_tool import tool
 
 __all__ = [
     "Agent",

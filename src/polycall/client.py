@@ -185,8 +185,7 @@ class Client:
     def close_sync(self) -> None:
         """`close` for code that used the synchronous methods."""
         if self._portal is not None:
-            self._portal.run(self.close())
-            self._portal.close()
+            self._portal.close(self.close())
             self._portal = None
 
     def cost(self, model: str, usage: Usage) -> Decimal | None:

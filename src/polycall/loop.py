@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from polycall.client import ModelClient
 from polycall.fold import unfold
 from polycall.ir import Event, Message, Request, Response, Text, ToolCall, ToolResult, Usage
+from polycall.tools.context import step_mark
 
 Execute: TypeAlias = Callable[[ToolCall], Awaitable[ToolResult]]
 EndReason: TypeAlias = Literal[
@@ -36,6 +37,7 @@ EndReason: TypeAlias = Literal[
     "output",
     "paused",
     "guardrail",
+    "stopped",
 ]
 
 
@@ -298,6 +300,7 @@ async def _run_calls(
 
         async with slots:
             _emit.set(say)
+            step_mark.set(progress)
             await events.put(CallStart(step, call))
             try:
                 result = await execute(call)
@@ -305,7 +308,7 @@ async def _run_calls(
                 progress.is_paused = True
                 await events.put(None)
                 return
-            except (Exception, asyncio.CancelledError, Abandoned) as error:  # noqa: BLE001 - raised below
+            except BaseException as error:  # noqa: BLE001 - raised below, by the run itself
                 await events.put(error)
                 return
             progress.results[place] = result

@@ -11,9 +11,10 @@ from typing import Any, Generic, TypeAlias
 from typing_extensions import Unpack
 
 from polycall.agents.agent import Agent, Prompt, ResumeOptions, RunOptions, messages_of
-from polycall.agents.default import portal
+from polycall.agents.default import run_blocking
 from polycall.agents.history import History, load_history
 from polycall.agents.output import OutputT
+from polycall.agents.partial import keep_on
 from polycall.agents.pausing import PausedRun
 from polycall.agents.run import Run, Stopped
 from polycall.ir import Message, Usage
@@ -64,7 +65,7 @@ class Guarded(Generic[OutputT]):
 
     def run_sync(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> Run[OutputT]:
         """`run` for code without an event loop."""
-        return portal().run(self.run(prompt, **options))
+        return run_blocking(self.run, prompt, **options)
 
     async def resume(
         self, paused: PausedRun, **options: Unpack[ResumeOptions[Any]]
@@ -75,7 +76,13 @@ class Guarded(Generic[OutputT]):
 
     async def _judged(self, run: Run[OutputT], history: History) -> Run[OutputT]:
         for check in self._outputs:
-            reason = await _said(check(run)) if run.reason == "finished" else None
+            if run.reason != "finished":
+                break
+            try:
+                reason = await _said(check(run))
+            except BaseException as error:
+                keep_on(error, run)
+                raise
             if reason is not None:
                 stopped = Stopped("output", _name(check), reason)
                 return replace(

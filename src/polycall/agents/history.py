@@ -11,13 +11,15 @@ from polycall._support import jsontext
 from polycall.agents.context import Frame
 from polycall.errors import RequestError
 from polycall.ir import JSON, Message, Text, ToolCall, ToolResult
+from polycall.openai_messages import from_openai, is_openai, to_openai
 
 
 class History(Struct, frozen=True, omit_defaults=True):
     """What a next run needs of the runs before.
 
     `frames` are the agents that hold the conversation, the one who speaks last; `opened` are the
-    deferred tools that were found, `allowed` the calls that were approved for always.
+    deferred tools that were found, `allowed` the calls that were approved for always.  `session` is
+    set by the session that asks: it alone goes on with a run of its own that has paused.
     """
 
     messages: list[Message] = []
@@ -25,6 +27,7 @@ class History(Struct, frozen=True, omit_defaults=True):
     variables: dict[str, Any] = {}
     opened: list[str] = []
     allowed: list[str] = []
+    session: str = ""
 
     @property
     def agent(self) -> str:
@@ -34,6 +37,10 @@ class History(Struct, frozen=True, omit_defaults=True):
     def to_json(self) -> str:
         """As JSON text."""
         return jsontext.encode(self)
+
+    def to_openai(self) -> list[JSON]:
+        """The messages in OpenAI's Chat format, as other programs keep them."""
+        return to_openai(self.messages)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> History:
@@ -50,12 +57,14 @@ HistoryLike: TypeAlias = History | list[Message] | list[JSON] | str | bytes
 
 
 def load_history(value: HistoryLike) -> History:
-    """A history from whatever holds one: itself, its JSON, or bare messages."""
+    """A history from whatever holds one: itself, its JSON, or messages, ours or OpenAI's."""
     match value:
         case History():
             return value
         case str() | bytes():
             return History.from_json(value)
+        case list() if is_openai(value):
+            return History(messages=from_openai(value))
         case list():
             _check_fields(value)
             try:

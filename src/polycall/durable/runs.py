@@ -14,6 +14,7 @@ from typing_extensions import TypedDict, Unpack
 from polycall._support import jsontext
 from polycall.agents import Agent
 from polycall.agents.agent import Prompt, messages_of
+from polycall.agents.approval_backend import Answered
 from polycall.agents.checks import check_names
 from polycall.agents.history import HistoryLike, load_history
 from polycall.agents.journal import check_variables
@@ -177,9 +178,27 @@ class Runs:
         made = await asyncio.to_thread(approvals.waiting, self.database)
         return made.get(run_id, [])
 
-    async def allow(self, run_id: str, approval_id: str, *, always: bool = False) -> None:
-        """Let a call run; with `always`, each further one of its agent and tool."""
-        await self._decide(run_id, approval_id, ApprovalDecision(allowed=True, always=always))
+    async def allow(
+        self,
+        run_id: str,
+        approval_id: str,
+        *,
+        always: bool = False,
+        arguments: JSON | None = None,
+    ) -> None:
+        """Let a call run; with `always`, each further one of its agent and tool.
+
+        With `arguments` it runs with those instead of the model's.
+        """
+        decision = ApprovalDecision(allowed=True, always=always, arguments=arguments)
+        await self._decide(run_id, approval_id, decision)
+
+    async def answer(
+        self, run_id: str, approval_id: str, result: Any, *, is_error: bool = False
+    ) -> None:
+        """Give a call this result, which is JSON, instead of running it."""
+        decision = ApprovalDecision(allowed=True, result=Answered(result, is_error))
+        await self._decide(run_id, approval_id, decision)
 
     async def deny(self, run_id: str, approval_id: str, reason: str = "") -> None:
         """Refuse a call; the model reads the reason."""

@@ -1,8 +1,8 @@
 """Tools that come again: an agent sends the same ones with each of its requests.
 
-Reading and rendering them anew is half of the work for a long list.  A caller that knows that a
-list has come before passes the same `ToolListCache`; a plain list is read each time, since its
-owner may change it.
+Reading and rendering them anew is half of the work for a long list.  Who decodes requests, and
+knows that a list has come before, shares it (`ToolListCache`); a plain list is worked on each time, since
+its owner may change it.
 """
 
 from __future__ import annotations
