@@ -23,8 +23,10 @@ if TYPE_CHECKING:
         Sessions,
         ToolTree,
         WrittenTools,
-        triage,
     )
+
+    # From where they are made: a type checker takes the packages' names for the modules.
+    from polycall.agents.routing import triage
     from polycall.client import Client
     from polycall.durable import Durable
     from polycall.errors import (
@@ -40,7 +42,8 @@ if TYPE_CHECKING:
     )
     from polycall.loop import Limits, run_tools
     from polycall.sandbox import Sandbox
-    from polycall.tools import ToolContext, Toolset, tool
+    from polycall.tools import ToolContext, Toolset
+    from polycall.tools.function_tool import tool
 
     __version__: str
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeAlias
 from msgspec.structs import replace
 from typing_extensions import Unpack
 
-from polycall._support.blocking import Portal, SyncStream, warn_where_blocking
+from polycall._support.blocking import Portal
 from polycall.config import Config, default_path, load_config
 from polycall.config.aliases import alias_for
 from polycall.errors import ModelOutputError, RequestError, UnsupportedError, UpstreamError
@@ -51,6 +51,7 @@ from polycall.providers.models import capabilities
 from polycall.providers.prices import cost_usd
 from polycall.providers.provider import Provider
 from polycall.settings import RequestSettings, check_choice, request_fields, with_words
+from polycall.sync_stream import SyncStream
 from polycall.tools import FunctionTool, tool
 from polycall.tools.problems import near_miss
 from polycall.translation.portable import marked, portable
@@ -183,21 +184,18 @@ class Client:
         self, model: str, prompt: Prompt, **options: Unpack[RequestOptions]
     ) -> Response:
         """`generate` for code without an event loop."""
-        warn_where_blocking("client.generate_sync", "await client.generate(...)")
         return self._blocking().run(self.generate(model, prompt, **options))
 
     def stream_sync(
         self, model: str, prompt: Prompt, **options: Unpack[RequestOptions]
     ) -> SyncStream:
         """`stream` for code without an event loop."""
-        warn_where_blocking("client.stream_sync", "async with client.stream(...)")
         return SyncStream(self._blocking(), self.stream(model, prompt, **options))
 
     def close_sync(self) -> None:
         """`close` for code that used the synchronous methods."""
         if self._portal is not None:
-            self._portal.run(self.close())
-            self._portal.close()
+            self._portal.close(self.close())
             self._portal = None
 
     def cost(self, model: str, usage: Usage) -> Decimal | None:

@@ -40,12 +40,23 @@ from typing import Any, ClassVar
 
 
 class PolycallError(Exception):
-    """Base of all.  `path` names the place in the body, such as `messages[3].parts[0]`."""
+    """Base of all.  `path` names the place in the body, such as `messages[3].parts[0]`.
+
+    `run` is the run that it ended, as far as it came; an `agents.Run`, or `None`.
+    """
+
+    run: Any = None
 
     def __init__(self, message: str, *, path: str = "") -> None:
         super().__init__(f"{path}: {message}" if path else message)
         self.message = message
         self.path = path
+
+
+class AbortRunError(PolycallError):
+    """Raised by a tool, it leaves the run, which ends; the model reads nothing of it."""
+
+    leaves_run = True
 
 
 class ConfigError(PolycallError):

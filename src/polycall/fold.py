@@ -83,6 +83,11 @@ class Folder:
             return PartDelta(event.index, event.text, delta_kind(self._open))
         return event
 
+    @property
+    def open_part(self) -> Part | None:
+        """The part whose deltas come now."""
+        return self._open
+
     def result(self) -> Response:
         """The response; raises `TruncatedError` before its end has come."""
         if self._start is None or self._end is None:

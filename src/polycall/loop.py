@@ -21,6 +21,7 @@ from polycall.client import Client, ModelClient
 from polycall.errors import RequestError
 from polycall.fold import unfold
 from polycall.ir import Event, Message, Request, Response, Text, ToolCall, ToolResult, Usage
+from polycall.tools.context import step_mark
 
 Execute: TypeAlias = Callable[[ToolCall], Awaitable[ToolResult]]
 EndReason: TypeAlias = Literal[
@@ -37,6 +38,7 @@ EndReason: TypeAlias = Literal[
     "output",
     "paused",
     "guardrail",
+    "stopped",
 ]
 
 
@@ -322,6 +324,7 @@ async def _run_calls(
 
         async with slots:
             _emit.set(say)
+            step_mark.set(progress)
             await events.put(CallStart(step, call))
             try:
                 result = await execute(call)
@@ -329,7 +332,7 @@ async def _run_calls(
                 progress.is_paused = True
                 await events.put(None)
                 return
-            except (Exception, asyncio.CancelledError, Abandoned) as error:  # noqa: BLE001 - raised below
+            except BaseException as error:  # noqa: BLE001 - raised below, by the run itself
                 await events.put(error)
                 return
             progress.results[place] = result

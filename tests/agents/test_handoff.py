@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from polycall import Client
-from polycall.agents import Agent, AgentContext, Handoff, HandoffEvent, Router, by_words, triage
+from polycall import Client, tool
+from polycall.agents import (
+    Agent,
+    AgentContext,
+    Handoff,
+    HandoffEvent,
+    PausedRun,
+    Router,
+    Sessions,
+    by_words,
+    triage,
+)
 from polycall.errors import RequestError, UpstreamError
 from polycall.ir import Message, Request, Text, ToolCall, ToolResult, Usage
 from polycall.loop import CallEnd, Limits, RunEnd, ToolEvent
@@ -339,3 +350,133 @@ async def test_a_router_needs_no_model() -> None:
         assert (await router.run("hello")).agents == ["a"]
     with pytest.raises(RequestError, match="chose 'z', which it does not have"):
         await Router(agents, lambda _: "z").run("x")
+
+
+# ---------------------------------------------------------------------------------------------
+# A target's own client and hooks
+
+
+def _pair(*, returns: bool = True) -> tuple[Agent[Any, str], FunctionModel, FunctionModel]:
+    """An agent that hands over, and the models behind its own and the target's client."""
+    ours = FunctionModel(
+        lambda request: (
+            "back at the shop"
+            if any(message.role == "tool" for message in request.messages)
+            else ask(1, "transfer_to_law", '{"reason":"a contract"}')
+        )
+    )
+    theirs = FunctionModel(lambda request: "a secret opinion")
+    law = Agent("theirs/m", name="law", client=theirs)
+    return Agent("ours/m", name="shop", handoffs=[law], client=ours), ours, theirs
+
+
+@pytest.mark.parametrize("face", ["run", "stream", "history", "journal", "session", "triage"])
+async def test_l8_a_handoff_asks_by_the_targets_own_client(face: str) -> None:
+    shop, ours, theirs = _pair()
+    law = shop.handoffs[0].agent
+    assert isinstance(law, Agent)
+    if face == "stream":
+        async with shop.stream("my contract") as stream:
+            async for _ in stream:
+                pass
+        run = stream.run
+    elif face == "journal":
+        run = await shop.run("my contract", approve="pause")
+        assert run.paused is None
+    elif face == "session":
+        with Sessions("sqlite:///:memory:") as sessions:
+            run = await sessions.open("a").run(shop, "my contract")
+    elif face == "triage":
+        shop = triage("ours/m", [law], client=ours)
+        run = await shop.run("my contract")
+    else:
+        run = await shop.run("my contract")
+    if face == "history":
+        # The conversation is the target's, from the first request of the next run on.
+        run = await shop.run("and now?", history=run.history.to_json())
+    assert run.text == "a secret opinion"
+    assert [request.model for request in ours.requests] == ["ours/m"]
+    assert {request.model for request in theirs.requests} == {"theirs/m"}
+
+
+async def test_l8_a_target_that_pauses_asks_by_its_own_client_when_it_goes_on() -> None:
+    shop, ours, theirs = _pair()
+    answers = iter([ask(2, "sign", "{}"), "signed"])
+    theirs = FunctionModel(lambda request: next(answers))
+
+    @tool(needs_approval=True)
+    async def sign() -> str:
+        """Sign it."""
+        return "done"
+
+    shop.handoffs.clear()
+    shop.hand_to(Agent("theirs/m", name="law", client=theirs, tools=[sign]))
+    paused = (await shop.run("my contract", approve="pause")).paused
+    assert paused is not None
+    paused.allow(paused.waiting[0].id)
+    run = await shop.resume(PausedRun.from_json(paused.to_json()))
+    assert run.text == "signed"
+    assert (len(ours.requests), len(theirs.requests)) == (1, 2)
+
+
+async def test_l8_a_delegate_of_a_target_asks_by_the_targets_client() -> None:
+    shop, ours, _ = _pair()
+
+    def answer(request: Request) -> str | ToolCall:
+        if request.model == "helper/m":
+            return "found"
+        done = any(message.role == "tool" for message in request.messages[-1:])
+        is_first = "transfer_to_law" in str(request.messages[-1:])
+        return ask(2, "helper", '{"task":"look"}') if is_first or not done else "advice"
+
+    theirs = FunctionModel(answer)
+    helper = Agent("helper/m", name="helper")
+    shop.handoffs.clear()
+    shop.hand_to(Agent("theirs/m", name="law", client=theirs, tools=[helper]))
+    run = await shop.run("my contract")
+    assert run.text == "advice"
+    assert [request.model for request in theirs.requests] == ["theirs/m", "helper/m", "theirs/m"]
+    assert [request.model for request in ours.requests] == ["ours/m"]
+
+
+async def test_l8_a_targets_cost_is_its_own_clients() -> None:
+    class Priced(FunctionModel):
+        def cost(self, model: str, usage: Usage) -> Decimal | None:
+            return Decimal(7)
+
+    shop, _, _ = _pair()
+    shop.handoffs.clear()
+    shop.hand_to(Agent("theirs/m", name="law", client=Priced(lambda request: "advice")))
+    run = await shop.run("my contract")
+    assert [step.cost for step in run.steps] == [Decimal(0), Decimal(7)]
+    assert run.cost == 7
+
+
+async def test_l8_a_target_and_those_it_gives_back_to_hear_their_own_steps_by_their_hooks() -> None:
+    heard: dict[str, list[str]] = {"shop": [], "law": [], "both": []}
+    law_answers = iter([ask(2, "return_to_shop", '{"reason":"done"}')])
+    shop_answers = iter([ask(1, "transfer_to_law", '{"reason":"a contract"}'), "welcome back"])
+
+    def listening(name: str) -> Any:
+        return lambda event: heard[name].append(type(event).__name__)
+
+    both = listening("both")
+    law = Agent(
+        "theirs/m",
+        name="law",
+        client=FunctionModel(lambda request: next(law_answers)),
+        hooks=[listening("law"), both],
+    )
+    shop = Agent(
+        "ours/m",
+        name="shop",
+        handoffs=[law],
+        client=FunctionModel(lambda request: next(shop_answers)),
+        hooks=[listening("shop"), both],
+    )
+    run = await shop.run("my contract")
+    assert run.agents == ["shop", "law", "shop"]
+    assert heard["law"].count("StepEnd") == 1
+    assert heard["shop"].count("StepEnd") == 3
+    # A hook of both is called once for each event.
+    assert heard["both"] == heard["shop"]

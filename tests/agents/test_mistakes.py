@@ -48,7 +48,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a setting of the loop's own": (
         lambda: desk(response_format=None),
-        "an agent has no 'response_format'; known: cache, calling, ",
+        "an agent has no 'response_format'; known: argument_attempts, cache, calling, ",
     ),
     "a memory by its path": (
         lambda: desk(memory="memory.db"),
@@ -79,7 +79,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         "a history is run.history, its JSON or a list of messages, not a Run",
     ),
     "messages of a vendor": (
-        lambda: ask(history=[{"role": "user", "content": "hello"}]),
+        lambda: ask(history=[{"role": "user", "parts": [], "content": "hello"}]),
         "history[0]: a message of polycall has no 'content'; give run.history, or messages such "
         "as Message('user', [Text('hello')])",
     ),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from polycall.agents import (
     Guarded,
     Memory,
     PausedRun,
+    Router,
     Run,
     SessionConflictError,
     Sessions,
@@ -47,6 +50,8 @@ def sessions(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Session
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_url")
     with Sessions(url) as made:
+        for name in made.list():
+            made.delete(name)
         yield made
 
 
@@ -99,20 +104,231 @@ async def test_a_conversation_is_kept(sessions: Sessions) -> None:
     assert (sessions.list(), await session.messages()) == ([], [])
 
 
-async def test_of_two_runs_at_once_one_is_refused_whole(sessions: Sessions) -> None:
+async def test_of_two_runs_at_once_the_second_waits_and_knows_what_the_first_said(
+    sessions: Sessions,
+) -> None:
+    seen: list[list[str]] = []
+
+    async def slowly(run: Run[str]) -> None:
+        await asyncio.sleep(0.1)
+
+    def answer(request: Request) -> str:
+        seen.append([message.text for message in request.messages])
+        return "yes"
+
+    agent = Guarded(Agent("test/m", client=FunctionModel(answer)), outputs=[slowly])
+    runs = [sessions.open("both").run(agent, words) for words in ("one", "two", "three")]
+    await asyncio.gather(*runs)
+    assert sorted(map(len, seen)) == [1, 3, 5]
+    said = [message.text for message in await sessions.open("both").messages()]
+    assert sorted(said[::2]) == ["one", "three", "two"]
+    assert said[1::2] == ["yes"] * 3
+
+
+async def test_a_run_inside_itself_or_one_that_waits_too_long_is_refused_before_it_runs(
+    sessions: Sessions,
+) -> None:
     agent = Agent("test/m", client=FunctionModel(lambda request: "yes"))
-    session = sessions.open("both")
 
     async def intrude(run: Run[str]) -> None:
         await sessions.open("both").run(agent, "me first")
 
-    slow = Guarded(agent, outputs=[intrude])
-    with pytest.raises(SessionConflictError, match="'both' has changed"):
-        await session.run(slow, "one")
-    with pytest.raises(SessionConflictError):
-        await session.run(slow, "two")
-    said = [message.text for message in await session.messages() if message.role == "user"]
-    assert said == ["me first", "me first"]
+    with pytest.raises(SessionConflictError, match="'both' is being run by the code that calls"):
+        await sessions.open("both").run(Guarded(agent, outputs=[intrude]), "one")
+    sessions.wait_s = 0.05
+    assert sessions.store.take("both", "another process", 30)
+    with pytest.raises(SessionConflictError, match="not free within"):
+        await sessions.open("both").run(agent, "two")
+    # One that died holds it until its lease is over.
+    sessions.store.give_back("both", "another process")
+    assert sessions.store.take("both", "a dead process", -1)
+    await sessions.open("both").run(agent, "three")
+
+
+async def test_a_run_whose_lease_was_lost_is_refused_at_its_end_and_the_error_holds_it(
+    sessions: Sessions,
+) -> None:
+    agent = Agent("test/m", client=FunctionModel(lambda request: "yes"))
+    session = sessions.open("both")
+
+    async def intrude(run: Run[str]) -> None:
+        version, state, _ = sessions.store.load("both")
+        new = [Message("user", [Text("me first")])]
+        count = state.count + len(new)
+        sessions.store.save("both", version, msgspec.structs.replace(state, count=count), new)
+
+    with pytest.raises(SessionConflictError, match="'both' has changed") as caught:
+        await session.run(Guarded(agent, outputs=[intrude]), "one")
+    assert caught.value.run.text == "yes"
+    assert [message.text for message in await session.messages()] == ["me first"]
+
+
+# ---------------------------------------------------------------------------------------------
+# L6: a session's run that pauses
+
+
+class Shop:
+    """Refunds, each asked for by a model that does what it is told."""
+
+    def __init__(self) -> None:
+        self.refunded: list[str] = []
+
+        @tool(needs_approval=True)
+        async def refund(order: str) -> str:
+            """Pay back."""
+            self.refunded.append(order)
+            return f"refunded {order}"
+
+        def answer(request: Request) -> str | ToolCall:
+            last = request.messages[-1]
+            if last.role == "tool":
+                return f"Done: {last.parts[0].text}"  # type: ignore[union-attr]
+            word, _, order = last.text.partition(" ")
+            if word != "refund":
+                return f"{len(request.messages)} messages"
+            return ToolCall(f"r{len(request.messages)}", "refund", json.dumps({"order": order}))
+
+        self.agent = Agent("test/m", name="shop", tools=[refund], client=FunctionModel(answer))
+
+
+@pytest.mark.parametrize("around", ["agent", "guarded", "router"])
+@pytest.mark.parametrize("verdict", ["allow", "deny", "always"])
+async def test_l6_a_session_keeps_the_turn_of_a_paused_run_that_it_resumes(
+    sessions: Sessions, verdict: str, around: str
+) -> None:
+    shop = Shop()
+    agent: Any = shop.agent
+    if around == "guarded":
+        agent = Guarded(agent)
+    elif around == "router":
+        agent = Router([agent], lambda words: "shop")
+    session = sessions.open("mina")
+    await session.run(agent, "hello")
+    run = await session.run(agent, "refund A1", approve="pause")
+    assert run.paused is not None
+    assert len(await session.messages()) == 2
+    paused = PausedRun.from_json(run.paused.to_json("secret"), "secret")
+    [waiting] = paused.waiting
+    if verdict == "deny":
+        paused.deny(waiting.id, "too late")
+    else:
+        paused.allow(waiting.id, always=verdict == "always")
+    run = await sessions.open("mina").resume(agent, paused)
+    assert run.paused is None
+    assert shop.refunded == ([] if verdict == "deny" else ["A1"])
+    assert [message.role for message in await session.messages()] == [
+        *("user", "assistant"),
+        *("user", "assistant", "tool", "assistant"),
+    ]
+    assert (await session.run(agent, "again")).text == "7 messages"
+    assert (await session.history()).allowed == (["shop.refund"] if verdict == "always" else [])
+
+
+async def test_l6_a_paused_run_of_a_session_is_resumed_once_and_by_its_session_alone(
+    sessions: Sessions,
+) -> None:
+    shop = Shop()
+    session, agent = sessions.open("mina"), shop.agent
+    paused = (await session.run(agent, "refund A1", approve="pause")).paused
+    assert paused is not None
+    paused.allow(paused.waiting[0].id)
+    for resume in (agent.resume, Guarded(agent).resume, Router([agent], lambda _: "shop").resume):
+        with pytest.raises(
+            RequestError, match=r"sessions\.open\('mina'\)\.resume\(agent, paused\)"
+        ):
+            await resume(PausedRun.from_json(paused.to_json()))
+    with pytest.raises(RequestError, match="belongs to the session 'mina', and this is 'other'"):
+        await sessions.open("other").resume(agent, paused)
+    alone = (await agent.run("refund B2", approve="pause")).paused
+    assert alone is not None
+    with pytest.raises(RequestError, match="has no session, and this is 'mina'"):
+        await session.resume(agent, alone)
+    assert shop.refunded == []
+    both = await asyncio.gather(
+        *(session.resume(agent, paused) for _ in range(2)), return_exceptions=True
+    )
+    assert sorted(type(each).__name__ for each in both) == ["RequestError", "Run"]
+    assert shop.refunded == ["A1"]
+
+
+async def test_l6_what_was_said_while_a_run_waited_stays_before_its_turn(
+    sessions: Sessions,
+) -> None:
+    shop = Shop()
+    session, agent = sessions.open("mina"), shop.agent
+    await session.run(agent, "hello")
+    first = (await session.run(agent, "refund A1", approve="pause")).paused
+    second = (await session.run(agent, "refund B2", approve="pause")).paused
+    await session.run(agent, "hello again", variables={"mood": "good"})
+    assert first is not None
+    assert second is not None
+    for paused in (second, first):
+        paused.allow(paused.waiting[0].id)
+        await session.resume(agent, paused)
+    assert shop.refunded == ["B2", "A1"]
+    messages = await session.messages()
+    assert whole(messages)
+    assert [each.text for each in messages if each.role == "user"] == [
+        *("hello", "hello again"),
+        *("refund B2", "refund A1"),
+    ]
+    assert (await session.history()).variables == {"mood": "good"}
+
+
+async def test_l6_a_run_that_pauses_twice_is_one_turn(sessions: Sessions) -> None:
+    done: list[str] = []
+
+    @tool(needs_approval=True)
+    async def step(name: str) -> str:
+        """Do a step."""
+        done.append(name)
+        return name
+
+    script = [ToolCall("1", "step", '{"name":"a"}'), ToolCall("2", "step", '{"name":"b"}'), "Done."]
+    with ScriptedModel(script) as model:
+        agent = Agent("test/m", tools=[step], client=model)
+        session = sessions.open("mina")
+        run = await session.run(agent, "both", approve="pause")
+        for _ in range(2):
+            assert run.paused is not None
+            run.paused.allow(run.paused.waiting[0].id)
+            run = await session.resume(agent, PausedRun.from_json(run.paused.to_json()))
+    assert done == ["a", "b"]
+    assert len(await session.messages()) == 6
+
+
+async def test_l6_a_resumed_run_that_raises_is_kept_or_waits_on_as_it_was(
+    sessions: Sessions,
+) -> None:
+    shop = Shop()
+    session, agent = sessions.open("mina"), shop.agent
+    paused = (await session.run(agent, "refund A1", approve="pause")).paused
+    assert paused is not None
+    paused.allow(paused.waiting[0].id)
+    # Nothing was done: it waits on.
+    agent.instructions = lambda context: 1 // 0
+    with pytest.raises(ZeroDivisionError):
+        await session.resume(agent, paused)
+    agent.instructions = ""
+    assert await session.messages() == []
+    # The refund was made: that is kept, and cannot be made again.
+    agent.client = ScriptedModel([])
+    with pytest.raises(AssertionError, match="script is over"):
+        await session.resume(agent, paused)
+    assert [each.role for each in await session.messages()] == ["user", "assistant", "tool"]
+    with pytest.raises(RequestError, match="resumed already"):
+        await session.resume(agent, paused)
+    assert shop.refunded == ["A1"]
+
+
+def test_l6_the_synchronous_face_pauses_and_resumes(tmp_path: Path) -> None:
+    shop = Shop()
+    with Sessions(f"sqlite:///{tmp_path / 'chat.db'}") as sessions:
+        session = sessions.open("mina")
+        paused = session.run_sync(shop.agent, "refund A1", approve="pause").paused
+        assert paused is not None
+        paused.allow(paused.waiting[0].id)
+        assert session.resume_sync(shop.agent, paused).text == "Done: refunded A1"
 
 
 async def test_500_turns_stay_in_their_budget_and_go_on_with_another_provider(

@@ -272,7 +272,7 @@ async def test_garbage_for_one_call_and_one_tool() -> None:
 
 async def test_names_and_commands_are_checked() -> None:
     for make in (
-        lambda: StdioServer("a_b", command=["x"]),
+        lambda: StdioServer("a b", command=["x"]),
         lambda: StdioServer("a", command="x y"),
         lambda: HttpServer("a", url="ftp://x"),
         lambda: HttpServer("a", url="http://x", ask_for="writing"),

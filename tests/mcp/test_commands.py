@@ -95,7 +95,7 @@ def test_a_server_is_listed_pinned_and_found_changed(
     [
         (["list"], "no servers; say NAME=URL or NAME='COMMAND', or --servers FILE"),
         (["list", "x"], "a server is NAME=URL or NAME='COMMAND', not 'x'"),
-        (["list", "a_b=x"], "'a_b' cannot be the name of an MCP server"),
+        (["list", "a b=x"], "'a b' cannot be the name of an MCP server"),
         (["list", "x='y"], "the command of 'x' cannot be read: No closing quotation"),
         (["list", "--servers", "none.json"], "none.json: cannot be read: No such file"),
         (["serve", "nowhere:x"], "--tools nowhere:x: No module named 'nowhere'"),
@@ -177,7 +177,8 @@ def test_a_file_of_servers(tmp_path: Path) -> None:
         HttpServer("shop", url="https://shop.example/mcp", headers={"X": "Bearer 열쇠"}),
     ]
     table = {
-        "a": {"command": "x", "autoApprove": ["all"]},
+        "a": {"command": "x", "comand": ["all"]},
+        "b_b": {"command": "x"},
         "b b": {"command": "x"},
         "c": {"type": "sse", "url": "http://x"},
         "d": {"url": "${NO_SUCH}"},
@@ -191,8 +192,9 @@ def test_a_file_of_servers(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_servers(path, {})
     assert [line.removeprefix(f"{path}: mcpServers.") for line in caught.value.mistakes] == [
-        "a: unknown autoApprove; there are args, command, cwd, env",
-        "b b: 'b b' cannot be the name of an MCP server: up to 32 letters, digits and hyphens",
+        "a: unknown comand; did you mean 'command'?; there are alwaysAllow, args, autoApprove, "
+        "command, cwd, disabled, env, timeout, transport, type",
+        "b b: it is named 'b_b' here, and so is 'b_b'",
         "c: the transport 'sse' is not spoken here; there are stdio and http",
         "d: the variable NO_SUCH is not set",
         "e: not an object",

@@ -2,44 +2,55 @@
 
 A pool of connections belongs to the loop that opened it, so the loop has to outlive the single
 call; and a thread of its own lets the facade work where a loop is already running (notebooks).
+Everywhere else a wait inside a running loop is refused: it would hold up all that runs there, and
+for ever where it waits for that loop itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import threading
-import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from polycall.ir import Event, Response
-from polycall.ir import Warning as IRWarning
+from polycall.errors import RequestError
 
 T = TypeVar("T")
 EventT = TypeVar("EventT")
 EventT_co = TypeVar("EventT_co", covariant=True)
 
+_own = threading.local()  # `is_portal` in the threads of portals
+# Loops of the parent process, in a child: to close one would close what the parent waits on.
+_abandoned: list[asyncio.AbstractEventLoop] = []
+
 
 class Portal:
-    """Runs coroutines on its own loop and waits for them.  `close` ends the thread."""
+    """Runs coroutines on its own loop and waits for them.  `close` ends the thread.
+
+    The loop begins with the first call, and anew in a process that was forked.
+    """
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="polycall-portal", daemon=True
-        )
-        self._thread.start()
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        _portals.add(self)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """The coroutine's result.  Ctrl-C cancels it."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        """The coroutine's result.  Ctrl-C cancels it.
+
+        Raises `RequestError`, and runs nothing, in a thread whose event loop would stand still.
+        """
         try:
-            return future.result()
-        except BaseException:
-            future.cancel()
+            check_may_wait(coroutine.__qualname__)
+        except RequestError:
+            coroutine.close()
             raise
+        return self._run(coroutine)
 
     def iterate(self, events: AsyncIterator[T]) -> Iterator[T]:
         """The iterator's values, one wait each.  Leaving early closes it."""
@@ -50,15 +61,153 @@ class Portal:
                 except StopAsyncIteration:
                     return
         finally:
-            self.run(_closed(events))
+            close = getattr(events, "aclose", None)
+            if close is not None:
+                self._run(close())
 
-    def close(self) -> None:
-        """Cancel what still runs, stop the loop, end the thread."""
+    def close(self, *last: Coroutine[Any, Any, object]) -> None:
+        """Run the `last` coroutines, cancel what still runs, stop the loop, end the thread.
+
+        Where it has no loop, which is so in a process that was forked, there is nothing to close.
+        """
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            for coroutine in last:
+                coroutine.close()
+            return
+        for coroutine in last:
+            self._run(coroutine)
         with contextlib.suppress(asyncio.CancelledError):
-            self.run(_cancel_others())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+            self._run(_cancel_others())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+        self._loop = self._thread = None
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(_outcome(coroutine), self._started())
+        try:
+            outcome = future.result()
+        except BaseException:
+            future.cancel()
+            raise
+        return outcome.value()
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                loop = self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=_work, args=(loop,), name="polycall-portal", daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+    def forget(self) -> None:
+        """Forget the loop, whose thread is in another process."""
+        self._lock = threading.Lock()
+        if self._loop is not None:
+            _abandoned.append(self._loop)
+        self._loop = self._thread = None
+
+
+_portals: weakref.WeakSet[Portal] = weakref.WeakSet()
+
+
+class PerLoop(Generic[T]):
+    """One value for each event loop, since connections belong to the loop that opened them.
+
+    A value is closed with its loop, where `asyncio.run` or the like ends that.
+    """
+
+    def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[object]]) -> None:
+        self._make = make
+        self._close = close
+        self._held: dict[asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[T]]] = {}
+
+    async def get(self) -> T:
+        """The value of the loop that runs here."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._held:
+            for other in [each for each in self._held if each.is_closed()]:
+                del self._held[other]
+            holder = self._holding()
+            self._held[loop] = (await anext(holder), holder)
+        return self._held[loop][0]
+
+    async def close(self) -> None:
+        """Close the values of all loops that still run; the next `get` makes a new one."""
+        held, self._held = self._held, {}
+        here = asyncio.get_running_loop()
+        for loop, (_, holder) in held.items():
+            if loop is here:
+                await holder.aclose()
+            elif loop.is_running() and loop not in _abandoned:
+                closing = asyncio.run_coroutine_threadsafe(_closed(holder), loop)
+                await asyncio.wrap_future(closing)
+
+    async def _holding(self) -> AsyncGenerator[T]:
+        # `asyncio.run` closes generators that are still open, and this one closes the value.
+        value = self._make()
+        try:
+            yield value
+        finally:
+            await self._close(value)
+
+
+async def _closed(holder: AsyncGenerator[Any]) -> None:
+    await holder.aclose()
+
+
+def check_may_wait(asked: str) -> None:
+    """`RequestError` where this thread runs an event loop that waiting would hold up.
+
+    `asked` is the coroutine that is to be waited for, such as `Agent.run`.  A notebook's own loop
+    may wait: a cell is run to its end before anything else.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if not getattr(_own, "is_portal", False) and _is_notebook():
+        return
+    owner, _, method = asked.rpartition(".")
+    name = owner.rpartition(".")[2].lower() or "it"
+    raise RequestError(
+        f"this thread runs an event loop, which a blocking call of {method!r} would hold up, for "
+        f"ever where it waits for that loop; write 'await {name}.{method}(...)' in an async "
+        "function, or call it from a thread of its own: 'await asyncio.to_thread(...)'"
+    )
+
+
+def _is_notebook() -> bool:
+    shell = sys.modules.get("IPython")
+    return shell is not None and shell.get_ipython() is not None
+
+
+def _work(loop: asyncio.AbstractEventLoop) -> None:
+    _own.is_portal = True
+    loop.run_forever()
+
+
+class _Outcome(Generic[T]):
+    """What a coroutine gave.  An exception such as `SystemExit` would end the loop's thread."""
+
+    def __init__(self, given: list[T], raised: BaseException | None = None) -> None:
+        self._given = given
+        self._raised = raised
+
+    def value(self) -> T:
+        if self._raised is not None:
+            raise self._raised
+        return self._given[0]
+
+
+async def _outcome(coroutine: Coroutine[Any, Any, T]) -> _Outcome[T]:
+    try:
+        return _Outcome([await coroutine])
+    except (KeyboardInterrupt, SystemExit) as error:
+        return _Outcome([], error)
 
 
 class TextStream(Protocol[EventT_co]):
@@ -101,53 +250,11 @@ class BlockingStream(Generic[EventT]):
 
     def close(self) -> None:
         """Stop what is under way."""
-        self._portal.run(_closed(self._source))
+        self._portal.run(_close_source(self._source))
 
 
-class AnswerStream(TextStream[Event], Protocol):
-    """A stream of one answer's events, as a client gives it."""
-
-    warnings: list[IRWarning]
-
-    @property
-    def response(self) -> Response: ...
-
-
-class SyncStream(BlockingStream[Event]):
-    """A client's stream for code without an event loop."""
-
-    def __init__(self, portal: Portal, stream: AnswerStream) -> None:
-        super().__init__(portal, stream)
-        self._stream = stream
-
-    @property
-    def response(self) -> Response:
-        """The whole answer; `TruncatedError` before its end."""
-        return self._stream.response
-
-    @property
-    def warnings(self) -> list[IRWarning]:
-        """What is not sent as it was written; known with the first event."""
-        return self._stream.warnings
-
-
-def warn_where_blocking(what: str, instead: str) -> None:
-    """Warn where this thread runs an event loop, which stands still until the call returns.
-
-    A notebook's cell runs inside its kernel's loop, which has nothing else to do meanwhile.
-    """
-    if asyncio._get_running_loop() is None or "ipykernel" in sys.modules:  # pyright: ignore[reportPrivateUsage]
-        return
-    warnings.warn(
-        f"{what} was called inside an event loop, which stands still until it returns; "
-        f"write `{instead}` there",
-        RuntimeWarning,
-        stacklevel=3,
-    )
-
-
-async def _closed(events: Any) -> None:
-    close = getattr(events, "aclose", None)
+async def _close_source(source: Any) -> None:
+    close = getattr(source, "aclose", None)
     if close is not None:
         await close()
 
@@ -161,3 +268,13 @@ async def _cancel_others() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+
+
+def _after_fork() -> None:
+    _own.is_portal = False
+    for portal in list(_portals):
+        portal.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

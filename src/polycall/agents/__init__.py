@@ -33,6 +33,7 @@ from polycall.agents.knowledge import Knowledge, Passage
 from polycall.agents.memory import Injection, Memory
 from polycall.agents.model_written_tools import ToolStore, ToolVersion, WrittenTools
 from polycall.agents.output import OutputError
+from polycall.agents.partial import partial_run
 from polycall.agents.pausing import Approval, PausedRun
 from polycall.agents.routing import Router, by_words, triage
 from polycall.agents.run import AgentEvent, AgentStream, Run, Stopped, SyncAgentStream
@@ -76,6 +77,7 @@ __all__ = [
     "by_words",
     "event_json",
     "event_of",
+    "partial_run",
     "summary_by",
     "triage",
 ]

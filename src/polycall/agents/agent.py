@@ -8,14 +8,14 @@ import inspect
 import math
 import secrets
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import AsyncExitStack, aclosing
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
+from contextlib import AbstractContextManager, AsyncExitStack, aclosing
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias
 
 from msgspec.structs import replace
-from typing_extensions import TypedDict, TypeVar, Unpack
+from typing_extensions import TypedDict, TypeForm, TypeVar, Unpack
 
-from polycall._support.blocking import warn_where_blocking
 from polycall.agents.approval_backend import Approve
+from polycall.agents.changing import changed, overridden
 from polycall.agents.checks import (
     SETTINGS,
     check_callers,
@@ -23,20 +23,24 @@ from polycall.agents.checks import (
     check_limits,
     check_memory,
     check_names,
+    check_no_session,
     check_open,
     check_tasks,
+    checked_count,
+    checked_instructions,
     checked_settings,
     listed,
     model_names,
     open_to_programs,
 )
 from polycall.agents.context import AgentContext, Frame, RunRoot, RunState
-from polycall.agents.default import default_client, portal
+from polycall.agents.default import default_client, portal, run_blocking
 from polycall.agents.handoff import group_of
 from polycall.agents.history import HistoryLike, load_history
 from polycall.agents.journal import Journal, check_variables, current_place
 from polycall.agents.offer import ToolSource, gather
 from polycall.agents.output import OutputT, OutputType
+from polycall.agents.partial import keep_on, partial_run
 from polycall.agents.pausing import PausedApprovalBackend, PausedRun, Start
 from polycall.agents.run import AgentEvent, AgentStream, Run, SyncAgentStream, new_events
 from polycall.agents.runner import AgentRunner
@@ -112,11 +116,12 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
     `model` is `"provider/name"`; several in a list are tried in order.  `tools` are functions,
     tools, toolsets and other agents (which then work as delegates).  `handoffs` are agents that may
     take the conversation over.  `output` is the type of the answer; answers that do not fit are
-    asked for again, `output_attempts` times in all.  `calling` says how tools marked for `"code"`
-    are reached: by calls, by programs in a `sandbox` (one is opened for each run where none is
-    given), or as a rule decides; with `"code"`, functions and tools that do not say who may call
-    them are open to programs as well; with `native` the model's vendor runs the programs, where
-    it can.
+    asked for again, `output_attempts` times in all.  In `argument_attempts` steps in a row a tool's
+    arguments may not fit; then it is closed to the model.  `calling` says how tools marked for
+    `"code"` are reached: by calls, by programs in a `sandbox` (one is opened for each run where
+    none is given), or as a rule decides; with `"code"`, functions and tools that do not say who may
+    call them are open to programs as well; with `native` the model's vendor runs the programs,
+    where it can.
     With `compaction` the model is sent the end of a conversation that has become too long, also in
     the middle of a run.
     `settings` are those of `polycall.settings.Settings`, such as `effort` and `temperature`.
@@ -131,8 +136,9 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
         instructions: Instructions = "",
         tools: Iterable[ToolSource | Agent[Any, Any]] = (),
         handoffs: Iterable[Handoff | Agent[Any, Any]] = (),
-        output: type[OutputT] | None = None,
+        output: TypeForm[OutputT] = str,  # pyright: ignore[reportArgumentType] - its default
         output_attempts: int = 3,
+        argument_attempts: int = 3,
         calling: Calling = "direct",
         sandbox: Sandbox | None = None,
         native: bool = False,
@@ -151,9 +157,10 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
         self.model = model_names(model)
         self.name = name
         self.description = description
-        self.instructions = instructions
+        self.instructions = checked_instructions(instructions)
         self.output: OutputType[OutputT] = OutputType(output or str)
-        self.output_attempts = output_attempts
+        self.output_attempts = checked_count(output_attempts, "output_attempts")
+        self.argument_attempts = checked_count(argument_attempts, "argument_attempts")
         self.calling: Calling = _checked_calling(calling)
         self.sandbox = sandbox
         check_memory(memory)
@@ -193,6 +200,17 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
                 case _:
                     raise RequestError(f"an agent hands over to agents, not to {target!r}")
 
+    def changed(self, **changes: Any) -> Self:
+        """A copy with other settings, such as `model`, `tools`, `client` or `temperature`.
+
+        For one run: `agent.changed(model="...").run(...)`.
+        """
+        return changed(self, changes)
+
+    def override(self, **changes: Any) -> AbstractContextManager[Self]:
+        """Other settings while a `with` block lasts, whoever runs this agent: for tests."""
+        return overridden(self, changes)
+
     async def run(self, prompt: Prompt, **options: Unpack[RunOptions[DepsT]]) -> Run[OutputT]:
         """Answer `prompt`; a limit that ends the run is a result, and no exception."""
         async with self._stream(prompt, options, streams=False) as stream:
@@ -209,8 +227,7 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
 
     def run_sync(self, prompt: Prompt, **options: Unpack[RunOptions[DepsT]]) -> Run[OutputT]:
         """`run` for code without an event loop."""
-        warn_where_blocking("agent.run_sync", "await agent.run(...)")
-        return portal().run(self.run(prompt, **options))
+        return run_blocking(self.run, prompt, **options)
 
     def stream_sync(
         self, prompt: Prompt, **options: Unpack[RunOptions[DepsT]]
@@ -219,7 +236,6 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
 
         Approvals come as events here too: answer them before the next event is asked for.
         """
-        warn_where_blocking("agent.stream_sync", "async with agent.stream(...)")
         return SyncAgentStream(portal(), self.stream(prompt, **options))
 
     async def resume(
@@ -228,7 +244,8 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
         """Go on with a run that waited for people, here or in another process.
 
         What was done is not done again.  Where an approval is still open the run pauses again,
-        or the call is refused once its time is over.
+        or the call is refused once its time is over.  A session's run is its own to resume:
+        `RequestError` here.
         """
         async with self._resumed(paused, options, streams=paused.start.streams) as stream:
             async for _ in stream:
@@ -241,16 +258,22 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
         """`resume` as events; those of what was done before the pause do not come again."""
         return new_events(self._resumed(paused, options, streams=True), paused)
 
+    def resume_sync(
+        self, paused: PausedRun, **options: Unpack[ResumeOptions[DepsT]]
+    ) -> Run[OutputT]:
+        """`resume` for code without an event loop."""
+        return run_blocking(self.resume, paused, **options)
+
     def _resumed(
         self, paused: PausedRun, options: ResumeOptions[DepsT], *, streams: bool
     ) -> AgentStream[OutputT]:
         check_names(options, ResumeOptions.__annotations__, "a resumed run")
-        approvals = PausedApprovalBackend(paused, ttl_s=options.get("approval_ttl_s"))
-        journal = Journal(paused.start.run_id, paused.entries)
+        check_limits(options.get("limits"))
+        check_no_session(paused)
         return self.follow(
             paused.start,
-            journal=journal,
-            approvals=approvals,
+            journal=Journal(paused.start.run_id, paused.entries),
+            approvals=PausedApprovalBackend(paused, ttl_s=options.get("approval_ttl_s")),
             deps=options.get("deps"),
             limits=options.get("limits"),
             stream=streams,
@@ -304,22 +327,35 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
                 handoffs_max=self.handoffs_max,
                 limits=limits or self.limits,
             )
-            running = self._conducted(state, list(start.messages), deps, stream=stream)
-            async with aclosing(running) as inner:
-                async for event in inner:
-                    yield _with_pause(event, start, root)
+            runner = AgentRunner(self, state, deps)
+            begun.append((runner, root))
+            running = self._conducted(runner, list(start.messages), stream=stream)
+            try:
+                async with aclosing(running) as inner:
+                    async for event in inner:
+                        yield _with_pause(event, start, root) if isinstance(event, Run) else event
+            except BaseException as error:
+                run = partial_run(error)
+                if run is not None:
+                    keep_on(error, _with_pause(run, start, root))
+                raise
 
-        return AgentStream(events())
+        begun: list[tuple[AgentRunner[OutputT], RunRoot]] = []
+
+        def so_far() -> Run[OutputT] | None:
+            return _with_pause(begun[0][0].partial(), start, begun[0][1]) if begun else None
+
+        return AgentStream(events(), so_far)
 
     async def _conducted(
-        self, state: RunState, messages: list[Message], deps: Any, *, stream: bool
+        self, runner: AgentRunner[OutputT], messages: list[Message], *, stream: bool
     ) -> AsyncGenerator[AgentEvent | Run[OutputT]]:
         """The run's events; its tasks end with it, where they are of this process."""
+        root = runner.state.root
         async with AsyncExitStack() as closing:
-            if state.root.tasks is None:
-                state.root.tasks = local = LocalTasks(state.root.journal)
+            if root.tasks is None:
+                root.tasks = local = LocalTasks(root.journal)
                 closing.push_async_callback(local.close)
-            runner = AgentRunner(self, state, deps)
             async with aclosing(runner.events(messages, stream=stream)) as events:
                 async for event in events:
                     yield event
@@ -396,10 +432,11 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
         depth = parent.depth + 1 if parent else 1
         if parent is not None and depth > self.depth_max:
             raise ToolError(f"{self.name!r} would be the {depth}th agent in a row; do it yourself")
-        if parent is None:
+        if not isinstance(context, AgentContext) or parent is None:
             root = RunRoot(client=self.client or await default_client())
         else:
-            root = dataclasses.replace(parent.root, client=self.client or parent.root.client)
+            above = parent.client_of(context.agent)
+            root = dataclasses.replace(parent.root, client=self.client or above)
         state = RunState(
             root=root,
             frames=[Frame(self.name)],
@@ -412,7 +449,8 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
             scope=f"{place.key}/" if place is not None else "",
         )
         streams = parent is not None and parent.streams
-        running = self._conducted(state, messages_of(task), context.deps, stream=streams)
+        runner = AgentRunner(self, state, context.deps)
+        running = self._conducted(runner, messages_of(task), stream=streams)
         try:
             async with AgentStream(running) as events:
                 async for event in events:
@@ -463,20 +501,26 @@ def messages_of(prompt: Prompt) -> list[Message]:
         case Message():
             return [prompt]
         case list():
+            for place, each in enumerate(prompt):
+                if not isinstance(each, Message):  # pyright: ignore[reportUnnecessaryIsInstance] - from whoever
+                    raise RequestError(
+                        f"a prompt is text, a Message or a list of them, and this is {each!r}; "
+                        "write Message('user', [Text('...')])",
+                        path=f"prompt[{place}]",
+                    )
             return prompt
         case _:
             raise RequestError(f"a prompt is text, a Message or a list of them, not {prompt!r}")
 
 
-def _with_pause(
-    event: AgentEvent | Run[OutputT], start: Start, root: RunRoot
-) -> AgentEvent | Run[OutputT]:
-    """A run that has paused, with all that is needed to go on."""
-    if not isinstance(event, Run) or event.reason != "paused":
-        return event
-    assert isinstance(root.approvals, PausedApprovalBackend)
+def _with_pause(run: Run[OutputT], start: Start, root: RunRoot) -> Run[OutputT]:
+    """A run that has not reached its end, with all that is needed to go on, if it can."""
+    if run.reason not in ("paused", "error", "stopped") or not isinstance(
+        root.approvals, PausedApprovalBackend
+    ):
+        return run
     assert root.journal is not None
-    return dataclasses.replace(event, paused=root.approvals.paused(start, root.journal.entries))
+    return dataclasses.replace(run, paused=root.approvals.paused(start, root.journal.entries))
 
 
 def _copied(variables: JSON) -> JSON:

@@ -5,16 +5,29 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from polycall.agents.approval_backend import Answer, ApprovalRequest, call_digest
+from polycall._support import jsontext
+from polycall.agents.approval_backend import (
+    Answer,
+    Answered,
+    ApprovalRequest,
+    Edited,
+    call_digest,
+)
 from polycall.agents.context import AgentContext, RunRoot
 from polycall.errors import ToolError
-from polycall.ir import JSON
+from polycall.ir import JSON, Text, ToolResult
 from polycall.loop import emit
 from polycall.tools import AbstractToolset, ToolContext, WrappedToolset
+from polycall.tools.results import result_parts
 
 
-async def ask(context: ToolContext[Any], tool: str, arguments: JSON, *, why: str = "") -> None:
-    """Ask whoever watches the run; `ToolError` where the answer is not yes."""
+async def ask(
+    context: ToolContext[Any], tool: str, arguments: JSON, *, why: str = ""
+) -> Edited | Answered | None:
+    """Ask whoever watches the run; `ToolError` where the answer is not yes.
+
+    What a person has put instead of the model's arguments, or of running it; else `None`.
+    """
     if not isinstance(context, AgentContext):
         raise ToolError(f"{tool!r} needs approval, and there is nobody to ask; nothing was run")
     root = context.run.root
@@ -27,10 +40,11 @@ async def ask(context: ToolContext[Any], tool: str, arguments: JSON, *, why: str
         is_in_program=context.call is not None and context.call.caller != "direct",
     )
     if request.grant in root.allowed:
-        return
+        return None
     with context.paused():
         answer = await _answer(root, request)
-    if answer is not True:
+    instead = answer if isinstance(answer, Edited | Answered) else None
+    if instead is None and answer is not True:
         reason = f": {answer}" if answer else ""
         raise ToolError(f"the call of {tool!r} was not approved{reason}; nothing was run")
     if call_digest(tool, arguments, request.agents) != request.digest:
@@ -39,6 +53,7 @@ async def ask(context: ToolContext[Any], tool: str, arguments: JSON, *, why: str
         )
     if request.always:
         root.allowed.add(request.grant)
+    return instead
 
 
 async def _answer(root: RunRoot, request: ApprovalRequest) -> Answer:
@@ -63,6 +78,21 @@ class AskingToolset(WrappedToolset):
         return True
 
     async def run(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
+        instead = None
         if self[name].needs_approval:
-            await ask(context, name, arguments)
-        return await super().run(name, arguments, context)
+            instead = await ask(context, name, arguments)
+        if instead is None:
+            return await super().run(name, arguments, context)
+        if isinstance(instead, Answered):
+            if not instead.is_error:
+                return instead.result
+            parts = result_parts(instead.result)
+            return ToolResult(context.call.id if context.call else "", parts, is_error=True)
+        checked = self[name].check(jsontext.encode(instead.arguments)).arguments
+        value = await super().run(name, checked, context)
+        if context.call is not None and context.call.caller != "direct":
+            return value
+        note = f"[a person changed the arguments to {jsontext.encode(checked)}]"
+        is_error = isinstance(value, ToolResult) and value.is_error
+        call_id = context.call.id if context.call else ""
+        return ToolResult(call_id, [Text(note), *result_parts(value)], is_error=is_error)

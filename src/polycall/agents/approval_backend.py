@@ -7,12 +7,28 @@ import copy
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
+
+from msgspec import Struct
 
 from polycall._support import jsontext
 from polycall.ir import JSON
 
-Answer: TypeAlias = bool | str
+
+class Edited(Struct, frozen=True):
+    """Yes, with these arguments instead of the model's."""
+
+    arguments: JSON
+
+
+class Answered(Struct, frozen=True):
+    """The call's result, from a person or from the application: it is not run here."""
+
+    result: Any
+    is_error: bool = False
+
+
+Answer: TypeAlias = bool | str | Edited | Answered
 Approve: TypeAlias = Callable[["ApprovalRequest"], Answer | Awaitable[Answer]]
 
 
@@ -63,11 +79,19 @@ class ApprovalRequest:
         """What an answer for always is an answer for: this tool, called by this agent."""
         return f"{self.agents[-1]}.{self.tool}"
 
-    def allow(self, *, always: bool = False) -> None:
-        """Let the call run, and with `always` each further call of this tool by this agent."""
+    def allow(self, *, always: bool = False, arguments: JSON | None = None) -> None:
+        """Let the call run, and with `always` each further call of this tool by this agent.
+
+        With `arguments` it runs with those instead; they are checked as the model's are, and the
+        model reads that they were changed.
+        """
         if not self._is_answered:
             self.always = always
-        self._settle(True)
+        self._settle(True if arguments is None else Edited(arguments))
+
+    def answer(self, result: Any, *, is_error: bool = False) -> None:
+        """Give the call this result, instead of running it here."""
+        self._settle(Answered(result, is_error))
 
     def deny(self, reason: str = "") -> None:
         """Refuse the call; the model reads the reason."""
@@ -79,10 +103,18 @@ class ApprovalRequest:
 
     def _settle(self, answer: Answer) -> None:
         self._is_answered = True
-        # Whoever answers may be another thread: a reader of `stream_sync`, a web framework's.
-        self._answer.get_loop().call_soon_threadsafe(self._set, answer)
+        # Whoever answers may be a thread of its own, such as a form's.
+        loop = self._answer.get_loop()
+        try:
+            is_here = asyncio.get_running_loop() is loop
+        except RuntimeError:
+            is_here = False
+        if is_here:
+            self._answered(answer)
+        else:
+            loop.call_soon_threadsafe(self._answered, answer)
 
-    def _set(self, answer: Answer) -> None:
+    def _answered(self, answer: Answer) -> None:
         if not self._answer.done():
             self._answer.set_result(answer)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from polycall.errors import RequestError
 from polycall.ir import ToolChoice
@@ -12,6 +12,9 @@ from polycall.loop import Limits
 from polycall.settings import Settings, check_choice, request_fields
 from polycall.tools import AbstractToolset, FunctionTool, tool
 from polycall.tools.problems import near_miss
+
+if TYPE_CHECKING:
+    from polycall.agents.pausing import PausedRun
 
 SETTINGS = frozenset(Settings.__annotations__)
 
@@ -116,6 +119,36 @@ def check_compaction(compaction: Any) -> None:
     if compaction is not None and not hasattr(compaction, "tokens_max"):
         raise RequestError(
             f"compaction is a Compaction, such as Compaction(tokens_max=50_000), not {compaction!r}"
+        )
+
+
+def checked_count(value: Any, name: str) -> int:
+    """The number; refuses what is not a whole one above 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise RequestError(f"{name} is a whole number above 0, not {value!r}")
+    return value
+
+
+def checked_instructions(value: Any) -> Any:
+    """The instructions; refuses what is neither text nor a function."""
+    if not isinstance(value, str) and not callable(value):
+        raise RequestError(
+            f"instructions are text, or a function of the context that gives some, not {value!r}"
+        )
+    return value
+
+
+def check_no_session(paused: PausedRun) -> None:
+    """Refuse a session's run, of which the session would otherwise know nothing."""
+    if not hasattr(paused, "start"):
+        raise RequestError(
+            f"a run is resumed from run.paused or PausedRun.from_json(text), not from {paused!r}"
+        )
+    if paused.start.session:
+        raise RequestError(
+            f"the run {paused.start.run_id!r} belongs to the session {paused.start.session!r}, "
+            "which keeps what it adds; write "
+            f"await sessions.open({paused.start.session!r}).resume(agent, paused)"
         )
 
 

@@ -52,6 +52,11 @@ class RunRoot:
     carried: TraceContext = field(default_factory=dict[str, str])  # of whoever asked for the run
 
 
+def added_cost(one: Decimal | None, other: Decimal | None) -> Decimal | None:
+    """The sum of two costs; `None` where one is unknown."""
+    return None if one is None or other is None else one + other
+
+
 @dataclass
 class RunState:
     """Where one run is: who speaks, what was opened, what was spent."""
@@ -66,24 +71,35 @@ class RunState:
     handoffs_max: int = 8
     transfer: HandoffEvent | None = None  # asked for in this step
     end: EndReason | None = None
+    ended_with: str | None = None  # the result of the tool that has ended the run, as text or JSON
     scope: str = ""  # where this run's calls stand in the journal
     tasks: dict[str, TaskNote] = field(default_factory=dict[str, TaskNote])
     injected: dict[str, str] = field(default_factory=dict[str, str])  # memory, by agent
     shortened: dict[str, Shortened] = field(default_factory=dict[str, Shortened])  # by frame
     streams: bool = False
     leaves_tasks: bool = False  # the run may end while its tasks go on
+    clients: dict[str, ModelClient] = field(default_factory=dict[str, ModelClient])  # by agent
     limits: Limits = field(default_factory=Limits)
     above: RunState | None = None  # the run that waits for this one
     # Spent by this run and by those nested in it, also while they go on; no cost where unknown.
     usage: Usage = field(default_factory=Usage)
     cost: Decimal | None = Decimal(0)
 
+    @property
+    def client(self) -> ModelClient:
+        """The client of the agent that holds the conversation."""
+        return self.client_of(self.frames[-1].agent)
+
+    def client_of(self, agent: str) -> ModelClient:
+        """The agent's own client, or that of the run."""
+        return self.clients.get(agent, self.root.client)
+
     def spend(self, usage: Usage, cost: Decimal | None) -> None:
         """Count a step's price, for this run and for all above it."""
         run: RunState | None = self
         while run is not None:
             run.usage += usage
-            run.cost = None if cost is None or run.cost is None else run.cost + cost
+            run.cost = added_cost(run.cost, cost)
             run = run.above
 
     @property

@@ -10,11 +10,11 @@ from typing import Any, Generic, TypeAlias
 
 from typing_extensions import Unpack
 
-from polycall._support.blocking import warn_where_blocking
 from polycall.agents.agent import Agent, Prompt, ResumeOptions, RunOptions, messages_of
-from polycall.agents.default import portal
+from polycall.agents.default import run_blocking
 from polycall.agents.history import History, load_history
 from polycall.agents.output import OutputT
+from polycall.agents.partial import keep_on
 from polycall.agents.pausing import PausedRun
 from polycall.agents.run import AgentEvent, AgentStream, Run, Stopped
 from polycall.ir import Message, Usage
@@ -90,8 +90,7 @@ class Guarded(Generic[OutputT]):
 
     def run_sync(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> Run[OutputT]:
         """`run` for code without an event loop."""
-        warn_where_blocking("guarded.run_sync", "await guarded.run(...)")
-        return portal().run(self.run(prompt, **options))
+        return run_blocking(self.run, prompt, **options)
 
     async def resume(
         self, paused: PausedRun, **options: Unpack[ResumeOptions[Any]]
@@ -102,7 +101,13 @@ class Guarded(Generic[OutputT]):
 
     async def _judged(self, run: Run[OutputT], history: History) -> Run[OutputT]:
         for check in self.outputs:
-            reason = await _said(check(run)) if run.reason == "finished" else None
+            if run.reason != "finished":
+                break
+            try:
+                reason = await _said(check(run))
+            except BaseException as error:
+                keep_on(error, run)
+                raise
             if reason is not None:
                 stopped = Stopped("output", _name(check), reason)
                 return replace(

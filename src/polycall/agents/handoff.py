@@ -136,13 +136,18 @@ async def _request(context: ToolContext[Any], target: str, reason: str, *, is_re
 
 def apply_transfer(state: RunState, place: int) -> None:
     """Let the agent that was asked for hold the conversation from the message at `place` on."""
-    asked, state.transfer = state.transfer, None
+    state.frames = frames_after(state, place)
+    state.transfer = None
+
+
+def frames_after(state: RunState, place: int) -> list[Frame]:
+    """Who holds the conversation once the transfer is done that was asked for, if one was."""
+    asked = state.transfer
     if asked is None:
-        return
+        return list(state.frames)
     if asked.is_return:
-        state.frames.pop()
-    else:
-        state.frames.append(Frame(asked.target, place, asked.origin, asked.reason))
+        return state.frames[:-1]
+    return [*state.frames, Frame(asked.target, place, asked.origin, asked.reason)]
 
 
 def handover_note(frame: Frame) -> str:

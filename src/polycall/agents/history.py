@@ -12,6 +12,7 @@ from polycall.agents.context import Frame
 from polycall.agents.task import TaskNote
 from polycall.errors import RequestError
 from polycall.ir import JSON, Message, Text, ToolCall, ToolResult
+from polycall.openai_messages import from_openai, is_openai, to_openai
 
 
 class History(Struct, frozen=True, omit_defaults=True):
@@ -19,7 +20,8 @@ class History(Struct, frozen=True, omit_defaults=True):
 
     `frames` are the agents that hold the conversation, the one who speaks last; `opened` are the
     deferred tools that were found, `allowed` the calls that were approved for always, `tasks` those
-    that went on when the run before had ended.
+    that went on when the run before had ended.  `session` is set by the session that asks: it alone
+    goes on with a run of its own that has paused.
     """
 
     messages: list[Message] = []
@@ -28,6 +30,7 @@ class History(Struct, frozen=True, omit_defaults=True):
     opened: list[str] = []
     allowed: list[str] = []
     tasks: dict[str, TaskNote] = {}
+    session: str = ""
 
     def __repr__(self) -> str:
         """In a line: a conversation may be long."""
@@ -41,6 +44,10 @@ class History(Struct, frozen=True, omit_defaults=True):
     def to_json(self) -> str:
         """As JSON text."""
         return jsontext.encode(self)
+
+    def to_openai(self) -> list[JSON]:
+        """The messages in OpenAI's Chat format, as other programs keep them."""
+        return to_openai(self.messages)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> History:
@@ -57,12 +64,14 @@ HistoryLike: TypeAlias = History | list[Message] | list[JSON] | str | bytes
 
 
 def load_history(value: HistoryLike) -> History:
-    """A history from whatever holds one: itself, its JSON, or bare messages."""
+    """A history from whatever holds one: itself, its JSON, or messages, ours or OpenAI's."""
     match value:
         case History():
             return value
         case str() | bytes():
             return History.from_json(value)
+        case list() if is_openai(value):
+            return History(messages=from_openai(value))
         case list():
             _check_fields(value)
             try:

@@ -87,17 +87,17 @@ class WatchedRun:
 
     async def generate_request(self, request: Request) -> Response:
         """The client's answer."""
-        client = self._state.root.client
+        client = self._state.client
         return await watched_answer(request, client.generate_request, self._begun_step)
 
     def stream_request(self, request: Request) -> Stream:
         """The same as events."""
-        client = self._state.root.client
+        client = self._state.client
         return watched_stream(request, client.stream_request, self._begun_step)
 
     def cost(self, model: str, usage: Usage) -> Decimal | None:
         """What the client says."""
-        return self._state.root.client.cost(model, usage)
+        return self._state.client.cost(model, usage)
 
     def _end_step(self, error: BaseException | None = None) -> None:
         step, self._step = self._step, None

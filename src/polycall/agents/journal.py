@@ -41,6 +41,7 @@ class Change(Struct, frozen=True, omit_defaults=True):
     transfer: HandoffEvent | None = None
     handoffs: int = 0
     end: EndReason | None = None
+    ended_with: str | None = None
     tasks: dict[str, TaskNote] = {}
     injected: dict[str, str] = {}
     shortened: dict[str, Shortened] = {}

@@ -151,6 +151,8 @@ class JournalingModel:
         state.transfer = change.transfer or state.transfer
         state.handoffs = max(state.handoffs, change.handoffs)
         state.end = change.end or state.end
+        if change.ended_with is not None:
+            state.ended_with = change.ended_with
         state.tasks.update(change.tasks)
         state.spend(entry.usage, entry.cost)
 
@@ -266,6 +268,7 @@ class StateMarks:
             transfer=state.transfer if state.transfer != self._transfer else None,
             handoffs=state.handoffs if state.handoffs != self._handoffs else 0,
             end=state.end,
+            ended_with=state.ended_with,
             tasks={
                 task_id: note
                 for task_id, note in state.tasks.items()

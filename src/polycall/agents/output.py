@@ -24,14 +24,27 @@ class OutputType(Generic[OutputT]):
     """A type that answers must have: text as it is, or anything that pydantic can read."""
 
     def __init__(self, kind: Any) -> None:
+        self._kind = kind
         self._typed: TypedOutput | None = None
         if kind is not str:
             self._typed = importlib.import_module("polycall.agents.typed").TypedOutput(kind)
+
+    def __reduce__(self) -> Any:
+        return OutputType, (self._kind,)
 
     @property
     def format(self) -> ResponseFormat | None:
         """What the provider is told."""
         return self._typed.format if self._typed else None
+
+    def parse_result(self, text: str) -> OutputT:
+        """The value of a tool's result: the JSON of the type itself, put under no key."""
+        if self._typed is None:
+            return text  # pyright: ignore[reportReturnType]
+        try:
+            return self._typed.parse_result(text)
+        except ValueError as error:
+            raise OutputError(str(error)) from None
 
     def parse(self, text: str) -> OutputT:
         """The value; `OutputError` with words for the model that wrote the text."""

@@ -16,7 +16,13 @@ import msgspec
 from msgspec import Struct
 
 from polycall._support import jsontext
-from polycall.agents.approval_backend import Answer, ApprovalRequest, call_digest
+from polycall.agents.approval_backend import (
+    Answer,
+    Answered,
+    ApprovalRequest,
+    Edited,
+    call_digest,
+)
 from polycall.agents.context import Frame
 from polycall.agents.history import History
 from polycall.agents.journal import Entry, current_place
@@ -34,7 +40,7 @@ class Start(Struct, frozen=True, omit_defaults=True):
     """How a run begins: all that is needed to run it again, but for code and `deps`.
 
     The first `earlier` messages are those of runs before.  `carried` says to those who watch who
-    asked for it.
+    asked for it.  `session` is the conversation that keeps what the run adds.
     """
 
     agent: str
@@ -49,6 +55,7 @@ class Start(Struct, frozen=True, omit_defaults=True):
     earlier: int = 0
     tasks: dict[str, TaskNote] = {}
     streams: bool = False  # models are asked for their answers as they come
+    session: str = ""
 
     @property
     def history(self) -> History:
@@ -60,6 +67,7 @@ class Start(Struct, frozen=True, omit_defaults=True):
             opened=self.opened,
             allowed=self.allowed,
             tasks=self.tasks,
+            session=self.session,
         )
 
     @classmethod
@@ -76,6 +84,7 @@ class Start(Struct, frozen=True, omit_defaults=True):
             tasks=history.tasks,
             user=user,
             earlier=len(history.messages),
+            session=history.session,
         )
 
 
@@ -112,11 +121,17 @@ class ApprovalDecision(Struct, frozen=True, omit_defaults=True):
     always: bool = False
     reason: str = ""
     digest: str = ""
+    arguments: JSON | None = None  # instead of the model's
+    result: Answered | None = None  # instead of running it
 
     def answer(self, request: ApprovalRequest) -> Answer:
         """As those who asked want it; no, where it was said to another call."""
         if self.allowed and self.digest != request.digest:
             return "another call was approved than this one"
+        if self.result is not None:
+            return self.result
+        if self.allowed and self.arguments is not None:
+            return Edited(self.arguments)
         return True if self.allowed else self.reason or False
 
 
@@ -146,16 +161,33 @@ class PausedRun(Struct):
         """The approvals that nobody has decided yet."""
         return [each for key, each in self.approvals.items() if key not in self.decisions]
 
-    def allow(self, approval_id: str, *, always: bool = False) -> None:
-        """Let the call run; with `always`, each further one of its agent and tool."""
+    def allow(
+        self, approval_id: str, *, always: bool = False, arguments: JSON | None = None
+    ) -> None:
+        """Let the call run; with `always`, each further one of its agent and tool.
+
+        With `arguments` it runs with those instead of the model's.
+        """
         approval = self._undecided(approval_id)
         if approval.is_expired(time.time()):
             raise RequestError(
                 f"the approval {approval_id!r} has expired; the call will be refused"
             )
         self.decisions[approval_id] = ApprovalDecision(
-            allowed=True, always=always, digest=approval.digest
+            allowed=True, always=always, arguments=arguments, digest=approval.digest
         )
+
+    def answer(self, approval_id: str, result: Any, *, is_error: bool = False) -> None:
+        """Give the call this result, which is JSON, instead of running it: work done elsewhere."""
+        approval = self._undecided(approval_id)
+        try:
+            jsontext.encode(result)
+        except (TypeError, ValueError) as error:
+            raise RequestError(f"the result of {approval_id!r} is no JSON: {error}") from None
+        made = ApprovalDecision(
+            allowed=True, result=Answered(result, is_error), digest=approval.digest
+        )
+        self.decisions[approval_id] = made
 
     def deny(self, approval_id: str, reason: str = "") -> None:
         """Refuse the call; the model reads the reason."""

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from polycall.agents.approval import AskingToolset
 from polycall.agents.context import AgentContext
+from polycall.agents.ending import EndingToolset
 from polycall.agents.journaling import JournalingToolset
 from polycall.agents.offer import OfferingToolset
 from polycall.client import Client
@@ -40,7 +41,7 @@ class AgentPrograms:
         self._closing = closing
         self._inner: Programs | None = None
         plain = [each for each in agent.toolsets if not isinstance(each, OfferingToolset)]
-        toolset: AbstractToolset = CombinedToolset(plain)
+        toolset: AbstractToolset = EndingToolset(CombinedToolset(plain))
         journal = context.run.root.journal
         if journal is not None:
             toolset = JournalingToolset(toolset, journal)
@@ -95,6 +96,7 @@ class AgentPrograms:
             calling=self._agent.calling,
             context=self._context,
             native=native or "",
+            attempts_max=self._agent.argument_attempts,
         )
         self._inner = await self._closing.enter_async_context(programs)
         return self._inner
@@ -104,7 +106,7 @@ class AgentPrograms:
         if not self._agent.native:
             return None
         native = importlib.import_module("polycall.program.native").Native
-        client = self._context.run.root.client
+        client = self._context.run.client_of(self._context.agent)
         if not isinstance(client, Client):
             return native(refusal="the client does not say what its models can do")
         dialect = client.runs_programs(self._agent.model)

@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 
 from typing_extensions import Unpack
 
-from polycall.agents.agent import Agent, Prompt, RunOptions
+from polycall.agents.agent import Agent, Prompt, ResumeOptions, RunOptions
 from polycall.agents.history import is_users, load_history
+from polycall.agents.pausing import PausedRun
 from polycall.agents.run import AgentStream, Run
 from polycall.agents.spec import Handoff
 from polycall.errors import RequestError
@@ -76,6 +77,30 @@ class Router:
     async def run(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> Run[Any]:
         """The run of the agent that was chosen."""
         return await self.route(prompt, **options).run(prompt, **options)
+
+    async def resume(self, paused: PausedRun, **options: Unpack[ResumeOptions[Any]]) -> Run[Any]:
+        """The run of the agent that has paused."""
+        return await self._paused(paused).resume(paused, **options)
+
+    def resume_stream(
+        self, paused: PausedRun, **options: Unpack[ResumeOptions[Any]]
+    ) -> AgentStream[Any]:
+        """The events of the agent that has paused."""
+        return self._paused(paused).resume_stream(paused, **options)
+
+    def resume_sync(self, paused: PausedRun, **options: Unpack[ResumeOptions[Any]]) -> Run[Any]:
+        """`resume` for code without an event loop."""
+        return self._paused(paused).resume_sync(paused, **options)
+
+    def _paused(self, paused: PausedRun) -> AnyAgent:
+        agent = self.agents.get(paused.start.agent)
+        if agent is None:
+            known = ", ".join(self.agents)
+            raise RequestError(
+                f"the run is of the agent {paused.start.agent!r}, which the router does not have; "
+                f"known: {known}"
+            )
+        return agent
 
     def stream(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> AgentStream[Any]:
         """The events of the agent that was chosen."""

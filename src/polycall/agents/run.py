@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
@@ -129,8 +129,13 @@ class AgentStream(Generic[OutputT]):
     Leaving the `async with`, or `aclose`, cancels whatever is under way.
     """
 
-    def __init__(self, events: AsyncGenerator[AgentEvent | Run[OutputT]]) -> None:
+    def __init__(
+        self,
+        events: AsyncGenerator[AgentEvent | Run[OutputT]],
+        so_far: Callable[[], Run[OutputT] | None] = lambda: None,
+    ) -> None:
         self._events = events
+        self._so_far = so_far
         self._run: Run[OutputT] | None = None
 
     def __aiter__(self) -> AgentStream[OutputT]:
@@ -173,8 +178,21 @@ class AgentStream(Generic[OutputT]):
     def run(self) -> Run[OutputT]:
         """The finished run; `RequestError` before the last event."""
         if self._run is None:
-            raise RequestError("the run is not over; read its events to the end first")
+            raise RequestError(
+                "the run is not over; read its events to the end first, or take stream.partial"
+            )
         return self._run
+
+    @property
+    def partial(self) -> Run[OutputT]:
+        """The run as far as it has come, also after a stop or an error: what to go on with.
+
+        `RequestError` before its beginning.
+        """
+        found = self._run or self._so_far()
+        if found is None:
+            raise RequestError("the run has not begun; read its events first")
+        return found
 
 
 class SyncAgentStream(BlockingStream[AgentEvent], Generic[OutputT]):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic
 
 from msgspec.structs import replace
 
 from polycall.agents.approval import AskingToolset
 from polycall.agents.compaction import Shortened, opening, other_tokens, size_of
-from polycall.agents.context import AgentContext, RunState
+from polycall.agents.context import AgentContext, RunState, added_cost
+from polycall.agents.ending import EndingToolset
 from polycall.agents.events import ProgressEvent, TaskEvent
 from polycall.agents.handoff import (
     apply_transfer,
+    frames_after,
     group_of,
     handoff_tools,
     handover_note,
@@ -25,8 +29,11 @@ from polycall.agents.instrumented_run import WatchedRun
 from polycall.agents.journaling import JournalingModel
 from polycall.agents.offer import definitions
 from polycall.agents.output import OutputError, OutputT
+from polycall.agents.partial import keep_on
 from polycall.agents.programs import AgentPrograms
 from polycall.agents.run import AgentEvent, Run, surfaced
+from polycall.agents.speaker import SpeakerClient
+from polycall.agents.task import TaskNote
 from polycall.agents.task_events import with_task_events
 from polycall.agents.tasks import (
     ABOUT_TASKS,
@@ -36,7 +43,7 @@ from polycall.agents.tasks import (
     runner,
     untold,
 )
-from polycall.ir import Message, Request, Text, ToolCall, ToolChoice, ToolResult
+from polycall.ir import Message, Request, Response, Text, ToolCall, ToolChoice, ToolResult
 from polycall.loop import (
     EndReason,
     LoopEvent,
@@ -48,12 +55,14 @@ from polycall.loop import (
     emit,
     run_tools,
 )
+from polycall.run_progress import Progress
 from polycall.tools import Executor, Toolset
 from polycall.tools.toolset import CombinedToolset
 
 if TYPE_CHECKING:
     from polycall.agents.compaction import Compaction
-    from polycall.agents.spec import AgentSpec
+    from polycall.agents.context import Frame
+    from polycall.agents.spec import AgentSpec, Hook
 
 
 class AgentRunner(Generic[OutputT]):
@@ -64,6 +73,9 @@ class AgentRunner(Generic[OutputT]):
         self._agent = agent
         self._deps = deps
         self._group = group_of(agent)
+        state.clients.update(
+            (name, each.client) for name, each in self._group.items() if each.client is not None
+        )
         self._speakers: list[str] = []
         self._executors: dict[tuple[str, ...], Executor] = {}
         self._programs: dict[str, AgentPrograms] = {}
@@ -73,6 +85,9 @@ class AgentRunner(Generic[OutputT]):
         self._value: OutputT | None = None
         self._problem = ""
         self._attempts = 0
+        self._progress = Progress()
+        self._steps: list[Step] = []
+        self._is_over = False
         self._task: Message | None = None
         self._sent: tuple[str, int] = ("", 0)  # the last request: in which frame, and its bytes
         self._other_tokens: dict[str, int] = {}
@@ -85,10 +100,11 @@ class AgentRunner(Generic[OutputT]):
         first = Request(agent.model, messages, stream=stream)
         self._task = next(filter(is_users, reversed(messages)), None)
         watched = self._watched = WatchedRun.begun(agent.name, agent.model, self.state, messages)
-        self._recorder.client = watched or root.client
-        client = self._recorder.client if root.journal is None else self._recorder
+        asked = self._recorder.client = watched or SpeakerClient(self.state)
+        client = asked if root.journal is None else self._recorder
         running = run_tools(client, first, _never, limits=self.state.limits, prepare=self._prepare)
         self.state.streams = stream
+        self._progress.begin(messages)
         try:
             async with (
                 self._closing,
@@ -99,14 +115,43 @@ class AgentRunner(Generic[OutputT]):
                     await self._heard(event)
                     yield surfaced(event)
                     if isinstance(event, RunEnd):
-                        yield self._run(event)
+                        self._is_over = True
+                        yield self._ended(event)
         except BaseException as error:
+            if not self._is_over:
+                is_stop = isinstance(error, asyncio.CancelledError | GeneratorExit)
+                keep_on(error, self.partial("stopped" if is_stop else "error"))
+                self._count_unfinished()
             if watched is not None:
                 watched.stop(error)
             raise
 
+    def partial(self, reason: EndReason = "stopped") -> Run[OutputT]:
+        """The run as far as it has come; its messages are ready to go on with."""
+        progress, steps, state = self._progress, list(self._steps), self.state
+        usage, cost = state.usage, state.cost
+        answer = progress.answer()
+        if answer is not None:
+            price = self._cost_of(answer)
+            steps.append(Step(answer, progress.results(answer), price))
+            usage, cost = usage + answer.usage, added_cost(cost, price)
+        messages = progress.conversation()
+        frames = frames_after(state, len(messages))
+        return self._run(RunEnd(reason, messages, steps, usage, cost), frames)
+
+    def _count_unfinished(self) -> None:
+        """Count an answer that came, whatever became of its calls."""
+        answer = self._progress.answer()
+        if answer is not None:
+            self.state.spend(answer.usage, self._cost_of(answer))
+
+    def _cost_of(self, answer: Response) -> Decimal | None:
+        return self.state.client.cost(answer.model, answer.usage)
+
     async def _heard(self, event: LoopEvent | TaskEvent) -> None:
         """Count what was spent, and tell those who want to know."""
+        if not isinstance(event, TaskEvent):
+            self._progress.heard(event)
         if isinstance(event, StepEnd):
             self.state.spend(event.step.response.usage, event.step.cost)
         elif isinstance(event, RunEnd) and event.reason == "paused":
@@ -114,10 +159,17 @@ class AgentRunner(Generic[OutputT]):
             self.state.spend(event.steps[-1].response.usage, event.steps[-1].cost)
         if self._watched is not None and not isinstance(event, TaskEvent):
             self._watched.heard(event)
-        for hook in self._agent.hooks:
+        for hook in self._hooks():
             done = hook(surfaced(event))
             if inspect.isawaitable(done):
                 await done
+
+    def _hooks(self) -> list[Hook]:
+        """The run's own, and those of the agent that holds the conversation now, each once."""
+        speaker = self._group[self.state.frames[-1].agent]
+        if speaker is self._agent:
+            return self._agent.hooks
+        return list(dict.fromkeys([*self._agent.hooks, *speaker.hooks]))
 
     async def _settle(self) -> None:
         # Tasks of this process would be lost with it, and a paused run is to go on elsewhere.
@@ -127,8 +179,10 @@ class AgentRunner(Generic[OutputT]):
 
     async def _prepare(self, messages: list[Message], steps: list[Step]) -> Turn | EndReason:
         state = self.state
+        self._steps = steps
+        self._progress.begin(messages)
         if state.end is not None:
-            return state.end
+            return state.end if state.ended_with is None else self._ended_by_tool(state.ended_with)
         apply_transfer(state, len(messages))
         is_end = bool(steps) and steps[-1].response.finish_reason == "stop"
         verdict = self._read_output(messages, steps[-1].response.text) if is_end else None
@@ -174,6 +228,15 @@ class AgentRunner(Generic[OutputT]):
         if added:
             self._value = None
         return bool(added)
+
+    def _ended_by_tool(self, text: str) -> EndReason:
+        """Why the run ends, whose output is what a tool has returned."""
+        try:
+            self._value = self._agent.output.parse_result(text)
+        except OutputError as error:
+            self._problem = str(error)
+            return "output"
+        return "finished"
 
     def _read_output(self, messages: list[Message], text: str) -> EndReason | None:
         """Why the run ends; `None` where the model is asked again for an answer that fits."""
@@ -253,7 +316,11 @@ class AgentRunner(Generic[OutputT]):
         key = (agent.name, *(each.name for each in handoffs))
         if key not in self._executors:
             everything = CombinedToolset([*agent.toolsets, Toolset(handoffs)])
-            self._executors[key] = Executor(AskingToolset(everything), context)
+            self._executors[key] = Executor(
+                AskingToolset(EndingToolset(everything)),
+                context,
+                attempts_max=agent.argument_attempts,
+            )
         turn: Turn | EndReason = Turn(request, self._executors[key])
         if agent.calling != "direct":
             turn = await self._with_programs(agent, context).turn(turn, steps)
@@ -295,26 +362,34 @@ class AgentRunner(Generic[OutputT]):
         unknown = [step.response.model for step in end.steps if step.cost is None]
         return f"the price of {', '.join(map(repr, unknown)) or 'a nested run'} is unknown"
 
-    def _run(self, end: RunEnd) -> Run[OutputT]:
+    def _ended(self, end: RunEnd) -> Run[OutputT]:
         state = self.state
-        left = {task_id: note for task_id, note in state.tasks.items() if not note.is_told}
         if isinstance(state.root.tasks, LocalTasks):
-            state.root.tasks.forget(state.tasks.keys() - left.keys())
+            state.root.tasks.forget(state.tasks.keys() - self._left().keys())
         apply_transfer(state, len(end.messages))
         for programs in self._programs.values():
             programs.note(end.steps)
+        # What agents below have spent is the run's too.
+        return self._run(replace(end, usage=state.usage, cost=state.cost), state.frames)
+
+    def _left(self) -> dict[str, TaskNote]:
+        """The tasks of whose end the model has not heard."""
+        return {task_id: note for task_id, note in self.state.tasks.items() if not note.is_told}
+
+    def _run(self, end: RunEnd, frames: list[Frame]) -> Run[OutputT]:
+        state = self.state
         return Run(
             reason=end.reason,
             steps=end.steps,
-            usage=state.usage,
-            cost=state.cost,
+            usage=end.usage,
+            cost=end.cost,
             history=History(
                 messages=end.messages,
-                frames=state.frames,
+                frames=frames,
                 variables=state.variables,
                 opened=list(state.opened),
                 allowed=sorted(state.root.allowed),
-                tasks=left if state.leaves_tasks else {},
+                tasks=self._left() if state.leaves_tasks else {},
             ),
             agents=self._speakers,
             decisions=[each for one in self._programs.values() for each in one.decisions],

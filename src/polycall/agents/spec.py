@@ -41,6 +41,7 @@ class AgentSpec(Generic[OutputT]):
     handoffs: list[Handoff]
     output: OutputType[OutputT]
     output_attempts: int
+    argument_attempts: int
     calling: Calling
     sandbox: Sandbox | None
     native: bool

@@ -58,6 +58,7 @@ class LocalTasks:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._changed = asyncio.Event()
+        self._fault: BaseException | None = None  # what no model is to read, such as `SystemExit`
 
     async def start(
         self, order: TaskOrder, toolset: AbstractToolset, context: ToolContext[Any]
@@ -73,6 +74,8 @@ class LocalTasks:
         self._running[order.id] = work
 
     async def look(self, tasks: Mapping[str, str]) -> list[TaskStatus]:
+        if self._fault is not None:
+            raise self._fault
         return [self._status(task_id, name) for task_id, name in tasks.items()]
 
     async def wait(self, tasks: Mapping[str, str], *, for_all: bool, deadline_s: float) -> None:
@@ -140,6 +143,9 @@ class LocalTasks:
                 self._journal.entries[_key(order.id)] = Entry(order.call.name, result=result)
         except asyncio.CancelledError:
             self._set(order, "cancelled")
+        except BaseException as error:  # noqa: BLE001 - raised by the run itself, when it looks
+            self._set(order, "failed")
+            self._fault = error
         finally:
             self._running.pop(order.id, None)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError, create_model
+from pydantic import TypeAdapter, create_model
 from pydantic.json_schema import GenerateJsonSchema
 
+from polycall._support import jsontext
 from polycall.ir import JSON, ResponseFormat
 from polycall.tools.handwritten import handwritten
+from polycall.tools.loading import Loader, MisfitError
 
 _TOLD_MAX = 10
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
@@ -38,15 +40,25 @@ class TypedOutput:
         if self._is_wrapped:
             self._adapter = TypeAdapter(create_model(name, result=(kind, ...)))
             schema = self._adapter.json_schema(schema_generator=_PlainSchema)
-        self.format = ResponseFormat("json_schema", schema=handwritten(schema), name=name)
+        sent = handwritten(schema)
+        self.format = ResponseFormat("json_schema", schema=sent, name=name)
+        self._loader = Loader(self._adapter, sent)
+
+    def parse_result(self, text: str) -> Any:
+        """The same for the type's own JSON; text that is none is a string."""
+        try:
+            value = jsontext.decode(text)
+        except ValueError:
+            value = text
+        return self.parse(jsontext.encode({"result": value} if self._is_wrapped else value))
 
     def parse(self, text: str) -> Any:
         """The value; `ValueError` with words for the model that wrote the text."""
         # Models that are asked in words alone like to put their JSON into a fence.
         fenced = _FENCE.match(text)
         try:
-            value = self._adapter.validate_json(fenced[1] if fenced else text, strict=True)
-        except ValidationError as error:
+            value = self._loader.load(fenced[1] if fenced else text)
+        except MisfitError as error:
             raise ValueError(_explained(error)) from None
         return value.result if self._is_wrapped else value
 
@@ -58,10 +70,9 @@ def _points_to(schema: JSON) -> JSON:
     return found
 
 
-def _explained(error: ValidationError) -> str:
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
+def _explained(error: MisfitError) -> str:
     lines = [
         f"- {'.'.join(map(str, problem['loc'])) or 'the answer'}: {problem['msg']}"
-        for problem in problems[:_TOLD_MAX]
+        for problem in error.details[:_TOLD_MAX]
     ]
     return "\n".join(lines)

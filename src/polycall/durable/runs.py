@@ -14,6 +14,7 @@ from typing_extensions import TypedDict, Unpack
 from polycall._support import jsontext
 from polycall.agents import Agent
 from polycall.agents.agent import Prompt, messages_of
+from polycall.agents.approval_backend import Answered
 from polycall.agents.checks import check_names
 from polycall.agents.history import HistoryLike, load_history
 from polycall.agents.journal import check_variables
@@ -185,24 +186,43 @@ class Runs:
         return made.get(run_id, [])
 
     async def allow(
-        self, run_id: str, approval_id: str, *, always: bool = False, digest: str = ""
+        self,
+        run_id: str,
+        approval_id: str,
+        *,
+        always: bool = False,
+        arguments: JSON | None = None,
+        digest: str = "",
     ) -> None:
         """Let a call run; with `always`, each further one of its agent and tool.
 
-        With `digest`, only if the approval still has the one that it had when it was looked at.
+        With `arguments` it runs with those instead of the model's.  With `digest`, only if the
+        approval still has the one that it had when it was looked at.
         """
+        own = await self._digest(run_id, approval_id, digest)
+        decision = ApprovalDecision(allowed=True, always=always, arguments=arguments, digest=own)
+        await self._decide(run_id, approval_id, decision)
+
+    async def answer(
+        self, run_id: str, approval_id: str, result: Any, *, is_error: bool = False
+    ) -> None:
+        """Give a call this result, which is JSON, instead of running it."""
+        own = await self._digest(run_id, approval_id, "")
+        decision = ApprovalDecision(allowed=True, result=Answered(result, is_error), digest=own)
+        await self._decide(run_id, approval_id, decision)
+
+    async def _digest(self, run_id: str, approval_id: str, seen: str) -> str:
+        """The digest of an open approval; `RequestError` where another one was `seen`."""
         waiting = {each.id: each for each in await self.approvals(run_id)}
         found = waiting.get(approval_id)
         # An approval that is not open is refused by the database, in words of its own.
         own = "" if found is None else found.digest
-        if found is not None and digest and digest != own:
+        if found is not None and seen and seen != own:
             raise RequestError(
-                f"the approval {approval_id!r} has the digest {own!r} now, not {digest!r}; "
+                f"the approval {approval_id!r} has the digest {own!r} now, not {seen!r}; "
                 "look at it again"
             )
-        await self._decide(
-            run_id, approval_id, ApprovalDecision(allowed=True, always=always, digest=own)
-        )
+        return own
 
     async def deny(self, run_id: str, approval_id: str, reason: str = "") -> None:
         """Refuse a call; the model reads the reason."""

@@ -79,6 +79,7 @@ class Connection:
         self._noise = ""
         self._program: Program | None = None
         self._status = 0
+        self._is_session_gone = False
 
     @property
     def is_open(self) -> bool:
@@ -207,6 +208,10 @@ class Connection:
             # The library bounds events, and reads any other body whole.
             assert isinstance(response.stream, httpx2.AsyncByteStream)
             response.stream = _BoundedBody(response.stream)
+        asked = response.request
+        if response.status_code == 404 and asked.method == "POST":
+            # The protocol: a client whose session is answered so begins a new one.
+            self._is_session_gone |= "mcp-session-id" in asked.headers
 
     async def _hear(self, message: types.ServerNotification | Exception) -> None:
         if isinstance(message, types.ToolListChangedNotification):
@@ -244,9 +249,11 @@ class Connection:
             await asyncio.sleep(_REFRESH_PAUSE_S)  # for servers that announce without end
 
     def _is_forgotten(self, error: MCPError) -> bool:
-        """Whether the transport itself made the error of a refusal without a JSON-RPC answer, as
-        servers refuse sessions of the time before they were started.
+        """Whether the server knows the session no more, and so has run nothing: it says 404, or 400
+        without a JSON-RPC answer, of which the transport itself made the error.
         """
+        if self._is_session_gone:
+            return True
         return self._status in (400, 404) and error.message in _SESSION_LOST
 
     def _failure(self, what: str, kind: type[ToolServerError] = ToolServerError) -> ToolServerError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -12,14 +13,18 @@ from typing import Any, Literal, TypeAlias, cast
 from polycall._support import jsontext
 from polycall.errors import ConfigError, RequestError
 from polycall.ir import JSON
+from polycall.tools.problems import near_miss
+
+logger = logging.getLogger("polycall.mcp")
 
 # Which tools are marked to need a person's approval: by what the server says of them, or by name.
 AskFor: TypeAlias = Literal["nothing", "destructive", "writes", "everything"] | Sequence[str]
 
 _ASK_FOR = ("nothing", "destructive", "writes", "everything")
-# An underscore parts the server's name from the tool's: there is none in the former, so that
-# no two servers can come to the same name.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,31}")
+# An underscore parts the server's name from the tool's; two servers whose tools come to the same
+# name all the same are refused when their tools are put together.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -29,7 +34,8 @@ class _Server:
 
     Its tools are called `name_tool`; `prefix` says something else, or nothing (`""`).  `ask_for`
     marks tools that need approval: those that do not deny that they may destroy, those that do not
-    say they only read, all, or those that it names.  What a server says of its tools is its word,
+    say they only read, all, or those that it names; those that `allowed_without_asking` names need
+    none.  What a server says of its tools is its word,
     and no proof.
     `allowed_callers` and `deadline_s` hold for each of its tools; `connect_s` bounds the start.
     Where a server is not `required`, the others are used without it.
@@ -42,13 +48,14 @@ class _Server:
     allowed_callers: Sequence[str] = ()
     deadline_s: float | None = None
     connect_s: float = 30.0
+    allowed_without_asking: Sequence[str] = ()
     required: bool = True
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise RequestError(
-                f"{self.name!r} cannot be the name of an MCP server: up to 32 letters, digits "
-                "and hyphens"
+                f"{self.name!r} cannot be the name of an MCP server: up to 32 letters, digits, "
+                "hyphens and underscores"
             )
         if isinstance(self.ask_for, str) and self.ask_for not in _ASK_FOR:
             raise RequestError(
@@ -99,14 +106,28 @@ Server: TypeAlias = StdioServer | HttpServer
 
 _STDIO = {"command", "args", "env", "cwd"}
 _HTTP = {"url", "headers"}
+_COMMON = {"type", "transport", "disabled", "timeout", "autoApprove", "alwaysAllow"}
+# What programs that keep such files write, and what says nothing of how a server is reached.
+_FOREIGN = {"description", "name", "icon", "gallery", "version", "trust", "note", "comment"}
+_MILLISECONDS_MIN = 1000
+_KINDS = {
+    "stdio": "stdio",
+    "http": "http",
+    "streamable-http": "http",
+    "streamablehttp": "http",
+}
 
 
 def load_servers(path: str | Path, environment: Mapping[str, str] | None = None) -> list[Server]:
     """The servers of a file with `{"mcpServers": {NAME: {...}}}`, as many programs keep it.
 
     `command`, `args`, `env` and `cwd` describe a program, `url` and `headers` an address.
-    `${NAME}` and `${NAME:-else}` stand for variables of the environment.  All mistakes are
-    reported at once.
+    `timeout` bounds one call, in milliseconds as most programs write it, or in seconds below 1000.
+    `autoApprove` (or `alwaysAllow`), where it names tools, leaves the approval of a person to all
+    others.
+    Spaces and other characters of a name become `_`.  `${NAME}` and `${NAME:-else}` stand for
+    variables of the environment.  All mistakes are reported at once; a key of other programs that
+    means nothing here is warned of.
     """
     file = Path(path)
     try:
@@ -120,6 +141,7 @@ def load_servers(path: str | Path, environment: Mapping[str, str] | None = None)
         raise ConfigError([f'{path}: no object "mcpServers"'])
     mistakes: list[str] = []
     found: list[Server] = []
+    names: dict[str, str] = {}
     known = os.environ if environment is None else environment
     for name, entry in cast("dict[str, Any]", table).items():
         if not isinstance(entry, dict):
@@ -128,7 +150,9 @@ def load_servers(path: str | Path, environment: Mapping[str, str] | None = None)
         made = cast("JSON", entry)
         try:
             if not made.get("disabled", False):
-                found.append(_server(name, made, known))
+                server = _server(_plain_name(name), made, known)
+                _check_new(server.name, name, names)
+                found.append(server)
         except RequestError as error:
             mistakes.append(f"{path}: mcpServers.{name}: {error}")
     if mistakes:
@@ -137,13 +161,13 @@ def load_servers(path: str | Path, environment: Mapping[str, str] | None = None)
 
 
 def _server(name: str, entry: JSON, environment: Mapping[str, str]) -> Server:
-    kind = entry.get("type", "stdio" if "command" in entry else "http")
-    if kind not in ("stdio", "http", "streamable-http"):
-        raise RequestError(f"the transport {kind!r} is not spoken here; there are stdio and http")
+    told = entry.get("type", entry.get("transport", "stdio" if "command" in entry else "http"))
+    kind = _KINDS.get(str(told).lower().replace("_", "-"))
+    if kind is None:
+        raise RequestError(f"the transport {told!r} is not spoken here; there are stdio and http")
     wanted = _STDIO if kind == "stdio" else _HTTP
-    unknown = sorted(set(entry) - wanted - {"type", "disabled"})
-    if unknown:
-        raise RequestError(f"unknown {', '.join(unknown)}; there are {', '.join(sorted(wanted))}")
+    _check_keys(name, entry, wanted)
+    common = _common(entry)
 
     def text(value: Any) -> str:
         if not isinstance(value, str):
@@ -162,8 +186,53 @@ def _server(name: str, entry: JSON, environment: Mapping[str, str]) -> Server:
             raise RequestError("args is not a list")
         command = [text(word) for word in [entry.get("command"), *cast("list[Any]", words)]]
         cwd = text(entry["cwd"]) if "cwd" in entry else None
-        return StdioServer(name, command=command, env=texts("env"), cwd=cwd)
-    return HttpServer(name, url=text(entry.get("url")), headers=texts("headers"))
+        return StdioServer(name, command=command, env=texts("env"), cwd=cwd, **common)
+    return HttpServer(name, url=text(entry.get("url")), headers=texts("headers"), **common)
+
+
+def _check_new(plain: str, name: str, names: dict[str, str]) -> None:
+    other = names.setdefault(plain, name)
+    if other != name:
+        raise RequestError(f"it is named {plain!r} here, and so is {other!r}")
+
+
+def _plain_name(name: str) -> str:
+    """A name of any program's as one that can begin a tool's name."""
+    return _NOT_IN_NAMES.sub("_", name.strip()).strip("_")
+
+
+def _check_keys(name: str, entry: JSON, wanted: set[str]) -> None:
+    """Refuse what is misspelt; warn of what other programs know and nothing here does."""
+    for key in sorted(set(entry) - wanted - _COMMON):
+        if key in _FOREIGN:
+            logger.warning("MCP server %r: %r has no effect here", name, key)
+        elif (hint := near_miss(key, wanted | _COMMON)) or key in _STDIO | _HTTP:
+            known = ", ".join(sorted(wanted | _COMMON))
+            raise RequestError(f"unknown {key}{hint}; there are {known}")
+        else:
+            logger.warning("MCP server %r: %r is unknown, and has no effect here", name, key)
+
+
+def _common(entry: JSON) -> dict[str, Any]:
+    """What is said of calls, for either transport."""
+    common: dict[str, Any] = {}
+    timeout = entry.get("timeout")
+    if timeout is not None:
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0:
+            raise RequestError(f"timeout is a number above 0, not {timeout!r}")
+        common["deadline_s"] = timeout / 1000 if timeout >= _MILLISECONDS_MIN else float(timeout)
+    for key in ("autoApprove", "alwaysAllow"):
+        allowed = entry.get(key)
+        if allowed is None:
+            continue
+        words = cast("list[Any]", allowed)
+        if not isinstance(allowed, list) or not all(isinstance(each, str) for each in words):
+            raise RequestError(f"{key} is a list of tools' names, not {allowed!r}")
+        if words:
+            # Programs write the empty list by themselves, without anybody having said anything.
+            common["ask_for"] = "everything"
+            common["allowed_without_asking"] = tuple(cast("list[str]", allowed))
+    return common
 
 
 def _variable(match: re.Match[str], environment: Mapping[str, str]) -> str:

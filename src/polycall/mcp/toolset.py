@@ -264,7 +264,9 @@ class McpToolset(AbstractToolset):
             annotations=annotations,
             wire=wire,
         )
-        return replace(made, needs_approval=_needs_approval(made, self.server.ask_for))
+        is_free = name in self.server.allowed_without_asking
+        asks = not is_free and _needs_approval(made, self.server.ask_for)
+        return replace(made, needs_approval=asks)
 
     async def _call(self, name: str, arguments: JSON, *, context: ToolContext[Any]) -> Any:
         return await self.run(name, arguments, context)

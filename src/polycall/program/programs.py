@@ -108,6 +108,7 @@ class Programs:
         bounds: Bounds | None = None,
         native: str | Native = "",
         notes: str = "",
+        attempts_max: int = 3,
     ) -> None:
         self.seen = seen or Seen()
         self.bounds = bounds or Bounds()
@@ -151,6 +152,7 @@ class Programs:
             context=context,
             deadline_s=deadline_s,
             stats=stats or ToolStats(),
+            attempts_max=attempts_max,
         )
 
     async def __aenter__(self) -> Self:

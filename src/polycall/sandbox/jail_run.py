@@ -153,7 +153,7 @@ class JailRun:
     def _on_violation(self, violation: ProtocolViolationError) -> None:
         self._finish("crashed", error=ProgramError("ProtocolViolationError", str(violation)))
 
-    def _on_fault(self, fault: SandboxError) -> None:
+    def _on_fault(self, fault: BaseException) -> None:
         if not self._end.done():
             self._end.set_exception(fault)
 

@@ -105,6 +105,7 @@ class MontyRun:
         self._settled: dict[int, dict[str, Any]] = {}
         self._expired = False
         self._turn: asyncio.Future[BrokerTurn] | None = None
+        self._fault: BaseException | None = None  # that came while the program was not waiting
 
     def expire(self) -> None:
         """The wall clock has run out."""
@@ -123,6 +124,8 @@ class MontyRun:
             while not isinstance(snapshot, MontyComplete):
                 answer = await self._answered(snapshot)
                 snapshot = await self._in_thread(answer)
+            if self._fault is not None:
+                raise self._fault
             job.broker.check_end()
             return self._finished(snapshot)
         except _Stalled:
@@ -136,9 +139,11 @@ class MontyRun:
         except _Expired:
             return self._timed_out()
 
-    def _on_fault(self, fault: Exception) -> None:
+    def _on_fault(self, fault: BaseException) -> None:
         if self._turn is not None and not self._turn.done():
             self._turn.set_exception(fault)
+        elif not isinstance(fault, _Expired | _Stalled):
+            self._fault = fault
 
     def _start(self) -> Snapshot:
         inputs = {} if self.last is None else {"_": self.last}
@@ -290,6 +295,8 @@ class MontyRun:
     def _new_turn(self) -> asyncio.Future[BrokerTurn]:
         if self._expired:
             raise _Expired
+        if self._fault is not None:
+            raise self._fault
         self._turn = asyncio.get_running_loop().create_future()
         return self._turn
 

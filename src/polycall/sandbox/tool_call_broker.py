@@ -79,7 +79,7 @@ class ToolCallBroker:
     ) -> None:
         self.functions = functions
         self.on_stalled: Callable[[], None] = lambda: None
-        self.on_fault: Callable[[SandboxError], None] = lambda _: None
+        self.on_fault: Callable[[BaseException], None] = lambda _: None
         self._limits = limits
         self._journal = journal
         self._run = run
@@ -287,7 +287,15 @@ class ToolCallBroker:
             # Not by us: something inside the tool was cancelled, which the program must hear.
             outcome = {"error": _described(RuntimeError(f"{call.name} was cancelled"))}
         except Exception as error:  # noqa: BLE001  # whatever a tool raises is the program's to see
+            if getattr(error, "leaves_run", False):
+                self._tasks.pop(call.id, None)
+                self.on_fault(error)
+                return
             outcome = {"error": _described(error)}
+        except BaseException as error:  # noqa: BLE001 - not for a program: it ends the run, there
+            self._tasks.pop(call.id, None)
+            self.on_fault(error)
+            return
         if self._tasks.pop(call.id, None) is None:
             return
         try:

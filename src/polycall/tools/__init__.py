@@ -8,7 +8,7 @@ validate.py    arguments checked before anything runs; mending.py, relaxed.py wh
 results.py     what a tool returned, as parts that a model can read
 """
 
-from polycall.tools.context import ToolContext
+from polycall.tools.context import EndRun, ToolContext
 from polycall.tools.execute import Executor, execute
 from polycall.tools.function_tool import FunctionTool, tool, tool_from_schema
 from polycall.tools.stats import ToolStats
@@ -16,6 +16,7 @@ from polycall.tools.toolset import AbstractToolset, Toolset, WrappedToolset
 
 __all__ = [
     "AbstractToolset",
+    "EndRun",
     "Executor",
     "FunctionTool",
     "ToolContext",

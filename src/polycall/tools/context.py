@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
@@ -16,8 +16,21 @@ from polycall.ir import ToolCall
 DepsT_co = TypeVar("DepsT_co", default=None, covariant=True)
 
 
+@dataclass(frozen=True)
+class EndRun:
+    """Returned by a tool: its result is `result`, and the agent's run ends with it as its output.
+
+    The other calls of the step end first.  Outside of an agent it is the result and no more.
+    """
+
+    result: Any
+
+
 # How the call that runs here is known in its run's journal; the same when the run is replayed.
 call_key: ContextVar[str] = ContextVar("polycall_call_key", default="")
+
+# The step whose call runs here, as an object of its own; none where nobody goes by steps.
+step_mark: ContextVar[object | None] = ContextVar("polycall_step", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from msgspec import Struct
 from polycall.errors import ArgumentsError, ToolError
 from polycall.instrumentation import ToolCalled, ToolFinished, watching
 from polycall.ir import Text, ToolCall, ToolResult
-from polycall.tools.context import ToolContext, call_key
+from polycall.tools.context import EndRun, ToolContext, call_key, step_mark
 from polycall.tools.problems import truncated
 from polycall.tools.results import result_parts
 from polycall.tools.stats import Outcome, ToolStats
@@ -99,7 +99,16 @@ async def attempt(
     key = call_key.get() or call.id
     known = replace(context or ToolContext(deps=None), call=call, idempotency_key=key)
     limit_s = min(limits_s, default=DEADLINE_S)
-    result, error_kind = await _run(call, toolset, checked, known, limit_s)
+    try:
+        async with tool.slots.taken(tool.name, tool.bound):
+            result, error_kind = await _run(call, toolset, checked, known, limit_s)
+    except tool.raises as error:
+        error.leaves_run = True  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        raise
+    except ToolError as error:
+        if leaves_run(error, tool):
+            raise
+        return Attempt(_failure(call, str(error)), error=type(error).__name__)
     outcome: Outcome = "mended" if checked.mends else "valid"
     return Attempt(result, outcome, checked.mends, error_kind)
 
@@ -112,13 +121,17 @@ async def _run(
     limit_s: float,
 ) -> tuple[ToolResult, str]:
     """The result, and the kind of what went wrong."""
-    timer = asyncio.timeout(limit_s)
+    timer, tool = asyncio.timeout(limit_s), toolset[call.name]
     try:
         async with timer:
             value = await toolset.run(call.name, checked.arguments, replace(context, timer=timer))
+            if isinstance(value, EndRun):
+                value = value.result
         is_error = isinstance(value, ToolResult) and value.is_error
         return ToolResult(call.id, result_parts(value), is_error=is_error, name=call.name), ""
     except ToolError as error:
+        if leaves_run(error, tool):
+            raise
         return _failure(call, str(error)), type(error).__name__
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
@@ -127,6 +140,8 @@ async def _run(
         # Nobody cancelled this run: the handler gave up something of its own.
         return _failure(call, "the tool was cancelled"), type(error).__name__
     except (Exception, SystemExit) as error:  # of whatever kind, it is for the model
+        if leaves_run(error, tool):
+            raise
         if timer.expired() and isinstance(error, TimeoutError):
             words = f"the tool did not finish within {limit_s:g} s; it may have done its work"
             return _failure(call, words), type(error).__name__
@@ -139,8 +154,9 @@ async def _run(
 class Executor:
     """`execute` with its surroundings, for one run: what the loop wants for each call.
 
-    A model may correct itself: `attempts_max` calls of one tool in a row may have arguments that
-    do not fit, then it is told to stop and the tool is closed to it.
+    A model may correct itself: in `attempts_max` steps in a row the arguments of one tool may not
+    fit, then it is told to stop and the tool is closed to it.  Calls of one step are one attempt,
+    since the model has read no error in between; where nothing goes by steps, each call is one.
     """
 
     toolset: AbstractToolset
@@ -149,6 +165,7 @@ class Executor:
     stats: ToolStats = field(default_factory=ToolStats)
     attempts_max: int = 3
     _refused: Counter[str] = field(default_factory=Counter[str])
+    _struck: dict[str, object] = field(default_factory=dict[str, object])  # the last step, by tool
 
     @classmethod
     def of(cls, tools: AbstractToolset | Iterable[Any], **options: Any) -> Executor:
@@ -164,7 +181,9 @@ class Executor:
         return made.result
 
     async def _made(self, call: ToolCall) -> Attempt:
-        if self._refused[call.name] >= self.attempts_max:
+        mark = step_mark.get() or object()
+        is_closed = self._refused[call.name] >= self.attempts_max
+        if is_closed and self._struck.get(call.name) is not mark:
             words = (
                 f"{call.name!r} is closed: its arguments did not fit {self.attempts_max} times "
                 "in a row; go on without it"
@@ -172,10 +191,17 @@ class Executor:
             return Attempt(_failure(call, words), error=ArgumentsError.__name__)
         made = await attempt(call, self.toolset, self.context, self.deadline_s)
         made.count(self.stats, self.context)
-        if made.outcome is not None:
-            refused = self._refused[call.name] + 1 if made.outcome == "refused" else 0
-            self._refused[call.name] = refused
+        if made.outcome == "refused" and self._struck.get(call.name) is not mark:
+            self._struck[call.name] = mark
+            self._refused[call.name] += 1
+        elif made.outcome in ("valid", "mended"):
+            self._refused[call.name] = 0
         return made
+
+
+def leaves_run(error: BaseException, tool: AnyTool) -> bool:
+    """Whether it is not for the model: the tool says so, or the error itself."""
+    return isinstance(error, tool.raises) or getattr(error, "leaves_run", False)
 
 
 def _admitted(call: ToolCall, toolset: AbstractToolset) -> AnyTool:

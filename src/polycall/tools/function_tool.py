@@ -25,7 +25,9 @@ from polycall.ir import JSON
 from polycall.schema.walk import object_at
 from polycall.tools.context import ToolContext
 from polycall.tools.mending import Mending
+from polycall.tools.pickling import reduced
 from polycall.tools.problems import Checker
+from polycall.tools.slots import Slots
 from polycall.tools.threads import run_in_thread
 from polycall.tools.validate import Checked, SchemaChecker, check_arguments
 
@@ -39,7 +41,7 @@ P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FunctionTool(Generic[P, R_co]):
     """A tool and its handler.  Calling it calls the function, as if it were no tool.
 
@@ -47,8 +49,9 @@ class FunctionTool(Generic[P, R_co]):
     model), `"code"` (a program of the model's); empty is the model alone.
     `deadline_s` bounds one call.  `needs_approval` marks it for whoever asks people.
     `background` makes an agent's calls of it tasks that go on by themselves: all, or those for
-    which the model asks (`"optional"`); `concurrency` bounds how many run at a time, over all
-    processes that share a database of durable runs.
+    which the model asks (`"optional"`).  `concurrency` bounds how many calls run at a time: in an
+    event loop, and of background tasks over all processes that share a database of durable runs.
+    Exceptions of the types in `raises` leave the run; the model reads all others.
     """
 
     name: str
@@ -73,6 +76,32 @@ class FunctionTool(Generic[P, R_co]):
     background: Background = False
     concurrency: int | None = None
     tell: Tell = "when_idle"
+    raises: tuple[type[BaseException], ...] = ()
+    slots: Slots = field(default_factory=Slots, repr=False)
+
+    def __post_init__(self) -> None:
+        # Whatever looks at functions finds one: `inspect.signature`, `help`, `functools.wraps`.
+        function: Any = self.function
+        known = {
+            "__name__": self.name,
+            "__qualname__": getattr(function, "__qualname__", self.name),
+            "__module__": getattr(function, "__module__", __name__),
+            "__doc__": getattr(function, "__doc__", None) or self.description or None,
+            "__wrapped__": function,
+        }
+        for name, value in known.items():
+            object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        return f"<tool {self.name}({', '.join(object_at(self.parameters, 'properties'))})>"
+
+    def __reduce__(self) -> Any:
+        return reduced(self)
+
+    @property
+    def bound(self) -> int | None:
+        """How many calls run at a time here; background tasks are counted by who runs them."""
+        return None if self.background else self.concurrency
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         return self.function(*args, **kwargs)
@@ -157,6 +186,7 @@ def tool(
     background: Background = False,
     concurrency: int | None = None,
     tell: Tell = "when_idle",
+    raises: Sequence[type[BaseException]] = (),
 ) -> FunctionTool[P, R_co]: ...
 @overload
 def tool(
@@ -172,6 +202,7 @@ def tool(
     background: Background = False,
     concurrency: int | None = None,
     tell: Tell = "when_idle",
+    raises: Sequence[type[BaseException]] = (),
 ) -> Callable[[Callable[P, R_co]], FunctionTool[P, R_co]]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a tool of a function, plainly or as a decorator, with or without options.
@@ -196,6 +227,7 @@ def _make_tool(
     background: Background = False,
     concurrency: int | None = None,
     tell: Tell = "when_idle",
+    raises: Sequence[type[BaseException]] = (),
     **options: Any,
 ) -> FunctionTool[..., Any]:
     if isinstance(function, FunctionTool):
@@ -222,6 +254,7 @@ def _make_tool(
         background=_checked_background(signature.name, background, concurrency),
         concurrency=concurrency,
         tell=_checked_tell(signature.name, tell, background),
+        raises=_checked_raises(signature.name, raises),
         **options,
     )
     _check_examples(made)
@@ -244,6 +277,7 @@ def tool_from_schema(
     background: Background = False,
     concurrency: int | None = None,
     tell: Tell = "when_idle",
+    raises: Sequence[type[BaseException]] = (),
 ) -> FunctionTool[..., Any]:
     """Make a tool of a JSON Schema and a handler, which is called with one dictionary.
 
@@ -270,6 +304,7 @@ def tool_from_schema(
         background=_checked_background(name, background, concurrency),
         concurrency=concurrency,
         tell=_checked_tell(name, tell, background),
+        raises=_checked_raises(name, raises),
     )
     _check_examples(made)
     return made
@@ -290,10 +325,9 @@ def _checked_background(name: str, background: Background, concurrency: int | No
         raise ToolDefinitionError(
             f"background of {name!r} is True, False or 'optional', not {background!r}"
         )
-    if concurrency is not None and (not background or concurrency < 1):
+    if concurrency is not None and (isinstance(concurrency, bool) or concurrency < 1):
         raise ToolDefinitionError(
-            f"concurrency of {name!r} bounds background tasks: at least 1, with background=True "
-            f"or 'optional'; got {concurrency!r}"
+            f"concurrency of {name!r} is a whole number above 0, not {concurrency!r}"
         )
     return background
 
@@ -308,6 +342,14 @@ def _checked_tell(name: str, tell: Tell, background: Background) -> Tell:
             f"tell of {name!r} is for background tasks; add background=True or 'optional'"
         )
     return tell
+
+
+def _checked_raises(name: str, raises: Any) -> tuple[type[BaseException], ...]:
+    given: tuple[Any, ...] = (raises,) if isinstance(raises, type) else tuple(raises)
+    for each in given:
+        if not (isinstance(each, type) and issubclass(each, BaseException)):
+            raise ToolDefinitionError(f"raises of {name!r} lists types of exceptions, not {each!r}")
+    return given
 
 
 def _check_examples(made: FunctionTool[..., Any]) -> None:

@@ -15,6 +15,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from polycall.errors import ToolError
 from polycall.ir import Media, MediaKind, Opaque, Text, ToolResult
+from polycall.tools.context import EndRun
 
 ResultPart: TypeAlias = Text | Media | Opaque
 
@@ -62,6 +63,8 @@ def result_parts(value: Any) -> list[ResultPart]:
     match value:
         case ToolResult():
             return list(value.content)
+        case EndRun():
+            return result_parts(value.result)
         case list() | tuple() if any(map(_is_shown, value)):  # pyright: ignore[reportUnknownArgumentType]
             return [_part(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
         case _:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn, Union, get_args, get_origin
 
 import typing_extensions
 from msgspec import Struct
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
@@ -33,6 +33,7 @@ from polycall.ir import JSON, Media, Opaque, Text, ToolResult
 from polycall.tools.context import ToolContext
 from polycall.tools.docstrings import Docstring, parse_docstring
 from polycall.tools.handwritten import handwritten
+from polycall.tools.loading import Loader, MisfitError
 from polycall.tools.problems import Problem
 from polycall.tools.typed_dicts import known_to_pydantic, typed_dict
 
@@ -50,16 +51,16 @@ _EMPTY = inspect.Parameter.empty
 
 
 class PydanticChecker:
-    """Arguments checked and made into the parameters' own types."""
+    """Arguments checked by the schema that the model sees, and made into the parameters' types."""
 
-    def __init__(self, adapter: TypeAdapter[dict[str, Any]]) -> None:
-        self._adapter = adapter
+    def __init__(self, adapter: TypeAdapter[dict[str, Any]], schema: JSON) -> None:
+        self._loader = Loader(adapter, schema)
 
     def problems(self, arguments: JSON) -> list[Problem]:
         """What is wrong with the arguments; nothing where they fit."""
         try:
             self.load(arguments)
-        except ValidationError as error:
+        except MisfitError as error:
             return [
                 Problem(
                     path=tuple(detail["loc"]),
@@ -68,13 +69,13 @@ class PydanticChecker:
                     value=detail["input"],
                     has_value=detail["type"] != "missing",
                 )
-                for detail in error.errors(include_url=False, include_context=False)
+                for detail in error.details
             ]
         return []
 
     def load(self, arguments: JSON) -> dict[str, Any]:
-        """The arguments in Python's terms.  Strict: JSON's types are not bent into each other."""
-        return self._adapter.validate_json(jsontext.encode_bytes(arguments), strict=True)
+        """The arguments in Python's terms.  JSON's types are not bent into each other."""
+        return self._loader.load(jsontext.encode_bytes(arguments))
 
 
 class Signature(Struct, frozen=True):
@@ -191,7 +192,7 @@ class _ParameterReader:
             value = _jsonable(default)
             if value is not None:
                 properties[name] = {**properties[name], "default": value}
-        return schema, PydanticChecker(adapter)
+        return schema, PydanticChecker(adapter, schema)
 
     def _field_default(self, name: str, hint: Any, field: FieldInfo) -> tuple[Any, Any]:
         """`x: int = Field(3, ge=1)`: the bounds as an annotation, the default as a default."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -20,6 +21,16 @@ ResultT = TypeVar("ResultT")
 THREADS_MAX = 256
 
 _running = threading.Semaphore(THREADS_MAX)
+
+
+def _after_fork() -> None:
+    # The threads that held places are in the parent.
+    global _running  # noqa: PLW0603
+    _running = threading.Semaphore(THREADS_MAX)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 async def run_in_thread(function: Callable[[], ResultT]) -> ResultT:

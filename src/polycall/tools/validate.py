@@ -33,11 +33,15 @@ class SchemaChecker:
     """Arguments checked by somebody else's JSON Schema."""
 
     def __init__(self, schema: JSON, *, label: str) -> None:
+        self._schema = schema
         try:
             self._validator = jsonschema_rs.validator_for(schema, offline=True)
         except ValueError as error:
             reason = str(error).splitlines()[0]
             raise ToolDefinitionError(f"the schema of {label!r} is not valid: {reason}") from None
+
+    def __reduce__(self) -> Any:
+        return _schema_checker, (self._schema,)
 
     def problems(self, arguments: JSON) -> list[Problem]:
         """What is wrong with the arguments; nothing where they fit."""
@@ -58,6 +62,10 @@ class SchemaChecker:
     def load(self, arguments: JSON) -> dict[str, Any]:
         """The arguments as they are."""
         return arguments
+
+
+def _schema_checker(schema: JSON) -> SchemaChecker:
+    return SchemaChecker(schema, label="a tool")
 
 
 def check_arguments(

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 
+from polycall._support.blocking import PerLoop
 from polycall.errors import (
     ProtocolError,
     UpstreamConnectionError,
@@ -56,16 +58,23 @@ class _AiohttpResponse:
 
 
 class AiohttpTransport:
-    """The default transport.  One pool, made on first use, in the event loop that uses it."""
+    """The default transport.  One pool for each event loop that uses it, made on first use.
+
+    A pool is closed with its loop where `asyncio.run` ends that, and by `close` everywhere.
+    """
 
     def __init__(self, *, connections_max: int = 512, trust_environment: bool = True) -> None:
         self._connections_max = connections_max
         self._trust_environment = trust_environment
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions = PerLoop(self._make_session, aiohttp.ClientSession.close)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Connections stay where they are.
+        return _transport, (self._connections_max, self._trust_environment)
 
     async def open(self, request: HTTPRequest, deadlines: Deadlines) -> HTTPResponse:
         """Send and wait for the headers; redirects are answers, not followed."""
-        session = self._session or self._make_session()
+        session = await self._sessions.get()
         host = urlsplit(request.url).hostname or "the provider"
         # Bytes are written in one go, which would hold the event loop where they are many.
         is_large = len(request.body) > _WRITE_BYTES_MAX
@@ -88,17 +97,18 @@ class AiohttpTransport:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._sessions.close()
 
     def _make_session(self) -> aiohttp.ClientSession:
-        self._session = aiohttp.ClientSession(
+        return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections_max),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=self._trust_environment,
         )
-        return self._session
+
+
+def _transport(connections_max: int, trust_environment: bool) -> AiohttpTransport:
+    return AiohttpTransport(connections_max=connections_max, trust_environment=trust_environment)
 
 
 def _as_upstream_error(error: Exception, host: str) -> UpstreamError:

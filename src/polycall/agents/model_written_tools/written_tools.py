@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from polycall._support import jsontext
 from polycall.agents.approval import AskingToolset, ask
 from polycall.agents.context import AgentContext
 from polycall.agents.model_written_tools.reading import ReadFunction, has_assertion, read_function
@@ -129,7 +130,11 @@ class WrittenTools(AbstractToolset):
             raise ToolError(_clipped("the types do not fit:\n" + "\n\n".join(problems)))
         needs = self._needs_approval
         if needs if isinstance(needs, bool) else needs(name, code):
-            await ask(context, ADD, arguments, why=f"the model wrote the tool {name!r}")
+            why = f"the model wrote the tool {name!r}"
+            instead = await ask(context, ADD, arguments, why=why)
+            if instead is not None:
+                reported = jsontext.encode(instead)
+                raise ToolError(f"nothing was added; add it again, written so: {reported}")
         result = await self._ran(f"{code}\n\n{tests}\n", context)
         if not result.ok:
             raise ToolError(_clipped(f"the tests failed:\n{_report(result)}"))

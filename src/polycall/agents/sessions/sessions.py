@@ -3,39 +3,66 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Protocol
 
-from msgspec.structs import replace
-
 from polycall.agents.agent import Prompt, messages_of
-from polycall.agents.compaction import Compaction, Shortened, opening, other_tokens, size_of
-from polycall.agents.context import Frame
+from polycall.agents.compaction import Compaction
+from polycall.agents.default import run_blocking
 from polycall.agents.history import History
+from polycall.agents.output import OutputT
+from polycall.agents.partial import keep_on
+from polycall.agents.pausing import PausedRun
 from polycall.agents.run import AgentEvent, AgentStream, Run
-from polycall.agents.sessions.store import SessionState, SessionStore
+from polycall.agents.sessions.lock import locked
+from polycall.agents.sessions.store import SessionStore
+from polycall.agents.sessions.turn import Keep, SessionTurn, checked_keep, history_of
 from polycall.instrumentation import conversing
 from polycall.ir import Message
 
 
-class Runnable(Protocol):
-    """An agent, or what stands for one."""
+class Runnable(Protocol[OutputT]):
+    """An agent, or what stands for one: `Guarded`, `Router`."""
 
-    async def run(self, prompt: Prompt, **options: Any) -> Run[Any]: ...
+    @property
+    def run(self) -> Callable[..., Coroutine[Any, Any, Run[OutputT]]]: ...
 
-    def stream(self, prompt: Prompt, **options: Any) -> AgentStream[Any]: ...
+
+class Resumable(Runnable[OutputT], Protocol[OutputT]):
+    """What can also go on with a run that has paused."""
+
+    @property
+    def resume(self) -> Callable[..., Coroutine[Any, Any, Run[OutputT]]]: ...
+
+
+class Streamable(Runnable[OutputT], Protocol[OutputT]):
+    """What can also give its run as events."""
+
+    @property
+    def stream(self) -> Callable[..., AgentStream[OutputT]]: ...
 
 
 class Sessions:
     """Conversations in a database: `sqlite:///FILE`, or `postgresql://...`.
 
-    Every message is kept; `compaction` says how much of it is sent.
+    Every message is kept; `compaction` says how much of it is sent.  A session runs once at a time:
+    a second run waits, `wait_s` seconds at most.  `keep` says what is kept of a run that raised or
+    was stopped, as `Session.run` does.
     """
 
-    def __init__(self, url: str, *, compaction: Compaction | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        compaction: Compaction | None = None,
+        keep: Keep = "partial",
+        wait_s: float = 60.0,
+    ) -> None:
         self.compaction = compaction or Compaction()
+        self.keep: Keep = checked_keep(keep)
+        self.wait_s = wait_s
         self.store = SessionStore(url)
 
     def open(self, session_id: str) -> Session:
@@ -67,123 +94,121 @@ class Sessions:
 
 
 class Session:
-    """One conversation.  Of two runs of it at once, one is refused at its end."""
+    """One conversation, which runs once at a time."""
 
     def __init__(self, sessions: Sessions, session_id: str) -> None:
         self.id = session_id
+        self._sessions = sessions
         self._store = sessions.store
-        self._compaction = sessions.compaction
 
-    async def run(self, agent: Runnable, prompt: Prompt, **options: Any) -> Run[Any]:
+    async def run(
+        self,
+        agent: Runnable[OutputT],
+        prompt: Prompt,
+        *,
+        keep: Keep | None = None,
+        **options: Any,
+    ) -> Run[OutputT]:
         """`agent.run` with what was said before; its messages are kept when it has ended.
 
-        A run that raises, or pauses, leaves the session as it was.
+        A run that pauses is gone on with by `resume`, and kept then.  With `keep="partial"` a run
+        that raises, or is stopped, is kept as far as it came, where a tool has been called or the
+        model has said something: a second try finds what was done.  With `"whole"` it leaves the
+        session as it was, and the error alone has the run (`agents.partial_run`).
         """
-        with conversing(self.id):
-            begun = await self._begin(prompt)
-            run = await agent.run(prompt, history=begun.history, **options)
-        await self._keep(begun, run)
-        return run
+        kept = self._sessions.keep if keep is None else checked_keep(keep)
+        new = messages_of(prompt)
+        async with self.turn(kept) as turn:
+            history = await turn.begin(new)
+            return await turn.end(await agent.run(prompt, history=history, **options))
 
-    def stream(self, agent: Runnable, prompt: Prompt, **options: Any) -> AgentStream[Any]:
+    async def resume(
+        self,
+        agent: Resumable[OutputT],
+        paused: PausedRun,
+        *,
+        keep: Keep | None = None,
+        **options: Any,
+    ) -> Run[OutputT]:
+        """`agent.resume` of a run of this session that has paused; the session keeps the turn.
+
+        What was said meanwhile stays before it.  A run is gone on with once: `RequestError` for a
+        paused run of another session, and for one that was resumed already.
+        """
+        kept = self._sessions.keep if keep is None else checked_keep(keep)
+        async with self.turn(kept) as turn:
+            resumed = await turn.begin_again(paused)
+            return await turn.end(await agent.resume(resumed, **options))
+
+    def run_sync(self, agent: Runnable[OutputT], prompt: Prompt, **options: Any) -> Run[OutputT]:
+        """`run` for code without an event loop."""
+        return run_blocking(self.run, agent, prompt, **options)
+
+    def resume_sync(
+        self, agent: Resumable[OutputT], paused: PausedRun, **options: Any
+    ) -> Run[OutputT]:
+        """`resume` for code without an event loop."""
+        return run_blocking(self.resume, agent, paused, **options)
+
+    def stream(
+        self,
+        agent: Streamable[OutputT],
+        prompt: Prompt,
+        *,
+        keep: Keep | None = None,
+        **options: Any,
+    ) -> AgentStream[OutputT]:
         """`agent.stream` with what was said before; its messages are kept after the last event.
 
-        A stream that is left before its end leaves the session as it was.
+        A stream that is left before its end is kept as a run is that is stopped.
         """
+        kept = self._sessions.keep if keep is None else checked_keep(keep)
 
-        async def events() -> AsyncGenerator[AgentEvent | Run[Any]]:
-            with conversing(self.id):
-                begun = await self._begin(prompt)
-                stream = agent.stream(prompt, history=begun.history, **options)
-            async with stream:
-                while True:
-                    try:
-                        # Not around the `yield`: who reads is not a part of the conversation.
-                        with conversing(self.id):
-                            event = await anext(stream)
-                    except StopAsyncIteration:
-                        break
-                    yield event
-            await self._keep(begun, stream.run)
-            yield stream.run
+        async def events() -> AsyncGenerator[AgentEvent | Run[OutputT]]:
+            async with self._locked(kept) as turn:
+                with conversing(self.id):
+                    history = await turn.begin(messages_of(prompt))
+                    stream = agent.stream(prompt, history=history, **options)
+                async with stream:
+                    while True:
+                        try:
+                            # Not around the `yield`: the reader is no part of the conversation.
+                            with conversing(self.id):
+                                event = await anext(stream)
+                        except StopAsyncIteration:
+                            break
+                        try:
+                            yield event
+                        except GeneratorExit as left:
+                            keep_on(left, stream.partial)
+                            raise
+                run = await turn.end(stream.run)
+            yield run
 
         return AgentStream(events())
-
-    async def _begin(self, prompt: Prompt) -> _Begun:
-        version, state, messages = await asyncio.to_thread(self._store.load, self.id)
-        state, messages = await self._shortened(state, messages, messages_of(prompt))
-        return _Begun(version, state, _history(state, messages))
-
-    async def _keep(self, begun: _Begun, run: Run[Any]) -> None:
-        if run.reason == "paused":
-            return
-        added = run.messages[len(begun.history.messages) :]
-        state = _after(begun.state, run, added)
-        await asyncio.to_thread(self._store.save, self.id, begun.version, state, added)
 
     async def history(self) -> History:
         """What the next run would find."""
         _, state, messages = await asyncio.to_thread(self._store.load, self.id)
-        return _history(state, messages)
+        return history_of(state, messages)
 
     async def messages(self) -> list[Message]:
         """Everything that was ever said."""
         return await asyncio.to_thread(self._store.messages, self.id)
 
-    async def _shortened(
-        self, state: SessionState, messages: list[Message], new: list[Message]
-    ) -> tuple[SessionState, list[Message]]:
-        before = Shortened(state.gone, state.summary)
-        made = await self._compaction.shorten(
-            before, messages, other_tokens=state.other_tokens, kept=new
-        )
-        left = messages[made.gone - before.gone :]
-        return replace(state, gone=made.gone, summary=made.summary), left
+    @asynccontextmanager
+    async def turn(self, keep: Keep) -> AsyncGenerator[SessionTurn]:
+        """The session, locked, for one run of it; what raises inside is kept as `keep` says."""
+        with conversing(self.id):
+            async with self._locked(keep) as turn:
+                yield turn
 
-
-@dataclass(frozen=True)
-class _Begun:
-    """What a run of a session found."""
-
-    version: int
-    state: SessionState
-    history: History
-
-
-def _history(state: SessionState, messages: list[Message]) -> History:
-    """The session as a run takes it; frames count from the first message that is sent."""
-    head = [opening(state.gone, state.summary)] if state.gone else []
-    shift = state.gone - len(head)
-    return History(
-        messages=[*head, *messages],
-        frames=[replace(frame, start=max(0, frame.start - shift)) for frame in state.frames],
-        variables=state.variables,
-        opened=state.opened,
-        allowed=state.allowed,
-        tasks=state.tasks,
-    )
-
-
-def _after(state: SessionState, run: Run[Any], added: list[Message]) -> SessionState:
-    shift = state.gone - (1 if state.gone else 0)
-    frames: list[Frame] = [
-        replace(frame, start=frame.start + shift if frame.start else 0)
-        for frame in run.history.frames
-    ]
-    return replace(
-        state,
-        count=state.count + len(added),
-        other_tokens=_other_tokens(run, state.other_tokens),
-        frames=frames,
-        variables=run.history.variables,
-        opened=run.history.opened,
-        allowed=run.history.allowed,
-        tasks=run.history.tasks,
-    )
-
-
-def _other_tokens(run: Run[Any], before: int) -> int:
-    if not run.steps:
-        return before
-    sent = sum(map(size_of, run.messages[:-1]))
-    return other_tokens(run.steps[-1].response.usage, sent, before)
+    @asynccontextmanager
+    async def _locked(self, keep: Keep) -> AsyncGenerator[SessionTurn]:
+        turn = SessionTurn(self.id, self._store, self._sessions.compaction)
+        async with locked(self._store, self.id, self._sessions.wait_s):
+            try:
+                yield turn
+            except BaseException as error:
+                await turn.failed(error, keep)
+                raise

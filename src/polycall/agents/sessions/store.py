@@ -25,6 +25,10 @@ _SCHEMA = (
     """create table if not exists polycall_messages (
         session varchar(300) not null, place integer not null, message text not null,
         primary key (session, place))""",
+    # Who runs a session now, until when at most: a process that has died holds nobody up for long.
+    """create table if not exists polycall_session_locks (
+        session varchar(300) primary key, owner varchar(40) not null,
+        until double precision not null)""",
 )
 _LOCK_ID = 7_265_003
 # A statement with `?` for its values, and its cursor.
@@ -32,7 +36,7 @@ _Run: TypeAlias = Callable[..., Any]
 
 
 class SessionConflictError(RequestError):
-    """Somebody else has gone on with the session meanwhile; nothing was kept of this run."""
+    """Somebody else runs the session, or went on with it; the message says what was kept."""
 
 
 class SessionState(Struct, frozen=True, omit_defaults=True):
@@ -51,10 +55,12 @@ class SessionState(Struct, frozen=True, omit_defaults=True):
     opened: list[str] = []
     allowed: list[str] = []
     tasks: dict[str, TaskNote] = {}
+    # Runs that wait for people, each gone on with once: how many messages there were before it.
+    paused: dict[str, int] = {}
 
 
 class SessionStore:
-    """The two tables.  `version` counts the saves of a session; 0 is one that there is not yet."""
+    """The tables.  `version` counts the saves of a session; 0 is one that there is not yet."""
 
     def __init__(self, url: str) -> None:
         self._lock = threading.Lock()
@@ -113,7 +119,8 @@ class SessionStore:
                 ).rowcount
             if changed != 1:
                 raise SessionConflictError(
-                    f"session {session!r} has changed since this run began; run it again"
+                    f"session {session!r} has changed since this run began, so nothing of the run "
+                    "was kept; error.run holds it"
                 )
             for place, message in enumerate(new, state.count - len(new)):
                 run(
@@ -122,6 +129,32 @@ class SessionStore:
                     place,
                     jsontext.encode(message),
                 )
+
+    def take(self, session: str, owner: str, lease_s: float) -> bool:
+        """Lock a session for `lease_s` seconds, or longer where it is the owner's already."""
+        now = time.time()
+        with self._changing() as run:
+            run(
+                "delete from polycall_session_locks where session = ? and (until < ? or owner = ?)",
+                session,
+                now,
+                owner,
+            )
+            taken = run(
+                "insert into polycall_session_locks (session, owner, until) values (?, ?, ?) "
+                "on conflict do nothing",
+                session,
+                owner,
+                now + lease_s,
+            )
+            return bool(taken.rowcount == 1)
+
+    def give_back(self, session: str, owner: str) -> None:
+        """Unlock a session."""
+        with self._changing() as run:
+            run(
+                "delete from polycall_session_locks where session = ? and owner = ?", session, owner
+            )
 
     def names(self) -> list[str]:
         """All sessions, the one that spoke last first."""

@@ -268,7 +268,7 @@ class ToolTree(OfferingToolset):
 
 def _searching_dialect(context: AgentContext[Any]) -> str:
     """The dialect of the vendor that is to search; nothing where it cannot."""
-    client = context.run.root.client
+    client = context.run.client_of(context.agent)
     return client.searches_tools(context.model) if isinstance(client, Client) else ""
 
 

@@ -200,11 +200,17 @@ def _failed(error: BaseException, name: str) -> Frame:
     message = "".join(report.format_exception_only()).strip()
     described = {
         "name": type(error).__name__,
-        "message": message.partition(": ")[2][:2_000],
+        "message": message.partition(": ")[2][:2_000] + _hint(error),
         "traceback": text,
         "line": lines[-1] if lines else getattr(error, "lineno", None),
     }
     return {"type": "end", "ok": False, "error": described, "cuts": []}
+
+
+def _hint(error: BaseException) -> str:
+    """What was probably forgotten: a tool's call gives its result only once it is awaited."""
+    is_forgotten = isinstance(error, TypeError | AttributeError) and "coroutine" in str(error)
+    return "; is an `await` missing before a tool's call?" if is_forgotten else ""
 
 
 def _keep_own_lines(report: traceback.TracebackException, seen: set[int]) -> None:

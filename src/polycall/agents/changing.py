@@ -1,0 +1,66 @@
+"""An agent with some of its settings changed: for one run, or for tests."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from polycall.errors import RequestError
+
+if TYPE_CHECKING:
+    from polycall.agents.agent import Agent
+
+AgentT = TypeVar("AgentT", bound="Agent[Any, Any]")
+
+
+def changed(agent: AgentT, changes: dict[str, Any]) -> AgentT:
+    """A copy of the agent with these settings instead; the handoffs are the same."""
+    made: Any = copy.copy(agent)
+    fresh = _made_of(agent, changes)
+    for name in _touched(changes):
+        setattr(made, name, getattr(fresh, name))
+    return made
+
+
+@contextmanager
+def overridden(agent: AgentT, changes: dict[str, Any]) -> Generator[AgentT]:
+    """The agent itself, with these settings meanwhile."""
+    fresh = _made_of(agent, changes)
+    before = {name: getattr(agent, name) for name in _touched(changes)}
+    for name in before:
+        setattr(agent, name, getattr(fresh, name))
+    try:
+        yield agent
+    finally:
+        for name, value in before.items():
+            setattr(agent, name, value)
+
+
+def _made_of(agent: Agent[Any, Any], changes: dict[str, Any]) -> Agent[Any, Any]:
+    """An agent of these settings alone, which are checked by its being made."""
+    for fixed in ("name", "output"):
+        if fixed in changes:
+            raise RequestError(f"{fixed} cannot be changed; make another Agent")
+    given: dict[str, Any] = {
+        "model": agent.model,
+        "calling": agent.calling,
+        "memory": agent.memory,
+        **changes,
+    }
+    if "memory" in changes and "tools" not in changes:
+        raise RequestError("memory brings tools with it; change both, tools=[...] and memory=")
+    own = {name: value for name, value in agent.settings.items() if name not in given}
+    return type(agent)(**own, **given)
+
+
+def _touched(changes: dict[str, Any]) -> set[str]:
+    """The attributes that the settings are kept in."""
+    names = {"tools": "toolsets"}
+    own = {
+        *("model", "description", "instructions", "output_attempts", "argument_attempts"),
+        *("calling", "sandbox", "native", "memory", "compaction", "limits", "handoffs_max"),
+        *("depth_max", "hooks", "client", "handoffs"),
+    }
+    return {names.get(name, name if name in own else "settings") for name in changes}

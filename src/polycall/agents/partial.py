@@ -1,0 +1,30 @@
+"""A run as far as it has come: what is left of one that raised, or was stopped.
+
+A tool that has run has done its work, whatever became of the run around it.  Whoever repeats such a
+run begins with these messages, so that nothing is done or paid twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polycall.agents.run import Run
+
+
+def keep_on(error: BaseException, run: Run[Any]) -> None:
+    """Let `error.run` be the run so far, which `partial_run` reads."""
+    try:
+        error.run = run  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    except AttributeError:
+        # A class of somebody's with slots; the run is lost with it, the error is not.
+        error.add_note("the run so far could not be kept on this error")
+
+
+def partial_run(error: BaseException) -> Run[Any] | None:
+    """The run that `error` has ended, as far as it came: messages, usage, cost.
+
+    `None` where it ended no run.  The outermost run counts.
+    """
+    found = getattr(error, "run", None)
+    return found if hasattr(found, "history") and hasattr(found, "steps") else None

@@ -1,0 +1,1 @@
+"""Where the parts of the library meet: each face with each feature."""

@@ -1,0 +1,353 @@
+"""Every face of an agent with every feature: each cell of docs/joins.md is tried here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from polycall import Agent, Limits, tool
+from polycall.agents import (
+    ApprovalRequest,
+    Guarded,
+    PausedRun,
+    Router,
+    Run,
+    Sessions,
+    partial_run,
+)
+from polycall.agents.approval_backend import Edited
+from polycall.ir import Request, ToolCall
+from polycall.loop import ModelEvent, ToolEvent
+from polycall.testing import FunctionModel, ScriptedModel
+
+from .table import FACES, FEATURES, REFUSED, rendered
+
+PAGE = Path(__file__).parents[2] / "docs" / "joins.md"
+GATE = ToolCall("g", "gate", "{}")
+
+
+class Order(BaseModel):
+    item: str
+
+
+class World:
+    """What the tools have done, and an agent of the face that is tried."""
+
+    def __init__(self, face: str, folder: Path) -> None:
+        self.face = face
+        self.paid: list[int] = []
+        self.asked: list[str] = []
+        self.ended: list[str] = []
+        self.heard: list[str] = []
+        self.sessions = Sessions(f"sqlite:///{folder / 'chat.db'}")
+
+        @tool(needs_approval=True)
+        async def pay(amount: int) -> str:
+            """Pay."""
+            self.paid.append(amount)
+            return f"paid {amount}"
+
+        @tool(needs_approval=True)
+        async def gate() -> str:
+            """Wait for the run to be resumed."""
+            return "open"
+
+        @tool(background=True)
+        async def later() -> str:
+            """Work on."""
+            await asyncio.sleep(0.01)
+            self.ended.append("later")
+            return "worked"
+
+        @tool
+        async def slow() -> str:
+            """Wait."""
+            try:
+                await asyncio.sleep(30)
+            finally:
+                self.ended.append("slow")
+            return ""
+
+        @tool(raises=[AssertionError])
+        async def fail() -> str:
+            """Fail."""
+            raise AssertionError("the stub was called")
+
+        self.tools = [pay, gate, later, slow, fail]
+
+    def agent(self, *script: Any, **options: Any) -> Agent[Any, Any]:
+        answers = list(script)
+        if self.face == "resume":
+            answers.insert(0, GATE)
+        self.model = ScriptedModel(answers)
+        hooks = [lambda event: self.heard.append(type(event).__name__)]
+        return Agent(
+            "clerk/m", name="clerk", tools=self.tools, client=self.model, hooks=hooks, **options
+        )
+
+    def front(self, agent: Agent[Any, Any]) -> Any:
+        """What is run for the face."""
+        call = "transfer_to_clerk" if self.face == "handoff target" else "clerk"
+        arguments = '{"reason":"r"}' if self.face == "handoff target" else '{"task":"t"}'
+
+        def answer(request: Request) -> Any:
+            is_done = request.messages[-1].role == "tool"
+            return "front: done" if is_done else ToolCall("f", call, arguments)
+
+        own = FunctionModel(answer)
+        match self.face:
+            case "Guarded":
+                return Guarded(agent)
+            case "Router":
+                return Router([agent], lambda words: "clerk")
+            case "handoff target":
+                return Agent("front/m", handoffs=[agent], client=own, output=agent.output._kind)
+            case "delegate":
+                return Agent("front/m", tools=[agent], client=own)
+            case _:
+                return agent
+
+    async def go(self, agent: Agent[Any, Any], decide: str = "", **options: Any) -> Run[Any]:
+        """Run the face to its end, with approvals decided so."""
+        front = self.front(agent)
+        if decide and self.face not in ("stream", "resume"):
+            options["approve"] = lambda request: self.decided(request, decide)
+        match self.face:
+            case "run_sync":
+                return await asyncio.to_thread(lambda: front.run_sync("go", **options))
+            case "stream":
+                async with front.stream("go", **options) as stream:
+                    async for event in stream:
+                        if isinstance(event, ApprovalRequest):
+                            self.settle(event, decide)
+                return stream.run
+            case "resume":
+                return await self.resumed(agent, decide, **options)
+            case "Session":
+                return await self.sessions.open("a").run(front, "go", **options)
+            case _:
+                return await front.run("go", **options)
+
+    async def resumed(self, agent: Agent[Any, Any], decide: str, **options: Any) -> Run[Any]:
+        run = await agent.run("go", approve="pause")
+        while run.paused is not None:
+            paused = PausedRun.from_json(run.paused.to_json())
+            for each in paused.waiting:
+                if each.tool == "gate" or decide == "allow":
+                    paused.allow(each.id)
+                    continue
+                self.asked.append(each.tool)
+                if decide == "deny":
+                    paused.deny(each.id)
+                else:
+                    other = {"amount": 9} if decide == "edited arguments" else None
+                    paused.allow(each.id, always=decide == "always", arguments=other)
+            run = await agent.resume(paused, **options)
+        return run
+
+    def decided(self, request: ApprovalRequest, decide: str) -> Any:
+        self.asked.append(request.tool)
+        if decide == "edited arguments":
+            return Edited({"amount": 9})
+        request.always = decide == "always"
+        return decide != "deny"
+
+    def settle(self, request: ApprovalRequest, decide: str) -> None:
+        answer = self.decided(request, decide)
+        if answer is True:
+            request.allow(always=request.always)
+        elif answer is False:
+            request.deny()
+        else:
+            request.allow(arguments=answer.arguments)
+
+
+def pay(number: int = 1) -> ToolCall:
+    return ToolCall(f"p{number}", "pay", '{"amount": 900}')
+
+
+async def approvals(world: World, decide: str) -> None:
+    script = [pay(1), pay(2), "done"] if decide == "always" else [pay(), "done"]
+    await world.go(world.agent(*script), decide)
+    expected = {"allow": [900], "deny": [], "always": [900, 900], "edited arguments": [9]}
+    assert world.paid == expected[decide]
+    if decide == "always":
+        assert world.asked == ["pay"]
+
+
+async def pauses(world: World) -> None:
+    agent = world.agent(pay(), "done")
+    front = world.front(agent)
+    owner: Any = world.sessions.open("p") if world.face == "Session" else front
+    again = owner.resume
+    if world.face == "Session":
+        run = await owner.run(front, "go", approve="pause")
+    elif world.face == "run_sync":
+        run = await asyncio.to_thread(lambda: front.run_sync("go", approve="pause"))
+        again = lambda paused: asyncio.to_thread(front.resume_sync, paused)  # noqa: E731
+    elif world.face == "stream":
+        async with front.stream("go", approve="pause") as stream:
+            async for _ in stream:
+                pass
+        run = stream.run
+    else:
+        run = await front.run("go", approve="pause")
+    while run.paused is not None:
+        assert world.paid == []
+        paused = PausedRun.from_json(run.paused.to_json())
+        for each in paused.waiting:
+            paused.allow(each.id)
+        run = await (again(front, paused) if world.face == "Session" else again(paused))
+    assert world.paid == [900]
+
+
+async def streams(world: World) -> None:
+    agent = world.agent("in pieces")
+    front = world.front(agent)
+    if world.face == "resume":
+        paused = (await agent.run("go", approve="pause")).paused
+        assert paused is not None
+        paused.allow(paused.waiting[0].id)
+        stream: Any = agent.resume_stream(paused)
+    elif world.face == "Session":
+        stream = world.sessions.open("a").stream(front, "go")  # type: ignore[attr-defined]
+    else:
+        stream = front.stream("go")
+    texts: list[str] = []
+    async with stream:
+        async for event in stream:
+            inner = event.event if isinstance(event, ToolEvent) else event
+            if isinstance(inner, ModelEvent):
+                texts.append(getattr(inner.event, "text", ""))
+    assert "in pieces" in "".join(texts)
+
+
+async def synchronous(world: World) -> None:
+    agent = world.agent(pay(), "done")
+    front = world.front(agent)
+    yes: Callable[[Any], bool] = lambda request: True  # noqa: E731
+
+    def run() -> None:
+        if world.face == "resume":
+            paused = agent.run_sync("go", approve="pause").paused
+            while paused is not None:
+                paused.allow(paused.waiting[0].id)
+                paused = agent.resume_sync(paused).paused
+        elif world.face == "Session":
+            world.sessions.open("s").run_sync(front, "go", approve=yes)
+        else:
+            front.run_sync("go", approve=yes)
+
+    await asyncio.to_thread(run)
+    assert world.paid == [900]
+
+
+async def limits(world: World) -> None:
+    steps = {"resume": 2, "handoff target": 2}.get(world.face, 1)
+    bound = Limits(steps=steps)
+    if world.face == "delegate":
+        run = await world.go(world.agent(pay(), "done", limits=bound), "allow")
+        assert "ended by 'steps'" in run.steps[0].results[0].text
+        return
+    run = await world.go(world.agent(pay(), "done"), "allow", limits=bound)
+    assert (run.reason, world.paid) == ("steps", [900])
+
+
+async def typed(world: World) -> None:
+    run = await world.go(world.agent('{"item": "tea"}', output=Order))
+    if world.face == "delegate":
+        assert run.steps[0].results[0].text == '{"item":"tea"}'
+    else:
+        assert run.output == Order(item="tea")
+
+
+async def hooked(world: World) -> None:
+    await world.go(world.agent(pay(), "done"), "allow")
+    assert world.heard.count("RunEnd") >= 1
+    assert "CallEnd" in world.heard
+
+
+async def own_client(world: World) -> None:
+    await world.go(world.agent(pay(), "done"), "allow")
+    assert {request.model for request in world.model.requests} == {"clerk/m"}
+    world.model.assert_done()
+
+
+async def background(world: World) -> None:
+    # Where the task has ended before the model's next answer, that answer is the last.
+    script = [ToolCall("l", "later", "{}"), "it goes on", "it is done"]
+    await world.go(world.agent(*script))
+    assert world.ended == ["later"]
+    assert "worked" in str(world.model.requests[-1].messages)
+
+
+async def cancelled(world: World) -> None:
+    agent = world.agent(ToolCall("s", "slow", "{}"), "done")
+    if world.face == "run_sync":
+        # A thread cannot be cancelled; its bound is.
+        run = await world.go(agent, limits=Limits(wall_s=0.2))
+        assert (run.reason, world.ended) == ("wall", ["slow"])
+        return
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await world.go(agent)
+    assert world.ended == ["slow"]
+
+
+async def leaves(world: World) -> None:
+    with pytest.raises(AssertionError, match="the stub was called") as caught:
+        await world.go(world.agent(ToolCall("x", "fail", "{}"), "done"))
+    run = partial_run(caught.value)
+    assert run is not None
+    assert run.messages[0].text == "go"
+
+
+async def another_loop(world: World) -> None:
+    agent = world.agent(pay(), "done", pay(), "done") if world.face != "resume" else None
+    for number in (1, 2):
+        each = agent or world.agent(pay(), "done")
+        await asyncio.to_thread(lambda each=each: asyncio.run(world.go(each, "allow")))
+        assert world.paid == [900] * number
+
+
+WAYS: dict[str, Callable[[World], Any]] = {
+    **{
+        name: (lambda world, name=name: approvals(world, name))
+        for name in ("allow", "deny", "always", "edited arguments")
+    },
+    "pause": pauses,
+    "streaming": streams,
+    "sync face": synchronous,
+    "limits": limits,
+    "typed output": typed,
+    "hooks": hooked,
+    "client": own_client,
+    "background": background,
+    "cancel": cancelled,
+    "exception": leaves,
+    "another loop": another_loop,
+}
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("face", FACES)
+async def test_each_cell_works_or_is_refused(face: str, feature: str, tmp_path: Path) -> None:
+    world = World(face, tmp_path)
+    try:
+        if (face, feature) in REFUSED:
+            with pytest.raises(AttributeError):
+                await WAYS[feature](world)
+        else:
+            await WAYS[feature](world)
+    finally:
+        world.sessions.close()
+
+
+def test_no_cell_is_empty_and_the_page_has_the_table() -> None:
+    assert set(WAYS) == set(FEATURES)
+    assert rendered() in PAGE.read_text(encoding="utf-8")

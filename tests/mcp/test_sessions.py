@@ -1,0 +1,149 @@
+"""Sessions of servers that were started anew, or that have forgotten them: renewed, once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from polycall.mcp import HttpServer, connect
+
+from .support import call, said
+
+ANSWERS = {
+    "a JSON-RPC error": '{"jsonrpc":"2.0","id":ID,"error":{"code":-32600,"message":"Unknown"}}',
+    "another error": '{"jsonrpc":"2.0","id":ID,"error":{"code":-32001,"message":"who are you?"}}',
+    "an error without an id": '{"jsonrpc":"2.0","id":"x","error":{"code":-32600,"message":"no"}}',
+    "text": "Session not found",
+    "nothing": "",
+    "a page": "<html><body>404</body></html>",
+    "json of its own": '{"detail":"unknown session"}',
+}
+
+
+class Server:
+    """A server with sessions, which it forgets when it is asked to."""
+
+    def __init__(self, answer: str) -> None:
+        self.answer = answer
+        self.sessions: set[str] = set()
+        self.begun = 0
+        self.ran: list[str] = []
+        self.forgets_at_once = False
+        self.lock = threading.Lock()
+
+    def post(self, body: dict[str, Any], session: str | None) -> tuple[int, str, dict[str, str]]:
+        with self.lock:
+            method, number = body["method"], body.get("id")
+            if method == "initialize":
+                self.begun += 1
+                name = f"s{self.begun}"
+                self.sessions.add(name)
+                result: Any = {
+                    "protocolVersion": "2025-06-18",
+                    "capabilities": {"tools": {}},
+                    "serverInfo": {"name": "old", "version": "1"},
+                }
+                return 200, _result(number, result), {"mcp-session-id": name}
+            if session is None:
+                return 404, "", {}
+            if session not in self.sessions:
+                return 404, self.answer.replace("ID", json.dumps(number)), {}
+            if number is None:
+                return 202, "", {}
+            if method == "tools/list":
+                tool = {"name": "act", "inputSchema": {"type": "object"}}
+                result = {"tools": [tool]}
+                if self.forgets_at_once:
+                    self.sessions.clear()
+            elif method == "tools/call":
+                self.ran.append(session)
+                result = {"content": [{"type": "text", "text": f"acted in {session}"}]}
+            else:
+                result = {}
+            return 200, _result(number, result), {}
+
+
+def _result(number: Any, result: Any) -> str:
+    return json.dumps({"jsonrpc": "2.0", "id": number, "result": result})
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            status, text, headers = server.post(body, self.headers.get("mcp-session-id"))
+            data = text.encode()
+            self.send_response(status)
+            is_json = text.startswith("{")
+            self.send_header("content-type", "application/json" if is_json else "text/plain")
+            self.send_header("content-length", str(len(data)))
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
+
+        def do_GET(self) -> None:
+            self.send_response(405)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        do_DELETE = do_GET  # noqa: N815
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{http.server_address[1]}/mcp"
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize("answer", sorted(ANSWERS))
+async def test_l2_a_session_that_is_not_found_is_begun_anew_and_the_call_repeated_once(
+    answer: str,
+) -> None:
+    server = Server(ANSWERS[answer])
+    with serving(server) as url:
+        async with connect(HttpServer("old", url=url)) as tools:
+            assert await said(tools, "old_act") == "acted in s1"
+            for number in (2, 3):
+                server.sessions.clear()
+                assert await said(tools, "old_act") == f"acted in s{number}"
+            assert server.ran == ["s1", "s2", "s3"]
+
+
+async def test_l2_calls_side_by_side_are_each_run_once_in_the_new_session() -> None:
+    server = Server(ANSWERS["a JSON-RPC error"])
+    with serving(server) as url:
+        async with connect(HttpServer("old", url=url)) as tools:
+            server.sessions.clear()
+            texts = await asyncio.gather(*(said(tools, "old_act") for _ in range(5)))
+            assert len(server.ran) == 5
+            assert all(text.startswith("acted in s") for text in texts), texts
+
+
+async def test_l2_a_server_that_forgets_at_once_is_not_asked_for_ever() -> None:
+    server = Server(ANSWERS["text"])
+    with serving(server) as url:
+        async with connect(HttpServer("old", url=url)) as tools:
+            server.sessions.clear()
+            server.forgets_at_once = True
+            result = await call(tools, "old_act")
+            assert result.is_error
+            assert "knows the session no more" in result.text
+            assert (server.ran, server.begun) == ([], 2)

@@ -1,0 +1,234 @@
+"""Arguments and outputs of ordinary types: what fits the schema that was sent is accepted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum, IntEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import pytest
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    WithJsonSchema,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+
+from polycall import tool
+from polycall.agents.output import OutputError, OutputType
+from polycall.errors import ArgumentsError
+
+
+class Kind(Enum):
+    CAR = "car"
+    BUS = "bus"
+
+
+class Level(IntEnum):
+    LOW = 1
+
+
+class Number(Enum):
+    ONE = 1
+
+
+class Before(BaseModel):
+    due: date
+    at: datetime
+    tags: set[str] = set()
+    place: tuple[int, str] = (0, "")
+
+    @model_validator(mode="before")
+    @classmethod
+    def same(cls, value: Any) -> Any:
+        return value
+
+
+class Wrapped(BaseModel):
+    due: date
+    ids: frozenset[UUID]
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def same(cls, value: Any, handler: Any) -> Any:
+        return handler(value)
+
+
+class FieldBefore(BaseModel):
+    due: date
+    path: Path
+    price: Decimal
+    kind: Kind
+
+    @field_validator("due", "path", "price", "kind", mode="before")
+    @classmethod
+    def same(cls, value: Any) -> Any:
+        return value
+
+
+class Nested(BaseModel):
+    orders: list[Before]
+    by_name: dict[str, Wrapped] = {}
+
+
+class Choice(BaseModel):
+    kind: Literal[Kind.CAR]
+    number: Literal[Number.ONE, "none"] = "none"
+    level: Literal[Level.LOW] = Level.LOW
+
+
+@dataclass
+class Plain:
+    due: Annotated[date, BeforeValidator(lambda value: value)]
+    lasts: Annotated[timedelta, WrapValidator(lambda value, handler: handler(value))]
+    opens: Annotated[time, BeforeValidator(lambda value: value)]
+
+
+class Mixed(BaseModel):
+    """A union of which one branch runs a validator before."""
+
+    what: Before | int
+
+
+FITS: list[tuple[Any, Any, Any]] = [
+    (
+        Before,
+        {"due": "2026-12-01", "at": "2026-12-01T10:00:00Z", "tags": ["a"], "place": [1, "b"]},
+        lambda value: (value.due, value.tags, value.place) == (date(2026, 12, 1), {"a"}, (1, "b")),
+    ),
+    (
+        Wrapped,
+        {"due": "2026-12-01", "ids": ["12345678-1234-5678-1234-567812345678"]},
+        lambda value: len(value.ids) == 1 and isinstance(next(iter(value.ids)), UUID),
+    ),
+    (
+        FieldBefore,
+        {"due": "2026-12-01", "path": "/tmp", "price": "1.50", "kind": "bus"},
+        lambda value: (value.price, value.kind) == (Decimal("1.50"), Kind.BUS),
+    ),
+    (
+        Nested,
+        {"orders": [{"due": "2026-12-01", "at": "2026-12-01T10:00:00Z"}], "by_name": {}},
+        lambda value: value.orders[0].due == date(2026, 12, 1),
+    ),
+    (
+        Choice,
+        {"kind": "car", "number": 1, "level": 1},
+        lambda value: (value.kind, value.number, value.level) == (Kind.CAR, Number.ONE, Level.LOW),
+    ),
+    (
+        Plain,
+        {"due": "2026-12-01", "lasts": "PT90S", "opens": "10:00:00"},
+        lambda value: value.lasts == timedelta(seconds=90),
+    ),
+    (
+        Mixed,
+        {"what": {"due": "2026-12-01", "at": "2026-12-01T10:00:00Z"}},
+        lambda value: isinstance(value.what, Before),
+    ),
+    (
+        Annotated[set[date], BeforeValidator(lambda value: value)],
+        ["2026-12-01", "2026-12-02"],
+        lambda value: value == {date(2026, 12, 1), date(2026, 12, 2)},
+    ),
+    (
+        Annotated[date, WithJsonSchema({"type": "integer", "description": "Unix seconds"})],
+        1764547200,
+        lambda value: value == date(2025, 12, 1),
+    ),
+    (Literal[Kind.CAR, Kind.BUS], "bus", lambda value: value is Kind.BUS),
+]
+
+
+@pytest.mark.parametrize(("kind", "given", "is_right"), FITS)
+def test_l1_what_fits_the_schema_is_an_argument(kind: Any, given: Any, is_right: Any) -> None:
+    def take(value: kind) -> None:  # type: ignore[valid-type]
+        """Take."""
+
+    take.__annotations__["value"] = kind
+    made = tool(take)
+    checked = made.check(json.dumps({"value": given}))
+    assert checked.arguments == {"value": given}
+    assert checked.mends == ()
+    assert is_right(made.checker.load(checked.arguments)["value"])
+
+
+@pytest.mark.parametrize(("kind", "given", "is_right"), FITS)
+def test_l1_what_fits_the_schema_is_an_output(kind: Any, given: Any, is_right: Any) -> None:
+    output: OutputType[Any] = OutputType(kind)
+    assert output.format is not None
+    assert output.format.schema is not None
+    is_wrapped = "result" in output.format.schema.get("properties", {})
+    text = json.dumps({"result": given} if is_wrapped else given)
+    assert is_right(output.parse(text))
+    assert is_right(output.parse(f"```json\n{text}\n```"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "words"),
+    [
+        (Before, {"due": 20261201, "at": "2026-12-01T10:00:00Z"}, "due"),
+        (Before, {"due": "2026-12-01", "at": "2026-12-01T10:00:00Z", "tags": "a"}, "tags"),
+        (Before, {"due": "soon", "at": "2026-12-01T10:00:00Z"}, "due"),
+        (Wrapped, {"due": "2026-12-01", "ids": ["x"]}, "ids"),
+        (FieldBefore, {"due": "2026-12-01", "path": "/", "price": True, "kind": "bus"}, "price"),
+        (Nested, {"orders": [{"due": "2026-12-01", "at": 5}]}, "at"),
+        (Choice, {"kind": "tram"}, "kind"),
+        (Choice, {"kind": "car", "number": True}, "number"),
+        (Literal[Kind.CAR, Kind.BUS], "tram", "value"),
+        (Annotated[int, BeforeValidator(lambda value: value)], "5 or so", "value"),
+        (Annotated[int, AfterValidator(lambda value: value)], 1e300, "value"),
+    ],
+)
+def test_l1_what_does_not_fit_is_refused_and_only_what_is_wrong_is_said(
+    kind: Any, given: Any, words: str
+) -> None:
+    def take(value: kind) -> None:  # type: ignore[valid-type]
+        """Take."""
+
+    take.__annotations__["value"] = kind
+    with pytest.raises(ArgumentsError) as caught:
+        tool(take).check(json.dumps({"value": given}))
+    lines = [line for line in str(caught.value).splitlines() if line.startswith("- ")]
+    assert lines
+    assert all(words in line for line in lines), lines
+
+
+def test_l1_a_correct_field_beside_a_wrong_one_is_not_complained_of() -> None:
+    output: OutputType[Before] = OutputType(Before)
+    with pytest.raises(OutputError) as caught:
+        output.parse('{"due": "2026-12-01", "at": "never"}')
+    assert "at" in str(caught.value)
+    assert "due" not in str(caught.value)
+
+
+def test_l1_a_bound_that_only_pydantic_checks_still_counts() -> None:
+    class Even(BaseModel):
+        number: int = Field(ge=0)
+        due: date
+
+        @model_validator(mode="before")
+        @classmethod
+        def same(cls, value: Any) -> Any:
+            return value
+
+        @field_validator("number")
+        @classmethod
+        def even(cls, value: int) -> int:
+            if value % 2:
+                raise ValueError("is odd")
+            return value
+
+    output: OutputType[Even] = OutputType(Even)
+    assert output.parse('{"number": 2, "due": "2026-12-01"}').number == 2
+    with pytest.raises(OutputError, match="is odd"):
+        output.parse('{"number": 3, "due": "2026-12-01"}')
