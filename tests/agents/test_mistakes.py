@@ -101,7 +101,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a memory where none can be": (
         lambda: Memory("/proc/memory.db"),
-        "memory cannot be kept in '/proc/memory.db': unable to open database file",
+        "memory cannot be kept in '/proc/memory.db': No such file or directory",
     ),
     "a memory that is no database": (
         lambda: Memory(__file__),

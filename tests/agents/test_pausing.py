@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -314,7 +315,8 @@ async def test_streamed_with_a_task_that_ends_before_the_run_is_put_away() -> No
     assert (run.text, done) == ("done", ["pack tea", "pay 4"])
     assert run.history.variables == {"seen": [1]}
     late = model.requests[1].messages[-1].text
-    assert late.endswith("(pack): finished]tea is packed")
+    assert "(pack): finished]" in late
+    assert re.search(r"<output (\w+)>tea is packed</output \1>$", late)
 
 
 async def test_agents_that_changed_meanwhile_are_noticed() -> None:

@@ -31,10 +31,7 @@ FEATURES = (
     "another loop",
 )
 # The cells that do not work, and what to do there instead.
-REFUSED = {
-    ("Session", "streaming"): "run it, or stream the agent with `history=`",
-    ("Guarded", "streaming"): "an output is checked before anybody sees it: run it",
-}
+REFUSED: dict[tuple[str, str], str] = {}
 
 
 def rendered() -> str:

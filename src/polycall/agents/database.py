@@ -38,7 +38,8 @@ def open_database(path: str | Path, schema: str, what: str) -> sqlite3.Connectio
             database.close()
             raise
     except (OSError, sqlite3.Error) as error:
-        raise RequestError(f"{what} cannot be kept in {str(path)!r}: {error}") from None
+        reason = error.strerror or error if isinstance(error, OSError) else error
+        raise RequestError(f"{what} cannot be kept in {str(path)!r}: {reason}") from None
     return database
 
 

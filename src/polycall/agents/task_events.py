@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
+from typing import TypeAlias, TypeVar
 
 from polycall.agents.context import RunState
 from polycall.agents.events import TaskEvent
@@ -32,6 +33,11 @@ async def with_task_events(
         await merger.close()
 
 
+T = TypeVar("T")
+# What was waited for; or what no task may raise.
+_Outcome: TypeAlias = "tuple[T | None, KeyboardInterrupt | SystemExit | None]"
+
+
 class _Merger:
     """Waits for whichever comes first: the loop's next event, or something new of a task."""
 
@@ -42,8 +48,8 @@ class _Merger:
         self._step = 1
         # One for all of the loop's events once there are tasks: what it sets, it finds again.
         self._context: contextvars.Context | None = None
-        self._asking: asyncio.Task[LoopEvent | None] | None = None
-        self._watching: asyncio.Task[list[TaskStatus]] | None = None
+        self._asking: asyncio.Task[_Outcome[LoopEvent]] | None = None
+        self._watching: asyncio.Task[_Outcome[list[TaskStatus]]] | None = None
         self._names: dict[str, str] = {}
 
     async def next(self) -> list[LoopEvent | TaskEvent] | None:
@@ -77,15 +83,21 @@ class _Merger:
         if self._context is None:
             self._context = contextvars.copy_context()
         if self._asking is None:
-            self._asking = asyncio.create_task(_next(self._events), context=self._context)
+            self._asking = asyncio.create_task(_outcome(_next(self._events)), context=self._context)
         await self._watch(names)
         waiting = {self._asking, *([self._watching] if self._watching is not None else [])}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if self._watching is not None and self._watching.done():
             watching, self._watching = self._watching, None
-            return watching.result(), None
+            changed, fault = watching.result()
+            if fault is not None:
+                raise fault
+            return changed or [], None
         asking, self._asking = self._asking, None
-        return [], asking.result()
+        event, error = asking.result()
+        if error is not None:
+            raise error
+        return [], event
 
     async def _watch(self, names: dict[str, str]) -> None:
         """Watch these tasks, and no others."""
@@ -96,7 +108,7 @@ class _Merger:
         if self._watching is None and names:
             self._names = names
             self._watching = asyncio.create_task(
-                runner(self._state).changes(names, dict(self._seen))
+                _outcome(runner(self._state).changes(names, dict(self._seen)))
             )
 
     def _open(self) -> dict[str, str]:
@@ -111,6 +123,14 @@ class _Merger:
         new = [each for each in statuses if self._seen.get(each.id) != each]
         self._seen.update({each.id: each for each in new})
         return [TaskEvent(self._step, each) for each in new]
+
+
+async def _outcome(waited_for: Awaitable[T | None]) -> _Outcome[T]:
+    """A task that raised `SystemExit` would end the event loop, not the run."""
+    try:
+        return await waited_for, None
+    except (KeyboardInterrupt, SystemExit) as error:
+        return None, error
 
 
 async def _next(events: AsyncGenerator[LoopEvent]) -> LoopEvent | None:

@@ -13,8 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
-from polycall._support.private_files import open_private
-
 from .errors import DivergenceError, JournalError
 
 try:
@@ -164,6 +162,18 @@ def _check_inner(entry: Entry) -> None:
         raise JournalError(f"call {entry['id']} is done by an error that is none: {error!r:.80}")
 
 
+def _open_private(path: str | os.PathLike[str]) -> int:
+    """A descriptor of the file, made where it is missing, for its owner's eyes alone."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    try:
+        if hasattr(os, "geteuid") and os.fstat(descriptor).st_uid == os.geteuid():
+            os.fchmod(descriptor, 0o600)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 class _File:
     """The file of a journal, opened and locked."""
 
@@ -173,7 +183,7 @@ class _File:
         self._end = 0
         self._is_line_open = False
         try:
-            self._descriptor = open_private(path, os.O_RDWR)
+            self._descriptor = _open_private(path)
         except OSError as error:
             raise JournalError(
                 f"the journal {os.fspath(path)!r} cannot be opened: {error.strerror}"
