@@ -89,10 +89,10 @@ async def test_a13_the_list_of_models_is_what_can_be_reached(
         names = {model["id"] for model in body["data"]}
         assert names == {"fast", "up/m", "mistral/a"}
         for name in names - {"fast"}:
-            assert served.desk.router.possible(name)
+            assert served.services.router.possible(name)
         # An alias leads where the file says, and the provider's other models stay shut.
         monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-a")
-        assert served.desk.router.possible("fast")[0].provider.name == "anthropic"
+        assert served.services.router.possible("fast")[0].provider.name == "anthropic"
         assert (await ask(served, "GET", "/v1/models/anthropic/claude-y"))[0] == 404
 
 

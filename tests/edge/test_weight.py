@@ -109,7 +109,7 @@ async def test_a20_large_bodies_do_not_hold_the_loop(tmp_path: Path, case: str, 
 
 async def test_a20_one_clients_work_is_done_one_after_the_other(tmp_path: Path) -> None:
     async with serving(tmp_path, UP) as served:
-        heavy = served.desk.heavy
+        heavy = served.services.heavy
         at_once = {"greedy": 0, "modest": 0}
         most = dict(at_once)
 
