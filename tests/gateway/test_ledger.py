@@ -376,7 +376,7 @@ async def test_limits_fail_closed_or_are_overdrawn_and_settled(
     store = application.store
     # Always the same minute, and none that is over.
     limits = KeyLimits(store, counters="", worker="w", clock=lambda: 4_000_000_000.0)
-    limits.configure(application.config, application.desk)
+    limits.configure(application.config, application.services)
     owner = Owner(id="key_limited", name="limited", requests_per_minute=1000)
     await limits.count_request(owner)  # a slice of 50
     own_postgres.stop()

@@ -228,7 +228,7 @@ async def test_only_a_new_session_resumes(jail: Sandbox):
         (
             '{"kind":"session","version":1,"tier":"jail","python":"2.7","seed":1,"began":1}\n'
             '{"kind":"call","run":1}',
-            "run 1 does not begin",
+            "an entry 'call' whose 'id' is None",
         ),
     ],
 )

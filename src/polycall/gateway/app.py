@@ -26,7 +26,7 @@ from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.catalogue import models
 from polycall.gateway.catalogue.count_endpoint import CountEndpoint
 from polycall.gateway.catalogue.openapi import document
-from polycall.gateway.generation.client_request import Endpoint, GatewayServices
+from polycall.gateway.generation.client_request import Endpoint
 from polycall.gateway.generation.generations import Generations, check_allowed
 from polycall.gateway.http.redaction import RedactingTransport
 from polycall.gateway.http.replies import internal_error, send_error, send_json
@@ -47,6 +47,7 @@ from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.processes.shared_metrics import SharedMetrics, WorkerSlot
 from polycall.gateway.programs.dispatch import ProgramDispatch
 from polycall.gateway.routing.router import TargetRouter
+from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.answer_cache import AnswerCache, routes_digest
 from polycall.gateway.state.carrier import Carrier
 from polycall.gateway.state.stored_responses import StoredResponses

@@ -29,7 +29,8 @@ from polycall.errors import (
 )
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.accounts.windows import Window, window_at
-from polycall.gateway.generation.client_request import ClientRequest, GatewayServices
+from polycall.gateway.generation.client_request import ClientRequest
+from polycall.gateway.services import GatewayServices
 from polycall.gateway.store import (
     Counters,
     CountersForgotError,

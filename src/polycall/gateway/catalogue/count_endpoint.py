@@ -16,7 +16,7 @@ from polycall.gateway.catalogue.token_counts import (
     read_count,
     render_count,
 )
-from polycall.gateway.generation.client_request import Endpoint, GatewayServices
+from polycall.gateway.generation.client_request import Endpoint
 from polycall.gateway.generation.generations import check_allowed
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.replies import Headers, header_value, send_json
@@ -27,6 +27,7 @@ from polycall.gateway.processes.heavy_work import check_items, check_objects
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.programs.dispatch import ProgramDispatch
 from polycall.gateway.routing.router import Target
+from polycall.gateway.services import GatewayServices
 from polycall.ir import JSON, Request
 from polycall.providers.dialects import DIALECTS
 from polycall.transport.base import Deadlines, HTTPRequest

@@ -13,7 +13,7 @@ from polycall._support import jsontext
 from polycall.dialects import openai_responses
 from polycall.errors import PolycallError, ProtocolError, TruncatedError
 from polycall.gateway.generation.attempts import AttemptRunner, StreamedAnswer, WholeAnswer
-from polycall.gateway.generation.client_request import Attempt, ClientRequest, GatewayServices
+from polycall.gateway.generation.client_request import Attempt, ClientRequest
 from polycall.gateway.http.json_array_encoder import ArrayEncoder
 from polycall.gateway.http.replies import (
     Headers,
@@ -27,6 +27,7 @@ from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import report_failure, words_of
 from polycall.gateway.passthrough.call_counter import CallCounter, in_parts
 from polycall.gateway.routing.router import Target
+from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.carrier import Embedder, Origin
 from polycall.ir import Event, PartStart, ResponseEnd, ResponseStart, ToolCall, Usage
 from polycall.translation.wire import Encoder

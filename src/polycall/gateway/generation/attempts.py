@@ -35,18 +35,14 @@ from polycall.exchange import (
     open_answer,
     read_answer,
 )
-from polycall.gateway.generation.client_request import (
-    Attempt,
-    GatewayServices,
-    blames_usage,
-    without_usage,
-)
+from polycall.gateway.generation.client_request import Attempt, blames_usage
 from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import for_client, report_failure
 from polycall.gateway.passthrough.body import usage_of
 from polycall.gateway.passthrough.stream import Observer
 from polycall.gateway.routing.router import Target
+from polycall.gateway.services import GatewayServices, without_usage
 from polycall.ir import Event, Response, ResponseStart, Usage
 from polycall.transport.base import Deadlines, HTTPResponse, Take, push_to
 

@@ -14,7 +14,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall._support import jsontext
-from polycall.config import Config
 from polycall.errors import (
     InvalidRequestError,
     MalformedRequestError,
@@ -22,30 +21,26 @@ from polycall.errors import (
     UnsupportedError,
 )
 from polycall.exchange import Exchange, address, headers_for, prepare
-from polycall.gateway.accounts.costs import Costs
-from polycall.gateway.accounts.key_refresher import KeyRefresher
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.catalogue.token_counts import estimate, estimate_text
 from polycall.gateway.http.request import GatewayRequest
-from polycall.gateway.media.lazy_fetch import LazyFetcher
-from polycall.gateway.observability.metrics import Metrics
 from polycall.gateway.passthrough.control_fields import OTHER_MODELS, number_of
 from polycall.gateway.passthrough.request import (
     PASSED_HEADERS,
-    QuirkMarks,
     holds_carried_state,
     read_fields,
 )
-from polycall.gateway.processes.heavy_work import LONG_BYTES, HeavyWork, check_items, check_objects
-from polycall.gateway.routing.router import Target, TargetRouter
+from polycall.gateway.processes.heavy_work import LONG_BYTES, check_items, check_objects
+from polycall.gateway.routing.router import Target
+from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.anthropic_threads import refuse_thread
-from polycall.gateway.state.carrier import CarriedRequest, Carrier
-from polycall.gateway.state.stored_responses import StoredResponses, refers, wants_stored
+from polycall.gateway.state.carrier import CarriedRequest
+from polycall.gateway.state.stored_responses import refers, wants_stored
 from polycall.ir import JSON, Message, Metadata, Request, Text, Usage, Warning
-from polycall.providers.provider import DialectName, Provider
+from polycall.providers.provider import DialectName
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Dialect
-from polycall.transport.base import HTTPRequest, Transport
+from polycall.transport.base import HTTPRequest
 
 # Below this a body is not worth counting well: its bytes are taken for tokens at a rate that is
 # above any language's.
@@ -316,7 +311,10 @@ class ClientRequest:
             body = self._fields.with_values(changed) if changed else self._body
         headers = headers_for(target.provider, target.key, stream=self.streams)
         headers.update(self._protocol_headers())
-        url = address(target.provider, services.path(self, target.model))
+        url = address(
+            target.provider,
+            services.path((target.model, *self.shape), lambda: self.upstream_path(target.model)),
+        )
         return Attempt(
             target=target,
             dialect=self.dialect,
@@ -349,6 +347,13 @@ class ClientRequest:
         name = self.dialect.NAME
         is_v1 = self._path.startswith("/v1/models/")
         return name, self.streams, is_v1, self.wants_array
+
+    def runs_natively(self, services: GatewayServices) -> bool:
+        """Whether every target of the route runs programs as the client's vendor does."""
+        return all(
+            target.provider.runs_programs and self.dialect_for(target) == self.dialect.NAME
+            for target in services.router.route(self.model)
+        )
 
     def mentions(self, mark: bytes) -> bool:
         """Whether these bytes stand somewhere in the body."""
@@ -418,84 +423,6 @@ _BOUND_IS_SENT = frozenset({"anthropic"})
 _TOOL_MARKS = (b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"functionCall"')
 
 
-class GatewayServices:
-    """What a request needs of the process: where to send, what to carry, what is cached."""
-
-    def __init__(
-        self,
-        config: Config,
-        *,
-        router: TargetRouter,
-        transport: Transport,
-        carrier: Carrier,
-        items: StoredResponses,
-        fetching: LazyFetcher,
-        heavy: HeavyWork,
-        metrics: Metrics | None = None,
-    ) -> None:
-        self.server = config.server
-        self.metrics = metrics or Metrics()
-        self.router = router
-        self.transport = transport
-        self.carrier = carrier
-        self.items = items
-        self.costs = Costs(config)
-        self.key_refresher = KeyRefresher(config, router)
-        self.heavy = heavy
-        self._fetching = fetching
-        self._unquirked = config.unquirked
-        self._without_usage: set[str] = set()
-        self._marks: dict[tuple[str, str], QuirkMarks] = {}
-        self._paths: dict[tuple[Any, ...], str] = {}
-
-    async def with_media(self, request: Request, dialect: str, owner: str) -> Request:
-        """The request with the bytes of its media, where the target needs them."""
-        if not self.server.fetch_media:
-            return request
-        return await self._fetching.with_bytes(request, dialect, owner)
-
-    def runs_programs(self, client_request: ClientRequest) -> bool:
-        """Whether every stop of the route runs programs as the client's vendor does."""
-        targets = list(self.router.route(client_request.model))
-        return all(
-            target.provider.runs_programs
-            and client_request.dialect_for(target) == client_request.dialect.NAME
-            for target in targets
-        )
-
-    def as_learned(self, target: Target) -> Target:
-        """The stop with what its provider has taught since the start."""
-        return without_usage(target) if target.provider.name in self._without_usage else target
-
-    def learn(self, target: Target) -> None:
-        """A stream was refused because its usage was asked for, and was answered without."""
-        self._without_usage.add(target.provider.name)
-
-    def marks(self, provider: Provider, model: str) -> QuirkMarks:
-        """The marks of what the target takes otherwise than its dialect's vendor."""
-        found = self._marks.get((provider.name, model))
-        if found is None:
-            # Where nobody stated a difference, a client of the same protocol is left to it.
-            # Of an unknown Chat server it is known that plain ones differ.
-            is_plain = provider.name in self._unquirked and provider.dialect != "openai-chat"
-            quirks = provider.server_quirks(model)
-            found = QuirkMarks(Quirks(tools=quirks.tools) if is_plain else quirks)
-            _remember(self._marks, (provider.name, model), found)
-        return found
-
-    def path(self, client_request: ClientRequest, model: str) -> str:
-        """The upstream path of a passed request."""
-        key = (model, *client_request.shape)
-        found = self._paths.get(key)
-        if found is None:
-            found = client_request.upstream_path(model)
-            _remember(self._paths, key, found)
-        return found
-
-
-_REMEMBERED_MAX = 4096
-
-
 def blames_usage(attempt: Attempt, error: PolycallError) -> bool:
     """Whether the error may mean that we should not have asked for a stream's usage.
 
@@ -513,13 +440,6 @@ def blames_usage(attempt: Attempt, error: PolycallError) -> bool:
     )
 
 
-def without_usage(target: Target) -> Target:
-    """The stop, whose provider is not asked for the usage of streams."""
-    provider = target.provider
-    quirks = replace(provider.quirks, stream_usage="never")
-    return replace(target, provider=replace(provider, quirks=quirks))
-
-
 def _flag(gateway_request: GatewayRequest, name: bytes) -> bool:
     """A header that is `true` or `false`; another word was meant as something."""
     value = gateway_request.headers.get(name)
@@ -530,12 +450,6 @@ def _flag(gateway_request: GatewayRequest, name: bytes) -> bool:
         text = value[:60].decode("latin-1")
         raise MalformedRequestError(f"expected true or false, got {text!r}", path=name.decode())
     return word == b"true"
-
-
-def _remember(cache: dict[Any, Any], key: Any, value: Any) -> None:
-    if len(cache) >= _REMEMBERED_MAX:
-        cache.clear()
-    cache[key] = value
 
 
 def _replays(quirks: Quirks) -> bool:

@@ -15,7 +15,7 @@ from polycall.errors import PermissionDeniedError, PolycallError
 from polycall.gateway.accounts.keys import ANYBODY, Keys, Owner
 from polycall.gateway.accounts.limits import KeyLimits, Reservation
 from polycall.gateway.generation.answer import RequestUsage, answer
-from polycall.gateway.generation.client_request import ClientRequest, Endpoint, GatewayServices
+from polycall.gateway.generation.client_request import ClientRequest, Endpoint
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.replies import drop_traceback, internal_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest
@@ -24,6 +24,7 @@ from polycall.gateway.observability.metrics import Metrics
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.programs.dispatch import ProgramDispatch
 from polycall.gateway.routing.router import shown
+from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.answer_cache import AnswerCache, AnswerRecorder, request_key
 from polycall.gateway.store import LedgerRow, Store
 from polycall.ir import Usage

@@ -15,8 +15,8 @@ from polycall.ir import Request
 
 if TYPE_CHECKING:
     from polycall.gateway.generation.answer import RequestUsage
-    from polycall.gateway.generation.client_request import GatewayServices
     from polycall.gateway.programs.service import ProgramService
+    from polycall.gateway.services import GatewayServices
 
 HEADER = b"polycall-calling"
 
@@ -103,5 +103,5 @@ async def _is_about_programs(client_request: ClientRequest, services: GatewaySer
     declaration = _DECLARATIONS.get(client_request.dialect.NAME)
     if declaration is not None and client_request.mentions(declaration):
         # A provider that runs programs itself is asked as the client asks.
-        return not services.runs_programs(client_request)
+        return not client_request.runs_natively(services)
     return client_request.mentions(_MARK) or await client_request.refers_to(_MARK, services)

@@ -14,15 +14,11 @@ from polycall.exchange import prepare
 from polycall.gateway.catalogue.token_counts import estimate
 from polycall.gateway.generation.answer import RequestUsage, broken_off
 from polycall.gateway.generation.attempts import AttemptRunner
-from polycall.gateway.generation.client_request import (
-    Attempt,
-    ClientRequest,
-    GatewayServices,
-    refuse_losses,
-)
+from polycall.gateway.generation.client_request import Attempt, ClientRequest, refuse_losses
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.call_counter import in_events, in_parts
 from polycall.gateway.routing.router import Target
+from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.carrier import CarriedRequest
 from polycall.ir import (
     Event,

@@ -14,10 +14,11 @@ from polycall.dialects import openai_responses
 from polycall.errors import PolycallError
 from polycall.fold import Folder
 from polycall.gateway.generation.answer import HEARTBEATS, RequestUsage, own_id, stream_headers
-from polycall.gateway.generation.client_request import ClientRequest, GatewayServices
+from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.http.json_array_encoder import ArrayEncoder
 from polycall.gateway.http.replies import base_headers, dated, send_json
 from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.services import GatewayServices
 from polycall.ir import Event, ResponseEnd, ResponseStart, Warning
 from polycall.translation.wire import Encoder
 

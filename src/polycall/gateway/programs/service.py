@@ -11,7 +11,7 @@ from functools import partial
 from polycall.config import ProgramSettings
 from polycall.errors import InvalidRequestError, OverloadedError
 from polycall.gateway.generation.answer import RequestUsage
-from polycall.gateway.generation.client_request import ClientRequest, GatewayServices
+from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.programs.client_tools import programs_for, without_namespaces
 from polycall.gateway.programs.history import as_the_model_saw, records_in, shows_programs
@@ -26,6 +26,7 @@ from polycall.gateway.programs.protocols import (
 )
 from polycall.gateway.programs.records import Records, read_id
 from polycall.gateway.programs.turn import ProgramTurn
+from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.anthropic_threads import refuse_thread
 from polycall.gateway.store import Store
 from polycall.ir import Request

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from polycall.errors import InvalidRequestError
 from polycall.gateway.generation.answer import RequestUsage
-from polycall.gateway.generation.client_request import ClientRequest, GatewayServices
+from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.programs.client_tools import (
     for_several_steps,
@@ -39,6 +39,7 @@ from polycall.gateway.programs.records import (
 )
 from polycall.gateway.programs.sender import Sender
 from polycall.gateway.programs.tool_results import answered_now, answers_to, check_calls
+from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.carrier import CarriedRequest
 from polycall.ir import (
     FinishReason,
