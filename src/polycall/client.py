@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from decimal import Decimal
 from pathlib import Path
@@ -31,12 +31,10 @@ from polycall.exchange import (
     prepare,
     read_answer,
 )
-from polycall.fold import Folder, unfold
-from polycall.instrumentation import Watched, asking, begin_asking, carried
+from polycall.instrumentation import carried
 from polycall.ir import (
     Event,
     Message,
-    PartDelta,
     Request,
     Response,
     ResponseStart,
@@ -51,7 +49,7 @@ from polycall.providers.models import capabilities
 from polycall.providers.prices import cost_usd
 from polycall.providers.provider import Provider
 from polycall.settings import RequestSettings, check_choice, request_fields, with_words
-from polycall.sync_stream import SyncStream
+from polycall.streams import Stream, SyncStream, watched_answer, watched_stream
 from polycall.tools import FunctionTool, tool
 from polycall.tools.problems import near_miss
 from polycall.translation.portable import marked, portable
@@ -398,118 +396,6 @@ def _definition(offered: ToolLike) -> Tool:
 
 def _named(event: Event, model: str) -> Event:
     return replace(event, model=model) if isinstance(event, ResponseStart) else event
-
-
-class Stream:
-    """The events of one answer, as they come.
-
-    `warnings` is known with the first event, `response` once the last one has passed.  `aclose`
-    (or leaving the `async with`) cuts the connection, so that the provider stops.
-    """
-
-    def __init__(self, events: AsyncGenerator[Event], warnings: list[Warning]) -> None:
-        self._events = events
-        self._folder = Folder()
-        self.warnings = warnings
-
-    @classmethod
-    def of(cls, response: Response) -> Stream:
-        """The events of an answer that is whole already."""
-        return cls(_unfolded(response), response.warnings)
-
-    def __aiter__(self) -> Stream:
-        return self
-
-    async def __anext__(self) -> Event:
-        event = await anext(self._events)
-        self._folder.feed(event)
-        return self._folder.labelled(event)
-
-    async def text(self) -> AsyncGenerator[str]:
-        """The answer's visible text alone, as it comes: no reasoning, no arguments of calls."""
-        async for event in self:
-            if isinstance(event, PartDelta) and event.kind == "text":
-                yield event.text
-
-    async def __aenter__(self) -> Stream:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Stop, and close the connection."""
-        await self._events.aclose()
-
-    @property
-    def response(self) -> Response:
-        """The whole answer; `TruncatedError` before its end."""
-        response = replace(self._folder.result(), warnings=self.warnings)
-        return marked(response, response.model)
-
-
-async def _unfolded(response: Response) -> AsyncGenerator[Event]:
-    for event in unfold(response):
-        yield event
-
-
-async def watched_answer(
-    request: Request,
-    ask: Callable[[Request], Awaitable[Response]],
-    above: Callable[[], Watched] | None = None,
-) -> Response:
-    """What `ask` answers, told to whoever watches."""
-    watched = begin_asking(request, above)
-    if watched is None:
-        return await ask(request)
-    try:
-        with asking(watched):
-            response = await ask(request)
-        watched.tell(response)
-    except BaseException as error:
-        watched.end(error)
-        raise
-    watched.end()
-    return response
-
-
-def watched_stream(
-    request: Request,
-    ask: Callable[[Request], Stream],
-    above: Callable[[], Watched] | None = None,
-) -> Stream:
-    """The same for an answer that comes in pieces."""
-    watched = begin_asking(request, above)
-    if watched is None:
-        return ask(request)
-    try:
-        with asking(watched):
-            inner = ask(request)
-    except BaseException as error:
-        watched.end(error)
-        raise
-    return Stream(_watched_events(watched, inner), inner.warnings)
-
-
-async def _watched_events(watched: Watched, inner: Stream) -> AsyncGenerator[Event]:
-    try:
-        async with inner:
-            is_first = True
-            while True:
-                try:
-                    with asking(watched):
-                        event = await anext(inner)
-                except StopAsyncIteration:
-                    break
-                if is_first:
-                    watched.first()
-                    is_first = False
-                yield event
-        watched.tell(inner.response)
-    except BaseException as error:
-        watched.end(error)
-        raise
-    watched.end()
 
 
 def _settings(config: str | Path | None) -> Config:

@@ -21,7 +21,6 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from polycall._support import jsontext
-from polycall.client import Stream
 from polycall.errors import PolycallError, ProtocolError
 from polycall.fold import unfold
 from polycall.ir import (
@@ -34,6 +33,7 @@ from polycall.ir import (
     Usage,
     unified_finish,
 )
+from polycall.streams import Stream
 from polycall.translation.portable import marked
 from polycall.transport.base import Deadlines, HTTPRequest, HTTPResponse, Transport
 

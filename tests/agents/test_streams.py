@@ -13,11 +13,11 @@ import pytest
 from polycall import Agent, AgentContext, Client, tool
 from polycall._support import jsontext
 from polycall.agents import ApprovalRequest, Guarded, Sessions, event_json, event_of
-from polycall.client import Stream
 from polycall.errors import RequestError, TruncatedError
 from polycall.fold import unfold
 from polycall.ir import Message, PartDelta, Reasoning, Refusal, Response, Text, ToolCall
 from polycall.loop import CallEnd, ModelEvent, emit
+from polycall.streams import Stream
 from polycall.testing import FunctionModel, ScriptedModel
 
 THOUGHT = Message("assistant", [Reasoning("hm, "), Text("Let me look. "), ToolCall("c1", "look")])

@@ -13,7 +13,6 @@ import pytest
 
 from polycall import Agent, Client, ToolContext
 from polycall.agents import ProgressEvent
-from polycall.client import Stream
 from polycall.ir import (
     Event,
     PartStart,
@@ -26,6 +25,7 @@ from polycall.ir import (
 )
 from polycall.loop import Limits, ToolEvent
 from polycall.sim import Call, Simulation, Turn
+from polycall.streams import Stream
 from polycall.testing import FunctionModel, ScriptedModel
 from polycall.tools import tool
 

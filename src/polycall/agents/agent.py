@@ -9,10 +9,10 @@ import math
 import secrets
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 from msgspec.structs import replace
-from typing_extensions import TypedDict, TypeForm, TypeVar, Unpack
+from typing_extensions import TypeForm, Unpack
 
 from polycall.agents.approval_backend import Approve
 from polycall.agents.changing import changed, overridden
@@ -36,9 +36,10 @@ from polycall.agents.checks import (
 from polycall.agents.context import AgentContext, Frame, RunRoot, RunState
 from polycall.agents.default import default_client, portal, run_blocking
 from polycall.agents.handoff import group_of
-from polycall.agents.history import HistoryLike, load_history
+from polycall.agents.history import load_history
 from polycall.agents.journal import Journal, check_variables, current_place
 from polycall.agents.offer import ToolSource, gather
+from polycall.agents.options import DepsT, Prompt, ResumeOptions, RunOptions, messages_of
 from polycall.agents.output import OutputT, OutputType
 from polycall.agents.partial import keep_on, partial_run
 from polycall.agents.pausing import PausedApprovalBackend, PausedRun, Start
@@ -48,7 +49,7 @@ from polycall.agents.spec import AgentSpec, Handoff, Hook, Instructions, in_tool
 from polycall.agents.tasks import LocalTasks, left_tasks, with_tasks
 from polycall.client import ModelClient
 from polycall.errors import RequestError, ToolError
-from polycall.ir import JSON, Message, Text
+from polycall.ir import JSON, Message
 from polycall.loop import Limits, Suspended, emit
 from polycall.settings import Settings
 from polycall.tools import FunctionTool, ToolContext, tool_from_schema
@@ -61,10 +62,6 @@ if TYPE_CHECKING:
     from polycall.program.records import Calling
     from polycall.sandbox import Sandbox
 
-DepsT = TypeVar("DepsT", default=Any)
-
-Prompt: TypeAlias = "str | Message | list[Message]"
-
 _TASK: JSON = {
     "type": "object",
     "properties": {
@@ -75,39 +72,6 @@ _TASK: JSON = {
     },
     "required": ["task"],
 }
-
-
-class RunOptions(TypedDict, Generic[DepsT], total=False):
-    """What one run may be given.
-
-    `history` is that of an earlier run, in any of its forms.  `deps` is handed to tools by their
-    context.  `variables` are shared by tools, instructions and the agents of a handoff.  `user`
-    says whom memory belongs to.  `approve` is asked before calls of tools that need approval,
-    nested ones included; with `"pause"` the run stops there instead, and `run.paused` is what
-    `resume` goes on with, until `approval_ttl_s` is over.  `limits` and `model` come instead of the
-    agent's, `settings` over its own; agents that it hands over to keep theirs.  With
-    `tasks="leave"` the run ends when the model has answered: its background tasks go on in this
-    process, and the next run with its history, or of its session, learns how they ended.
-    """
-
-    history: HistoryLike | None
-    deps: DepsT
-    variables: JSON
-    user: str
-    approve: Approve | Literal["pause"]
-    approval_ttl_s: float
-    limits: Limits
-    model: str | Sequence[str]
-    settings: Settings
-    tasks: Literal["wait", "leave"]
-
-
-class ResumeOptions(TypedDict, Generic[DepsT], total=False):
-    """What a run that goes on may be given: all else is in the paused run."""
-
-    deps: DepsT
-    approval_ttl_s: float
-    limits: Limits
 
 
 class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
@@ -491,26 +455,6 @@ def everyone(agents: Iterable[Agent[Any, Any]]) -> dict[str, Agent[Any, Any]]:
         others += [each for each in targets if isinstance(each, Agent)]
         waiting += [each for each in others if found.get(each.name) is not each]
     return found
-
-
-def messages_of(prompt: Prompt) -> list[Message]:
-    """A prompt as messages."""
-    match prompt:
-        case str():
-            return [Message("user", [Text(prompt)])] if prompt else []
-        case Message():
-            return [prompt]
-        case list():
-            for place, each in enumerate(prompt):
-                if not isinstance(each, Message):  # pyright: ignore[reportUnnecessaryIsInstance] - from whoever
-                    raise RequestError(
-                        f"a prompt is text, a Message or a list of them, and this is {each!r}; "
-                        "write Message('user', [Text('...')])",
-                        path=f"prompt[{place}]",
-                    )
-            return prompt
-        case _:
-            raise RequestError(f"a prompt is text, a Message or a list of them, not {prompt!r}")
 
 
 def _with_pause(run: Run[OutputT], start: Start, root: RunRoot) -> Run[OutputT]:

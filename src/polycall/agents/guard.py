@@ -10,9 +10,10 @@ from typing import Any, Generic, TypeAlias
 
 from typing_extensions import Unpack
 
-from polycall.agents.agent import Agent, Prompt, ResumeOptions, RunOptions, messages_of
+from polycall.agents.agent import Agent
 from polycall.agents.default import run_blocking
 from polycall.agents.history import History, load_history
+from polycall.agents.options import Prompt, ResumeOptions, RunOptions, messages_of
 from polycall.agents.output import OutputT
 from polycall.agents.partial import keep_on
 from polycall.agents.pausing import PausedRun

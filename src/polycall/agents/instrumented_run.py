@@ -10,7 +10,6 @@ from decimal import Decimal
 
 from polycall.agents.context import RunState
 from polycall.agents.journal import Journal
-from polycall.client import Stream, watched_answer, watched_stream
 from polycall.instrumentation import (
     RunFinished,
     RunStarted,
@@ -22,6 +21,7 @@ from polycall.instrumentation import (
 )
 from polycall.ir import Message, Request, Response, ToolCall, ToolResult, Usage
 from polycall.loop import Execute, LoopEvent, RunEnd, StepEnd
+from polycall.streams import Stream, watched_answer, watched_stream
 
 
 class WatchedRun:

@@ -22,11 +22,12 @@ from polycall.agents.journal import (
     enter,
 )
 from polycall.agents.task import TaskNote
-from polycall.client import ModelClient, Stream
+from polycall.client import ModelClient
 from polycall.errors import ToolError
 from polycall.instrumentation import forget
 from polycall.ir import JSON, Event, Message, Request, Response, Text, ToolCall, ToolResult, Usage
 from polycall.loop import Execute, Suspended
+from polycall.streams import Stream
 from polycall.tools import ToolContext, WrappedToolset
 from polycall.tools.context import call_key
 from polycall.tools.results import result_parts

@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 
 from typing_extensions import Unpack
 
-from polycall.agents.agent import Agent, Prompt, ResumeOptions, RunOptions
+from polycall.agents.agent import Agent
 from polycall.agents.history import is_users, load_history
+from polycall.agents.options import Prompt, ResumeOptions, RunOptions
 from polycall.agents.pausing import PausedRun
 from polycall.agents.run import AgentStream, Run
 from polycall.agents.spec import Handoff

@@ -9,7 +9,7 @@ from polycall.ir import Request, Response, Usage
 
 if TYPE_CHECKING:
     from polycall.agents.context import RunState
-    from polycall.client import Stream
+    from polycall.streams import Stream
 
 
 class SpeakerClient:

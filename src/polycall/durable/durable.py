@@ -15,8 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import Unpack
 
 from polycall._support import jsontext
-from polycall.agents.agent import Agent, Prompt, everyone
+from polycall.agents.agent import Agent, everyone
 from polycall.agents.checks import listed
+from polycall.agents.options import Prompt
 from polycall.agents.pausing import Start
 from polycall.agents.run import Run
 from polycall.agents.task import TaskOrder

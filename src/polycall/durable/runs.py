@@ -13,11 +13,11 @@ from typing_extensions import TypedDict, Unpack
 
 from polycall._support import jsontext
 from polycall.agents import Agent
-from polycall.agents.agent import Prompt, messages_of
 from polycall.agents.approval_backend import Answered
 from polycall.agents.checks import check_names
 from polycall.agents.history import HistoryLike, load_history
 from polycall.agents.journal import check_variables
+from polycall.agents.options import Prompt, messages_of
 from polycall.agents.pausing import Approval, ApprovalDecision, Start
 from polycall.agents.task import TaskOrder, TaskStatus
 from polycall.durable import approvals

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Protocol
 
-from polycall.agents.agent import Prompt, messages_of
 from polycall.agents.compaction import Compaction
 from polycall.agents.default import run_blocking
 from polycall.agents.history import History
+from polycall.agents.options import Prompt, messages_of
 from polycall.agents.output import OutputT
 from polycall.agents.partial import keep_on
 from polycall.agents.pausing import PausedRun

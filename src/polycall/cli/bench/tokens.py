@@ -14,9 +14,10 @@ from decimal import Decimal
 from typing import Any
 
 from polycall._support import jsontext
-from polycall.client import ModelClient, Stream
+from polycall.client import ModelClient
 from polycall.ir import Message, Request, Response, Tool, ToolCall, ToolResult, Usage
 from polycall.program import estimated_tokens
+from polycall.streams import Stream
 
 # The tokenizer refuses longer texts.  A cut adds a token at most.
 _PIECE = 400_000

@@ -9,7 +9,6 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
-from polycall.client import Stream
 from polycall.exchange import prepare
 from polycall.gateway.catalogue.token_counts import estimate
 from polycall.gateway.generation.answer import RequestUsage, broken_off
@@ -29,6 +28,7 @@ from polycall.ir import (
     Usage,
     Warning,
 )
+from polycall.streams import Stream
 from polycall.translation.portable import marked, portable
 
 

@@ -1,0 +1,72 @@
+"""What one run is given: its prompt, and the options of `run`, `stream` and `resume`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, Literal, TypeAlias
+
+from typing_extensions import TypedDict, TypeVar
+
+from polycall.agents.approval_backend import Approve
+from polycall.agents.history import HistoryLike
+from polycall.errors import RequestError
+from polycall.ir import JSON, Message, Text
+from polycall.loop import Limits
+from polycall.settings import Settings
+
+DepsT = TypeVar("DepsT", default=Any)
+
+Prompt: TypeAlias = "str | Message | list[Message]"
+
+
+class RunOptions(TypedDict, Generic[DepsT], total=False):
+    """What one run may be given.
+
+    `history` is that of an earlier run, in any of its forms.  `deps` is handed to tools by their
+    context.  `variables` are shared by tools, instructions and the agents of a handoff.  `user`
+    says whom memory belongs to.  `approve` is asked before calls of tools that need approval,
+    nested ones included; with `"pause"` the run stops there instead, and `run.paused` is what
+    `resume` goes on with, until `approval_ttl_s` is over.  `limits` and `model` come instead of the
+    agent's, `settings` over its own; agents that it hands over to keep theirs.  With
+    `tasks="leave"` the run ends when the model has answered: its background tasks go on in this
+    process, and the next run with its history, or of its session, learns how they ended.
+    """
+
+    history: HistoryLike | None
+    deps: DepsT
+    variables: JSON
+    user: str
+    approve: Approve | Literal["pause"]
+    approval_ttl_s: float
+    limits: Limits
+    model: str | Sequence[str]
+    settings: Settings
+    tasks: Literal["wait", "leave"]
+
+
+class ResumeOptions(TypedDict, Generic[DepsT], total=False):
+    """What a run that goes on may be given: all else is in the paused run."""
+
+    deps: DepsT
+    approval_ttl_s: float
+    limits: Limits
+
+
+def messages_of(prompt: Prompt) -> list[Message]:
+    """A prompt as messages."""
+    match prompt:
+        case str():
+            return [Message("user", [Text(prompt)])] if prompt else []
+        case Message():
+            return [prompt]
+        case list():
+            for place, each in enumerate(prompt):
+                if not isinstance(each, Message):  # pyright: ignore[reportUnnecessaryIsInstance] - from whoever
+                    raise RequestError(
+                        f"a prompt is text, a Message or a list of them, and this is {each!r}; "
+                        "write Message('user', [Text('...')])",
+                        path=f"prompt[{place}]",
+                    )
+            return prompt
+        case _:
+            raise RequestError(f"a prompt is text, a Message or a list of them, not {prompt!r}")
