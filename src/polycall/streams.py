@@ -11,6 +11,7 @@ from polycall._support.blocking import BlockingStream, Portal, TextStream
 from polycall.fold import Folder, unfold
 from polycall.instrumentation import Watched, asking, begin_asking
 from polycall.ir import Event, PartDelta, Request, Response, Warning
+from polycall.translation.portable import marked
 
 
 class Stream:
