@@ -54,6 +54,7 @@ from polycall.settings import RequestSettings, check_choice, request_fields, wit
 from polycall.sync_stream import SyncStream
 from polycall.tools import FunctionTool, tool
 from polycall.tools.problems import near_miss
+from polycall.translation.dropped_state import dropped_state
 from polycall.translation.portable import marked, portable
 from polycall.transport.aiohttp_transport import AiohttpTransport
 from polycall.transport.base import Deadlines, HTTPResponse, Retry, Transport
@@ -444,7 +445,9 @@ class Stream:
     @property
     def response(self) -> Response:
         """The whole answer; `TruncatedError` before its end."""
-        response = replace(self._folder.result(), warnings=self.warnings)
+        response = self._folder.result()
+        dropped = [each for each in dropped_state(response) if each not in self.warnings]
+        response = replace(response, warnings=[*self.warnings, *dropped])
         return marked(response, response.model)
 
 

@@ -165,7 +165,10 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     _render_rest(body, request, losses)
     _render_options(body, request, losses, quirks)
     _bound_breakpoints(body, losses)
-    return WireRequest(path=PATH, body=body, warnings=losses.warnings, aliases=names.aliases)
+    headers = _let_blocks_go(body, request, quirks)
+    return WireRequest(
+        path=PATH, body=body, headers=headers, warnings=losses.warnings, aliases=names.aliases
+    )
 
 
 class _Names(ToolNames):
@@ -259,6 +262,34 @@ def _render_options(body: JSON, request: Request, losses: Losses, quirks: Quirks
             body[key] = {**value, **body[key]}
         else:
             body[key] = value
+
+
+def _let_blocks_go(body: JSON, request: Request, quirks: Quirks) -> dict[str, str]:
+    """Have thinking that does not fit any more dropped instead of refused; gives the header.
+
+    The vendor says in its answer which blocks it dropped.  A client of this wire decides itself.
+    """
+    if not quirks.prefix_bound or NAME in request.metadata or not _has_thinking(body["messages"]):
+        return {}
+    thinking: JSON = body.get("thinking", {"type": "adaptive"})
+    binding: JSON = thinking.get("block_binding") or {}
+    body["thinking"] = {**thinking, "block_binding": {**_DROP, **binding}}
+    return {"anthropic-beta": BINDING_BETA}
+
+
+# Read 2026-11-29 in anthropic 2.14: BetaThinkingBlockBindingParam, anthropic_beta_param.py.
+BINDING_BETA = "thinking-binding-controls-2026-08-01"
+_DROP: JSON = {"prefix_mismatch_behavior": "drop_block"}
+_THINKING = ("thinking", "redacted_thinking")
+
+
+def _has_thinking(messages: list[JSON]) -> bool:
+    for message in messages:
+        content: str | list[JSON] = message["content"]
+        if message["role"] == "assistant" and not isinstance(content, str):
+            if any(block.get("type") in _THINKING for block in content):
+                return True
+    return False
 
 
 def _bound_breakpoints(body: JSON, losses: Losses) -> None:

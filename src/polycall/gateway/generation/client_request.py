@@ -362,6 +362,8 @@ class ClientRequest:
             request = await self._apart(services, self.dialect.parse_request, body, path=self._path)
             if self.is_lossy or services.server.lossy:
                 request = replace(request, lossy=True)
+            if not services.server.cache:
+                request = replace(request, cache=False)
             self._carried = await services.carrier.extract(request, self.owner.id)
         return self._carried
 
