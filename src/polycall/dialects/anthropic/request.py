@@ -286,9 +286,10 @@ _THINKING = ("thinking", "redacted_thinking")
 def _has_thinking(messages: list[JSON]) -> bool:
     for message in messages:
         content: str | list[JSON] = message["content"]
-        if message["role"] == "assistant" and not isinstance(content, str):
-            if any(block.get("type") in _THINKING for block in content):
-                return True
+        if message["role"] != "assistant" or isinstance(content, str):
+            continue
+        if any(block.get("type") in _THINKING for block in content):
+            return True
     return False
 
 
