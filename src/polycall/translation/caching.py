@@ -80,17 +80,20 @@ def with_caching(request: Request, dialect: str, quirks: Quirks) -> Request:
     `Request.cache`: `False` writes none, `True` also where the prompt is short, `None` where it is
     long enough to be cached at all.
     """
-    if not quirks.caches:
+    caches = quirks.caches
+    if request.cache and not caches and dialect in _WHOLE:
+        caches = frozenset({"marks"})  # a model of which nothing is known, and the caller is sure
+    if not caches:
         return request
-    if "marks" in quirks.caches and dialect in _FORMS:
+    if "marks" in caches and dialect in _FORMS:
         request = _with_foreign_marks(request, dialect)
     if request.cache is False or dialect in request.metadata:
         return request  # a client of this vendor says itself what it wants
     if request.cache is None and not _is_long(request):
         return request
-    if "itself" not in quirks.caches and dialect in _WHOLE:
+    if "itself" not in caches and dialect in _WHOLE:
         request = _with_own_marks(request, dialect, quirks)
-    if "key" in quirks.caches:
+    if "key" in caches:
         request = _with_key(request, dialect)
     return request
 

@@ -137,7 +137,7 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     losses = Losses(lossy=request.lossy)
     request = adapt_request(_without_refused(request, losses, quirks), NAME, losses)
     names = _Names(TOOL_NAME_CHARACTER, length_max=TOOL_NAME_LENGTH_MAX)
-    writer = MessagesRenderer(losses, names, quirks)
+    writer = MessagesRenderer(losses, names, quirks, request.tools)
     lifted, rest = _split(request.messages)
     if lifted and not rest and NAME not in request.metadata:
         # Other vendors answer to instructions alone; this one wants a user's message.
@@ -158,6 +158,9 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
         detail = f"up to {body['max_tokens']} tokens: no bound was given, and the effort is high"
         losses.emulate("max_output_tokens", detail)
     _render_tools(body, request, losses, names, quirks)
+    for definition in body.get("tools", []):
+        if definition.get("name") in writer.opened:
+            definition["defer_loading"] = True
     instruction = render_format(body, request, losses, quirks)
     if instruction:
         body["system"] = _with_instruction(system, instruction)

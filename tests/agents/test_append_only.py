@@ -1,0 +1,170 @@
+"""M1: agents on models that check what stood before their thinking, and what vendors cache."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from polycall import Client
+from polycall.agents import Agent, ToolTree
+from polycall.ir import Message, Text
+from polycall.sim import Call, Simulation, Turn
+from tests.agents.support import client_of
+
+MODEL = "claude-fable-5-2"
+NAME = f"anthropic/{MODEL}"
+
+
+@pytest.fixture
+def sim() -> Iterator[Simulation]:
+    with Simulation(seed=4) as simulation:
+        yield simulation
+
+
+@pytest.fixture
+def client(sim: Simulation) -> Client:
+    return client_of(sim)
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def weather(city: str) -> str:
+    """The weather in a city."""
+    return f"fair in {city}"
+
+
+def mail(to: str) -> str:
+    """Send a mail."""
+    return f"sent to {to}"
+
+
+def tree() -> ToolTree:
+    return ToolTree({"math": {"add": add}, "world": {"weather": weather, "mail": mail}})
+
+
+def dropped(run: Any) -> list[str]:
+    return [each.detail for each in run.warnings if each.kind == "dropped_state"]
+
+
+def thoughts(sim: Simulation) -> list[str]:
+    return [
+        block["thinking"]
+        for message in sim.requests[-1].body["messages"]
+        if isinstance(message["content"], list)
+        for block in message["content"]
+        if block["type"] == "thinking"
+    ]
+
+
+OPENING = [
+    Turn(reasoning="a", calls=[Call("open_namespace", {"namespace": "math"})]),
+    Turn(reasoning="b", calls=[Call("math__add", {"a": 1, "b": 2})]),
+    Turn(reasoning="c", calls=[Call("open_namespace", {"namespace": "world"})]),
+    Turn(reasoning="d", calls=[Call("world__weather", {"city": "Rome"})]),
+    Turn(reasoning="e", text="done"),
+]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_m1_a_tool_tree_that_grows_keeps_all_thinking(
+    sim: Simulation, client: Client, *, streamed: bool
+) -> None:
+    sim.script("anthropic", MODEL, OPENING)
+    agent = Agent(NAME, tools=[tree()], client=client)
+    if streamed:
+        async with agent.stream("go") as stream:
+            async for _ in stream:
+                pass
+        run = stream.run
+    else:
+        run = await agent.run("go")
+    assert run.text == "done"
+    assert dropped(run) == []
+    assert thoughts(sim) == ["a", "b", "c", "d"]
+    late = [tool["name"] for tool in sim.requests[-1].body["tools"] if tool.get("defer_loading")]
+    assert len(late) == 3
+
+
+async def test_m1_a_session_goes_on_with_the_tools_it_has_opened(
+    sim: Simulation, client: Client
+) -> None:
+    sim.script("anthropic", MODEL, [*OPENING, Turn(reasoning="f", text="again")])
+    agent = Agent(NAME, tools=[tree()], client=client)
+    first = await agent.run("go")
+    run = await agent.run("and now?", history=first.history)
+    assert dropped(run) == []
+    assert thoughts(sim) == ["a", "b", "c", "d", "e"]
+
+
+async def test_m1_instructions_by_function_are_added_at_the_end(
+    sim: Simulation, client: Client
+) -> None:
+    sim.script(
+        "anthropic",
+        MODEL,
+        [
+            Turn(reasoning="a", calls=[Call("add", {"a": 1, "b": 2})]),
+            Turn(reasoning="b", calls=[Call("add", {"a": 3, "b": 4})]),
+            Turn(reasoning="c", text="done"),
+        ],
+    )
+    numbers = itertools.count(1)
+    agent = Agent(NAME, instructions=lambda _: f"step {next(numbers)}", tools=[add], client=client)
+    run = await agent.run("go")
+    assert dropped(run) == []
+    body = sim.requests[-1].body
+    assert body["system"] == "step 1"
+    said = [m["content"] for m in body["messages"] if m["role"] == "system"]
+    assert ["step 2" in str(said[0]), "step 3" in str(said[1])] == [True, True]
+
+
+async def test_m1_a_cut_beginning_is_told_and_never_refused(
+    sim: Simulation, client: Client
+) -> None:
+    sim.script("anthropic", MODEL, [*OPENING, Turn(reasoning="f", text="again")])
+    agent = Agent(NAME, tools=[tree()], client=client)
+    first = await agent.run("go")
+    edited = [Message("user", [Text("went")]), *first.messages[1:]]
+    run = await agent.run([*edited, Message("user", [Text("more")])])
+    assert run.text == "again"
+    assert dropped(run)
+    assert "what stood before it has changed" in dropped(run)[0]
+
+
+async def test_m1_a_handoff_is_told_and_never_refused(sim: Simulation, client: Client) -> None:
+    sim.script(
+        "anthropic",
+        MODEL,
+        [
+            Turn(reasoning="a", calls=[Call("add", {"a": 1, "b": 2})]),
+            Turn(reasoning="b", calls=[Call("transfer_to_other", {"reason": "x"})]),
+            Turn(reasoning="c", text="done"),
+        ],
+    )
+    other = Agent(NAME, name="other", instructions="You are the other.", client=client)
+    agent = Agent(NAME, name="first", tools=[add], handoffs=[other], client=client)
+    run = await agent.run("go")
+    assert (run.text, run.reason) == ("done", "finished")
+    assert dropped(run)
+
+
+async def test_t5_an_agents_steps_read_the_prompt_from_the_cache(
+    sim: Simulation, client: Client
+) -> None:
+    shares: dict[bool, float] = {}
+    for cache in (False, True):
+        steps = [Turn(reasoning="a", calls=[Call("add", {"a": n, "b": 2})]) for n in range(15)]
+        sim.script("anthropic", MODEL, [*steps, Turn(reasoning="z", text="done")])
+        settings: Any = {} if cache else {"cache": False}
+        words = f"{cache} Answer in the tone of the house. " + "Be kind. " * 2000
+        agent = Agent(NAME, instructions=words, tools=[add], client=client, **settings)
+        usage = (await agent.run("go")).usage
+        shares[cache] = usage.cached_tokens / usage.input_tokens
+    assert shares[False] == 0
+    assert shares[True] > 0.9, shares
