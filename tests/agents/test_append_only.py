@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from polycall import Client
-from polycall.agents import Agent, ToolTree
+from polycall.agents import Agent, Compaction, ToolTree
 from polycall.ir import Message, Text
 from polycall.sim import Call, Simulation, Turn
 from tests.agents.support import client_of
@@ -168,3 +169,87 @@ async def test_t5_an_agents_steps_read_the_prompt_from_the_cache(
         shares[cache] = usage.cached_tokens / usage.input_tokens
     assert shares[False] == 0
     assert shares[True] > 0.9, shares
+
+
+CASES = 120
+
+
+class Trace:
+    """One random agent and what its model does: turns of text and of calls, in several runs."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.opened: set[str] = set()
+        self.steps = 0
+
+    def instructions(self, _: Any) -> str:
+        self.steps += self.random.random() < 0.4
+        return f"{'You are kind. ' * 300}Mood {self.steps}."
+
+    def turn(self) -> Turn:
+        thought = f"thought {self.random.random()}" if self.random.random() < 0.9 else None
+        names = {"math": "math__add", "world": "world__weather"}
+        arguments: dict[str, Any] = {
+            "math": {"a": 1, "b": self.random.randrange(9)},
+            "world": {"city": self.random.choice(["Rome", "서울", "São Paulo"])},
+        }
+        place = self.random.choice(list(names))
+        if place not in self.opened or self.random.random() < 0.2:
+            self.opened.add(place)
+            call = Call("open_namespace", {"namespace": place})
+        else:
+            call = Call(names[place], arguments[place])
+        return Turn(reasoning=thought, calls=[call])
+
+    def run(self) -> list[Turn]:
+        count = self.random.randrange(6)
+        return [*(self.turn() for _ in range(count)), Turn(reasoning="end", text="done")]
+
+
+async def test_m1_random_agents_never_break_the_prefix_within_a_run(
+    sim: Simulation, client: Client
+) -> None:
+    cached = total = 0
+    for seed in range(CASES):
+        trace = Trace(seed)
+        sim.script("anthropic", MODEL, trace.run())
+        agent = Agent(
+            NAME, name=f"a{seed}", instructions=trace.instructions, tools=[tree()], client=client
+        )
+        if seed % 2:
+            async with agent.stream("go") as stream:
+                async for _ in stream:
+                    pass
+            run = stream.run
+        else:
+            run = await agent.run("go")
+        assert (seed, run.reason, dropped(run)) == (seed, "finished", [])
+        # The first request of a run has nothing to read: what later ones could have read counts.
+        for before, step in itertools.pairwise(run.steps):
+            cached += step.response.usage.cached_tokens
+            total += before.response.usage.input_tokens
+    assert cached / total > 0.9, cached / total
+
+
+async def test_m1_random_conversations_with_edits_and_shortening_are_never_refused(
+    sim: Simulation, client: Client
+) -> None:
+    for seed in range(CASES // 2):
+        trace = Trace(seed)
+        agent = Agent(
+            NAME,
+            name=f"b{seed}",
+            instructions=trace.instructions,
+            tools=[tree()],
+            client=client,
+            compaction=Compaction(tokens_max=600) if seed % 3 == 0 else None,
+        )
+        history: Any = []
+        for number in range(3):
+            sim.script("anthropic", MODEL, trace.run())
+            run = await agent.run(f"go {number}", history=history)
+            assert (seed, run.reason) == (seed, "finished")
+            history = run.history
+            if trace.random.random() < 0.3:
+                history = [Message("user", [Text("edited")]), *run.messages[1:]]
+                trace.opened.clear()
