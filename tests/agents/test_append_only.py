@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from polycall import Client
-from polycall.agents import Agent, Compaction, ToolTree
+from polycall.agents import Agent, Compaction, History, Memory, Sessions, ToolTree
 from polycall.ir import Message, Text
 from polycall.sim import Call, Simulation, Turn
 from tests.agents.support import client_of
@@ -123,6 +125,47 @@ async def test_m1_instructions_by_function_are_added_at_the_end(
     assert body["system"] == "step 1"
     said = [m["content"] for m in body["messages"] if m["role"] == "system"]
     assert ["step 2" in str(said[0]), "step 3" in str(said[1])] == [True, True]
+
+
+async def test_m1_the_next_run_and_the_session_begin_with_the_same_instructions(
+    sim: Simulation, client: Client, tmp_path: Path
+) -> None:
+    turns = [
+        Turn(reasoning="a", calls=[Call("add", {"a": 1, "b": 2})]),
+        Turn(reasoning="b", text="x"),
+    ]
+    sim.script("anthropic", MODEL, turns * 4)
+    numbers = itertools.count(1)
+    agent = Agent(NAME, instructions=lambda _: f"step {next(numbers)}", tools=[add], client=client)
+    first = await agent.run("go")
+    run = await agent.run("more", history=History.from_json(first.history.to_json()))
+    assert dropped(run) == []
+    assert thoughts(sim) == ["a", "b", "a"]
+    for _ in range(2):
+        sessions = Sessions(str(tmp_path / "s.db"))
+        run = await sessions.open("s").run(agent, "go")
+        sessions.close()
+        assert dropped(run) == []
+    assert thoughts(sim) == ["a", "b", "a"]
+
+
+async def test_m1_memory_is_added_at_the_end(sim: Simulation, client: Client) -> None:
+    turns = [
+        Turn(reasoning="a", calls=[Call("add", {"a": 1, "b": 2})]),
+        Turn(reasoning="b", text="x"),
+    ]
+    sim.script("anthropic", MODEL, turns * 2)
+    memory = Memory()
+    agent = Agent(NAME, instructions="Be kind.", tools=[add], memory=memory, client=client)
+    first = await agent.run("go", user="u")
+    memory.add("the user likes tea", scope="user:u")
+    run = await agent.run("tea?", history=first.history, user="u")
+    assert dropped(run) == []
+    body = sim.requests[-1].body
+    assert "tea" not in json.dumps(body["system"])
+    assert "the user likes tea" in json.dumps(
+        [m for m in body["messages"] if m["role"] == "system"]
+    )
 
 
 async def test_m1_a_cut_beginning_is_told_and_never_refused(

@@ -19,26 +19,33 @@ _MARK = "polycall"
 _OPENED = "opened"
 _CHANGED = "From here on, these instructions hold instead of the earlier ones:\n\n"
 
+BEGAN = "instructions/"  # what a key of `RunState.injected` begins with that is no agent's name
+
+
+def beginnings(injected: dict[str, str]) -> dict[str, str]:
+    """The instructions that conversations began with, of all that was injected."""
+    return {key: words for key, words in injected.items() if key.startswith(BEGAN)}
+
 
 class Appended:
     """What one run has said at the beginning of each agent's part, and has added since."""
 
     def __init__(self) -> None:
-        self._last: dict[str, str] = {}  # instructions that hold now, by frame
         self._first_tools: dict[str, frozenset[str]] = {}
 
     def instructions(
-        self, key: str, first: str, words: str, memory: str, messages: list[Message]
+        self, first: str, words: str, memory: str, messages: list[Message]
     ) -> list[Message]:
         """The messages to add before the next answer, so that these instructions hold.
 
-        `first` are those at the beginning, `key` says of which agent's part.
+        `first` are those at the beginning, `messages` what was said since then.
         """
+        late = [each.text for each in messages if each.role == "system"]
+        last = next((text for text in reversed(late) if text.startswith(_CHANGED)), first)
         added: list[Message] = []
-        if words != self._last.get(key, first):
+        if words != last.removeprefix(_CHANGED):
             added.append(Message("system", [Text(_CHANGED + words)]))
-        self._last[key] = words
-        if memory and not any(each.role == "system" and each.text == memory for each in messages):
+        if memory and memory not in late:
             added.append(Message("system", [Text(memory)]))
         return added
 

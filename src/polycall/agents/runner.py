@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from msgspec.structs import replace
 
-from polycall.agents.appending import Appended
+from polycall.agents.appending import BEGAN, Appended, beginnings
 from polycall.agents.approval import AskingToolset
 from polycall.agents.compaction import Shortened, opening, other_tokens, size_of
 from polycall.agents.context import AgentContext, RunState, added_cost
@@ -359,10 +359,13 @@ class AgentRunner(Generic[OutputT]):
             reported.append(ABOUT_TASKS)
         words = "\n\n".join(part for part in reported if part)
         if is_bound:
-            # With what was injected, so that a run that goes on elsewhere begins alike.
-            first = state.injected.setdefault(f"instructions/{self._frame_key()}", words)
+            first = words
+            if not isinstance(agent.instructions, str):
+                # With what was injected, so that a run that goes on elsewhere begins alike.
+                first = state.injected.setdefault(f"{BEGAN}{self._frame_key()}", words)
             known = self._recorder.ahead(number)
-            made = self._appended.instructions(self._frame_key(), first, words, memory, seen)
+            since = messages[state.frames[-1].start :]
+            made = self._appended.instructions(first, words, memory, since)
             added = made if known is None else [m for m in known.added if m.role == "system"]
             if known is None:
                 self._recorder.add(added)
@@ -435,6 +438,7 @@ class AgentRunner(Generic[OutputT]):
                 opened=list(state.opened),
                 allowed=sorted(state.root.allowed),
                 tasks=self._left() if state.leaves_tasks else {},
+                began=beginnings(state.injected),
             ),
             agents=self._speakers,
             decisions=[each for one in self._programs.values() for each in one.decisions],
