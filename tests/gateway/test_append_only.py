@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -195,3 +196,34 @@ def test_t5_marks_are_for_long_prompts_and_can_be_switched_off(
     chat(gateway, [{"role": "system", "content": text}, {"role": "user", "content": "hi"}])
     assert json.dumps(own_sim.requests[-1].body).count('"cache_control"') == marks
     gateway.stop()
+
+
+def test_t21_random_conversations_of_a_chat_client_never_break_the_prefix(
+    own_sim: Simulation, one: Gateway
+) -> None:
+    tools = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}]
+    for seed in range(40):
+        chance = random.Random(seed)
+        turns = [
+            Turn(
+                reasoning=f"thought {number}" if chance.random() < 0.8 else None,
+                text=chance.choice(["ok", "well", "서울"]),
+                calls=[Call("now", {})] * chance.choice([0, 0, 1, 2]),
+            )
+            for number in range(8)
+        ]
+        own_sim.script("anthropic", BOUND[0], turns)
+        history: list[Any] = [{"role": "user", "content": f"hi {seed}"}]
+        for turn in turns:
+            message = chat(one, history, tools=tools).json()["choices"][0]["message"]
+            calls = message.get("tool_calls") or []
+            own = {"role": "assistant", "content": message["content"]}
+            history.append({**own, "tool_calls": calls} if calls else own)
+            history += [{"role": "tool", "tool_call_id": c["id"], "content": "1"} for c in calls]
+            assert len(calls) == len(turn.calls)
+            if not calls:
+                history.append({"role": "user", "content": chance.choice(["go on", "and?"])})
+        body = own_sim.requests[-1].body
+        assert refused_strictly(own_sim, body) == "", seed
+        thought = [turn.reasoning for turn in turns[:-1] if turn.reasoning]
+        assert thinking_of(body) == thought, seed
