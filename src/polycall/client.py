@@ -260,6 +260,15 @@ class Client:
         """The dialect in which the vendor searches tools, as `runs_programs` does programs."""
         return self._common_dialect(model, lambda provider: provider.searches_tools)
 
+    def binds_prefix(self, model: str) -> bool:
+        """Whether a model of this chain refuses its reasoning after a changed beginning."""
+        for each in self.chain(model):
+            provider, name = self.resolve(each)
+            dialect = provider.dialect_for(with_tools=True)
+            if provider.quirks_for(name, dialect).prefix_bound:
+                return True
+        return False
+
     def _common_dialect(self, model: str, has: Callable[[Provider], bool]) -> str:
         found: set[str] = set()
         for each in self.chain(model):

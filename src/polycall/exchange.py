@@ -32,7 +32,9 @@ from polycall.profiles.fitting import fitted
 from polycall.profiles.names import near_names, vendor_of
 from polycall.providers.dialects import DIALECTS
 from polycall.providers.provider import DialectName, Provider
+from polycall.translation.caching import with_caching
 from polycall.translation.continuation import Continuation, resumed
+from polycall.translation.dropped_state import dropped_state
 from polycall.translation.failures import empty_end
 from polycall.translation.quirks import Quirks
 from polycall.translation.restore import RequestUndo
@@ -94,6 +96,7 @@ def prepare(
     notes: list[Warning] = []
     if known is not None:
         request, notes = fitted(request, known)
+    request = with_caching(request, dialect_name, quirks)
     sent, offer = _with_prompted_tools(request, quirks)
     wire = dialect.render_request(replace(sent, model=model), quirks=quirks)
     if notes:
@@ -103,7 +106,7 @@ def prepare(
         wire = replace(wire, warnings=[note, *wire.warnings])
     http = HTTPRequest(
         url=address(provider, wire.path),
-        headers={**headers_for(provider, key, stream=request.stream), **wire.headers},
+        headers=_joined(headers_for(provider, key, stream=request.stream), wire.headers),
         body=jsontext.encode_bytes(wire.body),
     )
     return Exchange(request, provider, model, dialect, wire, http, sent, offer)
@@ -127,6 +130,14 @@ def _with_prompted_tools(request: Request, quirks: Quirks) -> tuple[Request, Off
 def _prompted() -> Any:
     # Loaded by those who need it.
     return importlib.import_module("polycall.prompted")
+
+
+def _joined(headers: dict[str, str], own: dict[str, str]) -> dict[str, str]:
+    """Both; previews that the operator named are named beside those of the request."""
+    joined = {**headers, **own}
+    for name in own.keys() & headers.keys() & {"anthropic-beta"}:
+        joined[name] = f"{headers[name]},{own[name]}"
+    return joined
 
 
 def address(provider: Provider, path: str) -> str:
@@ -200,9 +211,11 @@ async def read_answer(
             raise reader.error
         response = replace(fold(events), warnings=warnings)
     response = RequestUndo(exchange.request, exchange.wire).response(response)
-    if not exchange.wire.warnings:
+    dropped = dropped_state(response)
+    if not exchange.wire.warnings and not dropped:
         return response
-    return replace(response, warnings=[*exchange.wire.warnings, *response.warnings])
+    warnings = [*exchange.wire.warnings, *response.warnings, *dropped]
+    return replace(response, warnings=warnings)
 
 
 async def _read_rounds(

@@ -264,6 +264,8 @@ class Request(Struct, frozen=True, omit_defaults=True):
     service_tier: str = ""
     end_user: str = ""
     lossy: bool = False  # losses that are refused by default become warnings
+    # Whether providers are asked to cache the prompt's beginning; `None`: where that is worth it.
+    cache: bool | None = None
     prompted: bool = False  # tools are told in the prompt, for a model that can be sent none
     provider_options: dict[str, JSON] = {}
     metadata: Metadata = {}

@@ -41,7 +41,9 @@ class Settings(TypedDict, total=False):
     logprobs: int
     tool_choice: ToolChoice | ToolChoiceWord | list[str]
     parallel_tool_calls: bool
-    cache: bool  # ask providers that cache only what is marked to cache the prompt's beginning
+    cache: (
+        bool  # false: ask no provider to cache the prompt's beginning; true: also where it is short
+    )
     service_tier: str
     end_user: str  # an id of your user, for the provider's abuse checks
     lossy: bool
@@ -74,6 +76,7 @@ _WORDS: dict[str, str] = {
     "parallel_tool_calls": "true or false",
     "service_tier": "a text, such as 'flex'",
     "end_user": "a text",
+    "cache": "true or false",
     "lossy": "true or false",
     "prompted": "true or false",
     "provider_options": "a dictionary by dialect, such as {'anthropic': {...}}",
@@ -100,12 +103,8 @@ def request_fields(settings: Mapping[str, Any], whose: str = "a request") -> dic
                 fields[name] = _reasoning(value)
             case "response_format" if value in ("text", "json"):
                 fields[name] = ResponseFormat(value)
-            case "cache":
-                _set_cache(fields, settings, value)
             case "stop" if isinstance(value, str):
                 fields[name] = [value]
-            case "provider_options" if name in fields:
-                pass  # `cache` has merged them
             case _:
                 fields[name] = _checked(name, value)
     return fields
@@ -159,18 +158,6 @@ def _set_effort(fields: dict[str, Any], settings: Mapping[str, Any], value: Any)
             f"reasoning=ReasoningConfig(effort={value!r}, ...)"
         )
     fields["reasoning"] = ReasoningConfig(effort=value)
-
-
-def _set_cache(fields: dict[str, Any], settings: Mapping[str, Any], value: Any) -> None:
-    if not isinstance(value, bool):
-        raise RequestError(f"cache is true or false, not {value!r}")
-    options = _checked("provider_options", settings.get("provider_options", {}))
-    if value:
-        # The other providers that cache do so by themselves.
-        mark = {"cache_control": {"type": "ephemeral"}}
-        options = {**options, "anthropic": {**mark, **options.get("anthropic", {})}}
-    if options:
-        fields["provider_options"] = options
 
 
 def _choice(value: Any) -> ToolChoice | None:

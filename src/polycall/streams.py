@@ -11,6 +11,7 @@ from polycall._support.blocking import BlockingStream, Portal, TextStream
 from polycall.fold import Folder, unfold
 from polycall.instrumentation import Watched, asking, begin_asking
 from polycall.ir import Event, PartDelta, Request, Response, Warning
+from polycall.translation.dropped_state import dropped_state
 from polycall.translation.portable import marked
 
 
@@ -58,7 +59,9 @@ class Stream:
     @property
     def response(self) -> Response:
         """The whole answer; `TruncatedError` before its end."""
-        response = replace(self._folder.result(), warnings=self.warnings)
+        response = self._folder.result()
+        dropped = [each for each in dropped_state(response) if each not in self.warnings]
+        response = replace(response, warnings=[*self.warnings, *dropped])
         return marked(response, response.model)
 
 

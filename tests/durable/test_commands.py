@@ -69,7 +69,8 @@ async def test_a_run_is_looked_after_from_the_command_line(sqlite: str) -> None:
             _, out, _ = await polycall("runs", "deny", "r1", "call/1/c", "--reason", "no", *db)
             assert out == "call/1/c is refused\n"
             assert (await handle.result()).text == "40 are on their way."
-            results = [part.text for part in model.requests[1].messages[2].parts]  # type: ignore[union-attr]
+            said = next(each for each in model.requests[1].messages if each.role == "tool")
+            results = [part.text for part in said.parts]  # type: ignore[union-attr]
             assert results[1:] == [
                 "40 paid",
                 "the call of 'refund' was not approved: no; nothing was run",

@@ -287,6 +287,7 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
                 variables=dict(start.variables) if journal is None else _copied(start.variables),
                 opened=dict.fromkeys(start.opened),
                 tasks=dict(start.tasks),
+                injected=dict(start.began),
                 leaves_tasks=leaves_tasks,
                 handoffs_max=self.handoffs_max,
                 limits=limits or self.limits,

@@ -20,8 +20,9 @@ class History(Struct, frozen=True, omit_defaults=True):
 
     `frames` are the agents that hold the conversation, the one who speaks last; `opened` are the
     deferred tools that were found, `allowed` the calls that were approved for always, `tasks` those
-    that went on when the run before had ended.  `session` is set by the session that asks: it alone
-    goes on with a run of its own that has paused.
+    that went on when the run before had ended.  `began` has the instructions that models were
+    first sent which check their prefix.  `session` is set by the session that asks: it alone goes
+    on with a run of its own that has paused.
     """
 
     messages: list[Message] = []
@@ -31,6 +32,7 @@ class History(Struct, frozen=True, omit_defaults=True):
     allowed: list[str] = []
     tasks: dict[str, TaskNote] = {}
     session: str = ""
+    began: dict[str, str] = {}
 
     def __repr__(self) -> str:
         """In a line: a conversation may be long."""

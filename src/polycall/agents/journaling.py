@@ -64,6 +64,10 @@ class JournalingModel:
         """The next answer is to these messages too, of tasks that have ended."""
         self._added, self._told = added, reported
 
+    def add(self, added: list[Message]) -> None:
+        """The next answer is to these messages as well."""
+        self._added = [*self._added, *added]
+
     def cost(self, model: str, usage: Usage) -> Decimal | None:
         """What the client says."""
         return self.client.cost(model, usage)

@@ -56,6 +56,7 @@ class Start(Struct, frozen=True, omit_defaults=True):
     tasks: dict[str, TaskNote] = {}
     streams: bool = False  # models are asked for their answers as they come
     session: str = ""
+    began: dict[str, str] = {}
 
     @property
     def history(self) -> History:
@@ -68,6 +69,7 @@ class Start(Struct, frozen=True, omit_defaults=True):
             allowed=self.allowed,
             tasks=self.tasks,
             session=self.session,
+            began=self.began,
         )
 
     @classmethod
@@ -85,6 +87,7 @@ class Start(Struct, frozen=True, omit_defaults=True):
             user=user,
             earlier=len(history.messages),
             session=history.session,
+            began=history.began,
         )
 
 

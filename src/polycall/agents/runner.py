@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from msgspec.structs import replace
 
+from polycall.agents.appending import BEGAN, Appended, beginnings
 from polycall.agents.approval import AskingToolset
 from polycall.agents.compaction import Shortened, opening, other_tokens, size_of
 from polycall.agents.context import AgentContext, RunState, added_cost
@@ -43,7 +44,8 @@ from polycall.agents.tasks import (
     runner,
     untold,
 )
-from polycall.ir import Message, Request, Response, Text, ToolCall, ToolChoice, ToolResult
+from polycall.client import Client
+from polycall.ir import Message, Request, Response, Text, Tool, ToolCall, ToolChoice, ToolResult
 from polycall.loop import (
     EndReason,
     LoopEvent,
@@ -86,6 +88,7 @@ class AgentRunner(Generic[OutputT]):
         self._problem = ""
         self._attempts = 0
         self._progress = Progress()
+        self._appended = Appended()
         self._steps: list[Step] = []
         self._is_over = False
         self._task: Message | None = None
@@ -205,7 +208,7 @@ class AgentRunner(Generic[OutputT]):
         seen = visible(messages, state.frames, self._group)
         if agent.compaction is not None:
             seen = await self._shortened(agent.compaction, seen, steps, keeps_all=in_program)
-        return await self._turn(agent, seen, steps)
+        return await self._turn(agent, messages, seen, steps)
 
     async def _add_late(self, messages: list[Message], number: int, *, waits: bool) -> bool:
         """Add how tasks have ended since the model last heard of them.
@@ -216,7 +219,8 @@ class AgentRunner(Generic[OutputT]):
             return False
         known = self._recorder.ahead(number)
         if known is not None:
-            added, notes = known.added, known.change.tasks
+            added = [each for each in known.added if each.role != "system"]
+            notes = known.change.tasks
         else:
             if waits and untold(self.state):
                 tasks = runner(self.state)
@@ -256,8 +260,8 @@ class AgentRunner(Generic[OutputT]):
         self, compaction: Compaction, seen: list[Message], steps: list[Step], *, keeps_all: bool
     ) -> list[Message]:
         """What is sent of a conversation that has become too long; the task always is."""
-        state, frame = self.state, self.state.frames[-1]
-        key = f"{len(state.frames)}/{frame.agent}/{frame.start}"
+        state = self.state
+        key = self._frame_key()
         known = self._recorder.ahead(len(steps) + 1)
         before = state.shortened.get(key, Shortened())
         if steps and self._sent[0] == key:
@@ -283,7 +287,7 @@ class AgentRunner(Generic[OutputT]):
         return sent
 
     async def _turn(
-        self, agent: AgentSpec[Any], seen: list[Message], steps: list[Step]
+        self, agent: AgentSpec[Any], messages: list[Message], seen: list[Message], steps: list[Step]
     ) -> Turn | EndReason:
         state = self.state
         context = AgentContext(
@@ -294,17 +298,10 @@ class AgentRunner(Generic[OutputT]):
             run=state,
             reporter=_report,
         )
-        reported = [await agent.instructions_for(context), handover_note(state.frames[-1])]
-        if agent.memory is not None:
-            if agent.name not in state.injected:
-                state.injected[agent.name] = await agent.memory.injected(context, seen)
-            reported.append(state.injected[agent.name])
-        if any(isinstance(each, BackgroundToolset) for each in agent.toolsets):
-            reported.append(ABOUT_TASKS)
-        words = "\n\n".join(part for part in reported if part)
-        system = [Message("system", [Text(words)])] if words else []
-        handoffs = handoff_tools(agent, state.frames, self._group)
         tools = definitions(agent.toolsets, context)
+        system, seen = await self._instructed(agent, context, messages, seen, len(steps) + 1)
+        seen = self._with_opened(tools, messages, seen)
+        handoffs = handoff_tools(agent, state.frames, self._group)
         request = Request(
             model=agent.model,
             messages=[*system, *seen],
@@ -337,6 +334,57 @@ class AgentRunner(Generic[OutputT]):
             self._watched.step(number, agent.name)
             execute = self._watched.executing(execute)
         return replace(turn, execute=self._recorder.executing(number, execute, has_steps))
+
+    async def _instructed(
+        self,
+        agent: AgentSpec[Any],
+        context: AgentContext[Any],
+        messages: list[Message],
+        seen: list[Message],
+        number: int,
+    ) -> tuple[list[Message], list[Message]]:
+        """The instructions for the beginning, and the conversation with those that came later."""
+        state = self.state
+        reported = [await agent.instructions_for(context), handover_note(state.frames[-1])]
+        memory = ""
+        if agent.memory is not None:
+            if agent.name not in state.injected:
+                state.injected[agent.name] = await agent.memory.injected(context, seen)
+            memory = state.injected[agent.name]
+        client = state.client
+        is_bound = isinstance(client, Client) and client.binds_prefix(agent.model)
+        if not is_bound:
+            reported.append(memory)
+        if any(isinstance(each, BackgroundToolset) for each in agent.toolsets):
+            reported.append(ABOUT_TASKS)
+        words = "\n\n".join(part for part in reported if part)
+        if is_bound:
+            first = words
+            if not isinstance(agent.instructions, str):
+                # With what was injected, so that a run that goes on elsewhere begins alike.
+                first = state.injected.setdefault(f"{BEGAN}{self._frame_key()}", words)
+            known = self._recorder.ahead(number)
+            since = messages[state.frames[-1].start :]
+            made = self._appended.instructions(first, words, memory, since)
+            added = made if known is None else [m for m in known.added if m.role == "system"]
+            if known is None:
+                self._recorder.add(added)
+            messages.extend(added)
+            words, seen = first, [*seen, *added]
+        return ([Message("system", [Text(words)])] if words else []), seen
+
+    def _with_opened(
+        self, tools: list[Tool], messages: list[Message], seen: list[Message]
+    ) -> list[Message]:
+        """The conversation, in which the results of the last step name the tools they opened."""
+        before = list(messages)
+        self._appended.tools(self._frame_key(), tools, messages)
+        new = {id(old): made for old, made in zip(before, messages, strict=True) if made is not old}
+        return [new.get(id(message), message) for message in seen] if new else seen
+
+    def _frame_key(self) -> str:
+        frame = self.state.frames[-1]
+        return f"{len(self.state.frames)}/{frame.agent}/{frame.start}"
 
     def _settings(self, agent: AgentSpec[Any]) -> dict[str, Any]:
         """The agent's settings; a tool that must be called is one for its first step.
@@ -390,6 +438,7 @@ class AgentRunner(Generic[OutputT]):
                 opened=list(state.opened),
                 allowed=sorted(state.root.allowed),
                 tasks=self._left() if state.leaves_tasks else {},
+                began=beginnings(state.injected),
             ),
             agents=self._speakers,
             decisions=[each for one in self._programs.values() for each in one.decisions],

@@ -56,6 +56,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     fetch_private_addresses: bool = False
     fetch_bytes_max: int = 20 * MEBIBYTE
     keep_answers: bool = True  # for clients that refer to them (`previous_response_id`)
+    cache: bool = True  # ask providers to cache long prompts
     lossy: bool = False  # for all clients, what the header `polycall-lossy` says for one request
     log: str = "info"
 

@@ -13,6 +13,12 @@ from polycall.translation.wire import Losses
 
 _SAMPLING = ("temperature", "top_p", "top_k")
 _PENALTIES = ("presence_penalty", "frequency_penalty")
+# The words of the feature "cache", by what a request can do about it.
+_CACHES: dict[str, frozenset[str]] = {
+    "marks, 4 at most": frozenset({"marks"}),
+    "by itself, by key": frozenset({"itself", "key"}),
+    "by itself, by key, by marks": frozenset({"itself", "key", "marks"}),
+}
 _FORCED = frozenset({"required", "tool"})
 _LATE_SYSTEM: dict[str, Any] = {"anywhere": True, "after_user": "after_user", "start": False}
 
@@ -84,10 +90,16 @@ def _of_its_wire(quirks: Quirks, profile: Profile) -> dict[str, Any]:
         found = profile.value(feature)
         if found is not None:
             changes[feature] = found
-    for feature in ("sampling_without_thinking", "tools_with_json", "signature_sentinel"):
+    for feature in (
+        "sampling_without_thinking",
+        "tools_with_json",
+        "signature_sentinel",
+        "prefix_bound",
+    ):
         found = profile.value(feature)
         if found is not None:
             changes[feature] = bool(found)
+    changes["caches"] = _CACHES.get(str(profile.value("cache")), frozenset())
     changes["budget_min"], changes["budget_max"] = profile.budget
     if profile.number("output_tokens") and not quirks.max_tokens_default:
         changes["max_tokens_default"] = profile.number("output_tokens")

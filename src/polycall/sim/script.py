@@ -119,6 +119,7 @@ class ToolSpec(Struct, frozen=True):
     description: str
     parameters: JSON
     freeform: bool = False
+    is_deferred: bool = False  # not in the prompt's beginning, but where something refers to it
 
 
 class Said(Struct, frozen=True, tag="said"):

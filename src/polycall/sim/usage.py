@@ -80,8 +80,9 @@ class PromptCache:
 
 
 def _units(prompt: Prompt) -> list[tuple[str, int]]:
-    texts = [_tool_text(tool) for tool in prompt.tools]
+    texts = [_tool_text(tool) for tool in prompt.tools if not tool.is_deferred]
     texts += [_entry_text(entry) for entry in prompt.entries]
+    texts += [_tool_text(tool) for tool in prompt.tools if tool.is_deferred]
     return [(text, count(text) + FRAME_TOKENS) for text in texts]
 
 

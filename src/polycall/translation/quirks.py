@@ -87,6 +87,8 @@ class Quirks(Struct, frozen=True):
     # System messages after the first turn (Chat too): anywhere; not at all; or right after a user's
     # turn, as the last message or before an assistant's.
     late_system: bool | Literal["after_user"] = True
+    # Thinking that comes back is refused where what stood before it has changed.
+    prefix_bound: bool = False
     max_tokens_default: int = 0  # sent where the request has none; 0: the dialect's own
 
     # All dialects.
@@ -95,6 +97,8 @@ class Quirks(Struct, frozen=True):
     tools: Literal["native", "prompted", "both"] = "native"
     tool_choices: frozenset[str] = frozenset({"auto", "none", "required", "tool", "subset"})
     forced_choice_while_reasoning: bool = True
+    # How prompts are cached: by "itself", by "marks" on parts, by a "key" of the conversation.
+    caches: frozenset[str] = frozenset()
     result_media: bool = True  # images and documents inside tool results
     call_id_pattern: str = ""  # what a call id must match as a whole; "": the dialect's rule
     call_id_length: int = 0  # exact length of call ids made to fit the pattern

@@ -55,6 +55,7 @@ class SessionState(Struct, frozen=True, omit_defaults=True):
     opened: list[str] = []
     allowed: list[str] = []
     tasks: dict[str, TaskNote] = {}
+    began: dict[str, str] = {}
     # Runs that wait for people, each gone on with once: how many messages there were before it.
     paused: dict[str, int] = {}
 

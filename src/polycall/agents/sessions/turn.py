@@ -134,6 +134,7 @@ class SessionTurn:
             tasks=run.history.tasks,
             opened=list(dict.fromkeys([*state.opened, *run.history.opened])),
             allowed=sorted({*state.allowed, *run.history.allowed}),
+            began=run.history.began,
             paused={each: count for each, count in state.paused.items() if each != run_id},
         )
         # The run began where `shift` messages of the session were not before it.
@@ -164,6 +165,7 @@ def history_of(state: SessionState, messages: list[Message]) -> History:
         opened=state.opened,
         allowed=state.allowed,
         tasks=state.tasks,
+        began=state.began,
     )
 
 

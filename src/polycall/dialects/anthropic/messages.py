@@ -9,6 +9,7 @@ wire.  Other neighbours of one role stay apart, since the server merges them its
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
@@ -34,6 +35,7 @@ from polycall.ir import (
     Refusal,
     Role,
     Text,
+    Tool,
     ToolCall,
     ToolResult,
 )
@@ -145,7 +147,12 @@ class _Turn(Struct, eq=False):
 class MessagesRenderer:
     """Renders the messages of one request."""
 
-    def __init__(self, losses: Losses, names: ToolNames, quirks: Quirks) -> None:
+    def __init__(
+        self, losses: Losses, names: ToolNames, quirks: Quirks, offered: Iterable[Tool] = ()
+    ) -> None:
+        """`offered`: the tools of the request, to which results may refer."""
+        self.opened: set[str] = set()  # names on the wire of tools that a result has opened
+        self._offered = {tool.name: tool for tool in offered}
         self._losses = losses
         self._names = names
         self._quirks = quirks
@@ -308,12 +315,31 @@ class MessagesRenderer:
             ]
             if content:
                 block["content"] = content
+        self._note_opened(block, result)
         for key, value in own.items():
             if key != "content":
                 block[key] = value
         if result.is_error:
             block["is_error"] = True
         return block
+
+    def _note_opened(self, block: JSON, result: ToolResult) -> None:
+        """Refer to the tools that this result has opened: they are not in the beginning then."""
+        if not self._quirks.prefix_bound or result.is_error:
+            return
+        names: list[str] = result.metadata.get("polycall", {}).get("opened", [])
+        found = [self._offered[name] for name in names if name in self._offered]
+        if not found:
+            return
+        references: list[JSON] = []
+        for tool in found:
+            name = self.tool_name(tool.name, tool.namespace)
+            self.opened.add(name)
+            references.append({"type": "tool_reference", "tool_name": name})
+        said: str | list[JSON] = block.get("content", "")
+        if isinstance(said, str):
+            said = [{"type": "text", "text": said}] if said else []
+        block["content"] = [*said, *references]
 
     def _result_block(self, part: Text | Media | Opaque, media: list[JSON]) -> JSON | None:
         if not isinstance(part, Media):

@@ -137,7 +137,7 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     losses = Losses(lossy=request.lossy)
     request = adapt_request(_without_refused(request, losses, quirks), NAME, losses)
     names = _Names(TOOL_NAME_CHARACTER, length_max=TOOL_NAME_LENGTH_MAX)
-    writer = MessagesRenderer(losses, names, quirks)
+    writer = MessagesRenderer(losses, names, quirks, request.tools)
     lifted, rest = _split(request.messages)
     if lifted and not rest and NAME not in request.metadata:
         # Other vendors answer to instructions alone; this one wants a user's message.
@@ -158,6 +158,9 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
         detail = f"up to {body['max_tokens']} tokens: no bound was given, and the effort is high"
         losses.emulate("max_output_tokens", detail)
     _render_tools(body, request, losses, names, quirks)
+    for definition in body.get("tools", []):
+        if definition.get("name") in writer.opened:
+            definition["defer_loading"] = True
     instruction = render_format(body, request, losses, quirks)
     if instruction:
         body["system"] = _with_instruction(system, instruction)
@@ -165,7 +168,10 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     _render_rest(body, request, losses)
     _render_options(body, request, losses, quirks)
     _bound_breakpoints(body, losses)
-    return WireRequest(path=PATH, body=body, warnings=losses.warnings, aliases=names.aliases)
+    headers = _let_blocks_go(body, request, quirks)
+    return WireRequest(
+        path=PATH, body=body, headers=headers, warnings=losses.warnings, aliases=names.aliases
+    )
 
 
 class _Names(ToolNames):
@@ -259,6 +265,35 @@ def _render_options(body: JSON, request: Request, losses: Losses, quirks: Quirks
             body[key] = {**value, **body[key]}
         else:
             body[key] = value
+
+
+def _let_blocks_go(body: JSON, request: Request, quirks: Quirks) -> dict[str, str]:
+    """Have thinking that does not fit any more dropped instead of refused; gives the header.
+
+    The vendor says in its answer which blocks it dropped.  A client of this wire decides itself.
+    """
+    if not quirks.prefix_bound or NAME in request.metadata or not _has_thinking(body["messages"]):
+        return {}
+    thinking: JSON = body.get("thinking", {"type": "adaptive"})
+    binding: JSON = thinking.get("block_binding") or {}
+    body["thinking"] = {**thinking, "block_binding": {**_DROP, **binding}}
+    return {"anthropic-beta": BINDING_BETA}
+
+
+# Read 2026-11-29 in anthropic 2.14: BetaThinkingBlockBindingParam, anthropic_beta_param.py.
+BINDING_BETA = "thinking-binding-controls-2026-08-01"
+_DROP: JSON = {"prefix_mismatch_behavior": "drop_block"}
+_THINKING = ("thinking", "redacted_thinking")
+
+
+def _has_thinking(messages: list[JSON]) -> bool:
+    for message in messages:
+        content: str | list[JSON] = message["content"]
+        if message["role"] != "assistant" or isinstance(content, str):
+            continue
+        if any(block.get("type") in _THINKING for block in content):
+            return True
+    return False
 
 
 def _bound_breakpoints(body: JSON, losses: Losses) -> None:

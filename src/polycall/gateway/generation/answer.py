@@ -28,7 +28,8 @@ from polycall.gateway.observability.attempt_report import report_failure, words_
 from polycall.gateway.passthrough.call_counter import CallCounter, in_parts
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
-from polycall.gateway.state.carrier import Embedder, Origin
+from polycall.gateway.state.carrier import Origin
+from polycall.gateway.state.embedder import Embedder
 from polycall.ir import Event, PartStart, ResponseEnd, ResponseStart, ToolCall, Usage
 from polycall.translation.wire import Encoder
 
@@ -153,7 +154,21 @@ def _embedder(
 ) -> Embedder:
     target = attempt.target
     origin = Origin(attempt.dialect.NAME, target.provider.name, target.model)
-    return Embedder(services.carrier, origin, client_request.owner.id, client_request.dialect.NAME)
+    client, request = client_request.dialect.NAME, client_request.request
+    # Clients of Anthropic's own wire bring all thinking back.
+    keeps_texts = client != origin.dialect and request is not None and _is_bound(attempt)
+    return Embedder(
+        services.carrier,
+        origin,
+        client_request.owner.id,
+        client,
+        request.messages if keeps_texts and request is not None else None,
+    )
+
+
+def _is_bound(attempt: Attempt) -> bool:
+    target = attempt.target
+    return target.provider.quirks_for(target.model, attempt.dialect.NAME).prefix_bound
 
 
 def own_id(gateway_request: GatewayRequest) -> str:

@@ -124,6 +124,7 @@ class ClientRequest:
         # Gemini's way of streaming where nobody asked for server-sent events.
         self.wants_array = bool(endpoint.model) and self.streams and not self._asks_sse
         self._carried: CarriedRequest | None = None
+        self._keeps_texts = False  # a stop's model checks that no turn of its own was left out
         self._resolved: dict[str, Any] | None = None
         self._shared: set[str] = set()  # dialects that several stops of the route speak
 
@@ -237,6 +238,10 @@ class ClientRequest:
         Where several stops speak one dialect, the state in it does not say whose it is: one
         would be sent what another signed.  Theirs is carried like a foreign one.
         """
+        self._keeps_texts = any(
+            target.provider.quirks_for(target.model, self.dialect_for(target)).prefix_bound
+            for target in targets
+        )
         if len(targets) < 2:
             return
         names: dict[str, set[str]] = {}
@@ -367,7 +372,11 @@ class ClientRequest:
             request = await self._apart(services, self.dialect.parse_request, body, path=self._path)
             if self.is_lossy or services.server.lossy:
                 request = replace(request, lossy=True)
-            self._carried = await services.carrier.extract(request, self.owner.id)
+            if not services.server.cache:
+                request = replace(request, cache=False)
+            self._carried = await services.carrier.extract(
+                request, self.owner.id, keeps_texts=self._keeps_texts
+            )
         return self._carried
 
     async def _apart(

@@ -9,7 +9,8 @@ Two ways, which agree:
   client's own slot (an Anthropic signature, encrypted content, a thought signature).
 * The state of a whole turn with tool calls is kept in the store, and the ids of its calls, as the
   client sees them, name the entry.  This serves clients without any slot, and clients that drop
-  what they do not understand.
+  what they do not understand.  Where a model checks that none of its turns was left out, turns
+  without calls are kept too, by what was said (`plain_turns.py`).
 
 State is bound to the client's key and to the provider and model it came from.  On its way to any
 other it is left out, with a warning.
@@ -27,19 +28,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall.errors import StoreError
-from polycall.fold import Folder
+from polycall.gateway.state.plain_turns import turn_names
 from polycall.gateway.state.sealed_tokens import Sealer, is_token
 from polycall.gateway.store import Store
 from polycall.ir import (
-    Event,
     Message,
     Metadata,
     Part,
-    PartEnd,
-    PartStart,
     Reasoning,
     Request,
-    Response,
     Text,
     ToolCall,
     ToolResult,
@@ -56,7 +53,7 @@ SLOTS: dict[str, tuple[str, ...]] = {
     "gemini": ("thoughtSignature",),
 }
 # What a provider wants back on parts that are not reasoning; such a turn is kept.
-_STATE_KEYS: dict[str, frozenset[str]] = {
+STATE_KEYS: dict[str, frozenset[str]] = {
     "gemini": frozenset({"thoughtSignature"}),
     "openai-chat": frozenset({"extra_content"}),
 }
@@ -73,7 +70,7 @@ class Origin(Struct, frozen=True, array_like=True):
     model: str
 
 
-class _Entry(Struct, frozen=True, array_like=True):
+class Entry(Struct, frozen=True, array_like=True):
     """One part of a kept turn: reasoning whole, text by its length, a call by its number."""
 
     kind: str  # reasoning, text, call
@@ -87,7 +84,7 @@ class _CarriedTurn(Struct, frozen=True, array_like=True):
     """A kept turn."""
 
     origin: Origin
-    entries: list[_Entry]
+    entries: list[Entry]
 
 
 class _Token(Struct, frozen=True, array_like=True):
@@ -121,8 +118,13 @@ class Carrier:
 
     # Requests
 
-    async def extract(self, request: Request, owner: str) -> CarriedRequest:
-        """What the history of `request` carries for this owner."""
+    async def extract(
+        self, request: Request, owner: str, *, keeps_texts: bool = False
+    ) -> CarriedRequest:
+        """What the history of `request` carries for this owner.
+
+        `keeps_texts`: turns without calls may have been kept as well.
+        """
         tokens: dict[str, _Token | None] = {}
         bases: set[str] = set()
         for message in request.messages:
@@ -134,13 +136,16 @@ class Carrier:
                     tokens[token] = self._open(owner, token)
                 if isinstance(part, ToolCall) and (base := _base_of(part, tokens)):
                     bases.add(base)
-        if not tokens and not bases:
+        names = turn_names(request.messages) if keeps_texts else {}
+        if not tokens and not bases and not names:
             return CarriedRequest(request, {}, {}, is_empty=True)
         turns: dict[str, _CarriedTurn] = {}
-        found = await self._store.load_states(owner, sorted(bases)) if bases else {}
+        wanted = sorted(bases.union(names.values()))
+        found = await self._store.load_states(owner, wanted) if wanted else {}
         for base, value in found.items():
             turns[base] = _turn_decoder.decode(value)
-        return CarriedRequest(request, tokens, turns)
+        names = {place: name for place, name in names.items() if name in turns}
+        return CarriedRequest(request, tokens, turns, names)
 
     def _open(self, owner: str, token: str) -> _Token | None:
         payload = self.sealer.open(owner, token)
@@ -164,7 +169,7 @@ class Carrier:
         token = self.sealer.seal(owner, _encoder.encode(_Token(None, id=call_id)))
         return _in_slot(client, SLOTS[client], token)
 
-    async def keep(self, owner: str, base: str, origin: Origin, entries: list[_Entry]) -> None:
+    async def keep(self, owner: str, base: str, origin: Origin, entries: list[Entry]) -> None:
         """Keep a turn; it is committed when this returns."""
         value = _encoder.encode(_CarriedTurn(origin, entries))
         try:
@@ -182,25 +187,35 @@ class CarriedRequest:
         request: Request,
         tokens: dict[str, _Token | None],
         turns: dict[str, _CarriedTurn],
+        names: dict[int, str] | None = None,
         *,
         is_empty: bool = False,
     ) -> None:
-        """`is_empty` says that every provider gets the request as it is."""
+        """`names` are those of kept turns without calls, by their place.
+
+        `is_empty` says that every provider gets the request as it is.
+        """
         self.request = request
         self._tokens = tokens
         self._turns = turns
+        self._names = names or {}
         self.is_empty = is_empty
 
     def holding(self, request: Request) -> CarriedRequest:
         """The same for a request that begins with this one's history."""
-        return CarriedRequest(request, self._tokens, self._turns, is_empty=self.is_empty)
+        return CarriedRequest(
+            request, self._tokens, self._turns, self._names, is_empty=self.is_empty
+        )
 
     def for_target(self, provider: str, model: str) -> tuple[Request, list[Warning]]:
         """The request with the state that this provider and model issued, and no other."""
         if self.is_empty:
             return self.request, []
         view = _View(self._tokens, self._turns, provider, model)
-        messages = [view.message(message) for message in self.request.messages]
+        messages = [
+            view.message(message, self._names.get(place, ""))
+            for place, message in enumerate(self.request.messages)
+        ]
         # Ids are mapped last: a result may stand anywhere.
         messages = [view.with_own_ids(message) for message in messages]
         return replace(self.request, messages=messages), list(view.warnings.values())
@@ -224,11 +239,13 @@ class _View:
         self._restored: set[str] = set()
         self.warnings: dict[str, Warning] = {}
 
-    def message(self, message: Message) -> Message:
+    def message(self, message: Message, name: str) -> Message:
         if message.role != "assistant":
             return message
         calls = [part for part in message.parts if isinstance(part, ToolCall)]
         known = {base for call in calls if (base := _base_of(call, self._tokens))}
+        if name:
+            known.add(name)
         turns = {base: self._turns[base] for base in sorted(known & self._turns.keys())}
         parts = message.parts
         if len(turns) < len(known):
@@ -311,7 +328,7 @@ class _View:
         ]
         return [*texts.unmatched, *restored, *others]
 
-    def _own_call(self, call: ToolCall, entry: _Entry) -> ToolCall:
+    def _own_call(self, call: ToolCall, entry: Entry) -> ToolCall:
         self._ids[call.id] = entry.id
         own = replace(call, id=entry.id, metadata=entry.metadata)
         if entry.text and entry.text != call.arguments_json:
@@ -329,13 +346,13 @@ class _Texts:
         self.unmatched = unmatched
         self._slices = slices
 
-    def matched(self, entry: _Entry) -> list[Part]:
+    def matched(self, entry: Entry) -> list[Part]:
         if not self._slices:
             return []
         return [Text(self._slices.pop(0), entry.metadata)]
 
 
-def _match_texts(parts: list[Part], entries: list[_Entry]) -> _Texts:
+def _match_texts(parts: list[Part], entries: list[Entry]) -> _Texts:
     texts: list[Part] = [part for part in parts if isinstance(part, Text) and part.text]
     whole = "".join(part.text for part in texts if isinstance(part, Text))
     sizes = [entry.size for entry in entries if entry.kind == "text"]
@@ -346,104 +363,6 @@ def _match_texts(parts: list[Part], entries: list[_Entry]) -> _Texts:
         slices.append(whole[:size])
         whole = whole[size:]
     return _Texts([], slices)
-
-
-class Embedder:
-    """Puts the state of one answer where the client will bring it back from."""
-
-    def __init__(self, carrier: Carrier, origin: Origin, owner: str, client: str) -> None:
-        self._carrier = carrier
-        self._origin = origin
-        self._owner = owner
-        self._client = client
-        self._base = ""
-        self._entries: list[_Entry] = []
-        self._has_state = False
-        self._calls = 0
-        self._folder = Folder()
-
-    # Whole answers
-
-    async def response(self, response: Response) -> Response:
-        """The answer with its state in place; what had to be kept is kept."""
-        parts: list[Part] = []
-        for part in response.message.parts:
-            match part:
-                case Reasoning():
-                    parts.append(replace(part, metadata=self._note_reasoning(part)))
-                case ToolCall():
-                    parts.append(self._shown_call(part))
-                    self._note_call(part)
-                case _:
-                    self._note_other(part)
-                    parts.append(part)
-        await self.finish()
-        return replace(response, message=replace(response.message, parts=parts))
-
-    # Streams
-
-    def event(self, event: Event) -> Event:
-        """The event as the client may see it."""
-        if isinstance(event, PartStart) and isinstance(event.part, ToolCall):
-            self._folder.feed(event)
-            return PartStart(event.index, self._shown_call(event.part))
-        finished = self._folder.feed(event)
-        if finished is not None and isinstance(event, PartEnd):
-            match finished:
-                case Reasoning():
-                    return PartEnd(
-                        event.index, {**event.metadata, **self._note_reasoning(finished)}
-                    )
-                case ToolCall():
-                    self._note_call(finished)
-                case _:
-                    self._note_other(finished)
-        return event
-
-    async def finish(self) -> None:
-        """Keep the turn, if it has to be; called before the client may answer."""
-        if self._base:
-            await self._carrier.keep(self._owner, self._base, self._origin, self._entries)
-            self._base = ""
-
-    def _note_reasoning(self, part: Reasoning) -> Metadata:
-        state = part.metadata.get(self._origin.dialect)
-        if not state:
-            return part.metadata
-        self._has_state = True
-        kept: Metadata = {self._origin.dialect: state}
-        self._entries.append(_Entry("reasoning", part.text, kept))
-        sealed = self._carrier.seal_reasoning(part, self._origin, self._owner, self._client)
-        return {**part.metadata, **sealed}
-
-    def _note_call(self, part: ToolCall) -> None:
-        state = part.metadata.get(self._origin.dialect)
-        kept: Metadata = {} if state is None else {self._origin.dialect: state}
-        self._entries.append(_Entry("call", part.arguments_json, kept, part.id))
-
-    def _note_other(self, part: Part) -> None:
-        if isinstance(part, Text) and part.text:
-            state = part.metadata.get(self._origin.dialect)
-            kept: Metadata = {self._origin.dialect: state} if state else {}
-            self._entries.append(_Entry("text", metadata=kept, size=len(part.text)))
-            self._has_state = self._has_state or self._has_state_keys(state)
-
-    def _has_state_keys(self, state: dict[str, Any] | None) -> bool:
-        keys = _STATE_KEYS.get(self._origin.dialect, frozenset())
-        return bool(state) and not keys.isdisjoint(state)
-
-    def _shown_call(self, call: ToolCall) -> ToolCall:
-        """The call under an id that names the kept turn, where there is state to keep."""
-        number = self._calls
-        self._calls += 1
-        is_kept = self._base or self._has_state
-        if not is_kept and not self._has_state_keys(call.metadata.get(self._origin.dialect)):
-            return call
-        if not self._base:
-            self._base = self._carrier.new_base()
-        shown = f"{self._base}_{number}"
-        sealed = self._carrier.seal_id(shown, self._owner, self._client)
-        return replace(call, id=shown, metadata={**call.metadata, **sealed})
 
 
 def _token_of(part: Part) -> str:

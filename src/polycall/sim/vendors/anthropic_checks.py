@@ -365,7 +365,8 @@ def _read_tools(tools: list[JSON]) -> list[ToolSpec]:
             problem = schemas.anthropic_strict_problem(schema)
         if problem is not None:
             raise refuse(f"{place}.input_schema: {problem}")
-        result.append(ToolSpec(name, tool.get("description") or "", schema))
+        deferred = bool(tool.get("defer_loading"))
+        result.append(ToolSpec(name, tool.get("description") or "", schema, is_deferred=deferred))
     return result
 
 

@@ -1,0 +1,134 @@
+"""Puts the state of an answer where the client will bring it back from; see `carrier.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from polycall.fold import Folder
+from polycall.gateway.state.carrier import STATE_KEYS, Carrier, Entry, Origin
+from polycall.gateway.state.plain_turns import answer_name
+from polycall.ir import (
+    Event,
+    Message,
+    Metadata,
+    Part,
+    PartEnd,
+    PartStart,
+    Reasoning,
+    Response,
+    Text,
+    ToolCall,
+)
+
+
+class Embedder:
+    """Puts the state of one answer where the client will bring it back from."""
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        origin: Origin,
+        owner: str,
+        client: str,
+        before: list[Message] | None = None,
+    ) -> None:
+        """`before`: what is answered, where turns without calls are kept as well."""
+        self._carrier = carrier
+        self._origin = origin
+        self._owner = owner
+        self._client = client
+        self._base = ""
+        self._entries: list[Entry] = []
+        self._has_state = False
+        self._calls = 0
+        self._folder = Folder()
+        self._before = before
+        self._texts: list[str] = []
+
+    # Whole answers
+
+    async def response(self, response: Response) -> Response:
+        """The answer with its state in place; what had to be kept is kept."""
+        parts: list[Part] = []
+        for part in response.message.parts:
+            match part:
+                case Reasoning():
+                    parts.append(replace(part, metadata=self._note_reasoning(part)))
+                case ToolCall():
+                    parts.append(self._shown_call(part))
+                    self._note_call(part)
+                case _:
+                    self._note_other(part)
+                    parts.append(part)
+        await self.finish()
+        return replace(response, message=replace(response.message, parts=parts))
+
+    # Streams
+
+    def event(self, event: Event) -> Event:
+        """The event as the client may see it."""
+        if isinstance(event, PartStart) and isinstance(event.part, ToolCall):
+            self._folder.feed(event)
+            return PartStart(event.index, self._shown_call(event.part))
+        finished = self._folder.feed(event)
+        if finished is not None and isinstance(event, PartEnd):
+            match finished:
+                case Reasoning():
+                    return PartEnd(
+                        event.index, {**event.metadata, **self._note_reasoning(finished)}
+                    )
+                case ToolCall():
+                    self._note_call(finished)
+                case _:
+                    self._note_other(finished)
+        return event
+
+    async def finish(self) -> None:
+        """Keep the turn, if it has to be; called before the client may answer."""
+        if not self._base and self._before is not None and self._has_state and not self._calls:
+            self._base = answer_name(self._before, "".join(self._texts))
+        if self._base:
+            await self._carrier.keep(self._owner, self._base, self._origin, self._entries)
+            self._base = ""
+
+    def _note_reasoning(self, part: Reasoning) -> Metadata:
+        state = part.metadata.get(self._origin.dialect)
+        if not state:
+            return part.metadata
+        self._has_state = True
+        kept: Metadata = {self._origin.dialect: state}
+        self._entries.append(Entry("reasoning", part.text, kept))
+        sealed = self._carrier.seal_reasoning(part, self._origin, self._owner, self._client)
+        return {**part.metadata, **sealed}
+
+    def _note_call(self, part: ToolCall) -> None:
+        state = part.metadata.get(self._origin.dialect)
+        kept: Metadata = {} if state is None else {self._origin.dialect: state}
+        self._entries.append(Entry("call", part.arguments_json, kept, part.id))
+
+    def _note_other(self, part: Part) -> None:
+        if isinstance(part, Text) and part.text:
+            state = part.metadata.get(self._origin.dialect)
+            kept: Metadata = {self._origin.dialect: state} if state else {}
+            self._texts.append(part.text)
+            self._entries.append(Entry("text", metadata=kept, size=len(part.text)))
+            self._has_state = self._has_state or self._has_state_keys(state)
+
+    def _has_state_keys(self, state: dict[str, Any] | None) -> bool:
+        keys = STATE_KEYS.get(self._origin.dialect, frozenset())
+        return bool(state) and not keys.isdisjoint(state)
+
+    def _shown_call(self, call: ToolCall) -> ToolCall:
+        """The call under an id that names the kept turn, where there is state to keep."""
+        number = self._calls
+        self._calls += 1
+        is_kept = self._base or self._has_state
+        if not is_kept and not self._has_state_keys(call.metadata.get(self._origin.dialect)):
+            return call
+        if not self._base:
+            self._base = self._carrier.new_base()
+        shown = f"{self._base}_{number}"
+        sealed = self._carrier.seal_id(shown, self._owner, self._client)
+        return replace(call, id=shown, metadata={**call.metadata, **sealed})

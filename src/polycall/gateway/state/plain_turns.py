@@ -1,0 +1,69 @@
+"""Names for kept turns without calls: what was said up to them, and what they say.
+
+A turn with calls is named by the ids of its calls.  One of text alone has nothing that comes back
+but its words, and the same words may be said twice; so the name is a digest of the conversation as
+the client tells it.  A client that tells it otherwise finds nothing, and loses what it would have
+lost without.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+from polycall.ir import Message, Part, Text, ToolCall, ToolResult
+
+_HEAD = "text_pc"
+_LENGTH = 40
+
+
+def turn_names(messages: Iterable[Message]) -> dict[int, str]:
+    """The names of all turns of text alone, by their place."""
+    digest, names = hashlib.sha256(), dict[int, str]()
+    for place, message in enumerate(messages):
+        if message.role == "assistant" and not message.tool_calls and message.text.strip():
+            names[place] = _name(digest, message.text)
+        _add(digest, message)
+    return names
+
+
+def answer_name(messages: Iterable[Message], text: str) -> str:
+    """The name of the turn that answers these messages; empty for one without a text."""
+    if not text.strip():
+        return ""
+    digest = hashlib.sha256()
+    for message in messages:
+        _add(digest, message)
+    return _name(digest, text)
+
+
+def _name(before: Any, text: str) -> str:
+    digest = before.copy()
+    digest.update(_bytes("assistant", text.strip()))
+    return _HEAD + digest.hexdigest()[:_LENGTH]
+
+
+def _add(digest: Any, message: Message) -> None:
+    """What a client sends back as it was; ids, reasoning and instructions may be others."""
+    if message.role == "system":
+        return
+    digest.update(_bytes(message.role, message.text.strip()))
+    for part in message.parts:
+        digest.update(_said(part))
+
+
+def _said(part: Part) -> bytes:
+    match part:
+        case Text():
+            return b""
+        case ToolCall():
+            return _bytes("call", part.name)
+        case ToolResult():
+            return _bytes("result", part.text)
+        case _:
+            return b""
+
+
+def _bytes(kind: str, text: str) -> bytes:
+    return f"{kind}\x1f{len(text)}\x1f{text}".encode("utf-8", "surrogatepass")

@@ -1,0 +1,135 @@
+"""T5: marks go both ways between vendors, and conversations have a key of their own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from polycall.dialects import anthropic, openai_chat, openai_responses
+from polycall.exchange import prepare
+from polycall.ir import Message, Request, Text, Tool
+from polycall.providers.catalogue import CATALOGUE
+
+LONG = "word " * 1000
+CLAUDE, SONNET = "anthropic", "claude-sonnet-5-5"
+
+
+def body_of(request: Request, provider: str, model: str) -> dict[str, Any]:
+    return prepare(request, CATALOGUE[provider], model, "k").wire.body
+
+
+def warned(request: Request, provider: str, model: str) -> list[str]:
+    wire = prepare(request, CATALOGUE[provider], model, "k").wire
+    return [each.feature for each in wire.warnings]
+
+
+def marked_chat(**mark: Any) -> Request:
+    part = {"type": "text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit", **mark}}
+    return openai_chat.parse_request(
+        {"model": "m", "messages": [{"role": "user", "content": [part]}]}
+    )
+
+
+@pytest.mark.parametrize(
+    ("mark", "expected"),
+    [
+        ({}, {"type": "ephemeral"}),
+        ({"ttl": "30m"}, {"type": "ephemeral"}),
+        ({"ttl": "12h"}, {"type": "ephemeral", "ttl": "1h"}),
+    ],
+)
+def test_t5_marks_of_openai_become_those_of_anthropic(
+    mark: dict[str, str], expected: dict[str, str]
+) -> None:
+    request = marked_chat(**mark)
+    (block,) = body_of(request, CLAUDE, SONNET)["messages"][0]["content"]
+    assert block["cache_control"] == expected
+    assert warned(request, CLAUDE, SONNET) == []
+
+
+def test_t5_marks_of_responses_become_those_of_anthropic() -> None:
+    part = {
+        "type": "input_text",
+        "text": "a",
+        "prompt_cache_breakpoint": {"mode": "explicit"},
+    }
+    request = openai_responses.parse_request(
+        {"model": "m", "input": [{"role": "user", "content": [part]}]}
+    )
+    (block,) = body_of(request, CLAUDE, SONNET)["messages"][0]["content"]
+    assert block["cache_control"] == {"type": "ephemeral"}
+
+
+@pytest.mark.parametrize(
+    ("model", "is_marked"), [("gpt-5.6", True), ("gpt-6.1-sol", True), ("gpt-5.4", False)]
+)
+@pytest.mark.parametrize(
+    ("mark", "expected"),
+    [({}, {"mode": "explicit"}), ({"ttl": "1h"}, {"mode": "explicit", "ttl": "12h"})],
+)
+def test_t5_marks_of_anthropic_become_those_of_openai_where_the_model_takes_them(
+    model: str, mark: dict[str, str], expected: dict[str, str], *, is_marked: bool
+) -> None:
+    block = {"type": "text", "text": "a", "cache_control": {"type": "ephemeral", **mark}}
+    request = anthropic.parse_request(
+        {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [block]}]}
+    )
+    for tools in ([], [Tool("f", parameters={"type": "object"})]):
+        body = body_of(_with_tools(request, tools), "openai", model)
+        assert (json.dumps(expected) in json.dumps(body)) == is_marked
+        assert "cache_control" not in json.dumps(body)
+
+
+def _with_tools(request: Request, tools: list[Tool]) -> Request:
+    return Request(request.model, request.messages, tools, metadata=request.metadata)
+
+
+def test_t5_a_clients_own_marks_stay_as_they_are() -> None:
+    block = {"type": "text", "text": LONG, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    wire = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [block]}]}
+    body = body_of(anthropic.parse_request(wire), CLAUDE, SONNET)
+    assert body["messages"] == wire["messages"]
+    assert "cache_control" not in body
+    wire["messages"][0]["content"][0] = {"type": "text", "text": LONG}
+    assert "cache_control" not in json.dumps(body_of(anthropic.parse_request(wire), CLAUDE, SONNET))
+
+
+def test_t5_a_key_is_the_conversations_and_never_its_content() -> None:
+    first = [Message("system", [Text("secret words " + LONG)]), Message("user", [Text("hi")])]
+    later = [*first, Message("assistant", [Text("x")]), Message("user", [Text("more")])]
+    keys = [
+        body_of(Request("m", messages, cache=cache), "openai", "gpt-5.4").get("prompt_cache_key")
+        for messages, cache in [
+            (first, None),
+            (later, None),
+            ([*first[:1], Message("user", [Text("hello")])], None),
+            (first, False),
+            (first[1:], None),
+        ]
+    ]
+    assert keys[0] == keys[1] != keys[2]
+    assert keys[3:] == [None, None]
+    assert len(keys[0]) <= 64
+    assert "secret" not in keys[0]
+
+
+def test_t5_a_key_of_the_clients_stays_and_another_vendor_gets_none() -> None:
+    own = openai_chat.parse_request(
+        {"model": "m", "prompt_cache_key": "k", "messages": [{"role": "user", "content": LONG}]}
+    )
+    assert body_of(own, "openai", "gpt-5.4")["prompt_cache_key"] == "k"
+    long = Request("m", [Message("user", [Text(LONG)])])
+    assert "prompt_cache_key" not in body_of(long, "google", "gemini-3.8-flash")
+    assert "prompt_cache_key" not in body_of(long, "groq", "llama-3.3-70b-versatile")
+
+
+@pytest.mark.parametrize(
+    ("cache", "text", "marks"),
+    [(None, LONG, 2), (None, "short", 0), (True, "short", 2), (False, LONG, 0)],
+)
+def test_t5_what_the_setting_says(cache: bool | None, text: str, marks: int) -> None:
+    messages = [Message("system", [Text(text)]), Message("user", [Text("hi")])]
+    body = body_of(Request("m", messages, cache=cache), CLAUDE, SONNET)
+    assert json.dumps(body).count("cache_control") == marks
