@@ -175,11 +175,11 @@ class MarkedPlayed(_Line):
             self._at_ms, self._at_s = self.position_ms(), self._now_s()
         super().add(item_id, ms)
 
-    def mark(self) -> str:
-        """The name of a mark at the end of what was added so far."""
+    def mark(self, unsent_ms: float = 0.0) -> str:
+        """The name of a mark at the end of what was added so far, less what is not sent yet."""
         self._count += 1
         name = f"{self._generation}:{self._count}"
-        self._marks[name] = self._end_ms
+        self._marks[name] = max(self._end_ms - unsent_ms, 0.0)
         return name
 
     def reached(self, name: str) -> bool:
