@@ -22,6 +22,7 @@ DigitsMode: TypeAlias = Literal["event", "tool"]
 OnEvent: TypeAlias = Callable[["PhoneCall", TalkEvent], Any]
 
 _LOOK_S = 0.25
+_PIECE_BYTES = 320
 _REST_S = 0.04
 _SEND_S = 10.0
 _CLOSE_S = 1.0
@@ -142,13 +143,15 @@ class PhoneCall:
         """Read the stream to its end."""
         while True:
             frame = twilio.parse_frame(await self._socket.receive())
+            self.inbound.frame()
             match frame:
                 case twilio.Media(data, timestamp_ms, chunk):
                     if sound := self.inbound.media(data, timestamp_ms, chunk):
-                        self.talk.listen(sound)
+                        self._listen(sound)
                 case twilio.MarkReached(name):
                     self.outbound.reached(name)
                 case twilio.DigitPressed(digit):
+                    self.inbound.digit()
                     self._pressed(digit)
                 case twilio.Stopped():
                     self.hang_up("stop")
@@ -158,6 +161,11 @@ class PhoneCall:
                     return
                 case twilio.Ignored():
                     pass
+
+    def _listen(self, sound: bytes) -> None:
+        """Give sound to the voice; much of it in pieces, as it would have come."""
+        for at in range(0, len(sound), _PIECE_BYTES):
+            self.talk.listen(sound[at : at + _PIECE_BYTES])
 
     def _pressed(self, digit: str) -> None:
         if not self.reads_digits:
@@ -203,7 +211,7 @@ class PhoneCall:
         while True:
             await asyncio.sleep(_LOOK_S)
             if silence := self.inbound.stalled():
-                self.talk.listen(silence)
+                self._listen(silence)
             if self.inbound.is_dead:
                 self.hang_up("no media")
                 return

@@ -20,10 +20,14 @@ SILENT_S = 30.0
 _AHEAD_MS_MAX = 2000.0
 _FLOOD_MS_MAX = 10_000.0
 _TOLERANCE_MS = 10.0
+# Frames of all kinds and digits: so many at once, and so many more each second.  Twilio sends 50
+# frames of sound a second; a `clear` gives back a mark for each piece of a long answer.
+_FRAMES = (2000, 200.0)
+_DIGITS = (50, 10.0)
 
 
 class FloodError(Exception):
-    """Sound comes much faster than somebody can speak."""
+    """Sound, frames or digits come much faster than from a telephone."""
 
 
 class Inbound:
@@ -37,8 +41,23 @@ class Inbound:
         self._given_ms = 0.0
         self._injected_ms = 0.0
         self._is_loud = False
+        self._frames = self._digits = 0
         self.padded_ms = 0.0
         self.dropped_ms = 0.0
+
+    def frame(self) -> None:
+        """Count a frame of any kind; `FloodError` where there are too many."""
+        self._frames += 1
+        self._bound(self._frames, _FRAMES)
+
+    def digit(self) -> None:
+        """Count a digit; `FloodError` where nobody types so fast."""
+        self._digits += 1
+        self._bound(self._digits, _DIGITS)
+
+    def _bound(self, count: int, bound: tuple[int, float]) -> None:
+        if count > bound[0] + bound[1] * (self._now_s() - self._began_s):
+            raise FloodError
 
     def media(self, data: bytes, timestamp_ms: float, chunk: int) -> bytes:
         """What the voice is to hear of a piece, with silence for what is missing before it.

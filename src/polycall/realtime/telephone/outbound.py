@@ -1,5 +1,8 @@
 """What goes to the caller: sound in whole 20 ms, a mark behind each piece, `clear` before all.
 
+A mark in front of the first piece comes back at once and measures the way there and back, which is
+what a caller goes on hearing while we stop the voice.
+
 The machine of a talk says what it adds to playback, and clears it, at once; the sound itself comes
 with the talk's events, later.  What was cleared meanwhile is never sent.
 """
@@ -17,6 +20,10 @@ from polycall.realtime.telephone import twilio
 _PIECE_BYTES = 160
 # Ten minutes of sound.  A socket that takes nothing while a voice goes on is given up.
 QUEUE_BYTES_MAX = 8 * 2**20
+# The way there and back before it was measured; no measure counts for more than the other.
+_LAG_MS = 50.0
+_LAG_MS_MAX = 1000.0
+_MEASURES = 8
 
 
 class SlowReaderError(Exception):
@@ -35,6 +42,11 @@ class Outbound(MarkedPlayed):
         self._unsent_ms = 0.0  # added, and not yet among the frames
         self._cleared = 0  # clears whose event has not come yet
         self.has_frames = asyncio.Event()
+        self.lag_ms = _LAG_MS
+        self._measures: deque[float] = deque(maxlen=_MEASURES)
+        self._probe = ""  # a mark in front of all sound: it comes back at once
+        self._probes = 0
+        self._probed_s = 0.0
 
     def add(self, item_id: str, ms: float) -> None:
         super().add(item_id, ms)
@@ -77,6 +89,14 @@ class Outbound(MarkedPlayed):
             self._rest.clear()
             self._send(piece, ms)
 
+    def reached(self, name: str) -> bool:
+        if name == self._probe and name:
+            self._probe = ""
+            self._measures.append(min((self._now_s() - self._probed_s) * 1000, _LAG_MS_MAX))
+            self.lag_ms = sum(self._measures) / len(self._measures)
+            return False
+        return super().reached(name)
+
     def next_frame(self) -> str | None:
         """The frame to send now."""
         if not self._frames:
@@ -87,6 +107,11 @@ class Outbound(MarkedPlayed):
         return frame
 
     def _send(self, piece: bytes, ms: float) -> None:
+        if not self._marks:
+            # Nothing is being played: how long a mark takes can be seen.
+            self._probes += 1
+            self._probe, self._probed_s = f"probe:{self._probes}", self._now_s()
+            self._push(twilio.mark_frame(self._stream_id, self._probe))
         self._push(twilio.media_frame(self._stream_id, piece))
         self._unsent_ms = max(self._unsent_ms - ms, 0.0)
         self._push(twilio.mark_frame(self._stream_id, self.mark(self._unsent_ms)))
