@@ -14,10 +14,10 @@ from polycall.realtime import Telephone
 from polycall.realtime.events import End
 from polycall.realtime.telephone import twilio
 from polycall.realtime.telephone.tokens import TOKEN_S
-from polycall.sim.realtime import LinkClosedError, VoiceScript
+from polycall.sim.realtime import LinkClosedError, MemoryLink, VoiceScript
 from polycall.sim.script import Turn
 from polycall.sim.telephone import Caller, StreamFrames, read_twiml, sign
-from tests.realtime.harness import OPENAI, agent_of
+from tests.realtime.harness import OPENAI, Socket, agent_of
 from tests.realtime.telephone.harness import (
     PUBLIC,
     TOKEN,
@@ -230,6 +230,19 @@ def test_case_37_frames_without_a_meaning_are_passed_over() -> None:
     assert on_fast_clock(work, door()).calls[1].ended_by == "stop"
 
 
+class _Stuck(Socket):
+    """A socket whose other end reads a few frames, and no more."""
+
+    def __init__(self, link: MemoryLink, takes: int) -> None:
+        super().__init__(link, [])
+        self.takes = takes
+
+    async def send(self, frame: str) -> None:
+        self.takes -= 1
+        if self.takes < 0:
+            await asyncio.Event().wait()
+
+
 FLOODS: dict[str, Callable[[StreamFrames, int], str]] = {
     "sound": lambda f, n: f.media(said(1000), n, n * 20),
     "empty sound": lambda f, n: f.media(b"", n, n * 20),
@@ -258,6 +271,32 @@ def test_a_flood_above_real_time_ends_its_call(kind: str) -> None:
     assert made.calls[1].ended_by == "flood"
     sent = sum(len(str(body)) for _, body in made.script.record.received)
     assert sent < 200_000
+
+
+@pytest.mark.parametrize("takes", [0, 5])
+def test_a_stream_that_is_not_read_ends_and_moves_no_other(takes: int) -> None:
+    async def work(made: Exchange) -> None:
+        caller = made.caller()
+        _, parameters = read_twiml((await caller.post())[1])
+        client, server = MemoryLink.pair()
+        socket = _Stuck(server, takes)
+        serving = asyncio.create_task(made.phone.media(socket))
+        frames = StreamFrames(caller.call_id, "MZ1")
+        await client.send(frames.start(parameters))
+        other = asyncio.create_task(made.caller().pause(1).say(said(600)).pause(8).hang_up().call())
+        began_s = asyncio.get_running_loop().time()
+        for number in range(1, 2000):
+            if serving.done():
+                break
+            sound = said(20) if 50 < number < 80 else _QUIET
+            await client.send(frames.media(sound, number, number * 20))
+            await asyncio.sleep(0.02)
+        await serving
+        assert asyncio.get_running_loop().time() - began_s < 20
+        assert (await other).media_frames > 0
+
+    made = on_fast_clock(work, door())
+    assert [made.calls[1].ended_by, made.calls[2].ended_by] == ["slow reader", "stop"]
 
 
 def test_a_gap_of_years_is_filled_with_seconds_at_most() -> None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import WSMsgType, web
 from aiohttp.http_websocket import WebSocketError
@@ -51,6 +50,40 @@ class _WebSocket:
         await self._inner.close()
 
 
+class _Connection(web.RequestHandler):
+    """One connection: refused where there are too many, and closed where no request comes."""
+
+    def __init__(self, server: TelephoneServer, inner: web.Server) -> None:
+        loop = asyncio.get_running_loop()
+        none = cast("logging.Logger", None)  # what aiohttp takes for no log of accesses
+        super().__init__(inner, loop=loop, access_log=none, keepalive_timeout=1.0)
+        self._server = server
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if len(self._server.open) >= self._server.connections_max:
+            self.began()
+            cast("asyncio.Transport", transport).abort()
+            return
+        self._server.open.add(self)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(
+            self._server.request_s, cast("asyncio.Transport", transport).abort
+        )
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._server.open.discard(self)
+        self.began()
+        super().connection_lost(exc)
+
+    def began(self) -> None:
+        """The head of a request has come."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
 class TelephoneServer:
     """A telephone behind a port.
 
@@ -69,16 +102,16 @@ class TelephoneServer:
         self._telephone = telephone
         self._host = host
         self.port = port
-        self._connections_max = connections_max
-        self._request_s = request_s
-        self._began: set[Any] = set()
-        self._open: set[Any] = set()
+        self.connections_max = connections_max
+        self.request_s = request_s
+        self.open: set[_Connection] = set()
 
     async def __aenter__(self) -> TelephoneServer:
-        self._inner = web.Server(self._handle, access_log=None, keepalive_timeout=1.0)
+        self._inner = web.Server(self._handle)
         loop = asyncio.get_running_loop()
-        make: Callable[[], asyncio.Protocol] = self._protocol
-        self._listening = await loop.create_server(make, self._host, self.port, backlog=256)
+        self._listening = await loop.create_server(
+            self._protocol, self._host, self.port, backlog=256
+        )
         self.port = self._listening.sockets[0].getsockname()[1]
         return self
 
@@ -86,43 +119,19 @@ class TelephoneServer:
         self._listening.close()
         await self._inner.shutdown(1.0)
 
-    def _protocol(self) -> asyncio.Protocol:
-        protocol: Any = self._inner()
-        made, lost = protocol.connection_made, protocol.connection_lost
-
-        def connection_made(transport: Any) -> None:
-            if len(self._open) >= self._connections_max:
-                transport.abort()
-                return
-            made(transport)
-            self._open.add(protocol)
-            loop = asyncio.get_running_loop()
-            protocol.polycall_timer = loop.call_later(self._request_s, self._overdue, protocol)
-
-        def connection_lost(error: BaseException | None) -> None:
-            if protocol in self._open:
-                self._open.discard(protocol)
-                self._began.discard(protocol)
-                protocol.polycall_timer.cancel()
-                lost(error)
-
-        protocol.connection_made, protocol.connection_lost = connection_made, connection_lost
-        return protocol
-
-    def _overdue(self, protocol: Any) -> None:
-        if protocol not in self._began and protocol.transport is not None:
-            protocol.transport.abort()
+    def _protocol(self) -> _Connection:
+        return _Connection(self, self._inner)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        self._began.add(request.protocol)
+        cast("_Connection", request.protocol).began()
         headers = {name.lower(): value for name, value in request.headers.items()}
-        target = request.raw_path if hasattr(request, "raw_path") else str(request.rel_url)
+        target = request.raw_path
         if request.method == "GET" and "upgrade" in headers:
             return await self._stream(request, target, headers)
         if request.method != "POST":
             return _closing(web.Response(status=404))
         try:
-            async with asyncio.timeout(self._request_s):
+            async with asyncio.timeout(self.request_s):
                 body = await _body(request)
             form = read_form(body)
         except TimeoutError:

@@ -9,6 +9,7 @@ from polycall.realtime.telephone.call import phone_call
 from polycall.tools import FunctionTool, tool
 
 _GOODBYE_S = 15.0
+_RESULT_S = 0.1
 
 
 def digits_tool(*, wait_s: float = 10.0) -> FunctionTool[..., Any]:
@@ -42,7 +43,8 @@ def hang_up_tool() -> FunctionTool[..., Any]:
         call = phone_call()
         await asyncio.sleep(0.2)  # the end of what is being said may still come
         await call.playback_over(_GOODBYE_S)
-        call.hang_up()
+        # After the result, so that the call of this tool is over too.
+        asyncio.get_running_loop().call_later(_RESULT_S, call.hang_up)
         return "the call is over"
 
     return hang_up
