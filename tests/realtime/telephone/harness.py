@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -131,6 +131,3 @@ def one_call(
 
     on_fast_clock(work, made)
     return callers[0]
-
-
-Awaited = Awaitable[Any]

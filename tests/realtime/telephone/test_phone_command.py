@@ -76,8 +76,10 @@ def test_sigterm_ends_the_command_in_order(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "polycall", "phone", "phone_hotel.py:host"]
-        + ["--public-url", "https://bell.example.com", "--port", str(port)],
+        [
+            *(sys.executable, "-m", "polycall", "phone", "phone_hotel.py:host"),
+            *("--public-url", "https://bell.example.com", "--port", str(port)),
+        ],
         env={**os.environ, "TWILIO_AUTH_TOKEN": "any", "OPENAI_API_KEY": "any"},
         stderr=subprocess.PIPE,
         text=True,
