@@ -421,3 +421,20 @@ def test_what_no_call_could_do_is_refused_when_it_is_made(
     known = {"voice": OPENAI, "public_url": PUBLIC, "auth_token": TOKEN}
     with pytest.raises(RequestError, match=expected):
         Telephone(agent_of(), **{**known, **options})
+
+
+def test_a_status_callback_is_signed_too_and_says_what_failed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    form = {"StreamEvent": "stream-error", "StreamError": "congestion", "CallSid": "CA1"}
+
+    async def work(made: Exchange) -> None:
+        assert made.phone.answer("/status", {}, list(form.items()))[0] == 403
+        headers = {"x-twilio-signature": sign(TOKEN, f"{PUBLIC}/status", form)}
+        assert made.phone.answer("/status", headers, list(form.items()))[0] == 204
+        headers = {"x-twilio-signature": sign(TOKEN, f"{PUBLIC}/else", form)}
+        assert made.phone.answer("/else", headers, list(form.items()))[0] == 404
+
+    on_fast_clock(work, door())
+    assert "congestion" in caplog.text
+    assert "CA1" not in caplog.text
