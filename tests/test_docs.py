@@ -76,6 +76,12 @@ PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 """,
+    "telephone": """
+import os
+from polycall import Agent
+os.environ["TWILIO_AUTH_TOKEN"] = "any"
+host = Agent("openai/gpt-5.4", instructions="You are the host of a restaurant.")
+""",
     "voice": "",
 }
 # What a reader's own program does in the end.

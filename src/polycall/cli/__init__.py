@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("polycall.cli.run", "one prompt, with tools, to its answer"),
     "chat": ("polycall.cli.chat", "a conversation in the terminal"),
     "talk": ("polycall.cli.talk", "a conversation by voice: a microphone, or WAV files"),
+    "phone": ("polycall.cli.phone", "an agent that answers telephone calls"),
     "models": ("polycall.cli.models", "known models with their capabilities and prices"),
     "serve": ("polycall.cli.serve", "the gateway: every client protocol in, every provider out"),
     "import": (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
-import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -85,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
 
 async def _run(options: argparse.Namespace) -> int:
     said = read_wav(options.say) if options.say is not None else None
-    with _client(options) as client:
+    with open_client(options) as client:
         async with client:
             agent = _agent(options, client)
             talk = Talk(
@@ -125,7 +124,7 @@ async def _with_microphone(talk: Talk, options: argparse.Namespace) -> None:
                 case Interrupted():
                     microphone.clear()
                 case _:
-                    _show(event, options)
+                    show_event(event, is_quiet=options.json)
 
 
 async def _with_file(talk: Talk, data: bytes, options: argparse.Namespace) -> None:
@@ -144,7 +143,7 @@ async def _with_file(talk: Talk, data: bytes, options: argparse.Namespace) -> No
                 case Interrupted():
                     recording.clear(loop.time())
                 case _:
-                    _show(event, options)
+                    show_event(event, is_quiet=options.json)
     finally:
         speaking.cancel()
     if options.out is not None:
@@ -192,8 +191,9 @@ class Recording:
         return (now_s - self._began_s) * 1000
 
 
-def _show(event: TalkEvent, options: argparse.Namespace) -> None:
-    if options.json:
+def show_event(event: TalkEvent, *, is_quiet: bool = False) -> None:
+    """Print what happens in a talk, unless a program reads the output."""
+    if is_quiet:
         return
     match event:
         case Heard(text):
@@ -220,7 +220,7 @@ def _show(event: TalkEvent, options: argparse.Namespace) -> None:
 
 def _agent(options: argparse.Namespace, client: Client) -> Agent[Any, Any]:
     if options.agent:
-        agent = _named(options.agent)
+        agent = named_agent(options.agent, "--agent")
         agent.client = agent.client or client
         return agent
     tools = [load_tools(options.tools)] if options.tools else []
@@ -230,19 +230,22 @@ def _agent(options: argparse.Namespace, client: Client) -> Agent[Any, Any]:
     return Agent(model, instructions=options.instructions, tools=tools, client=client)
 
 
-def _named(name: str) -> Agent[Any, Any]:
+def named_agent(name: str, option: str) -> Agent[Any, Any]:
+    """The agent at `MODULE:NAME`; `option` is how the command line calls it."""
     module_name, colon, attribute = name.partition(":")
     if not colon:
-        raise RequestError(f"--agent takes MODULE:NAME, got {name!r}; such as hotel:host")
-    sys.path.insert(0, os.getcwd())
+        raise RequestError(f"{option} takes MODULE:NAME, got {name!r}; such as hotel:host")
+    path = Path(module_name)
+    folder = str(Path.cwd() / path.parent)
+    sys.path.insert(0, folder)
     try:
-        found = getattr(importlib.import_module(module_name.removesuffix(".py")), attribute, None)
+        found = getattr(importlib.import_module(path.name.removesuffix(".py")), attribute, None)
     except ModuleNotFoundError as error:
-        raise RequestError(f"--agent {name}: {error}; searched {Path.cwd()} first") from None
+        raise RequestError(f"{option} {name}: {error}; searched {folder} first") from None
     finally:
-        sys.path.remove(os.getcwd())
+        sys.path.remove(folder)
     if not isinstance(found, Agent):
-        raise RequestError(f"--agent {name}: there is no Agent of that name, but {found!r}")
+        raise RequestError(f"{option} {name}: there is no Agent of that name, but {found!r}")
     return found  # pyright: ignore[reportUnknownVariableType]
 
 
@@ -257,7 +260,7 @@ async def _hours(day: str) -> str:
 
 
 @contextmanager
-def _client(options: argparse.Namespace) -> Generator[Client]:
+def open_client(options: argparse.Namespace) -> Generator[Client]:
     """The client, or one whose providers are a simulation that says a fixed conversation."""
     if not options.simulation:
         yield Client(config=options.config)

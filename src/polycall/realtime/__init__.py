@@ -12,6 +12,7 @@ played.py         how much was heard; transcript.py the conversation as it was h
 spending.py       what was used; usage.py its kinds and prices
 agent_side.py     the agent's tools, instructions and handoffs; delegate.py the agent behind a voice
 silence.py        `stay_silent`; approving.py approvals by voice
+telephone/        calls that come by telephone
 connection.py     the WebSocket; audio.py formats of sound; microphone.py a person at this machine
 
 A layer above agents, and nothing below knows of it.  Names load on first use, so that importing
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from polycall.realtime.run import TalkRun
     from polycall.realtime.silence import stay_silent
     from polycall.realtime.talk import Talk
+    from polycall.realtime.telephone import PhoneCall, Telephone
     from polycall.realtime.usage import VoicePrice, VoiceUsage
 
 _HOMES = {
@@ -60,12 +62,14 @@ _HOMES = {
     "Interrupted": "events",
     "MarkedPlayed": "played",
     "Microphone": "microphone",
+    "PhoneCall": "telephone",
     "PlayedTime": "played",
     "Reconnected": "events",
     "Said": "events",
     "Talk": "talk",
     "TalkEvent": "events",
     "TalkRun": "run",
+    "Telephone": "telephone",
     "UnknownFrames": "events",
     "VOICES": "capabilities",
     "VendorNotice": "events",
@@ -89,12 +93,14 @@ __all__ = [
     "Interrupted",
     "MarkedPlayed",
     "Microphone",
+    "PhoneCall",
     "PlayedTime",
     "Reconnected",
     "Said",
     "Talk",
     "TalkEvent",
     "TalkRun",
+    "Telephone",
     "UnknownFrames",
     "VendorNotice",
     "Voice",

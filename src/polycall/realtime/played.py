@@ -152,6 +152,9 @@ class MarkedPlayed(_Line):
     Whoever sends the sound asks `mark` for a name after each piece, sends it along, and reports
     each that comes back to `reached`.  A `clear` gives all marks back at once, unheard: those of
     an earlier generation are ignored.  Between marks a clock goes on, up to the next mark.
+
+    `lag_ms` is how long a mark takes to come back and a `clear` to arrive, together: so much more
+    will have been played when playback is stopped.
     """
 
     def __init__(self, now_s: Callable[[], float]) -> None:
@@ -160,13 +163,14 @@ class MarkedPlayed(_Line):
         self._generation = 1
         self._count = 0
         self._marks: dict[str, float] = {}  # where each mark that is out stands
+        self.lag_ms = 0.0
         self._at_ms = 0.0
         self._at_s: float | None = None
 
     def position_ms(self) -> float:
         if self._at_s is None:
             return self._at_ms
-        bound = min(self._marks.values(), default=self._end_ms)
+        bound = min(self._marks.values(), default=self._end_ms) + self.lag_ms
         gone = (self._now_s() - self._at_s) * 1000
         return min(self._at_ms + gone, max(bound, self._at_ms), self._end_ms)
 
@@ -175,11 +179,11 @@ class MarkedPlayed(_Line):
             self._at_ms, self._at_s = self.position_ms(), self._now_s()
         super().add(item_id, ms)
 
-    def mark(self) -> str:
-        """The name of a mark at the end of what was added so far."""
+    def mark(self, unsent_ms: float = 0.0) -> str:
+        """The name of a mark at the end of what was added so far, less what is not sent yet."""
         self._count += 1
         name = f"{self._generation}:{self._count}"
-        self._marks[name] = self._end_ms
+        self._marks[name] = max(self._end_ms - unsent_ms, 0.0)
         return name
 
     def reached(self, name: str) -> bool:
@@ -189,7 +193,8 @@ class MarkedPlayed(_Line):
             return False
         # Marks come in order: those before this one are lost, and their sound was played.
         self._marks = {other: at for other, at in self._marks.items() if at > place}
-        self._at_ms, self._at_s = max(place, self._at_ms), self._now_s()
+        at_ms = min(place + self.lag_ms, self._end_ms)
+        self._at_ms, self._at_s = max(at_ms, self._at_ms), self._now_s()
         return True
 
     def clear(self) -> None:

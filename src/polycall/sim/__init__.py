@@ -14,11 +14,13 @@ mistake there cannot hide here.
 from polycall.sim.app import Recorded
 from polycall.sim.script import Call, Failure, Program, Turn
 from polycall.sim.server import LENIENT, VENDORS, Simulation, base_url, serve
+from polycall.sim.telephone.caller import Caller
 
 __all__ = [
     "LENIENT",
     "VENDORS",
     "Call",
+    "Caller",
     "Failure",
     "Program",
     "Recorded",
