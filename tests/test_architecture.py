@@ -102,11 +102,13 @@ def test_file_maps_in_docstrings_name_files_that_exist() -> None:
     for path in SOURCE.rglob("__init__.py"):
         text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
         for line in text.splitlines():
-            if not re.match(r"\w+\.py  +\S", line):
-                continue
-            for name in re.findall(r"(?:^|  )(\w+\.py)(?=  | )", line):
-                if not (path.parent / name).exists():
-                    missing.append(f"{path.relative_to(SOURCE)}: {name}")
+            if re.match(r"\w+(\.py|/)  +\S", line):
+                named = re.findall(r"\b\w+(?:\.py\b|/(?= ))", line)
+                missing += [
+                    f"{path.parent.name}: {name}"
+                    for name in named
+                    if not (path.parent / name).exists()
+                ]
     assert missing == []
 
 
