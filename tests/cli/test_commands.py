@@ -180,7 +180,7 @@ def test_n3_the_demo_fits_on_a_screen_and_begins_in_english(folder: Path) -> Non
     lines = done.stdout.strip().splitlines()
     assert lines[0].startswith("What is the weather in Seoul?")
     assert len(lines) <= 30
-    assert max(len(line) for line in lines) <= 125
+    assert max(len(line) for line in lines) <= 120
     assert "|" not in done.stdout
     for line in ("get_weather(Seoul)", "get_weather(서울)", "get_weather(Paris)", "curl -s"):
         assert line in done.stdout

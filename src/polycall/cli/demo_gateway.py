@@ -45,7 +45,7 @@ def demonstrate(simulation: Simulation, asking: Asking, say: Say, detail: Say) -
     key = f"sk-{secrets.token_hex(12)}"
     with _gateway(simulation, key) as url:
         say(f"\nThe gateway: the same curl reaches four providers   ({url})")
-        body = '{"model": MODEL, "messages": [...], "tools": [...]}'
+        body = '{"model": MODEL, ...}'
         say(f"  $ curl -s URL/v1/chat/completions -H 'authorization: Bearer KEY' -d '{body}'")
         return [
             _cycle(url, key, f"{name}/{_MODEL}", asking, say=say, detail=detail)
