@@ -57,6 +57,13 @@ check: $(STAMP)  ## format, lint, types, floors, tests: what CI runs
 bench: $(STAMP)  ## speed and memory, as ratios in one run
 	$(BIN)/python -m bench
 
+$(DOCS): $(DEMO)
+	$(PIP) --group docs
+	@touch $(DOCS)
+
+docs: $(DOCS)  ## the documentation site, in build/site
+	$(BIN)/python deploy/docs_site.py
+
 format: $(STAMP)  ## rewrite files to the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .

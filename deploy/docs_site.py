@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build"
 SOURCE = BUILD / "docs"
 SITE = BUILD / "site"
+_ROOT_PAGES = ("readme.md", "contributing.md", "security.md")
 # Links from pages to files of the repository lead to text here; on the site they are plain words.
 _LINK = re.compile(r"\[([^\]]+)\]\((?!https?://)([^)\s#]*)(#[^)\s]*)?\)")
 
@@ -57,9 +58,8 @@ def copied_pages() -> list[str]:
             target = SOURCE / path.relative_to(ROOT / "docs")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-    shutil.copyfile(ROOT / "README.md", SOURCE / "readme.md")
-    for name in ("CONTRIBUTING", "SECURITY"):
-        shutil.copyfile(ROOT / f"{name}.md", SOURCE / f"{name.lower()}.md")
+    for name in _ROOT_PAGES:
+        shutil.copyfile(ROOT / f"{name.removesuffix('.md').upper()}.md", SOURCE / name)
     pages = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.md"))
     for page in pages:
         path = SOURCE / page
@@ -73,10 +73,9 @@ def held(page: str, link: re.Match[str]) -> str:
     words, target, anchor = link[1], link[2], link[3] or ""
     if not target:
         return link[0]
-    is_root = page in ("readme.md", "contributing.md", "security.md")
-    origin = ROOT if is_root else (ROOT / "docs" / page).parent
+    origin = ROOT if page in _ROOT_PAGES else (ROOT / "docs" / page).parent
     file = (origin / target).resolve()
-    if file.parent == ROOT and file.suffix == ".md":
+    if file.parent == ROOT and file.name.lower() in _ROOT_PAGES:
         name = file.name.lower()
     elif file.is_relative_to(ROOT / "docs") and file.is_file():
         name = file.relative_to(ROOT / "docs").as_posix()
@@ -134,15 +133,32 @@ def overview(pages: list[str]) -> str:
     return "\n".join([*lines, ""])
 
 
+def navigation() -> str:
+    """The sections of docs/index.md with their pages, as the generator reads them."""
+    sections = ['{ "Start" = ["index.md", "readme.md"] }']
+    for part in (SOURCE / "index.md").read_text("utf-8").split("\n## ")[1:]:
+        title = part.partition("\n")[0]
+        pages = re.findall(r"\]\(([^)#]+\.md)\)", part)
+        if title == "Look up":
+            pages.append("reference.md")
+        if title == "Understand":
+            decisions = [f"adr/{path.name}" for path in sorted((SOURCE / "adr").glob("[0-9]*.md"))]
+            pages += [*decisions, "contributing.md", "security.md"]
+        listed = ", ".join(f'"{page}"' for page in pages)
+        sections.append(f'{{ "{title}" = [{listed}] }}')
+    return "nav = [\n" + "".join(f"  {section},\n" for section in sections) + "]"
+
+
 def settings() -> str:
     """The generator's configuration."""
-    return """\
+    return f"""\
 [project]
 site_name = "polycall"
 site_description = "Call tools through any language model."
 docs_dir = "docs"
 site_dir = "site"
 use_directory_urls = false
+{navigation()}
 
 [project.theme]
 font = false
