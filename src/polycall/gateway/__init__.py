@@ -1,6 +1,6 @@
 """The gateway: every client protocol in, every provider out.
 
-Start with `app.py`, then `generation/`.  docs/architecture.md follows one request through the rooms.
+Start with `app.py`, then `generation/`.  docs/architecture.md follows one request through them.
 
 app.py          the ASGI application: finds the route of a request
 http/           one HTTP request: bounded reading, headers, errors, heartbeats
