@@ -11,7 +11,7 @@ FAST := tests/unit/test_ir.py tests/unit/test_sse.py tests/unit/test_schema_refs
     tests/unit/test_schema_merge.py tests/unit/test_schema_strict.py tests/test_architecture.py tests/test_history.py tests/test_loop.py \
     tests/test_repeated.py tests/test_restore.py tests/test_testing.py \
     tests/tools/test_toolset.py tests/tools/test_validate.py tests/tools/test_docstrings.py \
-    tests/profiles/test_names.py
+    tests/profiles/test_settings.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast fuzz check bench format docs clean
