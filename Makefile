@@ -2,21 +2,43 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+DEMO := .venv/.demo
+DOCS := .venv/.docs
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
+# The tests of `make test-fast`: rules, laws and whole values; no server is started and no jail.
+FAST := tests/unit/test_ir.py tests/unit/test_sse.py tests/unit/test_schema_refs.py \
+    tests/unit/test_schema_merge.py tests/unit/test_schema_strict.py tests/test_architecture.py tests/test_history.py tests/test_loop.py \
+    tests/test_repeated.py tests/test_restore.py tests/test_testing.py \
+    tests/tools/test_toolset.py tests/tools/test_validate.py tests/tools/test_docstrings.py \
+    tests/profiles/test_settings.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check bench format clean
+.PHONY: help demo test test-fast fuzz check bench format docs clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable . --group dev
-	@touch $(STAMP)
+	$(PIP) --upgrade 'pip>=25.1'
+	$(PIP) --editable . --group dev
+	@touch $(STAMP) $(DEMO)
 
-demo: $(STAMP)  ## the tool cycle through every vendor's protocol, offline
-	$(BIN)/polycall demo
+# What the library itself needs, and no tool of its developers.
+$(DEMO): pyproject.toml
+	@test -x $(BIN)/pip || { echo "making .venv ..."; $(PYTHON) -m venv .venv; }
+	@echo "installing polycall and what it needs into .venv: about 30 packages ..."
+	@$(BIN)/pip install --disable-pip-version-check --progress-bar on --editable . \
+	    | grep -E '^(Downloading|Successfully)' || true
+	@$(BIN)/python -c 'import polycall.client'
+	@touch $(DEMO)
+
+demo: $(DEMO)  ## the tool cycle through every vendor's protocol, offline
+	@$(BIN)/polycall demo
+
+test-fast: $(STAMP)  ## a chosen part of the tests, under a minute
+	$(BIN)/pytest --quiet $(FAST)
 
 test: $(STAMP)  ## all tests, side by side
 	$(BIN)/pytest --numprocesses auto --dist loadfile
@@ -35,9 +57,16 @@ check: $(STAMP)  ## format, lint, types, floors, tests: what CI runs
 bench: $(STAMP)  ## speed and memory, as ratios in one run
 	$(BIN)/python -m bench
 
+$(DOCS): $(DEMO)
+	$(PIP) --group docs
+	@touch $(DOCS)
+
+docs: $(DOCS)  ## the documentation site, in build/site
+	$(BIN)/python deploy/docs_site.py
+
 format: $(STAMP)  ## rewrite files to the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove everything that was made
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv build .pytest_cache .ruff_cache .hypothesis .import_linter_cache

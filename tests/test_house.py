@@ -77,3 +77,66 @@ def test_no_secret_and_no_path_of_a_machine_is_tracked() -> None:
         and bad.search((ROOT / name).read_text(encoding="utf-8", errors="replace"))
     ]
     assert found == []
+
+
+# Names that were given up for standard terms, by where they may not return.  A name is looked for
+# as a whole word; plain English words are looked for among definitions alone.
+GIVEN_UP_WORDS = (
+    *("Watchman", "Journey", "Conductor", "PauseDesk", "TableDesk", "AgentProfile", "Pourable"),
+    *("Restorer", "BlockPiece", "GrowingItem", "FreshKeys", "Joiner"),
+    *("http1_answer", "dear_wishes", "let_go", "restore_names", "restore_response_names"),
+    *("call_names", "count_messages", "Flight"),
+)
+GIVEN_UP_DEFINITIONS = frozenset(
+    {"Asked", "Desk", "Stop", "Plain", "Board", "Seat", "Carried", "Calling", "Witness", "Tape"}
+    | {"Begun", "Ended", "Decision", "Shared", "DivergenceError", "RunState", "Account"}
+)
+GIVEN_UP_FILES = (
+    *("gateway/flight.py", "gateway/asked.py", "gateway/journey.py", "gateway/board.py"),
+    *("gateway/upkeep.py", "gateway/passing.py", "gateway/observe.py", "gateway/whole.py"),
+    *("gateway/calling.py", "gateway/counts.py", "gateway/counting.py", "gateway/spans.py"),
+    *("gateway/fresh.py", "gateway/threads.py", "gateway/arrays.py", "gateway/items.py"),
+    *("gateway/programs/manners.py", "gateway/programs/shown.py", "gateway/programs/offered.py"),
+    *("gateway/programs/answers.py", "gateway/programs/exchange.py", "agents/conduct.py"),
+    *("agents/asking.py", "agents/recorder.py", "agents/profile.py", "agents/words.py"),
+    *("agents/written", "sandbox/desk.py", "program/nested.py", "http1_answer.py", "pauses.py"),
+    *("repeated.py", "restore.py", "history.py", "watching.py", "sim/lexicon.py", "sim/pieces.py"),
+    *("sim/fill.py", "durable/desk.py"),
+)
+KEPT_NAMES = {
+    "Flight": "tests/tools/test_docstrings.py has docstrings about flights",
+    "DivergenceError": "the sandbox's public error; that of agents is RunDivergenceError",
+    "RunState": "one class, of agents",
+    "Account": "an account of a benchmark's invented bank",
+    "Plain": "a test's class without fields that pydantic knows",
+}
+KEPT_DEFINITIONS = {"DivergenceError", "RunState", "Account", "Plain"}
+
+
+def test_names_that_were_given_up_stay_away() -> None:
+    assert {*KEPT_DEFINITIONS, "Flight"} == set(KEPT_NAMES)
+    words = re.compile(rf"\b({'|'.join(GIVEN_UP_WORDS)})\b")
+    texts = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *SOURCES]
+    texts += [path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__)]
+    found = [
+        f"{path.relative_to(ROOT)}: {match[1]}"
+        for path in texts
+        for match in words.finditer(path.read_text(encoding="utf-8"))
+        if (path.name, match[1]) != ("test_docstrings.py", "Flight")
+    ]
+    assert found == []
+
+
+def test_no_class_has_a_name_that_was_given_up() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in [*SOURCES, *(ROOT / "tests").rglob("*.py")]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        and node.name.lstrip("_") in GIVEN_UP_DEFINITIONS - KEPT_DEFINITIONS
+    ]
+    assert found == []
+
+
+def test_no_file_has_a_name_that_was_given_up() -> None:
+    assert [name for name in GIVEN_UP_FILES if (ROOT / "src" / "polycall" / name).exists()] == []

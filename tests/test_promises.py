@@ -13,7 +13,7 @@ PAGES = ("SECURITY.md", "docs/sandbox.md", "docs/operation.md")
 
 
 @cache
-def tests() -> frozenset[str]:
+def names_of_tests() -> frozenset[str]:
     return frozenset(
         name
         for path in (ROOT / "tests").rglob("test_*.py")
@@ -31,4 +31,4 @@ def test_the_tests_that_a_page_names_exist(page: str) -> None:
     for promise, named in rows:
         found = re.findall(r"`(test_\w+)`", named)
         assert found, promise
-        assert [name for name in found if name not in tests()] == [], promise
+        assert [name for name in found if name not in names_of_tests()] == [], promise

@@ -11,10 +11,10 @@ import pytest
 
 README = Path(__file__).parents[1] / "README.md"
 MODELS = (
-    "anthropic/claude-sonnet-4.6",
+    "anthropic/claude-sonnet-4-6",
     "openai/gpt-5.4",
-    "google/gemini-2.5-flash",
-    "deepseek/deepseek-chat",
+    "google/gemini-3.8-flash",
+    "deepseek/deepseek-flash",
     "compatible/any",
 )
 # A block is a program, or lines that stand in one.

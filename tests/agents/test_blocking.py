@@ -8,13 +8,14 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from polycall import Agent, AgentContext, Client, Limits, tool
+from polycall._support.blocking import PerLoop
 from polycall.agents import Guarded, Router, partial_run
 from polycall.errors import RequestError
 from polycall.ir import Request, ToolCall
@@ -390,3 +391,32 @@ async def test_l11_two_loops_at_once_share_a_client_and_close_closes_both(
     # Closed, and made anew where it is asked again.
     assert (await agent.run("again")).text == "yes"
     await client.close()
+
+
+def test_a_value_that_is_being_closed_while_its_loop_ends_is_closed_once() -> None:
+    closed: list[str] = []
+    errors: list[str] = []
+
+    async def close(value: str) -> None:
+        await asyncio.sleep(0.01)
+        closed.append(value)
+
+    held = PerLoop(lambda: "connection", close)
+
+    async def other() -> AsyncGenerator[int]:
+        try:
+            yield 1
+        finally:
+            await held.close()  # while the loop closes the value's own generator
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: errors.append(context["message"]))
+        await held.get()
+        generator = other()
+        await anext(generator)
+        kept.append(generator)
+
+    kept: list[AsyncGenerator[int]] = []
+    asyncio.run(main())
+    assert (closed, errors) == (["connection"], [])

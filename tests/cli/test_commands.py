@@ -174,12 +174,30 @@ def test_the_reader_may_leave(folder: Path) -> None:
     assert done.stderr == ""
 
 
+def test_n3_the_demo_fits_on_a_screen_and_begins_in_english(folder: Path) -> None:
+    done = run("demo", "--offline")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.strip().splitlines()
+    assert lines[0].startswith("What is the weather in Seoul?")
+    assert len(lines) <= 30
+    assert max(len(line) for line in lines) <= 120
+    assert "|" not in done.stdout
+    for line in ("get_weather(Seoul)", "get_weather(서울)", "get_weather(Paris)", "curl -s"):
+        assert line in done.stdout
+    whole = run("demo", "--offline", "--verbose")
+    assert len(whole.stdout.splitlines()) > 100
+    assert "  result  " in whole.stdout
+
+
 def test_demo_offline(folder: Path) -> None:
     done = run("demo", "--offline", "--json")
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     rows, through_gateway = rows[:15], rows[15:]
-    said = "확인한 결과입니다.\n- get_weather(서울): city: 서울, temperature: 3, sky: 맑음"
+    said = (
+        "Here is what the tools returned.\n"
+        "- get_weather(Seoul): city: Seoul, temperature: 3, sky: clear"
+    )
     assert through_gateway == [
         {"model": f"{name}/sim-1", "client": "curl", "calls": 1, "text": said, "ok": True}
         for name in ("openai", "anthropic", "google", "deepseek")
@@ -194,7 +212,8 @@ def test_demo_offline(folder: Path) -> None:
     }
     for row in rows:
         cities = [call["arguments"]["city"] for call in row["calls"]]
-        assert cities == (["서울", "도쿄", "파리"] if "도쿄" in row["prompt"] else ["서울"])
+        asked = {"W": ["Seoul"], "서": ["서울"]}[row["prompt"][0]]
+        assert cities == (["Seoul", "Tokyo", "Paris"] if "Tokyo" in row["prompt"] else asked)
         assert row["text"]
         assert row["input_tokens"] > 0
         assert float(row["cost_usd"]) > 0

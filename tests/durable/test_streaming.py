@@ -156,7 +156,7 @@ async def test_it_goes_on_elsewhere_when_its_process_ends(sqlite: str) -> None:
         async with durable(sqlite, shop.agent(model)) as here:
             reading = asyncio.create_task(read(here.stream("desk", "go", run_id="r")))
             await shop.begun.wait()
-        with pytest.raises(RequestError, match="'r' goes on elsewhere, or here the next time"):
+        with pytest.raises(RequestError, match="'r' continues elsewhere, or here after a restart"):
             await reading
     with ScriptedModel(["done"]) as model:
         async with durable(sqlite, Shop().agent(model)) as there:

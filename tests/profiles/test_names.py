@@ -250,7 +250,7 @@ _NAMED = re.compile(
 
 
 def named_models() -> list[tuple[str, str, str]]:
-    pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "deploy").rglob("*.toml")]
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "deploy").rglob("*.toml")]
     sources = [*(ROOT / "examples").rglob("*.py"), *(ROOT / "src" / "polycall").rglob("*.py")]
     skipped = {ROOT / "docs" / "models.md"}
     found: list[tuple[str, str, str]] = []

@@ -416,4 +416,4 @@ async def test_a_model_that_is_told_of_its_tools_writes_programs_for_us(
         "anthropic/told", tools=tools(), calling="code", native=True, prompted=True, client=client
     )
     run = await agent.run("go")
-    assert run.decisions[0].reason.endswith("the model is told of its tools in the prompt")
+    assert run.decisions[0].reason.endswith("the prompt describes the model's tools")

@@ -31,7 +31,7 @@ await note("done")
 """
 
 
-class Desk:
+class PricedTools:
     """Tools of which one needs a person; their calls are noted."""
 
     def __init__(self, answer: str | None = None) -> None:
@@ -75,7 +75,7 @@ class Desk:
         return self.tools.approved(approve)
 
 
-async def paused_run(jail: Sandbox, desk: Desk) -> tuple[PausedProgram, Any]:
+async def paused_run(jail: Sandbox, desk: PricedTools) -> tuple[PausedProgram, Any]:
     async with Programs(desk.tools, jail, calling="code") as programs:
         with ScriptedModel([program(CODE)]) as model:
             _, end = await collect(programs.run(model, request()))
@@ -85,7 +85,7 @@ async def paused_run(jail: Sandbox, desk: Desk) -> tuple[PausedProgram, Any]:
 
 
 async def test_of_two_programs_at_once_the_one_that_waits_is_not_lost(jail: Sandbox) -> None:
-    desk = Desk()
+    desk = PricedTools()
     async with Programs(desk.tools, jail, calling="code") as programs:
         both = [program("print(await ask('one?'))", "p1"), program("await note('two')", "p2")]
         with ScriptedModel([both]) as model:
@@ -100,7 +100,7 @@ async def test_of_two_programs_at_once_the_one_that_waits_is_not_lost(jail: Sand
 
 
 async def test_a_paused_program_goes_on_with_the_answer(jail: Sandbox) -> None:
-    first, second = Desk(), Desk()
+    first, second = PricedTools(), PricedTools()
     paused, end = await paused_run(jail, first)
     assert paused.pending == [PendingCall("p1_2", 2, "ask", '{"question":"buy it?","price":12}')]
     assert end.messages[-1].parts[0].text == (
@@ -135,8 +135,8 @@ async def test_a_paused_program_goes_on_with_the_answer(jail: Sandbox) -> None:
     ],
 )
 async def test_an_answer_may_be_a_failure(jail: Sandbox, answer: Any, output: str) -> None:
-    paused, _ = await paused_run(jail, Desk())
-    async with Programs(Desk().tools, jail, calling="code") as programs:
+    paused, _ = await paused_run(jail, PricedTools())
+    async with Programs(PricedTools().tools, jail, calling="code") as programs:
         result = await programs.resume(paused, answers={"p1_2": answer})
     assert result.is_error
     assert output in result.text
@@ -144,7 +144,7 @@ async def test_an_answer_may_be_a_failure(jail: Sandbox, answer: Any, output: st
 
 @pytest.mark.parametrize(("answer", "notes"), [("yes", ["note done"]), ("no", [])])
 async def test_an_approval_may_come_later(jail: Sandbox, answer: str, notes: list[str]) -> None:
-    first, second = Desk(), Desk(answer)
+    first, second = PricedTools(), PricedTools(answer)
     async with Programs(first.approved(), jail, calling="code") as programs:
         result = await programs(program("await get_price('pen')\nawait note('done')\nprint('end')"))
         paused = programs.paused
@@ -162,7 +162,7 @@ async def test_what_can_go_on_goes_on_and_a_pause_can_come_again(jail: Sandbox) 
         "print(await asyncio.gather(ask('a'), get_price('x'), ask('b')))\n"
         "print(await ask('c'))"
     )
-    desk = Desk()
+    desk = PricedTools()
     async with Programs(desk.tools, jail, calling="code") as programs:
         await programs(program(code))
         paused = programs.paused
@@ -182,9 +182,9 @@ async def test_what_can_go_on_goes_on_and_a_pause_can_come_again(jail: Sandbox) 
 
 
 async def test_a_divergence_is_an_error_that_names_the_call(jail: Sandbox) -> None:
-    paused, _ = await paused_run(jail, Desk())
+    paused, _ = await paused_run(jail, PricedTools())
     changed = PausedProgram(paused.call_id, paused.journal.replace("book", "boot", 1), [])
-    async with Programs(Desk().tools, jail, calling="code") as programs:
+    async with Programs(PricedTools().tools, jail, calling="code") as programs:
         with pytest.raises(DivergenceError, match=r"call 1 .*'get_price'"):
             await programs.resume(changed)
 
@@ -193,13 +193,13 @@ async def test_a_journal_without_a_paused_program_is_refused(jail: Sandbox) -> N
     async with jail.session() as session:
         await session.run("1")
         journal = session.journal.to_json()
-    async with Programs(Desk().tools, jail, calling="code") as programs:
+    async with Programs(PricedTools().tools, jail, calling="code") as programs:
         with pytest.raises(RequestError, match="holds no program that is to go on"):
             await programs.resume(PausedProgram("p1", journal, []))
 
 
 async def test_a_direct_call_can_wait_as_well(jail: Sandbox) -> None:
-    desk = Desk()
+    desk = PricedTools()
     async with Programs(desk.tools, jail, calling="direct") as programs:
         with ScriptedModel([call("ask", "c7", question="now?")]) as model:
             _, end = await collect(programs.run(model, request()))

@@ -124,6 +124,8 @@ class PerLoop(Generic[T]):
         self._make = make
         self._close = close
         self._held: dict[asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[T]]] = {}
+        # Values by id, until they are closed; with what is done once their closing has ended.
+        self._open: dict[int, asyncio.Future[None] | None] = {}
 
     async def get(self) -> T:
         """The value of the loop that runs here."""
@@ -139,24 +141,39 @@ class PerLoop(Generic[T]):
         """Close the values of all loops that still run; the next `get` makes a new one."""
         held, self._held = self._held, {}
         here = asyncio.get_running_loop()
-        for loop, (_, holder) in held.items():
+        for loop, (value, holder) in held.items():
             if loop is here:
-                await holder.aclose()
+                await self._closed(value, holder)
             elif loop.is_running() and loop not in _abandoned:
-                closing = asyncio.run_coroutine_threadsafe(_closed(holder), loop)
+                closing = asyncio.run_coroutine_threadsafe(self._closed(value, holder), loop)
                 await asyncio.wrap_future(closing)
 
     async def _holding(self) -> AsyncGenerator[T]:
         # `asyncio.run` closes generators that are still open, and this one closes the value.
         value = self._make()
+        self._open[id(value)] = None
         try:
             yield value
         finally:
+            if self._open.get(id(value), self) is None:
+                await self._close_once(value)
+
+    async def _closed(self, value: T, holder: AsyncGenerator[T]) -> None:
+        # The value first: a generator that waits in its end cannot be closed by its loop as well.
+        closing = self._open.get(id(value))
+        if closing is not None:
+            await asyncio.shield(closing)  # the loop ends, and closes the generator itself
+            return
+        await self._close_once(value)
+        await holder.aclose()
+
+    async def _close_once(self, value: T) -> None:
+        done = self._open[id(value)] = asyncio.get_running_loop().create_future()
+        try:
             await self._close(value)
-
-
-async def _closed(holder: AsyncGenerator[Any]) -> None:
-    await holder.aclose()
+        finally:
+            del self._open[id(value)]
+            done.set_result(None)
 
 
 def check_may_wait(asked: str) -> None:

@@ -1,22 +1,24 @@
 """Agents: a loop over function calls, and what is built of nothing but further functions.
 
-agent.py       the agent; conduct.py what each of its steps asks; run.py what a run gives
-context.py     what tools know of the run; history.py a conversation between runs, as JSON
-output.py      answers of a given type
+agent.py       the agent; spec.py its settings; runner.py the steps of a run; run.py the result
+context.py     what tools can read about the run; history.py a conversation between runs, as JSON
+output.py      answers of a given type; ending.py tools whose result is the output
 handoff.py     handing a conversation over and back
-triage.py      choosing one of many agents, by a model or by a rule
-asking.py      a call that waits for a person; approval.py asks for those of tools
-journal.py     what a run's models and tools gave; recorder.py answers from it, or adds to it
-pausing.py     runs that stop and go on elsewhere
-task.py        one background task; tasks.py calls that go on while the model talks
-guard.py       checks around an agent; compaction.py what is sent of what became too long
-events.py      what agents and tools say of themselves; event_json.py events as typed JSON
-watched.py     what is told to those who watch
-sessions/      conversations that are kept, and shortened
-memory/        what is kept between runs
+routing.py     choosing one of many agents, by a model or by a rule
+approval.py    approvals of calls; approval_backend.py where they are requested and answered
+journal.py     the record of a run; journaling.py answers from it, or adds to it
+pausing.py     runs that stop, and continue elsewhere; partial.py runs that were stopped
+task.py        one background task; tasks.py calls that continue while the model talks
+guard.py       checks around an agent; compaction.py conversations that became too long
+events.py      events of agents and tools; event_json.py events as typed JSON
+programs.py    programs inside an agent; offer.py the tools that a step offers
+database.py    SQLite and Postgres for everything that agents keep
+instrumented_run.py  a run as observers see it
+sessions/      conversations that are kept
+memory/        facts that are kept between runs
 knowledge/     files that can be searched
-tree/          many tools, of which few are seen
-written/       tools that the model writes
+tree/          many tools, of which the model sees few
+model_written_tools/  tools that the model writes
 
 Imports the public names of the floors below only, and could be a package of its own.
 """

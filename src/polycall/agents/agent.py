@@ -449,7 +449,7 @@ def everyone(agents: Iterable[Agent[Any, Any]]) -> dict[str, Agent[Any, Any]]:
         agent = waiting.pop(0)
         known = found.setdefault(agent.name, agent)
         if known is not agent:
-            raise RequestError(f"two agents are named {agent.name!r}; they could not be told apart")
+            raise RequestError(f"two agents are named {agent.name!r}; their names must differ")
         tools = [each for toolset in agent.toolsets for each in toolset]
         others = [each.function.agent for each in tools if isinstance(each.function, Delegate)]
         targets = [handoff.agent for handoff in agent.handoffs]

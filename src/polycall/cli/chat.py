@@ -105,7 +105,7 @@ def _turn(conversation: Conversation, line: str, runner: asyncio.Runner, total: 
     try:
         end = runner.run(conversation.turn(Message("user", [Text(line)]), show))
     except KeyboardInterrupt:
-        show.line("(stopped; the conversation goes on from the last whole step)")
+        show.line("(stopped; the conversation continues from the last whole step)")
     except PolycallError as error:
         show.close_line()
         print(f"error: {error}", file=sys.stderr)

@@ -21,10 +21,18 @@ from polycall.providers.provider import Price, Provider
 from polycall.sim import Simulation
 from polycall.tools import Executor, Toolset, tool
 
-PROMPT = "서울 날씨 알려줘"
-PARALLEL_PROMPT = "서울, 도쿄, 파리 날씨 알려줘"
+PROMPT = "What is the weather in Seoul?"
+KOREAN_PROMPT = "서울 날씨 알려줘"
+PARALLEL_PROMPT = "Weather in Seoul, Tokyo and Paris?"
 
-_WEATHER = {"서울": (3, "맑음"), "도쿄": (12, "흐림"), "파리": (8, "비")}
+_SEOUL = (3, "clear")
+_WEATHER = {"Seoul": _SEOUL, "Tokyo": (12, "cloudy"), "Paris": (8, "rain"), "서울": _SEOUL}
+# Prompt, whether it is streamed, and what the lines below it show.
+_RUNS = (
+    (PROMPT, False, "whole answers"),
+    (KOREAN_PROMPT, True, "streamed"),
+    (PARALLEL_PROMPT, True, "streamed, three calls at once"),
+)
 
 
 @tool
@@ -64,17 +72,20 @@ def add_parser(subparsers: Any) -> None:
         "demo",
         help="the tool cycle through every vendor's protocol, offline",
         description=(
-            "Call one function through five providers, streamed and not, then three calls side by "
-            "side; then start a gateway and ask four of them with the same curl. The providers are "
-            "simulated on this machine: real HTTP in the vendors' own "
-            "protocols, no language model. Where a key is set (OPENAI_API_KEY, ANTHROPIC_API_KEY, "
-            "GEMINI_API_KEY, DEEPSEEK_API_KEY) the real provider follows, at a cost of less than "
-            "one US cent each; --offline leaves that out."
+            "Call one function through five providers, streamed and not, then three calls at once; "
+            "then start a gateway and ask four of them with the same curl. The providers are "
+            "simulated on this machine: real HTTP in the vendors' own protocols, no language "
+            "model. If a key is set (OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY, "
+            "DEEPSEEK_API_KEY), the real provider follows, at less than one US cent each; "
+            "--offline leaves that out."
         ),
         epilog="Example: polycall demo --offline --json",
     )
-    parser.add_argument("--offline", action="store_true", help="never ask a real provider")
-    parser.add_argument("--json", action="store_true", help="one JSON object a run")
+    parser.add_argument("--offline", action="store_true", help="do not ask real providers")
+    parser.add_argument(
+        "--verbose", action="store_true", help="every call, fragment, result and cost"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object for each run")
     parser.set_defaults(run=run)
 
 
@@ -103,10 +114,10 @@ def _through_the_gateway(simulation: Simulation, options: argparse.Namespace) ->
             "parameters": definition.parameters,
         },
     }
-    temperature, sky = _WEATHER["서울"]
-    result = {"city": "서울", "temperature": temperature, "sky": sky}
-    show = _Printer(quiet=options.json)
-    rows = demonstrate(simulation, Asking(PROMPT, tool, result), show.line)
+    temperature, sky = _SEOUL
+    result = {"city": "Seoul", "temperature": temperature, "sky": sky}
+    show = _Printer(quiet=options.json, verbose=options.verbose)
+    rows = demonstrate(simulation, Asking(PROMPT, tool, result), show.line, show.detail)
     if options.json:
         for row in rows:
             print(_shown(row))
@@ -143,10 +154,10 @@ async def _demonstrate(
     keys = dict.fromkeys(models, "simulated-key") if simulated else {}
     good = True
     async with Client(providers=providers, keys=keys) as client:
-        for prompt, streamed in ((PROMPT, False), (PROMPT, True), (PARALLEL_PROMPT, True)):
-            show = _Printer(quiet=options.json)
+        for prompt, streamed, form in _RUNS:
+            show = _Printer(quiet=options.json, verbose=options.verbose)
             kind = "simulated" if simulated else "real"
-            show.line(f"\n# {kind} providers, {'streamed' if streamed else 'whole answers'}")
+            show.line(f"\n{prompt}   ({kind} providers, {form})")
             for name, model in models.items():
                 request = Request(
                     model=f"{name}/{model}",
@@ -154,7 +165,7 @@ async def _demonstrate(
                     tools=TOOLS.definitions,
                     stream=streamed,
                 )
-                calls, end = await _one_run(client, request, prompt, show)
+                calls, end = await _one_run(client, request, show)
                 good &= bool(calls) and bool(end.text)
                 if options.json:
                     _print_json(request, prompt, calls, end, simulated=simulated)
@@ -162,10 +173,9 @@ async def _demonstrate(
 
 
 async def _one_run(
-    client: Client, request: Request, prompt: str, show: _Printer
+    client: Client, request: Request, show: _Printer
 ) -> tuple[list[ToolCall], RunEnd]:
-    show.line(f"\n{request.model}")
-    show.line(f"  prompt  {prompt}")
+    show.detail(f"\n{request.model}")
     calls: list[ToolCall] = []
     async with aclosing(run_tools(client, request, Executor(TOOLS))) as events:
         async for event in events:
@@ -173,18 +183,26 @@ async def _one_run(
                 case ModelEvent(event=PartDelta(text=text)) if request.stream:
                     show.fragment(text)
                 case CallStart(call=call):
-                    show.line(f"  call    {call.name}({_shown(call.arguments)})")
+                    show.detail(f"  call    {call.name}({_shown(call.arguments)})")
                 case CallEnd(call=call, result=result):
-                    show.line(f"  result  {result.text}")
+                    show.detail(f"  result  {result.text}")
                     calls.append(call)
                 case RunEnd() as end:
                     indented = end.text.replace("\n", "\n          ")
-                    show.line(f"  text    {indented}")
-                    show.line(f"  took    {summary(end.usage, end.cost, len(end.steps))}")
+                    show.detail(f"  text    {indented}")
+                    show.detail(f"  took    {summary(end.usage, end.cost, len(end.steps))}")
+                    show.brief(_in_a_line(request.model, calls, end))
                     return calls, end
                 case _:
                     pass
     raise AssertionError("a run ends with RunEnd")
+
+
+def _in_a_line(model: str, calls: list[ToolCall], end: RunEnd) -> str:
+    cities = [str((call.arguments or {}).get("city")) for call in calls]
+    cost = "" if end.cost is None else f"   ${end.cost:f}"
+    made = "  ".join(f"get_weather({city})" for city in cities)
+    return f"  {model:17} {made}   {end.usage.total_tokens} tokens{cost}"
 
 
 def _shown(value: Any) -> str:
@@ -192,22 +210,35 @@ def _shown(value: Any) -> str:
 
 
 class _Printer:
-    """Lines, and a stream's fragments in one line of their own."""
+    """One line for a run, or with `verbose` every event of it; a stream's fragments in one line."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, verbose: bool) -> None:
         self._quiet = quiet
+        self._verbose = verbose and not quiet
         self._in_fragments = False
 
     def line(self, text: str) -> None:
+        """Print a line at once: what follows may take a while."""
         if self._quiet:
             return
         if self._in_fragments:
             print()
             self._in_fragments = False
-        print(text)
+        print(text, flush=True)
+
+    def brief(self, text: str) -> None:
+        """Print a line unless details are shown."""
+        if not self._verbose:
+            self.line(text)
+
+    def detail(self, text: str) -> None:
+        """Print a line if details are shown."""
+        if self._verbose:
+            self.line(text)
 
     def fragment(self, text: str) -> None:
-        if self._quiet:
+        """Print a piece of a stream if details are shown."""
+        if not self._verbose:
             return
         text = text.replace("\n", "⏎")
         print(text if self._in_fragments else f"  stream  {text}", end="|", flush=True)

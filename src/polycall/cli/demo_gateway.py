@@ -14,12 +14,14 @@ import urllib.request
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 
 from polycall.ir import JSON
 from polycall.sim import Simulation
+
+Say: TypeAlias = Callable[[str], None]
 
 PROVIDERS = ("openai", "anthropic", "google", "deepseek")
 _MODEL = "sim-1"
@@ -35,13 +37,20 @@ class Asking(Struct, frozen=True):
     result: JSON
 
 
-def demonstrate(simulation: Simulation, asking: Asking, say: Callable[[str], None]) -> list[JSON]:
-    """Ask four providers through one address; a row for each, `ok` where the cycle was whole."""
+def demonstrate(simulation: Simulation, asking: Asking, say: Say, detail: Say) -> list[JSON]:
+    """Ask four providers through one address; a row for each, `ok` if the cycle was whole.
+
+    `say` prints a line, `detail` one that only a verbose demonstration shows.
+    """
     key = f"sk-{secrets.token_hex(12)}"
     with _gateway(simulation, key) as url:
-        say(f"\n# the gateway at {url}: the same curl, four providers\n")
-        say(f"  $ export URL={url}/v1/chat/completions KEY=...")
-        return [_cycle(url, key, f"{name}/{_MODEL}", asking, say) for name in PROVIDERS]
+        say(f"\nThe gateway: the same curl reaches four providers   ({url})")
+        body = '{"model": MODEL, ...}'
+        say(f"  $ curl -s URL/v1/chat/completions -H 'authorization: Bearer KEY' -d '{body}'")
+        return [
+            _cycle(url, key, f"{name}/{_MODEL}", asking, say=say, detail=detail)
+            for name in PROVIDERS
+        ]
 
 
 @contextmanager
@@ -69,26 +78,26 @@ def _gateway(simulation: Simulation, key: str) -> Generator[str]:
             assert process.stdout is not None
             line = process.stdout.readline()
             if "http://" not in line:
-                _, told = process.communicate(timeout=_START_S)
-                raise SystemExit(f"the gateway did not start: {told}")
+                _, reason = process.communicate(timeout=_START_S)
+                raise SystemExit(f"the gateway did not start: {reason}")
             yield "http://" + line.strip().rpartition("http://")[2]
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=_START_S)
 
 
-def _cycle(url: str, key: str, model: str, asking: Asking, say: Callable[[str], None]) -> JSON:
+def _cycle(url: str, key: str, model: str, asking: Asking, *, say: Say, detail: Say) -> JSON:
     """Question, call, result, answer."""
     messages: list[JSON] = [{"role": "user", "content": asking.prompt}]
     body: JSON = {"model": model, "messages": messages, "tools": [asking.tool]}
     shown = json.dumps({**body, "tools": ["..."]}, ensure_ascii=False)
-    say(f"\n  $ curl -s $URL -H \"authorization: Bearer $KEY\" -d '{shown}'")
+    detail(f"\n  $ curl -s $URL -H \"authorization: Bearer $KEY\" -d '{shown}'")
     answer = _posted(url, key, body)
     message = _message(answer)
     calls: list[JSON] = message.get("tool_calls") or []
     for call in calls:
         function = call["function"]
-        say(f"    call    {function['name']}({function['arguments']})")
+        detail(f"    call    {function['name']}({function['arguments']})")
     if calls:
         content = json.dumps(asking.result, ensure_ascii=False)
         messages.append(message)
@@ -98,7 +107,8 @@ def _cycle(url: str, key: str, model: str, asking: Asking, say: Callable[[str], 
     text = _message(answer).get("content") or ""
     good = bool(calls and text)
     shown = text if good else json.dumps(answer, ensure_ascii=False)
-    say("    text    " + shown.replace("\n", "\n            "))
+    detail("    text    " + shown.replace("\n", "\n            "))
+    say(f"  {model:17} {' '.join(shown.split())}")
     return {"model": model, "client": "curl", "calls": len(calls), "text": text, "ok": good}
 
 

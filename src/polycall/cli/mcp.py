@@ -48,7 +48,7 @@ def add_parser(subparsers: Any) -> None:
             "servers", nargs="*", metavar="NAME=SERVER", help="a URL, or a command in quotes"
         )
         action.add_argument("--servers", dest="file", type=Path, help="a file with mcpServers")
-        action.add_argument("--pins", type=Path, help="default: mcp.lock.json, beside that file")
+        action.add_argument("--pins", type=Path, help="default: mcp.lock.json, next to that file")
         action.add_argument("--json", action="store_true", help="print one JSON object")
         action.epilog = f"Example: polycall mcp {name} time='uvx mcp-server-time'"
         action.set_defaults(run=partial(_looked_after, pin=pin))

@@ -59,7 +59,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("voice", nargs="?", default="", help="the realtime model: PROVIDER/MODEL")
     parser.add_argument("--agent", default="", help="an Agent of yours: MODULE:NAME")
     parser.add_argument("--tools", action="append", default=[], help="MODULE:NAME; may be repeated")
-    parser.add_argument("--instructions", default="Be brief.", help="what the voice is told")
+    parser.add_argument("--instructions", default="Be brief.", help="instructions for the voice")
     parser.add_argument("--speaker", default="", help="the vendor's name of a speaker's voice")
     parser.add_argument("--config", help="a configuration file (default: polycall.toml)")
     parser.add_argument("--say", type=Path, help="a WAV file that is said instead of a microphone")

@@ -6,7 +6,7 @@ streaming.py   the events of a run that works here
 event_log.py   the events of all runs, kept for readers in any process
 records.py     runs, tasks and approvals as plain data
 journal.py     a run's journal, kept as the steps of a DBOS workflow
-desk.py        approvals that are asked in the database
+approvals.py   approvals that are requested and answered in the database
 tasks.py       background tasks of any process of the fleet
 lease.py       who is alive, and who takes over whom
 database.py    the engine, and the tables that DBOS does not have

@@ -134,7 +134,7 @@ class Durable(Runs):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop working; what is not finished goes on elsewhere, or here the next time."""
+        """Stop working; what is not finished continues elsewhere, or here after a restart."""
         self._is_closing = True
         self._keeping.cancel()
         await asyncio.wait([self._keeping])
@@ -198,7 +198,7 @@ class Durable(Runs):
 
     def _check_open(self, run_id: str) -> None:
         if self._is_closing:
-            raise RequestError(f"run {run_id!r} goes on elsewhere, or here the next time")
+            raise RequestError(f"run {run_id!r} continues elsewhere, or here after a restart")
 
     def _check_known(self, agent: AnyAgent | str) -> None:
         name = agent if isinstance(agent, str) else getattr(agent, "name", agent)

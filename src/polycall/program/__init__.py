@@ -2,7 +2,7 @@
 
 programs.py    `Programs`: run_code, what is offered how, pausing; `code_tool`
 stubs.py       tools as typed Python stubs; catalogue.py all of them, or a search
-nested.py      calls from inside a program, on the one path of all calls
+nested_calls.py  calls from inside a program, on the one path of all calls
 auto.py        direct or by code: the rule and its reasons
 report.py      what the model reads of a program
 native.py      programs that run at the provider

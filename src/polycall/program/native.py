@@ -41,7 +41,7 @@ class Native(Struct, frozen=True):
         if self.refusal:
             return self.refusal
         if request.prompted:
-            return "the model is told of its tools in the prompt"
+            return "the prompt describes the model's tools"
         if self.dialect not in HOSTED:
             return f"the dialect {self.dialect!r} has no programmatic calling of its own"
         if self.dialect != "anthropic":

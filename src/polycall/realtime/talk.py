@@ -371,7 +371,7 @@ class Talk(TalkDriver):
             question = self._asked_aloud.ask(request, known)
             self._wait_aloud(request, question)
             return await request.wait()
-        self._wait_aloud(request, "waits for somebody to approve it; the talk goes on")
+        self._wait_aloud(request, "waits for approval; the talk continues")
         if self._approve is None:
             self._show(request)
             return await request.wait()

@@ -147,7 +147,7 @@ def _check_inner(entry: Entry) -> None:
     for name in ("ids", "tools"):
         kind = int if name == "ids" else str
         if any(not isinstance(each, kind) for each in entry.get(name) or ()):
-            raise JournalError(f"an entry whose {name!r} are none")
+            raise JournalError(f"an entry with malformed {name!r}")
     error: Any = entry.get("error")
     if entry.get("kind") != "done" or entry.get("cancelled"):
         return
@@ -159,7 +159,7 @@ def _check_inner(entry: Entry) -> None:
         and isinstance(error.get("message"), str)  # pyright: ignore[reportUnknownMemberType]
         and isinstance(error.get("args"), list)  # pyright: ignore[reportUnknownMemberType]
     ):
-        raise JournalError(f"call {entry['id']} is done by an error that is none: {error!r:.80}")
+        raise JournalError(f"call {entry['id']} ended with a malformed error: {error!r:.80}")
 
 
 def _open_private(path: str | os.PathLike[str]) -> int:

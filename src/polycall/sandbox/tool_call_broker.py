@@ -129,7 +129,7 @@ class ToolCallBroker:
         if not isinstance(name, str) or name not in self.functions:
             raise ProtocolViolationError(f"a call of {name!r:.80}, which is not declared")
         if not isinstance(args, list) or not isinstance(kwargs, dict):
-            raise ProtocolViolationError(f"a call of {name!r} whose arguments are no arguments")
+            raise ProtocolViolationError(f"a call of {name!r} with malformed arguments")
         if expected > self._limits.calls:
             raise ProtocolViolationError(f"more than {self._limits.calls} calls")
         if len(self._open) >= self._limits.concurrent_calls:
@@ -168,7 +168,7 @@ class ToolCallBroker:
         A later request takes the place of an earlier one.
         """
         if not _is_time(now) or not (wait_s is None or _is_time(wait_s)):
-            raise ProtocolViolationError("a wait whose times are no times")
+            raise ProtocolViolationError("a wait with malformed times")
         assert isinstance(now, (int, float))
         self._now = max(self._now, float(now))
         self._stop_timer()

@@ -1,6 +1,6 @@
 """Tools: Python functions, or schemas with handlers, that a model can call.
 
-tool.py        one tool: `@tool`, `tool_from_schema`
+function_tool.py  one tool: `@tool`, `tool_from_schema`
 toolset.py     tools that belong together, and the wrappers around them
 execute.py     the one path of all calls
 signature.py   schemas from signatures (pydantic; loaded with the first tool)

@@ -46,7 +46,7 @@ class WireRequest(Struct, frozen=True):
 
     `path` is relative to a provider's base URL as that vendor's own SDK takes it
     (`/chat/completions`, `/responses`, `/v1/messages`, `/v1beta/models/M:generateContent`).
-    `aliases` maps tool names on the wire to the tools' own, where they differ; `restore_names`
+    `aliases` maps tool names on the wire to the tools' own, where they differ; `RequestUndo`
     applies it to what comes back.  `adapted` maps such names to the caller's own schema where a
     stricter one was sent; `schema.strip_nulls` undoes that in the arguments.  `headers` are those
     the body needs to be understood.

@@ -45,7 +45,7 @@ class Approvals:
     def drop(self, request: ApprovalRequest) -> None:
         """Refuse a request whose reader has left."""
         if self._waiting.pop(request.call_id, None) is not None:
-            request.deny("whoever was asked has left")
+            request.deny("the person who was asked has left")
 
 
 def decide(paused: PausedRun, verdicts: Mapping[str, Verdict]) -> None:

@@ -161,7 +161,7 @@ async def _to_its_end(stream: Events) -> None:
     try:
         async for event in stream:
             if isinstance(event, ApprovalRequest):
-                event.deny("whoever was asked has left")
+                event.deny("the person who was asked has left")
     except Exception as error:  # noqa: BLE001 - nobody reads it any more, but for the log
         words_for_browser(error)
     finally:

@@ -1,4 +1,4 @@
-# expect: crashed: arguments that are no arguments
+# expect: crashed: with malformed arguments
 import json, os, sys
 
 channel = int(sys.argv[1])

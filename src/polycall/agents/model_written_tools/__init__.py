@@ -1,6 +1,6 @@
 """Tools that models write: read and checked here, run in the sandbox alone, kept in versions.
 
-written.py   the tools that make tools
+written_tools.py  the tools that make tools
 reading.py   code as a schema, without running it; types.py its types
 store.py     versions, in use and revoked
 """

@@ -93,7 +93,7 @@ class WrittenTools(AbstractToolset):
             _schema(
                 name="the function's name, which becomes the tool's",
                 code="the Python code, with imports where it needs any",
-                description="what the tool does, for whoever will call it",
+                description="what the tool does, for its callers",
                 tests="code that asserts what the function gives",
             ),
             self._add,

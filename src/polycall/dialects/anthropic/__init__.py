@@ -2,11 +2,13 @@
 
 names.py         the dialect's name and the limits of its wire
 ids.py           call ids that the wire allows
-blocks.py        content blocks        media.py   images and documents
-conversation.py  the messages          tools.py   definitions and choice
-roots.py         the root of a schema  settings.py   thinking, format, sampling
-request.py       whole requests        response.py   whole answers     usage.py   counts
-pieces.py        blocks in the making  decode.py  encode.py   streams  errors.py  errors
+request.py       whole requests        response.py     whole answers
+messages.py      the messages          content.py      content blocks
+tools.py         definitions, choice   media.py        images and documents
+root_schema.py   the root of a schema  parameters.py   thinking, format, sampling
+usage.py         token counts          errors.py       errors
+stream_decoder.py  streams inwards     stream_encoder.py  streams outwards
+stream_items.py  content blocks while their deltas arrive
 """
 
 from polycall.dialects.anthropic.errors import parse_error, render_error

@@ -242,7 +242,7 @@ def render_format(body: JSON, request: Request, losses: Losses, quirks: Quirks) 
         return ""
     schema = wanted.schema
     if wanted.kind == "json" or schema is None:
-        losses.emulate("response_format", "the model is told to answer with a JSON object")
+        losses.emulate("response_format", "the prompt asks the model for a JSON object")
         return JSON_ONLY
     # What came over this wire was written for it: the vendor judges it.
     is_own = own is not None or NAME in request.metadata
@@ -250,7 +250,7 @@ def render_format(body: JSON, request: Request, losses: Losses, quirks: Quirks) 
         schema = {**schema, "description": wanted.description}
     adapted = schema if is_own else anthropic_strict(schema)
     if adapted is None or "json_schema" not in quirks.response_formats:
-        losses.emulate("response_format", "the model is told the schema, nothing enforces it")
+        losses.emulate("response_format", "the prompt has the schema, and nothing enforces it")
         return f"{JSON_ONLY} It must match this JSON Schema:\n{jsontext.encode(schema)}"
     if adapted != schema:
         losses.adjust("response_format", "its schema is written as the vendor takes it")

@@ -1,12 +1,12 @@
 """Google's Gemini API: `generateContent` and `streamGenerateContent`, both ways.
 
-request.py    whole requests and their paths
-history.py    contents to messages       contents.py   messages to contents
-tools.py      declarations and choice    config.py     generationConfig
-parts.py      one part, both ways        casing.py     snake_case and camelCase
-stream.py     answers from the wire      response.py   answers to a client
-partial.py    arguments in pieces        finish.py     finish reasons and usage
-errors.py     error bodies
+request.py         whole requests and their paths
+request_messages.py  contents to messages     messages.py    messages to contents
+tools.py           declarations and choice    parameters.py  generationConfig
+content.py         one part, both ways        key_case.py    snake_case and camelCase
+stream_decoder.py  answers from the wire      response.py    answers to a client
+partial_arguments.py  arguments in pieces     usage.py       finish reasons and usage
+errors.py          error bodies
 """
 
 from polycall.dialects.gemini.content import NAME

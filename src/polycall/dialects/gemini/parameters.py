@@ -169,7 +169,10 @@ def needs_words(request: Request, quirks: Quirks) -> bool:
 
 def format_words(wanted: ResponseFormat, losses: Losses) -> str:
     """The answer's format in words, for the system instruction."""
-    losses.emulate("response_format", "told in words: the model takes none beside tools")
+    losses.emulate(
+        "response_format",
+        "described in the prompt: the model accepts no format together with tools",
+    )
     if wanted.schema is None:
         return JSON_ONLY
     return f"{JSON_ONLY} It must match this JSON Schema:\n{jsontext.encode(wanted.schema)}"

@@ -1,11 +1,11 @@
 """OpenAI Chat Completions, as OpenAI, DeepSeek and all compatible servers speak it.
 
-request.py   request bodies; fields.py the fields of several spellings
-messages.py  the conversation inwards; history.py outwards
+request.py   request bodies; parameters.py the fields with several spellings
+messages.py  the conversation inwards; rendered_messages.py outwards; system.py system messages
 content.py   content parts; calls.py tool calls; tools.py definitions and choice
-response.py  whole answers; usage.py token counts; errors.py errors
-stream.py    streams inwards; parts.py one part at a time; accumulate.py the rest
-encoder.py   streams outwards
+response.py  whole answers; usage.py token counts; errors.py errors; names.py the dialect's name
+stream_decoder.py  streams inwards; stream_items.py one part at a time; accumulate.py the rest
+stream_encoder.py  streams outwards
 """
 
 from polycall.dialects.openai_chat.errors import parse_error, render_error

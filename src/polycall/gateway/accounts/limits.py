@@ -160,7 +160,7 @@ class KeyLimits:
     def check_store(self) -> None:
         """Raise while the store is away, where that means to serve nobody."""
         if not self._store.is_up and not self._serves:
-            raise StoreError("the store is away, and 'when_down' is \"refuse\"")
+            raise StoreError("the store is unreachable, and 'when_down' is \"refuse\"")
 
     async def count_request(self, owner: Owner) -> None:
         """Count one request of those a minute; raises where there were enough."""
@@ -399,7 +399,7 @@ class KeyLimits:
                 self._forget()
                 return
             except StoreError as error:
-                logger.warning("what was spent was not told yet: %s", error)
+                logger.warning("usage was not reported to the counters yet: %s", error)
                 for lease, settlement in pairs:
                     lease.reported(settlement, -1)
                     lease.renew_at = 0.0

@@ -260,7 +260,9 @@ class AttemptRunner:
             report_failure(self._gateway_request.id, target, error, self._services.metrics)
             if trace is not None:
                 trace.failed(error)
-            self._router.failed(target, UpstreamConnectionError("the answer makes no sense"))
+            self._router.failed(
+                target, UpstreamConnectionError("the provider's answer is malformed")
+            )
             raise
         self._router.succeeded(target)
         self._services.metrics.count_attempt(target.provider.name, "ok")

@@ -1,8 +1,8 @@
 """One HTTP request in the gateway, and the monitor that looks after all of them.
 
-A request costs no timer and no task of its own.  One timer for the process looks at every flight
+A request costs no timer and no task of its own.  One timer for the process looks at every request
 twice a second: it notices clients that left, silences that need a heartbeat, deadlines, and
-clients too slow to take what is sent.  A flight that is over by then has paid nothing.
+clients too slow to take what is sent.  A request that ends before costs nothing.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class GatewayRequest:
         self.task.cancel()
 
     def reason_or_raise(self, cancelled: asyncio.CancelledError) -> Exception:
-        """Why this flight was aborted; the cancellation itself where it came from outside."""
+        """Why this request was aborted; the cancellation itself where it came from outside."""
         reason, self._reason = self._reason, None
         if reason is None or self.task is None:
             raise cancelled
@@ -201,7 +201,7 @@ class RequestLimits:
 
 
 class RequestMonitor:
-    """Looks after all flights.  `close` stops the timer and the watchers."""
+    """Looks after all requests.  `close` stops the timer and the watchers."""
 
     def __init__(self, limits: RequestLimits) -> None:
         self.limits = limits
@@ -213,26 +213,26 @@ class RequestMonitor:
         return len(self._gateway_requests)
 
     def answering(self) -> int:
-        """How many flights want something done, rather than to look."""
+        """How many requests need an action, not only a look."""
         return sum(gateway_request.method == "POST" for gateway_request in self._gateway_requests)
 
     def add(self, gateway_request: GatewayRequest) -> None:
-        """Look after a flight until `remove`."""
+        """Look after a request until `remove`."""
         self._gateway_requests.add(gateway_request)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def remove(self, gateway_request: GatewayRequest) -> None:
-        """The flight is over."""
+        """The request is over."""
         self._gateway_requests.discard(gateway_request)
         if gateway_request.watcher is not None:
             gateway_request.watcher.cancel()
-            # The cancelled task knows the flight: knowing each other, both would stay, with the
+            # The cancelled task knows the request: knowing each other, both would stay, with the
             # request's body, until the garbage collector comes.
             gateway_request.watcher = None
 
     def end_all(self) -> None:
-        """End every flight in its protocol's words: the process cannot wait any longer."""
+        """End every request in its protocol's words: the process cannot wait any longer."""
         for gateway_request in list(self._gateway_requests):
             gateway_request.abort(
                 OverloadedError(

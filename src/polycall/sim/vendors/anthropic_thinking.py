@@ -38,7 +38,7 @@ class Thinking(Struct):
     last: str = ""
 
 
-class _Asked(Struct, frozen=True):
+class _Check(Struct, frozen=True):
     """What a check is about."""
 
     turns: Turns
@@ -102,7 +102,7 @@ def check(
 ) -> Thinking:
     """Check every thinking block; raises `Refused`, or says which blocks were dropped."""
     result = Thinking()
-    asked = _Asked(turns, body, model, has_controls)
+    asked = _Check(turns, body, model, has_controls)
     start = _loop_start(turns)
     for number, (role, blocks, position) in enumerate(turns):
         if role != "assistant":
@@ -137,7 +137,7 @@ def _loop_start(turns: Turns) -> int:
     return start
 
 
-def _place(seen: _Block, asked: _Asked, result: Thinking) -> None:
+def _place(seen: _Block, asked: _Check, result: Thinking) -> None:
     """Keep the block, drop it, or refuse the request."""
     data, model = seen.data, asked.model
     if not model.is_real:
@@ -159,7 +159,7 @@ def _place(seen: _Block, asked: _Asked, result: Thinking) -> None:
     result.dropped.append(_dropped(seen, "prefix_binding_mismatch"))
 
 
-def _check_strictly(seen: _Block, asked: _Asked) -> None:
+def _check_strictly(seen: _Block, asked: _Check) -> None:
     words = f"{seen.path}: Invalid `{_token_field(seen.kind)}` in `{seen.kind}` block"
     if seen.data["model"] != asked.body["model"]:
         raise refuse(f"{words}: it belongs to another model")
@@ -167,7 +167,7 @@ def _check_strictly(seen: _Block, asked: _Asked) -> None:
         raise refuse(f"{words}: the messages before it are not those it was made for")
 
 
-def _change(seen: _Block, asked: _Asked, result: Thinking) -> str:
+def _change(seen: _Block, asked: _Check, result: Thinking) -> str:
     now = bound_to(asked.body, asked.turns[: seen.number])
     for name in ("system", "tools", "prefix"):
         if seen.data.get(name) != now[name]:
@@ -231,7 +231,7 @@ def _modified(place: str) -> Refused:
 
 
 def _check_presence(
-    blocks: list[JSON], spot: int, found: dict[str, int], asked: _Asked, place: str
+    blocks: list[JSON], spot: int, found: dict[str, int], asked: _Check, place: str
 ) -> None:
     nonce = signing.marked_nonce(SCOPE, blocks[spot]["id"])
     first = blocks[0]["type"]
