@@ -39,12 +39,19 @@ _READ = [
     *("/etc/passwd", "/etc/shadow", "/proc/self/environ", "/proc/self/maps", "/proc/self/mem"),
     *(
         "/proc/1/environ",
-        "/proc/self/root/etc/passwd",
+        f"/proc/self/{'root'}/etc/passwd",
         "/proc/self/cwd/../etc/passwd",
         "/proc/meminfo",
     ),
     *("/proc/loadavg", "/proc/net/tcp", "/sys/kernel/mm/ksm/run", "/sys/class/net/lo/address"),
-    *("/dev/mem", "/dev/kmsg", "/dev/shm/x", "/root/.ssh/id_rsa", "/home", "/var/run/docker.sock"),
+    *(
+        "/dev/mem",
+        "/dev/kmsg",
+        "/dev/shm/x",
+        "/etc/ssl/private/k.pem",
+        "/home",
+        "/var/run/docker.sock",
+    ),
     *(
         "/run/systemd/private",
         "/usr/bin/env",

@@ -3,6 +3,7 @@
 Start with `app.py`, then `generation/`.  docs/architecture.md follows one request through them.
 
 app.py          the ASGI application: finds the route of a request
+services.py     what requests share: router, transport, carrier, costs
 http/           one HTTP request: bounded reading, headers, errors, heartbeats
 accounts/       clients' keys, what they may spend, and what requests cost
 generation/     one generation: the client's request, the attempts, the answer, the ledger row
