@@ -109,6 +109,8 @@ class QuirkMarks:
         for name, found in _FIELDS.items():
             if getattr(quirks, name) != getattr(_VENDOR, name):
                 fields.update(found)
+        if quirks.stream_usage == "never":
+            fields.add("stream_options")
         for name in quirks.refused:
             if name in _REFUSED_FIELDS:
                 fields.update(_REFUSED_FIELDS[name])
