@@ -157,8 +157,9 @@ def test_web_sockets_are_told_what_there_is(served: Gateway) -> None:
         b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
     received = raw_exchange(served, opening)
-    assert status_of(received) == 405
-    assert b"\r\nallow: POST\r\n" in received
+    # RFC 9110, 15.5.22: what would have to be spoken, in `upgrade`.
+    assert status_of(received) == 426
+    assert b"\r\nupgrade: " in received
 
 
 def test_methods_that_a_route_does_not_take(served: Gateway) -> None:
