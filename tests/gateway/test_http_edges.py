@@ -157,9 +157,9 @@ def test_web_sockets_are_told_what_there_is(served: Gateway) -> None:
         b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
     received = raw_exchange(served, opening)
-    # RFC 9110, 15.5.22: what would have to be spoken, in `upgrade`.
+    # The status at which coding agents go on over POST.
     assert status_of(received) == 426
-    assert b"\r\nupgrade: " in received
+    assert b"is not served over WebSocket; send it by POST" in received
 
 
 def test_methods_that_a_route_does_not_take(served: Gateway) -> None:
