@@ -103,8 +103,13 @@ def test_c7_openai_takes_no_effort_beside_functions_over_chat() -> None:
         return DIALECTS["openai-chat"].render_request(request, quirks=quirks).body
 
     high = ReasoningConfig(effort="high")
-    for model in ("gpt-5.4", "gpt-5.6-sol", "gpt-6.1-sol"):
+    for model in ("gpt-5.4", "gpt-5.6-sol"):
         assert sent(model, tools=[Tool("f")], reasoning=high)["reasoning_effort"] == "none"
         assert sent(model, tools=[Tool("f")])["reasoning_effort"] == "none"
         assert sent(model, reasoning=high)["reasoning_effort"] == "high"
+    # Which has no "none": it always thinks.
+    assert sent("gpt-6.1-sol", reasoning=high)["reasoning_effort"] == "high"
+    for fields in ({}, {"reasoning": high}):
+        with pytest.raises(UnsupportedError, match="use the dialect 'openai-responses'"):
+            sent("gpt-6.1-sol", tools=[Tool("f")], **fields)
     assert sent("gpt-5", tools=[Tool("f")], reasoning=high)["reasoning_effort"] == "high"

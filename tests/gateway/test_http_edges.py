@@ -157,8 +157,9 @@ def test_web_sockets_are_told_what_there_is(served: Gateway) -> None:
         b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
     received = raw_exchange(served, opening)
-    assert status_of(received) == 405
-    assert b"\r\nallow: POST\r\n" in received
+    # The status at which coding agents go on over POST.
+    assert status_of(received) == 426
+    assert b"is not served over WebSocket; send it by POST" in received
 
 
 def test_methods_that_a_route_does_not_take(served: Gateway) -> None:

@@ -124,3 +124,36 @@ def test_gemini_streams_without_sse_are_arrays(
         for part in candidate.get("content", {}).get("parts", [])
     ]
     assert "".join(texts) == "hello, array"
+
+
+_COUNTED = '"usage":{"prompt_tokens":5,"completion_tokens":3,"total_tokens":8}'
+
+
+@pytest.mark.parametrize(
+    ("frame", "passed"),
+    [
+        (f'{{"id":"a","choices":[],{_COUNTED}}}', ""),
+        (
+            f'{{"id":"a","choices":[{{"index":0,"finish_reason":"stop","delta":{{}}}}],{_COUNTED}}}',
+            '{"id":"a","choices":[{"index":0,"finish_reason":"stop","delta":{}}]}',
+        ),
+        (
+            '{"usage": {"total_tokens": 5}, "choices": [{"index": 0, "delta": {"content": "é"}}]}',
+            '{"choices":[{"index": 0, "delta": {"content": "é"}}]}',
+        ),
+        ('{"choices":[{"delta":{"content":"\\"usage\\":{"}}]}', None),
+        ('{"usage":null,"choices":[{"delta":{"content":"x"}}]}', None),
+    ],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_usage_that_only_the_gateway_asked_for_is_hidden_wherever_it_stands(
+    frame: str, passed: str | None, at_once: bool
+) -> None:
+    observer = Observer(DIALECTS["openai-chat"], hides_usage=True, is_sse=True)
+    opening = 'data: {"id":"a","choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
+    text = f"{opening}data: {frame}\n\ndata: [DONE]\n\n".encode()
+    pieces = [text] if at_once else [bytes([byte]) for byte in text]
+    found = b"".join(map(observer.feed, pieces)) + observer.close()
+    kept = frame if passed is None else passed
+    shown = f"data: {kept}\n\n" if kept else ""
+    assert found.decode() == f"{opening}{shown}data: [DONE]\n\n"

@@ -331,6 +331,9 @@ def test_documents_are_readable_by_others() -> None:
         ({"messages": [], "max_tokens": "many"}, "max_tokens"),
         ({"messages": [], "tool_choice": {"name": "x"}}, "tool_choice.type"),
         ({"messages": [], "thinking": "yes"}, "thinking"),
+        ({"messages": [], "thinking": {"type": {}}}, "thinking.type"),
+        ({"messages": [], "thinking": {"type": ["enabled"]}}, "thinking.type"),
+        ({"messages": [], "thinking": {"type": 3, "budget_tokens": 9}}, "thinking.type"),
     ],
 )
 def test_nonsense_is_named_by_its_path(body: dict[str, Any], path: str) -> None:

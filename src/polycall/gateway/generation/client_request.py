@@ -199,6 +199,9 @@ class ClientRequest:
                 return bytes_tokens
         elif self._is_long:
             return bytes_tokens
+        else:
+            # The rate for bytes is far too high for escaped text: it would refuse what has room.
+            return await self._apart(services, self.estimate_input)
         return max(bytes_tokens, await self._apart(services, self.estimate_input))
 
     def output_tokens_max(self) -> int | None:

@@ -105,10 +105,15 @@ class QuirkMarks:
             marks.update(_REASONING_MARKS)
         if quirks.tools != "native":
             marks.update(_TOOL_MARKS)
+        if quirks.reasoning_field:
+            # Whose answers have fields that Chat has not, and lack some that its schema demands.
+            marks.add(b'"messages"')
         fields: set[str] = set()
         for name, found in _FIELDS.items():
             if getattr(quirks, name) != getattr(_VENDOR, name):
                 fields.update(found)
+        if quirks.stream_usage == "never":
+            fields.add("stream_options")
         for name in quirks.refused:
             if name in _REFUSED_FIELDS:
                 fields.update(_REFUSED_FIELDS[name])

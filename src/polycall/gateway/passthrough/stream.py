@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 from polycall.errors import PolycallError, ProtocolError
 from polycall.gateway.passthrough.call_counter import CallCounter, in_events
 from polycall.ir import Event, ResponseEnd, ResponseStart, Usage
@@ -39,11 +41,15 @@ _MARKS: dict[str, tuple[bytes, ...]] = {
     "gemini": (b'"finishReason"', b'"error"', b'"promptFeedback"'),
 }
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_fields_decoder: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
+    dict[str, msgspec.Raw]
+)
 _BREAKS = (b"\n\n", b"\r\n\r\n")
 
 
 class Observer:
-    """Takes the bytes of a stream and gives those to pass on: all, or all but a usage chunk."""
+    """Takes the bytes of a stream and gives those to pass on: all, or all but the usage."""
 
     def __init__(self, dialect: Dialect, *, hides_usage: bool, is_sse: bool) -> None:
         self._dialect = dialect
@@ -105,9 +111,9 @@ class Observer:
             self._take(events)
             # Some servers begin an answer, and then say that they failed.
             self.began = self.began or any(not isinstance(each, ResponseStart) for each in events)
-            if self._hides_usage and b'"usage"' in frame and _NO_CHOICES.search(frame):
-                frames[position] = b""
-                hidden = True
+            if self._hides_usage and b'"usage"' in frame:
+                frames[position] = _without_usage(frame)
+                hidden = hidden or not frames[position]
         if not self._hides_usage:
             return chunk
         if hidden:
@@ -160,7 +166,7 @@ class Observer:
         if rest and self._is_sse:
             self._take(self._decoder.feed(rest))
         self._take(self._decoder.close())
-        return rest if self._hides_usage else b""
+        return _without_usage(rest) if self._hides_usage else b""
 
     def _take(self, events: list[Event]) -> None:
         for event in events:
@@ -169,6 +175,25 @@ class Observer:
                 self.ended = True
             elif isinstance(event, ResponseStart):
                 self.usage = event.usage
+
+
+def _without_usage(frame: bytes) -> bytes:
+    """The frame as a client gets it that asked for no usage; nothing where it says that alone.
+
+    Some servers count on the chunk that finishes, whose choices are the client's.
+    """
+    if _NO_CHOICES.search(frame):
+        return b"" if b'"usage"' in frame else frame
+    lines = frame.split(b"\n")
+    for place, line in enumerate(lines):
+        if line.startswith(b"data:") and _USAGE.search(line):
+            try:
+                fields = _fields_decoder.decode(line[len(b"data:") :])
+            except msgspec.DecodeError:
+                continue  # the decoder says what is wrong with it
+            if fields.pop("usage", None) is not None:
+                lines[place] = b"data: " + msgspec.json.encode(fields)
+    return b"\n".join(lines)
 
 
 def _first_break(data: bytes) -> bytes:
