@@ -444,7 +444,7 @@ def test_case_23_an_approval_is_waited_for_while_talk_goes_on(allowed: bool) -> 
     assert end.result.is_error is not allowed
     assert outcome.said == ["It waits.", "Sure.", "Over."]
     notes = [body["item"] for body in outcome.sent("conversation.item.create")]
-    assert any("approve" in json.dumps(note) for note in notes)
+    assert any("approval" in json.dumps(note) for note in notes)
 
 
 @pytest.mark.parametrize(("words", "paid"), [("Yes, please do.", True), ("No, don't.", False)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 import typing
@@ -16,7 +17,7 @@ from polycall import schema
 from polycall._support import jsontext
 from polycall.errors import ToolDefinitionError
 from polycall.ir import Media
-from polycall.tools import FunctionTool, ToolContext, tool
+from polycall.tools import ToolContext, tool
 from tests.tools.cases import CASES, Case
 
 
@@ -46,7 +47,7 @@ async def test_the_function_receives_its_own_types(case: Case) -> None:
         received.update(kwargs)
         received.update(zip(made.positional, args, strict=False))
 
-    spy = FunctionTool(**{**vars(made), "function": record})
+    spy = dataclasses.replace(made, function=record)
     await spy.run(case.arguments, ToolContext(deps=None))
     received.pop(made.context_parameter, None)
     assert received == (case.arguments if case.received is None else case.received)
