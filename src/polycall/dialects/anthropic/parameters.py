@@ -43,6 +43,7 @@ def parse_reasoning(body: JSON) -> ReasoningConfig | None:
     if effort is not None:
         effort = reader.string(effort, "output_config.effort")
     thinking = reader.get_object(body, "thinking", "")
+    reader.get_string(thinking, "type", "thinking")
     own: JSON = {"thinking": thinking}  # empty: effort alone, and the model's own way to think
     if effort is not None and (effort not in _EFFORTS or thinking.get("type") == "disabled"):
         # With thinking off, effort still says how much to write; elsewhere it would turn it on.
