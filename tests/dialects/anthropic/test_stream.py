@@ -746,9 +746,11 @@ def test_parts_that_come_whole_at_their_start() -> None:
         PartEnd(4, {"anthropic": {"citations": [{"n": 1}]}}),
         ResponseEnd("tool_calls"),
     ]
+    # The caller stands in every answer, and what an answer says comes back as it was: as a note.
+    said = {"anthropic": {"caller": {"type": "direct"}}}
     assert fold(decode(StreamDecoder(), [encode(events)])).message.parts == [
         Text("all"),
-        ToolCall("t", "go", '{"a":1}'),
+        ToolCall("t", "go", '{"a":1}', metadata=said),
         Reasoning("", {"anthropic": {"redacted_data": "d"}}),
         Reasoning("", {"anthropic": {"signature": "s"}}),
         Text("", {"anthropic": {"citations": [{"n": 1}]}}),
