@@ -139,12 +139,16 @@ class PerLoop(Generic[T]):
         """Close the values of all loops that still run; the next `get` makes a new one."""
         held, self._held = self._held, {}
         here = asyncio.get_running_loop()
-        for loop, (_, holder) in held.items():
+        for loop, (value, _) in held.items():
             if loop is here:
-                await holder.aclose()
+                # Not by the holder: a loop that ends closes that too, and it is closed once.
+                await self._close(value)
             elif loop.is_running() and loop not in _abandoned:
-                closing = asyncio.run_coroutine_threadsafe(_closed(holder), loop)
+                closing = asyncio.run_coroutine_threadsafe(self._closed(value), loop)
                 await asyncio.wrap_future(closing)
+
+    async def _closed(self, value: T) -> None:
+        await self._close(value)
 
     async def _holding(self) -> AsyncGenerator[T]:
         # `asyncio.run` closes generators that are still open, and this one closes the value.
@@ -152,11 +156,11 @@ class PerLoop(Generic[T]):
         try:
             yield value
         finally:
-            await self._close(value)
-
-
-async def _closed(holder: AsyncGenerator[Any]) -> None:
-    await holder.aclose()
+            loop = asyncio.get_running_loop()
+            held = self._held.get(loop)
+            if held is not None and held[0] is value:
+                del self._held[loop]
+                await self._close(value)
 
 
 def check_may_wait(asked: str) -> None:
