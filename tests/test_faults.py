@@ -11,6 +11,7 @@ import pytest
 from polycall.client import Client
 from polycall.errors import (
     AuthenticationError,
+    InvalidRequestError,
     NotFoundError,
     OverloadedError,
     PolycallError,
@@ -24,6 +25,7 @@ from polycall.errors import (
 )
 from polycall.ir import PartDelta
 from polycall.providers.catalogue import CATALOGUE
+from polycall.providers.dialects import DIALECTS
 from polycall.sim import Simulation
 from polycall.transport.base import Deadlines, Retry
 from tests.support import simulated
@@ -169,7 +171,7 @@ async def test_mistakes_of_the_caller_send_nothing(simulation: Simulation) -> No
         ):
             with pytest.raises(RequestError, match=message):
                 await client.generate(model, "x")
-        with pytest.raises(RequestError, match="not a field of Request"):
+        with pytest.raises(RequestError, match="has no 'temprature'; did you mean 'temperature'"):
             await client.generate("openai/sim-1", "x", temprature=1)
     assert simulation.received == before
 
@@ -181,3 +183,38 @@ async def test_a_missing_key_is_said(
     async with Client(providers=[CATALOGUE["openai"]]) as client:
         with pytest.raises(RequestError, match="set OPENAI_API_KEY"):
             await client.generate("openai/gpt-5.4", "x")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The supported API model names are deepseek-v4-pro or deepseek-v4-flash, but you passed x.",
+        "Model Not Exist",
+        "The model `gone-1` does not exist or you do not have access to it.",
+        "Invalid model name passed in model=gone-1",
+        "unknown model 'gone-1'",
+    ],
+)
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_model_that_is_not_there_is_not_found_whatever_the_status(name: str, words: str) -> None:
+    for status in (400, 422):
+        for kind in ("invalid_request_error", None):
+            body = {"error": {"message": words, "type": kind}}
+            assert type(DIALECTS[name].parse_error(status, body)) is NotFoundError
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_other_words_of_models_stay_mistakes_of_the_request(name: str) -> None:
+    for words in (
+        "This model does not support the parameter 'top_k'",
+        "temperature is not supported with this model",
+        "the file of the message does not exist; the model was not asked",
+    ):
+        body = {"error": {"message": words, "type": "invalid_request_error"}}
+        assert type(DIALECTS[name].parse_error(400, body)) is InvalidRequestError
+
+
+def test_a_place_is_named_once() -> None:
+    assert str(RequestError("tools: none may be there", path="tools")) == "tools: none may be there"
+    assert str(RequestError("none may be there", path="tools")) == "tools: none may be there"
+    assert str(RequestError("tools: bad", path="a.tools")) == "a.tools: tools: bad"

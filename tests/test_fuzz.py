@@ -242,6 +242,9 @@ CALLING = {
         ("openai-chat", {"tool_choice": {"type": []}}, "tool_choice.type"),
         ("openai-chat", {"messages": [*HELLO, CALLING]}, "messages[1].tool_calls.id"),
         ("anthropic", {"output_config": {"effort": {}}}, "output_config.effort"),
+        ("anthropic", {"thinking": {"type": []}}, "thinking.type"),
+        ("anthropic", {"thinking": {"type": {"type": "enabled"}}}, "thinking.type"),
+        ("anthropic", {"thinking": {"type": 7}}, "thinking.type"),
     ],
 )
 def test_the_place_of_a_wrong_type_is_said(name: str, fields: dict[str, Any], path: str) -> None:

@@ -48,7 +48,8 @@ class PolycallError(Exception):
     run: Any = None
 
     def __init__(self, message: str, *, path: str = "") -> None:
-        super().__init__(f"{path}: {message}" if path else message)
+        is_placed = not path or message.startswith(f"{path}: ")
+        super().__init__(message if is_placed else f"{path}: {message}")
         self.message = message
         self.path = path
 

@@ -72,6 +72,12 @@ def test_t22_the_simulation(sim: Simulation, form: str) -> None:
 
 @pytest.mark.parametrize("upstream", ["up-responses", "up-anthropic", "up-gemini", "up-deepseek"])
 @pytest.mark.parametrize("form", FORMATS)
-def test_t22_the_gateway(gateway: Gateway, form: str, upstream: str) -> None:
+def test_t22_the_gateway(gateway: Gateway, sim: Simulation, form: str, upstream: str) -> None:
     base = gateway.url if form == "google-genai" else gateway.url + "/v1"
-    assert failed(judged(form, base, f"{upstream}/sim-1")) == []
+    found = failed(judged(form, base, f"{upstream}/sim-1"))
+    if (form, upstream) == ("openai-chat", "up-deepseek"):
+        # Passed on as it came: DeepSeek writes no `refusal`, which OpenAI's schema demands.
+        vendors = failed(judged(form, sim.base_url("deepseek"), "sim-1"))
+        found = [each for each in found if each not in vendors]
+        assert all("'refusal'" in str(errors) for _, errors in vendors)
+    assert found == []

@@ -220,6 +220,12 @@ def test_counts_of_every_pair(client: str, upstream: str) -> None:
     written = 0 if upstream == GEMINI else 10
     assert without_wire(response.usage) == Usage(100, 50, 40, written, 20)
     wire = shown["usageMetadata" if client == GEMINI else "usage"]
+    if client == ANTHROPIC != upstream:
+        # Its clients want every field of the schema; those without a counterpart are null.
+        nulls = {field: wire.pop(field) for field in [*wire] if field not in ANTHROPIC_USAGE}
+        assert nulls == dict.fromkeys(
+            ("cache_creation", "inference_geo", "server_tool_use", "service_tier")
+        )
     if client != GEMINI and written == 0:
         expected: JSON = {
             CHAT: {

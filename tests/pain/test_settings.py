@@ -176,7 +176,7 @@ FIELDS: list[tuple[str, JSON, dict[str, set[tuple[str, str]]]]] = [
         {"stop": ["END"], "safety_identifier": "u1", "seed": 1, "presence_penalty": 0.1},
         {
             RESPONSES: {
-                ("unsupported", "stop"),
+                ("emulated", "stop"),
                 ("unsupported", "seed"),
                 ("unsupported", "presence_penalty"),
             },
@@ -188,8 +188,13 @@ FIELDS: list[tuple[str, JSON, dict[str, set[tuple[str, str]]]]] = [
         ANTHROPIC,
         {"stop_sequences": ["END"], "metadata": {"user_id": "u1"}, "top_k": 5},
         {
-            CHAT: {("unsupported", "top_k")},
-            RESPONSES: {("unsupported", "stop"), ("unsupported", "top_k")},
+            # The name was meant for another vendor, so only a hash of it is sent.
+            CHAT: {("unsupported", "top_k"), ("emulated", "end_user")},
+            RESPONSES: {
+                ("emulated", "stop"),
+                ("unsupported", "top_k"),
+                ("emulated", "end_user"),
+            },
             GEMINI: {("unsupported", "end_user")},
         },
     ),
@@ -208,7 +213,7 @@ FIELDS: list[tuple[str, JSON, dict[str, set[tuple[str, str]]]]] = [
         {
             CHAT: {("unsupported", "top_k")},
             RESPONSES: {
-                ("unsupported", "stop"),
+                ("emulated", "stop"),
                 ("unsupported", "top_k"),
                 ("unsupported", "seed"),
             },
@@ -227,8 +232,10 @@ def test_fields_arrive_or_are_reported(
         accepted(upstream, wire)
         assert features(wire) == warned
         shown = str(wire.body)
-        assert ("END" in shown) == ("END" in str(given) and ("unsupported", "stop") not in warned)
-        assert ("u1" in shown) == ("u1" in str(given) and upstream != GEMINI)
+        # An emulated stop cuts the answer here: the vendor is not sent it.
+        assert ("END" in shown) == ("END" in str(given) and ("emulated", "stop") not in warned)
+        is_whole = upstream != GEMINI and ("emulated", "end_user") not in warned
+        assert ("u1" in shown) == ("u1" in str(given) and is_whole)
 
 
 MARKED: dict[str, tuple[JSON, set[str]]] = {

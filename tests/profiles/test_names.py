@@ -49,7 +49,9 @@ def test_m00_a_name_is_sent_as_its_vendor_writes_it(vendor: str, written: str, s
     name = {"anthropic": "anthropic", "openai": "openai", "google": "google"}.get(vendor, vendor)
     provider, resolved = Client().resolve(f"{name}/{written}")
     assert (provider.name, resolved) == (name, sent)
-    (stop,) = TargetRouter(parse_config("", environment={})).possible(f"{name}/{written}") or [None]
+    (stop,) = TargetRouter(parse_config(f"[providers.{name}]")).possible(f"{name}/{written}") or [
+        None
+    ]
     assert stop is not None
     assert stop.model == sent
 

@@ -70,7 +70,7 @@ def tools(made: list[str] | None = None) -> list[Any]:
         noted.append(f"describe {region}")
         return {"south": "warm"}[region]
 
-    @tool
+    @tool(allowed_callers=["direct"])
     async def delete() -> str:
         """Deletes everything."""
         noted.append("delete")

@@ -144,7 +144,7 @@ def test_a_talk_is_watched_like_a_run() -> None:
         hold(OPENAI, agent_of(fast), script, saying(("say", 600), ("wait", 4000)))
     finally:
         watch(None)
-    assert [type(each).__name__ for each in began] == ["RunBegun", "ToolCalled"]
+    assert [type(each).__name__ for each in began] == ["RunStarted", "ToolCalled"]
     assert isinstance(began[1], ToolCalled)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from polycall.errors import (
     InvalidRequestError,
     ModelOutputError,
+    NotFoundError,
     RequestTooLargeError,
     ServerError,
     UpstreamError,
@@ -68,6 +69,18 @@ _MODEL_WORDS = re.compile(
 )
 
 
+# How servers say with a status of 400 that they do not have the model; the first two are
+# DeepSeek's words.
+_NO_MODEL = re.compile(
+    r"supported (api )?model names? (are|is)"
+    r"|\bmodel not exist"
+    r"|\b(unknown|no such) model\b"
+    r"|\binvalid model (name|id)\b"
+    r"|\bmodel [`'\"]?[^\s`'\"]{1,200}[`'\"]? (does not exist|doesn't exist|(is |was )?not found)",
+    re.IGNORECASE,
+)
+
+
 def failed_end(*words: str) -> UpstreamError | None:
     """The error that the words of an end mean, such as `network_error`; `None` for an answer."""
     for word in words:
@@ -87,9 +100,15 @@ def empty_end(word: str) -> UpstreamError:
 def blamed(
     error_class: type[UpstreamError], fields: dict[str, Any], code: str, message: str
 ) -> type[UpstreamError]:
-    """The class of a refusal: `ModelOutputError` where it blames what the model wrote."""
+    """The class of a refusal, where a vague status hides it.
+
+    `ModelOutputError` where it blames what the model wrote, `NotFoundError` where the words say
+    that there is no such model.
+    """
     if error_class is not InvalidRequestError:
         return error_class
+    if _NO_MODEL.search(message) is not None:
+        return NotFoundError
     is_models = (
         code.lower() in _MODEL_CODES
         or fields.get("failed_generation") is not None

@@ -177,7 +177,7 @@ def test_usage(wire: JSON, usage: Usage) -> None:
         usage.cached_tokens,
         usage.cache_write_tokens,
         usage.reasoning_tokens,
-        {"anthropic": own},
+        metadata={"anthropic": own},
     )
 
 
@@ -252,25 +252,34 @@ def test_an_answer_from_elsewhere() -> None:
         "model": "gpt",
         "content": [
             {"type": "thinking", "thinking": "thought", "signature": ""},
-            {"type": "text", "text": "Hello"},
-            {"type": "text", "text": "but no"},
-            {"type": "text", "text": "[image left out: image/png]"},
+            {"type": "text", "text": "Hello", "citations": []},
+            {"type": "text", "text": "but no", "citations": []},
+            {"type": "text", "text": "[image left out: image/png]", "citations": []},
             {
                 "type": "tool_use",
                 "id": "pc64_ZnVuY3Rpb25zLmdvOjA",
                 "name": "go",
                 "input": {"a": 1},
+                "caller": {"type": "direct"},
             },
             {
                 "type": "tool_use",
                 "id": "call_2",
                 "name": "go",
                 "input": {"invalid_arguments_json": '{"cut'},
+                "caller": {"type": "direct"},
             },
         ],
         "stop_reason": "tool_use",
         "stop_sequence": None,
+        # The vendor's clients want every field of its schema, with nothing in it if need be.
+        "stop_details": None,
+        "container": None,
         "usage": {
+            "cache_creation": None,
+            "inference_geo": None,
+            "server_tool_use": None,
+            "service_tier": None,
             "input_tokens": 30,
             "cache_creation_input_tokens": 10,
             "cache_read_input_tokens": 60,
@@ -324,7 +333,8 @@ def test_errors_go_there_and_come_back(
     assert error.request_id == "req_1"
     assert anthropic.render_error(error) == (status, body)
     assert type(anthropic.parse_error(200, body)) is expected
-    made = expected("why")
+    # Without its status, what is too large is a prompt with too many tokens, which is a 400.
+    made = expected("why", status=status)
     assert anthropic.render_error(made) == (
         status,
         {"type": "error", "error": {"type": kind, "message": "why"}},

@@ -627,6 +627,16 @@ def test_b11_an_encoded_stream_from_elsewhere() -> None:
         "cache_read_input_tokens": 20,
         "output_tokens": 9,
     }
+    nulls = dict.fromkeys(
+        (
+            "cache_creation",
+            "inference_geo",
+            "output_tokens_details",
+            "server_tool_use",
+            "service_tier",
+        )
+    )
+    by_model = {"type": "tool_use", "caller": {"type": "direct"}}
     assert wire_events(encode(events)) == [
         {
             "type": "message_start",
@@ -638,28 +648,31 @@ def test_b11_an_encoded_stream_from_elsewhere() -> None:
                 "content": [],
                 "stop_reason": None,
                 "stop_sequence": None,
-                "usage": {"input_tokens": 0, "output_tokens": 0},
+                # The vendor's clients want every field of its schema.
+                "stop_details": None,
+                "container": None,
+                "usage": {**nulls, "input_tokens": 0, "output_tokens": 0},
             },
         },
         start(0, type="thinking", thinking="", signature=""),
         delta(0, type="thinking_delta", thinking="thought"),
         delta(0, type="signature_delta", signature=""),
         stop(0),
-        start(1, type="text", text=""),
+        start(1, type="text", text="", citations=[]),
         delta(1, type="text_delta", text="Hi"),
         stop(1),
-        start(2, type="text", text=""),
+        start(2, type="text", text="", citations=[]),
         delta(2, type="text_delta", text="no"),
         stop(2),
-        start(3, type="text", text=""),
+        start(3, type="text", text="", citations=[]),
         delta(3, type="text_delta", text="[image left out: image/png]"),
         stop(3),
-        start(4, type="tool_use", id="pc64_ZnVuY3Rpb25zLmdvOjA", name="go", input={}),
+        start(4, **by_model, id="pc64_ZnVuY3Rpb25zLmdvOjA", name="go", input={}),
         delta(4, type="input_json_delta", partial_json=""),
         delta(4, type="input_json_delta", partial_json='{"a'),
         delta(4, type="input_json_delta", partial_json='":1}'),
         stop(4),
-        start(5, type="tool_use", id="call_2", name="go", input={}),
+        start(5, **by_model, id="call_2", name="go", input={}),
         delta(5, type="input_json_delta", partial_json=""),
         stop(5),
         message_delta("tool_use", **usage),
@@ -733,9 +746,11 @@ def test_parts_that_come_whole_at_their_start() -> None:
         PartEnd(4, {"anthropic": {"citations": [{"n": 1}]}}),
         ResponseEnd("tool_calls"),
     ]
+    # The caller stands in every answer, and what an answer says comes back as it was: as a note.
+    said = {"anthropic": {"caller": {"type": "direct"}}}
     assert fold(decode(StreamDecoder(), [encode(events)])).message.parts == [
         Text("all"),
-        ToolCall("t", "go", '{"a":1}'),
+        ToolCall("t", "go", '{"a":1}', metadata=said),
         Reasoning("", {"anthropic": {"redacted_data": "d"}}),
         Reasoning("", {"anthropic": {"signature": "s"}}),
         Text("", {"anthropic": {"citations": [{"n": 1}]}}),

@@ -56,7 +56,7 @@ def test_an_answer_means_what_it_says() -> None:
         ),
         "tool_calls",
         "tool_calls",
-        Usage(80, 40, 64, 2, 16, {NAME: USAGE}),
+        Usage(80, 40, 64, 2, 16, "default", {NAME: USAGE}),
         created=7,
         metadata={NAME: {"body": {"service_tier": "default"}}},
     )

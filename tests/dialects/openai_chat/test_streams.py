@@ -93,7 +93,7 @@ def test_a_stream_event_by_event() -> None:
         ResponseEnd(
             "tool_calls",
             "tool_calls",
-            Usage(3, 2, metadata={NAME: USAGE}),
+            Usage(3, 2, service_tier="flex", metadata={NAME: USAGE}),
             {NAME: {"body": {"service_tier": "flex"}}},
         ),
     ]
