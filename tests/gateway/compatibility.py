@@ -191,7 +191,7 @@ error result, for example, reaches OpenAI's models as text that says so.
 | three parallel | three calls at once, of two tools |
 | same name twice | the same tool, with the same arguments, twice in one turn |
 | no arguments | a tool without parameters |
-| error result | the tool failed, and the model is told |
+| error result | the tool failed, and the model learns it |
 | image | the question has an image |
 | three steps | a call in each of three turns |
 | reasoning, killed between steps | three turns with reasoning state, which the provider demands \
