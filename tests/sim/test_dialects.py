@@ -133,6 +133,5 @@ def test_errors_are_understood(sim: Simulation, target: str) -> None:
         url = sim.base_url(vendor) + wire.path
         answer = request("POST", url, json.dumps(wire.body).encode(), KEYS[vendor])
         statuses.append(type(dialect.parse_error(answer.status, answer.json())).__name__)
-    # DeepSeek says of an unknown model that the request is invalid, with a 400.
     unknown = "NotFoundError"  # whatever the status: DeepSeek says 400
     assert statuses == ["RateLimitError", "ServerError", unknown]
