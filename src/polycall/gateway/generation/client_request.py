@@ -68,6 +68,7 @@ class Attempt(Struct, frozen=True):
     http: HTTPRequest
     exchange: Exchange | None = None
     warnings: list[Warning] = []
+    client_asks_usage: bool = False  # it says `stream_options` itself, rightly or wrongly
     hides_usage: bool = False  # asked for usage that the client did not ask for
     carries: bool = False  # the answer's state has to be carried for the client
     service_tier: str = ""  # that was asked for
@@ -288,6 +289,7 @@ class ClientRequest:
             http=exchange.http,
             exchange=exchange,
             warnings=warnings,
+            client_asks_usage=self._asks_usage,
             carries=is_shared
             or name != self.dialect.NAME
             or _replays(target.provider.quirks_for(target.model)),
@@ -327,6 +329,7 @@ class ClientRequest:
             target=target,
             dialect=self.dialect,
             http=HTTPRequest(url, headers, body),
+            client_asks_usage=self._asks_usage,
             hides_usage=hides_usage,
             service_tier=self.service_tier,
         )
@@ -362,6 +365,10 @@ class ClientRequest:
             target.provider.runs_programs and self.dialect_for(target) == self.dialect.NAME
             for target in services.router.route(self.model)
         )
+
+    @property
+    def _asks_usage(self) -> bool:
+        return b'"stream_options"' in self._body
 
     def mentions(self, mark: bytes) -> bool:
         """Whether these bytes stand somewhere in the body."""
@@ -441,8 +448,8 @@ def blames_usage(attempt: Attempt, error: PolycallError) -> bool:
     Only an answer to the same request without it can tell: what the message quotes may be the
     client's own words, and a provider whose streams tell no usage cannot be charged for.
     """
-    if attempt.exchange is None and not attempt.hides_usage:
-        return False
+    if attempt.client_asks_usage or (attempt.exchange is None and not attempt.hides_usage):
+        return False  # what the provider refuses may be the client's own words
     if attempt.target.provider.quirks.stream_usage == "never":
         return False
     return (
