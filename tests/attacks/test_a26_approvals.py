@@ -254,7 +254,7 @@ def test_a26_ctrl_c_at_the_question_runs_nothing(folder: Path) -> None:
         terminal.send("결제 pay 40\n")
         terminal.expect(r"run it\? \[y/N\] ")
         terminal.send("\x03")
-        terminal.expect("stopped; the conversation goes on", within_s=5)
+        terminal.expect("stopped; the conversation continues", within_s=5)
         terminal.expect("> ")
         terminal.send("/quit\n")
         terminal.expect("in all")
