@@ -163,13 +163,13 @@ async def test_a04_a_worker_refuses_a_pickled_run_and_does_the_others(
         )
         database.execute("delete from workflow_status where workflow_uuid <> 'r1'")
     with ScriptedModel(["well"]) as model:
-        async with Durable(url, agents=agents(model), poll_s=0.02, lease_s=0.4) as here:
+        async with Durable(url, agents=agents(model), poll_s=0.02, lease_s=1.5) as here:
             if status == "CANCELLED":
                 await looked(lambda: here.resume("r1"))
             handle = await here.start("desk", "hello", run_id="r2")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(40):
                 assert (await handle.result()).text == "well"
-                await looked(lambda: asyncio.wait_for(here.result("r1"), 3))
+                await looked(lambda: asyncio.wait_for(here.result("r1"), 8))
             rows = {row.id: row for row in await here.list()}
     assert not mark.exists()
     assert rows["r2"].state == "finished"
