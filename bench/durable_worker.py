@@ -102,7 +102,7 @@ def counter(tool_name: str) -> Any:
     """Begins as many tasks as the prompt says, and waits for them."""
 
     def answer(request: Request) -> Any:
-        wanted = int(request.messages[0].text)
+        wanted = int(next(each for each in request.messages if each.role == "user").text)
         said = sum(message.role == "assistant" for message in request.messages)
         if said == 0:
             return [_call(f"t{n}", tool_name, number=n) for n in range(wanted)]
@@ -114,7 +114,7 @@ def counter(tool_name: str) -> Any:
 def stepper(request: Request) -> Any:
     """Half as many calls of a tool as the prompt says: each call and each answer is a step."""
     said = sum(message.role == "assistant" for message in request.messages)
-    wanted = int(request.messages[0].text) // 2
+    wanted = int(next(each for each in request.messages if each.role == "user").text) // 2
     return _call(f"s{said}", "nothing") if said < wanted else "stepped"
 
 
