@@ -14,7 +14,7 @@ FAST := tests/unit/test_ir.py tests/unit/test_sse.py tests/unit/test_schema_refs
     tests/profiles/test_settings.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast fuzz check bench format docs clean
+.PHONY: help demo test test-all test-fast fuzz check check-all check-code bench format docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -40,19 +40,29 @@ demo: $(DEMO)  ## the tool cycle through every vendor's protocol, offline
 test-fast: $(STAMP)  ## a chosen part of the tests, under a minute
 	$(BIN)/pytest --quiet $(FAST)
 
-test: $(STAMP)  ## all tests, side by side
+test: $(STAMP)  ## all tests but the large matrices, side by side
+	$(BIN)/pytest --numprocesses auto --dist loadfile -m 'not slow'
+
+test-all: $(STAMP)  ## all tests, the large matrices too
 	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 fuzz: $(STAMP)  ## the laws, with new cases each time
 	$(BIN)/pytest --numprocesses auto --hypothesis-profile fuzz \
 	    $$(grep -rl 'from hypothesis' tests --include='test_*.py')
 
-check: $(STAMP)  ## format, lint, types, floors, tests: what CI runs
+check-code: $(STAMP)  ## format, lint, types, floors
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+check: $(STAMP)  ## format, lint, types, floors, tests: what CI runs
+	$(MAKE) check-code
 	$(MAKE) test
+
+check-all: $(STAMP)  ## check, with the large matrices
+	$(MAKE) check-code
+	$(MAKE) test-all
 
 bench: $(STAMP)  ## speed and memory, as ratios in one run
 	$(BIN)/python -m bench
