@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -197,32 +198,35 @@ def test_a_client_that_takes_nothing_is_given_up(
     tables = provider_table("up", upstream.base_url, "openai-chat")
     config = f"[server]\nbody_s = 1.0\n{tables}"
     gateway = Gateway(tmp_path_factory.mktemp("deaf"), config).start()
-    gateway.post("/v1/chat/completions", {"model": "up/ok", "messages": MESSAGES})
+    for client in ("openai-chat", "anthropic"):  # each loads its dialect once
+        ask(gateway, client, "up/ok", stream=True)
     before_bytes, closed = gateway.resident_bytes, len(upstream.closed_at)
     files = open_files(gateway.pid)
-    peers: list[socket.socket] = []
-    for path in ("chat/completions", "messages") * 3:
-        body: Any = {"model": "up/endless", "messages": MESSAGES, "stream": True, "max_tokens": 9}
-        data = json.dumps(body).encode()
-        peer = socket.create_connection(("127.0.0.1", gateway.port))
-        head = f"POST /v1/{path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(data)}\r\n\r\n"
-        peer.sendall(head.encode() + data)
-        peers.append(peer)
-    ends_at = time.monotonic() + 5
-    most_bytes = 0
-    while len(upstream.closed_at) < closed + 6 and time.monotonic() < ends_at:
-        most_bytes = max(most_bytes, gateway.resident_bytes)
-        time.sleep(0.05)
-    # Each provider would send 120 MB if somebody took it.
-    assert len(upstream.closed_at) == closed + 6
-    assert most_bytes - before_bytes < 30_000_000
-    rows = gateway.ledger(7)[1:]
-    assert [(row["status"], row["outcome"]) for row in rows] == [(499, "cancelled")] * 6
-    while open_files(gateway.pid) > files and time.monotonic() < ends_at:
-        time.sleep(0.05)
-    assert open_files(gateway.pid) <= files
-    for peer in peers:
-        peer.close()
+    with contextlib.ExitStack() as peers:
+        for path in ("chat/completions", "messages") * 3:
+            body: Any = {
+                "model": "up/endless",
+                "messages": MESSAGES,
+                "stream": True,
+                "max_tokens": 9,
+            }
+            data = json.dumps(body).encode()
+            peer = peers.enter_context(socket.create_connection(("127.0.0.1", gateway.port)))
+            head = f"POST /v1/{path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(data)}\r\n\r\n"
+            peer.sendall(head.encode() + data)
+        ends_at = time.monotonic() + 5
+        most_bytes = 0
+        while len(upstream.closed_at) < closed + 6 and time.monotonic() < ends_at:
+            most_bytes = max(most_bytes, gateway.resident_bytes)
+            time.sleep(0.05)
+        # Each provider would send 120 MB if somebody took it.
+        assert len(upstream.closed_at) == closed + 6
+        assert most_bytes - before_bytes < 30_000_000
+        rows = gateway.ledger(8)[2:]
+        assert [(row["status"], row["outcome"]) for row in rows] == [(499, "cancelled")] * 6
+        while open_files(gateway.pid) > files and time.monotonic() < ends_at:
+            time.sleep(0.05)
+        assert open_files(gateway.pid) <= files
     assert gateway.stop() == 0
 
 
