@@ -272,6 +272,7 @@ class AnswerDecoder:
         self._usage_before = Usage()  # of exchanges that are over
         self._idle = self._restorer.idle and self._reader is None
         self._is_empty = True  # no part so far
+        self._size_bytes = 0
         self.error: PolycallError | None = None
 
     @property
@@ -297,6 +298,10 @@ class AnswerDecoder:
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that are known with this chunk."""
+        self._size_bytes += len(chunk)
+        if self._size_bytes > BODY_BYTES_MAX:  # whoever folds the events holds them all
+            self.error = ProtocolError(f"the answer is larger than {BODY_BYTES_MAX} bytes")
+            return []
         events = self._continuation.feed(self._decoder.feed(chunk))
         self.error = self._decoder.error
         if self._is_empty and events and (failure := self._failure(events)) is not None:

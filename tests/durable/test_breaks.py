@@ -30,7 +30,7 @@ async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("begun", [1, 120])
+@pytest.mark.parametrize("begun", [1, pytest.param(120, marks=pytest.mark.slow)])
 async def test_all_tasks_of_a_run_end_with_it(sqlite: str, begun: int) -> None:
     @tool(background=True)
     async def bake(n: int) -> str:
@@ -61,6 +61,7 @@ async def test_all_tasks_of_a_run_end_with_it(sqlite: str, begun: int) -> None:
         assert len(await here.tasks("r")) <= 100
 
 
+@pytest.mark.slow
 async def test_postgres_goes_away_while_a_run_waits_and_comes_back() -> None:
     paid: list[int] = []
 

@@ -10,6 +10,7 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from bench.durable import bounded, fleet, killed_on_postgres, killed_on_sqlite, table, verdict
 
 from polycall.durable import Runs
@@ -30,6 +31,7 @@ async def test_one_process_on_sqlite_is_killed_and_started_again() -> None:
     check(await killed_on_sqlite(KILLS, seed=KILLS))
 
 
+@pytest.mark.slow
 async def test_three_processes_on_postgres_take_over_by_themselves(server: Postgres) -> None:
     check(await killed_on_postgres(server.database(), KILLS, seed=KILLS))
 
@@ -57,6 +59,7 @@ async def test_a_process_that_is_only_slow_does_nothing_twice(
             assert {row["pid"] for row in executors} == {worker.pid for worker in workers}
 
 
+@pytest.mark.slow
 async def test_a_bound_holds_over_three_processes(server: Postgres) -> None:
     found = await bounded(server.database(), 60)
     assert (found["tasks"], found["different"], found["processes"]) == (60, 60, 3)

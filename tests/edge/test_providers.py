@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
+import threading
 import time
 import tracemalloc
 import zlib
@@ -20,7 +22,7 @@ from polycall.errors import PolycallError, ProtocolError, UpstreamConnectionErro
 from polycall.gateway.app import Gateway
 from polycall.gateway.passthrough.stream import Observer
 from polycall.providers.dialects import DIALECTS
-from polycall.transport.base import Deadlines, HTTPRequest
+from polycall.transport.base import Deadlines, HTTPRequest, push_to
 from polycall.transport.http1 import HTTP1Transport
 from tests.edge.test_redaction import ask, events, whole
 
@@ -180,6 +182,82 @@ def test_a17_an_endless_frame_ends(piece: bytes) -> None:
         for _ in range(200):
             observer.feed(piece)
     assert time.monotonic() - started < 5
+
+
+class Flood:
+    """Sends one endless stream from a thread, as fast as it is taken."""
+
+    def __init__(self, piece: bytes) -> None:
+        self._piece = piece
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with suppress(OSError), self._listener, self._listener.accept()[0] as peer:
+            peer.recv(65536)
+            peer.sendall(CHUNKED)
+            while True:
+                peer.sendall(b"%x\r\n%b\r\n" % (len(self._piece), self._piece))
+
+    def __enter__(self) -> Flood:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(10)
+
+
+@pytest.mark.parametrize("piece", [b"data: {}\n\n" * 6_000, b"x" * 1_000_000])
+def test_a17_a_provider_that_sends_without_pause_leaves_others_their_turn(piece: bytes) -> None:
+    """libuv reads a busy socket 32 times in a row: 8 MB before anybody else is looked at."""
+    uvloop = pytest.importorskip("uvloop")
+    taken = largest = 0
+
+    def take(data: bytes) -> None:
+        nonlocal taken
+        taken += len(data)
+        time.sleep(0.002)  # so that more is there whenever the loop looks
+
+    async def watch() -> None:
+        nonlocal largest
+        before = taken
+        while True:
+            await asyncio.sleep(0)
+            largest, before = max(largest, taken - before), taken
+
+    async def main(url: str) -> None:
+        transport = HTTP1Transport(trust_environment=False)
+        http = await transport.open(HTTPRequest(url, {}, b"{}"), Deadlines(5, 5, 20))
+        watching = asyncio.create_task(watch())
+        reading = asyncio.create_task(push_to(http, take))
+        while taken < 20_000_000:
+            await asyncio.sleep(0.01)
+        for task in (reading, watching):
+            task.cancel()
+        await http.close()
+        await transport.close()
+
+    with Flood(piece) as flood, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main(flood.url))
+    assert 0 < largest <= 1_000_000
+
+
+@pytest.mark.parametrize("text", ["x" * 60_000, "물" * 9])
+async def test_a17_a_translated_stream_is_bounded_as_a_whole_answer_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    monkeypatch.setattr("polycall.exchange.BODY_BYTES_MAX", 2_000_000)
+    delta = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+    frame = b"data: " + json.dumps({"id": "c", "choices": [delta]}).encode() + b"\n\n"
+    piece = frame * (100_000 // len(frame) + 1)
+    script = endless(CHUNKED, b"%x\r\n%b\r\n" % (len(piece), piece))
+    async with provider(script) as hostile, budgeted(tmp_path, hostile.url) as served:
+        status, _, body = await ask(served, "/v1/messages", stream=True)
+    assert status == 200
+    assert len(body) < 8_000_000
+    assert b"event: error" in body
+    assert b"larger than 2000000 bytes" in body
 
 
 # A9

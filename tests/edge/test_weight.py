@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,19 @@ HEAVY: dict[str, tuple[Callable[[], JSON], int]] = {
 }
 
 
+@pytest.fixture
+def served_collector() -> Iterator[None]:
+    """Garbage is collected as in `polycall serve`: what was there before is not looked at."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("served_collector")
 @pytest.mark.parametrize("case", HEAVY)
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages/count_tokens"])
 async def test_a20_large_bodies_do_not_hold_the_loop(tmp_path: Path, case: str, path: str) -> None:
@@ -103,8 +117,8 @@ async def test_a20_large_bodies_do_not_hold_the_loop(tmp_path: Path, case: str, 
         await served({**scope, "headers": []}, receive, send)
         watching.cancel()
     assert sent[0]["status"] == expected, sent[1]
-    # Reading 15 MB of JSON is one call into C, which is most of this.
-    assert slowest < 2
+    # 15 to 35 ms where nothing else runs (`python -m bench.doors`).
+    assert slowest < 1
 
 
 async def test_a20_one_clients_work_is_done_one_after_the_other(tmp_path: Path) -> None:

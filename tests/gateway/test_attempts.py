@@ -48,9 +48,14 @@ def served(upstream: BadUpstream, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def entries(gateway: Gateway, request_id: str) -> list[dict[str, Any]]:
-    """The log entries of attempts for one request."""
-    found = [json.loads(line) for line in gateway.log.splitlines() if line.startswith("{")]
-    return [each for each in found if each.get("request_id") == request_id]
+    """The log entries of attempts for one request; there is one at least, and it may be late."""
+    ends_at = time.monotonic() + 10
+    while True:
+        found = [json.loads(line) for line in gateway.log.splitlines() if line.startswith("{")]
+        found = [each for each in found if each.get("request_id") == request_id]
+        if found or time.monotonic() > ends_at:
+            return found
+        time.sleep(0.02)
 
 
 def kept_error(gateway: Gateway, request_id: str) -> str:

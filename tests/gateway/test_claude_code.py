@@ -80,7 +80,9 @@ def run(claude: Path, folder: Path, url: str, model: str, small: str) -> dict[st
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("model", ["claude-opus-5-5", "claude-sonnet-4-6"])
+@pytest.mark.parametrize(
+    "model", ["claude-opus-5-5", pytest.param("claude-sonnet-4-6", marks=pytest.mark.slow)]
+)
 def test_c10_on_the_simulation(sim: Simulation, claude: Path, tmp_path: Path, model: str) -> None:
     turns = [Turn(calls=[CALL], reasoning="I make it."), Turn(FINAL, reasoning="Done.")]
     sim.script("anthropic", model, turns)
@@ -89,7 +91,13 @@ def test_c10_on_the_simulation(sim: Simulation, claude: Path, tmp_path: Path, mo
     assert sim.remaining("anthropic", model) == 0
 
 
-@pytest.mark.parametrize("upstream", ["up-anthropic", "up-gemini", "up-responses"])
+@pytest.mark.parametrize(
+    "upstream",
+    [
+        "up-gemini",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("up-anthropic", "up-responses")),
+    ],
+)
 def test_c10_by_the_gateway(
     *, sim: Simulation, gateway: Gateway, claude: Path, tmp_path: Path, upstream: str
 ) -> None:

@@ -107,7 +107,11 @@ CASES = [
 
 
 @pytest.mark.parametrize(
-    ("agent", "upstream", "call"), CASES, ids=[f"{case[0].__name__}-{case[1]}" for case in CASES]
+    ("agent", "upstream", "call"),
+    [
+        pytest.param(*case, id=f"{case[0].__name__}-{case[1]}", marks=[pytest.mark.slow] * is_more)
+        for case, is_more in zip(CASES, [True, False, True, False, False, True], strict=True)
+    ],
 )
 def test_a_task_with_a_tool_call(
     *,

@@ -236,7 +236,10 @@ def test_killed_under_load_loses_a_quarter_second_and_a_clean_stop_nothing(
     assert len(written(store_url)) == len(before) + len(till.sales) - counted
 
 
-@pytest.mark.parametrize(("when_down", "how"), [("refuse", "stop"), ("serve", "kill")])
+@pytest.mark.parametrize(
+    ("when_down", "how"),
+    [pytest.param("refuse", "stop", marks=pytest.mark.slow), ("serve", "kill")],
+)
 def test_i09_the_database_goes_away_and_comes_back_under_load(
     till: Till, own_postgres: Postgres, tmp_path: Path, when_down: str, how: str
 ) -> None:
@@ -265,6 +268,7 @@ def test_i09_the_database_goes_away_and_comes_back_under_load(
     assert list(tmp_path.glob("polycall-spool*")) == []
 
 
+@pytest.mark.slow
 async def test_a_long_outage_is_over_when_the_database_is_back(
     own_postgres: Postgres, tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ def test_i14_addresses_that_only_the_provider_can_read_are_kept() -> None:
     assert f'"fileUri": "{url}"' in rendered
 
 
+@pytest.mark.slow
 def test_i07_streams_leave_nothing_in_memory(folder: Path) -> None:
     with bad_upstream() as upstream, ThreadPoolExecutor(16) as pool:
         tables = [

@@ -199,6 +199,7 @@ def test_a_worker_that_starts_does_not_make_the_others_wait() -> None:
         assert not os.get_blocking(copy.fileno())
 
 
+@pytest.mark.slow
 def test_workers_open_a_new_store_at_once(folder: Path) -> None:
     for number in range(3):
         own = folder / str(number)

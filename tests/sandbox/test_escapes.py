@@ -63,12 +63,14 @@ async def test_contained_ten_at_once(tier: str, which: str, who: str):
 
 
 @pytest.mark.parametrize("tier", ["jail", "monty"])
+@pytest.mark.slow
 async def test_contained_one_by_one(tier: str):
     await usable(tier)
     folder = attempts("own")
     check(await report(user("self"), tier, folder, 1), len(list(folder.glob("*.py"))))
 
 
+@pytest.mark.slow
 async def test_shared_attempts_one_by_one():
     await usable("jail")
     folder = attempts("shared")

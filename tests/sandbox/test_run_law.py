@@ -95,7 +95,7 @@ async def ended(frames: list[dict[str, Any]]) -> tuple[End, Process]:
     return end, process
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(FRAMES)
 def test_a_run_ends_once_whatever_comes(frames: list[dict[str, Any]]):
     end, process = asyncio.run(ended(frames))

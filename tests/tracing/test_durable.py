@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 from polycall import tracing
@@ -33,6 +34,7 @@ async def asked_for(database: str) -> str:
         return f"{span.get_span_context().trace_id:032x}"
 
 
+@pytest.mark.slow
 async def test_killed_in_the_middle_of_a_program(tmp_path: Path, collector: Collector) -> None:
     database = f"sqlite:///{tmp_path / 'runs.db'}"
     trace = await asked_for(database)

@@ -27,6 +27,9 @@ from polycall.transport.http1_response import HTTP1Response, StaleConnectionErro
 
 IDLE_S = 30.0
 _TICK_S = 0.5
+# libuv reads a ready socket up to 32 times before it looks at another: a server that sends without
+# pause would have the loop for that long.  After so many bytes others have their turn.
+_TURN_BYTES = 128 * 1024
 
 
 class _Origin(NamedTuple):
@@ -191,6 +194,7 @@ class _Connection(asyncio.Protocol):
         self._answer: HTTP1Response | None = None
         self._idle_since = 0.0
         self.has_written = False  # something of the latest request
+        self._read_bytes = 0  # since others had their turn
 
     @property
     def host(self) -> str:
@@ -281,6 +285,15 @@ class _Connection(asyncio.Protocol):
             self.abort()
             return
         answer.fed()
+        self._read_bytes += len(data)
+        if self._read_bytes >= _TURN_BYTES and self._answer is not None:
+            self._read_bytes = 0
+            self.pause()
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self._answer is not None and not self._answer.is_paused:
+            self.resume()
 
     def eof_received(self) -> None:
         return None

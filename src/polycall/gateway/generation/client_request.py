@@ -7,6 +7,7 @@ request is rendered from that original, never from another stop's.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -262,7 +263,11 @@ class ClientRequest:
         target = services.as_learned(target)
         name = self.dialect_for(target)
         is_shared = name in self._shared
-        may_pass = name == self.dialect.NAME and not is_shared and self._passes(target, services)
+        may_pass = name == self.dialect.NAME and not is_shared
+        if may_pass and len(self._body) < LONG_BYTES:
+            may_pass = self._passes(target, services)
+        elif may_pass:
+            may_pass = await self._apart(services, self._passes, target, services)
         if may_pass and not await self._refers_here(services):
             return self._passed(target, services)
         carried = await self.parse(services)
@@ -370,9 +375,11 @@ class ClientRequest:
     def _asks_usage(self) -> bool:
         return b'"stream_options"' in self._body
 
-    def mentions(self, mark: bytes) -> bool:
+    async def mentions(self, mark: bytes, services: GatewayServices) -> bool:
         """Whether these bytes stand somewhere in the body."""
-        return mark in self._body
+        if len(self._body) < LONG_BYTES:
+            return mark in self._body
+        return await self._apart(services, operator.contains, self._body, mark)
 
     async def parse(self, services: GatewayServices) -> CarriedRequest:
         """The request in the middle language, with what its history carries; parsed once."""

@@ -89,8 +89,8 @@ class Generations:
                 if owner.requests_per_minute is not None:
                     await self._limits.count_request(owner)
                 body = await read_body(gateway_request, self._services.server, self._memory)
-                client_request = record.client_request = ClientRequest(
-                    endpoint, gateway_request, body, owner
+                client_request = record.client_request = await self._services.heavy.run(
+                    owner.id, len(body), ClientRequest, endpoint, gateway_request, body, owner
                 )
                 check_allowed(owner, client_request.model)
                 if self._cache is None or not await self._cached(record, self._cache):

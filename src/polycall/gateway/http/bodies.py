@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 
 from polycall.config import Server
@@ -14,6 +15,7 @@ _ENCODINGS = {
     b"x-gzip": 16 + zlib.MAX_WBITS,
     b"deflate": zlib.MAX_WBITS,
 }
+_SLICE_BYTES = 1024 * 1024  # that are expanded before others have their turn
 
 
 async def read_body(gateway_request: GatewayRequest, server: Server, memory: MemoryGuard) -> bytes:
@@ -35,7 +37,7 @@ async def read_body(gateway_request: GatewayRequest, server: Server, memory: Mem
     if len(body) > limit:
         raise _too_large(limit)
     encoding = gateway_request.headers.get(b"content-encoding")
-    return body if encoding is None else _expand(body, encoding.strip().lower(), limit)
+    return body if encoding is None else await _expand(body, encoding.strip().lower(), limit)
 
 
 async def _read(gateway_request: GatewayRequest, server: Server, memory: MemoryGuard) -> bytes:
@@ -63,7 +65,7 @@ async def _read(gateway_request: GatewayRequest, server: Server, memory: MemoryG
     return piece
 
 
-def _expand(body: bytes, encoding: bytes, limit: int) -> bytes:
+async def _expand(body: bytes, encoding: bytes, limit: int) -> bytes:
     if encoding in (b"", b"identity"):
         return body
     bits = _ENCODINGS.get(encoding)
@@ -73,15 +75,23 @@ def _expand(body: bytes, encoding: bytes, limit: int) -> bytes:
             status=415,
         )
     decoder = zlib.decompressobj(bits)
-    try:
-        expanded = decoder.decompress(body, limit + 1)
-    except zlib.error:
-        raise InvalidRequestError("the body is not what its content-encoding says") from None
-    if len(expanded) > limit:
-        raise _too_large(limit)
+    pieces: list[bytes] = []
+    size = 0
+    while body:
+        try:
+            piece = decoder.decompress(body, _SLICE_BYTES)
+        except zlib.error:
+            raise InvalidRequestError("the body is not what its content-encoding says") from None
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        pieces.append(piece)
+        body = decoder.unconsumed_tail
+        if body:
+            await asyncio.sleep(0)
     if not decoder.eof:
         raise InvalidRequestError("the compressed body is cut short")
-    return expanded
+    return b"".join(pieces)
 
 
 def _too_large(limit: int) -> RequestTooLargeError:

@@ -101,7 +101,9 @@ def _word(given: bytes | None) -> str:
 
 async def _is_about_programs(client_request: ClientRequest, services: GatewayServices) -> bool:
     declaration = _DECLARATIONS.get(client_request.dialect.NAME)
-    if declaration is not None and client_request.mentions(declaration):
+    if declaration is not None and await client_request.mentions(declaration, services):
         # A provider that runs programs itself is asked as the client asks.
         return not client_request.runs_natively(services)
-    return client_request.mentions(_MARK) or await client_request.refers_to(_MARK, services)
+    if await client_request.mentions(_MARK, services):
+        return True
+    return await client_request.refers_to(_MARK, services)

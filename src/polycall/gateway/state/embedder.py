@@ -14,6 +14,7 @@ from polycall.ir import (
     Message,
     Metadata,
     Part,
+    PartDelta,
     PartEnd,
     PartStart,
     Reasoning,
@@ -46,6 +47,7 @@ class Embedder:
         self._folder = Folder()
         self._before = before
         self._texts: list[str] = []
+        self._size = 0  # of the open text, where only its size is kept
 
     # Whole answers
 
@@ -69,6 +71,13 @@ class Embedder:
 
     def event(self, event: Event) -> Event:
         """The event as the client may see it."""
+        if (
+            self._before is None
+            and isinstance(event, PartDelta)
+            and isinstance(self._folder.open_part, Text)
+        ):
+            self._size += len(event.text)
+            return event
         if isinstance(event, PartStart) and isinstance(event.part, ToolCall):
             self._folder.feed(event)
             return PartStart(event.index, self._shown_call(event.part))
@@ -109,11 +118,13 @@ class Embedder:
         self._entries.append(Entry("call", part.arguments_json, kept, part.id))
 
     def _note_other(self, part: Part) -> None:
-        if isinstance(part, Text) and part.text:
+        size, self._size = self._size, 0
+        if isinstance(part, Text) and (part.text or size):
             state = part.metadata.get(self._origin.dialect)
             kept: Metadata = {self._origin.dialect: state} if state else {}
-            self._texts.append(part.text)
-            self._entries.append(Entry("text", metadata=kept, size=len(part.text)))
+            if self._before is not None:
+                self._texts.append(part.text)
+            self._entries.append(Entry("text", metadata=kept, size=len(part.text) + size))
             self._has_state = self._has_state or self._has_state_keys(state)
 
     def _has_state_keys(self, state: dict[str, Any] | None) -> bool:

@@ -1,0 +1,328 @@
+"""How much memory, and how long the loop's time, one request or provider can take of the gateway.
+
+    python -m bench.doors                 # every door, one after the other
+    python -m bench.doors --only "one long text,a bomb"
+
+A real `polycall serve` runs in front of an upstream that misbehaves by the name of the model.  For
+each door the gateway is asked once to warm up, then the door is tried three times.  `MiB` is the
+most that the process grew over what it held before the first; `held` is the longest time for which
+a probe on a connection of its own had no answer to `/healthz`, less the probe's median, in the best
+of the three rounds: other work on the machine only adds to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import http.client
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+MIB_MAX = 50.0
+HELD_MS_MAX = 50.0
+ROUNDS = 3
+_DOOR_S = 8.0  # a door that is still open then is closed by us
+
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+EVENTS = CHUNKED.replace(b"OK\r\n", b"OK\r\ncontent-type: text/event-stream\r\n")
+BOMB = gzip.compress(b" " * 300_000_000, 9)
+GZIP = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n"
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _event(text: str) -> bytes:
+    delta = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+    body = {"id": "c", "object": "chat.completion.chunk", "created": 1, "choices": [delta]}
+    return b"data: " + json.dumps(body).encode() + b"\n\n"
+
+
+# What the provider sends first, and then without end.
+PROVIDERS: dict[str, tuple[bytes, bytes]] = {
+    "endless headers": (b"HTTP/1.1 200 OK\r\n", b"x: y\r\n" * 9999),
+    "endless trailers": (CHUNKED + b"0\r\n", b"x: y\r\n" * 9999),
+    "an endless extension": (CHUNKED + b"1;", b"a" * 65536),
+    "endless interim answers": (b"", b"HTTP/1.1 103 Early\r\nlink: x\r\n\r\n" * 999),
+    "a bomb": (GZIP % len(BOMB), BOMB),
+    "an endless body": (CHUNKED + _chunk(b'{"a":"'), _chunk(b"a" * 65536)),
+    "an endless error": (CHUNKED.replace(b"200", b"500"), _chunk(b"a" * 65536)),
+    "an endless event": (EVENTS + _chunk(b"data: "), _chunk(b"a" * 65536)),
+    "endless small events": (EVENTS, _chunk(_event("x") * 500)),
+    "endless large events": (EVENTS, _chunk(_event("x" * 60_000))),
+    "endless comments": (EVENTS, _chunk(b": x\n\n" * 9999)),
+}
+
+
+class Upstream:
+    """Answers by the name of the model: one of `PROVIDERS`, or well."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            peer, _ = self._listener.accept()
+            threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
+
+    def _serve(self, peer: socket.socket) -> None:
+        with peer, suppress(OSError, ValueError):
+            reader = peer.makefile("rb")
+            while head := _read_head(reader):
+                body = json.loads(reader.read(int(head.get("content-length", 0))))
+                name = body["model"].replace("_", " ")
+                if name not in PROVIDERS:
+                    peer.sendall(_GOOD)
+                    continue
+                first, more = PROVIDERS[name]
+                peer.sendall(first)
+                while True:
+                    peer.sendall(more)
+
+
+def _read_head(reader: Any) -> dict[str, str]:
+    lines: list[str] = []
+    while (line := reader.readline().decode("latin-1").strip()) != "" or not lines:
+        if line == "" and not lines:
+            return {}
+        lines.append(line)
+    return dict(line.lower().split(": ", 1) for line in lines[1:])
+
+
+_ANSWER = json.dumps(
+    {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "hello"},
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    }
+).encode()
+_GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(_ANSWER), _ANSWER)
+
+
+class Served:
+    """The gateway as a process, with a probe beside it."""
+
+    def __init__(self, folder: Path, upstream: Upstream) -> None:
+        config = folder / "polycall.toml"
+        config.write_text(
+            "[server]\nattempts = 1\ntotal_s = 30\nread_s = 5\nbody_s = 5\n"
+            f'[providers.up]\ndialect = "openai-chat"\nbase_url = "{upstream.url}"\n'
+            'api_key = "sk-up-aaaaaaaa"\n',
+            encoding="utf-8",
+        )
+        program = Path(sys.executable).with_name("polycall")
+        self._process = subprocess.Popen(
+            [program, "serve", "--config", config, "--port", "0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline().rsplit(":", 1)[1])
+
+    @property
+    def resident_mib(self) -> float:
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=_DOOR_S)
+
+    def close(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.communicate(timeout=30)
+
+
+@contextmanager
+def probe(port: int) -> Generator[list[float]]:
+    """Seconds that each `/healthz` took, measured by a process of its own."""
+    command = [sys.executable, "-m", "bench.doors", "--probe", str(port)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
+    )
+    assert process.stdout is not None
+    process.stdout.readline()  # it has begun
+    took: list[float] = []
+    try:
+        yield took
+    finally:
+        output, _ = process.communicate("stop\n", timeout=60)
+        took.extend(json.loads(output))
+
+
+def run_probe(port: int) -> None:
+    """Ask until something comes on standard input; print what each question took."""
+    over = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.readline(), over.set()), daemon=True).start()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    took: list[float] = []
+    print("begun", flush=True)
+    while not over.is_set():
+        began = time.perf_counter()
+        connection.request("GET", "/healthz")
+        connection.getresponse().read()
+        took.append(time.perf_counter() - began)
+        time.sleep(0.001)
+    print(json.dumps(took))
+
+
+def _messages(count: int, size: int) -> list[dict[str, Any]]:
+    return [
+        {"role": "assistant" if n % 2 else "user", "content": f"{n} " + "x" * size}
+        for n in range(count)
+    ]
+
+
+def _calls(count: int) -> list[dict[str, Any]]:
+    turns: list[dict[str, Any]] = [{"role": "user", "content": "x"}]
+    for n in range(count):
+        call = {"id": f"c{n}", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        turns.append({"role": "assistant", "content": None, "tool_calls": [call]})
+        turns.append({"role": "tool", "tool_call_id": f"c{n}", "content": "r" * 300})
+    return turns
+
+
+def _tools(count: int) -> list[dict[str, Any]]:
+    function: dict[str, Any] = {
+        "description": "d" * 60,
+        "parameters": {"type": "object", "properties": {}},
+    }
+    return [{"type": "function", "function": {"name": f"f{n}", **function}} for n in range(count)]
+
+
+def _post(path: str, body: bytes) -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json"
+    return f"{head}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _asking(path: str, body: dict[str, Any]) -> bytes:
+    return _post(path, json.dumps({"model": "up/good", "max_tokens": 9, **body}).encode())
+
+
+CHAT, ANTHROPIC = "/v1/chat/completions", "/v1/messages"
+
+
+def _client_doors() -> Iterator[tuple[str, Callable[[], tuple[bytes, bytes]]]]:
+    """What a client sends once, and then without end (where that is not empty)."""
+    for kind, path in (("passed", CHAT), ("translated", ANTHROPIC)):
+        bodies: dict[str, Callable[[], dict[str, Any]]] = {
+            "one long text": lambda: {"messages": _messages(1, 15_000_000)},
+            "many messages": lambda: {"messages": _messages(15_000, 900)},
+            "too many messages": lambda: {"messages": _messages(120_000, 90)},
+            "many tools": lambda: {"messages": _messages(1, 9), "tools": _tools(15_000)},
+        }
+        if path == CHAT:
+            bodies["many calls"] = lambda: {"messages": _calls(6_000)}
+        for name, make in bodies.items():
+            yield f"{name}, {kind}", lambda make=make, path=path: (_asking(path, make()), b"")
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
+    yield "endless headers", lambda: (head, b"x: y\r\n" * 9999)
+    yield "one endless header", lambda: (head + b"x: ", b"a" * 65536)
+    chunked = head + b"transfer-encoding: chunked\r\n\r\n"
+    yield "endless trailers", lambda: (chunked + b"0\r\n", b"x: y\r\n" * 9999)
+    yield "an endless body in chunks", lambda: (chunked, _chunk(b"a" * 65536))
+    yield "chunks of one byte", lambda: (chunked, b"1\r\na\r\n" * 9999)
+    bomb = head + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(BOMB)
+    yield "a compressed bomb", lambda: (bomb + BOMB, b"")
+    deep = b'{"model":"up/good","messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    yield "deep nesting", lambda: (_post(CHAT, deep), b"")
+    many = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+    yield "requests sent ahead", lambda: (many, many * 999)
+
+
+def _exchange(served: Served, first: bytes, more: bytes) -> None:
+    """Send, and read the answer until its end, or until the door has been open for long."""
+    ends_at = time.monotonic() + _DOOR_S
+    with served.connect() as peer, suppress(OSError):
+        peer.sendall(first)
+        while more and time.monotonic() < ends_at:
+            peer.settimeout(max(ends_at - time.monotonic(), 0.01))
+            peer.sendall(more)
+        while time.monotonic() < ends_at:
+            peer.settimeout(max(ends_at - time.monotonic(), 0.01))
+            if not peer.recv(65536):
+                return
+
+
+def measure(served: Served, first: bytes, more: bytes) -> tuple[float, float]:
+    """MiB of all rounds, and milliseconds of the best."""
+    before = most = served.resident_mib
+    held: list[float] = []
+    for _ in range(ROUNDS):
+        with probe(served.port) as took:
+            sending = threading.Thread(target=_exchange, args=(served, first, more))
+            sending.start()
+            while sending.is_alive():
+                most = max(most, served.resident_mib)
+                time.sleep(0.005)
+            sending.join()
+        held.append((max(took) - statistics.median(took)) * 1000)
+    return most - before, min(held)
+
+
+def main() -> int:
+    """Try each door, and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--only", default="", help="names of doors, by comma")
+    parser.add_argument("--probe", type=int, default=0, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.probe:
+        run_probe(options.probe)
+        return 0
+    doors: list[tuple[str, Callable[[], tuple[bytes, bytes]]]] = [
+        (f"client: {name}", make) for name, make in _client_doors()
+    ]
+    for name in PROVIDERS:
+        body = {"model": f"up/{name.replace(' ', '_')}", "messages": _messages(1, 9)}
+        for kind, path in (("passed", CHAT), ("translated", ANTHROPIC)):
+            asked = _asking(path, {**body, "stream": "event" in name or "comment" in name})
+            doors.append((f"provider: {name}, {kind}", lambda asked=asked: (asked, b"")))
+    wanted = [each.strip() for each in options.only.split(",") if each.strip()]
+    over = 0
+    print(f"{'door':48} {'MiB':>8} {'held ms':>9}")
+    with tempfile.TemporaryDirectory() as folder:
+        served = Served(Path(folder), Upstream())
+        try:
+            for path in (CHAT, ANTHROPIC) * 20:
+                _exchange(served, _asking(path, {"messages": _messages(2, 9)}), b"")
+            for name, make in doors:
+                if wanted and not any(each in name for each in wanted):
+                    continue
+                mib, held_ms = measure(served, *make())
+                is_over = mib > MIB_MAX or held_ms > HELD_MS_MAX
+                over += is_over
+                print(f"{name:48} {mib:8.1f} {held_ms:9.1f}{'  over' if is_over else ''}")
+        finally:
+            served.close()
+    print(f"{over} over {MIB_MAX:.0f} MiB or {HELD_MS_MAX:.0f} ms")
+    return 1 if over else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
