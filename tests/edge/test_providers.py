@@ -28,6 +28,7 @@ from tests.edge.test_redaction import ask, events, whole
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream" + CHUNKED[15:]
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], Awaitable[None]]
 
 
@@ -258,6 +259,25 @@ async def test_a17_a_translated_stream_is_bounded_as_a_whole_answer_is(
     assert len(body) < 8_000_000
     assert b"event: error" in body
     assert b"larger than 2000000 bytes" in body
+
+
+@pytest.mark.parametrize("piece", [b": x\n\n" * 9_999, b"\n" * 60_000, b"event: ping\n\n" * 5_000])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+async def test_a17_a_stream_that_says_nothing_is_given_up(
+    tmp_path: Path, path: str, piece: bytes
+) -> None:
+    script = endless(EVENTS, b"%x\r\n%b\r\n" % (len(piece), piece))
+    async with (
+        provider(script) as hostile,
+        budgeted(tmp_path, hostile.url, "total_s = 1.0") as served,
+    ):
+        tracemalloc.start()
+        status, _, body = await ask(served, path, stream=True)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert status in (502, 504)
+    assert len(body) < 1000
+    assert most < 30_000_000
 
 
 # A9

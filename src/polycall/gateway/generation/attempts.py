@@ -46,6 +46,9 @@ from polycall.gateway.services import GatewayServices, without_usage
 from polycall.ir import Event, Response, ResponseStart, Usage
 from polycall.transport.base import Deadlines, HTTPResponse, Take, push_to
 
+# What a stream may say before its first event that says something: comments, above all.
+_PREAMBLE_BYTES_MAX = 1024 * 1024
+
 # Another provider may do what this one cannot, though trying this one again is no use.
 _OTHERS_MAY = (AuthenticationError, BillingError, PermissionDeniedError, NotFoundError)
 
@@ -125,6 +128,10 @@ class StreamedAnswer:
                     raise self.observer.error
                 if self.observer.began:
                     return
+                if len(self.data) > _PREAMBLE_BYTES_MAX:
+                    raise ProtocolError(
+                        f"the stream has no event in its first {_PREAMBLE_BYTES_MAX} bytes"
+                    )
         self.is_finished = True
         if self.decoder is not None:
             self.events += self.decoder.close()

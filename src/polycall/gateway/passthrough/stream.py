@@ -98,10 +98,11 @@ class Observer:
         hidden = False
         mark = self._counter.mark
         for position, frame in enumerate(frames):
+            if not frame or (frame[:1] == b":" and b"\n" not in frame):
+                continue  # a comment, such as a provider's own heartbeat
             if mark in frame:
                 self.calls += self._counter.in_frame(frame)
-            is_opening = not self.began and frame[:1] != b":"
-            if not is_opening:
+            if self.began:
                 for each in self._marks:
                     if each in frame:
                         break
