@@ -16,10 +16,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall.errors import RequestError
-from polycall.realtime.audio import PCM16, PCM24, PCMA, PCMU, AudioFormat
-from polycall.realtime.usage import VoicePrice
 from polycall.tools.function_tool import Tell
 from polycall.tools.problems import near_miss
+from polycall.voices.audio import PCM16, PCM24, PCMA, PCMU, AudioFormat
+from polycall.voices.usage import VoicePrice
 
 CodecName: TypeAlias = Literal["openai_realtime", "gemini_live", "gpt_live"]
 
