@@ -9,7 +9,7 @@ import gc
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +97,16 @@ async def connected(
     path: str = "/v1/realtime?model={}",
     secret: str = KEY,
     **options: Any,
-) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+) -> AsyncGenerator[aiohttp.ClientWebSocketResponse]:
     url = gateway.url + path.format(model)
     headers = {"authorization": f"Bearer {secret}"} if secret else {}
     options = {"headers": headers, "max_msg_size": 2**25, **options}
-    async with aiohttp.ClientSession() as session, session.ws_connect(url, **options) as socket:
-        yield socket
+    async with aiohttp.ClientSession() as session:
+        client: Any = await session.ws_connect(url, **options)
+        try:
+            yield client
+        finally:
+            await client.close()
 
 
 async def next_frame(socket: aiohttp.ClientWebSocketResponse) -> Any:
@@ -153,8 +157,9 @@ async def test_the_openai_client_talks_through_the_gateway(
                 kinds.append(event.type)
                 if event.type == "response.output_item.done" and event.item.type == "function_call":
                     arguments = event.item.arguments or ""
-                    output: Any = {"type": "function_call_output", "call_id": event.item.call_id}
-                    await connection.conversation.item.create(item={**output, "output": "눈"})
+                    output: Any = {"type": "function_call_output", "output": "눈"}
+                    output["call_id"] = event.item.call_id
+                    await connection.conversation.item.create(item=output)
                 if event.type == "response.done" and kinds.count(event.type) == 1:
                     await connection.response.create()
                 is_answer = "response.done" in kinds
@@ -222,14 +227,16 @@ async def test_the_openai_client_talks_live_through_the_gateway(
 
         async def send(data: bytes) -> None:
             append: Any = {"type": "session.input_audio.append"}
-            await connection.send({**append, "audio": base64.b64encode(data).decode()})
+            append["audio"] = base64.b64encode(data).decode()
+            await connection.send(append)
 
         speaking = asyncio.create_task(speak(send, SoundFormat(), s=2))
         async with asyncio.timeout(30):
             async for event in connection:
                 if event.type == "session.delegation.created":
                     answer: Any = {"type": "session.commentary.append", "content": "It snows."}
-                    await connection.send({**answer, "delegation_id": event.delegation.id})
+                    answer["delegation_id"] = event.delegation.id
+                    await connection.send(answer)
                 if event.type == "session.usage.updated" and event.usage.seconds >= 1:
                     await connection.send({"type": "session.close"})
                 if event.type == "session.closed":
@@ -250,7 +257,10 @@ async def test_a_gemini_client_talks_through_the_gateway(
     script = sim.talk("", [Turn("It snows.")], heard=["Hello"])
     path = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent?key={}"
     async with connected(gateway, KEY, path=path, secret="") as client:
-        setup = {"model": "models/google/gemini-3.8-live", "outputAudioTranscription": {}}
+        setup: dict[str, Any] = {
+            "model": "models/google/gemini-3.8-live",
+            "outputAudioTranscription": {},
+        }
         setup["generationConfig"] = {"responseModalities": ["AUDIO"]}
         await client.send_json({"setup": setup})
         sound = SoundFormat(rate=16000)
@@ -550,7 +560,7 @@ async def test_a_provider_that_takes_nothing_is_given_up(gateway: Gateway) -> No
 
 
 @contextlib.contextmanager
-def opened(gateway: Gateway, model: str) -> Iterator[socket.socket]:
+def opened(gateway: Gateway, model: str) -> Generator[socket.socket]:
     """A WebSocket of a client that says nothing after its request, not even pong."""
     with socket.create_connection(("127.0.0.1", gateway.port)) as client:
         lines = [f"{name}: {value}" for name, value in UPGRADE.items()]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -144,7 +144,7 @@ class OddVoices:
 
 
 @contextlib.contextmanager
-def odd_voices() -> Iterator[OddVoices]:
+def odd_voices() -> Generator[OddVoices]:
     served = OddVoices()
     served.start()
     try:

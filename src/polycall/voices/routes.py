@@ -6,7 +6,7 @@ google-genai 3.6.1 `live.py`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
@@ -35,7 +35,7 @@ class ClientRoute(Struct, frozen=True):
 
     codec: CodecName
     name: str
-    dialect: str
+    dialect: Literal["openai-chat", "gemini"]
     model_at: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
     protocol: str = ""

@@ -61,10 +61,10 @@ class SessionEntry:
         self, transport: asyncio.Transport, head: bytes, rest: bytes, connections: set[Any]
     ) -> None:
         _, module = await asyncio.to_thread(lambda: [*map(importlib.import_module, _MODULES)])
-        if self._server is None:
-            self._server = module.SocketServer(self._serve)
+        server = self._server or module.SocketServer(self._serve)
+        self._server = server
         if not transport.is_closing():
-            self._server.take(transport, head, rest, connections)
+            server.take(transport, head, rest, connections)
             transport.resume_reading()
 
     async def close(self) -> None:

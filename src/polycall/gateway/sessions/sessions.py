@@ -44,6 +44,7 @@ from polycall.gateway.sessions.client_socket import ClientSocket, SocketClosed
 from polycall.gateway.sessions.meter import Meter
 from polycall.gateway.sessions.relay import Relay
 from polycall.gateway.store import LedgerRow, Store
+from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
 from polycall.translation.wire import Dialect
 from polycall.voices.capabilities import Voice, voice_at
@@ -124,7 +125,7 @@ class Sessions:
         session.owner, session.is_known = owner, True
         self._limits.check_store()
         await self._limits.count_request(owner)
-        first: str = ""
+        body: JSON = {}
         if not route.model_at:
             session.model = _model_of(request)
         else:
@@ -138,8 +139,7 @@ class Sessions:
         target, voice, provider = await self._connected(session)
         try:
             if route.model_at:
-                first = jsontext.encode(route.with_model(body, target.model))
-                await provider.send(first)
+                await provider.send(jsontext.encode(route.with_model(body, target.model)))
             else:
                 await self._accept(session)
             meter = session.meter = self._meter(session, target, voice)
