@@ -12,14 +12,16 @@ import logging
 import math
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 from polycall._support import jsontext
+from polycall._support.listening import is_loopback
 from polycall.errors import (
     AuthenticationError,
     InvalidRequestError,
     NotFoundError,
     OverloadedError,
+    PermissionDeniedError,
     PolycallError,
     RequestError,
     UpstreamConnectionError,
@@ -123,6 +125,8 @@ class Sessions:
         self._memory.check()
         owner = self._owner(request)
         session.owner, session.is_known = owner, True
+        if owner is ANYBODY:
+            _check_origin(request)
         self._limits.check_store()
         await self._limits.count_request(owner)
         body: JSON = {}
@@ -333,6 +337,15 @@ class _Session:
                     await self.socket.send(frame)
             except (TimeoutError, SocketClosed):
                 pass  # the close says it, if anything does
+
+
+def _check_origin(request: GatewayRequest) -> None:
+    """Without keys, refuse pages of other sites: browsers let them connect to this machine."""
+    origin = request.headers.get(b"origin", b"").decode("latin-1")
+    if origin and not is_loopback(urlsplit(origin).hostname or ""):
+        raise PermissionDeniedError(
+            f"the gateway has no keys, and pages of {origin[:100]!r} may not use it; create a key"
+        )
 
 
 def _model_of(request: GatewayRequest) -> str:
