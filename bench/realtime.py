@@ -19,9 +19,9 @@ from msgspec.structs import replace
 from polycall import Agent, Client
 from polycall.providers.catalogue import CATALOGUE
 from polycall.realtime import Audio, Talk
-from polycall.realtime.connection import ConnectionClosedError, Socket, connect_websocket
 from polycall.sim.realtime import SoundFormat, VoiceSimulation
 from polycall.sim.script import Turn
+from polycall.voices.connection import ConnectionClosedError, Socket, connect_websocket
 
 _TALK_S = 6.0
 _TEXT = "This is an answer that takes a while to be spoken to its very end. " * 2

@@ -9,7 +9,6 @@ from typing import Any
 
 from polycall import Agent, Client
 from polycall.realtime import Heard, Said, Talk
-from polycall.realtime.connection import ConnectionClosedError
 from polycall.realtime.events import Audio, End, Interrupted, TalkEvent
 from polycall.realtime.run import TalkRun
 from polycall.sim.realtime import (
@@ -21,6 +20,7 @@ from polycall.sim.realtime import (
     run_fast,
 )
 from polycall.sim.realtime.sound import SoundFormat
+from polycall.voices.connection import ConnectionClosedError
 from tests.realtime.judges import judge
 
 OPENAI = "openai/gpt-realtime-2.1"

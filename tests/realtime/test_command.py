@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from polycall.cli import main
-from polycall.realtime.audio import PCM24, AudioFormat, read_wav, write_wav
 from polycall.sim.realtime import SoundFormat
+from polycall.voices.audio import PCM24, AudioFormat, read_wav, write_wav
 
 
 def test_a_file_is_said_and_what_is_heard_is_written(

@@ -24,12 +24,12 @@ from polycall.realtime import (
     UnknownFrames,
     stay_silent,
 )
-from polycall.realtime.capabilities import voice_for
-from polycall.realtime.codecs import make_codec
-from polycall.realtime.protocol import CallDropped, CallReady, VendorError
 from polycall.sim.realtime import VoiceFaults, VoiceScript
 from polycall.sim.script import Call, Failure, Turn
 from polycall.testing import FunctionModel
+from polycall.voices.capabilities import voice_for
+from polycall.voices.codecs import make_codec
+from polycall.voices.protocol import CallDropped, CallReady, VendorError
 from tests.realtime.harness import (
     GEMINI,
     LIVE,
@@ -383,7 +383,7 @@ def test_case_19_a_call_that_the_vendor_cancels_is_stopped_and_not_answered() ->
 
 
 def test_case_20_a_cancellation_after_the_end_is_an_event() -> None:
-    from polycall.realtime.protocol import CallsCancelled
+    from polycall.voices.protocol import CallsCancelled
 
     async def drive(talk: Talk, caller: Caller) -> None:
         await saying(("say", 600), ("wait", 3000))(talk, caller)

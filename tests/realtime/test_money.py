@@ -10,13 +10,13 @@ import pytest
 
 from polycall.errors import RequestError
 from polycall.realtime import Talk, VoiceUsage
-from polycall.realtime.capabilities import voice_for
-from polycall.realtime.codecs import make_codec
-from polycall.realtime.protocol import ReplyDone, UsageReport
 from polycall.realtime.spending import Spending
-from polycall.realtime.usage import cost_usd
 from polycall.sim.realtime import VoiceScript
 from polycall.sim.script import Turn
+from polycall.voices.capabilities import voice_for
+from polycall.voices.codecs import make_codec
+from polycall.voices.protocol import ReplyDone, UsageReport
+from polycall.voices.usage import cost_usd
 from tests.realtime.harness import GEMINI, LIVE, OPENAI, agent_of, hold
 from tests.realtime.test_forty_cases import LONG, brain, saying
 

@@ -10,11 +10,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from polycall.realtime import capabilities, protocol
 from polycall.realtime.answers import Answers
 from polycall.realtime.calls import Calls
-from polycall.realtime.codecs import openai_realtime
-from polycall.realtime.codecs.gemini_live import GeminiLiveCodec
 from polycall.realtime.connection_state import ConnectionState
 from polycall.realtime.machine import TalkMachine
 from polycall.realtime.played import MarkedPlayed
@@ -22,6 +19,9 @@ from polycall.realtime.replies import Replies
 from polycall.realtime.speech import Speech
 from polycall.realtime.spending import Spending
 from polycall.realtime.transcript import Transcript
+from polycall.voices import capabilities, protocol
+from polycall.voices.codecs import openai_realtime
+from polycall.voices.codecs.gemini_live import GeminiLiveCodec
 from tests.realtime import test_forty_cases as cases
 from tests.realtime import test_money as money
 from tests.realtime.harness import GEMINI, OPENAI

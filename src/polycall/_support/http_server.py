@@ -31,7 +31,7 @@ _SLOW_BODY = "the request's body did not come in time"
 _LARGE_BODY = "the body is larger than {} bytes; send less"
 _MANY_AHEAD = "too many requests were sent ahead of their answers; wait for some"
 
-# What asks for another protocol.  There is none, and a server may go on as if nobody had asked;
+# What asks for another protocol.  Where there is none, a server may go on as if nobody had asked;
 # Java's own client asks for HTTP/2 with every first request, and sends its body along.
 _UPGRADES = (b"http2-settings", b"connection")  # without these, `upgrade` asks for nothing
 # A second one of these says something else than the first; a server and a proxy before it may
@@ -167,6 +167,13 @@ class BoundedProtocol(HttpToolsProtocol):
     def choose_application(self) -> None:
         """Set `app`, where not every request is for the same one."""
 
+    def hand_over(self, head: bytes, rest: bytes) -> bool:
+        """Give the connection to another protocol, where the request asks for one that is spoken.
+
+        `url` and `headers` are the request's, `head` is the whole of it, `rest` what came behind.
+        """
+        return False
+
     # For the loop
 
     @property
@@ -175,6 +182,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return self._is_over or self._phase != _IDLE
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.plain_transport = transport
         corked = _Corked(transport, self, linger_s=self.bounds.linger_s)
         super().connection_made(corked)  # pyright: ignore[reportArgumentType]
         most = self.bounds.connections_max
@@ -209,7 +217,11 @@ class BoundedProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._go_on_without(data[upgrade.args[0] :])
+            rest = data[upgrade.args[0] :]
+            if self._may_leave() and self.hand_over(self._head(self.headers), rest):
+                self._leave()
+            else:
+                self._go_on_without(rest)
             return
         except httptools.HttpParserError:
             refusal = self._refusal or RefusedRequest(400, _NOT_HTTP)
@@ -334,16 +346,38 @@ class BoundedProtocol(HttpToolsProtocol):
             shown = target[:60].decode("latin-1")
             raise RefusedRequest(400, f"the target {shown!r} is not a path")
 
+    def _may_leave(self) -> bool:
+        """Whether the request asks for a WebSocket, and nothing else is going on."""
+        running = self._running
+        is_busy = bool(self.pipeline) or (running is not None and not running.response_complete)
+        names = dict(self.headers)
+        has_body = b"content-length" in names or b"transfer-encoding" in names
+        is_get = self.parser.get_method() == b"GET" and self.parser.get_http_version() == "1.1"
+        wants = names.get(b"upgrade", b"").strip().lower() == b"websocket"
+        is_full = len(self.connections) > self.bounds.connections_max
+        return is_get and wants and not (is_busy or has_body or is_full or self._is_draining)
+
+    def _leave(self) -> None:
+        """The connection is another protocol's; this one hears nothing of it any more."""
+        self._stop_timer()
+        self._unset_keepalive_if_required()
+        self.connections.discard(self)
+        self._is_over = True
+
+    def _head(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The request's head as it came, with these headers."""
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version.encode(), lines)
+
     def _go_on_without(self, rest: bytes) -> None:
         """Read the request again without its wish for another protocol."""
-        method, version = self.parser.get_method(), self.parser.get_http_version()
-        kept = [b"%b: %b\r\n" % pair for pair in self.headers if pair[0] not in _UPGRADES]
+        kept = [pair for pair in self.headers if pair[0] not in _UPGRADES]
         if any(name == b"connection" and b"close" in value.lower() for name, value in self.headers):
-            kept.append(b"connection: close\r\n")
+            kept.append((b"connection", b"close"))
+        head = self._head(kept)
         self.parser = httptools.HttpRequestParser(self)
         self._is_upgrade = False
-        lines = b"".join(kept)
-        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version.encode(), lines)
         self.data_received(head + rest)
 
     def _refuse(self, status: int, message: str) -> None:

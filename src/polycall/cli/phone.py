@@ -14,10 +14,10 @@ from polycall.agents import Agent
 from polycall.cli.talk import named_agent, open_client, show_event
 from polycall.client import Client
 from polycall.errors import RequestError
-from polycall.realtime.audio import PCMU, Resampler, read_wav, write_wav
 from polycall.realtime.events import TalkEvent
 from polycall.realtime.telephone import PhoneCall, Telephone
 from polycall.realtime.telephone.server import TelephoneServer, serve
+from polycall.voices.audio import PCMU, Resampler, read_wav, write_wav
 
 _SIMULATED = "openai/gpt-realtime-2.1"
 

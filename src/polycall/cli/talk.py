@@ -18,7 +18,6 @@ from polycall.client import Client
 from polycall.errors import RequestError
 from polycall.loop import CallEnd, CallStart
 from polycall.providers.catalogue import CATALOGUE
-from polycall.realtime.audio import AudioFormat, read_wav, write_wav
 from polycall.realtime.events import (
     Audio,
     CallDiscarded,
@@ -35,6 +34,7 @@ from polycall.realtime.microphone import Microphone
 from polycall.realtime.played import DevicePlayed
 from polycall.realtime.talk import Talk
 from polycall.tools import tool
+from polycall.voices.audio import AudioFormat, read_wav, write_wav
 
 _PIECE_MS = 20
 _SIMULATED = "openai/gpt-realtime-2.1"

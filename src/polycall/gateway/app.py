@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from polycall._support import jsontext
@@ -48,6 +49,7 @@ from polycall.gateway.processes.shared_metrics import SharedMetrics, WorkerSlot
 from polycall.gateway.programs.dispatch import ProgramDispatch
 from polycall.gateway.routing.router import TargetRouter
 from polycall.gateway.services import GatewayServices
+from polycall.gateway.sessions.entry import SessionEntry
 from polycall.gateway.state.answer_cache import AnswerCache, routes_digest
 from polycall.gateway.state.carrier import Carrier
 from polycall.gateway.state.stored_responses import StoredResponses
@@ -57,9 +59,12 @@ from polycall.providers.dialects import DIALECTS
 from polycall.translation.wire import Dialect
 from polycall.transport.base import Transport
 from polycall.transport.http1 import HTTP1Transport
+from polycall.voices.routes import ROUTES as SESSION_ROUTES
 
 if TYPE_CHECKING:
     from polycall.gateway.observability.traces import Traces
+    from polycall.gateway.sessions.client_socket import ClientSocket
+    from polycall.gateway.sessions.sessions import Sessions
 
 logger = logging.getLogger("polycall.gateway")
 
@@ -131,6 +136,7 @@ class Gateway:
         self._limits = KeyLimits(self.store, counters=config.store.counters, worker=self._id_head)
         self._maintenance = Maintenance(self.store, self._keys)
         self.monitor = RequestMonitor(_limits(config))
+        self.entry = SessionEntry(self._session)
         self._take_up(config, router=None)
         self._gets: dict[str, Callable[[GatewayRequest], Awaitable[None]]] = {
             "/healthz": self._health,
@@ -170,6 +176,7 @@ class Gateway:
             memory=self._memory,
             routes=b"" if self._cache is None else routes_digest(config),
         )
+        self._sessions: Sessions | None = None  # loaded with the first one
         self._counts = CountEndpoint(
             self.services, self._keys, self._limits, self._dispatch, self._memory
         )
@@ -192,6 +199,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Stop the monitor, close connections, write what is waiting."""
+        await self.entry.close()
         self.monitor.close()
         self.services.costs.close()
         await self._transport.close()
@@ -230,6 +238,30 @@ class Gateway:
             _dialect_of(gateway_request),
             OverloadedError(message, retry_after_s=1.0),
         )
+
+    async def _session(self, socket: ClientSocket) -> None:
+        """A client's WebSocket, from its request on."""
+        if self._sessions is None:
+            from polycall.gateway.sessions.sessions import Sessions  # noqa: PLC0415 - loads aiohttp
+
+            self._sessions = Sessions(
+                self.services,
+                self._keys,
+                self.store,
+                self._limits,
+                metrics=self.metrics,
+                traces=self._traces,
+                memory=self._memory,
+            )
+        request = self._gateway_request(socket.scope, _never, socket.asgi_send)
+        request.is_session = True
+        request.heard_at = math.inf  # silence is no fault of a session
+        request.ends_at = request.started_at + self.config.server.total_s
+        self.monitor.add(request)
+        try:
+            await self._sessions.serve(request, socket)
+        finally:
+            self.monitor.remove(request)
 
     def _gateway_request(self, scope: Scope, receive: Receive, send: Send) -> GatewayRequest:
         self._id_count += 1
@@ -281,6 +313,11 @@ class Gateway:
         allow = "GET, HEAD"
         if handler is None and path.startswith(_GEMINI_PREFIXES):
             handler = self._one_model
+        if path in SESSION_ROUTES:
+            gateway_request.notes.append((b"upgrade", b"websocket"))
+            raise InvalidRequestError(
+                f"{path} is a WebSocket; connect to it by GET with 'Upgrade: websocket'", status=426
+            )
         if path in _GENERATES or path in _COUNTS or gemini_endpoint(path) is not None:
             handler, allow = None, "POST"
         elif handler is None:
@@ -359,6 +396,11 @@ class Gateway:
         model = await self._catalogue.model(name)
         render = models.SHAPES.get(_dialect_of(gateway_request).NAME, models.openai_model)
         await _send(gateway_request, render(model))
+
+
+async def _never() -> MutableMapping[str, Any]:
+    """A session hears of its client by the WebSocket alone."""
+    return await asyncio.get_running_loop().create_future()
 
 
 def _open_traces(settings: TraceSettings) -> Traces:

@@ -2,20 +2,18 @@
 
 talk.py           the talk: what an application opens, hears and says; run.py what is left of it
 events.py         what a talk says while it goes on
-capabilities.py   the voices, a row each: what each can do and costs.  With the codecs the only
-codecs/           place that names a vendor; a protocol each, frames to signals and back, no IO
-protocol.py       the middle language between them: signals of a voice, commands to it
 machine.py        the state machine; speech.py what is heard and said, answers.py calls and results,
                   talk_state.py what they share; no IO in any of them
 replies.py        the queue in front of replies; calls.py the open calls; connection_state.py
 played.py         how much was heard; transcript.py the conversation as it was heard
-spending.py       what was used; usage.py its kinds and prices
+spending.py       what was used
 agent_side.py     the agent's tools, instructions and handoffs; delegate.py the agent behind a voice
 silence.py        `stay_silent`; approving.py approvals by voice
 telephone/        calls that come by telephone
-connection.py     the WebSocket; audio.py formats of sound; microphone.py a person at this machine
+microphone.py     a person at this machine
 
-A layer above agents, and nothing below knows of it.  Names load on first use, so that importing
+A layer above agents, and nothing below knows of it.  What voices say on the wire is in
+`polycall.voices`.  Names load on first use, so that importing
 this package loads neither a transport nor a library for sound.
 """
 
@@ -25,8 +23,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from polycall.realtime.audio import AudioFormat
-    from polycall.realtime.capabilities import VOICES, Voice
     from polycall.realtime.events import (
         Audio,
         CallDiscarded,
@@ -47,36 +43,38 @@ if TYPE_CHECKING:
     from polycall.realtime.silence import stay_silent
     from polycall.realtime.talk import Talk
     from polycall.realtime.telephone import PhoneCall, Telephone
-    from polycall.realtime.usage import VoicePrice, VoiceUsage
+    from polycall.voices.audio import AudioFormat
+    from polycall.voices.capabilities import VOICES, Voice
+    from polycall.voices.usage import VoicePrice, VoiceUsage
 
 _HOMES = {
-    "Audio": "events",
-    "AudioFormat": "audio",
-    "CallDiscarded": "events",
-    "ClockPlayed": "played",
-    "DevicePlayed": "played",
-    "Digit": "events",
-    "Dropped": "events",
-    "End": "events",
-    "Heard": "events",
-    "Interrupted": "events",
-    "MarkedPlayed": "played",
-    "Microphone": "microphone",
-    "PhoneCall": "telephone",
-    "PlayedTime": "played",
-    "Reconnected": "events",
-    "Said": "events",
-    "Talk": "talk",
-    "TalkEvent": "events",
-    "TalkRun": "run",
-    "Telephone": "telephone",
-    "UnknownFrames": "events",
-    "VOICES": "capabilities",
-    "VendorNotice": "events",
-    "Voice": "capabilities",
-    "VoicePrice": "usage",
-    "VoiceUsage": "usage",
-    "stay_silent": "silence",
+    "Audio": "polycall.realtime.events",
+    "AudioFormat": "polycall.voices.audio",
+    "CallDiscarded": "polycall.realtime.events",
+    "ClockPlayed": "polycall.realtime.played",
+    "DevicePlayed": "polycall.realtime.played",
+    "Digit": "polycall.realtime.events",
+    "Dropped": "polycall.realtime.events",
+    "End": "polycall.realtime.events",
+    "Heard": "polycall.realtime.events",
+    "Interrupted": "polycall.realtime.events",
+    "MarkedPlayed": "polycall.realtime.played",
+    "Microphone": "polycall.realtime.microphone",
+    "PhoneCall": "polycall.realtime.telephone",
+    "PlayedTime": "polycall.realtime.played",
+    "Reconnected": "polycall.realtime.events",
+    "Said": "polycall.realtime.events",
+    "Talk": "polycall.realtime.talk",
+    "TalkEvent": "polycall.realtime.events",
+    "TalkRun": "polycall.realtime.run",
+    "Telephone": "polycall.realtime.telephone",
+    "UnknownFrames": "polycall.realtime.events",
+    "VOICES": "polycall.voices.capabilities",
+    "VendorNotice": "polycall.realtime.events",
+    "Voice": "polycall.voices.capabilities",
+    "VoicePrice": "polycall.voices.usage",
+    "VoiceUsage": "polycall.voices.usage",
+    "stay_silent": "polycall.realtime.silence",
 }
 
 __all__ = [
@@ -114,7 +112,7 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'polycall.realtime' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"polycall.realtime.{home}"), name)
+    value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
 

@@ -28,11 +28,11 @@ from polycall.errors import RequestError
 from polycall.instrumentation import RunFinished, RunStarted, Watched, watcher
 from polycall.ir import ToolCall, ToolResult, Warning
 from polycall.realtime.calls import Manners
-from polycall.realtime.capabilities import Voice
-from polycall.realtime.protocol import OfferedTool, OpenSession
 from polycall.tools import AbstractToolset, Executor, Toolset
 from polycall.tools.context import call_key
 from polycall.tools.toolset import CombinedToolset
+from polycall.voices.capabilities import Voice
+from polycall.voices.protocol import OfferedTool, OpenSession
 
 _LATE_S = 24 * 3600.0
 

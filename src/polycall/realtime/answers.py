@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from polycall.ir import ToolResult
-from polycall.realtime import events, protocol
+from polycall.realtime import events
 from polycall.realtime.calls import Manners, OpenCall
 from polycall.realtime.speech import Speech
 from polycall.realtime.talk_state import RunCall, RunDelegation, StopCall, refused
 from polycall.tools.function_tool import Tell
+from polycall.voices import protocol
 
 
 class Answers(Speech):

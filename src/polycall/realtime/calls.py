@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from polycall.ir import ToolCall
-from polycall.realtime.protocol import CallReady
 from polycall.realtime.silence import StaySilent
 from polycall.tools import FunctionTool
 from polycall.tools.function_tool import Tell
+from polycall.voices.protocol import CallReady
 
 # So many replies in a row whose calls all failed are spoken about; then the caller is waited for.
 FAILURES_MAX = 3

@@ -12,11 +12,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from polycall.realtime import protocol
 from polycall.realtime.calls import OpenCall
-from polycall.realtime.capabilities import Voice
-from polycall.realtime.codecs import make_codec
-from polycall.realtime.connection import ConnectionClosedError, Connector, Socket
 from polycall.realtime.events import End, TalkEvent
 from polycall.realtime.machine import TalkMachine
 from polycall.realtime.talk_state import (
@@ -28,6 +24,10 @@ from polycall.realtime.talk_state import (
     Send,
     StopCall,
 )
+from polycall.voices import protocol
+from polycall.voices.capabilities import Voice
+from polycall.voices.codecs import make_codec
+from polycall.voices.connection import ConnectionClosedError, Connector, Socket
 
 FRAMES_MAX = 1000
 _SEND_S = 10.0

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from polycall.realtime import events, protocol
+from polycall.realtime import events
 from polycall.realtime.answers import Answers
 from polycall.realtime.connection_state import TRIES_MAX
 from polycall.realtime.events import TalkEnd
-from polycall.realtime.protocol import OpenSession, Signal
 from polycall.realtime.replies import TURN_S
 from polycall.realtime.silence import NUDGE
 from polycall.realtime.talk_state import Connect, Finish, StopCall
+from polycall.voices import protocol
+from polycall.voices.protocol import OpenSession, Signal
 
 _INPUT_HELD_MS = 10_000.0
 # A delegation has no text: so long its words are waited for.

@@ -12,9 +12,9 @@ import threading
 from typing import Any
 
 from polycall.errors import RequestError
-from polycall.realtime.audio import AudioFormat
 from polycall.realtime.played import DevicePlayed
 from polycall.realtime.talk import Talk
+from polycall.voices.audio import AudioFormat
 
 _PIECE_MS = 20
 _QUEUED_MS_MAX = 600_000.0

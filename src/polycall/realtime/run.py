@@ -8,7 +8,7 @@ from decimal import Decimal
 from polycall.agents.history import History
 from polycall.ir import Message, Usage, Warning
 from polycall.realtime.events import TalkEnd
-from polycall.realtime.usage import VoiceUsage
+from polycall.voices.usage import VoiceUsage
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from polycall.realtime import events, protocol
+from polycall.realtime import events
 from polycall.realtime.talk_state import TalkState
+from polycall.voices import protocol
 
 
 class Speech(TalkState):

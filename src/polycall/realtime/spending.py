@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from polycall.ir import Usage
-from polycall.realtime.usage import VoicePrice, VoiceUsage, cost_usd
+from polycall.voices.usage import VoicePrice, VoiceUsage, cost_usd
 
 
 class Spending:

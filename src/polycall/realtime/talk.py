@@ -20,16 +20,10 @@ from polycall.errors import RequestError
 from polycall.instrumentation import RunFinished
 from polycall.ir import Message, Text, ToolResult
 from polycall.loop import CallEnd, CallStart, ToolEvent
-from polycall.realtime import events, protocol
+from polycall.realtime import events
 from polycall.realtime.agent_side import AgentSide, check_agent, unsupported
 from polycall.realtime.approving import VoiceApprovals
-from polycall.realtime.audio import AudioFormat, Resampler
 from polycall.realtime.calls import OpenCall
-from polycall.realtime.capabilities import Voice, voice_for
-from polycall.realtime.connection import (
-    Connector,
-    connect_websocket,
-)
 from polycall.realtime.delegate import Delegate, progress_of
 from polycall.realtime.driver import FRAMES_MAX, TalkDriver
 from polycall.realtime.events import TalkEvent
@@ -37,6 +31,13 @@ from polycall.realtime.machine import TalkMachine
 from polycall.realtime.played import ClockPlayed, PlayedTime
 from polycall.realtime.run import TalkRun
 from polycall.realtime.spending import Spending
+from polycall.voices import protocol
+from polycall.voices.audio import AudioFormat, Resampler
+from polycall.voices.capabilities import Voice, voice_for
+from polycall.voices.connection import (
+    Connector,
+    connect_websocket,
+)
 
 # Sound goes to the model in pieces of so much: a frame for each 20 ms costs twice the CPU.
 _PIECE_MS = 40.0

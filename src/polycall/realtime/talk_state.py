@@ -9,14 +9,14 @@ from msgspec import Struct
 
 from polycall.ir import Message, Text, ToolCall, ToolResult, Warning
 from polycall.realtime.calls import Calls, Manners, OpenCall
-from polycall.realtime.capabilities import Voice
 from polycall.realtime.connection_state import ConnectionState
 from polycall.realtime.events import TalkEnd, TalkEvent
 from polycall.realtime.played import PlayedTime
-from polycall.realtime.protocol import Command, OpenSession
 from polycall.realtime.replies import Replies
 from polycall.realtime.spending import Spending
 from polycall.realtime.transcript import Transcript
+from polycall.voices.capabilities import Voice
+from polycall.voices.protocol import Command, OpenSession
 
 
 class Send(Struct, frozen=True):

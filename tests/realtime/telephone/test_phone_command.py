@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from polycall.cli import main
-from polycall.realtime.audio import read_wav
+from polycall.voices.audio import read_wav
 
 AGENT = """
 from polycall import Agent, tool

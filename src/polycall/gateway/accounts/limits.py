@@ -56,10 +56,10 @@ _RENEW_S = 10.0
 _RECONCILE_S = 10.0
 _DENIED_S = 0.25  # so long a refusal holds without asking again
 _UNSTATED = Capabilities()
-_CONTENDED_S = 2.0  # after so long, what others hold may have come back
+CONTENDED_S = 2.0  # after so long, what others hold may have come back
 
 
-class _Lease:
+class Lease:
     """What this worker has of one counter.
 
     `amount` is the lease as the store knows it: what is `free`, what requests in flight `held`, and
@@ -118,8 +118,8 @@ class Reservation:
     __slots__ = ("money", "tokens")
 
     def __init__(self) -> None:
-        self.tokens: list[tuple[_Lease, int]] = []
-        self.money: list[tuple[_Lease, int]] = []
+        self.tokens: list[tuple[Lease, int]] = []
+        self.money: list[tuple[Lease, int]] = []
 
 
 class KeyLimits:
@@ -143,8 +143,8 @@ class KeyLimits:
         self._redis = open_counters(counters, store) if counters else None
         self._counters: Counters = self._redis or store
         self.worker = worker
-        self._current: dict[tuple[str, str], _Lease] = {}
-        self._leases: list[_Lease] = []
+        self._current: dict[tuple[str, str], Lease] = {}
+        self._leases: list[Lease] = []
         self._losses = 0
         self._asking: set[asyncio.Task[Grant]] = set()
         self._reconcile_at = 0.0
@@ -166,10 +166,10 @@ class KeyLimits:
         """Count one request of those a minute; raises where there were enough."""
         per_minute = owner.requests_per_minute
         if per_minute is not None:
-            lease, is_held = await self._leased("requests", owner, "minute", per_minute, 1)
+            lease, is_held = await self.leased("requests", owner, "minute", per_minute, 1)
             if not is_held:
-                raise _over(lease, owner, f"may make {per_minute} requests a minute")
-            _spend([(lease, 1)], 1)
+                raise over_limit(lease, owner, f"may make {per_minute} requests a minute")
+            spend_held([(lease, 1)], 1)
 
     async def reserve(self, hold: Reservation, owner: Owner, client_request: ClientRequest) -> None:
         """Reserve what the request may use at most; raises where the key has not that much.
@@ -181,9 +181,9 @@ class KeyLimits:
         if per_minute is not None:
             # One that is larger than a whole minute's may have a minute for itself.
             amount = min(size.input_tokens + size.output_tokens, per_minute)
-            lease, is_held = await self._leased("tokens", owner, "minute", per_minute, amount)
+            lease, is_held = await self.leased("tokens", owner, "minute", per_minute, amount)
             if not is_held:
-                raise _over(lease, owner, f"may use {per_minute} tokens a minute")
+                raise over_limit(lease, owner, f"may use {per_minute} tokens a minute")
             hold.tokens.append((lease, amount))
         if budget is not None:
             cost = await self._highest_cost(owner, client_request, size)
@@ -193,10 +193,10 @@ class KeyLimits:
                     f"{owner.name!r} (${budget:f} a {owner.budget_per}); ask for fewer max tokens"
                 )
             amount, limit = math.ceil(cost * NANOS), int(budget * NANOS)
-            lease, is_held = await self._leased("usd", owner, owner.budget_per, limit, amount)
+            lease, is_held = await self.leased("usd", owner, owner.budget_per, limit, amount)
             if not is_held:
                 words = f"has a budget of ${budget:f} a {owner.budget_per}, and too little is left"
-                raise _over(lease, owner, f"{words} for a request of up to ${cost:f}")
+                raise over_limit(lease, owner, f"{words} for a request of up to ${cost:f}")
             hold.money.append((lease, amount))
 
     def settle(
@@ -210,11 +210,20 @@ class KeyLimits:
         is_unknown = row.input_tokens is None and is_answer
         if hold.tokens:
             used = (row.input_tokens or 0) + (row.output_tokens or 0)
-            _spend(hold.tokens, None if is_unknown else used)
+            spend_held(hold.tokens, None if is_unknown else used)
         if hold.money:
             is_unknown = is_unknown or (cost is None and is_answer)
             spent = math.ceil((cost or Decimal(0)) * NANOS)
-            _spend(hold.money, None if is_unknown else spent)
+            spend_held(hold.money, None if is_unknown else spent)
+
+    def now(self) -> float:
+        """The time that the counters go by."""
+        return self._clock()
+
+    @property
+    def refuses_unpriced(self) -> bool:
+        """Whether a key with a budget may use only what has a price."""
+        return self._settings.unpriced == "refuse"
 
     async def close(self) -> None:
         """Settle everything, and give back what is left."""
@@ -266,14 +275,14 @@ class KeyLimits:
             highest = max(highest, cost or Decimal(0))
         return highest
 
-    def _lease(self, kind: str, owner: Owner, per: str, limit: int) -> _Lease:
+    def _lease(self, kind: str, owner: Owner, per: str, limit: int) -> Lease:
         name = f"{kind}:{owner.id}"
         lease = self._current.get((name, per))
         now = self._clock()
         if lease is None or lease.is_lost or not lease.span.starts <= now < lease.span.ends:
             # After a loss under another name: the store must not take the old ones for the new.
             holder = f"{self.worker}.{self._losses}"
-            lease = self._current[name, per] = _Lease(name, window_at(per, now), holder)
+            lease = self._current[name, per] = Lease(name, window_at(per, now), holder)
             self._leases.append(lease)
             if self._maintenance is None:
                 self._maintenance = asyncio.ensure_future(self._keep_up())
@@ -281,9 +290,9 @@ class KeyLimits:
         lease.used_at = now
         return lease
 
-    async def _leased(
+    async def leased(
         self, kind: str, owner: Owner, per: str, limit: int, amount: int
-    ) -> tuple[_Lease, bool]:
+    ) -> tuple[Lease, bool]:
         """A lease, and whether `amount` of it is held now."""
         while True:
             lease = self._lease(kind, owner, per, limit)
@@ -298,7 +307,7 @@ class KeyLimits:
             lease.is_lost = True
             lease.free = lease.amount = lease.spent = 0
 
-    async def _take(self, lease: _Lease, amount: int) -> bool:
+    async def _take(self, lease: Lease, amount: int) -> bool:
         """Hold `amount` of the lease, which is extended where it has too little."""
         if lease.free < amount:
             async with lease.lock:
@@ -308,7 +317,7 @@ class KeyLimits:
         lease.held += amount
         return True
 
-    async def _extend(self, lease: _Lease, least: int) -> bool:
+    async def _extend(self, lease: Lease, least: int) -> bool:
         now = self._clock()
         if now < lease.denied_until and least >= lease.denied_least:
             return False
@@ -341,11 +350,11 @@ class KeyLimits:
         # Of requests nothing comes back that was used; of the others nearly always something.
         others = 0 if lease.name.startswith("requests:") else grant.leased - lease.amount
         may_come_back = grant.left + others >= least
-        lease.wait_s = _CONTENDED_S if may_come_back else span.ends - now
+        lease.wait_s = CONTENDED_S if may_come_back else span.ends - now
         lease.denied_until, lease.denied_least = now + _DENIED_S, least
         return False
 
-    async def _ask(self, lease: _Lease, wish: LeaseRequest) -> Grant:
+    async def _ask(self, lease: Lease, wish: LeaseRequest) -> Grant:
         grant = await self._counters.take(wish)
         lease.renew_at = self._clock() + _RENEW_S
         lease.free += grant.amount
@@ -384,7 +393,7 @@ class KeyLimits:
     async def _settle_all(self, *, is_last: bool) -> None:
         now = self._clock()
         self._leases = [lease for lease in self._leases if _is_needed(lease, now)]
-        reported: dict[str, list[tuple[_Lease, Settlement]]] = {}
+        reported: dict[str, list[tuple[Lease, Settlement]]] = {}
         for lease in self._leases:
             settlement = lease.settlement(now, is_last=is_last)
             if settlement is not None:
@@ -421,7 +430,7 @@ def open_counters(url: str, store: Store) -> RedisCounters:
     return RedisCounters(url, store)
 
 
-def _is_needed(lease: _Lease, now: float) -> bool:
+def _is_needed(lease: Lease, now: float) -> bool:
     """Whether anybody still has to hear of the lease."""
     if lease.held:
         return True
@@ -430,7 +439,7 @@ def _is_needed(lease: _Lease, now: float) -> bool:
     return not lease.is_lost or bool(lease.spent)
 
 
-def _spend(holds: list[tuple[_Lease, int]], used: int | None) -> None:
+def spend_held(holds: list[tuple[Lease, int]], used: int | None) -> None:
     """Turn what was reserved into what was used; `None` is all of it."""
     for lease, reserved in holds:
         spent = reserved if used is None else used
@@ -440,7 +449,8 @@ def _spend(holds: list[tuple[_Lease, int]], used: int | None) -> None:
         used = used if used is None else 0  # it is one sum, for all of them
 
 
-def _over(lease: _Lease, owner: Owner, words: str) -> RateLimitError:
+def over_limit(lease: Lease, owner: Owner, words: str) -> RateLimitError:
+    """The error of a key that has no more; it says when the count starts again."""
     ends = datetime.fromtimestamp(lease.span.ends, UTC)
     wait_s = max(lease.wait_s, 0.001)
     return RateLimitError(

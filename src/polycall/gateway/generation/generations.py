@@ -209,7 +209,7 @@ class Generations:
             total = None if known is None or total is None else total + known
         row = replace(
             row,
-            input_tokens=_storable_count((row.input_tokens or 0) + tokens * len(account.lost)),
+            input_tokens=storable_count((row.input_tokens or 0) + tokens * len(account.lost)),
             output_tokens=row.output_tokens or 0,
             is_estimate=1,
             cost_usd=None if total is None else f"{total:f}",
@@ -259,18 +259,18 @@ class _Record:
             created=time.time(),
             key=self.owner.name,
             client=self._endpoint.dialect.NAME,
-            asked="" if client_request is None else _storable(client_request.model),
+            asked="" if client_request is None else storable(client_request.model),
             provider="" if target is None else target.provider.name,
-            model="" if target is None else _storable(target.model),
+            model="" if target is None else storable(target.model),
             streamed=int(client_request is not None and client_request.streams),
             status=self.status,
             outcome=account.outcome,
             attempts=account.attempts,
-            input_tokens=_storable_count(usage.input_tokens) if known else None,
-            output_tokens=_storable_count(usage.output_tokens) if known else None,
-            cached_tokens=_storable_count(usage.cached_tokens) if known else None,
-            cache_write_tokens=_storable_count(usage.cache_write_tokens) if known else None,
-            reasoning_tokens=_storable_count(usage.reasoning_tokens) if known else None,
+            input_tokens=storable_count(usage.input_tokens) if known else None,
+            output_tokens=storable_count(usage.output_tokens) if known else None,
+            cached_tokens=storable_count(usage.cached_tokens) if known else None,
+            cache_write_tokens=storable_count(usage.cache_write_tokens) if known else None,
+            reasoning_tokens=storable_count(usage.reasoning_tokens) if known else None,
             is_estimate=int(account.is_estimate),
             cost_usd=None if account.cost is None else f"{account.cost:f}",
             duration_ms=round((now - gateway_request.started_at) * 1000, 2),
@@ -279,16 +279,16 @@ class _Record:
             worker=self._worker,
             calls=account.calls,
             warnings=0 if account.attempt is None else len(account.attempt.warnings),
-            error=_storable(account.error, _ERROR_MAX),
+            error=storable(account.error, _ERROR_MAX),
         )
 
 
-def _storable_count(number: int) -> int:
+def storable_count(number: int) -> int:
     """A count, which is the provider's word, as every database takes it."""
     return max(0, min(number, _COUNT_MAX))
 
 
-def _storable(name: str, length_max: int = 300) -> str:
+def storable(name: str, length_max: int = 300) -> str:
     """A text of the client's or the provider's, as every database takes it."""
     if not name.isascii() or "\0" in name:
         name = name.encode("utf-8", "replace").decode().replace("\0", "�")

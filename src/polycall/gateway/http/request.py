@@ -76,6 +76,7 @@ class GatewayRequest:
         "heard_at",
         "id",
         "is_answered",
+        "is_session",
         "method",
         "notes",
         "path",
@@ -111,6 +112,7 @@ class GatewayRequest:
         self.started = False  # the status has been sent
         self.is_answered = False  # all has been sent
         self.status = 0
+        self.is_session = False  # a client's WebSocket
         self.recorder: ResponseTap | None = None
         self.trace: Trace | None = None
         self.beat: Callable[[], Awaitable[None]] | None = None  # sends a heartbeat
@@ -214,7 +216,10 @@ class RequestMonitor:
 
     def answering(self) -> int:
         """How many requests need an action, not only a look."""
-        return sum(gateway_request.method == "POST" for gateway_request in self._gateway_requests)
+        return sum(
+            gateway_request.method == "POST" or gateway_request.is_session
+            for gateway_request in self._gateway_requests
+        )
 
     def add(self, gateway_request: GatewayRequest) -> None:
         """Look after a request until `remove`."""

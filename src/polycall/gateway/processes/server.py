@@ -22,6 +22,7 @@ from polycall.gateway.processes.binding import check_binding, check_workers, has
 from polycall.gateway.processes.reload import reread
 from polycall.gateway.processes.shared_metrics import SharedMetrics, WorkerSlot
 from polycall.gateway.processes.workers import Post, Supervisor
+from polycall.voices.routes import ROUTES as SESSION_ROUTES
 
 logger = logging.getLogger("polycall.server")
 
@@ -39,6 +40,13 @@ class GatewayProtocol(BoundedProtocol):
         path = getattr(self, "url", b"").partition(b"?")[0].decode("latin-1")
         dialect = dialect_for(path, dict(self.headers or ()))
         return render_error(dialect, InvalidRequestError(message, status=status))[1]
+
+    def hand_over(self, head: bytes, rest: bytes) -> bool:
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        if path not in SESSION_ROUTES or self.gateway.is_draining:
+            return False
+        self.gateway.entry.take(self.plain_transport, head, rest, self.connections)
+        return True
 
     def choose_application(self) -> None:
         is_full = len(self.connections) > self.bounds.connections_max

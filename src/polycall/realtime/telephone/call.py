@@ -10,13 +10,13 @@ from contextvars import ContextVar
 from typing import Any, Literal, TypeAlias
 
 from polycall.errors import RequestError
-from polycall.realtime.connection import ConnectionClosedError, Socket
 from polycall.realtime.events import Audio, Interrupted, TalkEvent
 from polycall.realtime.talk import Talk
 from polycall.realtime.telephone import twilio
 from polycall.realtime.telephone.inbound import FloodError, Inbound
 from polycall.realtime.telephone.outbound import Outbound, SlowReaderError
 from polycall.realtime.telephone.tokens import CallDetails
+from polycall.voices.connection import ConnectionClosedError, Socket
 
 DigitsMode: TypeAlias = Literal["event", "tool"]
 OnEvent: TypeAlias = Callable[["PhoneCall", TalkEvent], Any]

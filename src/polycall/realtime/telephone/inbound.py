@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from polycall.realtime.audio import PCMU
+from polycall.voices.audio import PCMU
 
 PADDING_MS_MAX = 10_000.0
 # A stall within speech is taken for its end after so long, and so much silence says it.

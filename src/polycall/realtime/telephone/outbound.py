@@ -13,9 +13,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from polycall.realtime.audio import PCMU
 from polycall.realtime.played import MarkedPlayed
 from polycall.realtime.telephone import twilio
+from polycall.voices.audio import PCMU
 
 _PIECE_BYTES = 160
 # Ten minutes of sound.  A socket that takes nothing while a voice goes on is given up.

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import WSMsgType, web
 from aiohttp.http_websocket import WebSocketError
 
-from polycall.realtime.connection import ConnectionClosedError
 from polycall.realtime.telephone.telephone import read_form
 from polycall.realtime.telephone.twilio import FRAME_BYTES_MAX
+from polycall.voices.connection import ConnectionClosedError
 
 if TYPE_CHECKING:
     from polycall.realtime.telephone.telephone import Telephone

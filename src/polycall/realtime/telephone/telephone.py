@@ -19,19 +19,19 @@ from polycall.agents import Agent, Guarded
 from polycall.agents.approval_backend import Approve
 from polycall.config.secret_source import read_secret
 from polycall.errors import PolycallError, RequestError
-from polycall.realtime.audio import PCMU
-from polycall.realtime.capabilities import Voice
-from polycall.realtime.connection import (
-    ConnectionClosedError,
-    Connector,
-    Socket,
-    connect_websocket,
-)
 from polycall.realtime.played import PlayedTime
 from polycall.realtime.talk import Talk
 from polycall.realtime.telephone import twilio
 from polycall.realtime.telephone.call import DigitsMode, OnEvent, PhoneCall
 from polycall.realtime.telephone.tokens import CallDetails, CallTokens
+from polycall.voices.audio import PCMU
+from polycall.voices.capabilities import Voice
+from polycall.voices.connection import (
+    ConnectionClosedError,
+    Connector,
+    Socket,
+    connect_websocket,
+)
 
 START_S = 5.0
 _WAITING_MORE = 16  # streams that have not begun, beyond those that may

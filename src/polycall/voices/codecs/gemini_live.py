@@ -14,7 +14,7 @@ from typing import Any
 
 from polycall._support import jsontext
 from polycall.ir import JSON, Message, ToolCall, ToolResult
-from polycall.realtime.codecs.common import (
+from polycall.voices.codecs.common import (
     as_base64,
     count_of,
     load,
@@ -24,7 +24,7 @@ from polycall.realtime.codecs.common import (
     spoken,
     text_of,
 )
-from polycall.realtime.protocol import (
+from polycall.voices.protocol import (
     AddText,
     AudioDelta,
     CallReady,
@@ -56,7 +56,7 @@ from polycall.realtime.protocol import (
     UnknownFrame,
     UsageReport,
 )
-from polycall.realtime.usage import VoiceUsage
+from polycall.voices.usage import VoiceUsage
 
 _SCHEDULES = {"when_idle": "WHEN_IDLE", "silent": "SILENT", "interrupt": "INTERRUPT"}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)s")

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from polycall._support import jsontext
 from polycall.ir import JSON, Message
-from polycall.realtime.audio import AudioFormat
-from polycall.realtime.codecs.common import (
+from polycall.voices.audio import AudioFormat
+from polycall.voices.codecs.common import (
     as_base64,
     load,
     number_of,
@@ -21,7 +21,7 @@ from polycall.realtime.codecs.common import (
     spoken,
     text_of,
 )
-from polycall.realtime.protocol import (
+from polycall.voices.protocol import (
     AddText,
     AudioDelta,
     CancelReply,
@@ -45,7 +45,7 @@ from polycall.realtime.protocol import (
     UsageReport,
     VendorError,
 )
-from polycall.realtime.usage import VoiceUsage
+from polycall.voices.usage import VoiceUsage
 
 GAP_MS = 800.0
 # 500 tokens at most, and no tokenizer here: a token has a character at least, mostly four.

@@ -12,9 +12,9 @@ from typing import Literal, Protocol, TypeAlias
 from msgspec import Struct
 
 from polycall.ir import JSON, Message, ToolCall
-from polycall.realtime.audio import AudioFormat
-from polycall.realtime.usage import VoiceUsage
 from polycall.tools.function_tool import Tell
+from polycall.voices.audio import AudioFormat
+from polycall.voices.usage import VoiceUsage
 
 ReplyStatus: TypeAlias = Literal["completed", "cancelled", "failed", "incomplete"]
 

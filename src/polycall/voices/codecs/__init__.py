@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from polycall.realtime.capabilities import Voice
-from polycall.realtime.codecs.gemini_live import GeminiLiveCodec
-from polycall.realtime.codecs.gpt_live import GPTLiveCodec
-from polycall.realtime.codecs.openai_realtime import OpenAIRealtimeCodec
-from polycall.realtime.protocol import Codec
+from polycall.voices.capabilities import Voice
+from polycall.voices.codecs.gemini_live import GeminiLiveCodec
+from polycall.voices.codecs.gpt_live import GPTLiveCodec
+from polycall.voices.codecs.openai_realtime import OpenAIRealtimeCodec
+from polycall.voices.protocol import Codec
 
 __all__ = ["make_codec"]
 

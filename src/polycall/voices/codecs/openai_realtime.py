@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from polycall._support import jsontext
 from polycall.ir import JSON, Message, ToolCall, ToolResult
-from polycall.realtime.audio import AudioFormat
-from polycall.realtime.codecs.common import (
+from polycall.voices.audio import AudioFormat
+from polycall.voices.codecs.common import (
     as_base64,
     count_of,
     load,
@@ -21,7 +21,7 @@ from polycall.realtime.codecs.common import (
     spoken,
     text_of,
 )
-from polycall.realtime.protocol import (
+from polycall.voices.protocol import (
     AddText,
     AudioDelta,
     CallDropped,
@@ -55,7 +55,7 @@ from polycall.realtime.protocol import (
     UsageReport,
     VendorError,
 )
-from polycall.realtime.usage import VoiceUsage
+from polycall.voices.usage import VoiceUsage
 
 # No session of the same account would do better.
 _FATAL = frozenset(

@@ -16,10 +16,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall.errors import RequestError
-from polycall.realtime.audio import PCM16, PCM24, PCMA, PCMU, AudioFormat
-from polycall.realtime.usage import VoicePrice
 from polycall.tools.function_tool import Tell
 from polycall.tools.problems import near_miss
+from polycall.voices.audio import PCM16, PCM24, PCMA, PCMU, AudioFormat
+from polycall.voices.usage import VoicePrice
 
 CodecName: TypeAlias = Literal["openai_realtime", "gemini_live", "gpt_live"]
 
@@ -66,6 +66,7 @@ class Voice(Struct, frozen=True):
     speech_events: bool = True
     options: tuple[str, ...] = ()  # what its codec does otherwise
     price: VoicePrice | None = None
+    transcriber: str = ""  # the model that writes the caller down, which has the price for it
 
     def matches(self, model: str) -> bool:
         """Whether the row is for this model."""
@@ -110,6 +111,7 @@ _OPENAI = Voice(
     output_formats=_OPENAI_FORMATS,
     session_s=3600.0,
     renew_s=3300.0,
+    transcriber="gpt-transcribe",
 )
 
 # Models before 2 refuse the settings of parallel calls and reasoning; they are never sent.
@@ -255,3 +257,15 @@ def voice_for(provider: str, model: str) -> Voice:
         f"{model!r} is not a realtime model of {provider!r} that is known (names like {known}); "
         "pass capabilities= with a Voice of your own"
     )
+
+
+def voice_at(provider: str, model: str, codec: CodecName) -> Voice:
+    """The row of a voice that a client of this protocol asks for; `RequestError` as `voice_for`.
+
+    Hosts that the table does not know may serve what it knows, at prices of their own.
+    """
+    if any(row.provider == provider for row in VOICES):
+        return voice_for(provider, model)
+    rows = [row for row in VOICES if row.codec == codec]
+    known = next((row for row in rows if row.matches(model)), rows[0])
+    return replace(known, price=None)

@@ -1,0 +1,89 @@
+"""What keys may spend in sessions, which are counted while they go on.
+
+Nobody knows beforehand what a session will use.  It begins where something is left, each report
+of its use is counted when it comes, and the first one that is more than was left ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from decimal import Decimal
+
+from msgspec import Struct
+
+from polycall.errors import PermissionDeniedError, RateLimitError
+from polycall.gateway.accounts.keys import Owner
+from polycall.gateway.accounts.limits import CONTENDED_S, KeyLimits, over_limit, spend_held
+from polycall.gateway.store.counter_operations import NANOS
+
+_AGAIN_S = 0.25
+
+
+class _Metered(Struct, frozen=True):
+    kind: str
+    per: str
+    limit: int
+    words: str
+
+
+class SessionLimits:
+    """Counts what sessions use in the leases that requests spend from, too."""
+
+    def __init__(self, limits: KeyLimits) -> None:
+        self._limits = limits
+
+    async def check_left(self, owner: Owner, *, is_priced: bool) -> None:
+        """Raise where a session may not begin, because nothing is left of what it would use."""
+        if not is_priced:
+            self.check_priced(owner)
+        for each in _metered(owner):
+            lease, is_held = await self._limits.leased(each.kind, owner, each.per, each.limit, 1)
+            if not is_held:
+                raise over_limit(lease, owner, each.words)
+            spend_held([(lease, 1)], 0)
+
+    def check_priced(self, owner: Owner) -> None:
+        """Raise where a key with a budget may not use what has no price."""
+        if owner.budget_usd is not None and self._limits.refuses_unpriced:
+            raise PermissionDeniedError(
+                f"the key {owner.name!r} has a budget, and what the session uses has no known "
+                'price; use another model, or under [limits]: unpriced = "allow"'
+            )
+
+    async def spend(self, owner: Owner, tokens: int, cost: Decimal) -> None:
+        """Count what was used; raises where that was more than the key had left.
+
+        It is counted in any case.  What other workers hold and do not use comes back within
+        seconds, and is waited for.
+        """
+        amounts = {"tokens": tokens, "usd": math.ceil(cost * NANOS)}
+        over: RateLimitError | None = None
+        for each in _metered(owner):
+            error = await self._spend(owner, each, amounts[each.kind])
+            over = error or over
+        if over is not None:
+            raise over
+
+    async def _spend(self, owner: Owner, each: _Metered, amount: int) -> RateLimitError | None:
+        limits = self._limits
+        ends_at = limits.now() + CONTENDED_S
+        while True:
+            lease, is_held = await limits.leased(each.kind, owner, each.per, each.limit, amount)
+            may_come_back = lease.wait_s <= CONTENDED_S and limits.now() < ends_at
+            if is_held or not may_come_back:
+                break
+            await asyncio.sleep(_AGAIN_S)
+        spend_held([(lease, amount if is_held else 0)], amount)
+        return None if is_held else over_limit(lease, owner, each.words)
+
+
+def _metered(owner: Owner) -> list[_Metered]:
+    """What of a session's use is counted."""
+    found: list[_Metered] = []
+    if (tokens := owner.tokens_per_minute) is not None:
+        found.append(_Metered("tokens", "minute", tokens, f"may use {tokens} tokens a minute"))
+    if (budget := owner.budget_usd) is not None:
+        words = f"has a budget of ${budget:f} a {owner.budget_per}, and it is used up"
+        found.append(_Metered("usd", owner.budget_per, int(budget * NANOS), words))
+    return found

@@ -1,0 +1,173 @@
+"""The client's end of a session, by aiohttp's server.  It is loaded with the first session."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, cast
+
+from aiohttp import WSMsgType, web
+from aiohttp.http_websocket import WebSocketError
+
+from polycall.gateway.sessions.entry import OpenSession
+
+FRAME_BYTES_MAX = 16 * 2**20
+CLOSE_S = 2.0
+_WRITE_BYTES_MAX = 65_536
+_CLOSED_BY_US = 1000
+# Codes that stand for what came without a code, or not at all; nobody may send them.
+_UNSENDABLE = frozenset({1004, 1005, 1006, 1015})
+
+
+class SocketClosed(Exception):  # noqa: N818 - the client's right
+    """The client closed, vanished, or sent what is no WebSocket frame."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"closed with code {code}")
+        self.code = code
+
+
+class ClientSocket:
+    """A request for a WebSocket: `accept` it, or `refuse` it by HTTP."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+        self._inner: web.WebSocketResponse | None = None
+        self.response: web.StreamResponse | None = None
+        target = request.raw_path.partition("?")
+        self.scope: dict[str, Any] = {
+            "method": "GET",
+            "path": target[0],
+            "query_string": target[2].encode("latin-1", "replace"),
+            "headers": [(name.lower(), value) for name, value in request.raw_headers],
+            "client": request.transport and request.transport.get_extra_info("peername"),
+        }
+
+    @property
+    def is_open(self) -> bool:
+        """Whether frames can be exchanged, or could be."""
+        return self._inner is not None
+
+    async def accept(self, request_id: str, protocol: str, *, heartbeat_s: float) -> None:
+        """Open the WebSocket; raises `SocketClosed` where the request asks for none properly.
+
+        A client that does not answer a ping within half of `heartbeat_s` is gone.
+        """
+        inner = web.WebSocketResponse(
+            timeout=CLOSE_S,
+            heartbeat=heartbeat_s,
+            max_msg_size=FRAME_BYTES_MAX,
+            protocols=(protocol,) if protocol else (),
+            compress=False,
+            writer_limit=_WRITE_BYTES_MAX,
+        )
+        inner.headers.update({"polycall-request-id": request_id, "server": "polycall"})
+        try:
+            await inner.prepare(self._request)
+        except web.HTTPException as error:
+            self.response = web.Response(status=error.status, text=error.text)
+            self.response.force_close()
+            raise SocketClosed(1002) from None
+        except ConnectionError:
+            raise SocketClosed(1006) from None
+        self._inner = inner
+        self.response = inner
+
+    async def receive(self) -> str | bytes:
+        """The next frame; `SocketClosed` where there is none any more."""
+        assert self._inner is not None
+        message = await self._inner.receive()
+        if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+            return message.data
+        raise SocketClosed(self._inner.close_code or 1006)
+
+    async def send(self, frame: str | bytes) -> None:
+        """Send a frame, and wait while the client has too many to take."""
+        assert self._inner is not None
+        try:
+            if isinstance(frame, str):
+                await self._inner.send_str(frame)
+            else:
+                await self._inner.send_bytes(frame)
+        except (ConnectionError, RuntimeError, WebSocketError):
+            raise SocketClosed(self._inner.close_code or 1006) from None
+
+    async def close(self, code: int, words: str) -> None:
+        """Close, in time even where the client takes nothing."""
+        inner, transport = self._inner, self._request.transport
+        if inner is None:
+            return
+        code = code if 1000 <= code < 5000 and code not in _UNSENDABLE else _CLOSED_BY_US
+        # A close frame has room for so much.
+        message = words.encode()[:120].decode(errors="ignore").encode()
+        try:
+            async with asyncio.timeout(2 * CLOSE_S):
+                await inner.close(code=code, message=message)
+        except (TimeoutError, ConnectionError, RuntimeError):
+            pass  # it is aborted in any case
+        finally:
+            if transport is not None:
+                transport.abort()
+
+    async def asgi_send(self, message: MutableMapping[str, Any]) -> None:
+        """Refuse by HTTP: takes what an ASGI application sends."""
+        if message["type"] == "http.response.start":
+            self._status: int = message["status"]
+            self._headers = [
+                (name.decode(), value.decode("latin-1")) for name, value in message["headers"]
+            ]
+            return
+        response = web.Response(status=self._status, body=message["body"])
+        for name, value in self._headers:
+            if name.lower() not in ("content-length", "connection"):
+                response.headers[name] = value
+        response.headers["server"] = "polycall"
+        response.force_close()
+        self.response = response
+
+
+class _Connection(web.RequestHandler):
+    """One connection of those that left HTTP."""
+
+    def __init__(self, server: web.Server, connections: set[Any]) -> None:
+        none = cast("logging.Logger", None)  # what aiohttp takes for no log of accesses
+        super().__init__(server, loop=asyncio.get_running_loop(), access_log=none)
+        self._connections = connections
+        self._handle = OpenSession()
+        connections.add(self._handle)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._connections.discard(self._handle)
+        super().connection_lost(exc)
+
+
+class SocketServer:
+    """Runs `serve` for each request for a WebSocket."""
+
+    def __init__(self, serve: Callable[[ClientSocket], Awaitable[None]]) -> None:
+        self._serve = serve
+        self._inner = web.Server(self._handle)
+
+    def take(
+        self, transport: asyncio.Transport, head: bytes, rest: bytes, connections: set[Any]
+    ) -> None:
+        """Serve the connection from its request on."""
+        connection = _Connection(self._inner, connections)
+        connection.connection_made(transport)
+        transport.set_protocol(connection)
+        connection.data_received(head)
+        if rest:
+            connection.data_received(rest)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        socket = ClientSocket(request)
+        await self._serve(socket)
+        if socket.response is None:
+            socket.response = web.Response(status=500)
+            socket.response.force_close()
+        return socket.response
+
+    async def close(self) -> None:
+        """End what is left."""
+        await self._inner.shutdown(CLOSE_S)

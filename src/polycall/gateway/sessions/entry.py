@@ -1,0 +1,75 @@
+"""Where a connection leaves HTTP: it is handed to aiohttp, with the request that asked for it.
+
+uvicorn's connections are served without aiohttp's server, which takes a while to load: the first
+session loads it, in a thread, and others are served meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polycall.gateway.sessions.client_socket import ClientSocket, SocketServer
+
+logger = logging.getLogger("polycall.gateway")
+
+_MODULES = ("polycall.gateway.sessions.sessions", "polycall.gateway.sessions.client_socket")
+
+
+class OpenSession:
+    """One that the server waits for when it ends, as it does for other connections."""
+
+    def shutdown(self) -> None:
+        """Nothing: a session goes on until the time to drain is over."""
+
+
+class SessionEntry:
+    """Takes connections over.  One for the process; `close` it after the last session."""
+
+    def __init__(self, serve: Callable[[ClientSocket], Awaitable[None]]) -> None:
+        self._serve = serve
+        self._server: SocketServer | None = None
+        self._starting: set[asyncio.Task[None]] = set()
+
+    def take(
+        self, transport: asyncio.Transport, head: bytes, rest: bytes, connections: set[Any]
+    ) -> None:
+        """Serve a connection from now on.  `head` is the request, `rest` what came after it."""
+        if self._server is not None:
+            self._server.take(transport, head, rest, connections)
+            return
+        transport.pause_reading()
+        handle = OpenSession()
+        connections.add(handle)
+        task = asyncio.ensure_future(self._start(transport, head, rest, connections))
+        self._starting.add(task)
+
+        def started(task: asyncio.Task[None]) -> None:
+            self._starting.discard(task)
+            connections.discard(handle)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                logger.error("a session could not begin: %s", error)
+                transport.abort()
+
+        task.add_done_callback(started)
+
+    async def _start(
+        self, transport: asyncio.Transport, head: bytes, rest: bytes, connections: set[Any]
+    ) -> None:
+        _, module = await asyncio.to_thread(lambda: [*map(importlib.import_module, _MODULES)])
+        server = self._server or module.SocketServer(self._serve)
+        self._server = server
+        if not transport.is_closing():
+            server.take(transport, head, rest, connections)
+            transport.resume_reading()
+
+    async def close(self) -> None:
+        """End what is left."""
+        for task in list(self._starting):
+            task.cancel()
+        if self._server is not None:
+            await self._server.close()

@@ -1,0 +1,104 @@
+"""Frames both ways until one side is over.
+
+Each direction has one task, which takes a frame when the one before was taken: nothing is queued
+here, and who reads slowly is read slowly from.  Frames are passed on as they came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any, NoReturn
+
+from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.observability.attempt_report import for_client
+from polycall.gateway.sessions.client_socket import ClientSocket
+from polycall.gateway.sessions.meter import Meter
+from polycall.voices.connection import ConnectionClosedError, Socket
+
+_REDACTED = "[redacted]"
+_DRAIN_S = 3.0  # for the provider to say what an unfinished reply used
+
+
+class Relay:
+    """One session's frames."""
+
+    def __init__(
+        self,
+        request: GatewayRequest,
+        client: ClientSocket,
+        provider: Socket,
+        meter: Meter,
+        *,
+        send_s: float,
+    ) -> None:
+        """A provider that takes no frame for `send_s` seconds is given up."""
+        self._send_s = send_s
+        self._request = request
+        self._client = client
+        self._provider = provider
+        self._meter = meter
+        self._secrets = [secret.decode() for secret in request.secrets]
+
+    async def run(self) -> NoReturn:
+        """Pass frames on until something ends it, and raise that.
+
+        `SocketClosed` by the client, `ConnectionClosedError` by the provider, a `PolycallError` of
+        the key or its limits.
+        """
+        work: list[Coroutine[Any, Any, NoReturn]] = [self._up(), self._down(), self._meter.watch()]
+        tasks = [asyncio.ensure_future(each) for each in work]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
+        raise AssertionError("a task of a session ends with an error")
+
+    async def _up(self) -> NoReturn:
+        while True:
+            frame = self._meter.to_provider(await self._client.receive())
+            try:
+                async with asyncio.timeout(self._send_s):
+                    await self._provider.send(frame)
+            except TimeoutError:
+                raise ConnectionClosedError("the provider takes no frames") from None
+
+    async def _down(self) -> NoReturn:
+        request, meter = self._request, self._meter
+        while True:
+            frame = await self._provider.receive()
+            meter.see(frame)
+            if meter.refused is not None:
+                refused = meter.refused
+                raise for_client(refused, meter.target, request.id) from refused
+            request.sending_since = time.monotonic()
+            await self._client.send(self._clean(frame))
+            request.sending_since = 0.0
+
+    def _clean(self, frame: str | bytes) -> str | bytes:
+        """The frame without the provider's key."""
+        if isinstance(frame, bytes):
+            return self._request.clean(frame)
+        for secret in self._secrets:
+            if secret in frame:
+                frame = frame.replace(secret, _REDACTED)
+        return frame
+
+    async def drain(self) -> None:
+        """End the session at the provider, and hear what it says of an unfinished reply."""
+        try:
+            async with asyncio.timeout(_DRAIN_S):
+                for frame in self._meter.last_words():
+                    await self._provider.send(frame)
+                while self._meter.is_owed:
+                    self._meter.see(await self._provider.receive())
+        except (TimeoutError, ConnectionClosedError):
+            pass  # what it used stays unknown, and is written down as that
+        finally:
+            await self._provider.close()

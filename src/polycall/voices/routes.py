@@ -1,0 +1,124 @@
+"""How clients of each protocol connect: the path, where the model is named, how errors are sent.
+
+Sources (2026-11-29): openai 3.57.0 `resources/realtime`, `resources/live` and their types;
+google-genai 3.6.1 `live.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct
+
+from polycall._support import jsontext
+from polycall.ir import JSON
+
+if TYPE_CHECKING:
+    from polycall.voices.capabilities import CodecName
+
+_KEY_PROTOCOL = "openai-insecure-api-key."
+_GOOGLE = "/ws/google.ai.generativelanguage.{}.GenerativeService.BidiGenerateContent"
+_MODELS = "models/"
+
+
+class ClientRoute(Struct, frozen=True):
+    """One protocol as clients connect to it.
+
+    | field | meaning |
+    |---|---|
+    | `name` | what the ledger calls it |
+    | `dialect` | the wire format of errors before the WebSocket is open |
+    | `model_at` | the fields of the first frame that lead to the model's name; else `?model=` |
+    | `marks` | a frame that says what was used, or that a reply is over, has one of these texts |
+    | `protocol` | the sub-protocol that is spoken, where a client asks for one |
+    """
+
+    codec: CodecName
+    name: str
+    dialect: Literal["openai-chat", "gemini"]
+    model_at: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    protocol: str = ""
+
+    def model(self, frame: JSON) -> str:
+        """The model that a first frame names; empty where it names none."""
+        found: Any = frame
+        for field in self.model_at:
+            found = found.get(field) if isinstance(found, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return found.removeprefix(_MODELS) if isinstance(found, str) else ""
+
+    def with_model(self, frame: JSON, model: str) -> JSON:
+        """The first frame with another model in it."""
+        outer, inner = self.model_at
+        prefix = _MODELS if str(frame[outer][inner]).startswith(_MODELS) else ""
+        return {**frame, outer: {**frame[outer], inner: prefix + model}}
+
+    def to_provider(self, frame: str | bytes, asked: str, model: str) -> str | bytes:
+        """A later frame, in which clients may repeat the model by the name that they asked for."""
+        if isinstance(frame, bytes) or asked not in frame or '"session.update"' not in frame:
+            return frame
+        try:
+            body: Any = jsontext.decode(frame)
+            if body["type"] == "session.update" and body["session"]["model"] == asked:
+                return jsontext.encode({**body, "session": {**body["session"], "model": model}})
+        except (ValueError, KeyError, TypeError):
+            pass  # the provider says what is wrong with it
+        return frame
+
+    def error(self, error: JSON, event_id: str) -> str:
+        """A frame that says what is wrong; empty where the protocol has none.
+
+        `error` has `message`, and may have `type`, `code` and `param`.
+        """
+        shown = {"type": "invalid_request_error", "code": None, "param": None, **error}
+        match self.codec:
+            case "openai_realtime":
+                shown["event_id"] = None
+            case "gpt_live":
+                shown["client_event_id"] = None
+            case "gemini_live":
+                return ""
+        return jsontext.encode({"type": "error", "event_id": event_id, "error": shown})
+
+
+_OPENAI = ClientRoute(
+    "openai_realtime",
+    "openai-realtime",
+    "openai-chat",
+    marks=(
+        '"usage"',
+        '"response.created"',
+        '"function_call"',
+        '"error"',
+        '"session.updated"',
+    ),
+    protocol="realtime",
+)
+_LIVE = ClientRoute(
+    "gpt_live",
+    "openai-live",
+    "openai-chat",
+    model_at=("session", "model"),
+    marks=('"usage"', '"error"'),
+)
+_GEMINI = ClientRoute(
+    "gemini_live",
+    "gemini-live",
+    "gemini",
+    model_at=("setup", "model"),
+    marks=('"usageMetadata"', '"turnComplete"', '"toolCall"'),
+)
+
+ROUTES: dict[str, ClientRoute] = {
+    "/v1/realtime": _OPENAI,
+    "/v1/live/sessions": _LIVE,
+    **{_GOOGLE.format(version): _GEMINI for version in ("v1", "v1beta", "v1alpha")},
+}
+
+
+def key_of(protocols: str) -> str:
+    """The key that a browser sends among the sub-protocols, since it can send no header."""
+    for each in protocols.split(","):
+        if each.strip().startswith(_KEY_PROTOCOL):
+            return each.strip().removeprefix(_KEY_PROTOCOL)
+    return ""
