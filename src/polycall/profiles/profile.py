@@ -16,6 +16,11 @@ from polycall.profiles.rows import Retired, Row, Value, Vendor, load
 
 _DAY_S = 86_400
 _REMEMBERED_MAX = 4096
+# Models of a vendor's that no list has yet are numbered as the others are.
+_VERSIONED = re.compile(r"\d|latest")
+# Whoever names a wire for a model that no list has knows that it is served there: tools are not
+# refused on a guess.
+_OF_LISTED_MODELS = frozenset({"chat_tools_while_thinking"})
 
 
 class Bounds(Struct, frozen=True):
@@ -111,12 +116,17 @@ def _made(name: str, day: date) -> Profile | None:
         return None
     listed = load(family.name)
     known = known_name(family.name, name)
+    if known is None and _VERSIONED.search(bare(name)) is None:
+        return None  # somebody's own name that begins like a vendor's: `gpt-mock`
     like = "" if known is not None else _newest(listed, bare(name))
     model = undated(known or like or bare(name))
     rows: dict[str, Row] = {}
     for row in listed.rows:
         if row.feature not in rows and row.holds(model, day):
             rows[row.feature] = row
+    if like:
+        for feature in _OF_LISTED_MODELS & rows.keys():
+            del rows[feature]
     return Profile(
         name=known or bare(name),
         vendor=family.name,

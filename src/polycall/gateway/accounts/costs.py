@@ -76,6 +76,8 @@ class Costs:
         if key not in self._prices:
             self._prices[key] = _proportional(provider, model)
         price = self._prices[key]
+        if price is _UNKNOWN:
+            return None
         if price is None or is_special(usage):
             return cost_usd(provider, model, usage)
         plain = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
@@ -111,13 +113,18 @@ class Costs:
             self._refresh.close()
 
 
+_UNKNOWN = Price(Decimal("NaN"), Decimal("NaN"))
+
+
 def _proportional(provider: Provider, model: str) -> Price | None:
-    """The price for a million tokens; `None` where it is unknown or has tiers."""
+    """The price for a million tokens; `None` where it has tiers, `_UNKNOWN` without any."""
 
     def ask(usage: Usage) -> Decimal | None:
         return cost_usd(provider, model, usage)
 
     plain, output = ask(Usage(input_tokens=_MANY)), ask(Usage(output_tokens=_MANY))
+    if plain is None and output is None:
+        return _UNKNOWN
     cached = ask(Usage(input_tokens=_MANY, cached_tokens=_MANY))
     written = ask(Usage(input_tokens=_MANY, cache_write_tokens=_MANY))
     if plain is None or output is None or cached is None or written is None:
