@@ -71,6 +71,7 @@ class Attempt(Struct, frozen=True):
     warnings: list[Warning] = []
     client_asks_usage: bool = False  # it says `stream_options` itself, rightly or wrongly
     hides_usage: bool = False  # asked for usage that the client did not ask for
+    mends_end: bool = False  # of a server that may end an answer with calls by "stop"
     carries: bool = False  # the answer's state has to be carried for the client
     service_tier: str = ""  # that was asked for
 
@@ -316,10 +317,14 @@ class ClientRequest:
         return not services.marks(target.provider, target.model).meet(self._body, self._fields)
 
     def _passed(self, target: Target, services: GatewayServices) -> Attempt:
-        changed = {} if self._endpoint.model else {"model": target.model}
+        changed: dict[str, Any] = {} if self._endpoint.model else {"model": target.model}
         body = None
+        quirks = target.provider.quirks_for(target.model)
+        messages = self._fields.plain_messages() if quirks.careful else None
+        if messages is not None and messages is not self._fields.raw("messages"):
+            changed["messages"] = messages
         is_chat_stream = self.streams and self.dialect.NAME == "openai-chat"
-        if is_chat_stream and target.provider.quirks_for(target.model).stream_usage != "never":
+        if is_chat_stream and quirks.stream_usage != "never":
             body = self._fields.asking_usage(changed)
         hides_usage = body is not None
         if body is None:
@@ -336,6 +341,7 @@ class ClientRequest:
             http=HTTPRequest(url, headers, body),
             client_asks_usage=self._asks_usage,
             hides_usage=hides_usage,
+            mends_end=quirks.careful and "tools" in self._fields,
             service_tier=self.service_tier,
         )
 

@@ -21,6 +21,7 @@ from polycall.gateway.passthrough.control_fields import (
     says_each_once,
     without_needless_escapes,
 )
+from polycall.gateway.passthrough.plain_messages import as_plain
 from polycall.gateway.state.sealed_tokens import PREFIX
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import ToolListCache
@@ -60,8 +61,23 @@ _MARKS: dict[str, tuple[bytes, ...]] = {
     "any_arguments": (b'"tool_calls"', b'"function_call"'),
     "reasoning_carried": (b'"tools"', b'"tool_calls"'),
     "effort_beside_tools": (b'"tools"', b'"functions"'),
-    # Whose answers with calls may end in another word than the client waits for.
-    "careful": (b'"tools"', b'"functions"'),
+}
+# Differences that a plain conversation does not meet (`plain_messages.py`), and the fields of the
+# top level that may meet them all the same.
+_PLAIN: dict[str, tuple[str, ...]] = {
+    "developer_role": (),
+    "empty_content": (),
+    "content_parts": (),
+    "media_parts": (),
+    "result_media": (),
+    "tool_message_name": (),
+    "any_arguments": (),
+    "custom_tools": (),
+    "strict_tools": (),
+    "legacy_functions": ("functions", "function_call"),
+    "parallel_switch": ("parallel_tool_calls",),
+    "max_tokens_field": ("max_completion_tokens",),
+    "tool_choices": (),
 }
 # The same for fields of the top level, which the body's text cannot be asked for: each message has
 # a `user` in it.
@@ -75,6 +91,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
 }
 # What a client echoes of other servers' reasoning, to one that takes none.
 _REASONING_MARKS = (b'"reasoning_content"', b'"reasoning_details"')
+_PLAIN_CHOICES = frozenset({"auto", "none", "required"})
 # Wherever tools are, for a target that is told of them in words.
 _TOOL_MARKS = (
     *(b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"tool_result"'),
@@ -96,19 +113,26 @@ class QuirkMarks:
     def __init__(self, quirks: Quirks) -> None:
         marks: set[bytes] = set()
         replays = quirks.reasoning_replay not in ("never", "as_written")
+        self._is_careful = quirks.careful
+        doubts: set[bytes] = {b'"tools"', b'"functions"'}
+        fields: set[str] = set()
         for name, found in _MARKS.items():
             if name == "reasoning_replay" and not replays:
                 continue
-            if getattr(quirks, name) != getattr(_VENDOR, name):
+            if getattr(quirks, name) == getattr(_VENDOR, name):
+                continue
+            if self._is_careful and _is_met_by_plain(name, quirks):
+                fields.update(_PLAIN[name])
+                doubts.update(found)
+            else:
                 marks.update(found)
         if quirks.reasoning_replay == "never":
-            marks.update(_REASONING_MARKS)
+            (doubts if self._is_careful else marks).update(_REASONING_MARKS)
         if quirks.tools != "native":
             marks.update(_TOOL_MARKS)
         if quirks.reasoning_field:
             # Whose answers have fields that Chat has not, and lack some that its schema demands.
             marks.add(b'"messages"')
-        fields: set[str] = set()
         for name, found in _FIELDS.items():
             if getattr(quirks, name) != getattr(_VENDOR, name):
                 fields.update(found)
@@ -120,12 +144,26 @@ class QuirkMarks:
             else:
                 marks.add(_REFUSED_MARKS.get(name, b'"' + name.encode() + b'"'))
         self._marks = tuple(sorted(marks))
+        self._doubts = tuple(sorted(doubts))
         self._fields = tuple(sorted(fields))
 
     def meet(self, body: bytes, fields: Fields) -> bool:
         """Whether something in the body may have to be said in another way."""
-        has_field = any(name in fields for name in self._fields)
-        return has_field or any(mark in body for mark in self._marks)
+        if any(name in fields for name in self._fields):
+            return True
+        if any(mark in body for mark in self._marks):
+            return True
+        if not self._is_careful or fields.plain_messages() is not None:
+            return False
+        return any(mark in body for mark in self._doubts)
+
+
+def _is_met_by_plain(name: str, quirks: Quirks) -> bool:
+    if name == "empty_content":
+        return quirks.empty_content == "empty"
+    if name == "tool_choices":
+        return quirks.tool_choices >= _PLAIN_CHOICES
+    return name in _PLAIN
 
 
 def holds_carried_state(body: bytes) -> bool:
@@ -141,6 +179,8 @@ class Fields:
 
         `body` is then what was read of it: what a provider reads is what was checked.
         """
+        self._is_read = False
+        self._plain: msgspec.Raw | None = None
         body = without_needless_escapes(body)
         try:
             self._raw: dict[str, msgspec.Raw] = _decoder.decode(body)
@@ -166,6 +206,19 @@ class Fields:
 
     def __contains__(self, name: str) -> bool:
         return name in self._raw
+
+    def raw(self, name: str) -> msgspec.Raw | None:
+        """One value as the client wrote it; `None` where it is absent."""
+        return self._raw.get(name)
+
+    def plain_messages(self) -> msgspec.Raw | None:
+        """The messages as every server of Chat takes them; `None` where they need a translation."""
+        if not self._is_read:
+            self._is_read = True
+            self._plain = as_plain(
+                *(self._raw.get(name) for name in ("messages", "tools", "tool_choice"))
+            )
+        return self._plain
 
     def value(self, name: str) -> Any:
         """One value, decoded; `None` where it is absent or null."""

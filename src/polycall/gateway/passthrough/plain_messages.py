@@ -1,0 +1,118 @@
+"""Whether a Chat conversation says only what every server takes, and so may pass as it stands.
+
+A server that nobody named may refuse parts of content, null beside calls, names of tool messages,
+arguments that are no object, and more.  A conversation that has none of that but null, which is
+written as an empty text, needs no translation; one typed decoding tells.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+
+class _Function(Struct, forbid_unknown_fields=True):
+    name: str
+    arguments: str
+
+
+class _Call(Struct, forbid_unknown_fields=True):
+    id: str
+    type: Literal["function"]
+    function: _Function
+
+
+class _Message(Struct, forbid_unknown_fields=True):
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | None
+    tool_calls: list[_Call] | UnsetType = UNSET
+    tool_call_id: str | UnsetType = UNSET
+
+
+class _Definition(Struct, forbid_unknown_fields=True):
+    name: str
+    description: str | UnsetType = UNSET
+    parameters: msgspec.Raw | UnsetType = UNSET
+
+
+class _Tool(Struct, forbid_unknown_fields=True):
+    type: Literal["function"]
+    function: _Definition
+
+
+_decoder = msgspec.json.Decoder(list[_Message])
+_tools_decoder = msgspec.json.Decoder(list[_Tool])
+_choice_decoder = msgspec.json.Decoder(Literal["auto", "none", "required"])
+_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NULL = re.compile(rb'"content"\s*:\s*null')
+_EMPTY = b'"content":""'
+# The ends of answers with calls that mean what they say.
+_OTHER_END = re.compile(rb'"finish_reason"\s*:\s*"(?!tool_calls"|length"|content_filter")[^"]*"')
+_NO_END = re.compile(rb'"finish_reason"\s*:\s*null')
+_AN_END = re.compile(rb'"finish_reason"\s*:\s*"')
+_CALLED = b'"finish_reason":"tool_calls"'
+
+
+def as_plain(
+    messages: msgspec.Raw | None, tools: msgspec.Raw | None, choice: msgspec.Raw | None
+) -> msgspec.Raw | None:
+    """The messages as every server takes them, where these fields of a Chat request are plain.
+
+    Each message has a known role and text for its content, or calls with objects beside null;
+    tools are functions, the choice is a word.  `None` where anything is otherwise.
+    """
+    if messages is None:
+        return None
+    try:
+        if tools is not None:
+            _tools_decoder.decode(tools)
+        if choice is not None:
+            _choice_decoder.decode(choice)
+        read = _decoder.decode(messages)
+        has_null = False
+        for message in read:
+            if message.tool_calls is not UNSET:
+                if message.role != "assistant" or not message.tool_calls:
+                    return None
+                for call in message.tool_calls:
+                    _object_decoder.decode(call.function.arguments)
+                has_null = has_null or message.content is None
+            elif message.content is None:
+                return None
+            if (message.tool_call_id is not UNSET) != (message.role == "tool"):
+                return None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not read:
+        return None
+    # Within a text the quotes would be escaped, and no other field of a message has this name.
+    return msgspec.Raw(_NULL.sub(_EMPTY, bytes(messages))) if has_null else messages
+
+
+def ends_otherwise(body: bytes) -> bool:
+    """Whether a whole answer ends by another word than one with calls may, or by none."""
+    return _OTHER_END.search(body) is not None or _NO_END.search(body) is not None
+
+
+def has_end(frame: bytes) -> bool:
+    """Whether a frame tells how the answer ended."""
+    return _AN_END.search(frame) is not None
+
+
+def ended_by_calls(frame: bytes) -> bytes:
+    """A frame of a stream with calls, its end said as clients wait for it."""
+    return _OTHER_END.sub(_CALLED, frame)
+
+
+def end_frame(frame: bytes) -> bytes:
+    """The end of a stream with calls that has none, after its latest frame."""
+    _, mark, data = frame.partition(b"data:")
+    try:
+        fields = _object_decoder.decode(data) if mark else {}
+    except msgspec.DecodeError:
+        fields = {}
+    choices: list[Any] = [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]
+    return b"data: " + msgspec.json.encode({**fields, "choices": choices})

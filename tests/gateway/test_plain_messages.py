@@ -1,0 +1,157 @@
+"""What passes to a server that nobody named is what a translation would have sent to it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from polycall.dialects import openai_chat
+from polycall.errors import PolycallError
+from polycall.gateway.passthrough.plain_messages import as_plain, end_frame, ended_by_calls
+from polycall.gateway.passthrough.stream import Observer
+from polycall.providers.dialects import DIALECTS
+from polycall.providers.quirks import COMPATIBLE
+
+TEXTS = st.sampled_from(["hi", "물 🎉", "", 'say "content": null', '{"a": 1}', "\\u0041"])
+ARGUMENTS = st.sampled_from(["{}", '{"city": "서울"}', '{"a": {"b": [1, null]}}', "[1]", "", "{"])
+
+
+def _call(number: int, arguments: str, **more: Any) -> dict[str, Any]:
+    function = {"name": "f", "arguments": arguments}
+    return {"id": f"call_{number}", "type": "function", "function": function, **more}
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Turns of a cycle with tools; now and then something that not every server takes."""
+    messages: list[dict[str, Any]] = []
+    if draw(st.booleans()):
+        messages.append({"role": draw(st.sampled_from(["system", "developer"])), "content": "be"})
+    messages.append({"role": "user", "content": draw(TEXTS.filter(bool))})
+    for number in range(draw(st.integers(0, 3))):
+        odd = draw(st.sampled_from([{}, {}, {}, {"name": "x"}, {"reasoning_content": "hm"}]))
+        content = draw(
+            st.sampled_from([None, None, "", "I look.", [{"type": "text", "text": "a"}]])
+        )
+        call = _call(number, draw(ARGUMENTS))
+        messages.append({"role": "assistant", "content": content, "tool_calls": [call], **odd})
+        result = {"role": "tool", "tool_call_id": call["id"], "content": draw(TEXTS)}
+        messages.append(result)
+        if draw(st.booleans()):
+            messages.append({"role": "user", "content": draw(TEXTS.filter(bool))})
+    return messages
+
+
+@settings(deadline=None, max_examples=150)
+@given(conversations(), st.booleans())
+def test_what_passes_is_what_a_translation_sends(
+    messages: list[dict[str, Any]], spaced: bool
+) -> None:
+    text = json.dumps(messages, separators=None if spaced else (",", ":")).encode()
+    plain = as_plain(msgspec.Raw(text), None, None)
+    if plain is None:
+        return
+    request = openai_chat.parse_request({"model": "m", "messages": messages})
+    rendered = openai_chat.render_request(request, quirks=COMPATIBLE).body["messages"]
+    assert json.loads(bytes(plain)) == rendered
+
+
+PLAIN = [{"role": "user", "content": "hi"}]
+ODD: dict[str, tuple[Any, Any, Any]] = {
+    "a part": ([{"role": "user", "content": [{"type": "text", "text": "x"}]}], None, None),
+    "a role": ([{"role": "developer", "content": "x"}], None, None),
+    "a field": ([{"role": "user", "content": "x", "name": "kim"}], None, None),
+    "null of a user": ([{"role": "user", "content": None}], None, None),
+    "no content": ([{"role": "assistant", "tool_calls": [_call(1, "{}")]}], None, None),
+    "no object": (
+        [{"role": "assistant", "content": "", "tool_calls": [_call(1, "[]")]}],
+        None,
+        None,
+    ),
+    "a result without a call": ([{"role": "tool", "content": "x"}], None, None),
+    "a custom tool": (PLAIN, [{"type": "custom", "custom": {"name": "x"}}], None),
+    "a strict tool": (PLAIN, [{"type": "function", "function": {"name": "f", "strict": True}}], 0),
+    "a vendor's tool": (PLAIN, [{"type": "web_search"}], None),
+    "a choice by name": (PLAIN, None, {"type": "function", "function": {"name": "f"}}),
+    "no messages": ([], None, None),
+    "no list": ({"role": "user"}, None, None),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_some_servers_refuse_does_not_pass(name: str) -> None:
+    fields = [
+        None if each is None else msgspec.Raw(json.dumps(each).encode()) for each in ODD[name]
+    ]
+    assert as_plain(*fields) is None
+
+
+def test_null_beside_calls_becomes_an_empty_text_and_nothing_else_changes() -> None:
+    said = 'the key "content": null, \\"content\\":null'
+    messages = [
+        {"role": "user", "content": said},
+        {"role": "assistant", "content": None, "tool_calls": [_call(1, '{"content":null}')]},
+        {"role": "tool", "tool_call_id": "call_1", "content": '{"content": null}'},
+    ]
+    plain = as_plain(msgspec.Raw(json.dumps(messages).encode()), None, None)
+    assert plain is not None
+    assert json.loads(bytes(plain)) == [messages[0], {**messages[1], "content": ""}, messages[2]]
+
+
+# Ends of answers
+
+
+def frames(*deltas: tuple[dict[str, Any], str | None]) -> bytes:
+    written = b""
+    for delta, finish in deltas:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        written += b"data: " + json.dumps({"id": "c", "choices": [choice]}).encode() + b"\n\n"
+    return written + b"data: [DONE]\n\n"
+
+
+CALLED = ({"tool_calls": [{**_call(1, "{}"), "index": 0}]}, None)
+ENDS: dict[str, tuple[bytes, list[str]]] = {
+    "stop": (frames(CALLED, ({}, "stop")), ["tool_calls"]),
+    "a word of its own": (frames(CALLED, ({}, "eos")), ["tool_calls"]),
+    "in the last piece": (frames((CALLED[0], "stop")), ["tool_calls"]),
+    "none": (frames(CALLED), ["tool_calls"]),
+    "right": (frames(CALLED, ({}, "tool_calls")), ["tool_calls"]),
+    "cut by its length": (frames(CALLED, ({}, "length")), ["length"]),
+    "no call": (frames(({"content": "hi"}, None), ({}, "stop")), ["stop"]),
+}
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize("name", ENDS)
+def test_t19_a_passed_stream_with_calls_ends_by_calls(name: str, size: int) -> None:
+    data, expected = ENDS[name]
+    observer = Observer(DIALECTS["openai-chat"], hides_usage=False, is_sse=True, mends_end=True)
+    given = [observer.feed(data[at : at + size]) for at in range(0, len(data), size)]
+    try:
+        given.append(observer.close())
+    except PolycallError:
+        assert name == "none"  # the watcher reports it; the client has a whole stream
+    told = [
+        choice["finish_reason"]
+        for line in b"".join(given).split(b"\n\n")
+        if line.startswith(b"data: {")
+        for choice in json.loads(line[6:])["choices"]
+        if choice["finish_reason"] is not None
+    ]
+    assert told == expected
+    assert b"".join(given).endswith(b"data: [DONE]\n\n")
+
+
+def test_an_end_is_only_mended_where_it_stands() -> None:
+    text = b'data: {"a":"\\"finish_reason\\":\\"stop\\"","finish_reason": "stop"}'
+    assert ended_by_calls(text) == text.replace(
+        b'"finish_reason": "stop"', b'"finish_reason":"tool_calls"'
+    )
+    assert (
+        json.loads(end_frame(b"data: garbage")[6:])["choices"][0]["finish_reason"] == "tool_calls"
+    )
