@@ -77,6 +77,8 @@ def _details(usage: JSON, key: str) -> JSON:
 
 def _count(source: JSON, key: str) -> int:
     value = source.get(key)
+    if value is None:
+        return 0
     if isinstance(value, float) and math.isfinite(value):
         value = int(value)
     return max(value, 0) if isinstance(value, int) and not isinstance(value, bool) else 0
