@@ -93,6 +93,7 @@ class StreamDecoder(StreamDecoderBase):
                 self._is_done = True  # a chunk of its own, which comes last
         if not choices:
             return
+        self._is_done = False  # a usage chunk before this one was not the last
         if not self.out.started:
             self._start()
         for position, choice in enumerate(response_reader.array(choices, "choices")):
