@@ -70,9 +70,11 @@ async def test_calls_results_and_answer(streamed: bool) -> None:
 
 
 async def test_a_timeout_that_is_not_the_bounds_stays_an_error() -> None:
-    model = FunctionModel(lambda request: TimeoutError("of a socket"))
+    def fails(request: Request) -> str:
+        raise TimeoutError("of a socket")
+
     with pytest.raises(TimeoutError, match="of a socket"):
-        await collect(run_tools(model, REQUEST, double, limits=Limits(wall_s=60)))
+        await collect(run_tools(FunctionModel(fails), REQUEST, double, limits=Limits(wall_s=60)))
 
 
 async def test_parallel_calls_keep_the_models_order() -> None:
