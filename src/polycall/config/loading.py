@@ -128,8 +128,8 @@ class TraceSettings(Struct, frozen=True, forbid_unknown_fields=True):
     service: str = "polycall"
 
 
-class RouteEntry(Struct, frozen=True):
-    """One stop of a route."""
+class RouteEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """One target of a route."""
 
     model: str  # provider/model
     weight: int | None = None
@@ -193,22 +193,24 @@ def asking_usage(config: Config) -> Config:
     return replace(config, providers={**config.providers, **asking})
 
 
-class _ModelTable(Struct, frozen=True, forbid_unknown_fields=True):
-    route: list[str | dict[str, Any]]
+class ModelTable(Struct, frozen=True, forbid_unknown_fields=True):
+    route: list[str | dict[str, Any]]  # a dict is a `RouteEntry`
 
 
-_SECTIONS = (
-    "server",
-    "store",
-    "cache",
-    "traces",
-    "limits",
-    "prices",
-    "programs",
-    "providers",
-    "models",
-    "keys",
-)
+# Each section, and the struct that its table (or each of its tables) is read as.
+SECTIONS: dict[str, type[Struct]] = {
+    "server": Server,
+    "store": Store,
+    "cache": CacheSettings,
+    "traces": TraceSettings,
+    "limits": LimitSettings,
+    "prices": PriceSettings,
+    "programs": ProgramSettings,
+    "providers": ProviderTable,
+    "models": ModelTable,
+    "keys": ClientKey,
+}
+LOG_LEVELS = ("debug", "info", "warning", "error")
 Table: TypeAlias = dict[str, Any]
 
 
@@ -256,8 +258,8 @@ def parse_config(
     tables = _tables(text, name)
     reader = Reader(text, name, os.environ if environment is None else environment, folder)
     for section in tables:
-        if section not in _SECTIONS:
-            reader.unknown((section,), _SECTIONS, "section")
+        if section not in SECTIONS:
+            reader.unknown((section,), SECTIONS, "section")
     server = reader.table(Server, tables.get("server", {}), ("server",)) or Server()
     _check_server(reader, server)
     store = _read_store(reader, tables)
@@ -383,7 +385,7 @@ def _check_server(reader: Reader, server: Server) -> None:
     if server.workers > WORKERS_MAX:
         reader.note(("server", "workers"), f"at most {WORKERS_MAX}, got {server.workers}")
     reader.check_numbers(replace(server, port=1), ("server",))  # 0 is any port
-    if server.log not in ("debug", "info", "warning", "error"):
+    if server.log not in LOG_LEVELS:
         reader.note(("server", "log"), "must be debug, info, warning or error")
 
 
@@ -414,7 +416,7 @@ def _read_models(reader: Reader, tables: Any, providers: dict[str, Provider]) ->
     aliases: dict[str, Alias] = {}
     for name, value in reader.tables(tables, ("models",)).items():
         path = ("models", name)
-        table = reader.table(_ModelTable, value, path)
+        table = reader.table(ModelTable, value, path)
         if table is None:
             continue
         if not table.route:

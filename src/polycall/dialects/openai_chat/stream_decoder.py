@@ -89,7 +89,7 @@ class StreamDecoder(StreamDecoderBase):
         usage = data.get("usage")
         if isinstance(usage, dict):
             self._usage = merge_usage(self._usage, usage)  # pyright: ignore[reportUnknownArgumentType]
-            if not choices and not self._parts.is_empty:
+            if not choices:
                 self._is_done = True  # a chunk of its own, which comes last
         if not choices:
             return
