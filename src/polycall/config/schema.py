@@ -1,7 +1,7 @@
 """A JSON Schema of polycall.toml, made from the structs that the reader reads it into.
 
-Editors complete and check a file with it (`polycall config schema`).  It says what one value may be;
-what several values must be together (a route's provider, a missing address) only the reader checks.
+Editors complete and check a file with it (`polycall config schema`).  It describes single values.
+Only the reader checks values together: the provider of a route, an address that is missing.
 """
 
 from __future__ import annotations
