@@ -59,7 +59,7 @@ BASH: list[tuple[tuple[str, ...], list[str]]] = [
     (("runs", "list", "--state", "=", "wa"), ["waiting"]),
     (
         ("runs", "list", "--state", "="),
-        sorted("queued running waiting finished failed cancelled".split()),
+        sorted(["queued", "running", "waiting", "finished", "failed", "cancelled"]),
     ),
     (("runs", "list", "--state", "=", "failed", "--li"), ["--limit"]),
     (("completion", ""), ["bash", "fish", "zsh"]),
