@@ -20,8 +20,8 @@ from polycall.sim.script import Turn
 from polycall.sim.server import Simulation
 
 API_KEY = "simulated"
-# What the vendors' SDKs read: base URL and key of each (tried on 2026-11-29 with openai 3.52,
-# anthropic 2.11 and google-genai 3.4).
+# What the vendors' SDKs read: base URL and key of each (tried on 2026-11-29 with openai 3.57,
+# anthropic 2.14 and google-genai 3.6).
 VARIABLES: dict[str, tuple[str, str]] = {
     "openai": ("OPENAI_BASE_URL", "OPENAI_API_KEY"),
     "anthropic": ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY"),
