@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -73,3 +75,40 @@ def test_a_claim_of_a_process_that_died_meanwhile_ends_with_the_lease(database: 
     database.change("update polycall_executors set taken_at = taken_at - 30 where id = 'dead'")
     assert not lease(database, "b", lease_s=60.0)._claim(found)
     assert lease(database, "c", lease_s=20.0)._claim(found)
+
+
+async def test_a_lease_that_began_now_is_not_taken_for_lost(database: Database) -> None:
+    lost: list[str] = []
+    client: Any = NoWork()
+    mine = Lease(database, client, "mine", lease_s=60.0, on_lost=lambda: lost.append("mine"))
+    await mine.begin()
+    seen = row(database, "mine")["seen"]
+    keeping = asyncio.ensure_future(mine.keep())
+    async with asyncio.timeout(20):
+        while row(database, "mine")["seen"] == seen:
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    assert lost == []
+
+
+class Pending(NoWork):
+    """One workflow is pending, of a process that has no lease."""
+
+    def list_workflows(self, **options: Any) -> list[Any]:
+        return [SimpleNamespace(executor_id="nobody", workflow_id="run-1")]
+
+
+def test_work_of_a_process_without_a_lease_is_taken_over_after_a_moment(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client: Any = Pending()
+    mine = Lease(database, client, "mine", lease_s=60.0, on_lost=lambda: None)
+    mine._register()
+    recovered: list[str] = []
+    monkeypatch.setattr(mine, "_recover", lambda name: recovered.append(name) or 1)
+    now = [1000.0]
+    monkeypatch.setattr("polycall.durable.lease.time.monotonic", lambda: now[0])
+    for now[0], expected in ((1000.0, []), (1060.0, []), (1060.5, ["nobody"])):
+        mine.sweep()
+        assert recovered == expected

@@ -119,3 +119,16 @@ async def test_texts_that_the_client_edited_stay_edited(carrier: Carrier) -> Non
     request = history(await kept(carrier), text="other")
     parts, _ = await seen_by(carrier, request, "google", "m1")
     assert [part.text for part in parts if isinstance(part, Text)] == ["other"]
+
+
+async def test_a_token_is_opened_in_either_alphabet_and_in_no_other(carrier: Carrier) -> None:
+    sealer = carrier.sealer
+    token = sealer.seal("me", bytes(range(256)))
+    assert sealer.open("me", token) == bytes(range(256))
+    assert sealer.open("me", token.rstrip("=")) == bytes(range(256))
+    url = token.replace("+", "-").replace("/", "_")
+    assert url != token
+    assert sealer.open("me", url) == bytes(range(256))
+    for strange in ("!", "\n", " ", "한"):
+        assert sealer.open("me", token[:20] + strange + token[20:]) is None
+    assert sealer.open("you", token) is None

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from polycall.errors import RateLimitError
+from polycall.config import parse_config
+from polycall.errors import RateLimitError, StoreError
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.accounts.limits import IDLE_S, KeyLimits, Reservation, _Lease, _spend
 from polycall.gateway.accounts.windows import window_at
@@ -150,4 +152,33 @@ async def test_a_refusal_says_when_to_ask_again(store: Store) -> None:
     with pytest.raises(RateLimitError) as caught:
         await limits.count_request(owner)
     assert caught.value.retry_after_s == window_at("minute", NOW).ends - NOW
+    await limits.close()
+
+
+@pytest.mark.parametrize(("when_down", "serves"), [("serve", True), ("refuse", False)])
+async def test_while_the_store_is_unreachable_the_configuration_decides(
+    store: Store, monkeypatch: pytest.MonkeyPatch, when_down: str, serves: bool
+) -> None:
+    limits = KeyLimits(store, counters="", worker="w", clock=lambda: NOW)
+    config = parse_config(f'[store]\nwhen_down = "{when_down}"\n', environment={})
+    services: Any = None  # counting requests needs none of them
+    limits.configure(config, services)
+    owner = Owner(id="k", name="k", requests_per_minute=1)
+    await limits.count_request(owner)
+
+    async def down(*_: object) -> Any:
+        raise StoreError("unreachable")
+
+    monkeypatch.setattr(store, "take", down)
+    monkeypatch.setattr(store, "is_up", False)
+    if serves:
+        limits.check_store()
+        await limits.count_request(owner)
+        (lease,) = limits._leases
+        assert lease.free == -1  # overdrawn, until the store is back
+    else:
+        with pytest.raises(StoreError):
+            limits.check_store()
+        with pytest.raises(StoreError):
+            await limits.count_request(owner)
     await limits.close()
