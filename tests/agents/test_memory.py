@@ -362,7 +362,7 @@ def test_a_file_that_is_no_memory_is_left_alone(tmp_path: Path) -> None:
     place.write_text('{"something": "else"}')
     memory = Memory(place)
     for step in (lambda: memory.add("x"), lambda: memory.search("x")):
-        with pytest.raises(ToolError, match="is no memory file"):
+        with pytest.raises(ToolError, match="is not a memory file"):
             step()
     assert json.loads(place.read_text()) == {"something": "else"}
 

@@ -364,7 +364,7 @@ async def test_an_executor_bounds_the_attempts() -> None:
     assert await run(good) == ok("2", "double")
     assert [(await run(bad)).is_error for _ in range(2)] == [True, True]
     assert await run(good) == error(
-        "'double' is closed: its arguments did not fit 2 times in a row; go on without it",
+        "'double' is closed: its arguments did not fit 2 times in a row; continue without it",
         "double",
     )
     # What a tool does wrong itself does not close it.

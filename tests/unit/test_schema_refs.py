@@ -315,7 +315,7 @@ def test_A23_names_and_data_are_not_keywords() -> None:
         (
             {"$ref": "#/enum/0", "enum": ["a"]},
             "#/enum/0",
-            "'#/enum/0' names nothing: what stands there is no schema",
+            "'#/enum/0' names nothing: what stands there is not a schema",
         ),
         (
             {"$ref": "#place"},

@@ -29,7 +29,7 @@ CONFIG_NAME = "polycall.toml"
 CONFIG_VARIABLE = "POLYCALL_CONFIG"
 MEBIBYTE = 1024 * 1024
 WORKERS_MAX = 64
-NO_STORE = "{!r} is no kind of store; write sqlite:///FILE or postgresql://USER@HOST/NAME"
+NO_STORE = "{!r} is not a kind of store; write sqlite:///FILE or postgresql://USER@HOST/NAME"
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,7 +74,7 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True):
     counters: str = ""  # redis://..., for limits; else they are in the store
     when_down: Literal["refuse", "serve"] = "refuse"
     ledger_days: int | None = None  # rows older than this are removed
-    spool: str = ""  # the folder where rows wait while the store is away; else the file's own
+    spool: str = ""  # where rows wait while the store is unreachable; else the file's folder
 
 
 class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -347,7 +347,7 @@ def _read_store(reader: Reader, tables: Table) -> Store:
         reader.note(("store", "url"), NO_STORE.format(url.partition(":")[0]))
     counters = reader.secret(store.counters, ("store", "counters")) if store.counters else ""
     if counters and not counters.startswith(("redis://", "rediss://", "unix://")):
-        reader.note(("store", "counters"), "is no address of a Redis; write redis://HOST:6379/0")
+        reader.note(("store", "counters"), "is not an address of Redis; write redis://HOST:6379/0")
     secret = reader.secret(store.secret, ("store", "secret")) if store.secret else ""
     if secret and len(secret) < 16:
         reader.note(("store", "secret"), "is too short; give it 16 characters or more")
@@ -371,7 +371,7 @@ def _read_traces(reader: Reader, tables: Table) -> TraceSettings | None:
     if settings is None:
         return None
     if not settings.endpoint.startswith(("http://", "https://")):
-        reader.note((*path, "endpoint"), "is no address; write http://HOST:4318/v1/traces")
+        reader.note((*path, "endpoint"), "is not an address; write http://HOST:4318/v1/traces")
     if not 0 <= settings.sample <= 1:
         reader.note((*path, "sample"), f"must be from 0 to 1, got {settings.sample}")
     place = (*path, "headers")
@@ -493,6 +493,8 @@ def _read_client_keys(reader: Reader, tables: Any) -> tuple[ClientKey, ...]:
             reader.note((*path, "name"), f"{name!r} cannot be a key's name: {KEY_NAME_RULE}")
         expires = None if table.expires is None else moment(table.expires)
         if table.expires is not None and expires is None:
-            reader.note((*path, "expires"), "is no date; write 2027-01-31 or 2027-01-31T12:00:00Z")
+            reader.note(
+                (*path, "expires"), "is not a date; write 2027-01-31 or 2027-01-31T12:00:00Z"
+            )
         found.append(replace(table, key=key, name=name, expires=expires))
     return tuple(found)

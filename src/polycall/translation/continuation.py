@@ -1,8 +1,8 @@
 """Answers that a provider gives in several goes, as one.
 
-Gemini may break off with `CONTINUATION` and a token to go on with; Google's own SDK asks again with
+Gemini may break off with `CONTINUATION` and a token to continue; Google's own SDK asks again with
 the token, and nobody else knows what it is.  (Anthropic's `pause_turn` is another thing: the caller
-has asked for Anthropic's own tools, and goes on by giving back what was said.)
+has asked for Anthropic's own tools, and continues by giving back what was said.)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GOES_MAX = 32
 class Continuation:
     """Events of one go after another in, those of the whole answer out.
 
-    `take` gives the token of a go that was broken off to whoever asks with it again.  After
+    `take` gives the token of a go that was broken off to the code that asks with it again.  After
     `GOES_MAX` goes the pause is the answer's end.
     """
 
@@ -50,7 +50,7 @@ class Continuation:
         return [*events[:-1], *self._end(last)]
 
     def take(self) -> str:
-        """The token to go on with, once; empty where the answer is whole."""
+        """The token to continue, once; empty where the answer is whole."""
         token, self._token = self._token, ""
         return token
 
@@ -78,7 +78,7 @@ class Continuation:
 
 
 def resumed(request: Request, token: str) -> Request:
-    """The request that has the provider go on."""
+    """The request that has the provider continue."""
     own = {**request.provider_options.get("gemini", {}), "continuationToken": token}
     return replace(request, provider_options={**request.provider_options, "gemini": own})
 

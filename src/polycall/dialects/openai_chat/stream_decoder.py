@@ -1,7 +1,7 @@
 """Streamed answers, inwards.
 
 Servers differ in how they name a call's later pieces, in what they repeat and in how they end;
-all known habits are read the same way, whoever has them.
+all known habits are read the same way, no matter who has them.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class StreamDecoder(StreamDecoderBase):
     def on_payload(self, payload: Payload) -> None:
         """Take one chunk."""
         if self.out.ended:
-            return  # some servers go on after [DONE]
+            return  # some servers continue after [DONE]
         data = payload.data
         choices = data.get("choices")
         if choices is None or "error" in data or payload.event == "error":
