@@ -240,7 +240,7 @@ class Client:
         is_able = is_able or capabilities(provider, model).tools is not False
         if request.tools and not request.lossy and not is_able:
             raise UnsupportedError(
-                f"{request.model!r} is known to call no tools; take another model, have them told "
+                f"{request.model!r} is known to call no tools; take another model, describe them "
                 'in the prompt (`prompted=True`, or `tools = "prompted"` under '
                 f'[providers.{provider.name}.capabilities."{model}"]), or state `tools = true` '
                 "there",

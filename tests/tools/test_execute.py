@@ -90,7 +90,7 @@ async def test_an_unknown_tool_is_told_with_the_near_miss() -> None:
         "tool 'zzz' is not registered; there are 'double', 'double_later', 'fail'", "zzz"
     )
     assert await execute(call("zzz"), Toolset()) == error(
-        "tool 'zzz' is not registered; there are none", "zzz"
+        "tool 'zzz' is not registered; there are no tools", "zzz"
     )
 
 

@@ -55,7 +55,9 @@ class AbstractToolset(ABC):
         if found is None:
             names = list(self.tools)
             hint = near_miss(name, names) or (
-                f"; there are {', '.join(map(repr, names[:20]))}" if names else "; there are none"
+                f"; there are {', '.join(map(repr, names[:20]))}"
+                if names
+                else "; there are no tools"
             )
             raise UnknownToolError(f"tool {name!r} is not registered{hint}", registered=names)
         return found
