@@ -71,6 +71,7 @@ bench: $(STAMP)  ## speed and memory, as ratios in one run
 	$(BIN)/python -m bench
 
 $(DOCS): $(DEMO)
+	$(PIP) --upgrade 'pip>=25.1'
 	$(PIP) --group docs
 	@touch $(DOCS)
 

@@ -19,8 +19,8 @@ ROUNDS_MAX = 32
 class Continuation:
     """Events of one round after another in, those of the whole answer out.
 
-    `take` gives the token of a round that was broken off to the code that asks with it again.  After
-    `ROUNDS_MAX` rounds the pause is the answer's end.
+    `take` gives the token of a round that was broken off to the code that asks with it again.
+    After `ROUNDS_MAX` rounds the pause is the answer's end.
     """
 
     def __init__(self) -> None:
