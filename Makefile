@@ -70,9 +70,10 @@ check-all: $(STAMP)  ## check, with the large matrices
 bench: $(STAMP)  ## speed and memory, as ratios in one run
 	$(BIN)/python -m bench
 
+# The reference shows names of extras too.
 $(DOCS): $(DEMO)
 	$(PIP) --upgrade 'pip>=25.1'
-	$(PIP) --group docs
+	$(PIP) --editable '.[durable,mcp]' --group docs
 	@touch $(DOCS)
 
 docs: $(DOCS)  ## the documentation site, in build/site
