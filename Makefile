@@ -14,7 +14,7 @@ FAST := tests/unit/test_ir.py tests/unit/test_sse.py tests/unit/test_schema_refs
     tests/profiles/test_settings.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-fast fuzz check check-all check-code bench format docs clean
+.PHONY: help demo test test-all test-fast fuzz mutants check check-all check-code bench format docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ fuzz: $(STAMP)  ## the laws, with new cases each time
 	$(BIN)/pytest --numprocesses auto --hypothesis-profile fuzz \
 	    $$(grep -rl 'from hypothesis' tests --include='test_*.py')
 
+mutants: $(STAMP)  ## change 60 lines one at a time; list the changes that no test notices
+	$(BIN)/python -m bench.mutants
+
 check-code: $(STAMP)  ## format, lint, types, floors
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -67,8 +70,10 @@ check-all: $(STAMP)  ## check, with the large matrices
 bench: $(STAMP)  ## speed and memory, as ratios in one run
 	$(BIN)/python -m bench
 
+# The reference shows names of extras too.
 $(DOCS): $(DEMO)
-	$(PIP) --group docs
+	$(PIP) --upgrade 'pip>=25.1'
+	$(PIP) --editable '.[durable,mcp]' --group docs
 	@touch $(DOCS)
 
 docs: $(DOCS)  ## the documentation site, in build/site

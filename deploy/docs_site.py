@@ -1,13 +1,15 @@
 """Builds the documentation site from docs/ into build/site, offline: `make docs`.
 
 The pages are those of docs/ and the README.  This adds a reference of the public names from their
-docstrings, `llms.txt`, and the Markdown of every page next to its HTML.  It fails on a broken link.
+docstrings, `llms.txt`, the JSON Schema of polycall.toml, and the Markdown of every page next to its
+HTML.  It fails on a broken link.
 """
 
 from __future__ import annotations
 
 import html.parser
 import inspect
+import json
 import re
 import shutil
 import subprocess
@@ -19,6 +21,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import polycall
+from polycall.config.schema import config_schema
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build"
@@ -44,6 +47,8 @@ def main() -> int:
         (SITE / page).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(SOURCE / page, SITE / page)
     (SITE / "llms.txt").write_text(overview(pages), encoding="utf-8")
+    schema = json.dumps(config_schema(), indent=2, ensure_ascii=False)
+    (SITE / "polycall.schema.json").write_text(schema, encoding="utf-8")
     broken = broken_links()
     for each in broken:
         print(f"broken link: {each}", file=sys.stderr)

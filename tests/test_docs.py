@@ -6,12 +6,15 @@ tests/test_readme.py, tests/{agents,mcp,tools,tracing}/test_docs.py, tests/agent
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,6 +139,51 @@ def test_the_code_of_the_page_runs(name: str, tmp_path: Path) -> None:
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+TUTORIAL = sorted((ROOT / "docs" / "tutorial").glob("*.md"))
+# Runs every page in its own folder, as a reader's file, with one simulation for all.
+PAGES_DRIVER = """
+import json, subprocess, sys
+from pathlib import Path
+results = {}
+for page in sorted(Path().glob("*/page.py")):
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "page.py"], cwd=page.parent, capture_output=True, timeout=60
+    )
+    said = done.stdout.decode(), done.stderr.decode()
+    results[page.parent.name] = [done.returncode, *said]
+Path("results.json").write_text(json.dumps(results))
+"""
+
+
+@pytest.fixture(scope="module")
+def tutorial_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    """Of each page: the exit status, and what its blocks printed."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    for page in TUTORIAL:
+        (folder / page.stem).mkdir()
+        text = "\n".join(blocks(page, "python"))
+        (folder / page.stem / "page.py").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "polycall", "sim", sys.executable, "-c", PAGES_DRIVER]
+    subprocess.run(command, cwd=folder, check=True, timeout=240)
+    return json.loads((folder / "results.json").read_text("utf-8"))
+
+
+def test_the_tutorial_has_ten_pages_in_the_order_of_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text("utf-8")
+    listed = re.findall(r"^\d+\. \[.*\]\(tutorial/(.*)\)$", index, re.MULTILINE)
+    assert listed == [page.name for page in TUTORIAL]
+    assert len(listed) == 10
+    for page, after in pairwise(TUTORIAL):
+        assert f"]({after.name})" in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", TUTORIAL, ids=lambda page: page.stem)
+def test_the_tutorial_prints_what_it_shows(page: Path, tutorial_runs: dict[str, list[Any]]) -> None:
+    shown = "".join(blocks(page, "text"))
+    assert shown
+    assert tutorial_runs[page.stem] == [0, shown, ""]
 
 
 class _Everything(Mapping[str, str]):

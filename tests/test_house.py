@@ -148,3 +148,56 @@ def test_no_class_has_a_name_that_was_given_up() -> None:
 
 def test_no_file_has_a_name_that_was_given_up() -> None:
     assert [name for name in GIVEN_UP_FILES if (ROOT / "src" / "polycall" / name).exists()] == []
+
+
+# Words that readers stumble over, and what to write instead.
+REFUSED_WORDS = {
+    "whoever": "name the actor",
+    "beside": "alongside, next to",
+    "goes on": "continues",
+    "go on": "continue",
+    "gone on": "continued",
+    "is none": "say what it is",
+    "are none": "say what it is",
+    "is away": "is unreachable",
+    "are away": "are unreachable",
+    "nowhere seen": "never returned",
+    "told": "reported",
+}
+_REFUSED = re.compile(rf"(?<![-\w])({'|'.join(REFUSED_WORDS)})(?![-\w])", re.IGNORECASE)
+
+
+def test_no_page_has_a_word_that_was_given_up() -> None:
+    pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+    found: list[str] = []
+    for page in [*pages, *(ROOT / "docs").rglob("*.md")]:
+        # A line in a listing is code; in a table or a text, what stands in backticks is.
+        text = re.sub(r"^```.*?^```", _blank, page.read_text("utf-8"), flags=re.M | re.S)
+        text = re.sub(r"`[^`]*`", _blank, text)
+        for match in _REFUSED.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            place = f"{page.relative_to(ROOT)}:{line}"
+            found.append(f"{place}: {match[1]!r}: {REFUSED_WORDS[match[1].lower()]}")
+    assert found == []
+
+
+def _blank(match: re.Match[str]) -> str:
+    return "\n" * match[0].count("\n")
+
+
+# What a simulated vendor writes.
+KEPT_MESSAGES = {"sim/vendors/gemini.py"}
+
+
+def test_no_message_has_a_word_that_was_given_up() -> None:
+    """Errors, warnings and help texts: strings of several words that are not docstrings."""
+    found: list[str] = []
+    for path in SOURCES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Constant) or id(node) in statements:
+                continue
+            if isinstance(node.value, str) and " " in node.value and _REFUSED.search(node.value):
+                found.append(f"{name_of(path)}:{node.lineno}: {node.value!r}")
+    assert [each for each in found if each.partition(":")[0] not in KEPT_MESSAGES] == []

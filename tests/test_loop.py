@@ -69,6 +69,14 @@ async def test_calls_results_and_answer(streamed: bool) -> None:
     assert end.cost == 0
 
 
+async def test_a_timeout_that_is_not_the_bounds_stays_an_error() -> None:
+    def fails(request: Request) -> str:
+        raise TimeoutError("of a socket")
+
+    with pytest.raises(TimeoutError, match="of a socket"):
+        await collect(run_tools(FunctionModel(fails), REQUEST, double, limits=Limits(wall_s=60)))
+
+
 async def test_parallel_calls_keep_the_models_order() -> None:
     async def slow_first(call: ToolCall) -> ToolResult:
         await asyncio.sleep(0.03 if call.id == "c1" else 0)

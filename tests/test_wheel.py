@@ -28,6 +28,32 @@ def test_j09_the_wheel_holds_the_package_and_nothing_that_runs_by_itself(tmp_pat
     assert scripts == ["[console_scripts]", "polycall", "=", "polycall.cli:main"]
 
 
+def test_the_demo_runs_from_the_wheel(tmp_path: Path) -> None:
+    """Its data is in it: nothing of the source tree is on the path."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=60)
+    (wheel,) = tmp_path.glob("*.whl")
+    installed = tmp_path / "installed"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(installed)
+    program = (
+        "import sys, polycall; from polycall.cli import main; "
+        f"assert polycall.__file__.startswith({str(installed)!r}), polycall.__file__; "
+        "sys.exit(main(['demo', '--offline', '--json']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 19  # fifteen runs, and four through the gateway
+
+
 def build(source: Path, folder: Path) -> bytes:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(command, cwd=source, capture_output=True, check=True, timeout=60)

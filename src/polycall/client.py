@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeAlias
 from msgspec.structs import replace
 from typing_extensions import Unpack
 
-from polycall._support.blocking import Portal
+from polycall._support.blocking import Portal, runs_a_loop
 from polycall.config import Config, default_path, load_config
 from polycall.config.aliases import alias_for
 from polycall.errors import ModelOutputError, RequestError, UnsupportedError, UpstreamError
@@ -191,10 +191,14 @@ class Client:
         return SyncStream(self._blocking(), self.stream(model, prompt, **options))
 
     def close_sync(self) -> None:
-        """`close` for code that used the synchronous methods."""
+        """`close` for code without an event loop.  Agents may have opened connections elsewhere."""
         if self._portal is not None:
             self._portal.close(self.close())
             self._portal = None
+        elif not runs_a_loop():
+            portal = Portal()
+            portal.run(self.close())
+            portal.close()
 
     def cost(self, model: str, usage: Usage) -> Decimal | None:
         """US dollars for `usage` of one model; `None` where the price is unknown."""
@@ -236,7 +240,7 @@ class Client:
         is_able = is_able or capabilities(provider, model).tools is not False
         if request.tools and not request.lossy and not is_able:
             raise UnsupportedError(
-                f"{request.model!r} is known to call no tools; take another model, have them told "
+                f"{request.model!r} is known to call no tools; take another model, describe them "
                 'in the prompt (`prompted=True`, or `tools = "prompted"` under '
                 f'[providers.{provider.name}.capabilities."{model}"]), or state `tools = true` '
                 "there",

@@ -102,7 +102,11 @@ def prepare(
     if notes:
         wire = replace(wire, warnings=[*notes, *wire.warnings])
     if sent is not request:
-        note = Warning("emulated", "tools", "they are told in the prompt, and calls are its text")
+        note = Warning(
+            "emulated",
+            "tools",
+            "they are described in the prompt, and calls are read from the text",
+        )
         wire = replace(wire, warnings=[note, *wire.warnings])
     http = HTTPRequest(
         url=address(provider, wire.path),
@@ -248,7 +252,7 @@ async def _read_response(exchange: Exchange, http: HTTPResponse) -> Response:
         raise
     if response.finish_reason != "error":
         return response
-    detail = f"it ended with {response.raw_finish_reason!r}, which is no normal end"
+    detail = f"it ended with {response.raw_finish_reason!r}, which is not a normal end"
     return replace(
         response, warnings=[*response.warnings, Warning("adjusted", "finish_reason", detail)]
     )

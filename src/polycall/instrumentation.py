@@ -1,4 +1,4 @@
-"""What goes on in this process, told to one watcher, where there is one.
+"""What happens in this process, reported to one watcher, where there is one.
 
 Agents, tools, programs and tasks say here what they begin and how it ended; `polycall.tracing`
 makes spans of it.  Nothing here knows how, and where nobody watches it costs a look at a variable.
@@ -21,7 +21,7 @@ TraceContext: TypeAlias = dict[str, str]
 
 
 class RunStarted(Struct, frozen=True):
-    """An agent's run.  `carried` is that of whoever asked, `earlier` of the same run before."""
+    """An agent's run.  `carried` comes from the caller, `earlier` from the same run before."""
 
     agent: str
     model: str
@@ -82,7 +82,7 @@ class ProgramFinished(Struct, frozen=True):
 
 
 class TaskStarted(Struct, frozen=True):
-    """A call goes on in the background; it ends like any call."""
+    """A call continues in the background; it ends like any call."""
 
     task_id: str
     run_id: str
@@ -106,7 +106,7 @@ Finished: TypeAlias = RunFinished | Response | ToolFinished | ProgramFinished
 
 
 class Watched(Protocol):
-    """Something that has begun.  Whoever began it ends it."""
+    """Something that has begun.  The code that began it ends it."""
 
     def current(self) -> AbstractContextManager[object]:
         """What this task, and those it starts, begin meanwhile is part of it."""
@@ -134,7 +134,7 @@ class Watched(Protocol):
 
 
 class Watcher(Protocol):
-    """Whoever wants to know.  It raises nothing."""
+    """Anyone who wants to know.  It raises nothing."""
 
     def begin(self, what: Started, above: Watched | None = None) -> Watched:
         """Something begins, below `above` or below what is current."""
@@ -204,7 +204,7 @@ def _watching(by: Watcher, what: Started) -> Generator[Watched]:
 
 
 def begin_asking(request: Request, above: Callable[[], Watched] | None = None) -> Watched | None:
-    """A model is asked; none where nobody watches, or where whoever asks has told already.
+    """A model is asked; none where nobody watches, or the code that asks has reported already.
 
     With `above` it is an agent that asks, and agents always tell.
     """
@@ -215,7 +215,7 @@ def begin_asking(request: Request, above: Callable[[], Watched] | None = None) -
 
 @contextmanager
 def asking(watched: Watched) -> Generator[None]:
-    """What is done inside is a part of the asking that was told."""
+    """What is done inside is a part of the asking that was reported."""
     token = _is_asking.set(True)
     try:
         with watched.current():
@@ -235,7 +235,7 @@ def conversing(conversation_id: str) -> Generator[None]:
 
 
 def conversation() -> str:
-    """The conversation that is going on; empty where it has no id."""
+    """The conversation that is under way; empty where it has no id."""
     return _conversation.get()
 
 

@@ -266,7 +266,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
     lossy: bool = False  # losses that are refused by default become warnings
     # Whether providers are asked to cache the prompt's beginning; `None`: where that is worth it.
     cache: bool | None = None
-    prompted: bool = False  # tools are told in the prompt, for a model that can be sent none
+    prompted: bool = False  # tools are described in the prompt, for a model that can be sent none
     provider_options: dict[str, JSON] = {}
     metadata: Metadata = {}
 
@@ -381,8 +381,8 @@ DeltaKind: TypeAlias = Literal["text", "reasoning", "refusal", "arguments"]
 class PartDelta(Struct, frozen=True, tag="part_delta", tag_field="type", omit_defaults=True):
     """More text of the open part; for a `ToolCall`, a fragment of `arguments_json`.
 
-    `kind` names the part for whoever has not kept its `PartStart`.  Streams of a client and of an
-    agent fill it in; decoders leave it `None`, since what reads them folds.
+    `kind` names the part for anyone who has not kept its `PartStart`.  Streams of a client and of
+    an agent fill it in; decoders leave it `None`, since what reads them folds.
     """
 
     index: int

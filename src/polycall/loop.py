@@ -43,7 +43,7 @@ EndReason: TypeAlias = Literal[
 
 
 class Limits(Struct, frozen=True):
-    """Bounds of one run.  `None` is no bound.
+    """Bounds of one run.  `None` is not a bound.
 
     With `cost_usd`, a model whose price is unknown is refused before it is asked.
     """
@@ -102,7 +102,7 @@ class StepEnd(Struct, frozen=True, tag="step_end", tag_field="type"):
 
 
 class RunEnd(Struct, frozen=True, tag="run_end", tag_field="type"):
-    """The run is over.  `messages` is the whole conversation, ready to go on."""
+    """The run is over.  `messages` is the whole conversation, ready to continue."""
 
     reason: EndReason
     messages: list[Message]
@@ -122,13 +122,13 @@ LoopEvent: TypeAlias = ModelEvent | CallStart | CallEnd | ToolEvent | StepEnd | 
 class Suspended(BaseException):
     """Raised by what runs a call that cannot be answered now: it waits for a person.
 
-    The other calls of the step go on to their ends, then the run ends by `paused`.  Its messages
-    are those before the step, since half a step is no conversation.
+    The other calls of the step continue to their ends, then the run ends by `paused`.  Its messages
+    are those before the step, since half a step is not a conversation.
     """
 
 
 class Abandoned(BaseException):
-    """Raised where this process may not go on with a run: another one has it, or it was cancelled.
+    """Raised where this process may not continue a run: another one has it, or it was cancelled.
 
     No tool and no delegate makes a result of it, which is why it is no `Exception`.
     """

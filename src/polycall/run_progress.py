@@ -72,7 +72,7 @@ class Progress:
         return made
 
     def conversation(self) -> list[Message]:
-        """All messages so far, ready to go on with."""
+        """All messages so far, ready to continue."""
         answer = self.answer()
         if answer is None or not answer.message.parts:
             return list(self.messages)

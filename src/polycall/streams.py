@@ -75,7 +75,7 @@ async def watched_answer(
     ask: Callable[[Request], Awaitable[Response]],
     above: Callable[[], Watched] | None = None,
 ) -> Response:
-    """What `ask` answers, told to whoever watches."""
+    """What `ask` answers, reported to the code that watches."""
     watched = begin_asking(request, above)
     if watched is None:
         return await ask(request)

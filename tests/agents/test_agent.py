@@ -188,7 +188,7 @@ async def test_a_conversation_goes_on_from_plain_json() -> None:
 @pytest.mark.parametrize("history", ['{"messages":3}', "no json", [{"role": "nobody"}]])
 async def test_a_history_that_is_none_is_refused(history: Any) -> None:
     agent = Agent("test/m", client=ScriptedModel([]))
-    with pytest.raises(RequestError, match="this is no history"):
+    with pytest.raises(RequestError, match="this is not a history"):
         await agent.run("a", history=history)
 
 

@@ -90,3 +90,15 @@ async def test_where_nobody_can_be_asked_nothing_runs() -> None:
         "the call of 'pay' was not approved: there is nobody to ask; nothing was run"
     )
     assert paid == []
+
+
+async def test_a_call_by_the_model_itself_is_not_in_a_program() -> None:
+    asked: list[bool] = []
+
+    def approve(request: ApprovalRequest) -> bool:
+        asked.append(request.is_in_program)
+        return True
+
+    with ScriptedModel([[ToolCall("c1", "pay", '{"order_id": "A1"}')], "done"]) as model:
+        await Agent("test/m", tools=[pay], client=model).run("pay", approve=approve)
+    assert asked == [False]

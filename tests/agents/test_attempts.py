@@ -49,7 +49,7 @@ def test_l9_three_steps_in_a_row_close_the_tool_and_a_good_call_begins_anew() ->
     with ScriptedModel(script) as model:
         run = Agent("test/m", tools=[weigh], client=model).run_sync("weigh it")
     assert texts(run.messages)[-1] == (
-        "'weigh' is closed: its arguments did not fit 3 times in a row; go on without it"
+        "'weigh' is closed: its arguments did not fit 3 times in a row; continue without it"
     )
 
 

@@ -379,6 +379,20 @@ def test_l11_an_explicit_client_serves_one_loop_after_the_other(simulation: Simu
     client.close_sync()
 
 
+def test_l11_a_client_that_only_agents_used_closes_their_connections(
+    simulation: Simulation,
+) -> None:
+    model = play(simulation, "openai", Turn(text="yes"), Turn(text="again"), model="agents-only")
+    client = client_of(simulation)
+    with client:
+        assert Agent(model, client=client).run_sync("a").text == "yes"
+    sessions = client._transport._sessions  # type: ignore[attr-defined]
+    assert (sessions._held, sessions._open) == ({}, {})
+    assert Agent(model, client=client).run_sync("b").text == "again"  # it opens anew
+    client.close_sync()
+    assert (sessions._held, sessions._open) == ({}, {})
+
+
 async def test_l11_two_loops_at_once_share_a_client_and_close_closes_both(
     simulation: Simulation,
 ) -> None:

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from polycall import Agent, Client, Memory
 from polycall.agents import Injection
 from polycall.agents.memory import (
+    Entry,
     JSONFileStore,
     MemoryFullError,
     MemoryStore,
@@ -174,6 +176,24 @@ def test_what_has_expired_is_nowhere(make: Make, clock: Clock) -> None:
     assert memory.purge() == 0
     assert texts(memory) == ["for an hour"]
     memory.close()
+
+
+def test_an_entry_ends_at_the_very_moment_it_expires(make: Make) -> None:
+    store, ends = make(), 1_800_000_000.0
+    entry = Entry("a", "user:", "tea", ends - 10, ends - 10, ends)
+    store.add([entry], entries_max=1, now=ends - 10)
+    before = ends - 0.25
+    assert store.search(MINE, "tea", 5, before) == store.recent(MINE, 5, before) == [entry]
+    assert store.purge(before) == 0
+    with pytest.raises(MemoryFullError):
+        store.add([replace(entry, id="b")], entries_max=1, now=before)
+    assert store.search(MINE, "tea", 5, ends) == store.recent(MINE, 5, ends) == []
+    assert store.update(MINE, "a", "coffee", None, ends) is None
+    assert not store.remove(MINE, "a", ends)
+    later = replace(entry, id="b", expires=None)
+    store.add([later], entries_max=1, now=ends)  # it makes room
+    assert store.recent(MINE, 5, ends) == [later]
+    store.close()
 
 
 def test_an_update_begins_a_new_life(memory: Memory, clock: Clock) -> None:
@@ -342,7 +362,7 @@ def test_a_file_that_is_no_memory_is_left_alone(tmp_path: Path) -> None:
     place.write_text('{"something": "else"}')
     memory = Memory(place)
     for step in (lambda: memory.add("x"), lambda: memory.search("x")):
-        with pytest.raises(ToolError, match="is no memory file"):
+        with pytest.raises(ToolError, match="is not a memory file"):
             step()
     assert json.loads(place.read_text()) == {"something": "else"}
 

@@ -73,7 +73,7 @@ def test_all_rows_as_json_with_the_rule_and_its_source(
         ('{"body": 3}', "line 1: 'body' must be a JSON object, got integer"),
         (
             '{"model": "x"}',
-            "line 1: this is no request: it has no 'messages', 'input' or 'contents'",
+            "line 1: this is not a request: it has no 'messages', 'input' or 'contents'",
         ),
         ('{"wire": "smoke", "body": {}}', "line 1: no vendor speaks 'smoke'; known are anthropic,"),
         ('{"body": {"messages": []}, "headers": 1}', "line 1: 'headers' must be a JSON object"),
@@ -99,4 +99,4 @@ def test_bad_days_and_a_missing_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     ):
         with pytest.raises(SystemExit, match="2"):
             main(words)
-        assert "is no day; write it as 2026-11-29" in capsys.readouterr().err
+        assert "is not a day; write it as 2026-11-29" in capsys.readouterr().err

@@ -247,3 +247,11 @@ async def test_a10_an_error_inside_a_stream_is_without_the_key(tmp_path: Path) -
             for size in (1, 5, 0):
                 upstream.say(200, "text/event-stream", body, size=size)
                 assert SECRET.encode() not in (await ask(served, path, stream=True))[2]
+
+
+def test_a10_of_two_secrets_the_longer_one_is_taken_out_whole() -> None:
+    short, long = b"sk-team-0001", b"sk-team-0001-and-more"
+    for secrets in ([short, long], [long, short]):
+        assert Redactor(secrets).whole(b"a " + long + b" b " + short) == (
+            b"a [redacted] b [redacted]"
+        )

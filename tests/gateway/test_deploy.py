@@ -102,6 +102,17 @@ def test_both_manifests_name_every_variable_of_the_configuration() -> None:
         assert [name for name in sorted(names) if name not in written] == []
 
 
+def test_the_manifest_starts_the_gateway_with_the_configuration_that_it_mounts() -> None:
+    manifest = (DEPLOY / "kubernetes.yaml").read_text(encoding="utf-8")
+    folder = manifest.partition("- name: config\n")[2].partition("mountPath: ")[2].split()[0]
+    assert f"args: [serve, --config, {folder}/polycall.toml]" in manifest
+    image = (DEPLOY / "Containerfile").read_text(encoding="utf-8")
+    compose = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
+    command = json.loads(image.partition("\nCMD ")[2])
+    assert command[:2] == ["serve", "--config"]
+    assert compose.count(f"./polycall.toml:{command[2]}:ro") == 2
+
+
 def test_a_replica_is_killed_under_load() -> None:
     if shutil.which("nginx") is None:
         pytest.skip("no nginx is installed (Debian: nginx-light)")

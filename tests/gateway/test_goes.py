@@ -12,7 +12,7 @@ from polycall import Client, tool
 from polycall.fold import fold
 from polycall.providers.catalogue import CATALOGUE
 from polycall.sim import Call, Simulation, Turn
-from polycall.translation.continuation import GOES_MAX
+from polycall.translation.continuation import ROUNDS_MAX
 from tests.gateway.compatibility import PYTHON
 from tests.gateway.drivers import Call as Seen
 from tests.gateway.drivers import Result
@@ -55,14 +55,14 @@ def test_every_client_gets_the_whole_answer(
 
 
 def test_goes_have_an_end(gateway: Gateway, sim: Simulation) -> None:
-    sim.script("google", "endless", [Turn("x", finish="pause")] * (GOES_MAX + 3))
+    sim.script("google", "endless", [Turn("x", finish="pause")] * (ROUNDS_MAX + 3))
     body: dict[str, Any] = {
         "model": "up-gemini/endless",
         "messages": [{"role": "user", "content": "go on"}],
     }
     answer = gateway.post("/v1/chat/completions", body)
     choice = answer.json()["choices"][0]
-    assert (choice["message"]["content"], choice["finish_reason"]) == ("x" * GOES_MAX, "length")
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("x" * ROUNDS_MAX, "length")
     assert sim.remaining("google", "endless") == 3
 
 

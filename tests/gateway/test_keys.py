@@ -244,7 +244,7 @@ def test_usage_as_table_json_and_csv(
         (("usage", "--since", "1d", "--until", "3d", "--store", "sqlite://"), 1, "no time between"),
         (("usage", "--by", "colour"), 1, "cannot sum by 'colour'"),
         (("usage", "--since", "soon"), 2, "no length of time"),
-        (("usage", "--store", "mysql://me:hidden@host"), 1, "'mysql' is no kind of store"),
+        (("usage", "--store", "mysql://me:hidden@host"), 1, "'mysql' is not a kind of store"),
         (("usage", "--config", "none.toml"), 1, "cannot be read"),
     ],
 )

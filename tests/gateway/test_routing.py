@@ -131,3 +131,15 @@ def test_rests_circuits_and_weights_of_a_gateway(tmp_path: Path) -> None:
     assert upstream.counts["status-429-30"] == 1
     assert upstream.counts["status-503"] == FAILURES_MAX
     assert spread["two/ok"] > spread["one/ok"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "is_built_in"), [("groq/x", True), ("nobody/x", False), ("a", False), ("x", False)]
+)
+def test_the_hint_names_a_table_only_for_providers_that_polycall_knows(
+    router: TargetRouter, name: str, is_built_in: bool
+) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        router.route(name)
+    hint = f"the operator can add [providers.{name.partition('/')[0]}]"
+    assert (hint in str(caught.value)) == is_built_in

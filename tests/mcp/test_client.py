@@ -248,7 +248,7 @@ def program(text: str, **options: float) -> StdioServer:
         (HttpServer("odd", url="http://127.0.0.1:9/mcp"), "cannot be reached: ConnectError"),
         (
             program(LYING.replace("TOOLS", '{"tools": 3}')),
-            "gave what is no valid answer to tools/list",
+            "gave an invalid answer to tools/list",
         ),
     ],
     ids=["garbage", "ends", "complains", "absent", "refused", "lying"],
@@ -267,7 +267,7 @@ async def test_garbage_for_one_call_and_one_tool() -> None:
         assert list(tools.tools) == ["odd_t"]
         assert [(each.tool, each.kind) for each in tools.notices] == [("broken", "unusable")]
         text = await said(tools, "odd_t")
-        assert text.startswith("MCP server 'odd' gave what is no valid answer to 't': ")
+        assert text.startswith("MCP server 'odd' gave an invalid answer to 't': ")
 
 
 async def test_names_and_commands_are_checked() -> None:

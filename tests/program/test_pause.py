@@ -194,7 +194,7 @@ async def test_a_journal_without_a_paused_program_is_refused(jail: Sandbox) -> N
         await session.run("1")
         journal = session.journal.to_json()
     async with Programs(PricedTools().tools, jail, calling="code") as programs:
-        with pytest.raises(RequestError, match="holds no program that is to go on"):
+        with pytest.raises(RequestError, match="holds no program to continue"):
             await programs.resume(PausedProgram("p1", journal, []))
 
 

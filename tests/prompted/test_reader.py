@@ -242,7 +242,7 @@ def test_half_a_call_is_none(finish: Any) -> None:
             '"city" is a required property',
         ),
         ("<tool_call>{</tool_call>", {}, "a <tool_call> block holds no JSON object"),
-        ('{"name": "get_weather", "arguments": {', {}, "it is no JSON that can be read"),
+        ('{"name": "get_weather", "arguments": {', {}, "it is not JSON that can be read"),
         ('<tool_call>{"tool": 1}</tool_call>', {}, '"name" and "arguments"'),
         ('<invoke name="write"><parameter name="text">x', {}, "does not end"),
         ("Hello.", {"tool_choice": ToolChoice("required")}, "a tool must be called"),

@@ -6,12 +6,20 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from polycall.cli import main
-from polycall.sandbox import RuntimeUnavailableError, Sandbox, bwrap, monty_runtime
+from polycall.sandbox import (
+    RuntimeUnavailableError,
+    Sandbox,
+    bwrap,
+    cgroups,
+    checks,
+    monty_runtime,
+)
 from polycall.sandbox.checks import examine
 
 from .support import command_as_nobody, readable, run_python, usable
@@ -178,3 +186,18 @@ def test_n17_what_tests_need_is_where_everybody_can_read_it(tmp_path: Path, mode
             [*become, "cat", str(found / name)], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("memory", "pids", "state"),
+    [(True, True, "ok"), (True, False, "ok"), (False, True, "ok"), (False, False, "warn")],
+)
+def test_one_kind_of_control_group_is_enough(
+    monkeypatch: pytest.MonkeyPatch, memory: bool, pids: bool, state: str
+) -> None:
+    folders = {"memory": Path("/m") if memory else None, "pids": Path("/p") if pids else None}
+    found = replace(cgroups.probe(), **folders)
+    monkeypatch.setattr(cgroups, "probe", lambda: found)
+    check = checks._cgroups()
+    assert check.state == state
+    assert ("rlimits" in check.detail) == (state == "warn")

@@ -95,7 +95,7 @@ async def test_without_permission_there_is_none():
 
 async def test_what_is_no_package_is_refused(tmp_path: Path):
     await usable("jail")
-    with pytest.raises(SandboxError, match="is no wheel, no folder and no module"):
+    with pytest.raises(SandboxError, match="is not a wheel, a folder or a module"):
         await Sandbox("jail", packages=[tmp_path / "missing.whl"]).__aenter__()
     escaping = wheel(tmp_path, **{"../outside.py": "x = 1"})
     with pytest.raises(SandboxError, match=r"holds a file outside itself: '../outside.py'"):

@@ -90,7 +90,7 @@ async def test_an_unknown_tool_is_told_with_the_near_miss() -> None:
         "tool 'zzz' is not registered; there are 'double', 'double_later', 'fail'", "zzz"
     )
     assert await execute(call("zzz"), Toolset()) == error(
-        "tool 'zzz' is not registered; there are none", "zzz"
+        "tool 'zzz' is not registered; there are no tools", "zzz"
     )
 
 
@@ -364,7 +364,7 @@ async def test_an_executor_bounds_the_attempts() -> None:
     assert await run(good) == ok("2", "double")
     assert [(await run(bad)).is_error for _ in range(2)] == [True, True]
     assert await run(good) == error(
-        "'double' is closed: its arguments did not fit 2 times in a row; go on without it",
+        "'double' is closed: its arguments did not fit 2 times in a row; continue without it",
         "double",
     )
     # What a tool does wrong itself does not close it.

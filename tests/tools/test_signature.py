@@ -157,7 +157,7 @@ def returns_iterator(n: int) -> Iterator[int]:
         ),
         (
             lambda city: city,
-            "'<lambda>' is no name that a model could call; give the tool one with name=...",
+            "'<lambda>' is not a name that a model could call; give the tool one with name=...",
         ),
         (max, "'max' cannot be a tool: it has no signature that Python could read; "
          "wrap it in a function"),

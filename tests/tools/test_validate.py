@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from polycall.errors import ArgumentsError, ToolDefinitionError
 from polycall.tools import tool, tool_from_schema
-from polycall.tools.validate import Checked
+from polycall.tools.validate import Checked, SchemaChecker
 from tests.unit.schemas import Case, documents
 from tests.unit.test_schema_laws import law
 
@@ -318,3 +318,12 @@ def test_a_schema_that_is_none_is_refused_when_the_tool_is_made() -> None:
 def test_schemas_that_say_too_little_mend_nothing(schema: dict[str, Any]) -> None:
     closed = {"type": "object", **schema, "required": ["b"]}
     assert '"b" is a required property' in refusal('{"a": "1"}', closed)
+
+
+def test_a_schema_that_is_none_is_refused_with_the_reason() -> None:
+    with pytest.raises(ToolDefinitionError) as caught:
+        SchemaChecker({"type": "nonsense"}, label="f")
+    first = str(caught.value)
+    assert first.startswith("the schema of 'f' is not valid: ")
+    assert '"nonsense" is not valid under any of the schemas' in first
+    assert "\n" not in first

@@ -295,7 +295,7 @@ def test_what_cannot_be() -> None:
     with pytest.raises(RequestError, match="tracing is on already; close it first"):
         tracing.enable(provider=provider)
     on.close()
-    with pytest.raises(RequestError, match="'collector:4318' is no address; write http://HOST"):
+    with pytest.raises(RequestError, match="'collector:4318' is not an address; write http://HOST"):
         tracing.enable("collector:4318")
     with pytest.raises(RequestError, match="a share between 0 and 1, not 2"):
         tracing.enable("http://127.0.0.1:9/v1/traces", sample=2)

@@ -71,3 +71,18 @@ def test_equal_as_json() -> None:
     assert not same({"a": 1}, {"b": 1})
     assert not same([1], [1, 2])
     assert not same({"a": 1}, {"a": 1, "b": 1})
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({"exclusiveMinimum": 1}, {"minimum": 2}),
+        ({"exclusiveMaximum": 9}, {"maximum": 8}),
+        # The inclusive bound may be the stricter one, so both stay.
+        ({"exclusiveMinimum": 1, "minimum": 5}, {"exclusiveMinimum": 1, "minimum": 5}),
+        ({"exclusiveMaximum": 9, "maximum": 3}, {"exclusiveMaximum": 9, "maximum": 3}),
+        ({"exclusiveMinimum": True, "minimum": 5}, {"exclusiveMinimum": True, "minimum": 5}),
+    ],
+)
+def test_exclusive_bounds_of_integers(schema: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert flat({"type": "integer", **schema}) == {"type": "integer", **expected}

@@ -315,7 +315,7 @@ def test_A23_names_and_data_are_not_keywords() -> None:
         (
             {"$ref": "#/enum/0", "enum": ["a"]},
             "#/enum/0",
-            "'#/enum/0' names nothing: what stands there is no schema",
+            "'#/enum/0' names nothing: what stands there is not a schema",
         ),
         (
             {"$ref": "#place"},
@@ -345,3 +345,17 @@ def test_what_is_no_schema_is_refused() -> None:
         deep = {"items": deep}
     with pytest.raises(SchemaError, match="nested more than 200 levels deep"):
         inline_refs(deep)
+
+
+def test_a_result_of_exactly_the_size_is_not_cut() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"$ref": "#/$defs/A"}, "b": {"$ref": "#/$defs/A"}},
+        "$defs": {
+            "A": {"type": "object", "properties": {"text": {"type": "string", "enum": ["x"]}}}
+        },
+    }
+    whole = inline_refs(schema)
+    size = len(jsontext.encode_bytes(whole))
+    assert inline_refs(schema, size_bytes_max=size) == whole
+    assert inline_refs(schema, size_bytes_max=size - 1) != whole

@@ -141,3 +141,11 @@ def test_json_array_element_has_a_bound() -> None:
 def test_encode() -> None:
     assert encode_sse(b"{}") == b"data: {}\n\n"
     assert encode_sse(b"{}", "ping") == b"event: ping\ndata: {}\n\n"
+
+
+@pytest.mark.parametrize("rest", [b"data: b", b"data: b\n", b"data: b\n\n", b""])
+def test_closing_again_gives_nothing(rest: bytes) -> None:
+    decoder = SSEDecoder()
+    seen = [*decoder.feed(b"data: a\n\n" + rest), *decoder.close()]
+    assert seen == [Frame("", "a"), Frame("", "b")][: len(seen)]
+    assert list(decoder.close()) == []

@@ -176,15 +176,22 @@ class PerLoop(Generic[T]):
             done.set_result(None)
 
 
+def runs_a_loop() -> bool:
+    """Whether this thread runs an event loop now."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def check_may_wait(asked: str) -> None:
     """`RequestError` where this thread runs an event loop that waiting would hold up.
 
     `asked` is the coroutine that is to be waited for, such as `Agent.run`.  A notebook's own loop
     may wait: a cell is run to its end before anything else.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not runs_a_loop():
         return
     if not getattr(_own, "is_portal", False) and _is_notebook():
         return

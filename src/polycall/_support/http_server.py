@@ -340,7 +340,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _check_target(self) -> None:
         method, target = self.parser.get_method(), self.url
         if method == b"CONNECT":
-            raise RefusedRequest(400, "this is no proxy; CONNECT leads nowhere")
+            raise RefusedRequest(400, "this is not a proxy; CONNECT is refused")
         is_known = target.startswith((b"/", b"http://", b"https://"))
         if not (is_known or (target == b"*" and method == b"OPTIONS")) or b"#" in target:
             shown = target[:60].decode("latin-1")

@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 
 _MODE = 0o600
-# Of what SQLite puts beside a database; new ones get the mode of the database itself.
+# Of what SQLite puts alongside a database; new ones get the mode of the database itself.
 _BESIDE = ("-wal", "-shm", "-journal")
 
 
@@ -36,7 +36,7 @@ def open_private(path: str | os.PathLike[str], flags: int) -> int:
 
 
 def make_private_database(path: str | os.PathLike[str]) -> None:
-    """`make_private` for a database of SQLite, and for the files that it keeps beside it."""
+    """`make_private` for a database of SQLite, and for the files that it keeps alongside it."""
     make_private(path)
     for end in _BESIDE:
         # They come and go with the connections of other processes.

@@ -172,7 +172,7 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
         return changed(self, changes)
 
     def override(self, **changes: Any) -> AbstractContextManager[Self]:
-        """Other settings while a `with` block lasts, whoever runs this agent: for tests."""
+        """Other settings while a `with` block lasts, no matter who runs this agent: for tests."""
         return overridden(self, changes)
 
     async def run(self, prompt: Prompt, **options: Unpack[RunOptions[DepsT]]) -> Run[OutputT]:
@@ -185,7 +185,7 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
     def stream(self, prompt: Prompt, **options: Unpack[RunOptions[DepsT]]) -> AgentStream[OutputT]:
         """`run` as events, while they come.
 
-        Without `approve`, approvals come as events too, and whoever reads them answers.
+        Without `approve`, approvals come as events too, and the code that reads them answers.
         """
         return self._stream(prompt, options, streams=True)
 
@@ -205,7 +205,7 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
     async def resume(
         self, paused: PausedRun, **options: Unpack[ResumeOptions[DepsT]]
     ) -> Run[OutputT]:
-        """Go on with a run that waited for people, here or in another process.
+        """Continue a run that waited for people, here or in another process.
 
         What was done is not done again.  Where an approval is still open the run pauses again,
         or the call is refused once its time is over.  A session's run is its own to resume:
@@ -389,7 +389,7 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
         return list(frames) or [Frame(self.name)]
 
     async def delegated(self, task: str, context: ToolContext[Any]) -> Any:
-        """Do a task for whoever calls this agent as a tool."""
+        """Do a task for the code that calls this agent as a tool."""
         parent, path = None, ()
         place = current_place()
         if isinstance(context, AgentContext):
@@ -459,7 +459,7 @@ def everyone(agents: Iterable[Agent[Any, Any]]) -> dict[str, Agent[Any, Any]]:
 
 
 def _with_pause(run: Run[OutputT], start: Start, root: RunRoot) -> Run[OutputT]:
-    """A run that has not reached its end, with all that is needed to go on, if it can."""
+    """A run that has not reached its end, with all that is needed to continue, if it can."""
     if run.reason not in ("paused", "error", "stopped") or not isinstance(
         root.approvals, PausedApprovalBackend
     ):

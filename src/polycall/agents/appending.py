@@ -1,4 +1,4 @@
-"""What changes while a conversation goes on, added at its end: its beginning stays as it was.
+"""What changes while a conversation continues, added at its end: its beginning stays as it was.
 
 Some models refuse their own reasoning once `system`, the tools or an earlier message are others
 than when it was made, and every vendor's cache begins anew there.  So instructions that have
@@ -19,7 +19,7 @@ _MARK = "polycall"
 _OPENED = "opened"
 _CHANGED = "From here on, these instructions hold instead of the earlier ones:\n\n"
 
-BEGAN = "instructions/"  # what a key of `RunState.injected` begins with that is no agent's name
+BEGAN = "instructions/"  # what a key of `RunState.injected` begins with that is not an agent's name
 
 
 def beginnings(injected: dict[str, str]) -> dict[str, str]:

@@ -103,7 +103,7 @@ class ApprovalRequest:
 
     def _settle(self, answer: Answer) -> None:
         self._is_answered = True
-        # Whoever answers may be a thread of its own, such as a form's.
+        # The code that answers may be a thread of its own, such as a form's.
         loop = self._answer.get_loop()
         try:
             is_here = asyncio.get_running_loop() is loop

@@ -20,7 +20,7 @@ SETTINGS = frozenset(Settings.__annotations__)
 
 
 def check_names(given: Iterable[str], known: Iterable[str], whose: str) -> None:
-    """Refuse a name that is none of `known`."""
+    """Refuse a name that is not one of `known`."""
     names = sorted(known)
     for name in given:
         if name not in names:
@@ -29,12 +29,12 @@ def check_names(given: Iterable[str], known: Iterable[str], whose: str) -> None:
 
 
 def check_tasks(tasks: Any, *, pauses: bool) -> bool:
-    """Whether tasks go on when their run has ended."""
+    """Whether tasks continue when their run has ended."""
     if tasks not in ("wait", "leave"):
         raise RequestError(f"tasks is 'wait' or 'leave', not {tasks!r}")
     if tasks == "leave" and pauses:
         raise RequestError(
-            "a run that may pause goes on elsewhere, and takes no tasks along that stay here; "
+            "a run that may pause continues elsewhere, and takes no tasks along that stay here; "
             "leave out tasks='leave' or approve='pause'"
         )
     return tasks == "leave"
@@ -109,13 +109,13 @@ def check_open(toolsets: Iterable[AbstractToolset]) -> None:
 
 
 def check_limits(limits: Any) -> None:
-    """Refuse limits that are none."""
+    """Refuse malformed limits."""
     if limits is not None and not isinstance(limits, Limits):
         raise RequestError(f"limits is a Limits, such as Limits(steps=10), not {limits!r}")
 
 
 def check_compaction(compaction: Any) -> None:
-    """Refuse a compaction that is none, such as its budget."""
+    """Refuse a malformed compaction, such as its budget."""
     if compaction is not None and not hasattr(compaction, "tokens_max"):
         raise RequestError(
             f"compaction is a Compaction, such as Compaction(tokens_max=50_000), not {compaction!r}"
@@ -153,6 +153,6 @@ def check_no_session(paused: PausedRun) -> None:
 
 
 def check_memory(memory: Any) -> None:
-    """Refuse a memory that is none, such as its path."""
+    """Refuse a malformed memory, such as its path."""
     if memory is not None and not hasattr(memory, "toolset"):
         raise RequestError(f"memory is a Memory, such as Memory('memory.db'), not {memory!r}")

@@ -20,7 +20,7 @@ Summarize: TypeAlias = Callable[[str, list[Message]], "str | Awaitable[str]"]
 TOKENS_PER_BYTE = 0.3
 
 _ASK = """\
-Summarise this part of a conversation for whoever goes on with it: facts, decisions, names, \
+Summarise this part of a conversation for the one who continues it: facts, decisions, names, \
 numbers, what was promised, what is open. Leave out pleasantries.
 """
 
@@ -66,8 +66,8 @@ class Compaction:
     ) -> Shortened:
         """What is left out beyond `before`, of which `messages` are what is still sent.
 
-        `other_tokens` and `kept` are sent beside them.  With `is_turn` they are one turn that has
-        become long: then only the last call and its result stay whatever they take.
+        `other_tokens` and `kept` are sent alongside them.  With `is_turn` they are one turn that
+        has become long: then only the last call and its result stay whatever they take.
         """
         head = [opening(before.gone, before.summary)] if before.gone else []
         bytes_max = (self.tokens_max - other_tokens) / TOKENS_PER_BYTE

@@ -49,7 +49,7 @@ class RunRoot:
     allowed: set[str] = field(default_factory=set[str])  # "agent.tool" that need no more asking
     journal: Journal | None = None
     tasks: TaskRunner | None = None
-    carried: TraceContext = field(default_factory=dict[str, str])  # of whoever asked for the run
+    carried: TraceContext = field(default_factory=dict[str, str])  # of who asked for the run
 
 
 def added_cost(one: Decimal | None, other: Decimal | None) -> Decimal | None:
@@ -77,11 +77,11 @@ class RunState:
     injected: dict[str, str] = field(default_factory=dict[str, str])  # memory, by agent
     shortened: dict[str, Shortened] = field(default_factory=dict[str, Shortened])  # by frame
     streams: bool = False
-    leaves_tasks: bool = False  # the run may end while its tasks go on
+    leaves_tasks: bool = False  # the run may end while its tasks continue
     clients: dict[str, ModelClient] = field(default_factory=dict[str, ModelClient])  # by agent
     limits: Limits = field(default_factory=Limits)
     above: RunState | None = None  # the run that waits for this one
-    # Spent by this run and by those nested in it, also while they go on; no cost where unknown.
+    # Spent by this run and by those nested in it, also while they continue; no cost where unknown.
     usage: Usage = field(default_factory=Usage)
     cost: Decimal | None = Decimal(0)
 

@@ -98,9 +98,11 @@ def event_of(data: JSON) -> Any:
             return msgspec.convert({"messages": [], "steps": [], **data}, _KINDS[kind])
         return msgspec.convert(data, _KINDS[str(kind)])
     except KeyError as error:
-        raise RequestError(f"this is no event of a run: {error} in {str(data)[:200]!r}") from None
+        raise RequestError(
+            f"this is not an event of a run: {error} in {str(data)[:200]!r}"
+        ) from None
     except msgspec.ValidationError as error:
-        raise RequestError(f"this is no event of a run: {error}") from None
+        raise RequestError(f"this is not an event of a run: {error}") from None
 
 
 def _plain(value: Any) -> JSON:

@@ -31,7 +31,7 @@ class TaskEvent(Struct, frozen=True, tag="task", tag_field="type"):
 
 
 class Resumed(Struct, frozen=True, tag="resumed", tag_field="type"):
-    """A durable run goes on in another process, from the beginning of `step`.
+    """A durable run continues in another process, from the beginning of `step`.
 
     What was read of that step before is void: the step comes again, from its start.
     """

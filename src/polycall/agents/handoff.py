@@ -151,7 +151,7 @@ def frames_after(state: RunState, place: int) -> list[Frame]:
 
 
 def handover_note(frame: Frame) -> str:
-    """What an agent is told of how it came to hold the conversation."""
+    """What an agent learns of how it came to hold the conversation."""
     if not frame.origin:
         return ""
     return f"{frame.origin} handed this conversation to you. Reason: {frame.reason}"

@@ -1,4 +1,4 @@
-"""A conversation between runs: plain JSON, with whoever holds it."""
+"""A conversation between runs: plain JSON, with the agent that holds it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class History(Struct, frozen=True, omit_defaults=True):
 
     `frames` are the agents that hold the conversation, the one who speaks last; `opened` are the
     deferred tools that were found, `allowed` the calls that were approved for always, `tasks` those
-    that went on when the run before had ended.  `began` has the instructions that models were
-    first sent which check their prefix.  `session` is set by the session that asks: it alone goes
-    on with a run of its own that has paused.
+    that continued when the run before had ended.  `began` has the instructions that models were
+    first sent which check their prefix.  `session` is set by the session that asks: it alone
+    continues a run of its own that has paused.
     """
 
     messages: list[Message] = []
@@ -53,11 +53,11 @@ class History(Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> History:
-        """From JSON text; `RequestError` where it is none."""
+        """From JSON text; `RequestError` if it is malformed."""
         try:
             return msgspec.convert(jsontext.decode(text), cls)
         except (ValueError, msgspec.ValidationError) as error:
-            raise RequestError(f"this is no history: {error}") from None
+            raise RequestError(f"this is not a history: {error}") from None
 
 
 _MESSAGE_FIELDS = set(Message.__struct_fields__)
@@ -79,7 +79,7 @@ def load_history(value: HistoryLike) -> History:
             try:
                 return History(messages=msgspec.convert(value, list[Message], from_attributes=True))
             except msgspec.ValidationError as error:
-                raise RequestError(f"this is no history: {error}") from None
+                raise RequestError(f"this is not a history: {error}") from None
         case _:
             raise RequestError(
                 "a history is run.history, its JSON or a list of messages, "

@@ -111,7 +111,7 @@ class WatchedRun:
 
 
 def _earlier(journal: Journal | None) -> list[TraceContext]:
-    """What this run was when it went on elsewhere, or before: each once."""
+    """What this run was when it continued elsewhere, or before: each once."""
     entries = journal.entries.values() if journal is not None else ()
     known = {tuple(sorted(entry.carried.items())): entry.carried for entry in entries}
     return [carried for carried in known.values() if carried]

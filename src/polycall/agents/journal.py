@@ -77,7 +77,7 @@ class Journal:
     def __init__(self, run_id: str, entries: dict[str, Entry] | None = None) -> None:
         self.run_id = run_id
         self.entries: dict[str, Entry] = dict(entries or {})
-        self.carried: TraceContext = {}  # of the run as it is going on here
+        self.carried: TraceContext = {}  # of the run as it is under way here
 
     def known(self, key: str, name: str) -> Entry | None:
         """The entry under this key; `RunDivergenceError` where it is of something else."""
@@ -155,5 +155,5 @@ def encoded(name: str, value: Any) -> bytes:
         return jsontext.encode_bytes(value)
     except (TypeError, ValueError) as error:
         raise RequestError(
-            f"the variable {name!r} is no plain JSON, so a run with it cannot be kept: {error}"
+            f"the variable {name!r} is not plain JSON, so a run with it cannot be kept: {error}"
         ) from None

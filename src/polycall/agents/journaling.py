@@ -169,7 +169,7 @@ class JournalingModel:
 
     def _answered(self, response: Response) -> Entry:
         # What memory put into the prompt, and what stands for messages that are not sent any more,
-        # stays there when the run goes on elsewhere.
+        # stays there when the run continues elsewhere.
         injected = dict(self._state.injected.items() - self._injected.items())
         shortened = dict(self._state.shortened.items() - self._shortened.items())
         self._injected.update(injected)

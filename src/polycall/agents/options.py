@@ -26,9 +26,9 @@ class RunOptions(TypedDict, Generic[DepsT], total=False):
     context.  `variables` are shared by tools, instructions and the agents of a handoff.  `user`
     says whom memory belongs to.  `approve` is asked before calls of tools that need approval,
     nested ones included; with `"pause"` the run stops there instead, and `run.paused` is what
-    `resume` goes on with, until `approval_ttl_s` is over.  `limits` and `model` come instead of the
+    `resume` continues, until `approval_ttl_s` is over.  `limits` and `model` come instead of the
     agent's, `settings` over its own; agents that it hands over to keep theirs.  With
-    `tasks="leave"` the run ends when the model has answered: its background tasks go on in this
+    `tasks="leave"` the run ends when the model has answered: its background tasks continue in this
     process, and the next run with its history, or of its session, learns how they ended.
     """
 
@@ -45,7 +45,7 @@ class RunOptions(TypedDict, Generic[DepsT], total=False):
 
 
 class ResumeOptions(TypedDict, Generic[DepsT], total=False):
-    """What a run that goes on may be given: all else is in the paused run."""
+    """What a run that continues may be given: all else is in the paused run."""
 
     deps: DepsT
     approval_ttl_s: float
@@ -61,7 +61,7 @@ def messages_of(prompt: Prompt) -> list[Message]:
             return [prompt]
         case list():
             for place, each in enumerate(prompt):
-                if not isinstance(each, Message):  # pyright: ignore[reportUnnecessaryIsInstance] - from whoever
+                if not isinstance(each, Message):  # pyright: ignore[reportUnnecessaryIsInstance] - from the caller
                     raise RequestError(
                         f"a prompt is text, a Message or a list of them, and this is {each!r}; "
                         "write Message('user', [Text('...')])",

@@ -1,7 +1,7 @@
 """A run as far as it has come: what is left of one that raised, or was stopped.
 
-A tool that has run has done its work, whatever became of the run around it.  Whoever repeats such a
-run begins with these messages, so that nothing is done or paid twice.
+A tool that has run has done its work, whatever became of the run around it.  Anyone who repeats
+such a run begins with these messages, so that nothing is done or paid twice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs that stop for a person and go on elsewhere: a paused run is JSON.
+"""Runs that stop for a person and continue elsewhere: a paused run is JSON.
 
 It holds the run's beginning and its journal.  To resume is to run again from the beginning, with
 everything that was done answered from the journal, up to the call that waited.
@@ -144,8 +144,8 @@ EXPIRED = ApprovalDecision(allowed=False, reason="nobody answered in time")
 class PausedRun(Struct):
     """A run that waits for people: decide about `waiting`, then `agent.resume` it.
 
-    Whoever can write this JSON says what tools gave and what people allowed, so it is signed, and
-    one that was changed is refused.  Without a `secret` the key is a file of this user's
+    Anyone who can write this JSON says what tools gave and what people allowed, so it is signed,
+    and one that was changed is refused.  Without a `secret` the key is a file of this user's
     (`POLYCALL_SIGNING_KEY_FILE`); where another machine resumes, give both sides a secret.
     """
 
@@ -186,7 +186,7 @@ class PausedRun(Struct):
         try:
             jsontext.encode(result)
         except (TypeError, ValueError) as error:
-            raise RequestError(f"the result of {approval_id!r} is no JSON: {error}") from None
+            raise RequestError(f"the result of {approval_id!r} is not JSON: {error}") from None
         made = ApprovalDecision(
             allowed=True, result=Answered(result, is_error), digest=approval.digest
         )
@@ -205,27 +205,27 @@ class PausedRun(Struct):
 
     @classmethod
     def from_json(cls, text: str | bytes, secret: str | bytes = b"") -> PausedRun:
-        """From JSON text; `RequestError` where it is none, or the secret or key did not sign it."""
-        if not isinstance(text, str | bytes):  # pyright: ignore[reportUnnecessaryIsInstance] - from whoever
+        """From JSON text; `RequestError` if malformed, or not signed by the secret or key."""
+        if not isinstance(text, str | bytes):  # pyright: ignore[reportUnnecessaryIsInstance] - from the caller
             raise RequestError(f"a paused run is JSON text, not a {type(text).__name__}")
         try:
             envelope = jsontext.decode(text)
             if not isinstance(envelope, dict) or envelope.get("polycall_paused") != _FORMAT:  # pyright: ignore[reportUnknownMemberType]
-                raise RequestError("this is no paused run of this version")
+                raise RequestError("this is not a paused run of this version")
             body = str(envelope["run"])  # pyright: ignore[reportUnknownArgumentType]
             signed = str(envelope.get("signature"))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
             expected = _signature(body, secret or signing_key())
             if not hmac.compare_digest(signed.encode("utf-8", "replace"), expected.encode()):
                 whose = "another secret" if secret else f"another key than {str(key_path())!r}"
                 raise RequestError(
-                    f"this is no paused run of ours: it was changed, or signed with {whose}"
+                    f"this is not a paused run of ours: it was changed, or signed with {whose}"
                 )
             paused = msgspec.convert(jsontext.decode(body), cls)
         except (ValueError, KeyError, msgspec.ValidationError) as error:
-            raise RequestError(f"this is no paused run: {error}") from None
+            raise RequestError(f"this is not a paused run: {error}") from None
         for key in paused.decisions:
             if key not in paused.approvals:
-                raise RequestError(f"this is no paused run: nobody asked for {key!r}")
+                raise RequestError(f"this is not a paused run: nobody asked for {key!r}")
         return paused
 
     def _undecided(self, approval_id: str) -> Approval:
@@ -239,7 +239,7 @@ class PausedRun(Struct):
 
 
 class PausedApprovalBackend:
-    """Answers from decisions that were made, and stops the run where there is none."""
+    """Answers from decisions that were made, and stops the run if nobody has decided."""
 
     def __init__(
         self,
@@ -267,7 +267,7 @@ class PausedApprovalBackend:
         return PausedRun(start, entries, {**self._known, **self.waiting}, self._decisions)
 
     async def answer(self, request: ApprovalRequest) -> Answer:
-        """The decision; stops the run where there is none yet."""
+        """The decision; stops the run if nobody has decided."""
         key = approval_key(request)
         decision = self._decisions.get(key)
         if decision is not None:

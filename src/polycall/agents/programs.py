@@ -65,7 +65,7 @@ class AgentPrograms:
     async def turn(self, turn: Turn, steps: list[Step]) -> Turn | EndReason:
         """The turn with tools as they are offered now, and programs among them."""
         inner = self._inner or await self._open(turn.request)
-        # An answer that was asked for again is no end.
+        # An answer that was asked for again is not an end.
         so_far = steps
         while so_far and so_far[-1].response.finish_reason == "stop":
             so_far = so_far[:-1]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from polycall.program import CallingDecision, ProgramRun
 
 # The loop's events, and approvals that somebody has to answer, from whatever depth: requests where
-# whoever reads them answers, plain data where the answer is given in a database.  What nested
+# the code that reads them answers, plain data where the answer is given in a database.  What nested
 # agents and handoffs say comes as `ToolEvent` of the call that they are.
 AgentEvent: TypeAlias = (
     ModelEvent
@@ -67,7 +67,7 @@ class Run(Generic[OutputT]):
     plain JSON.  `agents` names who spoke, a step each.  `usage` and `cost` hold what nested
     agents spent as well; a cost is `None` where a price is unknown.  `programs` are those that the
     model wrote, `decisions` why tools were offered directly or to programs.  `paused` is there
-    where `reason` is `"paused"`: what `Agent.resume` goes on with; `stopped` where it is
+    where `reason` is `"paused"`: what `Agent.resume` continues; `stopped` where it is
     `"guardrail"`.
     """
 
@@ -158,8 +158,8 @@ class AgentStream(Generic[OutputT]):
     async def text(self) -> AsyncGenerator[str]:
         """The visible text of the agent's answers alone, as it comes; `run` is there after it.
 
-        No reasoning, no arguments, nothing of nested agents.  Whoever reads text alone cannot
-        answer approvals, so those that come as events are refused, and the model is told.
+        No reasoning, no arguments, nothing of nested agents.  Anyone who reads text alone cannot
+        answer approvals, so those that come as events are refused, and the model is informed.
         """
         async for event in self:
             match event:
@@ -185,7 +185,7 @@ class AgentStream(Generic[OutputT]):
 
     @property
     def partial(self) -> Run[OutputT]:
-        """The run as far as it has come, also after a stop or an error: what to go on with.
+        """The run as far as it has come, also after a stop or an error: what to continue from.
 
         `RequestError` before its beginning.
         """
@@ -211,7 +211,7 @@ class SyncAgentStream(BlockingStream[AgentEvent], Generic[OutputT]):
 def new_events(stream: AgentStream[OutputT], paused: PausedRun) -> AgentStream[OutputT]:
     """A resumed run's events, but for those that were there before it paused."""
     answered = [int(key[6:]) for key in paused.entries if key[:6] == "model/" and key[6:].isdigit()]
-    at = max(answered, default=0)  # the step that waited: its answer is known, its calls may go on
+    at = max(answered, default=0)  # the step that waited: its answer is known, calls may continue
 
     async def events() -> AsyncGenerator[AgentEvent | Run[OutputT]]:
         async with stream:

@@ -130,7 +130,7 @@ class AgentRunner(Generic[OutputT]):
             raise
 
     def partial(self, reason: EndReason = "stopped") -> Run[OutputT]:
-        """The run as far as it has come; its messages are ready to go on with."""
+        """The run as far as it has come; its messages are ready to continue."""
         progress, steps, state = self._progress, list(self._steps), self.state
         usage, cost = state.usage, state.cost
         answer = progress.answer()
@@ -175,7 +175,7 @@ class AgentRunner(Generic[OutputT]):
         return list(dict.fromkeys([*self._agent.hooks, *speaker.hooks]))
 
     async def _settle(self) -> None:
-        # Tasks of this process would be lost with it, and a paused run is to go on elsewhere.
+        # Tasks of this process would be lost with it, and a paused run is to continue elsewhere.
         tasks = self.state.root.tasks
         if isinstance(tasks, LocalTasks):
             await tasks.settle(self.state.tasks)
@@ -189,7 +189,7 @@ class AgentRunner(Generic[OutputT]):
         apply_transfer(state, len(messages))
         is_end = bool(steps) and steps[-1].response.finish_reason == "stop"
         verdict = self._read_output(messages, steps[-1].response.text) if is_end else None
-        # A vendor's program that waits for results takes nothing beside them.
+        # A vendor's program that waits for results takes nothing alongside them.
         in_program = bool(steps) and any(
             call.caller != "direct" for call in steps[-1].response.tool_calls
         )
@@ -326,7 +326,7 @@ class AgentRunner(Generic[OutputT]):
         toolset = self._executors[key].toolset
 
         def has_steps(call: ToolCall) -> bool:
-            # What is no tool is a program, or a mistake.
+            # What is not a tool is a program, or a mistake.
             return call.name not in toolset or toolset[call.name].has_steps
 
         number, execute = len(steps) + 1, turn.execute
@@ -361,7 +361,7 @@ class AgentRunner(Generic[OutputT]):
         if is_bound:
             first = words
             if not isinstance(agent.instructions, str):
-                # With what was injected, so that a run that goes on elsewhere begins alike.
+                # With what was injected, so that a run that continues elsewhere begins alike.
                 first = state.injected.setdefault(f"{BEGAN}{self._frame_key()}", words)
             known = self._recorder.ahead(number)
             since = messages[state.frames[-1].start :]

@@ -29,7 +29,7 @@ def key_path() -> Path:
 
 
 def signing_key() -> bytes:
-    """The key, made by whoever needs it first; `RequestError` where it cannot be made or read."""
+    """The key, made on first use; `RequestError` where it cannot be made or read."""
     path = key_path()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def _read(path: Path) -> bytes:
         # Another process has made the file and not written it yet.
         if time.monotonic() > ends_at:
             raise RequestError(
-                f"{str(path)!r} is no signing key: {len(key)} bytes instead of {_BYTES}; "
+                f"{str(path)!r} is not a signing key: {len(key)} bytes instead of {_BYTES}; "
                 "delete it, or give a secret"
             )
         time.sleep(0.01)

@@ -76,7 +76,7 @@ class _Merger:
             if each is not None:
                 each.cancel()
                 await asyncio.wait([each])
-                # Read, so that nobody is told of an error that nobody asked for.
+                # Read, so that nobody learns of an error that nobody asked for.
                 _ = each.cancelled() or each.exception()
 
     async def _raced(self, names: dict[str, str]) -> tuple[list[TaskStatus], LoopEvent | None]:

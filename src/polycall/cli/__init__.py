@@ -7,7 +7,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from polycall.cli.text import cleaned
 from polycall.errors import PolycallError
@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "polycall.cli.import_",
         "a polycall.toml from LiteLLM's or Portkey's configuration",
     ),
+    "config": ("polycall.cli.config_", "the JSON Schema of polycall.toml; check a file"),
     "keys": ("polycall.cli.keys", "clients' keys: create, limit, rotate, revoke"),
     "usage": ("polycall.cli.usage", "what was used and what it cost, from the gateway's ledger"),
     "runs": ("polycall.cli.runs", "durable runs: list, show, decide, resume, cancel"),
@@ -32,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "mcp": ("polycall.cli.mcp", "serve tools by MCP; list other servers' tools, and pin them"),
     "doctor": ("polycall.cli.doctor", "what this machine offers, and what is missing"),
     "run-code": ("polycall.cli.run_code", "run a program in the sandbox, with tools"),
+    "completion": ("polycall.cli.completion", "completion of commands and options in your shell"),
     "bench": ("polycall.cli.bench", "what programs save, and how well a model does with them"),
     "sim": (
         "polycall.cli.sim",
@@ -49,12 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _main(arguments)
 
 
-def _main(arguments: Sequence[str] | None) -> int:
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):
-        # Output that can hold ASCII alone shows the rest as escapes, and does not fail.
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")
+def command_parser(loaded: Container[str]) -> argparse.ArgumentParser:
+    """The parser of the whole command line; of the commands, those in `loaded` are complete."""
     parser = argparse.ArgumentParser(
         prog="polycall",
         description="Call tools through any language model.",
@@ -62,13 +60,22 @@ def _main(arguments: Sequence[str] | None) -> int:
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
-    chosen = words[0] if words else ""
     for name, (module, help_text) in COMMANDS.items():
-        if name == chosen:
+        if name in loaded:
             importlib.import_module(module).add_parser(subparsers)
         else:
             subparsers.add_parser(name, help=help_text, add_help=False)
-    namespace = parser.parse_args(words)
+    return parser
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # Output that can hold ASCII alone shows the rest as escapes, and does not fail.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+    chosen = words[0] if words else ""
+    namespace = command_parser({chosen}).parse_args(words)
     if namespace.version:
         from importlib.metadata import version  # noqa: PLC0415 - 10 ms that only this needs
 
@@ -76,7 +83,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         return 0
     run = getattr(namespace, "run", None)
     if run is None:
-        parser.print_help()
+        command_parser(()).print_help()
         return 2
     try:
         return run(namespace)

@@ -29,7 +29,7 @@ class TerminalApproval:
         if not tool.needs_approval:
             return True
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            return "there is nobody to ask, since this is no terminal"
+            return "there is nobody to ask, since this is not a terminal"
         async with self._turn:
             print("? this call needs your approval:", file=sys.stderr)
             for line in call_lines(tool.name, arguments):

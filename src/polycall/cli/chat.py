@@ -20,11 +20,11 @@ from polycall.profiles import LIVING
 
 _PASTE_S = 0.05  # nobody types a line so fast
 _HELP = """\
-/model PROVIDER/MODEL   go on with another model
+/model PROVIDER/MODEL   continue with another model
 /tools                  the tools of this conversation
 /reset                  forget the conversation
 /quit                   leave (so does Ctrl-D)
-a \\ at the end of a line goes on with the next; pasted lines are one question
+a \\ at the end of a line continues with the next; pasted lines are one question
 Ctrl-C stops the answer under way."""
 
 

@@ -135,10 +135,10 @@ def _keys(config: Config) -> Iterator[Check]:
 def _store(config: Config) -> Iterator[Check]:
     store = config.store
     if store.when_down == "serve":
-        detail = "when_down = 'serve': budgets and revocations do not hold while the store is away"
+        detail = "when_down = 'serve': no budget or revocation holds while the store is unreachable"
         yield _check("store", "warn", detail)
     if not store.secret:
-        detail = "no store.secret: carried state is sealed with a secret that lies beside it"
+        detail = "no store.secret: carried state is sealed with a secret that lies next to it"
         yield _check("store", "warn", detail)
     if store.url.startswith("sqlite:"):
         yield from _private("store", Path(path_of(store.url, config.folder)))

@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check(written: str) -> None:
-    """Raise where what was made is no configuration: then the mistake is ours or the file's."""
+    """Raise where what was made is not a configuration: then the mistake is ours or the file's."""
     try:
         parse_config(written, environment=_AnyVariable())
     except ConfigError as error:

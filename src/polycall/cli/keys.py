@@ -48,7 +48,7 @@ def add_parser(subparsers: Any) -> None:
     _add_limits(create)
     _action(actions, "list", "all keys", _list, named=False)
     _action(actions, "show", "one key, its limits and what it has spent", _show)
-    _add_limits(_action(actions, "limit", "change limits; 'none' takes one away", _limit))
+    _add_limits(_action(actions, "limit", "change limits; 'none' removes one", _limit))
     rotate = _action(actions, "rotate", "give a key a new secret; its limits stay", _rotate)
     rotate.add_argument(
         "--grace",

@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
         description=(
             "Answer calls of a Twilio number with an agent of yours. Point the number's voice "
             "webhook (POST) at PUBLIC-URL/voice; docs/telephone.md has it step by step. SIGTERM "
-            "and Ctrl-C take no new call and let those that go on end. With --simulation a "
+            "and Ctrl-C take no new call and let the others end. With --simulation a "
             "simulated caller calls a simulated voice once: no number, key or network is needed."
         ),
         epilog=(

@@ -51,7 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--mcp",
         type=Path,
         metavar="FILE",
-        help="also the tools of the servers in a file with mcpServers; pinned beside it",
+        help="also the tools of the servers in a file with mcpServers; pinned next to it",
     )
     parser.add_argument("--system", default="", help="instructions for the model")
     parser.add_argument("--config", help="a polycall.toml with providers, keys and models")

@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
     add_limit(listing)
     for name, about, act in (
         ("show", "one run: its steps, tasks and open approvals", _show),
-        ("resume", "let a run that was cancelled, or failed, go on from its last step", _resume),
+        ("resume", "let a run that was cancelled, or failed, continue from its last step", _resume),
         ("cancel", "stop a run and its tasks", _cancel),
         ("allow", "let a call run that waits for a person", _allow),
         ("deny", "refuse a call that waits for a person", _deny),
@@ -174,7 +174,7 @@ def _print_approval(approval: Approval) -> None:
 
 async def _resume(runs: Runs, options: argparse.Namespace) -> int:
     await runs.resume(options.id)
-    return _said(options, f"{options.id} goes on", await runs.show(options.id))
+    return _said(options, f"{options.id} continues", await runs.show(options.id))
 
 
 async def _cancel(runs: Runs, options: argparse.Namespace) -> int:

@@ -40,7 +40,7 @@ def day(text: str) -> datetime.date:
     try:
         return datetime.date.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day; write it as 2026-11-29") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day; write it as 2026-11-29") from None
 
 
 def run(words: Sequence[str]) -> int:

@@ -83,7 +83,7 @@ def seconds(text: str) -> float:
     """`90d`, `12h`, `30m` as seconds."""
     found = re.fullmatch(r"(\d+)\s*([smhdw])", text.strip())
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no length of time; write 90d, 12h or 30m")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a length of time; write 90d, 12h or 30m")
     length_s = int(found.group(1)) * _UNITS_S[found.group(2)]
     if length_s > _SECONDS_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is too long; at most 1000 years")
@@ -126,7 +126,7 @@ def count(text: str) -> int | None:
     number = int(text) if text.isdecimal() and len(text) < 100 else 0
     if not 0 < number <= NUMBER_MAX:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no number from 1 to {NUMBER_MAX}, and not 'none'"
+            f"{text!r} is not a number from 1 to {NUMBER_MAX}, and not 'none'"
         )
     return number
 
@@ -143,7 +143,7 @@ def budget(text: str) -> tuple[Decimal | None, str]:
     is_amount = dollars.is_finite() and 0 < dollars <= BUDGET_USD_MAX
     if not is_amount or per not in ("day", "month"):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no budget; write dollars and a span: 20/month, 1.50/day, or none "
+            f"{text!r} is not a budget; write dollars and a span: 20/month, 1.50/day, or none "
             f"(at most {BUDGET_USD_MAX})"
         )
     return dollars, per

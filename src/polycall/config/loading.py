@@ -29,7 +29,7 @@ CONFIG_NAME = "polycall.toml"
 CONFIG_VARIABLE = "POLYCALL_CONFIG"
 MEBIBYTE = 1024 * 1024
 WORKERS_MAX = 64
-NO_STORE = "{!r} is no kind of store; write sqlite:///FILE or postgresql://USER@HOST/NAME"
+NO_STORE = "{!r} is not a kind of store; write sqlite:///FILE or postgresql://USER@HOST/NAME"
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,7 +74,7 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True):
     counters: str = ""  # redis://..., for limits; else they are in the store
     when_down: Literal["refuse", "serve"] = "refuse"
     ledger_days: int | None = None  # rows older than this are removed
-    spool: str = ""  # the folder where rows wait while the store is away; else the file's own
+    spool: str = ""  # where rows wait while the store is unreachable; else the file's folder
 
 
 class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,8 +128,8 @@ class TraceSettings(Struct, frozen=True, forbid_unknown_fields=True):
     service: str = "polycall"
 
 
-class RouteEntry(Struct, frozen=True):
-    """One stop of a route."""
+class RouteEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """One target of a route."""
 
     model: str  # provider/model
     weight: int | None = None
@@ -193,22 +193,24 @@ def asking_usage(config: Config) -> Config:
     return replace(config, providers={**config.providers, **asking})
 
 
-class _ModelTable(Struct, frozen=True, forbid_unknown_fields=True):
-    route: list[str | dict[str, Any]]
+class ModelTable(Struct, frozen=True, forbid_unknown_fields=True):
+    route: list[str | dict[str, Any]]  # a dict is a `RouteEntry`
 
 
-_SECTIONS = (
-    "server",
-    "store",
-    "cache",
-    "traces",
-    "limits",
-    "prices",
-    "programs",
-    "providers",
-    "models",
-    "keys",
-)
+# Each section, and the struct that its table (or each of its tables) is read as.
+SECTIONS: dict[str, type[Struct]] = {
+    "server": Server,
+    "store": Store,
+    "cache": CacheSettings,
+    "traces": TraceSettings,
+    "limits": LimitSettings,
+    "prices": PriceSettings,
+    "programs": ProgramSettings,
+    "providers": ProviderTable,
+    "models": ModelTable,
+    "keys": ClientKey,
+}
+LOG_LEVELS = ("debug", "info", "warning", "error")
 Table: TypeAlias = dict[str, Any]
 
 
@@ -256,8 +258,8 @@ def parse_config(
     tables = _tables(text, name)
     reader = Reader(text, name, os.environ if environment is None else environment, folder)
     for section in tables:
-        if section not in _SECTIONS:
-            reader.unknown((section,), _SECTIONS, "section")
+        if section not in SECTIONS:
+            reader.unknown((section,), SECTIONS, "section")
     server = reader.table(Server, tables.get("server", {}), ("server",)) or Server()
     _check_server(reader, server)
     store = _read_store(reader, tables)
@@ -345,7 +347,7 @@ def _read_store(reader: Reader, tables: Table) -> Store:
         reader.note(("store", "url"), NO_STORE.format(url.partition(":")[0]))
     counters = reader.secret(store.counters, ("store", "counters")) if store.counters else ""
     if counters and not counters.startswith(("redis://", "rediss://", "unix://")):
-        reader.note(("store", "counters"), "is no address of a Redis; write redis://HOST:6379/0")
+        reader.note(("store", "counters"), "is not an address of Redis; write redis://HOST:6379/0")
     secret = reader.secret(store.secret, ("store", "secret")) if store.secret else ""
     if secret and len(secret) < 16:
         reader.note(("store", "secret"), "is too short; give it 16 characters or more")
@@ -369,7 +371,7 @@ def _read_traces(reader: Reader, tables: Table) -> TraceSettings | None:
     if settings is None:
         return None
     if not settings.endpoint.startswith(("http://", "https://")):
-        reader.note((*path, "endpoint"), "is no address; write http://HOST:4318/v1/traces")
+        reader.note((*path, "endpoint"), "is not an address; write http://HOST:4318/v1/traces")
     if not 0 <= settings.sample <= 1:
         reader.note((*path, "sample"), f"must be from 0 to 1, got {settings.sample}")
     place = (*path, "headers")
@@ -383,7 +385,7 @@ def _check_server(reader: Reader, server: Server) -> None:
     if server.workers > WORKERS_MAX:
         reader.note(("server", "workers"), f"at most {WORKERS_MAX}, got {server.workers}")
     reader.check_numbers(replace(server, port=1), ("server",))  # 0 is any port
-    if server.log not in ("debug", "info", "warning", "error"):
+    if server.log not in LOG_LEVELS:
         reader.note(("server", "log"), "must be debug, info, warning or error")
 
 
@@ -414,7 +416,7 @@ def _read_models(reader: Reader, tables: Any, providers: dict[str, Provider]) ->
     aliases: dict[str, Alias] = {}
     for name, value in reader.tables(tables, ("models",)).items():
         path = ("models", name)
-        table = reader.table(_ModelTable, value, path)
+        table = reader.table(ModelTable, value, path)
         if table is None:
             continue
         if not table.route:
@@ -491,6 +493,8 @@ def _read_client_keys(reader: Reader, tables: Any) -> tuple[ClientKey, ...]:
             reader.note((*path, "name"), f"{name!r} cannot be a key's name: {KEY_NAME_RULE}")
         expires = None if table.expires is None else moment(table.expires)
         if table.expires is not None and expires is None:
-            reader.note((*path, "expires"), "is no date; write 2027-01-31 or 2027-01-31T12:00:00Z")
+            reader.note(
+                (*path, "expires"), "is not a date; write 2027-01-31 or 2027-01-31T12:00:00Z"
+            )
         found.append(replace(table, key=key, name=name, expires=expires))
     return tuple(found)

@@ -174,6 +174,8 @@ def _read_prices(reader: Reader, table: ProviderTable, path: tuple[str, ...]) ->
             for key, value in price.items()
         }
         place = (*path, "prices", model)
+        if not _are_known(reader, amounts, Price.__struct_fields__, place, "price"):
+            continue
         try:
             prices[model] = msgspec.convert(amounts, Price)
         except msgspec.ValidationError as error:

@@ -17,7 +17,7 @@ def is_rereadable(text: str) -> bool:
 
 
 def read_secret(text: str, environment: Mapping[str, str], folder: Path) -> str:
-    """The secret; `ValueError` says why there is none, without anything of the secret.
+    """The secret; `ValueError` says why it is missing, without anything of the secret.
 
     A file's name is relative to `folder`.  A command is run without a shell.
     """

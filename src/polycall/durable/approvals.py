@@ -42,7 +42,7 @@ class DatabaseApprovalBackend:
         """The decision, when there is one."""
         key = approval_key(request)
         patiently = self._database.patiently
-        # Whoever reads the events learns what to decide about.
+        # The code that reads the events learns what to decide about.
         await emit(await patiently(self._ask, request))
         # The answer may be given in any process, so there is nothing here that could wake this one.
         while (decision := await patiently(self._decision, key)) is None:  # noqa: ASYNC110

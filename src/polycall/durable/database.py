@@ -1,4 +1,4 @@
-"""The engine of a durable database, and the four tables beside those of DBOS."""
+"""The engine of a durable database, and the four tables alongside those of DBOS."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Database:
         return [dict(row) for row in found]
 
     def reopen(self, run_id: str) -> None:
-        """Make a run that failed one that was cancelled: DBOS lets only these go on."""
+        """Make a run that failed one that was cancelled: DBOS lets only these continue."""
         schema = "" if self.is_sqlite else "dbos."
         with self.engine.begin() as connection:
             changed = connection.execute(
@@ -124,7 +124,7 @@ class Database:
                 )
 
     async def patiently(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`work` in a thread, again for as long as Postgres is away: as DBOS does its own part.
+        """`work` in a thread, again while Postgres is unreachable, as DBOS does its own part.
 
         A run must not take the server's absence for an answer.
         """
@@ -134,7 +134,7 @@ class Database:
             except (exc.OperationalError, exc.InterfaceError) as error:
                 if self.is_sqlite:
                     raise
-                _logger.warning("the database is away, and waited for: %s", reason_of(error))
+                _logger.warning("the database is unreachable; waiting: %s", reason_of(error))
             await asyncio.sleep(_AWAY_S)
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 Each event of a run has a number, from 1.  One process writes at a time: it takes the next `epoch`
 when it begins, and rows of an older one are refused from then on, so that a process that was
-given up for dead adds nothing.  A run that goes on elsewhere repeats no step that is complete
+given up for dead adds nothing.  A run that continues elsewhere repeats no step that is complete
 here; the one that was under way comes again, after a `Resumed`.
 """
 
@@ -137,10 +137,10 @@ class StoredEvent(Struct, frozen=True):
 class EventReader:
     """The events of a run, from any process: those that are kept, and then as they come.
 
-    `position` is the number of the last event that was given: `handle.stream(after=position)` goes
-    on from there.  The stream ends with the run, by the error that it ended by if any.  Events
-    are read each `poll_s` of the database; `StepEnd` and `RunEnd` come without messages, which
-    `result()` has.
+    `position` is the number of the last event that was given: `handle.stream(after=position)`
+    continues from there.  The stream ends with the run, by the error that it ended by if any.
+    Events are read each `poll_s` of the database; `StepEnd` and `RunEnd` come without messages,
+    which `result()` has.
     """
 
     def __init__(self, runs: Runs, run_id: str, *, after: int = 0) -> None:
@@ -156,7 +156,7 @@ class EventReader:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Nothing is held; the run goes on."""
+        """Nothing is held; the run continues."""
 
     def __aiter__(self) -> EventReader:
         return self

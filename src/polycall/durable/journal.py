@@ -16,7 +16,7 @@ from polycall.agents.journal import Entry, Journal, Work
 from polycall.durable.records import decoded
 from polycall.loop import Abandoned
 
-# What DBOS raises where this process may not go on.
+# What DBOS raises where this process may not continue.
 LOST = (errors.DBOSWorkflowCancelledError, errors.DBOSWorkflowConflictIDError)
 
 

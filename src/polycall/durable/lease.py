@@ -1,9 +1,9 @@
 """Who is alive, and who takes over whom.
 
-Each process holds a lease: a row that it renews.  Whoever finds one that has run out claims it, and
-puts what that process had back into the queues; two that find it at once cannot both have it.  A
-process that was only slow finds out by itself: it stops what it does, and what it still writes is
-refused, because DBOS gives the run another owner's mark with each takeover.
+Each process holds a lease: a row that it renews.  A process that finds one that has run out claims
+it, and puts what that process had back into the queues; two that find it at once cannot both have
+it. A process that was only slow finds out by itself: it stops what it does, and what it still
+writes is refused, because DBOS gives the run another owner's mark with each takeover.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class Lease:
                 held = await asyncio.to_thread(self._renew)
                 if not held or loop.time() - self._renewed_at > self._lease_s:
                     # Somebody may have taken over already.
-                    _logger.warning("the lease of %s was lost; its runs go on elsewhere", self._id)
+                    _logger.warning(
+                        "the lease of %s was lost; its runs continue elsewhere", self._id
+                    )
                     self._on_lost()
                     await asyncio.to_thread(self._register)
                     # What nobody has taken over meanwhile would wait for this process for ever.
@@ -80,14 +82,14 @@ class Lease:
         self._database.change("delete from polycall_executors where id = :id", id=self._id)
 
     def sweep(self) -> None:
-        """Take over from whoever is dead."""
+        """Take over from dead processes."""
         rows = self._database.rows(
             f"select id, host, pid, taken_at, seen, {self._database.now} as now "  # noqa: S608 - our own constant
             "from polycall_executors where id <> :id",
             id=self._id,
         )
         for row in rows:
-            # One of the future is of a clock that was set back since: whoever lives renews it.
+            # One of the future is of a clock that was set back since: a live process renews it.
             is_late = abs(row["now"] - row["seen"]) > self._lease_s
             if (is_late or self._is_gone(row)) and self._claim(row):
                 count = self._recover(row["id"])
@@ -146,7 +148,7 @@ class Lease:
         return changed == 1
 
     def _recover(self, executor_id: str) -> int:
-        """Put back what this executor has; each is given back once, whoever asks."""
+        """Put back what this executor has; each is given back once, no matter who asks."""
         rows = self._client.list_workflows(
             status="PENDING", executor_id=executor_id, load_input=False, load_output=False
         )
@@ -188,7 +190,7 @@ def _runs(pid: int, executor_id: str) -> bool:
 
 
 def _started(pid: int) -> str:
-    """When the process began, in the kernel's ticks; empty where it is none, or is dead."""
+    """When the process began, in the kernel's ticks; empty if there is no such process."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

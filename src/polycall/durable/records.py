@@ -37,7 +37,7 @@ class RunCancelledError(PolycallError):
 class RunResult(Struct, frozen=True, omit_defaults=True):
     """How a run ended; what `Run` says, as far as it is plain data.
 
-    `output` is the answer in the agent's type, or `None` where there is none: `problem` says why.
+    `output` is the answer in the agent's type, or `None` if absent: `problem` says why.
     """
 
     reason: EndReason
@@ -85,7 +85,7 @@ class _Inputs(Struct):
 
 
 class JSONSerializer(Serializer):
-    """DBOS's own writes pickles, and whoever can write to the database could then run code here."""
+    """DBOS's own writes pickles: anyone who can write to the database could run code here."""
 
     def serialize(self, data: Any) -> str:
         if isinstance(data, BaseException):

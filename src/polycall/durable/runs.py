@@ -236,7 +236,7 @@ class Runs:
         await self._cancel_tasks(run_id)
 
     async def resume(self, run_id: str) -> None:
-        """Let a run that was cancelled, or failed, go on from its last step, wherever."""
+        """Let a run that was cancelled, or failed, continue from its last step, wherever."""
         info = await self.show(run_id)
         if info.state == "finished":
             raise RequestError(f"run {run_id!r} is over: it has {info.state}")

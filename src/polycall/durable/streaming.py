@@ -87,7 +87,7 @@ class RunStream:
                 event, self.position = heard
                 return event
         if self._reader is None:
-            # Over here, and perhaps gone on with elsewhere.
+            # Over here, and perhaps continued elsewhere.
             self._reader = self._read(self.run_id, self.position)
         try:
             event = await anext(self._reader)

@@ -60,7 +60,7 @@ class DurableTasks:
         try:
             await asyncio.shield(beginning)
         except asyncio.CancelledError:
-            # What writes is a thread, and goes on: whoever cancels tasks next must find this one.
+            # A thread writes, and continues: the code that cancels tasks next must find this one.
             await asyncio.wait([beginning])
             raise
 

@@ -1,7 +1,7 @@
 """No code runs from a database: DBOS's own pickles are refused, whatever a row says of itself.
 
 DBOS reads a row by the name in its column `serialization`, and `py_pickle` is one that it always
-knows, besides the serializer that it was given.  Its one reader of pickles is taken away here.
+knows, besides the serializer that it was given.  Its one reader of pickles is removed here.
 Read in `dbos/_serialization.py` of dbos 3.4.0 on 29 November 2026.
 """
 

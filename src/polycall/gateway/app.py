@@ -350,7 +350,7 @@ class Gateway:
 
     async def _ready(self, gateway_request: GatewayRequest) -> None:
         is_ready = not self.is_draining and await self.store.is_writable()
-        state = "ok" if is_ready else "draining" if self.is_draining else "the store is away"
+        state = "ok" if is_ready else "draining" if self.is_draining else "the store is unreachable"
         body: JSON = {"status": state}
         if self._slot.shared_metrics.slots > 1:
             body["workers"] = self._slot.shared_metrics.serving()

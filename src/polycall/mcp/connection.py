@@ -145,7 +145,7 @@ class Connection:
         except (RuntimeError, ValueError) as error:
             # Valid JSON-RPC, and yet no result of the protocol, or not by the tool's own schema.
             raise self._failure(
-                f"gave what is no valid answer to {what}: {truncated(str(error))}"
+                f"gave an invalid answer to {what}: {truncated(str(error))}"
             ) from None
 
     async def _own(self) -> None:

@@ -1,4 +1,4 @@
-"""A look at what servers offer, beside what was pinned; and pinning it."""
+"""A look at what servers offer, alongside what was pinned; and pinning it."""
 
 from __future__ import annotations
 

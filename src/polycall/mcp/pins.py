@@ -143,4 +143,4 @@ class PinFile:
             raise StoreError(f"the pins cannot be read from {self.path}: {error}") from None
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             # Never as if there were none: that would pin anew whatever is served now.
-            raise RequestError(f"{self.path} is no file of pins: {error}") from None
+            raise RequestError(f"{self.path} is not a file of pins: {error}") from None

@@ -29,7 +29,7 @@ FEATURES: dict[str, Feature] = {
     "budget": Feature("budget", "least and most thinking tokens; 0 and 0: none", "adjust"),
     "thinking_off": Feature("off", "how thinking is turned off; 'no' where it cannot be", "adjust"),
     "effort_max_when_off": Feature(
-        "effort if off", "the highest effort beside thinking that is off", "adjust"
+        "effort if off", "the highest effort alongside thinking that is off", "adjust"
     ),
     "sampling": Feature("sampling", "of temperature, top_p and top_k, those taken", "drop"),
     "sampling_without_thinking": Feature(
@@ -46,9 +46,9 @@ FEATURES: dict[str, Feature] = {
     "tool_choice_thinking": Feature(
         "choice thinking", "the choices that are taken while the model thinks", "adjust"
     ),
-    "tools_with_json": Feature("tools + JSON", "tools beside an answer in JSON", "emulate"),
+    "tools_with_json": Feature("tools + JSON", "tools alongside an answer in JSON", "emulate"),
     "chat_tools_while_thinking": Feature(
-        "Chat tools", "functions beside thinking on Chat Completions", "emulate"
+        "Chat tools", "functions alongside thinking on Chat Completions", "emulate"
     ),
     "structured_output": Feature("schema", "answers by a JSON Schema", "emulate"),
     "schema_root": Feature("schema root", "what the root of a tool's schema must be", "adjust"),
@@ -67,12 +67,12 @@ FEATURES: dict[str, Feature] = {
     "late_system": Feature(
         "late system", "where system messages may stand after the start", "emulate"
     ),
-    "prefill": Feature("prefill", "a last turn of the assistant is gone on with", "refuse"),
+    "prefill": Feature("prefill", "a last turn of the assistant is continued", "refuse"),
     "prefix_bound": Feature(
         "prefix bound", "reasoning is refused where what stood before it has changed", "tell"
     ),
     "reasoning_readers": Feature("readers", "the models that read its reasoning", "tell"),
-    "media": Feature("media", "what may be shown beside text", "refuse"),
+    "media": Feature("media", "what may be shown alongside text", "refuse"),
     "output_tokens": Feature("output", "the most tokens of one answer", "adjust"),
     "context_tokens": Feature("context", "the most tokens of a conversation", "tell"),
     "cache": Feature("cache", "how a prompt is cached", "tell"),

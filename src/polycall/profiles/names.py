@@ -31,7 +31,7 @@ _NEAR_MAX = 3
 
 @functools.lru_cache(maxsize=4096)
 def bare(name: str) -> str:
-    """A model's name without the paths, prefixes and suffixes of whoever serves it."""
+    """A model's name without the paths, prefixes and suffixes of those who serve it."""
     found = _PATHS.sub("", name.strip()).lower()
     found = _CLOUD.sub("", found)
     found = _VARIANT.sub("", found)

@@ -324,7 +324,7 @@ class Programs:
         answers: Mapping[str, Any] | None = None,
         retry: Collection[str] = (),
     ) -> ToolResult:
-        """Go on with a paused program, here or in another process; its `run_code` result.
+        """Continue a paused program, here or in another process; its `run_code` result.
 
         `answers` gives results by call id: a value, a `ToolResult`, or an exception that the
         program sees as a `ToolError`.  Pending calls without an answer run now, as a call that was
@@ -336,7 +336,7 @@ class Programs:
         await self.close()
         runs = Journal.from_json(paused.journal).runs()
         if not runs or runs[-1].is_over:
-            raise RequestError("the journal holds no program that is to go on")
+            raise RequestError("the journal holds no program to continue")
         session = self._session = self._new_session()
         run = ProgramRun(paused.call_id, runs[-1].code, calls=[], resumed=True)
         call = ToolCall(paused.call_id, NAME, jsontext.encode({"code": run.code}))

@@ -36,7 +36,7 @@ class PendingCall(Struct, frozen=True):
 
 
 class PausedProgram(Struct, frozen=True):
-    """All that another process needs to go on: the call of the program, its journal, its calls.
+    """All that another process needs to continue: the call of the program, its journal, its calls.
 
     Holds the program's data and its tools' results: keep it as safe as those.
     """

@@ -50,7 +50,7 @@ class Signature(Struct, frozen=True):
     def arguments(self, positional: tuple[Any, ...], named: dict[str, Any]) -> JSON:
         """The arguments as the tool takes them; `TypeError` as Python would raise it.
 
-        A name that is no parameter goes on as it is: whether it may is for the tool's schema.
+        A name that is not a parameter continues as it is: whether it may is for the tool's schema.
         """
         names = list(self.parameters)
         if len(positional) > len(names):

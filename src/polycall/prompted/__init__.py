@@ -1,4 +1,4 @@
-"""Tools for models that know none: told in the prompt, and read out of what the model writes.
+"""Tools for models that know none: described in the prompt, and read out of what the model writes.
 
 request.py   a request whose tools and calls have become text
 calls.py     text into calls: lenient about how they are written, strict about what they ask

@@ -46,14 +46,14 @@ _ENDS_MAX = 16  # closing tags of a block that are tried
 
 
 class Wanted(NamedTuple):
-    """A call that was written: the tool, by the name that the model was told, and its arguments."""
+    """A call that was written: the tool, by the name that the model knows, and its arguments."""
 
     tool: Tool
     arguments: JSON
 
 
 class Found(NamedTuple):
-    """What a text holds: words, calls, and why something in it is no call."""
+    """What a text holds: words, calls, and why something in it is not a call."""
 
     text: str
     calls: list[Wanted]
@@ -63,8 +63,8 @@ class Found(NamedTuple):
 class Offer:
     """The tools that a model may call in its text.
 
-    `is_lenient` leaves what is no call as text, and arguments unchecked; else either is a problem,
-    and the model is asked again.  Raises `ToolDefinitionError` for a schema that is none.
+    `is_lenient` leaves what is not a call as text, and arguments unchecked; else either is a
+    problem, and the model is asked again.  Raises `ToolDefinitionError` for a malformed schema.
     """
 
     def __init__(self, tools: dict[str, Tool], *, is_lenient: bool) -> None:
@@ -143,7 +143,7 @@ class Offer:
         try:
             return Found("", self._from_json(read_relaxed(stripped)))
         except ValueError as error:
-            problem = f"it is no JSON that can be read ({error})"
+            problem = f"it is not JSON that can be read ({error})"
         except ToolError as error:
             problem = str(error)
         # JSON that names no tool is an answer; a tool's name with other arguments is a mistake.
@@ -231,7 +231,7 @@ class Offer:
         except ToolError:
             if not self.is_lenient:
                 raise
-            # As if it had come natively: whoever runs the tool says what is wrong.
+            # As if it had come natively: the code that runs the tool says what is wrong.
             return Wanted(tool, read_arguments(text, name)[0])
 
     def _checker(self, name: str) -> tuple[SchemaChecker, Mending, JSON]:

@@ -133,7 +133,7 @@ class PromptReader:
             return self._unusable(problem)
         words = found.text
         if found.calls:
-            # A model that goes on to write the results makes them up.
+            # A model that continues to write the results makes them up.
             words = words.partition(_RESULT)[0].rstrip()
         out = [*self._pass(words), *self._end_text()]
         for position, wanted in enumerate(found.calls):

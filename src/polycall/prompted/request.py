@@ -74,7 +74,7 @@ def ask_again(sent: Request, said: str, problem: str) -> Request:
 
 
 def callable_tools(request: Request) -> dict[str, Tool]:
-    """The tools that may be called now, by the name that the model is told."""
+    """The tools that may be called now, by the name that the model knows."""
     choice = request.tool_choice
     if choice is not None and choice.mode == "none":
         return {}
@@ -126,7 +126,7 @@ def _format_words(wanted: ResponseFormat) -> str:
 
 
 def _named(messages: list[Message]) -> list[Message]:
-    """The messages, with every result told which tool it is of."""
+    """The messages, with every result under the name of its tool."""
     names = {
         call.id: told_name(call.name, call.namespace)
         for message in messages

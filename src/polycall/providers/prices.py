@@ -50,7 +50,7 @@ def _table_cost(price_id: str, model: str, usage: Usage) -> Decimal | None:
         "cache_write_tokens": usage.cache_write_tokens,
         **special_kinds(usage),
     }
-    # The table warns of kinds of tokens that a model has no price for, even where there are none.
+    # The table warns of kinds of tokens that a model has no price for, even if the answer has none.
     priced = PricedUsage(**{kind: count for kind, count in counts.items() if count})
     try:
         found = calc_price(priced, model, provider_id=price_id, price_context=_price_context(usage))
@@ -110,7 +110,7 @@ def _price_context(usage: Usage) -> dict[str, str] | None:
 
 
 def _number(wire: Any, *path: str) -> int:
-    """The number at a path of the wire's object; 0 where there is none."""
+    """The number at a path of the wire's object; 0 if absent."""
     for key in path:
         wire = wire.get(key) if isinstance(wire, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     return wire if isinstance(wire, int) else 0

@@ -51,7 +51,7 @@ class PriceRefresh:
         self._stopping = threading.Event()
 
     def start(self) -> None:
-        """Refresh from time to time, beside everything else."""
+        """Refresh from time to time, alongside everything else."""
         threading.Thread(target=self._run, name="polycall-refresh", daemon=True).start()
 
     def close(self) -> None:
@@ -61,8 +61,8 @@ class PriceRefresh:
     def refresh(self) -> int:
         """Look once; gives the number of models whose price is new.
 
-        Raises `RequestError` where the source cannot be read or is no price table; the prices that
-        are known stay.
+        Raises `RequestError` where the source cannot be read or is not a price table; the prices
+        that are known stay.
         """
         data, as_of = self._read()
         if as_of < self._as_of:

@@ -1,4 +1,4 @@
-"""Calls that a person must agree to, asked while the talk goes on: by events, or by voice."""
+"""Calls that a person must agree to, asked while the talk continues: by events, or by voice."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ class ConnectionState:
     handle: str = ""
     was_resumed: bool = False
     tries: int = 0
-    renew_at_s: float | None = None  # from then on, once nothing goes on
-    renew_by_s: float | None = None  # whatever goes on
+    renew_at_s: float | None = None  # from then on, once nothing is under way
+    renew_by_s: float | None = None  # in any case
     opens_by_s: float | None = None
     waits_since_s: float | None = None  # the vendor owes something since then
     reason: str = ""
@@ -67,7 +67,7 @@ class ConnectionState:
         return self.waits_since_s is not None and now_s >= self.waits_since_s + SILENT_S
 
     def owes(self, now_s: float) -> None:
-        """Somebody speaks to the vendor, or a reply goes on: something must come."""
+        """Somebody speaks to the vendor, or a reply continues: something must come."""
         if self.waits_since_s is None and self.state == "ready":
             self.waits_since_s = now_s
 

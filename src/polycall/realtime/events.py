@@ -1,4 +1,4 @@
-"""What a talk says while it goes on.  Calls, their ends and their progress are as in runs."""
+"""What a talk says while it continues.  Calls, their ends and their progress are as in runs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Digit(Struct, frozen=True):
 
 
 class Reconnected(Struct, frozen=True):
-    """The talk goes on over a new connection: by a handle, or with the conversation sent again."""
+    """The talk moves to a new connection: by a handle, or with the conversation sent again."""
 
     resumed: bool
     reason: str
@@ -78,7 +78,7 @@ class Dropped(Struct, frozen=True):
 
 
 class VendorNotice(Struct, frozen=True):
-    """The vendor refused something, and the talk goes on."""
+    """The vendor refused something, and the talk continues."""
 
     code: str
     message: str

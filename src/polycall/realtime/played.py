@@ -30,7 +30,7 @@ class PlayedTime(Protocol):
         ...
 
     def clear(self) -> None:
-        """Playback was told to stop, and to forget what is not played."""
+        """Playback got the order to stop, and to forget what is not played."""
         ...
 
     def heard_ms(self, item_id: str) -> float:
@@ -46,7 +46,7 @@ class PlayedTime(Protocol):
         ...
 
     def left_ms(self) -> float:
-        """How long playback goes on if nothing is added."""
+        """How long playback continues if nothing is added."""
         ...
 
 
@@ -149,9 +149,9 @@ class DevicePlayed(_Line):
 class MarkedPlayed(_Line):
     """A line that gives marks back when the sound before them was played.
 
-    Whoever sends the sound asks `mark` for a name after each piece, sends it along, and reports
-    each that comes back to `reached`.  A `clear` gives all marks back at once, unheard: those of
-    an earlier generation are ignored.  Between marks a clock goes on, up to the next mark.
+    The code that sends the sound asks `mark` for a name after each piece, sends it along, and
+    reports each that comes back to `reached`.  A `clear` gives all marks back at once, unheard:
+    those of an earlier generation are ignored.  Between marks a clock runs, up to the next mark.
 
     `lag_ms` is how long a mark takes to come back and a `clear` to arrive, together: so much more
     will have been played when playback is stopped.

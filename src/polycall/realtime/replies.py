@@ -29,7 +29,7 @@ class Prompt:
 
 @dataclass
 class Reply:
-    """The reply that is asked for, or going on."""
+    """The reply that is asked for, or under way."""
 
     id: str
     state: ReplyState

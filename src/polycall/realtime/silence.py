@@ -13,7 +13,7 @@ _ABOUT = (
     "What the caller says next belongs to the same turn."
 )
 NUDGE = (
-    "The caller has said nothing more. Say something short that helps the caller to go on, or "
+    "The caller has said nothing more. Say something short that helps the caller to continue, or "
     "answer what was said so far."
 )
 
@@ -30,7 +30,7 @@ class StaySilent:
 
 
 def stay_silent(*, wait_s: float = 6.0, silences_max: int = 3) -> FunctionTool[..., Any]:
-    """A tool by which the voice stays silent until the caller goes on, or `wait_s` are over.
+    """A tool by which the voice stays silent until the caller continues, or `wait_s` are over.
 
     Then the voice speaks, once.  After `silences_max` silences in a row the tool tells the model
     to answer.  Outside of a talk it does nothing.

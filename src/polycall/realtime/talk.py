@@ -86,8 +86,8 @@ class Talk(TalkDriver):
         known, self._checks = check_agent(agent, self.voice)
         if approve is not None and approve != "voice" and not callable(approve):
             raise RequestError(
-                f"approve is a function or 'voice', not {approve!r}; a talk cannot pause, and goes "
-                "on while somebody is asked"
+                f"approve is a function or 'voice', not {approve!r}; a talk cannot pause; it "
+                "continues while somebody is asked"
             )
         bound = known.limits.cost_usd if cost_max is None else Decimal(str(cost_max))
         if bound is not None and self.voice.price is None:

@@ -33,9 +33,9 @@ class Bubblewrap:
 
 
 def find(given: str | os.PathLike[str] | None = None) -> Bubblewrap | str:
-    """The bubblewrap to use, or the reason why there is none.
+    """The bubblewrap to use, or the reason why it is missing.
 
-    `PATH` is not asked: whoever can set it could otherwise exchange the jail.
+    `PATH` is not asked: anyone who can set it could otherwise exchange the jail.
     """
     candidates: list[tuple[str, str]] = []
     if given is not None:

@@ -85,7 +85,7 @@ class Cgroups:
 
 
 def probe() -> Cgroups:
-    """Tries what is writable, and clears away the groups of processes that are dead."""
+    """Tries what is writable, and removes the groups of processes that are dead."""
     if (_ROOT / "cgroup.controllers").exists():
         return _probe_unified()
     reasons: list[str] = []

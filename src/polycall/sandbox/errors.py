@@ -57,11 +57,11 @@ class InDoubtError(JournalError):
 
 
 class ProtocolViolationError(SandboxError):
-    """A frame that is none, or is out of turn.  The process that sent it is killed."""
+    """A frame that is malformed or out of turn.  The process that sent it is killed."""
 
 
 class Pause(Exception):  # noqa: N818  # a signal to the sandbox, not an error
     """Raised by a tool that cannot answer now, such as one that waits for a person.
 
-    The run goes on with whatever else it can do, then ends as `paused`.
+    The run continues with whatever else it can do, then ends as `paused`.
     """

@@ -1,7 +1,7 @@
 """One jail: the bubblewrap command, the process in it, and its certain end.
 
-`Jail` knows nothing of runs: it moves frames, measures, and kills.  Whoever starts one owns it and
-must `close` it; a host that dies without doing so takes its jails with it.
+`Jail` knows nothing of runs: it moves frames, measures, and kills.  The code that starts one owns
+it and must `close` it; a host that dies without doing so takes its jails with it.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class JailSettings:
         for device in ("null", "zero", "urandom", "random"):
             arguments += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
         arguments += ["--size", str(self.limits.files_mib << 20), "--tmpfs", "/tmp"]  # noqa: S108
-        # bubblewrap's root is a writable tmpfs without a bound until it is told otherwise.
+        # bubblewrap's root is a writable tmpfs without a bound until it gets another size.
         arguments += ["--remount-ro", "/", "--chdir", "/tmp"]  # noqa: S108
         return [*arguments, layout.PYTHON, "-S", "-s", "-P", "-B", "-m", "inside", str(channel)]
 
@@ -93,7 +93,7 @@ class JailSettings:
         }
 
     def setup_frame(self) -> Frame:
-        """What the process is told before it locks itself in."""
+        """What the process is informed before it locks itself in."""
         limits = self.limits
         # Before 5.14 the kernel counts a user's processes across namespaces; there the bound on
         # address space, of which each thread's stack takes its part, is what holds.
@@ -183,7 +183,7 @@ def _ignore_frame(_: Frame) -> None:
 
 
 class Jail:
-    """A live jail.  Frames go to `on_frame`, its end is told to `on_gone`, once."""
+    """A live jail.  Frames go to `on_frame`, its end is asked to `on_gone`, once."""
 
     def __init__(self, settings: JailSettings) -> None:
         self._settings = settings

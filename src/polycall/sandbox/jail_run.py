@@ -1,7 +1,7 @@
 """One run in a jail: reads the frames of its process, keeps the clock, and decides how it ended.
 
-The process is not believed: a frame that is none, that comes out of turn or that asks for what was
-not declared ends the run and the process.
+The process is not believed: a frame that is malformed, that comes out of turn or that asks for what
+was not declared ends the run and the process.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class JailProcess:
 
 
 class JailRuntime:
-    """Keeps `pool` jails ready.  One is used by one session and then thrown away."""
+    """Keeps `pool` jails ready.  One is used by one session and then discarded."""
 
     name = "jail"
     notes = ""

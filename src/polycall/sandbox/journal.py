@@ -17,7 +17,7 @@ from .errors import DivergenceError, JournalError
 
 try:
     import fcntl
-except ImportError:  # not on Windows, where nobody is told of a second journal
+except ImportError:  # not on Windows, where nobody learns of a second journal
     fcntl = None
 
 VERSION = 1
@@ -27,7 +27,7 @@ Entry = dict[str, Any]
 class Journal:
     """Entries in memory, and in a file as well where one is given.
 
-    Each entry is with the system before what it tells of goes on, so a host that is killed loses
+    Each entry is with the system before what it tells of continues, so a host that is killed loses
     nothing.  With `fsync` not even a power failure does; that costs a disk write per call.
 
     The file is its owner's alone (0600), only ever grows, and is held with a lock until `close`:
@@ -115,7 +115,7 @@ class Journal:
         return list(runs.values())
 
 
-# What entries have to have, by kind; whoever can write a journal is not believed.
+# What entries have to have, by kind; anyone who can write a journal is not believed.
 _HEADER: dict[str, tuple[type, ...]] = {
     "tier": (str,),
     "python": (str,),

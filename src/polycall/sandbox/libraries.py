@@ -1,6 +1,6 @@
 """The shared libraries that a program's interpreter may load, each found by itself.
 
-A folder of libraries has neighbours that are none of a program's business, so single files are
+A folder of libraries has neighbours that do not concern a program, so single files are
 mounted.  Which ones, an interpreter of the same kind says: it loads the standard library's modules
 and what wheels may rely on, and looks at what came with them.  The host's own process is not
 asked: what it has loaded may be anything.
@@ -44,7 +44,7 @@ print(json.dumps(found))
 
 @cache
 def needed(python: str, stdlib: str) -> tuple[str, ...]:
-    """The libraries beside the standard library's own, by the paths under which they were found.
+    """The libraries alongside the standard library's own, by the paths under which they were found.
 
     Empty where the interpreter says nothing, which is then said when a jail does not start.
     """

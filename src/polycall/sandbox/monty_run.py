@@ -117,7 +117,7 @@ class MontyRun:
         job.broker.on_fault = self._on_fault
         job.broker.on_stalled = lambda: self._on_fault(_Stalled())
         if _SURROGATE.search(job.code):
-            words = "half of a surrogate pair is no text here; write the character itself"
+            words = "half of a surrogate pair is not text here; write the character itself"
             return self._end("failed", ProgramError("UnicodeError", words))
         try:
             snapshot = await self._in_thread(self._start)

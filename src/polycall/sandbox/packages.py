@@ -20,7 +20,7 @@ def mounted(paths: Iterable[str | os.PathLike[str]]) -> Generator[tuple[list[Mou
     """The mounts for some packages, and the folders inside to put on `sys.path`.
 
     A path is a wheel, a folder of packages such as site-packages, or one package (a folder with an
-    `__init__.py`, a module's file, a `NAME.libs` folder beside a package).
+    `__init__.py`, a module's file, a `NAME.libs` folder alongside a package).
     """
     mounts: list[Mount] = []
     search: list[str] = []
@@ -37,7 +37,7 @@ def mounted(paths: Iterable[str | os.PathLike[str]]) -> Generator[tuple[list[Mou
                 source = Path(folder.name)
                 target = f"{PACKAGES}/{number}"
             else:
-                raise SandboxError(f"{str(source)!r} is no wheel, no folder and no module")
+                raise SandboxError(f"{str(source)!r} is not a wheel, a folder or a module")
             mounts.append(Mount(str(source), target))
             entry = f"{PACKAGES}/single" if "/single/" in target else target
             if entry not in search:

@@ -127,7 +127,7 @@ class Sandbox:
 
     @property
     def notes(self) -> str:
-        """What a model must be told of this tier, to put into its prompt."""
+        """What a model must learn of this tier, to put into its prompt."""
         return self.runtime.notes
 
     def session(

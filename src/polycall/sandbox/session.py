@@ -94,7 +94,7 @@ class Session:
         self._closing = asyncio.get_running_loop().create_task(self.close())
 
     async def close(self) -> None:
-        """Ends the session; a run that is going on is killed."""
+        """Ends the session; a run that is under way is killed."""
         self._closed = self._closed or f"session {self.id} is closed"
         if self._expiry is not None:
             self._expiry.cancel()
@@ -119,7 +119,7 @@ class Session:
         functions = _checked_functions(functions or {})
         async with self._use():
             if len(self.journal) and not self._runs:
-                raise JournalError("the journal has runs already; go on with `resume`")
+                raise JournalError("the journal has runs already; continue with `resume`")
             process = await self._ready()
             self._begin_journal()
             self._runs += 1
@@ -138,11 +138,11 @@ class Session:
         answers: Mapping[int, Any] | None = None,
         retry: Collection[str] = (),
     ) -> RunResult | None:
-        """Brings this new session to where a journal ends, and goes on from there.
+        """Brings this new session to where a journal ends, and continues from there.
 
-        No result that the journal has is fetched again.  Where it ends inside a run, that run goes
-        on and its result is returned; otherwise `None`.  `answers` gives results for calls by
-        their id, such as a paused one; `retry` names tools that may be called again although the
+        No result that the journal has is fetched again.  Where it ends inside a run, that run
+        continues and its result is returned; otherwise `None`.  `answers` gives results for calls
+        by their id, such as a paused one; `retry` names tools that may be called again although the
         journal does not say whether they were called before.
         """
         functions = _checked_functions(functions or {})

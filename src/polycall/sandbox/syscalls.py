@@ -1,6 +1,6 @@
 """The system calls that a program may make, with their numbers.
 
-Each entry is a name, its number on x86_64 and its number on aarch64 (`-` where there is none).
+Each entry is a name, its number on x86_64 and its number on aarch64 (`-` if absent).
 What is not here is refused, whatever a newer kernel adds: `flock` too, `sysinfo` and `statfs`,
 through which jails could see each other, and the load and the disks of the machine.
 """

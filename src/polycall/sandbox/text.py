@@ -48,7 +48,7 @@ class Capture:
     """One output stream of a run as the host keeps it, within a bound that it checks itself."""
 
     def __init__(self, limit_bytes: int) -> None:
-        # A byte that is no text is shown as four characters.
+        # A byte that is not text is shown as four characters.
         self._left = 4 * limit_bytes + 100
         self._limit = limit_bytes + 100
         self._head: list[str] = []
@@ -56,7 +56,7 @@ class Capture:
 
     def add(self, text: object, dropped: object) -> None:
         if not isinstance(text, str) or not (dropped is None or isinstance(dropped, int)):
-            raise ProtocolViolationError("output that is no text")
+            raise ProtocolViolationError("output that is not text")
         self._left -= len(text)
         if self._left < 0:
             raise ProtocolViolationError("more output than the limit allows")

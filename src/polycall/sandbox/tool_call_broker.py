@@ -31,7 +31,7 @@ _GRACE_S = 1.0
 
 @dataclass(frozen=True)
 class BrokerTurn:
-    """What a waiting program is told: the time, and the calls that were answered."""
+    """What a waiting program is informed: the time, and the calls that were answered."""
 
     now: float
     results: list[dict[str, Any]]
@@ -40,7 +40,7 @@ class BrokerTurn:
 
 @dataclass(frozen=True)
 class Recovery:
-    """How a resumed run goes on with calls whose result the journal does not have."""
+    """How a resumed run continues calls whose result the journal does not have."""
 
     answers: Mapping[int, Any] = field(default_factory=dict[int, Any])
     retry: Collection[str] = ()

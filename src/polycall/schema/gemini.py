@@ -155,7 +155,7 @@ def _of_type(node: JSON, name: str, *, with_remarks: bool = False) -> JSON:
 
 
 def _write_union(node: JSON, branches: list[JSON], is_nullable: bool) -> JSON:
-    """A union; what stands beside it goes into each branch, since nothing may stand there."""
+    """A union; what stands alongside it goes into each branch, since nothing may stand there."""
     beside = {
         key: value
         for key, value in node.items()
@@ -186,7 +186,7 @@ def _union(branches: list[JSON], node: JSON, is_nullable: bool) -> JSON:
     if len(rendered) == 1:
         copy = _with_remarks(rendered[0], remarks)
         return {**copy, "nullable": True} if is_nullable else copy
-    # Vertex refuses any field beside anyOf, so each branch bears the remarks and the null.
+    # Vertex refuses any field alongside anyOf, so each branch bears the remarks and the null.
     last = {"nullable": True} if is_nullable else {}
     return {"anyOf": [{**_with_remarks(branch, remarks), **last} for branch in rendered]}
 

@@ -53,7 +53,7 @@ _KEYWORDS = frozenset(
         "type",
     }
 )
-# References with constraints beside them that are written out.
+# References with constraints alongside them that are written out.
 _INLINED_MAX = 32
 
 _DEFINITION = re.compile(r"#/\$defs/[^/]+")
@@ -125,7 +125,7 @@ class _JsonSchemaWriter:
                 return self._schema(whole, home)
         link = {"$ref": self._link(reference)}
         remarks = kept(siblings, frozenset({"title", "description"}))
-        # Nothing may stand beside a reference.
+        # Nothing may stand alongside a reference.
         return {**remarks, "anyOf": [link]} if remarks else link
 
     def _link(self, reference: str) -> str:

@@ -1,4 +1,4 @@
-"""Taking away the nulls that a strict schema made a model write."""
+"""Removing the nulls that a strict schema made a model write."""
 
 from __future__ import annotations
 

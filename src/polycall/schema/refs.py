@@ -39,7 +39,7 @@ class References:
         self._names: dict[str, JSON] | None = None
 
     def target(self, reference: str) -> JSON:
-        """The schema that a reference names; `SchemaError` where there is none."""
+        """The schema that a reference names; `SchemaError` if absent."""
         document, _, fragment = reference.partition("#")
         start = self.root
         if document and document != str(self.root.get("$id")).rstrip("#"):
@@ -82,7 +82,7 @@ class References:
             else:
                 raise self._dangling(reference, f"there is no {key!r} on its way")
         if not isinstance(value, dict | bool):
-            raise self._dangling(reference, "what stands there is no schema")
+            raise self._dangling(reference, "what stands there is not a schema")
         return as_schema(value)
 
     def _named(self) -> dict[str, JSON]:
@@ -125,7 +125,7 @@ class _Measure(Struct):
 def inline_refs(schema: JSON, *, size_bytes_max: int = 1_000_000, deadline_s: float = 2.0) -> JSON:
     """The schema with every reference replaced by what it names, and without definitions.
 
-    Keywords beside a reference are kept on top.  Where a schema contains itself, and where the
+    Keywords alongside a reference are kept on top.  Where a schema contains itself, and where the
     result would pass `size_bytes_max` or the work `deadline_s`, a stub of the right type says
     what stood there.  Outer references are replaced before inner ones, so that what is cut is
     the innermost.  Raises `SchemaError` for a reference that names nothing in this schema.

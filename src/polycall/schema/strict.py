@@ -1,8 +1,8 @@
 """The strict subsets of OpenAI and Anthropic.
 
-A schema is adapted where an answer that fits the adapted one, its added nulls taken away, means
+A schema is adapted where an answer that fits the adapted one, its added nulls removed, means
 the same under the caller's own.  Bounds that a subset does not know move into the description;
-whoever validates the arguments still applies them.  Where no such schema exists, there is none.
+the code that validates the arguments still applies them.  If there is no such schema, none is made.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ _PLAIN_REFERENCE = re.compile(r"#(/(\$defs|definitions)/[^/]+)?")
 def openai_strict(schema: JSON) -> JSON | None:
     """The schema as OpenAI's strict mode takes it; `None` where that cannot be.
 
-    Optional properties become required and nullable; `strip_nulls` takes the nulls away again.
+    Optional properties become required and nullable; `strip_nulls` removes the nulls again.
     A schema that is strict already comes back equal.
     """
     adapted = _adapt(schema, _OPENAI)
@@ -298,7 +298,7 @@ class _Adapter:
         return _nullable(self._schema(node, trail))
 
     def _plain(self, node: JSON) -> JSON:
-        """A shallow copy with the keywords of the subset; the others told in the description."""
+        """A shallow copy with the keywords of the subset; the others are in the description."""
         profile = self._profile
         lost = {key for key in node if key not in profile.keywords or key == "$ref"}
         if lost & profile.essential:

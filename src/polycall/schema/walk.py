@@ -78,12 +78,12 @@ def as_array(value: Any) -> list[Any] | None:
 
 
 def object_at(node: JSON, key: str) -> JSON:
-    """The object under a keyword; empty where there is none."""
+    """The object under a keyword; empty if absent."""
     return as_object(node.get(key)) or {}
 
 
 def array_at(node: JSON, key: str) -> list[Any]:
-    """The array under a keyword; empty where there is none."""
+    """The array under a keyword; empty if absent."""
     return as_array(node.get(key)) or []
 
 

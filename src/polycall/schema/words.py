@@ -1,6 +1,6 @@
-"""Keywords that a target does not know, told in the description.
+"""Keywords that a target does not know, written into the description.
 
-The model reads them there; whoever validates the arguments has the caller's own schema.
+The model reads them there; the code that validates the arguments has the caller's own schema.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _TOLD = (
 
 
 def kept(node: JSON, keywords: Set[str], *lost: str) -> JSON:
-    """A shallow copy with the known keywords but the lost ones; those left out are told."""
+    """A shallow copy with the known keywords but the lost ones; those left out are reported."""
     gone = {key for key in node if key not in keywords}.union(lost)
     told = {key: node[key] for key in _TOLD if key in gone and key in node}
     return describe(without(node, *gone), keyword_notes(told))

@@ -80,7 +80,7 @@ class Filler:
         self.text = text
         self.low = text.lower()
         self.places = places
-        # A number in a date, a code or an address is no number to fill with.
+        # A number in a date, a code or an address is not a number to fill with.
         bare = _CODE.sub(" ", _DATE.sub(" ", _URL.sub(" ", text)))
         self.numbers = [match.replace(",", "") for match in _NUMBER.findall(bare)]
         self.taken = 0  # of the numbers

@@ -104,8 +104,8 @@ _BY_PROVIDER = {"anthropic": "anthropic", "google": "gemini", "deepseek": "deeps
 def read_request(value: Any) -> RecordedRequest:
     """One recorded request: a bare body, or an object with `body` (or `request`) and more.
 
-    The wire is told by `wire`, by `url` or `path`, or else by the body's form and model.  Raises
-    ValueError, which says what is wrong.
+    The wire is reported by `wire`, by `url` or `path`, or else by the body's form and model.
+    Raises ValueError, which says what is wrong.
     """
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, got {json_type(value)}")  # noqa: TRY004 - data
@@ -147,5 +147,5 @@ def _wire(address: str, body: dict[str, Any], provider: str, model: str) -> str:
     if path.endswith("/messages") or (not path and model.startswith("claude")):
         return "anthropic"
     if "messages" not in body:
-        raise ValueError("this is no request: it has no 'messages', 'input' or 'contents'")
+        raise ValueError("this is not a request: it has no 'messages', 'input' or 'contents'")
     return _BY_PROVIDER.get(provider, "openai-chat")

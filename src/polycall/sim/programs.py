@@ -1,6 +1,6 @@
 """Programs that simulated vendors run: begun by a turn, stopped at calls, replayed with results.
 
-There is no interpreter here.  A program is an async function of whoever wrote the script, and the
+There is no interpreter here.  A program is an async function by the author of the script, and the
 code that the wire shows is only shown.  It gets the results that the client sends, and nothing
 else decides what it prints: that is how a test sees that results reach the program.
 """

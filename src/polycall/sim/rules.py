@@ -17,7 +17,7 @@ Plainly, what it does:
   searches the web, it does so when the words ask for it; the result is a simulated page.
 * Without tools that fit, it says what it is.  Asked for JSON, it gives an instance of the schema,
   also of one that stands in the words.
-* How background tasks ended is no request, whoever's words it stands in.
+* How background tasks ended is not a request, no matter whose words it stands in.
 """
 
 from __future__ import annotations

@@ -80,8 +80,8 @@ class Turn(Struct, frozen=True):
     """One answer of a model.
 
     `program` is run where the request lets the vendor run programs; the next turn of the script
-    follows when it has ended, in the same answer or in that to its results.  With `calls` beside it
-    (Anthropic) it begins when those have their results.  `reasoning=None` is a
+    follows when it has ended, in the same answer or in that to its results.  With `calls` alongside
+    it (Anthropic) it begins when those have their results.  `reasoning=None` is a
     model that does not reason; `""` reasons and shows nothing, so that there is state to carry and
     no text.  `redacted` adds a block that only Anthropic has.  `finish=""` follows from the rest;
     `"pause"` is Gemini's alone: it breaks off, and the next turn follows where the request comes
@@ -178,8 +178,8 @@ class Prompt(Struct):
     `reasons` says whether this answer carries reasoning, `shows_reasoning` whether its text is
     shown.  `body` is the wire's own, with field names in one spelling.  `last_thinking` names the
     last thinking block that came back, `transformations` are those that were dropped, where the
-    client asked to be told (Anthropic).  `search_tool` names the vendor's search of the web, where
-    it is offered.  `namespaces` has the namespace and the own name of tools that are in one.
+    client asked for a report (Anthropic).  `search_tool` names the vendor's search of the web,
+    where it is offered.  `namespaces` has the namespace and the own name of tools that are in one.
     """
 
     model: str

@@ -205,7 +205,7 @@ class Open(Obj):
 
 
 class Either:
-    """One of several kinds, told apart by JSON type."""
+    """One of several kinds, distinguished by JSON type."""
 
     def __init__(self, *kinds: Kind) -> None:
         self.kinds = kinds
@@ -224,7 +224,7 @@ class Either:
 
 
 class Tagged:
-    """Objects told apart by a string field; `default` is its value where it may be left out."""
+    """Objects distinguished by a string field; `default` is its value where it may be left out."""
 
     json_types = frozenset({"object"})
 

@@ -1,6 +1,6 @@
 """Tokens that only this simulation can have issued, and that notice any change.
 
-Stateless, so that a conversation can go on after the simulation was restarted.
+Stateless, so that a conversation can continue after the simulation was restarted.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 
 class Docstring(Struct, frozen=True):
-    """A docstring, taken apart.  Google, NumPy and Sphinx styles are told apart by themselves."""
+    """A docstring, taken apart.  Google, NumPy and Sphinx styles are recognized."""
 
     description: str = ""
     parameters: dict[str, str] = {}

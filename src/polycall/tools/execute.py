@@ -145,7 +145,7 @@ async def _run(
         if timer.expired() and isinstance(error, TimeoutError):
             words = f"the tool did not finish within {limit_s:g} s; it may have done its work"
             return _failure(call, words), type(error).__name__
-        # The model needs no traceback, and whoever wrote the tool does.
+        # The model needs no traceback, and the code that wrote the tool does.
         logger.debug("the tool %r raised", call.name, exc_info=error)
         return _failure(call, _formatted(error)), type(error).__name__
 
@@ -155,7 +155,7 @@ class Executor:
     """`execute` with its surroundings, for one run: what the loop wants for each call.
 
     A model may correct itself: in `attempts_max` steps in a row the arguments of one tool may not
-    fit, then it is told to stop and the tool is closed to it.  Calls of one step are one attempt,
+    fit, then it is asked to stop and the tool is closed to it.  Calls of one step are one attempt,
     since the model has read no error in between; where nothing goes by steps, each call is one.
     """
 
@@ -186,7 +186,7 @@ class Executor:
         if is_closed and self._struck.get(call.name) is not mark:
             words = (
                 f"{call.name!r} is closed: its arguments did not fit {self.attempts_max} times "
-                "in a row; go on without it"
+                "in a row; continue without it"
             )
             return Attempt(_failure(call, words), error=ArgumentsError.__name__)
         made = await attempt(call, self.toolset, self.context, self.deadline_s)
@@ -230,7 +230,7 @@ def _failure(call: ToolCall, message: str) -> ToolResult:
 
 
 def _formatted(error: BaseException) -> str:
-    """Type and message, as Python prints them; a traceback is none of a model's business."""
+    """Type and message, as Python prints them; a traceback does not concern a model."""
     message = str(error)
     name = type(error).__name__
     return truncated(f"{name}: {message}") if message else name

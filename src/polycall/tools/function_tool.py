@@ -1,4 +1,4 @@
-"""A function the model can call: what it is told, how it is checked, how it runs."""
+"""A function the model can call: what it learns of it, how the call is checked, how it runs."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class FunctionTool(Generic[P, R_co]):
 
     `parameters` is its JSON Schema.  `allowed_callers` names who may call it: `"direct"` (the
     model), `"code"` (a program of the model's); empty is the model alone.
-    `deadline_s` bounds one call.  `needs_approval` marks it for whoever asks people.
-    `background` makes an agent's calls of it tasks that go on by themselves: all, or those for
+    `deadline_s` bounds one call.  `needs_approval` marks it for anyone who asks people.
+    `background` makes an agent's calls of it tasks that continue by themselves: all, or those for
     which the model asks (`"optional"`).  `concurrency` bounds how many calls run at a time: in an
     event loop, and of background tasks over all processes that share a database of durable runs.
     Exceptions of the types in `raises` leave the run; the model reads all others.
@@ -118,7 +118,7 @@ class FunctionTool(Generic[P, R_co]):
     def definition(self) -> ir.Tool:
         """The tool as the model sees it.
 
-        A result schema that comes from the signature is told only where programs may call the
+        A result schema that comes from the signature is reported only where programs may call the
         tool: they handle results, while a model that calls directly reads them.
         """
         told = not self.output_is_derived or "code" in self.allowed_callers

@@ -20,7 +20,7 @@ from polycall._support import jsontext
 from polycall.ir import JSON
 from polycall.schema.walk import as_array, as_object
 
-# Beyond this a double is no exact integer, and what was meant is lost.
+# Beyond this a double is not an exact integer, and what was meant is lost.
 _INTEGER_ERRORS = ("int_type", "int_from_float")
 
 
@@ -40,7 +40,7 @@ class Loader:
         self._schema = schema
 
     def load(self, text: str | bytes) -> Any:
-        """The value; `MisfitError` where there is none."""
+        """The value; `MisfitError` if absent."""
         try:
             return self._validator.validate_json(text, strict=True)
         except ValidationError as error:

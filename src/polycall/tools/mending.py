@@ -24,7 +24,7 @@ from polycall.schema.walk import (
     type_of,
 )
 
-# Beyond this a double is no exact integer, and the number that was meant is lost.
+# Beyond this a double is not an exact integer, and the number that was meant is lost.
 _EXACT_MAX = 2**53
 
 _KIND_BY_TYPE = {
@@ -96,7 +96,7 @@ class Mending:
         ]
 
     def _branches(self, node: JSON, level: int = 0) -> list[JSON] | None:
-        """The alternatives of a schema, resolved; `None` where they cannot be told."""
+        """The alternatives of a schema, resolved; `None` where they cannot be determined."""
         try:
             node = self._references.resolved(node)
         except SchemaError:
@@ -147,6 +147,6 @@ def _types(branches: list[JSON] | None) -> set[str]:
 
 
 def _only(branches: list[JSON] | None, name: str) -> JSON | None:
-    """The one alternative of a type; `None` where there are none or several."""
+    """The one alternative of a type; `None` if there is not exactly one."""
     found = [branch for branch in branches or () if name in implied_types(branch)]
     return found[0] if len(found) == 1 else None

@@ -1,4 +1,4 @@
-"""What is wrong with a call's arguments, told so that a model can do better."""
+"""What is wrong with a call's arguments, reported so that a model can do better."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Problem(Struct, frozen=True):
     """One thing that is wrong, and where.
 
     `path` may name branches of unions as well as keys; only what leads into the arguments is
-    told.  `kind` is `"unexpected"` for a property that the tool does not have.
+    reported.  `kind` is `"unexpected"` for a property that the tool does not have.
     """
 
     path: tuple[str | int, ...]

@@ -137,7 +137,7 @@ class _Reader:
         self._position = found.end()
 
     def _peek(self) -> str:
-        """The next character that is no space."""
+        """The next character that is not a space."""
         self._skip_space()
         if self._position >= len(self._text):
             raise CutOffError("the text ends before its value does")

@@ -258,7 +258,7 @@ def _name_of(function: Callable[..., Any]) -> str:
     name = getattr(core, "__name__", "") or type(core).__name__
     if not name.isidentifier():
         raise ToolDefinitionError(
-            f"{name!r} is no name that a model could call; give the tool one with name=..."
+            f"{name!r} is not a name that a model could call; give the tool one with name=..."
         )
     return name
 

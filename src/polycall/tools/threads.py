@@ -60,7 +60,7 @@ async def run_in_thread(function: Callable[[], ResultT]) -> ResultT:
         except StopIteration:
             # A future cannot hold it.
             error = RuntimeError("StopIteration")
-        except BaseException as raised:  # noqa: BLE001 - handed to whoever awaits
+        except BaseException as raised:  # noqa: BLE001 - handed to the code that awaits
             error = raised
         finally:
             slots.release()

@@ -54,9 +54,8 @@ class AbstractToolset(ABC):
         found = self.tools.get(name)
         if found is None:
             names = list(self.tools)
-            hint = near_miss(name, names) or (
-                f"; there are {', '.join(map(repr, names[:20]))}" if names else "; there are none"
-            )
+            known = ", ".join(map(repr, names[:20])) if names else "no tools"
+            hint = near_miss(name, names) or f"; there are {known}"
             raise UnknownToolError(f"tool {name!r} is not registered{hint}", registered=names)
         return found
 

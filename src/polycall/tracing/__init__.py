@@ -85,7 +85,7 @@ def _exporting(
     from polycall.tracing.common import exporting  # noqa: PLC0415 - an extra
 
     if not endpoint.startswith(("http://", "https://")):
-        raise RequestError(f"{endpoint!r} is no address; write http://HOST:4318/v1/traces")
+        raise RequestError(f"{endpoint!r} is not an address; write http://HOST:4318/v1/traces")
     if not 0.0 <= sample <= 1.0:
         raise RequestError(f"sample is a share between 0 and 1, not {sample!r}")
     return exporting(endpoint, headers=headers, service=service, sample=sample)

@@ -21,9 +21,9 @@ _TIMEOUT_S = 5.0
 def exporting(
     endpoint: str, *, headers: Mapping[str, str], service: str, sample: float
 ) -> TracerProvider:
-    """A provider whose spans go to a collector, by OTLP over HTTP.  Whoever asked closes it.
+    """A provider whose spans go to a collector, by OTLP over HTTP.  The code that asked closes it.
 
-    `sample` is the share of traces to keep, where whoever is above has not decided.
+    `sample` is the share of traces to keep, where the caller above has not decided.
     """
     provider = TracerProvider(
         resource=Resource.create({"service.name": service}),

@@ -39,7 +39,7 @@ from polycall.tracing.content import clipped, instructions_json, messages_json, 
 Attributes: TypeAlias = dict[str, Any]
 
 _RUN_KEY = contexts.create_key("polycall-run")
-# How a run may end that is no answer and no limit which was asked for.
+# How a run may end that is not an answer and no limit which was asked for.
 _FAILURES = ("error", "output")
 _SETTINGS = {
     "max_output_tokens": names.REQUEST_MAX_TOKENS,
@@ -123,7 +123,7 @@ class WatchedSpan:
         self._is_over = True
 
     def end(self, error: BaseException | None = None) -> None:
-        """End it, by what was told or by what went wrong."""
+        """End it, by what was reported or by what went wrong."""
         if self._is_over:
             return
         self._is_over = True

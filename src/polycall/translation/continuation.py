@@ -1,8 +1,8 @@
-"""Answers that a provider gives in several goes, as one.
+"""Answers that a provider gives in several rounds, as one.
 
-Gemini may break off with `CONTINUATION` and a token to go on with; Google's own SDK asks again with
+Gemini may break off with `CONTINUATION` and a token to continue; Google's own SDK asks again with
 the token, and nobody else knows what it is.  (Anthropic's `pause_turn` is another thing: the caller
-has asked for Anthropic's own tools, and goes on by giving back what was said.)
+has asked for Anthropic's own tools, and continues by giving back what was said.)
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from msgspec.structs import replace
 
 from polycall.ir import Event, PartDelta, PartEnd, PartStart, Request, ResponseEnd, Usage
 
-GOES_MAX = 32
+ROUNDS_MAX = 32
 
 
 class Continuation:
-    """Events of one go after another in, those of the whole answer out.
+    """Events of one round after another in, those of the whole answer out.
 
-    `take` gives the token of a go that was broken off to whoever asks with it again.  After
-    `GOES_MAX` goes the pause is the answer's end.
+    `take` gives the token of a round that was broken off to the code that asks with it again.
+    After `ROUNDS_MAX` rounds the pause is the answer's end.
     """
 
     def __init__(self) -> None:
         self._token = ""
-        self._goes = 1
-        self._before = 0  # parts of the goes before this one
+        self._rounds = 1
+        self._before = 0  # parts of the rounds before this one
         self._parts = 0  # parts of this one
-        self._last: Event | None = None  # of the first go
+        self._last: Event | None = None  # of the first round
         self._usage = Usage()
 
     def feed(self, events: list[Event]) -> list[Event]:
         """The events as part of the whole."""
-        if self._goes > 1:
+        if self._rounds > 1:
             return [joined for event in events for joined in self._joined(event)]
         if not events:
             return events
@@ -50,7 +50,7 @@ class Continuation:
         return [*events[:-1], *self._end(last)]
 
     def take(self) -> str:
-        """The token to go on with, once; empty where the answer is whole."""
+        """The token to continue, once; empty where the answer is whole."""
         token, self._token = self._token, ""
         return token
 
@@ -65,12 +65,12 @@ class Continuation:
                 return []
 
     def _end(self, event: ResponseEnd) -> list[Event]:
-        usage = event.usage if self._goes == 1 else self._usage + event.usage
+        usage = event.usage if self._rounds == 1 else self._usage + event.usage
         token = _token_of(event)
-        if not token or self._goes == GOES_MAX:
+        if not token or self._rounds == ROUNDS_MAX:
             return [replace(event, usage=usage)]
         self._token = token
-        self._goes += 1
+        self._rounds += 1
         self._before += self._parts
         self._parts = 0
         self._usage = usage
@@ -78,7 +78,7 @@ class Continuation:
 
 
 def resumed(request: Request, token: str) -> Request:
-    """The request that has the provider go on."""
+    """The request that has the provider continue."""
     own = {**request.provider_options.get("gemini", {}), "continuationToken": token}
     return replace(request, provider_options={**request.provider_options, "gemini": own})
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from polycall.ir import Message, Opaque, Part, Reasoning, Response, ToolCall
 
-# The key in `Message.metadata`, beside the dialects' own.
+# The key in `Message.metadata`, alongside the dialects' own.
 MARK = "polycall"
 
 

@@ -36,7 +36,7 @@ class Quirks(Struct, frozen=True):
     strict_tools: bool = True
     legacy_functions: bool = True  # `functions`, `function_call` and the role `function`
     parallel_switch: bool = True  # `parallel_tool_calls` may be sent
-    empty_content: Literal["null", "empty", "omit"] = "null"  # beside tool calls
+    empty_content: Literal["null", "empty", "omit"] = "null"  # alongside tool calls
     content_parts: bool = True  # text may be an array of parts; else only where media need one
     media_parts: frozenset[str] = frozenset({"image_url", "input_audio", "file"})
     tool_message_media: bool = False  # media of other dialects may stand in tool messages
@@ -48,7 +48,7 @@ class Quirks(Struct, frozen=True):
     seed_field: str = "seed"
     end_user_field: Literal["safety_identifier", "user", ""] = "safety_identifier"
     response_formats: frozenset[str] = frozenset({"json", "json_schema"})
-    # "effort": `reasoning_effort`; "thinking": `thinking.type` and the effort beside it;
+    # "effort": `reasoning_effort`; "thinking": `thinking.type` and the effort alongside it;
     # "reasoning": one object with effort, budget and visibility.
     reasoning_control: Literal["effort", "thinking", "reasoning", "none"] = "effort"
     efforts: frozenset[str] = frozenset(
@@ -60,7 +60,7 @@ class Quirks(Struct, frozen=True):
     reasoning_field: str = ""  # the field in which an assistant's reasoning is sent back
     # Clients of Chat that send standard fields back lose it, so it is kept for them.
     reasoning_carried: bool = False
-    effort_beside_tools: bool = True  # an effort above none may stand beside functions
+    effort_beside_tools: bool = True  # an effort above none may stand alongside functions
     # Which turns it is sent back in.  "as_written": what came over Chat returns in the field in
     # which it came, and nothing else; "current_turn": only after the last user message.
     reasoning_replay: Literal["as_written", "never", "with_calls", "current_turn", "always"] = (
@@ -80,7 +80,7 @@ class Quirks(Struct, frozen=True):
     thinking_forms: frozenset[str] = frozenset(
         {"adaptive", "enabled", "disabled", "between_tools", "level", "budget"}
     )
-    effort_max_when_off: str = ""  # the highest effort beside thinking that is off; "": any
+    effort_max_when_off: str = ""  # the highest effort alongside thinking that is off; "": any
     # Thinking tokens; 0: the dialect's own bounds.
     budget_min: int = 0
     budget_max: int = 0
@@ -92,8 +92,8 @@ class Quirks(Struct, frozen=True):
     max_tokens_default: int = 0  # sent where the request has none; 0: the dialect's own
 
     # All dialects.
-    # "prompted": tools are told in the prompt and calls read out of the text, for models that know
-    # none; "both": sent natively, and calls that slipped into the text are read as well.
+    # "prompted": tools are described in the prompt and calls read out of the text, for models that
+    # know none; "both": sent natively, and calls that slipped into the text are read as well.
     tools: Literal["native", "prompted", "both"] = "native"
     tool_choices: frozenset[str] = frozenset({"auto", "none", "required", "tool", "subset"})
     forced_choice_while_reasoning: bool = True

@@ -62,8 +62,8 @@ def rendered_once(
 ) -> T:
     """What `render` makes of tools that were parsed, its warnings and notes included.
 
-    `key` is what it depends on beside the tools and the quirks, `notes` the dictionaries it fills.
-    Nobody changes the result.
+    `key` is what it depends on alongside the tools and the quirks, `notes` the dictionaries it
+    fills. Nobody changes the result.
     """
     if not isinstance(tools, ToolListCache):
         return render()

@@ -1,4 +1,4 @@
-"""One answer on a connection of `http1.py`: from the parser's callbacks to whoever reads it.
+"""One answer on a connection of `http1.py`: from the parser's callbacks to the code that reads it.
 
 A body is pulled (`chunks`, `read`) or poured: then each piece goes to its taker out of the very
 call in which the event loop read it, and nobody has to be woken up for it.
@@ -18,8 +18,8 @@ from polycall.errors import ProtocolError, UpstreamConnectionError, UpstreamErro
 from polycall.transport.base import Deadlines, Take
 
 _BUFFER_BYTES_MAX = 512 * 1024
-# Of headers, interim answers, chunks' framing and trailers, beside the body; and what one read may
-# grow to where a server compresses though it was asked not to.
+# Of headers, interim answers, chunks' framing and trailers, alongside the body; and what one read
+# may grow to where a server compresses though it was asked not to.
 _WASTE_BYTES_MAX = 256 * 1024
 _CHUNK_BYTES = 16
 _EXPANDED_BYTES_MAX = 8 * 1024 * 1024
@@ -72,7 +72,7 @@ class HTTP1Response:
     # The seam
 
     def chunks(self) -> AsyncIterator[bytes]:
-        return self  # no generator, which would have to be closed by whoever stops in between
+        return self  # no generator, which would have to be closed by the code that stops in between
 
     def __aiter__(self) -> Self:
         return self
@@ -160,7 +160,7 @@ class HTTP1Response:
         self._wake()
 
     def fail(self, error: UpstreamError | ProtocolError) -> None:
-        """Whoever waits gets `error`, after what came before it."""
+        """The code that waits gets `error`, after what came before it."""
         if self._error is None:
             self._error = error
         self._wake()
@@ -168,7 +168,7 @@ class HTTP1Response:
     # The parser's callbacks
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._has_headers:  # a trailer is no header
+        if not self._has_headers:  # a trailer is not a header
             self._raw_headers.append((name, value))
 
     def on_chunk_header(self) -> None:
@@ -237,7 +237,7 @@ class HTTP1Response:
     def _hand_over(self, take: Take) -> None:
         try:
             self._rest = take(self._take())
-        except BaseException as error:  # noqa: BLE001 - it goes to whoever pours
+        except BaseException as error:  # noqa: BLE001 - it goes to the code that pours
             self._taker = None
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_exception(error)

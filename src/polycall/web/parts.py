@@ -14,7 +14,7 @@ _KINDS: dict[str, MediaKind] = {"image": "image", "audio": "audio", "video": "vi
 
 
 def user_message(messages: list[Any], field: str) -> Message:
-    """The last message of a user, whose parts stand in `field`; empty where there is none."""
+    """The last message of a user, whose parts stand in `field`; empty if absent."""
     users = [
         cast("JSON", each)
         for each in messages

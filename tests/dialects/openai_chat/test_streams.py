@@ -387,6 +387,18 @@ ENDS: dict[str, tuple[list[bytes], bool]] = {
     "finish_reason": ([chunk({"content": "x"}, "stop")], True),
     "done": ([chunk({"content": "x"}), DONE], True),
     "usage chunk": ([chunk({"content": "x"}), sse({"choices": [], "usage": USAGE})], True),
+    "usage before content": (
+        [sse({"choices": [], "usage": USAGE}), chunk({"content": "x"})],
+        False,
+    ),
+    "usage between contents": (
+        [chunk({"content": ""}), sse({"choices": [], "usage": USAGE}), chunk({"content": "x"})],
+        False,
+    ),
+    "usage after some content": (
+        [chunk({"content": "a"}), sse({"choices": [], "usage": USAGE}), chunk({"content": "x"})],
+        False,
+    ),
     "usage beside content": ([chunk({"content": "x"}, usage=USAGE)], False),
     "nothing": ([chunk({"content": "x"})], False),
     "an empty reason": ([chunk({"content": "x"}, "")], False),

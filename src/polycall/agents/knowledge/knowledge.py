@@ -208,7 +208,7 @@ def _is_wanted(path: Path, root: Path) -> bool:
 
 
 def _folder_of(path: Path) -> str:
-    """What a model is told of where a file stands: no more than its folder's own name."""
+    """What a model learns of where a file stands: no more than its folder's own name."""
     return path.parent.name or path.name
 
 

@@ -33,7 +33,7 @@ class UnreadableError(RequestError):
 
 
 def read_sections(path: Path) -> list[Section]:
-    """The text of a file; `UnreadableError` says why there is none."""
+    """The text of a file; `UnreadableError` says why it is missing."""
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         known = ", ".join(sorted(READERS))

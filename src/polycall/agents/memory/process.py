@@ -129,7 +129,7 @@ class ProcessStore:
 class JSONFileStore(ProcessStore):
     """Entries in one JSON file, which processes may share.
 
-    Every change takes a lock beside the file, reads what others changed, writes a new file and
+    Every change takes a lock alongside the file, reads what others changed, writes a new file and
     puts it in the old one's place: a reader, and a crash, find the old one or the new one whole.
     """
 
@@ -186,7 +186,7 @@ class JSONFileStore(ProcessStore):
         try:
             return msgspec.convert(jsontext.decode(self._path.read_bytes()), list[Entry])
         except (ValueError, msgspec.ValidationError) as error:
-            raise ToolError(f"{self._path.name} is no memory file: {error}") from None
+            raise ToolError(f"{self._path.name} is not a memory file: {error}") from None
 
     def _write(self) -> None:
         entries = [entry for shelf in self._shelves.values() for entry in shelf.entries.values()]

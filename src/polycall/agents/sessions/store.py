@@ -36,14 +36,14 @@ _Run: TypeAlias = Callable[..., Any]
 
 
 class SessionConflictError(RequestError):
-    """Somebody else runs the session, or went on with it; the message says what was kept."""
+    """Somebody else runs the session, or continued it; the message says what was kept."""
 
 
 class SessionState(Struct, frozen=True, omit_defaults=True):
-    """What a session is beside its messages.
+    """What a session is alongside its messages.
 
     Of the `count` messages the first `gone` are not sent any more; `summary` stands for them.
-    `other_tokens` is what the last request had beside the messages: instructions, tools.
+    `other_tokens` is what the last request had alongside the messages: instructions, tools.
     """
 
     count: int = 0
@@ -56,7 +56,7 @@ class SessionState(Struct, frozen=True, omit_defaults=True):
     allowed: list[str] = []
     tasks: dict[str, TaskNote] = {}
     began: dict[str, str] = {}
-    # Runs that wait for people, each gone on with once: how many messages there were before it.
+    # Runs that wait for people, each continued once: how many messages there were before it.
     paused: dict[str, int] = {}
 
 

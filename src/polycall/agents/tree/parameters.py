@@ -47,7 +47,7 @@ def segment_of(name: str, text: str, *, takes_slashes: bool = False) -> str:
     try:
         return quote(text, safe="")
     except UnicodeEncodeError:
-        raise _refused(name, text, "is no text that can be sent") from None
+        raise _refused(name, text, "is not text that can be sent") from None
 
 
 def check_segments(path: str, values: dict[str, str]) -> None:
@@ -62,7 +62,7 @@ def check_segments(path: str, values: dict[str, str]) -> None:
             whole = whole.replace(f"{{{name}}}", values[name])
         for form in _forms(names[0], whole) if names else ():
             if not _is_name(form):
-                raise _refused(names[0], values[names[0]], "is no segment of a path")
+                raise _refused(names[0], values[names[0]], "is not a segment of a path")
 
 
 def _is_name(segment: str) -> bool:

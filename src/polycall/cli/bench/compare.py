@@ -42,7 +42,7 @@ class Measured(Struct, frozen=True):
 
 
 class Compared(Struct, frozen=True):
-    """One task in all forms, and what `auto` makes of it: told beforehand, and having seen it."""
+    """One task in all forms, and what `auto` makes of it: with hints, and after a run."""
 
     name: str
     forms: dict[str, Measured]

@@ -39,7 +39,7 @@ def table(rows: Sequence[Compared], how: str) -> str:
             lines.append(f"| {row.name} | {form} | {shown} | {each.time_s:.2f} |")
     lines += [
         "",
-        "| task | cheaper | auto, told | auto, from what it saw | its reason (told) |",
+        "| task | cheaper | auto, with hints | auto, from what it saw | its reason (with hints) |",
         "|---|---|---|---|---|",
     ]
     lines += [

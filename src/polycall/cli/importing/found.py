@@ -93,7 +93,7 @@ def name_of(url: str) -> str:
     try:
         host = urlsplit(url).hostname or "upstream"
     except ValueError as error:
-        raise RequestError(f"{url!r} is no address: {error}") from None
+        raise RequestError(f"{url!r} is not an address: {error}") from None
     return _NOT_IN_A_NAME.sub("-", host.removeprefix("api.")).strip("-") or "upstream"
 
 

@@ -36,7 +36,7 @@ _READ = {"model", "api_key", "api_base", "base_url", "weight", *_PRICES}
 
 
 def read(text: str, source: str) -> Found:
-    """The configuration; raises `RequestError` for what is none."""
+    """The configuration; raises `RequestError` for anything else."""
     yaml = _yaml()
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -257,7 +257,9 @@ class _Reader:
         route = models.get(name) or self._direct(name)
         more = self._groups.get(other) or self._direct(other)
         if not route or not more:
-            self._note(path, f"{(other if route else name)!r} is no model of this file; left out")
+            self._note(
+                path, f"{(other if route else name)!r} is not a model of this file; left out"
+            )
             return
         known = {each["model"] for each in route}
         # Never the first choice, where those before share the load.
@@ -293,7 +295,7 @@ class _Reader:
         if route:
             self._found.models[alias] = route
         else:
-            self._note(path, f"{name!r} is no model of this file; left out")
+            self._note(path, f"{name!r} is not a model of this file; left out")
 
 
 _WORDS = {
@@ -301,8 +303,8 @@ _WORDS = {
     "tpm": "limits belong to clients' keys here, not to deployments",
     "timeout": "one deadline holds for all: server.total_s",
     "stream_timeout": "one deadline holds for all: server.read_s",
-    "cooldown_time": "a provider that keeps failing rests for 15 s, or as long as it says",
-    "allowed_fails": "a provider that keeps failing rests for 15 s, or as long as it says",
+    "cooldown_time": "a provider that keeps failing cools down for 15 s, or as long as it says",
+    "allowed_fails": "a provider that keeps failing cools down for 15 s, or as long as it says",
     "routing_strategy": "targets are drawn by weight, or tried in order",
     "context_window_fallbacks": "fallback is for overload and outage",
     "content_policy_fallbacks": "fallback is for overload and outage",
@@ -344,7 +346,7 @@ _CLOUDS = (
 
 
 _OLLAMA = ("ollama", "ollama_chat")
-# What LiteLLM's `mode` calls them, and what their names have where there is none.
+# What LiteLLM's `mode` calls them, and what their names have otherwise.
 _MODES = {
     "embedding": "embeddings",
     "audio_transcription": "transcription",

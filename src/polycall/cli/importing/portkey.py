@@ -36,7 +36,7 @@ _WORDS = {
 
 
 def read(text: str, source: str, alias: str) -> Found:
-    """The config as the route of one alias; raises `RequestError` for what is none."""
+    """The config as the route of one alias; raises `RequestError` for anything else."""
     try:
         data: Any = json.loads(text)
     except ValueError as error:

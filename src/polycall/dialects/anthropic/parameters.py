@@ -145,7 +145,7 @@ def _forms(quirks: Quirks) -> frozenset[str]:
 
 
 def _turn_off(body: JSON, effort: str | None, losses: Losses, forms: frozenset[str]) -> str | None:
-    """Write the least thinking that the model can do; gives the effort to send beside it."""
+    """Write the least thinking that the model can do; gives the effort to send alongside it."""
     if "disabled" in forms:
         body["thinking"] = {"type": "disabled"}
         return effort
@@ -160,7 +160,7 @@ def _turn_off(body: JSON, effort: str | None, losses: Losses, forms: frozenset[s
 def _turn_on(
     body: JSON, config: ReasoningConfig, effort: str | None, losses: Losses, quirks: Quirks
 ) -> str | None:
-    """Write the wanted thinking; gives the effort to send beside it."""
+    """Write the wanted thinking; gives the effort to send alongside it."""
     forms = _forms(quirks)
     budget = config.budget_tokens
     if budget is None and config.effort is None and config.include_text is None:

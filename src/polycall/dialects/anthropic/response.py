@@ -95,7 +95,7 @@ def is_error(body: JSON) -> bool:
 
 
 def finish_reason(raw: str, *, has_calls: bool) -> FinishReason:
-    """The reason that a wire word means; a word that is not known is no normal end."""
+    """The reason that a wire word means; a word that is not known is not a normal end."""
     known = "stop" if raw in ("", "stop") else "error"  # relatives write these
     return unified_finish(_FINISH.get(raw, known), has_calls=has_calls)
 

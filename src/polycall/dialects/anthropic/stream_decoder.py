@@ -5,8 +5,8 @@
 
 Servers that speak this wire leave out event names, pings, stops and `message_stop`; start a block
 before the last one ended; give a call's input whole at its start.  All of that is taken.  Blocks
-are told in the order of their indexes: pieces of a later block wait until the earlier ones are
-complete.  Blocks without a counterpart are collected and told whole.
+are reported in the order of their indexes: pieces of a later block wait until the earlier ones are
+complete.  Blocks without a counterpart are collected and reported whole.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class StreamDecoder(StreamDecoderBase):
     def __init__(self) -> None:
         super().__init__()
         self._blocks: dict[int, StreamItem] = {}  # by the wire's index, the latest of each
-        self._queue: dict[int, StreamItem] = {}  # by order, those not yet told
+        self._queue: dict[int, StreamItem] = {}  # by order, those not yet reported
         self._next = 0
         self._last_index = -1
         self._order_max = -1
@@ -192,7 +192,7 @@ class StreamDecoder(StreamDecoderBase):
             self._advance()
 
     def _advance(self) -> None:
-        """Tell what can be told: the block whose turn it is, and those complete after it."""
+        """Tell what can be reported: the block whose turn it is, and those complete after it."""
         while (block := self._queue.get(self._next)) is not None:
             if not block.is_open:
                 block.is_open = True

@@ -1,7 +1,7 @@
 """One part of a content, both ways; the same for requests and responses.
 
 Everything here reads camelCase (see `casing.py`).  The metadata of a part, `metadata["gemini"]`,
-holds the wire fields that stand beside its data (`thoughtSignature`, `videoMetadata`, ...) under
+holds the wire fields that stand alongside its data (`thoughtSignature`, `videoMetadata`, ...) under
 their own names, and for calls and results:
 
     no_id   true where the wire gave no id, so that none is sent back
@@ -94,7 +94,7 @@ def parse_part(wire: JSON, path: Path, reader: Reader, mint: Mint) -> Part | Non
 
 
 def beside_of(wire: JSON, *data: str) -> JSON:
-    """The fields that stand beside a part's data."""
+    """The fields that stand alongside a part's data."""
     return {
         key: value
         for key, value in wire.items()
@@ -153,7 +153,7 @@ def inner_of(wire: JSON, *known: str) -> JSON:
 
 
 def parse_media(wire: JSON, path: Path, reader: Reader) -> Media | None:
-    """What is seen or heard; `None` where there is none."""
+    """What is seen or heard; `None` if absent."""
     if wire.get("inlineData") is not None:
         blob = reader.get_object(wire, "inlineData", path)
         path = f"{path}.inlineData"
@@ -181,7 +181,7 @@ def _media_fields(
     wire: JSON, blob: JSON, key: str, path: Path, reader: Reader
 ) -> tuple[str, str, Metadata]:
     own = beside_of(wire, key)
-    # `text` beside data is the empty text of writers that send every field.
+    # `text` alongside data is the empty text of writers that send every field.
     own.pop("text", None)
     filename = reader.get_string(blob, "displayName", path)
     if inner := inner_of(blob, "mimeType", "data", "fileUri"):
@@ -234,7 +234,7 @@ def own_of(part: Part) -> JSON | None:
 
 
 def wire_fields(own: JSON | None) -> JSON:
-    """The fields that stand beside the part's data."""
+    """The fields that stand alongside the part's data."""
     if not own:
         return {}
     if _OURS.isdisjoint(own):

@@ -210,7 +210,7 @@ class MessagesRenderer:
         }
 
     def _attached(self, result: ToolResult, texts: list[str], media: list[JSON]) -> list[JSON]:
-        """What stands beside the text of a result; else it follows, and the text says so."""
+        """What stands alongside the text of a result; else it follows, and the text says so."""
         attached: list[JSON] = []
         for part in result.content:
             if isinstance(part, Text):

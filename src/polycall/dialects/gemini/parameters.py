@@ -160,7 +160,7 @@ def render_config(request: Request, rest: JSON, losses: Losses, quirks: Quirks) 
 
 
 def needs_words(request: Request, quirks: Quirks) -> bool:
-    """Whether the answer's format must be told, since the model takes none beside tools."""
+    """Whether the answer's format must be described, since the model takes none alongside tools."""
     wanted = request.response_format
     if wanted is None or wanted.kind == "text" or quirks.tools_with_json:
         return False

@@ -74,7 +74,7 @@ def render_path(model: str, *, stream: bool) -> str:
     try:
         name = quote(model, safe="/:@-._~")
     except UnicodeEncodeError:
-        raise MalformedRequestError("half a surrogate pair is no text", path="model") from None
+        raise MalformedRequestError("half a surrogate pair is not text", path="model") from None
     if model.startswith(("projects/", "publishers/")):
         return f"/v1beta1/{name}:{method}"
     if not model.startswith(("models/", "tunedModels/")):
@@ -131,8 +131,8 @@ def _service_tier(value: Any) -> str:
 def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest:
     """The request for a Gemini server.
 
-    Gemini has no switch against parallel calls: with `parallel_tool_calls=False` whoever reads
-    the answer keeps its first call only.
+    Gemini has no switch against parallel calls: with `parallel_tool_calls=False` the code that
+    reads the answer keeps its first call only.
     """
     losses = Losses(lossy=request.lossy)
     note_foreign_options(request, NAME, losses)

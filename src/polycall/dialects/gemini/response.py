@@ -106,13 +106,13 @@ def _tail(response: Response, parts: list[JSON], broken: ToolCall | None) -> JSO
             "index": 0,
             "finishReason": render_reason(response),
         }
-        # A call that the limit cut is no mistake of the model.
+        # A call that the limit cut is not a mistake of the model.
         if broken and response.finish_reason != "length":
             candidate["finishReason"] = _MALFORMED
             shown = f"{_wire_name(broken)}({broken.arguments_json})"
             candidate["finishMessage"] = f"Malformed function call: {shown}"
         candidate.update(own.get("candidate", {}))
-        # A token to go on with would make the SDK ask again, where nobody knows the token.
+        # A token to continue would make the SDK ask again, where nobody knows the token.
         candidate.pop("continuationToken", None)
         body["candidates"] = [candidate, *own.get("candidates", [])]
     body.update({key: value for key, value in own.items() if key not in _NOT_TOP})

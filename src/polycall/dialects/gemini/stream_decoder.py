@@ -3,7 +3,7 @@
 What makes a part: neighbouring texts of one kind (visible or thought) are one part, however they
 were cut.  A text that carries anything else, a signature above all, is a part of its own, even an
 empty one: Google wants a signature back exactly where it arrived, and its text unmerged.  An
-empty text that carries nothing is no part.
+empty text that carries nothing is not a part.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class _Answer:
         self._had_candidate = False
         self._calls = 0
         self._partial: PartialArguments | None = None
-        self._beside: JSON = {}  # what stood beside later pieces of a call
+        self._beside: JSON = {}  # what stood alongside later pieces of a call
         self._held: list[tuple[JSON, str]] = []  # what came while a call was being written
         self._candidate: JSON = {}
         self._others: dict[int, JSON] = {}
@@ -153,7 +153,7 @@ class _Answer:
         """The only payload."""
         self.take(body)
         if not self.out.started:
-            raise ProtocolError("this is no answer: there are no candidates", path="candidates")
+            raise ProtocolError("this is not an answer: there are no candidates", path="candidates")
         self.end()
 
     def take(self, wire: JSON) -> None:
@@ -217,7 +217,7 @@ class _Answer:
         self.out.start(ResponseStart(self._id, model, created, self.read_usage()))
 
     def read_usage(self) -> Usage:
-        """What the latest payload has told."""
+        """What the latest payload has reported."""
         wire, usage = self._read
         if wire is not self._usage:  # a whole answer tells it once, and it is asked for twice
             usage = parse_usage(self._usage, "usageMetadata", reader)

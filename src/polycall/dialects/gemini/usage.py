@@ -69,7 +69,7 @@ def reason_name(value: Any, path: Path, reader: Reader) -> str:
 
 
 def finish_of(reason: str) -> FinishReason:
-    """A reason that is not known here is no normal end, though what the model said stands."""
+    """A reason that is not known here is not a normal end, though what the model said stands."""
     return FINISH_BY_REASON.get(reason, "error" if reason else "stop")
 
 

@@ -34,7 +34,7 @@ def add_fields(target: JSON, source: JSON, texts: frozenset[str] = frozenset()) 
 
 
 class OtherChoice:
-    """One of the choices beside the first: kept whole, as a body would have it."""
+    """One of the choices alongside the first: kept whole, as a body would have it."""
 
     def __init__(self, index: int) -> None:
         self._index = index

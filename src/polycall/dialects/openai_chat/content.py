@@ -27,7 +27,7 @@ _AUDIO_FORMATS = {
     "audio/wave": "wav",
     "audio/mp4": "m4a",
 }
-_INNER = ("detail",)  # what OpenAI itself has beside an address, and plain servers ignore
+_INNER = ("detail",)  # what OpenAI itself has alongside an address, and plain servers ignore
 _DOCUMENT_TYPES = ("application/pdf", "text/", "application/msword", "application/vnd.")
 
 

@@ -54,7 +54,7 @@ _BY_WORD: dict[str, type[UpstreamError]] = {
     "service_unavailable": OverloadedError,
     "timeout": UpstreamTimeoutError,
 }
-# These are as vague as a status, and count only where there is none.
+# These are as vague as a status, and count only if nothing else says it.
 _BY_VAGUE_WORD: dict[str, type[UpstreamError]] = {
     "invalid_request_error": InvalidRequestError,
     "invalid_request": InvalidRequestError,
@@ -101,7 +101,7 @@ def parse_error(status: int, body: Any) -> UpstreamError:
 
 
 def stream_error(data: JSON) -> UpstreamError | None:
-    """The error in an event or a body that came with status 200; `None` where it is none."""
+    """The error in an event or a body that came with status 200; `None` if it is malformed."""
     error = data.get("error")
     if error:
         return parse_error(0, data)

@@ -85,7 +85,7 @@ def assistant_parts(
         inner_path = f"{path}.tool_calls[{position}]"
         parts.append(_call(reader.object(raw, inner_path), inner_path, position, reader, make_id))
     legacy = reader.get_object(message, "function_call", path)
-    if legacy.get("name") and not calls:  # some writers send it empty beside the real calls
+    if legacy.get("name") and not calls:  # some writers send it empty alongside the real calls
         parts.append(_legacy_call(message, path, reader, make_id))
     return parts
 
@@ -196,7 +196,7 @@ class _Turn:
     """An assistant's turn with calls: what is still open, and the results that came."""
 
     def __init__(self) -> None:
-        self.open: list[tuple[str, ToolCall]] = []  # the wire's id beside the call
+        self.open: list[tuple[str, ToolCall]] = []  # the wire's id alongside the call
         self.answered: dict[str, ToolCall] = {}
         self.results: list[Part] = []
 

@@ -12,7 +12,7 @@ The keys written there:
 | text          | `fields`             | all other fields of the content part                   |
 | media         | `type`, `inner`, ... | see `content.py`                                       |
 | reasoning part| `field`              | where it stood: `reasoning_content`, `reasoning`, ...  |
-|               | `also`, `details`    | what stood beside it; `reasoning_details`              |
+|               | `also`, `details`    | what stood alongside it; `reasoning_details`              |
 | refusal       | `place`              | `"content"` where it was a content part                |
 | tool call     | `legacy`, `function` | a `function_call`; other fields of `function`          |
 |               | any other            | the wire's own fields, such as `extra_content`         |

@@ -119,7 +119,9 @@ def write_reasoning(
             del body["tools"]
             return
         if is_asked:
-            losses.adjust("reasoning", "off: the model takes no effort beside functions over Chat")
+            losses.adjust(
+                "reasoning", "off: the model takes no effort alongside functions over Chat"
+            )
         body["reasoning_effort"] = "none"
         return
     if config is None:

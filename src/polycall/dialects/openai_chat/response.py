@@ -101,7 +101,7 @@ _WIRE_FINISH: dict[FinishReason, str] = {
 
 
 def finish_reason(raw: Any, *, has_calls: bool, has_refusal: bool) -> FinishReason:
-    """The unified reason for a wire's word; an unknown word is no normal end.
+    """The unified reason for a wire's word; an unknown word is not a normal end.
 
     OpenAI ends a refusal as it ends any answer: the refusal itself says what it is.
     """
@@ -228,7 +228,7 @@ def response_notes(
 def empty_form(content: Any, parts: list[Part]) -> str:
     """The form of a content without text, where it is not the usual one.
 
-    Usual is null beside calls or a refusal, and an empty string where there is nothing at all.
+    Usual is null alongside calls or a refusal, and an empty string where there is nothing at all.
     """
     if any(isinstance(part, Text | Reasoning) and _in_content(part) for part in parts):
         return ""

@@ -1,7 +1,7 @@
 """Streamed answers, inwards.
 
 Servers differ in how they name a call's later pieces, in what they repeat and in how they end;
-all known habits are read the same way, whoever has them.
+all known habits are read the same way, no matter who has them.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class StreamDecoder(StreamDecoderBase):
     def on_payload(self, payload: Payload) -> None:
         """Take one chunk."""
         if self.out.ended:
-            return  # some servers go on after [DONE]
+            return  # some servers continue after [DONE]
         data = payload.data
         choices = data.get("choices")
         if choices is None or "error" in data or payload.event == "error":
@@ -89,10 +89,11 @@ class StreamDecoder(StreamDecoderBase):
         usage = data.get("usage")
         if isinstance(usage, dict):
             self._usage = merge_usage(self._usage, usage)  # pyright: ignore[reportUnknownArgumentType]
-            if not choices and not self._parts.is_empty:
+            if not choices:
                 self._is_done = True  # a chunk of its own, which comes last
         if not choices:
             return
+        self._is_done = False  # a usage chunk before this one was not the last
         if not self.out.started:
             self._start()
         for position, choice in enumerate(response_reader.array(choices, "choices")):

@@ -1,4 +1,4 @@
-"""Streamed answers, outwards: what OpenAI's SDKs accept, whoever made the events."""
+"""Streamed answers, outwards: what OpenAI's SDKs accept, no matter who made the events."""
 
 from __future__ import annotations
 

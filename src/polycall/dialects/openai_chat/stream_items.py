@@ -106,7 +106,7 @@ class PartQueue:
         self._write(last, text)
 
     def reasoning(self, name: str, text: str) -> None:
-        """Reasoning text of the field `name`; a second field beside the first is kept apart."""
+        """Reasoning text of the field `name`; a second field alongside the first is kept apart."""
         last = self._items[-1] if self._items else None
         if last is not None and last.kind == "reasoning":
             field = last.notes.get("field") or _field(last.part)
@@ -283,7 +283,7 @@ class CallTracker:
         if item is None:
             name = response_reader.get_string(call, "name", path)
             if not name or self._count:
-                return  # some servers send it empty beside the real calls
+                return  # some servers send it empty alongside the real calls
             item = self._begin(-1, "", name, is_custom=False)
             item.fields["legacy"] = True
         if not item.name and (name := response_reader.get_string(call, "name", path)):

@@ -95,7 +95,7 @@ def _parse_custom(raw: JSON, path: Path) -> Tool:
     form = request_reader.get_object(custom, "format", path)
     grammar: JSON | None = None
     if form.get("type") == "grammar":
-        # The Responses API has the two fields beside the type.
+        # The Responses API has the two fields alongside the type.
         source = form["grammar"] if "grammar" in form else others(form, ("type",))
         grammar = request_reader.object(source, f"{path}.format.grammar")
     elif form:

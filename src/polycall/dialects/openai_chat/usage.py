@@ -12,7 +12,7 @@ from polycall.ir import JSON, Usage
 def parse_usage(raw: Any, tier: Any = None) -> Usage:
     """The wire's counts in the one arithmetic; absent and null counts are 0.
 
-    `tier` is the answer's own `service_tier`, which stands beside the counts.
+    `tier` is the answer's own `service_tier`, which stands alongside the counts.
     """
     if not isinstance(raw, dict) or not raw:
         return Usage()
@@ -23,7 +23,7 @@ def parse_usage(raw: Any, tier: Any = None) -> Usage:
     output_tokens = _count(usage, "completion_tokens")
     reasoning = _count(completion, "reasoning_tokens") or _count(usage, "reasoning_tokens")
     if reasoning and _count(usage, "total_tokens") >= input_tokens + output_tokens + reasoning:
-        # xAI counts reasoning beside the completion, not inside it; the total tells.
+        # xAI counts reasoning alongside the completion, not inside it; the total tells.
         output_tokens += reasoning
     cached = (
         _count(prompt, "cached_tokens")

@@ -190,7 +190,7 @@ def render_request(request: Request, *, quirks: Quirks | None = None) -> WireReq
     """The body for `POST /responses`.
 
     A request that was not written for this dialect is sent statelessly: nothing is stored at
-    the vendor, and its reasoning comes back encrypted, so that any replica can go on with it.
+    the vendor, and its reasoning comes back encrypted, so that any replica can continue it.
     """
     quirks = quirks or _VENDOR
     losses = Losses(lossy=request.lossy)

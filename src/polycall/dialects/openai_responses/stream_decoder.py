@@ -199,7 +199,7 @@ class StreamDecoder(StreamDecoderBase):
         self._active_key = key
 
     def _finish_item(self, key: int, item: JSON) -> None:
-        """The item as a whole; one that was never begun is told at once."""
+        """The item as a whole; one that was never begun is reported at once."""
         parts = self._reader.parts(item, f"output[{key}]", key)
         active = self._active
         if active is None or not _is_same_kind(active.added, item):

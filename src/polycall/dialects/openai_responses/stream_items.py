@@ -1,7 +1,7 @@
 """One output item while it streams: what is known early, and how it ends.
 
 Every kind takes the events of its item and, at the end, the parts that `items.py` reads from the
-whole item.  What of those was not yet told is told then, so that stream and body agree.
+whole item.  What of those was not yet reported is reported then, so that stream and body agree.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _paired(text: str) -> str:
 
 
 class StreamItem:
-    """An item of a kind that is kept whole: nothing is told before its end."""
+    """An item of a kind that is kept whole: nothing is reported before its end."""
 
     def __init__(self, out: PartWriter, added: JSON) -> None:
         self.out = out
@@ -187,7 +187,7 @@ class MessageItem(StreamItem):
             else:
                 self._end()
         if self._told and not all(isinstance(part, Text | Refusal) for part in parts):
-            return  # an opaque whole would repeat what was told
+            return  # an opaque whole would repeat what was reported
         for part in parts[self._told :]:
             self.out.tell(part)
 
@@ -299,7 +299,7 @@ class CallItem(StreamItem):
         """Tell the rest of the arguments.
 
         Where the whole is not what the pieces were (proxies edit one and not the other), what
-        was told stands: it cannot be taken back.
+        was reported stands: it cannot be taken back.
         """
         final = parts[0]
         assert isinstance(final, ToolCall)

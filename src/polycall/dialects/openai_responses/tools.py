@@ -335,7 +335,7 @@ class ToolsRenderer:
         return description.strip() if description is not tool.description else description
 
     def _callers(self, tool: Tool, definition: JSON) -> None:
-        """`defer_loading` and `allowed_callers`, which need a hosted tool beside them."""
+        """`defer_loading` and `allowed_callers`, which need a hosted tool alongside them."""
         is_own = NAME in tool.metadata
         if tool.defer_loading is not None:
             if is_own or not tool.defer_loading or "tool_search" in self._hosted:
@@ -382,7 +382,7 @@ class ToolsRenderer:
                 return choice.mode
 
     def allowed(self, choice: ToolChoice | None) -> list[Tool]:
-        """The tools to send: those the choice allows, where the target cannot be told."""
+        """The tools to send: those the choice allows, where the target cannot be informed."""
         if choice is None or not choice.names or "subset" in self._quirks.tool_choices:
             return self._tools
         return [tool for tool in self._tools if tool.name in choice.names]

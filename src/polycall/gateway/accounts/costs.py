@@ -1,7 +1,7 @@
 """What an answer cost, fast enough to be said in its headers.
 
 A price from the configuration is a multiplication.  The price table's library takes a third of a
-second to load and a fifth of a millisecond a question: it is loaded beside the first requests,
+second to load and a fifth of a millisecond a question: it is loaded alongside the first requests,
 and only where a configured provider needs it, and a model whose price is proportional is asked
 about once a minute: some prices have their hours.
 """
@@ -30,8 +30,8 @@ _MANY = 1_000
 _VERY_MANY = 1_000_000
 _MILLION = Decimal(1_000_000)
 _REMEMBERED_MAX = 4096
-# More than this is no count, whatever a provider says, and nothing to spend a budget on; less than
-# none would fill it again.
+# More than this is not a count, whatever a provider says, and nothing to spend a budget on; less
+# than none would fill it again.
 _TOKENS_MAX = 10**10
 
 

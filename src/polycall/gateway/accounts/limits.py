@@ -158,7 +158,7 @@ class KeyLimits:
         self._services = services
 
     def check_store(self) -> None:
-        """Raise while the store is away, where that means to serve nobody."""
+        """Raise while the store is unreachable, where that means to serve nobody."""
         if not self._store.is_up and not self._serves:
             raise StoreError("the store is unreachable, and 'when_down' is \"refuse\"")
 

@@ -28,7 +28,7 @@ _RECONCILED_MAX = 100
 _GENERATION = "polycall:generation"
 _FORGOT = -2
 
-# Whoever knows another name of what is in Redis speaks of what Redis has forgotten.
+# A worker that knows another name of what is in Redis speaks of what Redis has forgotten.
 _CHECK = """
 if redis.call('GET', KEYS[3]) ~= ARGV[#ARGV] then return -2 end
 """
@@ -83,8 +83,8 @@ end
 return 0
 """
 
-# ARGV: holder, spent, now, member.  Gives 1 where the lease was given up.  What the ledger told of
-# its holder is `known`: should that only have slept, it will tell of the same.
+# ARGV: holder, spent, now, member.  Gives 1 where the lease was given up.  What the ledger reported
+# of its holder is `known`: should that only have slept, it will tell of the same.
 _DROP = """
 local expires = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[4]))
 if not expires or expires >= tonumber(ARGV[3]) then return 0 end

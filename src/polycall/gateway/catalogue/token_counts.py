@@ -105,7 +105,7 @@ def count_body(dialect: str, model: str, body: JSON) -> JSON:
 
 
 def read_count(dialect: str, body: JSON) -> int | None:
-    """The number in a counting route's answer; `None` where there is none."""
+    """The number in a counting route's answer; `None` if absent."""
     value = body.get("totalTokens" if dialect == "gemini" else "input_tokens")
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 

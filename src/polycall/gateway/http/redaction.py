@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote
 from polycall.transport.base import Deadlines, HTTPRequest, HTTPResponse, Take, Transport, push_to
 
 REDACTED = b"[redacted]"
-# A shorter one is no key, and would tear holes into ordinary words.
+# A shorter one is not a key, and would tear holes into ordinary words.
 SECRET_LENGTH_MIN = 8
 _CARRIERS = ("authorization", "key", "token", "secret", "cookie", "password", "credential")
 _PUBLIC_PARAMETERS = frozenset({"alt", "api-version"})

@@ -136,7 +136,7 @@ async def send_error(
 
 
 def drop_traceback(error: BaseException | None) -> None:
-    """Forget the frames that an error went through, once it was told.
+    """Forget the frames that an error went through, once it was reported.
 
     Who had the error to raise keeps it, and its frames hold who had it, with the whole request: all
     of that would wait for the garbage collector, which comes seldom.
@@ -156,7 +156,7 @@ def error_headers(error: PolycallError, *, has_retried: bool) -> Headers:
             milliseconds = str(math.ceil(error.retry_after_s * 1000)).encode()
             headers.append((b"retry-after-ms", milliseconds))
     is_spent = isinstance(error, RateLimitError) and not error.should_retry
-    # Clients try a 5xx again by themselves, unless they are told that it is no use.
+    # Clients try a 5xx again by themselves, unless they learn that it is useless.
     is_lasting = isinstance(error, ServerError) and not error.should_retry
     if has_retried or is_spent or is_lasting:
         headers.append((b"x-should-retry", b"false"))
@@ -173,7 +173,7 @@ def _store_is_away(request_id: str) -> OverloadedError:
 
 
 def internal_error(request_id: str) -> ServerError:
-    """What a client is told of our own mistakes: where to look, and nothing of the inside."""
+    """What a client learns of our own mistakes: where to look, and nothing of the inside."""
     return ServerError(
         f"the gateway failed on this request; its log has the reason under {request_id}",
         should_retry=False,

@@ -69,7 +69,7 @@ def is_public(address: str) -> bool:
 
 
 def is_never_dialled(address: str) -> bool:
-    """Whether no setting lets a client have us dial the address; what is no address is none."""
+    """Whether no setting lets a client have us dial the address; what is not an address is none."""
     found = _parsed(address)
     if found is None:
         return True

@@ -181,7 +181,7 @@ def exposition(snapshots: Iterable[Snapshot], *, workers: int, restarts: int) ->
         _line("polycall_workers", workers),
         *_head("polycall_worker_restarts_total", "counter", "Workers started for dead ones."),
         _line("polycall_worker_restarts_total", restarts),
-        *_head("polycall_resting_seconds", "gauge", "How long a provider's key still rests."),
+        *_head("polycall_resting_seconds", "gauge", "How long a provider's key still cools down."),
         *(
             _line("polycall_resting_seconds", f"{seconds:.1f}", provider=name)
             for name, seconds in resting.items()

@@ -1,4 +1,4 @@
-"""Sheds load before the machine does: past a bound of memory, requests are told to come again.
+"""Sheds load before the machine does: past a bound of memory, requests are asked to come again.
 
 The kernel ends a process that takes too much, with all that is in flight; a refusal costs one
 request.  What is measured is the memory that the process holds, a few times a second at most.

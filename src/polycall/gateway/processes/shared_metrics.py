@@ -1,8 +1,8 @@
 """What the workers of one gateway know of each other: memory that they share.
 
-Each worker has a seat and publishes there, several times a second, what it has counted; whoever
-is asked for metrics reads all seats.  The worker that takes a dead one's seat goes on from its
-counts.  The memory is anonymous and inherited by `fork`: no file, nothing to clean up.
+Each worker has a seat and publishes there, several times a second, what it has counted; the worker
+that is asked for metrics reads all seats.  The worker that takes a dead one's seat continues from
+its counts.  The memory is anonymous and inherited by `fork`: no file, nothing to clean up.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Post(Struct, frozen=True):
 
     slot: WorkerSlot
     lifeline: int | None = None  # a file that ends when the supervisor does
-    announce: Callable[[int], None] | None = None  # told the port; a supervisor tells it itself
+    announce: Callable[[int], None] | None = None  # gets the port; a supervisor tells it itself
 
 
 class _Worker:

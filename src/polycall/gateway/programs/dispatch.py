@@ -93,7 +93,7 @@ def _word(given: bytes | None) -> str:
     calling = (given or b"").decode("latin-1")
     if calling not in ("", "code", "auto"):
         raise MalformedRequestError(
-            f"{calling[:40]!r} is no way of calling; say direct, code or auto",
+            f"{calling[:40]!r} is not a way of calling; say direct, code or auto",
             path=HEADER.decode(),
         )
     return calling

@@ -1,7 +1,7 @@
 """The client's history as the model has to see it.
 
 The client saw calls of its tools, the model wrote a program: in place of those calls and their
-results stands what the model said and was told.
+results stands what the model said and received.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class PlainProtocol:
         return _chosen(replace(request, tools=tools))
 
     def check_answers(self, request: Request, container: str) -> None:
-        """Anything may stand beside the results."""
+        """Anything may stand alongside the results."""
 
     def began(self, record_id: str, code: str) -> list[Part]:
         """Nothing."""
@@ -121,7 +121,7 @@ class AnthropicProtocol:
         if has_code and self._kind not in _CALLERS:
             known = ", ".join(_CALLERS)
             raise MalformedRequestError(
-                f"{self._kind!r} is no tool whose programs call others; there are {known}",
+                f"{self._kind!r} is not a tool whose programs call others; there are {known}",
                 path="tools",
             )
         for index, tool in enumerate(request.tools):
@@ -248,7 +248,7 @@ class ResponsesProtocol:
             )
 
     def check_answers(self, request: Request, container: str) -> None:
-        """Anything may stand beside the results."""
+        """Anything may stand alongside the results."""
 
     def began(self, record_id: str, code: str) -> list[Part]:
         """A `program` item."""

@@ -35,7 +35,7 @@ class Shown(Struct, frozen=True, array_like=True):
 class Record(Struct, frozen=True):
     """One such part of a conversation.
 
-    `messages` is what the model said and was told.  `waits` are calls of the client whose results
+    `messages` is what the model said and received.  `waits` are calls of the client whose results
     have not come; with a `paused` program some of them are the program's.  `ended` is what the
     client is shown of the program's end, for one that did not get it.
     """

@@ -226,7 +226,7 @@ class ProgramTurn:
         try:
             result = await self._programs.resume(record.paused, answers=given)
         except SandboxError as error:
-            raise InvalidRequestError(f"the program cannot go on: {error}") from None
+            raise InvalidRequestError(f"the program cannot continue: {error}") from None
         paused = self._programs.paused
         if paused is not None:
             first = 1 + max(shown.number for shown in record.waits)
@@ -275,7 +275,7 @@ class ProgramTurn:
             await session.resume(self._container.journal)
         except SandboxError as error:
             raise InvalidRequestError(
-                f"the container {self._container.id!r} cannot go on: {error}", param="container"
+                f"the container {self._container.id!r} cannot continue: {error}", param="container"
             ) from None
         self._ready.append(session)
 

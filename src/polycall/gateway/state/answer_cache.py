@@ -171,7 +171,7 @@ class AnswerCache:
 
 
 def _parsed(client_request: ClientRequest, body: bytes) -> Response | None:
-    """The answer as its client reads it; `None` where it is none."""
+    """The answer as its client reads it; `None` if it is malformed."""
     try:
         if not client_request.streams:
             return client_request.dialect.parse_response(jsontext.decode(body))

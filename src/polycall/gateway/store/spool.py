@@ -1,7 +1,7 @@
-"""Rows that the database did not take, in files beside the configuration, until it does.
+"""Rows that the database did not take, in files alongside the configuration, until it does.
 
-A process writes files of its own and holds a lock on them; whoever finds one without a lock takes
-it over, since its process is gone.  Rows are written down once, however often they are tried.
+A process writes files of its own and holds a lock on them; a process that finds one without a lock
+takes it over, since its process is gone.  Rows are written down once, however often they are tried.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Spool:
         self._folder = folder
         if not os.access(folder, os.W_OK):
             logger.warning(
-                "rows of the ledger cannot wait in %s while the store is away; set store.spool to "
-                "a folder that can be written",
+                "rows of the ledger cannot wait in %s while the store is unreachable; set "
+                "store.spool to a folder that can be written",
                 folder,
             )
         # Another store's rows may lie in the same folder.

@@ -244,7 +244,7 @@ class Store:
     async def look(self) -> int:
         """Look whether the store is there, and after an outage write what was spooled.
 
-        Gives the revision of the keys; `StoreError` while the store is away.
+        Gives the revision of the keys; `StoreError` while the store is unreachable.
         """
         try:
             if not self.is_up:
@@ -291,12 +291,12 @@ class Store:
     ) -> T:
         if not self.is_up:
             # Waiting for it once in every request would make an outage a standstill.
-            raise StoreError("the store is away")
+            raise StoreError("the store is unreachable")
         try:
             return await run(operation)
         except StoreError as error:
             if self.is_up:
-                logger.error("the store is away: %s", error)  # noqa: TRY400
+                logger.error("the store is unreachable: %s", error)  # noqa: TRY400
             self.is_up = False
             raise
 

@@ -38,7 +38,7 @@ def phone_call() -> PhoneCall:
         return _current.get()
     except LookupError:
         raise RequestError(
-            "no telephone call goes on here; a tool of a Telephone has one"
+            "no telephone call is under way here; a tool of a Telephone has one"
         ) from None
 
 

@@ -86,7 +86,7 @@ def _scalar(value: object) -> Any:
 def _not_json(leaf: object) -> str:
     """Why a leaf would not arrive as it is; empty where it would."""
     if isinstance(leaf, float) and not math.isfinite(leaf):
-        return f"{leaf} is no number of JSON"
+        return f"{leaf} is not a number of JSON"
     if isinstance(leaf, int) and leaf.bit_length() > _INT_BITS_MAX:
         return f"an integer of {leaf.bit_length()} bits; {_INT_BITS_MAX} at most"
     if isinstance(leaf, str) and not leaf.isascii():

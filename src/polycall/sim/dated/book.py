@@ -16,7 +16,7 @@ from msgspec import Struct
 from polycall.sim.dated import placement
 from polycall.sim.dated.conditions import JSON, match
 
-# The last day on which sources were read: what a simulation answers as, unless told a day.
+# The last day on which sources were read: what a simulation answers as, unless given a day.
 READ_ON = datetime.date(2026, 11, 29)
 Basis: TypeAlias = Literal["documented", "recorded", "reported"]
 
@@ -28,7 +28,7 @@ class Model(Struct, frozen=True):
     `thinks`: by itself (`always`, whether or not that can be switched off), if `asked`, or `never`.
     `served_as` answers in its place, under its rules, from `routed_since` on.  `binds_thinking`
     checks that nothing before a thinking block has changed; `reads` are the models whose thinking
-    blocks it can use, beside its own.  `demands_signatures` wants the signatures of calls back.
+    blocks it can use, alongside its own.  `demands_signatures` wants the signatures of calls back.
     """
 
     name: str
@@ -102,7 +102,7 @@ class Rulebook:
         self._data = load()
 
     def model(self, vendor: str, name: str) -> Model | None:
-        """A model of the vendor's list that lives on this day; `None` if there is none."""
+        """A model of the vendor's list that lives on this day; `None` if absent."""
         model = self._data.models.get(vendor, {}).get(name)
         return model if model is not None and model.lives_on(self.as_of) else None
 

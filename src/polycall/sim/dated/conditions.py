@@ -5,7 +5,7 @@ condition holds if one of the values that its path leads to satisfies the test. 
 
 * a scalar: the value is it; a list: the value is one of them
 * `{present = true}`: there is such a value, and it is not null; `false`: there is none
-* `{not = [...]}`: the value is there and is none of them
+* `{not = [...]}`: the value is there and is not one of them
 * `{above = 1}`, `{below = 1}`: a number beyond the bound; `{above_limit = "output_tokens_max"}`:
   beyond the model's own
 * `{longer = 64}`: a string or a list with more characters or items

@@ -180,7 +180,7 @@ def _many_metadata(body: JSON) -> Found | None:
 
 
 def _built_in_with_functions(body: JSON) -> Found | None:
-    """Gemini's own tools beside functions."""
+    """Gemini's own tools alongside functions."""
     names = {name for tool in _messages(body, "tools") for name in tool}
     built_in = names - {"functionDeclarations", "computerUse"}
     return {} if "functionDeclarations" in names and built_in else None

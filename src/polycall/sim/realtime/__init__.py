@@ -1,7 +1,7 @@
 """Simulated voices: the realtime protocols of three kinds, strict, with a fast clock and faults.
 
-This is a simulation: no model, and no ear.  Who speaks is told by how loud it is, what was said by
-the script, and what is answered too.  Nothing is shared with the codecs of `polycall.realtime`.
+This is a simulation: no model, and no ear.  The loudness decides who speaks; the script decides
+what was said and what is answered.  It shares nothing with the codecs of `polycall.realtime`.
 
 session.py           what all sessions share; openai_realtime.py, gemini_live.py, gpt_live.py
 script.py            what a voice hears and says, and its faults; record.py what it saw and did

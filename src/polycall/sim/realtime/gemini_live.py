@@ -75,7 +75,7 @@ def camel(value: Any, *, keeps: bool = False) -> Any:
 
 @dataclass
 class _Handles:
-    """What later connections may go on from: over all sessions of a script."""
+    """What later connections may continue from: over all sessions of a script."""
 
     known: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -153,7 +153,7 @@ class GeminiLiveSession(VoiceSession):
             self.behaviors[each["name"]] = each.get("behavior") or self.rules.behavior
 
     async def offer_handle(self, *, can_resume: bool) -> None:
-        """Say whether, and from what, a later connection may go on."""
+        """Say whether, and from what, a later connection may continue."""
         update: JSON = {"resumable": can_resume}
         if can_resume:
             handle = self.new_id("handle")
@@ -246,7 +246,7 @@ class GeminiLiveSession(VoiceSession):
             self.begin()
 
     def begin(self) -> None:
-        """A turn of the model begins, where none goes on."""
+        """A turn of the model begins, where none is under way."""
         if self.turn is None:
             self.record.active_most = max(self.record.active_most, 1)
             self.is_interrupted = False

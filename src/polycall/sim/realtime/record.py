@@ -10,7 +10,7 @@ JSON: TypeAlias = dict[str, Any]
 
 
 def object_at(body: JSON, key: str) -> JSON:
-    """The object at a key; empty where there is none."""
+    """The object at a key; empty if absent."""
     found: Any = body.get(key)
     return found if isinstance(found, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 

@@ -93,7 +93,7 @@ class VoiceSimulation:
     """All simulated voices on one free port, in a thread of their own; with TLS where asked.
 
     `speed` makes everything that takes time take less.  `certificate` is a file that clients can
-    be told to trust (`SSL_CERT_FILE`), where there is TLS.
+    be asked to trust (`SSL_CERT_FILE`), where there is TLS.
     """
 
     def __init__(self, *, speed: float = 1.0, tls_folder: Path | None = None) -> None:
@@ -176,7 +176,7 @@ class VoiceSimulation:
 
 
 def _tls(folder: Path) -> ssl.SSLContext:
-    """A certificate for the loopback, that nobody trusts who was not told to."""
+    """A certificate for the loopback, that only a client trusts which was asked to."""
     from cryptography import x509  # noqa: PLC0415 - only where there is TLS
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415

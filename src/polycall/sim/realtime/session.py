@@ -108,7 +108,7 @@ class VoiceSession:
         raise LinkClosedError(code, reason)
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Do something beside the reading, until the session ends."""
+        """Do something alongside the reading, until the session ends."""
 
         async def guarded() -> None:
             with contextlib.suppress(LinkClosedError):

@@ -40,7 +40,7 @@ class SoundFormat:
         return bytes(2 * samples) if self.kind == "audio/pcm" else b"\xff" * samples
 
     def is_loud(self, data: bytes) -> bool:
-        """Whether it is no silence."""
+        """Whether it is not silence."""
         if self.kind != "audio/pcm":
             return any(byte & 0x7F < 0x5A for byte in data)
         samples = array.array("h", data[: len(data) // 2 * 2])
@@ -73,7 +73,7 @@ class TurnDetector:
 
 
 def decoded(text: Any) -> bytes | None:
-    """Sound from base64, also the kind for addresses; `None` where it is none."""
+    """Sound from base64, also the kind for addresses; `None` if it is malformed."""
     if isinstance(text, str):
         text = text.replace("-", "+").replace("_", "/")
     try:

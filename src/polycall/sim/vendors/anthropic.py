@@ -200,7 +200,7 @@ def _betas(headers: Headers | None) -> frozenset[str]:
 
 
 def _transformations(prompt: Prompt) -> JSON:
-    """What was done to the request's thinking, for clients that asked to be told."""
+    """What was done to the request's thinking, for clients that asked for a report."""
     if prompt.transformations is None:
         return {}
     return {"input_transformations": prompt.transformations}
@@ -241,7 +241,7 @@ def _ending(answer: Answer) -> JSON:
 def _usage(answer: Answer) -> JSON:
     tally = answer.tally
     return {
-        # Cached tokens are counted beside the input, not in it.
+        # Cached tokens are counted alongside the input, not in it.
         "input_tokens": tally.prompt - tally.cached - tally.cache_written,
         "cache_creation_input_tokens": tally.cache_written,
         "cache_read_input_tokens": tally.cached,

@@ -64,7 +64,7 @@ def _check_messages(messages: list[JSON]) -> None:
                 "optional final assistant message"
             )
         blocks = blocks_of(content)
-        # What a model wrote may be blank beside its calls; what is written to it may not.
+        # What a model wrote may be blank alongside its calls; what is written to it may not.
         _check_texts(blocks, "messages", blank=message["role"] == "assistant")
         for number, block in enumerate(blocks):
             place = f"messages.{index}.content.{number}"

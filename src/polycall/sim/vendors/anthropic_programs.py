@@ -178,7 +178,7 @@ class _Reader:
         """A turn of the user."""
         calls = {block["id"] for block in before if is_program_call(block)}
         if not calls:
-            # A program that was begun beside the model's own calls goes on when those are answered.
+            # A program begun alongside the model's own calls continues when those are answered.
             is_answered = any(block["type"] == "tool_result" for block in blocks)
             self.pending = set(self.open) if is_answered else set()
             self.answered_now = []

@@ -1,4 +1,4 @@
-"""Tools that Anthropic runs or defines itself, beside programs: taken, and one of them simulated.
+"""Tools that Anthropic runs or defines itself, alongside programs; one of them is simulated.
 
 Web search has a simulated result.  The others are taken as the vendor takes them, and the simulated
 model does not use them.

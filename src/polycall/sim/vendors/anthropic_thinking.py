@@ -235,7 +235,7 @@ def _check_presence(
 ) -> None:
     nonce = signing.marked_nonce(SCOPE, blocks[spot]["id"])
     first = blocks[0]["type"]
-    # With a fixed budget every last turn starts with thinking, whoever wrote it.
+    # With a fixed budget every last turn starts with thinking, no matter who wrote it.
     fixed = object_in(asked.body, "thinking").get("type") == "enabled"
     if asked.model.is_real and not fixed:
         return  # adaptive thinking may be left out

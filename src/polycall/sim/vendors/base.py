@@ -73,7 +73,7 @@ class Vendor(Protocol):
         ...
 
     def invalid(self, message: str) -> Refused:
-        """A request that is no JSON object, in the vendor's shape."""
+        """A request that is not a JSON object, in the vendor's shape."""
         ...
 
     def unknown_model(self, name: str) -> Refused:

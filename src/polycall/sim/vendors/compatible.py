@@ -2,7 +2,7 @@
 
 Refused: every field it does not know, the role `developer`, contents that are no strings in
 results, `stream_options`, `strict`, forced subsets.  Answers: `arguments` as an object, `index`
-and `type` left out, the id repeated in every delta, `stop` with calls, `tool_calls: []` beside
+and `type` left out, the id repeated in every delta, `stop` with calls, `tool_calls: []` alongside
 text, usage on the last chunk of content.
 """
 

@@ -271,7 +271,7 @@ def _usage(answer: Answer) -> JSON:
     tally = answer.tally
     usage: JSON = {
         "promptTokenCount": tally.prompt,
-        # Thoughts are counted beside the candidates, not in them.
+        # Thoughts are counted alongside the candidates, not in them.
         "candidatesTokenCount": tally.text,
         "totalTokenCount": tally.prompt + tally.text + tally.reasoning,
         "promptTokensDetails": [{"modality": "TEXT", "tokenCount": tally.prompt}],

@@ -286,7 +286,7 @@ def check_call_id(call_id: str, place: str, length_max: int) -> None:
 
 
 def parse_arguments(text: str) -> JSON:
-    """Arguments in a history; the vendor takes any text, so what is no object is empty here."""
+    """Arguments in a history; the vendor takes any text, so what is not an object is empty here."""
     return parse_object(text) or {}
 
 

@@ -70,7 +70,7 @@ _MESSAGES = Tagged(
                 "annotations": ANY,
             }
         ),
-        # `name` is no documented field of a result, and accepted.
+        # `name` is not a documented field of a result, and accepted.
         "tool": Obj({"content!": _TEXTS, "tool_call_id!": STRING, "name": STRING}),
     },
 )

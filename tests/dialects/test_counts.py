@@ -1,0 +1,53 @@
+"""Counts of tokens as servers write them, and as they are written for clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from polycall.dialects import anthropic, openai_chat
+from polycall.dialects.anthropic.usage import render_usage
+from polycall.dialects.openai_chat.usage import parse_usage
+from polycall.ir import Usage
+from tests.dialects.openai_chat import chunks
+
+
+@pytest.mark.parametrize(
+    ("written", "counted"),
+    [(7, 7), (7.0, 7), (0, 0), (-5, 0), (True, 0), ("7", 0), (None, 0), (float("nan"), 0), ([], 0)],
+)
+def test_what_is_not_a_count_counts_as_none(written: Any, counted: int) -> None:
+    usage = parse_usage({"prompt_tokens": written, "completion_tokens": 3})
+    assert (usage.input_tokens, usage.output_tokens) == (counted, 3)
+    assert parse_usage({"prompt_tokens": 3, "completion_tokens": written}).output_tokens == counted
+
+
+def test_anthropic_has_both_counts_also_where_they_are_zero() -> None:
+    own = Usage(metadata={anthropic.NAME: {"service_tier": "standard"}})
+    assert render_usage(own) == {"service_tier": "standard", "input_tokens": 0, "output_tokens": 0}
+    assert render_usage(Usage())["input_tokens"] == render_usage(Usage())["output_tokens"] == 0
+
+
+def test_fields_of_a_streamed_call_that_nobody_knows_are_kept() -> None:
+    call = {
+        "index": 0,
+        "id": "c1",
+        "type": "function",
+        "function": {"name": "f", "arguments": "{}", "strictness": "high"},
+        "origin": "server",
+    }
+    body = {"id": "1", "model": "m", "object": "chat.completion", "created": 1}
+    whole_call = {key: value for key, value in call.items() if key != "index"}
+    message = {"role": "assistant", "content": None, "tool_calls": [whole_call]}
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+    whole = openai_chat.parse_response({**body, "choices": [choice]})
+    streamed = chunks.answer(
+        chunks.chunk({"role": "assistant", "content": None, "tool_calls": [call]}, "tool_calls")
+    )
+    (part,) = streamed.message.tool_calls
+    assert part.metadata == whole.message.tool_calls[0].metadata
+    assert part.metadata[openai_chat.NAME] == {
+        "function": {"strictness": "high"},
+        "origin": "server",
+    }

@@ -1,0 +1,114 @@
+"""A process renews its lease while it is its own, and no longer once another has claimed it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from polycall.durable.database import Database
+from polycall.durable.lease import Lease
+
+
+class NoWork:
+    """Stands for DBOS's client where nothing is pending; the lease asks it for nothing else."""
+
+    def list_workflows(self, **options: Any) -> list[Any]:
+        assert options["status"] == "PENDING"
+        return []
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    made = Database(url)
+    made.create()
+    yield made
+    made.engine.dispose()
+
+
+def lease(database: Database, name: str, lease_s: float = 60.0) -> Lease:
+    client: Any = NoWork()
+    made = Lease(database, client, name, lease_s=lease_s, on_lost=lambda: None)
+    made._register()
+    return made
+
+
+def row(database: Database, name: str) -> Any:
+    found = database.rows(
+        "select id, seen, taken_by from polycall_executors where id = :id", id=name
+    )
+    return found[0]
+
+
+def test_a_lease_is_renewed_until_another_process_claims_it(database: Database) -> None:
+    slow, other = lease(database, "slow"), lease(database, "other")
+    assert slow._renew()
+    assert other._claim(row(database, "slow"))
+    claimed = row(database, "slow")
+    assert claimed["taken_by"] == "other"
+    assert not slow._renew()
+    assert row(database, "slow") == claimed
+
+
+def test_of_two_that_claim_at_once_one_succeeds(database: Database) -> None:
+    lease(database, "dead")
+    found = row(database, "dead")
+    claims = [lease(database, name)._claim(found) for name in ("a", "b")]
+    assert claims == [True, False]
+
+
+def test_a_claim_fails_if_the_process_renewed_meanwhile(database: Database) -> None:
+    alive, other = lease(database, "alive"), lease(database, "other")
+    database.change("update polycall_executors set seen = 5.0 where id = 'alive'")
+    found = row(database, "alive")
+    assert alive._renew()
+    assert not other._claim(found)
+
+
+def test_a_claim_of_a_process_that_died_meanwhile_ends_with_the_lease(database: Database) -> None:
+    lease(database, "dead")
+    found = row(database, "dead")
+    assert lease(database, "a", lease_s=60.0)._claim(found)
+    database.change("update polycall_executors set taken_at = taken_at - 30 where id = 'dead'")
+    assert not lease(database, "b", lease_s=60.0)._claim(found)
+    assert lease(database, "c", lease_s=20.0)._claim(found)
+
+
+async def test_a_lease_that_began_now_is_not_taken_for_lost(database: Database) -> None:
+    lost: list[str] = []
+    client: Any = NoWork()
+    mine = Lease(database, client, "mine", lease_s=60.0, on_lost=lambda: lost.append("mine"))
+    await mine.begin()
+    seen = row(database, "mine")["seen"]
+    keeping = asyncio.ensure_future(mine.keep())
+    async with asyncio.timeout(20):
+        while row(database, "mine")["seen"] == seen:
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    assert lost == []
+
+
+class Pending(NoWork):
+    """One workflow is pending, of a process that has no lease."""
+
+    def list_workflows(self, **options: Any) -> list[Any]:
+        return [SimpleNamespace(executor_id="nobody", workflow_id="run-1")]
+
+
+def test_work_of_a_process_without_a_lease_is_taken_over_after_a_moment(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client: Any = Pending()
+    mine = Lease(database, client, "mine", lease_s=60.0, on_lost=lambda: None)
+    mine._register()
+    recovered: list[str] = []
+    monkeypatch.setattr(mine, "_recover", lambda name: recovered.append(name) or 1)
+    now = [1000.0]
+    monkeypatch.setattr("polycall.durable.lease.time.monotonic", lambda: now[0])
+    for now[0], expected in ((1000.0, []), (1060.0, []), (1060.5, ["nobody"])):
+        mine.sweep()
+        assert recovered == expected

@@ -1,0 +1,201 @@
+"""The Helm chart, linted and rendered by Helm itself, offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from polycall.config import Config, parse_config
+from tests.gateway.test_deploy import run
+
+helm: Any = pytest.importorskip("helm_python", reason="Helm's library is for Linux on x86-64")
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy" / "helm"
+SECRETS = {
+    "POLYCALL_STORE": "postgresql://x@y/z",
+    "POLYCALL_COUNTERS": "redis://y:6379/0",
+    "POLYCALL_SECRET": "a-secret-of-some-length",
+}
+EVERYTHING: dict[str, Any] = {
+    "image": {"repository": "registry.example/polycall", "digest": "sha256:" + "a" * 64},
+    "replicas": 3,
+    "server": {"workers": 4, "drainSeconds": 60, "settings": {"body_s": 30, "log": "debug"}},
+    "store": {"countersKey": "", "whenDown": "serve", "ledgerDays": 30},
+    "keys": [
+        {"name": "operator", "secretKey": "key"},
+        {
+            "name": '팀 "one"',
+            "secretKey": "team",
+            "settings": {"budget_usd": 20, "models": ["fast"]},
+        },
+    ],
+    "providers": {
+        "anthropic": {"secretKey": "claude"},
+        "openai": {"secretKey": None, "settings": {"api_key": "file:/run/secrets/openai"}},
+        "house-llm": {
+            "secretKey": "house",
+            "settings": {
+                "dialect": "openai-chat",
+                "base_url": "https://llm.example/v1",
+                "quirks": "vllm",
+                "models": ["qwen3"],
+            },
+        },
+    },
+    "models": {"claude-haiku-*": ["house-llm/qwen3"], "fast": ["house-llm/qwen3"]},
+    "sandbox": {
+        "tier": "jail",
+        "seccompProfile": {"type": "Localhost", "localhostProfile": "p.json"},
+    },
+    "extraConfig": "[limits]\noutput_tokens = 1000\n",
+    "podDisruptionBudget": {"minAvailable": "50%"},
+    "nodeSelector": {"disk": "ssd"},
+    "tolerations": [{"key": "x", "operator": "Exists"}],
+    "podAnnotations": {"team": "platform"},
+}
+
+
+def rendered(values: dict[str, Any], name: str = "polycall") -> dict[str, Any]:
+    """The objects by their kinds."""
+    with helm.Chart.load(CHART) as chart:
+        files = chart.render(values, name=name, namespace="prod")
+    found = [yaml.safe_load(text) for file, text in files.items() if file.endswith(".yaml")]
+    return {each["kind"]: each for each in found if each}
+
+
+def configuration(objects: dict[str, Any], folder: Path) -> Config:
+    """What the gateway reads, with every variable of the pod set."""
+    (container,) = objects["Deployment"]["spec"]["template"]["spec"]["containers"]
+    names = {each["name"] for each in container["env"]}
+    environment = {name: SECRETS.get(name, f"value-of-{name}") for name in names}
+    text = objects["ConfigMap"]["data"]["polycall.toml"]
+    return parse_config(text, folder=folder, environment=environment)
+
+
+@pytest.mark.parametrize("values", [{}, EVERYTHING])
+@pytest.mark.parametrize("version", ["v1.30.0", "v1.33.0", "v1.37.0"])
+def test_helm_finds_nothing_to_complain_about(values: dict[str, Any], version: str) -> None:
+    report = helm.lint(CHART, values, strict=True, kube_version=version)
+    said = [each["error"] for each in report["messages"] if each["severity"] > 1]
+    assert (report["total_charts_linted"], report["errors"], said) == (1, [], [])
+
+
+@pytest.mark.parametrize("values", [{}, EVERYTHING])
+def test_the_objects_are_valid(values: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "all.yaml"
+    path.write_text(yaml.safe_dump_all(rendered(values).values()), encoding="utf-8")
+    assert run("kubernetes-validate", "--strict", "--no-warn", "-k", "1.33", path) == ""
+
+
+def without_names(value: Any) -> Any:
+    """Without what is the chart's own: labels, a key's number, the pull policy."""
+    match value:
+        case dict():
+            left = {"labels", "matchLabels", "annotations", "imagePullPolicy", "metadata"}
+            return {key: without_names(each) for key, each in value.items() if key not in left}
+        case list():
+            return [without_names(each) for each in value]
+        case "POLYCALL_KEY_0":
+            return "POLYCALL_KEY"
+        case _:
+            return value
+
+
+def test_the_default_is_the_plain_manifest() -> None:
+    """So both have the same security settings, probes, resources and command."""
+    text = (ROOT / "deploy" / "kubernetes.yaml").read_text(encoding="utf-8")
+    plain = {each["kind"]: each for each in yaml.safe_load_all(text)}
+    chart = rendered({})
+    pods = [each["Deployment"]["spec"]["template"]["spec"] for each in (plain, chart)]
+    for pod in pods:
+        (container,) = pod["containers"]
+        container["env"].sort(key=lambda each: each["name"])
+    assert without_names(chart["Deployment"]) == without_names(plain["Deployment"])
+    assert without_names(chart["PodDisruptionBudget"]) == without_names(
+        plain["PodDisruptionBudget"]
+    )
+    service = without_names(chart["Service"])["spec"]
+    assert {**without_names(plain["Service"])["spec"], "type": "ClusterIP"} | {"selector": ""} == {
+        **service,
+        "selector": "",
+    }
+    assert pods[1]["securityContext"]["runAsNonRoot"] is True
+
+
+def test_the_default_configuration_is_that_of_the_other_manifests(tmp_path: Path) -> None:
+    made = configuration(rendered({}), tmp_path)
+    text = (ROOT / "deploy" / "polycall.toml").read_text(encoding="utf-8")
+    names = {"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "POLYCALL_KEY"}
+    environment = SECRETS | {name: f"value-of-{name}" for name in names}
+    plain = parse_config(text, folder=tmp_path, environment=environment)
+    assert (made.server, made.store, made.models) == (plain.server, plain.store, plain.models)
+    assert made.provider_keys == plain.provider_keys
+    assert [key.name for key in made.keys] == ["operator"]
+
+
+def test_values_reach_the_configuration(tmp_path: Path) -> None:
+    objects = rendered(EVERYTHING, name="gate")
+    assert objects["Deployment"]["metadata"]["name"] == "gate-polycall"
+    pod = objects["Deployment"]["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == "registry.example/polycall@sha256:" + "a" * 64
+    assert pod["terminationGracePeriodSeconds"] == 75
+    assert pod["securityContext"]["seccompProfile"]["localhostProfile"] == "p.json"
+    values = {each["name"]: each for each in pod["containers"][0]["env"]}
+    assert "OPENAI_API_KEY" not in values
+    assert "POLYCALL_COUNTERS" not in values
+    reference = values["HOUSE_LLM_API_KEY"]["valueFrom"]["secretKeyRef"]
+    assert reference == {"name": "polycall", "key": "house"}
+    secret = tmp_path / "openai"
+    secret.write_text("sk-file")
+    text = objects["ConfigMap"]["data"]["polycall.toml"].replace("/run/secrets", str(tmp_path))
+    objects["ConfigMap"]["data"]["polycall.toml"] = text
+    made = configuration(objects, tmp_path)
+    assert (made.server.workers, made.server.drain_s, made.server.body_s) == (4, 60, 30)
+    assert (made.store.when_down, made.store.ledger_days, made.store.counters) == ("serve", 30, "")
+    assert made.programs.runtime == "jail"
+    assert made.provider_keys["openai"] == ("sk-file",)
+    assert made.providers["house-llm"].base_url == "https://llm.example/v1"
+    assert [(key.name, key.models) for key in made.keys] == [
+        ("operator", ()),
+        ('팀 "one"', ("fast",)),
+    ]
+    assert made.limits.output_tokens == 1000
+    assert list(made.models) == ["claude-haiku-*", "fast"]
+
+
+def test_programs_can_be_turned_off(tmp_path: Path) -> None:
+    objects = rendered({"sandbox": {"tier": "off"}})
+    assert configuration(objects, tmp_path).programs.enabled is False
+
+
+def test_a_changed_configuration_rolls_the_pods() -> None:
+    sums = {
+        rendered(values)["Deployment"]["spec"]["template"]["metadata"]["annotations"][
+            "checksum/config"
+        ]
+        for values in ({}, {"models": {"other": ["openai/gpt-5.4"]}}, {"replicas": 5})
+    }
+    assert len(sums) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"sandbox": {"tier": "jail"}}, "seccompProfile"),
+        ({"sandbox": {"tier": "docker"}}, "tier"),
+        ({"replcias": 3}, "replcias"),
+        ({"replicas": 0}, "replicas"),
+        ({"server": {"settings": {"port": 1}}}, "settings"),
+        ({"providers": {"open ai": {"secretKey": "x"}}}, "open ai"),
+        ({"models": {"fast": ["gpt-5.4"]}}, "models"),
+        ({"image": {"repository": "x", "digest": "latest"}}, "digest"),
+    ],
+)
+def test_wrong_values_are_refused(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(helm.HelmError) as caught:
+        rendered(values)
+    assert said in str(caught.value)
