@@ -11,7 +11,14 @@ from typing import Any
 from polycall import Agent, ToolContext, tool
 from polycall.ir import ToolCall
 from polycall.loop import CallEnd, CallStart
-from polycall.realtime import CallDiscarded, Reconnected, Talk, stay_silent
+from polycall.realtime import (
+    Audio,
+    CallDiscarded,
+    Interrupted,
+    Reconnected,
+    Talk,
+    stay_silent,
+)
 from polycall.sim.realtime import VoiceScript
 from polycall.sim.script import Call, Turn
 from polycall.testing import FunctionModel
@@ -19,6 +26,8 @@ from tests.realtime.harness import GEMINI, LIVE, OPENAI, Caller, Outcome, hold
 
 VOICES = (OPENAI, GEMINI, LIVE)
 _MS_PER_CHARACTER = 60
+_DELEGATED_S = 8.0
+_PIECES_LOST_MAX = 35
 _WORDS = [
     "one",
     "two",
@@ -167,16 +176,12 @@ def _notes(outcome: Outcome) -> str:
 def _calls(made: FaultyTalk, outcome: Outcome) -> list[str]:
     record = outcome.record
     found: list[str] = []
-    if made.voice == LIVE:
-        answered = [each for each, _ in record.issued]
-        twice = [each for each in made.done if made.done.count(each) > 1]
-        found += [f"delegated call {each} ran twice" for each in twice]
-        _ = answered
-        return found
     started = [event.call.id for event in outcome.of(CallStart) if event.call.name != "stay_silent"]
     if sorted(started) != sorted(made.done):
         found.append(f"side effects {made.done} are not the calls that ran {started}")
     found += [f"{each} ran twice" for each in set(started) if started.count(each) > 1]
+    if made.voice == LIVE:
+        return [*found, *_delegations(outcome)]
     found += [
         f"{each} ran, of a reply that did not end well" for each in {*started} - record.runnable
     ]
@@ -196,6 +201,38 @@ def _calls(made: FaultyTalk, outcome: Outcome) -> list[str]:
             if outcome.moments[-1][0] - at > 5.0:
                 found.append(f"{call_id} was never answered")
     return found
+
+
+def _delegations(outcome: Outcome) -> list[str]:
+    """Each is answered once: by its id, or without one where its session is over."""
+    record, found = outcome.record, list[str]()
+    ended = [event.call.id for event in outcome.of(CallEnd)]
+    for call in (event.call for event in outcome.of(CallStart)):
+        if ended.count(call.id) > 1:
+            found.append(f"delegated call {call.id} ended {ended.count(call.id)} times")
+    discarded = {event.call_id for event in outcome.of(CallDiscarded)}
+    comments = [
+        (at, body["delegation_id"])
+        for at, body in record.received
+        if body.get("type") == "session.commentary.append"
+    ]
+    for _, delegation_id in comments:
+        count = [each for _, each in comments].count(delegation_id)
+        if delegation_id is not None and count > 1:
+            found.append(f"{delegation_id} was answered {count} times")
+    over_at = outcome.moments[-1][0]
+    open_late: list[tuple[float, str]] = []
+    for at, body in record.sent:
+        if body.get("type") != "session.delegation.created":
+            continue
+        delegation_id = body["delegation"]["id"]
+        is_answered = delegation_id in record.answers or delegation_id in discarded
+        # The agent works on one after the other, and each takes two calls at most.
+        if not is_answered and over_at - at > _DELEGATED_S:
+            open_late.append((at, delegation_id))
+    without_id = [at for at, delegation_id in comments if delegation_id is None]
+    lost = [f"{each} was never answered" for _, each in open_late]
+    return found + lost[len(without_id) :]
 
 
 def _end_of(outcome: Outcome, call_id: str) -> CallEnd:
@@ -225,7 +262,7 @@ def _heard(voice: str, outcome: Outcome) -> list[str]:
     """What the history holds was heard: a word more at most, which was being spoken."""
     played, found = outcome.talk.played, list[str]()
     if voice == LIVE:
-        return found
+        return _stream_heard(outcome)
     for entry in outcome.talk._machine.transcript._entries:
         if entry.role != "assistant" or entry.heard is None:
             continue
@@ -233,6 +270,43 @@ def _heard(voice: str, outcome: Outcome) -> list[str]:
         if len(entry.heard.strip()) * _MS_PER_CHARACTER > heard_ms + 250:
             found.append(f"{entry.heard!r} is kept, of which {heard_ms:.0f} ms were heard")
     return found
+
+
+def _stream_heard(outcome: Outcome) -> list[str]:
+    """All sound that came is passed on; words that were kept had been played, in one session."""
+    came = [frame for frame in outcome.came if b"output_audio.delta" in _bytes(frame)]
+    passed = [event for _, event in outcome.moments if isinstance(event, Audio)]
+    # What came with the end, or with a connection's, has nobody to hear it.
+    if len(came) - len(passed) > _PIECES_LOST_MAX * (1 + len(outcome.of(Reconnected))):
+        return [f"{len(came)} pieces of sound came, and {len(passed)} were passed on"]
+    if outcome.of(Reconnected):
+        return []
+    positions: list[float] = []
+    added_ms, until_s = 0.0, 0.0
+    for at, event in outcome.moments:
+        match event:
+            case Audio(data):
+                ms = outcome.talk.sound_out.ms(len(data))
+                added_ms += ms
+                until_s = max(until_s, at) + ms / 1000
+            case Interrupted():
+                positions.append(added_ms - max(until_s - at, 0.0) * 1000)
+                until_s = at
+            case _:
+                pass
+    cut = [each for each in outcome.talk._machine.transcript._entries if each.heard is not None]
+    if len(cut) != len(positions):
+        return [f"{len(cut)} items are cut, by {len(positions)} interruptions"]
+    found: list[str] = []
+    for entry, position_ms in zip(cut, positions, strict=True):
+        count = len((entry.heard or "").split())
+        if count and entry.timed[count - 1][0] > position_ms + 1:
+            found.append(f"{entry.heard!r} is kept, and {position_ms:.0f} ms were played")
+    return found
+
+
+def _bytes(frame: str | bytes) -> bytes:
+    return frame.encode() if isinstance(frame, str) else frame
 
 
 def _money(voice: str, outcome: Outcome) -> list[str]:

@@ -756,6 +756,9 @@ def test_case_40_after_its_end_a_session_goes_on_in_a_new_one_with_the_transcrip
     starts = [body["session"] for body in outcome.sent("session.start")]
     assert [item["content"][0]["text"] for item in starts[1]["input"]] == ["Hello", "Good day."]
     assert outcome.said == ["Good day.", "Still here."]
+    (renewed_at,) = [at for at, event in outcome.moments if isinstance(event, Reconnected)]
+    after = [at for at, event in outcome.moments if isinstance(event, Audio) and at > renewed_at]
+    assert len(after) > 30  # of 100 ms each, and it is heard
     seconds = [usage["seconds"] for _, usage in outcome.record.usage]
     assert len(seconds) == 2
     assert outcome.run.voice_usage.active_s == sum(seconds)

@@ -24,7 +24,8 @@ from polycall.voices.codecs import openai_realtime
 from polycall.voices.codecs.gemini_live import GeminiLiveCodec
 from tests.realtime import test_forty_cases as cases
 from tests.realtime import test_money as money
-from tests.realtime.harness import GEMINI, OPENAI
+from tests.realtime.faulty_talks import violations
+from tests.realtime.harness import GEMINI, LIVE, OPENAI
 
 Patch = pytest.MonkeyPatch
 
@@ -61,6 +62,10 @@ def forgets_what_was_refused(patch: Patch) -> None:
 
 def speaks_over_the_caller(patch: Patch) -> None:
     patch.setattr(Replies, "may_speak", lambda self: self.current is None)
+
+
+def has_no_queue(patch: Patch) -> None:
+    patch.setattr(Replies, "may_speak", lambda self: True)
 
 
 def asks_for_each_result(patch: Patch) -> None:
@@ -232,10 +237,60 @@ def says_nothing_of_the_end(patch: Patch) -> None:
     patch.setattr(TalkMachine, "_reply_done", lambda self, done: self._replies.done(done.reply_id))
 
 
+def mutes_a_stream_that_was_cut(patch: Patch) -> None:
+    whole = Speech._interrupt_stream
+
+    def interrupt(self: Any) -> None:
+        whole(self)
+        self._dropped_items.add("stream")
+
+    patch.setattr(Speech, "_interrupt_stream", interrupt)
+
+
+def answers_a_delegation_of_before_by_its_id(patch: Patch) -> None:
+    whole = TalkMachine.delegated
+
+    def delegated(self: Any, delegation_id: str, text: str, **options: Any) -> None:
+        self._delegated_on[delegation_id] = self.connection.number
+        whole(self, delegation_id, text, **options)
+
+    patch.setattr(TalkMachine, "delegated", delegated)
+
+
+def answers_a_delegation_twice(patch: Patch) -> None:
+    whole = TalkMachine.delegated
+
+    def delegated(self: Any, delegation_id: str, text: str, *, is_silent: bool = False) -> None:
+        whole(self, delegation_id, text, is_silent=is_silent)
+        whole(self, delegation_id, text, is_silent=False)
+
+    patch.setattr(TalkMachine, "delegated", delegated)
+
+
+def answers_no_delegation(patch: Patch) -> None:
+    patch.setattr(TalkMachine, "delegated", lambda self, delegation_id, text, **options: None)
+
+
+def keeps_words_of_a_stream_that_was_cut(patch: Patch) -> None:
+    patch.setattr(
+        Transcript, "cut_at", lambda self, item_id, at_ms: self.cut(item_id, at_ms, at_ms)
+    )
+
+
 def cost(number: int) -> Callable[[], None]:
     return lambda: money.test_conversations_cost_what_they_cost_by_hand(
         *money.CONVERSATIONS[number]
     )
+
+
+def broken_laws(voice: str, *seeds: int) -> Callable[[], None]:
+    """The laws of talks under the faults of these seeds."""
+
+    def check() -> None:
+        for seed in seeds:
+            assert violations(voice, seed) == []
+
+    return check
 
 
 DEFECTS: list[tuple[Callable[[Patch], None], Callable[[], Any]]] = [
@@ -257,6 +312,11 @@ DEFECTS: list[tuple[Callable[[Patch], None], Callable[[], Any]]] = [
         speaks_over_the_caller,
         cases.test_case_13_a_result_after_barge_in_is_no_reply_until_the_turn_is_over,
     ),
+    (
+        has_no_queue,
+        cases.test_case_03_a_reply_of_the_server_that_uses_the_result_needs_no_other,
+    ),
+    (has_no_queue, broken_laws(OPENAI, 0, 1, 2)),
     (
         asks_for_each_result,
         lambda: cases.test_case_04_three_parallel_calls_are_one_reply(OPENAI),
@@ -327,6 +387,11 @@ DEFECTS: list[tuple[Callable[[Patch], None], Callable[[], Any]]] = [
         does_not_stop_for_an_interrupt,
         lambda: cases.test_case_15_interrupt_stops_and_speaks_at_once(OPENAI),
     ),
+    (mutes_a_stream_that_was_cut, broken_laws(LIVE, 2, 11)),
+    (answers_a_delegation_of_before_by_its_id, broken_laws(LIVE, 45)),
+    (answers_a_delegation_twice, broken_laws(LIVE, 2, 11)),
+    (answers_no_delegation, broken_laws(LIVE, 2, 11)),
+    (keeps_words_of_a_stream_that_was_cut, broken_laws(LIVE, 2, 11)),
     (
         says_nothing_of_the_end,
         lambda: cases.test_case_04_three_parallel_calls_are_one_reply(OPENAI),

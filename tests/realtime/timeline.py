@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from polycall.loop import CallEnd, CallStart
-from polycall.realtime.events import Audio, Heard, Interrupted, Said
+from polycall.realtime.events import Audio, Digit, Heard, Interrupted, Said, TalkEvent
 from tests.realtime.harness import Outcome
 
 _LANES = {"caller": 30, "voice": 75, "calls": 120}
@@ -13,7 +13,21 @@ _PX_PER_S = 44.0
 def timeline(outcome: Outcome, title: str) -> str:
     """SVG of a talk; the same talk gives the same picture."""
     began = outcome.record.received[0][0]
-    whole = outcome.moments[-1][0] - began
+    speech = [at - 0.5 * (not is_start) for at, is_start in outcome.record.speech]
+    spans = list(zip(speech[::2], speech[1::2], strict=False))
+    return draw(title, outcome.moments, began, spans=spans, played=_played(outcome, began))
+
+
+def draw(
+    title: str,
+    moments: list[tuple[float, TalkEvent]],
+    began: float,
+    *,
+    spans: list[tuple[float, float]],
+    played: list[tuple[float, float]],
+) -> str:
+    """The picture: `spans` are when the caller spoke, `played` (from `began`) when was heard."""
+    whole = moments[-1][0] - began
     width = 90 + whole * _PX_PER_S + 20
     parts: list[str] = []
 
@@ -28,13 +42,12 @@ def timeline(outcome: Outcome, title: str) -> str:
     for lane, y in _LANES.items():
         parts.append(f'<text x="8" y="{y + 2}" font-weight="bold">{lane}</text>')
         parts.append(f'<path d="M90 {y + 9}H{width - 10:.0f}" stroke="#ddd"/>')
-    speech = [at - began for at, _ in outcome.record.speech]
-    for start, end in zip(speech[::2], speech[1::2], strict=False):
-        bar("caller", start, end - 0.5, "#4c78a8")
-    for start, end in _played(outcome, began):
+    for start, end in spans:
+        bar("caller", start - began, end - began, "#4c78a8")
+    for start, end in played:
         bar("voice", start, end, "#59a14f")
     open_calls: dict[str, float] = {}
-    for at, event in outcome.moments:
+    for at, event in moments:
         now = at - began
         match event:
             case CallStart(_, call):
@@ -48,6 +61,10 @@ def timeline(outcome: Outcome, title: str) -> str:
                 parts.append(f'<path d="M{x:.1f} 15V130" stroke="#c33" stroke-dasharray="3 2"/>')
                 words = f"interrupted, {heard_ms:.0f} ms heard"
                 parts.append(f'<text x="{x + 3:.1f}" y="100" fill="#c33">{words}</text>')
+            case Digit(digit):
+                x = 90 + now * _PX_PER_S
+                parts.append(f'<circle cx="{x:.1f}" cy="27" r="8" fill="#e45756"/>')
+                parts.append(f'<text x="{x - 3:.1f}" y="31" fill="#fff">{digit}</text>')
             case Heard(text) | Said(text):
                 y = 14 if isinstance(event, Heard) else 59
                 shown = text if len(text) < 34 else text[:32] + "…"

@@ -43,6 +43,10 @@ class Speech(TalkState):
 
     def _interrupt(self, *, truncates: bool) -> None:
         """Stop playback; say what was heard of what was cut off."""
+        if self.voice.replies == "continuous":
+            # Its sound is one item without an end, which goes on after this.
+            self._interrupt_stream()
+            return
         current = self._replies.current
         if current is not None:
             self._dropped_reply = current.id

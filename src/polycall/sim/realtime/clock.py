@@ -15,13 +15,22 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+# So many rounds of the loop in one moment are work that begets itself.
+_ROUNDS_MAX = 50_000
+
+
 class _JumpingSelector(selectors.DefaultSelector):  # pyright: ignore[reportGeneralTypeIssues, reportUntypedBaseClass]
     """Instead of waiting, moves the loop's time on."""
 
     loop: FastLoop
+    _rounds = 0
 
     def select(self, timeout: float | None = None) -> list[Any]:
         ready = super().select(0)
+        self._rounds = self._rounds + 1 if timeout == 0 else 0
+        if self._rounds > _ROUNDS_MAX:
+            self._rounds = 0  # for the loop to end
+            raise RuntimeError("the same moment goes on without end")
         if not ready and timeout is None:
             raise RuntimeError("everything waits for something that will never come")
         if not ready and timeout:

@@ -54,6 +54,7 @@ class PhoneRecord:
     marks: list[str] = field(default_factory=list[str])
     cleared_marks: list[str] = field(default_factory=list[str])
     heard: bytes = b""
+    said: bytes = b""  # by the caller, from the beginning on
     media_frames: int = 0
     wrong_frames: list[str] = field(default_factory=list[str])
 
@@ -189,6 +190,7 @@ class _Stream:
         self._up_s = self._down_s = 0.0
         self._changed = asyncio.Event()
         self._mouth: list[bytes] = []
+        self._spoken = bytearray()
         self._is_stalled = False
         self._said = asyncio.Event()
 
@@ -211,6 +213,7 @@ class _Stream:
                 task.cancel()
             await asyncio.gather(acting, *tasks, return_exceptions=True)
             record.ended_s = self._loop.time()
+            record.said = bytes(self._spoken)
             record.heard = self._playback.recording(record.began_s)
             with contextlib.suppress(LinkClosedError):
                 await self._link.close()
@@ -290,6 +293,7 @@ class _Stream:
         while True:
             chunk += 1
             data = self._mouth.pop(0) if self._mouth else _QUIET
+            self._spoken += data
             if not self._mouth:
                 self._said.set()
             if not self._is_stalled and self._chance.random() >= self._faults.loss:
