@@ -30,7 +30,7 @@ class _JumpingSelector(selectors.DefaultSelector):  # pyright: ignore[reportGene
         self._rounds = self._rounds + 1 if timeout == 0 else 0
         if self._rounds > _ROUNDS_MAX:
             self._rounds = 0  # for the loop to end
-            raise RuntimeError("the same moment goes on without end")
+            raise RuntimeError("the same moment continues without end")
         if not ready and timeout is None:
             raise RuntimeError("everything waits for something that will never come")
         if not ready and timeout:
