@@ -14,7 +14,7 @@ FAST := tests/unit/test_ir.py tests/unit/test_sse.py tests/unit/test_schema_refs
     tests/profiles/test_settings.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-fast fuzz mutants check check-all check-code bench format docs clean
+.PHONY: help demo test test-all test-fast fuzz mutants check check-all check-code bench format docs release clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -79,9 +79,15 @@ $(DOCS): $(DEMO)
 docs: $(DOCS)  ## the documentation site, in build/site
 	$(BIN)/python deploy/docs_site.py
 
+release: $(STAMP)  ## the wheel and its bill of materials, in dist
+	rm -rf dist
+	$(BIN)/python -m hatchling build -t wheel
+	$(BIN)/cyclonedx-py requirements deploy/requirements.lock --pyproject pyproject.toml \
+	    --output-reproducible --of JSON -o dist/polycall.cdx.json
+
 format: $(STAMP)  ## rewrite files to the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove everything that was made
-	rm -rf .venv build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -79,3 +81,16 @@ def test_the_wheel_is_the_same_bytes_wherever_and_whenever_it_is_built(tmp_path:
     finally:
         os.umask(before)
     assert build(ROOT, tmp_path / "first") == second
+
+
+def test_the_bill_of_materials_names_what_the_image_installs(tmp_path: Path) -> None:
+    lock = ROOT / "deploy" / "requirements.lock"
+    bill = tmp_path / "bill.json"
+    command = [str(Path(sys.executable).with_name("cyclonedx-py")), "requirements", str(lock)]
+    options = ["--pyproject", str(ROOT / "pyproject.toml"), "--output-reproducible", "--of", "JSON"]
+    subprocess.run([*command, *options, "-o", str(bill)], capture_output=True, check=True)
+    told = json.loads(bill.read_text())
+    locked = dict(re.findall(r"^([\w.-]+)==(\S+)", lock.read_text(), re.MULTILINE))
+    assert {each["name"]: each["version"] for each in told["components"]} == locked
+    assert all(each["externalReferences"] for each in told["components"])
+    assert told["metadata"]["component"]["name"] == "polycall"
