@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import sys
 import time
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 
 from polycall.errors import ToolServerError
-from polycall.mcp import HttpServer, connect
+from polycall.mcp import HttpServer, StdioServer, connect
+from polycall.mcp.stdio import _Lines  # pyright: ignore[reportPrivateUsage]
 from tests.mcp.support import call
 
 JSON_KIND = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
@@ -116,3 +118,60 @@ async def test_a19_a_call_is_bounded_as_well(case: str) -> None:
         result = await call(tools, next(iter(tools)).name)
         assert result.is_error
         assert time.monotonic() - started < 15
+
+
+# The same over standard input and output
+
+_STDIO = """
+import json, sys
+def say(value): print(json.dumps({"jsonrpc": "2.0", **value}), flush=True)
+answers = {
+    "initialize": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
+                   "serverInfo": {"name": "x", "version": "1"}},
+    "tools/list": {"tools": [{"name": "t", "inputSchema": {"type": "object"}}]},
+}
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked.get("method") == "%s":
+        while True:
+            sys.stdout.write(%s)
+    if "id" in asked:
+        found = answers.get(asked["method"])
+        say({"id": asked["id"], **({"result": found} if found else
+            {"error": {"code": -32601, "message": "no such method"}})})
+"""
+ENDLESS_LINES = {"text": '"a" * 65536', "a message": '\'{"jsonrpc":"2.0","id":\' + \'[\' * 9999'}
+
+
+@pytest.mark.parametrize("case", ENDLESS_LINES)
+@pytest.mark.parametrize("when", ["initialize", "tools/call"])
+async def test_a19_a_line_without_an_end_is_refused(case: str, when: str) -> None:
+    command = [sys.executable, "-c", _STDIO % (when, ENDLESS_LINES[case])]
+    hostile = StdioServer("hostile", command=command, connect_s=20)
+    started = time.monotonic()
+    tracemalloc.start()
+    try:
+        if when == "initialize":
+            with pytest.raises(ToolServerError, match="a line of more than"):
+                async with connect(hostile):
+                    pass
+        else:
+            async with connect(hostile) as tools:
+                result = await call(tools, next(iter(tools)).name)
+                assert result.is_error
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 80_000_000, f"{most / 1e6:.0f} MB"
+    assert time.monotonic() - started < 15
+
+
+def test_a19_lines_are_the_same_however_they_are_cut() -> None:
+    data = b"".join(b"%d" % n * n + b"\n" for n in range(60)) + b"\n\nrest"
+    whole = data.split(b"\n")[:-1]
+    for size in (1, 3, 64, 10_000):
+        lines = _Lines()
+        found = [
+            line for at in range(0, len(data), size) for line in lines.feed(data[at : at + size])
+        ]
+        assert found == whole

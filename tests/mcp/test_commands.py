@@ -87,7 +87,7 @@ def test_a_server_is_listed_pinned_and_found_changed(
     assert look("list")[0] == 0
     (tmp_path / "mcp.lock.json").write_text("{}}")
     status, _, error = polycall("list", "--servers", "mcp.json")
-    assert (status, error[:38]) == (1, "polycall mcp: mcp.lock.json is no file")
+    assert (status, error[:38]) == (1, "polycall mcp: mcp.lock.json is not a f")
 
 
 @pytest.mark.parametrize(

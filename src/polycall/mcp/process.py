@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from mcp import StdioServerParameters, stdio_client
+from mcp import StdioServerParameters
 
 from polycall.mcp.servers import StdioServer
+from polycall.mcp.stdio import stdio_transport
 
 if TYPE_CHECKING:
     from mcp.client._transport import ReadStream, TransportStreams
@@ -96,10 +97,16 @@ class Program(asyncio.Protocol):
             cwd=self._server.cwd,
             encoding_error_handler="replace",
         )
-        async with self._heard() as errors, stdio_client(parameters, errlog=errors) as streams:
+        async with (
+            self._heard() as errors,
+            stdio_transport(parameters, errors, self._note_excess) as streams,
+        ):
             errors.close()  # the program has it now, and its end is to be noticed
             reading, writing = streams
             yield _Watched(reading, on_end), writing
+
+    def _note_excess(self, words: str) -> None:
+        self._last = words
 
     def data_received(self, data: bytes) -> None:
         text = data.decode("utf-8", "replace")
