@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import mcp_types as types
 import msgspec
+from mcp import Client
 
 from polycall.errors import RequestError, ToolDefinitionError, ToolError, ToolServerError
 from polycall.ir import JSON
+from polycall.mcp.asking import Elicit, Sample
 from polycall.mcp.connection import Connection, SessionLostError
 from polycall.mcp.content import definition_of, result_of
 from polycall.mcp.pins import MemoryPins, Notice, Pin, PinFile, PinStore, difference, pin_of
@@ -27,6 +30,8 @@ from polycall.tools.toolset import AnyTool
 from polycall.tools.validate import SchemaChecker
 
 logger = logging.getLogger("polycall.mcp")
+
+T = TypeVar("T")
 
 State: TypeAlias = Literal["connected", "lost", "failed", "closed"]
 # Asked for each definition that is not the pinned one, before a model sees it.
@@ -54,6 +59,45 @@ class McpTool(FunctionTool[..., Any]):
         return not self.is_read_only and self.annotations.get("destructiveHint") is not False
 
 
+class _Pause:
+    """How long a server that fails again and again is left alone: 0, 0.5, 1, 2 ... 30 seconds."""
+
+    _FIRST_S, _LONGEST_S, _STEADY_S = 0.5, 30.0, 5.0
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._until = 0.0
+        self._opened_at: float | None = None
+
+    def check(self, name: str, error: str) -> None:
+        """Before it is started anew; `ToolServerError` while it is cooling down."""
+        now = time.monotonic()
+        if self._opened_at is not None:
+            is_steady = now - self._opened_at > self._STEADY_S
+            self._opened_at = None
+            if is_steady:
+                self._failures = 0
+            else:
+                self.failed()
+        if now < self._until:
+            why = f" ({error})" if error else ""
+            raise ToolServerError(
+                f"MCP server {name!r} fails again and again{why}; it is cooling down, and is tried "
+                f"again in {self._until - now:.1f} s; nothing was run"
+            )
+
+    def opened(self) -> None:
+        """It was started or reached."""
+        self._opened_at = time.monotonic()
+
+    def failed(self) -> None:
+        """It could not be, or it ended at once."""
+        self._failures += 1
+        if self._failures > 1:
+            wait_s = min(self._FIRST_S * 2 ** (self._failures - 2), self._LONGEST_S)
+            self._until = time.monotonic() + wait_s
+
+
 class McpToolset(AbstractToolset):
     """One server's tools under their own names, in the order of the alphabet.
 
@@ -62,7 +106,13 @@ class McpToolset(AbstractToolset):
     """
 
     def __init__(
-        self, server: Server, *, pins: PinStore | None = None, changed: Changed = "refuse"
+        self,
+        server: Server,
+        *,
+        pins: PinStore | None = None,
+        changed: Changed = "refuse",
+        elicit: Elicit | None = None,
+        sample: Sample | None = None,
     ) -> None:
         if not callable(changed) and changed not in ("refuse", "allow"):
             raise RequestError(f"changed is 'refuse', 'allow' or a function, not {changed!r}")
@@ -73,6 +123,9 @@ class McpToolset(AbstractToolset):
         self._pins: PinStore = MemoryPins() if pins is None else pins
         self._is_pinned = pins is not None
         self._changed = changed
+        self._elicit = elicit
+        self._sample = sample
+        self._pause = _Pause()
         self._tools: dict[str, McpTool] = {}
         self._connection: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -132,7 +185,26 @@ class McpToolset(AbstractToolset):
         async def report(progress: float, total: float | None, message: str | None) -> None:
             await context.report(progress / total if total else 0.0, message or "")
 
-        return result_of(await connection.call(name, arguments, report))
+        return result_of(await connection.call(name, arguments, report, context))
+
+    async def ask(self, what: str, asking: Callable[[Client], Awaitable[T]]) -> T:
+        """Another request of the protocol, on another session where the server forgot this one."""
+        try:
+            return await (await self._connected()).ask(what, asking)
+        except SessionLostError:
+            return await (await self._connected()).ask(what, asking)
+
+    @property
+    def instructions(self) -> str:
+        """What the server says of how its tools are to be used; its word, like all it says."""
+        return "" if self._connection is None else self._connection.instructions
+
+    @property
+    def capabilities(self) -> types.ServerCapabilities | None:
+        """What the server can do; `None` while it is not connected."""
+        if self._connection is None or not self._connection.is_open:
+            return None
+        return self._connection.capabilities
 
     async def _connected(self) -> Connection:
         async with self._opening:
@@ -144,6 +216,7 @@ class McpToolset(AbstractToolset):
                     "'await agent.run', and not 'run_sync'; nothing was run"
                 )
             if self._connection is None or not self._connection.is_open:
+                self._pause.check(self.server.name, self.error)
                 logger.warning("MCP server %r is started or reached anew", self.server.name)
                 await self._open()
             assert self._connection is not None
@@ -152,13 +225,17 @@ class McpToolset(AbstractToolset):
     async def _open(self) -> None:
         if self._connection is not None:
             await self._connection.close()
-        self._connection = Connection(self.server, self.refresh)
+        self._connection = Connection(
+            self.server, self.refresh, elicit=self._elicit, sample=self._sample
+        )
         self._loop = asyncio.get_running_loop()
         self._is_closed = False
         try:
             await self._connection.open()
             await self.refresh()
+            self._pause.opened()
         except BaseException as error:
+            self._pause.failed()
             self.error = str(error) or type(error).__name__
             await self._connection.close()
             raise
@@ -351,12 +428,16 @@ async def connect(
     *servers: Server,
     pins: str | Path | PinStore | None = None,
     changed: Changed = "refuse",
+    elicit: Elicit | None = None,
+    sample: Sample | None = None,
 ) -> AsyncGenerator[McpTools]:
     """The tools of MCP servers, as long as the block lasts.
 
     `pins` is a file (or a store) of what the tools' definitions were: it is written when a server
     is first met, and what differs later is warned about and, by `changed`, withheld (`"refuse"`),
     offered all the same (`"allow"`), or shown to a function that says whether to take it.
+    `elicit` answers what servers ask a person in the middle of a call, `sample` what they ask a
+    model; without these, servers learn that nobody answers.
     Raises `ToolServerError` where a required server cannot be reached or its tools not be listed.
     """
     names = [server.name for server in servers]
@@ -364,7 +445,10 @@ async def connect(
     if twice:
         raise ToolDefinitionError(f"there are two MCP servers named {twice[0]!r}")
     store = PinFile(pins) if isinstance(pins, str | Path) else pins
-    toolsets = [McpToolset(server, pins=store, changed=changed) for server in servers]
+    toolsets = [
+        McpToolset(server, pins=store, changed=changed, elicit=elicit, sample=sample)
+        for server in servers
+    ]
     try:
         opened = await asyncio.gather(*map(_opened, toolsets), return_exceptions=True)
         for outcome in opened:
