@@ -51,7 +51,7 @@ class McpServer(Struct, frozen=True, forbid_unknown_fields=True):
     openapi: str = ""
     address: str = ""
     about: str = ""
-    tools: list[str] = ["*"]
+    tools: tuple[str, ...] = ("*",)
     ask_for: AskFor = "nothing"
     changed: Literal["refuse", "allow"] = "refuse"
     sampling: str = ""

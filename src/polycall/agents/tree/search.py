@@ -57,8 +57,22 @@ class ToolSearch:
         texts = [f"{name}: {tool.description}" for name, tool in tools.items()]
         self._vectors: Any = unit_rows(embed(texts), len(texts)) if embed and texts else []
 
-    def best(self, query: str, limit: int, method: Method, within: str = "") -> list[str]:
-        """The names of the tools that fit best, best first; only those below `within`."""
+    def learn(self, query: str, name: str) -> None:
+        """A tool was found by these words and then called: a sign that it fits them."""
+
+    def best(
+        self,
+        query: str,
+        limit: int,
+        method: Method,
+        within: str = "",
+        *,
+        keep: Callable[[str], bool] | None = None,
+    ) -> list[str]:
+        """The names of the tools that fit best, best first.
+
+        Only those below `within` are looked at, and only those that `keep` says yes to.
+        """
         match method:
             case "words":
                 scores = self._by_words(query)
@@ -68,6 +82,8 @@ class ToolSearch:
                 scores = self._by_vectors(query)
         if within:
             scores = {name: each for name, each in scores.items() if is_below(name, within)}
+        if keep is not None:
+            scores = {name: each for name, each in scores.items() if keep(name)}
         return sorted(scores, key=lambda name: (-scores[name], name))[:limit]
 
     def _by_tree(self, query: str) -> dict[str, float]:
