@@ -3,6 +3,8 @@
 servers.py     which servers there are, and where: by hand, or from an `mcpServers` file
 connection.py  one connection to one server, owned by a task; process.py a server's program
 toolset.py     a server's tools as a toolset; several servers at once (`connect`)
+cooldown.py    pauses before a server that fails is started anew
+inspection.py  what in a definition somebody should look at
 looking.py     what servers offer, beside what was pinned
 pins.py        what each definition was when somebody last looked at it
 content.py     results and definitions between the protocol and the middle language

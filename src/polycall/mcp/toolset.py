@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -23,6 +22,8 @@ from polycall.ir import JSON
 from polycall.mcp.asking import Elicit, Sample
 from polycall.mcp.connection import Connection, SessionLostError
 from polycall.mcp.content import definition_of, result_of
+from polycall.mcp.cooldown import Cooldown
+from polycall.mcp.inspection import suspicious
 from polycall.mcp.pins import MemoryPins, Notice, Pin, PinFile, PinStore, difference, pin_of
 from polycall.mcp.servers import AskFor, Server
 from polycall.tools import AbstractToolset, FunctionTool, ToolContext
@@ -33,6 +34,7 @@ logger = logging.getLogger("polycall.mcp")
 
 T = TypeVar("T")
 
+OnResult: TypeAlias = Callable[[ToolContext[Any], types.CallToolResult], None]
 State: TypeAlias = Literal["connected", "lost", "failed", "closed"]
 # Asked for each definition that is not the pinned one, before a model sees it.
 Approve: TypeAlias = Callable[[Notice, JSON], "bool | Awaitable[bool]"]
@@ -59,50 +61,13 @@ class McpTool(FunctionTool[..., Any]):
         return not self.is_read_only and self.annotations.get("destructiveHint") is not False
 
 
-class _Pause:
-    """How long a server that fails again and again is left alone: 0, 0.5, 1, 2 ... 30 seconds."""
-
-    _FIRST_S, _LONGEST_S, _STEADY_S = 0.5, 30.0, 5.0
-
-    def __init__(self) -> None:
-        self._failures = 0
-        self._until = 0.0
-        self._opened_at: float | None = None
-
-    def check(self, name: str, error: str) -> None:
-        """Before it is started anew; `ToolServerError` while it is cooling down."""
-        now = time.monotonic()
-        if self._opened_at is not None:
-            is_steady = now - self._opened_at > self._STEADY_S
-            self._opened_at = None
-            if is_steady:
-                self._failures = 0
-            else:
-                self.failed()
-        if now < self._until:
-            why = f" ({error})" if error else ""
-            raise ToolServerError(
-                f"MCP server {name!r} fails again and again{why}; it is cooling down, and is tried "
-                f"again in {self._until - now:.1f} s; nothing was run"
-            )
-
-    def opened(self) -> None:
-        """It was started or reached."""
-        self._opened_at = time.monotonic()
-
-    def failed(self) -> None:
-        """It could not be, or it ended at once."""
-        self._failures += 1
-        if self._failures > 1:
-            wait_s = min(self._FIRST_S * 2 ** (self._failures - 2), self._LONGEST_S)
-            self._until = time.monotonic() + wait_s
-
-
 class McpToolset(AbstractToolset):
     """One server's tools under their own names, in the order of the alphabet.
 
     Order is ours, since a server's may differ from day to day, and prompt caches with it.  A
-    connection that broke is made anew at the next call.  `notices` are what was flagged last.
+    connection that broke is made anew at the next call, and one that breaks again and again after
+    a pause.  `notices` are what was flagged last.  With `inspects`, definitions that were never
+    pinned and look like an attack are withheld.  `on_result` sees results as they came.
     """
 
     def __init__(
@@ -113,6 +78,9 @@ class McpToolset(AbstractToolset):
         changed: Changed = "refuse",
         elicit: Elicit | None = None,
         sample: Sample | None = None,
+        inspects: bool = False,
+        on_result: OnResult | None = None,
+        on_changed: Callable[[], None] = lambda: None,
     ) -> None:
         if not callable(changed) and changed not in ("refuse", "allow"):
             raise RequestError(f"changed is 'refuse', 'allow' or a function, not {changed!r}")
@@ -124,8 +92,11 @@ class McpToolset(AbstractToolset):
         self._is_pinned = pins is not None
         self._changed = changed
         self._elicit = elicit
+        self._inspects = inspects
+        self._on_result = on_result
+        self._on_changed = on_changed
         self._sample = sample
-        self._pause = _Pause()
+        self._pause = Cooldown()
         self._tools: dict[str, McpTool] = {}
         self._connection: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -185,7 +156,10 @@ class McpToolset(AbstractToolset):
         async def report(progress: float, total: float | None, message: str | None) -> None:
             await context.report(progress / total if total else 0.0, message or "")
 
-        return result_of(await connection.call(name, arguments, report, context))
+        result = await connection.call(name, arguments, report, context)
+        if self._on_result is not None:
+            self._on_result(context, result)
+        return result_of(result)
 
     async def ask(self, what: str, asking: Callable[[Client], Awaitable[T]]) -> T:
         """Another request of the protocol, on another session where the server forgot this one."""
@@ -262,6 +236,9 @@ class McpToolset(AbstractToolset):
         found = {name: pin_of(wire) for name, wire in wires.items()}
         pinned = self._pins.load(self.server.name)
         kept = dict(found if pinned is None else pinned)
+        doubts = {name: suspicious(wire) for name, wire in wires.items()} if self._inspects else {}
+        if pinned is None:
+            kept = {name: pin for name, pin in kept.items() if not doubts.get(name)}
         if not self._is_pinned:
             # Without pins of somebody's own, a list that grows is an ordinary thing.
             kept = {**found, **kept}
@@ -273,6 +250,8 @@ class McpToolset(AbstractToolset):
         tools: dict[str, McpTool] = {}
         for name, wire in wires.items():
             notice = self._notice(name, kept.get(name), found[name])
+            if notice is not None and notice.kind == "new" and doubts.get(name):
+                notice = msgspec.structs.replace(notice, kind="suspicious", reason=doubts[name])
             if notice is not None and await self._is_approved(notice, wire):
                 kept[name] = found[name]
                 notice = None
@@ -295,6 +274,7 @@ class McpToolset(AbstractToolset):
         self.notices = notices
         self._tools = tools
         self.version += 1
+        self._on_changed()
 
     def _check_named(self, listed: set[str]) -> None:
         """A name that is misspelt here would leave a tool without its approval."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from polycall.gateway.generation.answer import RequestUsage
     from polycall.gateway.programs.service import ProgramService
     from polycall.gateway.services import GatewayServices
+    from polycall.sandbox import Sandbox
 
 HEADER = b"polycall-calling"
 
@@ -74,6 +75,10 @@ class ProgramDispatch:
         if given is None and target.provider.runs_programs and is_theirs:
             return request
         return await self._opened().offered(request, dialect, owner, services, _word(given))
+
+    async def sandbox(self) -> Sandbox:
+        """The sandbox of this process' programs, opened with the first."""
+        return await self._opened().sandbox()
 
     def _opened(self) -> ProgramService:
         if not self._settings.enabled:

@@ -76,7 +76,7 @@ class ProgramService:
             account,
             protocol=protocol,
             records=self._records,
-            open_sandbox=self._open,
+            open_sandbox=self.sandbox,
             steps_max=self._settings.steps,
             turn=partial(self._turn, client_request.owner.id),
         )
@@ -128,7 +128,7 @@ class ProgramService:
     def _count(self, owner: str) -> int:
         return self._running.get(owner, 0)
 
-    async def _open(self) -> Sandbox:
+    async def sandbox(self) -> Sandbox:
         """The sandbox, opened with the first program."""
         async with self._opening:
             if self._sandbox is None:
