@@ -51,6 +51,7 @@ class McpServer(Struct, frozen=True, forbid_unknown_fields=True):
     openapi: str = ""
     address: str = ""
     about: str = ""
+    handshake: bool = False  # speak the revision before the newest
     tools: tuple[str, ...] = ("*",)
     ask_for: AskFor = "nothing"
     changed: Literal["refuse", "allow"] = "refuse"

@@ -142,6 +142,7 @@ class Gateway:
             sandbox=self._dispatch.sandbox,
             application=self,
         )
+        self._dispatch.use_mcp(self._mcp)
         self.monitor = RequestMonitor(_limits(config))
         self._take_up(config, router=None)
         self._gets: dict[str, Callable[[GatewayRequest], Awaitable[None]]] = {

@@ -231,7 +231,8 @@ class Connection:
 
     def _client_of(self, transport: Any) -> Client:
         callbacks = self._asked_of_us.callbacks
-        return Client(transport, message_handler=self._hear, cache=None, **callbacks)
+        mode = "legacy" if self._server.handshake else "auto"
+        return Client(transport, message_handler=self._hear, cache=None, mode=mode, **callbacks)
 
     def _lose(self) -> None:
         """The program has ended, perhaps between two calls: the next one starts it anew."""

@@ -44,6 +44,8 @@ class _Server:
     say they only read, all, or those that it names; those that `allowed_without_asking` names need
     none.  What a server says of its tools is its word,
     and no proof.
+    With `handshake` the revision before the newest is spoken, with servers that want their own
+    requests answered on the connection.
     `allowed_callers` and `deadline_s` hold for each of its tools; `connect_s` bounds the start.
     Where a server is not `required`, the others are used without it.
     """
@@ -57,6 +59,7 @@ class _Server:
     connect_s: float = 30.0
     allowed_without_asking: Sequence[str] = ()
     required: bool = True
+    handshake: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -33,7 +33,14 @@ from polycall.sandbox import (
     Session,
     SessionClosedError,
 )
-from polycall.tool_server.described import RUN, SEARCH, SESSION, namespaces_text, stub_of
+from polycall.tool_server.described import (
+    RUN,
+    SEARCH,
+    SESSION,
+    data_schema,
+    namespaces_text,
+    stub_of,
+)
 from polycall.tools import AbstractToolset, ToolContext, execute, tool_from_schema
 from polycall.tools.toolset import AnyTool
 
@@ -257,6 +264,17 @@ class CodeMode:
         kept.calls[place] = NestedCall(call, result, time.monotonic() - started)
         if result.is_error:
             raise ToolError(result.text)
+        return self._data(signature.tool, result)
+
+    def _data(self, name: str, result: ToolResult) -> Any:
+        """The result as the stub says that it is."""
+        schema = data_schema(self.tools[name])
+        is_text = len(result.content) == 1 and isinstance(result.content[0], Text)
+        if schema is not None and is_text and schema.get("type") != "string":
+            try:
+                return jsontext.decode(result.text)
+            except ValueError:
+                return result.text
         return data_of(result)
 
 

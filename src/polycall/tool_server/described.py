@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from polycall.errors import SchemaError
 from polycall.ir import JSON
@@ -46,11 +47,20 @@ def namespaces_text(namespaces: Iterable[str]) -> str:
 
 def stub_of(signature: Signature, tool: AnyTool, result: JSON | None) -> str:
     """The typed signature of a function, with the fields of its result."""
-    stub = StubWriter().stub(signature, tool)
+    stub = StubWriter().stub(signature, replace(tool, output_schema=data_schema(tool)))
     if len(stub) > _STUB_CHARS_MAX:
         stub = f"{stub[:_STUB_CHARS_MAX]}\n    # ... (cut; more fields)"
     hint = result_hint(result) if result is not None and tool.output_schema is None else ""
     return f"{stub}\n    # returns {hint}" if hint else stub
+
+
+def data_schema(tool: AnyTool) -> JSON | None:
+    """The schema of what a program gets: most servers wrap results that are no objects."""
+    schema = tool.output_schema
+    if schema is None or list(object_at(schema, "properties")) != ["result"]:
+        return schema
+    inner = as_schema(object_at(schema, "properties")["result"])
+    return {**inner, "$defs": schema["$defs"]} if "$defs" in schema else inner
 
 
 def result_hint(schema: JSON) -> str:

@@ -14,7 +14,6 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import mcp_types as types
@@ -141,17 +140,34 @@ class Running(Generic[T]):
         try:
             await asyncio.wait({self._task, question}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            await self.cancel()
+            self.cancel()
             raise
         if self._task.done():
             return self._task.result()
         return question.result()
 
-    async def cancel(self) -> None:
-        """End the call."""
+    def cancel(self) -> None:
+        """End the call, which goes on for as long as it takes to tell its server.
+
+        Nobody waits for that: where the client's request is cancelled, whoever waits is cancelled
+        again and again, and what it awaits with it.
+        """
         self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        _ending.add(self._task)
+        self._task.add_done_callback(_ended)
+
+    async def ended(self) -> None:
+        """Wait until it has."""
+        await asyncio.wait({self._task})
+
+
+_ending: set[asyncio.Future[Any]] = set()
+
+
+def _ended(task: asyncio.Future[Any]) -> None:
+    _ending.discard(task)
+    if not task.cancelled():
+        task.exception()  # nobody else looks at it
 
 
 class Parked:
@@ -161,9 +177,9 @@ class Parked:
         self._sealer = Sealer(store.secret)
         self._calls: OrderedDict[str, tuple[str, str, Running[Any], float]] = OrderedDict()
 
-    async def park(self, owner: str, key: str, running: Running[Any]) -> str:
+    def park(self, owner: str, key: str, running: Running[Any]) -> str:
         """Keep the call; the token with which its owner comes back.  `key` is the call itself."""
-        await self._drop_old()
+        self._drop_old()
         name = secrets.token_hex(16)
         self._calls[name] = (owner, key, running, time.monotonic() + _PERSON_S)
         return self._sealer.seal(_sealed_for(owner), f"parked {name}".encode())
@@ -184,16 +200,17 @@ class Parked:
         """End all calls."""
         while self._calls:
             _, (_, _, running, _) = self._calls.popitem()
-            await running.cancel()
+            running.cancel()
+            await running.ended()
 
-    async def _drop_old(self) -> None:
+    def _drop_old(self) -> None:
         now = time.monotonic()
         while self._calls:
             name, (_, _, running, until) = next(iter(self._calls.items()))
             if until > now and len(self._calls) < _PARKED_MAX:
                 return
             del self._calls[name]
-            await running.cancel()
+            running.cancel()
 
 
 def call_key(tool: str, arguments_json: str) -> str:

@@ -194,6 +194,8 @@ class ToolCalls:
             served = _bounded_raw(_clean_raw(raw, secrets), settings.result_bytes_max)
             if served is not None:
                 return Outcome(result, served)
+            # What is cut fits no schema any more: it goes as a failure, with its beginning.
+            result = replace(result, is_error=True)
         has_data = has_object(offered.tool.output_schema)
         return Outcome(result, served_result(result, has_data=has_data))
 

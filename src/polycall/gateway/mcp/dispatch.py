@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from polycall.config import Config
-from polycall.errors import InvalidRequestError, NotFoundError
-from polycall.gateway.accounts.keys import Keys
+from polycall.errors import InvalidRequestError, MalformedRequestError, NotFoundError
+from polycall.gateway.accounts.keys import Keys, Owner
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.http.request import GatewayRequest, Receive, Scope, Send
 from polycall.gateway.observability.metrics import Metrics
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from polycall.gateway.mcp.service import McpService
     from polycall.gateway.observability.traces import Traces
     from polycall.sandbox import Sandbox
+    from polycall.tools import FunctionTool
 
 logger = logging.getLogger("polycall.mcp")
 
@@ -88,6 +89,25 @@ class McpDispatch:
             self._service = made.McpService(self._config, **self._parts)
         assert self._service is not None
         return self._service
+
+    @property
+    def has_servers(self) -> bool:
+        """Whether there is anything to serve."""
+        return self._config is not None and bool(self._config.mcp)
+
+    async def model_tools(
+        self, owner: Owner, names: Sequence[str], gateway_request: GatewayRequest
+    ) -> list[FunctionTool[..., Any]]:
+        """The tools of these servers for a model request, as far as its key may call them."""
+        known = self._config.mcp if self._config is not None else {}
+        for name in names:
+            if name not in known:
+                shown = ", ".join(known)
+                raise MalformedRequestError(
+                    f"there is no MCP server {name[:100]!r}; there are: {shown}",
+                    path="polycall-mcp",
+                )
+        return await self.opened().model_tools(owner, names, gateway_request)
 
     def drain(self) -> None:
         """End the streams in which nothing is under way."""

@@ -229,12 +229,12 @@ class Handlers:
             if not can_be_asked(context.session):
                 running.answer(ElicitationAnswer("decline"))
             elif is_modern(context.session):
-                return input_required(found, await self._parked.park(owner, key, running))
+                return input_required(found, self._parked.park(owner, key, running))
             else:
                 try:
                     answer = await asked_now(context.session, found, context.request_id)
                 except BaseException:
-                    await running.cancel()
+                    running.cancel()
                     raise
                 running.answer(answer)
 

@@ -216,6 +216,7 @@ class Hub:
             "deadline_s": settings.deadline_s,
             "connect_s": settings.connect_s,
             "allowed_callers": ("direct", "code"),
+            "handshake": settings.handshake,
         }
         if settings.command:
             cwd = self._folder / settings.cwd if settings.cwd else None
