@@ -36,7 +36,7 @@ _COMMON_MIN, _COMMON_SHARE = 1_000, 0.3
 _USE_WEIGHT = 1.0
 _SOME = 0.2  # what covering nothing but one word of the question leaves of a score
 _USES_MAX = 5_000
-_TYPO_MIN, _TYPO_TWO_MIN = 4, 8
+_TYPO_MIN, _TYPO_TWO_MIN, _TYPO_MAX = 4, 8, 40
 
 
 class FieldIndex:
@@ -142,8 +142,11 @@ class FieldIndex:
         return found
 
     def misspelt(self, term: str) -> list[str]:
-        """Terms that differ from one that is unknown by a letter, or by two where it is long."""
-        if len(term) < _TYPO_MIN or not term.isascii() or term in self._postings:
+        """Terms that differ from one that is unknown by a letter, or by two where it is long.
+
+        Of two letters that differ one must be missing here and one there.
+        """
+        if not _TYPO_MIN <= len(term) <= _TYPO_MAX or not term.isascii() or term in self._postings:
             return []
         if self._deletions is None:
             self._deletions = defaultdict(list)
@@ -162,12 +165,8 @@ class FieldIndex:
 
 
 def _deleted(term: str) -> set[str]:
-    """The term, and what is left of it without one letter, or two of a long one."""
-    once = {term[:place] + term[place + 1 :] for place in range(len(term))}
-    if len(term) < _TYPO_TWO_MIN:
-        return {term, *once}
-    twice = {each[:place] + each[place + 1 :] for each in once for place in range(len(each))}
-    return {term, *once, *twice}
+    """The term, and what is left of it without one of its letters."""
+    return {term, *(term[:place] + term[place + 1 :] for place in range(len(term)))}
 
 
 def _distance(first: str, second: str) -> int:
