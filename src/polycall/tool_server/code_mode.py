@@ -339,6 +339,8 @@ class CodeToolset(AbstractToolset):
         self._options = options
         self._mode: CodeMode | None = None
         self._names: list[str] = []
+        self._shown_of: CodeMode | None = None
+        self._shown: dict[str, AnyTool] = {}
 
     @property
     def mode(self) -> CodeMode:
@@ -353,10 +355,13 @@ class CodeToolset(AbstractToolset):
 
     @property
     def tools(self) -> Mapping[str, AnyTool]:
-        about = self.mode.description(lambda _: True)
-        search = tool_from_schema("search", about, search_schema(), self._search)
-        run = tool_from_schema("run", RUN, run_schema(), self._run, deadline_s=_CODE_DEADLINE_S)
-        return {"search": search, "run": run}
+        mode = self.mode
+        if self._shown_of is not mode:
+            about = mode.description(lambda _: True)
+            search = tool_from_schema("search", about, search_schema(), self._search)
+            run = tool_from_schema("run", RUN, run_schema(), self._run, deadline_s=_CODE_DEADLINE_S)
+            self._shown_of, self._shown = mode, {"search": search, "run": run}
+        return self._shown
 
     async def run(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
         return await self.tools[name].run(arguments, context)

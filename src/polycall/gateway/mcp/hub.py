@@ -27,6 +27,7 @@ from polycall.mcp.asking import (
     SamplingRequest,
 )
 from polycall.mcp.content import definition_of, served_tool
+from polycall.mcp.looking import listed
 from polycall.mcp.servers import Server
 from polycall.mcp.toolset import McpTool
 from polycall.tools import AbstractToolset, ToolContext
@@ -208,6 +209,15 @@ class Hub:
         if not await self.pins.flush(member.name):
             await source.refresh()
         return source
+
+    async def definitions(self, name: str, settings: McpServer) -> dict[str, JSON]:
+        """The definitions of a server as they are now, whatever is pinned."""
+        if settings.openapi:
+            source = await OpenAPISource.opened(
+                name, settings, self.pins, self._folder, self._transport
+            )
+            return source.definitions()
+        return await listed(self._server(name, settings))
 
     def _server(self, name: str, settings: McpServer) -> Server:
         common: dict[str, Any] = {

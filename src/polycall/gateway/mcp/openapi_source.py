@@ -87,6 +87,10 @@ class OpenAPISource:
         self.toolset = Toolset(tools)
         self.version += 1
 
+    def definitions(self) -> dict[str, JSON]:
+        """All operations as they are pinned."""
+        return {name: self._definition(name, tool) for name, tool in self.api.tools.items()}
+
     def annotations(self, own_name: str) -> JSON:
         """What the method says of an operation."""
         return self.api.annotations(own_name)
