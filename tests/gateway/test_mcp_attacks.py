@@ -188,7 +188,6 @@ async def test_a_rug_pull_is_held_until_somebody_looked(served: Gateway, place: 
 
 
 async def _moment() -> None:
-    import asyncio
 
     await asyncio.sleep(0.2)
 
