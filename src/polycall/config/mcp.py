@@ -127,7 +127,7 @@ def _with_secrets(reader: Reader, table: McpServer, path: tuple[str, ...]) -> Mc
         name: _header(reader, text, (*path, "headers")) for name, text in table.headers.items()
     }
     oauth = table.oauth
-    if oauth is not None:
+    if oauth is not None and oauth.client_secret:
         place = (*path, "oauth", "client_secret")
         oauth = replace(oauth, client_secret=reader.value(oauth.client_secret, place))
     return replace(table, env=env, headers=headers, oauth=oauth)

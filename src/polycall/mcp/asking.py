@@ -96,7 +96,7 @@ def sampling_by(
     return sample
 
 
-class Asked:
+class ServerQuestions:
     """The calls of one connection, and who answers what the server asks in them."""
 
     def __init__(self, server: str, elicit: Elicit | None, sample: Sample | None) -> None:

@@ -26,7 +26,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from polycall.errors import ToolError, ToolServerError
 from polycall.ir import JSON
-from polycall.mcp.asking import Asked, Elicit, Sample
+from polycall.mcp.asking import ServerQuestions, Elicit, Sample
 from polycall.mcp.process import Program
 from polycall.mcp.servers import Headers, HttpServer, Server
 from polycall.tools import ToolContext
@@ -79,7 +79,7 @@ class Connection:
         sample: Sample | None = None,
     ) -> None:
         self._server = server
-        self._asked_of_us = Asked(server.name, elicit, sample)
+        self._asked_of_us = ServerQuestions(server.name, elicit, sample)
         self._on_list_changed = on_list_changed
         self._closing = asyncio.Event()
         self._changed = asyncio.Event()
