@@ -145,6 +145,7 @@ async def test_a_wrong_key_and_a_wrong_path(served: Gateway) -> None:
         ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
         answer = served.request("POST", path, ping, key=key)
         assert answer.status == status, answer
+        assert ("www-authenticate" in answer.headers) == (status == 401)
 
 
 @pytest.mark.parametrize("mode", REVISIONS)

@@ -112,7 +112,7 @@ def served(place: Path, interface: Interface) -> Iterator[Gateway]:
     tables = "".join(
         f'[mcp.{kind}]\ncommand = ["{sys.executable}", "{EVIL}", "{kind}"]\n'
         f'env = {{ MOOD = "{place}/{kind}-mood" }}\nhandshake = true\n'
-        for kind in ("poison", "twice", "pages", "others", "garbage")
+        for kind in ("poison", "twice", "pages", "others", "garbage", "hang")
     )
     config = f"""
 [server]
@@ -212,6 +212,11 @@ async def test_endless_pages_end_and_the_others_are_served(served: Gateway) -> N
     raise AssertionError("nobody was told")
 
 
+async def test_a_server_that_never_answers_stalls_no_others(served: Gateway) -> None:
+    async with asyncio.timeout(25):
+        assert await names_of(served, "/mcp/hang,twice") == ["twice_other"]
+
+
 async def test_answers_for_others_reach_nobody(served: Gateway) -> None:
     async with mcp_client(served, "/mcp/others,twice") as client:
         for _ in range(5):
@@ -308,6 +313,20 @@ def test_a_client_asks_for_what_is_not_there(served: Gateway) -> None:
     for path in ("/mcp/../x", "/mcp/%2e%2e", "/mcp/" + "a" * 5000, "/mcp/x,y", "/mcp?mode=evil"):
         assert served.request("GET", path).status in (400, 404, 414, 431)
     assert served.request("PUT", "/mcp", {}).status == 405
+
+
+async def test_a_page_in_a_browser_reaches_no_open_gateway(tmp_path: Path) -> None:
+    evil = f'command = ["{sys.executable}", "{EVIL}", "twice"]\nhandshake = true\n'
+    config = f"[server]\nmcp_processes = true\n[mcp.twice]\n{evil}"
+    gateway = Gateway(tmp_path, config).start()
+    try:
+        listing = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+        for head in ({"host": "evil.example"}, {"origin": "https://evil.example"}):
+            assert gateway.request("POST", "/mcp", listing, key=None, headers=head).status == 403
+        async with mcp_client(gateway, key="") as client:
+            assert [tool.name for tool in (await client.list_tools()).tools] == ["twice_other"]
+    finally:
+        gateway.stop()
 
 
 def test_names_cannot_clash() -> None:

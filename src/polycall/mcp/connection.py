@@ -26,7 +26,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from polycall.errors import ToolError, ToolServerError
 from polycall.ir import JSON
-from polycall.mcp.asking import ServerQuestions, Elicit, Sample
+from polycall.mcp.asking import Elicit, Sample, ServerQuestions
 from polycall.mcp.process import Program
 from polycall.mcp.servers import Headers, HttpServer, Server
 from polycall.tools import ToolContext
@@ -115,6 +115,8 @@ class Connection:
         """End the connection, and the server's process where we started it."""
         self._client = None
         self._closing.set()
+        if not self._ready.done():
+            self._scope.cancel()  # it may never be open
         if self._owner is not None:
             await asyncio.shield(self._owner)
 

@@ -38,6 +38,10 @@ class Cooldown:
         """It was started or reached."""
         self._opened_at = time.monotonic()
 
+    def renewed(self) -> None:
+        """It is there, and only forgot a session: no failure."""
+        self._opened_at = None
+
     def failed(self) -> None:
         """It could not be, or it ended at once."""
         self._failures += 1

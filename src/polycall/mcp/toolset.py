@@ -147,6 +147,7 @@ class McpToolset(AbstractToolset):
         try:
             return await self._run_once(name, arguments, context)
         except SessionLostError:
+            self._pause.renewed()
             return await self._run_once(name, arguments, context)  # on another session
 
     async def _run_once(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
@@ -166,6 +167,7 @@ class McpToolset(AbstractToolset):
         try:
             return await (await self._connected()).ask(what, asking)
         except SessionLostError:
+            self._pause.renewed()
             return await (await self._connected()).ask(what, asking)
 
     @property

@@ -9,5 +9,7 @@ asking.py     what a call asks of its client in the middle: a person's word
 sampling.py   what a server asks of a model
 code.py       `search` and `run` for clients that want those
 hub.py        the servers: opened once for the process, pinned, merged under names of their own
+openapi_source.py  an OpenAPI document as a server
+service.py    all of it, put together
 pins.py       pins and tokens in the store
 """

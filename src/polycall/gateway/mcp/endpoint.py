@@ -14,7 +14,13 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 from polycall._support.listening import is_loopback
 from polycall.config import Config
-from polycall.errors import InvalidRequestError, NotFoundError, OverloadedError
+from polycall.errors import (
+    AuthenticationError,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+)
 from polycall.gateway.accounts.keys import Keys
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.request import ClientGone, GatewayRequest, Scope
@@ -57,9 +63,13 @@ class Endpoint:
 
     async def serve(self, gateway_request: GatewayRequest, scope: Scope) -> None:
         """One request, by GET (a stream of what the server says), POST or DELETE."""
-        owner = self._keys.owner(
-            gateway_request.headers, gateway_request.query, gateway_request.address
-        )
+        try:
+            owner = self._keys.owner(
+                gateway_request.headers, gateway_request.query, gateway_request.address
+            )
+        except AuthenticationError:
+            gateway_request.notes.append((b"www-authenticate", b"Bearer"))
+            raise
         self._check_origin(gateway_request)
         if gateway_request.method not in ("GET", "POST", "DELETE"):
             gateway_request.notes.append((b"allow", b"GET, POST, DELETE"))
@@ -156,9 +166,8 @@ class Endpoint:
         for place in filter(None, (f"//{host}" if host else "", origin)):
             name = urlsplit(place).hostname or ""
             if not is_loopback(name):
-                raise InvalidRequestError(
-                    f"without keys the gateway answers this machine alone, not {name[:100]!r}",
-                    status=403,
+                raise PermissionDeniedError(
+                    f"without keys the gateway answers this machine alone, not {name[:100]!r}"
                 )
 
     async def _started(self) -> None:

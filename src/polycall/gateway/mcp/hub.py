@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,8 @@ from polycall.mcp.asking import (
     ElicitationAnswer,
     SamplingRequest,
 )
-from polycall.mcp.content import definition_of, served_tool
+from polycall.mcp.content import served_tool
+from polycall.mcp.cooldown import Cooldown
 from polycall.mcp.looking import listed
 from polycall.mcp.servers import Server
 from polycall.mcp.toolset import McpTool
@@ -37,7 +39,7 @@ from polycall.transport.base import Transport
 logger = logging.getLogger("polycall.mcp")
 
 _LOOK_AGAIN_S = 2.0  # so long after a look, pins that somebody approved are read anew
-_OPEN_S = 35.0
+_OTHERS_S = 5.0  # so long a list waits for a server that is being opened
 
 
 class OfferedTool(NamedTuple):
@@ -59,8 +61,10 @@ class Member:
         self.secrets = _secrets_of(settings)
         self.tools: dict[str, OfferedTool] = {}
         self.error = ""
+        self.told = ""  # what the log was told last
         self._hub = hub
         self._opening = asyncio.Lock()
+        self._cooldown = Cooldown()
         self._looked_at = 0.0
         self._version = -1
         self.source: McpToolset | OpenAPISource | None = None
@@ -85,7 +89,14 @@ class Member:
         """Open it if need be; `ToolServerError` where it cannot be."""
         async with self._opening:
             if self.source is None:
-                self.source = await self._hub.open_source(self)
+                self._cooldown.check(self.name, self.error)
+                try:
+                    self.source = await self._hub.open_source(self)
+                except PolycallError as error:
+                    self._cooldown.failed()
+                    self.error = str(error)
+                    raise
+                self.error = ""
             elif self.source.notices and time.monotonic() - self._looked_at > _LOOK_AGAIN_S:
                 # Somebody may have looked at what is held, and taken it.
                 await self._look_again()
@@ -144,6 +155,7 @@ class Hub:
         self._folder = folder
         self._transport = transport
         self._closing: set[asyncio.Task[None]] = set()
+        self._opening: set[asyncio.Future[None]] = set()
 
     def configure(self, servers: Mapping[str, McpServer]) -> None:
         """Serve these; those that are as before stay open."""
@@ -160,24 +172,36 @@ class Hub:
     async def ready(self, names: Iterable[str]) -> list[Member]:
         """The servers of these names that can be had; what is wrong with others is logged."""
         wanted = [self.members[name] for name in names if name in self.members]
-        outcomes = await asyncio.gather(
-            *(member.ready() for member in wanted), return_exceptions=True
-        )
-        found: list[Member] = []
-        for member, outcome in zip(wanted, outcomes, strict=True):
-            if outcome is None:
-                member.error = ""
-                found.append(member)
-            elif isinstance(outcome, PolycallError):
-                if member.error != str(outcome):
-                    logger.warning("%s; the others are served without it", outcome)
-                member.error = str(outcome)
-            else:
-                raise outcome
-        return found
+        tasks = {member: asyncio.ensure_future(member.ready()) for member in wanted}
+        for member, task in tasks.items():
+            self._opening.add(task)
+            task.add_done_callback(partial(self._opened, member))
+        if tasks:
+            # One that takes long does so alone: the others are listed without it.
+            await asyncio.wait(tasks.values(), timeout=_OTHERS_S if len(tasks) > 1 else None)
+        return [
+            member
+            for member, task in tasks.items()
+            if task.done() and not task.cancelled() and task.exception() is None
+        ]
+
+    def _opened(self, member: Member, task: asyncio.Future[None]) -> None:
+        self._opening.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        if not isinstance(error, PolycallError):
+            logger.error("MCP server %r could not be opened", member.name, exc_info=error)
+        elif member.told != str(error) and "cooling down" not in str(error):
+            member.told = str(error)
+            logger.warning("%s; the others are served without it", error)
 
     async def close(self) -> None:
         """End all servers."""
+        for task in list(self._opening):
+            task.cancel()
+        if self._opening:
+            await asyncio.wait(self._opening)
         await asyncio.gather(*(member.close() for member in self.members.values()))
         if self._closing:
             await asyncio.wait(self._closing)
@@ -280,6 +304,3 @@ def _secrets_of(settings: McpServer) -> list[str]:
     # Of `Bearer KEY` the key alone; short values stand in texts by accident.
     words = [value.rpartition(" ")[2] for value in values]
     return sorted({word for word in words if len(word) >= 8}, key=len, reverse=True)
-
-
-__all__ = ["Hub", "Member", "OfferedTool", "definition_of"]

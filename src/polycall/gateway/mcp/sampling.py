@@ -70,6 +70,7 @@ class Sampler:
 
     async def _posted(self, body: bytes) -> tuple[int, bytes]:
         headers = {name: self._headers[name] for name in _AUTHORIZING if name in self._headers}
+        headers[b"polycall-mcp"] = b""  # a model that calls the server again would have no end
         headers[b"content-type"] = b"application/json"
         headers[b"content-length"] = str(len(body)).encode()
         scope: Scope = {
