@@ -44,6 +44,10 @@ async def create(title: str): "Plan."
 async def get_order(order_id: str): "Look up."
 """,
     "client": "",
+    "code-mode": """
+from pathlib import Path
+Path("openapi.json").write_text('{"paths": {"/tea": {"get": {"operationId": "tea"}}}}')
+""",
     "gateway": """
 import anthropic, openai
 from google import genai

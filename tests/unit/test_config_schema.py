@@ -86,6 +86,8 @@ PLACES = {
     "ProgramSettings": "[programs]",
     "ProviderTable": "[providers.openai]",
     "ModelTable": "[models.m]",
+    "McpServer": "[mcp.files]",
+    "OAuthSettings": "[mcp.files.oauth]",
     "ClientKey": "[[keys]]",
     "RouteEntry": "[[models.m.route]]",
     "Quirks": "[providers.openai.quirks]",

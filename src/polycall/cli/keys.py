@@ -87,6 +87,12 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models", metavar="PATTERNS", help="models allowed: 'fast,openai/*'; 'all' for all"
     )
+    parser.add_argument(
+        "--mcp", metavar="PATTERNS", help="MCP tools allowed: 'github_*'; 'all' or 'none'"
+    )
+    parser.add_argument(
+        "--mcp-default", metavar="NAMES", help="MCP servers that its model requests have; 'none'"
+    )
     parser.add_argument("--budget", type=budget, metavar="AMOUNT", help="20/month, 1.50/day")
     parser.add_argument("--requests-per-minute", type=count, metavar="N", default=argparse.SUPPRESS)
     parser.add_argument("--tokens-per-minute", type=count, metavar="N", default=argparse.SUPPRESS)
@@ -112,9 +118,20 @@ def _limits_of(options: argparse.Namespace) -> dict[str, object]:
             # An empty list means all, and an empty variable in somebody's script does not.
             raise RequestError("--models names no model; say 'all' for all")
         changes["models"] = () if words == ["all"] else tuple(words)
+    if options.mcp is not None:
+        changes["mcp"] = None if options.mcp == "all" else _words(options.mcp, "--mcp")
+    if options.mcp_default is not None:
+        changes["mcp_default"] = _words(options.mcp_default, "--mcp-default")
     if options.budget is not None:
         changes["budget_usd"], changes["budget_per"] = options.budget
     return changes
+
+
+def _words(text: str, option: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not words:
+        raise RequestError(f"{option} names nothing; say 'none' for none")
+    return () if words == ("none",) else words
 
 
 async def _create(options: argparse.Namespace, store: Store) -> int:
@@ -196,6 +213,8 @@ def _details(record: KeyRecord, spent: Decimal | None) -> list[tuple[str, str]]:
         ("id", row.id),
         ("status", _status(row)),
         ("models", printable_line(", ".join(row.models)) or "all"),
+        ("mcp tools", "all" if row.mcp is None else printable_line(", ".join(row.mcp)) or "none"),
+        ("mcp default", printable_line(", ".join(row.mcp_default)) or "none"),
         ("requests/min", _number(row.requests_per_minute)),
         ("tokens/min", _number(row.tokens_per_minute)),
         ("budget", money),
@@ -243,6 +262,8 @@ def _as_json(record: KeyRecord) -> dict[str, Any]:
         "name": row.name,
         "status": _status(row).partition(" ")[0],
         "models": list(row.models),
+        "mcp": None if row.mcp is None else list(row.mcp),
+        "mcp_default": list(row.mcp_default),
         "requests_per_minute": row.requests_per_minute,
         "tokens_per_minute": row.tokens_per_minute,
         "budget_usd": None if row.budget_usd is None else f"{row.budget_usd:f}",

@@ -15,6 +15,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from polycall._support import core_dumps, jsontext
+from polycall.cli.mcp_gateway import login, look_at
+from polycall.cli.mcp_served import served_toolset
 from polycall.cli.running import load_tools, mcp_library, pins_beside
 from polycall.cli.text import printable_line
 from polycall.errors import RequestError
@@ -22,6 +24,7 @@ from polycall.errors import RequestError
 if TYPE_CHECKING:
     from polycall.mcp import SeenServer
     from polycall.mcp.servers import Server
+    from polycall.tools import AbstractToolset
 
 _HINTS = {"readOnlyHint": "read-only", "destructiveHint": "destructive"}
 
@@ -39,6 +42,7 @@ def add_parser(subparsers: Any) -> None:
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     _add_serve(actions)
+    _add_login(actions)
     for name, about, pin in (
         ("list", "servers' tools, each with its hash and whether it changed", False),
         ("pin", "take the definitions as they are now, and show what they were", True),
@@ -48,10 +52,37 @@ def add_parser(subparsers: Any) -> None:
             "servers", nargs="*", metavar="NAME=SERVER", help="a URL, or a command in quotes"
         )
         action.add_argument("--servers", dest="file", type=Path, help="a file with mcpServers")
+        action.add_argument(
+            "--config", type=Path, help="a gateway's configuration: its [mcp.NAME] and its pins"
+        )
         action.add_argument("--pins", type=Path, help="default: mcp.lock.json, next to that file")
         action.add_argument("--json", action="store_true", help="print one JSON object")
         action.epilog = f"Example: polycall mcp {name} time='uvx mcp-server-time'"
         action.set_defaults(run=partial(_looked_after, pin=pin))
+
+
+def _add_login(actions: Any) -> None:
+    parser = actions.add_parser(
+        "login",
+        help="sign in to a server of a gateway's configuration",
+        description=(
+            "Sign in to a server that wants OAuth, in a browser on this machine. The gateway's "
+            "store keeps the tokens, encrypted, and running gateways use them."
+        ),
+        epilog="Example: polycall mcp login linear --config polycall.toml",
+    )
+    parser.add_argument("name", help="the NAME of [mcp.NAME]")
+    parser.add_argument("--config", type=Path, default=Path("polycall.toml"))
+    parser.set_defaults(run=_login)
+
+
+def _login(options: argparse.Namespace) -> int:
+    mcp_library()
+
+    def show(page: str) -> None:
+        print(f"open this page, and come back: {page}", flush=True)
+
+    return login(options.config, options.name, show)
 
 
 def _add_serve(actions: Any) -> None:
@@ -67,9 +98,22 @@ def _add_serve(actions: Any) -> None:
     )
     parser.add_argument(
         "tools",
-        nargs="+",
+        nargs="*",
         metavar="MODULE:NAME",
         help="a function, a tool, a list of them or a Toolset",
+    )
+    parser.add_argument("--servers", dest="file", type=Path, help="also those of a mcpServers file")
+    parser.add_argument("--openapi", metavar="FILE", help="also a document's operations")
+    parser.add_argument("--address", metavar="URL", help="where --openapi's requests go")
+    parser.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="NAME=VARIABLE",
+        help="a header of --openapi's requests, from an environment variable",
+    )
+    parser.add_argument(
+        "--code", action="store_true", help="two tools, search and run, in the place of all"
     )
     parser.add_argument("--http", action="store_true", help="streamable HTTP, at /mcp")
     parser.add_argument("--host", default="127.0.0.1", help="beyond loopback it needs a key")
@@ -91,28 +135,43 @@ def _serve(options: argparse.Namespace) -> int:
         key = os.environ.get(options.key_variable, "")
         if not key:
             raise RequestError(f"the variable {options.key_variable} holds no key")
+    if not (options.tools or options.file or options.openapi):
+        raise RequestError("nothing to serve; name MODULE:NAME, --servers FILE or --openapi FILE")
     # Standard output is the wire.
     with contextlib.redirect_stdout(sys.stderr):
-        toolset = load_tools(options.tools)
-    left_out = [tool.name for tool in toolset if tool.needs_approval and not options.with_approval]
-    if left_out:
-        print(f"left out, since they need approval: {', '.join(left_out)}", file=sys.stderr)
-    server = library.mcp_server(toolset, name=options.name, with_approval=options.with_approval)
+        toolset = load_tools(options.tools) if options.tools else None
     if not options.http:
         # The thread that waits for standard input cannot be interrupted: Ctrl-C would wait with it.
         signal.signal(signal.SIGINT, _leave)
-        asyncio.run(library.serve_stdio(server))
-        return 0
-
-    def announce(url: str) -> None:
-        print(f"polycall mcp on {url}", flush=True)
-
-    core_dumps.forbid()
-    serving = library.serve_http(
-        server, host=options.host, port=options.port, key=key, announce=announce
-    )
-    asyncio.run(serving)
+    else:
+        core_dumps.forbid()
+    asyncio.run(_served(library, options, toolset, key))
     return 0
+
+
+async def _served(
+    library: Any, options: argparse.Namespace, toolset: AbstractToolset | None, key: str
+) -> None:
+    """Serve what the options name, for as long as somebody wants it."""
+    async with served_toolset(library, options, toolset) as served:
+        left_out = [
+            tool.name for tool in served.inner if tool.needs_approval and not options.with_approval
+        ]
+        if left_out:
+            print(f"left out, since they need approval: {', '.join(left_out)}", file=sys.stderr)
+        server = library.mcp_server(
+            served.toolset, name=options.name, with_approval=options.with_approval
+        )
+        if not options.http:
+            await library.serve_stdio(server)
+            return
+
+        def announce(url: str) -> None:
+            print(f"polycall mcp on {url}", flush=True)
+
+        await library.serve_http(
+            server, host=options.host, port=options.port, key=key, announce=announce
+        )
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
@@ -121,12 +180,18 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 
 def _looked_after(options: argparse.Namespace, *, pin: bool) -> int:
     library = mcp_library()
+    if options.config is not None:
+        return _shown_all(options, look_at(options.config, options.servers, pin=pin), pin=pin)
     servers: list[Server] = library.load_servers(options.file) if options.file else []
     servers += [_server(library, word) for word in options.servers]
     if not servers:
         raise RequestError("no servers; say NAME=URL or NAME='COMMAND', or --servers FILE")
     store = library.PinFile(options.pins or pins_beside(options.file))
     seen: list[SeenServer] = asyncio.run(library.look(servers, store, pin=pin))
+    return _shown_all(options, seen, pin=pin)
+
+
+def _shown_all(options: argparse.Namespace, seen: list[SeenServer], *, pin: bool) -> int:
     if options.json:
         print(jsontext.encode(seen))
     else:

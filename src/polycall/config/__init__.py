@@ -2,18 +2,18 @@
 
 loading.py        the settings and how they are read      provider.py    `[providers.NAME]`
 reader.py         tables to structs, every mistake with its line
+client_keys.py    `[[keys]]`                               mcp.py         `[mcp.NAME]`
 secret_source.py  `env:`, `file:` and `cmd:` values       toml_lines.py  the line of a value
 """
 
+from polycall.config.client_keys import KEY_NAME_RULE, ClientKey, is_key_name, moment
 from polycall.config.loading import (
     CONFIG_NAME,
     CONFIG_VARIABLE,
-    KEY_NAME_RULE,
     NO_STORE,
     WORKERS_MAX,
     Alias,
     CacheSettings,
-    ClientKey,
     Config,
     LimitSettings,
     ProgramSettings,
@@ -24,13 +24,12 @@ from polycall.config.loading import (
     asking_usage,
     default_path,
     environment_config,
-    is_key_name,
     is_store,
     load_config,
     load_store,
-    moment,
     parse_config,
 )
+from polycall.config.mcp import McpServer
 
 __all__ = [
     "CONFIG_NAME",
@@ -43,6 +42,7 @@ __all__ = [
     "ClientKey",
     "Config",
     "LimitSettings",
+    "McpServer",
     "ProgramSettings",
     "RouteEntry",
     "Server",

@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -18,6 +16,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall.config.client_keys import ClientKey, read_client_keys
+from polycall.config.mcp import McpServer, read_mcp
 from polycall.config.provider import ProviderTable, make_provider, read_provider
 from polycall.config.reader import Reader
 from polycall.errors import ConfigError
@@ -57,6 +57,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     fetch_bytes_max: int = 20 * MEBIBYTE
     keep_answers: bool = True  # for clients that refer to them (`previous_response_id`)
     cache: bool = True  # ask providers to cache long prompts
+    mcp_processes: bool = False  # whether `[mcp.NAME]` may start programs
     lossy: bool = False  # for all clients, what the header `polycall-lossy` says for one request
     log: str = "info"
 
@@ -145,19 +146,6 @@ class Alias(Struct, frozen=True):
     route: tuple[RouteEntry, ...]
 
 
-class ClientKey(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[[keys]]`: a key that clients may use.  `models` are patterns such as `openai/*`."""
-
-    key: str
-    name: str = ""
-    models: tuple[str, ...] = ()
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    budget_usd: Decimal | None = None
-    budget_per: Literal["day", "month"] = "month"  # in UTC
-    expires: Any = None  # as written: a date or a time; then seconds
-
-
 class Config(Struct, frozen=True):
     """A whole configuration.  `provider_keys` may hold several keys for one provider."""
 
@@ -175,6 +163,7 @@ class Config(Struct, frozen=True):
     unquirked: frozenset[str] = frozenset()  # providers whose differences nobody stated
     named: frozenset[str] = frozenset()  # providers that clients may name, as the file does
     models: dict[str, Alias] = {}
+    mcp: dict[str, McpServer] = {}
     keys: tuple[ClientKey, ...] = ()
     folder: Path = Path()
 
@@ -208,6 +197,7 @@ SECTIONS: dict[str, type[Struct]] = {
     "programs": ProgramSettings,
     "providers": ProviderTable,
     "models": ModelTable,
+    "mcp": McpServer,
     "keys": ClientKey,
 }
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -297,7 +287,8 @@ def parse_config(
         ),
         named=frozenset(provider_tables),
         models=_read_models(reader, tables.get("models", {}), providers),
-        keys=_read_client_keys(reader, tables.get("keys", [])),
+        mcp=read_mcp(reader, tables.get("mcp", {}), allows_processes=server.mcp_processes),
+        keys=read_client_keys(reader, tables.get("keys", [])),
         folder=folder,
     )
     reader.raise_mistakes()
@@ -313,10 +304,6 @@ def load_store(path: Path, *, environment: Mapping[str, str] | None = None) -> S
     store = _read_store(reader, tables)
     reader.raise_mistakes()
     return store
-
-
-_KEY_NAME_LENGTH_MAX = 100
-KEY_NAME_RULE = f"1 to {_KEY_NAME_LENGTH_MAX} printable characters, without a space at its ends"
 
 
 def is_store(url: str) -> bool:
@@ -450,51 +437,3 @@ def _read_target(
         reader.note(place, f"the weight of {target.model!r} is below 0")
         return None
     return target
-
-
-def is_key_name(name: str) -> bool:
-    """Whether a key may be called so."""
-    # What joins two emoji to one is no letter that can be printed by itself.
-    bare = name.replace("\u200d", "")
-    is_text = bare.isprintable() and bare != "" and name == name.strip()
-    return is_text and len(name) <= _KEY_NAME_LENGTH_MAX
-
-
-def moment(value: Any) -> float | None:
-    """The seconds since 1970 of a date or time, which is in UTC where it does not say."""
-    try:
-        if isinstance(value, str):
-            value = datetime.fromisoformat(value)
-        elif isinstance(value, date) and not isinstance(value, datetime):
-            value = datetime.combine(value, datetime.min.time())
-    except ValueError:
-        return None
-    if not isinstance(value, datetime):
-        return None
-    return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-
-
-def _read_client_keys(reader: Reader, tables: Any) -> tuple[ClientKey, ...]:
-    if not isinstance(tables, list):
-        reader.note(("keys",), "must be written [[keys]], once for each key")
-        return ()
-    found: list[ClientKey] = []
-    for index, value in enumerate(tables):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-        path = ("keys", index)
-        table = reader.table(ClientKey, value, path)
-        if table is None:
-            continue
-        key = reader.secret(table.key, (*path, "key"))
-        if any(key and key == other.key for other in found):
-            reader.note((*path, "key"), "is the same key as an earlier one")
-        reader.check_numbers(table, path)
-        name = table.name or f"key-{index + 1}"
-        if not is_key_name(name):
-            reader.note((*path, "name"), f"{name!r} cannot be a key's name: {KEY_NAME_RULE}")
-        expires = None if table.expires is None else moment(table.expires)
-        if table.expires is not None and expires is None:
-            reader.note(
-                (*path, "expires"), "is not a date; write 2027-01-31 or 2027-01-31T12:00:00Z"
-            )
-        found.append(replace(table, key=key, name=name, expires=expires))
-    return tuple(found)

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from polycall.config.loading import LOG_LEVELS, SECTIONS, WORKERS_MAX, RouteEntry
+from polycall.config.mcp import OAuthSettings
 from polycall.config.reader import BUDGET_USD_MAX, NUMBER_MAX
 from polycall.providers.provider import Capabilities, Price
 from polycall.providers.quirks import NAMED_QUIRKS
@@ -34,7 +35,8 @@ _REFERENCE = "#/$defs/{name}"
 
 def config_schema() -> JSON:
     """The schema, in draft 2020-12."""
-    kinds: list[type[Struct]] = [*SECTIONS.values(), RouteEntry, Quirks, Price, Capabilities]
+    nested = (RouteEntry, Quirks, Price, Capabilities, OAuthSettings)
+    kinds: list[type[Struct]] = [*SECTIONS.values(), *nested]
     _, found = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
     tables = {kind.__name__: _table(found[kind.__name__], kind) for kind in kinds}
     _nest(tables)
@@ -52,7 +54,7 @@ def config_schema() -> JSON:
 def _section(name: str, kind: type[Struct]) -> JSON:
     reference = {"$ref": _REFERENCE.format(name=kind.__name__)}
     match name:
-        case "providers" | "models":
+        case "providers" | "models" | "mcp":
             return {"type": "object", "additionalProperties": reference}
         case "keys":
             return {"type": "array", "items": reference}
@@ -99,7 +101,7 @@ def _field(name: str, field: JSON, note: str) -> JSON:
     """One value's schema; `name` is empty where its numbers have no bounds."""
     kinds: list[JSON] = [_value(name, each) for each in field.get("anyOf", [field])]
     kinds = [each for each in kinds if each.get("type") != "null"]
-    shown = kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+    shown: JSON = kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
     if (default := field.get("default")) is not None:
         shown = {**shown, "default": list(default) if isinstance(default, tuple) else default}  # pyright: ignore[reportUnknownArgumentType]
     return {**shown, "description": note} if note else shown

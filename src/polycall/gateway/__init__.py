@@ -10,6 +10,7 @@ generation/     one generation: the client's request, the attempts, the answer, 
 routing/        the targets of a model's name, in order, and which of them cool down
 passthrough/    bodies that need no translation: what is changed in them and read from them
 sessions/       WebSockets of realtime voices, passed through
+mcp/            MCP servers and OpenAPI documents behind one door
 programs/       programs that call the client's tools
 state/          what is kept between two requests of a client
 media/          media by URL, fetched for providers that need the bytes

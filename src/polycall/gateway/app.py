@@ -40,6 +40,7 @@ from polycall.gateway.http.request import (
     Scope,
     Send,
 )
+from polycall.gateway.mcp.dispatch import McpDispatch
 from polycall.gateway.media.lazy_fetch import LazyFetcher
 from polycall.gateway.observability.metrics import CONTENT_TYPE, Metrics, Snapshot, exposition
 from polycall.gateway.processes.heavy_work import HeavyWork
@@ -135,6 +136,18 @@ class Gateway:
         self._dispatch = ProgramDispatch(config.programs, self.store)
         self._limits = KeyLimits(self.store, counters=config.store.counters, worker=self._id_head)
         self._maintenance = Maintenance(self.store, self._keys)
+        self._mcp = McpDispatch(
+            self.store,
+            self._keys,
+            self._limits,
+            self.metrics,
+            memory=self._memory,
+            transport=self._transport,
+            traces=self._traces,
+            sandbox=self._dispatch.sandbox,
+            application=self,
+        )
+        self._dispatch.use_mcp(self._mcp)
         self.monitor = RequestMonitor(_limits(config))
         self.entry = SessionEntry(self._session)
         self._take_up(config, router=None)
@@ -181,6 +194,12 @@ class Gateway:
             self.services, self._keys, self._limits, self._dispatch, self._memory
         )
         self._catalogue = models.Catalogue(config, self._transport)
+        self._mcp.configure(config)
+
+    def drain(self) -> None:
+        """Take nothing new; streams in which nothing is under way end at once."""
+        self.is_draining = True
+        self._mcp.drain()
 
     def reload(self, config: Config) -> None:
         """Change to another configuration between two requests."""
@@ -206,6 +225,7 @@ class Gateway:
         await self._fetching.close()
         self._heavy.close()
         await self._maintenance.close()
+        await self._mcp.close()
         await self._dispatch.close()
         await self._limits.close()
         if self._cache is not None:
@@ -224,6 +244,13 @@ class Gateway:
         )
         self.monitor.add(gateway_request)
         try:
+            if gateway_request.path.startswith("/mcp") and self._mcp.is_for(gateway_request.path):
+                await self._guarded(
+                    gateway_request,
+                    DIALECTS["openai-chat"],
+                    self._mcp.serve(gateway_request, scope),
+                )
+                return
             await self._route(gateway_request)
         finally:
             self.monitor.remove(gateway_request)

@@ -3,9 +3,13 @@
 servers.py     which servers there are, and where: by hand, or from an `mcpServers` file
 connection.py  one connection to one server, owned by a task; process.py a server's program
 toolset.py     a server's tools as a toolset; several servers at once (`connect`)
+cooldown.py    pauses before a server that fails is started anew
+inspection.py  what in a definition somebody should look at
 looking.py     what servers offer, beside what was pinned
 pins.py        what each definition was when somebody last looked at it
 content.py     results and definitions between the protocol and the middle language
+asking.py      what servers ask in a call: a person, a model
+oauth.py       signing in to servers
 serving.py     any toolset as an MCP server, over stdio or HTTP
 
 Needs the extra `polycall[mcp]`; nothing else imports this package.
@@ -16,27 +20,43 @@ from importlib.util import find_spec
 if find_spec("mcp") is None:
     raise ModuleNotFoundError("MCP needs its SDK; install 'polycall[mcp]'", name="mcp")
 
+from polycall.mcp.asking import (
+    Elicitation,
+    ElicitationAnswer,
+    SamplingRequest,
+    sampling_by,
+)
 from polycall.mcp.looking import SeenServer, SeenTool, look
+from polycall.mcp.oauth import MemoryTokens, OAuth, TokenFile, TokenStore, authorize_here
 from polycall.mcp.pins import Notice, PinFile, PinStore
 from polycall.mcp.servers import HttpServer, StdioServer, load_servers
 from polycall.mcp.serving import mcp_server, serve_http, serve_stdio
 from polycall.mcp.toolset import McpTool, McpTools, McpToolset, connect
 
 __all__ = [
+    "Elicitation",
+    "ElicitationAnswer",
     "HttpServer",
     "McpTool",
     "McpTools",
     "McpToolset",
+    "MemoryTokens",
     "Notice",
+    "OAuth",
     "PinFile",
     "PinStore",
+    "SamplingRequest",
     "SeenServer",
     "SeenTool",
     "StdioServer",
+    "TokenFile",
+    "TokenStore",
+    "authorize_here",
     "connect",
     "load_servers",
     "look",
     "mcp_server",
+    "sampling_by",
     "serve_http",
     "serve_stdio",
 ]

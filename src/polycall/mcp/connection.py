@@ -8,10 +8,11 @@ waits, and leaves; callers in other tasks only ever see an error.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import httpx2
@@ -25,8 +26,10 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from polycall.errors import ToolError, ToolServerError
 from polycall.ir import JSON
+from polycall.mcp.asking import Elicit, Sample, ServerQuestions
 from polycall.mcp.process import Program
-from polycall.mcp.servers import HttpServer, Server
+from polycall.mcp.servers import Headers, HttpServer, Server
+from polycall.tools import ToolContext
 from polycall.tools.problems import truncated
 
 logger = logging.getLogger("polycall.mcp")
@@ -67,8 +70,16 @@ class SessionLostError(ToolServerError):
 class Connection:
     """Open it, use it, close it.  One that broke stays broken; there is another after it."""
 
-    def __init__(self, server: Server, on_list_changed: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        on_list_changed: Callable[[], Awaitable[None]],
+        *,
+        elicit: Elicit | None = None,
+        sample: Sample | None = None,
+    ) -> None:
         self._server = server
+        self._asked_of_us = ServerQuestions(server.name, elicit, sample)
         self._on_list_changed = on_list_changed
         self._closing = asyncio.Event()
         self._changed = asyncio.Event()
@@ -104,6 +115,8 @@ class Connection:
         """End the connection, and the server's process where we started it."""
         self._client = None
         self._closing.set()
+        if not self._ready.done():
+            self._scope.cancel()  # it may never be open
         if self._owner is not None:
             await asyncio.shield(self._owner)
 
@@ -119,10 +132,27 @@ class Connection:
                 return found
         raise self._failure(f"lists tools on more than {_PAGES_MAX} pages")
 
-    async def call(self, name: str, arguments: JSON, report: ProgressFnT) -> types.CallToolResult:
+    async def call(
+        self, name: str, arguments: JSON, report: ProgressFnT, context: ToolContext[Any]
+    ) -> types.CallToolResult:
         """Run a tool; where the caller is cancelled, the server is told."""
-        calling = self._connected().call_tool(name, arguments, progress_callback=report)
-        return await self._asked(calling, f"{name!r}")
+        with self._asked_of_us.calling(context):
+            calling = self._connected().call_tool(name, arguments, progress_callback=report)
+            return await self._asked(calling, f"{name!r}")
+
+    async def ask(self, what: str, asking: Callable[[Client], Awaitable[T]]) -> T:
+        """Another request of the protocol; `what` names it in errors."""
+        return await self._asked(asking(self._connected()), what)
+
+    @property
+    def instructions(self) -> str:
+        """What the server says of how its tools are to be used."""
+        return (self._client.instructions if self._client is not None else "") or ""
+
+    @property
+    def capabilities(self) -> types.ServerCapabilities:
+        """What the server can do."""
+        return self._connected().server_capabilities
 
     def _connected(self) -> Client:
         if self._client is None:
@@ -179,20 +209,32 @@ class Connection:
         if isinstance(server, HttpServer):
             # A call is bounded by its tool's deadline, and a stream of changes by nothing.
             timeout = httpx2.Timeout(server.connect_s, read=None)
-            hooks = {"response": [self._see]}
-            headers = {**server.headers, "accept-encoding": "identity"}
-            http = httpx2.AsyncClient(headers=headers, timeout=timeout, event_hooks=hooks)
+            hooks: dict[str, list[Any]] = {"response": [self._see]}
+            headers = {"accept-encoding": "identity"}
+            if callable(server.headers):
+                hooks["request"] = [_headers_hook(server.headers)]
+            else:
+                headers = {**server.headers, **headers}
+            auth = None if server.oauth is None else server.oauth.auth(server.url)
+            http = httpx2.AsyncClient(
+                headers=headers, timeout=timeout, event_hooks=hooks, auth=auth
+            )
             async with http:
                 transport = streamable_http_client(
                     server.url, http_client=http, max_sse_event_size=_ANSWER_BYTES_MAX
                 )
-                async with Client(transport, message_handler=self._hear, cache=None) as client:
+                async with self._client_of(transport) as client:
                     yield client
             return
         self._program = Program(server)
         transport = self._program.started(self._lose)
-        async with Client(transport, message_handler=self._hear, cache=None) as client:
+        async with self._client_of(transport) as client:
             yield client
+
+    def _client_of(self, transport: Any) -> Client:
+        callbacks = self._asked_of_us.callbacks
+        mode = "legacy" if self._server.handshake else "auto"
+        return Client(transport, message_handler=self._hear, cache=None, mode=mode, **callbacks)
 
     def _lose(self) -> None:
         """The program has ended, perhaps between two calls: the next one starts it anew."""
@@ -267,6 +309,18 @@ class Connection:
         elif self._program is not None and self._program.last_words:
             what += f" (it said: {self._program.last_words})"
         return self._failure(what)
+
+
+def _headers_hook(
+    headers: Headers,
+) -> Callable[[httpx2.Request], Awaitable[None]]:
+    assert callable(headers)
+
+    async def hook(request: httpx2.Request) -> None:
+        found = headers()
+        request.headers.update(await found if inspect.isawaitable(found) else found)
+
+    return hook
 
 
 def _leaf(error: BaseException) -> BaseException:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -12,7 +12,7 @@ from polycall.errors import ToolServerError
 from polycall.ir import JSON
 from polycall.mcp.connection import Connection
 from polycall.mcp.content import definition_of
-from polycall.mcp.pins import PinStore, difference, pin_of
+from polycall.mcp.pins import Pin, PinStore, difference, pin_of
 from polycall.mcp.servers import Server
 
 
@@ -52,11 +52,18 @@ async def look(servers: Iterable[Server], store: PinStore, *, pin: bool) -> list
 
 async def _looked(server: Server, store: PinStore, *, pin: bool) -> SeenServer:
     known = store.load(server.name)
-    pinned = known or {}
     try:
-        wires = await _listed(server)
+        wires = await listed(server)
     except ToolServerError as error:
         return SeenServer(server.name, error=str(error))
+    if pin:
+        store.save(server.name, {name: pin_of(wire) for name, wire in sorted(wires.items())})
+    return seen_of(server.name, known, wires)
+
+
+def seen_of(server: str, known: Mapping[str, Pin] | None, wires: Mapping[str, JSON]) -> SeenServer:
+    """A server's definitions beside what was pinned of it, if anything was."""
+    pinned = known or {}
     found = {name: pin_of(wire) for name, wire in sorted(wires.items())}
     tools: list[SeenTool] = []
     for name, each in found.items():
@@ -71,12 +78,12 @@ async def _looked(server: Server, store: PinStore, *, pin: bool) -> SeenServer:
         tools.append(SeenTool(name, each["hash"], state, parts, about, shown))
     gone = sorted(set(pinned) - set(found))
     tools += [SeenTool(name, pinned[name]["hash"], "removed") for name in gone]
-    if pin:
-        store.save(server.name, found)
-    return SeenServer(server.name, tools)
+    return SeenServer(server, tools)
 
 
-async def _listed(server: Server) -> dict[str, JSON]:
+async def listed(server: Server) -> dict[str, JSON]:
+    """The definitions of a server's tools, as they are on the wire."""
+
     async def ignore() -> None:
         """A list that changes meanwhile is the next look's affair."""
 

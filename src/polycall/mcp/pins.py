@@ -32,12 +32,13 @@ class Notice(Struct, frozen=True):
 
     `changed`: the definition is not the pinned one, and `parts` are what differs.  `new`: it was
     not there when the server was pinned.  `removed`: it is there no more.  `unusable`: no tool
-    can be made of it.  `withheld` tools are not offered to models and cannot be called.
+    can be made of it.  `suspicious`: it was never pinned, and something in it should be looked at.
+    `withheld` tools are not offered to models and cannot be called.
     """
 
     server: str
     tool: str
-    kind: Literal["changed", "new", "removed", "unusable"]
+    kind: Literal["changed", "new", "removed", "unusable", "suspicious"]
     parts: tuple[str, ...] = ()
     withheld: bool = False
     reason: str = ""
@@ -48,6 +49,7 @@ class Notice(Struct, frozen=True):
             "new": "it was not there when the server's tools were pinned",
             "removed": "it is pinned, and the server has it no more",
             "unusable": self.reason,
+            "suspicious": self.reason,
         }[self.kind]
         outcome = "; it is withheld" if self.withheld else ""
         todo = "; look at it, then 'polycall mcp pin' takes it" if self.kind != "unusable" else ""

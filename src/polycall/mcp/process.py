@@ -23,6 +23,8 @@ logger = logging.getLogger("polycall.mcp")
 
 _WORDS_MAX = 300
 _LAST_WORDS_S = 0.3
+# What a program is given and may be a secret; shorter words stand in texts by accident.
+_SECRET_LENGTH_MIN = 8
 # Besides those that the library hands on (PATH, HOME and the like): nothing here is a secret.
 _INHERITED = (
     *("LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
@@ -110,6 +112,9 @@ class Program(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         text = data.decode("utf-8", "replace")
+        for value in self._server.env.values():
+            if len(value) >= _SECRET_LENGTH_MIN:
+                text = text.replace(value, "[redacted]")
         self._last = (self._last + text)[-_WORDS_MAX:]
         logger.info("MCP server %r says: %s", self._server.name, text.rstrip())
 

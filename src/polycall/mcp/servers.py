@@ -5,19 +5,26 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from polycall._support import jsontext
 from polycall.errors import ConfigError, RequestError
 from polycall.ir import JSON
 from polycall.tools.problems import near_miss
 
+if TYPE_CHECKING:
+    from polycall.mcp.oauth import OAuth
+
 logger = logging.getLogger("polycall.mcp")
 
 # Which tools are marked to need a person's approval: by what the server says of them, or by name.
+# Headers, or what gives them for each request: a token that is renewed, say.
+Headers: TypeAlias = (
+    "Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]]"
+)
 AskFor: TypeAlias = Literal["nothing", "destructive", "writes", "everything"] | Sequence[str]
 
 _ASK_FOR = ("nothing", "destructive", "writes", "everything")
@@ -37,6 +44,8 @@ class _Server:
     say they only read, all, or those that it names; those that `allowed_without_asking` names need
     none.  What a server says of its tools is its word,
     and no proof.
+    With `handshake` the revision before the newest is spoken, with servers that want their own
+    requests answered on the connection.
     `allowed_callers` and `deadline_s` hold for each of its tools; `connect_s` bounds the start.
     Where a server is not `required`, the others are used without it.
     """
@@ -50,6 +59,7 @@ class _Server:
     connect_s: float = 30.0
     allowed_without_asking: Sequence[str] = ()
     required: bool = True
+    handshake: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -89,10 +99,15 @@ class StdioServer(_Server):
 
 @dataclass(frozen=True)
 class HttpServer(_Server):
-    """A server that is there already, at an address (streamable HTTP)."""
+    """A server that is there already, at an address (streamable HTTP).
+
+    `headers` may be a function, which is asked for each request.  `oauth` signs in where the server
+    wants a token (`polycall.mcp.OAuth`).
+    """
 
     url: str = field(kw_only=True)
-    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False, kw_only=True)
+    headers: Headers = field(default_factory=dict[str, str], repr=False, kw_only=True)
+    oauth: OAuth | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Callable
+from contextvars import ContextVar
 from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
@@ -35,6 +36,17 @@ logger = logging.getLogger("polycall.mcp")
 
 _PATH = "/mcp"
 _SESSIONS_MAX = 1000
+
+
+# The connection of the call that runs here, where a client's calls share one; else empty.
+connection: ContextVar[str] = ContextVar("polycall_mcp_connection", default="")
+
+
+def _connection_of(context: ServerRequestContext[Any]) -> str:
+    if context.request is None:
+        return "stdio"
+    headers = getattr(context.request, "headers", {})
+    return str(headers.get("mcp-session-id", ""))
 
 
 class _Service:
@@ -72,6 +84,7 @@ class _Service:
         self, context: ServerRequestContext[Any], params: types.CallToolRequestParams
     ) -> types.CallToolResult:
         before = self.tools
+        connection.set(_connection_of(context))
         call = ToolCall(f"mcp_{uuid4().hex}", params.name, jsontext.encode(params.arguments or {}))
 
         async def report(progress: float, message: str) -> None:

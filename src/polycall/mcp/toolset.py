@@ -11,15 +11,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import mcp_types as types
 import msgspec
+from mcp import Client
 
 from polycall.errors import RequestError, ToolDefinitionError, ToolError, ToolServerError
 from polycall.ir import JSON
+from polycall.mcp.asking import Elicit, Sample
 from polycall.mcp.connection import Connection, SessionLostError
 from polycall.mcp.content import definition_of, result_of
+from polycall.mcp.cooldown import Cooldown
+from polycall.mcp.inspection import suspicious
 from polycall.mcp.pins import MemoryPins, Notice, Pin, PinFile, PinStore, difference, pin_of
 from polycall.mcp.servers import AskFor, Server
 from polycall.tools import AbstractToolset, FunctionTool, ToolContext
@@ -28,6 +32,9 @@ from polycall.tools.validate import SchemaChecker
 
 logger = logging.getLogger("polycall.mcp")
 
+T = TypeVar("T")
+
+OnResult: TypeAlias = Callable[[ToolContext[Any], types.CallToolResult], None]
 State: TypeAlias = Literal["connected", "lost", "failed", "closed"]
 # Asked for each definition that is not the pinned one, before a model sees it.
 Approve: TypeAlias = Callable[[Notice, JSON], "bool | Awaitable[bool]"]
@@ -58,11 +65,22 @@ class McpToolset(AbstractToolset):
     """One server's tools under their own names, in the order of the alphabet.
 
     Order is ours, since a server's may differ from day to day, and prompt caches with it.  A
-    connection that broke is made anew at the next call.  `notices` are what was flagged last.
+    connection that broke is made anew at the next call, and one that breaks again and again after
+    a pause.  `notices` are what was flagged last.  With `inspects`, definitions that were never
+    pinned and look like an attack are withheld.  `on_result` sees results as they came.
     """
 
     def __init__(
-        self, server: Server, *, pins: PinStore | None = None, changed: Changed = "refuse"
+        self,
+        server: Server,
+        *,
+        pins: PinStore | None = None,
+        changed: Changed = "refuse",
+        elicit: Elicit | None = None,
+        sample: Sample | None = None,
+        inspects: bool = False,
+        on_result: OnResult | None = None,
+        on_changed: Callable[[], None] = lambda: None,
     ) -> None:
         if not callable(changed) and changed not in ("refuse", "allow"):
             raise RequestError(f"changed is 'refuse', 'allow' or a function, not {changed!r}")
@@ -73,6 +91,12 @@ class McpToolset(AbstractToolset):
         self._pins: PinStore = MemoryPins() if pins is None else pins
         self._is_pinned = pins is not None
         self._changed = changed
+        self._elicit = elicit
+        self._inspects = inspects
+        self._on_result = on_result
+        self._on_changed = on_changed
+        self._sample = sample
+        self._pause = Cooldown()
         self._tools: dict[str, McpTool] = {}
         self._connection: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -123,6 +147,7 @@ class McpToolset(AbstractToolset):
         try:
             return await self._run_once(name, arguments, context)
         except SessionLostError:
+            self._pause.renewed()
             return await self._run_once(name, arguments, context)  # on another session
 
     async def _run_once(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
@@ -132,7 +157,30 @@ class McpToolset(AbstractToolset):
         async def report(progress: float, total: float | None, message: str | None) -> None:
             await context.report(progress / total if total else 0.0, message or "")
 
-        return result_of(await connection.call(name, arguments, report))
+        result = await connection.call(name, arguments, report, context)
+        if self._on_result is not None:
+            self._on_result(context, result)
+        return result_of(result)
+
+    async def ask(self, what: str, asking: Callable[[Client], Awaitable[T]]) -> T:
+        """Another request of the protocol, on another session where the server forgot this one."""
+        try:
+            return await (await self._connected()).ask(what, asking)
+        except SessionLostError:
+            self._pause.renewed()
+            return await (await self._connected()).ask(what, asking)
+
+    @property
+    def instructions(self) -> str:
+        """What the server says of how its tools are to be used; its word, like all it says."""
+        return "" if self._connection is None else self._connection.instructions
+
+    @property
+    def capabilities(self) -> types.ServerCapabilities | None:
+        """What the server can do; `None` while it is not connected."""
+        if self._connection is None or not self._connection.is_open:
+            return None
+        return self._connection.capabilities
 
     async def _connected(self) -> Connection:
         async with self._opening:
@@ -144,6 +192,7 @@ class McpToolset(AbstractToolset):
                     "'await agent.run', and not 'run_sync'; nothing was run"
                 )
             if self._connection is None or not self._connection.is_open:
+                self._pause.check(self.server.name, self.error)
                 logger.warning("MCP server %r is started or reached anew", self.server.name)
                 await self._open()
             assert self._connection is not None
@@ -152,13 +201,17 @@ class McpToolset(AbstractToolset):
     async def _open(self) -> None:
         if self._connection is not None:
             await self._connection.close()
-        self._connection = Connection(self.server, self.refresh)
+        self._connection = Connection(
+            self.server, self.refresh, elicit=self._elicit, sample=self._sample
+        )
         self._loop = asyncio.get_running_loop()
         self._is_closed = False
         try:
             await self._connection.open()
             await self.refresh()
+            self._pause.opened()
         except BaseException as error:
+            self._pause.failed()
             self.error = str(error) or type(error).__name__
             await self._connection.close()
             raise
@@ -185,6 +238,9 @@ class McpToolset(AbstractToolset):
         found = {name: pin_of(wire) for name, wire in wires.items()}
         pinned = self._pins.load(self.server.name)
         kept = dict(found if pinned is None else pinned)
+        doubts = {name: suspicious(wire) for name, wire in wires.items()} if self._inspects else {}
+        if pinned is None:
+            kept = {name: pin for name, pin in kept.items() if not doubts.get(name)}
         if not self._is_pinned:
             # Without pins of somebody's own, a list that grows is an ordinary thing.
             kept = {**found, **kept}
@@ -196,6 +252,8 @@ class McpToolset(AbstractToolset):
         tools: dict[str, McpTool] = {}
         for name, wire in wires.items():
             notice = self._notice(name, kept.get(name), found[name])
+            if notice is not None and notice.kind == "new" and doubts.get(name):
+                notice = msgspec.structs.replace(notice, kind="suspicious", reason=doubts[name])
             if notice is not None and await self._is_approved(notice, wire):
                 kept[name] = found[name]
                 notice = None
@@ -218,6 +276,7 @@ class McpToolset(AbstractToolset):
         self.notices = notices
         self._tools = tools
         self.version += 1
+        self._on_changed()
 
     def _check_named(self, listed: set[str]) -> None:
         """A name that is misspelt here would leave a tool without its approval."""
@@ -351,12 +410,16 @@ async def connect(
     *servers: Server,
     pins: str | Path | PinStore | None = None,
     changed: Changed = "refuse",
+    elicit: Elicit | None = None,
+    sample: Sample | None = None,
 ) -> AsyncGenerator[McpTools]:
     """The tools of MCP servers, as long as the block lasts.
 
     `pins` is a file (or a store) of what the tools' definitions were: it is written when a server
     is first met, and what differs later is warned about and, by `changed`, withheld (`"refuse"`),
     offered all the same (`"allow"`), or shown to a function that says whether to take it.
+    `elicit` answers what servers ask a person in the middle of a call, `sample` what they ask a
+    model; without these, servers learn that nobody answers.
     Raises `ToolServerError` where a required server cannot be reached or its tools not be listed.
     """
     names = [server.name for server in servers]
@@ -364,7 +427,10 @@ async def connect(
     if twice:
         raise ToolDefinitionError(f"there are two MCP servers named {twice[0]!r}")
     store = PinFile(pins) if isinstance(pins, str | Path) else pins
-    toolsets = [McpToolset(server, pins=store, changed=changed) for server in servers]
+    toolsets = [
+        McpToolset(server, pins=store, changed=changed, elicit=elicit, sample=sample)
+        for server in servers
+    ]
     try:
         opened = await asyncio.gather(*map(_opened, toolsets), return_exceptions=True)
         for outcome in opened:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 from urllib.parse import urlencode
 
 import msgspec
@@ -104,6 +104,7 @@ class _Described(Struct, frozen=True, rename={"id": "operationId", "body": "requ
     parameters: list[JSON] = []
     body: JSON = {}
     tags: list[str] = []
+    responses: JSON = {}
     id: str = ""
     summary: str = ""
     description: str = ""
@@ -150,24 +151,40 @@ def package_branches(package: str | ModuleType) -> dict[str, Any]:
     return branches
 
 
+class OperationTool(NamedTuple):
+    """An operation of a document as a tool, and what it answers, as far as the document says."""
+
+    branch: str
+    operation: Operation
+    tool: AnyTool
+    result: JSON | None  # a schema; its references lead into the document's `components`
+
+
 def openapi_branches(document: JSON, send: Send) -> dict[str, Any]:
     """Tags as namespaces; operations without a tag stand below the first word of their path."""
+    branches: dict[str, Any] = {}
+    for each in openapi_operations(document, send):
+        _put(branches, [each.branch], [each.tool])
+    return branches
+
+
+def openapi_operations(document: JSON, send: Send) -> list[OperationTool]:
+    """All operations of a document, in the order of their paths."""
     kind: type[object] = type(document)
     if kind is not dict:
         raise ToolDefinitionError(
             f"an OpenAPI document is a dictionary, as json.load gives it, not a {kind.__name__}"
         )
     document = as_openapi_31(document)
-    branches: dict[str, Any] = {}
+    found: list[OperationTool] = []
     read = _read(document, _Document, "the document")
     for path, item in sorted((read.paths or {}).items()):
         for method in _METHODS:
             if method in item:
-                branch, made = _operation_tool(document, path, method, item, send)
-                _put(branches, [branch], [made])
-    if not branches:
+                found.append(_operation_tool(document, path, method, item, send))
+    if not found:
         raise ToolDefinitionError("the document has no operations; is it OpenAPI 3, or Swagger 2?")
-    return branches
+    return found
 
 
 def folder_branches(folder: str | Path, run: RunNamed) -> dict[str, Any]:
@@ -211,7 +228,7 @@ def _put(branches: dict[str, Any], trail: list[str], tools: Iterable[AnyTool]) -
 
 def _operation_tool(
     document: JSON, path: str, method: str, item: JSON, send: Send
-) -> tuple[str, AnyTool]:
+) -> OperationTool:
     here = f"{method} {path}"
     operation = _read(item[method], _Described, here)
     shared = _read(item.get("parameters", []), list[JSON], f"{path}: parameters")
@@ -249,7 +266,19 @@ def _operation_tool(
         return await send(made, joined(arguments, between))
 
     about = operation.summary or operation.description or here
-    return _word(tags[0]), tool_from_schema(_word(name), about, schema, run)
+    made_tool = tool_from_schema(_word(name), about, schema, run)
+    return OperationTool(_word(tags[0]), made, made_tool, _result(document, operation.responses))
+
+
+def _result(document: JSON, responses: JSON) -> JSON | None:
+    """The schema of the answer to a request that went well."""
+    for status in ("200", "201", "202", "2XX", "default"):
+        if isinstance(responses.get(status), dict):
+            answer = _read(_resolved(document, responses[status]), _Body, f"responses.{status}")
+            _, content = body_content(answer.content)
+            schema = content.get("schema")
+            return cast("JSON", schema) if isinstance(schema, dict) else None
+    return None
 
 
 def _read(node: Any, kind: type[ReadT], place: str) -> ReadT:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, cast
 
 from polycall.agents.text_search import TermIndex, query_terms, terms
-from polycall.agents.tree.synonyms import synonyms
+from polycall.agents.tree.ranking import FieldIndex, field_terms
+from polycall.agents.tree.synonyms import synonyms_of
 from polycall.agents.vectors import nearest_rows, unit_rows
 from polycall.ir import JSON
 from polycall.tools import FunctionTool
@@ -16,15 +17,15 @@ Method: TypeAlias = Literal["words", "tree", "hybrid"]
 # Texts to vectors, one each.
 Embed: TypeAlias = Callable[[list[str]], Sequence[Sequence[float]]]
 
-# A tool's name says more of it than its description, and that more than its parameters.
-_NAME_WEIGHT, _ABOUT_WEIGHT = 3, 2
 # A vector finds what is meant, words only what is said.
 _VECTOR_WEIGHT, _WORDS_WEIGHT = 0.75, 0.25
 _CANDIDATES = 50
 # What is meant by other words is less sure than what is said.
-_OTHER_WORDS_WEIGHT = 0.45
+_SYNONYM, _FORM, _TYPO = 0.75, 0.7, 0.7
 _FORM_MIN = 4
 _VALUES_MAX, _VALUE_CHARS = 20, 60
+_DETAIL_CHARS, _BELOW_MAX = 300, 40
+_BRANCH_WEIGHT = 3
 _BRANCHES = 3
 
 
@@ -38,27 +39,42 @@ class ToolSearch:
         about: Mapping[str, str] | None = None,
         embed: Embed | None = None,
     ) -> None:
-        self._index: TermIndex[str] = TermIndex()
         self._branches: TermIndex[str] = TermIndex()
         self._names = list(tools)
         self._embed = embed
         self._vocabulary: list[str] | None = None
+        documents = {name: _fields_of(name, tool) for name, tool in tools.items()}
         shared: dict[str, list[str]] = {}
-        for name, tool in tools.items():
-            found = _terms_of(name, tool)
+        for name, fields in documents.items():
             for branch, words in (about or {}).items():
                 if is_below(name, branch):
-                    found += terms(words)
-            self._index.add(name, found)
+                    fields["space"] += terms(words)
+            found = [term for each in fields.values() for term in each]
             shared.setdefault(branch_of(name), []).extend(found)
+        self._index = FieldIndex(documents)
         for branch, found in shared.items():
             # Each word once, or a branch of many tools would be about everything.
-            self._branches.add(branch, [*terms(branch) * _NAME_WEIGHT, *dict.fromkeys(found)])
+            self._branches.add(branch, [*terms(branch) * _BRANCH_WEIGHT, *dict.fromkeys(found)])
         texts = [f"{name}: {tool.description}" for name, tool in tools.items()]
         self._vectors: Any = unit_rows(embed(texts), len(texts)) if embed and texts else []
 
-    def best(self, query: str, limit: int, method: Method, within: str = "") -> list[str]:
-        """The names of the tools that fit best, best first; only those below `within`."""
+    def learn(self, query: str, name: str) -> None:
+        """A tool was found by these words and then called: a sign that it fits them."""
+        self._index.learn(query_terms(query), name)
+
+    def best(
+        self,
+        query: str,
+        limit: int,
+        method: Method,
+        within: str = "",
+        *,
+        keep: Callable[[str], bool] | None = None,
+    ) -> list[str]:
+        """The names of the tools that fit best, best first.
+
+        Only those below `within` are looked at, and only those that `keep` says yes to.
+        """
         match method:
             case "words":
                 scores = self._by_words(query)
@@ -68,6 +84,8 @@ class ToolSearch:
                 scores = self._by_vectors(query)
         if within:
             scores = {name: each for name, each in scores.items() if is_below(name, within)}
+        if keep is not None:
+            scores = {name: each for name, each in scores.items() if keep(name)}
         return sorted(scores, key=lambda name: (-scores[name], name))[:limit]
 
     def _by_tree(self, query: str) -> dict[str, float]:
@@ -77,27 +95,34 @@ class ToolSearch:
         return {name: score for name, score in scores.items() if branch_of(name) in chosen}
 
     def _by_words(self, query: str) -> dict[str, float]:
-        """What the question says, and less, what it says in other words or by other forms."""
+        """What the question says, and less surely, what it says in other words or forms."""
         said = query_terms(query)
-        scores = self._index.scores(said)
-        others = synonyms(query) | self._forms(said)
-        for name, score in self._index.scores(sorted(others - {*said})).items():
-            scores[name] = scores.get(name, 0.0) + _OTHER_WORDS_WEIGHT * score
-        return scores
+        return self._index.scores([(term, self._alternatives(term, query)) for term in said])
 
-    def _forms(self, said: list[str]) -> set[str]:
+    def _alternatives(self, term: str, query: str) -> dict[str, float]:
+        """A term with what may stand for it, each with how sure that is."""
+        found = dict.fromkeys(synonyms_of(term, query), _SYNONYM)
+        found |= dict.fromkeys(self._forms(term), _FORM)
+        near = self._index.misspelt(term)
+        found |= dict.fromkeys(near, _TYPO)
+        for each in near:
+            for other in synonyms_of(each, ""):
+                found.setdefault(other, _TYPO * _SYNONYM)
+        found[term] = 1.0
+        return found
+
+    def _forms(self, term: str) -> set[str]:
         """Terms of the tools that a term begins, or that begin it: invite and invitation."""
         if self._vocabulary is None:
             self._vocabulary = sorted(self._index.vocabulary)
         found: set[str] = set()
-        for term in said:
-            if len(term) >= _FORM_MIN and term.isascii():
-                for place in range(bisect_left(self._vocabulary, term), len(self._vocabulary)):
-                    if not self._vocabulary[place].startswith(term):
-                        break
-                    found.add(self._vocabulary[place])
-                shorter = (term[:end] for end in range(_FORM_MIN, len(term)))
-                found |= {each for each in shorter if each in self._index.vocabulary}
+        if len(term) >= _FORM_MIN and term.isascii():
+            for place in range(bisect_left(self._vocabulary, term), len(self._vocabulary)):
+                if not self._vocabulary[place].startswith(term):
+                    break
+                found.add(self._vocabulary[place])
+            shorter = (term[:end] for end in range(_FORM_MIN, len(term)))
+            found |= {each for each in shorter if each in self._index.vocabulary}
         return found
 
     def _by_vectors(self, query: str) -> dict[str, float]:
@@ -123,25 +148,36 @@ def is_below(name: str, branch: str) -> bool:
     return name.startswith(branch + ".")
 
 
-def _terms_of(name: str, tool: FunctionTool[..., Any]) -> list[str]:
-    return [
-        *terms(name) * _NAME_WEIGHT,
-        *terms(tool.description) * _ABOUT_WEIGHT,
-        *(term for words in _parameter_words(tool.parameters) for term in terms(words)),
-    ]
+def _fields_of(name: str, tool: FunctionTool[..., Any]) -> dict[str, list[str]]:
+    names: list[str] = []
+    details: list[str] = []
+    for word, detail in _parameter_words(tool.parameters):
+        names.append(word)
+        details += detail
+    space, _, own = name.rpartition(".")
+    return {
+        "name": terms(own),
+        "space": terms(space),
+        "about": terms(tool.description),
+        "parameters": field_terms(names),
+        "details": field_terms(details),
+    }
 
 
-def _parameter_words(schema: JSON) -> Iterable[str]:
+def _parameter_words(schema: JSON) -> Iterable[tuple[str, list[str]]]:
+    """The parameters' names, each with what is said of it."""
     properties: JSON = schema.get("properties") or {}
     for name, child in properties.items():
-        yield name
-        if isinstance(child, dict):
-            inner = cast("JSON", child)
-            yield str(inner.get("description", ""))
-            for value in (*_listed(inner.get("enum")), *_listed(inner.get("examples"))):
-                yield str(value)[:_VALUE_CHARS]
-            if isinstance(inner.get("properties"), dict):
-                yield from cast("JSON", inner["properties"])
+        details: list[str] = []
+        inner: JSON = cast("JSON", child) if isinstance(child, dict) else {}
+        details.append(str(inner.get("description", ""))[:_DETAIL_CHARS])
+        for value in (*_listed(inner.get("enum")), *_listed(inner.get("examples"))):
+            details.append(str(value)[:_VALUE_CHARS])
+        yield name, details
+        below = inner.get("properties")
+        if isinstance(below, dict):
+            for each in list(cast("JSON", below))[:_BELOW_MAX]:
+                yield each, []
 
 
 def _listed(value: Any) -> list[Any]:

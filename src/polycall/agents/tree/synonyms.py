@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import functools
 
-from polycall.agents.text_search import stem, terms
+from polycall.agents.text_search import stem
 
 _GROUPS = """
-create make add new build generate compose register | 만들 만드 생성 추가 등록 작성
+create make add new build generate compose register publish | 만들 만드 생성 추가 등록 작성
 delete remove drop erase destroy clear purge | 삭제 지우 지워 제거
 list show all browse enumerate see view | 목록 보여 나열
 get fetch read retrieve show look describe detail info | 조회 가져 읽어 알려
@@ -81,11 +81,16 @@ def _tables() -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]:
     return english, korean
 
 
-def synonyms(question: str) -> set[str]:
-    """Terms that mean what words of the question mean, but for these themselves."""
+def synonyms_of(term: str, question: str) -> set[str]:
+    """Terms that mean what a term of the question means, but for the term itself.
+
+    A Korean term is a pair of letters: it stands for the groups whose stem the question has and
+    that it is part of.
+    """
     english, korean = _tables()
-    own = terms(question)
-    found = {other for term in own for other in english.get(term, frozenset())}
-    if any(letter >= _KOREAN_FROM for letter in question):
-        found |= {other for word, group in korean.items() if word in question for other in group}
-    return found - set(own)
+    found = set(english.get(term, frozenset()))
+    if term >= _KOREAN_FROM:
+        for word, group in korean.items():
+            if word in question and (term in word or word in term or term[0] in word):
+                found |= group
+    return found - {term}

@@ -49,6 +49,12 @@ class Owner(Struct, frozen=True):
     budget_usd: Decimal | None = None
     budget_per: str = "month"
     expires: float = math.inf
+    mcp: tuple[str, ...] | None = None
+    mcp_default: tuple[str, ...] = ()
+
+    def may_call(self, tool: str) -> bool:
+        """Whether the key is for this MCP tool, by its full name: `github_create_issue`."""
+        return self.mcp is None or any(fnmatchcase(tool, pattern) for pattern in self.mcp)
 
     def may_use(self, model: str) -> bool:
         """Whether the key is for this model."""
@@ -194,6 +200,8 @@ def _configured(key: ClientKey) -> Owner:
         budget_usd=key.budget_usd,
         budget_per=key.budget_per,
         expires=math.inf if key.expires is None else key.expires,
+        mcp=key.mcp,
+        mcp_default=key.mcp_default,
     )
 
 
@@ -208,4 +216,6 @@ def _stored(record: KeyRecord, ends: float) -> Owner:
         budget_usd=row.budget_usd,
         budget_per=row.budget_per,
         expires=ends,
+        mcp=row.mcp,
+        mcp_default=row.mcp_default,
     )

@@ -35,9 +35,14 @@ _ERRORS = {
     "429": "a limit is reached; see retry-after",
     "502": "the provider's answer makes no sense, or it cannot be reached",
 }
+_MCP = {
+    "/mcp": "the tools of all MCP servers, by the Model Context Protocol; ?mode=code for two tools",
+    "/mcp/{server}": "the tools of one MCP server, or of several separated by commas",
+}
 _REQUEST_HEADERS = {
     "polycall-strict": "'true': refuse a request that would lose something, and name it",
     "polycall-lossy": "'true': drop, with a warning, what is refused by default",
+    "polycall-mcp": "MCP servers whose tools the model gets, separated by commas",
 }
 _RESPONSE_HEADERS = {
     "polycall-request-id": "the request's id, also in the ledger and the log",
@@ -52,6 +57,8 @@ def document() -> JSON:
     paths: JSON = {}
     for path, (summary, name) in _GENERATIONS.items():
         paths[path] = {"post": _operation(summary, name, path, is_generation=True)}
+    for path, summary in _MCP.items():
+        paths[path] = {"post": _operation(summary, f"mcp-{len(paths)}", path)}
     for path, summary in _COUNTS.items():
         paths[path] = {"post": _operation(summary, f"count-{len(paths)}", path)}
     for path, summary in _LOOKUPS.items():
@@ -84,6 +91,10 @@ def _operation(summary: str, name: str, path: str, *, is_generation: bool = Fals
     if "{model}" in path:
         parameters.append(
             {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+        )
+    if "{server}" in path:
+        parameters.append(
+            {"name": "server", "in": "path", "required": True, "schema": {"type": "string"}}
         )
     if is_generation:
         parameters += [

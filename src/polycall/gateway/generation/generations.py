@@ -93,7 +93,9 @@ class Generations:
                     owner.id, len(body), ClientRequest, endpoint, gateway_request, body, owner
                 )
                 check_allowed(owner, client_request.model)
-                if self._cache is None or not await self._cached(record, self._cache):
+                # Tools that the gateway adds are no part of what the cache knows a request by.
+                has_tools = self._dispatch.mcp_names(gateway_request, owner)
+                if has_tools or self._cache is None or not await self._cached(record, self._cache):
                     await self._answer(record, client_request)
             except asyncio.CancelledError as cancelled:
                 raise gateway_request.reason_or_raise(cancelled) from None

@@ -53,6 +53,24 @@ class Traces:
         )
         return Trace(self._tracer, span)
 
+    def tool(self, name: str, call_id: str, key: str, headers: Mapping[bytes, bytes]) -> ToolTrace:
+        """The span of one tool call, below what the client says it is part of."""
+        carried = {
+            each.decode(): headers[each].decode("latin-1") for each in _CARRIED if each in headers
+        }
+        span = self._tracer.start_span(
+            f"{names.EXECUTE_TOOL} {name[: names.NAME_CHARS_MAX]}",
+            context=PROPAGATOR.extract(carried),
+            kind=SpanKind.CLIENT,
+            attributes={
+                names.OPERATION: names.EXECUTE_TOOL,
+                names.TOOL: name[: names.NAME_CHARS_MAX],
+                names.CALL_ID: call_id,
+                "polycall.key": key,
+            },
+        )
+        return ToolTrace(span)
+
     async def close(self) -> None:
         """Send what is waiting."""
         await asyncio.to_thread(self._provider.shutdown)
@@ -120,6 +138,21 @@ class Trace:
             _end_as_failed(self._span, row.outcome)
         else:
             self._span.end()
+
+
+class ToolTrace:
+    """The span of one tool call."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def end(self, outcome: str) -> None:
+        """The call is over."""
+        self._span.set_attribute(names.OUTCOME, outcome)
+        if outcome == "ok":
+            self._span.end()
+        else:
+            _end_as_failed(self._span, outcome)
 
 
 def _end_as_failed(span: Span, kind: str) -> None:

@@ -105,7 +105,7 @@ class _Server(uvicorn.Server):
         self._gateway.metrics.count_reload(is_good=changed is not None)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._gateway.is_draining = True
+        self._gateway.drain()
         gateway = self._gateway
         logger.info("draining: %d requests in flight", len(gateway.monitor))
         ending = asyncio.get_running_loop().call_later(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -14,26 +14,35 @@ from polycall.errors import (
     UnsupportedError,
 )
 from polycall.ir import Request, Tool, Warning
-from polycall.program import Programs, ResultLater
+from polycall.program import Calling, Programs, ResultLater
 from polycall.program.programs import NAME as RUN_CODE
 from polycall.sandbox import Session
 from polycall.tools import FunctionTool, ToolContext, tool_from_schema
 from polycall.translation.wire import NAMESPACE_SEPARATOR
 
+_CALLING: dict[str, Calling] = {"auto": "auto", "direct": "direct"}
+
 
 def programs_for(
-    request: Request, model: str, calling: str, new_session: Callable[[], Session]
+    request: Request,
+    model: str,
+    calling: str,
+    new_session: Callable[[], Session],
+    own: Sequence[FunctionTool[..., Any]] = (),
 ) -> Programs:
-    """The programs of one request; raises `MalformedRequestError` for tools that cannot be."""
+    """The programs of one request; raises `MalformedRequestError` for tools that cannot be.
+
+    `own` are tools of the gateway, which run here.
+    """
     if any(tool.name == RUN_CODE for tool in request.tools if tool.kind != "hosted"):
         raise MalformedRequestError(
             f"no tool can be named {RUN_CODE!r} where programs are asked for", path="tools"
         )
     try:
         return Programs(
-            [_tool(each) for each in request.tools if each.kind == "function"],
+            [*own, *(_tool(each) for each in request.tools if each.kind == "function")],
             new_session,
-            calling="auto" if calling == "auto" else "code",
+            calling=_CALLING.get(calling, "code"),
             context=ToolContext(deps=None, model=model),
         )
     except (ToolDefinitionError, SchemaError) as error:

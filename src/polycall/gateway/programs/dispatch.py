@@ -14,11 +14,15 @@ from polycall.gateway.store import Store
 from polycall.ir import Request
 
 if TYPE_CHECKING:
+    from polycall.gateway.accounts.keys import Owner
     from polycall.gateway.generation.answer import RequestUsage
+    from polycall.gateway.mcp.dispatch import McpDispatch
     from polycall.gateway.programs.service import ProgramService
     from polycall.gateway.services import GatewayServices
+    from polycall.sandbox import Sandbox
 
 HEADER = b"polycall-calling"
+MCP_HEADER = b"polycall-mcp"
 
 # How each protocol declares that the model may write programs.
 _DECLARATIONS = {
@@ -35,7 +39,12 @@ class ProgramDispatch:
     def __init__(self, settings: ProgramSettings, store: Store) -> None:
         self._settings = settings
         self._store = store
+        self._mcp: McpDispatch | None = None
         self._service: ProgramService | None = None
+
+    def use_mcp(self, mcp: McpDispatch) -> None:
+        """Let requests have the tools of these servers."""
+        self._mcp = mcp
 
     async def answered(
         self,
@@ -46,6 +55,16 @@ class ProgramDispatch:
     ) -> bool:
         """Whether the request was about programs, and has its answer now."""
         given = gateway_request.headers.get(HEADER)
+        names = self.mcp_names(gateway_request, client_request.owner)
+        if names:
+            assert self._mcp is not None
+            own = await self._mcp.model_tools(client_request.owner, names, gateway_request)
+            if own:
+                calling = "direct" if given is None else given.decode("latin-1")
+                service = self._opened(runs=calling != "direct")
+                return await service.answer(
+                    client_request, gateway_request, services, account, _word(calling), own=own
+                )
         if given == b"direct":
             return False
         if given is None and not await _is_about_programs(client_request, services):
@@ -53,6 +72,16 @@ class ProgramDispatch:
         return await self._opened().answer(
             client_request, gateway_request, services, account, _word(given)
         )
+
+    def mcp_names(self, gateway_request: GatewayRequest, owner: Owner) -> tuple[str, ...]:
+        """The MCP servers whose tools the request has: by its header, or by its key."""
+        if self._mcp is None or not self._mcp.has_servers:
+            return ()
+        given = gateway_request.headers.get(MCP_HEADER)
+        if given is None:
+            return owner.mcp_default
+        words = given.decode("latin-1").split(",")
+        return tuple(dict.fromkeys(word.strip() for word in words if word.strip()))
 
     async def offered(
         self,
@@ -75,8 +104,12 @@ class ProgramDispatch:
             return request
         return await self._opened().offered(request, dialect, owner, services, _word(given))
 
-    def _opened(self) -> ProgramService:
-        if not self._settings.enabled:
+    async def sandbox(self) -> Sandbox:
+        """The sandbox of this process' programs, opened with the first."""
+        return await self._opened().sandbox()
+
+    def _opened(self, *, runs: bool = True) -> ProgramService:
+        if runs and not self._settings.enabled:
             raise InvalidRequestError("programs are turned off here: [programs] enabled = false")
         if self._service is None:
             made = importlib.import_module("polycall.gateway.programs.service")
@@ -89,9 +122,9 @@ class ProgramDispatch:
             await self._service.close()
 
 
-def _word(given: bytes | None) -> str:
-    calling = (given or b"").decode("latin-1")
-    if calling not in ("", "code", "auto"):
+def _word(given: bytes | str | None) -> str:
+    calling = given if isinstance(given, str) else (given or b"").decode("latin-1")
+    if calling not in ("", "code", "auto", "direct"):
         raise MalformedRequestError(
             f"{calling[:40]!r} is not a way of calling; say direct, code or auto",
             path=HEADER.decode(),

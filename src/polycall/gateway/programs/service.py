@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from polycall.config import ProgramSettings
 from polycall.errors import InvalidRequestError, OverloadedError
@@ -32,6 +33,7 @@ from polycall.gateway.store import Store
 from polycall.ir import Request
 from polycall.loop import Turn
 from polycall.sandbox import Limits, Sandbox, SandboxError, Session
+from polycall.tools import FunctionTool
 
 logger = logging.getLogger("polycall.programs")
 
@@ -57,10 +59,13 @@ class ProgramService:
         services: GatewayServices,
         account: RequestUsage,
         calling: str,
+        *,
+        own: Sequence[FunctionTool[..., Any]] = (),
     ) -> bool:
         """Answer the request; false where calls are better made directly, or no program is meant.
 
-        `calling` is what the client's header says: `code`, `auto`, or nothing.
+        `calling` is what the client's header says: `code`, `auto`, or nothing; `direct` where `own`
+        tools are to be called, which run here.
         """
         carried = await client_request.parse(services)
         protocol = _protocol_for(
@@ -76,9 +81,10 @@ class ProgramService:
             account,
             protocol=protocol,
             records=self._records,
-            open_sandbox=self._open,
+            open_sandbox=self.sandbox,
             steps_max=self._settings.steps,
             turn=partial(self._turn, client_request.owner.id),
+            own=own,
         )
         return await exchange.run(carried, calling or "code")
 
@@ -128,7 +134,7 @@ class ProgramService:
     def _count(self, owner: str) -> int:
         return self._running.get(owner, 0)
 
-    async def _open(self) -> Sandbox:
+    async def sandbox(self) -> Sandbox:
         """The sandbox, opened with the first program."""
         async with self._opening:
             if self._sandbox is None:

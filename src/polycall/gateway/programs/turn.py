@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -67,6 +68,7 @@ from polycall.loop import Step as LoopStep
 from polycall.program import PausedProgram, Programs, with_result
 from polycall.program.programs import NAME as RUN_CODE
 from polycall.sandbox import Sandbox, SandboxError, Session
+from polycall.tools import FunctionTool
 
 _LATER = "(the result comes later)"
 _ONE_PROGRAM = "nothing was run: an answer may have one program; put both into one, or ask again"
@@ -98,8 +100,10 @@ class ProgramTurn:
         open_sandbox: Callable[[], Awaitable[Sandbox]],
         steps_max: int,
         turn: Callable[[], AbstractAsyncContextManager[None]],
+        own: Sequence[FunctionTool[..., Any]] = (),
     ) -> None:
-        """`turn` is one of those that a key has for programs."""
+        """`turn` is one of those that a key has for programs; `own` are tools that run here."""
+        self._own = own
         self._client_request = requested
         self._gateway_request = gateway_request
         self._services = services
@@ -137,11 +141,13 @@ class ProgramTurn:
         async with self._stack:
             waiting = {name: record for name, record in found.items() if record.waits}
             self._programs = await self._make_programs(request, calling)
-            may_be_direct = not found and not self._protocol.shows_programs
+            is_plain = not found and not self._protocol.shows_programs
+            may_be_direct = is_plain and not self._own
             if may_be_direct and await self._goes_directly(request, calling):
                 return False
             request, warnings = for_several_steps(request)
-            self._sandbox = self._sandbox or await self._open_sandbox()
+            if calling != "direct" or found:
+                self._sandbox = self._sandbox or await self._open_sandbox()
             self._sender = Sender(
                 self._client_request,
                 self._gateway_request,
@@ -247,7 +253,8 @@ class ProgramTurn:
         def new_session() -> Session:
             return self._ready.pop() if self._ready else self._session()
 
-        programs = programs_for(request, self._client_request.model, calling, new_session)
+        model = self._client_request.model
+        programs = programs_for(request, model, calling, new_session, self._own)
         return await self._stack.enter_async_context(programs)
 
     def _session(self) -> Session:

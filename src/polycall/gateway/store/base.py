@@ -92,6 +92,8 @@ class KeyRow(Struct, frozen=True):
     created: float = 0.0
     expires: float | None = None
     revoked: float | None = None
+    mcp: tuple[str, ...] | None = None  # patterns of MCP tools; `None` for all
+    mcp_default: tuple[str, ...] = ()  # servers whose tools its model requests have
 
 
 class KeySecret(Struct, frozen=True):

@@ -22,6 +22,7 @@ _ALL_KEYS = (
     "FROM keys JOIN key_secrets ON key_secrets.key_id = keys.id "
     "ORDER BY keys.name, key_secrets.created DESC"
 )
+_LISTS = ("models", "mcp", "mcp_default")
 _CHANGED = Query("UPDATE revisions SET number = number + 1 WHERE name = 'keys'")
 
 
@@ -119,14 +120,17 @@ def _insert_secret(secret: KeySecret) -> Query:
 
 def _values(row: KeyRow) -> tuple[object, ...]:
     values = asdict(row)
-    values["models"] = json.dumps(row.models, ensure_ascii=False)
+    for name in _LISTS:
+        values[name] = json.dumps(values[name], ensure_ascii=False)
     values["budget_usd"] = None if row.budget_usd is None else f"{row.budget_usd:f}"
     return tuple(values.values())
 
 
 def _read(values: tuple[object, ...]) -> KeyRow:
     fields = dict(zip(_FIELDS, values, strict=True))
-    fields["models"] = tuple(json.loads(str(fields["models"])))
+    for name in _LISTS:
+        found = json.loads(str(fields[name]))
+        fields[name] = None if found is None else tuple(found)
     if fields["budget_usd"] is not None:
         fields["budget_usd"] = Decimal(str(fields["budget_usd"]))
     return KeyRow(**fields)  # pyright: ignore[reportArgumentType] - as the columns are typed

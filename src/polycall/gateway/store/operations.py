@@ -72,6 +72,40 @@ def load_states(owner: str, state_ids: Sequence[str]) -> Operation[dict[str, byt
     return found
 
 
+# What is kept until somebody changes it
+
+
+def keep(owner: str, name: str, value: bytes, now: float) -> Operation[None]:
+    """Keep a value, in the place of an older one."""
+    yield Query(
+        "INSERT INTO kept (owner, name, changed, value) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (owner, name) DO UPDATE SET changed = excluded.changed, "
+        "value = excluded.value",
+        (owner, name, now, value),
+    )
+
+
+def keep_new(owner: str, name: str, value: bytes, now: float) -> Operation[bool]:
+    """Keep a value where there is none; false where there is one."""
+    rows = yield Query(
+        "INSERT INTO kept (owner, name, changed, value) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (owner, name) DO NOTHING RETURNING name",
+        (owner, name, now, value),
+    )
+    return bool(rows)
+
+
+def kept(owner: str, name: str) -> Operation[bytes | None]:
+    """The value of this name, if there is one."""
+    rows = yield Query("SELECT value FROM kept WHERE owner = ? AND name = ?", (owner, name))
+    return bytes(rows[0][0]) if rows else None
+
+
+def drop_kept(owner: str, name: str) -> Operation[None]:
+    """Keep it no longer."""
+    yield Query("DELETE FROM kept WHERE owner = ? AND name = ?", (owner, name))
+
+
 def purge_states(before: float, number: int) -> Operation[int]:
     """Remove some of the states that are older; gives how many."""
     rows = yield Query(

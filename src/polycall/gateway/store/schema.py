@@ -61,6 +61,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) {without_rowid}""",
     ),
     ("ALTER TABLE ledger ADD COLUMN error TEXT NOT NULL DEFAULT ''",),
+    (
+        "ALTER TABLE keys ADD COLUMN mcp TEXT NOT NULL DEFAULT 'null'",
+        "ALTER TABLE keys ADD COLUMN mcp_default TEXT NOT NULL DEFAULT '[]'",
+        # What no age removes: pins of tools' definitions, tokens of MCP servers.
+        """CREATE TABLE kept (
+            owner TEXT NOT NULL, name TEXT NOT NULL, changed {real} NOT NULL, value {blob} NOT NULL,
+            PRIMARY KEY (owner, name)
+        ) {without_rowid}""",
+    ),
 )
 
 VERSION = len(MIGRATIONS)

@@ -148,6 +148,27 @@ class Store:
                     found[state_id] = value
         return found
 
+    # What no age removes
+
+    async def keep(self, owner: str, name: str, value: bytes) -> None:
+        """Keep `value` until it is changed or dropped; it is committed when this returns."""
+        locked = self._vault.lock(owner, name, value)
+        await self._write(operations.keep(owner, name, locked, time.time()))
+
+    async def keep_new(self, owner: str, name: str, value: bytes) -> bool:
+        """Keep `value` where there is none of this name; of two at once, one is told true."""
+        locked = self._vault.lock(owner, name, value)
+        return await self._write(operations.keep_new(owner, name, locked, time.time()))
+
+    async def kept(self, owner: str, name: str) -> bytes | None:
+        """What was kept, as the database has it now; `None` where that is nothing."""
+        locked = await self._read(operations.kept(owner, name))
+        return None if locked is None else self._vault.unlock(owner, name, locked)
+
+    async def drop_kept(self, owner: str, name: str) -> None:
+        """Keep it no longer."""
+        await self._write(operations.drop_kept(owner, name))
+
     # Clients' keys
 
     def keys_now(self) -> tuple[int, list[KeyRecord]]:

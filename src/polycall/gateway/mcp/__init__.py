@@ -1,0 +1,15 @@
+"""MCP servers behind the gateway: one door for their tools, resources and prompts.
+
+dispatch.py   the door, which loads the rest with the first request
+endpoint.py   `/mcp` over HTTP: whose request it is, sessions, the protocol's own library
+handlers.py   what answers the protocol's requests
+offers.py     resources, prompts and completion of all servers
+calls.py      one tool call: permission, limits, approval, bounds, ledger, spans
+asking.py     what a call asks of its client in the middle: a person's word
+sampling.py   what a server asks of a model
+code.py       `search` and `run` for clients that want those
+hub.py        the servers: opened once for the process, pinned, merged under names of their own
+openapi_source.py  an OpenAPI document as a server
+service.py    all of it, put together
+pins.py       pins and tokens in the store
+"""

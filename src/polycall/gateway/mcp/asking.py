@@ -1,0 +1,291 @@
+"""A person's word in the middle of a call, whatever revision the client speaks.
+
+Older clients are asked on their connection while the call waits.  Clients of the newest revision
+get the question as the answer, and send the call again with theirs: the call itself waits here
+under a token, or, where nothing has run yet, in the token alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
+
+import mcp_types as types
+import msgspec
+from mcp.server.session import ServerSession
+from mcp.shared.exceptions import MCPError, NoBackChannelError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from msgspec import Struct
+
+from polycall._support import jsontext
+from polycall.gateway.state.sealed_tokens import Sealer
+from polycall.gateway.store import Store
+from polycall.mcp.asking import Elicitation, ElicitationAnswer
+
+T = TypeVar("T")
+
+ANSWER = "answer"
+_APPROVAL_S = 900.0
+_PARKED_MAX = 500
+_PERSON_S = 600.0
+_SHOWN_ARGUMENTS_MAX = 2_000
+
+
+class _Approval(Struct, frozen=True):
+    """What a person is asked about: in the token, so that any replica can go on."""
+
+    tool: str
+    digest: str
+    nonce: str
+    expires: float
+
+
+class Approvals:
+    """Asks about calls that need a person's word; each word is good for one call."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._sealer = Sealer(store.secret)
+
+    def token(self, owner: str, tool: str, arguments_json: str) -> str:
+        """Stands for the call, until it is approved or too old."""
+        approval = _Approval(
+            tool,
+            _digest(arguments_json),
+            secrets.token_hex(12),
+            time.time() + _APPROVAL_S,
+        )
+        return self._sealer.seal(_sealed_for(owner), jsontext.encode_bytes(approval))
+
+    async def is_good(self, owner: str, token: str, tool: str, arguments_json: str) -> bool:
+        """Whether the token is for this very call of this owner, and was not used yet."""
+        payload = self._sealer.open(_sealed_for(owner), token)
+        if payload is None:
+            return False
+        try:
+            approval = msgspec.json.decode(payload, type=_Approval)
+        except msgspec.DecodeError:
+            return False
+        if approval.tool != tool or approval.digest != _digest(arguments_json):
+            return False
+        if approval.expires < time.time():
+            return False
+        # Once, whatever replica it comes to.
+        return await self._store.keep_new("mcp-approvals", approval.nonce, b"used")
+
+
+def approval_question(tool: str, about: str, arguments_json: str) -> Elicitation:
+    """What a person reads before a call is made."""
+    shown = arguments_json
+    if len(shown) > _SHOWN_ARGUMENTS_MAX:
+        shown = f"{shown[:_SHOWN_ARGUMENTS_MAX]}... ({len(arguments_json):,} characters)"
+    plain = "".join(letter if letter.isprintable() else " " for letter in shown)
+    return Elicitation(
+        about,
+        f"Run {tool} with {plain}?",
+        schema={
+            "type": "object",
+            "properties": {
+                "approve": {"type": "boolean", "title": "Run it", "default": False},
+            },
+            "required": ["approve"],
+        },
+    )
+
+
+def is_approved(answer: ElicitationAnswer) -> bool:
+    """Whether the person said yes."""
+    return answer.action == "accept" and (answer.content or {}).get("approve") is True
+
+
+class Running(Generic[T]):
+    """A call that may ask, and waits for the answer."""
+
+    def __init__(self, work: Callable[[Running[T]], Awaitable[T]]) -> None:
+        self._question: asyncio.Future[Elicitation] = asyncio.get_running_loop().create_future()
+        self._answer: asyncio.Future[ElicitationAnswer] | None = None
+        self._turn = asyncio.Lock()
+        self._task = asyncio.ensure_future(work(self))
+
+    async def ask(self, question: Elicitation) -> ElicitationAnswer:
+        """Put a question, and wait for the answer; one at a time."""
+        async with self._turn:
+            self._answer = asyncio.get_running_loop().create_future()
+            self._question.set_result(question)
+            try:
+                async with asyncio.timeout(_PERSON_S):
+                    return await self._answer
+            except TimeoutError:
+                return ElicitationAnswer("cancel")
+            finally:
+                self._answer = None
+                if self._question.done():
+                    self._question = asyncio.get_running_loop().create_future()
+
+    def answer(self, answer: ElicitationAnswer) -> None:
+        """The answer to the question."""
+        if self._answer is not None and not self._answer.done():
+            self._question = asyncio.get_running_loop().create_future()
+            self._answer.set_result(answer)
+
+    async def next(self) -> T | Elicitation:
+        """The result, or the next question.  Cancelled, it takes the call with it."""
+        question = self._question
+        try:
+            await asyncio.wait({self._task, question}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        if self._task.done():
+            return self._task.result()
+        return question.result()
+
+    def cancel(self) -> None:
+        """End the call, which goes on for as long as it takes to tell its server.
+
+        Nobody waits for that: where the client's request is cancelled, whoever waits is cancelled
+        again and again, and what it awaits with it.
+        """
+        self._task.cancel()
+        _ending.add(self._task)
+        self._task.add_done_callback(_ended)
+
+    async def ended(self) -> None:
+        """Wait until it has."""
+        await asyncio.wait({self._task})
+
+
+_ending: set[asyncio.Future[Any]] = set()
+
+
+def _ended(task: asyncio.Future[Any]) -> None:
+    _ending.discard(task)
+    if not task.cancelled():
+        task.exception()  # nobody else looks at it
+
+
+class Parked:
+    """Calls whose client has the question, and will come back with the answer."""
+
+    def __init__(self, store: Store) -> None:
+        self._sealer = Sealer(store.secret)
+        self._calls: OrderedDict[str, tuple[str, str, Running[Any], float]] = OrderedDict()
+
+    def park(self, owner: str, key: str, running: Running[Any]) -> str:
+        """Keep the call; the token with which its owner comes back.  `key` is the call itself."""
+        self._drop_old()
+        name = secrets.token_hex(16)
+        self._calls[name] = (owner, key, running, time.monotonic() + _PERSON_S)
+        return self._sealer.seal(_sealed_for(owner), f"parked {name}".encode())
+
+    def take(self, owner: str, key: str, token: str) -> Running[Any] | None:
+        """The call of this owner's token; `None` where it is not here, or not this call."""
+        payload = self._sealer.open(_sealed_for(owner), token)
+        if payload is None or not payload.startswith(b"parked "):
+            return None
+        name = payload.removeprefix(b"parked ").decode("ascii", "replace")
+        found = self._calls.get(name)
+        if found is None or found[0] != owner or found[1] != key:
+            return None
+        del self._calls[name]
+        return found[2]
+
+    async def close(self) -> None:
+        """End all calls."""
+        while self._calls:
+            _, (_, _, running, _) = self._calls.popitem()
+            running.cancel()
+            await running.ended()
+
+    def _drop_old(self) -> None:
+        now = time.monotonic()
+        while self._calls:
+            name, (_, _, running, until) = next(iter(self._calls.items()))
+            if until > now and len(self._calls) < _PARKED_MAX:
+                return
+            del self._calls[name]
+            running.cancel()
+
+
+def call_key(tool: str, arguments_json: str) -> str:
+    """What makes two calls the same."""
+    return f"{tool} {_digest(arguments_json)}"
+
+
+def can_be_asked(session: ServerSession) -> bool:
+    """Whether a person is behind the client, as far as it says."""
+    capabilities = session.client_capabilities
+    if capabilities is None or capabilities.elicitation is None:
+        return False
+    return is_modern(session) or session.can_send_request
+
+
+def is_modern(session: ServerSession) -> bool:
+    """Whether questions go to the client as answers."""
+    return session.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+
+async def asked_now(
+    session: ServerSession, question: Elicitation, request_id: types.RequestId | None
+) -> ElicitationAnswer:
+    """Ask an older client on its connection."""
+    try:
+        async with asyncio.timeout(_PERSON_S):
+            if question.url:
+                found = await session.elicit_url(
+                    question.message, question.url, secrets.token_hex(8), request_id
+                )
+            else:
+                schema: dict[str, Any] = question.schema or {"type": "object", "properties": {}}
+                found = await session.elicit_form(question.message, schema, request_id)
+    except (MCPError, NoBackChannelError, TimeoutError):
+        return ElicitationAnswer("cancel")
+    return ElicitationAnswer(found.action, dict(found.content) if found.content else None)
+
+
+def input_required(question: Elicitation, token: str) -> types.InputRequiredResult:
+    """The question as the answer."""
+    params: types.ElicitRequestParams
+    if question.url:
+        params = types.ElicitRequestURLParams(
+            message=question.message, url=question.url, elicitation_id=secrets.token_hex(8)
+        )
+    else:
+        schema: dict[str, Any] = question.schema or {"type": "object", "properties": {}}
+        params = types.ElicitRequestFormParams(message=question.message, requested_schema=schema)
+    return types.InputRequiredResult(
+        input_requests={ANSWER: types.ElicitRequest(params=params)}, request_state=token
+    )
+
+
+def answer_in(responses: types.InputResponses | None) -> ElicitationAnswer:
+    """The answer that came back; none is a no."""
+    found = (responses or {}).get(ANSWER)
+    if not isinstance(found, types.ElicitResult):
+        return ElicitationAnswer("cancel")
+    return ElicitationAnswer(found.action, dict(found.content) if found.content else None)
+
+
+def _sealed_for(owner: str) -> str:
+    return f"mcp {owner}"
+
+
+def _digest(arguments_json: str) -> str:
+    """Of the arguments as data: clients may write them another way the second time."""
+    data = jsontext.decode(arguments_json)
+    text = jsontext.encode(_ordered(data)).encode("utf-8", "surrogatepass")
+    return base64.b64encode(hashlib.sha256(text).digest()).decode()
+
+
+def _ordered(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _ordered(node[key]) for key in sorted(node)}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(node, list):
+        return [_ordered(each) for each in node]  # pyright: ignore[reportUnknownVariableType]
+    return node

@@ -1,0 +1,317 @@
+"""One tool call, from the key to the ledger row, whoever made it: a client, a program, a model."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import mcp_types as types
+from msgspec.structs import replace
+
+from polycall._support import jsontext
+from polycall.errors import PolycallError, RateLimitError
+from polycall.gateway.accounts.keys import Owner
+from polycall.gateway.accounts.limits import KeyLimits
+from polycall.gateway.observability.attempt_report import words_of
+from polycall.gateway.observability.metrics import Metrics
+from polycall.gateway.store import LedgerRow, Store
+from polycall.ir import JSON, Media, Opaque, Response, Text, ToolCall, ToolResult
+from polycall.mcp.asking import Elicitation, ElicitationAnswer, SamplingRequest
+from polycall.mcp.content import has_object, served_result
+from polycall.mcp.inspection import without_tags
+from polycall.tools import ToolContext
+from polycall.tools.execute import attempt
+
+if TYPE_CHECKING:
+    from polycall.gateway.mcp.hub import Hub, OfferedTool
+    from polycall.gateway.observability.traces import Traces
+
+logger = logging.getLogger("polycall.mcp")
+
+CLIENT = "mcp"
+_REDACTED = "[redacted]"
+_NAME_MAX = 300
+
+Ask = Callable[[Elicitation], Awaitable[ElicitationAnswer]]
+SampleHere = Callable[[SamplingRequest], Awaitable[Response]]
+
+
+async def _nobody(_: Elicitation) -> ElicitationAnswer:
+    return ElicitationAnswer("decline")
+
+
+async def _no_model(_: SamplingRequest) -> Response:
+    raise PolycallError("nobody answers for a model here")
+
+
+@dataclass
+class CallScope:
+    """Whose call it is, and what may be asked on its way.
+
+    `ask` asks the client's person, `sample` a model on the key's account.  `raw` is the server's
+    own result, where there is one.
+    """
+
+    owner: Owner
+    request_id: str
+    headers: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes], repr=False)
+    ask: Ask = _nobody
+    sample: SampleHere = _no_model
+    raw: types.CallToolResult | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A call's result: for models and programs, and as clients of the protocol take it."""
+
+    result: ToolResult
+    served: types.CallToolResult
+
+
+Reporter = Callable[[float, str], Awaitable[None]]
+
+
+class ToolCalls:
+    """Makes calls.  One for the process."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        store: Store,
+        limits: KeyLimits,
+        metrics: Metrics,
+        traces: Traces | None,
+    ) -> None:
+        self._hub = hub
+        self._store = store
+        self._limits = limits
+        self._metrics = metrics
+        self._traces = traces
+        self._numbers = itertools.count(1)
+
+    async def offered(self, owner: Owner, names: Iterable[str]) -> dict[str, OfferedTool]:
+        """The tools of these servers that the key may call, by their full names, in order."""
+        members = await self._hub.ready(names)
+        found = {
+            full: each
+            for member in members
+            for full, each in member.tools.items()
+            if owner.may_call(full)
+        }
+        return dict(sorted(found.items()))
+
+    async def find(self, owner: Owner, names: Iterable[str], full: str) -> OfferedTool | None:
+        """One tool, if it is there and the key may call it; else nobody is told which it is."""
+        if not owner.may_call(full):
+            return None
+        for name in names:
+            if full.startswith(f"{name}_"):
+                members = await self._hub.ready([name])
+                for member in members:
+                    return member.tools.get(full)
+        return None
+
+    def withheld(self, owner: Owner, full: str) -> str:
+        """Why a tool of this name is not offered, where that is for an operator to look at."""
+        for member in self._hub.members.values():
+            for notice in member.notices:
+                if notice.withheld and full == f"{member.name}_{notice.tool}":
+                    return str(notice) if owner.may_call(full) else ""
+        return ""
+
+    async def call(
+        self,
+        offered: OfferedTool,
+        arguments_json: str,
+        scope: CallScope,
+        *,
+        reporter: Reporter | None = None,
+        caller: str = "direct",
+    ) -> Outcome:
+        """Run the call; what is wrong with it is in its result.
+
+        Approval is the affair of who calls this: here the call is made.
+        """
+        number = next(self._numbers)
+        call_id = f"{scope.request_id}_{number}"
+        call = ToolCall(call_id, offered.own_name, arguments_json, caller=caller)
+        began = time.monotonic()
+        span = None
+        if self._traces is not None:
+            span = self._traces.tool(offered.tool.name, call_id, scope.owner.name, scope.headers)
+        outcome, error = "cancelled", ""
+        try:
+            result, error = await self._run(offered, call, scope, reporter)
+            outcome = "error" if result.is_error else "ok"
+            return self._outcome(offered, result, scope)
+        except PolycallError as failure:
+            outcome, error = "error", words_of(failure)
+            failed = ToolResult(call_id, [Text(str(failure))], is_error=True)
+            return Outcome(failed, served_result(failed, has_data=False))
+        finally:
+            self._write_down(offered, call_id, scope, began, outcome=outcome, error=error)
+            if span is not None:
+                span.end(outcome)
+
+    async def _run(
+        self,
+        offered: OfferedTool,
+        call: ToolCall,
+        scope: CallScope,
+        reporter: Reporter | None,
+    ) -> tuple[ToolResult, str]:
+        owner, member = scope.owner, offered.member
+        self._limits.check_store()
+        if owner.requests_per_minute is not None:
+            await self._limits.count_request(owner)
+        context = ToolContext(deps=scope, reporter=reporter)
+        if member.at_once.locked():
+            most = member.settings.calls_at_once
+            raise RateLimitError(
+                f"{most} calls of {member.name!r} are under way; try again", retry_after_s=1.0
+            )
+        async with member.at_once:
+            made = await attempt(
+                call,
+                member.toolset(),
+                context,
+                member.settings.deadline_s,
+                is_approved=True,
+            )
+        # The server's own words are in the result; the ledger has the kind of the failure.
+        return made.result, made.error or ("ToolError" if made.result.is_error else "")
+
+    def _outcome(self, offered: OfferedTool, result: ToolResult, scope: CallScope) -> Outcome:
+        settings, secrets = offered.member.settings, offered.member.secrets
+        content = [_clean_part(part, secrets) for part in result.content]
+        result = bounded(replace(result, content=content), settings.result_bytes_max)
+        raw, scope.raw = scope.raw, None
+        if raw is not None and raw.is_error == result.is_error:
+            served = _bounded_raw(_clean_raw(raw, secrets), settings.result_bytes_max)
+            if served is not None:
+                return Outcome(result, served)
+            # What is cut fits no schema any more: it goes as a failure, with its beginning.
+            result = replace(result, is_error=True)
+        has_data = has_object(offered.tool.output_schema)
+        return Outcome(result, served_result(result, has_data=has_data))
+
+    def _write_down(
+        self,
+        offered: OfferedTool,
+        call_id: str,
+        scope: CallScope,
+        began: float,
+        *,
+        outcome: str,
+        error: str,
+    ) -> None:
+        row = LedgerRow(
+            id=call_id,
+            created=time.time(),
+            key=scope.owner.name,
+            client=CLIENT,
+            asked=_storable(offered.tool.name),
+            provider=f"mcp:{offered.member.name}",
+            model=_storable(offered.own_name),
+            streamed=0,
+            status=499 if outcome == "cancelled" else 200,
+            outcome=outcome,
+            attempts=1,
+            input_tokens=None,
+            output_tokens=None,
+            cached_tokens=None,
+            cache_write_tokens=None,
+            reasoning_tokens=None,
+            is_estimate=0,
+            cost_usd="0",
+            duration_ms=round((time.monotonic() - began) * 1000, 2),
+            first_ms=None,
+            key_id=scope.owner.id,
+            worker=self._limits.worker,
+            calls=1,
+            error=error,
+        )
+        self._metrics.count(row)
+        self._store.add_row(row)
+
+
+def _storable(name: str) -> str:
+    return name.encode("utf-8", "replace").decode().replace("\0", "�")[:_NAME_MAX]
+
+
+def clean(text: str, secrets: Iterable[str]) -> str:
+    """The text without the server's credentials, and without letters that nobody sees."""
+    for secret in secrets:
+        if secret in text:
+            text = text.replace(secret, _REDACTED)
+    return without_tags(text)
+
+
+def _clean_part(part: Text | Media | Opaque, secrets: list[str]) -> Text | Media | Opaque:
+    match part:
+        case Text():
+            return replace(part, text=clean(part.text, secrets))
+        case Media():
+            return replace(part, text=clean(part.text, secrets), url=clean(part.url, secrets))
+        case Opaque():
+            return replace(part, data=clean_tree(part.data, secrets))
+
+
+def clean_tree(node: Any, secrets: list[str]) -> Any:
+    if isinstance(node, str):
+        return clean(node, secrets)
+    if isinstance(node, list):
+        return [clean_tree(each, secrets) for each in cast("list[Any]", node)]
+    if isinstance(node, dict):
+        table = cast("JSON", node)
+        return {clean(key, secrets): clean_tree(each, secrets) for key, each in table.items()}
+    return node
+
+
+def _clean_raw(raw: types.CallToolResult, secrets: list[str]) -> types.CallToolResult:
+    shown = raw.model_dump(by_alias=True, exclude_none=True, mode="json")
+    # What the server attached for its own client: this is another one.
+    shown.pop("_meta", None)
+    return types.CallToolResult.model_validate(clean_tree(shown, secrets))
+
+
+def _bounded_raw(raw: types.CallToolResult, bytes_max: int) -> types.CallToolResult | None:
+    """The result; `None` where it is larger than allowed."""
+    size = len(raw.model_dump_json(by_alias=True, exclude_none=True))
+    return raw if size <= bytes_max else None
+
+
+def bounded(result: ToolResult, bytes_max: int) -> ToolResult:
+    """The result within a bound; what was left out is said in it."""
+    left = bytes_max
+    content: list[Text | Media | Opaque] = []
+    dropped = 0
+    for part in result.content:
+        size = _size(part)
+        if size <= left:
+            content.append(part)
+            left -= size
+        elif isinstance(part, Text):
+            kept = part.text.encode("utf-8", "replace")[:left].decode("utf-8", "ignore")
+            note = f"\n... (cut: {size:,} bytes in all, at most {bytes_max:,} are passed on)"
+            content.append(replace(part, text=kept + note))
+            left = 0
+        else:
+            dropped += 1
+    if dropped:
+        content.append(Text(f"({dropped} parts were left out: larger than {bytes_max:,} bytes)"))
+    return replace(result, content=content)
+
+
+def _size(part: Text | Media | Opaque) -> int:
+    match part:
+        case Text():
+            return len(part.text.encode("utf-8", "surrogatepass"))
+        case Media():
+            return len(part.data) + len(part.text) + len(part.url)
+        case Opaque():
+            return len(jsontext.encode_bytes(part.data))

@@ -1,0 +1,178 @@
+"""`search` and `run` for clients that want two tools instead of all."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+from polycall._support import jsontext
+from polycall.gateway.mcp.asking import approval_question, is_approved
+from polycall.gateway.mcp.calls import CallScope, ToolCalls
+from polycall.gateway.mcp.hub import OfferedTool
+from polycall.gateway.mcp.openapi_source import OpenAPISource
+from polycall.ir import JSON, Text, ToolCall, ToolResult
+from polycall.sandbox import Pause, Sandbox
+from polycall.tool_server import CodeMode
+from polycall.tool_server.code_mode import (
+    PendingApproval,
+    ProgramPausedError,
+    run_schema,
+    search_schema,
+)
+from polycall.tool_server.described import RUN
+
+Opened = dict[str, OfferedTool]
+_MODES_MAX = 16
+_SEARCHED_MAX = 1_000
+_USED_WITHIN_S = 300.0
+_SHOWN_CALLS = 5
+
+
+class CodeModes:
+    """Code mode for each set of servers that clients ask for.  `close` it at the end."""
+
+    def __init__(self, calls: ToolCalls, sandbox: Callable[[], Awaitable[Sandbox]]) -> None:
+        self._calls = calls
+        self._sandbox = sandbox
+        self._modes: OrderedDict[tuple[str, ...], tuple[object, CodeMode]] = OrderedDict()
+        self._searched: OrderedDict[str, tuple[str, float]] = OrderedDict()
+
+    async def close(self) -> None:
+        """End all sessions."""
+        while self._modes:
+            _, (_, mode) = self._modes.popitem()
+            await mode.close()
+
+    async def definitions(self, opened: Opened, names: tuple[str, ...]) -> list[JSON]:
+        """The two tools, as the key that may call these sees them."""
+        mode = await self._mode(names, opened)
+        return [
+            {
+                "name": "search",
+                "description": mode.description(lambda name: name in opened),
+                "inputSchema": search_schema(),
+                "annotations": {"readOnlyHint": True},
+            },
+            {"name": "run", "description": RUN, "inputSchema": run_schema()},
+        ]
+
+    async def search(
+        self, opened: Opened, names: tuple[str, ...], scope: CallScope, arguments: JSON
+    ) -> str:
+        """The signatures that fit."""
+        mode = await self._mode(names, opened)
+        query = str(arguments["query"])
+        found = mode.search(
+            query,
+            namespace=str(arguments.get("namespace") or ""),
+            limit=int(arguments.get("limit") or 5),
+            allowed=lambda name: name in opened,
+        )
+        self._searched[scope.owner.id] = (query, time.monotonic())
+        self._searched.move_to_end(scope.owner.id)
+        while len(self._searched) > _SEARCHED_MAX:
+            self._searched.popitem(last=False)
+        return found
+
+    async def run(
+        self,
+        opened: Opened,
+        names: tuple[str, ...],
+        scope: CallScope,
+        arguments: JSON,
+        *,
+        implicit: str,
+    ) -> ToolResult:
+        """The result of a program; a person is asked about calls that need it."""
+        mode = await self._mode(names, opened)
+        allowed: dict[tuple[str, str], bool] = {}
+
+        async def execute(call: ToolCall) -> ToolResult:
+            offered = opened.get(call.name)
+            if offered is None:
+                text = f"{call.name!r} is not there for this key; nothing was run"
+                return ToolResult(call.id, [Text(text)], is_error=True)
+            if offered.tool.needs_approval:
+                word = allowed.pop((call.name, call.arguments_json), None)
+                if word is None:
+                    raise Pause
+                if not word:
+                    text = f"a person said no to {call.name!r}; nothing was run"
+                    return ToolResult(call.id, [Text(text)], is_error=True)
+            self._note_use(mode, scope, call.name)
+            inner = CallScope(scope.owner, scope.request_id, scope.headers, scope.ask, scope.sample)
+            outcome = await self._calls.call(offered, call.arguments_json, inner, caller="code")
+            return outcome.result
+
+        owner = scope.owner.id
+        session = str(arguments.get("session") or "")
+        try:
+            return await mode.run(
+                str(arguments["code"]), execute, owner=owner, session=session, implicit=implicit
+            )
+        except ProgramPausedError as paused:
+            waits = paused
+        while True:
+            word = is_approved(await scope.ask(_question(waits.pending)))
+            allowed.update({(each.tool, each.arguments_json): word for each in waits.pending})
+            try:
+                return await mode.resume(owner, waits.session, execute)
+            except ProgramPausedError as paused:
+                waits = paused
+
+    def _note_use(self, mode: CodeMode, scope: CallScope, name: str) -> None:
+        query, at = self._searched.get(scope.owner.id, ("", 0.0))
+        if query and time.monotonic() - at < _USED_WITHIN_S:
+            mode.used(name, query)
+
+    async def _mode(self, names: tuple[str, ...], opened: Opened) -> CodeMode:
+        """The code mode of these servers, with all their tools: permission is looked at later."""
+        members = {each.member.name: each.member for each in opened.values()}
+        version = tuple(
+            (name, members[name].source, members[name].source.version)  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+            for name in sorted(members)
+        )
+        key = tuple(sorted(members)) or names
+        known = self._modes.get(key)
+        if known is not None and known[0] == version:
+            self._modes.move_to_end(key)
+            return known[1]
+        if known is not None:
+            await known[1].close()
+        tools: Opened = {}
+        for member in members.values():
+            tools |= member.tools
+        mode = CodeMode(
+            {name: each.tool for name, each in tools.items()},
+            self._sandbox,
+            namespaces={name: _namespace(each) for name, each in tools.items()},
+            result_schema=lambda name: _result_schema(tools[name]),
+        )
+        self._modes[key] = (version, mode)
+        while len(self._modes) > _MODES_MAX:
+            _, (_, oldest) = self._modes.popitem(last=False)
+            await oldest.close()
+        return mode
+
+
+def _namespace(offered: OfferedTool) -> str:
+    source = offered.member.source
+    if isinstance(source, OpenAPISource):
+        return f"{offered.member.name}.{source.api.namespace(offered.own_name)}"
+    return offered.member.name
+
+
+def _result_schema(offered: OfferedTool) -> JSON | None:
+    source = offered.member.source
+    if isinstance(source, OpenAPISource):
+        return source.api.result_schema(offered.own_name)
+    return None
+
+
+def _question(pending: list[PendingApproval]):
+    lines = [f"{each.tool} with {each.arguments_json}" for each in pending[:_SHOWN_CALLS]]
+    more = len(pending) - len(lines)
+    text = "; ".join(lines) + (f"; and {more} more calls" if more > 0 else "")
+    question = approval_question("a program's calls", "code", jsontext.encode({"calls": text}))
+    return question

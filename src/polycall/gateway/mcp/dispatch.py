@@ -1,0 +1,120 @@
+"""The door to MCP; what serves it is loaded with the first request."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from polycall.config import Config
+from polycall.errors import InvalidRequestError, MalformedRequestError, NotFoundError
+from polycall.gateway.accounts.keys import Keys, Owner
+from polycall.gateway.accounts.limits import KeyLimits
+from polycall.gateway.http.request import GatewayRequest, Receive, Scope, Send
+from polycall.gateway.observability.metrics import Metrics
+from polycall.gateway.processes.memory_guard import MemoryGuard
+from polycall.gateway.store import Store
+from polycall.transport.base import Transport
+
+if TYPE_CHECKING:
+    from polycall.gateway.mcp.service import McpService
+    from polycall.gateway.observability.traces import Traces
+    from polycall.sandbox import Sandbox
+    from polycall.tools import FunctionTool
+
+logger = logging.getLogger("polycall.mcp")
+
+PATH = "/mcp"
+
+
+class McpDispatch:
+    """One for the process; `close` it at the end."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        limits: KeyLimits,
+        metrics: Metrics,
+        *,
+        memory: MemoryGuard,
+        transport: Transport,
+        traces: Traces | None,
+        sandbox: Callable[[], Awaitable[Sandbox]],
+        application: Callable[[Scope, Receive, Send], Awaitable[None]],
+    ) -> None:
+        self._parts: dict[str, Any] = {
+            "store": store,
+            "keys": keys,
+            "limits": limits,
+            "metrics": metrics,
+            "memory": memory,
+            "transport": transport,
+            "traces": traces,
+            "sandbox": sandbox,
+            "application": application,
+        }
+        self._config: Config | None = None
+        self._service: McpService | None = None
+
+    def configure(self, config: Config) -> None:
+        """Serve by this configuration."""
+        self._config = config
+        if self._service is not None:
+            self._service.configure(config)
+
+    def is_for(self, path: str) -> bool:
+        """Whether a path is one of the protocol's."""
+        return path == PATH or path.startswith(f"{PATH}/")
+
+    async def serve(self, gateway_request: GatewayRequest, scope: Scope) -> None:
+        """One request of the protocol."""
+        if self._config is None or not self._config.mcp:
+            raise NotFoundError(
+                "this gateway has no MCP servers; its operator adds them: [mcp.NAME]",
+                code="unknown_url",
+            )
+        await self.opened().endpoint.serve(gateway_request, scope)
+
+    def opened(self) -> McpService:
+        """What serves the protocol."""
+        assert self._config is not None, "it was configured before it served"
+        if self._service is None:
+            try:
+                made = importlib.import_module("polycall.gateway.mcp.service")
+            except ModuleNotFoundError as error:
+                raise InvalidRequestError(str(error), status=501) from None
+            self._service = made.McpService(self._config, **self._parts)
+        assert self._service is not None
+        return self._service
+
+    @property
+    def has_servers(self) -> bool:
+        """Whether there is anything to serve."""
+        return self._config is not None and bool(self._config.mcp)
+
+    async def model_tools(
+        self, owner: Owner, names: Sequence[str], gateway_request: GatewayRequest
+    ) -> list[FunctionTool[..., Any]]:
+        """The tools of these servers for a model request, as far as its key may call them."""
+        known = self._config.mcp if self._config is not None else {}
+        for name in names:
+            if name not in known:
+                shown = ", ".join(known)
+                raise MalformedRequestError(
+                    f"there is no MCP server {name[:100]!r}; there are: {shown}",
+                    path="polycall-mcp",
+                )
+        return await self.opened().model_tools(owner, names, gateway_request)
+
+    def drain(self) -> None:
+        """End the streams in which nothing is under way."""
+        if self._service is not None:
+            self._service.endpoint.drain()
+
+    async def close(self) -> None:
+        """End all sessions and servers."""
+        if self._service is not None:
+            await asyncio.shield(self._service.close())

@@ -1,0 +1,186 @@
+"""`/mcp` over streamable HTTP: whose request it is, and the sessions of older clients."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import MutableMapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+from polycall._support.listening import is_loopback
+from polycall.config import Config
+from polycall.errors import (
+    AuthenticationError,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+)
+from polycall.gateway.accounts.keys import Keys
+from polycall.gateway.http.bodies import read_body
+from polycall.gateway.http.request import ClientGone, GatewayRequest, Scope
+from polycall.gateway.mcp.handlers import SCOPE, Handlers, McpRequest
+from polycall.gateway.processes.memory_guard import MemoryGuard
+
+logger = logging.getLogger("polycall.mcp")
+
+PATH = "/mcp"
+_SESSIONS_MAX = 2_000
+_IDLE_S = 1_800.0
+
+
+class Endpoint:
+    """Serves the protocol's requests.  `close` ends all sessions."""
+
+    def __init__(self, handlers: Handlers, keys: Keys, memory: MemoryGuard, config: Config) -> None:
+        self._handlers = handlers
+        self._keys = keys
+        self._memory = memory
+        self._config = config
+        # Sessions live in one process; several share the socket, and clients are told nothing
+        # that only one of them knows.
+        self._manager = StreamableHTTPSessionManager(
+            handlers.server(),
+            stateless=config.server.workers > 1,
+            session_idle_timeout=_IDLE_S,
+            max_sessions=_SESSIONS_MAX,
+            max_request_body_size=config.server.body_bytes_max,
+        )
+        self._closing = asyncio.Event()
+        self._ready: asyncio.Future[None] | None = None
+        self._owner: asyncio.Task[None] | None = None
+        self._streams: set[asyncio.Task[Any]] = set()
+        self.is_draining = False
+
+    def configure(self, config: Config) -> None:
+        """Serve by this configuration."""
+        self._config = config
+
+    async def serve(self, gateway_request: GatewayRequest, scope: Scope) -> None:
+        """One request, by GET (a stream of what the server says), POST or DELETE."""
+        try:
+            owner = self._keys.owner(
+                gateway_request.headers, gateway_request.query, gateway_request.address
+            )
+        except AuthenticationError:
+            gateway_request.notes.append((b"www-authenticate", b"Bearer"))
+            raise
+        self._check_origin(gateway_request)
+        if gateway_request.method not in ("GET", "POST", "DELETE"):
+            gateway_request.notes.append((b"allow", b"GET, POST, DELETE"))
+            raise InvalidRequestError(f"{PATH} takes GET, POST and DELETE", status=405)
+        names = self._names(gateway_request.path)
+        query = parse_qs(gateway_request.query.decode("latin-1"))
+        mode = query.get("mode", [""])[0]
+        if mode not in ("", "code", "direct"):
+            raise InvalidRequestError(f"there is no mode {mode[:40]!r}; say code or direct")
+        if self.is_draining:
+            raise OverloadedError("the gateway is restarting; try again", retry_after_s=1.0)
+        body = b""
+        if gateway_request.method == "POST":
+            body = await read_body(gateway_request, self._config.server, self._memory)
+        await self._started()
+        # The library ends calls and streams by itself: there is no deadline for a whole one.
+        gateway_request.heard_at = float("inf")
+        gateway_request.ends_at = float("inf")
+        token = AccessToken(token="", client_id=owner.id, scopes=[])
+        served: Scope = {
+            **scope,
+            "path": PATH,
+            "headers": [(n, v) for n, v in scope["headers"] if n != b"content-encoding"],
+            "user": AuthenticatedUser(token),
+            SCOPE: McpRequest(owner, names, mode == "code", gateway_request),
+        }
+        await self._passed(gateway_request, served, body)
+
+    async def _passed(self, gateway_request: GatewayRequest, scope: Scope, body: bytes) -> None:
+        gone = asyncio.Event()
+        is_read = False
+
+        async def receive() -> MutableMapping[str, Any]:
+            nonlocal is_read
+            if not is_read:
+                is_read = True
+                return {"type": "http.request", "body": body, "more_body": False}
+            await gone.wait()  # the request monitor looks after clients that leave
+            return {"type": "http.disconnect"}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                headers = [
+                    *message["headers"],
+                    (b"polycall-request-id", gateway_request.id.encode()),
+                ]
+                await gateway_request.send_start(message["status"], headers)
+            elif message["type"] == "http.response.body":
+                more = message.get("more_body", False)
+                await gateway_request.send_body(message.get("body", b""), more=more)
+
+        task = asyncio.current_task()
+        is_stream = gateway_request.method == "GET" and task is not None
+        if is_stream and task is not None:
+            self._streams.add(task)
+        try:
+            await self._manager.handle_request(scope, receive, send)
+        finally:
+            gone.set()
+            if task is not None:
+                self._streams.discard(task)
+
+    def drain(self) -> None:
+        """End the streams that wait for what servers may say: nothing is under way in them."""
+        self.is_draining = True
+        for task in self._streams:
+            task.cancel()
+
+    async def close(self) -> None:
+        """End all sessions."""
+        self._closing.set()
+        if self._owner is not None:
+            await self._owner
+        await self._handlers.close()
+
+    def _names(self, path: str) -> tuple[str, ...]:
+        known = tuple(self._config.mcp)
+        name = path.removeprefix(PATH).strip("/")
+        if not name:
+            return known
+        names = tuple(dict.fromkeys(name.split(",")))
+        for each in names:
+            if each not in known:
+                shown = ", ".join(known) or "none"
+                raise NotFoundError(f"there is no MCP server {each[:100]!r}; there are: {shown}")
+        return names
+
+    def _check_origin(self, gateway_request: GatewayRequest) -> None:
+        """A page in a browser must not reach an open gateway by a name of the page's own."""
+        if not self._keys.is_open:
+            return
+        host = gateway_request.headers.get(b"host", b"").decode("latin-1")
+        origin = gateway_request.headers.get(b"origin", b"").decode("latin-1")
+        for place in filter(None, (f"//{host}" if host else "", origin)):
+            name = urlsplit(place).hostname or ""
+            if not is_loopback(name):
+                raise PermissionDeniedError(
+                    f"without keys the gateway answers this machine alone, not {name[:100]!r}"
+                )
+
+    async def _started(self) -> None:
+        if self._ready is None:
+            self._ready = asyncio.get_running_loop().create_future()
+            self._owner = asyncio.create_task(self._own(self._ready), name="polycall-mcp-sessions")
+        await asyncio.shield(self._ready)
+
+    async def _own(self, ready: asyncio.Future[None]) -> None:
+        """The library's tasks are left where they were entered: in a task of their own."""
+        async with self._manager.run():
+            ready.set_result(None)
+            await self._closing.wait()
+
+
+__all__ = ["PATH", "ClientGone", "Endpoint"]

@@ -1,0 +1,396 @@
+"""What answers the protocol's requests, for whatever servers a path stands for."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+import mcp_types as types
+import msgspec
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import NotificationOptions, Server
+from mcp.server.models import InitializationOptions
+from mcp.server.session import ServerSession
+from mcp.server.subscriptions import (
+    InMemorySubscriptionBus,
+    ListenHandler,
+    ToolsListChanged,
+)
+from mcp.shared.exceptions import MCPError
+
+from polycall._support import jsontext
+from polycall.errors import ArgumentsError, PolycallError, ToolError
+from polycall.gateway.accounts.keys import Owner
+from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.mcp.asking import (
+    Approvals,
+    Parked,
+    Running,
+    answer_in,
+    approval_question,
+    asked_now,
+    call_key,
+    can_be_asked,
+    input_required,
+    is_approved,
+    is_modern,
+)
+from polycall.gateway.mcp.calls import CallScope, ToolCalls
+from polycall.gateway.mcp.code import CodeModes
+from polycall.gateway.mcp.hub import OfferedTool
+from polycall.gateway.mcp.offers import Offers
+from polycall.gateway.mcp.sampling import Application, Sampler
+from polycall.gateway.store import Store
+from polycall.ir import Text, ToolResult
+from polycall.mcp.asking import Elicitation, ElicitationAnswer
+from polycall.mcp.content import served_result, whole
+from polycall.tool_server.code_mode import run_schema, search_schema
+from polycall.tools.validate import SchemaChecker
+
+logger = logging.getLogger("polycall.mcp")
+
+T = TypeVar("T")
+Context = ServerRequestContext[Any, Any]
+
+SCOPE = "polycall.mcp"
+_PAGE = 250
+_SESSION_HEADER = b"mcp-session-id"
+
+
+@dataclass(frozen=True)
+class McpRequest:
+    """Whose request it is, and what it is about."""
+
+    owner: Owner
+    names: tuple[str, ...]
+    is_code: bool
+    gateway_request: GatewayRequest
+
+
+class Handlers:
+    """One for the process.  `close` ends what is waiting."""
+
+    def __init__(
+        self,
+        calls: ToolCalls,
+        offers: Offers,
+        codes: CodeModes,
+        store: Store,
+        application: Application,
+    ) -> None:
+        self._calls = calls
+        self._offers = offers
+        self._codes = codes
+        self._application = application
+        self._approvals = Approvals(store)
+        self._parked = Parked(store)
+        self._sessions: WeakSet[Any] = WeakSet()
+        self._bus = InMemorySubscriptionBus()
+        self._checkers = {
+            "search": SchemaChecker(search_schema(), label="search"),
+            "run": SchemaChecker(run_schema(), label="run"),
+        }
+
+    def server(self) -> Server[Any]:
+        """For the protocol's library to run."""
+        return _Server(
+            "polycall",
+            version=version("polycall"),
+            on_list_tools=self.list_tools,
+            on_call_tool=self.call_tool,
+            on_list_resources=self.list_resources,
+            on_list_resource_templates=self.list_templates,
+            on_read_resource=self.read_resource,
+            on_list_prompts=self.list_prompts,
+            on_get_prompt=self.get_prompt,
+            on_completion=self.complete,
+            on_subscriptions_listen=ListenHandler(self._bus),
+        )
+
+    async def close(self) -> None:
+        """End what is waiting."""
+        await self._parked.close()
+
+    async def tools_changed(self) -> None:
+        """Tell clients that there are other tools now."""
+        await self._bus.publish(ToolsListChanged())
+        for session in list(self._sessions):
+            await session.send_tool_list_changed()
+
+    # Lists
+
+    async def list_tools(
+        self, context: Context, params: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        asked = _asked(context)
+        self._sessions.add(context.session)
+        opened = await self._calls.offered(asked.owner, asked.names)
+        if asked.is_code:
+            made = await self._codes.definitions(opened, asked.names)
+            return types.ListToolsResult(tools=[types.Tool.model_validate(each) for each in made])
+        page, cursor = _page(list(opened.values()), params, lambda each: each.tool.name)
+        return types.ListToolsResult(tools=[each.wire for each in page], next_cursor=cursor)
+
+    async def list_resources(
+        self, context: Context, params: types.PaginatedRequestParams | None
+    ) -> types.ListResourcesResult:
+        asked = _asked(context)
+        found = await self._offers.resources(asked.owner, asked.names)
+        page, cursor = _page(found, params, lambda each: each.uri)
+        return types.ListResourcesResult(resources=page, next_cursor=cursor)
+
+    async def list_templates(
+        self, context: Context, params: types.PaginatedRequestParams | None
+    ) -> types.ListResourceTemplatesResult:
+        asked = _asked(context)
+        found = await self._offers.templates(asked.owner, asked.names)
+        page, cursor = _page(found, params, lambda each: each.uri_template)
+        return types.ListResourceTemplatesResult(resource_templates=page, next_cursor=cursor)
+
+    async def list_prompts(
+        self, context: Context, params: types.PaginatedRequestParams | None
+    ) -> types.ListPromptsResult:
+        asked = _asked(context)
+        found = await self._offers.prompts(asked.owner, asked.names)
+        page, cursor = _page(found, params, lambda each: each.name)
+        return types.ListPromptsResult(prompts=page, next_cursor=cursor)
+
+    # One of them
+
+    async def read_resource(
+        self, context: Context, params: types.ReadResourceRequestParams
+    ) -> types.ReadResourceResult:
+        asked = _asked(context)
+        with _refusing():
+            return await self._offers.read(asked.owner, asked.names, params.uri)
+
+    async def get_prompt(
+        self, context: Context, params: types.GetPromptRequestParams
+    ) -> types.GetPromptResult:
+        asked = _asked(context)
+        with _refusing():
+            return await self._offers.prompt(
+                asked.owner, asked.names, params.name, params.arguments
+            )
+
+    async def complete(
+        self, context: Context, params: types.CompleteRequestParams
+    ) -> types.CompleteResult:
+        asked = _asked(context)
+        with _refusing():
+            return await self._offers.complete(asked.owner, asked.names, params)
+
+    # Calls
+
+    async def call_tool(
+        self, context: Context, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult:
+        asked = _asked(context)
+        arguments_json = jsontext.encode(params.arguments or {})
+        try:
+            msgspec.json.encode(params.arguments or {})
+        except UnicodeEncodeError:
+            return _failed("the arguments hold half of a character (a lone surrogate)")
+        key = call_key(params.name, arguments_json)
+        owner = asked.owner.id
+        running = None
+        if params.request_state is not None:
+            running = self._parked.take(owner, key, params.request_state)
+        if running is not None:
+            running.answer(answer_in(params.input_responses))
+        elif asked.is_code:
+            running = Running(lambda made: self._code(context, asked, params, made))
+        else:
+            offered = await self._calls.find(asked.owner, asked.names, params.name)
+            if offered is None:
+                held = self._calls.withheld(asked.owner, params.name)
+                return _failed(held or f"there is no tool {params.name[:200]!r} for this key")
+            question = await self._unapproved(context, offered, params, arguments_json)
+            if question is not None:
+                return question
+            running = Running(
+                lambda made: self._direct(context, asked, offered, arguments_json, made)
+            )
+        return await self._until_done(context, owner, key, running)
+
+    async def _until_done(
+        self, context: Context, owner: str, key: str, running: Running[types.CallToolResult]
+    ) -> types.CallToolResult | types.InputRequiredResult:
+        """The result; questions on the way go to the client as it can be asked."""
+        while True:
+            found = await running.next()
+            if not isinstance(found, Elicitation):
+                return found
+            if not can_be_asked(context.session):
+                running.answer(ElicitationAnswer("decline"))
+            elif is_modern(context.session):
+                return input_required(found, self._parked.park(owner, key, running))
+            else:
+                try:
+                    answer = await asked_now(context.session, found, context.request_id)
+                except BaseException:
+                    running.cancel()
+                    raise
+                running.answer(answer)
+
+    async def _unapproved(
+        self,
+        context: Context,
+        offered: OfferedTool,
+        params: types.CallToolRequestParams,
+        arguments_json: str,
+    ) -> types.CallToolResult | types.InputRequiredResult | None:
+        """What to answer where a person has not said yes yet."""
+        tool, owner = offered.tool, _asked(context).owner.id
+        if not tool.needs_approval:
+            return None
+        if not can_be_asked(context.session):
+            return _failed(
+                f"{tool.name!r} needs a person's approval, and your client says nobody can be "
+                "asked (elicitation); nothing was run"
+            )
+        question = approval_question(tool.name, offered.member.name, arguments_json)
+        if not is_modern(context.session):
+            answer = await asked_now(context.session, question, context.request_id)
+            return None if is_approved(answer) else _failed(_refusal(tool.name, answer))
+        if params.request_state is None:
+            token = self._approvals.token(owner, tool.name, arguments_json)
+            return input_required(question, token)
+        answer = answer_in(params.input_responses)
+        if not is_approved(answer):
+            return _failed(_refusal(tool.name, answer))
+        is_good = await self._approvals.is_good(
+            owner, params.request_state, tool.name, arguments_json
+        )
+        if not is_good:
+            return _failed(
+                "the approval is for another call, too old, or was used; nothing was run"
+            )
+        return None
+
+    async def _direct(
+        self,
+        context: Context,
+        asked: McpRequest,
+        offered: OfferedTool,
+        arguments_json: str,
+        running: Running[Any],
+    ) -> types.CallToolResult:
+        scope = self._scope(asked, running, offered)
+        outcome = await self._calls.call(
+            offered, arguments_json, scope, reporter=_reporter(context)
+        )
+        return outcome.served
+
+    async def _code(
+        self,
+        context: Context,
+        asked: McpRequest,
+        params: types.CallToolRequestParams,
+        running: Running[Any],
+    ) -> types.CallToolResult:
+        checker = self._checkers.get(params.name)
+        if checker is None:
+            return _failed(f"there are two tools, 'search' and 'run', and no {params.name[:200]!r}")
+        arguments = params.arguments or {}
+        problems = checker.problems(arguments)
+        if problems:
+            return _failed(problems[0].message)
+        opened = await self._calls.offered(asked.owner, asked.names)
+        scope = self._scope(asked, running, None)
+        try:
+            if params.name == "search":
+                text = await self._codes.search(opened, asked.names, scope, arguments)
+                return types.CallToolResult(content=[types.TextContent(text=whole(text))])
+            headers = asked.gateway_request.headers
+            implicit = headers.get(_SESSION_HEADER, b"").decode("latin-1")
+            result = await self._codes.run(opened, asked.names, scope, arguments, implicit=implicit)
+        except PolycallError as error:
+            return _failed(str(error))
+        return served_result(result, has_data=False)
+
+    def _scope(
+        self, asked: McpRequest, running: Running[Any], offered: OfferedTool | None
+    ) -> CallScope:
+        gateway_request = asked.gateway_request
+        scope = CallScope(asked.owner, gateway_request.id, gateway_request.headers, ask=running.ask)
+        if offered is not None and offered.member.settings.sampling:
+            scope.sample = Sampler(
+                self._application,
+                offered.member.settings,
+                gateway_request.headers,
+                gateway_request.query,
+            )
+        return scope
+
+
+class _Server(Server[Any]):
+    """The library's server, which says that its list of tools may change."""
+
+    def create_initialization_options(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
+        extensions: dict[str, dict[str, Any]] | None = None,
+    ) -> InitializationOptions:
+        said = notification_options or NotificationOptions(tools_changed=True)
+        return super().create_initialization_options(said, experimental_capabilities, extensions)
+
+
+class _refusing:  # noqa: N801 - reads as what it does
+    """Errors of ours as the protocol's."""
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, PolycallError):
+            raise MCPError(code=types.INVALID_PARAMS, message=str(error)) from None
+
+
+def _asked(context: Context) -> McpRequest:
+    assert context.request is not None, "the gateway serves over HTTP alone"
+    found: McpRequest = context.request.scope[SCOPE]
+    return found
+
+
+def _reporter(context: Context) -> Callable[[float, str], Any]:
+    async def report(progress: float, message: str) -> None:
+        await context.session.report_progress(progress, 1.0, whole(message) or None)
+
+    return report
+
+
+def _failed(text: str) -> types.CallToolResult:
+    return served_result(ToolResult("", [Text(text)], is_error=True), has_data=False)
+
+
+def _refusal(name: str, answer: ElicitationAnswer) -> str:
+    said = "said no" if answer.action != "cancel" else "did not answer"
+    return f"a person {said} to {name!r}; nothing was run"
+
+
+def _page(
+    items: Sequence[T], params: types.PaginatedRequestParams | None, name: Callable[[T], str]
+) -> tuple[list[T], str | None]:
+    """The items after a cursor, which is the name of the last one seen, and the next cursor."""
+    ordered = sorted(items, key=name)
+    cursor = None if params is None else params.cursor
+    if cursor is not None:
+        try:
+            after = base64.urlsafe_b64decode(cursor.encode()).decode()
+        except ValueError:
+            raise MCPError(code=types.INVALID_PARAMS, message="the cursor is not ours") from None
+        ordered = [each for each in ordered if name(each) > after]
+    page = ordered[:_PAGE]
+    if len(page) == len(ordered):
+        return page, None
+    return page, base64.urlsafe_b64encode(name(page[-1]).encode()).decode()
+
+
+__all__ = ["SCOPE", "ArgumentsError", "Handlers", "McpRequest", "ServerSession", "ToolError"]

@@ -1,0 +1,306 @@
+"""The servers: opened once for the process, pinned, and merged under names that cannot clash."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mcp_types as types
+
+from polycall.config import McpServer
+from polycall.errors import PolycallError, ToolServerError
+from polycall.gateway.mcp.calls import CallScope
+from polycall.gateway.mcp.openapi_source import OpenAPISource
+from polycall.gateway.mcp.pins import StorePins, StoreTokens
+from polycall.gateway.store import Store
+from polycall.ir import JSON, Response
+from polycall.mcp import HttpServer, McpToolset, Notice, OAuth, StdioServer
+from polycall.mcp.asking import (
+    Elicitation,
+    ElicitationAnswer,
+    SamplingRequest,
+)
+from polycall.mcp.content import served_tool
+from polycall.mcp.cooldown import Cooldown
+from polycall.mcp.looking import listed
+from polycall.mcp.servers import Server
+from polycall.mcp.toolset import McpTool
+from polycall.tools import AbstractToolset, ToolContext
+from polycall.tools.toolset import AnyTool
+from polycall.transport.base import Transport
+
+logger = logging.getLogger("polycall.mcp")
+
+_LOOK_AGAIN_S = 2.0  # so long after a look, pins that somebody approved are read anew
+_OTHERS_S = 5.0  # so long a list waits for a server that is being opened
+
+
+class OfferedTool(NamedTuple):
+    """A tool of a server under its full name, and the definition that clients are shown."""
+
+    member: Member
+    own_name: str
+    tool: AnyTool  # under its full name
+    wire: types.Tool
+
+
+class Member:
+    """One server of the configuration."""
+
+    def __init__(self, name: str, settings: McpServer, hub: Hub) -> None:
+        self.name = name
+        self.settings = settings
+        self.at_once = asyncio.Semaphore(settings.calls_at_once)
+        self.secrets = _secrets_of(settings)
+        self.tools: dict[str, OfferedTool] = {}
+        self.error = ""
+        self.told = ""  # what the log was told last
+        self._hub = hub
+        self._opening = asyncio.Lock()
+        self._cooldown = Cooldown()
+        self._looked_at = 0.0
+        self._version = -1
+        self.source: McpToolset | OpenAPISource | None = None
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What was flagged last."""
+        return [] if self.source is None else self.source.notices
+
+    @property
+    def mcp(self) -> McpToolset | None:
+        """The server, where it speaks MCP."""
+        return self.source if isinstance(self.source, McpToolset) else None
+
+    def toolset(self) -> AbstractToolset:
+        """Its tools under their own names."""
+        if self.source is None:
+            raise ToolServerError(f"MCP server {self.name!r} is not open; nothing was run")
+        return self.source if isinstance(self.source, McpToolset) else self.source.toolset
+
+    async def ready(self) -> None:
+        """Open it if need be; `ToolServerError` where it cannot be."""
+        async with self._opening:
+            if self.source is None:
+                self._cooldown.check(self.name, self.error)
+                try:
+                    self.source = await self._hub.open_source(self)
+                except PolycallError as error:
+                    self._cooldown.failed()
+                    self.error = str(error)
+                    raise
+                self.error = ""
+            elif self.source.notices and time.monotonic() - self._looked_at > _LOOK_AGAIN_S:
+                # Somebody may have looked at what is held, and taken it.
+                await self._look_again()
+            self._take()
+
+    async def close(self) -> None:
+        """End the connection, and the server's process where we started it."""
+        async with self._opening:
+            source, self.source, self.tools = self.source, None, {}
+            if source is not None:
+                await source.close()
+
+    def changed(self) -> None:
+        """The server's tools are others now."""
+        self._hub.on_changed(self.name)
+
+    async def _look_again(self) -> None:
+        assert self.source is not None
+        self._looked_at = time.monotonic()
+        try:
+            await self._hub.pins.fetch(self.name)
+            await self.source.refresh()
+            await self._hub.pins.flush(self.name)
+        except PolycallError as error:
+            logger.warning("MCP server %r: %s", self.name, error)
+
+    def _take(self) -> None:
+        assert self.source is not None
+        if self._version == self.source.version:
+            return
+        self._version = self.source.version
+        found: dict[str, OfferedTool] = {}
+        for own_name, tool in self.toolset().tools.items():
+            if any(fnmatchcase(own_name, pattern) for pattern in self.settings.tools):
+                full = f"{self.name}_{own_name}"
+                wire = _wire(tool, full, self.source)
+                found[full] = OfferedTool(self, own_name, replace(tool, name=full), wire)
+        self.tools = found
+
+
+class Hub:
+    """All servers.  `close` it at the end."""
+
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        transport: Transport,
+        *,
+        on_changed: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.pins = StorePins(store)
+        self.on_changed = on_changed
+        self.members: dict[str, Member] = {}
+        self._store = store
+        self._folder = folder
+        self._transport = transport
+        self._closing: set[asyncio.Task[None]] = set()
+        self._opening: set[asyncio.Future[None]] = set()
+
+    def configure(self, servers: Mapping[str, McpServer]) -> None:
+        """Serve these; those that are as before stay open."""
+        for name, member in list(self.members.items()):
+            if servers.get(name) != member.settings:
+                del self.members[name]
+                task = asyncio.ensure_future(member.close())
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+        for name, settings in servers.items():
+            if name not in self.members:
+                self.members[name] = Member(name, settings, self)
+
+    async def ready(self, names: Iterable[str]) -> list[Member]:
+        """The servers of these names that can be had; what is wrong with others is logged."""
+        wanted = [self.members[name] for name in names if name in self.members]
+        tasks = {member: asyncio.ensure_future(member.ready()) for member in wanted}
+        for member, task in tasks.items():
+            self._opening.add(task)
+            task.add_done_callback(partial(self._opened, member))
+        if tasks:
+            # One that takes long does so alone: the others are listed without it.
+            await asyncio.wait(tasks.values(), timeout=_OTHERS_S if len(tasks) > 1 else None)
+        return [
+            member
+            for member, task in tasks.items()
+            if task.done() and not task.cancelled() and task.exception() is None
+        ]
+
+    def _opened(self, member: Member, task: asyncio.Future[None]) -> None:
+        self._opening.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        if not isinstance(error, PolycallError):
+            logger.error("MCP server %r could not be opened", member.name, exc_info=error)
+        elif member.told != str(error) and "cooling down" not in str(error):
+            member.told = str(error)
+            logger.warning("%s; the others are served without it", error)
+
+    async def close(self) -> None:
+        """End all servers."""
+        for task in list(self._opening):
+            task.cancel()
+        if self._opening:
+            await asyncio.wait(self._opening)
+        await asyncio.gather(*(member.close() for member in self.members.values()))
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    async def open_source(self, member: Member) -> McpToolset | OpenAPISource:
+        """Start or reach a server, and list its tools."""
+        settings = member.settings
+        await self.pins.fetch(member.name)
+        if settings.openapi:
+            source = await OpenAPISource.opened(
+                member.name, settings, self.pins, self._folder, self._transport
+            )
+        else:
+            source = McpToolset(
+                self._server(member.name, settings),
+                pins=self.pins,
+                changed=settings.changed,
+                elicit=_elicit if settings.elicitation else None,
+                sample=_sample if settings.sampling else None,
+                inspects=settings.changed != "allow",
+                on_result=_keep_raw,
+                on_changed=member.changed,
+            )
+            try:
+                await source.open()
+            except BaseException:
+                await source.close()
+                raise
+        if not await self.pins.flush(member.name):
+            await source.refresh()
+        return source
+
+    async def definitions(self, name: str, settings: McpServer) -> dict[str, JSON]:
+        """The definitions of a server as they are now, whatever is pinned."""
+        if settings.openapi:
+            source = await OpenAPISource.opened(
+                name, settings, self.pins, self._folder, self._transport
+            )
+            return source.definitions()
+        return await listed(self._server(name, settings))
+
+    def _server(self, name: str, settings: McpServer) -> Server:
+        common: dict[str, Any] = {
+            "prefix": "",
+            "ask_for": settings.ask_for,
+            "deadline_s": settings.deadline_s,
+            "connect_s": settings.connect_s,
+            "allowed_callers": ("direct", "code"),
+            "handshake": settings.handshake,
+        }
+        if settings.command:
+            cwd = self._folder / settings.cwd if settings.cwd else None
+            return StdioServer(name, command=settings.command, env=settings.env, cwd=cwd, **common)
+        oauth = None
+        if settings.oauth is not None:
+            oauth = OAuth(
+                tokens=StoreTokens(self._store, name),
+                scopes=tuple(settings.oauth.scopes),
+                client_id=settings.oauth.client_id,
+                client_secret=settings.oauth.client_secret,
+                client_metadata_url=settings.oauth.client_metadata_url,
+                grant=settings.oauth.grant,
+            )
+        return HttpServer(name, url=settings.url, headers=settings.headers, oauth=oauth, **common)
+
+
+async def _elicit(asked: Elicitation, context: ToolContext[Any]) -> ElicitationAnswer:
+    if not isinstance(context.deps, CallScope):
+        return ElicitationAnswer("decline")
+    with context.paused():
+        return await context.deps.ask(asked)
+
+
+async def _sample(asked: SamplingRequest, context: ToolContext[Any]) -> Response:
+    if not isinstance(context.deps, CallScope):
+        raise PolycallError("nobody answers for a model here")
+    return await context.deps.sample(asked)
+
+
+def _keep_raw(context: ToolContext[Any], result: types.CallToolResult) -> None:
+    if isinstance(context.deps, CallScope):
+        context.deps.raw = result
+
+
+def _wire(tool: AnyTool, full: str, source: McpToolset | OpenAPISource) -> types.Tool:
+    """The definition that clients see: the server's own, under the full name."""
+    if isinstance(tool, McpTool):
+        shown: JSON = {**tool.wire, "name": full}
+        shown.pop("execution", None)  # tasks of the protocol are not passed on
+        return types.Tool.model_validate(shown)
+    annotations = source.annotations(tool.name) if isinstance(source, OpenAPISource) else {}
+    return served_tool(replace(tool, name=full), annotations)
+
+
+def _secrets_of(settings: McpServer) -> list[str]:
+    """What of the configuration must stand in no result."""
+    values = [*settings.env.values(), *settings.headers.values()]
+    if settings.oauth is not None:
+        values.append(settings.oauth.client_secret)
+    # Of `Bearer KEY` the key alone; short values stand in texts by accident.
+    words = [value.rpartition(" ")[2] for value in values]
+    return sorted({word for word in words if len(word) >= 8}, key=len, reverse=True)

@@ -1,0 +1,215 @@
+"""Resources, prompts and completion of all servers, under names that say whose they are.
+
+At `/mcp` a resource is `polycall://SERVER/` and its own address, a prompt `SERVER_prompt`; at
+`/mcp/SERVER` they have their own names.  A key may use them where it may call
+`SERVER_resources` and `SERVER_prompts`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
+
+import mcp_types as types
+from mcp import Client
+from pydantic import BaseModel
+
+from polycall.errors import PolycallError, ToolError, ToolServerError
+from polycall.gateway.accounts.keys import Owner
+from polycall.gateway.mcp.calls import clean_tree
+from polycall.gateway.mcp.hub import Hub, Member
+from polycall.ir import JSON
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_PAGES_MAX = 100
+_ITEMS_MAX = 10_000
+_SCHEME = "polycall://"
+
+
+class Offers:
+    """What servers have beside tools."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    async def resources(self, owner: Owner, names: tuple[str, ...]) -> list[types.Resource]:
+        """The resources of these servers that the key may read."""
+
+        async def listed(member: Member) -> list[types.Resource]:
+            found = await _pages(
+                member,
+                "resources/list",
+                lambda client, cursor: client.list_resources(cursor=cursor, cache_mode="bypass"),
+                lambda page: page.resources,
+            )
+            return [_renamed(each, uri=_uri(member, names, each.uri)) for each in found]
+
+        return await self._all(owner, names, "resources", listed)
+
+    async def templates(self, owner: Owner, names: tuple[str, ...]) -> list[types.ResourceTemplate]:
+        """The templates of resources' addresses."""
+
+        async def listed(member: Member) -> list[types.ResourceTemplate]:
+            found = await _pages(
+                member,
+                "resources/templates/list",
+                lambda client, cursor: client.list_resource_templates(
+                    cursor=cursor, cache_mode="bypass"
+                ),
+                lambda page: page.resource_templates,
+            )
+            return [
+                _renamed(each, uri_template=_uri(member, names, each.uri_template))
+                for each in found
+            ]
+
+        return await self._all(owner, names, "resources", listed)
+
+    async def read(
+        self, owner: Owner, names: tuple[str, ...], uri: str
+    ) -> types.ReadResourceResult:
+        """A resource; `ToolError` where it is not there for this key."""
+        member, own = await self._place(owner, names, uri)
+        found = await _ask(
+            member, f"the resource {own[:200]!r}", lambda client: client.read_resource(own)
+        )
+        size = len(found.model_dump_json(by_alias=True, exclude_none=True))
+        if size > member.settings.result_bytes_max:
+            raise ToolError(f"the resource has {size:,} bytes, more than can be passed on")
+        for each in found.contents:
+            each.uri = _uri(member, names, each.uri)
+        return _cleaned(found, member)
+
+    async def prompts(self, owner: Owner, names: tuple[str, ...]) -> list[types.Prompt]:
+        """The prompts of these servers that the key may use."""
+
+        async def listed(member: Member) -> list[types.Prompt]:
+            found = await _pages(
+                member,
+                "prompts/list",
+                lambda client, cursor: client.list_prompts(cursor=cursor, cache_mode="bypass"),
+                lambda page: page.prompts,
+            )
+            start = "" if names == (member.name,) else f"{member.name}_"
+            return [_renamed(each, name=f"{start}{each.name}") for each in found]
+
+        return await self._all(owner, names, "prompts", listed)
+
+    async def prompt(
+        self, owner: Owner, names: tuple[str, ...], name: str, arguments: dict[str, str] | None
+    ) -> types.GetPromptResult:
+        """A prompt with its arguments filled in."""
+        member, own = await self._prompt_place(owner, names, name)
+        found = await _ask(
+            member, f"the prompt {own[:200]!r}", lambda client: client.get_prompt(own, arguments)
+        )
+        return _cleaned(found, member)
+
+    async def complete(
+        self, owner: Owner, names: tuple[str, ...], params: types.CompleteRequestParams
+    ) -> types.CompleteResult:
+        """How an argument of a prompt or of an address may go on."""
+        ref = params.ref
+        if isinstance(ref, types.PromptReference):
+            member, own = await self._prompt_place(owner, names, ref.name)
+            ref = types.PromptReference(name=own)
+        else:
+            member, own = await self._place(owner, names, ref.uri)
+            ref = types.ResourceTemplateReference(uri=own)
+        argument = {"name": params.argument.name, "value": params.argument.value}
+        given = params.context.arguments if params.context is not None else None
+        return await _ask(
+            member, "completion", lambda client: client.complete(ref, argument, given)
+        )
+
+    async def _all(
+        self,
+        owner: Owner,
+        names: tuple[str, ...],
+        kind: str,
+        listed: Callable[[Member], Awaitable[list[ModelT]]],
+    ) -> list[ModelT]:
+        wanted = [name for name in names if owner.may_call(f"{name}_{kind}")]
+        members = [each for each in await self._hub.ready(wanted) if _has(each, kind)]
+        outcomes = await asyncio.gather(
+            *(listed(member) for member in members), return_exceptions=True
+        )
+        found: list[ModelT] = []
+        for member, outcome in zip(members, outcomes, strict=True):
+            if isinstance(outcome, PolycallError):
+                continue  # it is logged where the server is looked at; the others are listed
+            if isinstance(outcome, BaseException):
+                raise outcome
+            found += [_cleaned(each, member) for each in outcome]
+        return found
+
+    async def _place(self, owner: Owner, names: tuple[str, ...], uri: str) -> tuple[Member, str]:
+        """The server of a resource, and the resource's own address."""
+        name, own = (names[0], uri) if len(names) == 1 else ("", "")
+        if uri.startswith(_SCHEME) and not name:
+            name, _, own = uri.removeprefix(_SCHEME).partition("/")
+        return await self._member(owner, names, name, "resources"), own
+
+    async def _prompt_place(
+        self, owner: Owner, names: tuple[str, ...], name: str
+    ) -> tuple[Member, str]:
+        if len(names) == 1:
+            return await self._member(owner, names, names[0], "prompts"), name
+        for each in names:
+            if name.startswith(f"{each}_"):
+                member = await self._member(owner, names, each, "prompts")
+                return member, name.removeprefix(f"{each}_")
+        raise ToolError(f"there is no prompt {name[:200]!r}")
+
+    async def _member(self, owner: Owner, names: tuple[str, ...], name: str, kind: str) -> Member:
+        if name not in names or not owner.may_call(f"{name}_{kind}"):
+            raise ToolError(f"there are no {kind} of {name[:100]!r} for this key")
+        found = await self._hub.ready([name])
+        if not found:
+            raise ToolServerError(self._hub.members[name].error or f"{name!r} cannot be reached")
+        return found[0]
+
+
+async def _ask(member: Member, what: str, asking: Callable[[Client], Awaitable[ModelT]]) -> ModelT:
+    if member.mcp is None:
+        raise ToolError(f"{member.name!r} has no {what}")
+    async with asyncio.timeout(member.settings.deadline_s):
+        return await member.mcp.ask(what, asking)
+
+
+async def _pages(
+    member: Member,
+    what: str,
+    page_of: Callable[[Client, str | None], Awaitable[Any]],
+    items_of: Callable[[Any], list[ModelT]],
+) -> list[ModelT]:
+    found: list[ModelT] = []
+    cursor: str | None = None
+    for _ in range(_PAGES_MAX):
+        page = await _ask(member, what, lambda client, at=cursor: page_of(client, at))
+        found += items_of(page)
+        cursor = page.next_cursor
+        if cursor is None or len(found) > _ITEMS_MAX:
+            return found[:_ITEMS_MAX]
+    raise ToolServerError(f"MCP server {member.name!r} lists {what} without an end")
+
+
+def _has(member: Member, kind: str) -> bool:
+    capabilities = None if member.mcp is None else member.mcp.capabilities
+    return capabilities is not None and getattr(capabilities, kind) is not None
+
+
+def _uri(member: Member, names: tuple[str, ...], uri: str) -> str:
+    return uri if len(names) == 1 else f"{_SCHEME}{member.name}/{uri}"
+
+
+def _renamed(each: ModelT, **fields: str) -> ModelT:
+    return each.model_copy(update=fields)
+
+
+def _cleaned(each: ModelT, member: Member) -> ModelT:
+    shown: JSON = each.model_dump(by_alias=True, exclude_none=True, mode="json")
+    shown.pop("_meta", None)
+    return type(each).model_validate(cast("JSON", clean_tree(shown, member.secrets)))

@@ -1,0 +1,155 @@
+"""An OpenAPI document as a server: its operations, pinned like any server's tools."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from polycall.config import McpServer
+from polycall.errors import ToolDefinitionError
+from polycall.gateway.mcp.pins import StorePins
+from polycall.ir import JSON
+from polycall.mcp import Notice
+from polycall.mcp.inspection import suspicious
+from polycall.mcp.pins import difference, pin_of
+from polycall.tool_server import OpenAPITools, load_document
+from polycall.tools import Toolset
+from polycall.tools.toolset import AnyTool
+from polycall.transport.base import Deadlines, Transport
+
+logger = logging.getLogger("polycall.mcp")
+
+
+class OpenAPISource:
+    """The operations of a document that are as they were pinned."""
+
+    def __init__(self, name: str, settings: McpServer, api: OpenAPITools, pins: StorePins) -> None:
+        self.name = name
+        self.api = api
+        self.notices: list[Notice] = []
+        self.version = 0
+        self.toolset = Toolset()
+        self._settings = settings
+        self._pins = pins
+
+    @classmethod
+    async def opened(
+        cls,
+        name: str,
+        settings: McpServer,
+        pins: StorePins,
+        folder: Path,
+        transport: Transport,
+    ) -> OpenAPISource:
+        """Read the document, and look at its operations beside their pins."""
+        document = await load_document(settings.openapi, folder, transport)
+        # Large documents take seconds.
+        api = await asyncio.to_thread(_made, document, settings, transport)
+        source = cls(name, settings, api, pins)
+        await source.refresh()
+        return source
+
+    async def refresh(self) -> None:
+        """Look at the operations again, beside what is pinned now."""
+        found = await asyncio.to_thread(self._pins_found)
+        pinned = self._pins.load(self.name)
+        is_first = pinned is None
+        kept = {} if pinned is None else dict(pinned)
+        notices: list[Notice] = []
+        tools: list[AnyTool] = []
+        withholds = self._settings.changed == "refuse"
+        for own_name, tool in self.api.tools.items():
+            pin, doubt = found[own_name]
+            if is_first and not (doubt and withholds):
+                kept[own_name] = pin
+            notice = None
+            if own_name not in kept:
+                kind, reason = ("suspicious", doubt) if doubt else ("new", "")
+                notice = Notice(self.name, own_name, kind, withheld=withholds, reason=reason)
+            elif parts := difference(kept[own_name], pin):
+                notice = Notice(self.name, own_name, "changed", parts, withheld=withholds)
+            if notice is not None:
+                notices.append(notice)
+            if notice is None or not notice.withheld:
+                tools.append(self._tool(own_name, tool))
+        gone = [each for each in kept if each not in found]
+        notices += [Notice(self.name, each, "removed") for each in gone]
+        if kept != pinned:
+            self._pins.save(self.name, kept)
+        for notice in notices:
+            if notice not in self.notices:
+                logger.warning("%s", notice)
+        self.notices = notices
+        self.toolset = Toolset(tools)
+        self.version += 1
+
+    def definitions(self) -> dict[str, JSON]:
+        """All operations as they are pinned."""
+        return {name: self._definition(name, tool) for name, tool in self.api.tools.items()}
+
+    def annotations(self, own_name: str) -> JSON:
+        """What the method says of an operation."""
+        return self.api.annotations(own_name)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.api.close()
+
+    def _pins_found(self) -> dict[str, tuple[dict[str, str], str]]:
+        found: dict[str, tuple[dict[str, str], str]] = {}
+        for name, tool in self.api.tools.items():
+            wire = self._definition(name, tool)
+            found[name] = (pin_of(wire), suspicious(wire))
+        return found
+
+    def _definition(self, name: str, tool: AnyTool) -> JSON:
+        return {
+            "name": name,
+            "description": tool.description,
+            "inputSchema": tool.parameters,
+            "annotations": self.api.annotations(name),
+        }
+
+    def _tool(self, own_name: str, tool: AnyTool) -> AnyTool:
+        return replace(
+            tool,
+            needs_approval=self._asks(own_name),
+            deadline_s=self._settings.deadline_s,
+            allowed_callers=("direct", "code"),
+        )
+
+    def _asks(self, own_name: str) -> bool:
+        ask_for: str | Sequence[str] = self._settings.ask_for
+        hints: dict[str, Any] = self.api.annotations(own_name)
+        match ask_for:
+            case "nothing":
+                return False
+            case "destructive":
+                return hints.get("destructiveHint") is True
+            case "writes":
+                return hints.get("readOnlyHint") is not True
+            case "everything":
+                return True
+            case names:
+                return own_name in names
+
+
+def _made(document: JSON, settings: McpServer, transport: Transport) -> OpenAPITools:
+    api = OpenAPITools(
+        document,
+        settings.address,
+        headers=settings.headers,
+        transport=transport,
+        deadlines=Deadlines(settings.connect_s, settings.deadline_s, settings.deadline_s),
+        result_bytes_max=settings.result_bytes_max,
+    )
+    unknown = (
+        [] if isinstance(settings.ask_for, str) else sorted(set(settings.ask_for) - set(api.tools))
+    )
+    if unknown:
+        raise ToolDefinitionError(f"ask_for names {unknown[0]!r}, which the document does not have")
+    return api

@@ -1,0 +1,80 @@
+"""Pins of definitions and tokens of servers, in the gateway's store: one for all replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from polycall._support import jsontext
+from polycall.gateway.store import Store
+
+Pin: TypeAlias = dict[str, str]
+
+_OWNER = "mcp"
+
+
+class StorePins:
+    """Pins as `PinStore` wants them: read before they are asked for, written when they changed.
+
+    `fetch` before a server is listed, `flush` afterwards.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, dict[str, Pin] | None] = {}
+        self._changed: set[str] = set()
+
+    async def fetch(self, server: str) -> None:
+        """Read what the store has of a server now."""
+        if server in self._changed:
+            return
+        found = await self._store.kept(_OWNER, f"pins:{server}")
+        self._known[server] = (
+            None if found is None else msgspec.json.decode(found, type=dict[str, Pin])
+        )
+
+    async def flush(self, server: str) -> bool:
+        """Write what was pinned at the first meeting.
+
+        Of two replicas that meet a server first at once, one pins it; false where that is another,
+        whose pins are known then: the server is to be looked at again.
+        """
+        if server not in self._changed:
+            return True
+        self._changed.discard(server)
+        value = jsontext.encode_bytes(self._known[server] or {})
+        if await self._store.keep_new(_OWNER, f"pins:{server}", value):
+            return True
+        await self.fetch(server)
+        return False
+
+    async def take(self, server: str, pins: Mapping[str, Pin]) -> None:
+        """Pin these by a person's word, in the place of others."""
+        self._changed.discard(server)
+        self._known[server] = dict(pins)
+        value = jsontext.encode_bytes(self._known[server])
+        await self._store.keep(_OWNER, f"pins:{server}", value)
+
+    def load(self, server: str) -> dict[str, Pin] | None:
+        return self._known.get(server)
+
+    def save(self, server: str, pins: Mapping[str, Pin]) -> None:
+        self._known[server] = dict(pins)
+        self._changed.add(server)
+
+
+class StoreTokens:
+    """A server's tokens in the store, where they are encrypted (`polycall.mcp.TokenStore`)."""
+
+    def __init__(self, store: Store, server: str) -> None:
+        self._store = store
+        self._server = server
+
+    async def load(self, name: str) -> str | None:
+        found = await self._store.kept(_OWNER, f"{name}:{self._server}")
+        return None if found is None else found.decode()
+
+    async def save(self, name: str, value: str) -> None:
+        await self._store.keep(_OWNER, f"{name}:{self._server}", value.encode())

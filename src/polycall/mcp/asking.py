@@ -1,0 +1,227 @@
+"""What servers ask of their clients in the middle of a call: a person's word, or a model's.
+
+A server asks on the connection, which may serve several calls at once.  The answer goes to the call
+that is meant where the protocol says which; an older server's question is refused while several
+calls are under way, since it could reach a person whom it does not concern.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol, TypeAlias, cast
+
+import mcp_types as types
+from mcp.client.session import ClientRequestContext
+from msgspec import Struct
+
+from polycall.errors import PolycallError
+from polycall.ir import JSON, Media, Message, Request, Response, Text
+from polycall.tools import ToolContext
+
+logger = logging.getLogger("polycall.mcp")
+
+_REFUSED = types.INVALID_REQUEST
+_MESSAGE_CHARS_MAX = 4_000
+_SAMPLING_MESSAGES_MAX = 200
+
+
+class Elicitation(Struct, frozen=True):
+    """A server's question to a person: a form by `schema`, or a page to open at `url`."""
+
+    server: str
+    message: str
+    schema: JSON | None = None
+    url: str = ""
+
+
+class ElicitationAnswer(Struct, frozen=True):
+    """A person's answer; `content` fits the schema where it was accepted."""
+
+    action: Literal["accept", "decline", "cancel"]
+    content: JSON | None = None
+
+
+class SamplingRequest(Struct, frozen=True):
+    """A server's request for a model's answer, as one of the middle language."""
+
+    server: str
+    request: Request
+    hints: tuple[str, ...] = ()  # models that the server would like
+
+
+Elicit: TypeAlias = Callable[[Elicitation, ToolContext[Any]], Awaitable[ElicitationAnswer]]
+# The model's answer: its text, and who gave it.
+Sample: TypeAlias = Callable[[SamplingRequest, ToolContext[Any]], Awaitable[Response]]
+
+
+class GeneratesResponses(Protocol):
+    """What answers requests: `Client`, a model for tests."""
+
+    async def generate_request(self, request: Request) -> Response:
+        """One whole answer."""
+        ...
+
+
+def sampling_by(
+    client: GeneratesResponses, model: str, *, requests_max: int = 5, tokens_max: int = 4096
+) -> Sample:
+    """Answer servers' requests with this model.
+
+    A server gets at most `requests_max` answers in one call, each of at most `tokens_max` tokens.
+    """
+    made: dict[str, int] = {}
+
+    async def sample(asked: SamplingRequest, context: ToolContext[Any]) -> Response:
+        key = context.call.id if context.call is not None else ""
+        made[key] = made.get(key, 0) + 1
+        while len(made) > 1_000:
+            del made[next(iter(made))]
+        if made[key] > requests_max:
+            raise PolycallError(f"a call may ask a model {requests_max} times at most")
+        wanted = asked.request.max_output_tokens or tokens_max
+        request = asked.request
+        return await client.generate_request(
+            Request(
+                model=model,
+                messages=request.messages,
+                max_output_tokens=min(wanted, tokens_max),
+                temperature=request.temperature,
+                stop=request.stop,
+            )
+        )
+
+    return sample
+
+
+class ServerQuestions:
+    """The calls of one connection, and who answers what the server asks in them."""
+
+    def __init__(self, server: str, elicit: Elicit | None, sample: Sample | None) -> None:
+        self._server = server
+        self._elicit = elicit
+        self._sample = sample
+        self._calls: list[ToolContext[Any]] = []
+        self._own: contextvars.ContextVar[ToolContext[Any] | None] = contextvars.ContextVar(
+            "polycall_mcp_call", default=None
+        )
+
+    @contextmanager
+    def calling(self, context: ToolContext[Any]) -> Generator[None]:
+        """While a call is under way."""
+        self._calls.append(context)
+        token = self._own.set(context)
+        try:
+            yield
+        finally:
+            self._own.reset(token)
+            self._calls.remove(context)
+
+    @property
+    def callbacks(self) -> dict[str, Any]:
+        """For the protocol's client: without a callback it declares no capability."""
+        found: dict[str, Any] = {}
+        if self._elicit is not None:
+            found["elicitation_callback"] = self._elicited
+        if self._sample is not None:
+            found["sampling_callback"] = self._sampled
+        return found
+
+    def _context(self) -> ToolContext[Any] | None:
+        own = self._own.get()
+        if own is not None:
+            return own
+        return self._calls[0] if len(self._calls) == 1 else None
+
+    async def _elicited(
+        self, context: ClientRequestContext, params: types.ElicitRequestParams
+    ) -> types.ElicitResult | types.ErrorData:
+        del context
+        call = self._context()
+        if call is None or self._elicit is None:
+            return self._unclear("a person")
+        message = params.message[:_MESSAGE_CHARS_MAX]
+        if isinstance(params, types.ElicitRequestURLParams):
+            question = Elicitation(self._server, message, url=str(params.url))
+        else:
+            schema = cast("JSON", params.requested_schema)
+            question = Elicitation(self._server, message, schema=schema)
+        answer = await self._elicit(question, call)
+        return types.ElicitResult(action=answer.action, content=answer.content)
+
+    async def _sampled(
+        self, context: ClientRequestContext, params: types.CreateMessageRequestParams
+    ) -> types.CreateMessageResult | types.ErrorData:
+        del context
+        call = self._context()
+        if call is None or self._sample is None:
+            return self._unclear("a model")
+        try:
+            response = await self._sample(sampling_request(self._server, params), call)
+        except PolycallError as error:
+            # The server's tool is told, and goes on as it can.
+            return types.ErrorData(code=_REFUSED, message=str(error))
+        text = "".join(part.text for part in response.message.parts if isinstance(part, Text))
+        reason = "maxTokens" if response.finish_reason == "length" else "endTurn"
+        return types.CreateMessageResult(
+            role="assistant",
+            content=types.TextContent(text=text),
+            model=response.model or "unknown",
+            stop_reason=reason,
+        )
+
+    def _unclear(self, whom: str) -> types.ErrorData:
+        logger.warning(
+            "MCP server %r asks for %s while %d calls are under way; it is refused, since the "
+            "protocol does not say which call it means",
+            self._server,
+            whom,
+            len(self._calls),
+        )
+        return types.ErrorData(
+            code=_REFUSED,
+            message="it is not clear which call this belongs to; ask within a single call",
+        )
+
+
+def sampling_request(server: str, params: types.CreateMessageRequestParams) -> SamplingRequest:
+    """The request of a server; `PolycallError` where it cannot be taken."""
+    if params.tools or params.tool_choice:
+        raise PolycallError("tools in a request for a model's answer are not taken here")
+    if len(params.messages) > _SAMPLING_MESSAGES_MAX:
+        raise PolycallError(f"more than {_SAMPLING_MESSAGES_MAX} messages")
+    messages = [
+        Message(message.role, [_part(block) for block in _blocks(message.content)])
+        for message in params.messages
+    ]
+    hints: tuple[str, ...] = ()
+    if params.model_preferences is not None and params.model_preferences.hints:
+        hints = tuple(hint.name for hint in params.model_preferences.hints if hint.name)
+    if params.system_prompt:
+        messages.insert(0, Message("system", [Text(params.system_prompt)]))
+    request = Request(
+        model="",
+        messages=messages,
+        max_output_tokens=params.max_tokens,
+        temperature=params.temperature,
+        stop=list(params.stop_sequences or []),
+    )
+    return SamplingRequest(server, request, hints)
+
+
+def _blocks(content: Any) -> list[Any]:
+    return cast("list[Any]", content) if isinstance(content, list) else [content]
+
+
+def _part(block: Any) -> Text | Media:
+    match block:
+        case types.TextContent():
+            return Text(block.text)
+        case types.ImageContent():
+            return Media("image", media_type=block.mime_type, data=block.data)
+        case types.AudioContent():
+            return Media("audio", media_type=block.mime_type, data=block.data)
+        case _:
+            raise PolycallError(f"{type(block).__name__} in a message is not taken here")

@@ -1,0 +1,84 @@
+"""What in a definition nobody would see, or what reads as an order to a model.
+
+A definition is a text for a model that a stranger wrote.  These signs prove nothing, and their
+absence proves nothing either: a definition that has one is held until a person has looked at it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+
+from polycall.ir import JSON
+
+# Tags (a second, invisible alphabet), but for those of a flag; what turns or hides text; controls.
+_TAGS = re.compile("(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0000-\U000e007f]+")
+_HIDDEN = re.compile(
+    "[\u200b\u2060-\u2064\u202a-\u202e\u2066-\u2069\ufeff\U000e0100-\U000e01ef]|"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
+)
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+# Phrases of published attacks, in the words of their kind (Invariant Labs, April 2025; OWASP's MCP
+# tool poisoning; both read 2026-11-29).
+_ORDERS = tuple(
+    (name, re.compile(pattern, re.IGNORECASE))
+    for name, pattern in (
+        (
+            "tells the model to forget its instructions",
+            r"\b(ignore|disregard|forget|override)\b.{0,40}\b(previous|prior|above|earlier|other|all)"
+            r"\b.{0,40}\b(instruction|prompt|rule|message|tool)",
+        ),
+        (
+            "tells the model to hide something from its user",
+            r"\b(do not|don't|never|without)\b.{0,30}"
+            r"\b(tell|mention|inform|notify|show|reveal|alert)(ing)?\b.{0,30}\b(user|human|person|anyone|them)\b",
+        ),
+        ("is marked as an order", r"<\s*/?\s*(important|system|instructions?|secret|critical)\s*>"),
+        (
+            "asks for secrets of the machine",
+            r"~/\.(ssh|aws|config|cursor|gnupg|kube|netrc)|\bid_(rsa|ed25519)\b|/etc/(passwd|shadow)"
+            r"|\.env\b.{0,40}\b(content|read|pass|include)",
+        ),
+        (
+            "speaks of how other tools are to be called",
+            r"\b(before|whenever|instead of|after|when)\b.{0,40}"
+            r"\b(using|calling|use|call|invoking)\b.{0,30}\b(any|other|another|all|every)\b.{0,20}\btools?\b",
+        ),
+    )
+)
+
+
+def suspicious(definition: JSON) -> str:
+    """What about a definition somebody should look at; empty where nothing was seen."""
+    for text in _texts(definition):
+        if _TAGS.search(text) or _HIDDEN.search(text):
+            return "it holds characters that nobody sees"
+        if _COMMENT.search(text):
+            return "it holds a comment that a page would not show"
+        flat = " ".join(text.split())
+        for name, pattern in _ORDERS:
+            if pattern.search(flat):
+                return f"it {name}"
+    return ""
+
+
+def without_tags(text: str) -> str:
+    """The text without the invisible alphabet, in which a result can speak past its reader."""
+    if not any(letter >= "\U000e0000" for letter in text):
+        return text
+    return _TAGS.sub("", text)
+
+
+def _texts(node: Any) -> Iterator[str]:
+    """All strings, names among them."""
+    pending: list[Any] = [node]
+    while pending:
+        here = pending.pop()
+        if isinstance(here, str):
+            yield here
+        elif isinstance(here, dict):
+            table = cast("JSON", here)
+            pending += [*table, *table.values()]
+        elif isinstance(here, list):
+            pending += cast("list[Any]", here)

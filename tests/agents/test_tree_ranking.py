@@ -1,0 +1,87 @@
+"""Ranking by words: fields, misspellings, other words, and what was used before."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from bench.tool_set import entries
+from bench.tool_tree import tree_of
+
+from polycall.agents.tree import ToolSearch
+from polycall.ir import JSON
+from polycall.tools import FunctionTool, tool_from_schema
+
+
+def made(name: str, about: str, **parameters: JSON) -> FunctionTool[..., object]:
+    schema: JSON = {"type": "object", "properties": parameters}
+    return tool_from_schema(name, about, schema, lambda arguments: arguments)
+
+
+TOOLS = {
+    "repos.repos_delete": made("repos_delete", "Delete a repository"),
+    "repos.repos_get": made("repos_get", "Get a repository"),
+    "issues.issues_create": made(
+        "issues_create",
+        "Create an issue",
+        **{f"field_{n}": {"type": "string", "description": f"word{n} " * 20} for n in range(40)},
+    ),
+    "issues.issues_list": made("issues_list", "List issues", state={"enum": ["open", "closed"]}),
+    "issues.issues_create_milestone": made("issues_create_milestone", "Create a milestone"),
+    "mail.send": made("send", "Send a message", priority={"enum": ["bulk", "express"]}),
+}
+
+
+@pytest.fixture(scope="module")
+def search() -> ToolSearch:
+    return ToolSearch(TOOLS)
+
+
+@pytest.mark.parametrize(
+    ("question", "name"),
+    [
+        ("create an issue", "issues.issues_create"),  # its parameters are long, its name is not
+        ("creat a milstone", "issues.issues_create_milestone"),
+        ("delet a repositry", "repos.repos_delete"),
+        ("remove a repo", "repos.repos_delete"),
+        ("express delivery of a letter", "mail.send"),  # a value of a parameter
+        ("이슈 목록", "issues.issues_list"),
+        ("🙂 delete repository 🙂", "repos.repos_delete"),
+    ],
+)
+def test_found_first(search: ToolSearch, question: str, name: str) -> None:
+    assert search.best(question, 5, "words")[0] == name
+
+
+def test_nothing_fits(search: ToolSearch) -> None:
+    for question in ("", "   ", "zzzzqqqq", "🙂", "\x00", "a" * 10_000):
+        assert isinstance(search.best(question, 5, "words"), list)
+
+
+def test_only_what_is_kept(search: ToolSearch) -> None:
+    found = search.best("repository", 5, "words", keep=lambda name: name.endswith("get"))
+    assert found == ["repos.repos_get"]
+
+
+def test_use_is_a_sign() -> None:
+    search = ToolSearch(TOOLS)
+    assert search.best("tidy the tracker", 5, "words") == []
+    for _ in range(3):
+        search.learn("tidy the tracker", "issues.issues_list")
+    assert search.best("tidy the tracker", 5, "words")[0] == "issues.issues_list"
+    for number in range(12_000):
+        search.learn(f"noise {number % 50}", "repos.repos_get")
+    assert search.best("delete a repository", 5, "words")[0] == "repos.repos_delete"
+
+
+def test_five_thousand_tools_take_milliseconds() -> None:
+    search = ToolSearch(tree_of(entries(5_000)).leaves)
+    search.best("create an invoice for finance", 5, "words")
+    best = min(_seconds(search) for _ in range(20))
+    assert best < 0.05, best  # a bound that a busy machine keeps; it takes two milliseconds
+
+
+def _seconds(search: ToolSearch) -> float:
+    began = time.process_time()
+    search.best("create an invoice for finance", 5, "words")
+    return time.process_time() - began

@@ -1,0 +1,180 @@
+"""A server made with the protocol's own library, for the gateway: `python mcp_stock.py stdio`.
+
+`LOG` names a file in which each call that ran stands on a line; `MOOD` one whose words stand in the
+description of `greet`, with a tool more where it says `more`.
+"""
+
+import asyncio
+import base64
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import mcp_types as types
+from mcp.server import MCPServer
+from mcp.server.elicitation import ElicitationResult
+from mcp.server.mcpserver import Context, Image
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.resolve import Elicit, Resolve, Sample
+from pydantic import BaseModel
+
+LOG = Path(os.environ.get("LOG", os.devnull))
+MOOD = Path(os.environ.get("MOOD", "/nonexistent"))
+TOKEN = os.environ.get("TOKEN", "")
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+server = MCPServer("stock", instructions="Be polite.")
+
+
+def ran(what: str) -> None:
+    with LOG.open("a", encoding="utf-8") as file:
+        file.write(f"{what}\n")
+
+
+def mood() -> str:
+    return MOOD.read_text("utf-8") if MOOD.exists() else "politely"
+
+
+@server.tool(annotations=types.ToolAnnotations(read_only_hint=True))
+def add(a: int, b: int) -> int:
+    """Add two numbers (더하기 ➕)."""
+    ran(f"add {a} {b}")
+    return a + b
+
+
+@server.tool(description=f"Greet somebody {mood()}.")
+def greet(name: str) -> str:
+    return f"안녕하세요, {name} 🎉"
+
+
+class Row(BaseModel):
+    city: str
+    degrees: int
+
+
+@server.tool()
+def rows() -> list[Row]:
+    """All rows of the weather table."""
+    return [Row(city="서울", degrees=3), Row(city="도쿄", degrees=5)]
+
+
+@server.tool()
+def picture() -> Image:
+    """A picture."""
+    return Image(data=PIXEL, format="png")
+
+
+@server.tool(annotations=types.ToolAnnotations(destructive_hint=True))
+def remove(path: str) -> str:
+    """Remove a file for good."""
+    ran(f"remove {path}")
+    return f"removed {path}"
+
+
+@server.tool()
+def fail() -> str:
+    """Fail."""
+    raise ToolError(f"nothing to see; the token was {TOKEN}")
+
+
+@server.tool()
+def tell_token() -> dict[str, str]:
+    """Say what this server was given."""
+    return {"token": TOKEN, "tagged": "fine\U000e0041\U000e0042", "flag": "🏴\U000e0067\U000e007f"}
+
+
+@server.tool()
+def huge(size: int) -> str:
+    """A result of this many letters."""
+    return "x" * size
+
+
+@server.tool()
+def die() -> str:
+    """End the process."""
+    ran("die")
+    os._exit(3)
+
+
+@server.tool()
+async def slow(context: Context[Any]) -> str:
+    """Take long, and say so where it is cancelled."""
+    await context.report_progress(1, 4, "begun")
+    ran("slow begun")
+    try:
+        await asyncio.sleep(30)
+    except asyncio.CancelledError:
+        ran("slow cancelled")
+        raise
+    return "done"
+
+
+class Name(BaseModel):
+    name: str
+
+
+def ask_for_name() -> Elicit[Name]:
+    return Elicit("Your name?", Name)
+
+
+@server.tool()
+def ask_name(found: Annotated[ElicitationResult[Name], Resolve(ask_for_name)]) -> str:
+    """Ask the person for a name."""
+    return f"{found.action}: {getattr(getattr(found, 'data', None), 'name', '')}"
+
+
+def ask_for_hello() -> Sample:
+    message = types.SamplingMessage(role="user", content=types.TextContent(text="Say hello."))
+    return Sample([message], max_tokens=50)
+
+
+@server.tool()
+def ask_model(found: Annotated[types.CreateMessageResult, Resolve(ask_for_hello)]) -> str:
+    """Ask a model."""
+    return f"the model said: {getattr(found.content, 'text', '')}"
+
+
+@server.resource("memo://today")
+def today() -> str:
+    """What is to be done today."""
+    return f"오늘 할 일, {TOKEN}"
+
+
+@server.resource("memo://{day}/items")
+def items(day: str) -> str:
+    """What is to be done on a day."""
+    return f"items of {day}"
+
+
+@server.prompt()
+def review(code: str) -> str:
+    """Ask for a review."""
+    return f"Review this: {code}"
+
+
+@server.completion()
+async def complete(ref: Any, argument: Any, context: Any) -> types.Completion | None:
+    del ref, context
+    found = [each for each in ("monday", "tuesday") if each.startswith(argument.value)]
+    return types.Completion(values=found, total=len(found), has_more=False)
+
+
+@server.tool()
+async def change(word: str, context: Context[Any]) -> str:
+    """Change the description of `greet`, add a tool, and tell clients."""
+    server.remove_tool("greet")
+    server.add_tool(greet, description=f"Greet somebody {word}.")
+    server.add_tool(lambda: "new", name="brand_new", description="Not there before.")
+    await context.session.send_tool_list_changed()
+    await context.notify_tools_changed()
+    return "changed"
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "http":
+        server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[2]))
+    else:
+        server.run("stdio")
