@@ -182,7 +182,7 @@ async def test_a_changed_file_is_refused(folder: Path) -> None:
         with pytest.raises(RequestError, match="was changed"):
             PausedRun.from_json(changed, secret)
     for garbage in ("{}", "[1]", "no", '{"polycall_paused": 1, "run": "{}"}'):
-        with pytest.raises(RequestError, match="no paused run"):
+        with pytest.raises(RequestError, match="not a paused run"):
             PausedRun.from_json(garbage)
 
 
@@ -339,5 +339,5 @@ async def test_agents_that_changed_meanwhile_are_noticed() -> None:
         await desk.resume(run.paused)
     with pytest.raises(RequestError, match="the run is of the agent 'desk', and this is 'cash'"):
         await cash.resume(run.paused)
-    with pytest.raises(RequestError, match="is no plain JSON"):
+    with pytest.raises(RequestError, match="is not plain JSON"):
         await desk.run("go", approve="pause", variables={"file": object()})

@@ -269,5 +269,5 @@ async def test_n1_each_event_is_typed_json_and_comes_back() -> None:
     "data", [{}, {"type": "model"}, {"type": "nothing"}, {"type": "tool", "step": 1, "call": 3}]
 )
 def test_n1_json_that_is_no_event_is_refused(data: Any) -> None:
-    with pytest.raises(RequestError, match="no event of a run"):
+    with pytest.raises(RequestError, match="not an event of a run"):
         event_of(data)

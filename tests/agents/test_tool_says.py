@@ -89,7 +89,7 @@ async def test_l13_the_application_may_give_the_result_itself(is_error: bool) ->
         paused.answer(paused.waiting[0].id, {"paid_elsewhere": 900}, is_error=is_error)
         paused = (await agent.resume(PausedRun.from_json(paused.to_json()))).paused
         assert paused is not None
-        with pytest.raises(RequestError, match="is no JSON"):
+        with pytest.raises(RequestError, match="is not JSON"):
             paused.answer(paused.waiting[0].id, object())
         paused.answer(paused.waiting[0].id, "later")
         run = await agent.resume(paused)

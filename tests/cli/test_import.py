@@ -177,7 +177,7 @@ def test_thirty_models_of_litellm() -> None:
         ("model: bedrock/", "bedrock"),
         ("model: vertex_ai/", "vertex_ai"),
         ("routing_strategy", "targets are drawn by weight"),
-        ("- claude: [nowhere]", "'nowhere' is no model"),
+        ("- claude: [nowhere]", "'nowhere' is not a model"),
         ("success_callback", "metrics are at /metrics"),
         ("environment_variables", "environment_variables: has no counterpart"),
     ]:
@@ -377,7 +377,7 @@ def test_every_model_of_litellm_that_has_a_counterpart_serves(tmp_path: Path) ->
         ("portkey", '{"targets": [], "strategy": "loadbalance"}', "config.strategy: expected a"),
         ("portkey", '{"targets": [], "request_timeout": true}', "expected a number, got True"),
         ("portkey", '{"provider": "openai", "override_params": 3}', "config.override_params"),
-        ("portkey", '{"provider": "openai", "custom_host": "http://[::1"}', "is no address"),
+        ("portkey", '{"provider": "openai", "custom_host": "http://[::1"}', "is not an address"),
     ],
 )
 def test_what_is_none_is_told(kind: str, text: str, words: str) -> None:

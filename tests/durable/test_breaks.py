@@ -117,7 +117,7 @@ async def test_what_could_not_be_read_again_is_not_written(sqlite: str) -> None:
                 ({"run_id": "x" * 301}, "at most 300 characters"),
                 ({"run_id": "a\0b"}, "none that are zero"),
                 ({"variables": ["x"]}, "variables is a dict"),
-                ({"variables": {"x": object()}}, "no plain JSON"),
+                ({"variables": {"x": object()}}, "not plain JSON"),
             ]
             for options, told in wrong:
                 with pytest.raises(RequestError, match=told):

@@ -229,10 +229,10 @@ def test_usage_as_table_json_and_csv(
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (("keys", "create", "a", "--budget", "5"), 2, "'5' is no budget"),
-        (("keys", "create", "a", "--budget", "0/day"), 2, "is no budget"),
+        (("keys", "create", "a", "--budget", "5"), 2, "'5' is not a budget"),
+        (("keys", "create", "a", "--budget", "0/day"), 2, "is not a budget"),
         (("keys", "create", "a", "--expires", "2020-01-01"), 2, "is in the past"),
-        (("keys", "create", "a", "--budget", "1e40/day"), 2, "is no budget"),
+        (("keys", "create", "a", "--budget", "1e40/day"), 2, "is not a budget"),
         (("keys", "create", "a", "--expires", "99999999999d"), 2, "is too long"),
         (("keys", "create", "a", "--requests-per-minute", "0"), 2, "is not a number from 1"),
         (("keys", "create", "a", "--tokens-per-minute", "9" * 23), 2, "is not a number from 1"),
@@ -243,7 +243,7 @@ def test_usage_as_table_json_and_csv(
         (("keys", "create", "a", "--expires", "later"), 2, "or a date as 2027-01-31"),
         (("usage", "--since", "1d", "--until", "3d", "--store", "sqlite://"), 1, "no time between"),
         (("usage", "--by", "colour"), 1, "cannot sum by 'colour'"),
-        (("usage", "--since", "soon"), 2, "no length of time"),
+        (("usage", "--since", "soon"), 2, "not a length of time"),
         (("usage", "--store", "mysql://me:hidden@host"), 1, "'mysql' is not a kind of store"),
         (("usage", "--config", "none.toml"), 1, "cannot be read"),
     ],

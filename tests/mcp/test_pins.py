@@ -166,9 +166,9 @@ def test_a_file_of_pins(tmp_path: Path) -> None:
     assert list(json.loads(path.read_text("utf-8"))["servers"]) == ["a", "b"]
     path.write_text('{"servers": 3}', "utf-8")
     # A broken file must not be taken for none: everything would be pinned anew.
-    with pytest.raises(RequestError, match="no file of pins"):
+    with pytest.raises(RequestError, match="not a file of pins"):
         store.load("a")
-    with pytest.raises(RequestError, match="no file of pins"):
+    with pytest.raises(RequestError, match="not a file of pins"):
         store.save("a", {})
     assert path.read_text("utf-8") == '{"servers": 3}'
     assert [each.name for each in tmp_path.iterdir()] == ["mcp.lock.json"]

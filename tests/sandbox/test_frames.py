@@ -98,5 +98,5 @@ def test_output_is_bounded_and_its_middle_marked():
     assert capture.text() == "head\n… 7 bytes cut …\ntail"
     with pytest.raises(ProtocolViolationError, match="more output"):
         capture.add("x" * 600, None)
-    with pytest.raises(ProtocolViolationError, match="no text"):
+    with pytest.raises(ProtocolViolationError, match="not text"):
         Capture(10).add(b"x", None)
