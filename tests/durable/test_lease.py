@@ -106,7 +106,12 @@ def test_work_of_a_process_without_a_lease_is_taken_over_after_a_moment(
     mine = Lease(database, client, "mine", lease_s=60.0, on_lost=lambda: None)
     mine._register()
     recovered: list[str] = []
-    monkeypatch.setattr(mine, "_recover", lambda name: recovered.append(name) or 1)
+
+    def recover(name: str) -> int:
+        recovered.append(name)
+        return 1
+
+    monkeypatch.setattr(mine, "_recover", recover)
     now = [1000.0]
     monkeypatch.setattr("polycall.durable.lease.time.monotonic", lambda: now[0])
     for now[0], expected in ((1000.0, []), (1060.0, []), (1060.5, ["nobody"])):

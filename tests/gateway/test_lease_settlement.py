@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from polycall.config import parse_config
 from polycall.errors import RateLimitError, StoreError
 from polycall.gateway.accounts.keys import Owner
-from polycall.gateway.accounts.limits import IDLE_S, KeyLimits, Reservation, _Lease, _spend
+from polycall.gateway.accounts.limits import IDLE_S, KeyLimits, Lease, Reservation, spend_held
 from polycall.gateway.accounts.windows import window_at
 from polycall.gateway.store import Settlement, Store, open_store
 from polycall.gateway.store.counter_operations import slice_of
@@ -22,13 +22,13 @@ from tests.gateway.test_store import ROW
 NOW = 1_000_000.0
 
 
-def lease(amount: int, free: int) -> _Lease:
-    made = _Lease("tokens:k", window_at("day", NOW), "w.0")
+def lease(amount: int, free: int) -> Lease:
+    made = Lease("tokens:k", window_at("day", NOW), "w.0")
     made.amount, made.free, made.used_at, made.renew_at = amount, free, NOW, NOW + 10
     return made
 
 
-def report(made: _Lease, now: float = NOW, *, is_last: bool = False) -> tuple[int, int] | None:
+def report(made: Lease, now: float = NOW, *, is_last: bool = False) -> tuple[int, int] | None:
     settlement = made.settlement(now, is_last=is_last)
     if settlement is None:
         return None
@@ -69,7 +69,7 @@ def test_an_overdrawn_lease_takes_the_difference_at_once() -> None:
     """The answer cost 120 of a lease of 100: the counter pays 20 more, without waiting for idle."""
     made = lease(100, 0)
     made.held = 100
-    _spend([(made, 100)], 120)
+    spend_held([(made, 100)], 120)
     assert (made.held, made.spent, made.free) == (0, 120, -20)
     assert report(made) == (120, -20)
     assert (made.amount, made.free, made.spent) == (0, 0, 0)
@@ -97,7 +97,7 @@ def test_the_size_of_a_slice(left: int, least: int, granted: int) -> None:
 def test_one_sum_for_several_reservations_is_counted_once() -> None:
     first, second = lease(100, 0), lease(100, 0)
     first.held = second.held = 100
-    _spend([(first, 100), (second, 100)], 30)
+    spend_held([(first, 100), (second, 100)], 30)
     assert (first.spent, first.free, first.held) == (30, 70, 0)
     assert (second.spent, second.free, second.held) == (0, 100, 0)
 
@@ -113,7 +113,7 @@ async def test_settling_replaces_what_was_reserved_by_what_was_used(store: Store
     limits = KeyLimits(store, counters="", worker="w", clock=lambda: NOW)
     owner = Owner(id="k", name="k")
     hold = Reservation()
-    taken, is_held = await limits._leased("usd", owner, "day", 1000, 400)
+    taken, is_held = await limits.leased("usd", owner, "day", 1000, 400)
     assert is_held
     hold.money.append((taken, 400))
     row = replace(ROW, input_tokens=10, output_tokens=20)
@@ -121,9 +121,9 @@ async def test_settling_replaces_what_was_reserved_by_what_was_used(store: Store
     assert (taken.spent, taken.held, taken.free) == (450, 0, -50)
     await limits.close()
     again = KeyLimits(store, counters="", worker="v", clock=lambda: NOW)
-    assert (await again._leased("usd", owner, "day", 1000, 551))[1] is False
+    assert (await again.leased("usd", owner, "day", 1000, 551))[1] is False
     later = KeyLimits(store, counters="", worker="u", clock=lambda: NOW)
-    assert (await later._leased("usd", owner, "day", 1000, 550))[1] is True
+    assert (await later.leased("usd", owner, "day", 1000, 550))[1] is True
     await again.close()
     await later.close()
 
@@ -137,7 +137,7 @@ async def test_an_answer_of_unknown_use_costs_what_was_reserved(
 ) -> None:
     limits = KeyLimits(store, counters="", worker="w", clock=lambda: NOW)
     hold = Reservation()
-    taken, _ = await limits._leased("tokens", Owner(id="k", name="k"), "day", 1000, 400)
+    taken, _ = await limits.leased("tokens", Owner(id="k", name="k"), "day", 1000, 400)
     hold.tokens.append((taken, 400))
     row = replace(ROW, input_tokens=tokens, output_tokens=None if tokens is None else 0)
     limits.settle(hold, row, None, is_answer=is_answer)

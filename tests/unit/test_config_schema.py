@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema_rs
 import msgspec
@@ -31,9 +31,9 @@ def plain(value: Any) -> Any:
     """A TOML value as JSON has it."""
     match value:
         case dict():
-            return {key: plain(each) for key, each in value.items()}
+            return {key: plain(each) for key, each in cast("dict[str, Any]", value).items()}
         case list():
-            return [plain(each) for each in value]
+            return [plain(each) for each in cast("list[Any]", value)]
         case datetime.date() | datetime.time():
             return value.isoformat()
         case _:
