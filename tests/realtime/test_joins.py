@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from polycall import Agent, AgentContext, tool
-from polycall.agents import Guarded, Handoff
+from polycall.agents import Guarded, Handoff, Sessions
 from polycall.agents.events import HandoffEvent
 from polycall.errors import RequestError, ToolDefinitionError
 from polycall.instrumentation import ToolCalled, watch
@@ -156,6 +156,11 @@ def refused(words: str, agent: Any = None, voice: str = OPENAI, **options: Any) 
 
 def test_what_no_talk_can_do_is_refused_when_it_is_made() -> None:
     refused("is with an Agent", agent="host")
+    Durable: Any = pytest.importorskip("polycall.durable").Durable
+    with Sessions("sqlite://") as sessions:
+        refused("begin with history=", agent=sessions.open("talk"))
+    durable = Durable("sqlite:///never.db", agents=[agent_of()])
+    refused("start work that must outlive it", agent=durable)
     refused("cannot talk", agent=agent_of(output=int))
     refused("calls tools directly", agent=agent_of(calling="auto"))
     refused("checked before anybody reads", agent=Guarded(agent_of(), outputs=[lambda run: None]))
