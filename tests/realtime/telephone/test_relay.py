@@ -11,8 +11,9 @@ import pytest
 from polycall import Agent, tool
 from polycall.ir import ToolCall
 from polycall.realtime.telephone import RelayCall, RelayTelephone
+from polycall.realtime.telephone.server import TelephoneServer
 from polycall.sim.realtime import run_fast
-from polycall.sim.telephone import RelayCaller, RelayRecord
+from polycall.sim.telephone import RelayCaller, RelayRecord, WebLine
 from polycall.testing import FunctionModel
 from tests.realtime.telephone.harness import PUBLIC, TOKEN, MemoryLine
 
@@ -187,3 +188,19 @@ def test_nothing_begins_without_a_signed_request_and_its_token() -> None:
     run_fast(run())
     assert "closed" in str(asked)
     assert calls == []
+
+
+async def test_a_call_by_http_and_websocket() -> None:
+    phone, calls = phone_of(greeting="Good day.", attributes={"language": "de-DE"})
+    async with TelephoneServer(phone, port=0) as server:
+        line = WebLine(f"127.0.0.1:{server.port}")
+        caller = RelayCaller(line, voice_url=f"{PUBLIC}/voice", auth_token=TOKEN)
+        _, twiml = await caller.post()
+        assert 'language="de-DE"' in twiml
+        assert 'welcomeGreeting="Good day."' in twiml
+        record = await caller.tell("When?").wait(1.5).leave().relay()
+        await line.close()
+        await phone.drain(2.0)
+    assert record.heard == ["We are open from 12 to 23."]
+    assert record.wrong_messages == []
+    assert calls[0].ended_by == "stop"
