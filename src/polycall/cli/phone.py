@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     if options.simulation and options.relay:
         raise RequestError("--simulation has a simulated voice, and --relay has none; take one")
     agent = named_agent(options.agent, "phone")
-    with open_client(options) as client:
+    with open_client(options, agent) as client:
         agent.client = agent.client or client
         if options.simulation:
             agent.client = client
