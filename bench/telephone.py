@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import time
+from contextvars import ContextVar
 
 from aiohttp import WSMsgType, web
 from msgspec.structs import replace
@@ -29,7 +30,7 @@ from polycall.voices.connection import ConnectionClosedError, Socket, connect_we
 
 PUBLIC, TOKEN = "https://bell.example.com", "12345"
 MODEL = "gpt-realtime-2.1"
-TEXT = "This is an answer that takes a while to be spoken to its very end. " * 2
+TEXT = "This is an answer that takes a while to be spoken to its very end."
 STREAM = f'<Stream url="{PUBLIC.replace("http", "ws", 1)}/media"/>'
 TWIML = f"<Response><Connect>{STREAM}</Connect></Response>"
 
@@ -54,6 +55,13 @@ class _Stamped:
         await self._inner.close()
 
 
+_came: ContextVar[list[float]] = ContextVar("came")
+
+
+async def _connect(url: str, headers: dict[str, str]) -> Socket:
+    return _Stamped(await connect_websocket(url, headers), _came.get())
+
+
 class _Measured(Telephone):
     """A telephone that measures each piece of sound on its way."""
 
@@ -71,11 +79,8 @@ class _Measured(Telephone):
                 number += 1
             await whole(frame)
 
-        async def connect(url: str, headers: dict[str, str]) -> Socket:
-            return _Stamped(await connect_websocket(url, headers), came)
-
         socket.send = send
-        self._options["connect"] = connect
+        _came.set(came)
         await super().media(socket)
 
 
@@ -176,7 +181,14 @@ async def _measure(counts: list[int]) -> None:
     ):
         agent = Agent("openai/gpt-5.4", instructions="Be brief.", client=client)
         voice = f"openai/{MODEL}"
-        phone = _Measured(agent, voice=voice, public_url=PUBLIC, auth_token=TOKEN, calls_max=500)
+        phone = _Measured(
+            agent,
+            voice=voice,
+            public_url=PUBLIC,
+            auth_token=TOKEN,
+            calls_max=500,
+            connect=_connect,
+        )
         async with TelephoneServer(phone, port=0) as server:
             for count in counts:
                 for name, port in (("relay", relay.port), ("phone", server.port)):
@@ -203,7 +215,8 @@ async def _calls(port: int, count: int) -> int:
     def caller(number: int) -> Caller:
         made = Caller(line, voice_url=f"{PUBLIC}/voice", auth_token=TOKEN)
         made.pause(number * 3.0 / count)
-        return made.say(sound.tone(500)).pause(4).say(sound.tone(500)).pause(4).hang_up()
+        # Nobody interrupts: each piece of sound that came in goes out.
+        return made.say(sound.tone(500)).pause(7).say(sound.tone(500)).pause(7).hang_up()
 
     records = await asyncio.gather(*(caller(number).call() for number in range(count)))
     await line.close()

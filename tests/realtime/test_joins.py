@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from polycall import Agent, AgentContext, tool
-from polycall.agents import Guarded, Handoff
+from polycall.agents import Guarded, Handoff, Sessions
 from polycall.agents.events import HandoffEvent
 from polycall.errors import RequestError, ToolDefinitionError
 from polycall.instrumentation import ToolCalled, watch
@@ -154,8 +154,13 @@ def refused(words: str, agent: Any = None, voice: str = OPENAI, **options: Any) 
         Talk(agent_of() if agent is None else agent, voice=voice, **options)
 
 
-def test_what_no_talk_can_do_is_refused_when_it_is_made() -> None:
+def test_what_no_talk_can_do_is_refused_when_it_is_made(tmp_path: Path) -> None:
     refused("is with an Agent", agent="host")
+    polycall_durable: Any = pytest.importorskip("polycall.durable")
+    with Sessions(f"sqlite:///{tmp_path}/sessions.db") as sessions:
+        refused("begin with history=", agent=sessions.open("talk"))
+    durable = polycall_durable.Durable("sqlite:///never.db", agents=[agent_of()])
+    refused("start work that must outlive it", agent=durable)
     refused("cannot talk", agent=agent_of(output=int))
     refused("calls tools directly", agent=agent_of(calling="auto"))
     refused("checked before anybody reads", agent=Guarded(agent_of(), outputs=[lambda run: None]))
@@ -219,9 +224,9 @@ def test_mulaw_by_table_is_what_the_standard_says() -> None:
     assert AudioFormat("pcmu", 8000).is_loud(b"\x10\x90" * 40)
 
 
-def test_nothing_but_the_codecs_and_the_table_names_a_vendor() -> None:
+def test_nothing_but_the_codecs_and_the_tables_names_a_vendor() -> None:
     names = ("openai", "gemini", "google", "vertex", "azure", "xai", "grok", "gpt_live", "gpt-live")
-    allowed = {VOICES / "capabilities.py", *(VOICES / "codecs").glob("*.py")}
+    allowed = {VOICES / "capabilities.py", VOICES / "routes.py", *(VOICES / "codecs").glob("*.py")}
     found: list[str] = []
     for path in sorted([*REALTIME.rglob("*.py"), *VOICES.rglob("*.py")]):
         if path in allowed:

@@ -15,8 +15,9 @@ from polycall.cli.talk import named_agent, open_client, show_event
 from polycall.client import Client
 from polycall.errors import RequestError
 from polycall.realtime.events import TalkEvent
-from polycall.realtime.telephone import PhoneCall, Telephone
+from polycall.realtime.telephone import PhoneCall, RelayTelephone, Telephone
 from polycall.realtime.telephone.server import TelephoneServer, serve
+from polycall.realtime.telephone.signed_calls import SignedCalls
 from polycall.voices.audio import PCMU, Resampler, read_wav, write_wav
 
 _SIMULATED = "openai/gpt-realtime-2.1"
@@ -57,6 +58,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--max-time", type=float, default=1800, help="seconds of a call")
     parser.add_argument("--max-cost", type=float, help="US dollars of a call")
     parser.add_argument("--drain", type=float, default=30, help="seconds that calls have to end")
+    parser.add_argument(
+        "--relay",
+        action="store_true",
+        help="no voice: Twilio hears and speaks (ConversationRelay), the agent's own model answers",
+    )
     parser.add_argument("--simulation", action="store_true", help="one simulated call")
     parser.add_argument("--say", type=Path, help="a WAV file that the simulated caller says")
     parser.add_argument("--out", type=Path, help="a WAV file for what the simulated caller hears")
@@ -70,8 +76,10 @@ def run(options: argparse.Namespace) -> int:
             "--public-url is the https address by which Twilio reaches this machine; without a "
             "telephone, try --simulation"
         )
+    if options.simulation and options.relay:
+        raise RequestError("--simulation has a simulated voice, and --relay has none; take one")
     agent = named_agent(options.agent, "phone")
-    with open_client(options) as client:
+    with open_client(options, agent) as client:
         agent.client = agent.client or client
         if options.simulation:
             agent.client = client
@@ -82,7 +90,20 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _serve(options: argparse.Namespace, agent: Agent[Any, Any], client: Client) -> int:
-    phone = _telephone(options, agent, options.public_url, options.auth_token)
+    phone: SignedCalls
+    if options.relay:
+        phone = RelayTelephone(
+            agent,
+            public_url=options.public_url,
+            auth_token=options.auth_token,
+            calls_max=options.max_calls,
+            call_s_max=options.max_time,
+            cost_max=options.max_cost,
+            greeting=options.greeting,
+            attributes={"voice": options.speaker} if options.speaker else None,
+        )
+    else:
+        phone = _telephone(options, agent, options.public_url, options.auth_token)
     print(f"voice webhook: POST {options.public_url.rstrip('/')}/voice", file=sys.stderr)
     async with client:
         await serve(phone, host=options.host, port=options.port, drain_s=options.drain)

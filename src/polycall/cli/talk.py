@@ -259,25 +259,47 @@ async def _hours(day: str) -> str:
     return f"{day}: open from 9 to 17"
 
 
+_QUESTION = "When are you open on Monday?"
+
+
 @contextmanager
-def open_client(options: argparse.Namespace) -> Generator[Client]:
-    """The client, or one whose providers are a simulation that says a fixed conversation."""
+def open_client(
+    options: argparse.Namespace, agent: Agent[Any, Any] | None = None
+) -> Generator[Client]:
+    """The client, or one whose providers are a simulation that says a fixed conversation.
+
+    In it the voice calls the first of the agent's tools that answers at once.
+    """
     if not options.simulation:
         yield Client(config=options.config)
         return
     from msgspec.structs import replace  # noqa: PLC0415 - only the simulation needs these
 
     from polycall.sim.realtime import VoiceSimulation  # noqa: PLC0415
-    from polycall.sim.script import Call, Turn  # noqa: PLC0415
+    from polycall.sim.script import Turn  # noqa: PLC0415
 
     name = (options.voice or _SIMULATED).partition("/")[2]
-    call = Call("_hours", {"day": "Monday"})
-    turns = [Turn("One moment.", calls=[call]), Turn("On Monday we are open from 9 to 17.")]
+    calls = _simulated_calls(agent)
+    turns = [Turn("One moment.", calls=calls), Turn("On Monday we are open from 9 to 17.")]
     with VoiceSimulation() as simulation:
-        simulation.talk(name, turns, heard=["When are you open on Monday?"])
+        simulation.talk(name, turns if calls else turns[1:], heard=[_QUESTION])
         providers = [
             replace(CATALOGUE[vendor], base_url=simulation.base_url(vendor))
             for vendor in ("openai", "google")
         ]
         keys = {"openai": "simulated", "google": "simulated"}
         yield Client(providers=providers, keys=keys)
+
+
+def _simulated_calls(agent: Agent[Any, Any] | None) -> list[Any]:
+    from polycall.sim.arguments import Filler  # noqa: PLC0415 - only the simulation needs these
+    from polycall.sim.script import Call  # noqa: PLC0415
+
+    if agent is None:
+        return [Call("_hours", {"day": "Monday"})]
+    for each in (each for toolset in agent.toolsets for each in toolset):
+        if each.background or each.needs_approval or each.name == "stay_silent":
+            continue
+        (arguments, *_) = Filler(each.parameters, "Monday", []).fill_all()
+        return [Call(each.name, arguments)]
+    return []

@@ -63,7 +63,11 @@ def check_agent(agent: Any, voice: Voice) -> tuple[Agent[Any, Any], list[InputCh
             )
         checks, agent = list(guarded.inputs), guarded.agent
     if not isinstance(agent, Agent):
-        raise RequestError(f"a talk is with an Agent, or a Guarded one, not {agent!r}")
+        raise RequestError(
+            f"a talk is with an Agent, or a Guarded one, not {type(agent).__name__!r}; it lives "
+            "with its connection: begin with history=, keep talk.run.history afterwards, and "
+            "start work that must outlive it from a tool"
+        )
     known = cast("Agent[Any, Any]", agent)
     if known.output.format is not None:
         raise RequestError("a voice speaks; an agent with output= other than str cannot talk")

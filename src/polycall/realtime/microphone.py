@@ -29,10 +29,10 @@ class Microphone:
     """
 
     def __init__(self, talk: Talk, *, headphones: bool = False) -> None:
-        played = talk.played
+        played = talk.played if talk.is_timed else None
         if not isinstance(played, DevicePlayed):
             raise RequestError("make a talk for a microphone with played=DevicePlayed()")
-        if "pcm16" not in (talk.sound_in.encoding, talk.sound_out.encoding):
+        if {talk.sound_in.encoding, talk.sound_out.encoding} != {"pcm16"}:
             raise RequestError("a microphone has 16-bit samples; make the talk without sound=")
         try:
             self._device: Any = importlib.import_module("sounddevice")
@@ -62,16 +62,26 @@ class Microphone:
             out[:] = self._next(len(out))
 
         self._loop = loop
-        self._streams = [
-            self._device.RawInputStream(callback=heard, **options(self._talk.sound_in)),
-            self._device.RawOutputStream(callback=wanted, **options(self._talk.sound_out)),
+        makers = [
+            (self._device.RawInputStream, heard, self._talk.sound_in),
+            (self._device.RawOutputStream, wanted, self._talk.sound_out),
         ]
-        for stream in self._streams:
-            stream.start()
+        try:
+            for make, callback, sound in makers:
+                self._streams.append(make(callback=callback, **options(sound)))
+            for stream in self._streams:
+                stream.start()
+        except self._device.PortAudioError as error:
+            self._close()
+            raise RequestError(f"no microphone and loudspeaker can be used: {error}") from None
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for stream in self._streams:
+        self._close()
+
+    def _close(self) -> None:
+        while self._streams:
+            stream = self._streams.pop()
             stream.stop()
             stream.close()
 

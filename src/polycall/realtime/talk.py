@@ -218,9 +218,18 @@ class Talk(TalkDriver):
             self._driver.result()
 
     @property
+    def is_timed(self) -> bool:
+        """Whether it is known what plays: the talk is open, or was made with `played=`."""
+        return self._driver is not None or self._played is not None
+
+    @property
     def played(self) -> PlayedTime:
-        """How much was heard."""
-        return self._machine.played
+        """How much was heard; `RequestError` before the talk is open, where it keeps the time."""
+        if self._driver is not None:
+            return self._machine.played
+        if self._played is None:
+            raise RequestError("the talk is not open yet; write 'async with Talk(...) as talk:'")
+        return self._played
 
     @property
     def run(self) -> TalkRun:

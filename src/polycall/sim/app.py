@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from msgspec import Struct
@@ -43,6 +43,9 @@ from polycall.sim.vendors.deepseek import DeepSeek
 from polycall.sim.vendors.gemini import Gemini
 from polycall.sim.vendors.openai_chat import OpenAIChat, Relatives
 from polycall.sim.vendors.openai_responses import OpenAIResponses
+
+if TYPE_CHECKING:
+    from polycall.sim.realtime.server import VoiceEntry
 
 REQUESTS_MAX = 10_000
 _SECRET_HEADERS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "cookie"})
@@ -89,6 +92,7 @@ class App:
         self.received = 0
         self.scripts: dict[tuple[str, str], Script] = {}
         self.stopping = asyncio.Event()
+        self.voices: VoiceEntry | None = None  # with the first client of a voice
         self._cache = usage.PromptCache()
         self._faults = faults.Faults()
         self._count = 0
@@ -102,6 +106,11 @@ class App:
         ]
         self._chat = OpenAIChat()
         self._responses = OpenAIResponses(self.programs)
+
+    async def close(self) -> None:
+        """End the sessions of voices."""
+        if self.voices is not None:
+            await self.voices.close()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """One request."""

@@ -40,6 +40,17 @@ class _ClosableProtocol(BoundedProtocol):
 
     bounds = Bounds(body_bytes_max=BODY_BYTES_MAX)
 
+    def hand_over(self, head: bytes, rest: bytes) -> bool:
+        from polycall.sim.realtime.server import VoiceEntry, session_for  # noqa: PLC0415 - rare
+
+        if session_for(self.url.decode("latin-1")) is None:
+            return False
+        app = cast("App", self.config.app)
+        if app.voices is None:
+            app.voices = VoiceEntry()
+        app.voices.take(self.plain_transport, head, rest)
+        return True
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         cast("dict[str, Any]", self.scope)["extensions"] = {"polycall.close": self.transport.close}
@@ -212,6 +223,7 @@ class Simulation:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         await self._server.serve(sockets=[self._socket])
+        await self._app.close()
 
 
 async def serve(
@@ -239,3 +251,4 @@ async def serve(
         app.stopping.set()
         server.should_exit = True
         await serving
+        await app.close()

@@ -1,6 +1,7 @@
 """Realtime voices: what they say on the wire, what each can do, and what each costs.
 
-capabilities.py   the voices, a row each.  With the codecs the only place that names a vendor
+capabilities.py   the voices, a row each.  It, routes.py and the codecs alone name vendors
+routes.py         how clients of each protocol connect to a gateway
 codecs/           a protocol each: frames to signals, commands to frames; no IO
 protocol.py       the middle language between them: signals of a voice, commands to it
 usage.py          what was used, by kind, and its price

@@ -56,6 +56,7 @@ def test_a_simulated_call_is_heard_and_written(
         (["phone_hotel:other", "--public-url", "https://a.example"], "no Agent of that name"),
         (["phone_hotel:host", "--public-url", "http://a.example"], "begins with 'https://'"),
         (["phone_hotel:host", "--public-url", "https://a.example"], "TWILIO_AUTH_TOKEN"),
+        (["phone_hotel:host", "--relay", "--simulation"], "take one"),
     ],
 )
 def test_what_cannot_be_is_said(
@@ -71,14 +72,15 @@ def test_what_cannot_be_is_said(
     assert expected in capsys.readouterr().err
 
 
-def test_sigterm_ends_the_command_in_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [[], ["--relay", "--greeting", "Good day."]])
+def test_sigterm_ends_the_command_in_order(more: list[str]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "polycall", "phone", "phone_hotel.py:host"),
-            *("--public-url", "https://bell.example.com", "--port", str(port)),
+            *("--public-url", "https://bell.example.com", "--port", str(port), *more),
         ],
         env={**os.environ, "TWILIO_AUTH_TOKEN": "any", "OPENAI_API_KEY": "any"},
         stderr=subprocess.PIPE,

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import WSMsgType, web
 from aiohttp.http_websocket import WebSocketError
 
-from polycall.realtime.telephone.telephone import read_form
+from polycall.realtime.telephone.signed_calls import read_form
 from polycall.realtime.telephone.twilio import FRAME_BYTES_MAX
 from polycall.voices.connection import ConnectionClosedError
 
 if TYPE_CHECKING:
-    from polycall.realtime.telephone.telephone import Telephone
+    from polycall.realtime.telephone.signed_calls import SignedCalls
 
 REQUEST_S = 10.0
 BODY_BYTES_MAX = 32_768
@@ -92,7 +92,7 @@ class TelephoneServer:
 
     def __init__(
         self,
-        telephone: Telephone,
+        telephone: SignedCalls,
         *,
         host: str = "127.0.0.1",
         port: int = 8080,
@@ -178,7 +178,7 @@ async def _body(request: web.BaseRequest) -> str:
     return found.decode("utf-8")
 
 
-async def serve(telephone: Telephone, *, host: str, port: int, drain_s: float) -> None:
+async def serve(telephone: SignedCalls, *, host: str, port: int, drain_s: float) -> None:
     """Answer calls until SIGTERM or SIGINT; a second signal ends what is left at once."""
     loop = asyncio.get_running_loop()
     stopping, again = asyncio.Event(), asyncio.Event()
@@ -192,7 +192,7 @@ async def serve(telephone: Telephone, *, host: str, port: int, drain_s: float) -
         async with TelephoneServer(telephone, host=host, port=port) as server:
             log.info("listening on %s:%d", host, server.port)
             await stopping.wait()
-            log.info("draining %d calls", len(telephone.calls))
+            log.info("draining %d calls", telephone.calls_count)
             draining = asyncio.create_task(telephone.drain(drain_s))
             waiting = asyncio.create_task(again.wait())
             await asyncio.wait([draining, waiting], return_when=asyncio.FIRST_COMPLETED)

@@ -192,6 +192,17 @@ def stream_twiml(url: str, parameters: dict[str, str], *, status_url: str) -> st
     return _response(f"<Connect>{stream}</Connect>")
 
 
+def relay_twiml(url: str, parameters: dict[str, str], attributes: dict[str, str]) -> str:
+    """The TwiML that lets Twilio hear and speak, and connects the words with a WebSocket."""
+    rows = "".join(
+        f"<Parameter name={quoteattr(name)} value={quoteattr(value)}/>"
+        for name, value in parameters.items()
+    )
+    named = "".join(f" {name}={quoteattr(value)}" for name, value in attributes.items())
+    relay = f"<ConversationRelay url={quoteattr(url)}{named}>{rows}</ConversationRelay>"
+    return _response(f"<Connect>{relay}</Connect>")
+
+
 def busy_twiml() -> str:
     """The TwiML that refuses a call before it is answered; the caller pays nothing."""
     return _response('<Reject reason="busy"/>')

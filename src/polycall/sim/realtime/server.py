@@ -156,23 +156,52 @@ class VoiceSimulation:
         await runner.cleanup()
 
     async def _connected(self, request: Any) -> Any:
-        from aiohttp import WSMsgType, web  # noqa: PLC0415
-
-        found = session_for(str(request.rel_url))
-        if found is None:
-            return web.Response(status=404, text="no simulated voice here")
-        kind, model = found
-        socket = web.WebSocketResponse(max_msg_size=_FRAME_BYTES_MAX)
-        await socket.prepare(request)
-        link = _WebLink(socket, WSMsgType, request.transport)
+        _, model = session_for(str(request.rel_url)) or (None, "")
         script = self._scripts.get(model)
         if script is None:
             # The model is in the first frame, or any script will do.
             script = next(iter(self._scripts.values()), None) or VoiceScript.of([])
-        await kind(link, script, model=model, speed=self.speed).run()
-        if not socket.closed:
-            await socket.close()
-        return socket
+        return await _converse(request, script, self.speed)
+
+
+async def _converse(request: Any, script: VoiceScript, speed: float = 1.0) -> Any:
+    """One session over the WebSocket that a request asks for."""
+    from aiohttp import WSMsgType, web  # noqa: PLC0415 - only what listens needs it
+
+    found = session_for(str(request.rel_url))
+    if found is None:
+        return web.Response(status=404, text="no simulated voice here")
+    kind, model = found
+    socket = web.WebSocketResponse(max_msg_size=_FRAME_BYTES_MAX)
+    await socket.prepare(request)
+    link = _WebLink(socket, WSMsgType, request.transport)
+    await kind(link, script, model=model, speed=speed).run()
+    if not socket.closed:
+        await socket.close()
+    return socket
+
+
+class VoiceEntry:
+    """Voices behind a server of another kind, which hands connections over."""
+
+    def __init__(self) -> None:
+        self._server: Any = None
+
+    def take(self, transport: asyncio.Transport, head: bytes, rest: bytes) -> None:
+        """Serve a connection from the request on that asks for a voice; it says "Yes." """
+        from aiohttp import web  # noqa: PLC0415
+
+        if self._server is None:
+            self._server = web.Server(lambda request: _converse(request, VoiceScript.of([])))
+        protocol = self._server()
+        protocol.connection_made(transport)
+        transport.set_protocol(protocol)
+        protocol.data_received(head + rest)
+
+    async def close(self) -> None:
+        """End what is left."""
+        if self._server is not None:
+            await self._server.shutdown(1.0)
 
 
 def _tls(folder: Path) -> ssl.SSLContext:

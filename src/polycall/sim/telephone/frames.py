@@ -36,6 +36,8 @@ def read_twiml(text: str) -> tuple[str, dict[str, str]]:
         raise ValueError(f"TwiML is a <Response>, not a <{root.tag}>")
     stream = root.find("./Connect/Stream")
     if stream is None:
+        stream = root.find("./Connect/ConversationRelay")
+    if stream is None:
         return "", {}
     url = stream.get("url", "")
     if not url.startswith(("wss://", "ws://")) or "?" in url:
