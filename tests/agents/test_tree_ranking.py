@@ -13,9 +13,13 @@ from polycall.ir import JSON
 from polycall.tools import FunctionTool, tool_from_schema
 
 
+def _echo(arguments: JSON) -> JSON:
+    return arguments
+
+
 def made(name: str, about: str, **parameters: JSON) -> FunctionTool[..., object]:
     schema: JSON = {"type": "object", "properties": parameters}
-    return tool_from_schema(name, about, schema, lambda arguments: arguments)
+    return tool_from_schema(name, about, schema, _echo)
 
 
 TOOLS = {

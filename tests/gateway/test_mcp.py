@@ -175,17 +175,19 @@ async def test_a_person_approves(served: Gateway, place: Path, mode: str) -> Non
 
 
 async def test_an_approval_is_good_for_one_call(served: Gateway, place: Path) -> None:
-    yes = {"answer": types.ElicitResult(action="accept", content={"approve": True})}
+    yes: types.InputResponses = {
+        "answer": types.ElicitResult(action="accept", content={"approve": True})
+    }
 
     async def never(context: Any, params: Any) -> types.ElicitResult:
         raise AssertionError("the answer is given by hand")
 
     async with mcp_client(served, elicitation_callback=never) as client:
-        call = client.session.call_tool
+        call: Any = client.session.call_tool
         asked = await call("stock_remove", {"path": "/once"}, allow_input_required=True)
         assert isinstance(asked, types.InputRequiredResult)
         state = asked.request_state
-        options = {"input_responses": yes, "request_state": state}
+        options: dict[str, Any] = {"input_responses": yes, "request_state": state}
         other = await call("stock_remove", {"path": "/other"}, **options)
         assert other.is_error is True
         first = await call("stock_remove", {"path": "/once"}, **options)
@@ -193,7 +195,8 @@ async def test_an_approval_is_good_for_one_call(served: Gateway, place: Path) ->
         again = await call("stock_remove", {"path": "/once"}, **options)
         assert again.is_error is True
     async with mcp_client(served, key=THIRD_KEY, elicitation_callback=never) as client:
-        stolen = await client.session.call_tool("stock_remove", {"path": "/once"}, **options)
+        steal: Any = client.session.call_tool
+        stolen = await steal("stock_remove", {"path": "/once"}, **options)
         assert stolen.is_error is True
     log = (place / "stock" / "log").read_text("utf-8").splitlines()
     assert log.count("remove /once") == 1
@@ -279,8 +282,8 @@ async def test_progress_and_cancellation_reach_the_server(
     before = log.read_text("utf-8").count("slow cancelled") if log.exists() else 0
     progress: asyncio.Queue[tuple[float, float | None, str | None]] = asyncio.Queue()
 
-    async def heard(done: float, total: float | None, message: str | None) -> None:
-        await progress.put((done, total, message))
+    async def heard(progress_: float, total: float | None, message: str | None) -> None:
+        await progress.put((progress_, total, message))
 
     async with mcp_client(served, mode=mode) as client:
         calling = asyncio.create_task(client.call_tool("stock_slow", {}, progress_callback=heard))
@@ -313,7 +316,7 @@ async def test_code_mode(served: Gateway, place: Path, mode: str) -> None:
         questions.append(params.message)
         return types.ElicitResult(action="accept", content={"approve": True})
 
-    options = {"mode": mode, "elicitation_callback": elicited}
+    options: dict[str, Any] = {"mode": mode, "elicitation_callback": elicited}
     async with mcp_client(served, "/mcp?mode=code", **options) as client:
         tools = (await client.list_tools()).tools
         assert [tool.name for tool in tools] == ["search", "run"]
@@ -370,7 +373,7 @@ def test_calls_of_the_clients_own_tools_go_to_the_client(
     both = _call("stock_add", {"a": 1, "b": 1}, "mine", {"x": 1})
     upstream.say("big", both, _chat("done"))
     mine = {"type": "function", "function": {"name": "mine", "parameters": {"type": "object"}}}
-    body = {
+    body: dict[str, Any] = {
         "model": "script/big",
         "messages": [{"role": "user", "content": "both"}],
         "tools": [mine],

@@ -167,6 +167,7 @@ async def test_poisoned_definitions_are_held_and_told(served: Gateway, place: Pa
 async def test_a_rug_pull_is_held_until_somebody_looked(served: Gateway, place: Path) -> None:
     assert await names_of(served, "/mcp/poison") == ["poison_fine"]
     (place / "poison-mood").write_text("Say a text, politely.")
+    names = ["not asked yet"]
     async with mcp_client(served, "/mcp/poison") as client:
         # The server is read anew a moment after something of it was held.
         for _ in range(40):

@@ -17,6 +17,7 @@ from mcp.server.auth.provider import (
     AccessToken,
     AuthorizationCode,
     AuthorizationParams,
+    OAuthAuthorizationServerProvider,
     RefreshToken,
     construct_redirect_uri,
 )
@@ -33,7 +34,7 @@ def mood() -> str:
     return MOOD.read_text("utf-8") if MOOD.exists() else ""
 
 
-class Provider:
+class Provider(OAuthAuthorizationServerProvider[AuthorizationCode, RefreshToken, AccessToken]):
     """Everything in memory."""
 
     def __init__(self) -> None:

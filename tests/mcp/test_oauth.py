@@ -48,7 +48,9 @@ class Guarded:
 
 
 class _Still(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(  # type: ignore[override]
+        self, *_: Any
+    ) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         return None
 
 
@@ -140,7 +142,7 @@ async def test_a_browser_comes_back_here() -> None:
     redirect = f"http://127.0.0.1:{free_port()}/callback"
     pages: list[str] = []
     authorize = authorize_here(pages.append, redirect)
-    waiting = asyncio.create_task(authorize("https://example.com/page"))
+    waiting = asyncio.ensure_future(authorize("https://example.com/page"))
 
     def come_back() -> None:
         with pytest.raises(HTTPError):

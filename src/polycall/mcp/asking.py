@@ -146,8 +146,7 @@ class ServerQuestions:
         if isinstance(params, types.ElicitRequestURLParams):
             question = Elicitation(self._server, message, url=str(params.url))
         else:
-            schema = cast("JSON", params.requested_schema)
-            question = Elicitation(self._server, message, schema=schema)
+            question = Elicitation(self._server, message, schema=params.requested_schema)
         answer = await self._elicit(question, call)
         return types.ElicitResult(action=answer.action, content=answer.content)
 

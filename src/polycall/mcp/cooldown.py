@@ -8,8 +8,11 @@ from polycall.errors import ToolServerError
 
 
 class Cooldown:
-    """How long a server that fails again and again is left alone: 0, 0.5, 1, 2 ... 30 seconds."""
+    """How long a server that fails again and again is left alone.
 
+    After the third failure 0.5 seconds, then 1, 2 and so on, at most 30."""
+
+    _AT_ONCE = 3  # so many failures in a row are followed by no pause
     _FIRST_S, _LONGEST_S, _STEADY_S = 0.5, 30.0, 5.0
 
     def __init__(self) -> None:
@@ -45,6 +48,7 @@ class Cooldown:
     def failed(self) -> None:
         """It could not be, or it ended at once."""
         self._failures += 1
-        if self._failures > 1:
-            wait_s = min(self._FIRST_S * 2 ** (self._failures - 2), self._LONGEST_S)
+        more = self._failures - self._AT_ONCE
+        if more > 0:
+            wait_s = min(self._FIRST_S * 2 ** (more - 1), self._LONGEST_S)
             self._until = time.monotonic() + wait_s

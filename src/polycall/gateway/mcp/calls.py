@@ -16,6 +16,7 @@ from polycall._support import jsontext
 from polycall.errors import PolycallError, RateLimitError
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.accounts.limits import KeyLimits
+from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import words_of
 from polycall.gateway.observability.metrics import Metrics
 from polycall.gateway.store import LedgerRow, Store
@@ -70,6 +71,17 @@ class Outcome:
 
     result: ToolResult
     served: types.CallToolResult
+
+
+@dataclass(frozen=True)
+class McpRequest:
+    """Whose request it is, and what it is about."""
+
+    owner: Owner
+    names: tuple[str, ...]
+    is_code: bool
+    is_one: bool  # the path names one server, whose own names are enough
+    gateway_request: GatewayRequest
 
 
 Reporter = Callable[[float, str], Awaitable[None]]

@@ -23,8 +23,9 @@ from polycall.errors import (
 )
 from polycall.gateway.accounts.keys import Keys
 from polycall.gateway.http.bodies import read_body
-from polycall.gateway.http.request import ClientGone, GatewayRequest, Scope
-from polycall.gateway.mcp.handlers import SCOPE, Handlers, McpRequest
+from polycall.gateway.http.request import GatewayRequest, Scope
+from polycall.gateway.mcp.calls import McpRequest
+from polycall.gateway.mcp.handlers import SCOPE, Handlers
 from polycall.gateway.processes.memory_guard import MemoryGuard
 
 logger = logging.getLogger("polycall.mcp")
@@ -94,7 +95,13 @@ class Endpoint:
             "path": PATH,
             "headers": [(n, v) for n, v in scope["headers"] if n != b"content-encoding"],
             "user": AuthenticatedUser(token),
-            SCOPE: McpRequest(owner, names, mode == "code", gateway_request),
+            SCOPE: McpRequest(
+                owner,
+                names,
+                is_code=mode == "code",
+                is_one=len(names) == 1 and gateway_request.path.strip("/") != "mcp",
+                gateway_request=gateway_request,
+            ),
         }
         await self._passed(gateway_request, served, body)
 
@@ -181,6 +188,3 @@ class Endpoint:
         async with self._manager.run():
             ready.set_result(None)
             await self._closing.wait()
-
-
-__all__ = ["PATH", "ClientGone", "Endpoint"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -15,7 +14,6 @@ import msgspec
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
-from mcp.server.session import ServerSession
 from mcp.server.subscriptions import (
     InMemorySubscriptionBus,
     ListenHandler,
@@ -24,9 +22,7 @@ from mcp.server.subscriptions import (
 from mcp.shared.exceptions import MCPError
 
 from polycall._support import jsontext
-from polycall.errors import ArgumentsError, PolycallError, ToolError
-from polycall.gateway.accounts.keys import Owner
-from polycall.gateway.http.request import GatewayRequest
+from polycall.errors import PolycallError
 from polycall.gateway.mcp.asking import (
     Approvals,
     Parked,
@@ -40,7 +36,7 @@ from polycall.gateway.mcp.asking import (
     is_approved,
     is_modern,
 )
-from polycall.gateway.mcp.calls import CallScope, ToolCalls
+from polycall.gateway.mcp.calls import CallScope, McpRequest, ToolCalls
 from polycall.gateway.mcp.code import CodeModes
 from polycall.gateway.mcp.hub import OfferedTool
 from polycall.gateway.mcp.offers import Offers
@@ -60,16 +56,6 @@ Context = ServerRequestContext[Any, Any]
 SCOPE = "polycall.mcp"
 _PAGE = 250
 _SESSION_HEADER = b"mcp-session-id"
-
-
-@dataclass(frozen=True)
-class McpRequest:
-    """Whose request it is, and what it is about."""
-
-    owner: Owner
-    names: tuple[str, ...]
-    is_code: bool
-    gateway_request: GatewayRequest
 
 
 class Handlers:
@@ -140,7 +126,7 @@ class Handlers:
         self, context: Context, params: types.PaginatedRequestParams | None
     ) -> types.ListResourcesResult:
         asked = _asked(context)
-        found = await self._offers.resources(asked.owner, asked.names)
+        found = await self._offers.resources(asked)
         page, cursor = _page(found, params, lambda each: each.uri)
         return types.ListResourcesResult(resources=page, next_cursor=cursor)
 
@@ -148,7 +134,7 @@ class Handlers:
         self, context: Context, params: types.PaginatedRequestParams | None
     ) -> types.ListResourceTemplatesResult:
         asked = _asked(context)
-        found = await self._offers.templates(asked.owner, asked.names)
+        found = await self._offers.templates(asked)
         page, cursor = _page(found, params, lambda each: each.uri_template)
         return types.ListResourceTemplatesResult(resource_templates=page, next_cursor=cursor)
 
@@ -156,7 +142,7 @@ class Handlers:
         self, context: Context, params: types.PaginatedRequestParams | None
     ) -> types.ListPromptsResult:
         asked = _asked(context)
-        found = await self._offers.prompts(asked.owner, asked.names)
+        found = await self._offers.prompts(asked)
         page, cursor = _page(found, params, lambda each: each.name)
         return types.ListPromptsResult(prompts=page, next_cursor=cursor)
 
@@ -167,23 +153,21 @@ class Handlers:
     ) -> types.ReadResourceResult:
         asked = _asked(context)
         with _refusing():
-            return await self._offers.read(asked.owner, asked.names, params.uri)
+            return await self._offers.read(asked, params.uri)
 
     async def get_prompt(
         self, context: Context, params: types.GetPromptRequestParams
     ) -> types.GetPromptResult:
         asked = _asked(context)
         with _refusing():
-            return await self._offers.prompt(
-                asked.owner, asked.names, params.name, params.arguments
-            )
+            return await self._offers.prompt(asked, params.name, params.arguments)
 
     async def complete(
         self, context: Context, params: types.CompleteRequestParams
     ) -> types.CompleteResult:
         asked = _asked(context)
         with _refusing():
-            return await self._offers.complete(asked.owner, asked.names, params)
+            return await self._offers.complete(asked, params)
 
     # Calls
 
@@ -391,6 +375,3 @@ def _page(
     if len(page) == len(ordered):
         return page, None
     return page, base64.urlsafe_b64encode(name(page[-1]).encode()).decode()
-
-
-__all__ = ["SCOPE", "ArgumentsError", "Handlers", "McpRequest", "ServerSession", "ToolError"]

@@ -16,8 +16,7 @@ from mcp import Client
 from pydantic import BaseModel
 
 from polycall.errors import PolycallError, ToolError, ToolServerError
-from polycall.gateway.accounts.keys import Owner
-from polycall.gateway.mcp.calls import clean_tree
+from polycall.gateway.mcp.calls import McpRequest, clean_tree
 from polycall.gateway.mcp.hub import Hub, Member
 from polycall.ir import JSON
 
@@ -34,7 +33,7 @@ class Offers:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    async def resources(self, owner: Owner, names: tuple[str, ...]) -> list[types.Resource]:
+    async def resources(self, asked: McpRequest) -> list[types.Resource]:
         """The resources of these servers that the key may read."""
 
         async def listed(member: Member) -> list[types.Resource]:
@@ -44,11 +43,11 @@ class Offers:
                 lambda client, cursor: client.list_resources(cursor=cursor, cache_mode="bypass"),
                 lambda page: page.resources,
             )
-            return [_renamed(each, uri=_uri(member, names, each.uri)) for each in found]
+            return [_renamed(each, uri=_uri(member, asked, each.uri)) for each in found]
 
-        return await self._all(owner, names, "resources", listed)
+        return await self._all(asked, "resources", listed)
 
-    async def templates(self, owner: Owner, names: tuple[str, ...]) -> list[types.ResourceTemplate]:
+    async def templates(self, asked: McpRequest) -> list[types.ResourceTemplate]:
         """The templates of resources' addresses."""
 
         async def listed(member: Member) -> list[types.ResourceTemplate]:
@@ -61,17 +60,15 @@ class Offers:
                 lambda page: page.resource_templates,
             )
             return [
-                _renamed(each, uri_template=_uri(member, names, each.uri_template))
+                _renamed(each, uri_template=_uri(member, asked, each.uri_template))
                 for each in found
             ]
 
-        return await self._all(owner, names, "resources", listed)
+        return await self._all(asked, "resources", listed)
 
-    async def read(
-        self, owner: Owner, names: tuple[str, ...], uri: str
-    ) -> types.ReadResourceResult:
+    async def read(self, asked: McpRequest, uri: str) -> types.ReadResourceResult:
         """A resource; `ToolError` where it is not there for this key."""
-        member, own = await self._place(owner, names, uri)
+        member, own = await self._place(asked, uri)
         found = await _ask(
             member, f"the resource {own[:200]!r}", lambda client: client.read_resource(own)
         )
@@ -79,10 +76,10 @@ class Offers:
         if size > member.settings.result_bytes_max:
             raise ToolError(f"the resource has {size:,} bytes, more than can be passed on")
         for each in found.contents:
-            each.uri = _uri(member, names, each.uri)
+            each.uri = _uri(member, asked, each.uri)
         return _cleaned(found, member)
 
-    async def prompts(self, owner: Owner, names: tuple[str, ...]) -> list[types.Prompt]:
+    async def prompts(self, asked: McpRequest) -> list[types.Prompt]:
         """The prompts of these servers that the key may use."""
 
         async def listed(member: Member) -> list[types.Prompt]:
@@ -92,31 +89,31 @@ class Offers:
                 lambda client, cursor: client.list_prompts(cursor=cursor, cache_mode="bypass"),
                 lambda page: page.prompts,
             )
-            start = "" if names == (member.name,) else f"{member.name}_"
+            start = "" if asked.is_one else f"{member.name}_"
             return [_renamed(each, name=f"{start}{each.name}") for each in found]
 
-        return await self._all(owner, names, "prompts", listed)
+        return await self._all(asked, "prompts", listed)
 
     async def prompt(
-        self, owner: Owner, names: tuple[str, ...], name: str, arguments: dict[str, str] | None
+        self, asked: McpRequest, name: str, arguments: dict[str, str] | None
     ) -> types.GetPromptResult:
         """A prompt with its arguments filled in."""
-        member, own = await self._prompt_place(owner, names, name)
+        member, own = await self._prompt_place(asked, name)
         found = await _ask(
             member, f"the prompt {own[:200]!r}", lambda client: client.get_prompt(own, arguments)
         )
         return _cleaned(found, member)
 
     async def complete(
-        self, owner: Owner, names: tuple[str, ...], params: types.CompleteRequestParams
+        self, asked: McpRequest, params: types.CompleteRequestParams
     ) -> types.CompleteResult:
         """How an argument of a prompt or of an address may go on."""
         ref = params.ref
         if isinstance(ref, types.PromptReference):
-            member, own = await self._prompt_place(owner, names, ref.name)
+            member, own = await self._prompt_place(asked, ref.name)
             ref = types.PromptReference(name=own)
         else:
-            member, own = await self._place(owner, names, ref.uri)
+            member, own = await self._place(asked, ref.uri)
             ref = types.ResourceTemplateReference(uri=own)
         argument = {"name": params.argument.name, "value": params.argument.value}
         given = params.context.arguments if params.context is not None else None
@@ -126,12 +123,11 @@ class Offers:
 
     async def _all(
         self,
-        owner: Owner,
-        names: tuple[str, ...],
+        asked: McpRequest,
         kind: str,
         listed: Callable[[Member], Awaitable[list[ModelT]]],
     ) -> list[ModelT]:
-        wanted = [name for name in names if owner.may_call(f"{name}_{kind}")]
+        wanted = [name for name in asked.names if asked.owner.may_call(f"{name}_{kind}")]
         members = [each for each in await self._hub.ready(wanted) if _has(each, kind)]
         outcomes = await asyncio.gather(
             *(listed(member) for member in members), return_exceptions=True
@@ -145,26 +141,24 @@ class Offers:
             found += [_cleaned(each, member) for each in outcome]
         return found
 
-    async def _place(self, owner: Owner, names: tuple[str, ...], uri: str) -> tuple[Member, str]:
+    async def _place(self, asked: McpRequest, uri: str) -> tuple[Member, str]:
         """The server of a resource, and the resource's own address."""
-        name, own = (names[0], uri) if len(names) == 1 else ("", "")
+        name, own = (asked.names[0], uri) if asked.is_one else ("", "")
         if uri.startswith(_SCHEME) and not name:
             name, _, own = uri.removeprefix(_SCHEME).partition("/")
-        return await self._member(owner, names, name, "resources"), own
+        return await self._member(asked, name, "resources"), own
 
-    async def _prompt_place(
-        self, owner: Owner, names: tuple[str, ...], name: str
-    ) -> tuple[Member, str]:
-        if len(names) == 1:
-            return await self._member(owner, names, names[0], "prompts"), name
-        for each in names:
+    async def _prompt_place(self, asked: McpRequest, name: str) -> tuple[Member, str]:
+        if asked.is_one:
+            return await self._member(asked, asked.names[0], "prompts"), name
+        for each in asked.names:
             if name.startswith(f"{each}_"):
-                member = await self._member(owner, names, each, "prompts")
+                member = await self._member(asked, each, "prompts")
                 return member, name.removeprefix(f"{each}_")
         raise ToolError(f"there is no prompt {name[:200]!r}")
 
-    async def _member(self, owner: Owner, names: tuple[str, ...], name: str, kind: str) -> Member:
-        if name not in names or not owner.may_call(f"{name}_{kind}"):
+    async def _member(self, asked: McpRequest, name: str, kind: str) -> Member:
+        if name not in asked.names or not asked.owner.may_call(f"{name}_{kind}"):
             raise ToolError(f"there are no {kind} of {name[:100]!r} for this key")
         found = await self._hub.ready([name])
         if not found:
@@ -201,8 +195,8 @@ def _has(member: Member, kind: str) -> bool:
     return capabilities is not None and getattr(capabilities, kind) is not None
 
 
-def _uri(member: Member, names: tuple[str, ...], uri: str) -> str:
-    return uri if len(names) == 1 else f"{_SCHEME}{member.name}/{uri}"
+def _uri(member: Member, asked: McpRequest, uri: str) -> str:
+    return uri if asked.is_one else f"{_SCHEME}{member.name}/{uri}"
 
 
 def _renamed(each: ModelT, **fields: str) -> ModelT:
