@@ -45,7 +45,7 @@ REFUSED: dict[tuple[str, str], str] = {
     ("run_tools", "sync face"): "no: `Agent.run_sync`",
     ("run_tools", "typed output"): "no: `Agent(output=)`",
     ("Durable", "sync face"): "refused: `async with`",
-    ("Durable", "fork"): "refused: open one in the child",
+    ("Durable", "fork"): "refused: fork before it is opened",
     ("polycall run", "pause"): "no: asks at once",
     ("polycall chat", "pause"): "no: asks at once",
     ("polycall run", "sync face"): "a command",

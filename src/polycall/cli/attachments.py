@@ -11,17 +11,10 @@ from urllib.parse import urlsplit
 
 from polycall.errors import RequestError
 from polycall.ir import Media, MediaKind, Part, Text
+from polycall.tools.results import media_of
 
 SIZE_BYTES_MAX = 20 * 1024 * 1024
 _KINDS: dict[str, MediaKind] = {"image": "image", "audio": "audio", "video": "video"}
-# How files begin whose names say nothing (file formats' own specifications).
-_BEGINNINGS = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"%PDF-", "application/pdf"),
-    (b"ID3", "audio/mpeg"),
-)
 
 
 def attached(names: Sequence[str]) -> list[Part]:
@@ -62,11 +55,9 @@ def _read(name: str) -> tuple[bytes, str]:
 
 
 def _media_type(name: str, data: bytes) -> str:
-    for beginning, media_type in _BEGINNINGS:
-        if data.startswith(beginning):
-            return media_type
-    if data[:4] == b"RIFF" and data[8:12] in (b"WEBP", b"WAVE"):
-        return "image/webp" if data[8:12] == b"WEBP" else "audio/wav"
+    known = media_of(data)
+    if known.kind != "file":
+        return known.media_type
     guessed = mimetypes.guess_type(name)[0] or ""
     if guessed.partition("/")[0] in _KINDS:
         return guessed

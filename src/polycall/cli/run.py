@@ -8,11 +8,12 @@ import sys
 from typing import Any
 
 from polycall._support import jsontext
-from polycall.agents import Run
+from polycall.agents import Run, partial_run
 from polycall.cli.answer import AnswerShow, joined_prompt
 from polycall.cli.attachments import attached
 from polycall.cli.running import Conversation, add_options, chosen_model, plain
 from polycall.client import Client
+from polycall.errors import PolycallError
 from polycall.ir import Message, Text
 from polycall.profiles import LIVING
 
@@ -54,7 +55,14 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the prompt; fails where the run did not come to its own end."""
-    made, text = asyncio.run(_run(options))
+    try:
+        made, text = asyncio.run(_run(options))
+    except Exception as error:
+        # Of a tool of one's own, which says that it leaves the run.
+        if isinstance(error, PolycallError) or partial_run(error) is None:
+            raise
+        print(f"polycall run: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
     if options.json:
         print(text)
     elif options.quiet:
