@@ -182,6 +182,18 @@ class Runs:
         found = [_run(row, waiting.get(row.workflow_id, [])) for row in rows]
         return [each for each in found if state is None or each.state == state][:limit]
 
+    async def unfinished(self, session: str) -> list[RunInfo]:
+        """The runs of a session that are not over, the newest first: to join, or to cancel."""
+        if self.sessions is None:
+            raise RequestError(
+                f"there are no sessions here; write {type(self).__name__}(sessions=)"
+            )
+        begun = await self.sessions.open(session).waiting()
+        rows = await self._workflows(workflow_ids=begun, load_output=False) if begun else []
+        states = [row for row in rows if state_of(row) in ("queued", "running")]
+        waiting = await asyncio.to_thread(approvals.waiting, self.database)
+        return [_run(row, waiting.get(row.workflow_id, [])) for row in states]
+
     async def show(self, run_id: str) -> RunInfo:
         """One run; `RequestError` where there is none."""
         rows = await self._workflows(name=RUN_WORKFLOW, workflow_ids=[run_id])

@@ -196,6 +196,11 @@ class Session:
         """Everything that was ever said."""
         return await asyncio.to_thread(self._store.messages, self.id)
 
+    async def waiting(self) -> list[str]:
+        """The ids of runs whose turns it does not have yet: paused ones, and durable ones."""
+        _, state, _ = await asyncio.to_thread(self._store.load, self.id)
+        return list(state.paused)
+
     @asynccontextmanager
     async def turn(self, keep: Keep) -> AsyncGenerator[SessionTurn]:
         """The session, locked, for one run of it; what raises inside is kept as `keep` says."""
