@@ -87,7 +87,7 @@ host = Agent("openai/gpt-5.4", instructions="You are the host of a restaurant.")
 # What a reader's own program does in the end.
 ENDINGS = {"providers": "await client.close()"}
 # Their own tests run these.
-ELSEWHERE = {"README", "durable", "mcp", "tools", "tracing"}
+ELSEWHERE = {"README", "durable", "mcp", "tools", "tracing", "web"}
 # Their configuration is that of another program.
 FOREIGN = {"coding-agents"}
 
