@@ -35,10 +35,10 @@ Path("docs").mkdir()
 Path("docs/a.md").write_text("# Tea")
 Path("openapi.json").write_text('{"paths": {"/tea": {"get": {"operationId": "tea"}}}}')
 Path("prices.csv").write_text("a,b\\n1,2")
-async def send(to: str): "Send."
-async def inbox(): "Read."
-async def create(title: str): "Plan."
-async def get_order(order_id: str): "Look up."
+async def send(to: str) -> None: "Send."
+async def inbox() -> None: "Read."
+async def create(title: str) -> None: "Plan."
+async def get_order(order_id: str) -> None: "Look up."
 """,
     "client": "",
     "gateway": """

@@ -42,6 +42,11 @@ class OutputType(Generic[OutputT]):
         """What the provider is told."""
         return self._typed.format if self._typed else None
 
+    @property
+    def is_wrapped(self) -> bool:
+        """Whether its JSON stands under the key `result`."""
+        return self._typed is not None and self._typed.is_wrapped
+
     def parse_result(self, text: str) -> OutputT:
         """The value of a tool's result: the JSON of the type itself, put under no key."""
         if self._typed is None:

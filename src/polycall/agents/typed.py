@@ -37,8 +37,8 @@ class TypedOutput:
         name = _NOT_IN_NAMES.sub("_", getattr(kind, "__name__", "")) or "answer"
         self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
         schema: JSON = self._adapter.json_schema(schema_generator=_PlainSchema)
-        self._is_wrapped = _points_to(schema).get("type") != "object"
-        if self._is_wrapped:
+        self.is_wrapped = _points_to(schema).get("type") != "object"
+        if self.is_wrapped:
             self._adapter = TypeAdapter(create_model(name, result=(kind, ...)))
             schema = self._adapter.json_schema(schema_generator=_PlainSchema)
         sent = handwritten(schema)
@@ -51,7 +51,7 @@ class TypedOutput:
             value = jsontext.decode(text)
         except ValueError:
             value = text
-        return self.parse(jsontext.encode({"result": value} if self._is_wrapped else value))
+        return self.parse(jsontext.encode({"result": value} if self.is_wrapped else value))
 
     def parse(self, text: str) -> Any:
         """The value; `ValueError` with words for the model that wrote the text."""
@@ -61,16 +61,16 @@ class TypedOutput:
             value = self._loader.load(fenced[1] if fenced else text)
         except MisfitError as error:
             raise ValueError(_explained(error)) from None
-        return value.result if self._is_wrapped else value
+        return value.result if self.is_wrapped else value
 
 
 class SchemaOutput:
     """Reads answers that a JSON schema describes, as plain values."""
 
     def __init__(self, schema: JSON) -> None:
-        self._is_wrapped = _points_to(schema).get("type") != "object"
+        self.is_wrapped = _points_to(schema).get("type") != "object"
         own: JSON = schema
-        if self._is_wrapped:
+        if self.is_wrapped:
             own = {"type": "object", "properties": {"result": schema}, "required": ["result"]}
         self._checker = SchemaChecker(own, label="the answer")
         name = _NOT_IN_NAMES.sub("_", str(schema.get("title", ""))) or "answer"
@@ -82,7 +82,7 @@ class SchemaOutput:
             value = jsontext.decode(text)
         except ValueError:
             value = text
-        return self.parse(jsontext.encode({"result": value} if self._is_wrapped else value))
+        return self.parse(jsontext.encode({"result": value} if self.is_wrapped else value))
 
     def parse(self, text: str) -> Any:
         """The value; `ValueError` with words for the model that wrote the text."""
@@ -95,7 +95,7 @@ class SchemaOutput:
                 for each in problems[:_TOLD_MAX]
             ]
             raise ValueError("\n".join(lines))
-        return value["result"] if self._is_wrapped else value
+        return value["result"] if self.is_wrapped else value
 
 
 def _points_to(schema: JSON) -> JSON:

@@ -11,4 +11,4 @@ get_weather(5)  # wrong
 get_weather()  # wrong
 get_weather(town="Seoul")  # wrong
 number: int = get_weather("Seoul")  # wrong
-get_weather("Seoul").missing  # wrong
+print(get_weather("Seoul").missing)  # wrong

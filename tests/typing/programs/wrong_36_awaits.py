@@ -4,8 +4,8 @@ from polycall import Agent, Sessions
 async def main(agent: Agent, sessions: Sessions) -> None:
     run = agent.run("x")
     print(run.text)  # wrong
-    for event in agent.stream("x"):  # wrong
-        print(event)
-    with agent.stream("x") as stream:  # wrong
-        print(stream)
+    for _ in agent.stream("x"):  # wrong
+        pass
+    with agent.stream("x"):  # wrong
+        pass
     print(sessions.open("a").run(agent, "x").output)  # wrong

@@ -185,7 +185,8 @@ class Session:
                 run = await turn.end(stream.run)
             yield run
 
-        return AgentStream(events())
+        inner = getattr(agent, "agent", agent)  # of a `Guarded`, what it guards
+        return AgentStream(events(), output=getattr(inner, "output", None))
 
     async def history(self) -> History:
         """What the next run would find."""
