@@ -30,6 +30,8 @@ def signing_key_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     """Paused runs are signed with a key of these tests, not with that of whoever runs them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, str(tmp_path_factory.mktemp("key") / "signing.key"))
+        # Conversations of commands stay out of the user's own log.
+        patch.setenv("POLYCALL_LOG", "off")
         yield
 
 

@@ -38,10 +38,10 @@ Path("docs").mkdir()
 Path("docs/a.md").write_text("# Tea")
 Path("openapi.json").write_text('{"paths": {"/tea": {"get": {"operationId": "tea"}}}}')
 Path("prices.csv").write_text("a,b\\n1,2")
-async def send(to: str): "Send."
-async def inbox(): "Read."
-async def create(title: str): "Plan."
-async def get_order(order_id: str): "Look up."
+async def send(to: str) -> None: "Send."
+async def inbox() -> None: "Read."
+async def create(title: str) -> None: "Plan."
+async def get_order(order_id: str) -> None: "Look up."
 """,
     "client": "",
     "code-mode": """
@@ -94,7 +94,7 @@ host = Agent("openai/gpt-5.4", instructions="You are the host of a restaurant.")
 # What a reader's own program does in the end.
 ENDINGS = {"providers": "await client.close()"}
 # Their own tests run these.
-ELSEWHERE = {"README", "durable", "mcp", "tools", "tracing"}
+ELSEWHERE = {"README", "durable", "mcp", "tools", "tracing", "web"}
 # Their configuration is that of another program.
 FOREIGN = {"coding-agents"}
 

@@ -236,7 +236,7 @@ def test_a26_polycall_chat_asks_on_the_terminal(folder: Path, answer: str, is_pa
         terminal.expect("this call needs your approval")
         terminal.expect("tool: pay")
         terminal.expect('"amount": [0-9]+')
-        terminal.expect(r"run it\? \[y/N\] ")
+        terminal.expect(r"run it\? \[y/N/a/e\] ")
         assert not (folder / "paid.txt").exists()
         terminal.send(f"{answer}\n")
         terminal.expect("paid [0-9]+" if is_paid else "was not approved")
@@ -252,7 +252,7 @@ def test_a26_ctrl_c_at_the_question_runs_nothing(folder: Path) -> None:
     try:
         terminal.expect("> ")
         terminal.send("결제 pay 40\n")
-        terminal.expect(r"run it\? \[y/N\] ")
+        terminal.expect(r"run it\? \[y/N/a/e\] ")
         terminal.send("\x03")
         terminal.expect("stopped; the conversation continues", within_s=5)
         terminal.expect("> ")

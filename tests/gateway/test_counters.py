@@ -15,7 +15,7 @@ from redis import Redis as Client
 
 from polycall.gateway.accounts.limits import LEASE_S
 from polycall.gateway.accounts.redis_counters import RedisCounters
-from polycall.gateway.accounts.windows import Window, window_at
+from polycall.gateway.accounts.windows import END_OF_TIME, Window, window_at
 from polycall.gateway.store import (
     Counters,
     CountersForgotError,
@@ -191,6 +191,10 @@ async def test_a_limit_that_comes_later_counts_what_was_spent_before(workers: Wo
         ("minute", 125.5, Window("2", 120.0, 180.0)),
         ("day", 86_399.0, Window("1970-01-01", 0.0, 86_400.0)),
         ("day", 86_400.0, Window("1970-01-02", 86_400.0, 172_800.0)),
+        ("week", 0.0, Window("1970-W01", -3 * 86_400.0, 4 * 86_400.0)),  # a Thursday
+        ("week", 4 * 86_400.0, Window("1970-W02", 4 * 86_400.0, 11 * 86_400.0)),
+        ("week", 1_609_459_200.0, Window("2020-W53", 1_609_113_600.0, 1_609_718_400.0)),
+        ("total", 1_800_000_000.0, Window("total", 0.0, END_OF_TIME)),
         ("month", 31 * 86_400.0, Window("1970-02", 31 * 86_400.0, 59 * 86_400.0)),
         ("month", 334 * 86_400.0, Window("1970-12", 334 * 86_400.0, 365 * 86_400.0)),
     ],

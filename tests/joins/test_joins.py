@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from polycall import Agent, Limits, tool
+from polycall import Agent, Limits, ToolContext, Toolset, tool
 from polycall.agents import (
     ApprovalRequest,
     Guarded,
@@ -21,14 +21,22 @@ from polycall.agents import (
     partial_run,
 )
 from polycall.agents.approval_backend import Edited
-from polycall.ir import Request, ToolCall
-from polycall.loop import ModelEvent, ToolEvent
+from polycall.ir import Message, Request, Text, ToolCall
+from polycall.loop import ModelEvent, RunEnd, Suspended, ToolEvent, run_tools
+from polycall.mcp import HttpServer, connect
 from polycall.testing import FunctionModel, ScriptedModel
+from polycall.tools import AbstractToolset, Executor
 
-from .table import FACES, FEATURES, REFUSED, rendered
+from ..mcp.support import STOCK, http_program, until_it_answers
+from .forked import in_child
+from .table import FEATURES, REFUSED, rendered
 
 PAGE = Path(__file__).parents[2] / "docs" / "joins.md"
 GATE = ToolCall("g", "gate", "{}")
+HERE = (
+    *("Agent.run", "run_sync", "stream", "resume", "Session", "Guarded", "Router"),
+    *("handoff target", "delegate", "program", "run_tools"),
+)
 
 
 class Order(BaseModel):
@@ -44,6 +52,8 @@ class World:
         self.asked: list[str] = []
         self.ended: list[str] = []
         self.heard: list[str] = []
+        self.texts: list[str] = []
+        self.mcp_url = ""
         self.sessions = Sessions(f"sqlite:///{folder / 'chat.db'}")
 
         @tool(needs_approval=True)
@@ -78,10 +88,13 @@ class World:
             """Fail."""
             raise AssertionError("the stub was called")
 
-        self.tools = [pay, gate, later, slow, fail]
+        self.tools: list[Any] = [pay, gate, later, slow, fail]
 
     def agent(self, *script: Any, **options: Any) -> Agent[Any, Any]:
         answers = list(script)
+        if self.face == "program":
+            answers = [self.written(each) for each in answers]
+            options["calling"] = "code"
         if self.face == "resume":
             answers.insert(0, GATE)
         self.model = ScriptedModel(answers)
@@ -89,6 +102,13 @@ class World:
         return Agent(
             "clerk/m", name="clerk", tools=self.tools, client=self.model, hooks=hooks, **options
         )
+
+    def written(self, answer: Any) -> Any:
+        """A call as a program makes it; a background task is begun beside programs."""
+        if not isinstance(answer, ToolCall) or answer.name == "later":
+            return answer
+        given = ", ".join(f"{name}={value!r}" for name, value in (answer.arguments or {}).items())
+        return {"run_code": {"code": f"print(await {answer.name}({given}))"}}
 
     def front(self, agent: Agent[Any, Any]) -> Any:
         """What is run for the face."""
@@ -112,8 +132,36 @@ class World:
             case _:
                 return agent
 
-    async def go(self, agent: Agent[Any, Any], decide: str = "", **options: Any) -> Run[Any]:
+    async def loop(self, decide: str = "", **options: Any) -> RunEnd:
+        """The loop alone, with the agent's model and the same tools."""
+
+        def approve(tool: Any, arguments: Any) -> Any:
+            if not tool.needs_approval:
+                return True
+            self.asked.append(tool.name)
+            if decide == "pause":
+                raise Suspended
+            return {"amount": 9} if decide == "edited arguments" else decide != "deny"
+
+        tools: AbstractToolset = Toolset(each for each in self.tools if callable(each))
+        for each in self.tools:
+            tools = tools + each if isinstance(each, AbstractToolset) else tools
+        tools = tools.approved(approve)
+        messages = options.get("messages") or [Message("user", [Text("go")])]
+        request = Request("clerk/m", messages, tools.definitions, stream=True)
+        executor = Executor(tools, ToolContext(deps=None, model="clerk/m"))
+        async for event in run_tools(self.model, request, executor, limits=options.get("limits")):
+            self.heard.append(type(event).__name__)
+            if isinstance(event, ModelEvent):
+                self.texts.append(getattr(event.event, "text", ""))
+            if isinstance(event, RunEnd):
+                return event
+        raise AssertionError("a run ends with RunEnd")
+
+    async def go(self, agent: Agent[Any, Any], decide: str = "", **options: Any) -> Any:
         """Run the face to its end, with approvals decided so."""
+        if self.face == "run_tools":
+            return await self.loop(decide, **options)
         front = self.front(agent)
         if decide and self.face not in ("stream", "resume"):
             options["approve"] = lambda request: self.decided(request, decide)
@@ -181,6 +229,13 @@ async def approvals(world: World, decide: str) -> None:
 
 
 async def pauses(world: World) -> None:
+    if world.face == "run_tools":
+        world.agent(pay(), pay(), "done")
+        end = await world.loop("pause")
+        assert (end.reason, world.paid) == ("paused", [])
+        await world.loop("allow", messages=end.messages)
+        assert world.paid == [900]
+        return
     agent = world.agent(pay(), "done")
     front = world.front(agent)
     owner: Any = world.sessions.open("p") if world.face == "Session" else front
@@ -208,6 +263,10 @@ async def pauses(world: World) -> None:
 
 async def streams(world: World) -> None:
     agent = world.agent("in pieces")
+    if world.face == "run_tools":
+        await world.loop()
+        assert "in pieces" in "".join(world.texts)
+        return
     front = world.front(agent)
     if world.face == "resume":
         paused = (await agent.run("go", approve="pause")).paused
@@ -268,7 +327,7 @@ async def typed(world: World) -> None:
 
 async def hooked(world: World) -> None:
     await world.go(world.agent(pay(), "done"), "allow")
-    assert world.heard.count("RunEnd") >= 1
+    assert "RunEnd" in world.heard
     assert "CallEnd" in world.heard
 
 
@@ -303,6 +362,10 @@ async def leaves(world: World) -> None:
     with pytest.raises(AssertionError, match="the stub was called") as caught:
         await world.go(world.agent(ToolCall("x", "fail", "{}"), "done"))
     run = partial_run(caught.value)
+    if world.face == "run_tools":
+        # Its reader has heard every event until then.
+        assert "CallStart" in world.heard
+        return
     assert run is not None
     assert run.messages[0].text == "go"
 
@@ -313,6 +376,64 @@ async def another_loop(world: World) -> None:
         each = agent or world.agent(pay(), "done")
         await asyncio.to_thread(lambda each=each: asyncio.run(world.go(each, "allow")))
         assert world.paid == [900] * number
+
+
+async def forks(world: World) -> None:
+    agent = world.agent(pay(), "done")
+
+    def child() -> bool:
+        asyncio.run(world.go(agent, "allow"))
+        return world.paid == [900]
+
+    assert await asyncio.to_thread(in_child, child)
+
+
+async def mcp(world: World) -> None:
+    server = HttpServer("stock", url=world.mcp_url, allowed_callers=["direct", "code"])
+    async with connect(server) as tools:
+        world.tools.append(tools)
+        call = ToolCall("m", "stock_add", '{"a": 2, "b": 3}')
+        await world.go(world.agent(call, "done"), "allow")
+    said = str(world.model.requests[-1].messages[-1])
+    if world.face == "run_sync":
+        assert "'await agent.run', and not 'run_sync'" in said
+    else:
+        assert "text='5" in said
+
+
+async def kept(world: World) -> None:
+    agent = world.agent("one done", "two done")
+    if world.face == "run_tools":
+        end = await world.loop()
+        await world.loop(messages=[*end.messages, Message("user", [Text("two")])])
+        assert [each.text for each in world.model.requests[-1].messages] == [
+            "go",
+            "one done",
+            "two",
+        ]
+        return
+    session = world.sessions.open("kept")
+    front = world.front(agent)
+    for words in ("one", "two"):
+        if world.face == "run_sync":
+            await asyncio.to_thread(session.run_sync, front, words)
+        elif world.face == "stream":
+            async with session.stream(front, words) as stream:
+                async for _ in stream:
+                    pass
+        elif world.face == "resume" and words == "one":
+            run = await session.run(front, words, approve="pause")
+            assert run.paused is not None
+            run.paused.allow(run.paused.waiting[0].id)
+            await session.resume(front, run.paused)
+        else:
+            await session.run(front, words)
+    texts = [message.text for message in await session.messages()]
+    assert texts[0] == "one"
+    assert "two" in texts
+    assert len(texts) >= 4
+    if world.face != "delegate":
+        assert "one" in [message.text for message in world.model.requests[-1].messages]
 
 
 WAYS: dict[str, Callable[[World], Any]] = {
@@ -331,19 +452,40 @@ WAYS: dict[str, Callable[[World], Any]] = {
     "cancel": cancelled,
     "exception": leaves,
     "another loop": another_loop,
+    "fork": forks,
+    "MCP": mcp,
+    "session kept": kept,
 }
+# What the loop alone has not: an agent has it.
+ABSENT = {("run_tools", "always"), ("run_tools", "sync face"), ("run_tools", "typed output")}
 
 
-@pytest.mark.parametrize("feature", FEATURES)
-@pytest.mark.parametrize("face", FACES)
+@pytest.fixture(scope="module")
+def mcp_url() -> Iterator[str]:
+    with http_program(str(STOCK), "http") as (_, url):
+        asyncio.run(until_it_answers(url))
+        yield url
+
+
+@pytest.mark.parametrize("feature", [each for each in FEATURES if each != "MCP"])
+@pytest.mark.parametrize("face", HERE)
 async def test_each_cell_works_or_is_refused(face: str, feature: str, tmp_path: Path) -> None:
+    if (face, feature) in ABSENT:
+        assert REFUSED[face, feature].startswith("no: ")
+        return
     world = World(face, tmp_path)
     try:
-        if (face, feature) in REFUSED:
-            with pytest.raises(AttributeError):
-                await WAYS[feature](world)
-        else:
-            await WAYS[feature](world)
+        await WAYS[feature](world)
+    finally:
+        world.sessions.close()
+
+
+@pytest.mark.parametrize("face", HERE)
+async def test_each_face_calls_a_server_of_mcp(face: str, tmp_path: Path, mcp_url: str) -> None:
+    world = World(face, tmp_path)
+    world.mcp_url = mcp_url
+    try:
+        await WAYS["MCP"](world)
     finally:
         world.sessions.close()
 

@@ -144,7 +144,7 @@ WRONG = [
     '[[keys]]\nname = "x"',
     '[[keys]]\nkey = "k"\nbudget_usd = 0',
     '[[keys]]\nkey = "k"\nbudget_usd = 1e12',
-    '[[keys]]\nkey = "k"\nbudget_per = "week"',
+    '[[keys]]\nkey = "k"\nbudget_per = "year"',
     "[models.m]\nroute = []",
     "[models.m]\nroute = [1]",
     "[models.m]\nroute = [{weight = 1}]",

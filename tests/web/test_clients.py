@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -20,29 +17,7 @@ from polycall.ir import Message, Reasoning, Text, ToolCall
 from polycall.testing import ScriptedModel
 from polycall.web import SSE_HEADERS, VERCEL_HEADERS, ag_ui, decide, read_ag_ui, read_vercel, vercel
 
-PACKAGES = ["@ag-ui/client@1", "ai@6"]
-SCRIPT = Path(__file__).with_name("node") / "clients.mjs"
-
-
-@pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the clients."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("node and npm are not installed")
-    if known := os.environ.get("POLYCALL_NODE_FOLDER"):  # where they are installed already
-        shutil.copy(SCRIPT, known)
-        return Path(known)
-    folder = tmp_path_factory.mktemp("node")
-    (folder / "package.json").write_text('{"private": true, "type": "module"}')
-    words = ["npm", "install", "--silent", "--no-audit", "--no-fund", *PACKAGES]
-    try:
-        done = subprocess.run(words, cwd=folder, capture_output=True, timeout=180, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip("the registry did not give the clients in time")
-    if done.returncode:
-        pytest.skip(f"the registry does not give the clients: {done.stderr.decode()[-200:]}")
-    shutil.copy(SCRIPT, folder)
-    return folder
+from .conftest import play
 
 
 class Shop:
@@ -145,16 +120,6 @@ async def serve() -> AsyncIterator[Callable[[Shop], Any]]:
     for server, task in servers:
         server.should_exit = True
         await task
-
-
-async def play(node: Path, client: str, url: str, *, approve: bool = True) -> Any:
-    words = ["node", "clients.mjs", client, url, json.dumps({"approve": approve})]
-    process = await asyncio.create_subprocess_exec(
-        *words, cwd=node, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    out, error = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 0, error.decode()[-2000:]
-    return json.loads(out)
 
 
 async def test_n16_ag_uis_client_reads_text_thoughts_calls_and_tasks(

@@ -11,6 +11,7 @@ pausing.py     runs that stop, and continue elsewhere; partial.py runs that were
 task.py        one background task; tasks.py calls that continue while the model talks
 guard.py       checks around an agent; compaction.py conversations that became too long
 events.py      events of agents and tools; event_json.py events as typed JSON
+growing.py     an output while it is written
 programs.py    programs inside an agent; offer.py the tools that a step offers
 database.py    SQLite and Postgres for everything that agents keep
 instrumented_run.py  a run as observers see it

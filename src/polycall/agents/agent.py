@@ -310,7 +310,7 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
         def so_far() -> Run[OutputT] | None:
             return _with_pause(begun[0][0].partial(), start, begun[0][1]) if begun else None
 
-        return AgentStream(events(), so_far)
+        return AgentStream(events(), so_far, self.output)
 
     async def _conducted(
         self, runner: AgentRunner[OutputT], messages: list[Message], *, stream: bool

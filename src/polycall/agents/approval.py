@@ -15,10 +15,10 @@ from polycall.agents.approval_backend import (
 )
 from polycall.agents.context import AgentContext, RunRoot
 from polycall.errors import ToolError
-from polycall.ir import JSON, Text, ToolResult
+from polycall.ir import JSON, ToolResult
 from polycall.loop import emit
 from polycall.tools import AbstractToolset, ToolContext, WrappedToolset
-from polycall.tools.results import result_parts
+from polycall.tools.results import changed_result, result_parts
 
 
 async def ask(
@@ -90,9 +90,4 @@ class AskingToolset(WrappedToolset):
             return ToolResult(context.call.id if context.call else "", parts, is_error=True)
         checked = self[name].check(jsontext.encode(instead.arguments)).arguments
         value = await super().run(name, checked, context)
-        if context.call is not None and context.call.caller != "direct":
-            return value
-        note = f"[a person changed the arguments to {jsontext.encode(checked)}]"
-        is_error = isinstance(value, ToolResult) and value.is_error
-        call_id = context.call.id if context.call else ""
-        return ToolResult(call_id, [Text(note), *result_parts(value)], is_error=is_error)
+        return changed_result(value, checked, context)

@@ -70,7 +70,7 @@ class Guarded(Generic[OutputT]):
                     yield event
             yield await self._judged(stream.run, history)
 
-        return AgentStream(events())
+        return AgentStream(events(), output=self.agent.output)
 
     async def _stopped(self, prompt: Prompt, history: History) -> Run[OutputT] | None:
         """The run that an input check stops before it begins, if one does."""

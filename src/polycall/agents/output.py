@@ -11,7 +11,7 @@ from polycall.errors import PolycallError
 from polycall.ir import ResponseFormat
 
 if TYPE_CHECKING:
-    from polycall.agents.typed import TypedOutput
+    from polycall.agents.typed import SchemaOutput, TypedOutput
 
 OutputT = TypeVar("OutputT", default=str)
 
@@ -21,13 +21,18 @@ class OutputError(PolycallError):
 
 
 class OutputType(Generic[OutputT]):
-    """A type that answers must have: text as it is, or anything that pydantic can read."""
+    """A type that answers must have: text as it is, or anything that pydantic can read.
+
+    A dictionary is a JSON schema, and its answers are plain values.
+    """
 
     def __init__(self, kind: Any) -> None:
         self._kind = kind
-        self._typed: TypedOutput | None = None
+        self._typed: TypedOutput | SchemaOutput | None = None
         if kind is not str:
-            self._typed = importlib.import_module("polycall.agents.typed").TypedOutput(kind)
+            typed = importlib.import_module("polycall.agents.typed")
+            made = typed.SchemaOutput if isinstance(kind, dict) else typed.TypedOutput
+            self._typed = made(kind)
 
     def __reduce__(self) -> Any:
         return OutputType, (self._kind,)
@@ -36,6 +41,11 @@ class OutputType(Generic[OutputT]):
     def format(self) -> ResponseFormat | None:
         """What the provider is told."""
         return self._typed.format if self._typed else None
+
+    @property
+    def is_wrapped(self) -> bool:
+        """Whether its JSON stands under the key `result`."""
+        return self._typed is not None and self._typed.is_wrapped
 
     def parse_result(self, text: str) -> OutputT:
         """The value of a tool's result: the JSON of the type itself, put under no key."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+import importlib
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
@@ -13,7 +14,7 @@ from polycall._support.blocking import BlockingStream, Portal
 from polycall.agents.approval_backend import ApprovalRequest
 from polycall.agents.events import Resumed, TaskEvent
 from polycall.agents.history import History
-from polycall.agents.output import OutputError, OutputT
+from polycall.agents.output import OutputError, OutputT, OutputType
 from polycall.agents.pausing import Approval, PausedRun
 from polycall.errors import RequestError
 from polycall.ir import Message, PartDelta, Usage, Warning
@@ -133,7 +134,9 @@ class AgentStream(Generic[OutputT]):
         self,
         events: AsyncGenerator[AgentEvent | Run[OutputT]],
         so_far: Callable[[], Run[OutputT] | None] = lambda: None,
+        output: OutputType[OutputT] | None = None,
     ) -> None:
+        self.output = output
         self._events = events
         self._so_far = so_far
         self._run: Run[OutputT] | None = None
@@ -170,6 +173,25 @@ class AgentStream(Generic[OutputT]):
                 case _:
                     pass
 
+    async def partial_output(self) -> AsyncGenerator[Any]:
+        """The agent's output while it is written, as plain JSON values; `run.output` follows.
+
+        An object gets its fields one by one, a list its items, and the last text may be cut; a
+        number comes when it is whole.  Text of an agent without `output=` comes as far as it is
+        there.  Approvals are refused, as `text` does it.
+        """
+        # Loaded with the first of them: pydantic's reader takes longer than the rest.
+        growing = importlib.import_module("polycall.agents.growing").GrowingOutput(self.output)
+        async for event in self:
+            match event:
+                case ModelEvent(event=inner):
+                    for value in growing.feed(inner):
+                        yield value
+                case ApprovalRequest():
+                    event.deny("nobody could be asked: the output of this run is read alone")
+                case _:
+                    pass
+
     async def aclose(self) -> None:
         """Stop the run."""
         await self._events.aclose()
@@ -200,7 +222,12 @@ class SyncAgentStream(BlockingStream[AgentEvent], Generic[OutputT]):
 
     def __init__(self, portal: Portal, stream: AgentStream[OutputT]) -> None:
         super().__init__(portal, stream)
+        self._portal = portal
         self._stream = stream
+
+    def partial_output(self) -> Iterator[Any]:
+        """The output while it is written, as `AgentStream.partial_output` gives it."""
+        return self._portal.iterate(self._stream.partial_output())
 
     @property
     def run(self) -> Run[OutputT]:
@@ -222,7 +249,7 @@ def new_events(stream: AgentStream[OutputT], paused: PausedRun) -> AgentStream[O
                     yield event
         yield stream.run
 
-    return AgentStream(events())
+    return AgentStream(events(), output=stream.output)
 
 
 def surfaced(event: Any) -> Any:

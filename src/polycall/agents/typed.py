@@ -12,6 +12,7 @@ from polycall._support import jsontext
 from polycall.ir import JSON, ResponseFormat
 from polycall.tools.handwritten import handwritten
 from polycall.tools.loading import Loader, MisfitError
+from polycall.tools.validate import SchemaChecker
 
 _TOLD_MAX = 10
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
@@ -36,8 +37,8 @@ class TypedOutput:
         name = _NOT_IN_NAMES.sub("_", getattr(kind, "__name__", "")) or "answer"
         self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
         schema: JSON = self._adapter.json_schema(schema_generator=_PlainSchema)
-        self._is_wrapped = _points_to(schema).get("type") != "object"
-        if self._is_wrapped:
+        self.is_wrapped = _points_to(schema).get("type") != "object"
+        if self.is_wrapped:
             self._adapter = TypeAdapter(create_model(name, result=(kind, ...)))
             schema = self._adapter.json_schema(schema_generator=_PlainSchema)
         sent = handwritten(schema)
@@ -50,7 +51,7 @@ class TypedOutput:
             value = jsontext.decode(text)
         except ValueError:
             value = text
-        return self.parse(jsontext.encode({"result": value} if self._is_wrapped else value))
+        return self.parse(jsontext.encode({"result": value} if self.is_wrapped else value))
 
     def parse(self, text: str) -> Any:
         """The value; `ValueError` with words for the model that wrote the text."""
@@ -60,7 +61,41 @@ class TypedOutput:
             value = self._loader.load(fenced[1] if fenced else text)
         except MisfitError as error:
             raise ValueError(_explained(error)) from None
-        return value.result if self._is_wrapped else value
+        return value.result if self.is_wrapped else value
+
+
+class SchemaOutput:
+    """Reads answers that a JSON schema describes, as plain values."""
+
+    def __init__(self, schema: JSON) -> None:
+        self.is_wrapped = _points_to(schema).get("type") != "object"
+        own: JSON = schema
+        if self.is_wrapped:
+            own = {"type": "object", "properties": {"result": schema}, "required": ["result"]}
+        self._checker = SchemaChecker(own, label="the answer")
+        name = _NOT_IN_NAMES.sub("_", str(schema.get("title", ""))) or "answer"
+        self.format = ResponseFormat("json_schema", schema=own, name=name)
+
+    def parse_result(self, text: str) -> Any:
+        """The same for the value itself, put under no key; text that is no JSON is a string."""
+        try:
+            value = jsontext.decode(text)
+        except ValueError:
+            value = text
+        return self.parse(jsontext.encode({"result": value} if self.is_wrapped else value))
+
+    def parse(self, text: str) -> Any:
+        """The value; `ValueError` with words for the model that wrote the text."""
+        fenced = _FENCE.match(text)
+        value = jsontext.decode(fenced[1] if fenced else text)
+        problems = self._checker.problems(value)
+        if problems:
+            lines = [
+                f"- {'.'.join(map(str, each.path)) or 'the answer'}: {each.message}"
+                for each in problems[:_TOLD_MAX]
+            ]
+            raise ValueError("\n".join(lines))
+        return value["result"] if self.is_wrapped else value
 
 
 def _points_to(schema: JSON) -> JSON:

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "chat": ("polycall.cli.chat", "a conversation in the terminal"),
     "talk": ("polycall.cli.talk", "a conversation by voice: a microphone, or WAV files"),
     "phone": ("polycall.cli.phone", "an agent that answers telephone calls"),
+    "log": ("polycall.cli.log", "conversations of run and chat: list, search, show, delete"),
     "models": ("polycall.cli.models", "known models with their capabilities and prices"),
     "serve": ("polycall.cli.serve", "the gateway: every client protocol in, every provider out"),
     "import": (
@@ -75,7 +76,13 @@ def _main(arguments: Sequence[str] | None) -> int:
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
     chosen = words[0] if words else ""
-    namespace = command_parser({chosen}).parse_args(words)
+    parser = command_parser({chosen})
+    namespace, more = parser.parse_known_args(words)
+    if more and not (hasattr(namespace, "words") and all(_is_word(each) for each in more)):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if more:
+        # A prompt may stand after options as well.
+        namespace.words = [*namespace.words, *more]
     if namespace.version:
         from importlib.metadata import version  # noqa: PLC0415 - 10 ms that only this needs
 
@@ -100,3 +107,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         # Whoever read our output has left (`| head`); the interpreter must not find that out again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _is_word(argument: str) -> bool:
+    return argument == "-" or not argument.startswith("-")

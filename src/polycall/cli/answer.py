@@ -8,11 +8,12 @@ import stat
 import sys
 from typing import TextIO
 
+from polycall.agents import AgentEvent
 from polycall.cli.show import Show
 from polycall.cli.text import printable
 from polycall.errors import RequestError
 from polycall.ir import PartDelta, PartStart, Text
-from polycall.loop import LoopEvent, ModelEvent, RunEnd, StepEnd
+from polycall.loop import ModelEvent, RunEnd, StepEnd
 
 
 class AnswerShow(Show):
@@ -28,7 +29,7 @@ class AnswerShow(Show):
         self._is_live = self._answer.isatty()
         self._is_in_text = False
 
-    def event(self, event: LoopEvent) -> None:
+    def event(self, event: AgentEvent) -> None:
         match event:
             case ModelEvent(event=PartStart(part=Text())):
                 self.close_line()
@@ -41,7 +42,7 @@ class AnswerShow(Show):
                     self._is_in_text = False
                 self._other(event)
 
-    def _other(self, event: LoopEvent) -> None:
+    def _other(self, event: AgentEvent) -> None:
         if isinstance(event, StepEnd) and not self._is_live:
             response = event.step.response
             if response.tool_calls and response.text:

@@ -11,20 +11,25 @@ import select
 import sys
 from typing import Any
 
-from polycall.cli.running import Conversation, add_options
+from polycall.agents import partial_run
+from polycall.cli.attachments import attached
+from polycall.cli.running import Conversation, add_options, chosen_model
 from polycall.cli.show import Show, summary
 from polycall.client import Client
-from polycall.errors import PolycallError
-from polycall.ir import Message, Text, Usage
+from polycall.errors import PolycallError, RequestError
+from polycall.ir import Message, Part, Text, Usage
 from polycall.profiles import LIVING
 
 _PASTE_S = 0.05  # nobody types a line so fast
+_FENCE = '"""'
 _HELP = """\
 /model PROVIDER/MODEL   continue with another model
 /tools                  the tools of this conversation
-/reset                  forget the conversation
+/attach FILE            a file or an address for the next question
+/reset                  begin another conversation
 /quit                   leave (so does Ctrl-D)
-a \\ at the end of a line continues with the next; pasted lines are one question
+a \\ at the end of a line continues with the next; pasted lines are one question, and so is what
+stands between two lines of \"\"\"
 Ctrl-C stops the answer under way."""
 
 
@@ -40,7 +45,13 @@ def add_parser(subparsers: Any) -> None:
         epilog=f"Example: polycall chat {LIVING['google']} --tools weather:get_weather",
     )
     add_options(parser)
-    parser.set_defaults(run=run)
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="MODEL",
+        help="whom to talk to, without -m and a default model",
+    )
+    parser.set_defaults(run=run, schema=None)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,20 +64,29 @@ def run(options: argparse.Namespace) -> int:
     # One loop for all turns: the client's connections belong to it.
     with asyncio.Runner() as runner:
         client = Client(config=options.config)
-        conversation = Conversation(client, options)
-        client.resolve(client.chain(conversation.model)[0])  # a typing mistake shows at once
-        _start(conversation, options)
         try:
-            runner.run(conversation.open())
-            print(f"{conversation.model}; {len(conversation.tools)} tools; /help for help")
-            return _talk(conversation, options, runner)
+            model, prompt = chosen_model(options, client)
+            if prompt is not None:
+                raise RequestError(
+                    f"chat takes a model, and asks for the rest; {prompt!r} is for 'polycall run'"
+                )
+            conversation = Conversation(client, options, model)
+            try:
+                runner.run(conversation.open())
+                if conversation.own is None:
+                    # A typing mistake shows at once.
+                    client.resolve(client.chain(conversation.model)[0])
+                print(f"{conversation.name}; {len(conversation.tools)} tools; /help for help")
+                return _talk(conversation, options, runner)
+            finally:
+                runner.run(conversation.close())
         finally:
-            runner.run(conversation.close())
             runner.run(client.close())
 
 
 def _talk(conversation: Conversation, options: argparse.Namespace, runner: asyncio.Runner) -> int:
     total = _Total()
+    files = attached(options.attach)
     while True:
         try:
             line = _question()
@@ -77,10 +97,12 @@ def _talk(conversation: Conversation, options: argparse.Namespace, runner: async
             print("\n(Ctrl-D leaves)")
             continue
         if line.startswith("/"):
-            if not _command(line, conversation, options):
+            if not _command(line, conversation, files):
                 break
         elif line:
-            _turn(conversation, line, runner, total)
+            message = Message("user", [*files, Text(line)])
+            files = []
+            _turn(conversation, message, runner, total)
     print(total.line())
     return 0
 
@@ -88,9 +110,21 @@ def _talk(conversation: Conversation, options: argparse.Namespace, runner: async
 def _question() -> str:
     """What is asked: a line, those that were pasted with it, and those that a `\\` goes on with."""
     lines = [input("\n> ")]
+    if lines[0].strip() == _FENCE:
+        return _fenced()
     while not lines[0].startswith("/") and (lines[-1].endswith("\\") or _is_pasted()):
         lines.append(input("" if not lines[-1].endswith("\\") else "... "))
     return "\n".join(line.removesuffix("\\") for line in lines).strip()
+
+
+def _fenced() -> str:
+    """The lines up to the next fence, whatever they hold."""
+    lines: list[str] = []
+    while (line := input("... ")).strip() != _FENCE:
+        lines.append(line)
+    text = "\n".join(lines).strip()
+    # A question is never taken for a command.
+    return f" {text}" if text.startswith("/") else text
 
 
 def _is_pasted() -> bool:
@@ -100,20 +134,28 @@ def _is_pasted() -> bool:
     return bool(select.select([sys.stdin], [], [], _PASTE_S)[0])
 
 
-def _turn(conversation: Conversation, line: str, runner: asyncio.Runner, total: _Total) -> None:
+def _turn(
+    conversation: Conversation, message: Message, runner: asyncio.Runner, total: _Total
+) -> None:
     show = Show()
     try:
-        end = runner.run(conversation.turn(Message("user", [Text(line)]), show))
+        made = runner.run(conversation.turn(message, show))
     except KeyboardInterrupt:
-        show.line("(stopped; the conversation continues from the last whole step)")
+        show.line("(stopped; the conversation continues from here)")
     except PolycallError as error:
         show.close_line()
         print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        # Of a tool of one's own, which says that it leaves the run.
+        if partial_run(error) is None:
+            raise
+        show.close_line()
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
     else:
-        total.add(end.usage, end.cost, len(end.steps))
+        total.add(made.usage, made.cost, len(made.steps))
 
 
-def _command(line: str, conversation: Conversation, options: argparse.Namespace) -> bool:
+def _command(line: str, conversation: Conversation, files: list[Part]) -> bool:
     """Do what a `/` line says; false ends the conversation."""
     name, _, argument = line.partition(" ")
     match name:
@@ -130,17 +172,19 @@ def _command(line: str, conversation: Conversation, options: argparse.Namespace)
         case "/tools":
             for each in conversation.tools:
                 print(f"{each.name}: {each.description.partition(chr(10))[0]}")
+        case "/attach" if argument.strip():
+            try:
+                files += attached([argument.strip()])
+            except PolycallError as error:
+                print(f"error: {error}", file=sys.stderr)
+            else:
+                print(f"{len(files)} for the next question")
         case "/reset":
-            _start(conversation, options)
-            print("forgotten")
+            conversation.new()
+            print("forgotten: a new conversation begins")
         case _:
             print(_HELP)
     return True
-
-
-def _start(conversation: Conversation, options: argparse.Namespace) -> None:
-    system = [Message("system", [Text(options.system)])] if options.system else []
-    conversation.messages = system
 
 
 class _Total:

@@ -25,7 +25,7 @@ from polycall.cli.text import printable_line
 from polycall.config import KEY_NAME_RULE, is_key_name
 from polycall.errors import RequestError
 from polycall.gateway.accounts.keys import new_key
-from polycall.gateway.accounts.windows import window_at
+from polycall.gateway.accounts.windows import budget_words, window_at
 from polycall.gateway.store import KeyRecord, KeyRow, KeySecret, Store
 
 _ONCE = "This is the only time the key is shown; the store keeps a digest of it."
@@ -38,8 +38,8 @@ def add_parser(subparsers: Any) -> None:
         help="clients' keys: create, limit, rotate, revoke",
         description=(
             "Manage the keys that clients of the gateway use. They live in its store; a running "
-            "gateway notices a change within seconds. Budgets are in US dollars, days and months "
-            "in UTC."
+            "gateway notices a change within seconds. Budgets are in US dollars, days, weeks "
+            "and months in UTC; one in total never begins again."
         ),
         epilog="Example: polycall keys create alice --models 'fast,openai/*' --budget 20/month",
     )
@@ -93,7 +93,9 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mcp-default", metavar="NAMES", help="MCP servers that its model requests have; 'none'"
     )
-    parser.add_argument("--budget", type=budget, metavar="AMOUNT", help="20/month, 1.50/day")
+    parser.add_argument(
+        "--budget", type=budget, metavar="AMOUNT", help="20/month, 1.50/day, 5/week, 100/total"
+    )
     parser.add_argument("--requests-per-minute", type=count, metavar="N", default=argparse.SUPPRESS)
     parser.add_argument("--tokens-per-minute", type=count, metavar="N", default=argparse.SUPPRESS)
     parser.add_argument(
@@ -252,7 +254,9 @@ def _number(number: int | None) -> str:
 
 
 def _budget(row: KeyRow) -> str:
-    return "-" if row.budget_usd is None else f"${dollars(row.budget_usd)} a {row.budget_per}"
+    if row.budget_usd is None:
+        return "-"
+    return budget_words(f"${dollars(row.budget_usd)}", row.budget_per)
 
 
 def _as_json(record: KeyRecord) -> dict[str, Any]:

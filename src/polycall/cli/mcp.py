@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from polycall._support import core_dumps, jsontext
 from polycall.cli.mcp_gateway import login, look_at
 from polycall.cli.mcp_served import served_toolset
-from polycall.cli.running import load_tools, mcp_library, pins_beside
+from polycall.cli.named import load_tools
+from polycall.cli.running import mcp_library, pins_beside
 from polycall.cli.text import printable_line
 from polycall.errors import RequestError
 

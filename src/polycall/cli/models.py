@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from decimal import Decimal
 from typing import Any
 
+from polycall.cli.default_model import default_model, set_default_model
 from polycall.cli.model_profile import show_profile, show_retired
 from polycall.client import Client
 from polycall.errors import RequestError
@@ -37,10 +39,17 @@ def add_parser(subparsers: Any) -> None:
         ),
         epilog=(
             "Example: polycall models --provider anthropic --supports tools,images; "
-            f"polycall models {LIVING['anthropic']}; polycall models --retired"
+            f"polycall models {LIVING['anthropic']}; polycall models --retired; "
+            f"polycall models default {LIVING['anthropic']}"
         ),
     )
-    parser.add_argument("model", nargs="?", default="", metavar="MODEL", help="one model's profile")
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="MODEL",
+        help="one model's profile; 'default' is the model that run and chat ask where none is "
+        "named, and 'default MODEL' sets it",
+    )
     parser.add_argument("--retired", action="store_true", help="models that ended or will end")
     parser.add_argument("--provider", action="append", default=[], help="only this provider")
     parser.add_argument(
@@ -59,9 +68,13 @@ def run(options: argparse.Namespace) -> int:
     if options.retired:
         print(show_retired(as_json=options.json))
         return 0
-    if options.model:
+    if options.words[:1] == ["default"]:
+        return _default(options)
+    if len(options.words) > 1:
+        raise RequestError(f"one model at a time, not {len(options.words)}")
+    if options.words:
         known = Client(config=options.config).providers
-        print(show_profile(options.model, known, as_json=options.json))
+        print(show_profile(options.words[0], known, as_json=options.json))
         return 0
     wanted = _features(options.supports)
     providers = _providers(Client(config=options.config).providers, options.provider)
@@ -75,6 +88,22 @@ def run(options: argparse.Namespace) -> int:
     for row in rows:
         print(_line(row, width))
     return 0
+
+
+def _default(options: argparse.Namespace) -> int:
+    """Print the default model, or set it."""
+    if len(options.words) > 2:
+        raise RequestError("several models are one word with commas: 'a/b,c/d'")
+    if len(options.words) == 2:
+        set_default_model(options.words[1], Client(config=options.config))
+    chosen = default_model()
+    if options.json:
+        print(json.dumps(chosen))
+    elif chosen:
+        print(chosen)
+    else:
+        print("there is no default model; polycall models default PROVIDER/MODEL", file=sys.stderr)
+    return 0 if chosen or options.json else 1
 
 
 def _features(text: str) -> list[Feature]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from polycall.agents import Agent
-from polycall.cli.talk import named_agent, open_client, show_event
+from polycall.cli.named import named_agent
+from polycall.cli.talk import open_client, show_event
 from polycall.client import Client
 from polycall.errors import RequestError
 from polycall.realtime.events import TalkEvent

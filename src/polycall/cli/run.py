@@ -8,11 +8,13 @@ import sys
 from typing import Any
 
 from polycall._support import jsontext
+from polycall.agents import Run, partial_run
 from polycall.cli.answer import AnswerShow, joined_prompt
-from polycall.cli.running import Conversation, add_options
+from polycall.cli.attachments import attached
+from polycall.cli.running import Conversation, add_options, chosen_model, plain
 from polycall.client import Client
+from polycall.errors import PolycallError
 from polycall.ir import Message, Text
-from polycall.loop import RunEnd
 from polycall.profiles import LIVING
 
 
@@ -29,12 +31,21 @@ def add_parser(subparsers: Any) -> None:
         ),
         epilog=(
             f"Example: polycall run {LIVING['anthropic']} '서울 날씨 알려줘' "
-            "--tools weather:get_weather"
+            "--tools weather:get_weather; polycall run -c 'and tomorrow?'"
         ),
     )
     add_options(parser)
     parser.add_argument(
-        "prompt", nargs="?", help="what to ask, after what is piped in; - is standard input"
+        "words",
+        nargs="*",
+        metavar="MODEL PROMPT",
+        help="whom to ask (without -m and a default model), and what, after what is piped in; - is "
+        "standard input",
+    )
+    parser.add_argument(
+        "--schema",
+        metavar="SCHEMA",
+        help="the answer's shape: a JSON schema, a file with one, or words: 'name, age int'",
     )
     parser.add_argument("--no-stream", action="store_true", help="ask for whole answers")
     parser.add_argument("--quiet", action="store_true", help="print the answer alone")
@@ -44,36 +55,47 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the prompt; fails where the run did not come to its own end."""
-    prompt = joined_prompt(options.prompt, sys.stdin)
-    end = asyncio.run(_run(options, prompt))
+    try:
+        made, text = asyncio.run(_run(options))
+    except Exception as error:
+        # Of a tool of one's own, which says that it leaves the run.
+        if isinstance(error, PolycallError) or partial_run(error) is None:
+            raise
+        print(f"polycall run: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
     if options.json:
-        print(jsontext.encode(_as_json(end)))
+        print(text)
     elif options.quiet:
-        print(end.text)
-    return 0 if end.reason == "finished" else 1
+        print(made.text)
+    return 0 if made.reason == "finished" else 1
 
 
-async def _run(options: argparse.Namespace, prompt: str) -> RunEnd:
+async def _run(options: argparse.Namespace) -> tuple[Run[Any], str]:
     show = None if options.quiet or options.json else AnswerShow()
     async with Client(config=options.config) as client:
-        conversation = Conversation(client, options)
-        if options.system:
-            conversation.messages = [Message("system", [Text(options.system)])]
-        message = Message("user", [Text(prompt)])
+        model, words = chosen_model(options, client)
+        takes_input = "-" in options.attach
+        prompt = (words or "") if takes_input else joined_prompt(words, sys.stdin)
+        message = Message("user", [*attached(options.attach), Text(prompt)])
+        conversation = Conversation(client, options, model)
         try:
             await conversation.open()
-            return await conversation.turn(message, show, stream=not options.no_stream)
+            made = await conversation.turn(message, show, stream=not options.no_stream)
+            return made, jsontext.encode(_as_json(made, conversation))
         finally:
             await conversation.close()
 
 
-def _as_json(end: RunEnd) -> dict[str, Any]:
+def _as_json(made: Run[Any], conversation: Conversation) -> dict[str, Any]:
+    output = {} if made.value is None or made.value == made.text else {"output": plain(made.value)}
     return {
-        "reason": end.reason,
-        "text": end.text,
-        "messages": end.messages,
-        "steps": len(end.steps),
-        "usage": end.usage,
-        "cost_usd": None if end.cost is None else str(end.cost),
-        "warnings": [warning for step in end.steps for warning in step.response.warnings],
+        "reason": made.reason,
+        "text": made.text,
+        **output,
+        "messages": made.messages,
+        "steps": len(made.steps),
+        "usage": made.usage,
+        "cost_usd": None if made.cost is None else str(made.cost),
+        "warnings": made.warnings,
+        "conversation": conversation.id,
     }

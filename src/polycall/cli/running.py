@@ -1,45 +1,46 @@
-"""What `run` and `chat` have in common: options, tools by name, one run with its events."""
+"""What `run` and `chat` have in common: options, tools by name, a conversation that is kept."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
-from collections.abc import Iterable
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from msgspec.structs import replace
-
-from polycall.agents import Agent, ApprovalRequest, History
-from polycall.agents.offer import OfferingToolset
-from polycall.agents.pausing import Start
+from polycall._support import jsontext
+from polycall.agents import Agent, Run
+from polycall.agents.partial import partial_run
 from polycall.cli.asking import TerminalApproval
+from polycall.cli.conversation_log import ConversationLog, log_path
+from polycall.cli.default_model import named_model
+from polycall.cli.named import load_toolsets, named_agent
+from polycall.cli.output_schema import output_schema
 from polycall.cli.show import Show
 from polycall.client import Client
 from polycall.errors import RequestError
-from polycall.ir import Message, Request
-from polycall.loop import (
-    CallEnd,
-    CallStart,
-    Limits,
-    LoopEvent,
-    ModelEvent,
-    RunEnd,
-    StepEnd,
-    run_tools,
-)
+from polycall.ir import Message
+from polycall.loop import Limits
 from polycall.settings import Settings
-from polycall.tools import AbstractToolset, Executor, FunctionTool, ToolContext, Toolset
+from polycall.tools import AbstractToolset
 from polycall.tools.toolset import CombinedToolset
+
+_MEDIA_SHOWN_MAX = 20
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of both commands."""
-    parser.add_argument("model", help="provider/model, an alias, or several separated by commas")
+    parser.add_argument(
+        "-m",
+        "--model",
+        help="provider/model, an alias, or several separated by commas; default: the first word, "
+        "else what 'polycall models default' says",
+    )
+    parser.add_argument(
+        "--agent", metavar="MODULE:NAME", help="an Agent of yours, instead of a model with --tools"
+    )
     parser.add_argument(
         "--tools",
         action="append",
@@ -53,59 +54,51 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="also the tools of the servers in a file with mcpServers; pinned next to it",
     )
-    parser.add_argument("--system", default="", help="instructions for the model")
+    parser.add_argument("-s", "--system", default="", help="instructions for the model")
+    parser.add_argument(
+        "-c", "--continue", dest="goes_on", action="store_true", help="continue the last one"
+    )
+    parser.add_argument("--conversation", metavar="ID", help="continue this one of 'polycall log'")
+    parser.add_argument("--no-log", action="store_true", help="do not keep the conversation")
+    parser.add_argument(
+        "-a",
+        "--attach",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a file, an address or - (standard input) that goes with the prompt; may be given "
+        "several times",
+    )
     parser.add_argument("--config", help="a polycall.toml with providers, keys and models")
-    parser.add_argument("--max-steps", type=int, default=20, help="answers of the model at most")
+    parser.add_argument("--max-steps", type=int, help="answers of the model at most; default: 20")
     parser.add_argument("--max-cost", metavar="USD", help="stop the run beyond this cost")
     parser.add_argument("--max-output-tokens", type=int, help="for each answer")
 
 
-def limits_from(options: argparse.Namespace) -> Limits:
-    """The bounds of one run."""
+def limits_from(options: argparse.Namespace) -> Limits | None:
+    """The bounds of one run; `None` where none were given."""
+    if options.max_steps is None and options.max_cost is None:
+        return None
     try:
         cost = None if options.max_cost is None else Decimal(options.max_cost)
     except InvalidOperation:
         raise RequestError(f"--max-cost takes US dollars, got {options.max_cost!r}") from None
-    return Limits(steps=options.max_steps, cost_usd=cost)
+    return Limits(steps=20 if options.max_steps is None else options.max_steps, cost_usd=cost)
 
 
-def load_tools(names: Iterable[str]) -> AbstractToolset:
-    """The tools that `MODULE:NAME` names, from the current folder or what is installed.
-
-    A toolset stays itself: what it does around its calls, and tools that it gets later.
-    """
-    found = load_toolsets(names)
-    return found[0] if len(found) == 1 else CombinedToolset(found)
+def chosen_model(options: argparse.Namespace, client: Client) -> tuple[str, str | None]:
+    """The model and the prompt that a command's words and options name."""
+    if options.agent or options.goes_on or options.conversation:
+        return options.model or "", " ".join(options.words) or None
+    return named_model(options.words, options.model, client)
 
 
-def load_toolsets(names: Iterable[str]) -> list[AbstractToolset]:
-    """The same, each name's by itself: what is put together is no tree any more."""
-    sys.path.insert(0, os.getcwd())
-    try:
-        return [_toolset_of(name) for name in names]
-    finally:
-        sys.path.remove(os.getcwd())
+def plain(value: Any) -> Any:
+    """An output as JSON values."""
+    # Pydantic is there where a typed output is.
+    from pydantic_core import to_json  # noqa: PLC0415
 
-
-def _toolset_of(name: str) -> AbstractToolset:
-    module_name, colon, attribute = name.partition(":")
-    if not colon or not module_name or not attribute:
-        raise RequestError(f"--tools takes MODULE:NAME, got {name!r}; such as weather:get_weather")
-    try:
-        module = importlib.import_module(module_name.removesuffix(".py"))
-    except ModuleNotFoundError as error:
-        raise RequestError(f"--tools {name}: {error}; searched {Path.cwd()} first") from None
-    value = getattr(module, attribute, None)
-    if value is None:
-        public = ", ".join(key for key in vars(module) if not key.startswith("_"))
-        raise RequestError(f"--tools {name}: {module_name} has no {attribute!r}; it has {public}")
-    if isinstance(value, AbstractToolset):
-        return value
-    if isinstance(value, list | tuple):
-        return Toolset(cast("list[Any]", value))
-    if isinstance(value, FunctionTool) or callable(value):
-        return Toolset(cast("list[Any]", [value]))
-    raise RequestError(f"--tools {name}: a {type(value).__name__} is neither tool nor function")
+    return jsontext.decode(to_json(value))
 
 
 def pins_beside(file: Path | None) -> Path:
@@ -121,92 +114,138 @@ def mcp_library() -> Any:
         raise RequestError(f"{error.name} is missing; install 'polycall[mcp]'") from None
 
 
-def _unasked(request: ApprovalRequest) -> str:
-    """The answer where nobody can be asked."""
-    return f"approvals of {request.tool!r} cannot be asked for here"
-
-
 class Conversation:
-    """A history that grows by turns.  A turn that is cut short leaves the last whole step.
+    """A conversation with a model and tools, or with an agent, which is kept turn by turn.
 
-    Calls of tools that need approval are asked about on the terminal.
-    `open` connects the MCP servers, if there are any; `close` ends them.
+    A turn that is cut short is kept as far as it came.  Calls of tools that need approval are
+    asked about on the terminal.  `open` connects the MCP servers, if there are any, and finds the
+    conversation to continue; `close` ends them.
     """
 
-    def __init__(self, client: Client, options: argparse.Namespace) -> None:
+    def __init__(self, client: Client, options: argparse.Namespace, model: str) -> None:
+        _check_agent(options)
         self.client = client
-        self.model: str = options.model
-        self._toolsets = load_toolsets(options.tools)
-        self.tools: AbstractToolset = CombinedToolset(self._toolsets)
-        if len(self._toolsets) == 1:
-            self.tools = self._toolsets[0]
-        self.limits = limits_from(options)
-        self.max_output_tokens: int | None = options.max_output_tokens
-        self.messages: list[Message] = []
-        self._history = History()
-        self._mcp: Path | None = options.mcp
+        self.model = model
+        self.own = named_agent(options.agent, "--agent") if options.agent else None
+        self.toolsets = load_toolsets(options.tools)
+        self.system: str = options.system
+        self.id = ""
+        self._output: Any = output_schema(options.schema) if options.schema else str
+        self._limits = limits_from(options)
+        self._max_output_tokens: int | None = options.max_output_tokens
+        self._options = options
         self._stack = AsyncExitStack()
         self._approve = TerminalApproval()
+        self._log = _opened_log(options)
+
+    @property
+    def name(self) -> str:
+        """Whom one talks to."""
+        if self.own is None:
+            return self.model
+        return f"{self.own.name} ({self.model or self.own.model})"
+
+    @property
+    def tools(self) -> AbstractToolset:
+        """What the model may call."""
+        own = self.own.toolsets if self.own is not None else []
+        return CombinedToolset([*own, *self.toolsets])
 
     async def open(self) -> None:
-        """Connect what is not tools of this process."""
-        if self._mcp is not None:
+        """Connect what is not tools of this process; find what is to be continued."""
+        if self._options.mcp is not None:
             library = mcp_library()
-            servers = library.load_servers(self._mcp)
-            pins = pins_beside(self._mcp)
+            servers = library.load_servers(self._options.mcp)
+            pins = pins_beside(self._options.mcp)
             found = await self._stack.enter_async_context(library.connect(*servers, pins=pins))
-            self._toolsets.append(found)
-            self.tools = CombinedToolset([self.tools, found])
+            self.toolsets.append(found)
+        self.new()
+        if self._options.conversation or self._options.goes_on:
+            self._continue(self._options.conversation or self._log.last_id())
+
+    def _continue(self, conversation: str) -> None:
+        """The conversation of the log, with the model and the instructions that it had."""
+        last = self._log.turns(conversation)[-1]
+        self.id = conversation
+        self.system = self.system or last.system
+        if not self._options.model and self.own is None:
+            self.model = last.model
+
+    def new(self) -> None:
+        """Begin another conversation."""
+        self.id = self._log.new_id()
 
     async def close(self) -> None:
         """End it."""
         await self._stack.aclose()
+        self._log.close()
 
-    async def turn(self, message: Message, show: Show | None, *, stream: bool = True) -> RunEnd:
-        """Run one user message to its answer."""
-        if any(isinstance(each, OfferingToolset) for each in self._toolsets):
-            return await self._turn_of_agent(message, show, stream=stream)
-        messages = [*self.messages, message]
-        request = replace(
-            Request(self.model, messages, self.tools.definitions, stream=stream),
-            max_output_tokens=self.max_output_tokens,
+    async def turn(self, message: Message, show: Show | None, *, stream: bool = True) -> Run[Any]:
+        """Run one user message to its answer, and keep both."""
+        agent = self._agent(show)
+        session = self._log.sessions.open(self.id)
+        options: dict[str, Any] = {"approve": self._approve}
+        if self.own is not None:
+            options |= {"limits": self._limits} if self._limits else {}
+            options |= {"model": self.model} if self.model else {}
+        try:
+            if stream:
+                async with session.stream(agent, [message], **options) as events:
+                    async for _ in events:
+                        pass
+                run = events.run
+            else:
+                run = await session.run(agent, [message], **options)
+        except BaseException as error:
+            made = partial_run(error)
+            if made is not None and made.steps:
+                self._keep(message, made)
+            raise
+        self._keep(message, run)
+        return run
+
+    def _agent(self, show: Show | None) -> Agent[Any, Any]:
+        """Whom this turn is given to; what is shown, it hears as a hook."""
+        hooks: list[Any] = [] if show is None else [show.event]
+        if self.own is not None:
+            client = self.own.client or self.client
+            return self.own.changed(hooks=[*self.own.hooks, *hooks], client=client)
+        settings: Settings = {}
+        if self._max_output_tokens is not None:
+            settings["max_output_tokens"] = self._max_output_tokens
+        return Agent(
+            self.model,
+            instructions=self.system,
+            tools=self.toolsets,
+            output=self._output,
+            hooks=hooks,
+            client=self.client,
+            limits=self._limits,
+            **settings,
         )
-        tools = self.tools.approved(self._approve)
-        executor = Executor(tools, ToolContext(deps=None, model=self.model))
-        async with aclosing(
-            run_tools(self.client, request, executor, limits=self.limits)
-        ) as events:
-            async for event in events:
-                if show is not None:
-                    show.event(event)
-                if (end := self._remember(event)) is not None:
-                    return end
-        raise AssertionError("a run ends with RunEnd")
 
-    async def _turn_of_agent(self, message: Message, show: Show | None, *, stream: bool) -> RunEnd:
-        """The same for tools of which a model sees few at once: an agent knows which those are."""
-        more: Settings = {}
-        if self.max_output_tokens is not None:
-            more["max_output_tokens"] = self.max_output_tokens
-        agent = Agent(
-            self.model, tools=self._toolsets, client=self.client, limits=self.limits, **more
-        )
-        history = replace(self._history, messages=self.messages)
-        start = Start.of(agent.name, "run", history, [message], "")
-        async with agent.follow(start, approve=_unasked, stream=stream) as events:
-            end: RunEnd | None = None
-            async for event in events:
-                if not isinstance(event, ModelEvent | CallStart | CallEnd | StepEnd | RunEnd):
-                    continue
-                if show is not None:
-                    show.event(event)
-                end = self._remember(event)
-        assert end is not None
-        # What was opened stays open for the next turn.
-        self._history = events.run.history
-        return end
+    def _keep(self, message: Message, run: Run[Any]) -> None:
+        others = len(message.parts) - 1
+        files = f" [+{min(others, _MEDIA_SHOWN_MAX)} attached]" if others else ""
+        model = self.model or (self.own.model if self.own else "")
+        self._log.add(self.id, model, self.system, f"{message.text}{files}", run)
 
-    def _remember(self, event: LoopEvent) -> RunEnd | None:
-        if isinstance(event, StepEnd):
-            self.messages = event.messages
-        return event if isinstance(event, RunEnd) else None
+
+def _check_agent(options: argparse.Namespace) -> None:
+    if options.agent and (options.tools or options.system or options.schema or options.mcp):
+        raise RequestError("--agent brings its own tools, instructions and output; give it alone")
+
+
+def _opened_log(options: argparse.Namespace) -> ConversationLog:
+    """The log; in memory where nothing is to be kept, or nothing can be."""
+    path = None if options.no_log else log_path()
+    goes_on = options.goes_on or options.conversation
+    if path is None and goes_on:
+        raise RequestError("there is nothing to continue: no log is kept (--no-log, POLYCALL_LOG)")
+    try:
+        return ConversationLog(path)
+    except RequestError as error:
+        if goes_on:
+            raise
+        print(f"! the conversation is not kept: {error}", file=sys.stderr)
+        return ConversationLog(None)

@@ -8,9 +8,10 @@ import sys
 from decimal import Decimal
 from typing import Any, TextIO
 
+from polycall.agents import AgentEvent, HandoffEvent, ProgressEvent, TaskEvent
 from polycall.cli.text import clean_stream, printable_line
 from polycall.ir import PartDelta, PartStart, Reasoning, Text, ToolCall, ToolResult, Usage, Warning
-from polycall.loop import CallEnd, CallStart, LoopEvent, ModelEvent, RunEnd, StepEnd
+from polycall.loop import CallEnd, CallStart, ModelEvent, RunEnd, StepEnd, ToolEvent
 
 _RESULT_LENGTH_MAX = 300
 
@@ -27,7 +28,7 @@ class Show:
         self._warned: list[Warning] = []
         self._open = ""  # the kind of text that the current line holds
 
-    def event(self, event: LoopEvent) -> None:
+    def event(self, event: AgentEvent) -> None:
         """Print one event."""
         match event:
             case ModelEvent(event=PartStart(part=part)):
@@ -50,6 +51,13 @@ class Show:
                         self._warned.append(warning)
             case RunEnd():
                 self.end(event)
+            case ToolEvent(call=call, event=ProgressEvent(progress, message)):
+                self.line(_progress(call.name, progress, message), dim=True)
+            case TaskEvent(task=task):
+                state = task.state if task.is_over else ""
+                self.line(_progress(task.tool, task.progress, task.message, state), dim=True)
+            case ToolEvent(event=HandoffEvent(target=target)):
+                self.line(f"{self._arrows[0]} {printable_line(target)}", dim=True)
             case _:
                 pass
 
@@ -117,6 +125,11 @@ def shown_arguments(call: ToolCall) -> str:
         f"{printable_line(name)}={json.dumps(value, ensure_ascii=False)}"
         for name, value in call.arguments.items()
     )
+
+
+def _progress(tool: str, progress: float, message: str, state: str = "") -> str:
+    words = ", ".join(printable_line(each) for each in (state, message) if each)
+    return f"· {printable_line(tool)}: {progress:.0%}{f', {words}' if words else ''}"
 
 
 def _shortened(result: ToolResult) -> str:

@@ -23,6 +23,7 @@ from polycall.config import (
 from polycall.config import Store as StoreSettings
 from polycall.config.reader import BUDGET_USD_MAX, NUMBER_MAX
 from polycall.errors import RequestError
+from polycall.gateway.accounts.windows import SPANS
 from polycall.gateway.store import Store, open_store
 from polycall.gateway.store.sqlite import path_of
 
@@ -132,7 +133,7 @@ def count(text: str) -> int | None:
 
 
 def budget(text: str) -> tuple[Decimal | None, str]:
-    """`20/month` or `1.50/day`, in dollars, or `none`."""
+    """`20/month`, `1.50/day`, `5/week` or `100/total`, in dollars, or `none`."""
     if text == "none":
         return None, "month"
     amount, _, per = text.partition("/")
@@ -141,9 +142,10 @@ def budget(text: str) -> tuple[Decimal | None, str]:
     except InvalidOperation:
         dollars = Decimal(0)
     is_amount = dollars.is_finite() and 0 < dollars <= BUDGET_USD_MAX
-    if not is_amount or per not in ("day", "month"):
+    if not is_amount or per not in SPANS:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a budget; write dollars and a span: 20/month, 1.50/day, or none "
+            f"{text!r} is not a budget; write dollars and a span: 20/month, 1.50/day, 5/week, "
+            "100/total, or none "
             f"(at most {BUDGET_USD_MAX})"
         )
     return dollars, per

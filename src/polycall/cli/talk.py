@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import Any
 
 from polycall._support import jsontext
 from polycall.agents import Agent
-from polycall.cli.running import load_tools
+from polycall.cli.named import load_tools, named_agent
 from polycall.client import Client
 from polycall.errors import RequestError
 from polycall.loop import CallEnd, CallStart
@@ -228,25 +227,6 @@ def _agent(options: argparse.Namespace, client: Client) -> Agent[Any, Any]:
         tools = [_hours]
     model = options.voice or _SIMULATED
     return Agent(model, instructions=options.instructions, tools=tools, client=client)
-
-
-def named_agent(name: str, option: str) -> Agent[Any, Any]:
-    """The agent at `MODULE:NAME`; `option` is how the command line calls it."""
-    module_name, colon, attribute = name.partition(":")
-    if not colon:
-        raise RequestError(f"{option} takes MODULE:NAME, got {name!r}; such as hotel:host")
-    path = Path(module_name)
-    folder = str(Path.cwd() / path.parent)
-    sys.path.insert(0, folder)
-    try:
-        found = getattr(importlib.import_module(path.name.removesuffix(".py")), attribute, None)
-    except ModuleNotFoundError as error:
-        raise RequestError(f"{option} {name}: {error}; searched {folder} first") from None
-    finally:
-        sys.path.remove(folder)
-    if not isinstance(found, Agent):
-        raise RequestError(f"{option} {name}: there is no Agent of that name, but {found!r}")
-    return found  # pyright: ignore[reportUnknownVariableType]
 
 
 @tool

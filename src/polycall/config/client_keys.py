@@ -24,7 +24,7 @@ class ClientKey(Struct, frozen=True, forbid_unknown_fields=True):
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     budget_usd: Decimal | None = None
-    budget_per: Literal["day", "month"] = "month"  # in UTC
+    budget_per: Literal["day", "week", "month", "total"] = "month"  # in UTC
     mcp: tuple[str, ...] | None = None  # patterns of MCP tools, `github_*`; without, all
     mcp_default: tuple[str, ...] = ()  # servers whose tools its model requests have
     expires: Any = None  # as written: a date or a time; then seconds

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 from pydantic_core import to_json
@@ -40,6 +40,7 @@ from polycall.durable.runs import (
     RunHandle,
     Runs,
     StartOptions,
+    check_not_forked,
     checked_start,
 )
 from polycall.durable.streaming import RunStream
@@ -47,6 +48,9 @@ from polycall.durable.tasks import TASK_QUEUE, DurableTasks, Reporter, queue_of
 from polycall.errors import RequestError
 from polycall.loop import Abandoned
 from polycall.tools import AbstractToolset, ToolContext
+
+if TYPE_CHECKING:
+    from polycall.agents.sessions import Sessions
 
 _logger = logging.getLogger("polycall.durable")
 
@@ -57,7 +61,8 @@ class Durable(Runs):
     `url` is `sqlite:///FILE`, or `postgresql://...` for several processes on several machines; they
     must have the same `agents`.  A process that dies is taken over from by the others, or by
     itself when it comes back, within `lease_s` (at once, where both are on one machine).  `deps`
-    is what tools get as `context.deps`.  `runs_max` and `tasks_max` bound what one process does at
+    is what tools get as `context.deps`; `sessions` keep the conversations of runs that name one.
+    `runs_max` and `tasks_max` bound what one process does at
     a time.  DBOS is one to a process, and so is this.
     """
 
@@ -73,8 +78,9 @@ class Durable(Runs):
         runs_max: int = 100,
         tasks_max: int = 100,
         approval_ttl_s: float | None = None,
+        sessions: Sessions | None = None,
     ) -> None:
-        super().__init__(url, poll_s=poll_s)
+        super().__init__(url, poll_s=poll_s, sessions=sessions)
         for what, value in (
             ("lease_s", lease_s),
             ("poll_s", poll_s),
@@ -98,6 +104,7 @@ class Durable(Runs):
     async def __aenter__(self) -> Durable:
         global _current  # noqa: PLW0603 - DBOS itself is one to a process
         if _current is not None:
+            check_not_forked(_current._pid)
             raise RequestError("there is a Durable in this process already; close it first")
         logging.getLogger("dbos").addHandler(logging.NullHandler())
         config: DBOSConfig = {
@@ -167,6 +174,7 @@ class Durable(Runs):
         run_id = stream.run_id
         if await self._is_known(stream.start) or run_id in self._streams:
             return False
+        stream.start = await self._in_session(stream.start)
         self._streams[run_id] = stream
         with SetWorkflowID(run_id):
             await DBOS.start_workflow_async(_run, jsontext.encode(stream.start))
@@ -244,6 +252,9 @@ class Durable(Runs):
                 if heard is not None:
                     heard.ended()
                     self._streams.pop(start.run_id, None)
+        if start.session and self.sessions is not None:
+            async with self.sessions.open(start.session).turn("whole") as turn:
+                await turn.end_elsewhere(start, stream.run)
         # Nobody will hear of those that are not over.
         await self._cancel_tasks(start.run_id)
         return jsontext.encode(_result(stream.run))

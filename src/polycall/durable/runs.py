@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Never, TypeAlias, cast
 
 from dbos import DBOSClient, WorkflowHandleAsync, WorkflowStatus
 from dbos import error as errors
@@ -43,6 +44,9 @@ from polycall.errors import RequestError
 from polycall.instrumentation import carried
 from polycall.ir import JSON
 
+if TYPE_CHECKING:
+    from polycall.agents.sessions import Sessions
+
 AnyAgent: TypeAlias = Agent[Any, Any]
 
 _STATES: dict[str, RunState] = {
@@ -61,6 +65,8 @@ class StartOptions(TypedDict, total=False):
     """What a run may begin with; `run_id` is the caller's own name for it.
 
     With `stream` its models are asked for their answers as they come, for `handle.stream`.
+    `session` is the id of a conversation in `sessions`: the run finds what was said there, and the
+    process that finishes it adds what it said.
     """
 
     run_id: str
@@ -68,15 +74,27 @@ class StartOptions(TypedDict, total=False):
     history: HistoryLike
     variables: JSON
     user: str
+    session: str
 
 
 class Runs:
     """The runs of a database.  `async with Runs(url) as runs`; it runs nothing itself."""
 
-    def __init__(self, url: str, *, poll_s: float = 0.1) -> None:
+    def __init__(self, url: str, *, poll_s: float = 0.1, sessions: Sessions | None = None) -> None:
         self.database = Database(url)
         self.poll_s = poll_s
+        self.sessions = sessions
         self._client: DBOSClient | None = None
+        self._pid = os.getpid()
+
+    def __enter__(self) -> Never:
+        name = type(self).__name__
+        raise RequestError(
+            f"{name} works on an event loop: write 'async with {name}(...)' in an async function"
+        )
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing: see `__enter__`."""
 
     async def __aenter__(self) -> Runs:
         await asyncio.to_thread(self._connect)
@@ -90,6 +108,7 @@ class Runs:
         """DBOS's own client, for what is not here."""
         if self._client is None:
             raise RequestError("nothing is connected yet; use `async with`")
+        check_not_forked(self._pid)
         return self._client
 
     def _connect(self) -> None:
@@ -110,7 +129,7 @@ class Runs:
         self, agent: AnyAgent | str, prompt: Prompt, **options: Unpack[StartOptions]
     ) -> RunHandle:
         """Begin a run, somewhere in the fleet.  The same `run_id` again is the same run."""
-        start = checked_start(agent, prompt, options)
+        start = await self._in_session(checked_start(agent, prompt, options))
         await self.client.enqueue_async(
             {
                 "workflow_name": RUN_WORKFLOW,
@@ -121,6 +140,22 @@ class Runs:
             jsontext.encode(start),
         )
         return RunHandle(self, start.run_id)
+
+    async def _in_session(self, start: Start) -> Start:
+        """The beginning with what its session holds, if it has one and is new."""
+        if not start.session:
+            return start
+        if self.sessions is None:
+            raise RequestError(
+                f"the run is of the session {start.session!r}, and there are no sessions here; "
+                f"write {type(self).__name__}(..., sessions=Sessions(...))"
+            )
+        if await self._workflows(workflow_ids=[start.run_id], load_output=False):
+            return start
+        async with self.sessions.open(start.session).turn("whole") as turn:
+            begun = await turn.begin_elsewhere(start)
+        variables = {**begun.variables, **start.variables}
+        return replace(begun, variables=variables, carried=start.carried, streams=start.streams)
 
     def handle(self, run_id: str) -> RunHandle:
         """A run that was begun before, here or elsewhere."""
@@ -146,6 +181,18 @@ class Runs:
         waiting = await asyncio.to_thread(approvals.waiting, self.database)
         found = [_run(row, waiting.get(row.workflow_id, [])) for row in rows]
         return [each for each in found if state is None or each.state == state][:limit]
+
+    async def unfinished(self, session: str) -> list[RunInfo]:
+        """The runs of a session that are not over, the newest first: to join, or to cancel."""
+        if self.sessions is None:
+            raise RequestError(
+                f"there are no sessions here; write {type(self).__name__}(sessions=)"
+            )
+        begun = await self.sessions.open(session).waiting()
+        rows = await self._workflows(workflow_ids=begun, load_output=False) if begun else []
+        states = [row for row in rows if state_of(row) in ("queued", "running")]
+        waiting = await asyncio.to_thread(approvals.waiting, self.database)
+        return [_run(row, waiting.get(row.workflow_id, [])) for row in states]
 
     async def show(self, run_id: str) -> RunInfo:
         """One run; `RequestError` where there is none."""
@@ -320,10 +367,12 @@ def checked_start(agent: AnyAgent | str, prompt: Prompt, options: StartOptions) 
     run_id = options.get("run_id") or f"run_{secrets.token_hex(8)}"
     variables = options.get("variables") or {}
     user = options.get("user", "")
+    session = options.get("session", "")
     for what, value, kind in (
         ("the name of an agent", name, str),
         ("run_id", run_id, str),
         ("user", user, str),
+        ("session", session, str),
         ("variables", variables, dict),
     ):
         if not isinstance(value, kind):
@@ -332,6 +381,8 @@ def checked_start(agent: AnyAgent | str, prompt: Prompt, options: StartOptions) 
         raise RequestError(
             f"a run_id has at most {_ID_LENGTH_MAX} characters, and none that are zero"
         )
+    if session and options.get("history"):
+        raise RequestError("a session brings its history; give session or history, not both")
     history = load_history(options.get("history") or [])
     start = Start.of(str(name), run_id, history, messages_of(prompt), user)
     start = replace(
@@ -339,9 +390,19 @@ def checked_start(agent: AnyAgent | str, prompt: Prompt, options: StartOptions) 
         variables={**start.variables, **variables},
         carried=carried(),
         streams=bool(options.get("stream")),
+        session=session,
     )
     check_variables(start.variables)
     return start
+
+
+def check_not_forked(pid: int) -> None:
+    """`RequestError` in a child of the process that opened the database."""
+    if pid != os.getpid():
+        raise RequestError(
+            f"the runs were opened in the process {pid}, from which this one was forked; fork "
+            "before they are opened, or start the process by 'spawn'"
+        )
 
 
 def _check_limit(limit: int | None) -> None:

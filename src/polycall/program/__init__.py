@@ -3,6 +3,7 @@
 programs.py    `Programs`: run_code, what is offered how, pausing; `code_tool`
 stubs.py       tools as typed Python stubs; catalogue.py all of them, or a search
 nested_calls.py  calls from inside a program, on the one path of all calls
+pictures.py      what a program shows of pictures stays pictures
 auto.py        direct or by code: the rule and its reasons
 report.py      what the model reads of a program
 native.py      programs that run at the provider

@@ -29,6 +29,7 @@ from polycall.program.catalogue import STUB_TOKENS_MAX, Catalogue
 from polycall.program.native import Native, programs_in
 from polycall.program.nested_calls import Nested, ResultCapture, data_of
 from polycall.program.offer import Offer, opened_to_programs
+from polycall.program.pictures import with_pictures
 from polycall.program.records import (
     Calling,
     CallingDecision,
@@ -311,11 +312,12 @@ class Programs:
             self.paused = PausedProgram(run.id, self._session.journal.to_json(), pending)
         else:
             self.seen.program(self._model, failed=not result.ok)
+        named, pictures = with_pictures(result, run.calls)
         run.output = note + program_text(
-            result, run.calls, pending, output_chars_max=self.bounds.output_chars
+            named, run.calls, pending, output_chars_max=self.bounds.output_chars
         )
         is_error = result.status not in ("finished", "paused")
-        return ToolResult(run.id, [Text(run.output)], is_error=is_error, name=NAME)
+        return ToolResult(run.id, [Text(run.output), *pictures], is_error=is_error, name=NAME)
 
     async def resume(
         self,

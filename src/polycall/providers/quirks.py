@@ -50,7 +50,8 @@ OPENAI = Quirks(
 COMPATIBLE = Quirks(
     careful=True,
     # Reported of several servers: each of these is an unknown field there, or ignored.
-    refused=frozenset({"candidates", "end_user", "logprobs", "service_tier"}),
+    # An author's name is a documented 400 of Groq's, and may be one of any strict server.
+    refused=frozenset({"candidates", "end_user", "logprobs", "messages.name", "service_tier"}),
     response_formats=frozenset({"json"}),
     options=frozenset({"logit_bias"}),
     message_fields=frozenset(),

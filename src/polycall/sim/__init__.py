@@ -12,7 +12,7 @@ mistake there cannot hide here.
 """
 
 from polycall.sim.app import Recorded
-from polycall.sim.script import Call, Failure, Program, Turn
+from polycall.sim.script import Call, CallTool, Failure, Program, Turn
 from polycall.sim.server import LENIENT, VENDORS, Simulation, base_url, serve
 from polycall.sim.telephone.caller import Caller
 
@@ -20,6 +20,7 @@ __all__ = [
     "LENIENT",
     "VENDORS",
     "Call",
+    "CallTool",
     "Caller",
     "Failure",
     "Program",

@@ -13,9 +13,10 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from polycall._support import jsontext
 from polycall.errors import ToolError
-from polycall.ir import Media, MediaKind, Opaque, Text, ToolResult
-from polycall.tools.context import EndRun
+from polycall.ir import JSON, Media, MediaKind, Opaque, Text, ToolResult
+from polycall.tools.context import EndRun, ToolContext
 
 ResultPart: TypeAlias = Text | Media | Opaque
 
@@ -39,6 +40,16 @@ _MAGIC: tuple[tuple[bytes, int, bytes, MediaKind, str], ...] = (
     (b"fLaC", 0, b"", "audio", "audio/flac"),
     (b"", 4, b"ftyp", "video", "video/mp4"),
 )
+
+
+def changed_result(value: Any, arguments: JSON, context: ToolContext[Any]) -> Any:
+    """What a call gave that ran with a person's arguments; a model reads that it did."""
+    if context.call is not None and context.call.caller != "direct":
+        return value  # a program's, which takes the value itself
+    note = f"[a person changed the arguments to {jsontext.encode(arguments)}]"
+    is_error = isinstance(value, ToolResult) and value.is_error
+    call_id = context.call.id if context.call else ""
+    return ToolResult(call_id, [Text(note), *result_parts(value)], is_error=is_error)
 
 
 @runtime_checkable

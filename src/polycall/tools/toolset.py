@@ -15,14 +15,18 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from polycall import ir
+from polycall._support import jsontext
 from polycall.errors import ToolDefinitionError, ToolError, UnknownToolError
 from polycall.ir import JSON
 from polycall.tools.context import ToolContext
 from polycall.tools.function_tool import FunctionTool, tool
 from polycall.tools.problems import near_miss
+from polycall.tools.results import changed_result
 
 AnyTool: TypeAlias = FunctionTool[..., Any]
-Approve: TypeAlias = Callable[[AnyTool, JSON], "bool | str | Awaitable[bool | str]"]
+# Yes or no; a no with a reason; a yes with other arguments.
+Approval: TypeAlias = bool | str | JSON
+Approve: TypeAlias = Callable[[AnyTool, JSON], Approval | Awaitable[Approval]]
 
 
 class AbstractToolset(ABC):
@@ -86,7 +90,8 @@ class AbstractToolset(ABC):
     def approved(self, approve: Approve) -> AbstractToolset:
         """The same tools, each call only after `approve` says yes.
 
-        It may be asynchronous, and may say no with a reason, which the model reads.
+        It may be asynchronous, may say no with a reason, which the model reads, and may give other
+        arguments: the call runs with those, and the model reads that they were changed.
         """
         return ApprovedToolset(self, approve)
 
@@ -241,10 +246,17 @@ class ApprovedToolset(WrappedToolset):
         if inspect.isawaitable(answer):
             with context.paused():
                 answer = await answer
+        if isinstance(answer, dict):
+            return await self._run_changed(name, answer, context)
         if answer is not True:
             reason = f": {answer}" if answer else ""
             raise ToolError(f"the call of {name!r} was not approved{reason}; nothing was run")
         return await super().run(name, arguments, context)
+
+    async def _run_changed(self, name: str, given: JSON, context: ToolContext[Any]) -> Any:
+        checked = self[name].check(jsontext.encode(given)).arguments
+        value = await super().run(name, checked, context)
+        return changed_result(value, checked, context)
 
 
 class LimitedToolset(WrappedToolset):

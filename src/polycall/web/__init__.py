@@ -11,7 +11,7 @@ docs/web.md has FastAPI, Starlette, Django and Flask.
 """
 
 from polycall.web.ag_ui import AGUIRequest, ag_ui, read_ag_ui
-from polycall.web.approvals import Approvals, Verdict, decide
+from polycall.web.approvals import Approvals, Verdict, answer_durable, decide
 from polycall.web.responses import SSE_HEADERS, VERCEL_HEADERS, sse
 from polycall.web.vercel import VercelRequest, read_vercel, vercel
 
@@ -23,6 +23,7 @@ __all__ = [
     "VercelRequest",
     "Verdict",
     "ag_ui",
+    "answer_durable",
     "decide",
     "read_ag_ui",
     "read_vercel",

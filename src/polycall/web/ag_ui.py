@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, cast
 
 from msgspec import Struct
 
-from polycall.agents import Run, TaskEvent
+from polycall.agents import TaskEvent
 from polycall.agents.event_json import event_json
 from polycall.errors import RequestError
 from polycall.ir import JSON, Message, Part, Reasoning, Text, ToolCall, ToolResult
 from polycall.web.approvals import Approvals, Verdict
-from polycall.web.events import Encoder, call_of_approval, is_shown
+from polycall.web.events import Encoder, Waiting, call_of_approval, is_shown
 from polycall.web.parts import user_message
-from polycall.web.responses import Events, OnLeave, encoded
+from polycall.web.responses import Events, OnApproval, OnLeave, encoded
 
 
 class AGUIRequest(Struct, frozen=True):
@@ -53,21 +53,26 @@ def ag_ui(
     stream: Events,
     request: AGUIRequest,
     *,
+    run_id: str = "",
     approvals: Approvals | None = None,
     on_leave: OnLeave = "cancel",
+    on_approval: OnApproval = "event",
 ) -> AsyncGenerator[bytes]:
     """A run as AG-UI's events.
 
-    A run with `approve="pause"` that waits ends by an interrupt for each approval; the client's
-    next request resumes it.  Background tasks are activities, what tools say are custom events.
+    `run_id` begins the ids of its parts, in place of the request's own: a run that goes on after
+    an approval has the same one.  A run with `approve="pause"` that waits ends by an interrupt for
+    each approval; the client's next request resumes it.  `on_approval="interrupt"` does the same
+    for a durable run, which `answer_durable` goes on with.  Background tasks are activities, what
+    tools say are custom events.
     """
-    encoder = _AGUIEncoder(request)
-    return encoded(stream, encoder, approvals=approvals, on_leave=on_leave)
+    encoder = _AGUIEncoder(request, run_id or request.run_id)
+    return encoded(stream, encoder, approvals=approvals, on_leave=on_leave, on_approval=on_approval)
 
 
 class _AGUIEncoder(Encoder):
-    def __init__(self, request: AGUIRequest) -> None:
-        super().__init__(request.run_id)
+    def __init__(self, request: AGUIRequest, run_id: str) -> None:
+        super().__init__(run_id)
         self._ids: JSON = {"threadId": request.thread_id, "runId": request.run_id}
         self._is_in_step = False
 
@@ -159,18 +164,21 @@ class _AGUIEncoder(Encoder):
     def start(self) -> list[JSON]:
         return [{"type": "RUN_STARTED", **self._ids}]
 
-    def end(self, run: Run[Any] | None, reason: str) -> list[JSON]:
+    def end(self, waiting: Sequence[Waiting], reason: str) -> list[JSON]:
         finished: JSON = {"type": "RUN_FINISHED", **self._ids}
-        if run is not None and run.paused is not None:
+        if waiting:
             interrupts = [
                 {
                     "id": each.id,
                     "reason": "approval",
-                    "message": f"{each.tool} needs approval",
-                    "toolCallId": self.call_id(*call_of_approval(each.id)),
-                    "metadata": {"tool": each.tool, "arguments": each.arguments},
+                    "message": f"{each.approval.tool} needs approval",
+                    "toolCallId": self.call_id(*call_of_approval(each.approval.id)),
+                    "metadata": {
+                        "tool": each.approval.tool,
+                        "arguments": each.approval.arguments,
+                    },
                 }
-                for each in run.paused.waiting
+                for each in waiting
             ]
             finished["outcome"] = {"type": "interrupt", "interrupts": interrupts}
         elif reason != "finished":

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
+from typing import Protocol
 
+import msgspec
 from msgspec import Struct
+from typing_extensions import TypeVar
 
-from polycall.agents import ApprovalRequest, PausedRun
+from polycall._support import jsontext
+from polycall.agents import Approval, ApprovalRequest, PausedRun
 from polycall.errors import RequestError
+
+StreamT_co = TypeVar("StreamT_co", covariant=True)
 
 
 class Verdict(Struct, frozen=True):
@@ -46,6 +53,60 @@ class Approvals:
         """Refuse a request whose reader has left."""
         if self._waiting.pop(request.call_id, None) is not None:
             request.deny("the person who was asked has left")
+
+
+class DurableRuns(Protocol[StreamT_co]):
+    """`Durable`, or `Runs` of its database."""
+
+    async def approvals(self, run_id: str) -> list[Approval]: ...
+
+    async def allow(self, run_id: str, approval_id: str) -> None: ...
+
+    async def deny(self, run_id: str, approval_id: str, reason: str = "") -> None: ...
+
+    def handle(self, run_id: str) -> DurableHandle[StreamT_co]: ...
+
+
+class DurableHandle(Protocol[StreamT_co]):
+    """A run of it."""
+
+    def stream(self, *, after: int = 0) -> StreamT_co: ...
+
+
+async def answer_durable(
+    runs: DurableRuns[StreamT_co], verdicts: Mapping[str, Verdict]
+) -> tuple[str, StreamT_co]:
+    """Answer what a durable run waits for; its id, and its events after the question.
+
+    For answers to `on_approval="interrupt"`.  The first answer counts; a later one only reads on.
+    `RequestError` where the ids are not those that such an answer gave.
+    """
+    run_id, position = "", 0
+    for asked, verdict in verdicts.items():
+        run_id, position, approval_id = _of_durable_id(asked)
+        if approval_id not in [each.id for each in await runs.approvals(run_id)]:
+            continue
+        if verdict.allowed:
+            await runs.allow(run_id, approval_id)
+        else:
+            await runs.deny(run_id, approval_id, verdict.reason)
+    if not run_id:
+        raise RequestError("there is no answer to an approval in this request")
+    return run_id, runs.handle(run_id).stream(after=position)
+
+
+def durable_id(run_id: str, position: int, approval_id: str) -> str:
+    """By which a browser answers an approval: it tells where the run's events go on."""
+    text = jsontext.encode([run_id, position, approval_id])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _of_durable_id(asked: str) -> tuple[str, int, str]:
+    try:
+        data = base64.urlsafe_b64decode(asked + "=" * (-len(asked) % 4))
+        return msgspec.json.decode(data, type=tuple[str, int, str])
+    except (ValueError, msgspec.MsgspecError):
+        raise RequestError(f"{asked[:80]!r} is no approval of a durable run") from None
 
 
 def decide(paused: PausedRun, verdicts: Mapping[str, Verdict]) -> None:

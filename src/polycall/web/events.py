@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from polycall.agents import Approval, ApprovalRequest, Resumed, Run, TaskEvent, event_json
+from msgspec import Struct
+
+from polycall.agents import Approval, ApprovalRequest, Resumed, TaskEvent, event_json
 from polycall.errors import PolycallError
 from polycall.ir import (
     JSON,
@@ -26,6 +28,13 @@ from polycall.loop import CallEnd, ModelEvent, RunEnd, StepEnd, ToolEvent
 logger = logging.getLogger("polycall.web")
 
 _WORDS_MAX = 500
+
+
+class Waiting(Struct, frozen=True):
+    """A call that waits for a person, and the id by which a browser answers."""
+
+    id: str
+    approval: Approval
 
 
 class Encoder(ABC):
@@ -146,8 +155,8 @@ class Encoder(ABC):
         """The run begins."""
 
     @abstractmethod
-    def end(self, run: Run[Any] | None, reason: str) -> list[JSON]:
-        """The run is over; `run` is there where it went on in this process."""
+    def end(self, waiting: Sequence[Waiting], reason: str) -> list[JSON]:
+        """The answer is over: by the run's end, or since it waits for people."""
 
     @abstractmethod
     def failed(self, words: str) -> list[JSON]:

@@ -9,12 +9,12 @@ from contextlib import aclosing
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
 from polycall._support import jsontext
-from polycall.agents import AgentStream, ApprovalRequest, Run, event_json
+from polycall.agents import AgentStream, Approval, ApprovalRequest, event_json
 from polycall.errors import RequestError
 from polycall.ir import JSON
 from polycall.loop import RunEnd
-from polycall.web.approvals import Approvals
-from polycall.web.events import Encoder, words_for_browser
+from polycall.web.approvals import Approvals, durable_id
+from polycall.web.events import Encoder, Waiting, words_for_browser
 
 SSE_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -25,6 +25,9 @@ VERCEL_HEADERS = {**SSE_HEADERS, "x-vercel-ai-ui-message-stream": "v1"}
 
 # `cancel` stops the run, `leave` lets it go on to its end; a function is called, and decides.
 OnLeave: TypeAlias = Literal["cancel", "leave"] | Callable[[], Awaitable[None]]
+
+# What becomes of an answer whose durable run waits for a person: it goes on, or it ends.
+OnApproval: TypeAlias = Literal["event", "interrupt"]
 
 # Runs whose reader has left: each ends by its own limits.
 _left: set[asyncio.Task[None]] = set()
@@ -76,14 +79,24 @@ async def encoded(
     *,
     approvals: Approvals | None,
     on_leave: OnLeave,
+    on_approval: OnApproval,
     last: bytes = b"",
 ) -> AsyncGenerator[bytes]:
     """A run in the format of `encoder`, each object as one event."""
+    if on_approval not in ("event", "interrupt"):
+        raise RequestError(f"on_approval is 'event' or 'interrupt', not {on_approval!r}")
     for data in encoder.start():
         yield _data(data)
     reason = ""
-    async with aclosing(_events(stream, approvals, on_leave)) as events:
+    waiting: list[Waiting] = []
+    interrupts = on_approval == "interrupt"
+    async with aclosing(_events(stream, approvals, on_leave, interrupts=interrupts)) as events:
         async for event in events:
+            if interrupts and isinstance(event, Approval):
+                position = getattr(stream, "position", 0)
+                asked = durable_id(getattr(stream, "run_id", ""), position, event.id)
+                waiting, reason = [Waiting(asked, event)], "paused"
+                break
             if isinstance(event, BaseException):
                 for data in encoder.failed(words_for_browser(event)):
                     yield _data(data)
@@ -93,19 +106,23 @@ async def encoded(
                 reason = event.reason
             for data in encoder.feed(event):
                 yield _data(data)
-    run: Run[Any] | None = None
     if isinstance(stream, AgentStream):
         run = cast("AgentStream[Any]", stream).run
-    for data in encoder.end(run, reason or (run.reason if run is not None else "")):
+        reason = reason or run.reason
+        waiting = [Waiting(each.id, each) for each in run.paused.waiting] if run.paused else []
+    for data in encoder.end(waiting, reason):
         yield _data(data)
     if last:
         yield last
 
 
 async def _events(
-    stream: Events, approvals: Approvals | None, on_leave: OnLeave
+    stream: Events, approvals: Approvals | None, on_leave: OnLeave, *, interrupts: bool = False
 ) -> AsyncGenerator[Any]:
-    """The events, and an error as the last of them; looks after a reader that leaves."""
+    """The events, and an error as the last of them; looks after a reader that leaves.
+
+    With `interrupts` a durable run's approval is the last.
+    """
     if on_leave not in ("cancel", "leave") and not callable(on_leave):
         raise RequestError(f"on_leave is 'cancel', 'leave' or a function, not {on_leave!r}")
     asked: list[ApprovalRequest] = []
@@ -127,7 +144,10 @@ async def _events(
                 else:
                     approvals.add(event)
                     asked.append(event)
+            is_over = interrupts and isinstance(event, Approval)
             yield event
+            if is_over:
+                return
         is_over = True
     finally:
         await _left_by(stream, on_leave, approvals, asked, is_over=is_over)

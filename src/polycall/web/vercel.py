@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, cast
 
 from msgspec import Struct
 
-from polycall.agents import Run, TaskEvent, event_json
+from polycall.agents import TaskEvent, event_json
 from polycall.errors import RequestError
 from polycall.ir import JSON, Message, Part, Reasoning, Text, ToolCall, ToolResult
 from polycall.web.approvals import Approvals, Verdict
-from polycall.web.events import Encoder, call_of_approval
+from polycall.web.events import Encoder, Waiting, call_of_approval
 from polycall.web.parts import user_message
-from polycall.web.responses import Events, OnLeave, encoded
+from polycall.web.responses import Events, OnApproval, OnLeave, encoded
 
 _REASONS = {
     "finished": "stop",
@@ -31,6 +31,7 @@ class VercelRequest(Struct, frozen=True):
     chat_id: str
     prompt: Message
     message_id: str = ""  # of the assistant's message that goes on
+    prompt_id: str = ""  # of the user's message: the same where it is sent again
     verdicts: dict[str, Verdict] = {}
 
 
@@ -54,7 +55,9 @@ def read_vercel(body: Any) -> VercelRequest:
                 said = Verdict(answer["approved"] is True, str(answer.get("reason") or ""))
                 verdicts[str(answer.get("id"))] = said
     message_id = str(last.get("id") or "") if verdicts else ""
-    return VercelRequest(chat, user_message(listed, "parts"), message_id, verdicts)
+    users = [str(each.get("id") or "") for each in listed if each.get("role") == "user"]
+    prompt_id = users[-1] if users else ""
+    return VercelRequest(chat, user_message(listed, "parts"), message_id, prompt_id, verdicts)
 
 
 def vercel(
@@ -64,16 +67,23 @@ def vercel(
     message_id: str = "",
     approvals: Approvals | None = None,
     on_leave: OnLeave = "cancel",
+    on_approval: OnApproval = "event",
 ) -> AsyncGenerator[bytes]:
     """A run as a UI message stream; send it with `VERCEL_HEADERS`.
 
     `run_id` begins the ids of its parts: a run that goes on after an approval has the same one.
     A run with `approve="pause"` that waits asks for each approval and finishes; the request that
-    `useChat` then sends has the answers.  Background tasks are `data-task` parts.
+    `useChat` then sends has the answers.  `on_approval="interrupt"` does the same for a durable
+    run, which `answer_durable` goes on with.  Background tasks are `data-task` parts.
     """
     encoder = _VercelEncoder(run_id, message_id or f"{run_id}-message")
     return encoded(
-        stream, encoder, approvals=approvals, on_leave=on_leave, last=b"data: [DONE]\n\n"
+        stream,
+        encoder,
+        approvals=approvals,
+        on_leave=on_leave,
+        on_approval=on_approval,
+        last=b"data: [DONE]\n\n",
     )
 
 
@@ -153,17 +163,15 @@ class _VercelEncoder(Encoder):
     def start(self) -> list[JSON]:
         return [{"type": "start", "messageId": self._message_id}]
 
-    def end(self, run: Run[Any] | None, reason: str) -> list[JSON]:
-        asked: list[JSON] = []
-        if run is not None and run.paused is not None:
-            asked = [
-                {
-                    "type": "tool-approval-request",
-                    "approvalId": each.id,
-                    "toolCallId": self.call_id(*call_of_approval(each.id)),
-                }
-                for each in run.paused.waiting
-            ]
+    def end(self, waiting: Sequence[Waiting], reason: str) -> list[JSON]:
+        asked: list[JSON] = [
+            {
+                "type": "tool-approval-request",
+                "approvalId": each.id,
+                "toolCallId": self.call_id(*call_of_approval(each.approval.id)),
+            }
+            for each in waiting
+        ]
         finish: JSON = {"type": "finish", "finishReason": _REASONS.get(reason, "other")}
         return [*asked, *self.step_end(self._step), finish]
 

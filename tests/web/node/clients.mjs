@@ -2,9 +2,9 @@
 import { HttpAgent } from "@ag-ui/client";
 import { DefaultChatTransport, readUIMessageStream } from "ai";
 
-async function agUi(url, { approve }) {
-  const agent = new HttpAgent({ url, threadId: "t1" });
-  agent.addMessage({ id: "u1", role: "user", content: "ship tea" });
+export async function agUi(url, { approve, words = "ship tea", chat = "t1", run = "r" }) {
+  const agent = new HttpAgent({ url, threadId: chat });
+  agent.addMessage({ id: "u1", role: "user", content: words });
   const types = [];
   let interrupts = [];
   const subscriber = {
@@ -13,26 +13,26 @@ async function agUi(url, { approve }) {
       if (event.outcome?.type === "interrupt") interrupts = event.outcome.interrupts;
     },
   };
-  await agent.runAgent({ runId: "r1" }, subscriber);
+  await agent.runAgent({ runId: `${run}1` }, subscriber);
   if (interrupts.length) {
     const resume = interrupts.map((each) => ({
       interruptId: each.id,
       status: "resolved",
       payload: { approved: approve },
     }));
-    await agent.runAgent({ runId: "r2", resume }, subscriber);
+    await agent.runAgent({ runId: `${run}2`, resume }, subscriber);
   }
   return { types, messages: agent.messages, interrupts };
 }
 
-async function vercel(url, { approve }) {
+export async function vercel(url, { approve, words = "ship tea", chat = "c1" }) {
   const transport = new DefaultChatTransport({ api: url });
-  const user = { id: "u1", role: "user", parts: [{ type: "text", text: "ship tea" }] };
+  const user = { id: `${chat}-u1`, role: "user", parts: [{ type: "text", text: words }] };
   const errors = [];
   const ask = async (messages, message) => {
     const stream = await transport.sendMessages({
       trigger: "submit-message",
-      chatId: "c1",
+      chatId: chat,
       messages,
       abortSignal: undefined,
     });
@@ -53,6 +53,10 @@ async function vercel(url, { approve }) {
   return { answer, asked: waiting.length, errors };
 }
 
-const [client, url, options] = process.argv.slice(2);
-const run = client === "ag-ui" ? agUi : vercel;
-console.log(JSON.stringify(await run(url, JSON.parse(options))));
+if (globalThis.process) {
+  const [client, url, options] = process.argv.slice(2);
+  const run = client === "ag-ui" ? agUi : vercel;
+  run(url, JSON.parse(options)).then((outcome) => console.log(JSON.stringify(outcome)));
+} else {
+  globalThis.clients = { agUi, vercel };
+}

@@ -185,7 +185,8 @@ class Session:
                 run = await turn.end(stream.run)
             yield run
 
-        return AgentStream(events())
+        inner = getattr(agent, "agent", agent)  # of a `Guarded`, what it guards
+        return AgentStream(events(), output=getattr(inner, "output", None))
 
     async def history(self) -> History:
         """What the next run would find."""
@@ -195,6 +196,11 @@ class Session:
     async def messages(self) -> list[Message]:
         """Everything that was ever said."""
         return await asyncio.to_thread(self._store.messages, self.id)
+
+    async def waiting(self) -> list[str]:
+        """The ids of runs whose turns it does not have yet: paused ones, and durable ones."""
+        _, state, _ = await asyncio.to_thread(self._store.load, self.id)
+        return list(state.paused)
 
     @asynccontextmanager
     async def turn(self, keep: Keep) -> AsyncGenerator[SessionTurn]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from msgspec.structs import replace
 
@@ -13,14 +13,11 @@ from polycall.agents.context import Frame
 from polycall.agents.history import History
 from polycall.agents.output import OutputT
 from polycall.agents.partial import keep_on, partial_run
-from polycall.agents.pausing import PausedRun
+from polycall.agents.pausing import PausedRun, Start
 from polycall.agents.run import Run
 from polycall.agents.sessions.store import SessionConflictError, SessionState, SessionStore
 from polycall.errors import RequestError
 from polycall.ir import Message
-
-if TYPE_CHECKING:
-    from polycall.agents.pausing import Start
 
 # What a session keeps of a run that has not come to its end: as far as it came, or nothing.
 Keep: TypeAlias = Literal["partial", "whole"]
@@ -76,6 +73,28 @@ class SessionTurn:
         self._start, self._earlier = start, start.earlier
         self._entries = len(paused.entries)
         return _of_session(paused, "")
+
+    async def begin_elsewhere(self, start: Start) -> Start:
+        """The beginning of a run that another process may do; the session waits for its end.
+
+        The same `run_id` again is the same run.
+        """
+        history = await self.begin(start.messages[start.earlier :])
+        if start.run_id not in self._state.paused:
+            waiting = {start.run_id: self._state.count, **self._state.paused}
+            state = replace(self._state, paused=waiting)
+            await asyncio.to_thread(self._store.save, self._id, self._version, state, [])
+        new = start.messages[start.earlier :]
+        return replace(
+            Start.of(start.agent, start.run_id, history, new, start.user), session=self._id
+        )
+
+    async def end_elsewhere(self, start: Start, run: Run[OutputT]) -> None:
+        """Keep what such a run has added; nothing where that was done before."""
+        _, state, _ = await asyncio.to_thread(self._store.load, self._id)
+        if start.run_id in state.paused:
+            await self.begin_again(PausedRun(start, {}, {}))
+            await self.end(run)
 
     async def end(self, run: Run[OutputT]) -> Run[OutputT]:
         """Keep what the run has added; the run as the caller gets it."""

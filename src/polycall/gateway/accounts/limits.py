@@ -28,7 +28,7 @@ from polycall.errors import (
     StoreError,
 )
 from polycall.gateway.accounts.keys import Owner
-from polycall.gateway.accounts.windows import Window, window_at
+from polycall.gateway.accounts.windows import END_OF_TIME, Window, budget_words, window_at
 from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.store import (
@@ -190,12 +190,12 @@ class KeyLimits:
             if cost > budget:
                 raise InvalidRequestError(
                     f"the request may cost up to ${cost:f}, more than the whole budget of the key "
-                    f"{owner.name!r} (${budget:f} a {owner.budget_per}); ask for fewer max tokens"
+                    f"{owner.name!r} ({_budget(owner)}); ask for fewer max tokens"
                 )
             amount, limit = math.ceil(cost * NANOS), int(budget * NANOS)
             lease, is_held = await self.leased("usd", owner, owner.budget_per, limit, amount)
             if not is_held:
-                words = f"has a budget of ${budget:f} a {owner.budget_per}, and too little is left"
+                words = f"has a budget of {_budget(owner)}, and too little is left"
                 raise over_limit(lease, owner, f"{words} for a request of up to ${cost:f}")
             hold.money.append((lease, amount))
 
@@ -449,13 +449,21 @@ def spend_held(holds: list[tuple[Lease, int]], used: int | None) -> None:
         used = used if used is None else 0  # it is one sum, for all of them
 
 
+def _budget(owner: Owner) -> str:
+    return budget_words(f"${owner.budget_usd:f}", owner.budget_per)
+
+
 def over_limit(lease: Lease, owner: Owner, words: str) -> RateLimitError:
     """The error of a key that has no more; it says when the count starts again."""
     ends = datetime.fromtimestamp(lease.span.ends, UTC)
     wait_s = max(lease.wait_s, 0.001)
+    is_for_ever = lease.span.ends == END_OF_TIME
+    again = f"the count starts again at {ends:%Y-%m-%dT%H:%M:%SZ}"
+    if is_for_ever:
+        again = "it is for the key's whole life; ask the gateway's operator for more"
     return RateLimitError(
-        f"the key {owner.name!r} {words}; the count starts again at {ends:%Y-%m-%dT%H:%M:%SZ}",
-        retry_after_s=wait_s,
+        f"the key {owner.name!r} {words}; {again}",
+        retry_after_s=None if is_for_ever and wait_s > 60 else wait_s,
         should_retry=wait_s <= 60,
         code="rate_limit_exceeded",
     )

@@ -15,6 +15,7 @@ from msgspec import Struct
 from polycall.errors import PermissionDeniedError, RateLimitError
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.accounts.limits import CONTENDED_S, KeyLimits, over_limit, spend_held
+from polycall.gateway.accounts.windows import budget_words
 from polycall.gateway.store.counter_operations import NANOS
 
 _AGAIN_S = 0.25
@@ -84,6 +85,8 @@ def _metered(owner: Owner) -> list[_Metered]:
     if (tokens := owner.tokens_per_minute) is not None:
         found.append(_Metered("tokens", "minute", tokens, f"may use {tokens} tokens a minute"))
     if (budget := owner.budget_usd) is not None:
-        words = f"has a budget of ${budget:f} a {owner.budget_per}, and it is used up"
+        words = (
+            f"has a budget of {budget_words(f'${budget:f}', owner.budget_per)}, and it is used up"
+        )
         found.append(_Metered("usd", owner.budget_per, int(budget * NANOS), words))
     return found

@@ -34,6 +34,9 @@ _WORDS = {
 # What SQLite is taught, in Postgres' own words.
 _FUNCTIONS = {
     "exact_sum(": "sum(",
+    "utc_hour(created)": (
+        "to_char(to_timestamp(created) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:00')"
+    ),
     "utc_day(created)": "to_char(to_timestamp(created) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
 }
 _OPTIONS: dict[str, Any] = {

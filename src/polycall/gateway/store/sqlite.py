@@ -103,6 +103,7 @@ class SQLiteEngine:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.create_aggregate("exact_sum", 1, _ExactSum)
         connection.create_function("utc_day", 1, _utc_day, deterministic=True)
+        connection.create_function("utc_hour", 1, _utc_hour, deterministic=True)
         return connection
 
     def _identity(self) -> tuple[int, int] | None:
@@ -211,6 +212,10 @@ class _ExactSum:
 
 def _utc_day(created: float) -> str:
     return f"{datetime.fromtimestamp(created, UTC):%Y-%m-%d}"
+
+
+def _utc_hour(created: float) -> str:
+    return f"{datetime.fromtimestamp(created, UTC):%Y-%m-%d %H}:00"
 
 
 def path_of(url: str, folder: Path) -> str:

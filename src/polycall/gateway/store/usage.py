@@ -15,6 +15,7 @@ GROUPS = {
     "key": "key",
     "model": "CASE provider WHEN '' THEN asked ELSE provider || '/' || model END",
     "day": "utc_day(created)",
+    "hour": "utc_hour(created)",
     "provider": "provider",
     "outcome": "outcome",
 }
