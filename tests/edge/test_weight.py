@@ -14,6 +14,7 @@ import pytest
 from polycall.errors import MalformedRequestError, OverloadedError
 from polycall.gateway.app import Gateway
 from polycall.gateway.processes.memory_guard import MemoryGuard
+from polycall.gateway.state.sealed_tokens import Sealer
 from polycall.gateway.state.stored_responses import StoredResponses
 from polycall.gateway.store import open_store
 from polycall.ir import JSON
@@ -132,12 +133,14 @@ async def test_a20_one_clients_work_is_done_one_after_the_other(tmp_path: Path) 
 
 
 async def chained(tmp_path: Path, sizes: list[int]) -> StoredResponses:
-    items = StoredResponses(open_store(f"sqlite:///{tmp_path / 's.db'}", tmp_path))
+    store = open_store(f"sqlite:///{tmp_path / 's.db'}", tmp_path)
+    items = StoredResponses(store, Sealer(store.secret))
     previous = None
     for number, size in enumerate(sizes):
         asked: JSON = {"input": "x" * size, "previous_response_id": previous}
         previous = f"resp_{number}"
-        await items.keep("alice", previous, asked, [{"id": f"m{number}", "type": "message"}])
+        output: list[JSON] = [{"id": f"m{number}", "type": "message"}]
+        await items.keep("alice", asked, {"id": previous, "output": output})
     return items
 
 

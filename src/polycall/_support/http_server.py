@@ -167,6 +167,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def choose_application(self) -> None:
         """Set `app`, where not every request is for the same one."""
 
+    def websocket_protocol(self) -> type[asyncio.Protocol] | None:
+        """What takes the connection over where the request asks for a WebSocket that is served."""
+        return None
+
     # For the loop
 
     @property
@@ -209,7 +213,12 @@ class BoundedProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._go_on_without(data[upgrade.args[0] :])
+            rest = data[upgrade.args[0] :]
+            kind = self.websocket_protocol()
+            if kind is None:
+                self._go_on_without(rest)
+            else:
+                self._change_to(kind, rest)
             return
         except httptools.HttpParserError:
             refusal = self._refusal or RefusedRequest(400, _NOT_HTTP)
@@ -333,6 +342,22 @@ class BoundedProtocol(HttpToolsProtocol):
         if not (is_known or (target == b"*" and method == b"OPTIONS")) or b"#" in target:
             shown = target[:60].decode("latin-1")
             raise RefusedRequest(400, f"the target {shown!r} is not a path")
+
+    def _change_to(self, kind: Any, rest: bytes) -> None:
+        """Hand the connection and the request over to another protocol."""
+        self._stop_timer()
+        self._phase = _IDLE
+        self._is_upgrade = False
+        self.connections.discard(self)
+        lines = b"".join(b"%b: %b\r\n" % pair for pair in self.headers)
+        head = b"GET %b HTTP/1.1\r\n%b\r\n" % (self.url, lines)
+        transport = self.transport
+        protocol = kind(
+            config=self.config, server_state=self.server_state, app_state=self.app_state
+        )
+        protocol.connection_made(transport)
+        protocol.data_received(head + rest)
+        transport.set_protocol(protocol)
 
     def _go_on_without(self, rest: bytes) -> None:
         """Read the request again without its wish for another protocol."""

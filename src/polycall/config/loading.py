@@ -55,6 +55,9 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     fetch_media: bool = True  # media by URL, for providers that need the bytes
     fetch_private_addresses: bool = False
     fetch_bytes_max: int = 20 * MEBIBYTE
+    background_max: int = 64  # answers in the background that one process works on
+    background_s: float = 3600.0  # such an answer takes at most
+    websocket_s: float = 3600.0  # a connection of many answers lives at most
     keep_answers: bool = True  # for clients that refer to them (`previous_response_id`)
     cache: bool = True  # ask providers to cache long prompts
     lossy: bool = False  # for all clients, what the header `polycall-lossy` says for one request

@@ -26,7 +26,7 @@ from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.catalogue import models
 from polycall.gateway.catalogue.count_endpoint import CountEndpoint
 from polycall.gateway.catalogue.openapi import document
-from polycall.gateway.generation.client_request import Endpoint
+from polycall.gateway.generation.client_request import ClientRequest, Endpoint
 from polycall.gateway.generation.generations import Generations, check_allowed
 from polycall.gateway.http.redaction import RedactingTransport
 from polycall.gateway.http.replies import internal_error, send_error, send_json
@@ -46,6 +46,11 @@ from polycall.gateway.processes.maintenance import Maintenance
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.processes.shared_metrics import SharedMetrics, WorkerSlot
 from polycall.gateway.programs.dispatch import ProgramDispatch
+from polycall.gateway.responses.background import BackgroundResponses
+from polycall.gateway.responses.compaction import Compaction
+from polycall.gateway.responses.routes import PREFIXES as ROUTE_PREFIXES
+from polycall.gateway.responses.routes import ResponsesRoutes
+from polycall.gateway.responses.websocket import ResponsesSocket
 from polycall.gateway.routing.router import TargetRouter
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.answer_cache import AnswerCache, routes_digest
@@ -117,7 +122,7 @@ class Gateway:
         self._heavy = HeavyWork()
         self._memory = MemoryGuard((server.memory_mib_max or 0) * MEBIBYTE, workers=server.workers)
         self._carrier = Carrier(self.store)
-        self._items = StoredResponses(self.store)
+        self._items = StoredResponses(self.store, self._carrier.sealer)
         self._traces = None if config.traces is None else _open_traces(config.traces)
         self._cache: AnswerCache | None = None
         if config.cache is not None:
@@ -131,6 +136,11 @@ class Gateway:
         self._limits = KeyLimits(self.store, counters=config.store.counters, worker=self._id_head)
         self._maintenance = Maintenance(self.store, self._keys)
         self.monitor = RequestMonitor(_limits(config))
+        self._background = BackgroundResponses(self.store, self.monitor, self._id_head)
+        self._compaction = Compaction(self.monitor)
+        self._routes = ResponsesRoutes(
+            self.store, self._keys, self._memory, self._background, self._compaction
+        )
         self._take_up(config, router=None)
         self._gets: dict[str, Callable[[GatewayRequest], Awaitable[None]]] = {
             "/healthz": self._health,
@@ -170,6 +180,10 @@ class Gateway:
             memory=self._memory,
             routes=b"" if self._cache is None else routes_digest(config),
         )
+        self._generations.take_over = self._take_over
+        self._background.configure(self.services, self._generations)
+        self._compaction.configure(self.services, self._generations)
+        self._routes.configure(self.services, self._limits)
         self._counts = CountEndpoint(
             self.services, self._keys, self._limits, self._dispatch, self._memory
         )
@@ -192,6 +206,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Stop the monitor, close connections, write what is waiting."""
+        await self._background.close(self.config.server.drain_s)
         self.monitor.close()
         self.services.costs.close()
         await self._transport.close()
@@ -208,6 +223,9 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI call."""
+        if scope["type"] == "websocket":
+            await self._serve_socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             return
         gateway_request = self._gateway_request(scope, receive, send)
@@ -219,6 +237,30 @@ class Gateway:
             await self._route(gateway_request)
         finally:
             self.monitor.remove(gateway_request)
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await ResponsesSocket(
+            scope,
+            receive,
+            send,
+            services=lambda: (self.services, self._generations),
+            keys=self._keys,
+            monitor=self.monitor,
+            new_id=self._new_id,
+        ).run()
+
+    async def _take_over(
+        self, gateway_request: GatewayRequest, client_request: ClientRequest
+    ) -> bool:
+        """Answer what is more than a generation: one in the background, a compaction."""
+        if client_request.is_background:
+            name = await self._background.begin(gateway_request, client_request)
+            await self._routes.answer_begun(gateway_request, client_request, name)
+            return True
+        if not self._compaction.is_asked(client_request):
+            return False
+        await self._compaction.trigger(gateway_request, client_request)
+        return True
 
     async def turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI call, where there are more connections than are served."""
@@ -232,8 +274,11 @@ class Gateway:
         )
 
     def _gateway_request(self, scope: Scope, receive: Receive, send: Send) -> GatewayRequest:
+        return GatewayRequest(scope, receive, send, self._new_id())
+
+    def _new_id(self) -> str:
         self._id_count += 1
-        return GatewayRequest(scope, receive, send, f"req_{self._id_head}{self._id_count:08x}")
+        return f"req_{self._id_head}{self._id_count:08x}"
 
     async def _route(self, gateway_request: GatewayRequest) -> None:
         if gateway_request.method == "POST":
@@ -252,6 +297,11 @@ class Gateway:
                     gateway_request, endpoint.dialect, self._counts.serve(gateway_request, endpoint)
                 )
                 return
+        path = gateway_request.path
+        if path.startswith(ROUTE_PREFIXES) and path not in _COUNTS:
+            dialect = DIALECTS["openai-responses"]
+            await self._guarded(gateway_request, dialect, self._routes.serve(gateway_request))
+            return
         await self._guarded(
             gateway_request, _dialect_of(gateway_request), self._look_up(gateway_request)
         )
@@ -297,7 +347,9 @@ class Gateway:
             # What coding agents take for: ask by POST.
             gateway_request.notes.append((b"allow", allow.encode()))
             raise InvalidRequestError(
-                f"{path[:200]} is not served over WebSocket; send it by {allow}", status=426
+                f"{path[:200]} is not served over WebSocket here (that takes 'polycall[websocket]'"
+                f"); send it by {allow}",
+                status=426,
             )
         if handler is None or gateway_request.method not in ("GET", "HEAD"):
             gateway_request.notes.append((b"allow", allow.encode()))

@@ -135,12 +135,13 @@ async def _send_plain(
         account.calls = in_parts(response.message.parts)
         if attempt.carries:
             response = await _embedder(client_request, attempt, services).response(response)
-        is_kept = attempt.carries and client_request.wants_stored(services)
+        is_kept = client_request.is_kept_by(attempt, services)
         if is_kept:
             response = replace(response, id=own_id(gateway_request))
-        rendered = client_request.dialect.render_response(dated(response), client_request.request)
+        echoed = client_request.echoed(is_kept=is_kept)
+        rendered = client_request.dialect.render_response(dated(response), echoed)
         if is_kept:
-            await client_request.keep(services, rendered["id"], rendered["output"])
+            await client_request.keep(services, rendered)
         body = jsontext.encode_bytes(rendered)
     usage = attempt.priced(account.usage)
     account.cost = services.costs.known(attempt.target.provider, attempt.target.model, usage)
@@ -298,24 +299,23 @@ class _Stream:
             streaming.decoder,
         )
         assert decoder is not None
-        encoder: Encoder = client_request.dialect.StreamEncoder(client_request.request)
+        self._is_kept = client_request.is_kept_by(streaming.attempt, self._services)
+        echoed = client_request.echoed(is_kept=self._is_kept)
+        encoder: Encoder = client_request.dialect.StreamEncoder(echoed)
         if client_request.wants_array:
             encoder = ArrayEncoder(encoder)
         if streaming.attempt.carries:
             self._embedder = _embedder(client_request, streaming.attempt, self._services)
-            self._is_kept = client_request.wants_stored(self._services)
         self._encoder = encoder
         events, streaming.events = streaming.events, []
         if not streaming.is_finished:
-            if data := self._encode(events):
-                await gateway_request.send_body(data, more=True)
+            await self._send_events(events)
             await streaming.push_to(self._take_translated)
             if decoder.error is not None:
                 raise decoder.error
             events = decoder.close()
         while await streaming.continues(gateway_request, self._services):
-            if data := self._encode(events):
-                await gateway_request.send_body(data, more=True)
+            await self._send_events(events)
             await streaming.push_to(self._take_translated)
             if decoder.error is not None:
                 raise decoder.error
@@ -332,12 +332,21 @@ class _Stream:
         self._gateway_request.heard_at = time.monotonic()
         events = decoder.feed(chunk)
         data = self._encode(events)
-        if events and self._embedder is not None and isinstance(events[-1], ResponseEnd):
+        is_watched = self._embedder is not None or self._is_kept
+        if events and is_watched and isinstance(events[-1], ResponseEnd):
             return self._send_last(data)
         rest = self._gateway_request.push_body(data) if data else None
         if rest is None and decoder.error is not None:
             raise decoder.error
         return rest
+
+    async def _send_events(self, events: list[Event]) -> None:
+        """Send events that came before the answer was pushed, its end perhaps among them."""
+        data = self._encode(events)
+        if events and isinstance(events[-1], ResponseEnd):
+            await self._send_last(data)
+        elif data:
+            await self._gateway_request.send_body(data, more=True)
 
     async def _send_last(self, data: bytes) -> None:
         await self._keep()
@@ -350,9 +359,7 @@ class _Stream:
             await self._embedder.finish()
         if self._is_kept and isinstance(self._encoder, openai_responses.StreamEncoder):
             self._is_kept = False
-            await self._client_request.keep(
-                self._services, own_id(self._gateway_request), self._encoder.output
-            )
+            await self._client_request.keep(self._services, self._encoder.response)
 
     def _encode(self, events: list[Event]) -> bytes:
         encoder, embedder, account = self._encoder, self._embedder, self._account

@@ -7,7 +7,7 @@ request is rendered from that original, never from another stop's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -35,7 +35,7 @@ from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.anthropic_threads import refuse_thread
 from polycall.gateway.state.carrier import CarriedRequest
-from polycall.gateway.state.stored_responses import refers, wants_stored
+from polycall.gateway.state.stored_responses import conversation_of, refers, wants_stored
 from polycall.ir import JSON, Message, Metadata, Request, Text, Usage, Warning
 from polycall.providers.provider import DialectName
 from polycall.translation.quirks import Quirks
@@ -54,6 +54,7 @@ _MEDIA_MARKS = (
     *(b'"inlineData"', b'"inline_data"', b'"fileData"', b'"file_data"'),
 )
 _OUTPUT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_COMPACTION_MARKS = (b'"compaction_trigger"', b'"compact_threshold"')
 _LOSSES = frozenset({"unsupported", "adjusted", "dropped_state"})
 
 
@@ -116,12 +117,13 @@ class ClientRequest:
         else:
             self.model = self._string("model")
             self.streams = self._boolean("stream")
-        if self.dialect.NAME == "openai-responses" and self._fields.value("background") is True:
-            raise UnsupportedError(
-                "an answer in the background could not be fetched here, nor counted; ask without",
-                feature="background",
-                path="background",
-            )
+        # Answered by other rooms of the gateway: see `Generations.take_over`.
+        self.is_background = False
+        self.keep_by: Callable[[JSON], Awaitable[None]] | None = None  # in the place of the store
+        self.compacts = False
+        if self.dialect.NAME == "openai-responses":
+            self.is_background = self._fields.value("background") is True
+            self.compacts = any(mark in self._body for mark in _COMPACTION_MARKS)
         # Gemini's way of streaming where nobody asked for server-sent events.
         self.wants_array = bool(endpoint.model) and self.streams and not self._asks_sse
         self._carried: CarriedRequest | None = None
@@ -416,12 +418,49 @@ class ClientRequest:
     def _may_refer(self) -> bool:
         return self.dialect.NAME == "openai-responses" and refers(self._body)
 
-    async def keep(self, services: GatewayServices, response_id: str, output: list[JSON]) -> None:
-        """Keep an answer that the client may refer to."""
-        client_request = {
-            name: self._fields.value(name) for name in ("input", "previous_response_id")
-        }
-        await services.items.keep(self.owner.id, response_id, client_request, output)
+    async def keep(self, services: GatewayServices, response: JSON) -> None:
+        """Keep a whole answer that the client may refer to."""
+        if self.keep_by is not None:
+            await self.keep_by(response)
+        else:
+            await services.items.keep(self.owner.id, self.references(), response)
+
+    def in_foreground(self, gateway_request: GatewayRequest) -> ClientRequest:
+        """The same as a stream for `gateway_request`, which its client waits for."""
+        body = {**self._fields.decoded(), "stream": True}
+        body.pop("background", None)
+        data = jsontext.encode_bytes(body)
+        return ClientRequest(self._endpoint, gateway_request, data, self.owner)
+
+    def references(self) -> JSON:
+        """What was asked, as far as it says what the answer follows."""
+        names = ("input", "previous_response_id", "conversation")
+        return {name: self._fields.value(name) for name in names}
+
+    def is_kept_by(self, attempt: Attempt, services: GatewayServices) -> bool:
+        """Whether the answer is kept here: else its provider keeps it, or nobody."""
+        if not self.wants_stored(services):
+            return False
+        return attempt.carries or (attempt.exchange is not None and self._has_conversation)
+
+    @property
+    def _has_conversation(self) -> bool:
+        """Whether it goes on with a conversation that is kept here."""
+        is_named = b'"conversation"' in self._body and bool(self._fields.value("conversation"))
+        return is_named and self._resolved is not None and "conversation" not in self._resolved
+
+    def echoed(self, *, is_kept: bool) -> Request | None:
+        """The parsed request, as an answer that is kept here repeats it."""
+        request = self.request
+        if not is_kept or request is None:
+            return request
+        name = self.dialect.NAME
+        options: JSON = {**request.provider_options.get(name, {}), "store": True}
+        if previous := self._fields.value("previous_response_id"):
+            options["previous_response_id"] = previous
+        if conversation := conversation_of(self._fields.value("conversation")):
+            options["conversation"] = {"id": conversation}
+        return replace(request, provider_options={**request.provider_options, name: options})
 
     async def refers_to(self, mark: bytes, services: GatewayServices) -> bool:
         """Whether these bytes stand in what an earlier answer said to which the body refers."""

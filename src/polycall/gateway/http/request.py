@@ -76,6 +76,7 @@ class GatewayRequest:
         "heard_at",
         "id",
         "is_answered",
+        "is_taken_over",
         "method",
         "notes",
         "path",
@@ -110,6 +111,7 @@ class GatewayRequest:
         self.sending_since = 0.0
         self.started = False  # the status has been sent
         self.is_answered = False  # all has been sent
+        self.is_taken_over = False  # another request of this id does the work, and has the row
         self.status = 0
         self.recorder: ResponseTap | None = None
         self.trace: Trace | None = None
