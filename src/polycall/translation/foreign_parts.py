@@ -28,6 +28,7 @@ from polycall.ir import (
     ToolChoice,
     ToolResult,
 )
+from polycall.translation.context_edits import EDITOR, edited
 from polycall.translation.foreign_words import in_words, words_of
 from polycall.translation.wire import Losses
 
@@ -156,6 +157,8 @@ def adapt_request(request: Request, dialect: str, losses: Losses) -> Request:
         if choice is not request.tool_choice:
             request = replace(request, tool_choice=choice)
     request = _without_nonces(request, dialect, losses)
+    if dialect != EDITOR:
+        request = edited(request, losses)
     if not any(_has_foreign(message, dialect) for message in request.messages):
         return request
     answered = _answered(request.messages, dialect)
