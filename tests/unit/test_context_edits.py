@@ -22,7 +22,7 @@ def body(turns: int, edits: list[Any], size: int = 400) -> JSON:
         result = {
             "type": "tool_result",
             "tool_use_id": f"t{number}",
-            "content": f"R{number}-" * size,
+            "content": text,
         }
         thinking = {"type": "thinking", "thinking": f"think{number}", "signature": "s"}
         messages.append({"role": "assistant", "content": [thinking, call]})
