@@ -34,12 +34,15 @@ from polycall.translation.wire import Losses
 
 # call       a tool call of this name, its fields as arguments
 # result     the result of such a call
+# ran        a call that was run for the model, with its result: sent as both
 # said       text that keeps title, source and body; pictures in it follow as media
 # media      an image that the model made
 # tools      tools of the request: they are sent with the others
 # left out   with a warning: the vendor ran it, and a model may do without
 # refused    without it the conversation would be another one
-Treatment: TypeAlias = Literal["call", "result", "said", "media", "tools", "left out", "refused"]
+Treatment: TypeAlias = Literal[
+    "call", "result", "ran", "said", "media", "tools", "left out", "refused"
+]
 
 
 class Row(Struct, frozen=True):
@@ -69,6 +72,7 @@ ROWS: tuple[Row, ...] = (
     *_pair("apply_patch"),
     *_pair("computer"),
     *_pair("tool_search", "tool_search_output"),
+    *_rows("openai-responses", "ran", "mcp_call"),
     *_rows("openai-responses", "tools", "additional_tools"),
     *_rows("openai-responses", "said", "message", "content.computer_screenshot"),
     *_rows("openai-responses", "media", "image_generation_call"),
@@ -78,7 +82,6 @@ ROWS: tuple[Row, ...] = (
         "web_search_call",
         "file_search_call",
         "code_interpreter_call",
-        "mcp_call",
         "mcp_list_tools",
         "mcp_approval_request",
         "mcp_approval_response",
@@ -104,9 +107,8 @@ ROWS: tuple[Row, ...] = (
         "bash_code_execution_tool_result",
         "text_editor_code_execution_tool_result",
         "tool_search_tool_result",
-        "mcp_tool_use",
-        "mcp_tool_result",
     ),
+    *_rows("anthropic", "ran", "mcp_tool_use", "mcp_tool_result"),
     *_rows("anthropic", "refused", "compaction", "container_upload"),
     *_rows(
         "gemini", "left out", "executableCode", "codeExecutionResult", "toolCall", "toolResponse"
@@ -169,9 +171,22 @@ def adapt_request(request: Request, dialect: str, losses: Losses) -> Request:
             continue
         adapter = _Adapter(dialect, losses, f"messages[{position}]", answered)
         parts = [new for part in message.parts for new in adapter.part(part, message.role)]
-        if parts:
-            messages.append(replace(message, parts=parts))
+        messages.extend(_in_turns(message, parts))
     return replace(request, messages=messages)
+
+
+def _in_turns(message: Message, parts: list[Part]) -> list[Message]:
+    """The message; where results stand in it, they are turns of their own between its pieces."""
+    if message.role != "assistant" or not any(isinstance(part, ToolResult) for part in parts):
+        return [replace(message, parts=parts)] if parts else []
+    turns: list[Message] = []
+    for part in parts:
+        role = "tool" if isinstance(part, ToolResult) else "assistant"
+        if not turns or turns[-1].role != role:
+            new = Message("tool") if role == "tool" else replace(message, parts=[])
+            turns.append(replace(new, parts=[]))
+        turns[-1].parts.append(part)
+    return turns
 
 
 # Lines in the system text that a client writes for its own vendor alone, new with each request: no
@@ -292,6 +307,9 @@ class _Adapter:
             case "result":
                 losses.emulate(part.kind, f"sent as the result of the tool {row.tool!r}")
                 return [_as_result(part, row.tool)]
+            case "ran":
+                losses.emulate(part.kind, "sent as a call and its result")
+                return _ran(part)
             case "said":
                 return [*self._said(part)]
             case "media" if isinstance(data := part.data.get("result"), str) and data:
@@ -338,6 +356,28 @@ def _arguments(data: JSON) -> str:
         if key in _INNER and isinstance(value, str):
             return value
     return jsontext.encode(fields)
+
+
+def _ran(part: Opaque) -> list[Part]:
+    """Call and result of a tool that somebody ran for the model, as far as the part has both."""
+    data = part.data
+    if part.kind == "mcp_tool_result":
+        content = _output(data.get("content"), part.kind)
+        is_error = data.get("is_error") is True
+        return [ToolResult(str(data.get("tool_use_id") or ""), [*content], is_error=is_error)]
+    name = ran_name(str(data.get("server_label") or data.get("server_name") or ""), data)
+    if part.kind == "mcp_tool_use":
+        return [ToolCall(_call_id(part), name, jsontext.encode(data.get("input") or {}))]
+    arguments: Any = data.get("arguments")
+    call = ToolCall(_call_id(part), name, arguments if isinstance(arguments, str) else "{}")
+    error: Any = data.get("error")
+    content = _output(data.get("output") if error is None else error, part.kind)
+    return [call, ToolResult(call.id, [*content], is_error=error is not None, name=name)]
+
+
+def ran_name(server: str, data: JSON) -> str:
+    """How a model knows a tool of an MCP server: with the server's name before its own."""
+    return f"{server}_{data.get('name') or ''}" if server else str(data.get("name") or "")
 
 
 def _as_result(part: Opaque, tool: str) -> ToolResult:
