@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall.config.hosted import HostedToolSettings, read_hosted_tools
 from polycall.config.provider import ProviderTable, make_provider, read_provider
 from polycall.config.reader import Reader
 from polycall.errors import ConfigError
@@ -171,6 +172,7 @@ class Config(Struct, frozen=True):
     limits: LimitSettings = LimitSettings()
     prices: PriceSettings = PriceSettings()
     programs: ProgramSettings = ProgramSettings()
+    hosted_tools: HostedToolSettings = HostedToolSettings()
     providers: dict[str, Provider] = {}
     provider_keys: dict[str, tuple[str, ...]] = {}
     key_sources: dict[str, tuple[str, ...]] = {}  # as written, for those that may change
@@ -208,6 +210,7 @@ _SECTIONS = (
     "limits",
     "prices",
     "programs",
+    "hosted_tools",
     "providers",
     "models",
     "keys",
@@ -287,6 +290,7 @@ def parse_config(
         limits=limits,
         prices=prices,
         programs=programs,
+        hosted_tools=read_hosted_tools(reader, tables),
         providers=providers,
         provider_keys={name: own for name, own in keys.items() if own},
         key_sources={name: _written_keys(table) for name, table in provider_tables.items()},

@@ -28,6 +28,7 @@ from polycall.gateway.catalogue.count_endpoint import CountEndpoint
 from polycall.gateway.catalogue.openapi import document
 from polycall.gateway.generation.client_request import ClientRequest, Endpoint
 from polycall.gateway.generation.generations import Generations, check_allowed
+from polycall.gateway.hosted.dispatch import HostedToolDispatch
 from polycall.gateway.http.redaction import RedactingTransport
 from polycall.gateway.http.replies import internal_error, send_error, send_json
 from polycall.gateway.http.request import (
@@ -132,6 +133,7 @@ class Gateway:
         if may_be_open is None:
             may_be_open = is_loopback(server.host)
         self._keys = Keys(self.store, may_be_open=may_be_open)
+        self._hosted = HostedToolDispatch(self.store)
         self._dispatch = ProgramDispatch(config.programs, self.store)
         self._limits = KeyLimits(self.store, counters=config.store.counters, worker=self._id_head)
         self._maintenance = Maintenance(self.store, self._keys)
@@ -167,6 +169,7 @@ class Gateway:
         )
         self._keys.configure(config.keys)
         self._limits.configure(config, self.services)
+        self._hosted.configure(config.hosted_tools)
         self._maintenance.ledger_days = config.store.ledger_days
         self._generations = Generations(
             self.services,
@@ -175,6 +178,7 @@ class Gateway:
             self._limits,
             metrics=self.metrics,
             calling=self._dispatch,
+            hosted=self._hosted,
             cache=self._cache,
             traces=self._traces,
             memory=self._memory,

@@ -17,6 +17,7 @@ from polycall.gateway.accounts.keys import ANYBODY, Keys, Owner
 from polycall.gateway.accounts.limits import KeyLimits, Reservation
 from polycall.gateway.generation.answer import RequestUsage, answer
 from polycall.gateway.generation.client_request import ClientRequest, Endpoint
+from polycall.gateway.hosted.dispatch import HostedToolDispatch
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.replies import drop_traceback, internal_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest
@@ -55,6 +56,7 @@ class Generations:
         *,
         metrics: Metrics,
         calling: ProgramDispatch,
+        hosted: HostedToolDispatch,
         cache: AnswerCache | None,
         routes: bytes,
         traces: Traces | None,
@@ -67,6 +69,7 @@ class Generations:
         self._store = store
         self._metrics = metrics
         self._dispatch = calling
+        self._hosted = hosted
         self._cache = cache
         self._routes = routes
         self._traces = traces
@@ -165,9 +168,8 @@ class Generations:
             hold = record.hold = Reservation()
             record.account.reserve = partial(self._limits.reserve, hold, owner, client_request)
             await record.account.reserve()
-        if await self._dispatch.answered(
-            client_request, gateway_request, self._services, record.account
-        ):
+        asked = (client_request, gateway_request, self._services, record.account)
+        if await self._hosted.answered(*asked) or await self._dispatch.answered(*asked):
             gateway_request.recorder = None  # an answer with a life of its own
         else:
             await answer(client_request, gateway_request, self._services, record.account)
