@@ -159,7 +159,8 @@ async def test_a16_chains_are_bounded_in_bytes(tmp_path: Path, sizes: list[int])
 
 async def test_a16_references_count_as_often_as_they_are_made(tmp_path: Path) -> None:
     items = await chained(tmp_path, [1])
-    await items.keep("alice", "r", {}, [{"id": "big", "text": "x" * 100_000}])
+    big: JSON = {"id": "big", "text": "x" * 100_000}
+    await items.keep("alice", {}, {"id": "r", "output": [big]})
     one = {"type": "item_reference", "id": "big"}
     assert len((await items.resolved("alice", {"input": [one] * 9}, 1_000_000))["input"]) == 9
     with pytest.raises(MalformedRequestError):

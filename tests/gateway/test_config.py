@@ -83,7 +83,10 @@ def test_all_mistakes_at_once() -> None:
     assert "providers.b.quirks.depseek: 'depseek' is not a set of quirks; did you mean" in text
     assert "the environment variable 'NOT_SET_ANYWHERE' is not set" in text
     assert "models.fast.route.nope: 'nope' is not a provider" in text
-    sections = "cache, keys, limits, models, prices, programs, providers, server, store, traces"
+    sections = (
+        "cache, hosted_tools, keys, limits, models, prices, programs, providers, server, store, "
+        "traces"
+    )
     assert f"extra: 'extra' is not a section; known: {sections}" in text
 
 

@@ -283,9 +283,11 @@ def test_responses_clients_search_the_web(serving: Gateway, sim: Simulation, ups
     turns = [Turn(calls=[Call("web_search", {"query": "서울 날씨"})]), Turn("sunny")]
     model = scripted(sim, upstream, "searches", turns)
     tool: Any = {"type": "web_search", "filters": {"allowed_domains": ["a.example"]}}
-    with openai.OpenAI(base_url=f"{serving.url}/v1", api_key=KEY, max_retries=0) as client:
-        with client.responses.stream(model=model, input="weather?", tools=[tool]) as stream:
-            answer: Any = stream.get_final_response()
+    with (
+        openai.OpenAI(base_url=f"{serving.url}/v1", api_key=KEY, max_retries=0) as client,
+        client.responses.stream(model=model, input="weather?", tools=[tool]) as stream,
+    ):
+        answer: Any = stream.get_final_response()
     assert [item.type for item in answer.output] == ["web_search_call", "message"]
     assert answer.output[0].action.query == "서울 날씨"
     sent = json.dumps(sim.requests[-1].body, ensure_ascii=False)

@@ -60,31 +60,33 @@ def test_the_sdk_goes_on_by_id(
     model = scripted(sim, upstream, f"socket-{stored}", turns)
     finals: list[Any] = []
     given: Any = "which time is it?"
-    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=KEY) as client:
-        with client.responses.connect() as connection:
-            for _ in range(3):
-                more: Any = {} if stored else {"store": False}
-                if finals:
-                    more["previous_response_id"] = finals[-1].id
-                connection.send(
-                    {
-                        "type": "response.create",
-                        "model": model,
-                        "tools": [TOOL],
-                        "input": given,
-                        **more,
-                    }
-                )
-                for event in connection:
-                    assert event.type != "error", event
-                    if event.type == "response.completed":
-                        finals.append(event.response)
-                        break
-                calls = [item for item in finals[-1].output if item.type == "function_call"]
-                given = [
-                    {"type": "function_call_output", "call_id": call.call_id, "output": "12:00"}
-                    for call in calls
-                ] or "and now?"
+    with (
+        openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=KEY) as client,
+        client.responses.connect() as connection,
+    ):
+        for _ in range(3):
+            more: Any = {} if stored else {"store": False}
+            if finals:
+                more["previous_response_id"] = finals[-1].id
+            connection.send(
+                {
+                    "type": "response.create",
+                    "model": model,
+                    "tools": [TOOL],
+                    "input": given,
+                    **more,
+                }
+            )
+            for event in connection:
+                assert event.type != "error", event
+                if event.type == "response.completed":
+                    finals.append(event.response)
+                    break
+            calls = [item for item in finals[-1].output if item.type == "function_call"]
+            given = [
+                {"type": "function_call_output", "call_id": call.call_id, "output": "12:00"}
+                for call in calls
+            ] or "and now?"
     assert [final.output_text for final in finals[1:]] == ["정오 🕛", "again"]
     if upstream != "up-responses" or not stored:  # which then keeps what was said itself
         sent = json.dumps(sim.requests[-1].body)
@@ -157,9 +159,9 @@ async def test_lanes_and_warm_ups(gateway: Gateway, sim: Simulation) -> None:
 
 
 async def test_a_turn_goes_on_at_another_replica_and_after_kill(
-    sim: Simulation, tmp_path: Path, store_url: str
+    sim: Simulation, tmp_path: Path
 ) -> None:
-    config = f'[store]\nurl = "{store_url}"\n' + sim_config(sim)
+    config = f'[store]\nurl = "sqlite:///{tmp_path / "store.db"}"\n' + sim_config(sim)
     gateways: list[Gateway] = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

@@ -203,17 +203,8 @@ class _ModelTable(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _SECTIONS = (
-    "server",
-    "store",
-    "cache",
-    "traces",
-    "limits",
-    "prices",
-    "programs",
-    "hosted_tools",
-    "providers",
-    "models",
-    "keys",
+    *("server", "store", "cache", "traces", "limits", "prices", "programs", "hosted_tools"),
+    *("providers", "models", "keys"),
 )
 Table: TypeAlias = dict[str, Any]
 

@@ -10,6 +10,8 @@ generation/     one generation: the client's request, the attempts, the answer, 
 routing/        the targets of a model's name, in order, and which of them cool down
 passthrough/    bodies that need no translation: what is changed in them and read from them
 programs/       programs that call the client's tools
+hosted/         tools that a client's vendor would run: MCP servers, searches
+responses/      stored answers, background, WebSocket, compaction, conversations
 state/          what is kept between two requests of a client
 media/          media by URL, fetched for providers that need the bytes
 catalogue/      models, token counts, the OpenAPI document

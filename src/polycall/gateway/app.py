@@ -351,9 +351,7 @@ class Gateway:
             # What coding agents take for: ask by POST.
             gateway_request.notes.append((b"allow", allow.encode()))
             raise InvalidRequestError(
-                f"{path[:200]} is not served over WebSocket here (that takes 'polycall[websocket]'"
-                f"); send it by {allow}",
-                status=426,
+                f"{path[:200]} is not served over WebSocket; send it by {allow}", status=426
             )
         if handler is None or gateway_request.method not in ("GET", "HEAD"):
             gateway_request.notes.append((b"allow", allow.encode()))

@@ -157,8 +157,9 @@ class StoredResponses:
 
     def _opened(self, owner: str, item: Any) -> Any:
         """The message that a compaction item of ours stands for; any other item as it is."""
-        if not isinstance(item, dict) or item.get("type") not in _COMPACTIONS:  # pyright: ignore[reportUnknownMemberType]
-            return item  # pyright: ignore[reportUnknownVariableType]
+        kind: Any = item.get("type") if isinstance(item, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if not isinstance(kind, str) or kind not in _COMPACTIONS:
+            return item
         token: Any = item.get("encrypted_content")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         if not is_token(token):
             return item  # pyright: ignore[reportUnknownVariableType]
