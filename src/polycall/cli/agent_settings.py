@@ -147,10 +147,13 @@ def _crush(gateway: Gateway) -> Settings:
 
 def _cline(gateway: Gateway) -> Settings:
     notes = [
-        "In its settings: API Provider `OpenAI Compatible`, Base URL "
+        "In an editor, its settings: API Provider `OpenAI Compatible`, Base URL "
         f"`{gateway.v1}`, API Key the value of `POLYCALL_KEY`, Model ID `{gateway.model}`."
     ]
-    words = f"cline auth -p openai -k $POLYCALL_KEY -b {gateway.v1} -m {gateway.model}"
+    words = (
+        f"cline auth -p openai -k $POLYCALL_KEY -b {gateway.v1} -m {gateway.model}\n"
+        "cline -P openai-compatible"
+    )
     return Settings(environment={"POLYCALL_KEY": gateway.key}, command=words, notes=notes)
 
 
