@@ -130,6 +130,33 @@ def test_answers_are_their_keys_own(
         assert gateway.request(method, path, key=key).status == status, (method, path)
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_answer_that_passed_through_is_asked_for_at_its_provider(
+    gateway: Gateway, client: openai.OpenAI, sim: Simulation, streamed: bool
+) -> None:
+    model = scripted(sim, "up-responses", f"theirs-{streamed}", [Turn("정오")] * 2)
+    given: Any = {"model": model, "input": "which time?"}
+    if streamed:
+        with client.responses.stream(**given) as stream:
+            answer: Any = stream.get_final_response()
+    else:
+        answer = client.responses.create(**given)
+    assert client.responses.retrieve(answer.id).output_text == "정오"
+    (item,) = client.responses.input_items.list(answer.id)
+    assert item.type == "message"
+    for path in ("", "/input_items"):
+        found = gateway.request("GET", f"/v1/responses/{answer.id}{path}", key=OTHER_KEY)
+        assert found.status == 404
+    with pytest.raises(openai.BadRequestError, match="synchronous"):
+        client.responses.cancel(answer.id)
+    client.responses.delete(answer.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(answer.id)
+    unkept = client.responses.create(**given, store=False)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(unkept.id)
+
+
 @pytest.mark.parametrize("upstream", [*ELSEWHERE, "up-responses"])
 def test_an_answer_in_the_background(
     gateway: Gateway, client: openai.OpenAI, sim: Simulation, upstream: str

@@ -132,6 +132,7 @@ async def _send_plain(
         body = plain.body
         account.calls = CallCounter(attempt.dialect.NAME).in_body(body)
         headers.extend(upstream_headers(plain.http.headers))
+        await client_request.note_place(attempt, services, body)
     else:
         account.calls = in_parts(response.message.parts)
         if attempt.carries:
@@ -143,6 +144,8 @@ async def _send_plain(
         rendered = client_request.dialect.render_response(dated(response), echoed)
         if is_kept:
             await client_request.keep(services, rendered)
+        else:
+            await client_request.note_place(attempt, services, response.id)
         body = jsontext.encode_bytes(rendered)
     usage = attempt.priced(account.usage)
     account.cost = services.costs.known(attempt.target.provider, attempt.target.model, usage)
@@ -207,6 +210,7 @@ class _Stream:
         self._encoder: Encoder | None = None
         self._embedder: Embedder | None = None
         self._is_kept = False  # whether the client may refer to the answer's items
+        self._is_theirs = False  # whether its provider keeps it for the client
 
     async def run(self, runner: AttemptRunner) -> None:
         """Send the answer; errors after the status are told inside of the stream."""
@@ -268,6 +272,7 @@ class _Stream:
         gateway_request, observer = self._gateway_request, streaming.observer
         assert observer is not None
         data, streaming.data = streaming.data, b""
+        await self._client_request.note_place(streaming.attempt, self._services, data)
         if not streaming.is_finished:
             if data:
                 await gateway_request.send_body(data, more=True)
@@ -301,6 +306,7 @@ class _Stream:
         )
         assert decoder is not None
         self._is_kept = client_request.is_kept_by(streaming.attempt, self._services)
+        self._is_theirs = not self._is_kept and not streaming.attempt.carries
         echoed = client_request.echoed(is_kept=self._is_kept)
         encoder: Encoder = client_request.dialect.StreamEncoder(echoed)
         if client_request.wants_array:
@@ -333,7 +339,7 @@ class _Stream:
         self._gateway_request.heard_at = time.monotonic()
         events = decoder.feed(chunk)
         data = self._encode(events)
-        is_watched = self._embedder is not None or self._is_kept
+        is_watched = self._embedder is not None or self._is_kept or self._is_theirs
         if events and is_watched and isinstance(events[-1], ResponseEnd):
             return self._send_last(data)
         rest = self._gateway_request.push_body(data) if data else None
@@ -361,6 +367,12 @@ class _Stream:
         if self._is_kept and isinstance(self._encoder, openai_responses.StreamEncoder):
             self._is_kept = False
             await self._client_request.keep(self._services, self._encoder.response)
+        elif self._is_theirs and isinstance(self._encoder, openai_responses.StreamEncoder):
+            self._is_theirs = False
+            attempt = self._account.attempt
+            assert attempt is not None
+            name = self._encoder.response["id"]
+            await self._client_request.note_place(attempt, self._services, name)
 
     def _encode(self, events: list[Event]) -> bytes:
         encoder, embedder, account = self._encoder, self._embedder, self._account

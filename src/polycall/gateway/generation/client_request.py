@@ -34,7 +34,7 @@ from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.anthropic_threads import refuse_thread
 from polycall.gateway.state.carrier import CarriedRequest
-from polycall.gateway.state.stored_responses import conversation_of, refers, wants_stored
+from polycall.gateway.state.stored_responses import conversation_of, id_in, refers, wants_stored
 from polycall.ir import JSON, Message, Metadata, Request, Text
 from polycall.providers.provider import DialectName
 from polycall.translation.quirks import Quirks
@@ -411,6 +411,20 @@ class ClientRequest:
         """What was asked, as far as it says what the answer follows."""
         names = ("input", "previous_response_id", "conversation")
         return {name: self._fields.value(name) for name in names}
+
+    async def note_place(
+        self, attempt: Attempt, services: GatewayServices, named: str | bytes
+    ) -> None:
+        """Note who keeps an answer, where its client may ask for it again.
+
+        `named` is the answer's id, or bytes that begin with it.
+        """
+        if attempt.dialect.NAME != self.dialect.NAME or not self.wants_stored(services):
+            return
+        name = id_in(named) if isinstance(named, bytes) else named
+        if name:
+            target = attempt.target
+            await services.items.note_place(self.owner.id, name, target.provider.name, target.model)
 
     def is_kept_by(self, attempt: Attempt, services: GatewayServices) -> bool:
         """Whether the answer is kept here: else its provider keeps it, or nobody."""

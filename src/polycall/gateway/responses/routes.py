@@ -19,6 +19,7 @@ from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.responses.background import BackgroundResponses
 from polycall.gateway.responses.compaction import Compaction
+from polycall.gateway.responses.elsewhere import ask_keeper
 from polycall.gateway.responses.replay import replay
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.conversations import ADDED_MAX, Conversations, missing
@@ -154,6 +155,8 @@ async def _get(
         return
     response = await routes.services.items.find(owner.id, name)
     if response is None:
+        response = await ask_keeper(routes.services, owner.id, name)
+    if response is None:
         raise missing(name)
     headers = {} if record is None else record.headers
     await _send(gateway_request, response, headers)
@@ -169,7 +172,7 @@ async def _delete(
     is_there = await routes.services.items.delete(owner.id, name)
     if record is not None:
         await routes.background.forget(owner.id, name)
-    if not is_there:
+    if not is_there and await ask_keeper(routes.services, owner.id, name, action="delete") is None:
         raise missing(name)
     await _send(gateway_request, {"id": name, "object": "response", "deleted": True})
 
@@ -180,7 +183,11 @@ async def _cancel(
     name = match[1]
     items = routes.services.items
     if await items.find(owner.id, name) is None:
-        raise missing(name)
+        theirs = await ask_keeper(routes.services, owner.id, name, action="cancel")
+        if theirs is None:
+            raise missing(name)
+        await _send(gateway_request, theirs)
+        return
     await routes.background.cancel(owner.id, name)
     response = await items.find(owner.id, name)
     if response is None:
@@ -194,7 +201,14 @@ async def _input_items(
     bytes_max = routes.services.server.body_bytes_max
     items = await routes.services.items.input_items(owner.id, match[1], bytes_max)
     if items is None:
-        raise missing(match[1])
+        query = gateway_request.query.decode("latin-1")
+        theirs = await ask_keeper(
+            routes.services, owner.id, match[1], action="input_items", query=query
+        )
+        if theirs is None:
+            raise missing(match[1])
+        await _send(gateway_request, theirs)
+        return
     await _send(gateway_request, _page(items, _query(gateway_request)))
 
 

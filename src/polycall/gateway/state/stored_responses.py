@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 from weakref import WeakValueDictionary
@@ -33,6 +34,8 @@ _CONVERSATION = "conversation"
 _COMPACTIONS = frozenset({"compaction", "compaction_summary"})
 _SUMMARY_MARK = b"summary\0"
 _WHOLE = ("completed", "incomplete")
+_ID = re.compile(rb'"id"\s*:\s*"([\w.:-]{1,200})"')
+_ID_BYTES = 8192
 _MARKS = (
     b'"item_reference"',
     b'"previous_response_id"',
@@ -102,6 +105,23 @@ class StoredResponses:
         await self._store.save_states(owner, values)
         if conversation and response.get("status") in _WHOLE:
             await self.conversations.add(owner, conversation, [*turn["input"], *output])
+
+    async def note_place(self, owner: str, name: str, provider: str, model: str) -> None:
+        """Note which provider keeps an answer that passed through, for its owner alone."""
+        value = jsontext.encode_bytes({"provider": provider, "model": model})
+        try:
+            await self._store.save_state(owner, f"place_{name}", value)
+        except StoreError:
+            logger.exception("the place of an answer was not noted")
+
+    async def place(self, owner: str, name: str) -> str:
+        """`provider/model` of an answer that its provider keeps; empty for any other."""
+        state = f"place_{name}"
+        found = await self._store.load_states(owner, [state], may_change=True)
+        if state not in found:
+            return ""
+        place: JSON = jsontext.decode(found[state])
+        return f"{place['provider']}/{place['model']}"
 
     async def find(self, owner: str, name: str) -> JSON | None:
         """The whole answer of this id, as the client was given it."""
@@ -261,6 +281,12 @@ class StoredResponses:
         body = {**body, "input": [*history, *_listed(body.get("input"))]}
         del body[_PREVIOUS]
         return body
+
+
+def id_in(data: bytes) -> str:
+    """The first id in an answer's bytes, which is the answer's; empty where there is none."""
+    found = _ID.search(data, 0, _ID_BYTES)
+    return found[1].decode() if found else ""
 
 
 def refers(body: bytes) -> bool:
