@@ -92,6 +92,11 @@ def serving(
     assert "Traceback" not in gateway.log, gateway.log[-3000:]
 
 
+def made(client: Any) -> Any:
+    """A client whose types are those of its vendor, and not of what is sent here."""
+    return client
+
+
 def mcp(shop: str, **more: Any) -> Any:
     fields = {"server_url": shop, "require_approval": "never", "authorization": "tok-secret"}
     return {"type": "mcp", "server_label": "shop", **fields, **more}
@@ -107,7 +112,7 @@ def test_responses_clients_name_mcp_servers(
         Turn("still 5"),
     ]
     model = scripted(sim, upstream, f"mcp-{streamed}", turns)
-    with openai.OpenAI(base_url=f"{serving.url}/v1", api_key=KEY, max_retries=0) as client:
+    with made(openai.OpenAI(base_url=f"{serving.url}/v1", api_key=KEY, max_retries=0)) as client:
 
         def ask(**options: Any) -> Any:
             if not streamed:
@@ -154,7 +159,7 @@ def test_messages_clients_name_mcp_servers(
         "betas": ["mcp-client-2025-11-20"],
     }
     messages: list[Any] = [{"role": "user", "content": "greet Bo"}]
-    with anthropic.Anthropic(base_url=serving.url, api_key=KEY, max_retries=0) as client:
+    with made(anthropic.Anthropic(base_url=serving.url, api_key=KEY, max_retries=0)) as client:
 
         def ask() -> Any:
             if not streamed:
@@ -192,7 +197,7 @@ def test_a_call_waits_for_consent(
     ]
     model = scripted(sim, upstream, f"consent-{streamed}", turns)
     tools: Any = [mcp(shop, require_approval={"never": {"tool_names": ["rows"]}})]
-    with openai.OpenAI(base_url=f"{serving.url}/v1", api_key=KEY, max_retries=0) as client:
+    with made(openai.OpenAI(base_url=f"{serving.url}/v1", api_key=KEY, max_retries=0)) as client:
 
         def ask(given: Any, previous: str | None) -> Any:
             more: Any = {"previous_response_id": previous} if previous else {}
@@ -310,7 +315,7 @@ def test_messages_clients_search_the_web(serving: Gateway, sim: Simulation, stre
         "tools": [tool],
         "messages": [{"role": "user", "content": "weather?"}],
     }
-    with anthropic.Anthropic(base_url=serving.url, api_key=KEY, max_retries=0) as client:
+    with made(anthropic.Anthropic(base_url=serving.url, api_key=KEY, max_retries=0)) as client:
         if streamed:
             with client.messages.stream(**options) as stream:
                 answer: Any = stream.get_final_message()

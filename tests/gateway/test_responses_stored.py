@@ -30,7 +30,7 @@ def scripted(sim: Simulation, upstream: str, name: str, turns: list[Turn]) -> st
 
 
 @pytest.fixture(scope="module")
-def client(gateway: Gateway) -> Iterator[openai.OpenAI]:
+def client(gateway: Gateway) -> Iterator[Any]:
     with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=KEY, max_retries=0) as made:
         yield made
 
@@ -57,7 +57,7 @@ def paid(gateway: Gateway, model: str, expected: int) -> list[dict[str, Any]]:
         time.sleep(0.05)
 
 
-def ended(client: openai.OpenAI, name: str) -> Any:
+def ended(client: Any, name: str) -> Any:
     ends_at = time.monotonic() + 20
     while time.monotonic() < ends_at:
         response = client.responses.retrieve(name)
@@ -70,7 +70,7 @@ def ended(client: openai.OpenAI, name: str) -> Any:
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("upstream", ELSEWHERE)
 def test_an_answer_is_read_again_and_deleted(
-    client: openai.OpenAI, sim: Simulation, upstream: str, streamed: bool
+    client: Any, sim: Simulation, upstream: str, streamed: bool
 ) -> None:
     turns = [Turn("let me look", calls=[Call("now", {})]), Turn("정오 🕛")]
     model = scripted(sim, upstream, f"kept-{streamed}", turns)
@@ -104,9 +104,7 @@ def test_an_answer_is_read_again_and_deleted(
         ask(input="and now?", previous_response_id=first.id)
 
 
-def test_answers_are_their_keys_own(
-    gateway: Gateway, client: openai.OpenAI, sim: Simulation
-) -> None:
+def test_answers_are_their_keys_own(gateway: Gateway, client: Any, sim: Simulation) -> None:
     model = scripted(sim, "up-anthropic", "own", [Turn("mine"), Turn("no")])
     answer = client.responses.create(model=model, input="hi")
     unkept = client.responses.create(model=model, input="hi", store=False)
@@ -132,7 +130,7 @@ def test_answers_are_their_keys_own(
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_an_answer_that_passed_through_is_asked_for_at_its_provider(
-    gateway: Gateway, client: openai.OpenAI, sim: Simulation, streamed: bool
+    gateway: Gateway, client: Any, sim: Simulation, streamed: bool
 ) -> None:
     model = scripted(sim, "up-responses", f"theirs-{streamed}", [Turn("정오")] * 2)
     given: Any = {"model": model, "input": "which time?"}
@@ -159,7 +157,7 @@ def test_an_answer_that_passed_through_is_asked_for_at_its_provider(
 
 @pytest.mark.parametrize("upstream", [*ELSEWHERE, "up-responses"])
 def test_an_answer_in_the_background(
-    gateway: Gateway, client: openai.OpenAI, sim: Simulation, upstream: str
+    gateway: Gateway, client: Any, sim: Simulation, upstream: str
 ) -> None:
     model = scripted(sim, upstream, "behind", [Turn("it is noon"), Turn("still noon")])
     begun = client.responses.create(model=model, input="which time?", background=True)
@@ -184,7 +182,7 @@ def test_an_answer_in_the_background(
 
 
 def test_a_stream_in_the_background_goes_on_without_its_client(
-    client: openai.OpenAI, sim: Simulation
+    client: Any, sim: Simulation
 ) -> None:
     seen: list[Any] = []
     options: Any = {"model": "up-anthropic/fault-slow", "input": "go", "background": True}
@@ -204,7 +202,7 @@ def test_a_stream_in_the_background_goes_on_without_its_client(
     assert text == done.output_text
 
 
-def test_an_answer_in_the_background_is_cancelled(gateway: Gateway, client: openai.OpenAI) -> None:
+def test_an_answer_in_the_background_is_cancelled(gateway: Gateway, client: Any) -> None:
     options: Any = {"model": "up-anthropic/fault-hang", "input": "go", "background": True}
     begun = client.responses.create(**options)
     stopped = client.responses.cancel(begun.id)
@@ -221,7 +219,7 @@ def test_an_answer_in_the_background_is_cancelled(gateway: Gateway, client: open
 
 
 def test_what_fails_in_the_background_says_why(
-    gateway: Gateway, client: openai.OpenAI, sim: Simulation
+    gateway: Gateway, client: Any, sim: Simulation
 ) -> None:
     for model in ("up-anthropic/fault-500", "up-anthropic/fault-error-midstream"):
         begun = client.responses.create(model=model, input="go", background=True)
@@ -277,7 +275,7 @@ def test_a_killed_gateway_leaves_a_failed_answer_and_one_row(
     assert [gateway.stop() for gateway, _ in begun] == [0, 0]
 
 
-def test_conversations(client: openai.OpenAI, gateway: Gateway, sim: Simulation) -> None:
+def test_conversations(client: Any, gateway: Gateway, sim: Simulation) -> None:
     model = scripted(sim, "up-gemini", "talks", [Turn("hello 안녕"), Turn("twice")])
     made = client.conversations.create(
         items=[{"type": "message", "role": "user", "content": "my name is Bo"}],
@@ -321,7 +319,7 @@ def test_conversations(client: openai.OpenAI, gateway: Gateway, sim: Simulation)
 
 @pytest.mark.parametrize("upstream", [*ELSEWHERE, "up-responses"])
 def test_a_conversation_is_compacted_by_its_model(
-    gateway: Gateway, client: openai.OpenAI, sim: Simulation, upstream: str
+    gateway: Gateway, client: Any, sim: Simulation, upstream: str
 ) -> None:
     turns = [Turn("SUMMARY: the file is a.txt"), Turn("it is a.txt")]
     model = scripted(sim, upstream, "short", turns)
@@ -355,7 +353,7 @@ def test_a_conversation_is_compacted_by_its_model(
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_trigger_at_the_end_of_the_input_compacts(
-    gateway: Gateway, client: openai.OpenAI, sim: Simulation, streamed: bool
+    gateway: Gateway, client: Any, sim: Simulation, streamed: bool
 ) -> None:
     model = scripted(sim, "up-gemini", f"trigger-{streamed}", [Turn("THE GIST"), Turn("ok")])
     given: Any = [{"role": "user", "content": "long"}, {"type": "compaction_trigger"}]

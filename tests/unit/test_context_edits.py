@@ -9,8 +9,9 @@ import pytest
 from polycall._support import jsontext
 from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
+from polycall.providers.provider import DialectName
 
-OTHERS = ["openai-chat", "openai-responses", "gemini"]
+OTHERS: list[DialectName] = ["openai-chat", "openai-responses", "gemini"]
 TOOL: JSON = {"name": "read", "input_schema": {"type": "object", "properties": {}}}
 
 
@@ -36,13 +37,13 @@ def body(turns: int, edits: list[Any], size: int = 400) -> JSON:
     }
 
 
-def sent(target: str, given: JSON) -> tuple[str, list[str]]:
+def sent(target: DialectName, given: JSON) -> tuple[str, list[str]]:
     wire = DIALECTS[target].render_request(DIALECTS["anthropic"].parse_request(given))
     return jsontext.encode(wire.body), [warning.detail for warning in wire.warnings]
 
 
 @pytest.mark.parametrize("target", OTHERS)
-def test_old_results_are_left_out(target: str) -> None:
+def test_old_results_are_left_out(target: DialectName) -> None:
     edit: JSON = {
         "type": "clear_tool_uses_20250919",
         "trigger": {"type": "input_tokens", "value": 1000},
@@ -70,11 +71,12 @@ def test_old_results_are_left_out(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", OTHERS)
-def test_other_edits_and_garbage_are_said(target: str) -> None:
+def test_other_edits_and_garbage_are_said(target: DialectName) -> None:
     _, warnings = sent(target, body(1, [{"type": "compact_20260112"}]))
     assert any("compact_20260112" in warning for warning in warnings)
-    for edits in ([7], [{}], [{"type": "clear_tool_uses_20250919", "keep": 3, "trigger": None}]):
-        sent(target, body(2, edits))
+    odd: list[Any] = [7, {}, {"type": "clear_tool_uses_20250919", "keep": 3, "trigger": None}]
+    for edit in odd:
+        sent(target, body(2, [edit]))
 
 
 def test_at_home_the_vendor_edits() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
@@ -112,6 +113,7 @@ class Gateway:
         self._slot = slot or WorkerSlot(SharedMetrics(1), 0)
         self.metrics = Metrics(self._slot.counts())
         self.is_draining = False
+        self.drains_until = 0.0
         self._transport = RedactingTransport(
             transport or HTTP1Transport(connections_max=server.connections_max)
         )
@@ -210,7 +212,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Stop the monitor, close connections, write what is waiting."""
-        await self._background.close(self.config.server.drain_s)
+        await self._background.close(max(self.drains_until - time.monotonic(), 0.0))
         self.monitor.close()
         self.services.costs.close()
         await self._transport.close()

@@ -53,7 +53,7 @@ def edited(request: Request, losses: Losses) -> Request:
         elif kind == _CLEAR_THINKING:
             request = _without_thinking(request, edit, losses)  # pyright: ignore[reportUnknownArgumentType]
         else:
-            losses.drop(f"{_FIELD}.edits", f"{str(kind)[:60]!r} is not done for this model")
+            losses.drop(f"{_FIELD}.edits", f"{f'{kind}'[:60]!r} is not done for this model")
     return request
 
 
@@ -83,7 +83,7 @@ def _value(edit: JSON, name: str, default: int) -> tuple[str, int]:
         return "", default
     number: Any = given.get("value")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     unit: Any = given.get("type")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return str(unit), number if isinstance(number, int) else default
+    return f"{unit}", number if isinstance(number, int) else default
 
 
 def _without_results(request: Request, edit: JSON, losses: Losses) -> Request:

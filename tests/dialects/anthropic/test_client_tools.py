@@ -18,8 +18,9 @@ from polycall.exchange import RequestUndo
 from polycall.fold import unfold
 from polycall.ir import JSON, Message, Response, ToolCall
 from polycall.providers.dialects import DIALECTS
+from polycall.providers.provider import DialectName
 
-OTHERS = ["openai-chat", "openai-responses", "gemini"]
+OTHERS: list[DialectName] = ["openai-chat", "openai-responses", "gemini"]
 TOOLS: dict[str, tuple[JSON, JSON]] = {
     "bash": ({"type": "bash_20250124", "name": "bash"}, {"command": "ls 안녕"}),
     "editor": (
@@ -78,7 +79,9 @@ def functions(dialect: str, wire: JSON) -> dict[str, JSON]:
 
 @pytest.mark.parametrize("target", OTHERS)
 @pytest.mark.parametrize("name", TOOLS)
-def test_they_are_functions_elsewhere_and_themselves_at_home(name: str, target: str) -> None:
+def test_they_are_functions_elsewhere_and_themselves_at_home(
+    name: str, target: DialectName
+) -> None:
     definition, arguments = TOOLS[name]
     request = parse_request(body(tools=[definition]))
     wire = DIALECTS[target].render_request(request)
@@ -96,7 +99,9 @@ def test_they_are_functions_elsewhere_and_themselves_at_home(name: str, target: 
 
 @pytest.mark.parametrize("target", OTHERS)
 @pytest.mark.parametrize("name", TOOLS)
-def test_a_call_of_another_vendors_model_is_one_of_this_wire(name: str, target: str) -> None:
+def test_a_call_of_another_vendors_model_is_one_of_this_wire(
+    name: str, target: DialectName
+) -> None:
     definition, arguments = TOOLS[name]
     tool = definition["name"]
     call = ToolCall("c1", tool, jsontext.encode(arguments))
@@ -130,7 +135,7 @@ def test_a_call_of_another_vendors_model_is_one_of_this_wire(name: str, target: 
 
 
 @pytest.mark.parametrize("target", OTHERS)
-def test_a_toolset_is_its_members(target: str) -> None:
+def test_a_toolset_is_its_members(target: DialectName) -> None:
     request = parse_request(body(tools=[SET]))
     assert render_request(request).body["tools"] == [SET]
     wire = DIALECTS[target].render_request(request)
@@ -159,7 +164,7 @@ def test_a_toolset_is_its_members(target: str) -> None:
 
 @pytest.mark.parametrize("kind", ["web_search_20260318", "code_execution_20250825", "bash", "x"])
 @pytest.mark.parametrize("target", OTHERS)
-def test_what_the_vendor_runs_is_still_refused_by_name(kind: str, target: str) -> None:
+def test_what_the_vendor_runs_is_still_refused_by_name(kind: str, target: DialectName) -> None:
     tools: list[Any] = [{"type": kind, "name": "some_tool"}]
     with pytest.raises(Exception, match="some_tool"):
         DIALECTS[target].render_request(parse_request(body(tools=tools)))

@@ -75,7 +75,7 @@ _SCHEMAS = {
     "computer": _schema(("actions",), actions={"type": "array", "items": _ACTION}),
     "computer_use_preview": _ACTION,
 }
-_NAMES = {"computer_use_preview": "computer"}  # both have calls of one kind
+_COMPUTERS = ("computer", "computer_use_preview")  # whose calls are of one kind
 
 
 CLIENT_TOOLS = frozenset(_SCHEMAS)
@@ -89,7 +89,7 @@ def parse_client_tool(definition: JSON, namespace_notes: JSON) -> Tool | None:
     parameters: Any = definition.get("parameters")
     description: Any = definition.get("description")
     return Tool(
-        _NAMES.get(kind, kind),
+        "computer" if kind in _COMPUTERS else str(kind),
         description=description if isinstance(description, str) else _DESCRIPTIONS[kind],
         parameters=parameters if isinstance(parameters, dict) else _SCHEMAS[kind],  # pyright: ignore[reportUnknownArgumentType]
         metadata=mark({"definition": definition, **namespace_notes}),

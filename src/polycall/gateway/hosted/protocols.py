@@ -88,6 +88,11 @@ def _names(value: Any) -> frozenset[str]:
     return frozenset(item for item in items if isinstance(item, str))
 
 
+def _object(value: Any) -> JSON:
+    """The value where it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+
+
 def _text(value: Any, path: str) -> str:
     if not isinstance(value, str) or not value:
         raise MalformedRequestError("expected text", path=path)
@@ -123,9 +128,7 @@ class ResponsesHosted:
                 feature="connector_id",
                 path=f"{path}.connector_id",
             )
-        headers = {
-            str(name): str(value) for name, value in (definition.get("headers") or {}).items()
-        }
+        headers = {name: str(value) for name, value in _object(definition.get("headers")).items()}
         if token := definition.get("authorization"):
             headers["Authorization"] = f"Bearer {token}"
         allowed: Any = definition.get("allowed_tools")
@@ -237,16 +240,16 @@ class AnthropicHosted:
         if token := given.get("authorization_token"):
             headers["Authorization"] = f"Bearer {token}"
         chosen: JSON = sets.get(name) or {}
-        configs: JSON = chosen.get("configs") or {}
-        default: JSON = chosen.get("default_config") or {}
-        old: JSON = given.get("tool_configuration") or {}
-        enabled = {key for key, each in configs.items() if (each or {}).get("enabled") is True}
+        configs = _object(chosen.get("configs"))
+        default = _object(chosen.get("default_config"))
+        old = _object(given.get("tool_configuration"))
+        enabled = {key for key in configs if _object(configs[key]).get("enabled") is True}
         allowed: frozenset[str] | None = None
         if default.get("enabled") is False or old.get("enabled") is False:
             allowed = frozenset(enabled)
         elif old.get("allowed_tools"):
             allowed = _names(old["allowed_tools"])
-        off = {key for key, each in configs.items() if (each or {}).get("enabled") is False}
+        off = {key for key in configs if _object(configs[key]).get("enabled") is False}
         url = _text(given.get("url"), f"{path}.url")
         return McpSpec(name, url, headers, allowed=allowed, blocked=frozenset(off))
 

@@ -9,6 +9,7 @@ import gc
 import logging
 import signal
 import socket
+import time
 from collections.abc import Callable, Generator
 
 import uvicorn
@@ -115,8 +116,9 @@ class _Server(uvicorn.Server):
         self._gateway.metrics.count_reload(is_good=changed is not None)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._gateway.is_draining = True
         gateway = self._gateway
+        gateway.is_draining = True
+        gateway.drains_until = time.monotonic() + gateway.config.server.drain_s
         logger.info("draining: %d requests in flight", len(gateway.monitor))
         ending = asyncio.get_running_loop().call_later(
             gateway.config.server.drain_s, gateway.monitor.end_all

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from polycall._support import jsontext
 from polycall.config import Server
@@ -269,9 +269,8 @@ class _Job:
         event: JSON = jsontext.decode(frame.data)
         response: Any = event.get("response")
         if isinstance(response, dict):
-            response = {**response, **self._fixed}
-            event = {**event, "response": response}
-            self.response = response
+            self.response = {**cast("JSON", response), **self._fixed}
+            event = {**event, "response": self.response}
         elif event.get("type") == "error":
             inner: Any = event.get("error") or event
             self.fail(str(inner.get("message") or "the provider failed"), str(inner.get("code")))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import Any
+from typing import Any, cast
 
 from polycall._support import jsontext
 from polycall.dialects.openai_responses.response import skeleton
@@ -171,7 +171,8 @@ def _read(found: Collected) -> tuple[str, JSON]:
     ]
     summary = "".join(texts).strip()
     if response["status"] != "completed":
-        reason = (response.get("incomplete_details") or {}).get("reason") or response["status"]
+        details: JSON = response.get("incomplete_details") or {}
+        reason: Any = details.get("reason") or response["status"]
         raise ServerError(f"the model did not finish its summary: {reason}", should_retry=False)
     if not summary:
         raise ServerError("the model wrote no summary", should_retry=True)
@@ -187,12 +188,12 @@ def _listed(given: Any) -> list[Any]:
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
     if given is None or isinstance(given, list):
-        return given or []
+        return cast("list[Any]", given or [])
     raise InvalidRequestError("expected a string or an array of items", param="input")
 
 
 def _is_users(item: Any) -> bool:
-    return isinstance(item, dict) and item.get("role") == "user"  # pyright: ignore[reportUnknownMemberType]
+    return isinstance(item, dict) and cast("JSON", item).get("role") == "user"
 
 
 def _stream(first: JSON, item: JSON, whole: JSON) -> bytes:

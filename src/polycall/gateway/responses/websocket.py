@@ -362,7 +362,7 @@ def _event(text: str) -> JSON:
         raise MalformedRequestError("the frame must hold a JSON object")
     kind: Any = event.pop("type", None)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     if kind != "response.create":
-        shown = str(kind)[:60]
+        shown = f"{kind}"[:60]
         raise RequestError(
             f"{shown!r} is not served here; send 'response.create', and input for an answer that "
             "is under way with the next one",

@@ -74,7 +74,7 @@ class StoredResponses:
 
     async def keep(self, owner: str, request_fields: JSON, response: JSON) -> None:
         """Keep an answer, its items and what was asked; committed when this returns."""
-        record = {response_state(response["id"]): {**response, "output": []}}
+        record: dict[str, JSON] = {response_state(response["id"]): {**response, "output": []}}
         try:
             await self.keep_turn(owner, request_fields, response, more=record)
         except (StoreError, MalformedRequestError, NotFoundError):
@@ -145,11 +145,13 @@ class StoredResponses:
         if not body[_PREVIOUS]:
             del body[_PREVIOUS]
         resolved = await self.resolved(owner, body, bytes_max)
-        items = [item for item in _listed(resolved.get("input")) if isinstance(item, dict)]
+        items: list[JSON] = [
+            item for item in _listed(resolved.get("input")) if isinstance(item, dict)
+        ]
         # An item that came without an id has the same one whenever it is listed.
         return [
             whole_item({"id": f"msg_{short_hash(name, str(place))}", **item})
-            for place, item in enumerate(items)  # pyright: ignore[reportUnknownVariableType]
+            for place, item in enumerate(items)
         ]
 
     async def delete(self, owner: str, name: str) -> bool:
