@@ -84,6 +84,7 @@ PLACES = {
     "LimitSettings": "[limits]",
     "PriceSettings": "[prices]",
     "ProgramSettings": "[programs]",
+    "HostedToolSettings": "[hosted_tools]",
     "ProviderTable": "[providers.openai]",
     "ModelTable": "[models.m]",
     "McpServer": "[mcp.files]",

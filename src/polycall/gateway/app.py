@@ -7,11 +7,10 @@ import logging
 import math
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
 
-from polycall._support import jsontext
 from polycall._support.listening import is_loopback
 from polycall.config import Config, TraceSettings, asking_usage
 from polycall.config.loading import MEBIBYTE
@@ -26,11 +25,12 @@ from polycall.gateway.accounts.keys import Keys
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.catalogue import models
 from polycall.gateway.catalogue.count_endpoint import CountEndpoint
-from polycall.gateway.catalogue.openapi import document
-from polycall.gateway.generation.client_request import Endpoint
-from polycall.gateway.generation.generations import Generations, check_allowed
+from polycall.gateway.catalogue.lookups import Lookups
+from polycall.gateway.generation.client_request import ClientRequest, Endpoint
+from polycall.gateway.generation.generations import Generations
+from polycall.gateway.hosted.dispatch import HostedToolDispatch
 from polycall.gateway.http.redaction import RedactingTransport
-from polycall.gateway.http.replies import internal_error, send_error, send_json
+from polycall.gateway.http.replies import internal_error, send_error
 from polycall.gateway.http.request import (
     ClientGone,
     GatewayRequest,
@@ -42,12 +42,17 @@ from polycall.gateway.http.request import (
 )
 from polycall.gateway.mcp.dispatch import McpDispatch
 from polycall.gateway.media.lazy_fetch import LazyFetcher
-from polycall.gateway.observability.metrics import CONTENT_TYPE, Metrics, Snapshot, exposition
+from polycall.gateway.observability.metrics import Metrics, Snapshot
 from polycall.gateway.processes.heavy_work import HeavyWork
 from polycall.gateway.processes.maintenance import Maintenance
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.processes.shared_metrics import SharedMetrics, WorkerSlot
 from polycall.gateway.programs.dispatch import ProgramDispatch
+from polycall.gateway.responses.background import BackgroundResponses
+from polycall.gateway.responses.compaction import Compaction
+from polycall.gateway.responses.routes import PREFIXES as ROUTE_PREFIXES
+from polycall.gateway.responses.routes import ResponsesRoutes
+from polycall.gateway.responses.websocket import ResponsesSocket
 from polycall.gateway.routing.router import TargetRouter
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.sessions.entry import SessionEntry
@@ -55,7 +60,6 @@ from polycall.gateway.state.answer_cache import AnswerCache, routes_digest
 from polycall.gateway.state.carrier import Carrier
 from polycall.gateway.state.stored_responses import StoredResponses
 from polycall.gateway.store import open_store
-from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
 from polycall.translation.wire import Dialect
 from polycall.transport.base import Transport
@@ -97,7 +101,7 @@ class Gateway:
         slot: WorkerSlot | None = None,
         may_be_open: bool | None = None,
     ) -> None:
-        """`seat` is where this process stands among its group's; a group of one has its own.
+        """`slot` is where this process stands among its group's; a group of one has its own.
 
         `may_be_open` says whether clients need no key where there is none; else it follows from
         the address: on loopback only.
@@ -112,6 +116,7 @@ class Gateway:
         self._slot = slot or WorkerSlot(SharedMetrics(1), 0)
         self.metrics = Metrics(self._slot.counts())
         self.is_draining = False
+        self.drains_until = 0.0
         self._transport = RedactingTransport(
             transport or HTTP1Transport(connections_max=server.connections_max)
         )
@@ -123,7 +128,7 @@ class Gateway:
         self._heavy = HeavyWork()
         self._memory = MemoryGuard((server.memory_mib_max or 0) * MEBIBYTE, workers=server.workers)
         self._carrier = Carrier(self.store)
-        self._items = StoredResponses(self.store)
+        self._items = StoredResponses(self.store, self._carrier.sealer)
         self._traces = None if config.traces is None else _open_traces(config.traces)
         self._cache: AnswerCache | None = None
         if config.cache is not None:
@@ -133,10 +138,31 @@ class Gateway:
         if may_be_open is None:
             may_be_open = is_loopback(server.host)
         self._keys = Keys(self.store, may_be_open=may_be_open)
+        self._hosted = HostedToolDispatch(self.store)
         self._dispatch = ProgramDispatch(config.programs, self.store)
         self._limits = KeyLimits(self.store, counters=config.store.counters, worker=self._id_head)
         self._maintenance = Maintenance(self.store, self._keys)
-        self._mcp = McpDispatch(
+        self._mcp = self._made_mcp()
+        self._dispatch.use_mcp(self._mcp)
+        self.monitor = RequestMonitor(_limits(config))
+        self.entry = SessionEntry(self._session)
+        self._background = BackgroundResponses(self.store, self.monitor, self._id_head)
+        self._compaction = Compaction(self.monitor)
+        self._routes = ResponsesRoutes(
+            self.store, self._keys, self._memory, self._background, self._compaction
+        )
+        self._lookups = self._made_lookups()
+        self._take_up(config, router=None)
+        self._gets: dict[str, Callable[[GatewayRequest], Awaitable[None]]] = {
+            "/healthz": self._lookups.health,
+            "/readyz": self._lookups.ready,
+            "/metrics": self._lookups.metrics,
+            "/openapi.json": self._lookups.openapi,
+            **dict.fromkeys(_MODEL_LISTS, self._lookups.list_models),
+        }
+
+    def _made_mcp(self) -> McpDispatch:
+        return McpDispatch(
             self.store,
             self._keys,
             self._limits,
@@ -147,17 +173,16 @@ class Gateway:
             sandbox=self._dispatch.sandbox,
             application=self,
         )
-        self._dispatch.use_mcp(self._mcp)
-        self.monitor = RequestMonitor(_limits(config))
-        self.entry = SessionEntry(self._session)
-        self._take_up(config, router=None)
-        self._gets: dict[str, Callable[[GatewayRequest], Awaitable[None]]] = {
-            "/healthz": self._health,
-            "/readyz": self._ready,
-            "/metrics": self._metrics,
-            "/openapi.json": self._openapi,
-            **dict.fromkeys(_MODEL_LISTS, self._list_models),
-        }
+
+    def _made_lookups(self) -> Lookups:
+        return Lookups(
+            self.store,
+            self._keys,
+            self._limits,
+            self._slot,
+            is_draining=lambda: self.is_draining,
+            dialect_of=_dialect_of,
+        )
 
     def _take_up(self, config: Config, *, router: TargetRouter | None) -> None:
         """Serve by this configuration; what is under way ends by the one it began with."""
@@ -176,6 +201,7 @@ class Gateway:
         )
         self._keys.configure(config.keys)
         self._limits.configure(config, self.services)
+        self._hosted.configure(config.hosted_tools)
         self._maintenance.ledger_days = config.store.ledger_days
         self._generations = Generations(
             self.services,
@@ -184,21 +210,27 @@ class Gateway:
             self._limits,
             metrics=self.metrics,
             calling=self._dispatch,
+            hosted=self._hosted,
             cache=self._cache,
             traces=self._traces,
             memory=self._memory,
             routes=b"" if self._cache is None else routes_digest(config),
         )
         self._sessions: Sessions | None = None  # loaded with the first one
+        self._generations.take_over = self._take_over
+        self._background.configure(self.services, self._generations)
+        self._compaction.configure(self.services, self._generations)
+        self._routes.configure(self.services, self._limits)
         self._counts = CountEndpoint(
             self.services, self._keys, self._limits, self._dispatch, self._memory
         )
-        self._catalogue = models.Catalogue(config, self._transport)
+        self._lookups.configure(models.Catalogue(config, self._transport))
         self._mcp.configure(config)
 
     def drain(self) -> None:
         """Take nothing new; streams in which nothing is under way end at once."""
         self.is_draining = True
+        self.drains_until = time.monotonic() + self.config.server.drain_s
         self._mcp.drain()
 
     def reload(self, config: Config) -> None:
@@ -219,6 +251,7 @@ class Gateway:
     async def close(self) -> None:
         """Stop the monitor, close connections, write what is waiting."""
         await self.entry.close()
+        await self._background.close(max(self.drains_until - time.monotonic(), 0.0))
         self.monitor.close()
         self.services.costs.close()
         await self._transport.close()
@@ -236,6 +269,9 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI call."""
+        if scope["type"] == "websocket":
+            await self._serve_socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             return
         gateway_request = self._gateway_request(scope, receive, send)
@@ -254,6 +290,30 @@ class Gateway:
             await self._route(gateway_request)
         finally:
             self.monitor.remove(gateway_request)
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await ResponsesSocket(
+            scope,
+            receive,
+            send,
+            services=lambda: (self.services, self._generations),
+            keys=self._keys,
+            monitor=self.monitor,
+            new_id=self._new_id,
+        ).run()
+
+    async def _take_over(
+        self, gateway_request: GatewayRequest, client_request: ClientRequest
+    ) -> bool:
+        """Answer what is more than a generation: one in the background, a compaction."""
+        if client_request.is_background:
+            name = await self._background.begin(gateway_request, client_request)
+            await self._routes.answer_begun(gateway_request, client_request, name)
+            return True
+        if not self._compaction.is_asked(client_request):
+            return False
+        await self._compaction.trigger(gateway_request, client_request)
+        return True
 
     async def turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI call, where there are more connections than are served."""
@@ -291,8 +351,11 @@ class Gateway:
             self.monitor.remove(request)
 
     def _gateway_request(self, scope: Scope, receive: Receive, send: Send) -> GatewayRequest:
+        return GatewayRequest(scope, receive, send, self._new_id())
+
+    def _new_id(self) -> str:
         self._id_count += 1
-        return GatewayRequest(scope, receive, send, f"req_{self._id_head}{self._id_count:08x}")
+        return f"req_{self._id_head}{self._id_count:08x}"
 
     async def _route(self, gateway_request: GatewayRequest) -> None:
         if gateway_request.method == "POST":
@@ -311,6 +374,11 @@ class Gateway:
                     gateway_request, endpoint.dialect, self._counts.serve(gateway_request, endpoint)
                 )
                 return
+        path = gateway_request.path
+        if path.startswith(ROUTE_PREFIXES) and path not in _COUNTS:
+            dialect = DIALECTS["openai-responses"]
+            await self._guarded(gateway_request, dialect, self._routes.serve(gateway_request))
+            return
         await self._guarded(
             gateway_request, _dialect_of(gateway_request), self._look_up(gateway_request)
         )
@@ -339,7 +407,7 @@ class Gateway:
         handler = self._gets.get(path)
         allow = "GET, HEAD"
         if handler is None and path.startswith(_GEMINI_PREFIXES):
-            handler = self._one_model
+            handler = self._lookups.one_model
         if path in SESSION_ROUTES:
             gateway_request.notes.append((b"upgrade", b"websocket"))
             raise InvalidRequestError(
@@ -369,60 +437,6 @@ class Gateway:
                 f"{path[:200]} takes {allow}, not {gateway_request.method}", status=405
             )
         await handler(gateway_request)
-
-    # What is not a generation
-
-    async def _health(self, gateway_request: GatewayRequest) -> None:
-        await _send(gateway_request, {"status": "ok"})
-
-    async def _ready(self, gateway_request: GatewayRequest) -> None:
-        is_ready = not self.is_draining and await self.store.is_writable()
-        state = "ok" if is_ready else "draining" if self.is_draining else "the store is unreachable"
-        body: JSON = {"status": state}
-        if self._slot.shared_metrics.slots > 1:
-            body["workers"] = self._slot.shared_metrics.serving()
-        await _send(gateway_request, body, status=200 if is_ready else 503)
-
-    async def _metrics(self, gateway_request: GatewayRequest) -> None:
-        self._keys.owner(gateway_request.headers, gateway_request.query, gateway_request.address)
-        shared_metrics = self._slot.shared_metrics
-        text = exposition(
-            self._slot.everybody(),
-            workers=shared_metrics.serving(),
-            restarts=shared_metrics.restarts(),
-        )
-        length = str(len(text)).encode()
-        await gateway_request.send_start(
-            200, [(b"content-type", CONTENT_TYPE), (b"content-length", length)]
-        )
-        await gateway_request.send_body(text)
-
-    async def _openapi(self, gateway_request: GatewayRequest) -> None:
-        await _send(gateway_request, document())
-
-    async def _list_models(self, gateway_request: GatewayRequest) -> None:
-        owner = self._keys.owner(
-            gateway_request.headers, gateway_request.query, gateway_request.address
-        )
-        await self._limits.count_request(owner)
-        client_request = parse_qs(gateway_request.query.decode("latin-1")).get("supports", [])
-        supports = [name for text in client_request for name in text.split(",") if name]
-        found = [
-            model for model in await self._catalogue.models(supports) if owner.may_use(model.name)
-        ]
-        render = models.LISTS.get(_dialect_of(gateway_request).NAME, models.openai_list)
-        await _send(gateway_request, render(found))
-
-    async def _one_model(self, gateway_request: GatewayRequest) -> None:
-        owner = self._keys.owner(
-            gateway_request.headers, gateway_request.query, gateway_request.address
-        )
-        await self._limits.count_request(owner)
-        name = gateway_request.path.partition("/models/")[2]
-        check_allowed(owner, name)
-        model = await self._catalogue.model(name)
-        render = models.SHAPES.get(_dialect_of(gateway_request).NAME, models.openai_model)
-        await _send(gateway_request, render(model))
 
 
 async def _never() -> MutableMapping[str, Any]:
@@ -484,8 +498,3 @@ def dialect_for(path: str, headers: Mapping[bytes, bytes]) -> Dialect:
         return DIALECTS["anthropic"]
     is_responses = path.startswith("/v1/responses")
     return DIALECTS["openai-responses" if is_responses else "openai-chat"]
-
-
-async def _send(gateway_request: GatewayRequest, body: JSON, *, status: int = 200) -> None:
-    headers = [(b"polycall-request-id", gateway_request.id.encode())]
-    await send_json(gateway_request, status, jsontext.encode_bytes(body), headers)

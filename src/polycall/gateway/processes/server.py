@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import signal
@@ -22,6 +23,7 @@ from polycall.gateway.processes.binding import check_binding, check_workers, has
 from polycall.gateway.processes.reload import reread
 from polycall.gateway.processes.shared_metrics import SharedMetrics, WorkerSlot
 from polycall.gateway.processes.workers import Post, Supervisor
+from polycall.gateway.responses.websocket import is_upgrade
 from polycall.voices.routes import ROUTES as SESSION_ROUTES
 
 logger = logging.getLogger("polycall.server")
@@ -48,9 +50,25 @@ class GatewayProtocol(BoundedProtocol):
         self.gateway.entry.take(self.plain_transport, head, rest, self.connections)
         return True
 
+    def websocket_protocol(self) -> type[asyncio.Protocol] | None:
+        is_full = len(self.connections) > self.bounds.connections_max
+        if is_full or not is_upgrade(self.parser.get_method(), self.url, self.headers):
+            return None
+        return websocket_protocol()
+
     def choose_application(self) -> None:
         is_full = len(self.connections) > self.bounds.connections_max
         self.app = self.gateway.turn_away if is_full else self.gateway  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@functools.cache
+def websocket_protocol() -> type[asyncio.Protocol] | None:
+    """The way in for one connection of many answers; `None` without the library for it."""
+    try:
+        from polycall.gateway.processes.sockets import DrainedProtocol  # noqa: PLC0415 - an extra
+    except ImportError:
+        return None
+    return DrainedProtocol
 
 
 class _Server(uvicorn.Server):
@@ -187,6 +205,8 @@ async def _serve(
         served,
         Protocol,
         loop="none",
+        ws_max_size=server.body_bytes_max,
+        ws_per_message_deflate=False,  # memory for each connection, and bombs
         timeout_graceful_shutdown=int(server.drain_s + _LAST_WORDS_S) + 1,
     )
     # libuv accepts one connection a round and listener, and a round of a busy gateway is long: a

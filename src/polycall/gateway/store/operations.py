@@ -106,6 +106,20 @@ def drop_kept(owner: str, name: str) -> Operation[None]:
     yield Query("DELETE FROM kept WHERE owner = ? AND name = ?", (owner, name))
 
 
+def delete_states(owner: str, state_ids: Sequence[str]) -> Operation[int]:
+    """Remove values of this owner; gives how many were there."""
+    removed = 0
+    for start in range(0, len(state_ids), _MARKS_MAX):
+        some = state_ids[start : start + _MARKS_MAX]
+        marks = ", ".join("?" * len(some))
+        rows = yield Query(
+            f"DELETE FROM states WHERE owner = ? AND id IN ({marks}) RETURNING id",  # noqa: S608
+            (owner, *some),
+        )
+        removed += len(rows)
+    return removed
+
+
 def purge_states(before: float, number: int) -> Operation[int]:
     """Remove some of the states that are older; gives how many."""
     rows = yield Query(

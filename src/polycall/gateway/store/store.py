@@ -169,6 +169,12 @@ class Store:
         """Keep it no longer."""
         await self._write(operations.drop_kept(owner, name))
 
+    async def delete_states(self, owner: str, state_ids: Sequence[str]) -> int:
+        """Remove values of this owner, all or none; gives how many were there."""
+        for state_id in state_ids:
+            self._cache.pop((owner, state_id))
+        return await self._write(operations.delete_states(owner, state_ids))
+
     # Clients' keys
 
     def keys_now(self) -> tuple[int, list[KeyRecord]]:

@@ -1,0 +1,104 @@
+"""What can be looked up: health, metrics, the API's description, the list of models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import parse_qs
+
+from polycall._support import jsontext
+from polycall.gateway.accounts.keys import Keys
+from polycall.gateway.accounts.limits import KeyLimits
+from polycall.gateway.catalogue import models
+from polycall.gateway.catalogue.openapi import document
+from polycall.gateway.generation.generations import check_allowed
+from polycall.gateway.http.replies import send_json
+from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.observability.metrics import CONTENT_TYPE, exposition
+from polycall.gateway.processes.shared_metrics import WorkerSlot
+from polycall.gateway.store import Store
+from polycall.ir import JSON
+from polycall.translation.wire import Dialect
+
+
+class Lookups:
+    """Answers what is no generation.  `configure` it before the first."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        limits: KeyLimits,
+        slot: WorkerSlot,
+        *,
+        is_draining: Callable[[], bool],
+        dialect_of: Callable[[GatewayRequest], Dialect],
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._limits = limits
+        self._slot = slot
+        self._is_draining = is_draining
+        self._dialect_of = dialect_of
+
+    def configure(self, catalogue: models.Catalogue) -> None:
+        """List these models."""
+        self._catalogue = catalogue
+
+    async def health(self, gateway_request: GatewayRequest) -> None:
+        await _send(gateway_request, {"status": "ok"})
+
+    async def ready(self, gateway_request: GatewayRequest) -> None:
+        is_ready = not self._is_draining() and await self._store.is_writable()
+        state = "ok"
+        if not is_ready:
+            state = "draining" if self._is_draining() else "the store is unreachable"
+        body: JSON = {"status": state}
+        if self._slot.shared_metrics.slots > 1:
+            body["workers"] = self._slot.shared_metrics.serving()
+        await _send(gateway_request, body, status=200 if is_ready else 503)
+
+    async def metrics(self, gateway_request: GatewayRequest) -> None:
+        self._keys.owner(gateway_request.headers, gateway_request.query, gateway_request.address)
+        shared_metrics = self._slot.shared_metrics
+        text = exposition(
+            self._slot.everybody(),
+            workers=shared_metrics.serving(),
+            restarts=shared_metrics.restarts(),
+        )
+        length = str(len(text)).encode()
+        await gateway_request.send_start(
+            200, [(b"content-type", CONTENT_TYPE), (b"content-length", length)]
+        )
+        await gateway_request.send_body(text)
+
+    async def openapi(self, gateway_request: GatewayRequest) -> None:
+        await _send(gateway_request, document())
+
+    async def list_models(self, gateway_request: GatewayRequest) -> None:
+        owner = self._keys.owner(
+            gateway_request.headers, gateway_request.query, gateway_request.address
+        )
+        await self._limits.count_request(owner)
+        client_request = parse_qs(gateway_request.query.decode("latin-1")).get("supports", [])
+        supports = [name for text in client_request for name in text.split(",") if name]
+        found = [
+            model for model in await self._catalogue.models(supports) if owner.may_use(model.name)
+        ]
+        render = models.LISTS.get(self._dialect_of(gateway_request).NAME, models.openai_list)
+        await _send(gateway_request, render(found))
+
+    async def one_model(self, gateway_request: GatewayRequest) -> None:
+        owner = self._keys.owner(
+            gateway_request.headers, gateway_request.query, gateway_request.address
+        )
+        await self._limits.count_request(owner)
+        name = gateway_request.path.partition("/models/")[2]
+        check_allowed(owner, name)
+        model = await self._catalogue.model(name)
+        render = models.SHAPES.get(self._dialect_of(gateway_request).NAME, models.openai_model)
+        await _send(gateway_request, render(model))
+
+
+async def _send(gateway_request: GatewayRequest, body: JSON, *, status: int = 200) -> None:
+    headers = [(b"polycall-request-id", gateway_request.id.encode())]
+    await send_json(gateway_request, status, jsontext.encode_bytes(body), headers)
