@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from polycall._support import jsontext
 from polycall.dialects import openai_responses
 from polycall.errors import PolycallError, ProtocolError, TruncatedError
+from polycall.gateway.generation.attempt import Attempt
 from polycall.gateway.generation.attempts import AttemptRunner, StreamedAnswer, WholeAnswer
-from polycall.gateway.generation.client_request import Attempt, ClientRequest
+from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.http.json_array_encoder import ArrayEncoder
 from polycall.gateway.http.replies import (
     Headers,

@@ -16,14 +16,14 @@ from msgspec.structs import replace
 
 from polycall._support import jsontext
 from polycall.errors import (
-    InvalidRequestError,
     MalformedRequestError,
     PolycallError,
     UnsupportedError,
 )
-from polycall.exchange import Exchange, address, headers_for, prepare
+from polycall.exchange import address, headers_for, prepare
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.catalogue.token_counts import estimate, estimate_text
+from polycall.gateway.generation.attempt import Attempt, refuse_losses
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.control_fields import OTHER_MODELS, number_of
 from polycall.gateway.passthrough.request import (
@@ -37,7 +37,12 @@ from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.anthropic_threads import refuse_thread
 from polycall.gateway.state.carrier import CarriedRequest
 from polycall.gateway.state.stored_responses import refers, wants_stored
-from polycall.ir import JSON, Message, Metadata, Request, Text, Usage, Warning
+from polycall.ir import JSON, Message, Metadata, Request, Text
+from polycall.profiles.corrections import (
+    Correction,
+    corrected,
+    has_quirks,
+)
 from polycall.providers.provider import DialectName
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Dialect
@@ -55,34 +60,9 @@ _MEDIA_MARKS = (
     *(b'"inlineData"', b'"inline_data"', b'"fileData"', b'"file_data"'),
 )
 _OUTPUT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-_LOSSES = frozenset({"unsupported", "adjusted", "dropped_state"})
 
 
 T = TypeVar("T")
-
-
-class Attempt(Struct, frozen=True):
-    """One stop's request, ready to be sent.  `exchange` is `None` where it is passed through."""
-
-    target: Target
-    dialect: Dialect
-    http: HTTPRequest
-    exchange: Exchange | None = None
-    warnings: list[Warning] = []
-    client_asks_usage: bool = False  # it says `stream_options` itself, rightly or wrongly
-    hides_usage: bool = False  # asked for usage that the client did not ask for
-    mends_end: bool = False  # of a server that may end an answer with calls by "stop"
-    carries: bool = False  # the answer's state has to be carried for the client
-    service_tier: str = ""  # that was asked for
-
-    def priced(self, usage: Usage) -> Usage:
-        """The usage, at the tier that was asked for where the answer does not say which it was."""
-        client_request = self.service_tier or (
-            self.exchange.request.service_tier if self.exchange else ""
-        )
-        if usage.service_tier or not client_request:
-            return usage
-        return replace(usage, service_tier=client_request)
 
 
 class Endpoint(Struct, frozen=True):
@@ -263,14 +243,16 @@ class ClientRequest:
         """
         target = services.as_learned(target)
         name = self.dialect_for(target)
+        corrections = services.corrections_of(target, name)
         is_shared = name in self._shared
-        may_pass = name == self.dialect.NAME and not is_shared
+        may_pass = name == self.dialect.NAME and not is_shared and not has_quirks(corrections)
         if may_pass and len(self._body) < LONG_BYTES:
             may_pass = self._passes(target, services)
         elif may_pass:
             may_pass = await self._apart(services, self._passes, target, services)
         if may_pass and not await self._refers_here(services):
-            return self._passed(target, services)
+            passed = self._passed(target, services)
+            return self._corrected(passed, corrections) if corrections else passed
         carried = await self.parse(services)
         if is_shared or name != self.dialect.NAME:
             refuse_thread(carried.request)
@@ -279,7 +261,14 @@ class ClientRequest:
         if request.max_output_tokens is None and name in _BOUND_IS_SENT:
             request = replace(request, max_output_tokens=self.output_reserved)
         exchange = await self._apart(
-            services, prepare, request, target.provider, target.model, target.key, name
+            services,
+            prepare,
+            request,
+            target.provider,
+            target.model,
+            target.key,
+            name,
+            corrections=corrections,
         )
         if name == self.dialect.NAME:
             # The fields of a preview, which are still in the body, need its header.
@@ -344,6 +333,17 @@ class ClientRequest:
             mends_end=quirks.careful and "tools" in self._fields,
             service_tier=self.service_tier,
         )
+
+    def _corrected(self, passed: Attempt, corrections: tuple[Correction, ...]) -> Attempt:
+        """A passed request with what refusals of its target asked for."""
+        http = passed.http
+        body, headers, warnings = corrected(jsontext.decode(http.body), http.headers, corrections)
+        if not warnings:
+            return passed
+        if self.is_strict:
+            refuse_losses(warnings)
+        http = replace(http, headers=headers, body=jsontext.encode_bytes(body))
+        return replace(passed, http=http, warnings=[*passed.warnings, *warnings])
 
     def _protocol_headers(self) -> dict[str, str]:
         """The client's headers that a provider of the same dialect needs to see."""
@@ -455,23 +455,6 @@ _BOUND_IS_SENT = frozenset({"anthropic"})
 _TOOL_MARKS = (b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"functionCall"')
 
 
-def blames_usage(attempt: Attempt, error: PolycallError) -> bool:
-    """Whether the error may mean that we should not have asked for a stream's usage.
-
-    Only an answer to the same request without it can tell: what the message quotes may be the
-    client's own words, and a provider whose streams tell no usage cannot be charged for.
-    """
-    if attempt.client_asks_usage or (attempt.exchange is None and not attempt.hides_usage):
-        return False  # what the provider refuses may be the client's own words
-    if attempt.target.provider.quirks.stream_usage == "never":
-        return False
-    return (
-        isinstance(error, InvalidRequestError)
-        and "stream_options" in f"{error.message} {error.param}"
-        and b'"stream_options"' in attempt.http.body
-    )
-
-
 def _flag(gateway_request: GatewayRequest, name: bytes) -> bool:
     """A header that is `true` or `false`; another word was meant as something."""
     value = gateway_request.headers.get(name)
@@ -486,13 +469,3 @@ def _flag(gateway_request: GatewayRequest, name: bytes) -> bool:
 
 def _replays(quirks: Quirks) -> bool:
     return quirks.reasoning_carried or quirks.reasoning_replay not in ("never", "as_written")
-
-
-def refuse_losses(warnings: list[Warning]) -> None:
-    for warning in warnings:
-        if warning.kind in _LOSSES:
-            raise UnsupportedError(
-                f"{warning.feature}: {warning.detail}; the request asked for 'polycall-strict'",
-                feature=warning.feature,
-                path=warning.feature,
-            )

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from polycall.exchange import prepare
 from polycall.gateway.catalogue.token_counts import estimate
 from polycall.gateway.generation.answer import RequestUsage, broken_off
+from polycall.gateway.generation.attempt import Attempt, refuse_losses
 from polycall.gateway.generation.attempts import AttemptRunner
-from polycall.gateway.generation.client_request import Attempt, ClientRequest, refuse_losses
+from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.call_counter import in_events, in_parts
 from polycall.gateway.routing.router import Target
@@ -58,7 +59,10 @@ class ModelStep:
         )
         request = replace(request, messages=portable(request.messages, target.name))
         request = await services.with_media(request, name, self._owner_id)
-        exchange = prepare(request, provider, target.model, target.key, name)
+        corrections = services.corrections_of(target, name)
+        exchange = prepare(
+            request, provider, target.model, target.key, name, corrections=corrections
+        )
         warnings = [*warnings, *exchange.wire.warnings]
         if self._is_strict:
             refuse_losses(warnings)

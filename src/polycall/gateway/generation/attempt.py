@@ -1,0 +1,89 @@
+"""One stop's request, ready to be sent, and what its refusal may mean."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from polycall._support import jsontext
+from polycall.errors import (
+    InvalidRequestError,
+    PolycallError,
+    RequestTooLargeError,
+    UnsupportedError,
+)
+from polycall.exchange import Exchange
+from polycall.gateway.routing.router import Target
+from polycall.ir import Usage, Warning
+from polycall.profiles.corrections import Refused, read_refusal
+from polycall.translation.wire import Dialect
+from polycall.transport.base import HTTPRequest
+
+_LOSSES = frozenset({"unsupported", "adjusted", "dropped_state"})
+
+
+class Attempt(Struct, frozen=True):
+    """One stop's request, ready to be sent.  `exchange` is `None` where it is passed through."""
+
+    target: Target
+    dialect: Dialect
+    http: HTTPRequest
+    exchange: Exchange | None = None
+    warnings: list[Warning] = []
+    client_asks_usage: bool = False  # it says `stream_options` itself, rightly or wrongly
+    hides_usage: bool = False  # asked for usage that the client did not ask for
+    mends_end: bool = False  # of a server that may end an answer with calls by "stop"
+    carries: bool = False  # the answer's state has to be carried for the client
+    service_tier: str = ""  # that was asked for
+
+    def refused(self, error: PolycallError) -> Refused | None:
+        """What a refusal of this request asks to change; `None` where it asks for nothing."""
+        if self.exchange is not None:
+            return self.exchange.refused(error)
+        if not isinstance(error, InvalidRequestError | RequestTooLargeError):
+            return None
+        return read_refusal(
+            error,
+            jsontext.decode(self.http.body),
+            self.http.headers,
+            provider=self.target.provider.name,
+            address=self.target.provider.base_url,
+            model=self.target.model,
+            dialect=self.dialect.NAME,
+        )
+
+    def priced(self, usage: Usage) -> Usage:
+        """The usage, at the tier that was asked for where the answer does not say which it was."""
+        client_request = self.service_tier or (
+            self.exchange.request.service_tier if self.exchange else ""
+        )
+        if usage.service_tier or not client_request:
+            return usage
+        return replace(usage, service_tier=client_request)
+
+
+def blames_usage(attempt: Attempt, error: PolycallError) -> bool:
+    """Whether the error may mean that we should not have asked for a stream's usage.
+
+    Only an answer to the same request without it can tell: what the message quotes may be the
+    client's own words, and a provider whose streams tell no usage cannot be charged for.
+    """
+    if attempt.client_asks_usage or (attempt.exchange is None and not attempt.hides_usage):
+        return False  # what the provider refuses may be the client's own words
+    if attempt.target.provider.quirks.stream_usage == "never":
+        return False
+    return (
+        isinstance(error, InvalidRequestError)
+        and "stream_options" in f"{error.message} {error.param}"
+        and b'"stream_options"' in attempt.http.body
+    )
+
+
+def refuse_losses(warnings: list[Warning]) -> None:
+    for warning in warnings:
+        if warning.kind in _LOSSES:
+            raise UnsupportedError(
+                f"{warning.feature}: {warning.detail}; the request asked for 'polycall-strict'",
+                feature=warning.feature,
+                path=warning.feature,
+            )
