@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from polycall import Client
-from polycall.agents import Agent, Compaction, History, Memory, Sessions, ToolTree
+from polycall.agents import Agent, Compaction, Handoff, History, Memory, Sessions, ToolTree
 from polycall.ir import Message, Text
 from polycall.sim import Call, Simulation, Turn
 from tests.agents.support import client_of
@@ -181,21 +181,59 @@ async def test_m1_a_cut_beginning_is_told_and_never_refused(
     assert "what stood before it has changed" in dropped(run)[0]
 
 
-async def test_m1_a_handoff_is_told_and_never_refused(sim: Simulation, client: Client) -> None:
-    sim.script(
-        "anthropic",
-        MODEL,
-        [
-            Turn(reasoning="a", calls=[Call("add", {"a": 1, "b": 2})]),
-            Turn(reasoning="b", calls=[Call("transfer_to_other", {"reason": "x"})]),
-            Turn(reasoning="c", text="done"),
-        ],
+HANDOFF = [
+    Turn(reasoning="a", calls=[Call("add", {"a": 1, "b": 2})]),
+    Turn(reasoning="b", calls=[Call("transfer_to_other", {"reason": "x"})]),
+    Turn(reasoning="c", calls=[Call("mail", {"to": "ann"})]),
+    Turn(reasoning="d", calls=[Call("return_to_first", {"reason": "y"})]),
+    Turn(reasoning="e", calls=[Call("add", {"a": 3, "b": 4})]),
+    Turn(reasoning="f", text="done"),
+]
+
+
+async def test_m1_a_handoff_and_the_way_back_keep_the_beginning(
+    sim: Simulation, client: Client
+) -> None:
+    sim.script("anthropic", MODEL, [*HANDOFF, Turn(reasoning="g", text="again")])
+    other = Agent(NAME, name="other", instructions="You are the other.", tools=[mail])
+    agent = Agent(
+        NAME,
+        name="first",
+        instructions="You are the first.",
+        tools=[add],
+        handoffs=[Handoff(other, returns=True)],
+        client=client,
     )
+    run = await agent.run("go")
+    assert (run.text, run.reason, dropped(run)) == ("done", "finished", [])
+    assert thoughts(sim) == ["a", "b", "c", "d", "e"]
+    body = sim.requests[-1].body
+    assert body["system"] == "You are the first."
+    late = [tool["name"] for tool in body["tools"] if tool.get("defer_loading")]
+    assert late == ["mail", "return_to_first"]
+    said = [str(m["content"]) for m in body["messages"] if m["role"] == "system"]
+    assert ["You are the other." in said[0], "You are the first." in said[1]] == [True, True]
+    again = await agent.run("and?", history=run.history)
+    assert (again.text, dropped(again)) == ("again", [])
+    assert thoughts(sim) == ["a", "b", "c", "d", "e", "f"]
+
+
+async def test_m1_a_handoff_that_shows_less_is_told_and_never_refused(
+    sim: Simulation, client: Client
+) -> None:
+    sim.script("anthropic", MODEL, [*HANDOFF[:2], Turn(reasoning="c", text="done")])
     other = Agent(NAME, name="other", instructions="You are the other.", client=client)
-    agent = Agent(NAME, name="first", tools=[add], handoffs=[other], client=client)
+    agent = Agent(
+        NAME,
+        name="first",
+        tools=[add],
+        handoffs=[Handoff(other, history=lambda messages: messages[1:])],
+        client=client,
+    )
     run = await agent.run("go")
     assert (run.text, run.reason) == ("done", "finished")
     assert dropped(run)
+    assert thoughts(sim) == []
 
 
 async def test_t5_an_agents_steps_read_the_prompt_from_the_cache(

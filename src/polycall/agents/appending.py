@@ -32,6 +32,7 @@ class Appended:
 
     def __init__(self) -> None:
         self._first_tools: dict[str, frozenset[str]] = {}
+        self._shown: dict[str, dict[str, Tool]] = {}
 
     def instructions(
         self, first: str, words: str, memory: str, messages: list[Message]
@@ -49,9 +50,20 @@ class Appended:
             added.append(Message("system", [Text(memory)]))
         return added
 
+    def kept(self, key: str, tools: list[Tool]) -> list[Tool]:
+        """The tools that this part of the conversation has shown, and those that are new.
+
+        A tool stays where it was, though it may not be called any more: another list would be
+        another beginning.  One that was made anew is shown anew.
+        """
+        shown = self._shown.setdefault(key, {})
+        for tool in tools:
+            shown[tool.name] = tool
+        return list(shown.values())
+
     def tools(self, key: str, tools: list[Tool], messages: list[Message]) -> None:
         """Note tools that are new in the results that opened them; changes the last message."""
-        opened = {name for message in messages for name in _opened_in(message)}
+        opened = {name for message in messages for name in opened_in(message)}
         names = [tool.name for tool in tools if tool.name not in opened]
         first = self._first_tools.get(key)
         new = [] if first is None else [name for name in names if name not in first]
@@ -64,7 +76,8 @@ class Appended:
         messages[place] = _with_opened(messages[place], new)
 
 
-def _opened_in(message: Message) -> list[str]:
+def opened_in(message: Message) -> list[str]:
+    """The tools that the results of a message have opened."""
     if message.role != "tool":
         return []
     return [

@@ -52,6 +52,8 @@ def _of_any_wire(quirks: Quirks, profile: Profile) -> dict[str, Any]:
         changes["response_formats"] = quirks.response_formats - {"json_schema"}
     if profile.says_no("result_media"):
         changes["result_media"] = False
+    if profile.value("prefix_bound"):
+        changes["prefix_bound"] = True
     return changes
 
 
@@ -94,7 +96,6 @@ def _of_its_wire(quirks: Quirks, profile: Profile) -> dict[str, Any]:
         "sampling_without_thinking",
         "tools_with_json",
         "signature_sentinel",
-        "prefix_bound",
     ):
         found = profile.value(feature)
         if found is not None:
