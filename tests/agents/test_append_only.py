@@ -212,7 +212,7 @@ async def test_m1_a_handoff_and_the_way_back_keep_the_beginning(
     late = [tool["name"] for tool in body["tools"] if tool.get("defer_loading")]
     assert late == ["mail", "return_to_first"]
     said = [str(m["content"]) for m in body["messages"] if m["role"] == "system"]
-    assert ["You are the other." in said[0], "You are the first." in said[1]] == [True, True]
+    assert ["You are the other." in said[0], "at the beginning" in said[1]] == [True, True]
     again = await agent.run("and?", history=run.history)
     assert (again.text, dropped(again)) == ("again", [])
     assert thoughts(sim) == ["a", "b", "c", "d", "e", "f"]
@@ -334,3 +334,30 @@ async def test_m1_random_conversations_with_edits_and_shortening_are_never_refus
             if trace.random.random() < 0.3:
                 history = [Message("user", [Text("edited")]), *run.messages[1:]]
                 trace.opened.clear()
+
+
+async def test_m1_a_small_change_of_long_instructions_is_said_by_its_part(
+    sim: Simulation, client: Client
+) -> None:
+    sim.script(
+        "anthropic",
+        MODEL,
+        [
+            *(Turn(reasoning="a", calls=[Call("add", {"a": 1, "b": n})]) for n in range(4)),
+            Turn(reasoning="b", text="done"),
+        ],
+    )
+    words = "Be kind to everybody, and short. " * 60
+    moods = iter(["one", "two", "two", "one", "three"])
+    agent = Agent(
+        NAME, instructions=lambda _: f"{words}Mood {next(moods)}. Go.", tools=[add], client=client
+    )
+    run = await agent.run("go")
+    assert dropped(run) == []
+    said = [m["content"] for m in sim.requests[-1].body["messages"] if m["role"] == "system"]
+    texts = [each if isinstance(each, str) else each[0]["text"] for each in said]
+    assert len(texts) == 3
+    assert ("Mood one." in texts[0], "Mood two." in texts[0]) == (True, True)
+    assert texts[1].endswith("hold again.")
+    assert ("Mood one." in texts[2], "Mood three." in texts[2]) == (True, True)
+    assert max(map(len, texts)) < 200

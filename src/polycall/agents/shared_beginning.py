@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from polycall.agents.appending import opened_in
 from polycall.agents.context import Frame
 from polycall.agents.handoff import filter_of
 from polycall.agents.spec import AgentSpec
 from polycall.client import ModelClient
 from polycall.ir import Message, Tool
+from polycall.translation.opened import opened_in
 
 Group = dict[str, AgentSpec[Any]]
 Shown = Callable[[AgentSpec[Any], list[Frame]], list[Tool]]

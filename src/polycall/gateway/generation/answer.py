@@ -157,13 +157,14 @@ def _embedder(
     origin = Origin(attempt.dialect.NAME, target.provider.name, target.model)
     client, request = client_request.dialect.NAME, client_request.request
     # Clients of Anthropic's own wire bring all thinking back.
-    keeps_texts = client != origin.dialect and request is not None and _is_bound(attempt)
+    kept = request if client != origin.dialect and _is_bound(attempt) else None
     return Embedder(
         services.carrier,
         origin,
         client_request.owner.id,
         client,
-        request.messages if keeps_texts and request is not None else None,
+        None if kept is None else kept.messages,
+        tools=[] if kept is None else [tool.name for tool in kept.tools],
     )
 
 
