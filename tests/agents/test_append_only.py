@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.append import KINDS, PROTOCOLS, measure
 
 from polycall import Client
 from polycall.agents import Agent, Compaction, Handoff, History, Memory, Sessions, ToolTree
@@ -361,3 +362,52 @@ async def test_m1_a_small_change_of_long_instructions_is_said_by_its_part(
     assert texts[1].endswith("hold again.")
     assert ("Mood one." in texts[2], "Mood three." in texts[2]) == (True, True)
     assert max(map(len, texts)) < 200
+
+
+@pytest.mark.parametrize("kind", ["tools", "instructions", "nothing"])
+async def test_a_broken_prefix_is_told_with_its_cost(
+    sim: Simulation, client: Client, kind: str
+) -> None:
+    model = "claude-sonnet-4-6"
+    calls = [OPENING[0].calls[0], OPENING[1].calls[0]] if kind == "tools" else ADD_TWICE
+    sim.script("anthropic", model, [*(Turn(calls=[call]) for call in calls), Turn(text="done")])
+    words = "Be kind to everybody, and short. " * 600
+    moods = itertools.count()
+    agent = Agent(
+        f"anthropic/{model}",
+        instructions=(lambda _: f"{next(moods)} {words}") if kind == "instructions" else words,
+        tools=[tree()] if kind == "tools" else [add],
+        client=client,
+    )
+    run = await agent.run("go")
+    told = [each.detail for each in run.warnings if each.feature == "prompt_prefix"]
+    if kind == "nothing":
+        assert told == []
+        return
+    assert told
+    assert told[0].startswith(f"the {kind} changed: about ")
+    lost = int(told[0].split("about ")[1].split(" ")[0])
+    price = float(told[0].split("$")[1].split(" ")[0])
+    # Three dollars a million, and a tenth of it from the cache (the price list's of this model).
+    assert price == pytest.approx(lost * 2.7e-6, rel=0.02)
+    assert lost == pytest.approx(run.steps[0].response.usage.input_tokens, rel=0.05)
+
+
+ADD_TWICE = [Call("add", {"a": 1, "b": 2}), Call("add", {"a": 3, "b": 4})]
+
+
+async def test_random_agents_of_each_kind_pass_the_strict_check() -> None:
+    """A small part of `python -m bench.append`, which has the kinds that need a sandbox too."""
+    results = await measure(88, seed=7, steps=6, sandboxed=False)
+    assert set(results) == {"library", *PROTOCOLS}
+    for name, found in results.items():
+        assert (name, found.unfit, found.problems) == (name, 0, [])
+        assert found.fitted > 0, name
+    read, sent = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
+    for found in results.values():
+        for kind, (cached, total) in found.by_kind.items():
+            read[kind] += cached
+            sent[kind] += total
+    # Where another model answers, its cache is another.
+    shares = {kind: read[kind] / sent[kind] for kind in KINDS if kind != "fallback"}
+    assert min(shares.values()) > 0.95, shares

@@ -31,6 +31,7 @@ from polycall.agents.journaling import JournalingModel
 from polycall.agents.offer import definitions
 from polycall.agents.output import OutputError, OutputT
 from polycall.agents.partial import keep_on
+from polycall.agents.prefix import PrefixWatch
 from polycall.agents.programs import AgentPrograms
 from polycall.agents.run import AgentEvent, Run, surfaced
 from polycall.agents.shared_beginning import shared_place, shown_tools
@@ -90,6 +91,7 @@ class AgentRunner(Generic[OutputT]):
         self._attempts = 0
         self._progress = Progress()
         self._appended = Appended()
+        self._prefix = PrefixWatch()
         self._steps: list[Step] = []
         self._is_over = False
         self._task: Message | None = None
@@ -157,6 +159,8 @@ class AgentRunner(Generic[OutputT]):
         if not isinstance(event, TaskEvent):
             self._progress.heard(event)
         if isinstance(event, StepEnd):
+            speaker = self._group[self._speakers[-1]]
+            self._prefix.answered(speaker.model, event.step.response.usage)
             self.state.spend(event.step.response.usage, event.step.cost)
         elif isinstance(event, RunEnd) and event.reason == "paused":
             await self._settle()
@@ -316,6 +320,7 @@ class AgentRunner(Generic[OutputT]):
         if not isinstance(turn, Turn):
             return turn
         turn = replace(turn, request=self._with_opened(turn.request, messages))
+        self._prefix.asking(turn.request, state.client, tools_may_grow=self._is_bound())
         toolset = self._executors[key].toolset
 
         def has_steps(call: ToolCall) -> bool:
@@ -477,6 +482,7 @@ class AgentRunner(Generic[OutputT]):
             agents=self._speakers,
             decisions=[each for one in self._programs.values() for each in one.decisions],
             programs=[each for one in self._programs.values() for each in one.programs],
+            prefix_warnings=list(self._prefix.warnings),
             value=self._value,
             problem=(self._problem or self._why(end)) if self._value is None else "",
         )
