@@ -292,6 +292,22 @@ class Client:
                 return True
         return False
 
+    def appends(self, model: str) -> bool:
+        """Whether what changes in a conversation is better added at its end, for this chain.
+
+        So it is where a model checks the beginning, and where all of them cache it and take
+        instructions that come later.
+        """
+        if self.binds_prefix(model):
+            return True
+        for each in self.chain(model):
+            provider, name = self.resolve(each)
+            quirks, known = provider.rules_for(name, provider.dialect_for(with_tools=True))
+            caches = known is not None and known.value("cache") not in (None, "no", "none")
+            if not caches or quirks.late_system is not True:
+                return False
+        return True
+
     def _common_dialect(self, model: str, has: Callable[[Provider], bool]) -> str:
         found: set[str] = set()
         for each in self.chain(model):

@@ -391,7 +391,8 @@ class AgentRunner(Generic[OutputT]):
                 state.injected[agent.name] = await agent.memory.injected(context, seen)
             memory = state.injected[agent.name]
         words = await self._words(state.frames[-1])
-        if not self._is_bound():
+        client = state.client
+        if not (isinstance(client, Client) and client.appends(agent.model)):
             words = "\n\n".join(part for part in (words, memory) if part)
             return ([Message("system", [Text(words)])] if words else []), seen
         place = self._place()

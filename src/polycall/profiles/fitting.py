@@ -94,6 +94,7 @@ def _of_its_wire(quirks: Quirks, profile: Profile) -> dict[str, Any]:
             changes[feature] = found
     for feature in (
         "sampling_without_thinking",
+        "temperature_with_top_p",
         "tools_with_json",
         "signature_sentinel",
     ):

@@ -165,7 +165,7 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     instruction = render_format(body, request, losses, quirks)
     if instruction:
         body["system"] = _with_instruction(system, instruction)
-    render_sampling(body, request, losses)
+    render_sampling(body, request, losses, quirks)
     _render_rest(body, request, losses)
     _render_options(body, request, losses, quirks)
     _bound_breakpoints(body, losses)
