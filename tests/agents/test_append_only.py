@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench import steps
 from bench.append import KINDS, PROTOCOLS, measure
 
 from polycall import Client
@@ -411,3 +412,14 @@ async def test_random_agents_of_each_kind_pass_the_strict_check() -> None:
     # Where another model answers, its cache is another.
     shares = {kind: read[kind] / sent[kind] for kind in KINDS if kind != "fallback"}
     assert min(shares.values()) > 0.95, shares
+
+
+async def test_an_agent_of_forty_steps_costs_less_where_it_appends() -> None:
+    """`python -m bench.steps` has all vendors; the table is in docs/costs.md."""
+    anew = await steps.measure("deepseek", appended=False)
+    appended = await steps.measure("deepseek", appended=True)
+    assert (anew.steps, appended.steps) == (40, 40)
+    assert anew.dollars is not None
+    assert appended.dollars is not None
+    assert appended.dollars < anew.dollars * 7 / 10
+    assert appended.cached_share > 0.9 > anew.cached_share
