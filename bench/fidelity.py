@@ -3,7 +3,7 @@
 Each suite speaks to a gateway that has the simulated vendors behind it: `llm-comply` in all its
 formats, LangChain's standard tests with three client packages (`--langchain PYTHON`: the
 interpreter of a venv that has them), and the compatibility matrix of our own tests.  `--litellm
-COMMAND` adds a peer with the same vendors behind it; one that is not given is named as not measured.
+COMMAND` adds a peer with the same vendors behind it; without it the page says so.
 """
 
 from __future__ import annotations
