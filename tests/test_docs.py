@@ -67,6 +67,7 @@ config.write_text(config.read_text().replace("providers.compatible", "providers.
 client = Client()
 async def get_weather(city: str) -> str: "The weather (날씨)."; return "snow"
 """,
+    "refusals": "",
     "sandbox": "",
     "sessions": """
 import re

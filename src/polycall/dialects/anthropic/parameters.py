@@ -292,7 +292,7 @@ def render_sampling(body: JSON, request: Request, losses: Losses, quirks: Quirks
             values["top_p"] = None
     is_both = values["temperature"] is not None and values["top_p"] is not None
     if is_both and not quirks.temperature_with_top_p and NAME not in request.metadata:
-        losses.drop("top_p", "the model takes none beside a temperature")
+        losses.drop("top_p", "the model takes none next to a temperature")
         values["top_p"] = None
     for key, value in values.items():
         if value is not None:

@@ -149,8 +149,8 @@ _QUIRK_WORDS = {
     "thinking_forms": "a model that does not take this form of thinking",
     "thinking_unit": "a model that takes the other unit of thinking",
     "budget_zero": "a model that always thinks",
-    "tools_with_json": "a model that takes no tools beside an answer in JSON",
-    "effort_beside_tools": "a model that takes no effort beside functions",
+    "tools_with_json": "a model that takes no tools next to an answer in JSON",
+    "effort_beside_tools": "a model that takes no effort next to functions",
 }
 
 

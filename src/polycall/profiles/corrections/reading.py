@@ -51,7 +51,7 @@ _GROUPS = {
 _NAME = re.compile("|".join(rf"(?<!\?P){name}" for name in _GROUPS))
 # Words of a refusal that holds for what else this request has, and may not hold for the next.
 _CONDITIONAL = re.compile(
-    r"\b(when|while|if|unless|together|both|combined?|combination|alongside|beside|along with"
+    r"\b(when|while|if|unless|together|both|combined?|combination|alongside|besides?|along with"
     r"|in this request|only (allowed|supported|valid) (with|for)|with reasoning|incompatible with"
     r"|depends?|requires?)\b",
     re.IGNORECASE,
