@@ -21,6 +21,7 @@ class SharedCorrections:
         self.book = CorrectionBook()
         self._store = store
         self._revision = -1
+        self._unsaved: dict[str, Correction] = {}
 
     async def remember(self, corrections: Sequence[Correction]) -> None:
         """Keep corrections; without the store, for the life of this process."""
@@ -29,16 +30,23 @@ class SharedCorrections:
             return
         for each in new:
             logger.warning("%s/%s: from now on %s", each.provider, each.model, each.change)
+        self._unsaved.update({each.key: each for each in new})
         try:
             await self._store.save_corrections({each.key: encoded(each) for each in new})
         except StoreError as error:
             logger.warning("a correction was not kept: %s", error)
+        finally:
+            for each in new:
+                self._unsaved.pop(each.key, None)
 
     async def refresh(self) -> None:
         """Read the store's where another process changed them."""
         revision = self._store.corrections_revision
         if revision != self._revision:
-            self.book.replace(await load(self._store))
+            # What was learned while the store was read may not be in what it gave.
+            before = dict(self._unsaved)
+            found = await load(self._store)
+            self.book.replace([*found, *before.values(), *self._unsaved.values()])
             self._revision = revision
 
 
