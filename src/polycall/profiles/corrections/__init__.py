@@ -11,14 +11,33 @@ A correction holds for one provider at one address, one model and one wire.  It 
 messages, tools, the model, the key, what is metered, or a limit other than downwards.
 """
 
+import importlib
+from collections.abc import Mapping
+
+from polycall.errors import PolycallError
+from polycall.ir import JSON
 from polycall.profiles.corrections.book import CorrectionBook
 from polycall.profiles.corrections.correction import (
     Correction,
+    Refused,
     corrected,
     corrected_quirks,
     has_quirks,
 )
-from polycall.profiles.corrections.reading import Refused, read_refusal
+
+
+def read_refusal(
+    error: PolycallError, body: JSON, headers: Mapping[str, str], **target: str
+) -> Refused | None:
+    """The corrections that would let the request pass; `None` for any other refusal.
+
+    `target` is `provider`, `address`, `model` and `dialect`.
+    """
+    # Most processes never see a refusal.
+    reading = importlib.import_module("polycall.profiles.corrections.reading")
+    found: Refused | None = reading.read_refusal(error, body, headers, **target)
+    return found
+
 
 __all__ = [
     "Correction",

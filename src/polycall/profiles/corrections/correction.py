@@ -95,6 +95,13 @@ class Correction(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
                 return self.path in _QUIRK_WORDS
 
 
+class Refused(Struct, frozen=True):
+    """The corrections of one refusal.  `lasts`: they hold for other requests of the model too."""
+
+    corrections: tuple[Correction, ...]
+    lasts: bool
+
+
 def corrected(
     body: JSON, headers: Mapping[str, str], corrections: Iterable[Correction]
 ) -> tuple[JSON, dict[str, str], list[Warning]]:

@@ -54,23 +54,23 @@ _BUDGETS = frozenset(
 # The names of one limit: a server that does not know one of them knows the other.
 TWINS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
 
-_LIMIT_NAME = re.compile(r"max\w*(token|output|length)|(token|output|length)\w*(max|limit)", re.I)
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(\.[A-Za-z_][A-Za-z0-9_]{0,63}){0,3}")
+# Patterns are compiled when a refusal is first read: most processes never see one.
+_LIMIT_NAME = r"max\w*(token|output|length)|(token|output|length)\w*(max|limit)"
+_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,63}(\.[A-Za-z_][A-Za-z0-9_]{0,63}){0,3}"
 # No field gets one of these names: they say what is asked, of whom, and who pays for how much.
-_TAKEN = re.compile(
+_TAKEN = (
     r"message|input|content|system|instruction|tool|function|model|stream|store|tier|token|budget"
     r"|max|limit|^n$|count|candidate|best|background|response|conversation|prompt$|plugin|server"
     r"|container|provider|route|fallback|speed|geo|safety_?setting|guardrail|key$|auth|secret|role"
-    r"|document|file|format|schema|modal|audio|image|search|transform|usage|logprob",
-    re.I,
+    r"|document|file|format|schema|modal|audio|image|search|transform|usage|logprob"
 )
-_HEADER_NAME = re.compile(
+_HEADER_NAME = (
     r"(?!.*(key|auth|token|secret|cookie|forward|host|organi[sz]ation|project|account|user|billing"
     r"|tier|priority))[a-z][a-z0-9-]{2,60}-(version|beta|revision|features?|protocol|api)"
 )
-_HEADER_VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,/ -]{0,119}")
+_HEADER_VALUE = r"[A-Za-z0-9][A-Za-z0-9._=,/ -]{0,119}"
 # Flags that change what a request costs or where it runs.
-_DEAR = re.compile(r"fast|priority|1m|batch|geo|billing")
+_DEAR = r"fast|priority|1m|batch|geo|billing"
 
 
 def canonical(path: str) -> str:
@@ -106,21 +106,24 @@ def kind_of(path: str) -> Kind:
 
 def may_be_called(path: str, new: str) -> bool:
     """Whether a field of this place may get another name."""
-    if _NAME.fullmatch(new) is None or "*" in path:
+    if re.fullmatch(_NAME, new) is None or "*" in path:
         return False
     kind = kind_of(path)
     if kind == "limit":
-        return _LIMIT_NAME.search(new) is not None
+        return re.search(_LIMIT_NAME, new, re.IGNORECASE) is not None
     if kind == "budget":
         return "budget" in new.lower()
     if kind != "hint":
         return False
-    return kind_of(new) == "hint" or not any(_TAKEN.search(step) for step in new.split("."))
+    steps = new.split(".")
+    return kind_of(new) == "hint" or not any(
+        re.search(_TAKEN, step, re.IGNORECASE) for step in steps
+    )
 
 
 def may_send(header: str, value: str) -> bool:
     """Whether a header that a refusal asks for may be sent."""
     name = header.lower()
-    if _HEADER_NAME.fullmatch(name) is None or _HEADER_VALUE.fullmatch(value) is None:
+    if not re.fullmatch(_HEADER_NAME, name) or not re.fullmatch(_HEADER_VALUE, value):
         return False
-    return not name.endswith("-beta") or _DEAR.search(value) is None
+    return not name.endswith("-beta") or re.search(_DEAR, value) is None

@@ -20,7 +20,7 @@ from msgspec import Struct
 from polycall._support import jsontext
 from polycall.errors import InvalidRequestError, PolycallError, RequestTooLargeError
 from polycall.ir import JSON
-from polycall.profiles.corrections.correction import WORDS_MAX, Correction
+from polycall.profiles.corrections.correction import WORDS_MAX, Correction, Refused
 from polycall.profiles.corrections.places import found_in, value_at
 from polycall.profiles.corrections.policy import TWINS, kind_of
 
@@ -63,13 +63,6 @@ _LOC = re.compile(
     r"['\"]loc['\"]: ?[(\[](?P<loc>[^)\]]{1,200})[)\]], ?['\"]msg['\"]: ?"
     r"(?P<quote>['\"])(?P<msg>.{1,300}?)(?P=quote)(?=[,}])"
 )
-
-
-class Refused(Struct, frozen=True):
-    """The corrections of one refusal.  `lasts`: they hold for other requests of the model too."""
-
-    corrections: tuple[Correction, ...]
-    lasts: bool
 
 
 class _Word(Struct, frozen=True, forbid_unknown_fields=True):
