@@ -139,7 +139,9 @@ async def _send_plain(
         is_kept = attempt.carries and client_request.wants_stored(services)
         if is_kept:
             response = replace(response, id=own_id(gateway_request))
-        rendered = client_request.dialect.render_response(dated(response), client_request.request)
+        # What was asked for can be asked for again; the header says what answered.
+        echoed = replace(dated(response), model=client_request.model)
+        rendered = client_request.dialect.render_response(echoed, client_request.request)
         if is_kept:
             await client_request.keep(services, rendered["id"], rendered["output"])
         body = jsontext.encode_bytes(rendered)
@@ -364,7 +366,8 @@ class _Stream:
         if isinstance(first := events[0], ResponseStart):
             if self._is_kept:
                 first = replace(first, id=own_id(self._gateway_request))
-            events = [dated(first), *events[1:]]
+            first = replace(dated(first), model=self._client_request.model)
+            events = [first, *events[1:]]
         if isinstance(last := events[-1], ResponseEnd):
             account.usage, account.has_ended = last.usage, True
         pieces: list[bytes] = []
