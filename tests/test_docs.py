@@ -82,6 +82,7 @@ def end():
     served.stdout.close()
 atexit.register(end)
 """,
+    "refusals": "",
     "sandbox": "",
     "sessions": """
 import re

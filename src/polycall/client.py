@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
@@ -27,6 +28,7 @@ from polycall.exchange import (
     Exchange,
     address,
     environment_key,
+    is_tool_use,
     open_answer,
     prepare,
     read_answer,
@@ -44,6 +46,7 @@ from polycall.ir import (
     Warning,
 )
 from polycall.profiles import LIVING
+from polycall.profiles.corrections import Correction, CorrectionBook, Refused
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.models import capabilities
 from polycall.providers.prices import cost_usd
@@ -92,6 +95,10 @@ class Client:
     `keys` (by provider) come before what the file says; keys that are in neither come from the
     environment.  Close it, or use it as a context manager, plain (for the methods that end in
     `_sync`) or async: it owns a pool of connections.
+
+    Where a provider refuses a field or a value by name, the request is mended and sent once more,
+    and `corrections` remembers it: a book, or the file of one (`POLYCALL_CORRECTIONS` names one for
+    every client); by default for as long as the client lives.
     """
 
     def __init__(
@@ -103,6 +110,7 @@ class Client:
         transport: Transport | None = None,
         deadlines: Deadlines | None = None,
         retry: Retry | None = None,
+        corrections: CorrectionBook | str | Path | None = None,
     ) -> None:
         settings = _settings(config)
         own = {provider.name: provider for provider in providers}
@@ -114,6 +122,10 @@ class Client:
         self._deadlines = deadlines or Deadlines()
         self._retry = retry or Retry()
         self._portal: Portal | None = None
+        if not isinstance(corrections, CorrectionBook):
+            path = corrections or os.environ.get("POLYCALL_CORRECTIONS") or None
+            corrections = CorrectionBook(path)
+        self.corrections = corrections
 
     async def __aenter__(self) -> Client:
         return self
@@ -158,6 +170,7 @@ class Client:
             except UpstreamError as error:
                 attempts.failed(error)
                 continue
+            attempts.answered()
             response = replace(
                 response,
                 model=attempts.model,
@@ -232,8 +245,11 @@ class Client:
             raise RequestError(f"no provider is called {prefix!r}{hint}")
         return provider, provider.own_name(name)
 
-    def prepare(self, request: Request) -> Exchange:
-        """Everything but the sending: dialect, body, address, headers."""
+    def prepare(self, request: Request, *, extra: tuple[Correction, ...] = ()) -> Exchange:
+        """Everything but the sending: dialect, body, address, headers.
+
+        `extra` are corrections beside those that are remembered.
+        """
         request = with_words(request)
         provider, model = self.resolve(request.model)
         is_able = request.prompted or provider.quirks_for(model).tools == "prompted"
@@ -248,7 +264,10 @@ class Client:
                 path="tools",
             )
         key = self._keys.get(provider.name, "") or environment_key(provider)
-        return prepare(request, provider, model, key)
+        known = self.corrections
+        dialect = provider.dialect_for(with_tools=is_tool_use(request))
+        kept = known.for_target(provider.name, provider.base_url, model, dialect) if known else ()
+        return prepare(request, provider, model, key, corrections=(*kept, *extra))
 
     def address(self, model: str, path: str) -> tuple[str, dict[str, str]]:
         """The URL of a path at a model's provider, and the headers that carry its key."""
@@ -273,6 +292,22 @@ class Client:
                 return True
         return False
 
+    def appends(self, model: str) -> bool:
+        """Whether what changes in a conversation is better added at its end, for this chain.
+
+        So it is where a model checks the beginning, and where all of them cache it and take
+        instructions that come later.
+        """
+        if self.binds_prefix(model):
+            return True
+        for each in self.chain(model):
+            provider, name = self.resolve(each)
+            quirks, known = provider.rules_for(name, provider.dialect_for(with_tools=True))
+            caches = known is not None and known.value("cache") not in (None, "no", "none")
+            if not caches or quirks.late_system is not True:
+                return False
+        return True
+
     def _common_dialect(self, model: str, has: Callable[[Provider], bool]) -> str:
         found: set[str] = set()
         for each in self.chain(model):
@@ -290,11 +325,11 @@ class Client:
         return [name.strip() for name in model.split(",")]
 
     def _attempts(self, request: Request) -> _Attempts:
-        exchanges = [
-            self.prepare(replace(request, model=model, messages=portable(request.messages, model)))
+        requests = [
+            replace(request, model=model, messages=portable(request.messages, model))
             for model in self.chain(request.model)
         ]
-        return _Attempts(exchanges, self._retry, time.monotonic() + self._deadlines.total_s)
+        return _Attempts(self, requests, self._retry, time.monotonic() + self._deadlines.total_s)
 
     async def _events(self, attempts: _Attempts, warnings: list[Warning]) -> AsyncGenerator[Event]:
         while True:
@@ -312,6 +347,7 @@ class Client:
                         if opening is not None:
                             yield _named(opening, attempts.model)
                         started, opening = True, None
+                        attempts.answered()
                         yield event
             except UpstreamError as error:
                 # What the caller has seen cannot be taken back.
@@ -361,13 +397,18 @@ class Client:
 class _Attempts:
     """Which exchange to try next, and after what wait: retries first, then the next model."""
 
-    def __init__(self, exchanges: list[Exchange], retry: Retry, ends_at: float) -> None:
-        self._exchanges = exchanges
+    def __init__(
+        self, client: Client, requests: list[Request], retry: Retry, ends_at: float
+    ) -> None:
+        self._client = client
+        self._requests = requests
+        self._exchanges = [client.prepare(request) for request in requests]
         self._retry = retry
         self._ends_at = ends_at
         self._wait_s = 0.0
         self._place = 0
         self._attempt = 1
+        self._refused: Refused | None = None  # what the mended request was mended by
         self.warnings: list[Warning] = []
 
     @property
@@ -382,6 +423,8 @@ class _Attempts:
 
     def failed(self, error: UpstreamError) -> None:
         """Plan another attempt after `error`, or raise it."""
+        if self._mended(error):
+            return
         wait_s = self._retry.wait_s(error, self._attempt)
         if isinstance(error, ModelOutputError) and self._attempt > 1:
             wait_s = None  # what the model cannot write twice, another may
@@ -397,6 +440,36 @@ class _Attempts:
             # The provider's words need not name either.
             error.add_note(f"the model that was asked: {self.model}")
             raise error
+
+    def answered(self) -> None:
+        """Remember what the request was mended by: the provider has taken it."""
+        refused, self._refused = self._refused, None
+        if refused is not None and refused.lasts:
+            self._client.corrections.remember(refused.corrections)
+
+    def _mended(self, error: UpstreamError) -> bool:
+        """Whether the request was changed as its refusal asks for: once for each model."""
+        exchange = self._exchanges[self._place]
+        refused = exchange.refused(error)
+        before = self._refused
+        if before is not None:
+            # What is refused now is something else: the first change was taken.
+            if refused is not None and refused.corrections[0].path != before.corrections[0].path:
+                self.answered()
+            self._refused = None
+            return False
+        if refused is None:
+            return False
+        extra = (*exchange.corrections, *refused.corrections)
+        try:
+            mended = self._client.prepare(self._requests[self._place], extra=extra)
+        except RequestError:
+            return False  # what would be left of it cannot be said
+        if mended.http.body == exchange.http.body and mended.http.headers == exchange.http.headers:
+            return False
+        self._exchanges[self._place] = mended
+        self._refused, self._wait_s = refused, 0.0
+        return True
 
 
 def _definition(offered: ToolLike) -> Tool:

@@ -28,6 +28,13 @@ from polycall.errors import (
 )
 from polycall.fold import fold, unfold
 from polycall.ir import Event, PartStart, Request, Response, ResponseEnd, Usage, Warning
+from polycall.profiles.corrections import (
+    Correction,
+    Refused,
+    corrected,
+    corrected_quirks,
+    read_refusal,
+)
 from polycall.profiles.fitting import fitted
 from polycall.profiles.names import near_names, vendor_of
 from polycall.providers.dialects import DIALECTS
@@ -62,6 +69,7 @@ class Exchange(Struct, frozen=True):
     # Where calls are read out of the text: the request as it was sent, and the tools that count.
     sent: Request | None = None
     offer: Offer | None = None
+    corrections: tuple[Correction, ...] = ()  # what earlier refusals of this target ask for
 
     def again(self, said: str, problem: str) -> Exchange:
         """The exchange after an answer that cannot be used, which the model reads once more."""
@@ -75,9 +83,23 @@ class Exchange(Struct, frozen=True):
 
     def _sending(self, sent: Request) -> Exchange:
         quirks = self.provider.quirks_for(self.model, self.dialect.NAME)
+        quirks = corrected_quirks(quirks, self.corrections)
         wire = self.dialect.render_request(replace(sent, model=self.model), quirks=quirks)
+        wire, _ = _corrected(wire, self.corrections, {})
         http = replace(self.http, body=jsontext.encode_bytes(wire.body))
         return replace(self, sent=sent, wire=wire, http=http)
+
+    def refused(self, error: PolycallError) -> Refused | None:
+        """What a refusal of this request asks to change; `None` where it asks for nothing."""
+        return read_refusal(
+            error,
+            self.wire.body,
+            self.http.headers,
+            provider=self.provider.name,
+            address=self.provider.base_url,
+            model=self.model,
+            dialect=self.dialect.NAME,
+        )
 
 
 def prepare(
@@ -86,16 +108,21 @@ def prepare(
     model: str,
     key: str,
     dialect_name: DialectName | None = None,
+    *,
+    corrections: tuple[Correction, ...] = (),
 ) -> Exchange:
-    """Everything but the sending: dialect (where it is not given), body, address, headers."""
+    """Everything but the sending: dialect (where it is not given), body, address, headers.
+
+    `corrections` are what refusals of this target asked for.
+    """
     if dialect_name is None:
-        in_play = bool(request.tools) or any(message.tool_calls for message in request.messages)
-        dialect_name = provider.dialect_for(with_tools=in_play)
+        dialect_name = provider.dialect_for(with_tools=is_tool_use(request))
     dialect = DIALECTS[dialect_name]
     quirks, known = provider.rules_for(model, dialect_name)
     notes: list[Warning] = []
     if known is not None:
         request, notes = fitted(request, known)
+    quirks = corrected_quirks(quirks, corrections) if corrections else quirks
     request = with_caching(request, dialect_name, quirks)
     sent, offer = _with_prompted_tools(request, quirks)
     wire = dialect.render_request(replace(sent, model=model), quirks=quirks)
@@ -108,12 +135,27 @@ def prepare(
             "they are described in the prompt, and calls are read from the text",
         )
         wire = replace(wire, warnings=[note, *wire.warnings])
+    headers = _joined(headers_for(provider, key, stream=request.stream), wire.headers)
+    if corrections:
+        wire, headers = _corrected(wire, corrections, headers)
     http = HTTPRequest(
         url=address(provider, wire.path),
-        headers=_joined(headers_for(provider, key, stream=request.stream), wire.headers),
+        headers=headers,
         body=jsontext.encode_bytes(wire.body),
     )
-    return Exchange(request, provider, model, dialect, wire, http, sent, offer)
+    return Exchange(request, provider, model, dialect, wire, http, sent, offer, corrections)
+
+
+def is_tool_use(request: Request) -> bool:
+    """Whether tools are in play: offered, or called in the history."""
+    return bool(request.tools) or any(message.tool_calls for message in request.messages)
+
+
+def _corrected(
+    wire: WireRequest, corrections: tuple[Correction, ...], headers: dict[str, str]
+) -> tuple[WireRequest, dict[str, str]]:
+    body, headers, warnings = corrected(wire.body, headers, corrections)
+    return replace(wire, body=body, warnings=[*wire.warnings, *warnings]), headers
 
 
 def _with_prompted_tools(request: Request, quirks: Quirks) -> tuple[Request, Offer | None]:

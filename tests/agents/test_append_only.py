@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench import steps
+from bench.append import KINDS, PROTOCOLS, measure
 
 from polycall import Client
-from polycall.agents import Agent, Compaction, History, Memory, Sessions, ToolTree
+from polycall.agents import Agent, Compaction, Handoff, History, Memory, Sessions, ToolTree
 from polycall.ir import Message, Text
 from polycall.sim import Call, Simulation, Turn
 from tests.agents.support import client_of
@@ -181,21 +183,59 @@ async def test_m1_a_cut_beginning_is_told_and_never_refused(
     assert "what stood before it has changed" in dropped(run)[0]
 
 
-async def test_m1_a_handoff_is_told_and_never_refused(sim: Simulation, client: Client) -> None:
-    sim.script(
-        "anthropic",
-        MODEL,
-        [
-            Turn(reasoning="a", calls=[Call("add", {"a": 1, "b": 2})]),
-            Turn(reasoning="b", calls=[Call("transfer_to_other", {"reason": "x"})]),
-            Turn(reasoning="c", text="done"),
-        ],
+HANDOFF = [
+    Turn(reasoning="a", calls=[Call("add", {"a": 1, "b": 2})]),
+    Turn(reasoning="b", calls=[Call("transfer_to_other", {"reason": "x"})]),
+    Turn(reasoning="c", calls=[Call("mail", {"to": "ann"})]),
+    Turn(reasoning="d", calls=[Call("return_to_first", {"reason": "y"})]),
+    Turn(reasoning="e", calls=[Call("add", {"a": 3, "b": 4})]),
+    Turn(reasoning="f", text="done"),
+]
+
+
+async def test_m1_a_handoff_and_the_way_back_keep_the_beginning(
+    sim: Simulation, client: Client
+) -> None:
+    sim.script("anthropic", MODEL, [*HANDOFF, Turn(reasoning="g", text="again")])
+    other = Agent(NAME, name="other", instructions="You are the other.", tools=[mail])
+    agent = Agent(
+        NAME,
+        name="first",
+        instructions="You are the first.",
+        tools=[add],
+        handoffs=[Handoff(other, returns=True)],
+        client=client,
     )
+    run = await agent.run("go")
+    assert (run.text, run.reason, dropped(run)) == ("done", "finished", [])
+    assert thoughts(sim) == ["a", "b", "c", "d", "e"]
+    body = sim.requests[-1].body
+    assert body["system"] == "You are the first."
+    late = [tool["name"] for tool in body["tools"] if tool.get("defer_loading")]
+    assert late == ["mail", "return_to_first"]
+    said = [str(m["content"]) for m in body["messages"] if m["role"] == "system"]
+    assert ["You are the other." in said[0], "at the beginning" in said[1]] == [True, True]
+    again = await agent.run("and?", history=run.history)
+    assert (again.text, dropped(again)) == ("again", [])
+    assert thoughts(sim) == ["a", "b", "c", "d", "e", "f"]
+
+
+async def test_m1_a_handoff_that_shows_less_is_told_and_never_refused(
+    sim: Simulation, client: Client
+) -> None:
+    sim.script("anthropic", MODEL, [*HANDOFF[:2], Turn(reasoning="c", text="done")])
     other = Agent(NAME, name="other", instructions="You are the other.", client=client)
-    agent = Agent(NAME, name="first", tools=[add], handoffs=[other], client=client)
+    agent = Agent(
+        NAME,
+        name="first",
+        tools=[add],
+        handoffs=[Handoff(other, history=lambda messages: messages[1:])],
+        client=client,
+    )
     run = await agent.run("go")
     assert (run.text, run.reason) == ("done", "finished")
     assert dropped(run)
+    assert thoughts(sim) == []
 
 
 async def test_t5_an_agents_steps_read_the_prompt_from_the_cache(
@@ -296,3 +336,90 @@ async def test_m1_random_conversations_with_edits_and_shortening_are_never_refus
             if trace.random.random() < 0.3:
                 history = [Message("user", [Text("edited")]), *run.messages[1:]]
                 trace.opened.clear()
+
+
+async def test_m1_a_small_change_of_long_instructions_is_said_by_its_part(
+    sim: Simulation, client: Client
+) -> None:
+    sim.script(
+        "anthropic",
+        MODEL,
+        [
+            *(Turn(reasoning="a", calls=[Call("add", {"a": 1, "b": n})]) for n in range(4)),
+            Turn(reasoning="b", text="done"),
+        ],
+    )
+    words = "Be kind to everybody, and short. " * 60
+    moods = iter(["one", "two", "two", "one", "three"])
+    agent = Agent(
+        NAME, instructions=lambda _: f"{words}Mood {next(moods)}. Go.", tools=[add], client=client
+    )
+    run = await agent.run("go")
+    assert dropped(run) == []
+    said = [m["content"] for m in sim.requests[-1].body["messages"] if m["role"] == "system"]
+    texts = [each if isinstance(each, str) else each[0]["text"] for each in said]
+    assert len(texts) == 3
+    assert ("Mood one." in texts[0], "Mood two." in texts[0]) == (True, True)
+    assert texts[1].endswith("hold again.")
+    assert ("Mood one." in texts[2], "Mood three." in texts[2]) == (True, True)
+    assert max(map(len, texts)) < 200
+
+
+@pytest.mark.parametrize("kind", ["tools", "instructions", "nothing"])
+async def test_a_broken_prefix_is_told_with_its_cost(
+    sim: Simulation, client: Client, kind: str
+) -> None:
+    model = "claude-sonnet-4-6"
+    calls = [OPENING[0].calls[0], OPENING[1].calls[0]] if kind == "tools" else ADD_TWICE
+    sim.script("anthropic", model, [*(Turn(calls=[call]) for call in calls), Turn(text="done")])
+    words = "Be kind to everybody, and short. " * 600
+    moods = itertools.count()
+    agent = Agent(
+        f"anthropic/{model}",
+        instructions=(lambda _: f"{next(moods)} {words}") if kind == "instructions" else words,
+        tools=[tree()] if kind == "tools" else [add],
+        client=client,
+    )
+    run = await agent.run("go")
+    told = [each.detail for each in run.warnings if each.feature == "prompt_prefix"]
+    if kind == "nothing":
+        assert told == []
+        return
+    assert told
+    assert told[0].startswith(f"the {kind} changed: about ")
+    lost = int(told[0].split("about ")[1].split(" ")[0])
+    price = float(told[0].split("$")[1].split(" ")[0])
+    # Three dollars a million, and a tenth of it from the cache (the price list's of this model).
+    assert price == pytest.approx(lost * 2.7e-6, rel=0.02)
+    assert lost == pytest.approx(run.steps[0].response.usage.input_tokens, rel=0.05)
+
+
+ADD_TWICE = [Call("add", {"a": 1, "b": 2}), Call("add", {"a": 3, "b": 4})]
+
+
+async def test_random_agents_of_each_kind_pass_the_strict_check() -> None:
+    """A small part of `python -m bench.append`, which has the kinds that need a sandbox too."""
+    results = await measure(88, seed=7, steps=6, sandboxed=False)
+    assert set(results) == {"library", *PROTOCOLS}
+    for name, found in results.items():
+        assert (name, found.unfit, found.problems) == (name, 0, [])
+        assert found.fitted > 0, name
+    read, sent = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
+    for found in results.values():
+        for kind, (cached, total) in found.by_kind.items():
+            read[kind] += cached
+            sent[kind] += total
+    # Where another model answers, its cache is another.
+    shares = {kind: read[kind] / sent[kind] for kind in KINDS if kind != "fallback"}
+    assert min(shares.values()) > 0.95, shares
+
+
+async def test_an_agent_of_forty_steps_costs_less_where_it_appends() -> None:
+    """`python -m bench.steps` has all vendors; the table is in docs/costs.md."""
+    anew = await steps.measure("deepseek", appended=False)
+    appended = await steps.measure("deepseek", appended=True)
+    assert (anew.steps, appended.steps) == (40, 40)
+    assert anew.dollars is not None
+    assert appended.dollars is not None
+    assert appended.dollars < anew.dollars * 7 / 10
+    assert appended.cached_share > 0.9 > anew.cached_share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from polycall.gateway.routing.router import TargetRouter
 from polycall.ir import Message, ReasoningConfig, Request, Text, Tool
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.dialects import DIALECTS
+from tests.gateway.harness import Gateway
 
 CONFIG = """
 [providers.a]
@@ -113,3 +115,20 @@ def test_c7_openai_takes_no_effort_beside_functions_over_chat() -> None:
         with pytest.raises(UnsupportedError, match="use the dialect 'openai-responses'"):
             sent("gpt-6.1-sol", tools=[Tool("f")], **fields)
     assert sent("gpt-5", tools=[Tool("f")], reasoning=high)["reasoning_effort"] == "high"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", ["up-anthropic/sim-1", "up-gemini/sim-1"])
+def test_c9_a_translated_answer_names_the_model_that_was_asked_for(
+    gateway: Gateway, model: str, *, stream: bool
+) -> None:
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+    answer = gateway.post("/v1/chat/completions", body)
+    assert answer.status == 200
+    assert answer.headers["polycall-model"] == model
+    if not stream:
+        assert answer.json()["model"] == model
+        return
+    chunks = [line[6:] for line in answer.content.decode().splitlines() if line[:6] == "data: "]
+    named = {json.loads(chunk)["model"] for chunk in chunks if chunk != "[DONE]"}
+    assert named == {model}

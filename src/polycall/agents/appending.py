@@ -9,15 +9,13 @@ makes the vendor's own way of adding tools.
 
 from __future__ import annotations
 
-from typing import Any
+import re
 
-from msgspec.structs import replace
+from polycall.ir import Message, Text, Tool
+from polycall.translation.opened import opened_in, with_opened
 
-from polycall.ir import Message, Part, Text, Tool, ToolResult
-
-_MARK = "polycall"
-_OPENED = "opened"
 _CHANGED = "From here on, these instructions hold instead of the earlier ones:\n\n"
+_BACK = "From here on, the instructions at the beginning of this conversation hold again."
 
 BEGAN = "instructions/"  # what a key of `RunState.injected` begins with that is not an agent's name
 
@@ -27,11 +25,48 @@ def beginnings(injected: dict[str, str]) -> dict[str, str]:
     return {key: words for key, words in injected.items() if key.startswith(BEGAN)}
 
 
+# In a message's metadata: the whole instructions that hold from it on.
+_STANDS = "instructions"
+_PART = re.compile(r"(?<=[.!?\n])\s+")
+_LONG = 600  # characters; below, a change is said by the whole text
+_SHARE = 0.4  # of the text; a greater change is said by the whole text
+
+
+def _stands_for(message: Message) -> str:
+    """The instructions that this message says to hold from here on; empty for another."""
+    if message.role != "system":
+        return ""
+    known: str = message.metadata.get("polycall", {}).get(_STANDS, "")
+    if known:
+        return known
+    return message.text.removeprefix(_CHANGED) if message.text.startswith(_CHANGED) else ""
+
+
+def _change(old: str, new: str) -> str:
+    """How to say that other instructions hold: by the part that changed, where that is small."""
+    before, after = _PART.split(old), _PART.split(new)
+    head = 0
+    while head < min(len(before), len(after)) and before[head] == after[head]:
+        head += 1
+    tail = 0
+    most = min(len(before), len(after)) - head
+    while tail < most and before[-1 - tail] == after[-1 - tail]:
+        tail += 1
+    gone = " ".join(before[head : len(before) - tail])
+    came = " ".join(after[head : len(after) - tail])
+    is_small = len(gone) + len(came) < _SHARE * len(new)
+    if len(new) < _LONG or not is_small or not gone or old.count(gone) != 1:
+        return _CHANGED + new
+    said = f"now reads:\n\n{came}" if came else "does not hold any more."
+    return f"From here on, this part of your instructions:\n\n{gone}\n\n{said}"
+
+
 class Appended:
     """What one run has said at the beginning of each agent's part, and has added since."""
 
     def __init__(self) -> None:
         self._first_tools: dict[str, frozenset[str]] = {}
+        self._shown: dict[str, dict[str, Tool]] = {}
 
     def instructions(
         self, first: str, words: str, memory: str, messages: list[Message]
@@ -41,17 +76,30 @@ class Appended:
         `first` are those at the beginning, `messages` what was said since then.
         """
         late = [each.text for each in messages if each.role == "system"]
-        last = next((text for text in reversed(late) if text.startswith(_CHANGED)), first)
+        last = next((said for each in reversed(messages) if (said := _stands_for(each))), first)
         added: list[Message] = []
-        if words != last.removeprefix(_CHANGED):
-            added.append(Message("system", [Text(_CHANGED + words)]))
+        if words != last:
+            text = _BACK if words == first else _change(last, words)
+            own = {"polycall": {_STANDS: words}}
+            added.append(Message("system", [Text(text)], metadata=own))
         if memory and memory not in late:
             added.append(Message("system", [Text(memory)]))
         return added
 
+    def kept(self, key: str, tools: list[Tool]) -> list[Tool]:
+        """The tools that this part of the conversation has shown, and those that are new.
+
+        A tool stays where it was, though it may not be called any more: another list would be
+        another beginning.  One that was made anew is shown anew.
+        """
+        shown = self._shown.setdefault(key, {})
+        for tool in tools:
+            shown[tool.name] = tool
+        return list(shown.values())
+
     def tools(self, key: str, tools: list[Tool], messages: list[Message]) -> None:
         """Note tools that are new in the results that opened them; changes the last message."""
-        opened = {name for message in messages for name in _opened_in(message)}
+        opened = {name for message in messages for name in opened_in(message)}
         names = [tool.name for tool in tools if tool.name not in opened]
         first = self._first_tools.get(key)
         new = [] if first is None else [name for name in names if name not in first]
@@ -61,27 +109,4 @@ class Appended:
         if not new or messages[place].role != "tool":
             self._first_tools[key] = frozenset(names)
             return
-        messages[place] = _with_opened(messages[place], new)
-
-
-def _opened_in(message: Message) -> list[str]:
-    if message.role != "tool":
-        return []
-    return [
-        name
-        for part in message.parts
-        if isinstance(part, ToolResult)
-        for name in part.metadata.get(_MARK, {}).get(_OPENED, [])
-    ]
-
-
-def _with_opened(message: Message, names: list[str]) -> Message:
-    """The message, its last result naming these tools."""
-    parts: list[Part] = list(message.parts)
-    for place in range(len(parts) - 1, -1, -1):
-        part: Any = parts[place]
-        if isinstance(part, ToolResult) and not part.is_error:
-            own = {**part.metadata.get(_MARK, {}), _OPENED: names}
-            parts[place] = replace(part, metadata={**part.metadata, _MARK: own})
-            return replace(message, parts=parts)
-    return message
+        messages[place] = with_opened(messages[place], new)

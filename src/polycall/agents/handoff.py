@@ -48,12 +48,13 @@ def visible(
     seen: list[Message] = []
     start = 0
     for frame in frames:
-        seen = _filtered([*seen, *messages[start : frame.start]], _filter_of(frame, group))
+        seen = _filtered([*seen, *messages[start : frame.start]], filter_of(frame, group))
         start = frame.start
     return [*seen, *messages[start:]]
 
 
-def _filter_of(frame: Frame, group: dict[str, AgentSpec[Any]]) -> HistoryFilter:
+def filter_of(frame: Frame, group: dict[str, AgentSpec[Any]]) -> HistoryFilter:
+    """What the agent of a frame may see of the conversation before it."""
     handoff = _handoff_of(frame, group)
     return handoff.history if handoff else "all"
 

@@ -84,6 +84,8 @@ class Run(Generic[OutputT]):
     problem: str = ""
     decisions: list[CallingDecision] = field(default_factory=list[Any])
     programs: list[ProgramRun] = field(default_factory=list[Any])
+    # Where a request did not begin as the one before it, and what that costs.
+    prefix_warnings: list[Warning] = field(default_factory=list[Warning])
 
     def __repr__(self) -> str:
         """In a line, whatever was said: `history` and `steps` have the rest."""
@@ -121,7 +123,8 @@ class Run(Generic[OutputT]):
     @property
     def warnings(self) -> list[Warning]:
         """What the models did not get as it was written."""
-        return [warning for step in self.steps for warning in step.response.warnings]
+        found = [warning for step in self.steps for warning in step.response.warnings]
+        return [*found, *self.prefix_warnings]
 
 
 class AgentStream(Generic[OutputT]):

@@ -31,8 +31,10 @@ from polycall.agents.journaling import JournalingModel
 from polycall.agents.offer import definitions
 from polycall.agents.output import OutputError, OutputT
 from polycall.agents.partial import keep_on
+from polycall.agents.prefix import PrefixWatch
 from polycall.agents.programs import AgentPrograms
 from polycall.agents.run import AgentEvent, Run, surfaced
+from polycall.agents.shared_beginning import shared_place, shown_tools
 from polycall.agents.speaker import SpeakerClient
 from polycall.agents.task import TaskNote
 from polycall.agents.task_events import with_task_events
@@ -89,6 +91,7 @@ class AgentRunner(Generic[OutputT]):
         self._attempts = 0
         self._progress = Progress()
         self._appended = Appended()
+        self._prefix = PrefixWatch()
         self._steps: list[Step] = []
         self._is_over = False
         self._task: Message | None = None
@@ -156,6 +159,8 @@ class AgentRunner(Generic[OutputT]):
         if not isinstance(event, TaskEvent):
             self._progress.heard(event)
         if isinstance(event, StepEnd):
+            speaker = self._group[self._speakers[-1]]
+            self._prefix.answered(speaker.model, event.step.response.usage)
             self.state.spend(event.step.response.usage, event.step.cost)
         elif isinstance(event, RunEnd) and event.reason == "paused":
             await self._settle()
@@ -290,22 +295,13 @@ class AgentRunner(Generic[OutputT]):
         self, agent: AgentSpec[Any], messages: list[Message], seen: list[Message], steps: list[Step]
     ) -> Turn | EndReason:
         state = self.state
-        context = AgentContext(
-            deps=self._deps,
-            model=agent.model,
-            agent=agent.name,
-            variables=state.variables,
-            run=state,
-            reporter=_report,
-        )
-        tools = definitions(agent.toolsets, context)
+        context = self._context_of(agent)
         system, seen = await self._instructed(agent, context, messages, seen, len(steps) + 1)
-        seen = self._with_opened(tools, messages, seen)
         handoffs = handoff_tools(agent, state.frames, self._group)
         request = Request(
             model=agent.model,
             messages=[*system, *seen],
-            tools=[*tools, *(each.definition for each in handoffs)],
+            tools=self._offered(messages),
             stream=state.streams,
             response_format=self._agent.output.format,
             **self._settings(agent),
@@ -323,6 +319,8 @@ class AgentRunner(Generic[OutputT]):
             turn = await self._with_programs(agent, context).turn(turn, steps)
         if not isinstance(turn, Turn):
             return turn
+        turn = replace(turn, request=self._with_opened(turn.request, messages))
+        self._prefix.asking(turn.request, state.client, tools_may_grow=self._is_bound())
         toolset = self._executors[key].toolset
 
         def has_steps(call: ToolCall) -> bool:
@@ -335,6 +333,48 @@ class AgentRunner(Generic[OutputT]):
             execute = self._watched.executing(execute)
         return replace(turn, execute=self._recorder.executing(number, execute, has_steps))
 
+    def _context_of(self, agent: AgentSpec[Any]) -> AgentContext[Any]:
+        return AgentContext(
+            deps=self._deps,
+            model=agent.model,
+            agent=agent.name,
+            variables=self.state.variables,
+            run=self.state,
+            reporter=_report,
+        )
+
+    def _is_bound(self) -> bool:
+        """Whether the model of this step checks what stood before its reasoning."""
+        client, agent = self.state.client, self._group[self.state.frames[-1].agent]
+        return isinstance(client, Client) and client.binds_prefix(agent.model)
+
+    def _place(self) -> int:
+        """The frame whose beginning is sent: the one that speaks, or one before it."""
+        frames = self.state.frames
+        if len(frames) == 1 or not self._is_bound():
+            return len(frames) - 1
+        return shared_place(frames, self._group, self.state.client_of, self._shown)
+
+    def _shown(self, agent: AgentSpec[Any], frames: list[Frame]) -> list[Tool]:
+        handoffs = handoff_tools(agent, frames, self._group)
+        own = definitions(agent.toolsets, self._context_of(agent))
+        return [*own, *(each.definition for each in handoffs)]
+
+    def _offered(self, messages: list[Message]) -> list[Tool]:
+        """The tools of this step; where a beginning is shared, after those that it has."""
+        frames = self.state.frames
+        if not self._is_bound():
+            return self._shown(self._group[frames[-1].agent], frames)
+        return shown_tools(frames, self._place(), self._group, messages, self._shown)
+
+    async def _words(self, frame: Frame) -> str:
+        """What the agent of a frame is told, memory apart."""
+        agent = self._group[frame.agent]
+        reported = [await agent.instructions_for(self._context_of(agent)), handover_note(frame)]
+        if any(isinstance(each, BackgroundToolset) for each in agent.toolsets):
+            reported.append(ABOUT_TASKS)
+        return "\n\n".join(part for part in reported if part)
+
     async def _instructed(
         self,
         agent: AgentSpec[Any],
@@ -345,46 +385,46 @@ class AgentRunner(Generic[OutputT]):
     ) -> tuple[list[Message], list[Message]]:
         """The instructions for the beginning, and the conversation with those that came later."""
         state = self.state
-        reported = [await agent.instructions_for(context), handover_note(state.frames[-1])]
         memory = ""
         if agent.memory is not None:
             if agent.name not in state.injected:
                 state.injected[agent.name] = await agent.memory.injected(context, seen)
             memory = state.injected[agent.name]
+        words = await self._words(state.frames[-1])
         client = state.client
-        is_bound = isinstance(client, Client) and client.binds_prefix(agent.model)
-        if not is_bound:
-            reported.append(memory)
-        if any(isinstance(each, BackgroundToolset) for each in agent.toolsets):
-            reported.append(ABOUT_TASKS)
-        words = "\n\n".join(part for part in reported if part)
-        if is_bound:
-            first = words
-            if not isinstance(agent.instructions, str):
-                # With what was injected, so that a run that continues elsewhere begins alike.
-                first = state.injected.setdefault(f"{BEGAN}{self._frame_key()}", words)
-            known = self._recorder.ahead(number)
-            since = messages[state.frames[-1].start :]
-            made = self._appended.instructions(first, words, memory, since)
-            added = made if known is None else [m for m in known.added if m.role == "system"]
-            if known is None:
-                self._recorder.add(added)
-            messages.extend(added)
-            words, seen = first, [*seen, *added]
-        return ([Message("system", [Text(words)])] if words else []), seen
+        if not (isinstance(client, Client) and client.appends(agent.model)):
+            words = "\n\n".join(part for part in (words, memory) if part)
+            return ([Message("system", [Text(words)])] if words else []), seen
+        place = self._place()
+        began = state.frames[place]
+        first = words if place == len(state.frames) - 1 else await self._words(began)
+        if not isinstance(self._group[began.agent].instructions, str):
+            # With what was injected, so that a run that continues elsewhere begins alike.
+            first = state.injected.setdefault(f"{BEGAN}{self._frame_key()}", first)
+        known = self._recorder.ahead(number)
+        made = self._appended.instructions(first, words, memory, messages[began.start :])
+        added = made if known is None else [m for m in known.added if m.role == "system"]
+        if known is None:
+            self._recorder.add(added)
+        messages.extend(added)
+        return ([Message("system", [Text(first)])] if first else []), [*seen, *added]
 
-    def _with_opened(
-        self, tools: list[Tool], messages: list[Message], seen: list[Message]
-    ) -> list[Message]:
-        """The conversation, in which the results of the last step name the tools they opened."""
-        before = list(messages)
-        self._appended.tools(self._frame_key(), tools, messages)
+    def _with_opened(self, request: Request, messages: list[Message]) -> Request:
+        """The request, in which the results of the last step name the tools they opened.
+
+        Where the beginning is checked, what was shown stays.
+        """
+        key, before = self._frame_key(), list(messages)
+        tools = self._appended.kept(key, request.tools) if self._is_bound() else request.tools
+        self._appended.tools(key, tools, messages)
         new = {id(old): made for old, made in zip(before, messages, strict=True) if made is not old}
-        return [new.get(id(message), message) for message in seen] if new else seen
+        seen = [new.get(id(message), message) for message in request.messages]
+        return replace(request, tools=tools, messages=seen)
 
     def _frame_key(self) -> str:
-        frame = self.state.frames[-1]
-        return f"{len(self.state.frames)}/{frame.agent}/{frame.start}"
+        place = self._place()
+        frame = self.state.frames[place]
+        return f"{place + 1}/{frame.agent}/{frame.start}"
 
     def _settings(self, agent: AgentSpec[Any]) -> dict[str, Any]:
         """The agent's settings; a tool that must be called is one for its first step.
@@ -443,6 +483,7 @@ class AgentRunner(Generic[OutputT]):
             agents=self._speakers,
             decisions=[each for one in self._programs.values() for each in one.decisions],
             programs=[each for one in self._programs.values() for each in one.programs],
+            prefix_warnings=list(self._prefix.warnings),
             value=self._value,
             problem=(self._problem or self._why(end)) if self._value is None else "",
         )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
+import msgspec
+
+from polycall.cli.text import printable_line
 from polycall.config import Config
 from polycall.errors import RequestError
 from polycall.profiles import FEATURES, Profile, Retirement, near_names, profile, retirements
 from polycall.profiles import retirement as retirement_of
+from polycall.profiles.corrections import Correction
 from polycall.profiles.rows import Value
 from polycall.providers.provider import Provider
 from polycall.sandbox.checks import Check
@@ -18,19 +22,31 @@ from polycall.sandbox.checks import Check
 SOON_DAYS = 90
 
 
-def show_profile(name: str, providers: Mapping[str, Provider], *, as_json: bool) -> str:
+def show_profile(
+    name: str,
+    providers: Mapping[str, Provider],
+    *,
+    as_json: bool,
+    corrections: Sequence[Correction] = (),
+) -> str:
     """The profile of one model: a line for each feature, or a JSON object.
 
+    `corrections` are what its refusals taught; each is a line more.
     Raises `RequestError` where nothing is known of the name.
     """
     prefix, slash, rest = name.partition("/")
     provider = providers.get(prefix) if slash else None
     found = profile(name) if provider is None else provider.profile(rest)
+    if found is None and corrections and not as_json:
+        return "\n".join([f"{name}: in no list", *map(_learned, corrections)])
     if found is None:
         raise RequestError(f"nothing is known of a model {name!r}; it is sent what is asked")
     sent = found.name if provider is None else provider.own_name(rest)
     if as_json:
-        return json.dumps(_as_json(found, sent), ensure_ascii=False, indent=1)
+        table = _as_json(found, sent)
+        if corrections:
+            table["corrections"] = [msgspec.to_builtins(each) for each in corrections]
+        return json.dumps(table, ensure_ascii=False, indent=1)
     lines = [f"{name}: {found.vendor}, sent as {sent!r}"]
     if found.like:
         near = ", ".join(map(repr, near_names(found.vendor, found.name)))
@@ -48,7 +64,15 @@ def show_profile(name: str, providers: Mapping[str, Provider], *, as_json: bool)
             f"  {feature:<{width}}  {shown[feature]:<{value_width}}  {instead:<7}  "
             f"{row.source.read}  {row.source.url}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *map(_learned, corrections)])
+
+
+def _learned(correction: Correction) -> str:
+    """One correction, with its day and the provider's words."""
+    words = printable_line(correction.words)
+    return (
+        f"  learned {correction.read[:10]}  {correction.change}  ({correction.dialect}: {words!r})"
+    )
 
 
 def show_retired(*, as_json: bool, day: date | None = None) -> str:

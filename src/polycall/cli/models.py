@@ -8,6 +8,7 @@ import sys
 from decimal import Decimal
 from typing import Any
 
+from polycall.cli.corrections import entries, forget
 from polycall.cli.default_model import default_model, set_default_model
 from polycall.cli.model_profile import show_profile, show_retired
 from polycall.client import Client
@@ -58,13 +59,23 @@ def add_parser(subparsers: Any) -> None:
         metavar="FEATURES",
         help=f"only models known to have these, separated by commas: {', '.join(FEATURES)}",
     )
-    parser.add_argument("--config", help="a polycall.toml with more providers")
+    parser.add_argument(
+        "--forget",
+        nargs="?",
+        const="",
+        metavar="MODEL",
+        help="forget what refusals of a provider/model taught, or of all",
+    )
+    parser.add_argument("--config", help="a polycall.toml with more providers, and its store")
     parser.add_argument("--json", action="store_true", help="a JSON array")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the list, one profile or the retirements."""
+    if options.forget is not None:
+        print(forget(options.forget, options.config))
+        return 0
     if options.retired:
         print(show_retired(as_json=options.json))
         return 0
@@ -74,7 +85,9 @@ def run(options: argparse.Namespace) -> int:
         raise RequestError(f"one model at a time, not {len(options.words)}")
     if options.words:
         known = Client(config=options.config).providers
-        print(show_profile(options.words[0], known, as_json=options.json))
+        learned = entries(options.config)
+        shown = [each for each in learned if options.words[0] == f"{each.provider}/{each.model}"]
+        print(show_profile(options.words[0], known, as_json=options.json, corrections=shown))
         return 0
     wanted = _features(options.supports)
     providers = _providers(Client(config=options.config).providers, options.provider)

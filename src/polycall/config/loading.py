@@ -62,6 +62,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     keep_answers: bool = True  # for clients that refer to them (`previous_response_id`)
     cache: bool = True  # ask providers to cache long prompts
     mcp_processes: bool = False  # whether `[mcp.NAME]` may start programs
+    corrections: bool = True  # mend a request once whose field a provider refuses by name
     lossy: bool = False  # for all clients, what the header `polycall-lossy` says for one request
     log: str = "info"
 

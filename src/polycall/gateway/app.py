@@ -58,6 +58,7 @@ from polycall.gateway.services import GatewayServices
 from polycall.gateway.sessions.entry import SessionEntry
 from polycall.gateway.state.answer_cache import AnswerCache, routes_digest
 from polycall.gateway.state.carrier import Carrier
+from polycall.gateway.state.shared_corrections import SharedCorrections
 from polycall.gateway.state.stored_responses import StoredResponses
 from polycall.gateway.store import open_store
 from polycall.providers.dialects import DIALECTS
@@ -141,7 +142,8 @@ class Gateway:
         self._hosted = HostedToolDispatch(self.store)
         self._dispatch = ProgramDispatch(config.programs, self.store)
         self._limits = KeyLimits(self.store, counters=config.store.counters, worker=self._id_head)
-        self._maintenance = Maintenance(self.store, self._keys)
+        self._corrections = SharedCorrections(self.store)
+        self._maintenance = Maintenance(self.store, self._keys, self._corrections.refresh)
         self._mcp = self._made_mcp()
         self._dispatch.use_mcp(self._mcp)
         self.monitor = RequestMonitor(_limits(config))
@@ -197,6 +199,7 @@ class Gateway:
             items=self._items,
             fetching=self._fetching,
             heavy=self._heavy,
+            corrections=self._corrections,
             metrics=self.metrics,
         )
         self._keys.configure(config.keys)

@@ -20,8 +20,10 @@ from polycall.gateway.passthrough.request import QuirkMarks
 from polycall.gateway.processes.heavy_work import HeavyWork
 from polycall.gateway.routing.router import Target, TargetRouter
 from polycall.gateway.state.carrier import Carrier
+from polycall.gateway.state.shared_corrections import SharedCorrections
 from polycall.gateway.state.stored_responses import StoredResponses
 from polycall.ir import Request
+from polycall.profiles.corrections import Correction
 from polycall.providers.provider import Provider
 from polycall.translation.quirks import Quirks
 from polycall.transport.base import Transport
@@ -42,6 +44,7 @@ class GatewayServices:
         items: StoredResponses,
         fetching: LazyFetcher,
         heavy: HeavyWork,
+        corrections: SharedCorrections,
         metrics: Metrics | None = None,
     ) -> None:
         self.server = config.server
@@ -50,6 +53,7 @@ class GatewayServices:
         self.transport = transport
         self.carrier = carrier
         self.items = items
+        self.corrections = corrections
         self.costs = Costs(config)
         self.key_refresher = KeyRefresher(config, router)
         self.heavy = heavy
@@ -68,6 +72,15 @@ class GatewayServices:
     def as_learned(self, target: Target) -> Target:
         """The stop with what its provider has taught since the start."""
         return without_usage(target) if target.provider.name in self._without_usage else target
+
+    def corrections_of(self, target: Target, dialect: str) -> tuple[Correction, ...]:
+        """What refusals of this target taught, and what this request's own asks for."""
+        if not self.server.corrections:
+            return ()
+        provider = target.provider
+        book = self.corrections.book
+        kept = book.for_target(provider.name, provider.base_url, target.model, dialect)
+        return kept if target.refused is None else (*kept, *target.refused.corrections)
 
     def learn(self, target: Target) -> None:
         """A stream was refused because its usage was asked for, and was answered without."""

@@ -52,6 +52,8 @@ def _of_any_wire(quirks: Quirks, profile: Profile) -> dict[str, Any]:
         changes["response_formats"] = quirks.response_formats - {"json_schema"}
     if profile.says_no("result_media"):
         changes["result_media"] = False
+    if profile.value("prefix_bound"):
+        changes["prefix_bound"] = True
     return changes
 
 
@@ -92,9 +94,9 @@ def _of_its_wire(quirks: Quirks, profile: Profile) -> dict[str, Any]:
             changes[feature] = found
     for feature in (
         "sampling_without_thinking",
+        "temperature_with_top_p",
         "tools_with_json",
         "signature_sentinel",
-        "prefix_bound",
     ):
         found = profile.value(feature)
         if found is not None:

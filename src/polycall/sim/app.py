@@ -254,7 +254,8 @@ class App:
             raise vendor.render_failure(failure)
         turn, stopped = finish(faults.stretch(prompt, turn), prompt)
         scope = f"{vendor.name}\x1f{prompt.model}"
-        tally = self._cache.tally(scope, prompt, turn, ran)
+        least = self._rulebook.cache_tokens_min(prompt.model)
+        tally = self._cache.tally(scope, prompt, turn, ran, tokens_min=least)
         answer = Answer(
             turn,
             nonce,

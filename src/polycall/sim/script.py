@@ -144,6 +144,7 @@ class Returned(Struct, frozen=True, tag="returned"):
     name: str
     text: str
     is_error: bool = False
+    opens: list[str] = []  # deferred tools that it refers to
 
 
 Entry: TypeAlias = Said | Called | Returned

@@ -2,7 +2,8 @@
 
 Counted are the words of the messages, the names and arguments of calls, the results, and the
 definitions of tools; four more for each of them stand for the frame around it.  A prefix of a
-prompt that was seen before, in steps of 128 tokens and from 1,024 on, counts as cached.
+prompt that was seen before, in steps of 128 tokens and from 1,024 on (or as much as the model's
+vendor says), counts as cached.  A deferred tool stands where something first refers to it.
 """
 
 from __future__ import annotations
@@ -52,15 +53,24 @@ class PromptCache:
     def __init__(self) -> None:
         self._seen: OrderedDict[str, None] = OrderedDict()
 
-    def tally(self, scope: str, prompt: Prompt, turn: Turn, ran: Sequence[Ran] = ()) -> Tally:
+    def tally(
+        self,
+        scope: str,
+        prompt: Prompt,
+        turn: Turn,
+        ran: Sequence[Ran] = (),
+        *,
+        tokens_min: int | None = None,
+    ) -> Tally:
         """The usage of one answer.  What tools give to programs is in no prompt."""
+        least = CACHE_TOKENS_MIN if tokens_min is None else tokens_min
         total = cached = 0
         running = hashlib.sha256(scope.encode())
         fresh: list[str] = []
         for text, size in _units(prompt):
             total += size
             running.update(text.encode("utf-8", "surrogatepass") + b"\x1f")
-            if total < CACHE_TOKENS_MIN or not prompt.caches:
+            if total < least or not prompt.caches:
                 continue
             prefix = running.hexdigest()
             if prefix in self._seen:
@@ -81,8 +91,12 @@ class PromptCache:
 
 def _units(prompt: Prompt) -> list[tuple[str, int]]:
     texts = [_tool_text(tool) for tool in prompt.tools if not tool.is_deferred]
-    texts += [_entry_text(entry) for entry in prompt.entries]
-    texts += [_tool_text(tool) for tool in prompt.tools if tool.is_deferred]
+    deferred = {tool.name: tool for tool in prompt.tools if tool.is_deferred}
+    for entry in prompt.entries:
+        texts.append(_entry_text(entry))
+        if isinstance(entry, Returned):
+            opened = [name for name in entry.opens if name in deferred]
+            texts += [_tool_text(deferred.pop(name)) for name in opened]
     return [(text, count(text) + FRAME_TOKENS) for text in texts]
 
 

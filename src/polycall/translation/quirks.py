@@ -57,6 +57,7 @@ class Quirks(Struct, frozen=True):
     default_effort: str = ""  # where a request says none; "": unknown
     # `temperature` and `top_p` are taken only where the model does not think.
     sampling_without_thinking: bool = False
+    temperature_with_top_p: bool = True  # both may be sent
     reasoning_field: str = ""  # the field in which an assistant's reasoning is sent back
     # Clients of Chat that send standard fields back lose it, so it is kept for them.
     reasoning_carried: bool = False

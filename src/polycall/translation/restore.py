@@ -3,7 +3,8 @@
 Aliases become the tools' own names, freeform calls that travelled as functions become freeform
 again, and the nulls that a stricter schema forced upon the model leave the arguments.  Where the
 caller wants one call at a time and the target has no switch for that, only the first is kept.
-Where the target takes no stop sequences, the text ends before the first of them.
+Where the target takes no stop sequences, the text ends before the first of them.  Reasoning of
+models that check what stood before it is noted with that.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from polycall.ir import (
     PartDelta,
     PartEnd,
     PartStart,
+    Reasoning,
     Request,
     Response,
     ResponseEnd,
     Text,
     ToolCall,
+    merge_metadata,
 )
 from polycall.translation.wire import WireRequest
 
@@ -37,6 +40,8 @@ class RequestUndo:
         self._custom = {tool.name for tool in request.tools if tool.kind == "custom"}
         self._schema: JSON | None = None  # of the open call, where its arguments are held back
         self._held: list[str] = []
+        self._bound = wire.bound
+        self._in_reasoning = False
         self._one_call = request.parallel_tool_calls is False
         self._calls = 0
         self._dropped = 0  # parts left out so far; later ones move up
@@ -46,7 +51,7 @@ class RequestUndo:
     @property
     def idle(self) -> bool:
         """True where nothing was changed, and events pass as they are."""
-        changes = self._aliases or self._adapted or self._custom or self._one_call
+        changes = self._aliases or self._adapted or self._custom or self._one_call or self._bound
         return not (changes or self._cutter)
 
     def feed(self, event: Event) -> list[Event]:
@@ -65,6 +70,8 @@ class RequestUndo:
                 return []
             if self._dropped:
                 event = replace(event, index=event.index - self._dropped)
+            if self._bound:
+                event = self._with_bound(event)
         match event:
             case PartStart(part=ToolCall() as call):
                 self._schema = self._adapted.get(call.name)
@@ -78,6 +85,13 @@ class RequestUndo:
                 return [PartDelta(event.index, text), event] if text else [event]
             case _:
                 return [event]
+
+    def _with_bound(self, event: PartStart | PartDelta | PartEnd) -> Event:
+        if isinstance(event, PartStart):
+            self._in_reasoning = isinstance(event.part, Reasoning)
+        elif isinstance(event, PartEnd) and self._in_reasoning:
+            return replace(event, metadata=merge_metadata(event.metadata, self._bound))
+        return event
 
     def _is_surplus(self, event: PartStart) -> bool:
         if not isinstance(event.part, ToolCall):

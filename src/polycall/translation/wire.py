@@ -49,7 +49,8 @@ class WireRequest(Struct, frozen=True):
     `aliases` maps tool names on the wire to the tools' own, where they differ; `RequestUndo`
     applies it to what comes back.  `adapted` maps such names to the caller's own schema where a
     stricter one was sent; `schema.strip_nulls` undoes that in the arguments.  `headers` are those
-    the body needs to be understood.
+    the body needs to be understood.  `bound` is added to the metadata of the answer's reasoning:
+    what that is bound to.
     """
 
     path: str
@@ -59,6 +60,7 @@ class WireRequest(Struct, frozen=True):
     adapted: dict[str, JSON] = {}
     headers: dict[str, str] = {}
     stops: list[str] = []  # stop sequences that the target does not take: the answer is cut at them
+    bound: Metadata = {}
 
 
 class Decoder(Protocol):

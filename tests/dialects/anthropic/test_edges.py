@@ -6,7 +6,6 @@ import pytest
 
 from polycall.dialects import anthropic
 from polycall.dialects.anthropic import StreamDecoder, StreamEncoder
-from polycall.dialects.anthropic.root_schema import object_schema
 from polycall.errors import UnsupportedError
 from polycall.fold import fold
 from polycall.ir import (
@@ -27,6 +26,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
+from polycall.schema.root import object_schema
 from polycall.translation.quirks import Quirks
 from tests.support import decode
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polycall.dialects import anthropic
-from polycall.dialects.anthropic.root_schema import object_schema
 from polycall.errors import UnsupportedError
 from polycall.ir import JSON, ReasoningConfig, Text, Tool, ToolCall, ToolChoice
+from polycall.schema.root import object_schema
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import ToolName
 

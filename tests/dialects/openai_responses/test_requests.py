@@ -297,7 +297,6 @@ def test_quirks_leave_out_what_a_server_does_not_take() -> None:
     assert [warning.feature for warning in wire.warnings] == [
         "reasoning",
         "truncation",
-        "include",
         "temperature",
     ]
 

@@ -5,7 +5,7 @@ ids.py           call ids that the wire allows
 request.py       whole requests        response.py     whole answers
 messages.py      the messages          content.py      content blocks
 tools.py         definitions, choice   media.py        images and documents
-root_schema.py   the root of a schema  parameters.py   thinking, format, sampling
+binding.py       bound thinking        parameters.py   thinking, format, sampling
 usage.py         token counts          errors.py       errors
 stream_decoder.py  streams inwards     stream_encoder.py  streams outwards
 stream_items.py  content blocks while their deltas arrive

@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall.dialects.anthropic.binding import BOUND
 from polycall.dialects.anthropic.content import (
     call_block,
     is_plain_text,
@@ -152,6 +153,7 @@ class MessagesRenderer:
     ) -> None:
         """`offered`: the tools of the request, to which results may refer."""
         self.opened: set[str] = set()  # names on the wire of tools that a result has opened
+        self.bound: dict[int, str] = {}  # what thinking blocks are bound to, by their identity
         self._offered = {tool.name: tool for tool in offered}
         self._losses = losses
         self._names = names
@@ -264,6 +266,8 @@ class MessagesRenderer:
             elif isinstance(part, Reasoning):
                 if self._keeps(part):
                     blocks.append(reasoning_block(part))
+                    if known := part.metadata[NAME].get(BOUND):
+                        self.bound[id(blocks[-1])] = known
                 else:
                     self._losses.drop_state("reasoning", "without a signature of Anthropic's")
             elif (block := self._block(part, "assistant", "messages")) is None:

@@ -268,7 +268,7 @@ def _place(body: JSON, wire: JSON, place: str) -> None:
         body[place] = wire
 
 
-def render_sampling(body: JSON, request: Request, losses: Losses) -> None:
+def render_sampling(body: JSON, request: Request, losses: Losses, quirks: Quirks) -> None:
     """Write `temperature`, `top_p`, `top_k` into the body, and report what has no place."""
     thinks = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
     values: dict[str, Any] = {
@@ -290,6 +290,10 @@ def render_sampling(body: JSON, request: Request, losses: Losses) -> None:
         if values["top_p"] is not None and values["top_p"] < _THINKING_TOP_P_MIN:
             losses.drop("top_p", f"thinking allows none below {_THINKING_TOP_P_MIN}")
             values["top_p"] = None
+    is_both = values["temperature"] is not None and values["top_p"] is not None
+    if is_both and not quirks.temperature_with_top_p and NAME not in request.metadata:
+        losses.drop("top_p", "the model takes none next to a temperature")
+        values["top_p"] = None
     for key, value in values.items():
         if value is not None:
             body[key] = value

@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from polycall.dialects.anthropic.binding import BOUND, binding, without_unfitting
 from polycall.dialects.anthropic.messages import (
     MessagesRenderer,
     parse_messages,
@@ -31,7 +32,7 @@ from polycall.dialects.anthropic.parameters import (
     render_sampling,
 )
 from polycall.dialects.anthropic.tools import ToolsRenderer, parse_choice, parse_tools
-from polycall.ir import JSON, Message, Request
+from polycall.ir import JSON, Message, Metadata, Request
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import parsed_once
@@ -160,14 +161,33 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     instruction = render_format(body, request, losses, quirks)
     if instruction:
         body["system"] = _with_instruction(system, instruction)
-    render_sampling(body, request, losses)
+    render_sampling(body, request, losses, quirks)
     _render_rest(body, request, losses)
     _render_options(body, request, losses, quirks)
     _bound_breakpoints(body, losses)
+    bound: Metadata = {}
+    if quirks.prefix_bound and NAME not in request.metadata:
+        _leave_out_unfitting(body, writer, losses)
+        bound = {NAME: {BOUND: binding(body)}}
     headers = _let_blocks_go(body, request, quirks)
     return WireRequest(
-        path=PATH, body=body, headers=headers, warnings=losses.warnings, aliases=names.aliases
+        path=PATH,
+        body=body,
+        headers=headers,
+        warnings=losses.warnings,
+        aliases=names.aliases,
+        bound=bound,
     )
+
+
+def _leave_out_unfitting(body: JSON, writer: MessagesRenderer, losses: Losses) -> None:
+    dropped = without_unfitting(body, writer.bound)
+    if dropped:
+        losses.drop_state(
+            "reasoning",
+            f"{dropped} block{'s' if dropped > 1 else ''} of earlier turns left out: what stood "
+            "before it has changed; the prompt's cache misses from there on",
+        )
 
 
 class _Names(ToolNames):

@@ -11,9 +11,9 @@ from polycall.dialects.anthropic.names import (
     STRICT_OPTIONAL_MAX,
     STRICT_TOOLS_MAX,
 )
-from polycall.dialects.anthropic.root_schema import object_schema
 from polycall.ir import JSON, Request, Tool, ToolChoice
 from polycall.schema import anthropic_strict
+from polycall.schema.root import object_schema
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import rendered_once
 from polycall.translation.wire import Losses, ToolNames, chosen_tool, request_reader

@@ -16,6 +16,7 @@ from polycall.dialects.openai_chat.names import NAME, mark, others, own
 from polycall.ir import JSON, Tool, ToolChoice
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import parsed_once, rendered_once
+from polycall.translation.tool_roots import plain_root
 from polycall.translation.wire import Losses, Path, ToolNames, chosen_tool, request_reader
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -254,7 +255,7 @@ class ToolsRenderer:
         if description := self._description(tool):
             function["description"] = description
         if tool.parameters is not None:
-            function["parameters"] = tool.parameters
+            function["parameters"] = plain_root(tool, NAME, self._losses)
         if tool.strict is not None:
             self._set_strict(tool, name, function)
         if notes:

@@ -202,7 +202,9 @@ def render_request(request: Request, *, quirks: Quirks | None = None) -> WireReq
     if NAME not in request.metadata:
         options.setdefault("store", False)
         include = list(options.get("include", ()))
-        if ENCRYPTED_CONTENT not in include and options["store"] is False:
+        # A model that does not reason has none, and refuses to be asked for it.
+        reasons = quirks.reasoning_control != "none"
+        if reasons and ENCRYPTED_CONTENT not in include and options["store"] is False:
             options["include"] = [*include, ENCRYPTED_CONTENT]
     instructions, messages = _split_instructions(request)
     if instructions is not None:

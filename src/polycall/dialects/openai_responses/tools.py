@@ -23,6 +23,7 @@ from polycall.ir import JSON, Request, Tool, ToolChoice
 from polycall.schema import openai_strict
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import rendered_once
+from polycall.translation.tool_roots import plain_root
 from polycall.translation.wire import Losses, ToolName, ToolNames, chosen_tool, request_reader
 
 _FUNCTION_KNOWN = frozenset(
@@ -283,6 +284,8 @@ class ToolsRenderer:
             parameters, strict = _INPUT_SCHEMA, False
         if parameters is not None or "parameters" not in absent:
             empty = _EMPTY_STRICT_SCHEMA if strict else _EMPTY_SCHEMA
+            if parameters is tool.parameters and parameters is not None:
+                parameters = plain_root(tool, NAME, self._losses)
             definition["parameters"] = empty if parameters is None else parameters
         if strict:
             self._make_strict(tool, name, definition)

@@ -141,7 +141,9 @@ async def _send_plain(
         if is_kept:
             response = replace(response, id=own_id(gateway_request))
         echoed = client_request.echoed(is_kept=is_kept)
-        rendered = client_request.dialect.render_response(dated(response), echoed)
+        # What was asked for can be asked for again; the header says what answered.
+        named = replace(dated(response), model=client_request.model)
+        rendered = client_request.dialect.render_response(named, echoed)
         if is_kept:
             await client_request.keep(services, rendered)
         else:
@@ -161,13 +163,14 @@ def _embedder(
     origin = Origin(attempt.dialect.NAME, target.provider.name, target.model)
     client, request = client_request.dialect.NAME, client_request.request
     # Clients of Anthropic's own wire bring all thinking back.
-    keeps_texts = client != origin.dialect and request is not None and _is_bound(attempt)
+    kept = request if client != origin.dialect and _is_bound(attempt) else None
     return Embedder(
         services.carrier,
         origin,
         client_request.owner.id,
         client,
-        request.messages if keeps_texts and request is not None else None,
+        None if kept is None else kept.messages,
+        tools=[] if kept is None else [tool.name for tool in kept.tools],
     )
 
 
@@ -382,7 +385,8 @@ class _Stream:
         if isinstance(first := events[0], ResponseStart):
             if self._is_kept:
                 first = replace(first, id=own_id(self._gateway_request))
-            events = [dated(first), *events[1:]]
+            first = replace(dated(first), model=self._client_request.model)
+            events = [first, *events[1:]]
         if isinstance(last := events[-1], ResponseEnd):
             account.usage, account.has_ended = last.usage, True
         pieces: list[bytes] = []

@@ -1,14 +1,21 @@
-"""One stop's request, ready to be sent, and what is judged of it alone."""
+"""One stop's request, ready to be sent, and what its refusal may mean."""
 
 from __future__ import annotations
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from polycall.errors import InvalidRequestError, PolycallError, UnsupportedError
+from polycall._support import jsontext
+from polycall.errors import (
+    InvalidRequestError,
+    PolycallError,
+    RequestTooLargeError,
+    UnsupportedError,
+)
 from polycall.exchange import Exchange
 from polycall.gateway.routing.router import Target
 from polycall.ir import Usage, Warning
+from polycall.profiles.corrections import Refused, read_refusal
 from polycall.translation.wire import Dialect
 from polycall.transport.base import HTTPRequest
 
@@ -28,6 +35,22 @@ class Attempt(Struct, frozen=True):
     mends_end: bool = False  # of a server that may end an answer with calls by "stop"
     carries: bool = False  # the answer's state has to be carried for the client
     service_tier: str = ""  # that was asked for
+
+    def refused(self, error: PolycallError) -> Refused | None:
+        """What a refusal of this request asks to change; `None` where it asks for nothing."""
+        if self.exchange is not None:
+            return self.exchange.refused(error)
+        if not isinstance(error, InvalidRequestError | RequestTooLargeError):
+            return None
+        return read_refusal(
+            error,
+            jsontext.decode(self.http.body),
+            self.http.headers,
+            provider=self.target.provider.name,
+            address=self.target.provider.base_url,
+            model=self.target.model,
+            dialect=self.dialect.NAME,
+        )
 
     def priced(self, usage: Usage) -> Usage:
         """The usage, at the tier that was asked for where the answer does not say which it was."""

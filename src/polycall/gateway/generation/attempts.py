@@ -257,6 +257,9 @@ class AttemptRunner:
                 found = await self._try(without_usage(target))
                 self._services.learn(target)
                 return found
+            mended = await self._mended(attempt, error)
+            if mended is not None:
+                return mended
             if isinstance(error, AuthenticationError):
                 renewed = await self._services.key_refresher.other(target)
                 if renewed is not None:
@@ -276,6 +279,35 @@ class AttemptRunner:
             raise
         self._router.succeeded(target)
         self._services.metrics.count_attempt(target.provider.name, "ok")
+        return found
+
+    async def _mended(
+        self, attempt: Attempt, error: UpstreamError
+    ) -> WholeAnswer | StreamedAnswer | None:
+        """The answer to the request as its refusal asks for it: once for each stop."""
+        services, target = self._services, attempt.target
+        if not services.server.corrections:
+            return None
+        refused = attempt.refused(error)
+        before = target.refused
+        if before is not None:
+            path = "" if refused is None else refused.corrections[0].path
+            if before.lasts and path not in ("", before.corrections[0].path):
+                # The first change was taken.
+                await services.corrections.remember(before.corrections)
+            return None
+        if refused is None:
+            return None
+        again = replace(target, refused=refused)
+        try:
+            other = await self._client_request.attempt(again, services)
+        except RequestError:
+            return None  # what would be left of it cannot be said there, or may not be lost
+        if (other.http.body, other.http.headers) == (attempt.http.body, attempt.http.headers):
+            return None
+        found = await self._try(again)
+        if refused.lasts:
+            await services.corrections.remember(refused.corrections)
         return found
 
     async def _send(self, attempt: Attempt) -> WholeAnswer | StreamedAnswer:

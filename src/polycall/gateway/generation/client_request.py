@@ -37,6 +37,7 @@ from polycall.gateway.state.anthropic_threads import refuse_thread
 from polycall.gateway.state.carrier import CarriedRequest
 from polycall.gateway.state.stored_responses import conversation_of, id_in, refers, wants_stored
 from polycall.ir import JSON, Message, Metadata, Request, Text
+from polycall.profiles.corrections import Correction, corrected, has_quirks
 from polycall.providers.provider import DialectName
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Dialect
@@ -239,14 +240,16 @@ class ClientRequest:
         """
         target = services.as_learned(target)
         name = self.dialect_for(target)
+        corrections = services.corrections_of(target, name)
         is_shared = name in self._shared
-        may_pass = name == self.dialect.NAME and not is_shared
+        may_pass = name == self.dialect.NAME and not is_shared and not has_quirks(corrections)
         if may_pass and len(self._body) < LONG_BYTES:
             may_pass = self._passes(target, services)
         elif may_pass:
             may_pass = await self._apart(services, self._passes, target, services)
         if may_pass and not await self._refers_here(services):
-            return self._passed(target, services)
+            passed = self._passed(target, services)
+            return self._corrected(passed, corrections) if corrections else passed
         carried = await self.parse(services)
         if is_shared or name != self.dialect.NAME:
             refuse_thread(carried.request)
@@ -255,7 +258,14 @@ class ClientRequest:
         if request.max_output_tokens is None and name in _BOUND_IS_SENT:
             request = replace(request, max_output_tokens=self.output_reserved)
         exchange = await self._apart(
-            services, prepare, request, target.provider, target.model, target.key, name
+            services,
+            prepare,
+            request,
+            target.provider,
+            target.model,
+            target.key,
+            name,
+            corrections=corrections,
         )
         if name == self.dialect.NAME:
             # The fields of a preview, which are still in the body, need its header.
@@ -320,6 +330,17 @@ class ClientRequest:
             mends_end=quirks.careful and "tools" in self._fields,
             service_tier=self.service_tier,
         )
+
+    def _corrected(self, passed: Attempt, corrections: tuple[Correction, ...]) -> Attempt:
+        """A passed request with what refusals of its target asked for."""
+        http = passed.http
+        body, headers, warnings = corrected(jsontext.decode(http.body), http.headers, corrections)
+        if not warnings:
+            return passed
+        if self.is_strict:
+            refuse_losses(warnings)
+        http = replace(http, headers=headers, body=jsontext.encode_bytes(body))
+        return replace(passed, http=http, warnings=[*passed.warnings, *warnings])
 
     def _protocol_headers(self) -> dict[str, str]:
         """The client's headers that a provider of the same dialect needs to see."""

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 import time
+from collections.abc import Awaitable, Callable
 
 from polycall.errors import StoreError
 from polycall.gateway.accounts.keys import Keys
@@ -21,8 +22,12 @@ _PURGE_S = 3600.0
 class Maintenance:
     """One task.  `start` it on the loop that serves; `close` stops it."""
 
-    def __init__(self, store: Store, keys: Keys) -> None:
+    def __init__(
+        self, store: Store, keys: Keys, refresh: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """`refresh` reads what else other processes may have changed."""
         self._store = store
+        self._refresh = refresh
         self._keys = keys
         self.ledger_days: int | None = None
         # Not all replicas at the same moment.
@@ -44,6 +49,8 @@ class Maintenance:
         while True:
             try:
                 await self._keys.refresh(await self._store.look())
+                if self._refresh is not None:
+                    await self._refresh()
                 if time.monotonic() >= self._purge_at:
                     self._purge_at = time.monotonic() + _PURGE_S
                     await self._store.purge(self.ledger_days)

@@ -59,7 +59,10 @@ class ModelStep:
         )
         request = replace(request, messages=portable(request.messages, target.name))
         request = await services.with_media(request, name, self._owner_id)
-        exchange = prepare(request, provider, target.model, target.key, name)
+        corrections = services.corrections_of(target, name)
+        exchange = prepare(
+            request, provider, target.model, target.key, name, corrections=corrections
+        )
         warnings = [*warnings, *exchange.wire.warnings]
         if self._is_strict:
             refuse_losses(warnings)

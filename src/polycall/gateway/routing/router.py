@@ -19,6 +19,7 @@ from polycall.config import RouteEntry as RouteTarget
 from polycall.config.aliases import alias_for
 from polycall.errors import NotFoundError, RequestError, UpstreamError
 from polycall.exchange import environment_key
+from polycall.profiles.corrections import Refused
 from polycall.providers.provider import Provider
 
 # A longer name is nobody's, and names are remembered.
@@ -35,6 +36,7 @@ class Target(Struct, frozen=True):
     model: str
     key: str
     key_number: int = 0
+    refused: Refused | None = None  # what the refusal of this request asked for
 
     @property
     def name(self) -> str:

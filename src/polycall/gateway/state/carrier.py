@@ -42,6 +42,7 @@ from polycall.ir import (
     ToolResult,
     Warning,
 )
+from polycall.translation.opened import with_opened
 
 logger = logging.getLogger("polycall.carrier")
 
@@ -80,11 +81,12 @@ class Entry(Struct, frozen=True, array_like=True):
     size: int = 0
 
 
-class _CarriedTurn(Struct, frozen=True, array_like=True):
-    """A kept turn."""
+class CarriedTurn(Struct, frozen=True, array_like=True):
+    """A kept turn, and the names of the tools that were offered for it."""
 
     origin: Origin
     entries: list[Entry]
+    tools: list[str] = []
 
 
 class _Token(Struct, frozen=True, array_like=True):
@@ -97,7 +99,7 @@ class _Token(Struct, frozen=True, array_like=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_turn_decoder = msgspec.msgpack.Decoder(_CarriedTurn)
+_turn_decoder = msgspec.msgpack.Decoder(CarriedTurn)
 _token_decoder = msgspec.msgpack.Decoder(_Token)
 
 
@@ -139,7 +141,7 @@ class Carrier:
         names = turn_names(request.messages) if keeps_texts else {}
         if not tokens and not bases and not names:
             return CarriedRequest(request, {}, {}, is_empty=True)
-        turns: dict[str, _CarriedTurn] = {}
+        turns: dict[str, CarriedTurn] = {}
         wanted = sorted(bases.union(names.values()))
         found = await self._store.load_states(owner, wanted) if wanted else {}
         for base, value in found.items():
@@ -169,9 +171,9 @@ class Carrier:
         token = self.sealer.seal(owner, _encoder.encode(_Token(None, id=call_id)))
         return _in_slot(client, SLOTS[client], token)
 
-    async def keep(self, owner: str, base: str, origin: Origin, entries: list[Entry]) -> None:
+    async def keep(self, owner: str, base: str, turn: CarriedTurn) -> None:
         """Keep a turn; it is committed when this returns."""
-        value = _encoder.encode(_CarriedTurn(origin, entries))
+        value = _encoder.encode(turn)
         try:
             await self._store.save_state(owner, base, value)
         except StoreError:
@@ -186,7 +188,7 @@ class CarriedRequest:
         self,
         request: Request,
         tokens: dict[str, _Token | None],
-        turns: dict[str, _CarriedTurn],
+        turns: dict[str, CarriedTurn],
         names: dict[int, str] | None = None,
         *,
         is_empty: bool = False,
@@ -212,13 +214,43 @@ class CarriedRequest:
         if self.is_empty:
             return self.request, []
         view = _View(self._tokens, self._turns, provider, model)
-        messages = [
-            view.message(message, self._names.get(place, ""))
-            for place, message in enumerate(self.request.messages)
-        ]
+        messages: list[Message] = []
+        later = LaterTools(messages)
+        for place, message in enumerate(self.request.messages):
+            own = view.message(message, self._names.get(place, ""))
+            if view.tools:
+                later.offered(view.tools)
+            messages.append(own)
+        later.offered([tool.name for tool in self.request.tools], begins=False)
         # Ids are mapped last: a result may stand anywhere.
         messages = [view.with_own_ids(message) for message in messages]
         return replace(self.request, messages=messages), list(view.warnings.values())
+
+
+class LaterTools:
+    """Tools that a client added in the course of a conversation, named where they came.
+
+    Another list of tools at the beginning would be another beginning; the vendor takes tools that
+    come later, where a result refers to them.
+    """
+
+    def __init__(self, messages: list[Message]) -> None:
+        """`messages` grows while turns are told of."""
+        self._messages = messages
+        self._known: dict[str, None] | None = None
+
+    def offered(self, names: list[str], *, begins: bool = True) -> None:
+        """These were offered for the turn that comes now; the first such turn `begins`."""
+        if self._known is None:
+            self._known = dict.fromkeys(names) if begins else None
+            return
+        new = [name for name in names if name not in self._known]
+        place = len(self._messages) - 1
+        while place > 0 and self._messages[place].role == "system":
+            place -= 1
+        if new and place >= 0 and self._messages[place].role == "tool":
+            self._messages[place] = with_opened(self._messages[place], new)
+            self._known.update(dict.fromkeys(new))
 
 
 class _View:
@@ -227,7 +259,7 @@ class _View:
     def __init__(
         self,
         tokens: dict[str, _Token | None],
-        turns: dict[str, _CarriedTurn],
+        turns: dict[str, CarriedTurn],
         provider: str,
         model: str,
     ) -> None:
@@ -237,9 +269,11 @@ class _View:
         self._model = model
         self._ids: dict[str, str] = {}
         self._restored: set[str] = set()
+        self.tools: list[str] = []  # that were offered for the last message that was seen
         self.warnings: dict[str, Warning] = {}
 
     def message(self, message: Message, name: str) -> Message:
+        self.tools = []
         if message.role != "assistant":
             return message
         calls = [part for part in message.parts if isinstance(part, ToolCall)]
@@ -252,6 +286,7 @@ class _View:
             self._warn(None)
         for base, turn in turns.items():
             if self._is_home(turn.origin):
+                self.tools = turn.tools or self.tools
                 parts = self._restore_turn(parts, base, turn)
             elif any(entry.metadata for entry in turn.entries):
                 self._warn(turn.origin)
@@ -297,7 +332,7 @@ class _View:
             return bare
         return Reasoning(token.text, token.metadata)
 
-    def _restore_turn(self, parts: list[Part], base: str, turn: _CarriedTurn) -> list[Part]:
+    def _restore_turn(self, parts: list[Part], base: str, turn: CarriedTurn) -> list[Part]:
         """The parts as the provider sent them, as far as the client sent them back."""
         calls: dict[str, ToolCall] = {}
         for part in parts:

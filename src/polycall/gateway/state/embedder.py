@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from polycall.fold import Folder
-from polycall.gateway.state.carrier import STATE_KEYS, Carrier, Entry, Origin
+from polycall.gateway.state.carrier import STATE_KEYS, CarriedTurn, Carrier, Entry, Origin
 from polycall.gateway.state.plain_turns import answer_name
 from polycall.ir import (
     Event,
@@ -34,8 +34,14 @@ class Embedder:
         owner: str,
         client: str,
         before: list[Message] | None = None,
+        *,
+        tools: list[str] | None = None,
     ) -> None:
-        """`before`: what is answered, where turns without calls are kept as well."""
+        """`before`: what is answered, where turns without calls are kept as well.
+
+        `tools` are those that were offered, where the model checks that.
+        """
+        self._tools = tools or []
         self._carrier = carrier
         self._origin = origin
         self._owner = owner
@@ -99,7 +105,8 @@ class Embedder:
         if not self._base and self._before is not None and self._has_state and not self._calls:
             self._base = answer_name(self._before, "".join(self._texts))
         if self._base:
-            await self._carrier.keep(self._owner, self._base, self._origin, self._entries)
+            turn = CarriedTurn(self._origin, self._entries, self._tools)
+            await self._carrier.keep(self._owner, self._base, turn)
             self._base = ""
 
     def _note_reasoning(self, part: Reasoning) -> Metadata:

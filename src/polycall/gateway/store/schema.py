@@ -70,6 +70,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (owner, name)
         ) {without_rowid}""",
     ),
+    (
+        """CREATE TABLE corrections (
+            id TEXT PRIMARY KEY, created {real} NOT NULL, value {blob} NOT NULL
+        ) {without_rowid}""",
+        "INSERT INTO revisions (name, number) VALUES ('corrections', 0)",
+    ),
 )
 
 VERSION = len(MIGRATIONS)

@@ -21,7 +21,12 @@ from typing import TypeVar
 from msgspec.structs import astuple
 
 from polycall.errors import RequestError, StoreError
-from polycall.gateway.store import counter_operations, key_operations, operations
+from polycall.gateway.store import (
+    correction_operations,
+    counter_operations,
+    key_operations,
+    operations,
+)
 from polycall.gateway.store.base import (
     Engine,
     Grant,
@@ -76,6 +81,7 @@ class Store:
     def __init__(self, engine: Engine, spool: Spool, secret: str = "") -> None:
         self._engine = engine
         self.is_up = True
+        self.corrections_revision = 0  # as `look` saw it last
         if secret:
             self.secret = hashlib.sha256(secret.encode()).digest()
         else:
@@ -209,6 +215,20 @@ class Store:
         """End a key for good."""
         return await self._write(key_operations.revoke_key(name, time.time()))
 
+    # Corrections
+
+    async def corrections(self) -> list[bytes]:
+        """What refusals taught, the oldest first."""
+        return await self._read(correction_operations.load_corrections())
+
+    async def save_corrections(self, values: Mapping[str, bytes]) -> None:
+        """Keep corrections by their keys."""
+        await self._write(correction_operations.save_corrections(values, time.time()))
+
+    async def forget_corrections(self, keys: Sequence[str]) -> None:
+        """Remove corrections; running gateways notice within seconds."""
+        await self._write(correction_operations.forget_corrections(list(keys)))
+
     # Counters (`base.Counters`)
 
     async def take(self, wish: LeaseRequest) -> Grant:
@@ -278,14 +298,15 @@ class Store:
                 # Where nothing can be written, much can still be read.
                 await self._engine.write(operations.touch())
             await self._writer.recover(self._recover_rows)
-            revision = await self._engine.read(key_operations.keys_revision())
+            revisions = await self._engine.read(correction_operations.revisions())
         except StoreError:
             self.is_up = False
             raise
         if not self.is_up:
             logger.warning("the store is back")
         self.is_up = True
-        return revision
+        self.corrections_revision = revisions.get("corrections", 0)
+        return revisions["keys"]
 
     async def purge(self, ledger_days: int | None) -> None:
         """Remove what is too old, some at a time so that nobody waits for it."""

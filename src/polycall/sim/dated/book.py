@@ -82,6 +82,14 @@ class Rule(Struct, frozen=True, dict=True):
         return any(path.startswith("headers.") for path in (*self.when, *self.unless))
 
 
+class Cache(Struct, frozen=True, forbid_unknown_fields=True):
+    """How large a prompt of these models must be to be cached."""
+
+    models: list[str]
+    tokens_min: int
+    source: str
+
+
 class Refusal(Struct, frozen=True):
     """What a vendor answers: its status, its words, and the rule's id and source."""
 
@@ -134,6 +142,13 @@ class Rulebook:
             if rule.since <= self.as_of and (rule.until is None or self.as_of < rule.until):
                 yield rule
 
+    def cache_tokens_min(self, name: str) -> int | None:
+        """The least prompt that a model's cache takes; `None` where no page says it."""
+        for row in self._data.caches:
+            if any(re.fullmatch(pattern, name) for pattern in row.models):
+                return row.tokens_min
+        return None
+
     def refusal(
         self, vendor: str, wire: str, name: str, body: JSON, headers: Mapping[str, str] | None
     ) -> Refusal | None:
@@ -176,6 +191,7 @@ class _Data(Struct):
 
     models: dict[str, dict[str, Model]]
     rules: dict[str, list[Rule]]
+    caches: list[Cache]
 
 
 @functools.cache
@@ -183,6 +199,7 @@ def load() -> _Data:
     """The data files, read once.  Raises ValueError where one says what no rule can mean."""
     models: dict[str, dict[str, Model]] = {}
     rules: dict[str, list[Rule]] = {}
+    caches: list[Cache] = []
     folder = files("polycall.sim.dated") / "data"
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
         table = tomllib.loads(entry.read_text(encoding="utf-8"))
@@ -193,9 +210,10 @@ def load() -> _Data:
             for wire, rows in table.get("rules", {}).items():
                 each = [case for row in rows for case in _cases(row)]
                 rules.setdefault(wire, []).extend(msgspec.convert(each, list[Rule], strict=False))
+            caches += msgspec.convert(table.get("caches", []), list[Cache])
         except msgspec.ValidationError as error:
             raise ValueError(f"{entry.name}: {error}") from None
-    return _Data(models, rules)
+    return _Data(models, rules, caches)
 
 
 def _cases(row: JSON) -> list[JSON]:

@@ -176,6 +176,9 @@ def _check_end(turns: Turns, model: ModelSpec) -> None:
         raise refuse("messages: final assistant content cannot end with trailing whitespace")
 
 
+_REFERENCE = "tool_reference"
+
+
 def _read_block(
     role: str, block: JSON, position: int, names: dict[str, str], entries: list[Entry]
 ) -> None:
@@ -193,7 +196,8 @@ def _read_block(
             text = "\n".join(part["text"] for part in inner if part["type"] == "text")
             call_id = block["tool_use_id"]
             is_error = bool(block.get("is_error"))
+            opens = [str(part.get("tool_name")) for part in inner if part["type"] == _REFERENCE]
             if call_id in names:  # what a program got is not for the model
-                entries.append(Returned(call_id, names[call_id], text, is_error))
+                entries.append(Returned(call_id, names[call_id], text, is_error, opens))
         case _:
             return

@@ -1,4 +1,4 @@
-"""The root of an `input_schema`: this wire takes one plain object there.
+"""The root of a tool's schema, for wires that take one plain object there.
 
 A reference at the root is written out, and `anyOf`, `oneOf` and `allOf` of objects become one
 object: with all properties, required where every branch (of `allOf`: any) requires them.

@@ -1,0 +1,283 @@
+"""Scores of official and independent suites: `python -m bench.fidelity`, and docs/fidelity.md.
+
+Each suite speaks to a gateway that has the simulated vendors behind it: `llm-comply` in all its
+formats, LangChain's standard tests with three client packages (`--langchain PYTHON`: the
+interpreter of a venv that has them), and the compatibility matrix of our own tests.  `--litellm
+COMMAND` adds a peer with the same vendors behind it; without it the page says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from polycall.sim import Simulation
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "fidelity.md"
+KEY = "sk-fidelity-client-0001"
+# What stands behind: provider, the simulation's vendor, the dialect, LiteLLM's prefix.
+TARGETS: dict[str, tuple[str, str, str]] = {
+    "openai": ("openai", "openai-chat", "openai/"),
+    "anthropic": ("anthropic", "anthropic", "anthropic/"),
+    "google": ("google", "gemini", "gemini/"),
+    "deepseek": ("deepseek", "openai-chat", "deepseek/"),
+}
+# llm-comply's formats: the path below a gateway's address, and the client's headers.
+FORMATS: dict[str, tuple[str, list[str]]] = {
+    "open-responses": ("/v1", []),
+    "openai-chat": ("/v1", []),
+    "anthropic": (
+        "/v1",
+        ["--auth-header", "x-api-key", "--no-bearer", "-H", "anthropic-version:2023-06-01"],
+    ),
+    "google-genai": ("", ["--auth-header", "x-goog-api-key", "--no-bearer"]),
+}
+LANGCHAIN = ("openai", "openai-responses", "anthropic", "google")
+
+
+class Score(Struct, frozen=True):
+    """What one suite made of one target behind one gateway."""
+
+    gateway: str
+    suite: str
+    target: str
+    passed: int
+    total: int
+    failed: list[str] = []
+
+
+@contextmanager
+def polycall(sim: Simulation, folder: Path) -> Iterator[str]:
+    """Our gateway's address."""
+    tables = [
+        f'[providers.up-{name}]\ndialect = "{dialect}"\nbase_url = "{sim.base_url(vendor)}"\n'
+        f'api_key = "any-key"\n' + ('quirks = "deepseek"\n' if name == "deepseek" else "")
+        for name, (vendor, dialect, _) in TARGETS.items()
+    ]
+    path = folder / "polycall.toml"
+    keys = f'[[keys]]\nkey = "{KEY}"\nname = "fidelity"\n'
+    path.write_text("\n".join([*tables, keys]), encoding="utf-8")
+    program = Path(sys.executable).with_name("polycall")
+    command = [str(program), "serve", "--config", str(path), "--port", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().rsplit(":", 1)[1].strip()
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def litellm(command: str, sim: Simulation, folder: Path) -> Iterator[str]:
+    """LiteLLM's proxy, with the same vendors behind it."""
+    rows = [
+        {
+            "model_name": f"up-{name}/sim-1",
+            "litellm_params": {
+                "model": f"{prefix}sim-1",
+                "api_base": sim.base_url(vendor),
+                "api_key": "any-key",
+            },
+        }
+        for name, (vendor, _, prefix) in TARGETS.items()
+    ]
+    path = folder / "litellm.json"
+    settings = {"model_list": rows, "general_settings": {"master_key": KEY}}
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    port = 18431
+    environment = {
+        **os.environ,
+        "LITELLM_TELEMETRY": "False",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    }
+    words = [command, "--config", str(path), "--port", str(port), "--host", "127.0.0.1"]
+    with subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    ) as process:
+        try:
+            _wait(f"http://127.0.0.1:{port}/health/liveliness", process)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(240):
+        if process.poll() is not None:
+            raise SystemExit(f"the peer ended at once: {process.returncode}")
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.5)
+    raise SystemExit(f"nothing answers at {url}")
+
+
+def comply(gateway: str, base: str) -> Iterator[Score]:
+    """`llm-comply` in each format, with each vendor behind."""
+    for form, (path, more) in FORMATS.items():
+        for target in TARGETS:
+            words = ["-u", base + path, "-m", f"up-{target}/sim-1", "--format", form, "--json"]
+            done = subprocess.run(
+                [sys.executable, "-m", "llm_comply.cli", *words, "-k", KEY, *more],
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
+            )
+            try:
+                found: Any = json.loads(done.stdout)
+            except ValueError:
+                continue
+            rows: list[Any] = found if isinstance(found, list) else found["results"]
+            bad = [
+                str(row.get("id") or row.get("name"))
+                for row in rows
+                if str(row.get("status")).lower() not in ("passed", "pass", "skipped", "skip")
+            ]
+            passed = len(rows) - len(bad)
+            yield Score(gateway, f"llm-comply, {form}", target, passed, len(rows), bad)
+
+
+def langchain(python: str, gateway: str, base: str) -> Iterator[Score]:
+    """LangChain's standard tests with each client package, with each vendor behind."""
+    source = Path(__file__).with_name("langchain_suite.txt").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        suite = Path(folder, "test_standard.py")
+        suite.write_text(source, encoding="utf-8")
+        yield from _langchain(python, suite, gateway, base)
+
+
+def _langchain(python: str, suite: Path, gateway: str, base: str) -> Iterator[Score]:
+    for client in LANGCHAIN:
+        for target in TARGETS:
+            environment = {
+                **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+                "LC_CLIENT": client,
+                "LC_URL": base,
+                "LC_MODEL": f"up-{target}/sim-1",
+                "LC_KEY": KEY,
+            }
+            words = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", "/tmp"]
+            done = subprocess.run(
+                [*words, "--asyncio-mode=auto", "--tb=no", "-rfE", str(suite)],
+                capture_output=True,
+                text=True,
+                timeout=900,
+                check=False,
+                env=environment,
+            )
+            counts = {word: int(n) for n, word in re.findall(r"(\d+) (\w+)", done.stdout[-400:])}
+            failed = re.findall(r"^(?:FAILED|ERROR) \S+::(\w+)", done.stdout, re.MULTILINE)
+            passed = counts.get("passed", 0) + counts.get("xfailed", 0)
+            total = passed + counts.get("failed", 0) + counts.get("error", 0)
+            total += counts.get("errors", 0)
+            yield Score(gateway, f"LangChain, {client}", target, passed, total, failed)
+
+
+def matrix() -> tuple[int, int]:
+    """Our own matrix, as docs/compatibility.md has it: cells that pass, and all."""
+    text = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
+    cells = [cell.strip() for line in text.splitlines() if line.startswith("|") for cell in
+             line.strip("|").split("|")[1:]]  # fmt: skip
+    good = sum(cell.startswith("✓") for cell in cells)
+    bad = sum(cell.startswith("✗") for cell in cells)
+    return good, good + bad
+
+
+def page(scores: list[Score], missing: list[str]) -> str:
+    """docs/fidelity.md."""
+    good, cells = matrix()
+    lines = [
+        "# Fidelity",
+        "",
+        "Suites that others wrote, run against the gateway with the simulated vendors behind it,",
+        "one column a vendor: tests passed, of all. Written by one command,",
+        "",
+        "```sh",
+        "python -m bench.fidelity --langchain VENV/bin/python --litellm VENV/bin/litellm",
+        "```",
+        "",
+        f"on {datetime.now(UTC):%Y-%m-%d}. The simulated model is `sim-1`, with no language model",
+        "behind it: a test that wants sense in the answer fails for every gateway alike.",
+        "",
+    ]
+    for gateway in dict.fromkeys(score.gateway for score in scores):
+        lines += [f"## {gateway}", "", f"| suite | {' | '.join(TARGETS)} |"]
+        lines.append("|---" * (len(TARGETS) + 1) + "|")
+        own = [score for score in scores if score.gateway == gateway]
+        for suite in dict.fromkeys(score.suite for score in own):
+            found = {each.target: each for each in own if each.suite == suite}
+            shown = [
+                f"{found[t].passed}/{found[t].total}" if t in found else "no answer"
+                for t in TARGETS
+            ]
+            lines.append(f"| {suite} | {' | '.join(shown)} |")
+        lines.append("")
+        failed: dict[str, set[str]] = {}
+        for score in own:
+            for name in score.failed:
+                failed.setdefault(f"{score.suite}: `{name}`", set()).add(score.target)
+        if failed:
+            lines += ["Not passed:", ""]
+            lines += [f"- {name} ({', '.join(sorted(ts))})" for name, ts in sorted(failed.items())]
+            lines.append("")
+    lines += [
+        "## Our own matrix",
+        "",
+        f"[Clients and providers](compatibility.md): {good} of {cells} cells pass.",
+        "",
+    ]
+    if missing:
+        lines += ["Not measured here: " + ", ".join(missing) + ".", ""]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run all suites, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--langchain", default="", metavar="PYTHON")
+    parser.add_argument("--litellm", default="", metavar="COMMAND")
+    parser.add_argument("--out", type=Path, default=PAGE)
+    options = parser.parse_args()
+    scores: list[Score] = []
+    missing = ["the Open Responses project's own suite, which no package carries"]
+    with Simulation(seed=11) as sim, tempfile.TemporaryDirectory() as folder:
+        gateways = {"polycall": polycall(sim, Path(folder))}
+        if options.litellm:
+            gateways["LiteLLM"] = litellm(options.litellm, sim, Path(folder))
+        else:
+            missing.append("LiteLLM")
+        for name, opened in gateways.items():
+            with opened as base:
+                scores += comply(name, base)
+                if options.langchain:
+                    scores += langchain(options.langchain, name, base)
+    if not options.langchain:
+        missing.append("LangChain's standard tests")
+    options.out.write_text(page(scores, missing), encoding="utf-8")
+    for score in scores:
+        print(f"{score.gateway} {score.suite} {score.target}: {score.passed}/{score.total}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

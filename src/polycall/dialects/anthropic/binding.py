@@ -1,0 +1,176 @@
+"""Thinking that is bound to what stood before it, for models that check that.
+
+The vendor binds a thinking block to `system`, to the tools that were loaded, to all earlier
+messages, and to the thinking block before it; blocks may be missing from the front alone.  Every
+block that is read is noted with a digest of the same (`BOUND`, in its metadata), so that blocks
+which do not fit any more are left out here, with a warning, and never cost a refusal.
+
+Read 2026-11-29: https://platform.claude.com/docs/en/build-with-claude/preserved-thinking.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from polycall._support import jsontext
+from polycall.ir import JSON
+
+BOUND = "bound"
+_KINDS = ("thinking", "redacted_thinking")
+_DIGEST = 24
+
+
+def binding(body: JSON) -> str:
+    """What the thinking of this request's answer is bound to."""
+    messages: list[JSON] = body["messages"]
+    end = len(messages)
+    while end and messages[end - 1]["role"] == "assistant":
+        end -= 1  # an answer that is gone on with is one turn
+    before = _Before(body)
+    for message in messages[:end]:
+        before.add(message)
+    return before.digest(_last_block(messages))
+
+
+def without_unfitting(body: JSON, bound: dict[int, str]) -> int:
+    """Leave out the blocks that do not fit any more; gives how many.
+
+    `bound` has what blocks were bound to, by the identity of their objects.  A block of which
+    nothing is known stays.
+    """
+    if not bound:
+        return 0
+    before, last, turn, is_first = _Before(body), "", "", True
+    keep_from = 0  # of the blocks in order
+    places: list[tuple[JSON, JSON]] = []
+    for message in body["messages"]:
+        is_models = message["role"] == "assistant"
+        if is_models and not turn:
+            turn, is_first = before.digest("")[:_DIGEST], True
+        for block in _blocks(message) if is_models else []:
+            if block.get("type") not in _KINDS:
+                continue
+            known = bound.get(id(block), "")
+            if known and known[:_DIGEST] != turn:
+                keep_from = len(places) + 1
+            elif known and is_first and last and known[_DIGEST:] != last:
+                keep_from = len(places)  # one before it is missing
+            last, is_first = _identity(block), False
+            places.append((message, block))
+        if is_models:
+            before.hold(message)
+        else:
+            turn = ""
+            before.add(message)
+    for message, block in places[:keep_from]:
+        message["content"] = [each for each in message["content"] if each is not block]
+    if keep_from:
+        body["messages"] = [each for each in body["messages"] if each["content"] != []]
+    return keep_from
+
+
+class _Before:
+    """A digest of what stands before a turn, made as the messages come."""
+
+    def __init__(self, body: JSON) -> None:
+        self._system = _hash([block.get("text", "") for block in _as_blocks(body.get("system"))])
+        self._tools: list[JSON] = body.get("tools") or []
+        self._referred: set[str] = set()
+        self._said = hashlib.sha256()
+        self._role = ""
+        self._held: list[JSON] = []
+
+    def hold(self, message: JSON) -> None:
+        """A part of the model's turn, which is over with the next other message."""
+        self._held.append(message)
+
+    def add(self, message: JSON) -> None:
+        """The next message, and the model's turn before it."""
+        held, self._held = self._held, []
+        for each in (*held, message):
+            self._add(each)
+
+    def _add(self, message: JSON) -> None:
+        if message["role"] != self._role:
+            self._role = message["role"]
+            self._said.update(b"\x1e" + self._role.encode())
+        for block in _blocks(message):
+            kind = block.get("type")
+            if kind in _KINDS:
+                continue
+            self._refer(block)
+            self._said.update(_bytes(_essence(block)))
+
+    def _refer(self, block: JSON) -> None:
+        inner: Any = block.get("content")
+        if isinstance(inner, dict):
+            inner = inner.get("tool_references")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        for part in [block, *(inner if isinstance(inner, list) else [])]:  # pyright: ignore[reportUnknownVariableType]
+            if isinstance(part, dict) and part.get("type") == "tool_reference":  # pyright: ignore[reportUnknownMemberType]
+                self._referred.add(str(part.get("tool_name")))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+
+    def digest(self, last: str) -> str:
+        """Of all that came so far; `last` names the thinking block before."""
+        tools = sorted(
+            _hash({name: value for name, value in tool.items() if name != "cache_control"})
+            for tool in self._tools
+            if not tool.get("defer_loading") or tool.get("name") in self._referred
+        )
+        loaded = [{"system": self._system, "tools": tools}, self._said.copy().hexdigest()]
+        return _hash(loaded)[:_DIGEST] + last
+
+
+def _essence(block: JSON) -> Any:
+    """A block without what may change: marks, and ways to write the same."""
+    plain = {name: value for name, value in block.items() if name != "cache_control"}
+    match block.get("type"):
+        case "text":
+            return block.get("text")
+        case "tool_result":
+            content = [_essence(each) for each in _as_blocks(block.get("content"))]
+            plain["content"] = content
+            if not plain.get("is_error"):
+                plain.pop("is_error", None)
+            return plain
+        case _:
+            return plain
+
+
+def _last_block(messages: list[JSON]) -> str:
+    for message in reversed(messages):
+        if message["role"] == "assistant":
+            for block in reversed(_blocks(message)):
+                if block.get("type") in _KINDS:
+                    return _identity(block)
+    return ""
+
+
+def _identity(block: JSON) -> str:
+    token = str(block.get("signature") or block.get("data") or "")
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST]
+
+
+def _blocks(message: JSON) -> list[JSON]:
+    return _as_blocks(message.get("content"))
+
+
+def _as_blocks(content: Any) -> list[JSON]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    return content or []
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(_bytes(value)).hexdigest()
+
+
+def _bytes(value: Any) -> bytes:
+    return jsontext.encode_bytes(_sorted(value)) + b"\x1f"
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        items: list[tuple[str, Any]] = sorted(value.items())  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        return {name: _sorted(each) for name, each in items}
+    return [_sorted(each) for each in value] if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]

@@ -1,0 +1,179 @@
+"""Vendors that have changed overnight: simulated ones behind a server that refuses in their words.
+
+A drift is one change: a field with another name, a narrower range, a value or a field that is
+gone, a header that is wanted.  What passes it is told to the simulation in its own old way.
+"""
+
+from __future__ import annotations
+
+import copy
+import http.client
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from polycall.sim import Simulation
+
+VENDOR_OF = {
+    "openai-chat": "openai",
+    "openai-responses": "openai",
+    "anthropic": "anthropic",
+    "gemini": "google",
+}
+
+
+class Drift(NamedTuple):
+    """One change of one wire.  `value` is the new name, the bound, what is taken, or the header's.
+
+    `says` is the vendor's refusal; `{sent}` in it is the value that was sent.
+    """
+
+    name: str
+    dialect: str
+    kind: Literal["rename", "most", "least", "length", "values", "gone", "header"]
+    field: str
+    value: Any
+    says: str
+    param: str = ""
+
+    def refusal(self, body: Any, headers: dict[str, str]) -> str:
+        """What the vendor says of this request; empty where it is taken."""
+        if self.kind == "header":
+            wanted = str(self.value)
+            sent: Any = headers.get(self.field, "")
+            return "" if wanted in [each.strip() for each in sent.split(",")] else self.says
+        sent = value_at(body, self.field)
+        if sent is None:
+            return ""
+        bad = {
+            "rename": True,
+            "gone": True,
+            "most": self.kind == "most" and sent > self.value,
+            "least": self.kind == "least" and sent < self.value,
+            "length": self.kind == "length" and len(sent) > self.value,
+            "values": self.kind == "values" and sent not in self.value,
+        }[self.kind]
+        return self.says.replace("{sent}", str(sent)) if bad else ""
+
+    def undone(self, body: Any) -> Any:
+        """The body as the vendor took it before."""
+        if self.kind != "rename":
+            return body
+        body = copy.deepcopy(body)
+        parent, _, leaf = self.field.rpartition(".")
+        new = self.value if "." in self.value or not parent else f"{parent}.{self.value}"
+        value = value_at(body, new)
+        if value is not None:
+            place(body, new, None)
+            place(body, f"{parent}.{leaf}" if parent else leaf, value)
+        return body
+
+
+def value_at(body: Any, path: str) -> Any:
+    for step in path.split("."):
+        if isinstance(body, list):
+            body = body[0] if body else None
+        if not isinstance(body, dict):
+            return None
+        body = body.get(step)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return body  # pyright: ignore[reportUnknownVariableType]
+
+
+def place(body: Any, path: str, value: Any) -> None:
+    steps = path.split(".")
+    for step in steps[:-1]:
+        body = body[0] if isinstance(body, list) else body
+        body = body.setdefault(step, {})
+    body = body[0] if isinstance(body, list) else body
+    if value is None:
+        body.pop(steps[-1], None)
+    else:
+        body[steps[-1]] = value
+
+
+def _error(dialect: str, message: str, param: str) -> dict[str, Any]:
+    if dialect == "anthropic":
+        return {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
+    if dialect == "gemini":
+        return {"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}}
+    kind = "invalid_request_error"
+    fields = {"message": message, "type": kind, "param": param or None, "code": None}
+    return {"error": fields}
+
+
+class DriftingVendors:
+    """All drifts on one port: `base_url(drift)` is one of them as its vendor's SDK takes it.
+
+    `seen[drift.name]` has the bodies and headers that came, refused or not.
+    """
+
+    def __init__(self, sim: Simulation, drifts: list[Drift]) -> None:
+        self.drifts = {each.name: each for each in drifts}
+        self.seen: dict[str, list[tuple[Any, dict[str, str]]]] = {}
+        self._sim = urlsplit(sim.url)
+        self._paths = {v: urlsplit(sim.base_url(v)).path for v in set(VENDOR_OF.values())}
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            wbufsize = -1
+            disable_nagle_algorithm = True
+
+            def do_POST(self) -> None:
+                outer.answer(self)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                del format, args
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    def __enter__(self) -> DriftingVendors:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def base_url(self, drift: Drift) -> str:
+        host, port = self._server.server_address[:2]
+        path = self._paths[VENDOR_OF[drift.dialect]]
+        return f"http://{host!s}:{port}/{drift.name}{path}"
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        _, name, *rest = handler.path.split("/")
+        drift = self.drifts[name]
+        raw = handler.rfile.read(int(handler.headers["content-length"]))
+        body = json.loads(raw)
+        headers = {key.lower(): value for key, value in handler.headers.items()}
+        self.seen.setdefault(name, []).append((body, headers))
+        says = drift.refusal(body, headers)
+        if says:
+            self._send(handler, 400, json.dumps(_error(drift.dialect, says, drift.param)).encode())
+            return
+        assert self._sim.hostname is not None
+        connection = http.client.HTTPConnection(self._sim.hostname, self._sim.port or 80)
+        try:
+            passed = {k: v for k, v in headers.items() if k not in ("host", "content-length")}
+            data = json.dumps(drift.undone(body)).encode()
+            connection.request("POST", "/" + "/".join(rest), data, passed)
+            response = connection.getresponse()
+            content = response.read()
+            kind = response.getheader("content-type", "application/json")
+            self._send(handler, response.status, content, kind)
+        finally:
+            connection.close()
+
+    def _send(
+        self, handler: BaseHTTPRequestHandler, status: int, data: bytes, kind: str = ""
+    ) -> None:
+        handler.send_response(status)
+        handler.send_header("content-type", kind or "application/json")
+        handler.send_header("content-length", str(len(data)))
+        handler.end_headers()
+        handler.wfile.write(data)
