@@ -178,9 +178,9 @@ def _changed(value: Any, steps: list[str], change: _Change) -> Any:
     if step == "*" and isinstance(value, list):
         items = cast("list[Any]", value)
         new = [_changed(item, steps[1:], change) for item in items]
-        return new if any(a is not b for a, b in zip(new, items, strict=True)) else value
+        return new if any(a is not b for a, b in zip(new, items, strict=True)) else items
     if not isinstance(value, dict) or step not in value:
-        return value
+        return value  # pyright: ignore[reportUnknownVariableType]
     fields = cast("JSON", value)
     if len(steps) == 1:
         return change(fields, step)
