@@ -67,6 +67,21 @@ config.write_text(config.read_text().replace("providers.compatible", "providers.
 client = Client()
 async def get_weather(city: str) -> str: "The weather (날씨)."; return "snow"
 """,
+    "responses": """
+import atexit, subprocess, sys
+import openai
+served = subprocess.Popen(
+    [sys.executable, "-m", "polycall", "serve", "--port", "0"], stdout=subprocess.PIPE, text=True,
+    stderr=subprocess.DEVNULL,
+)
+URL, KEY = served.stdout.readline().split()[-1], "any"
+def end():
+    client.close()
+    served.terminate()
+    served.wait()
+    served.stdout.close()
+atexit.register(end)
+""",
     "sandbox": "",
     "sessions": """
 import re

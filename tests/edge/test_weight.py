@@ -15,6 +15,7 @@ import pytest
 from polycall.errors import MalformedRequestError, OverloadedError
 from polycall.gateway.app import Gateway
 from polycall.gateway.processes.memory_guard import MemoryGuard
+from polycall.gateway.state.sealed_tokens import Sealer
 from polycall.gateway.state.stored_responses import StoredResponses
 from polycall.gateway.store import open_store
 from polycall.ir import JSON
@@ -146,12 +147,14 @@ async def test_a20_one_clients_work_is_done_one_after_the_other(tmp_path: Path) 
 
 
 async def chained(tmp_path: Path, sizes: list[int]) -> StoredResponses:
-    items = StoredResponses(open_store(f"sqlite:///{tmp_path / 's.db'}", tmp_path))
+    store = open_store(f"sqlite:///{tmp_path / 's.db'}", tmp_path)
+    items = StoredResponses(store, Sealer(store.secret))
     previous = None
     for number, size in enumerate(sizes):
         asked: JSON = {"input": "x" * size, "previous_response_id": previous}
         previous = f"resp_{number}"
-        await items.keep("alice", previous, asked, [{"id": f"m{number}", "type": "message"}])
+        output: list[JSON] = [{"id": f"m{number}", "type": "message"}]
+        await items.keep("alice", asked, {"id": previous, "output": output})
     return items
 
 
@@ -170,7 +173,8 @@ async def test_a16_chains_are_bounded_in_bytes(tmp_path: Path, sizes: list[int])
 
 async def test_a16_references_count_as_often_as_they_are_made(tmp_path: Path) -> None:
     items = await chained(tmp_path, [1])
-    await items.keep("alice", "r", {}, [{"id": "big", "text": "x" * 100_000}])
+    big: JSON = {"id": "big", "text": "x" * 100_000}
+    await items.keep("alice", {}, {"id": "r", "output": [big]})
     one = {"type": "item_reference", "id": "big"}
     assert len((await items.resolved("alice", {"input": [one] * 9}, 1_000_000))["input"]) == 9
     with pytest.raises(MalformedRequestError):

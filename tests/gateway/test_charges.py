@@ -344,17 +344,3 @@ def test_less_than_nothing_has_no_price(usage: Usage) -> None:
         "p", "anthropic", "https://a.b", prices={"m": Price(Decimal(1), Decimal(1))}
     )
     assert Costs(Config()).known(provider, "m", usage) is None
-
-
-@pytest.mark.parametrize("upstream", ["up-responses", "up-anthropic"])
-@pytest.mark.parametrize("streamed", [False, True])
-def test_no_answer_is_left_in_the_background(
-    gateway: Gateway, sim: Simulation, upstream: str, streamed: bool
-) -> None:
-    before = sim.received
-    body = {"model": f"{upstream}/sim-1", "input": "hi", "background": True, "stream": streamed}
-    answer = gateway.post("/v1/responses", body)
-    assert (answer.status, answer.json()["error"]["param"]) == (400, "background")
-    assert sim.received == before
-    del body["background"]
-    assert gateway.post("/v1/responses", body).status == 200

@@ -84,7 +84,8 @@ def test_all_mistakes_at_once() -> None:
     assert "the environment variable 'NOT_SET_ANYWHERE' is not set" in text
     assert "models.fast.route.nope: 'nope' is not a provider" in text
     sections = (
-        "cache, keys, limits, mcp, models, prices, programs, providers, server, store, traces"
+        "cache, hosted_tools, keys, limits, mcp, models, prices, programs, providers, server, "
+        "store, traces"
     )
     assert f"extra: 'extra' is not a section; known: {sections}" in text
 

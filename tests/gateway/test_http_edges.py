@@ -150,16 +150,24 @@ def test_a_wish_for_http_2_is_passed_over(served: Gateway, cut: int | None) -> N
         assert status_of(peer.recv(65536)) == 200
 
 
-def test_web_sockets_are_told_what_there_is(served: Gateway) -> None:
-    opening = (
-        b"GET /v1/responses HTTP/1.1\r\nhost: x\r\nconnection: close, Upgrade\r\n"
-        b"upgrade: websocket\r\nsec-websocket-version: 13\r\n"
-        b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+def opening(path: str, key: str) -> bytes:
+    lines = (
+        f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close, Upgrade\r\n"
+        f"upgrade: websocket\r\nsec-websocket-version: 13\r\nauthorization: Bearer {key}\r\n"
+        "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
-    received = raw_exchange(served, opening)
+    return lines.encode()
+
+
+def test_web_sockets_are_told_what_there_is(served: Gateway) -> None:
+    received = raw_exchange(served, opening("/v1/chat/completions", KEY))
     # The status at which coding agents go on over POST.
     assert status_of(received) == 426
     assert b"is not served over WebSocket; send it by POST" in received
+    assert status_of(raw_exchange(served, opening("/v1/responses", "sk-nobody"))) == 401
+    with socket.create_connection(("127.0.0.1", served.port), timeout=5) as peer:
+        peer.sendall(opening("/v1/responses", KEY))
+        assert peer.recv(65536).startswith(b"HTTP/1.1 101 ")
 
 
 def test_methods_that_a_route_does_not_take(served: Gateway) -> None:

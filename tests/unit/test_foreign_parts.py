@@ -397,13 +397,38 @@ def test_c2_sound_and_film_of_a_tool_never_fail_the_run(target: str) -> None:
 # ---------------------------------------------------------------------------------------------
 # Every kind: request history, whole answer, stream
 
-PLACES = {"call": "assistant", "result": "tool", "left out": "assistant", "media": "assistant"}
+PLACES = {
+    **dict.fromkeys(("call", "ran", "left out", "media"), "assistant"),
+    "result": "tool",
+}
+RAN: dict[str, JSON] = {
+    "mcp_call": {
+        "id": "mcp_1",
+        "server_label": "shop",
+        "name": "buy",
+        "arguments": '{"what":"BODY"}',
+        "output": "sold",
+    },
+    "mcp_tool_use": {
+        "id": "mcptoolu_1",
+        "server_name": "shop",
+        "name": "buy",
+        "input": {"what": "BODY"},
+    },
+    "mcp_tool_result": {
+        "tool_use_id": "mcptoolu_1",
+        "is_error": False,
+        "content": [{"type": "text", "text": "BODY"}],
+    },
+}
 
 
 def sample(row: Row) -> Opaque:
     data: JSON = {"type": row.kind, "call_id": "c", "text": "BODY", "result": PIXEL}
     if row.kind == "tool_reference":
         data["tool_name"] = "BODY"
+    if row.treatment == "ran":
+        data = {"type": row.kind, **RAN[row.kind]}
     return Opaque(row.dialect, row.kind, data)
 
 
@@ -416,6 +441,8 @@ def test_t1_every_kind_in_a_history_is_carried_said_or_refused(row: Row, target:
     messages = [Message("user", [Text("go")])]
     if role == "tool":
         messages.append(Message("assistant", [ToolCall("c", row.tool)]))
+    if row.kind == "mcp_tool_result" and dialect != row.dialect:
+        messages.append(Message("assistant", [ToolCall("mcptoolu_1", "shop_buy")]))
     messages += [Message(role, [part]), Message("user", [Text("on")])]
     request = Request("m", messages)
     if row.treatment == "refused" and row.dialect != dialect:
@@ -427,7 +454,7 @@ def test_t1_every_kind_in_a_history_is_carried_said_or_refused(row: Row, target:
         assert jsontext.encode(part.data)[1:-1] in jsontext.encode(wire.body)
     elif row.treatment not in ("tools", "media"):
         assert wire.warnings, "never in silence"
-        is_carried = row.treatment in ("call", "result", "said")
+        is_carried = row.treatment in ("call", "result", "ran", "said")
         assert not is_carried or "BODY" in shown(wire)
 
 
@@ -446,8 +473,8 @@ def test_t1_every_kind_in_an_answer_gives_the_client_a_whole_answer(row: Row, cl
         assert word in stream
     is_own = row.dialect == client and not row.kind.startswith("content.")
     if is_own and client != CHAT:
-        assert '"BODY"' in whole
-        assert '"BODY"' in stream
+        assert "BODY" in whole
+        assert "BODY" in stream
 
 
 # ---------------------------------------------------------------------------------------------
@@ -462,6 +489,7 @@ def table() -> str:
         words = {
             "call": f"a call of the tool `{row.tool}`",
             "result": f"the result of the tool `{row.tool}`",
+            "ran": "a call and its result, both",
             "said": "text with title, source and body; images follow (`emulated`)",
             "media": "an image that the model made",
             "tools": "tools of the request",

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "phone": ("polycall.cli.phone", "an agent that answers telephone calls"),
     "models": ("polycall.cli.models", "known models with their capabilities and prices"),
     "serve": ("polycall.cli.serve", "the gateway: every client protocol in, every provider out"),
+    "agents": ("polycall.cli.agents", "settings for coding agents, filled in for this gateway"),
     "import": (
         "polycall.cli.import_",
         "a polycall.toml from LiteLLM's or Portkey's configuration",

@@ -17,6 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall.config.client_keys import ClientKey, read_client_keys
+from polycall.config.hosted import HostedToolSettings, read_hosted_tools
 from polycall.config.mcp import McpServer, read_mcp
 from polycall.config.provider import ProviderTable, make_provider, read_provider
 from polycall.config.reader import Reader
@@ -55,6 +56,9 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     fetch_media: bool = True  # media by URL, for providers that need the bytes
     fetch_private_addresses: bool = False
     fetch_bytes_max: int = 20 * MEBIBYTE
+    background_max: int = 64  # answers in the background that one process works on
+    background_s: float = 3600.0  # such an answer takes at most
+    websocket_s: float = 3600.0  # a connection of many answers lives at most
     keep_answers: bool = True  # for clients that refer to them (`previous_response_id`)
     cache: bool = True  # ask providers to cache long prompts
     mcp_processes: bool = False  # whether `[mcp.NAME]` may start programs
@@ -156,6 +160,7 @@ class Config(Struct, frozen=True):
     limits: LimitSettings = LimitSettings()
     prices: PriceSettings = PriceSettings()
     programs: ProgramSettings = ProgramSettings()
+    hosted_tools: HostedToolSettings = HostedToolSettings()
     providers: dict[str, Provider] = {}
     provider_keys: dict[str, tuple[str, ...]] = {}
     key_sources: dict[str, tuple[str, ...]] = {}  # as written, for those that may change
@@ -195,6 +200,7 @@ SECTIONS: dict[str, type[Struct]] = {
     "limits": LimitSettings,
     "prices": PriceSettings,
     "programs": ProgramSettings,
+    "hosted_tools": HostedToolSettings,
     "providers": ProviderTable,
     "models": ModelTable,
     "mcp": McpServer,
@@ -276,6 +282,7 @@ def parse_config(
         limits=limits,
         prices=prices,
         programs=programs,
+        hosted_tools=read_hosted_tools(reader, tables),
         providers=providers,
         provider_keys={name: own for name, own in keys.items() if own},
         key_sources={name: _written_keys(table) for name, table in provider_tables.items()},

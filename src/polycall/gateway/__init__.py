@@ -12,6 +12,8 @@ passthrough/    bodies that need no translation: what is changed in them and rea
 sessions/       WebSockets of realtime voices, passed through
 mcp/            MCP servers and OpenAPI documents behind one door
 programs/       programs that call the client's tools
+hosted/         tools that a client's vendor would run: MCP servers, searches
+responses/      stored answers, background, WebSocket, compaction, conversations
 state/          what is kept between two requests of a client
 media/          media by URL, fetched for providers that need the bytes
 catalogue/      models, token counts, the OpenAPI document

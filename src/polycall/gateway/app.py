@@ -5,30 +5,37 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from polycall._support import jsontext
 from polycall._support.listening import is_loopback
-from polycall.config import Config, TraceSettings, asking_usage
+from polycall.config import Config, asking_usage
 from polycall.config.loading import MEBIBYTE
 from polycall.errors import (
     InvalidRequestError,
     NotFoundError,
     OverloadedError,
     PolycallError,
-    RequestError,
 )
 from polycall.gateway.accounts.keys import Keys
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.catalogue import models
 from polycall.gateway.catalogue.count_endpoint import CountEndpoint
 from polycall.gateway.catalogue.openapi import document
-from polycall.gateway.generation.client_request import Endpoint
+from polycall.gateway.generation.client_request import ClientRequest
+from polycall.gateway.generation.endpoints import (
+    COUNTS,
+    GENERATES,
+    dialect_of,
+    gemini_endpoint,
+    patience_s,
+)
 from polycall.gateway.generation.generations import Generations, check_allowed
+from polycall.gateway.hosted.dispatch import HostedToolDispatch
 from polycall.gateway.http.redaction import RedactingTransport
 from polycall.gateway.http.replies import internal_error, send_error, send_json
 from polycall.gateway.http.request import (
@@ -42,12 +49,18 @@ from polycall.gateway.http.request import (
 )
 from polycall.gateway.mcp.dispatch import McpDispatch
 from polycall.gateway.media.lazy_fetch import LazyFetcher
+from polycall.gateway.observability.entry import open_traces
 from polycall.gateway.observability.metrics import CONTENT_TYPE, Metrics, Snapshot, exposition
 from polycall.gateway.processes.heavy_work import HeavyWork
 from polycall.gateway.processes.maintenance import Maintenance
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.processes.shared_metrics import SharedMetrics, WorkerSlot
 from polycall.gateway.programs.dispatch import ProgramDispatch
+from polycall.gateway.responses.background import BackgroundResponses
+from polycall.gateway.responses.compaction import Compaction
+from polycall.gateway.responses.routes import PREFIXES as ROUTE_PREFIXES
+from polycall.gateway.responses.routes import ResponsesRoutes
+from polycall.gateway.responses.websocket import ResponsesSocket
 from polycall.gateway.routing.router import TargetRouter
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.sessions.entry import SessionEntry
@@ -63,25 +76,11 @@ from polycall.transport.http1 import HTTP1Transport
 from polycall.voices.routes import ROUTES as SESSION_ROUTES
 
 if TYPE_CHECKING:
-    from polycall.gateway.observability.traces import Traces
     from polycall.gateway.sessions.client_socket import ClientSocket
     from polycall.gateway.sessions.sessions import Sessions
 
 logger = logging.getLogger("polycall.gateway")
 
-# Gemini's routes hold a model's name; `gemini_endpoint` reads them.
-_GENERATES: dict[str, Endpoint] = {
-    route: Endpoint(dialect)
-    for dialect in DIALECTS.values()
-    for route in dialect.ROUTES
-    if "{" not in route
-}
-_COUNTS: dict[str, Endpoint] = {
-    "/v1/messages/count_tokens": Endpoint(DIALECTS["anthropic"]),
-    "/v1/responses/input_tokens": Endpoint(DIALECTS["openai-responses"]),
-}
-_GEMINI_METHODS = ("generateContent", "streamGenerateContent", "countTokens")
-_GEMINI_VERSION = re.compile("/v1(beta1?)?/")
 _GEMINI_PREFIXES = ("/v1/models/", "/v1beta/models/", "/v1beta1/models/")
 _MODEL_LISTS = ("/v1/models", "/v1beta/models")
 
@@ -111,7 +110,7 @@ class Gateway:
         )
         self._slot = slot or WorkerSlot(SharedMetrics(1), 0)
         self.metrics = Metrics(self._slot.counts())
-        self.is_draining = False
+        self.is_draining, self.drains_until = False, 0.0
         self._transport = RedactingTransport(
             transport or HTTP1Transport(connections_max=server.connections_max)
         )
@@ -123,16 +122,15 @@ class Gateway:
         self._heavy = HeavyWork()
         self._memory = MemoryGuard((server.memory_mib_max or 0) * MEBIBYTE, workers=server.workers)
         self._carrier = Carrier(self.store)
-        self._items = StoredResponses(self.store)
-        self._traces = None if config.traces is None else _open_traces(config.traces)
+        self._items = StoredResponses(self.store, self._carrier.sealer)
+        self._traces = None if config.traces is None else open_traces(config.traces)
         self._cache: AnswerCache | None = None
         if config.cache is not None:
             self._cache = AnswerCache(config.cache, config.folder, self.store.secret)
-        self._id_head = secrets.token_hex(6)
-        self._id_count = 0
-        if may_be_open is None:
-            may_be_open = is_loopback(server.host)
-        self._keys = Keys(self.store, may_be_open=may_be_open)
+        self._id_head, self._id_count = secrets.token_hex(6), 0
+        is_open = is_loopback(server.host) if may_be_open is None else may_be_open
+        self._keys = Keys(self.store, may_be_open=is_open)
+        self._hosted = HostedToolDispatch(self.store)
         self._dispatch = ProgramDispatch(config.programs, self.store)
         self._limits = KeyLimits(self.store, counters=config.store.counters, worker=self._id_head)
         self._maintenance = Maintenance(self.store, self._keys)
@@ -150,6 +148,7 @@ class Gateway:
         self._dispatch.use_mcp(self._mcp)
         self.monitor = RequestMonitor(_limits(config))
         self.entry = SessionEntry(self._session)
+        self._begin_responses()
         self._take_up(config, router=None)
         self._gets: dict[str, Callable[[GatewayRequest], Awaitable[None]]] = {
             "/healthz": self._health,
@@ -158,6 +157,14 @@ class Gateway:
             "/openapi.json": self._openapi,
             **dict.fromkeys(_MODEL_LISTS, self._list_models),
         }
+
+    def _begin_responses(self) -> None:
+        """What Responses has beside a generation."""
+        self._background = BackgroundResponses(self.store, self.monitor, self._id_head)
+        self._compaction = Compaction(self.monitor)
+        self._routes = ResponsesRoutes(
+            self.store, self._keys, self._memory, self._background, self._compaction
+        )
 
     def _take_up(self, config: Config, *, router: TargetRouter | None) -> None:
         """Serve by this configuration; what is under way ends by the one it began with."""
@@ -176,6 +183,7 @@ class Gateway:
         )
         self._keys.configure(config.keys)
         self._limits.configure(config, self.services)
+        self._hosted.configure(config.hosted_tools)
         self._maintenance.ledger_days = config.store.ledger_days
         self._generations = Generations(
             self.services,
@@ -184,12 +192,17 @@ class Gateway:
             self._limits,
             metrics=self.metrics,
             calling=self._dispatch,
+            hosted=self._hosted,
             cache=self._cache,
             traces=self._traces,
             memory=self._memory,
             routes=b"" if self._cache is None else routes_digest(config),
         )
         self._sessions: Sessions | None = None  # loaded with the first one
+        self._generations.take_over = self._take_over
+        self._background.configure(self.services, self._generations)
+        self._compaction.configure(self.services, self._generations)
+        self._routes.configure(self.services, self._limits)
         self._counts = CountEndpoint(
             self.services, self._keys, self._limits, self._dispatch, self._memory
         )
@@ -199,6 +212,7 @@ class Gateway:
     def drain(self) -> None:
         """Take nothing new; streams in which nothing is under way end at once."""
         self.is_draining = True
+        self.drains_until = time.monotonic() + self.config.server.drain_s
         self._mcp.drain()
 
     def reload(self, config: Config) -> None:
@@ -218,6 +232,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Stop the monitor, close connections, write what is waiting."""
+        await self._background.close(max(self.drains_until - time.monotonic(), 0.0))
         await self.entry.close()
         self.monitor.close()
         self.services.costs.close()
@@ -236,10 +251,13 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI call."""
+        if scope["type"] == "websocket":
+            await self._serve_socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             return
         gateway_request = self._gateway_request(scope, receive, send)
-        gateway_request.ends_at = gateway_request.started_at + _patience_s(
+        gateway_request.ends_at = gateway_request.started_at + patience_s(
             gateway_request, self.config.server.total_s
         )
         self.monitor.add(gateway_request)
@@ -255,6 +273,30 @@ class Gateway:
         finally:
             self.monitor.remove(gateway_request)
 
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await ResponsesSocket(
+            scope,
+            receive,
+            send,
+            services=lambda: (self.services, self._generations),
+            keys=self._keys,
+            monitor=self.monitor,
+            new_id=self._new_id,
+        ).run()
+
+    async def _take_over(
+        self, gateway_request: GatewayRequest, client_request: ClientRequest
+    ) -> bool:
+        """Answer what is more than a generation: one in the background, a compaction."""
+        if client_request.is_background:
+            name = await self._background.begin(gateway_request, client_request)
+            await self._routes.answer_begun(gateway_request, client_request, name)
+            return True
+        if not self._compaction.is_asked(client_request):
+            return False
+        await self._compaction.trigger(gateway_request, client_request)
+        return True
+
     async def turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI call, where there are more connections than are served."""
         gateway_request = self._gateway_request(scope, receive, send)
@@ -262,7 +304,7 @@ class Gateway:
         message = "the gateway has as many connections as it takes; try again"
         await send_error(
             gateway_request,
-            _dialect_of(gateway_request),
+            dialect_of(gateway_request),
             OverloadedError(message, retry_after_s=1.0),
         )
 
@@ -291,28 +333,36 @@ class Gateway:
             self.monitor.remove(request)
 
     def _gateway_request(self, scope: Scope, receive: Receive, send: Send) -> GatewayRequest:
+        return GatewayRequest(scope, receive, send, self._new_id())
+
+    def _new_id(self) -> str:
         self._id_count += 1
-        return GatewayRequest(scope, receive, send, f"req_{self._id_head}{self._id_count:08x}")
+        return f"req_{self._id_head}{self._id_count:08x}"
 
     async def _route(self, gateway_request: GatewayRequest) -> None:
         if gateway_request.method == "POST":
             try:
                 self._memory.check()
             except OverloadedError as error:
-                await send_error(gateway_request, _dialect_of(gateway_request), error)
+                await send_error(gateway_request, dialect_of(gateway_request), error)
                 return
-            endpoint = _GENERATES.get(gateway_request.path) or gemini_endpoint(gateway_request.path)
+            endpoint = GENERATES.get(gateway_request.path) or gemini_endpoint(gateway_request.path)
             if endpoint is not None and endpoint.method != "countTokens":
                 await self._generations.serve(gateway_request, endpoint)
                 return
-            endpoint = endpoint or _COUNTS.get(gateway_request.path)
+            endpoint = endpoint or COUNTS.get(gateway_request.path)
             if endpoint is not None:
                 await self._guarded(
                     gateway_request, endpoint.dialect, self._counts.serve(gateway_request, endpoint)
                 )
                 return
+        path = gateway_request.path
+        if path.startswith(ROUTE_PREFIXES) and path not in COUNTS:
+            dialect = DIALECTS["openai-responses"]
+            await self._guarded(gateway_request, dialect, self._routes.serve(gateway_request))
+            return
         await self._guarded(
-            gateway_request, _dialect_of(gateway_request), self._look_up(gateway_request)
+            gateway_request, dialect_of(gateway_request), self._look_up(gateway_request)
         )
 
     async def _guarded(
@@ -345,7 +395,7 @@ class Gateway:
             raise InvalidRequestError(
                 f"{path} is a WebSocket; connect to it by GET with 'Upgrade: websocket'", status=426
             )
-        if path in _GENERATES or path in _COUNTS or gemini_endpoint(path) is not None:
+        if path in GENERATES or path in COUNTS or gemini_endpoint(path) is not None:
             handler, allow = None, "POST"
         elif handler is None:
             shown = path[:200]
@@ -410,7 +460,7 @@ class Gateway:
         found = [
             model for model in await self._catalogue.models(supports) if owner.may_use(model.name)
         ]
-        render = models.LISTS.get(_dialect_of(gateway_request).NAME, models.openai_list)
+        render = models.LISTS.get(dialect_of(gateway_request).NAME, models.openai_list)
         await _send(gateway_request, render(found))
 
     async def _one_model(self, gateway_request: GatewayRequest) -> None:
@@ -421,7 +471,7 @@ class Gateway:
         name = gateway_request.path.partition("/models/")[2]
         check_allowed(owner, name)
         model = await self._catalogue.model(name)
-        render = models.SHAPES.get(_dialect_of(gateway_request).NAME, models.openai_model)
+        render = models.SHAPES.get(dialect_of(gateway_request).NAME, models.openai_model)
         await _send(gateway_request, render(model))
 
 
@@ -430,60 +480,9 @@ async def _never() -> MutableMapping[str, Any]:
     return await asyncio.get_running_loop().create_future()
 
 
-def _open_traces(settings: TraceSettings) -> Traces:
-    try:
-        from polycall.gateway.observability.traces import Traces  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise RequestError(
-            "[traces] needs OpenTelemetry; install 'polycall[opentelemetry]'"
-        ) from None
-    return Traces(settings)
-
-
 def _limits(config: Config) -> RequestLimits:
     server = config.server
     return RequestLimits(heartbeat_s=server.heartbeat_s, read_s=server.read_s, send_s=server.body_s)
-
-
-def _patience_s(gateway_request: GatewayRequest, most_s: float) -> float:
-    """How long the client says that it waits (Google's SDKs do), within what is allowed."""
-    said = gateway_request.headers.get(b"x-server-timeout")
-    if said is None:
-        return most_s
-    try:
-        seconds = float(said)
-    except ValueError:
-        return most_s
-    return seconds if 0 < seconds < most_s else most_s
-
-
-def gemini_endpoint(path: str) -> Endpoint | None:
-    """What a Gemini path means: `/v1beta/models/NAME/MODEL:generateContent`.
-
-    Some clients take a model's name with a slash for the whole of what stands there.
-    """
-    resource, colon, method = path.rpartition(":")
-    version = _GEMINI_VERSION.match(resource)
-    if not colon or version is None or method not in _GEMINI_METHODS:
-        return None
-    model = resource[version.end() :].removeprefix("models/")
-    if not model:
-        return None
-    return Endpoint(DIALECTS["gemini"], model, method)
-
-
-def _dialect_of(gateway_request: GatewayRequest) -> Dialect:
-    return dialect_for(gateway_request.path, gateway_request.headers)
-
-
-def dialect_for(path: str, headers: Mapping[bytes, bytes]) -> Dialect:
-    """Whose shape the caller reads, by path or headers."""
-    if path.startswith(("/v1beta", "/v1beta1")) or b"x-goog-api-key" in headers:
-        return DIALECTS["gemini"]
-    if path.startswith("/v1/messages") or b"anthropic-version" in headers:
-        return DIALECTS["anthropic"]
-    is_responses = path.startswith("/v1/responses")
-    return DIALECTS["openai-responses" if is_responses else "openai-chat"]
 
 
 async def _send(gateway_request: GatewayRequest, body: JSON, *, status: int = 200) -> None:

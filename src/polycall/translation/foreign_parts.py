@@ -28,17 +28,21 @@ from polycall.ir import (
     ToolChoice,
     ToolResult,
 )
+from polycall.translation.context_edits import EDITOR, edited
 from polycall.translation.foreign_words import in_words, words_of
 from polycall.translation.wire import Losses
 
 # call       a tool call of this name, its fields as arguments
 # result     the result of such a call
+# ran        a call that was run for the model, with its result: sent as both
 # said       text that keeps title, source and body; pictures in it follow as media
 # media      an image that the model made
 # tools      tools of the request: they are sent with the others
 # left out   with a warning: the vendor ran it, and a model may do without
 # refused    without it the conversation would be another one
-Treatment: TypeAlias = Literal["call", "result", "said", "media", "tools", "left out", "refused"]
+Treatment: TypeAlias = Literal[
+    "call", "result", "ran", "said", "media", "tools", "left out", "refused"
+]
 
 
 class Row(Struct, frozen=True):
@@ -68,6 +72,7 @@ ROWS: tuple[Row, ...] = (
     *_pair("apply_patch"),
     *_pair("computer"),
     *_pair("tool_search", "tool_search_output"),
+    *_rows("openai-responses", "ran", "mcp_call"),
     *_rows("openai-responses", "tools", "additional_tools"),
     *_rows("openai-responses", "said", "message", "content.computer_screenshot"),
     *_rows("openai-responses", "media", "image_generation_call"),
@@ -77,7 +82,6 @@ ROWS: tuple[Row, ...] = (
         "web_search_call",
         "file_search_call",
         "code_interpreter_call",
-        "mcp_call",
         "mcp_list_tools",
         "mcp_approval_request",
         "mcp_approval_response",
@@ -103,9 +107,8 @@ ROWS: tuple[Row, ...] = (
         "bash_code_execution_tool_result",
         "text_editor_code_execution_tool_result",
         "tool_search_tool_result",
-        "mcp_tool_use",
-        "mcp_tool_result",
     ),
+    *_rows("anthropic", "ran", "mcp_tool_use", "mcp_tool_result"),
     *_rows("anthropic", "refused", "compaction", "container_upload"),
     *_rows(
         "gemini", "left out", "executableCode", "codeExecutionResult", "toolCall", "toolResponse"
@@ -156,6 +159,8 @@ def adapt_request(request: Request, dialect: str, losses: Losses) -> Request:
         if choice is not request.tool_choice:
             request = replace(request, tool_choice=choice)
     request = _without_nonces(request, dialect, losses)
+    if dialect != EDITOR:
+        request = edited(request, losses)
     if not any(_has_foreign(message, dialect) for message in request.messages):
         return request
     answered = _answered(request.messages, dialect)
@@ -166,9 +171,22 @@ def adapt_request(request: Request, dialect: str, losses: Losses) -> Request:
             continue
         adapter = _Adapter(dialect, losses, f"messages[{position}]", answered)
         parts = [new for part in message.parts for new in adapter.part(part, message.role)]
-        if parts:
-            messages.append(replace(message, parts=parts))
+        messages.extend(_in_turns(message, parts))
     return replace(request, messages=messages)
+
+
+def _in_turns(message: Message, parts: list[Part]) -> list[Message]:
+    """The message; where results stand in it, they are turns of their own between its pieces."""
+    if message.role != "assistant" or not any(isinstance(part, ToolResult) for part in parts):
+        return [replace(message, parts=parts)] if parts else []
+    turns: list[Message] = []
+    for part in parts:
+        role = "tool" if isinstance(part, ToolResult) else "assistant"
+        if not turns or turns[-1].role != role:
+            new = Message("tool") if role == "tool" else replace(message, parts=[])
+            turns.append(replace(new, parts=[]))
+        turns[-1].parts.append(part)
+    return turns
 
 
 # Lines in the system text that a client writes for its own vendor alone, new with each request: no
@@ -289,6 +307,9 @@ class _Adapter:
             case "result":
                 losses.emulate(part.kind, f"sent as the result of the tool {row.tool!r}")
                 return [_as_result(part, row.tool)]
+            case "ran":
+                losses.emulate(part.kind, "sent as a call and its result")
+                return _ran(part)
             case "said":
                 return [*self._said(part)]
             case "media" if isinstance(data := part.data.get("result"), str) and data:
@@ -335,6 +356,28 @@ def _arguments(data: JSON) -> str:
         if key in _INNER and isinstance(value, str):
             return value
     return jsontext.encode(fields)
+
+
+def _ran(part: Opaque) -> list[Part]:
+    """Call and result of a tool that somebody ran for the model, as far as the part has both."""
+    data = part.data
+    if part.kind == "mcp_tool_result":
+        content = _output(data.get("content"), part.kind)
+        is_error = data.get("is_error") is True
+        return [ToolResult(str(data.get("tool_use_id") or ""), [*content], is_error=is_error)]
+    name = ran_name(str(data.get("server_label") or data.get("server_name") or ""), data)
+    if part.kind == "mcp_tool_use":
+        return [ToolCall(_call_id(part), name, jsontext.encode(data.get("input") or {}))]
+    arguments: Any = data.get("arguments")
+    call = ToolCall(_call_id(part), name, arguments if isinstance(arguments, str) else "{}")
+    error: Any = data.get("error")
+    content = _output(data.get("output") if error is None else error, part.kind)
+    return [call, ToolResult(call.id, [*content], is_error=error is not None, name=name)]
+
+
+def ran_name(server: str, data: JSON) -> str:
+    """How a model knows a tool of an MCP server: with the server's name before its own."""
+    return f"{server}_{data.get('name') or ''}" if server else str(data.get("name") or "")
 
 
 def _as_result(part: Opaque, tool: str) -> ToolResult:

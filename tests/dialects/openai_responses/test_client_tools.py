@@ -51,6 +51,18 @@ TOOLS: dict[str, tuple[JSON, str, JSON]] = {
             "action": {"type": "exec", "env": {}, "command": ["ls", "-l"]},
         },
     ),
+    "computer": (
+        {"type": "computer"},
+        '{"actions":[{"type":"click","button":"left","x":1,"y":2},{"type":"screenshot"}]}',
+        {
+            "type": "computer_call",
+            "pending_safety_checks": [],
+            "actions": [
+                {"type": "click", "button": "left", "x": 1, "y": 2},
+                {"type": "screenshot"},
+            ],
+        },
+    ),
     "apply_patch": (
         {"type": "apply_patch"},
         '{"type":"update_file","path":"a.py","diff":"@@"}',
@@ -172,3 +184,48 @@ def test_t8_what_the_vendor_runs_is_still_the_vendors() -> None:
     ):
         (tool,) = parse_request(body(tools=[definition])).tools
         assert tool.kind == "hosted"
+
+
+def test_the_preview_of_the_computer_has_one_action_a_call() -> None:
+    definition: JSON = {
+        "type": "computer_use_preview",
+        "display_width": 800,
+        "display_height": 600,
+        "environment": "browser",
+    }
+    request = parse_request(body(tools=[definition]))
+    assert render_request(request).body["tools"] == [definition]
+    call = ToolCall("c1", "computer", '{"type":"type","text":"안녕"}')
+    response = Response("r", "m", Message("assistant", [call]), "tool_calls")
+    (item,) = render_response(response, request)["output"]
+    assert (item["type"], item["action"]) == ("computer_call", {"type": "type", "text": "안녕"})
+
+
+PATCH = "*** Begin Patch\n*** Add File: 안녕.txt\n+hi 🎉\n*** End Patch"
+FREEFORM: dict[str, str] = {
+    "as asked": jsontext.encode({"input": PATCH}),
+    "under another name": jsontext.encode({"patch": PATCH}),
+    "as a JSON string": jsontext.encode(PATCH),
+    "as it is": PATCH,
+}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("spelling", FREEFORM)
+def test_freeform_text_is_unwrapped_however_a_model_wrote_it(spelling: str, streamed: bool) -> None:
+    tool: JSON = {"type": "custom", "name": "apply_patch", "description": "patch"}
+    request = parse_request(body(tools=[tool]))
+    call = ToolCall("c1", "apply_patch", FREEFORM[spelling])
+    response = Response("r", "m", Message("assistant", [call]), "tool_calls")
+    if not streamed:
+        (item,) = render_response(response, request)["output"]
+    else:
+        encoder = StreamEncoder(request)
+        data = b"".join(encoder.feed(event) for event in unfold(response)) + encoder.close()
+        events = [
+            jsontext.decode(line[6:]) for line in data.splitlines() if line.startswith(b"data: ")
+        ]
+        deltas = [each["delta"] for each in events if each["type"].endswith("input.delta")]
+        assert "".join(deltas) == PATCH
+        (item,) = events[-1]["response"]["output"]
+    assert (item["type"], item["input"]) == ("custom_tool_call", PATCH)

@@ -91,9 +91,16 @@ def parse_call(block: JSON, position: int, path: str, reader: Reader) -> ToolCal
         id=call_id or missing_id(position, name, arguments_json),
         name=name,
         arguments_json=arguments_json,
+        namespace=toolset_of(block),
         caller=caller,
         metadata=metadata,
     )
+
+
+def toolset_of(block: JSON) -> str:
+    """The set that a call's tool belongs to; empty for a tool of its own."""
+    name = block.get("toolset_name")
+    return name if isinstance(name, str) else ""
 
 
 def call_caller(block: JSON) -> tuple[str, Metadata]:
@@ -194,4 +201,7 @@ def call_block(part: ToolCall, wire_id: str, wire_name: str) -> JSON:
 
 def response_call_block(part: ToolCall) -> JSON:
     """A `tool_use` block of an answer."""
-    return call_block(part, encode_id(part.id), part.name)
+    block = call_block(part, encode_id(part.id), part.name)
+    if part.namespace:
+        block["toolset_name"] = part.namespace
+    return block

@@ -258,7 +258,8 @@ class MessagesRenderer:
                     self._losses.adjust("arguments", f"those of {part.name!r} are not an object")
                 if part.caller != "direct" and NAME not in part.metadata:
                     self._losses.drop("caller", f"{part.id!r} was made by a program")
-                name = self.tool_name(part.name, part.namespace)
+                is_in_set = "toolset_name" in part.metadata.get(NAME, {})
+                name = part.name if is_in_set else self.tool_name(part.name, part.namespace)
                 blocks.append(call_block(part, slot.wire_id, name))
             elif isinstance(part, Reasoning):
                 if self._keeps(part):

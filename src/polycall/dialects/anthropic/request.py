@@ -30,8 +30,8 @@ from polycall.dialects.anthropic.parameters import (
     render_reasoning,
     render_sampling,
 )
-from polycall.dialects.anthropic.tools import ToolsRenderer, parse_choice, parse_tool
-from polycall.ir import JSON, Message, Request, Tool
+from polycall.dialects.anthropic.tools import ToolsRenderer, parse_choice, parse_tools
+from polycall.ir import JSON, Message, Request
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import parsed_once
@@ -89,7 +89,7 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
     return Request(
         model=reader.get_string(body, "model", ""),
         messages=[*parse_system(body.get("system")), *parse_messages(items)],
-        tools=parsed_once(tools, NAME, _parse_tools),
+        tools=parsed_once(tools, NAME, parse_tools),
         tool_choice=choice,
         parallel_tool_calls=parallel,
         stream=bool(reader.get_bool(body, "stream", "")),
@@ -126,10 +126,6 @@ def _options(body: JSON) -> tuple[str, JSON]:
 
 # ---------------------------------------------------------------------------------------------
 # Middle language to wire
-
-
-def _parse_tools(items: list[Any]) -> list[Tool]:
-    return [parse_tool(tool, f"tools[{index}]") for index, tool in enumerate(items)]
 
 
 def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> WireRequest:

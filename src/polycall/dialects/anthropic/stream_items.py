@@ -15,6 +15,7 @@ from polycall.dialects.anthropic.content import (
     extras,
     missing_id,
     parse_block,
+    toolset_of,
 )
 from polycall.dialects.anthropic.ids import decode_id
 from polycall.dialects.anthropic.names import NAME
@@ -123,6 +124,7 @@ class CallItem(StreamItem):
                 id=unique_id(call_id, self._call_ids),
                 name=response_reader.get_string(self.wire, "name", "content_block"),
                 arguments_json="",
+                namespace=toolset_of(self.wire),
                 caller=caller,
                 metadata=metadata,
             )

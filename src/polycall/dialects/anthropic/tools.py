@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from polycall._support import jsontext
+from polycall.dialects.anthropic.client_tools import parse_client_tool
 from polycall.dialects.anthropic.names import (
     NAME,
     STRICT_OPTIONAL_MAX,
@@ -37,14 +38,25 @@ _MODES = {"auto": "auto", "any": "required", "none": "none"}
 # Wire to middle language
 
 
-def parse_tool(value: Any, path: str) -> Tool:
-    """One definition; a typed one runs at the vendor and is kept whole."""
+def parse_tools(values: list[Any]) -> list[Tool]:
+    """All tools of a request; a toolset is several."""
+    tools: list[Tool] = []
+    for index, value in enumerate(values):
+        path = f"tools[{index}]"
+        tool = request_reader.object(value, path)
+        kind = request_reader.get_string(tool, "type", path, "custom")
+        if kind == "custom":
+            tools.append(parse_tool(tool, path))
+            continue
+        name = str(tool.get("name") or tool.get("mcp_server_name") or kind)
+        hosted = Tool(name, kind="hosted", metadata={NAME: {"definition": tool}})
+        tools.extend(parse_client_tool(tool, name) or [hosted])
+    return tools
+
+
+def parse_tool(tool: JSON, path: str) -> Tool:
+    """One definition of a function."""
     reader = request_reader
-    tool = reader.object(value, path)
-    kind = reader.get_string(tool, "type", path, "custom")
-    if kind != "custom":
-        name = tool.get("name") or tool.get("mcp_server_name") or kind
-        return Tool(str(name), kind="hosted", metadata={NAME: {"definition": tool}})
     more: JSON = {key: tool[key] for key in tool if key not in _READ_KEYS and tool[key] is not None}
     callers = [
         reader.string(caller, f"{path}.allowed_callers")
@@ -137,9 +149,11 @@ class ToolsRenderer:
 
     def _tool(self, tool: Tool, path: str) -> JSON | None:
         own = tool.metadata.get(NAME, {})
+        if "definition" in own:
+            return dict(own["definition"])
+        if "in_set" in own:
+            return None  # its set's entry says it
         if tool.kind == "hosted":
-            if "definition" in own:
-                return dict(own["definition"])
             self._losses.refuse_hosted(tool.name or "tools", path=path)
             return None
         description, schema = tool.description, tool.parameters
@@ -279,7 +293,7 @@ class ToolsRenderer:
         return wire, offered, reasoning_forbids
 
     def _wire_name(self, tool: Tool) -> str:
-        if tool.kind == "hosted":
+        if "definition" in tool.metadata.get(NAME, {}):
             return tool.name
         return self._names.wire_name(tool.name, tool.namespace)
 

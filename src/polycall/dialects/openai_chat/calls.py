@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from polycall._support import jsontext
 from polycall.dialects.openai_chat.names import mark, others, own
 from polycall.ir import INVALID_ARGUMENTS, JSON, ToolCall
+from polycall.translation.freeform import freeform_text
 from polycall.translation.wire import Path, Reader
 
 _CALL_FIELDS = ("id", "type", "index", "function", "custom")
@@ -30,8 +31,7 @@ def custom_arguments(text: str) -> str:
 
 def custom_input(call: ToolCall) -> str:
     """The free text of a freeform call; what is not in its form is given whole."""
-    value = (call.arguments or {}).get("input")
-    return value if isinstance(value, str) else call.arguments_json
+    return freeform_text(call)
 
 
 def inside(raw: JSON, path: Path, reader: Reader) -> tuple[JSON, bool]:

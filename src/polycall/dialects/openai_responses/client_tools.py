@@ -1,4 +1,4 @@
-"""Tools of this wire that the client runs: `shell`, `local_shell`, `apply_patch`, `tool_search`.
+"""Tools of this wire that the client runs: shells, patches, tool searches, the computer.
 
 The wire has a type and items of its own for each.  To any other vendor's model they are functions,
 as which they are parsed; a call that comes back is given to the client as the item that it waits
@@ -35,7 +35,29 @@ _DESCRIPTIONS = {
         " a space, a minus or a plus in front, in sections that begin with @@."
     ),
     "tool_search": "Find and load tools by what they do.",
+    "computer": "Use the mouse and keyboard of the user's computer, by actions in their order.",
+    "computer_use_preview": "Use the mouse and keyboard of the user's computer, one action a call.",
 }
+_POINT: JSON = {"type": "object", "properties": {"x": _INTEGER, "y": _INTEGER}}
+# The fields of every action, by the types of openai 3.57 (`ComputerAction`), read on 2026-11-29.
+_ACTION = _schema(
+    ("type",),
+    type={
+        "type": "string",
+        "enum": [
+            *("click", "double_click", "drag", "keypress", "move"),
+            *("screenshot", "scroll", "type", "wait"),
+        ],
+    },
+    button={"type": "string", "enum": ["left", "right", "wheel", "back", "forward"]},
+    x=_INTEGER,
+    y=_INTEGER,
+    path={"type": "array", "items": _POINT},
+    scroll_x=_INTEGER,
+    scroll_y=_INTEGER,
+    keys=_STRINGS,
+    text=_STRING,
+)
 _SCHEMAS = {
     "shell": _schema(
         ("commands",), commands=_STRINGS, timeout_ms=_INTEGER, max_output_length=_INTEGER
@@ -50,7 +72,10 @@ _SCHEMAS = {
         diff=_STRING,
     ),
     "tool_search": _schema(("query",), query=_STRING),
+    "computer": _schema(("actions",), actions={"type": "array", "items": _ACTION}),
+    "computer_use_preview": _ACTION,
 }
+_COMPUTERS = ("computer", "computer_use_preview")  # whose calls are of one kind
 
 
 CLIENT_TOOLS = frozenset(_SCHEMAS)
@@ -64,7 +89,7 @@ def parse_client_tool(definition: JSON, namespace_notes: JSON) -> Tool | None:
     parameters: Any = definition.get("parameters")
     description: Any = definition.get("description")
     return Tool(
-        kind,
+        "computer" if kind in _COMPUTERS else str(kind),
         description=description if isinstance(description, str) else _DESCRIPTIONS[kind],
         parameters=parameters if isinstance(parameters, dict) else _SCHEMAS[kind],  # pyright: ignore[reportUnknownArgumentType]
         metadata=mark({"definition": definition, **namespace_notes}),
@@ -99,6 +124,8 @@ def client_call(call: ToolCall, tools: frozenset[str]) -> JSON | None:
     arguments = call.arguments
     if call.name not in tools or call.namespace or arguments is None or NAME in call.metadata:
         return None
+    if call.name == "computer":
+        return _computer_call(call, arguments)
     schema = _SCHEMAS[call.name]
     if call.name != "tool_search" and not all(key in arguments for key in schema["required"]):
         return None
@@ -112,6 +139,17 @@ def client_call(call: ToolCall, tools: frozenset[str]) -> JSON | None:
             return {**head, "action": {"type": "exec", "env": {}, **arguments}}
         case _:
             return {**head, "action": arguments}
+
+
+def _computer_call(call: ToolCall, arguments: JSON) -> JSON | None:
+    """The item of a call of the computer: one action, or several."""
+    head: JSON = {"type": "computer_call", "call_id": call.id, "status": "completed"}
+    head["pending_safety_checks"] = []
+    if isinstance(arguments.get("actions"), list):
+        return {**head, "actions": arguments["actions"]}
+    if isinstance(arguments.get("type"), str):
+        return {**head, "action": arguments}
+    return None
 
 
 def _operation(arguments: JSON) -> JSON:

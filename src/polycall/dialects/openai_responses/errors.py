@@ -79,7 +79,7 @@ _TO_WIRE: dict[type[UpstreamError], _Wire] = {
     UpstreamConnectionError: _Wire(502, "server_error", "server_error"),
 }
 
-_STATUSES = frozenset({400, 401, 403, 404, 408, 409, 413, 422, 426, 429, 500, 502, 503, 504})
+_STATUSES = frozenset({400, 401, 403, 404, 408, 409, 413, 422, 424, 426, 429, 500, 502, 503, 504})
 
 
 def parse_error(status: int, body: Any) -> UpstreamError:

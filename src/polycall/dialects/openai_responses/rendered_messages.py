@@ -27,6 +27,7 @@ from polycall.ir import (
     ToolResult,
 )
 from polycall.translation.foreign_words import result_media
+from polycall.translation.freeform import freeform_text
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses, short_hash
 
@@ -377,9 +378,7 @@ def call_item(call: ToolCall, *, is_custom: bool) -> JSON:
 
 def custom_input(call: ToolCall) -> str:
     """The free text of a custom call; the raw arguments where they are not the usual object."""
-    arguments = call.arguments
-    text = arguments.get("input") if arguments is not None else None
-    return text if isinstance(text, str) else call.arguments_json
+    return freeform_text(call)
 
 
 def is_own_item(part: Part) -> bool:

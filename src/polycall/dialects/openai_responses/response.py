@@ -195,9 +195,14 @@ def completed(body: JSON, metadata: Metadata) -> JSON:
 
 def _echo_tool(tool: JSON) -> JSON:
     """A tool as a response repeats it: with every field."""
+    if tool.get("type") == "mcp":  # the client's secrets are nobody's to keep
+        return {key: value for key, value in tool.items() if key not in _SECRETS}
     if tool.get("type") != "function":
         return tool
     return {"description": None, "parameters": None, "strict": False, **tool}
+
+
+_SECRETS = frozenset({"authorization", "headers"})
 
 
 def begins_message(part: Text | Refusal) -> bool:

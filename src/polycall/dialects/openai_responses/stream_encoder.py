@@ -72,9 +72,10 @@ class StreamEncoder:
         self._is_closed = False
 
     @property
-    def output(self) -> list[JSON]:
-        """The items that are finished."""
-        return self._output
+    def response(self) -> JSON:
+        """The whole response, once it has ended."""
+        assert self._response is not None
+        return {**self._response, "output": self._output}
 
     def feed(self, event: Event) -> bytes:
         """The bytes that tell this event; none where it waits for the next."""
@@ -144,6 +145,7 @@ class StreamEncoder:
         kind = "completed" if body["status"] == "completed" else "incomplete"
         if body["status"] in ("failed", "cancelled"):
             kind = "failed"
+        self._response = body
         self._send(f"response.{kind}", {"response": body})
         self._is_closed = True
 

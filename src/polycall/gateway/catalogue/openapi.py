@@ -26,6 +26,24 @@ _LOOKUPS = {
     "/v1beta/models/{model}": "one model in Gemini's shape",
     "/metrics": "counters in Prometheus' format",
 }
+# Answers and conversations that are kept, each its key's own.
+_KEPT = {
+    "/v1/responses/compact": {"post": "a conversation made short by the model itself"},
+    "/v1/responses/{id}": {
+        "get": "an answer; ?stream=true&starting_after=N for one in the background",
+        "delete": "remove an answer",
+    },
+    "/v1/responses/{id}/cancel": {"post": "end an answer in the background"},
+    "/v1/responses/{id}/input_items": {"get": "what was said before an answer"},
+    "/v1/conversations": {"post": "begin a conversation"},
+    "/v1/conversations/{id}": {
+        "get": "a conversation",
+        "post": "give it other metadata",
+        "delete": "remove a conversation",
+    },
+    "/v1/conversations/{id}/items": {"get": "its items", "post": "add items"},
+    "/v1/conversations/{id}/items/{item}": {"get": "one item", "delete": "remove an item"},
+}
 _OPEN = {"/healthz": "whether the process lives", "/readyz": "whether it takes requests"}
 _ERRORS = {
     "400": "the request is malformed, or cannot be said to the provider",
@@ -61,6 +79,11 @@ def document() -> JSON:
         paths[path] = {"post": _operation(summary, f"mcp-{len(paths)}", path)}
     for path, summary in _COUNTS.items():
         paths[path] = {"post": _operation(summary, f"count-{len(paths)}", path)}
+    for path, methods in _KEPT.items():
+        paths[path] = {
+            method: _operation(summary, f"{method}-{len(paths)}", path)
+            for method, summary in methods.items()
+        }
     for path, summary in _LOOKUPS.items():
         paths[path] = {"get": _operation(summary, f"get-{len(paths)}", path)}
     for path, summary in _OPEN.items():
@@ -88,14 +111,11 @@ def _operation(summary: str, name: str, path: str, *, is_generation: bool = Fals
         "responses": {"200": {"description": "the answer, in the protocol's own shape"}},
     }
     parameters: list[JSON] = []
-    if "{model}" in path:
-        parameters.append(
-            {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
-        )
-    if "{server}" in path:
-        parameters.append(
-            {"name": "server", "in": "path", "required": True, "schema": {"type": "string"}}
-        )
+    parameters += [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in ("model", "server", "id", "item")
+        if f"{{{name}}}" in path
+    ]
     if is_generation:
         parameters += [
             {"name": key, "in": "header", "description": text, "schema": {"type": "string"}}

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from polycall._support import jsontext
 from polycall.dialects import openai_responses
 from polycall.errors import PolycallError, ProtocolError, TruncatedError
+from polycall.gateway.generation.attempt import Attempt
 from polycall.gateway.generation.attempts import AttemptRunner, StreamedAnswer, WholeAnswer
-from polycall.gateway.generation.client_request import Attempt, ClientRequest
+from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.http.json_array_encoder import ArrayEncoder
 from polycall.gateway.http.replies import (
     Headers,
@@ -131,16 +132,20 @@ async def _send_plain(
         body = plain.body
         account.calls = CallCounter(attempt.dialect.NAME).in_body(body)
         headers.extend(upstream_headers(plain.http.headers))
+        await client_request.note_place(attempt, services, body)
     else:
         account.calls = in_parts(response.message.parts)
         if attempt.carries:
             response = await _embedder(client_request, attempt, services).response(response)
-        is_kept = attempt.carries and client_request.wants_stored(services)
+        is_kept = client_request.is_kept_by(attempt, services)
         if is_kept:
             response = replace(response, id=own_id(gateway_request))
-        rendered = client_request.dialect.render_response(dated(response), client_request.request)
+        echoed = client_request.echoed(is_kept=is_kept)
+        rendered = client_request.dialect.render_response(dated(response), echoed)
         if is_kept:
-            await client_request.keep(services, rendered["id"], rendered["output"])
+            await client_request.keep(services, rendered)
+        else:
+            await client_request.note_place(attempt, services, response.id)
         body = jsontext.encode_bytes(rendered)
     usage = attempt.priced(account.usage)
     account.cost = services.costs.known(attempt.target.provider, attempt.target.model, usage)
@@ -205,6 +210,7 @@ class _Stream:
         self._encoder: Encoder | None = None
         self._embedder: Embedder | None = None
         self._is_kept = False  # whether the client may refer to the answer's items
+        self._is_theirs = False  # whether its provider keeps it for the client
 
     async def run(self, runner: AttemptRunner) -> None:
         """Send the answer; errors after the status are told inside of the stream."""
@@ -266,6 +272,7 @@ class _Stream:
         gateway_request, observer = self._gateway_request, streaming.observer
         assert observer is not None
         data, streaming.data = streaming.data, b""
+        await self._client_request.note_place(streaming.attempt, self._services, data)
         if not streaming.is_finished:
             if data:
                 await gateway_request.send_body(data, more=True)
@@ -298,24 +305,24 @@ class _Stream:
             streaming.decoder,
         )
         assert decoder is not None
-        encoder: Encoder = client_request.dialect.StreamEncoder(client_request.request)
+        self._is_kept = client_request.is_kept_by(streaming.attempt, self._services)
+        self._is_theirs = not self._is_kept and not streaming.attempt.carries
+        echoed = client_request.echoed(is_kept=self._is_kept)
+        encoder: Encoder = client_request.dialect.StreamEncoder(echoed)
         if client_request.wants_array:
             encoder = ArrayEncoder(encoder)
         if streaming.attempt.carries:
             self._embedder = _embedder(client_request, streaming.attempt, self._services)
-            self._is_kept = client_request.wants_stored(self._services)
         self._encoder = encoder
         events, streaming.events = streaming.events, []
         if not streaming.is_finished:
-            if data := self._encode(events):
-                await gateway_request.send_body(data, more=True)
+            await self._send_events(events)
             await streaming.push_to(self._take_translated)
             if decoder.error is not None:
                 raise decoder.error
             events = decoder.close()
         while await streaming.continues(gateway_request, self._services):
-            if data := self._encode(events):
-                await gateway_request.send_body(data, more=True)
+            await self._send_events(events)
             await streaming.push_to(self._take_translated)
             if decoder.error is not None:
                 raise decoder.error
@@ -332,12 +339,21 @@ class _Stream:
         self._gateway_request.heard_at = time.monotonic()
         events = decoder.feed(chunk)
         data = self._encode(events)
-        if events and self._embedder is not None and isinstance(events[-1], ResponseEnd):
+        is_watched = self._embedder is not None or self._is_kept or self._is_theirs
+        if events and is_watched and isinstance(events[-1], ResponseEnd):
             return self._send_last(data)
         rest = self._gateway_request.push_body(data) if data else None
         if rest is None and decoder.error is not None:
             raise decoder.error
         return rest
+
+    async def _send_events(self, events: list[Event]) -> None:
+        """Send events that came before the answer was pushed, its end perhaps among them."""
+        data = self._encode(events)
+        if events and isinstance(events[-1], ResponseEnd):
+            await self._send_last(data)
+        elif data:
+            await self._gateway_request.send_body(data, more=True)
 
     async def _send_last(self, data: bytes) -> None:
         await self._keep()
@@ -350,9 +366,13 @@ class _Stream:
             await self._embedder.finish()
         if self._is_kept and isinstance(self._encoder, openai_responses.StreamEncoder):
             self._is_kept = False
-            await self._client_request.keep(
-                self._services, own_id(self._gateway_request), self._encoder.output
-            )
+            await self._client_request.keep(self._services, self._encoder.response)
+        elif self._is_theirs and isinstance(self._encoder, openai_responses.StreamEncoder):
+            self._is_theirs = False
+            attempt = self._account.attempt
+            assert attempt is not None
+            name = self._encoder.response["id"]
+            await self._client_request.note_place(attempt, self._services, name)
 
     def _encode(self, events: list[Event]) -> bytes:
         encoder, embedder, account = self._encoder, self._embedder, self._account

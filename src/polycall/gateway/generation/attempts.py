@@ -36,7 +36,7 @@ from polycall.exchange import (
     open_answer,
     read_answer,
 )
-from polycall.gateway.generation.client_request import Attempt, blames_usage
+from polycall.gateway.generation.attempt import Attempt, blames_usage
 from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import for_client, report_failure

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -16,14 +16,13 @@ from msgspec.structs import replace
 
 from polycall._support import jsontext
 from polycall.errors import (
-    InvalidRequestError,
     MalformedRequestError,
     PolycallError,
-    UnsupportedError,
 )
-from polycall.exchange import Exchange, address, headers_for, prepare
+from polycall.exchange import address, headers_for, prepare
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.catalogue.token_counts import estimate, estimate_text
+from polycall.gateway.generation.attempt import Attempt, refuse_losses
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.control_fields import OTHER_MODELS, number_of
 from polycall.gateway.passthrough.request import (
@@ -36,8 +35,8 @@ from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.anthropic_threads import refuse_thread
 from polycall.gateway.state.carrier import CarriedRequest
-from polycall.gateway.state.stored_responses import refers, wants_stored
-from polycall.ir import JSON, Message, Metadata, Request, Text, Usage, Warning
+from polycall.gateway.state.stored_responses import conversation_of, id_in, refers, wants_stored
+from polycall.ir import JSON, Message, Metadata, Request, Text
 from polycall.providers.provider import DialectName
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Dialect
@@ -55,34 +54,10 @@ _MEDIA_MARKS = (
     *(b'"inlineData"', b'"inline_data"', b'"fileData"', b'"file_data"'),
 )
 _OUTPUT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-_LOSSES = frozenset({"unsupported", "adjusted", "dropped_state"})
+_COMPACTION_MARKS = (b'"compaction_trigger"', b'"compact_threshold"')
 
 
 T = TypeVar("T")
-
-
-class Attempt(Struct, frozen=True):
-    """One stop's request, ready to be sent.  `exchange` is `None` where it is passed through."""
-
-    target: Target
-    dialect: Dialect
-    http: HTTPRequest
-    exchange: Exchange | None = None
-    warnings: list[Warning] = []
-    client_asks_usage: bool = False  # it says `stream_options` itself, rightly or wrongly
-    hides_usage: bool = False  # asked for usage that the client did not ask for
-    mends_end: bool = False  # of a server that may end an answer with calls by "stop"
-    carries: bool = False  # the answer's state has to be carried for the client
-    service_tier: str = ""  # that was asked for
-
-    def priced(self, usage: Usage) -> Usage:
-        """The usage, at the tier that was asked for where the answer does not say which it was."""
-        client_request = self.service_tier or (
-            self.exchange.request.service_tier if self.exchange else ""
-        )
-        if usage.service_tier or not client_request:
-            return usage
-        return replace(usage, service_tier=client_request)
 
 
 class Endpoint(Struct, frozen=True):
@@ -118,12 +93,13 @@ class ClientRequest:
         else:
             self.model = self._string("model")
             self.streams = self._boolean("stream")
-        if self.dialect.NAME == "openai-responses" and self._fields.value("background") is True:
-            raise UnsupportedError(
-                "an answer in the background could not be fetched here, nor counted; ask without",
-                feature="background",
-                path="background",
-            )
+        # Answered by other rooms of the gateway: see `Generations.take_over`.
+        self.is_background = False
+        self.keep_by: Callable[[JSON], Awaitable[None]] | None = None  # in the place of the store
+        self.compacts = False
+        if self.dialect.NAME == "openai-responses":
+            self.is_background = self._fields.value("background") is True
+            self.compacts = any(mark in self._body for mark in _COMPACTION_MARKS)
         # Gemini's way of streaming where nobody asked for server-sent events.
         self.wants_array = bool(endpoint.model) and self.streams and not self._asks_sse
         self._carried: CarriedRequest | None = None
@@ -429,12 +405,63 @@ class ClientRequest:
     def _may_refer(self) -> bool:
         return self.dialect.NAME == "openai-responses" and refers(self._body)
 
-    async def keep(self, services: GatewayServices, response_id: str, output: list[JSON]) -> None:
-        """Keep an answer that the client may refer to."""
-        client_request = {
-            name: self._fields.value(name) for name in ("input", "previous_response_id")
-        }
-        await services.items.keep(self.owner.id, response_id, client_request, output)
+    async def keep(self, services: GatewayServices, response: JSON) -> None:
+        """Keep a whole answer that the client may refer to."""
+        if self.keep_by is not None:
+            await self.keep_by(response)
+        else:
+            await services.items.keep(self.owner.id, self.references(), response)
+
+    def in_foreground(self, gateway_request: GatewayRequest) -> ClientRequest:
+        """The same as a stream for `gateway_request`, which its client waits for."""
+        body = {**self._fields.decoded(), "stream": True}
+        body.pop("background", None)
+        data = jsontext.encode_bytes(body)
+        return ClientRequest(self._endpoint, gateway_request, data, self.owner)
+
+    def references(self) -> JSON:
+        """What was asked, as far as it says what the answer follows."""
+        names = ("input", "previous_response_id", "conversation")
+        return {name: self._fields.value(name) for name in names}
+
+    async def note_place(
+        self, attempt: Attempt, services: GatewayServices, named: str | bytes
+    ) -> None:
+        """Note who keeps an answer, where its client may ask for it again.
+
+        `named` is the answer's id, or bytes that begin with it.
+        """
+        if attempt.dialect.NAME != self.dialect.NAME or not self.wants_stored(services):
+            return
+        name = id_in(named) if isinstance(named, bytes) else named
+        if name:
+            target = attempt.target
+            await services.items.note_place(self.owner.id, name, target.provider.name, target.model)
+
+    def is_kept_by(self, attempt: Attempt, services: GatewayServices) -> bool:
+        """Whether the answer is kept here: else its provider keeps it, or nobody."""
+        if not self.wants_stored(services):
+            return False
+        return attempt.carries or (attempt.exchange is not None and self._has_conversation)
+
+    @property
+    def _has_conversation(self) -> bool:
+        """Whether it goes on with a conversation that is kept here."""
+        is_named = b'"conversation"' in self._body and bool(self._fields.value("conversation"))
+        return is_named and self._resolved is not None and "conversation" not in self._resolved
+
+    def echoed(self, *, is_kept: bool) -> Request | None:
+        """The parsed request, as an answer that is kept here repeats it."""
+        request = self.request
+        if not is_kept or request is None:
+            return request
+        name = self.dialect.NAME
+        options: JSON = {**request.provider_options.get(name, {}), "store": True}
+        if previous := self._fields.value("previous_response_id"):
+            options["previous_response_id"] = previous
+        if conversation := conversation_of(self._fields.value("conversation")):
+            options["conversation"] = {"id": conversation}
+        return replace(request, provider_options={**request.provider_options, name: options})
 
     async def refers_to(self, mark: bytes, services: GatewayServices) -> bool:
         """Whether these bytes stand in what an earlier answer said to which the body refers."""
@@ -455,23 +482,6 @@ _BOUND_IS_SENT = frozenset({"anthropic"})
 _TOOL_MARKS = (b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"functionCall"')
 
 
-def blames_usage(attempt: Attempt, error: PolycallError) -> bool:
-    """Whether the error may mean that we should not have asked for a stream's usage.
-
-    Only an answer to the same request without it can tell: what the message quotes may be the
-    client's own words, and a provider whose streams tell no usage cannot be charged for.
-    """
-    if attempt.client_asks_usage or (attempt.exchange is None and not attempt.hides_usage):
-        return False  # what the provider refuses may be the client's own words
-    if attempt.target.provider.quirks.stream_usage == "never":
-        return False
-    return (
-        isinstance(error, InvalidRequestError)
-        and "stream_options" in f"{error.message} {error.param}"
-        and b'"stream_options"' in attempt.http.body
-    )
-
-
 def _flag(gateway_request: GatewayRequest, name: bytes) -> bool:
     """A header that is `true` or `false`; another word was meant as something."""
     value = gateway_request.headers.get(name)
@@ -486,13 +496,3 @@ def _flag(gateway_request: GatewayRequest, name: bytes) -> bool:
 
 def _replays(quirks: Quirks) -> bool:
     return quirks.reasoning_carried or quirks.reasoning_replay not in ("never", "as_written")
-
-
-def refuse_losses(warnings: list[Warning]) -> None:
-    for warning in warnings:
-        if warning.kind in _LOSSES:
-            raise UnsupportedError(
-                f"{warning.feature}: {warning.detail}; the request asked for 'polycall-strict'",
-                feature=warning.feature,
-                path=warning.feature,
-            )

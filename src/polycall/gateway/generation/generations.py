@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec.structs import replace
 
@@ -16,6 +17,7 @@ from polycall.gateway.accounts.keys import ANYBODY, Keys, Owner
 from polycall.gateway.accounts.limits import KeyLimits, Reservation
 from polycall.gateway.generation.answer import RequestUsage, answer
 from polycall.gateway.generation.client_request import ClientRequest, Endpoint
+from polycall.gateway.hosted.dispatch import HostedToolDispatch
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.replies import drop_traceback, internal_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest
@@ -39,6 +41,8 @@ _COUNT_MAX = 2**53
 
 _ERROR_MAX = 500
 
+TakeOver: TypeAlias = Callable[[GatewayRequest, ClientRequest], Awaitable[bool]]
+
 
 class Generations:
     """Serves every route that generates."""
@@ -52,6 +56,7 @@ class Generations:
         *,
         metrics: Metrics,
         calling: ProgramDispatch,
+        hosted: HostedToolDispatch,
         cache: AnswerCache | None,
         routes: bytes,
         traces: Traces | None,
@@ -64,14 +69,57 @@ class Generations:
         self._store = store
         self._metrics = metrics
         self._dispatch = calling
+        self._hosted = hosted
         self._cache = cache
         self._routes = routes
         self._traces = traces
         self._memory = memory
+        # Answers what needs more than one generation or a life of its own; gives false for what
+        # it leaves.  The requests that it makes of one have their own rows.
+        self.take_over: TakeOver | None = None
 
     async def serve(self, gateway_request: GatewayRequest, endpoint: Endpoint) -> None:
         """Answer, and write one row."""
         record = _Record(gateway_request, endpoint, self._limits.worker)
+        await self._recorded(record, self._accepted(record))
+
+    async def serve_accepted(
+        self, gateway_request: GatewayRequest, client_request: ClientRequest
+    ) -> None:
+        """The same for a request that was accepted before: its key and model were checked."""
+        endpoint = Endpoint(client_request.dialect)
+        record = _Record(gateway_request, endpoint, self._limits.worker)
+        record.owner, record.is_known = client_request.owner, True
+        record.client_request = client_request
+        await self._recorded(record, self._answer(record, client_request))
+
+    async def _accepted(self, record: _Record) -> None:
+        """Check who asks and what, and answer it."""
+        gateway_request = record.gateway_request
+        owner = self._keys.owner(
+            gateway_request.headers, gateway_request.query, gateway_request.address
+        )
+        record.owner, record.is_known = owner, True
+        self._limits.check_store()
+        if owner.requests_per_minute is not None:
+            await self._limits.count_request(owner)
+        body = await read_body(gateway_request, self._services.server, self._memory)
+        client_request = record.client_request = await self._services.heavy.run(
+            owner.id, len(body), ClientRequest, record.endpoint, gateway_request, body, owner
+        )
+        check_allowed(owner, client_request.model)
+        if client_request.is_background or client_request.compacts:
+            take_over = self.take_over
+            if take_over is not None and await take_over(gateway_request, client_request):
+                return
+        # Tools that the gateway adds are no part of what the cache knows a request by.
+        has_tools = self._dispatch.mcp_names(gateway_request, owner)
+        if has_tools or self._cache is None or not await self._cached(record, self._cache):
+            await self._answer(record, client_request)
+
+    async def _recorded(self, record: _Record, work: Awaitable[None]) -> None:
+        """Do the work; tell the client of errors, and write the row."""
+        gateway_request, endpoint = record.gateway_request, record.endpoint
         if self._traces is not None:
             gateway_request.trace = self._traces.begin(
                 gateway_request.id,
@@ -81,22 +129,7 @@ class Generations:
             )
         try:
             try:
-                owner = self._keys.owner(
-                    gateway_request.headers, gateway_request.query, gateway_request.address
-                )
-                record.owner, record.is_known = owner, True
-                self._limits.check_store()
-                if owner.requests_per_minute is not None:
-                    await self._limits.count_request(owner)
-                body = await read_body(gateway_request, self._services.server, self._memory)
-                client_request = record.client_request = await self._services.heavy.run(
-                    owner.id, len(body), ClientRequest, endpoint, gateway_request, body, owner
-                )
-                check_allowed(owner, client_request.model)
-                # Tools that the gateway adds are no part of what the cache knows a request by.
-                has_tools = self._dispatch.mcp_names(gateway_request, owner)
-                if has_tools or self._cache is None or not await self._cached(record, self._cache):
-                    await self._answer(record, client_request)
+                await work
             except asyncio.CancelledError as cancelled:
                 raise gateway_request.reason_or_raise(cancelled) from None
         except ClientGone as gone:
@@ -126,7 +159,10 @@ class Generations:
                 raise
             await send_error(gateway_request, endpoint.dialect, internal_error(gateway_request.id))
         finally:
-            self._write_down(record)
+            if not gateway_request.is_taken_over:
+                self._write_down(record)
+            elif gateway_request.trace is not None:
+                gateway_request.trace.end(record.row())
 
     async def _answer(self, record: _Record, client_request: ClientRequest) -> None:
         gateway_request, owner = record.gateway_request, record.owner
@@ -134,9 +170,8 @@ class Generations:
             hold = record.hold = Reservation()
             record.account.reserve = partial(self._limits.reserve, hold, owner, client_request)
             await record.account.reserve()
-        if await self._dispatch.answered(
-            client_request, gateway_request, self._services, record.account
-        ):
+        asked = (client_request, gateway_request, self._services, record.account)
+        if await self._hosted.answered(*asked) or await self._dispatch.answered(*asked):
             gateway_request.recorder = None  # an answer with a life of its own
         else:
             await answer(client_request, gateway_request, self._services, record.account)
@@ -235,7 +270,7 @@ class _Record:
         self.gateway_request = gateway_request
         self.given_again = ""  # the model of an answer from the cache
         self._worker = worker
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self.account = RequestUsage()
         self.owner = ANYBODY
         self.is_known = False  # the owner is who asks
@@ -260,7 +295,7 @@ class _Record:
             id=gateway_request.id,
             created=time.time(),
             key=self.owner.name,
-            client=self._endpoint.dialect.NAME,
+            client=self.endpoint.dialect.NAME,
             asked="" if client_request is None else storable(client_request.model),
             provider="" if target is None else target.provider.name,
             model="" if target is None else storable(target.model),

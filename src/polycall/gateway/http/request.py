@@ -77,6 +77,7 @@ class GatewayRequest:
         "id",
         "is_answered",
         "is_session",
+        "is_taken_over",
         "method",
         "notes",
         "path",
@@ -111,6 +112,7 @@ class GatewayRequest:
         self.sending_since = 0.0
         self.started = False  # the status has been sent
         self.is_answered = False  # all has been sent
+        self.is_taken_over = False  # another request of this id does the work, and has the row
         self.status = 0
         self.is_session = False  # a client's WebSocket
         self.recorder: ResponseTap | None = None

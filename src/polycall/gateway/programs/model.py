@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from polycall.exchange import prepare
 from polycall.gateway.catalogue.token_counts import estimate
 from polycall.gateway.generation.answer import RequestUsage, broken_off
+from polycall.gateway.generation.attempt import Attempt, refuse_losses
 from polycall.gateway.generation.attempts import AttemptRunner
-from polycall.gateway.generation.client_request import Attempt, ClientRequest, refuse_losses
+from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.call_counter import in_events, in_parts
 from polycall.gateway.routing.router import Target

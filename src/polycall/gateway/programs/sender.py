@@ -44,7 +44,8 @@ class Sender:
         self._is_kept = client_request.wants_stored(services)
         self._source = source
         self._folder = Folder()
-        encoder: Encoder = client_request.dialect.StreamEncoder(client_request.request)
+        self._echoed = client_request.echoed(is_kept=self._is_kept)
+        encoder: Encoder = client_request.dialect.StreamEncoder(self._echoed)
         self._encoder = ArrayEncoder(encoder) if client_request.wants_array else encoder
 
     @asynccontextmanager
@@ -81,9 +82,7 @@ class Sender:
         if self._is_kept and isinstance(events[-1], ResponseEnd):
             # Before the client can come back with what it refers to.
             assert isinstance(self._encoder, openai_responses.StreamEncoder)
-            await self._client_request.keep(
-                self._services, own_id(self._gateway_request), self._encoder.output
-            )
+            await self._client_request.keep(self._services, self._encoder.response)
         if data:
             await self._gateway_request.send_body(data, more=True)
 
@@ -97,11 +96,9 @@ class Sender:
         headers = base_headers(self._gateway_request, model, warnings)
         if self._account.cost is not None:
             headers.append((b"polycall-cost-usd", f"{self._account.cost:f}".encode()))
-        body = self._client_request.dialect.render_response(
-            self._folder.result(), self._client_request.request
-        )
+        body = self._client_request.dialect.render_response(self._folder.result(), self._echoed)
         if self._is_kept:
-            await self._client_request.keep(self._services, body["id"], body["output"])
+            await self._client_request.keep(self._services, body)
         await send_json(self._gateway_request, 200, jsontext.encode_bytes(body), headers)
 
     async def _start(self) -> None:

@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+from collections.abc import Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
 from polycall._support import jsontext
-from polycall.errors import MalformedRequestError, StoreError
+from polycall.errors import MalformedRequestError, NotFoundError, StoreError
+from polycall.gateway.state.conversations import Conversations, item_state, whole_item
+from polycall.gateway.state.sealed_tokens import Sealer, is_token
 from polycall.gateway.store import Store
 from polycall.ir import JSON
+from polycall.translation.wire import short_hash
 
 logger = logging.getLogger("polycall.items")
 
@@ -25,7 +30,19 @@ TURNS_MAX = 1000
 _CLIENT = "openai-responses"
 _KIND = "item_reference"
 _PREVIOUS = "previous_response_id"
-_MARKS = (b'"item_reference"', b'"previous_response_id"')
+_CONVERSATION = "conversation"
+_COMPACTIONS = frozenset({"compaction", "compaction_summary"})
+_SUMMARY_MARK = b"summary\0"
+_WHOLE = ("completed", "incomplete")
+_ID = re.compile(rb'"id"\s*:\s*"([\w.:-]{1,200})"')
+_ID_BYTES = 8192
+_MARKS = (
+    b'"item_reference"',
+    b'"previous_response_id"',
+    b'"conversation"',
+    b'"compaction"',
+    b'"compaction_summary"',
+)
 
 
 class _Weight:
@@ -49,27 +66,135 @@ class _Weight:
 class StoredResponses:
     """Keeps answers and finds them again.  One for the process."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, sealer: Sealer) -> None:
         self._store = store
+        self._sealer = sealer
+        self.conversations = Conversations(store)
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
-    async def keep(
-        self, owner: str, response_id: str, request_fields: JSON, output: list[JSON]
-    ) -> None:
+    async def keep(self, owner: str, request_fields: JSON, response: JSON) -> None:
         """Keep an answer, its items and what was asked; committed when this returns."""
+        record: dict[str, JSON] = {response_state(response["id"]): {**response, "output": []}}
+        try:
+            await self.keep_turn(owner, request_fields, response, more=record)
+        except (StoreError, MalformedRequestError, NotFoundError):
+            # The client has its answer; a reference to it will be refused by name.
+            logger.exception("an answer was not kept")
+
+    async def keep_turn(
+        self,
+        owner: str,
+        request_fields: JSON,
+        response: JSON,
+        *,
+        more: Mapping[str, JSON] | None = None,
+    ) -> None:
+        """Keep what was asked and the items of its answer; a conversation grows by both."""
+        output: list[JSON] = response["output"]
+        conversation = conversation_of(request_fields.get(_CONVERSATION))
         turn: JSON = {
             "previous": request_fields.get(_PREVIOUS),
             "input": _listed(request_fields.get("input")),
             "output": [item["id"] for item in output],
+            "conversation": conversation,
         }
-        kept = {_state_id(item["id"]): item for item in output}
-        kept[f"turn_{response_id}"] = turn
-        values = {name: jsontext.encode_bytes(value) for name, value in kept.items()}
+        kept = {item_state(item["id"]): item for item in output}
+        kept[f"turn_{response['id']}"] = turn
+        kept.update(more or {})
+        values = {state: jsontext.encode_bytes(value) for state, value in kept.items()}
+        await self._store.save_states(owner, values)
+        if conversation and response.get("status") in _WHOLE:
+            await self.conversations.add(owner, conversation, [*turn["input"], *output])
+
+    async def note_place(self, owner: str, name: str, provider: str, model: str) -> None:
+        """Note which provider keeps an answer that passed through, for its owner alone."""
+        value = jsontext.encode_bytes({"provider": provider, "model": model})
         try:
-            await self._store.save_states(owner, values)
+            await self._store.save_state(owner, f"place_{name}", value)
         except StoreError:
-            # The client has its answer; a reference to it will be refused by name.
-            logger.exception("an answer was not kept")
+            logger.exception("the place of an answer was not noted")
+
+    async def place(self, owner: str, name: str) -> str:
+        """`provider/model` of an answer that its provider keeps; empty for any other."""
+        state = f"place_{name}"
+        found = await self._store.load_states(owner, [state], may_change=True)
+        if state not in found:
+            return ""
+        place: JSON = jsontext.decode(found[state])
+        return f"{place['provider']}/{place['model']}"
+
+    async def find(self, owner: str, name: str) -> JSON | None:
+        """The whole answer of this id, as the client was given it."""
+        state, turn_state = response_state(name), f"turn_{name}"
+        found = await self._store.load_states(owner, [state, turn_state], may_change=True)
+        if state not in found:
+            return None
+        response: JSON = jsontext.decode(found[state])
+        if turn_state in found and not response["output"]:
+            turn = jsontext.decode(found[turn_state])
+            response["output"] = await self._items(owner, turn["output"])
+        return response
+
+    async def input_items(self, owner: str, name: str, bytes_max: int) -> list[JSON] | None:
+        """All that was said before the answer of this id, the oldest first, each with an id."""
+        found = await self._store.load_states(owner, [f"turn_{name}"], may_change=True)
+        if not found:
+            return None
+        turn: JSON = jsontext.decode(found[f"turn_{name}"])
+        body: JSON = {"input": turn["input"], _PREVIOUS: turn["previous"]}
+        if not body[_PREVIOUS]:
+            del body[_PREVIOUS]
+        resolved = await self.resolved(owner, body, bytes_max)
+        items: list[JSON] = [
+            item for item in _listed(resolved.get("input")) if isinstance(item, dict)
+        ]
+        # An item that came without an id has the same one whenever it is listed.
+        return [
+            whole_item({"id": f"msg_{short_hash(name, str(place))}", **item})
+            for place, item in enumerate(items)
+        ]
+
+    async def delete(self, owner: str, name: str) -> bool:
+        """Remove an answer and its items; false where there is none."""
+        state, turn_state = response_state(name), f"turn_{name}"
+        found = await self._store.load_states(owner, [state, turn_state], may_change=True)
+        if not found:
+            return False
+        states = [state, turn_state]
+        if turn_state in found:
+            turn = jsontext.decode(found[turn_state])
+            if not turn.get("conversation"):  # whose items they are by now
+                states += map(item_state, turn["output"])
+        return await self._store.delete_states(owner, states) > 0
+
+    async def _items(self, owner: str, ids: list[str]) -> list[JSON]:
+        found = await self._store.load_states(owner, [item_state(each) for each in ids])
+        return [jsontext.decode(found[name]) for each in ids if (name := item_state(each)) in found]
+
+    # Compaction
+
+    def seal_summary(self, owner: str, summary: str) -> str:
+        """What stands in a compaction item for all that was said: only its owner's to bring."""
+        return self._sealer.seal(owner, _SUMMARY_MARK + summary.encode("utf-8", "replace"))
+
+    def _opened(self, owner: str, item: Any) -> Any:
+        """The message that a compaction item of ours stands for; any other item as it is."""
+        kind: Any = item.get("type") if isinstance(item, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if not isinstance(kind, str) or kind not in _COMPACTIONS:
+            return item
+        token: Any = item.get("encrypted_content")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if not is_token(token):
+            return item  # pyright: ignore[reportUnknownVariableType]
+        payload = self._sealer.open(owner, token)
+        if payload is None or not payload.startswith(_SUMMARY_MARK):
+            raise MalformedRequestError(
+                "this compaction was not made here for this key; leave it out, or send what it "
+                "stands for",
+                path="input",
+            )
+        return summary_message(payload.removeprefix(_SUMMARY_MARK).decode("utf-8", "replace"))
+
+    # What a request refers to
 
     async def resolved(self, owner: str, body: JSON, bytes_max: int) -> JSON:
         """The body with what it refers to in place; references unknown here stay.
@@ -79,19 +204,26 @@ class StoredResponses:
         """
         turn = self._turns.setdefault(owner, asyncio.Semaphore(1))
         async with turn:
-            return await self._resolved(owner, body, _Weight(bytes_max))
+            body = await self._resolved(owner, body, _Weight(bytes_max))
+        given: Any = body.get("input")
+        if isinstance(given, list):
+            opened = [self._opened(owner, item) for item in given]  # pyright: ignore[reportUnknownVariableType]
+            if opened != given:
+                body = {**body, "input": opened}
+        return body
 
     async def _resolved(self, owner: str, body: JSON, weight: _Weight) -> JSON:
         body = await self._with_history(owner, body, weight)
+        body = await self._with_conversation(owner, body, weight)
         given: Any = body.get("input")
         items: list[Any] = given if isinstance(given, list) else []  # pyright: ignore[reportUnknownVariableType]
         wanted = [found for item in items if (found := _referred(item))]
         if not wanted:
             return body
-        kept = await self._store.load_states(owner, [_state_id(name) for name in wanted])
+        kept = await self._store.load_states(owner, [item_state(name) for name in wanted])
         if not kept:
             return body
-        found = {name: kept.get(_state_id(name)) for name in wanted}
+        found = {name: kept.get(item_state(name)) for name in wanted}
         for name in wanted:  # as often as it is referred to
             weight.add(len(found[name] or b""))
         return {
@@ -102,12 +234,35 @@ class StoredResponses:
             ],
         }
 
+    async def _with_conversation(self, owner: str, body: JSON, weight: _Weight) -> JSON:
+        """The body with its conversation's items before its own, where that is kept here."""
+        name = conversation_of(body.get(_CONVERSATION))
+        record = await self.conversations.find(owner, name) if name else None
+        if record is None:
+            return body  # another's to know
+        if body.get(_PREVIOUS):
+            raise MalformedRequestError(
+                "a request continues a conversation or an answer, not both",
+                path=_PREVIOUS,
+            )
+        states = [item_state(each) for each in record["items"]]
+        found = await self._store.load_states(owner, states)
+        history: list[Any] = []
+        for state in states:
+            if state in found:
+                weight.add(len(found[state]))
+                history.append(jsontext.decode(found[state]))
+        body = {**body, "input": [*history, *_listed(body.get("input"))]}
+        del body[_CONVERSATION]
+        return body
+
     async def _with_history(self, owner: str, body: JSON, weight: _Weight) -> JSON:
         """The body with all that was said before it, where the answer it follows was kept here."""
         turns: list[JSON] = []
         name: Any = body.get(_PREVIOUS)
         while isinstance(name, str) and name:
-            found = await self._store.load_states(owner, [f"turn_{name}"])
+            # The one that is named may have been deleted meanwhile, by another process.
+            found = await self._store.load_states(owner, [f"turn_{name}"], may_change=not turns)
             if not found and not turns:
                 return body  # another's to know
             if not found or len(turns) == TURNS_MAX:
@@ -128,6 +283,12 @@ class StoredResponses:
         body = {**body, "input": [*history, *_listed(body.get("input"))]}
         del body[_PREVIOUS]
         return body
+
+
+def id_in(data: bytes) -> str:
+    """The first id in an answer's bytes, which is the answer's; empty where there is none."""
+    found = _ID.search(data, 0, _ID_BYTES)
+    return found[1].decode() if found else ""
 
 
 def refers(body: bytes) -> bool:
@@ -155,5 +316,19 @@ def _referred(item: Any) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _state_id(item_id: str) -> str:
-    return f"item_{item_id}"
+def conversation_of(given: Any) -> str:
+    """The id of the conversation that a request names, in either form."""
+    if isinstance(given, dict):
+        given = given.get("id")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return given if isinstance(given, str) else ""
+
+
+def response_state(name: str) -> str:
+    """Under which name an answer is kept."""
+    return f"response_{name}"
+
+
+def summary_message(summary: str) -> JSON:
+    """What the model reads in the place of all that a compaction stands for."""
+    text = f"Summary of the conversation so far, written by you:\n\n{summary}"
+    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}

@@ -72,6 +72,20 @@ def load_states(owner: str, state_ids: Sequence[str]) -> Operation[dict[str, byt
     return found
 
 
+def delete_states(owner: str, state_ids: Sequence[str]) -> Operation[int]:
+    """Remove values of this owner; gives how many were there."""
+    removed = 0
+    for start in range(0, len(state_ids), _MARKS_MAX):
+        some = state_ids[start : start + _MARKS_MAX]
+        marks = ", ".join("?" * len(some))
+        rows = yield Query(
+            f"DELETE FROM states WHERE owner = ? AND id IN ({marks}) RETURNING id",  # noqa: S608
+            (owner, *some),
+        )
+        removed += len(rows)
+    return removed
+
+
 # What is kept until somebody changes it
 
 

@@ -148,6 +148,12 @@ class Store:
                     found[state_id] = value
         return found
 
+    async def delete_states(self, owner: str, state_ids: Sequence[str]) -> int:
+        """Remove values of this owner, all or none; gives how many were there."""
+        for state_id in state_ids:
+            self._cache.pop((owner, state_id))
+        return await self._write(operations.delete_states(owner, state_ids))
+
     # What no age removes
 
     async def keep(self, owner: str, name: str, value: bytes) -> None:

@@ -35,10 +35,37 @@ class OpenAIResponses:
         self._stored: OrderedDict[str, JSON] = OrderedDict()  # items of answers, by their ids
         # What was said up to an answer and with it, by the answer's id.
         self._conversations: OrderedDict[str, list[JSON]] = OrderedDict()
+        self._answers: OrderedDict[str, JSON] = OrderedDict()
+        self._inputs: OrderedDict[str, list[JSON]] = OrderedDict()
 
     def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
-        """Responses only; what is stored can be referred to, and not be fetched."""
+        """Responses only; `look_up` serves what is stored."""
         return openai_chat.route(method, path, {"/responses"})
+
+    def look_up(self, method: str, path: str) -> JSON | None:
+        """What is kept under a path below `/responses/`; `None` where the path is no such."""
+        name, _, action = path.removeprefix("/responses/").partition("/")
+        if not path.startswith("/responses/") or not name.startswith("resp_"):
+            return None
+        answer = self._answers.get(name)
+        if answer is None:
+            raise common.refuse(f"Response with id '{name}' not found.", status=404)
+        match method, action:
+            case "GET", "":
+                return answer
+            case "DELETE", "":
+                for kept in (self._answers, self._inputs, self._conversations):
+                    kept.pop(name, None)
+                return {"id": name, "object": "response", "deleted": True}
+            case "GET", "input_items":
+                said = self._inputs[name][::-1]
+                ids = [str(item.get("id")) for item in said] or [""]
+                ends = {"first_id": ids[0], "last_id": ids[-1], "has_more": False}
+                return {"object": "list", "data": said, **ends}
+            case "POST", "cancel":
+                raise common.refuse("Cannot cancel a synchronous response.")
+            case _:
+                return None
 
     def check_key(self, headers: Headers, query: Mapping[str, str]) -> None:
         """Bearer."""
@@ -77,8 +104,14 @@ class OpenAIResponses:
         made = _items(prompt, answer)
         self._stored.update((item["id"], item) for item in made)
         said = [*_input_items(prompt.body["input"]), *made]
-        self._conversations[f"resp_{answer.nonce}"] = said
-        for kept in (self._stored, self._conversations):
+        name = f"resp_{answer.nonce}"
+        self._conversations[name] = said
+        self._answers[name] = _final(prompt, answer)
+        self._inputs[name] = [
+            {"id": f"msg_{answer.nonce}{place}", "type": "message", **item}
+            for place, item in enumerate(_input_items(prompt.body["input"]))
+        ]
+        for kept in (self._stored, self._conversations, self._answers, self._inputs):
             while len(kept) > _STORED_MAX:
                 kept.popitem(last=False)
 

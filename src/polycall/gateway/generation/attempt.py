@@ -1,0 +1,67 @@
+"""One stop's request, ready to be sent, and what is judged of it alone."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from polycall.errors import InvalidRequestError, PolycallError, UnsupportedError
+from polycall.exchange import Exchange
+from polycall.gateway.routing.router import Target
+from polycall.ir import Usage, Warning
+from polycall.translation.wire import Dialect
+from polycall.transport.base import HTTPRequest
+
+_LOSSES = frozenset({"unsupported", "adjusted", "dropped_state"})
+
+
+class Attempt(Struct, frozen=True):
+    """One stop's request, ready to be sent.  `exchange` is `None` where it is passed through."""
+
+    target: Target
+    dialect: Dialect
+    http: HTTPRequest
+    exchange: Exchange | None = None
+    warnings: list[Warning] = []
+    client_asks_usage: bool = False  # it says `stream_options` itself, rightly or wrongly
+    hides_usage: bool = False  # asked for usage that the client did not ask for
+    mends_end: bool = False  # of a server that may end an answer with calls by "stop"
+    carries: bool = False  # the answer's state has to be carried for the client
+    service_tier: str = ""  # that was asked for
+
+    def priced(self, usage: Usage) -> Usage:
+        """The usage, at the tier that was asked for where the answer does not say which it was."""
+        client_request = self.service_tier or (
+            self.exchange.request.service_tier if self.exchange else ""
+        )
+        if usage.service_tier or not client_request:
+            return usage
+        return replace(usage, service_tier=client_request)
+
+
+def blames_usage(attempt: Attempt, error: PolycallError) -> bool:
+    """Whether the error may mean that we should not have asked for a stream's usage.
+
+    Only an answer to the same request without it can tell: what the message quotes may be the
+    client's own words, and a provider whose streams tell no usage cannot be charged for.
+    """
+    if attempt.client_asks_usage or (attempt.exchange is None and not attempt.hides_usage):
+        return False  # what the provider refuses may be the client's own words
+    if attempt.target.provider.quirks.stream_usage == "never":
+        return False
+    return (
+        isinstance(error, InvalidRequestError)
+        and "stream_options" in f"{error.message} {error.param}"
+        and b'"stream_options"' in attempt.http.body
+    )
+
+
+def refuse_losses(warnings: list[Warning]) -> None:
+    """Raise for the first warning that tells of a loss."""
+    for warning in warnings:
+        if warning.kind in _LOSSES:
+            raise UnsupportedError(
+                f"{warning.feature}: {warning.detail}; the request asked for 'polycall-strict'",
+                feature=warning.feature,
+                path=warning.feature,
+            )

@@ -1,0 +1,140 @@
+"""Connections to the MCP servers that a request names."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+
+from msgspec import Struct
+
+from polycall._support import jsontext
+from polycall.config.hosted import HostedToolSettings
+from polycall.errors import (
+    InvalidRequestError,
+    MalformedRequestError,
+    PermissionDeniedError,
+    ToolDefinitionError,
+    ToolServerError,
+)
+from polycall.gateway.hosted.protocols import McpSpec
+from polycall.gateway.store import Store
+from polycall.ir import JSON, Tool
+from polycall.mcp import HttpServer, McpTool, connect
+from polycall.mcp.pins import Pin
+from polycall.mcp.toolset import McpToolset
+
+logger = logging.getLogger("polycall.hosted")
+
+SERVERS_MAX = 8  # of one request
+TOOLS_MAX = 512
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
+_NAME_CHARS_MAX = 32
+
+
+class Offered(Struct, frozen=True):
+    """A tool of a server as the model knows it."""
+
+    spec: McpSpec
+    name: str  # the server's own
+    toolset: McpToolset
+    tool: Tool
+
+
+@asynccontextmanager
+async def opened(
+    specs: list[McpSpec], settings: HostedToolSettings, store: Store, owner: str
+) -> AsyncGenerator[tuple[dict[str, Offered], dict[str, list[JSON]], list[str]]]:
+    """The tools that may be offered, by the names that the model knows; the definitions of each
+    server's; and what was withheld, in words.
+
+    Raises for a server outside of the allow-list, and for one that cannot be reached.
+    """
+    if len(specs) > SERVERS_MAX:
+        raise MalformedRequestError(f"a request names at most {SERVERS_MAX} MCP servers")
+    servers: dict[str, McpSpec] = {}
+    for spec in specs:
+        if not settings.may_reach(spec.url):
+            raise PermissionDeniedError(
+                f"this gateway may not connect to the MCP server {spec.label!r} at {spec.url[:200]}"
+                "; its operator lists those that it may ([hosted_tools] mcp_servers)",
+                status=403,
+            )
+        plain = _NOT_IN_NAMES.sub("_", spec.label).strip("_-")[:_NAME_CHARS_MAX] or "server"
+        if plain in servers:
+            raise MalformedRequestError(f"two MCP servers are named {plain!r}")
+        servers[plain] = spec
+    pins = _Pins(store, owner, {name: spec.url for name, spec in servers.items()})
+    await pins.load_all()
+    made = [
+        HttpServer(
+            name,
+            url=spec.url,
+            headers=spec.headers,
+            connect_s=settings.connect_s,
+            deadline_s=settings.call_s,
+        )
+        for name, spec in servers.items()
+    ]
+    changed = "allow" if settings.changed_tools == "allow" else "refuse"
+    try:
+        async with connect(*made, pins=pins, changed=changed) as tools:
+            await pins.save_all()
+            offered: dict[str, Offered] = {}
+            definitions: dict[str, list[JSON]] = {}
+            for plain, toolset in tools.servers.items():
+                spec = servers[plain]
+                definitions[spec.label] = []
+                for name, tool in toolset.tools.items():
+                    assert isinstance(tool, McpTool)
+                    if not spec.offers(name, is_read_only=tool.is_read_only):
+                        continue
+                    shown = f"{spec.label}_{name}"
+                    function = Tool(shown, tool.description, tool.parameters, strict=False)
+                    offered[shown] = Offered(spec, name, toolset, function)
+                    definitions[spec.label].append(tool.wire)
+            if len(offered) > TOOLS_MAX:
+                raise MalformedRequestError(f"the MCP servers have more than {TOOLS_MAX} tools")
+            yield offered, definitions, [str(each) for each in tools.notices]
+    except (ToolServerError, ToolDefinitionError) as error:
+        raise InvalidRequestError(f"{error}"[:500], status=424, code="mcp_server_error") from None
+
+
+class _Pins:
+    """What each server's tools were when this key first met them, in the gateway's store."""
+
+    def __init__(self, store: Store, owner: str, urls: dict[str, str]) -> None:
+        self._store = store
+        self._owner = owner
+        self._states = {
+            name: f"mcp_pins_{hashlib.sha256(url.encode()).hexdigest()[:32]}"
+            for name, url in urls.items()
+        }
+        self._known: dict[str, dict[str, Pin]] = {}
+        self._new: dict[str, dict[str, Pin]] = {}
+
+    async def load_all(self) -> None:
+        """Read the pins of all servers."""
+        states = list(self._states.values())
+        found = await self._store.load_states(self._owner, states, may_change=True)
+        for name, state in self._states.items():
+            if state in found:
+                self._known[name] = jsontext.decode(found[state])
+
+    async def save_all(self) -> None:
+        """Write those that are new down."""
+        values = {
+            self._states[name]: jsontext.encode_bytes(pins) for name, pins in self._new.items()
+        }
+        if values:
+            await self._store.save_states(self._owner, values)
+
+    def load(self, server: str) -> dict[str, Pin] | None:
+        """A server's pins; `None` where it was never met."""
+        return self._known.get(server)
+
+    def save(self, server: str, pins: Mapping[str, Pin]) -> None:
+        """Keep these for the server."""
+        self._new[server] = dict(pins)

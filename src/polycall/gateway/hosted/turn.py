@@ -1,0 +1,292 @@
+"""One request with hosted tools: the model's turns, the calls that are run here, one answer.
+
+Calls of the client's own tools end the answer, as ever.  What was run here stands in the answer as
+the client's protocol shows it, and comes back in the history: nothing is kept between requests but
+calls that wait for consent.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack, aclosing
+
+from msgspec.structs import replace
+
+from polycall.config.hosted import HostedToolSettings
+from polycall.errors import MalformedRequestError
+from polycall.gateway.generation.answer import RequestUsage
+from polycall.gateway.generation.client_request import ClientRequest
+from polycall.gateway.hosted.approvals import Approvals, consents, is_approval
+from polycall.gateway.hosted.mcp_servers import Offered, opened
+from polycall.gateway.hosted.protocols import HostedProtocol, Plan
+from polycall.gateway.hosted.web_search import WebSearch, search_tool
+from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.programs.client_tools import for_several_steps
+from polycall.gateway.programs.merged_answer import MergedAnswer
+from polycall.gateway.programs.model import RoutedModel
+from polycall.gateway.programs.sender import Sender
+from polycall.gateway.services import GatewayServices
+from polycall.gateway.state.carrier import CarriedRequest, Origin
+from polycall.gateway.state.embedder import Embedder
+from polycall.gateway.store import Store
+from polycall.ir import (
+    JSON,
+    Event,
+    FinishReason,
+    Message,
+    Opaque,
+    Part,
+    PartStart,
+    Request,
+    ResponseStart,
+    Text,
+    ToolCall,
+    ToolResult,
+    Warning,
+)
+from polycall.loop import (
+    CallEnd,
+    EndReason,
+    Limits,
+    ModelEvent,
+    RunEnd,
+    StepEnd,
+    Turn,
+    run_tools,
+)
+from polycall.loop import Step as LoopStep
+from polycall.tools import ToolContext, execute
+
+_LATER = "(the result comes later)"
+_DENIED = "the user did not approve this call; it was not run"
+_ENDS: dict[EndReason, FinishReason] = {
+    "finished": "stop",
+    "content_filter": "content_filter",
+    "refusal": "refusal",
+    "error": "error",
+}
+
+
+class HostedTurn:
+    """One request and its answer."""
+
+    def __init__(
+        self,
+        client_request: ClientRequest,
+        gateway_request: GatewayRequest,
+        services: GatewayServices,
+        account: RequestUsage,
+        *,
+        protocol: HostedProtocol,
+        plan: Plan,
+        settings: HostedToolSettings,
+        store: Store,
+    ) -> None:
+        self._client_request = client_request
+        self._gateway_request = gateway_request
+        self._services = services
+        self._account = account
+        self._protocol = protocol
+        self._plan = plan
+        self._settings = settings
+        self._store = store
+        self._owner = client_request.owner.id
+        self._approvals = Approvals(store, self._owner)
+        self._answer = MergedAnswer(
+            client_request.dialect.NAME, gateway_request.id, client_request.model
+        )
+        self._offered: dict[str, Offered] = {}
+        self._search: WebSearch | None = None
+        self._shown: dict[str, list[Part]] = {}  # by call: what its end shows
+        self._calls: dict[str, ToolCall] = {}  # of this step, as the client may see them
+        self._waiting: list[ToolCall] = []  # for the client, of this step
+        self._end: FinishReason | None = None  # the answer ends with this step
+        self._embedder: Embedder | None = None
+        self._warnings: list[Warning] = []
+
+    async def run(self, carried: CarriedRequest) -> None:
+        """The whole of it."""
+        request, warnings = for_several_steps(self._plan.request)
+        self._warnings += warnings
+        async with AsyncExitStack() as stack:
+            definitions: dict[str, list[JSON]] = {}
+            if self._plan.servers:
+                found = opened(self._plan.servers, self._settings, self._store, self._owner)
+                self._offered, definitions, notices = await stack.enter_async_context(found)
+                self._warnings += [Warning("unsupported", "mcp", notice) for notice in notices]
+            tools = [*request.tools, *(each.tool for each in self._offered.values())]
+            if self._plan.search is not None:
+                self._search = WebSearch(
+                    self._plan.search, self._settings, self._services.transport
+                )
+                tools.append(search_tool(self._plan.search))
+            _check_names([tool.name for tool in tools])
+            request = replace(request, tools=tools)
+            model = RoutedModel(
+                self._client_request, carried, self._gateway_request, self._services, self._account
+            )
+            self._sender = Sender(
+                self._client_request,
+                self._gateway_request,
+                self._services,
+                self._account,
+                lambda: (model.stop_name, [*self._warnings, *model.warnings]),
+            )
+            async with self._sender.sending():
+                await self._show_lists(request.messages, definitions)
+                messages = await self._answered(request.messages)
+                await self._loop(replace(request, messages=messages), model)
+
+    async def _show_lists(
+        self, messages: list[Message], definitions: dict[str, list[JSON]]
+    ) -> None:
+        """Show what servers offer, once in a conversation."""
+        seen = {
+            part.data.get("server_label")
+            for message in messages
+            for part in message.parts
+            if isinstance(part, Opaque) and part.kind == "mcp_list_tools"
+        }
+        for spec in self._plan.servers:
+            if spec.label not in seen:
+                parts = self._protocol.listed(spec, definitions.get(spec.label, []))
+                await self._send(self._answer.parts(parts))
+
+    async def _answered(self, messages: list[Message]) -> list[Message]:
+        """The history without what is only about consent and lists; calls that now have consent
+        are run, and shown."""
+        given = consents(messages)
+        kept: list[Message] = []
+        for message in messages:
+            parts = [
+                part
+                for part in message.parts
+                if not is_approval(part)
+                and not (isinstance(part, Opaque) and part.kind == "mcp_list_tools")
+            ]
+            if parts or not message.parts:
+                kept.append(message if len(parts) == len(message.parts) else _with(message, parts))
+        for consent in given:
+            waiting = await self._approvals.take(consent.name)
+            name = f"{waiting.label}_{waiting.tool}"
+            call = ToolCall(consent.name, name, waiting.arguments_json)
+            if not consent.is_given:
+                words = f"{_DENIED}: {consent.reason}" if consent.reason else _DENIED
+                result = ToolResult(call.id, [Text(words)], is_error=True, name=name)
+                await self._approvals.finish(consent.name, waiting, words, is_error=True)
+            elif waiting.state == "done":
+                content = [Text(waiting.result)]
+                result = ToolResult(call.id, [*content], is_error=waiting.is_error, name=name)
+            else:
+                result = await self._run_mcp(call)
+                await self._approvals.finish(
+                    consent.name, waiting, result.text, is_error=result.is_error
+                )
+            kept += [Message("assistant", [call]), Message("tool", [result])]
+            offered = self._offered.get(name)
+            if consent.is_given and offered is not None:
+                parts = self._protocol.ran(
+                    offered.spec, offered.name, call, result, consent=consent.name
+                )
+                await self._send(self._answer.parts(parts))
+        return kept
+
+    # The model's turns
+
+    async def _loop(self, request: Request, model: RoutedModel) -> None:
+        async def prepare(messages: list[Message], steps: list[LoopStep]) -> Turn | EndReason:
+            if self._end is not None:
+                return "paused"
+            if steps and not steps[-1].response.tool_calls:
+                return "finished"
+            return Turn(replace(request, messages=messages), self._execute)
+
+        limits = Limits(steps=self._settings.steps)
+        events = run_tools(model, request, self._execute, limits=limits, prepare=prepare)
+        async with aclosing(events):
+            async for event in events:
+                self._gateway_request.heard_at = time.monotonic()
+                match event:
+                    case ModelEvent():
+                        await self._send(self._answer.step(self._embedded(event.event)))
+                    case CallEnd():
+                        await self._send(self._answer.parts(self._shown.pop(event.call.id, [])))
+                    case StepEnd():
+                        await self._step_ended()
+                    case RunEnd():
+                        reason = self._end or _ENDS.get(event.reason, "length")
+                        await self._sender.finish(self._answer.end(reason, "", {}))
+                    case _:
+                        pass
+
+    async def _send(self, events: list[Event]) -> None:
+        await self._sender.send(events)
+
+    def _embedded(self, event: Event) -> Event:
+        """The event with the state of its model where the client will bring it back from."""
+        attempt = self._account.attempt
+        if isinstance(event, ResponseStart) and attempt is not None:
+            target = attempt.target
+            origin = Origin(attempt.dialect.NAME, target.provider.name, target.model)
+            client = self._client_request.dialect.NAME
+            self._embedder = Embedder(self._services.carrier, origin, self._owner, client)
+        if self._embedder is None:
+            return event
+        shown = self._embedder.event(event)
+        if isinstance(event, PartStart) and isinstance(event.part, ToolCall):
+            assert isinstance(shown, PartStart)
+            assert isinstance(shown.part, ToolCall)
+            self._calls[event.part.id] = shown.part
+        return shown
+
+    async def _execute(self, call: ToolCall) -> ToolResult:
+        if self._search is not None and call.name == self._search.name:
+            result, query, found, error = await self._search.run(call)
+            self._shown[call.id] = self._protocol.searched(query, found, error)
+            return result
+        offered = self._offered.get(call.name)
+        if offered is None:
+            self._waiting.append(call)
+            return ToolResult(call.id, [Text(_LATER)], name=call.name)
+        if offered.spec.needs_consent(offered.name):
+            name = await self._approvals.ask(offered.spec.label, offered.name, call)
+            self._shown[call.id] = self._protocol.asked(offered.spec, offered.name, call, name)
+            self._end = self._end or "stop"
+            return ToolResult(call.id, [Text(_LATER)], name=call.name)
+        result = await self._run_mcp(call)
+        self._shown[call.id] = self._protocol.ran(offered.spec, offered.name, call, result)
+        return result
+
+    async def _run_mcp(self, call: ToolCall) -> ToolResult:
+        offered = self._offered.get(call.name)
+        if offered is None:
+            words = f"there is no tool {call.name!r} any more; nothing was run"
+            return ToolResult(call.id, [Text(words)], is_error=True, name=call.name)
+        context: ToolContext[None] = ToolContext(deps=None, model=self._client_request.model)
+        own = replace(call, name=offered.name, namespace="")
+        deadline_s = self._settings.call_s
+        result = await execute(own, offered.toolset, context=context, deadline_s=deadline_s)
+        return replace(result, call_id=call.id, name=call.name)
+
+    async def _step_ended(self) -> None:
+        """Show the calls that the client has to run."""
+        if self._embedder is not None:
+            await self._embedder.finish()
+        shown: list[Part] = []
+        for call in self._waiting:
+            seen = self._calls.get(call.id, call)
+            shown.append(replace(call, id=seen.id, metadata=seen.metadata))
+        if shown:
+            self._end = "tool_calls"
+            await self._send(self._answer.parts(shown))
+        self._waiting, self._calls = [], {}
+
+
+def _with(message: Message, parts: list[Part]) -> Message:
+    return replace(message, parts=parts)
+
+
+def _check_names(names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise MalformedRequestError(f"two tools are named {twice[0]!r}", path="tools")

@@ -1,0 +1,49 @@
+"""Answers that passed through: their provider keeps them, and is asked for them by their owner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polycall._support import jsontext
+from polycall.errors import ProtocolError
+from polycall.exchange import BODY_BYTES_MAX, address, headers_for
+from polycall.gateway.services import GatewayServices
+from polycall.ir import JSON
+from polycall.providers.dialects import DIALECTS
+from polycall.transport.base import Deadlines, HTTPRequest
+
+_METHODS = {"": "GET", "delete": "DELETE", "cancel": "POST", "input_items": "GET"}
+
+
+async def ask_keeper(
+    services: GatewayServices, owner: str, name: str, *, action: str = "", query: str = ""
+) -> JSON | None:
+    """What the provider says of an answer; `None` where it is nobody's that is known.
+
+    `action` is `delete`, `cancel` or `input_items`; without one, the answer is asked for.
+    """
+    place = await services.items.place(owner, name)
+    if not place:
+        return None
+    target = services.router.possible(place)[0]
+    path = f"/responses/{name}"
+    if action in ("cancel", "input_items"):
+        path += f"/{action}"
+    url = address(target.provider, f"{path}?{query}" if query else path)
+    headers = headers_for(target.provider, target.key, stream=False)
+    method = _METHODS[action]
+    body = b"{}" if method == "POST" else b""
+    server = services.server
+    deadlines = Deadlines(server.connect_s, server.read_s, server.total_s)
+    http = await services.transport.open(HTTPRequest(url, headers, body, method), deadlines)
+    try:
+        data = await http.read(size_bytes_max=BODY_BYTES_MAX)
+    finally:
+        await http.close()
+    if http.status != 200:
+        raise DIALECTS["openai-responses"].parse_error(http.status, data)
+    try:
+        value: Any = jsontext.decode(data)
+    except ValueError:
+        raise ProtocolError("the provider's answer is not JSON") from None
+    return value

@@ -1,0 +1,386 @@
+"""Routes for answers and conversations that are kept here, each its key's own."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+from polycall._support import jsontext
+from polycall.errors import InvalidRequestError, MalformedRequestError, NotFoundError
+from polycall.gateway.accounts.keys import Keys, Owner
+from polycall.gateway.accounts.limits import KeyLimits
+from polycall.gateway.generation.client_request import ClientRequest
+from polycall.gateway.http.bodies import read_body
+from polycall.gateway.http.replies import header_value, send_json
+from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.processes.memory_guard import MemoryGuard
+from polycall.gateway.responses.background import BackgroundResponses
+from polycall.gateway.responses.compaction import Compaction
+from polycall.gateway.responses.elsewhere import ask_keeper
+from polycall.gateway.responses.replay import replay
+from polycall.gateway.services import GatewayServices
+from polycall.gateway.state.conversations import ADDED_MAX, Conversations, missing
+from polycall.gateway.store import Store
+from polycall.ir import JSON
+
+PREFIXES = ("/v1/responses/", "/v1/conversations")
+_LIST_MAX = 100
+_METADATA_MAX = 16
+
+_Handler = Callable[["ResponsesRoutes", GatewayRequest, Owner, "re.Match[str]"], Awaitable[None]]
+
+
+class ResponsesRoutes:
+    """Answers the routes below `/v1/responses/` and `/v1/conversations`."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        memory: MemoryGuard,
+        background: BackgroundResponses,
+        compaction: Compaction,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._memory = memory
+        self._background = background
+        self._compaction = compaction
+
+    def configure(self, services: GatewayServices, limits: KeyLimits) -> None:
+        """Work by another configuration from the next request on."""
+        self._services = services
+        self._limits = limits
+
+    async def serve(self, gateway_request: GatewayRequest) -> None:
+        """Answer one request; raises `NotFoundError` for a path that is none of these."""
+        allowed: list[str] = []
+        for method, pattern, handler in _ROUTES:
+            match = pattern.fullmatch(gateway_request.path)
+            if match is None:
+                continue
+            if method != gateway_request.method:
+                allowed.append(method)
+                continue
+            owner = self._keys.owner(
+                gateway_request.headers, gateway_request.query, gateway_request.address
+            )
+            if handler is not _compact:  # which is a generation, and counted as one
+                await self._limits.count_request(owner)
+            await handler(self, gateway_request, owner, match)
+            return
+        shown = gateway_request.path[:200]
+        if allowed:
+            gateway_request.notes.append((b"allow", ", ".join(allowed).encode()))
+            raise InvalidRequestError(f"{shown} takes {', '.join(allowed)}", status=405)
+        raise NotFoundError(
+            f"there is no {gateway_request.method} {shown!r} here; /openapi.json says what is",
+            code="unknown_url",
+        )
+
+    async def answer_begun(
+        self, gateway_request: GatewayRequest, client_request: ClientRequest, name: str
+    ) -> None:
+        """Answer the request that began an answer in the background: by that as it stands, or by
+        its events as they come."""
+        owner = client_request.owner.id
+        if client_request.streams:
+            await replay(self._store, self._background, gateway_request, owner, name, after=-1)
+            return
+        response = await self._services.items.find(owner, name)
+        if response is None:
+            raise missing(name)
+        await _send(gateway_request, response)
+
+    @property
+    def services(self) -> GatewayServices:
+        """Of the present configuration."""
+        return self._services
+
+    @property
+    def conversations(self) -> Conversations:
+        """Those of all keys."""
+        return self._services.items.conversations
+
+    @property
+    def background(self) -> BackgroundResponses:
+        """Answers that this process works on."""
+        return self._background
+
+    @property
+    def compaction(self) -> Compaction:
+        """Makes conversations short."""
+        return self._compaction
+
+    @property
+    def store(self) -> Store:
+        """Where all of it lies."""
+        return self._store
+
+    async def body(self, gateway_request: GatewayRequest) -> JSON:
+        """The body, an object; empty where there is none."""
+        data = await read_body(gateway_request, self._services.server, self._memory)
+        if not data:
+            return {}
+        try:
+            value = jsontext.decode(data)
+        except ValueError:
+            raise MalformedRequestError("the body is not JSON") from None
+        if not isinstance(value, dict):
+            raise MalformedRequestError("the body must be a JSON object")
+        return value  # pyright: ignore[reportUnknownVariableType]
+
+
+# ---------------------------------------------------------------------------------------------
+# Answers
+
+
+async def _get(
+    routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
+) -> None:
+    name = match[1]
+    query = _query(gateway_request)
+    record = await routes.background.record(owner.id, name)
+    if query.get("stream") == "true":
+        if record is None:
+            raise InvalidRequestError(
+                "only an answer that was asked for in the background can be streamed again",
+                param="stream",
+            )
+        after = _number(query, "starting_after", -1)
+        await replay(routes.store, routes.background, gateway_request, owner.id, name, after=after)
+        return
+    response = await routes.services.items.find(owner.id, name)
+    if response is None:
+        response = await ask_keeper(routes.services, owner.id, name)
+    if response is None:
+        raise missing(name)
+    headers = {} if record is None else record.headers
+    await _send(gateway_request, response, headers)
+
+
+async def _delete(
+    routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
+) -> None:
+    name = match[1]
+    record = await routes.background.record(owner.id, name)
+    if record is not None and not record.is_done:
+        await routes.background.cancel(owner.id, name)
+    is_there = await routes.services.items.delete(owner.id, name)
+    if record is not None:
+        await routes.background.forget(owner.id, name)
+    if not is_there and await ask_keeper(routes.services, owner.id, name, action="delete") is None:
+        raise missing(name)
+    await _send(gateway_request, {"id": name, "object": "response", "deleted": True})
+
+
+async def _cancel(
+    routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
+) -> None:
+    name = match[1]
+    items = routes.services.items
+    if await items.find(owner.id, name) is None:
+        theirs = await ask_keeper(routes.services, owner.id, name, action="cancel")
+        if theirs is None:
+            raise missing(name)
+        await _send(gateway_request, theirs)
+        return
+    await routes.background.cancel(owner.id, name)
+    response = await items.find(owner.id, name)
+    if response is None:
+        raise missing(name)
+    await _send(gateway_request, response)
+
+
+async def _input_items(
+    routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
+) -> None:
+    bytes_max = routes.services.server.body_bytes_max
+    items = await routes.services.items.input_items(owner.id, match[1], bytes_max)
+    if items is None:
+        query = gateway_request.query.decode("latin-1")
+        theirs = await ask_keeper(
+            routes.services, owner.id, match[1], action="input_items", query=query
+        )
+        if theirs is None:
+            raise missing(match[1])
+        await _send(gateway_request, theirs)
+        return
+    await _send(gateway_request, _page(items, _query(gateway_request)))
+
+
+async def _compact(
+    routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
+) -> None:
+    body = await routes.body(gateway_request)
+    await routes.compaction.answer(gateway_request, owner, body)
+
+
+# ---------------------------------------------------------------------------------------------
+# Conversations
+
+
+async def _create(
+    routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
+) -> None:
+    body = await routes.body(gateway_request)
+    made = await routes.conversations.create(owner.id, _items(body), _metadata(body))
+    await _send(gateway_request, made)
+
+
+async def _conversation(
+    routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
+) -> None:
+    await _send(gateway_request, await routes.conversations.shown(owner.id, match[1]))
+
+
+async def _update(
+    routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
+) -> None:
+    body = await routes.body(gateway_request)
+    shown = await routes.conversations.update(owner.id, match[1], _metadata(body))
+    await _send(gateway_request, shown)
+
+
+async def _drop(
+    routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
+) -> None:
+    await routes.conversations.delete(owner.id, match[1])
+    deleted = {"id": match[1], "object": "conversation.deleted", "deleted": True}
+    await _send(gateway_request, deleted)
+
+
+async def _list(
+    routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
+) -> None:
+    items = await routes.conversations.items(owner.id, match[1])
+    await _send(gateway_request, _page(items, _query(gateway_request)))
+
+
+async def _add(
+    routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
+) -> None:
+    items = _items(await routes.body(gateway_request))
+    if not items:
+        raise MalformedRequestError("expected at least one item", path="items")
+    added = await routes.conversations.add(owner.id, match[1], items)
+    await _send(gateway_request, _page(added, {"order": "asc", "limit": str(_LIST_MAX)}))
+
+
+async def _item(
+    routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
+) -> None:
+    for item in await routes.conversations.items(owner.id, match[1]):
+        if item["id"] == match[2]:
+            await _send(gateway_request, item)
+            return
+    raise missing(match[2])
+
+
+async def _drop_item(
+    routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
+) -> None:
+    shown = await routes.conversations.remove_item(owner.id, match[1], match[2])
+    await _send(gateway_request, shown)
+
+
+_NAME = "([^/]{1,200})"
+_ROUTES: tuple[tuple[str, re.Pattern[str], _Handler], ...] = tuple(
+    (method, re.compile(pattern), handler)
+    for method, pattern, handler in (
+        ("POST", "/v1/responses/compact", _compact),
+        ("GET", f"/v1/responses/{_NAME}", _get),
+        ("DELETE", f"/v1/responses/{_NAME}", _delete),
+        ("POST", f"/v1/responses/{_NAME}/cancel", _cancel),
+        ("GET", f"/v1/responses/{_NAME}/input_items", _input_items),
+        ("POST", "/v1/conversations", _create),
+        ("GET", f"/v1/conversations/{_NAME}", _conversation),
+        ("POST", f"/v1/conversations/{_NAME}", _update),
+        ("DELETE", f"/v1/conversations/{_NAME}", _drop),
+        ("GET", f"/v1/conversations/{_NAME}/items", _list),
+        ("POST", f"/v1/conversations/{_NAME}/items", _add),
+        ("GET", f"/v1/conversations/{_NAME}/items/{_NAME}", _item),
+        ("DELETE", f"/v1/conversations/{_NAME}/items/{_NAME}", _drop_item),
+    )
+)
+
+# ---------------------------------------------------------------------------------------------
+# Reading and writing
+
+
+def _query(gateway_request: GatewayRequest) -> dict[str, str]:
+    text = gateway_request.query.decode("latin-1")
+    return {name: values[-1] for name, values in parse_qs(text).items()}
+
+
+def _number(query: dict[str, str], name: str, default: int) -> int:
+    text = query.get(name)
+    if text is None:
+        return default
+    if not text.isdecimal() or len(text) > 18:
+        raise MalformedRequestError(f"expected a number, got {text[:60]!r}", path=name)
+    return int(text)
+
+
+def _items(body: JSON) -> list[Any]:
+    given: Any = body.get("items")
+    if given is None:
+        return []
+    if not isinstance(given, list):
+        raise MalformedRequestError("expected an array of items", path="items")
+    if len(given) > ADDED_MAX:  # pyright: ignore[reportUnknownArgumentType]
+        raise MalformedRequestError(f"at most {ADDED_MAX} items at a time", path="items")
+    return given  # pyright: ignore[reportUnknownVariableType]
+
+
+def _metadata(body: JSON) -> JSON:
+    given: Any = body.get("metadata")
+    if given is None:
+        return {}
+    if not isinstance(given, dict) or len(given) > _METADATA_MAX:  # pyright: ignore[reportUnknownArgumentType]
+        raise MalformedRequestError(
+            f"expected an object of at most {_METADATA_MAX} strings", path="metadata"
+        )
+    for name, value in given.items():  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(value, str) or len(value) > 512 or len(str(name)) > 64:  # pyright: ignore[reportUnknownArgumentType]
+            raise MalformedRequestError(
+                "expected names of at most 64 and strings of at most 512 characters",
+                path="metadata",
+            )
+    return given  # pyright: ignore[reportUnknownVariableType]
+
+
+def _page(items: list[JSON], query: dict[str, str]) -> JSON:
+    """A page of items, the newest first unless asked otherwise."""
+    limit = _number(query, "limit", 20)
+    if not 1 <= limit <= _LIST_MAX:
+        raise MalformedRequestError(f"expected 1 to {_LIST_MAX}, got {limit}", path="limit")
+    order = query.get("order", "desc")
+    if order not in ("asc", "desc"):
+        raise MalformedRequestError(f"expected asc or desc, got {order[:60]!r}", path="order")
+    ordered = items if order == "asc" else items[::-1]
+    if after := query.get("after"):
+        places = [place for place, item in enumerate(ordered) if item["id"] == after]
+        if not places:
+            raise missing(after)
+        ordered = ordered[places[0] + 1 :]
+    page = ordered[:limit]
+    return {
+        "object": "list",
+        "data": page,
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+        "has_more": len(ordered) > limit,
+    }
+
+
+async def _send(
+    gateway_request: GatewayRequest, body: JSON, more: dict[str, str] | None = None
+) -> None:
+    headers = [(b"polycall-request-id", gateway_request.id.encode())]
+    headers += [(name.encode(), header_value(value)) for name, value in (more or {}).items()]
+    gateway_request.heard_at = time.monotonic()
+    await send_json(gateway_request, 200, jsontext.encode_bytes(body), headers)

@@ -1,0 +1,398 @@
+"""One connection for many answers: `GET /v1/responses`, upgraded.
+
+The client sends `response.create`, and reads the events of the answer as text frames.  Answers are
+made one after the other, or one in each lane where frames name one (`stream_id`).  An answer that
+is not stored can be gone on with on the same connection alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from polycall._support import jsontext
+from polycall.dialects.openai_responses.response import skeleton
+from polycall.errors import MalformedRequestError, PolycallError, RequestError
+from polycall.gateway.accounts.keys import Keys, Owner
+from polycall.gateway.generation.client_request import Endpoint
+from polycall.gateway.generation.generations import Generations, check_allowed
+from polycall.gateway.http.replies import internal_error, render_error
+from polycall.gateway.http.request import ClientGone, GatewayRequest, RequestMonitor
+from polycall.gateway.responses.inner import InnerRequest, passed_headers
+from polycall.gateway.services import GatewayServices
+from polycall.ir import JSON
+from polycall.providers.dialects import DIALECTS
+
+if TYPE_CHECKING:
+    from polycall.translation.sse import Frame
+
+logger = logging.getLogger("polycall.gateway")
+
+LANES_MAX = 16
+AHEAD_MAX = 64  # frames that wait for earlier ones of their lane
+TURNS_MAX = 32  # answers of a connection that are not stored, and may be gone on with
+_STREAM_ID = re.compile(r"[\x20-\x7e]{1,128}")
+_ENDS = ("response.completed", "response.incomplete", "response.failed")
+_DIALECT = "openai-responses"
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class _Turn(NamedTuple):
+    """All that was said up to an answer that is kept on this connection alone."""
+
+    items: list[Any]
+    size: int  # bytes, about
+
+
+class ResponsesSocket:
+    """One connection."""
+
+    def __init__(
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Receive,
+        send: Send,
+        *,
+        services: Callable[[], tuple[GatewayServices, Generations]],
+        keys: Keys,
+        monitor: RequestMonitor,
+        new_id: Callable[[], str],
+    ) -> None:
+        """`services` gives those of the present configuration, for each answer anew."""
+        self._headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._query: bytes = scope["query_string"]
+        self._path: str = scope["path"]
+        client = scope.get("client")
+        self._address: str = client[0] if client else ""
+        self._receive = receive
+        self._send = send
+        self._services = services
+        self._keys = keys
+        self._monitor = monitor
+        self._new_id = new_id
+        self._owner: Owner | None = None
+        self._lanes: dict[str, asyncio.Queue[tuple[JSON, int]]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[InnerRequest, _Answer] = {}
+        self._turns: OrderedDict[str, _Turn] = OrderedDict()
+        self._writing = asyncio.Lock()
+        self._is_closed = False
+
+    async def run(self) -> None:
+        """Serve the connection until it ends."""
+        await self._receive()  # websocket.connect
+        try:
+            self._owner = self._keys.owner(self._headers, self._query, self._address)
+        except PolycallError as error:
+            await self._refuse(error)
+            return
+        await self._send({"type": "websocket.accept"})
+        services, _ = self._services()
+        ends_at = time.monotonic() + services.server.websocket_s
+        try:
+            while True:
+                left_s = ends_at - time.monotonic()
+                try:
+                    async with asyncio.timeout(max(left_s, 0)):
+                        message = await self._receive()
+                except TimeoutError:
+                    await self._expire()
+                    return
+                if message["type"] == "websocket.disconnect":
+                    return
+                if message["type"] == "websocket.drain":
+                    await self._drain()
+                    return
+                await self._take(message)
+        finally:
+            await self._end()
+
+    # Frames
+
+    async def _take(self, message: MutableMapping[str, Any]) -> None:
+        text = message.get("text")
+        stream_id: Any = None
+        try:
+            if text is None:
+                raise MalformedRequestError("send events as text frames of JSON")
+            event = _event(text)
+            stream_id = event.pop("stream_id", None)
+            if stream_id is not None and not (
+                isinstance(stream_id, str) and _STREAM_ID.fullmatch(stream_id)
+            ):
+                stream_id = None
+                raise MalformedRequestError("expected printable ASCII text", path="stream_id")
+            self._lane(stream_id or "").put_nowait((event, len(text)))
+        except asyncio.QueueFull:
+            words = f"at most {AHEAD_MAX} events wait for an answer; wait for some"
+            await self._error(MalformedRequestError(words), stream_id)
+        except PolycallError as error:
+            await self._error(error, stream_id)
+
+    def _lane(self, stream_id: str) -> asyncio.Queue[tuple[JSON, int]]:
+        queue = self._lanes.get(stream_id)
+        if queue is None:
+            if len(self._lanes) >= LANES_MAX:
+                raise MalformedRequestError(
+                    f"a connection has at most {LANES_MAX} lanes", path="stream_id"
+                )
+            queue = self._lanes[stream_id] = asyncio.Queue(AHEAD_MAX)
+            task = asyncio.get_running_loop().create_task(self._serve(stream_id, queue))
+            self._tasks[stream_id] = task
+        return queue
+
+    async def _serve(self, stream_id: str, queue: asyncio.Queue[tuple[JSON, int]]) -> None:
+        """Make the answers of one lane, one after the other."""
+        while True:
+            event, size = await queue.get()
+            try:
+                if not self._is_closed:
+                    await self._answer(event, size, stream_id)
+            except ClientGone:
+                pass  # the connection's end comes
+            except PolycallError as error:
+                with contextlib.suppress(ClientGone):
+                    await self._error(error, stream_id)
+            except Exception:
+                # A mistake of ours: the client hears of it, and the connection goes on.
+                logger.exception("an answer over WebSocket failed")
+                with contextlib.suppress(ClientGone):
+                    await self._error(internal_error("this connection"), stream_id)
+            finally:
+                queue.task_done()
+
+    # Answers
+
+    async def _answer(self, event: JSON, size: int, stream_id: str) -> None:
+        services, generations = self._services()
+        is_warmup = event.pop("generate", None) is False
+        event.pop("background", None)  # what is said of the transport means nothing here
+        previous: Any = event.get("previous_response_id")
+        history = self._turns.get(previous) if isinstance(previous, str) else None
+        if history is not None:
+            given = _listed(event.get("input"))
+            event["input"] = [*history.items, *given]
+            del event["previous_response_id"]
+            size += history.size
+        if is_warmup:
+            await self._warm_up(event, stream_id, size, services)
+            return
+        body = jsontext.encode_bytes({**event, "stream": True})
+        is_local = event.get("store") is False
+        answer = _Answer(self._frame, stream_id, keeps_end=is_local)
+        inner = InnerRequest(
+            self._new_id(),
+            headers=passed_headers(self._headers),
+            body=body,
+            address=self._address,
+            take=answer.take,
+        )
+        self._running[inner] = answer
+
+        async def serve(request: GatewayRequest) -> None:
+            await generations.serve(request, Endpoint(DIALECTS[_DIALECT]))
+
+        try:
+            found = await inner.run(serve, self._monitor, within_s=services.server.total_s)
+        finally:
+            del self._running[inner]
+        if not found.is_stream:
+            await self._frame(_failure(found.status, found.body, found.headers), stream_id)
+            if isinstance(previous, str):
+                self._turns.pop(previous, None)  # so that what failed is not gone on with
+            return
+        if is_local and answer.end is not None:
+            items = [*_listed(event.get("input")), *answer.end["output"]]
+            bytes_max = services.server.body_bytes_max
+            self._remember(answer.end["id"], _Turn(items, size + answer.end_size), bytes_max)
+
+    async def _warm_up(
+        self, event: JSON, stream_id: str, size: int, services: GatewayServices
+    ) -> None:
+        """Keep what was sent, without asking the model: the next turn goes on with it."""
+        model: Any = event.get("model")
+        if not isinstance(model, str) or not model:
+            raise MalformedRequestError("expected the name of a model", path="model")
+        assert self._owner is not None
+        check_allowed(self._owner, model)
+        name = f"resp_{self._new_id().removeprefix('req_')}"
+        first = skeleton(name, model, int(time.time()), {"store": event.get("store") is not False})
+        whole: JSON = {**first, "status": "completed", "completed_at": first["created_at"]}
+        whole["usage"] = _NO_USAGE
+        if event.get("store") is False or not services.server.keep_answers:
+            turn = _Turn(_listed(event.get("input")), size)
+            self._remember(name, turn, services.server.body_bytes_max)
+        else:
+            await services.items.keep(self._owner.id, event, whole)
+        for number, (kind, response) in enumerate(
+            (("response.created", first), ("response.completed", whole))
+        ):
+            frame = {"type": kind, "response": response, "sequence_number": number}
+            await self._frame(jsontext.encode(frame), stream_id)
+
+    def _remember(self, name: str, turn: _Turn, bytes_max: int) -> None:
+        if turn.size > bytes_max:
+            return  # going on with it would be refused anyway
+        self._turns[name] = turn
+        while len(self._turns) > TURNS_MAX:
+            self._turns.popitem(last=False)
+
+    # Sending
+
+    async def _frame(self, text: str, stream_id: str | None) -> None:
+        if self._is_closed:
+            raise ClientGone("the connection is closed")
+        if stream_id:
+            text = f'{text[:-1]},"stream_id":{json.dumps(stream_id)}}}'
+        async with self._writing:
+            try:
+                await self._send({"type": "websocket.send", "text": text})
+            except OSError:
+                self._is_closed = True
+                raise ClientGone("the client left") from None
+
+    async def _error(self, error: PolycallError, stream_id: str | None) -> None:
+        status, body = render_error(DIALECTS[_DIALECT], error)
+        await self._frame(_failure(status, body, {}), stream_id)
+
+    async def _refuse(self, error: PolycallError) -> None:
+        """Answer the upgrade by HTTP."""
+        status, body = render_error(DIALECTS[_DIALECT], error)
+        headers = [(b"content-type", b"application/json")]
+        start = {"type": "websocket.http.response.start", "status": status, "headers": headers}
+        await self._send(start)
+        await self._send({"type": "websocket.http.response.body", "body": body})
+
+    # The end
+
+    async def _expire(self) -> None:
+        """The connection has lived as long as it may: what is under way ends first."""
+        await self._finish()
+        seconds = self._services()[0].server.websocket_s
+        words = f"this connection has lived for {seconds:g} seconds; open another one"
+        body = {"error": {"type": "invalid_request_error", "code": _EXPIRED, "message": words}}
+        await self._frame(_failure(400, jsontext.encode_bytes(body), {}), None)
+        await self._close(1000)
+
+    async def _drain(self) -> None:
+        """The gateway restarts: answers under way end, and the client connects again."""
+        await self._finish()
+        await self._close(1012)
+
+    async def _finish(self) -> None:
+        for queue in self._lanes.values():
+            await queue.join()
+
+    async def _close(self, code: int) -> None:
+        self._is_closed = True
+        await self._send({"type": "websocket.close", "code": code})
+
+    async def _end(self) -> None:
+        """Nobody reads any more: what is under way is given up, as for any client that left."""
+        self._is_closed = True
+        for inner, answer in self._running.items():
+            # An answer whose last event was sent is whole, whatever its provider still says.
+            if inner.gateway_request is not None and not answer.is_over:
+                inner.gateway_request.abort(ClientGone("the client left"))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GIVE_UP_S):
+                await self._finish()  # each writes its row
+        for task in self._tasks.values():
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
+
+
+_GIVE_UP_S = 5.0
+_EXPIRED = "websocket_connection_limit_reached"
+_NO_USAGE: JSON = {
+    "input_tokens": 0,
+    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+    "output_tokens": 0,
+    "output_tokens_details": {"reasoning_tokens": 0},
+    "total_tokens": 0,
+}
+
+
+class _Answer:
+    """Passes the events of one answer on, and keeps its last one where that is needed."""
+
+    def __init__(
+        self,
+        frame: Callable[[str, str | None], Awaitable[None]],
+        stream_id: str,
+        *,
+        keeps_end: bool,
+    ) -> None:
+        self.end: JSON | None = None
+        self.end_size = 0
+        self.is_over = False  # the last event has been sent
+        self._frame = frame
+        self._stream_id = stream_id
+        self._keeps_end = keeps_end
+
+    async def take(self, frame: Frame) -> None:
+        """One event."""
+        if frame.data == "[DONE]":
+            return
+        is_end = frame.event in _ENDS
+        if is_end and self._keeps_end:
+            self.end = jsontext.decode(frame.data)["response"]
+            self.end_size = len(frame.data)
+        await self._frame(frame.data, self._stream_id)
+        self.is_over = self.is_over or is_end
+
+
+def _event(text: str) -> JSON:
+    """A client's event; raises for what is none that is served."""
+    try:
+        event = jsontext.decode(text)
+    except (ValueError, RecursionError):
+        raise MalformedRequestError("the frame is not JSON") from None
+    if not isinstance(event, dict):
+        raise MalformedRequestError("the frame must hold a JSON object")
+    kind: Any = event.pop("type", None)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if kind != "response.create":
+        shown = f"{kind}"[:60]
+        raise RequestError(
+            f"{shown!r} is not served here; send 'response.create', and input for an answer that "
+            "is under way with the next one",
+            path="type",
+        )
+    return event  # pyright: ignore[reportUnknownVariableType]
+
+
+def _listed(given: Any) -> list[Any]:
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    return given if isinstance(given, list) else []  # pyright: ignore[reportUnknownVariableType]
+
+
+def _failure(status: int, body: bytes, headers: dict[bytes, bytes]) -> str:
+    """An error as an event of the connection."""
+    try:
+        error: JSON = dict(jsontext.decode(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        error = {"type": "server_error", "code": None, "message": "the answer failed"}
+    if error.get("param") == "previous_response_id" or (
+        status == 400 and "previous_response_id" in str(error.get("message"))
+    ):
+        error["code"] = "previous_response_not_found"
+        error["param"] = "previous_response_id"
+    said = {
+        name.decode(): value.decode("latin-1")
+        for name, value in headers.items()
+        if name in (b"retry-after", b"retry-after-ms", b"x-should-retry", b"polycall-request-id")
+    }
+    if said:
+        error["headers"] = said
+    return jsontext.encode({"type": "error", "status": status, "error": error})
