@@ -50,7 +50,10 @@ class HostedToolDispatch:
         name = client_request.dialect.NAME
         marks = (*_MCP.get(name, ()),) if self._settings.mcp_servers else ()
         marks += _SEARCH.get(name, ()) if self._settings.web_search else ()
-        if not any(map(client_request.mentions, marks)):
+        for mark in marks:
+            if await client_request.mentions(mark, services):
+                break
+        else:
             return False
         if client_request.runs_natively(services):
             return False
