@@ -174,10 +174,6 @@ class BoundedProtocol(HttpToolsProtocol):
         """
         return False
 
-    def websocket_protocol(self) -> type[asyncio.Protocol] | None:
-        """What takes the connection over where the request asks for a WebSocket that is served."""
-        return None
-
     # For the loop
 
     @property
@@ -224,12 +220,8 @@ class BoundedProtocol(HttpToolsProtocol):
             rest = data[upgrade.args[0] :]
             if self._may_leave() and self.hand_over(self._head(self.headers), rest):
                 self._leave()
-                return
-            kind = self.websocket_protocol()
-            if kind is None:
-                self._go_on_without(rest)
             else:
-                self._change_to(kind, rest)
+                self._go_on_without(rest)
             return
         except httptools.HttpParserError:
             refusal = self._refusal or RefusedRequest(400, _NOT_HTTP)
@@ -377,22 +369,6 @@ class BoundedProtocol(HttpToolsProtocol):
         method, version = self.parser.get_method(), self.parser.get_http_version()
         lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
         return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version.encode(), lines)
-
-    def _change_to(self, kind: Any, rest: bytes) -> None:
-        """Hand the connection and the request over to another protocol."""
-        self._stop_timer()
-        self._phase = _IDLE
-        self._is_upgrade = False
-        self.connections.discard(self)
-        lines = b"".join(b"%b: %b\r\n" % pair for pair in self.headers)
-        head = b"GET %b HTTP/1.1\r\n%b\r\n" % (self.url, lines)
-        transport = self.transport
-        protocol = kind(
-            config=self.config, server_state=self.server_state, app_state=self.app_state
-        )
-        protocol.connection_made(transport)
-        protocol.data_received(head + rest)
-        transport.set_protocol(protocol)
 
     def _go_on_without(self, rest: bytes) -> None:
         """Read the request again without its wish for another protocol."""

@@ -65,7 +65,7 @@ def _claude_code(gateway: Gateway) -> Settings:
     notes = [
         "Its own names work unchanged where the gateway has aliases for them; then leave both "
         "models out (see below).",
-        "`ANTHROPIC_API_KEY` must not be set next to it.",
+        "`ANTHROPIC_API_KEY` must not be set as well.",
     ]
     return Settings(environment=variables, command="claude", notes=notes)
 
@@ -93,12 +93,12 @@ def _gemini(gateway: Gateway) -> Settings:
 
 
 def _opencode(gateway: Gateway) -> Settings:
-    provider = {
+    provider: dict[str, Any] = {
         "npm": "@ai-sdk/openai-compatible",
         "options": {"baseURL": gateway.v1, "apiKey": "{env:POLYCALL_KEY}"},
         "models": {gateway.model: {}, gateway.small: {}},
     }
-    settings = {
+    settings: dict[str, Any] = {
         "provider": {"polycall": provider},
         "model": f"polycall/{gateway.model}",
         "small_model": f"polycall/{gateway.small}",

@@ -23,7 +23,7 @@ def add_parser(subparsers: Any) -> None:
         "agents",
         help="settings for coding agents, filled in for this gateway",
         description=(
-            "Print what a coding agent needs in order to use this gateway: files, variables of "
+            "Print the settings with which a coding agent uses this gateway: files, variables of "
             "the environment, and the command. Address and models come from polycall.toml; the "
             f"agents are {names}."
         ),

@@ -132,7 +132,7 @@ def parse_client_tool(definition: JSON, name: str) -> list[Tool]:
 def _function(family: str, since: str, definition: JSON) -> tuple[str, JSON]:
     match family:
         case "bash":
-            return "Run commands in a bash session on the user's machine, which persists.", _BASH
+            return "Run commands in a lasting bash session on the user's machine.", _BASH
         case "text_editor":
             return "View, create and edit text files on the user's machine.", _editor(since)
         case "memory":

@@ -77,7 +77,7 @@ class Approvals:
         if not taken and waiting.state == "taken":
             raise MalformedRequestError(
                 f"the call of the approval {name[:80]!r} is being run, or its process ended before "
-                "it reported the result; ask the model again",
+                "its result was kept; ask the model again",
                 path="input",
             )
         return waiting

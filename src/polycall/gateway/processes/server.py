@@ -10,6 +10,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Generator
+from typing import Any
 
 import uvicorn
 
@@ -23,7 +24,7 @@ from polycall.gateway.processes.binding import check_binding, check_workers, has
 from polycall.gateway.processes.reload import reread
 from polycall.gateway.processes.shared_metrics import SharedMetrics, WorkerSlot
 from polycall.gateway.processes.workers import Post, Supervisor
-from polycall.gateway.responses.websocket import is_upgrade
+from polycall.gateway.responses.inner import PATH as RESPONSES_PATH
 from polycall.voices.routes import ROUTES as SESSION_ROUTES
 
 logger = logging.getLogger("polycall.server")
@@ -45,16 +46,21 @@ class GatewayProtocol(BoundedProtocol):
 
     def hand_over(self, head: bytes, rest: bytes) -> bool:
         path = self.url.partition(b"?")[0].decode("latin-1")
-        if path not in SESSION_ROUTES or self.gateway.is_draining:
+        if self.gateway.is_draining:
+            return False
+        if path == RESPONSES_PATH and (kind := websocket_protocol()) is not None:
+            other = kind(
+                config=self.config, server_state=self.server_state, app_state=self.app_state
+            )
+            transport = self.plain_transport
+            other.connection_made(transport)
+            transport.set_protocol(other)
+            other.data_received(head + rest)
+            return True
+        if path not in SESSION_ROUTES:
             return False
         self.gateway.entry.take(self.plain_transport, head, rest, self.connections)
         return True
-
-    def websocket_protocol(self) -> type[asyncio.Protocol] | None:
-        is_full = len(self.connections) > self.bounds.connections_max
-        if is_full or not is_upgrade(self.parser.get_method(), self.url, self.headers):
-            return None
-        return websocket_protocol()
 
     def choose_application(self) -> None:
         is_full = len(self.connections) > self.bounds.connections_max
@@ -62,7 +68,7 @@ class GatewayProtocol(BoundedProtocol):
 
 
 @functools.cache
-def websocket_protocol() -> type[asyncio.Protocol] | None:
+def websocket_protocol() -> type[Any] | None:
     """The way in for one connection of many answers; `None` without the library for it."""
     try:
         from polycall.gateway.processes.sockets import DrainedProtocol  # noqa: PLC0415 - an extra

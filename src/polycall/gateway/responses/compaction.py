@@ -1,4 +1,4 @@
-"""A conversation made short: the model itself writes what has to be known to continue it.
+"""A conversation made short: the model itself writes what has to be known to go on with it.
 
 The summary goes to the client in a sealed item, and comes back as a message of the history, for
 whichever model goes on.  `/v1/responses/compact` and an input that ends with `compaction_trigger`

@@ -25,7 +25,7 @@ from polycall.gateway.generation.client_request import Endpoint
 from polycall.gateway.generation.generations import Generations, check_allowed
 from polycall.gateway.http.replies import internal_error, render_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest, RequestMonitor
-from polycall.gateway.responses.inner import PATH, InnerRequest, passed_headers
+from polycall.gateway.responses.inner import InnerRequest, passed_headers
 from polycall.gateway.services import GatewayServices
 from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
@@ -396,10 +396,3 @@ def _failure(status: int, body: bytes, headers: dict[bytes, bytes]) -> str:
     if said:
         error["headers"] = said
     return jsontext.encode({"type": "error", "status": status, "error": error})
-
-
-def is_upgrade(method: bytes, url: bytes, headers: list[tuple[bytes, bytes]]) -> bool:
-    """Whether a request asks for such a connection."""
-    if method != b"GET" or url.partition(b"?")[0] != PATH.encode():
-        return False
-    return any(name == b"upgrade" and value.lower() == b"websocket" for name, value in headers)

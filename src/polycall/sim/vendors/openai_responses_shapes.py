@@ -190,6 +190,8 @@ BODY = Obj(
         "model!": STRING,
         "input!": Either(STRING, ListOf(_ITEMS, low=1)),
         "background": nullable(BOOLEAN),
+        # Codex CLI 0.169 sends it with each request to the vendor; seen on 2026-11-29.
+        "client_metadata": nullable(MapOf(STRING)),
         "context_management": nullable(ListOf(OBJECT)),
         "conversation": ANY,
         "include": nullable(ListOf(STRING)),
