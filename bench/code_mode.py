@@ -2,8 +2,8 @@
 
 FOLDER is a `node_modules` with `@octokit/openapi`.  Ten tasks are done by scripts in a model's
 place: a search, and a program over what it found, against a small interface on loopback.  Beside it
-stands what the same calls cost directly, where the definitions of all operations, or of the one that
-is needed alone, stand in each of the model's requests.  Tokens are polycall's estimate.
+stands what the same calls cost directly, where the definitions of all operations, or of the one
+that is needed alone, stand in each of the model's requests.  Tokens are polycall's estimate.
 """
 
 from __future__ import annotations
