@@ -274,7 +274,7 @@ class CodeMode:
         try:
             await made.session.resume(journal)
         except SandboxError as error:
-            logger.warning("a session of code mode cannot go on here: %s", error)
+            logger.warning("a session of code mode cannot continue here: %s", error)
             await made.session.close()
             self._sessions.pop((owner, name), None)
             return None
