@@ -169,6 +169,16 @@ async def test_several_workers_serve_both_revisions(tmp_path: Path) -> None:
             async with mcp_client(gateway, elicitation_callback=elicited) as client:
                 result = await client.call_tool("stock_remove", {"path": f"/{number}"})
                 assert text_of(result) == f"removed /{number}"
+        async with mcp_client(gateway, "/mcp?mode=code") as client:
+            made = await client.call_tool(
+                "run", {"code": "async def f(n): return n + one\none = 1"}
+            )
+            session = text_of(made).partition("session=")[2][:16]
+            for number in range(8):
+                async with mcp_client(gateway, "/mcp?mode=code") as other:
+                    code = f"one += 1\nawait f(await stock_add(a={number}, b=0))"
+                    result = await other.call_tool("run", {"code": code, "session": session})
+                    assert text_of(result) == str(2 * number + 2)
         assert sorted(each for each in ran(tmp_path) if each.startswith("remove")) == [
             f"remove /{number}" for number in range(4)
         ]

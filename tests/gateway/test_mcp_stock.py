@@ -17,8 +17,11 @@ from typing import Any
 
 import pytest
 
+from polycall.sim import Call, Simulation, Turn
 from tests.gateway.harness import KEY, Gateway
 from tests.gateway.mcp_support import REVISIONS, mcp_client, stock_table, text_of
+from tests.gateway.test_claude_code import SMALL
+from tests.gateway.test_claude_code import claude as claude
 from tests.mcp.support import until_it_answers
 from tests.servers import free_port
 
@@ -190,3 +193,44 @@ name = "first"
             assert len(names) == len(set(names))
     finally:
         gateway.stop()
+
+
+def test_claude_code(sim: Simulation, claude: Path, served: Gateway, tmp_path: Path) -> None:
+    server = {
+        "type": "http",
+        "url": f"{served.url}/mcp/stock",
+        "headers": {"Authorization": f"Bearer {KEY}"},
+    }
+    servers = {"mcpServers": {"team": server}}
+    (tmp_path / "mcp.json").write_text(json.dumps(servers))
+    call = Call("mcp__team__stock_add", {"a": 20, "b": 22})
+    sim.script("anthropic", "claude-sonnet-4-6", [Turn(calls=[call]), Turn("It is 42.")])
+    words = ["-p", "How much is 20 + 22?", "--dangerously-skip-permissions"]
+    words += ["--output-format", "json", "--strict-mcp-config"]
+    words += ["--mcp-config", str(tmp_path / "mcp.json")]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "ANTHROPIC_BASE_URL": sim.base_url("anthropic"),
+        "ANTHROPIC_API_KEY": KEY,
+        "ANTHROPIC_MODEL": "claude-sonnet-4-6",
+        "ANTHROPIC_SMALL_FAST_MODEL": SMALL,
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "DISABLE_AUTOUPDATER": "1",
+        "IS_SANDBOX": "1",
+    }
+    done = subprocess.run(
+        [str(claude), *words],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[:600] + done.stderr[-600:]
+    assert json.loads(done.stdout)["result"] == "It is 42."
+    assert sim.remaining("anthropic", "claude-sonnet-4-6") == 0
+    log = (served.folder / "stock" / "log").read_text("utf-8").splitlines()
+    assert "add 20 22" in log

@@ -74,6 +74,9 @@ def _add_login(actions: Any) -> None:
     )
     parser.add_argument("name", help="the NAME of [mcp.NAME]")
     parser.add_argument("--config", type=Path, default=Path("polycall.toml"))
+    parser.add_argument(
+        "--port", type=int, default=8971, help="where the browser comes back to; default: 8971"
+    )
     parser.set_defaults(run=_login)
 
 
@@ -83,7 +86,7 @@ def _login(options: argparse.Namespace) -> int:
     def show(page: str) -> None:
         print(f"open this page, and come back: {page}", flush=True)
 
-    return login(options.config, options.name, show)
+    return login(options.config, options.name, options.port, show)
 
 
 def _add_serve(actions: Any) -> None:

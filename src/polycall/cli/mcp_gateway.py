@@ -31,7 +31,7 @@ def look_at(path: Path, names: list[str], *, pin: bool) -> list[SeenServer]:
     return asyncio.run(_with_store(config, work))
 
 
-def login(path: Path, name: str, show: Callable[[str], None]) -> int:
+def login(path: Path, name: str, port: int, show: Callable[[str], None]) -> int:
     """Sign in to a server; its tokens are kept in the gateway's store, encrypted."""
     config = load_config(path)
     _check_known(config, name)
@@ -50,9 +50,11 @@ def login(path: Path, name: str, show: Callable[[str], None]) -> int:
             show(page)
             webbrowser.open(page)
 
+        redirect_url = f"http://127.0.0.1:{port}/callback"
         oauth = OAuth(
             tokens=StoreTokens(store, name),
-            authorize=authorize_here(shown),
+            authorize=authorize_here(shown, redirect_url),
+            redirect_url=redirect_url,
             scopes=tuple(settings.oauth.scopes),
             client_id=settings.oauth.client_id,
             client_secret=settings.oauth.client_secret,

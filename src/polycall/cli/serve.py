@@ -62,10 +62,11 @@ def run(options: argparse.Namespace) -> int:
         return 1
     from polycall.gateway.observability.logs import start_logging  # noqa: PLC0415 - `--help` needs none of it
     from polycall.gateway.processes import server  # noqa: PLC0415 - `--help` needs none of it
-    from polycall.gateway.processes.binding import check_binding, check_workers  # noqa: PLC0415 - `--help` needs none of it
+    from polycall.gateway.processes.binding import check_binding, check_extras, check_workers  # noqa: PLC0415 - `--help` needs none of it
 
     check_binding(config, config.server.host)
     check_workers(config)
+    check_extras(config)
     if options.check:
         print(f"{path or 'the environment'}: no mistakes")
         return 0

@@ -173,6 +173,7 @@ class Gateway:
             transport=self._transport,
             traces=self._traces,
             sandbox=self._dispatch.sandbox,
+            turn=self._dispatch.turn,
             application=self,
         )
 

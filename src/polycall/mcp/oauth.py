@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from mcp.shared.auth import (
     AuthorizationCodeResult,
     OAuthClientInformationFull,
     OAuthClientMetadata,
+    OAuthMetadata,
     OAuthToken,
 )
 
@@ -34,7 +36,7 @@ _CALLBACK_S = 300.0
 
 
 class TokenStore(Protocol):
-    """Where tokens lie: `name` is `tokens` or `client`, the value JSON text.  Keep it secret."""
+    """Where tokens lie: `name` is a short word, the value text.  Keep it secret."""
 
     async def load(self, name: str) -> str | None:
         """What was saved, if anything was."""
@@ -119,7 +121,7 @@ class OAuth:
                 url, storage, self.client_id, self.client_secret, scope=scope
             )
         flow = _Flow(self.authorize, url)
-        return OAuthClientProvider(
+        return _Provider(
             server_url=url,
             client_metadata=OAuthClientMetadata.model_validate(
                 {
@@ -137,6 +139,29 @@ class OAuth:
         )
 
 
+class _Provider(OAuthClientProvider):
+    """The library's, which also knows after a restart when tokens end and where they are renewed.
+
+    The library keeps both in memory alone: after a restart it would send an expired token, and take
+    the refusal for the need of a person.
+    """
+
+    async def _initialize(self) -> None:
+        await super()._initialize()
+        storage = self.context.storage
+        assert isinstance(storage, _Storage)
+        if self.context.current_tokens is not None:
+            self.context.token_expiry_time = await storage.expires_at()
+            self.context.oauth_metadata = await storage.server_metadata()
+
+    async def _handle_token_response(self, response: httpx2.Response) -> None:
+        await super()._handle_token_response(response)
+        storage = self.context.storage
+        assert isinstance(storage, _Storage)
+        if self.context.oauth_metadata is not None:
+            await storage.set_server_metadata(self.context.oauth_metadata)
+
+
 class _Storage:
     """Tokens as the protocol's library keeps them."""
 
@@ -149,11 +174,31 @@ class _Storage:
 
     async def set_tokens(self, tokens: OAuthToken) -> None:
         await self._oauth.tokens.save("tokens", tokens.model_dump_json(exclude_none=True))
+        ends = "" if tokens.expires_in is None else str(time.time() + tokens.expires_in)
+        await self._oauth.tokens.save("expires", ends)
+
+    async def expires_at(self) -> float | None:
+        """When the tokens end, in seconds since 1970; `None` where nobody said."""
+        found = await self._oauth.tokens.load("expires")
+        return float(found) if found else None
+
+    async def server_metadata(self) -> OAuthMetadata | None:
+        """Where the tokens are renewed."""
+        found = await self._oauth.tokens.load("server")
+        return None if found is None else OAuthMetadata.model_validate_json(found)
+
+    async def set_server_metadata(self, metadata: OAuthMetadata) -> None:
+        """Keep where the tokens are renewed."""
+        await self._oauth.tokens.save("server", metadata.model_dump_json(exclude_none=True))
 
     async def get_client_info(self) -> OAuthClientInformationFull | None:
         found = await self._oauth.tokens.load("client")
         if found is not None:
-            return OAuthClientInformationFull.model_validate_json(found)
+            client = OAuthClientInformationFull.model_validate_json(found)
+            places = [str(each) for each in client.redirect_uris or []]
+            if self._oauth.authorize is None or self._oauth.redirect_url in places:
+                return client
+            # Registered for a page to come back to that is another one now: it registers anew.
         if not self._oauth.client_id:
             return None
         return OAuthClientInformationFull.model_validate(
@@ -168,6 +213,8 @@ class _Storage:
         )
 
     async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
+        if self._oauth.authorize is None:
+            return  # nobody will come to the page: the registration is of no use
         text = client_info.model_dump_json(exclude_none=True)
         await self._oauth.tokens.save("client", text)
 

@@ -6,13 +6,14 @@ that needs a person's word pauses the program, which then goes on from its journ
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -53,6 +54,21 @@ _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _FOUND_MAX, _FOUND_USUAL = 20, 5
 _SESSION_ID = re.compile(r"[0-9a-f]{16}")
 _CODE_DEADLINE_S = 3_600.0
+_JOURNAL_CHARS_MAX = 4_000_000  # a longer one stays in its process
+
+logger = logging.getLogger("polycall.programs")
+
+
+class SessionStore(Protocol):
+    """Where journals of sessions lie, for processes that share them."""
+
+    async def load(self, owner: str, name: str) -> str | None:
+        """The journal of a session as it was saved last."""
+        ...
+
+    async def save(self, owner: str, name: str, journal: str) -> None:
+        """Keep it, in the place of an older one."""
+        ...
 
 
 class PendingApproval(Struct, frozen=True):
@@ -73,6 +89,7 @@ class _Kept:
         self.calls: list[NestedCall] = []
         self.pending: list[PendingApproval] = []
         self.run_id = ""
+        self.runs = 0  # that have ended
 
 
 class CodeMode:
@@ -92,7 +109,9 @@ class CodeMode:
         output_chars: int = 16_000,
         sessions_max: int = 64,
         idle_s: float = 900.0,
+        store: SessionStore | None = None,
     ) -> None:
+        self._store = store
         self.tools = dict(tools)
         self._sandbox = sandbox
         self._namespaces = dict(namespaces or {})
@@ -183,6 +202,7 @@ class CodeMode:
         except SandboxError as error:
             self._forget(kept, owner)
             raise ToolError(f"the program could not run: {error}") from None
+        await self._save(owner, kept, result)
         if is_new and not implicit:
             note = f"{note}(session={kept.id} keeps its variables)\n"
         return self._concluded(kept, owner, result, note)
@@ -202,6 +222,7 @@ class CodeMode:
             self._forget(kept, owner)
             raise ToolError(f"the program cannot continue: {error}") from None
         assert result is not None, "a paused program has not ended"
+        await self._save(owner, kept, result)
         return self._concluded(kept, owner, result, "")
 
     def _concluded(self, kept: _Kept, owner: str, result: RunResult, note: str) -> ToolResult:
@@ -217,6 +238,8 @@ class CodeMode:
         key = (owner, name)
         kept = self._sessions.get(key) if name else None
         sandbox = await self._sandbox()
+        if self._store is not None and name and (kept is None or not kept.journal):
+            kept = await self._adopted(self._store, owner, name, kept)
         if kept is not None and not kept.journal and sandbox.find(kept.session.id) is not None:
             self._sessions.move_to_end(key)
             return kept, False, ""
@@ -234,6 +257,46 @@ class CodeMode:
         made = _Kept(name, sandbox.session(idle_s=self._idle_s))
         self._sessions[owner, name] = made
         return made, True, note
+
+    async def _adopted(
+        self, store: SessionStore, owner: str, name: str, kept: _Kept | None
+    ) -> _Kept | None:
+        """The session as another process left it, where that is newer than what is here."""
+        saved = await store.load(owner, name)
+        if saved is None:
+            return kept
+        journal = Journal.from_json(saved)
+        if kept is not None and kept.runs >= len(journal.runs()):
+            return kept
+        if kept is not None:
+            await kept.session.close()
+        made = _Kept(name, (await self._sandbox()).session(idle_s=self._idle_s))
+        try:
+            await made.session.resume(journal)
+        except SandboxError as error:
+            logger.warning("a session of code mode cannot continue here: %s", error)
+            await made.session.close()
+            self._sessions.pop((owner, name), None)
+            return None
+        made.runs = len(journal.runs())
+        made.named = {
+            word
+            for entry in journal.entries
+            if entry["kind"] == "run"
+            for word in entry["tools"]
+            if word in self.signatures
+        }
+        self._sessions[owner, name] = made
+        return made
+
+    async def _save(self, owner: str, kept: _Kept, result: RunResult) -> None:
+        """Keep the session for other processes, where there are some."""
+        kept.runs += result.status != "paused"
+        if self._store is None or result.status == "paused":
+            return
+        journal = kept.session.journal.to_json()
+        if len(journal) <= _JOURNAL_CHARS_MAX:
+            await self._store.save(owner, kept.id, journal)
 
     def _forget(self, kept: _Kept, owner: str) -> None:
         self._sessions.pop((owner, kept.id), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, cast
@@ -86,7 +87,7 @@ class ToolSearch:
             scores = {name: each for name, each in scores.items() if is_below(name, within)}
         if keep is not None:
             scores = {name: each for name, each in scores.items() if keep(name)}
-        return sorted(scores, key=lambda name: (-scores[name], name))[:limit]
+        return heapq.nsmallest(limit, scores, key=lambda name: (-scores[name], name))
 
     def _by_tree(self, query: str) -> dict[str, float]:
         """First the branches that fit, then the tools in them: what browsing would do."""

@@ -169,6 +169,12 @@ class ToolCalls:
             if span is not None:
                 span.end(outcome)
 
+    async def admit(self, owner: Owner) -> None:
+        """Count one request of the key; raises where there were enough."""
+        self._limits.check_store()
+        if owner.requests_per_minute is not None:
+            await self._limits.count_request(owner)
+
     async def _run(
         self,
         offered: OfferedTool,
@@ -176,10 +182,8 @@ class ToolCalls:
         scope: CallScope,
         reporter: Reporter | None,
     ) -> tuple[ToolResult, str]:
-        owner, member = scope.owner, offered.member
-        self._limits.check_store()
-        if owner.requests_per_minute is not None:
-            await self._limits.count_request(owner)
+        member = offered.member
+        await self.admit(scope.owner)
         context = ToolContext(deps=scope, reporter=reporter)
         if member.at_once.locked():
             most = member.settings.calls_at_once

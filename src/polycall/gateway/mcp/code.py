@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 from polycall._support import jsontext
 from polycall.gateway.mcp.asking import approval_question, is_approved
 from polycall.gateway.mcp.calls import CallScope, ToolCalls
 from polycall.gateway.mcp.hub import OfferedTool
 from polycall.gateway.mcp.openapi_source import OpenAPISource
+from polycall.gateway.store import Store
 from polycall.ir import JSON, Text, ToolCall, ToolResult
 from polycall.sandbox import Pause, Sandbox
 from polycall.tool_server import CodeMode
@@ -29,10 +32,41 @@ _USED_WITHIN_S = 300.0
 _SHOWN_CALLS = 5
 
 
+class StoreSessions:
+    """Journals of sessions in the gateway's store, encrypted and bound to their owner."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def load(self, owner: str, name: str) -> str | None:
+        found = await self._store.load_states(owner, [_state_id(name)], may_change=True)
+        value = found.get(_state_id(name))
+        return None if value is None else value.decode()
+
+    async def save(self, owner: str, name: str, journal: str) -> None:
+        await self._store.save_state(owner, _state_id(name), journal.encode())
+
+
+def _state_id(name: str) -> str:
+    """By what a session is kept: what a client names may be of any length and letters."""
+    return f"code:{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()}"
+
+
 class CodeModes:
     """Code mode for each set of servers that clients ask for.  `close` it at the end."""
 
-    def __init__(self, calls: ToolCalls, sandbox: Callable[[], Awaitable[Sandbox]]) -> None:
+    def __init__(
+        self,
+        calls: ToolCalls,
+        sandbox: Callable[[], Awaitable[Sandbox]],
+        turn: Callable[[str], AbstractAsyncContextManager[None]],
+        sessions: StoreSessions | None,
+    ) -> None:
+        """`turn` is one of the programs that a key may have running at a time; `sessions` is where
+        journals lie that other processes go on with.
+        """
+        self._turn = turn
+        self._sessions = sessions
         self._calls = calls
         self._sandbox = sandbox
         self._modes: OrderedDict[tuple[str, ...], tuple[object, CodeMode]] = OrderedDict()
@@ -85,6 +119,7 @@ class CodeModes:
         implicit: str,
     ) -> ToolResult:
         """The result of a program; a person is asked about calls that need it."""
+        await self._calls.admit(scope.owner)
         mode = await self._mode(names, opened)
         allowed: dict[tuple[str, str], bool] = {}
 
@@ -108,16 +143,18 @@ class CodeModes:
         owner = scope.owner.id
         session = str(arguments.get("session") or "")
         try:
-            return await mode.run(
-                str(arguments["code"]), execute, owner=owner, session=session, implicit=implicit
-            )
+            async with self._turn(owner):
+                return await mode.run(
+                    str(arguments["code"]), execute, owner=owner, session=session, implicit=implicit
+                )
         except ProgramPausedError as paused:
             waits = paused
         while True:
             word = is_approved(await scope.ask(_question(waits.pending)))
             allowed.update({(each.tool, each.arguments_json): word for each in waits.pending})
             try:
-                return await mode.resume(owner, waits.session, execute)
+                async with self._turn(owner):
+                    return await mode.resume(owner, waits.session, execute)
             except ProgramPausedError as paused:
                 waits = paused
 
@@ -148,6 +185,7 @@ class CodeModes:
             self._sandbox,
             namespaces={name: _namespace(each) for name, each in tools.items()},
             result_schema=lambda name: _result_schema(tools[name]),
+            store=self._sessions,
         )
         self._modes[key] = (version, mode)
         while len(self._modes) > _MODES_MAX:

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from polycall.config import Config
@@ -43,6 +44,7 @@ class McpDispatch:
         transport: Transport,
         traces: Traces | None,
         sandbox: Callable[[], Awaitable[Sandbox]],
+        turn: Callable[[str], AbstractAsyncContextManager[None]],
         application: Callable[[Scope, Receive, Send], Awaitable[None]],
     ) -> None:
         self._parts: dict[str, Any] = {
@@ -54,6 +56,7 @@ class McpDispatch:
             "transport": transport,
             "traces": traces,
             "sandbox": sandbox,
+            "turn": turn,
             "application": application,
         }
         self._config: Config | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from polycall.gateway.accounts.keys import Keys, Owner
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.mcp.calls import CallScope, ToolCalls
-from polycall.gateway.mcp.code import CodeModes
+from polycall.gateway.mcp.code import CodeModes, StoreSessions
 from polycall.gateway.mcp.endpoint import Endpoint
 from polycall.gateway.mcp.handlers import Handlers
 from polycall.gateway.mcp.hub import Hub, OfferedTool
@@ -50,13 +51,16 @@ class McpService:
         transport: Transport,
         traces: Traces | None,
         sandbox: Callable[[], Awaitable[Sandbox]],
+        turn: Callable[[str], AbstractAsyncContextManager[None]],
         application: Application,
     ) -> None:
         self._telling: set[asyncio.Task[None]] = set()
         self.hub = Hub(store, config.folder, transport, on_changed=self._changed)
         self.hub.configure(config.mcp)
         self.calls = ToolCalls(self.hub, store, limits, metrics, traces)
-        self._codes = CodeModes(self.calls, sandbox)
+        is_shared = config.server.workers > 1 or not config.store.url.startswith("sqlite:")
+        sessions = StoreSessions(store) if is_shared else None
+        self._codes = CodeModes(self.calls, sandbox, turn, sessions)
         self._handlers = Handlers(self.calls, Offers(self.hub), self._codes, store, application)
         self.endpoint = Endpoint(self._handlers, keys, memory, config)
 

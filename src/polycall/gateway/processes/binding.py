@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from polycall._support.listening import is_loopback
@@ -32,6 +33,12 @@ def has_stored_keys(config: Config) -> bool:
         return bool(store.keys_now()[1])
     finally:
         asyncio.run(store.close())
+
+
+def check_extras(config: Config) -> None:
+    """Raise `RequestError` where the configuration needs what is not installed."""
+    if config.mcp and find_spec("mcp") is None:
+        raise RequestError("[mcp] needs the protocol's library; install 'polycall[mcp]'")
 
 
 def check_workers(config: Config) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, cast
 
 from polycall.config import ProgramSettings
@@ -107,6 +108,10 @@ class ProgramDispatch:
     async def sandbox(self) -> Sandbox:
         """The sandbox of this process' programs, opened with the first."""
         return await self._opened().sandbox()
+
+    def turn(self, owner: str) -> AbstractAsyncContextManager[None]:
+        """One of the programs that a key may have running at a time."""
+        return self._opened().turn(owner)
 
     def _opened(self, *, runs: bool = True) -> ProgramService:
         if runs and not self._settings.enabled:

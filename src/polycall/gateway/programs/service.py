@@ -83,7 +83,7 @@ class ProgramService:
             records=self._records,
             open_sandbox=self.sandbox,
             steps_max=self._settings.steps,
-            turn=partial(self._turn, client_request.owner.id),
+            turn=partial(self.turn, client_request.owner.id),
             own=own,
         )
         return await exchange.run(carried, calling or "code")
@@ -110,7 +110,7 @@ class ProgramService:
             await sandbox.close()
 
     @asynccontextmanager
-    async def _turn(self, owner: str) -> AsyncGenerator[None]:
+    async def turn(self, owner: str) -> AsyncGenerator[None]:
         """One of the answers with programs that an owner may have going on at a time."""
         async with self._turns:
             try:
