@@ -218,6 +218,7 @@ def page(scores: list[Score], missing: list[str]) -> str:
         "",
         f"on {datetime.now(UTC):%Y-%m-%d}. The simulated model is `sim-1`, with no language model",
         "behind it: a test that wants sense in the answer fails for every gateway alike.",
+        "LangChain's `test_image_inputs` fetches a picture from the network, which may be absent.",
         "",
     ]
     for gateway in dict.fromkeys(score.gateway for score in scores):

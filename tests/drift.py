@@ -11,7 +11,7 @@ import http.client
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from polycall.sim import Simulation
@@ -72,25 +72,28 @@ class Drift(NamedTuple):
 
 
 def value_at(body: Any, path: str) -> Any:
+    found = body
     for step in path.split("."):
-        if isinstance(body, list):
-            body = body[0] if body else None
-        if not isinstance(body, dict):
-            return None
-        body = body.get(step)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return body  # pyright: ignore[reportUnknownVariableType]
+        found = _inside(found).get(step)
+    return found
 
 
 def place(body: Any, path: str, value: Any) -> None:
     steps = path.split(".")
+    fields = _inside(body)
     for step in steps[:-1]:
-        body = body[0] if isinstance(body, list) else body
-        body = body.setdefault(step, {})
-    body = body[0] if isinstance(body, list) else body
+        fields = _inside(fields.setdefault(step, {}))
     if value is None:
-        body.pop(steps[-1], None)
+        fields.pop(steps[-1], None)
     else:
-        body[steps[-1]] = value
+        fields[steps[-1]] = value
+
+
+def _inside(value: Any) -> dict[str, Any]:
+    """The object itself, or the first of a list; an empty one for anything else."""
+    items: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [value]
+    first = items[0] if items else None
+    return cast("dict[str, Any]", first) if isinstance(first, dict) else {}
 
 
 def _error(dialect: str, message: str, param: str) -> dict[str, Any]:
