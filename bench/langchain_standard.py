@@ -29,7 +29,11 @@ CLIENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "ChatGoogleGenerativeAI",
         {"base_url": URL, "google_api_key": KEY},
     ),
-    "deepseek": ("langchain_deepseek", "ChatDeepSeek", {"api_base": f"{URL}/v1", "api_key": KEY}),
+    "deepseek": (
+        "langchain_deepseek",
+        "ChatDeepSeek",
+        {"api_base": f"{URL}/v1", "api_key": KEY, "stream_usage": True},
+    ),
 }
 
 

@@ -51,6 +51,20 @@ async def test_n15_reprs_are_bounded() -> None:
     assert repr(run).startswith("Run('finished', 1 steps, ")
 
 
+def test_l12_an_agent_shows_who_it_is_also_where_two_know_each_other() -> None:
+    def look() -> str:
+        """Look."""
+        return ""
+
+    one = Agent("a/m", name="one", tools=[look])
+    two = Agent("a/m, b/m", name="two", handoffs=[one])
+    one.hand_to(two)
+    assert repr(one) == "Agent('one', 'a/m', tools: look, handoffs to two)"
+    assert "tools: none" in repr(two)
+    many = Agent("a/m", tools=[one.as_tool(name=f"t{n}") for n in range(500)])
+    assert len(repr(many)) < 200
+
+
 def test_n15_the_root_has_the_names_of_the_first_hour() -> None:
     names = dir(polycall)
     for name in ("Durable", "Sandbox", "Sessions", "errors", "testing", "__version__"):

@@ -66,17 +66,17 @@ async def test_n16_a_budget_in_total_never_begins_again(tmp_path: Path) -> None:
     store = open_store("sqlite:///store.db", tmp_path)
     limits = KeyLimits(store, counters="", worker="w", clock=lambda: now[0])
     owner = Owner(id="key_total", name="ever", budget_per="total")
-    lease, is_held = await limits._leased("usd", owner, "total", 100, 100)
+    lease, is_held = await limits.leased("usd", owner, "total", 100, 100)
     assert is_held
     assert lease.span.starts == 0
     for years in (1, 50):
         now[0] += years * 366 * 86_400
-        _, is_held = await limits._leased("usd", owner, "total", 100, 1)
+        _, is_held = await limits.leased("usd", owner, "total", 100, 1)
         assert not is_held
-    week, is_held = await limits._leased("usd", owner, "week", 100, 100)
+    week, is_held = await limits.leased("usd", owner, "week", 100, 100)
     assert is_held
     now[0] = week.span.ends
-    assert (await limits._leased("usd", owner, "week", 100, 100))[1]
+    assert (await limits.leased("usd", owner, "week", 100, 100))[1]
     await limits.close()
     await store.close()
     with sqlite3.connect(tmp_path / "store.db") as connection:

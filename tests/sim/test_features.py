@@ -147,6 +147,21 @@ def test_c10_a_schema_in_words_is_obeyed(
     assert isinstance(json.loads(answer["choices"][0]["message"]["content"]), fits)
 
 
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        ("A joke as JSON with 'setup' and 'punchline' keys.", {"setup", "punchline"}),
+        ('농담을 JSON으로, 키는 "제목"과 "내용"', {"제목", "내용"}),
+        ("JSON with the fields `a`, `b` and `a`", {"a", "b"}),
+    ],
+)
+def test_c11_keys_that_words_name_are_obeyed(post: Post, words: str, keys: set[str]) -> None:
+    body = chat([user(words)])
+    for more in ({}, {"response_format": {"type": "json_object"}}):
+        answer = post("openai", "/chat/completions", {**body, **more}).json()
+        assert json.loads(answer["choices"][0]["message"]["content"]).keys() == keys
+
+
 @pytest.mark.parametrize("city", ["Seoul", "Paris"])
 def test_c10_a_tool_for_code_gets_a_program(post: Post, city: str) -> None:
     stubs = (

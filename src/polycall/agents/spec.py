@@ -30,6 +30,9 @@ HistoryFilter: TypeAlias = (
 )
 
 
+_SHOWN_MAX = 10
+
+
 class AgentSpec(Generic[OutputT]):
     """The part of an `Agent` that a run reads; what each field means is said there."""
 
@@ -53,6 +56,14 @@ class AgentSpec(Generic[OutputT]):
     hooks: list[Hook]
     client: ModelClient | None
     settings: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """In a line: who it is, and the names of what it may call."""
+        tools = [name for toolset in self.toolsets for name in toolset.tools]
+        shown = ", ".join([*tools[:_SHOWN_MAX], *(["…"] if len(tools) > _SHOWN_MAX else [])])
+        targets = [handoff.agent.name for handoff in self.handoffs][:_SHOWN_MAX]
+        hands = f", handoffs to {', '.join(targets)}" if targets else ""
+        return f"Agent({self.name!r}, {self.model!r}, tools: {shown or 'none'}{hands})"
 
     async def instructions_for(self, context: AgentContext[Any]) -> str:
         """The instructions of this moment."""

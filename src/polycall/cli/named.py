@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 from polycall.agents import Agent
@@ -38,7 +40,7 @@ def _toolset_of(name: str) -> AbstractToolset:
     if not colon or not module_name or not attribute:
         raise RequestError(f"--tools takes MODULE:NAME, got {name!r}; such as weather:get_weather")
     try:
-        module = importlib.import_module(module_name.removesuffix(".py"))
+        module = _imported(module_name.removesuffix(".py"))
     except ModuleNotFoundError as error:
         raise RequestError(f"--tools {name}: {error}; searched {Path.cwd()} first") from None
     value = getattr(module, attribute, None)
@@ -63,7 +65,7 @@ def named_agent(name: str, option: str) -> Agent[Any, Any]:
     folder = str(Path.cwd() / path.parent)
     sys.path.insert(0, folder)
     try:
-        found = getattr(importlib.import_module(path.name.removesuffix(".py")), attribute, None)
+        found = getattr(_imported(path.name.removesuffix(".py")), attribute, None)
     except ModuleNotFoundError as error:
         raise RequestError(f"{option} {name}: {error}; searched {folder} first") from None
     finally:
@@ -71,3 +73,9 @@ def named_agent(name: str, option: str) -> Agent[Any, Any]:
     if not isinstance(found, Agent):
         raise RequestError(f"{option} {name}: there is no Agent of that name, but {found!r}")
     return found  # pyright: ignore[reportUnknownVariableType]
+
+
+def _imported(name: str) -> ModuleType:
+    """The module; what it prints meanwhile is no result of the command."""
+    with contextlib.redirect_stdout(sys.stderr):
+        return importlib.import_module(name)

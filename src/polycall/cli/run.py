@@ -55,8 +55,13 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the prompt; fails where the run did not come to its own end."""
+    client = Client(config=options.config)
+    model, words = chosen_model(options, client)
+    message = _message(options, words)
+    # Before there is an event loop: modules of one's own may run agents while they are loaded.
+    conversation = Conversation(client, options, model)
     try:
-        made, text = asyncio.run(_run(options))
+        made, text = asyncio.run(_run(options, client, conversation, message))
     except Exception as error:
         # Of a tool of one's own, which says that it leaves the run.
         if isinstance(error, PolycallError) or partial_run(error) is None:
@@ -70,20 +75,23 @@ def run(options: argparse.Namespace) -> int:
     return 0 if made.reason == "finished" else 1
 
 
-async def _run(options: argparse.Namespace) -> tuple[Run[Any], str]:
+async def _run(
+    options: argparse.Namespace, client: Client, conversation: Conversation, message: Message
+) -> tuple[Run[Any], str]:
     show = None if options.quiet or options.json else AnswerShow()
-    async with Client(config=options.config) as client:
-        model, words = chosen_model(options, client)
-        takes_input = "-" in options.attach
-        prompt = (words or "") if takes_input else joined_prompt(words, sys.stdin)
-        message = Message("user", [*attached(options.attach), Text(prompt)])
-        conversation = Conversation(client, options, model)
+    async with client:
         try:
             await conversation.open()
             made = await conversation.turn(message, show, stream=not options.no_stream)
             return made, jsontext.encode(_as_json(made, conversation))
         finally:
             await conversation.close()
+
+
+def _message(options: argparse.Namespace, words: str | None) -> Message:
+    takes_input = "-" in options.attach
+    prompt = (words or "") if takes_input else joined_prompt(words, sys.stdin)
+    return Message("user", [*attached(options.attach), Text(prompt)])
 
 
 def _as_json(made: Run[Any], conversation: Conversation) -> dict[str, Any]:

@@ -23,6 +23,7 @@ Plainly, what it does:
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -105,6 +106,8 @@ def _search(prompt: Prompt, text: str) -> Search | None:
 
 # Longer texts are searched for no schema.
 _WORDS_MAX = 20_000
+_KEYS = re.compile(r"\b(?:keys?|fields?)\b|키|필드", re.IGNORECASE)
+_QUOTED = re.compile(r"'(\w+)'|[`\"](\w+)[`\"]")
 _FINDING = frozenset({"search", "find", "lookup"})
 
 
@@ -144,7 +147,18 @@ def _schema_in_words(prompt: Prompt) -> JSON | None:
             schemas = [each for each in _objects_in(text) if _is_schema(each)]
             if schemas:
                 return schemas[-1]
+            named = [] if prompt.offered or prompt.schema else _named_keys(text)
+            if named:
+                properties: JSON = {name: {"type": "string"} for name in named}
+                return {"type": "object", "properties": properties, "required": named}
     return prompt.schema
+
+
+def _named_keys(text: str) -> list[str]:
+    """The keys that words ask for: "a JSON object with the keys 'setup' and 'punchline'"."""
+    if not _KEYS.search(text):
+        return []
+    return list(dict.fromkeys(name for pair in _QUOTED.findall(text) for name in pair if name))
 
 
 def _is_schema(value: JSON) -> bool:
