@@ -143,3 +143,17 @@ def test_the_hint_names_a_table_only_for_providers_that_polycall_knows(
         router.route(name)
     hint = f"the operator can add [providers.{name.partition('/')[0]}]"
     assert (hint in str(caught.value)) == is_built_in
+
+
+def test_a_target_without_a_weight_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = CONFIG + '[models.mixed]\nroute = ["a/x", { model = "b/y", weight = 3 }]\n'
+    mixed = TargetRouter(parse_config(config, environment={}))
+    seen: list[list[int]] = []
+
+    def choices(route: list[object], weights: list[int]) -> list[object]:
+        seen.append(weights)
+        return route[:1]
+
+    monkeypatch.setattr("polycall.gateway.routing.router.random.choices", choices)
+    assert route(mixed, "mixed")[0][0] == "a/x"
+    assert seen == [[1, 3]]

@@ -213,6 +213,8 @@ def test_t17_a_request_without_a_bound_gets_the_models_own(model: str, most: int
     assert wire.body["max_tokens"] == most
     assert wire.warnings == []
     assert asked(f"anthropic/{model}", max_output_tokens=17).body["max_tokens"] == 17
+    wire = asked(f"anthropic/{model}", max_output_tokens=most)
+    assert (wire.body["max_tokens"], said(wire)) == (most, set())
     wire = asked(f"anthropic/{model}", max_output_tokens=most + 1)
     assert wire.body["max_tokens"] == most
     assert ("adjusted", "max_output_tokens") in said(wire)
@@ -244,3 +246,9 @@ def test_m02_an_unknown_model_follows_its_familys_newest_and_a_warning_says_so(
     assert (warning.kind, warning.feature) == ("emulated", "model")
     assert like in warning.detail
     assert asked("vllm/some-model").warnings == []
+
+
+def test_a_model_of_unknown_bounds_gets_the_tokens_that_were_asked_for() -> None:
+    wire = asked("groq/some-new-model", max_output_tokens=5_000_000)
+    assert 5_000_000 in wire.body.values()
+    assert ("adjusted", "max_output_tokens") not in said(wire)

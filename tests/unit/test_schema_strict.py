@@ -544,3 +544,17 @@ def test_a_negation_decides_between_branches() -> None:
     schema = obj({"p": {"anyOf": [branch, other]}})
     assert strip_nulls({"p": {"a": None, "b": 1}}, schema) == {"p": {"a": None, "b": 1}}
     assert strip_nulls({"p": {"a": 1, "c": 1}}, schema) == {"p": {"a": 1, "c": 1}}
+
+
+def test_a_reference_with_a_remark_and_a_constraint_is_written_out() -> None:
+    schema = obj(
+        {"p": {"$ref": "#/$defs/T", "description": "One of them.", "enum": ["a"]}},
+        **{"$defs": {"T": {"type": "string"}}},
+    )
+    whole = openai_strict(schema)
+    assert whole is not None
+    assert whole["properties"]["p"] == {
+        "type": ["string", "null"],
+        "description": "One of them.",
+        "enum": ["a", None],
+    }

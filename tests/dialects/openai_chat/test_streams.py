@@ -481,6 +481,13 @@ def test_azure_begins_with_a_chunk_of_its_own() -> None:
     assert response.metadata == {NAME: {"body": {"prompt_filter_results": [1]}}}
 
 
+def test_what_an_early_chunk_says_of_the_answer_is_kept() -> None:
+    early = sse({"id": "early", "model": "m-1", "created": 5, "choices": []})
+    choice = {"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}
+    response = answer(early + sse({"id": "", "choices": [choice]}))
+    assert (response.id, response.model, response.created) == ("early", "m-1", 5)
+
+
 def test_usage_in_many_places_and_pieces() -> None:
     many = chunk({"content": "x"}, usage={"prompt_tokens": 3, "completion_tokens": 1})
     last = chunk({}, "stop", usage={"prompt_tokens": None, "completion_tokens": 2})
