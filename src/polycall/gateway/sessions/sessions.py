@@ -50,7 +50,7 @@ from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
 from polycall.translation.wire import Dialect
 from polycall.voices.capabilities import Voice, voice_at
-from polycall.voices.connection import ConnectionClosedError, Socket, connect_websocket
+from polycall.voices.connection import ConnectionClosedError, WebSocket, connect_websocket
 from polycall.voices.routes import ROUTES, ClientRoute, key_of
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class Sessions:
 
     # The provider
 
-    async def _connected(self, session: _Session) -> tuple[Target, Voice, Socket]:
+    async def _connected(self, session: _Session) -> tuple[Target, Voice, WebSocket]:
         """A connection to the first of the model's targets that gives one."""
         request, router = session.request, self._services.router
         targets = list(router.route(session.model))
@@ -208,7 +208,7 @@ class Sessions:
         assert last is not None
         raise for_client(last, session.target, request.id) from last
 
-    async def _connect(self, session: _Session, target: Target, voice: Voice) -> Socket:
+    async def _connect(self, session: _Session, target: Target, voice: Voice) -> WebSocket:
         request, server = session.request, self._services.server
         session.target = target
         session.attempts += 1
