@@ -14,6 +14,8 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
 
+from msgspec.structs import replace
+
 from polycall._support import jsontext
 from polycall._support.listening import is_loopback
 from polycall.errors import (
@@ -246,6 +248,8 @@ class Sessions:
             if meter is not None:
                 await meter.finish()
             row = self._row(session)
+            if meter is not None and not meter.rows:
+                row = replace(row, input_tokens=0, output_tokens=0, cost_usd="0")
             if meter is None or not meter.rows or session.outcome == "error":
                 self._write(row, is_known=session.is_known)
             if request.trace is not None:
