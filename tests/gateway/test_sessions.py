@@ -20,7 +20,7 @@ from openai import AsyncOpenAI
 from polycall.sim.realtime import SoundFormat, VoiceSimulation
 from polycall.sim.script import Call, Turn
 from tests.gateway.harness import KEY, OTHER_KEY, Gateway
-from tests.gateway.voices import COST, SOUND, OddVoices, odd_voices
+from tests.gateway.voices import COST, GARBAGE, SOUND, OddVoices, odd_voices
 
 PROVIDER_KEY = "sk-provider-of-voices-0001"
 LIMITED, POOR, FEW = "sk-limited-00000001", "sk-poor-000000000001", "sk-few-0000000000001"
@@ -395,6 +395,19 @@ async def test_frames_pass_as_they_came(gateway: Gateway, voices: OddVoices) -> 
             assert await client.receive_str() == text
         await client.send_bytes(b"\x00\xff")
         assert await client.receive_bytes() == b"\x00\xff"
+
+
+async def test_what_no_voice_says_is_passed_on_and_harms_nothing(gateway: Gateway) -> None:
+    async with connected(gateway, ODD.format("garbage")) as client:
+        await next_frame(client)
+        async with asyncio.timeout(60):
+            assert [await client.receive_str() for _ in GARBAGE] == GARBAGE
+            assert await client.receive_bytes() == b'"usage"\xff\x00'
+        await client.send_str("enough")
+        _, code = await close_of(client)
+    assert code == 1000
+    rows = rows_of(gateway, ODD.format("garbage"), 2)
+    assert all("-" in row["id"] for row in rows)  # of its replies: the session did not fail
 
 
 async def test_a_target_that_is_down_leaves_the_next_one(gateway: Gateway) -> None:

@@ -35,7 +35,7 @@ from polycall.exchange import address
 from polycall.gateway.accounts.keys import ANYBODY, Keys, Owner
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.accounts.session_limits import SessionLimits
-from polycall.gateway.generation.generations import check_allowed, storable
+from polycall.gateway.generation.generations import CLIENT_GONE_STATUS, check_allowed, storable
 from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
 from polycall.gateway.http.replies import internal_error, render_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest
@@ -110,6 +110,8 @@ class Sessions:
             is_good = isinstance(error, SocketClosed) and error.code in _QUIET_CODES
             session.outcome = "ok" if is_good and session.meter is not None else "cancelled"
             session.code, session.words = 1001, ""
+            if session.meter is None:
+                session.status = CLIENT_GONE_STATUS
         except ConnectionClosedError as error:
             session.close_by_provider(error)
         except PolycallError as error:
