@@ -20,12 +20,12 @@ from openai import AsyncOpenAI
 from polycall.sim.realtime import SoundFormat, VoiceSimulation
 from polycall.sim.script import Call, Turn
 from tests.gateway.harness import KEY, OTHER_KEY, Gateway
-from tests.gateway.voices import COST, SOUND, OddVoices, odd_voices
+from tests.gateway.voices import COST, GARBAGE, SOUND, OddVoices, odd_voices
 
 PROVIDER_KEY = "sk-provider-of-voices-0001"
 LIMITED, POOR, FEW = "sk-limited-00000001", "sk-poor-000000000001", "sk-few-0000000000001"
 ODD = "odd/gpt-realtime-2.1-{}"
-SERVER = "[server]\nheartbeat_s = 1.0\nbody_s = 1.5\ndrain_s = 1\nattempts = 3\n"
+SERVER = "[server]\nheartbeat_s = 3.0\nbody_s = 2\ndrain_s = 2\nattempts = 3\n"
 
 
 def provider(name: str, base_url: str) -> str:
@@ -81,7 +81,7 @@ def gateway(
 
 def rows_of(gateway: Gateway, asked: str, expected: int = 1) -> list[dict[str, Any]]:
     """The ledger's rows for a model, once there are so many."""
-    ends_at = time.monotonic() + 6
+    ends_at = time.monotonic() + 30
     while True:
         rows = [row for row in gateway.ledger(0) if row["asked"] == asked]
         if len(rows) >= expected or time.monotonic() > ends_at:
@@ -110,14 +110,14 @@ async def connected(
 
 
 async def next_frame(socket: aiohttp.ClientWebSocketResponse) -> Any:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return json.loads(await socket.receive_str())
 
 
 async def close_of(socket: aiohttp.ClientWebSocketResponse) -> tuple[list[Any], int | None]:
     """The frames until the end, and its code."""
     frames: list[Any] = []
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         async for message in socket:
             frames.append(json.loads(message.data))
     return frames, socket.close_code
@@ -152,7 +152,7 @@ async def test_the_openai_client_talks_through_the_gateway(
             await connection.input_audio_buffer.append(audio=base64.b64encode(data).decode())
 
         speaking = asyncio.create_task(speak(send, sound))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             async for event in connection:
                 kinds.append(event.type)
                 if event.type == "response.output_item.done" and event.item.type == "function_call":
@@ -201,7 +201,7 @@ async def test_openai_agents_talks_through_the_gateway(
     session = await realtime.RealtimeRunner(agent).run(
         model_config={"url": url, "api_key": KEY, "initial_model_settings": settings}
     )
-    async with session, asyncio.timeout(30):
+    async with session, asyncio.timeout(60):
         sound = SoundFormat()
         speaking = asyncio.create_task(speak(session.send_audio, sound))
         async for event in session:
@@ -230,14 +230,18 @@ async def test_the_openai_client_talks_live_through_the_gateway(
             append["audio"] = base64.b64encode(data).decode()
             await connection.send(append)
 
-        speaking = asyncio.create_task(speak(send, SoundFormat(), s=2))
-        async with asyncio.timeout(30):
+        is_answered = False
+        speaking = asyncio.create_task(speak(send, SoundFormat(), s=30))
+        async with asyncio.timeout(60):
             async for event in connection:
                 if event.type == "session.delegation.created":
                     answer: Any = {"type": "session.commentary.append", "content": "It snows."}
                     answer["delegation_id"] = event.delegation.id
                     await connection.send(answer)
-                if event.type == "session.usage.updated" and event.usage.seconds >= 1:
+                if event.type == "session.commentary.appended":
+                    is_answered = True
+                # Sound and silence flow on: a second of them comes after the answer in any case.
+                if event.type == "session.usage.updated" and is_answered:
                     await connection.send({"type": "session.close"})
                 if event.type == "session.closed":
                     break
@@ -270,7 +274,7 @@ async def test_a_gemini_client_talks_through_the_gateway(
             await client.send_json({"realtimeInput": {"audio": blob}})
 
         speaking = asyncio.create_task(speak(send, sound))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for message in client:
                 if '"turnComplete"' in str(message.data):
                     break
@@ -393,11 +397,25 @@ async def test_frames_pass_as_they_came(gateway: Gateway, voices: OddVoices) -> 
         assert await client.receive_bytes() == b"\x00\xff"
 
 
+async def test_what_no_voice_says_is_passed_on_and_harms_nothing(gateway: Gateway) -> None:
+    async with connected(gateway, ODD.format("garbage")) as client:
+        await next_frame(client)
+        async with asyncio.timeout(60):
+            assert [await client.receive_str() for _ in GARBAGE] == GARBAGE
+            assert await client.receive_bytes() == b'"usage"\xff\x00'
+        await client.send_str("enough")
+        _, code = await close_of(client)
+    assert code == 1000
+    rows = rows_of(gateway, ODD.format("garbage"), 2)
+    assert all("-" in row["id"] for row in rows)  # of its replies: the session did not fail
+
+
 async def test_a_target_that_is_down_leaves_the_next_one(gateway: Gateway) -> None:
     async with connected(gateway, "careful") as client:
         assert (await next_frame(client))["type"] == "session.created"
     (row,) = rows_of(gateway, "careful")
     assert (row["provider"], row["attempts"], row["outcome"]) == ("odd", 2, "ok")
+    assert (row["cost_usd"], row["input_tokens"]) == ("0", 0)  # nobody said anything
 
 
 async def test_the_provider_key_is_never_said(gateway: Gateway) -> None:
@@ -415,7 +433,7 @@ async def test_the_provider_key_is_never_said(gateway: Gateway) -> None:
 async def test_the_provider_ends_a_session_in_its_own_words(gateway: Gateway) -> None:
     async with connected(gateway, ODD.format("hour")) as client:
         await next_frame(client)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             message = await client.receive()
     assert (message.data, message.extra) == (1001, "Your session hit the maximum duration")
     async with connected(gateway, ODD.format("crash")) as client:
@@ -490,15 +508,15 @@ async def test_tokens_a_minute_end_a_session_one_reply_late_at_most(gateway: Gat
 
 def test_opening_a_session_is_a_request(gateway: Gateway) -> None:
     path = f"/v1/realtime?model={ODD.format('echo')}"
-    first = gateway.request("GET", f"{path}x", key=FEW, headers=UPGRADE)
-    assert first.status == 404 or first.status < 500
-    assert gateway.request("GET", path, key=FEW, headers=UPGRADE).status == 429
+    found = [gateway.request("GET", path, key=FEW, headers=UPGRADE).status for _ in range(3)]
+    assert found[0] == 101
+    assert 429 in found  # a new minute may begin between two
 
 
 # Ends
 
 
-async def until(condition: Callable[[], bool], deadline_s: float = 8.0) -> None:
+async def until(condition: Callable[[], bool], deadline_s: float = 60.0) -> None:
     async with asyncio.timeout(deadline_s):
         while not condition():
             await asyncio.sleep(0.02)
@@ -585,7 +603,7 @@ async def test_a_session_that_was_begun_ends_with_the_server(
     assert code == 1012
     assert "restarting" in frames[-1]["error"]["message"]
     assert await stopping == 0
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 30
     assert len(rows_of(served, ODD.format("replies"), 2)) == 3  # two replies, and how it ended
 
 

@@ -29,6 +29,18 @@ USAGE = {
 COST = (400 * 4 + 500 * 32 + 100 * 0.4 + 100 * 24 + 400 * 64) / 1e6
 
 
+GARBAGE = [
+    '{"type": "session.updated"',
+    '{"type": "session.updated", "session": [{"audio": null}]}',
+    '{"type": "response.done", "response": {"usage": "much"}}',
+    '{"type": "response.done", "response": {"id": 5, "usage": {"input_tokens": -1e999}}}',
+    '{"type": "response.created", "response": null}',
+    '{"type": "error", "error": "\\ud800"}',
+    '[["usage"]]',
+    '{"usage": ' + "[" * 2000,
+]
+
+
 class OddVoices:
     """A server in a thread.  `seen` are the requests' headers, `closed` how sessions ended."""
 
@@ -130,6 +142,13 @@ class OddVoices:
     async def babbler(self, socket: web.WebSocketResponse) -> None:
         """Says the gateway's key in passing."""
         await socket.send_str(json.dumps({"type": "x", "text": self.seen[-1]["authorization"]}))
+        await socket.receive()
+
+    async def garbage(self, socket: web.WebSocketResponse) -> None:
+        """Says what no voice says."""
+        for frame in GARBAGE:
+            await socket.send_str(frame)
+        await socket.send_bytes(b'"usage"\xff\x00')
         await socket.receive()
 
     async def hour(self, socket: web.WebSocketResponse) -> None:

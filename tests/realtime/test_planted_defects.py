@@ -316,7 +316,7 @@ DEFECTS: list[tuple[Callable[[Patch], None], Callable[[], Any]]] = [
         has_no_queue,
         cases.test_case_03_a_reply_of_the_server_that_uses_the_result_needs_no_other,
     ),
-    (has_no_queue, broken_laws(OPENAI, 0, 1, 2)),
+    (has_no_queue, broken_laws(OPENAI, 0)),
     (
         asks_for_each_result,
         lambda: cases.test_case_04_three_parallel_calls_are_one_reply(OPENAI),

@@ -42,7 +42,7 @@ class ConnectionClosedError(Exception):
 class Socket(Protocol):
     """One connection, frame by frame."""
 
-    async def send(self, frame: str | bytes) -> None:
+    async def send(self, frame: str) -> None:
         """Send a frame; `ConnectionClosedError` where that cannot be."""
         ...
 
@@ -58,7 +58,7 @@ class Socket(Protocol):
 Connector: TypeAlias = Callable[[str, dict[str, str]], Awaitable[Socket]]
 
 
-class _WebSocket:
+class WebSocket:
     """A WebSocket of aiohttp with the session that it came from."""
 
     def __init__(self, session: Any, inner: Any, kinds: Any) -> None:
@@ -111,7 +111,7 @@ async def connect_websocket(
     *,
     connect_s: float = _CONNECT_S,
     heartbeat_s: float | None = None,
-) -> Socket:
+) -> WebSocket:
     """Open a WebSocket; `ConnectionClosedError` where it cannot be opened.
 
     No pings are sent without `heartbeat_s`: one vendor answers them only after many seconds.
@@ -140,4 +140,4 @@ async def connect_websocket(
     except BaseException:
         await session.close()
         raise
-    return _WebSocket(session, inner, aiohttp.WSMsgType)
+    return WebSocket(session, inner, aiohttp.WSMsgType)

@@ -42,26 +42,26 @@ def test_a_hundred_barge_ins_are_cut_where_the_caller_stopped_hearing() -> None:
     assert caller.record.wrong_frames == []
 
 
-def test_a_hundred_barge_ins_of_a_voice_that_is_told_nothing() -> None:
+def test_barge_ins_of_a_voice_that_is_told_nothing() -> None:
     """Gemini never learns what was heard: the event says it, and the history keeps it."""
     pytest.importorskip("soxr", reason="soxr (polycall[voice]) is absent")
     chance = random.Random(20)
-    turns = [Turn("This is a long answer to a short question. " * 3) for _ in range(101)]
+    turns = [Turn("This is a long answer to a short question. " * 3) for _ in range(31)]
     made = exchange(agent_of(), VoiceScript.of(turns), voice=GEMINI, call_s_max=3000)
 
     def script(caller: Caller) -> Caller:
         caller.say(said(500))
-        for _ in range(100):
+        for _ in range(30):
             caller.wait_for_speech(chance.uniform(300, 5000)).say(said(400))
         return caller.pause(1).hang_up()
 
     caller = one_call(made, script, LineFaults(latency_ms=20, jitter_ms=30, loss=0.02, seed=8))
     cleared = [heard_ms for _, heard_ms in caller.record.cleared]
     told = [event.heard_ms for event in made.of(Interrupted)]
-    assert len(cleared) == len(told) == 100
+    assert len(cleared) == len(told) == 30
     errors = sorted(abs(ms - heard_ms) for ms, heard_ms in zip(told, cleared, strict=True))
-    print("errors in ms: median", errors[50], "99th", errors[98], "most", errors[99])
-    assert errors[98] <= 60
+    print("errors in ms: median", errors[15], "most", errors[29])
+    assert errors[29] <= 60
     assert caller.record.wrong_frames == []
 
 

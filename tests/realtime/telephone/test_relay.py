@@ -170,6 +170,25 @@ def test_bounds_end_a_call() -> None:
     assert calls[0].ended_by == "flood"
 
 
+def test_a_call_that_ends_within_a_turn_leaves_nothing() -> None:
+    @tool
+    async def forever() -> str:
+        """Never ends."""
+        await asyncio.sleep(10_000)
+        return ""
+
+    model = FunctionModel(lambda request: [ToolCall("f", "forever", "{}")])
+    agent = Agent("any/model", tools=[forever], client=model)
+    phone = RelayTelephone(agent, public_url=PUBLIC, auth_token=TOKEN, call_s_max=20)
+    leaving, staying = called(
+        phone,
+        lambda c: c.tell("Hello?").wait(3).leave(),
+        lambda c: c.tell("Hello?").wait(100),
+    )
+    assert not leaving.was_ended
+    assert staying.was_ended
+
+
 def test_nothing_begins_without_a_signed_request_and_its_token() -> None:
     phone, calls = phone_of()
     asked: list[Any] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from polycall.ir import JSON
+from polycall.voices.routes import ROUTES as SESSION_ROUTES
 
 _GENERATIONS = {
     "/v1/chat/completions": ("OpenAI Chat Completions", "chat"),
@@ -86,6 +87,10 @@ def document() -> JSON:
         }
     for path, summary in _LOOKUPS.items():
         paths[path] = {"get": _operation(summary, f"get-{len(paths)}", path)}
+    for path in SESSION_ROUTES:
+        operation = _operation("a WebSocket to a realtime voice", f"session-{len(paths)}", path)
+        operation["responses"] = {"101": {"description": "the protocol's frames, both ways"}}
+        paths[path] = {"get": operation}
     for path, summary in _OPEN.items():
         operation = _operation(summary, f"open-{len(paths)}", path)
         paths[path] = {"get": {**operation, "security": []}}

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from msgspec.structs import replace
 
@@ -161,11 +161,11 @@ class Meter:
 
     def _look_at_settings(self, text: str) -> None:
         """Writing the caller down has a price where the known model does it."""
-        body = jsontext.decode(text)
         try:
+            body: Any = jsontext.decode(text)
             model = body["session"]["audio"]["input"]["transcription"]["model"]
-        except (KeyError, TypeError):
-            return
+        except (ValueError, KeyError, TypeError):
+            return  # it is no settings of ours to read
         if self._voice.price is not None and model != self._voice.transcriber:
             nothing = {"transcription_minute": None, "transcription_input": None}
             self._price = replace(self._voice.price, **nothing, transcription_output=None)

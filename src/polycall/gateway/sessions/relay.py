@@ -15,7 +15,7 @@ from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import for_client
 from polycall.gateway.sessions.client_socket import ClientSocket
 from polycall.gateway.sessions.meter import Meter
-from polycall.voices.connection import ConnectionClosedError, Socket
+from polycall.voices.connection import ConnectionClosedError, WebSocket
 
 _REDACTED = "[redacted]"
 _DRAIN_S = 3.0  # for the provider to say what an unfinished reply used
@@ -28,7 +28,7 @@ class Relay:
         self,
         request: GatewayRequest,
         client: ClientSocket,
-        provider: Socket,
+        provider: WebSocket,
         meter: Meter,
         *,
         send_s: float,

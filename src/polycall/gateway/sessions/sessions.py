@@ -14,6 +14,8 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
 
+from msgspec.structs import replace
+
 from polycall._support import jsontext
 from polycall._support.listening import is_loopback
 from polycall.errors import (
@@ -33,7 +35,7 @@ from polycall.exchange import address
 from polycall.gateway.accounts.keys import ANYBODY, Keys, Owner
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.accounts.session_limits import SessionLimits
-from polycall.gateway.generation.generations import check_allowed, storable
+from polycall.gateway.generation.generations import CLIENT_GONE_STATUS, check_allowed, storable
 from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
 from polycall.gateway.http.replies import internal_error, render_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest
@@ -50,7 +52,7 @@ from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
 from polycall.translation.wire import Dialect
 from polycall.voices.capabilities import Voice, voice_at
-from polycall.voices.connection import ConnectionClosedError, Socket, connect_websocket
+from polycall.voices.connection import ConnectionClosedError, WebSocket, connect_websocket
 from polycall.voices.routes import ROUTES, ClientRoute, key_of
 
 if TYPE_CHECKING:
@@ -108,6 +110,8 @@ class Sessions:
             is_good = isinstance(error, SocketClosed) and error.code in _QUIET_CODES
             session.outcome = "ok" if is_good and session.meter is not None else "cancelled"
             session.code, session.words = 1001, ""
+            if session.meter is None:
+                session.status = CLIENT_GONE_STATUS
         except ConnectionClosedError as error:
             session.close_by_provider(error)
         except PolycallError as error:
@@ -184,7 +188,7 @@ class Sessions:
 
     # The provider
 
-    async def _connected(self, session: _Session) -> tuple[Target, Voice, Socket]:
+    async def _connected(self, session: _Session) -> tuple[Target, Voice, WebSocket]:
         """A connection to the first of the model's targets that gives one."""
         request, router = session.request, self._services.router
         targets = list(router.route(session.model))
@@ -208,7 +212,7 @@ class Sessions:
         assert last is not None
         raise for_client(last, session.target, request.id) from last
 
-    async def _connect(self, session: _Session, target: Target, voice: Voice) -> Socket:
+    async def _connect(self, session: _Session, target: Target, voice: Voice) -> WebSocket:
         request, server = session.request, self._services.server
         session.target = target
         session.attempts += 1
@@ -246,6 +250,8 @@ class Sessions:
             if meter is not None:
                 await meter.finish()
             row = self._row(session)
+            if meter is not None and not meter.rows:
+                row = replace(row, input_tokens=0, output_tokens=0, cost_usd="0")
             if meter is None or not meter.rows or session.outcome == "error":
                 self._write(row, is_known=session.is_known)
             if request.trace is not None:

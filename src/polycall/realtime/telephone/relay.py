@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -83,22 +84,29 @@ class RelayCall:
 
     async def hold(self, phone: RelayTelephone) -> None:
         """Answer each turn of the caller until somebody ends the call; nothing is left running."""
-        tasks = [asyncio.create_task(each) for each in (self._read(), self._answer(phone))]
-        over = asyncio.create_task(self._is_over.wait())
+        work: list[Coroutine[Any, Any, object]] = [
+            self._is_over.wait(),
+            self._read(),
+            self._answer(phone),
+        ]
+        tasks = [asyncio.create_task(each) for each in work]
         try:
             async with asyncio.timeout(phone.call_s_max):
-                await asyncio.wait([over, *tasks], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
             self.hang_up("time")
         finally:
-            for task in [over, *tasks]:
+            left = [*tasks, *([] if self._turn is None else [self._turn])]
+            for task in left:
                 task.cancel()
-            ended = await asyncio.gather(over, *tasks, return_exceptions=True)
-        if self.ended_by not in ("stop", "lost"):
-            await self._socket.send('{"type":"end"}')
+            ended = await asyncio.gather(*left, return_exceptions=True)
         for error in ended:
-            if isinstance(error, Exception) and not isinstance(error, ConnectionClosedError):
+            if isinstance(error, Exception):
+                self.hang_up("failure")
                 raise error
+        if self.ended_by not in ("stop", "lost"):
+            with suppress(ConnectionClosedError):
+                await self._socket.send('{"type":"end"}')
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
@@ -159,9 +167,10 @@ class RelayCall:
 
     async def _run(self, phone: RelayTelephone, prompt: str) -> None:
         """One turn: what the agent says is spoken as it comes."""
-        stream = phone.agent.stream(
-            prompt, history=self.history, approve=self._approver(phone), **phone.options
-        )
+        options = dict(phone.options)
+        if (approve := self._approver(phone)) is not None:
+            options["approve"] = approve
+        stream = phone.agent.stream(prompt, history=self.history, **options)
         try:
             async for event in stream:
                 match event:
@@ -205,7 +214,9 @@ class RelayCall:
             await self.say(f"{request.tool} {words}", is_last=True)
             return await request.wait()
 
-        return asked if phone.approve == "voice" else phone.approve
+        if isinstance(phone.approve, str):
+            return asked
+        return phone.approve
 
 
 class RelayTelephone(SignedCalls):

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 # So many rounds of the loop in one moment are work that begets itself.
-_ROUNDS_MAX = 50_000
+_ROUNDS_MAX = 20_000
 
 
 class _JumpingSelector(selectors.DefaultSelector):  # pyright: ignore[reportGeneralTypeIssues, reportUntypedBaseClass]
