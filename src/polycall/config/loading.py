@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall.config.admin import AdminSettings, read_admin
 from polycall.config.client_keys import ClientKey, read_client_keys
 from polycall.config.hosted import HostedToolSettings, read_hosted_tools
 from polycall.config.mcp import McpServer, read_mcp
@@ -161,6 +162,7 @@ class Config(Struct, frozen=True):
     prices: PriceSettings = PriceSettings()
     programs: ProgramSettings = ProgramSettings()
     hosted_tools: HostedToolSettings = HostedToolSettings()
+    admin: AdminSettings = AdminSettings()
     providers: dict[str, Provider] = {}
     provider_keys: dict[str, tuple[str, ...]] = {}
     key_sources: dict[str, tuple[str, ...]] = {}  # as written, for those that may change
@@ -201,6 +203,7 @@ SECTIONS: dict[str, type[Struct]] = {
     "prices": PriceSettings,
     "programs": ProgramSettings,
     "hosted_tools": HostedToolSettings,
+    "admin": AdminSettings,
     "providers": ProviderTable,
     "models": ModelTable,
     "mcp": McpServer,
@@ -283,6 +286,7 @@ def parse_config(
         prices=prices,
         programs=programs,
         hosted_tools=read_hosted_tools(reader, tables),
+        admin=read_admin(reader, tables),
         providers=providers,
         provider_keys={name: own for name, own in keys.items() if own},
         key_sources={name: _written_keys(table) for name, table in provider_tables.items()},

@@ -19,10 +19,11 @@ from fnmatch import fnmatchcase
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from polycall.config import ClientKey
 from polycall.errors import AuthenticationError, RateLimitError
-from polycall.gateway.store import KeyRecord, Store
+from polycall.gateway.store import TEAM_ID_HEAD, KeyRecord, KeyRow, Store, TeamRow
 
 logger = logging.getLogger("polycall.keys")
 
@@ -51,6 +52,7 @@ class Owner(Struct, frozen=True):
     expires: float = math.inf
     mcp: tuple[str, ...] | None = None
     mcp_default: tuple[str, ...] = ()
+    team: Owner | None = None  # whose limits hold as well
 
     def may_call(self, tool: str) -> bool:
         """Whether the key is for this MCP tool, by its full name: `github_create_issue`."""
@@ -58,12 +60,26 @@ class Owner(Struct, frozen=True):
 
     def may_use(self, model: str) -> bool:
         """Whether the key is for this model."""
-        return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
+        is_own = not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
+        return is_own and (self.team is None or self.team.may_use(model))
 
     @property
     def is_metered(self) -> bool:
         """Whether what its requests use has to be counted."""
-        return self.tokens_per_minute is not None or self.budget_usd is not None
+        is_own = self.tokens_per_minute is not None or self.budget_usd is not None
+        return is_own or (self.team is not None and self.team.is_metered)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether its requests have to be counted."""
+        return self.requests_per_minute is not None or (
+            self.team is not None and self.team.requests_per_minute is not None
+        )
+
+    @property
+    def label(self) -> str:
+        """As errors call it."""
+        return f"the {'team' if self.id.startswith(TEAM_ID_HEAD) else 'key'} {self.name!r}"
 
 
 ANYBODY = Owner(id="anybody", name="anybody")
@@ -153,7 +169,8 @@ class Keys:
     def _take_in(self) -> None:
         owners = dict(self._own)
         for record in self._records:
-            if record.row.revoked is None:
+            has_ended = record.team is not None and record.team.ended is not None
+            if record.row.revoked is None and not has_ended:
                 for secret in record.secrets:
                     ends = min(record.row.expires or math.inf, secret.expires or math.inf)
                     owners.setdefault(secret.digest, _stored(record, ends))
@@ -207,6 +224,11 @@ def _configured(key: ClientKey) -> Owner:
 
 def _stored(record: KeyRecord, ends: float) -> Owner:
     row = record.row
+    team = None if record.team is None else _limited(record.team, math.inf)
+    return replace(_limited(row, ends), mcp=row.mcp, mcp_default=row.mcp_default, team=team)
+
+
+def _limited(row: KeyRow | TeamRow, ends: float) -> Owner:
     return Owner(
         id=row.id,
         name=row.name,
@@ -216,6 +238,4 @@ def _stored(record: KeyRecord, ends: float) -> Owner:
         budget_usd=row.budget_usd,
         budget_per=row.budget_per,
         expires=ends,
-        mcp=row.mcp,
-        mcp_default=row.mcp_default,
     )
