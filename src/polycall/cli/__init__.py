@@ -29,6 +29,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "config": ("polycall.cli.config_", "the JSON Schema of polycall.toml; check a file"),
     "keys": ("polycall.cli.keys", "clients' keys: create, limit, rotate, revoke"),
+    "admins": (
+        "polycall.cli.admins",
+        "administrators of the gateway: create, key, list, revoke, audit",
+    ),
+    "console": ("polycall.cli.console", "a link that opens the gateway's console, once"),
     "usage": ("polycall.cli.usage", "what was used and what it cost, from the gateway's ledger"),
     "runs": ("polycall.cli.runs", "durable runs: list, show, decide, resume, cancel"),
     "tasks": ("polycall.cli.tasks", "background tasks of durable runs"),

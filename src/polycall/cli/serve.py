@@ -78,7 +78,9 @@ def run(options: argparse.Namespace) -> int:
         told = "" if path else f" for {', '.join(config.provider_keys)} (no polycall.toml here)"
         print(f"polycall gateway on http://{shown}:{port}{told}", flush=True)
 
-    server.run(config, load, announce=announce)
+    from polycall.admin import Administration  # noqa: PLC0415 - `--help` needs none of it
+
+    server.run(config, load, announce=announce, administer=Administration)
     return 0
 
 

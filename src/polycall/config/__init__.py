@@ -28,6 +28,7 @@ from polycall.config.loading import (
     environment_config,
     is_store,
     load_config,
+    load_server,
     load_store,
     parse_config,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "is_key_name",
     "is_store",
     "load_config",
+    "load_server",
     "load_store",
     "moment",
     "parse_config",

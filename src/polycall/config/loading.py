@@ -317,6 +317,13 @@ def load_store(path: Path, *, environment: Mapping[str, str] | None = None) -> S
     return store
 
 
+def load_server(path: Path | None) -> Server:
+    """Only `[server]` of a file, or what stands without one."""
+    tables = {} if path is None else _tables(_text(path), str(path))
+    reader = Reader("", str(path), {}, Path())
+    return reader.table(Server, tables.get("server", {}), ("server",)) or Server()
+
+
 def is_store(url: str) -> bool:
     """Whether the address is of a kind that can be opened."""
     return url.startswith(("sqlite:", "postgresql://", "postgres://"))

@@ -85,21 +85,24 @@ class Owner(Struct, frozen=True):
 ANYBODY = Owner(id="anybody", name="anybody")
 
 
-class _Strangers:
+class Strangers:
     """How often each address has tried keys that are not known; bounded in addresses."""
 
-    def __init__(self) -> None:
+    def __init__(self, tries_max: int = _TRIES_MAX, per_s: float = _TRIES_PER_S) -> None:
+        """As many tries at once, and as many a second, from one address."""
+        self._most = float(tries_max)
+        self._per_s = per_s
         self._tries: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait_s(self, address: str) -> float:
         """Count one try; how long the address should wait, 0 where it need not."""
         now = time.monotonic()
-        left, at = self._tries.pop(address, (float(_TRIES_MAX), now))
-        left = min(_TRIES_MAX, left + (now - at) * _TRIES_PER_S)
+        left, at = self._tries.pop(address, (self._most, now))
+        left = min(self._most, left + (now - at) * self._per_s)
         self._tries[address] = (max(0.0, left - 1), now)
         if len(self._tries) > _ADDRESSES_MAX:
             self._tries.popitem(last=False)
-        return 0.0 if left >= 1 else (1 - left) / _TRIES_PER_S
+        return 0.0 if left >= 1 else (1 - left) / self._per_s
 
 
 class Keys:
@@ -112,7 +115,7 @@ class Keys:
     def __init__(self, store: Store, *, may_be_open: bool = True) -> None:
         self._store = store
         self._may_be_open = may_be_open
-        self._strangers = _Strangers()
+        self._strangers = Strangers()
         self._own: dict[bytes, Owner] = {}
         self._owners: dict[bytes, Owner] = {}
         self._revision, self._records = store.keys_now()

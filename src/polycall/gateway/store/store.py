@@ -183,6 +183,19 @@ class Store:
             self._cache.pop((owner, state_id))
         return await self._write(operations.delete_states(owner, state_ids))
 
+    async def recent_states(self, prefix: str, number: int) -> list[tuple[str, str, float, bytes]]:
+        """The newest values of all owners whose ids begin so: owner, id, time, value."""
+        rows = await self.look_up_aside(operations.recent_states(prefix, number))
+        found = [(*row[:3], self._vault.unlock(row[0], row[1], row[3])) for row in rows]
+        return [(*row[:3], row[3]) for row in found if row[3] is not None]
+
+    async def drop_state(self, owner: str, state_id: str, by: Actor, action: str) -> bool:
+        """Remove a value, as an administrator does; false where it is not there."""
+        operation = operations.drop_state(owner, state_id)
+        is_gone = await self.act(operation, by, action, state_id, {"owner": owner})
+        self._cache.pop((owner, state_id))
+        return is_gone
+
     # Clients' keys
 
     def keys_now(self) -> tuple[int, list[KeyRecord]]:

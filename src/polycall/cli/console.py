@@ -1,0 +1,62 @@
+"""`polycall console`: a link that opens the gateway's console, once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from polycall.admin.people import LINK_S, make_admin, make_link
+from polycall.cli.keys import command_actor
+from polycall.cli.stored import add_store_options, with_store
+from polycall.config import default_path, load_server
+from polycall.errors import RequestError
+from polycall.gateway.store import Store
+from polycall.gateway.store import admin_operations as operations
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "console",
+        help="a link that opens the gateway's console, once",
+        description=(
+            "Print a link to the console of a gateway that runs with the same store. It works "
+            "once, within ten minutes. The first use makes an administrator 'owner'."
+        ),
+        epilog="Example: polycall console --url http://127.0.0.1:8080",
+    )
+    parser.add_argument("--name", default="owner", help="which administrator; default: owner")
+    parser.add_argument("--url", help="where browsers reach the gateway; default: as configured")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    add_store_options(parser)
+    parser.set_defaults(
+        run=lambda options: with_store(options, lambda store: _link(options, store), makes=True)
+    )
+
+
+async def _link(options: argparse.Namespace, store: Store) -> int:
+    rows = await store.look_up(operations.admins())
+    by = command_actor()
+    found = next((row for row in rows if options.name in (row.name, row.id)), None)
+    if found is None and (rows or options.name != "owner"):
+        found = await store.look_up(operations.find_admin(options.name))  # says who there is
+    if found is None:
+        found = await make_admin(store, options.name, "owner", by)
+    if found.revoked is not None:
+        raise RequestError(f"the administrator {found.name!r} is revoked")
+    secret = await make_link(store, found, by)
+    # After the sign: no server, proxy or log sees it.
+    link = f"{(options.url or _own_url(options)).rstrip('/')}/console#link={secret}"
+    if options.json:
+        print(json.dumps({"link": link, "name": found.name, "role": found.role}))
+        return 0
+    print(f"{link}\n\nIt works once, for {LINK_S / 60:.0f} minutes, as {found.name!r}.")
+    return 0
+
+
+def _own_url(options: argparse.Namespace) -> str:
+    path = options.config or default_path()
+    server = load_server(path)
+    host = server.host if server.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104
+    return f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
