@@ -6,7 +6,7 @@ import ipaddress
 import re
 from importlib.resources import files
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 from msgspec import Struct, field
 
@@ -47,6 +47,7 @@ _PAGE = {
     "/console/words.js": ("words.js", b"text/javascript; charset=utf-8"),
     "/console/charts.js": ("charts.js", b"text/javascript; charset=utf-8"),
     "/console/pages.js": ("pages.js", b"text/javascript; charset=utf-8"),
+    "/console/try.js": ("try.js", b"text/javascript; charset=utf-8"),
 }
 _BODY_BYTES_MAX = 256 * 1024
 
@@ -187,7 +188,7 @@ def _route(gateway_request: GatewayRequest) -> tuple[Route, dict[str, str]]:
             continue
         method = "GET" if gateway_request.method == "HEAD" else gateway_request.method
         if route.method == method:
-            return route, {name: unquote(text) for name, text in found.groupdict().items()}
+            return route, found.groupdict()
         allowed.append(route.method)
     if allowed:
         words = ", ".join(sorted(set(allowed)))

@@ -92,7 +92,7 @@ def checked_name(name: str | UnsetType) -> str:
 def read(kind: type[T], data: bytes) -> T:
     """A JSON body as `kind`; `InvalidRequestError` says which field is wrong, and why."""
     try:
-        value = jsontext.decode(data) if data else {}
+        value: Any = jsontext.decode(data or b"{}")
     except ValueError as error:
         raise InvalidRequestError(f"the body is not JSON: {error}") from None
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from msgspec.structs import asdict
 
@@ -98,11 +98,14 @@ async def _search(call: Call, query: Query) -> Search:
         until=query.moment("until", 1e12),
         after=_after(query.text("after")),
         limit=query.count("limit", 50, PAGE_MAX),
-        **{name: query.flag(name) for name in _FLAGS},
-        **{
-            name: query.text(name)
-            for name in ("key", "model", "provider", "client", "outcome", "text")
-        },
+        warned=query.flag("warned"),
+        failed=query.flag("failed"),
+        key=query.text("key"),
+        model=query.text("model"),
+        provider=query.text("provider"),
+        client=query.text("client"),
+        outcome=query.text("outcome"),
+        text=query.text("text"),
     )
 
 
@@ -130,7 +133,7 @@ def _row(row: LedgerRow) -> JSON:
 def _timeline(row: LedgerRow, details: Any) -> list[JSON]:
     """What took how long, in milliseconds from the request's beginning."""
     spans: list[JSON] = []
-    known: JSON = details if isinstance(details, dict) else {}
+    known = cast("JSON", details if isinstance(details, dict) else {})
     for attempt in known.get("attempts", ()):
         spans.append(
             {

@@ -26,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
         ),
         epilog="Example: polycall console --url http://127.0.0.1:8080",
     )
-    parser.add_argument("--name", default="owner", help="which administrator; default: owner")
+    parser.add_argument("--name", default="", help="which administrator; default: an owner")
     parser.add_argument("--url", help="where browsers reach the gateway; default: as configured")
     parser.add_argument("--json", action="store_true", help="for programs")
     add_store_options(parser)
@@ -38,11 +38,11 @@ def add_parser(subparsers: Any) -> None:
 async def _link(options: argparse.Namespace, store: Store) -> int:
     rows = await store.look_up(operations.admins())
     by = command_actor()
-    found = next((row for row in rows if options.name in (row.name, row.id)), None)
-    if found is None and (rows or options.name != "owner"):
-        found = await store.look_up(operations.find_admin(options.name))  # says who there is
-    if found is None:
-        found = await make_admin(store, options.name, "owner", by)
+    owners = [row for row in rows if row.role == "owner" and row.revoked is None]
+    if options.name:
+        found = await store.look_up(operations.find_admin(options.name))
+    else:
+        found = owners[0] if owners else await make_admin(store, "owner", "owner", by)
     if found.revoked is not None:
         raise RequestError(f"the administrator {found.name!r} is revoked")
     secret = await make_link(store, found, by)

@@ -89,20 +89,28 @@ class RemoteKeys:
 
     async def show(self, name: str) -> JSON:
         """One key."""
-        return self._gateway.ask("GET", f"/keys/{quote(name, safe='')}")
+        return self._gateway.ask("GET", self._path(name))
 
     async def limit(self, name: str, fields: KeyFields) -> JSON:
         """Change limits."""
-        return self._gateway.ask("PATCH", f"/keys/{quote(name, safe='')}", _given(fields))
+        return self._gateway.ask("PATCH", self._path(name), _given(fields))
 
     async def rotate(self, name: str, grace_s: float = GRACE_S) -> JSON:
         """A new secret."""
-        path = f"/keys/{quote(name, safe='')}/rotate"
-        return self._gateway.ask("POST", path, {"grace_s": grace_s})
+        return self._gateway.ask("POST", f"{self._path(name)}/rotate", {"grace_s": grace_s})
 
     async def revoke(self, name: str) -> JSON:
         """End a key."""
-        return self._gateway.ask("POST", f"/keys/{quote(name, safe='')}/revoke", {})
+        return self._gateway.ask("POST", f"{self._path(name)}/revoke", {})
+
+    def _path(self, name: str) -> str:
+        """Where the key is; by its id, since a name may hold a slash."""
+        found = self._gateway.ask("GET", "/keys")["keys"]
+        for key in found:
+            if name in (key["name"], key["id"]):
+                return f"/keys/{quote(key['id'], safe='')}"
+        known = ", ".join(key["name"] for key in found) or "none yet"
+        raise RequestError(f"no key is called {name!r}; there are: {known}")
 
 
 def _given(fields: KeyFields) -> JSON:

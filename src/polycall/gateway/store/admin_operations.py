@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from typing import cast
 
 from msgspec.structs import asdict, astuple, replace
 
@@ -138,8 +139,8 @@ def end_session(digest: bytes) -> Operation[None]:
 
 def _admin(values: tuple[object, ...]) -> AdminRow:
     fields = dict(zip(_ADMIN, values, strict=True))
-    digest = fields["digest"]
-    fields["digest"] = bytes(digest) if isinstance(digest, bytes | memoryview) else None
+    if fields["digest"] is not None:
+        fields["digest"] = bytes(cast("bytes", fields["digest"]))
     return AdminRow(**fields)  # pyright: ignore[reportArgumentType] - as the columns are typed
 
 
