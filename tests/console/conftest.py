@@ -22,6 +22,10 @@ ROLES = ("reader", "operator", "owner")
 Command = Callable[..., Any]
 
 
+class CommandFailedError(Exception):
+    """What a command printed that ended with another status than 0."""
+
+
 class Served(NamedTuple):
     """A gateway, its administrators' keys, and `polycall` beside it."""
 
@@ -49,7 +53,8 @@ def command_for(gateway: Gateway) -> Command:
         done = subprocess.run(
             [program, *words], capture_output=True, text=True, timeout=60, check=False
         )
-        assert done.returncode == 0, done
+        if done.returncode != 0:
+            raise CommandFailedError(done.stdout + done.stderr)
         return json.loads(done.stdout)
 
     return run

@@ -64,7 +64,7 @@ export async function requests(main, [id]) {
   const input = (name, props) => h("input", { name, ...props });
   const found = h("div"), state = h("p", { class: "muted", role: "status" });
   const more = h("button", { onclick: () => search(true) }, t("More"));
-  let rows = [], next = null;
+  let rows = [], next = null, turns = 0;
   const form = h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); search(false); } },
     field(t("Key"), input("key")), field(t("Model"), input("model")), field(t("Provider"), input("provider")),
     field(t("Status"), input("status", { inputmode: "numeric", size: 5 })),
@@ -75,9 +75,16 @@ export async function requests(main, [id]) {
     h("button", { class: "main" }, t("Search")));
   const search = async (goesOn) => {
     try {
-      const page = await api("GET", "/requests" + query({ ...Object.fromEntries(new FormData(form)), after: goesOn ? next : "" }));
-      rows = goesOn ? [...rows, ...page.requests] : page.requests;
-      next = page.next;
+      const turn = ++turns, enough = (goesOn ? rows.length : 0) + 25;
+      if (!goesOn) { rows = []; next = ""; }
+      // A page examines a bounded number of rows, so what is rare takes several.
+      for (let rounds = 0; rounds < 40 && next !== null && rows.length < enough; rounds++) {
+        const page = await api("GET", "/requests" + query({ ...Object.fromEntries(new FormData(form)), after: next }));
+        if (turn !== turns) return;
+        rows = [...rows, ...page.requests];
+        next = page.next;
+        if (!page.requests.length) state.replaceChildren(`${t("Searching")}…`);
+      }
       const oldest = rows.length ? when(rows[rows.length - 1].created) : "";
       state.replaceChildren(`${rows.length} ${t("requests")}${next ? ` · ${t("there may be more")}${oldest ? ` · ${t("before")} ${oldest}` : ""}` : ""}`);
       found.replaceChildren(table(t("Requests"), ["Time", "Key", "Asked for", "Answered by", "Status", "Outcome", "Tokens", "Cost", "First byte", "Duration", "Warnings", "Error"].map(t),

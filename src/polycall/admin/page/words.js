@@ -10,7 +10,7 @@ export const KO = {
 "All together": "전체", "Key": "키", "Team": "팀", "Model": "모델", "Provider": "제공자", "Outcome": "결과", "By": "기준", "Only the key": "이 키만",
 "Under way": "진행 중", "Requests since the start": "시작 이후 요청", "Cooling down": "대기 중인 제공자", "none": "없음", "all": "전체", "More": "더 보기",
 "Status": "상태", "any": "모두", "Words of the error": "오류 문구", "Cost at least ($)": "최소 비용($)", "Since": "기간", "ever": "전체 기간",
-"5 minutes": "5분", "1 hour": "1시간", "24 hours": "24시간", "7 days": "7일", "with warnings": "경고 있음", "failed": "실패", "Search": "검색",
+"5 minutes": "5분", "1 hour": "1시간", "24 hours": "24시간", "7 days": "7일", "with warnings": "경고 있음", "failed": "실패", "Search": "검색", "Searching": "찾는 중",
 "requests": "건", "there may be more": "더 있을 수 있음", "before": "이전:", "All requests": "모든 요청", "Request": "요청", "Protocol": "프로토콜",
 "Asked for": "요청한 모델", "Answered by": "응답한 모델", "Attempts": "시도", "Streamed": "스트리밍", "Tool calls": "도구 호출", "unknown": "알 수 없음", "Worker": "작업자", "Error": "오류",
 "What took how long": "소요 시간", "Timings": "시간 흐름", "Attempts that failed": "실패한 시도",

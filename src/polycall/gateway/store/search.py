@@ -15,7 +15,7 @@ from polycall.errors import RequestError
 from polycall.gateway.store.base import LedgerRow, Operation, Query
 from polycall.gateway.store.usage import GROUPS
 
-SCANNED_MAX = 20_000
+SCANNED_MAX = 3000
 PAGE_MAX = 200
 BUCKETS_MAX = 500
 _GROUP_ROWS_MAX = 5000
@@ -73,13 +73,17 @@ def search(wanted: Search) -> Operation[Page]:
     driver, rest = _terms(wanted)
     where, values = _where(driver, wanted)
     tests, tested = _joined(rest)
+    # Of the rows that are examined only the tested columns are read, from the index if it has them.
+    columns = [name for name in _TESTED if name in tests]
     scanned = (
-        f"SELECT {_COLUMNS} FROM ledger WHERE {where} "  # noqa: S608 - constant names
+        f"SELECT {', '.join(['id', *columns])} FROM ledger WHERE {where} "  # noqa: S608 - constant names
         f"ORDER BY created DESC, id DESC LIMIT {SCANNED_MAX}"
     )
     rows = yield Query(
-        f"SELECT {_COLUMNS} FROM ({scanned}) AS scanned WHERE {tests} "  # noqa: S608 - constant names
-        "ORDER BY created DESC, id DESC LIMIT ?",
+        # What is found is in the order of what is scanned: the first ones are the newest.
+        f"SELECT {_COLUMNS} FROM ledger WHERE id IN "  # noqa: S608 - constant names
+        f"(SELECT id FROM ({scanned}) AS scanned WHERE {tests} LIMIT ?) "
+        "ORDER BY created DESC, id DESC",
         (*values, *tested, limit + 1),
     )
     found = [_row(row) for row in rows[:limit]]
@@ -99,7 +103,12 @@ def one(request_id: str) -> Operation[LedgerRow | None]:
     return LedgerRow(*_plain(rows[0])) if rows else None
 
 
+_TESTED = (
+    *("key", "team_id", "model", "provider", "client", "outcome", "status", "warnings"),
+    *("error", "cost_usd"),
+)
 _Term = tuple[str, tuple[Any, ...]]
+_FAILED: _Term = ("outcome NOT IN ('ok', 'cached')", ())  # as the index says it
 
 
 def _terms(wanted: Search) -> tuple[list[_Term], list[_Term]]:
@@ -114,7 +123,9 @@ def _terms(wanted: Search) -> tuple[list[_Term], list[_Term]]:
         for sign in "!%_":
             pattern = pattern.replace(sign, f"!{sign}")
         like = ("lower(error) LIKE ? ESCAPE '!'", (f"%{pattern}%",))
-        indexed.append([("error <> ''", ()), like])
+        indexed.append([_FAILED, ("error <> ''", ()), like])
+    if wanted.failed:
+        indexed.append([_FAILED])
     if wanted.warned:
         indexed.append([("warnings > 0", ())])
     if wanted.key:
@@ -126,16 +137,14 @@ def _terms(wanted: Search) -> tuple[list[_Term], list[_Term]]:
         for name in ("team_id", "provider", "client", "outcome")
         if (value := getattr(wanted, name))
     ]
-    if wanted.failed:
-        plain.append(("outcome NOT IN ('ok', 'cached')", ()))
     if wanted.cost_min is not None:
         plain.append(("CAST(cost_usd AS DOUBLE PRECISION) >= ?", (wanted.cost_min,)))
     driver: list[_Term] = []
     if indexed and wanted.status != 200:
         first = indexed.pop(0)
         # The words are looked for on the rows; which rows have any is what the index knows.
-        driver = [term for term in first if "LIKE" not in term[0]]
-        plain += [term for term in first if "LIKE" in term[0]]
+        driver = [term for term in first if "error" not in term[0]]
+        plain += [term for term in first if "error" in term[0]]
     return driver, [*plain, *(term for terms in indexed for term in terms)]
 
 
