@@ -89,8 +89,9 @@ async def fill(store: Store, number: int) -> None:
 
 
 async def timed(store: Store, wanted: Search) -> list[float]:
-    """Milliseconds for each of some pages, from the newest on."""
+    """Milliseconds for each of some pages, from the newest on; then of the processor for all."""
     found: list[float] = []
+    cpu_s = time.process_time()
     after: tuple[float, str] | None = None
     for _ in range(_PAGES):
         fields = {name: getattr(wanted, name) for name in Search.__struct_fields__}
@@ -98,7 +99,7 @@ async def timed(store: Store, wanted: Search) -> list[float]:
         page = await store.look_up_aside(search(Search(**{**fields, "after": after})))
         found.append((time.perf_counter() - began) * 1000)
         after = page.after
-    return found
+    return [*found, (time.process_time() - cpu_s) * 1000 / _PAGES]
 
 
 async def measure(url: str, folder: Path, number: int) -> None:
@@ -106,17 +107,17 @@ async def measure(url: str, folder: Path, number: int) -> None:
     store = open_store(url, folder, deadline_s=600)
     try:
         began = time.perf_counter()
-        await fill(store, number)
-        print(
-            f"{number:,} rows written in {time.perf_counter() - began:.0f} s ({url.partition(':')[0]})"
-        )
+        if number:
+            await fill(store, number)
+        took_s = time.perf_counter() - began
+        print(f"{number:,} rows written in {took_s:.0f} s ({url.partition(':')[0]})")
         everything: list[float] = []
-        print(f"{'search':<22}{'p50 ms':>9}{'p95 ms':>9}{'most':>9}")
+        print(f"{'search':<22}{'p50 ms':>9}{'p95 ms':>9}{'most':>9}{'CPU ms':>9}")
         for name, wanted in SEARCHES.items():
-            took = await timed(store, wanted)
+            *took, cpu_ms = await timed(store, wanted)
             everything += took
             cuts = quantiles(took, n=20)
-            print(f"{name:<22}{cuts[9]:>9.1f}{cuts[18]:>9.1f}{max(took):>9.1f}")
+            print(f"{name:<22}{cuts[9]:>9.1f}{cuts[18]:>9.1f}{max(took):>9.1f}{cpu_ms:>9.1f}")
         print(f"{'all':<22}{'':>9}{quantiles(everything, n=20)[18]:>9.1f}{max(everything):>9.1f}")
         now = time.time()
         for words, length, every in (("1 hour", 3600, 60), ("24 hours", 86_400, 900),

@@ -1,7 +1,8 @@
 """The search of the ledger, and its sums over time: bounded work for each page.
 
-A page examines at most `SCANNED_MAX` rows, by the index of one filter, and tests the others on
-those.  A cursor says where the next page begins; a page may be short, or empty, before the end.
+A page examines at most `SCANNED_MAX` rows, or entries of an index, by the index of one filter, and
+tests the others on those.  A cursor says where the next page begins; a page may be short, or empty,
+before the end.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from polycall.gateway.store.base import LedgerRow, Operation, Query
 from polycall.gateway.store.usage import GROUPS
 
 SCANNED_MAX = 3000
+_COVERED_MAX = 10_000  # where the index has all that is tested
 PAGE_MAX = 200
 BUCKETS_MAX = 500
 _GROUP_ROWS_MAX = 5000
@@ -73,11 +75,12 @@ def search(wanted: Search) -> Operation[Page]:
     driver, rest = _terms(wanted)
     where, values = _where(driver, wanted)
     tests, tested = _joined(rest)
+    most = _COVERED_MAX if not driver or driver == [_FAILED] else SCANNED_MAX
     # Of the rows that are examined only the tested columns are read, from the index if it has them.
     columns = [name for name in _TESTED if name in tests]
     scanned = (
         f"SELECT {', '.join(['id', *columns])} FROM ledger WHERE {where} "  # noqa: S608 - constant names
-        f"ORDER BY created DESC, id DESC LIMIT {SCANNED_MAX}"
+        f"ORDER BY created DESC, id DESC LIMIT {most}"
     )
     rows = yield Query(
         # What is found is in the order of what is scanned: the first ones are the newest.
@@ -91,7 +94,7 @@ def search(wanted: Search) -> Operation[Page]:
         return Page(found, (found[-1].created, found[-1].id))
     last = yield Query(
         f"SELECT created, id FROM ledger WHERE {where} "  # noqa: S608 - constant names
-        f"ORDER BY created DESC, id DESC LIMIT 1 OFFSET {SCANNED_MAX - 1}",
+        f"ORDER BY created DESC, id DESC LIMIT 1 OFFSET {most - 1}",
         tuple(values),
     )
     return Page(found, (last[0][0], last[0][1]) if last else None)
@@ -114,16 +117,14 @@ _FAILED: _Term = ("outcome NOT IN ('ok', 'cached')", ())  # as the index says it
 def _terms(wanted: Search) -> tuple[list[_Term], list[_Term]]:
     """The terms of the one index that is gone along, and those that are tested on its rows."""
     indexed: list[list[_Term]] = []
-    if wanted.status is not None:
-        term = ("status = ?", (wanted.status,))
-        # The index leaves out what nearly all requests are.
-        indexed.append([term] if wanted.status == 200 else [("status <> 200", ()), term])
     if wanted.text:
         pattern = wanted.text.lower()
         for sign in "!%_":
             pattern = pattern.replace(sign, f"!{sign}")
         like = ("lower(error) LIKE ? ESCAPE '!'", (f"%{pattern}%",))
         indexed.append([_FAILED, ("error <> ''", ()), like])
+    if wanted.status not in (None, 200):
+        indexed.append([("status <> 200", ()), ("status = ?", (wanted.status,))])
     if wanted.failed:
         indexed.append([_FAILED])
     if wanted.warned:
@@ -137,10 +138,12 @@ def _terms(wanted: Search) -> tuple[list[_Term], list[_Term]]:
         for name in ("team_id", "provider", "client", "outcome")
         if (value := getattr(wanted, name))
     ]
+    if wanted.status == 200:  # of which the index has none: nearly all are
+        plain.append(("status = 200", ()))
     if wanted.cost_min is not None:
         plain.append(("CAST(cost_usd AS DOUBLE PRECISION) >= ?", (wanted.cost_min,)))
     driver: list[_Term] = []
-    if indexed and wanted.status != 200:
+    if indexed:
         first = indexed.pop(0)
         # The words are looked for on the rows; which rows have any is what the index knows.
         driver = [term for term in first if "error" not in term[0]]
