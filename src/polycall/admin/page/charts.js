@@ -37,12 +37,13 @@ export function chart(title, format = number) {
       svg.append(s("text", { x: x(at), y: H - 4, "text-anchor": anchor }, clock(at, until - since)));
     series.slice(0, 6).forEach((one, place) => {
       let path = "", open = false;
-      for (const [at, v] of one.points) {
-        if (v == null) { open = false; continue; }
+      one.points.forEach(([at, v], n) => {
+        if (v == null) { open = false; return; }
         path += `${open ? "L" : "M"}${x(at).toFixed(1)} ${y(v).toFixed(1)}`;
-        if (!open) path += "h.1";
+        // A point without neighbours is no line.
+        if (!open && one.points[n + 1]?.[1] == null) svg.append(s("circle", { cx: x(at), cy: y(v), r: 2.5, class: `dot c${place}` }));
         open = true;
-      }
+      });
       svg.append(s("path", { d: path, class: `plot c${place}`, "data-series": one.name }));
     });
     plot.replaceChildren(svg);
