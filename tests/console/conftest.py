@@ -83,9 +83,11 @@ def console_sim() -> Iterator[Simulation]:
 @pytest.fixture(scope="module")
 def served(console_sim: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("console")
-    config = sim_config(
-        console_sim, '[admin]\nruns = "sqlite:///' + str(folder / "runs.db") + '"\n'
-    )
+    more = f'[admin]\nruns = "sqlite:///{folder / "runs.db"}"\n'
+    for name, price in (("up-chat", 2), ("up-anthropic", 3)):
+        prices = f'"sim-1" = {{ input = {price}, output = {price * 5} }}'
+        more += f"[providers.{name}.prices]\n{prices}\n"
+    config = sim_config(console_sim, more)
     made = serve(folder, config)
     yield made
     assert made.gateway.stop() == 0, made.gateway.log
