@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from polycall.admin.people import ROLES as ALL_ROLES
 from polycall.admin.routes import ROUTES, Route
+from polycall.sim import Simulation
 from tests.console.conftest import ROLES, Served
-from tests.gateway.harness import KEY, Answer
+from tests.gateway.harness import KEY, Answer, Gateway, sim_config
 
 BODY = {"model": "up-chat/sim-1", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -260,3 +262,23 @@ def test_trying_a_model_is_a_row_under_the_administrators_name(served: Served) -
     while not found(served, "key=console:%20the%20operator"):
         assert time.monotonic() < ends_at
         time.sleep(0.1)
+
+
+def test_serve_prints_a_link_that_opens_the_console(
+    console_sim: Simulation, tmp_path: Path
+) -> None:
+    class Announcing(Gateway):
+        def command(self, port: int) -> list[str]:
+            return [*super().command(port), "--console"]
+
+    gateway = Announcing(tmp_path, sim_config(console_sim)).start()
+    try:
+        assert gateway._process is not None
+        assert gateway._process.stdout is not None
+        link = gateway._process.stdout.readline().strip()
+        url, _, secret = link.removeprefix("console: ").partition("/console#link=")
+        assert url == gateway.url
+        answer = gateway.request("POST", "/admin/v1/sign-in", {"link": secret}, key=None)
+        assert answer.json() == {"name": "owner", "role": "owner"}
+    finally:
+        assert gateway.stop() == 0

@@ -124,7 +124,8 @@ class People:
         if found is None:
             raise self._unknown(
                 gateway_request.address,
-                "the link was used, is over or is none; 'polycall console' prints a new one",
+                "the link was used, has expired or was never made; "
+                "'polycall console' prints a new one",
             )
         actor = Actor(found.name, found.role, "link", gateway_request.address)
         await self._store.change(record(actor, "sign_in", found.name, {}, now=now))

@@ -264,7 +264,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{_RUN}/allow", "operator", runs.allow, "let a call run", runs.Allow),
     Route("POST", f"{_RUN}/deny", "operator", runs.deny, "refuse a call", runs.Deny),
     Route("POST", f"{_RUN}/cancel", "operator", runs.cancel, "stop a run", Nothing),
-    Route("POST", f"{_RUN}/resume", "operator", runs.resume, "let a run go on", Nothing),
+    Route("POST", f"{_RUN}/resume", "operator", runs.resume, "let a run continue", Nothing),
     Route(
         "POST",
         f"{_A}/try{{rest}}",

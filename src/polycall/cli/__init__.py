@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("polycall.cli.runs", "durable runs: list, show, decide, resume, cancel"),
     "trace": (
         "polycall.cli.trace",
-        "a run as one file: look at it, go on from a step, compare two",
+        "a run as one file: look at it, continue from a step, compare two",
     ),
     "tasks": ("polycall.cli.tasks", "background tasks of durable runs"),
     "mcp": ("polycall.cli.mcp", "serve tools by MCP; list other servers' tools, and pin them"),

@@ -11,7 +11,7 @@ from polycall.cli.keys import command_actor
 from polycall.cli.stored import add_store_options, with_store
 from polycall.config import default_path, load_server
 from polycall.errors import RequestError
-from polycall.gateway.store import Store
+from polycall.gateway.store import AdminRow, Store
 from polycall.gateway.store import admin_operations as operations
 
 
@@ -36,23 +36,32 @@ def add_parser(subparsers: Any) -> None:
 
 
 async def _link(options: argparse.Namespace, store: Store) -> int:
-    rows = await store.look_up(operations.admins())
-    by = command_actor()
-    owners = [row for row in rows if row.role == "owner" and row.revoked is None]
-    if options.name:
-        found = await store.look_up(operations.find_admin(options.name))
-    else:
-        found = owners[0] if owners else await make_admin(store, "owner", "owner", by)
-    if found.revoked is not None:
-        raise RequestError(f"the administrator {found.name!r} is revoked")
-    secret = await make_link(store, found, by)
-    # After the sign: no server, proxy or log sees it.
-    link = f"{(options.url or _own_url(options)).rstrip('/')}/console#link={secret}"
+    found, secret = await new_link(store, options.name)
+    link = link_of(options.url or _own_url(options), secret)
     if options.json:
         print(json.dumps({"link": link, "name": found.name, "role": found.role}))
         return 0
     print(f"{link}\n\nIt works once, for {LINK_S / 60:.0f} minutes, as {found.name!r}.")
     return 0
+
+
+async def new_link(store: Store, name: str = "") -> tuple[AdminRow, str]:
+    """The secret of a new link, for an administrator or the first owner; makes one if need be."""
+    by = command_actor()
+    if name:
+        found = await store.look_up(operations.find_admin(name))
+    else:
+        rows = await store.look_up(operations.admins())
+        owners = [row for row in rows if row.role == "owner" and row.revoked is None]
+        found = owners[0] if owners else await make_admin(store, "owner", "owner", by)
+    if found.revoked is not None:
+        raise RequestError(f"the administrator {found.name!r} is revoked")
+    return found, await make_link(store, found, by)
+
+
+def link_of(url: str, secret: str) -> str:
+    """The address to open.  The secret is after the sign: no server, proxy or log sees it."""
+    return f"{url.rstrip('/')}/console#link={secret}"
 
 
 def _own_url(options: argparse.Namespace) -> str:

@@ -1,4 +1,4 @@
-"""`polycall trace`: a run as one file: looked at, gone on with, compared."""
+"""`polycall trace`: a run as one file: looked at, continued, compared."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def add_parser(subparsers: Any) -> None:
     """Register the command."""
     parser = subparsers.add_parser(
         "trace",
-        help="a run as one file: look at it, go on from a step, compare two",
+        help="a run as one file: look at it, continue from a step, compare two",
         description=(
             "FILE is what run.save() wrote, .html or .jsonl. 'trace FILE' prints it, 'trace "
-            "replay FILE --from N' goes on from a step, 'trace diff FILE FILE' compares two."
+            "replay FILE --from N' continues from a step, 'trace diff FILE FILE' compares two."
         ),
         epilog="Example: polycall trace replay run.jsonl --from 3 --model anthropic/claude-opus-5",
     )

@@ -1,4 +1,4 @@
-"""A run that goes on from one of its steps: with another model, or with an edited message."""
+"""A run that continues from one of its steps: with another model, or with an edited message."""
 
 from __future__ import annotations
 
