@@ -237,13 +237,8 @@ async def test_notebooks_show_agents_runs_tools_and_streams() -> None:
     run = await run_of(*ANSWERS[:1], EVIL)
     agent = Agent("test/m", instructions=EVIL, tools=[weather], client=ScriptedModel([]))
     stream = agent.stream("x")
-    shown = [
-        run._repr_html_(),
-        agent._repr_html_(),
-        weather._repr_html_(),
-        Toolset([weather])._repr_html_(),
-        stream._repr_html_(),
-    ]
+    things: list[Any] = [run, agent, weather, Toolset([weather]), stream]
+    shown: list[str] = [getattr(thing, "_repr_html_")() for thing in things]  # noqa: B009 - as notebooks do
     await stream.aclose()
     for text in shown:
         assert "<script" not in text

@@ -41,7 +41,7 @@ def test_every_route_refuses_strangers_clients_and_small_roles(
         answer = served.gateway.request(route.method, path, {"link": "x"}, key=None)
         assert answer.status in (401, 429)
         return
-    body = None if route.method == "GET" else {}
+    body: Any = None if route.method == "GET" else {}
     assert served.gateway.request(route.method, path, body, key=None).status == 401
     assert served.gateway.request(route.method, path, body, key=KEY).status in (401, 429)
     for role in ROLES[: ALL_ROLES.index(route.role)]:
@@ -271,11 +271,14 @@ def test_serve_prints_a_link_that_opens_the_console(
         def command(self, port: int) -> list[str]:
             return [*super().command(port), "--console"]
 
+        def second_line(self) -> str:
+            assert self._process is not None
+            assert self._process.stdout is not None
+            return self._process.stdout.readline()
+
     gateway = Announcing(tmp_path, sim_config(console_sim)).start()
     try:
-        assert gateway._process is not None
-        assert gateway._process.stdout is not None
-        link = gateway._process.stdout.readline().strip()
+        link = gateway.second_line().strip()
         url, _, secret = link.removeprefix("console: ").partition("/console#link=")
         assert url == gateway.url
         answer = gateway.request("POST", "/admin/v1/sign-in", {"link": secret}, key=None)

@@ -89,7 +89,7 @@ def signed_in(served: Served, page: Browser) -> Browser:
     page.open(gateway.url + "/console")
     page.wait_for("document.body.innerText.includes('polycall console')")
     assert page.errors == []
-    ask(served, **BODY)
+    ask(served)
     ask(served, model=f"up-chat/{EVIL}")
     ask(served, model="up-anthropic/sim-1", seed=7)
     served.ask("POST", "/keys", {"name": EVIL[:100], "owner": EVIL, "models": [EVIL]})

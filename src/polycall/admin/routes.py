@@ -23,7 +23,7 @@ from polycall.errors import NotFoundError
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.store import AdminRow
 from polycall.gateway.store import admin_operations as operations
-from polycall.gateway.store.audit_operations import check, entries
+from polycall.gateway.store.audit_operations import check, entries, record
 from polycall.ir import JSON
 
 if TYPE_CHECKING:
@@ -192,6 +192,8 @@ async def _check_audit(call: Call) -> JSON:
 async def _try(call: Call) -> JSON:
     for name in _OWN_HEADERS:
         call.request.headers.pop(name, None)
+    act = record(call.by, "try", call.names["rest"], {}, now=time.time())
+    await call.gateway.store.change(act)
     owner = Owner(id=call.admin.id, name=f"console: {call.admin.name}")
     if not await call.gateway.generate(call.request, call.names["rest"], owner):
         raise NotFoundError(

@@ -56,11 +56,13 @@ def _action(
         parser.add_argument("name", help="the administrator's name")
     parser.add_argument("--json", action="store_true", help="for programs")
     add_store_options(parser)
-    parser.set_defaults(
-        run=lambda options: with_store(
+
+    def run(options: argparse.Namespace) -> int:
+        return with_store(
             options, lambda store: work(options, store), makes=name in ("create", "list")
         )
-    )
+
+    parser.set_defaults(run=run)
     return parser
 
 

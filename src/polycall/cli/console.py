@@ -30,9 +30,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--url", help="where browsers reach the gateway; default: as configured")
     parser.add_argument("--json", action="store_true", help="for programs")
     add_store_options(parser)
-    parser.set_defaults(
-        run=lambda options: with_store(options, lambda store: _link(options, store), makes=True)
-    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a link."""
+    return with_store(options, lambda store: _link(options, store), makes=True)
 
 
 async def _link(options: argparse.Namespace, store: Store) -> int:

@@ -17,8 +17,8 @@ def _rows(one: Trace, other: Trace) -> Iterator[tuple[str, str, str]]:
         pair = [
             trace.messages[place] if place < len(trace.messages) else None for trace in (one, other)
         ]
-        texts = ["" if each is None else f"{each.role}: {text_of(each)}" for each in pair]
-        yield ("=" if texts[0] == texts[1] else "≠", *texts)
+        left, right = ("" if each is None else f"{each.role}: {text_of(each)}" for each in pair)
+        yield ("=" if left == right else "≠", left, right)
 
 
 def _facts(trace: Trace) -> list[tuple[str, str]]:

@@ -102,7 +102,7 @@ def from_lines(lines: Iterable[str | bytes]) -> Trace:
             kind = str(value.pop("type"))
             if kind == "run":
                 head = value
-                if head.pop("polycall_trace", None) != FORMAT:
+                if value.pop("polycall_trace", None) != FORMAT:
                     raise RequestError(f"line {number}: this is no trace of this version")
             else:
                 kinds[kind].append(value)
