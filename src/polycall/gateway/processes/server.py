@@ -17,7 +17,8 @@ from polycall._support.http_server import BoundedProtocol, Bounds, server_config
 from polycall._support.listening import is_loopback, listen
 from polycall.config import Config
 from polycall.errors import InvalidRequestError
-from polycall.gateway.app import Gateway, dialect_for
+from polycall.gateway.app import Gateway
+from polycall.gateway.generation.endpoints import dialect_for
 from polycall.gateway.http.administered import Administered
 from polycall.gateway.http.replies import render_error
 from polycall.gateway.processes.binding import check_binding, check_workers, has_stored_keys
