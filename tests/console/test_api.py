@@ -123,7 +123,7 @@ def test_a_team_bounds_its_keys_together(served: Served) -> None:
         ({"name": "a", "requests_per_minute": True}, "Expected `int | null`"),
         ({"name": "a", "budget_usd": "NaN"}, "is dollars above 0"),
         ({"name": "a", "budget_usd": 1e300}, "is dollars above 0"),
-        ({"name": "a", "budget_per": "year"}, "'day' or 'month'"),
+        ({"name": "a", "budget_per": "year"}, "one of day, week, month, total"),
         ({"name": "a", "expires": "2020-01-01"}, "a moment to come"),
         ({"name": "a", "team": "nobody"}, "no team is called 'nobody'"),
         ({"name": "a", "colour": "red"}, "unknown field `colour`"),

@@ -117,7 +117,7 @@ const LIMITS = (one = {}) => [
   field(t("Requests a minute"), h("input", { name: "requests_per_minute", inputmode: "numeric", value: one.requests_per_minute ?? "" })),
   field(t("Tokens a minute"), h("input", { name: "tokens_per_minute", inputmode: "numeric", value: one.tokens_per_minute ?? "" })),
   field(t("Budget ($)"), h("input", { name: "budget_usd", inputmode: "decimal", value: one.budget_usd ?? "" })),
-  field(t("Budget for a"), select([["month", t("month")], ["day", t("day")]], one.budget_per || "month", { name: "budget_per" }))];
+  field(t("Budget for a"), select(["day", "week", "month", "total"].map((per) => [per, t(per)]), one.budget_per || "month", { name: "budget_per" }))];
 const whole = (text) => { if (text === "") return null; if (!/^\d+$/.test(text)) throw new Error(`${t("This is no whole number")}: ${text}`); return +text; };
 const limits = (form) => ({ models: form.models.split(",").map((p) => p.trim()).filter(Boolean), requests_per_minute: whole(form.requests_per_minute), tokens_per_minute: whole(form.tokens_per_minute), budget_usd: form.budget_usd === "" ? null : form.budget_usd, budget_per: form.budget_per });
 const budget = (one) => one.budget_usd == null ? "–" : `$${one.spent_usd === undefined ? "" : `${+(+one.spent_usd).toPrecision(4)} / `}${one.budget_usd} · ${t(one.budget_per)}`;

@@ -19,7 +19,7 @@ export const KO = {
 "Kind": "종류", "Price for a million today": "오늘 백만 개당 가격", "Cost at that price": "그 가격의 비용", "of output: reasoning": "출력 중 추론",
 "Counted by the gateway: the provider did not say.": "제공자가 알리지 않아 게이트웨이가 세었습니다.", "Price from": "가격 출처",
 "Models (patterns, separated by commas; empty for all)": "모델(패턴, 쉼표로 구분; 비우면 전체)", "Requests a minute": "분당 요청", "Tokens a minute": "분당 토큰",
-"Budget ($)": "예산($)", "Budget for a": "예산 단위", "month": "월", "day": "일", "This is no whole number": "정수가 아닙니다",
+"Budget ($)": "예산($)", "Budget for a": "예산 단위", "month": "월", "day": "일", "week": "주", "total": "총액", "This is no whole number": "정수가 아닙니다",
 "The new key": "새 키", "This is the only time that it is shown.": "지금 한 번만 표시됩니다.", "Owner": "소유자", "Expires (UTC)": "만료(UTC)",
 "A new key": "새 키", "Name": "이름", "Create": "만들기", "Create a key": "키 만들기", "A new team": "새 팀", "Create a team": "팀 만들기",
 "Keys": "키", "Budget": "예산", "Created": "생성", "since": "시작", "until": "까지", "Limit": "제한", "Save": "저장", "Rotate": "교체",
