@@ -47,8 +47,9 @@ class LimitFields(Struct, forbid_unknown_fields=True):
             changed["budget_usd"] = _money(self.budget_usd)
         if self.budget_per is not UNSET:
             if self.budget_per not in SPANS:
+                said = self.budget_per
                 raise InvalidRequestError(
-                    f"budget_per is 'day' or 'month', not {self.budget_per!r}"
+                    f"budget_per is one of {', '.join(SPANS)}, not {said!r:.100}"
                 )
             changed["budget_per"] = self.budget_per
         return changed

@@ -133,8 +133,7 @@ class Gateway:
         self._cache: AnswerCache | None = None
         if config.cache is not None:
             self._cache = AnswerCache(config.cache, config.folder, self.store.secret)
-        self._id_head = secrets.token_hex(6)
-        self._id_count = 0
+        self._id_head, self._id_count = secrets.token_hex(6), 0
         if may_be_open is None:
             may_be_open = is_loopback(server.host)
         self._keys = Keys(self.store, may_be_open=may_be_open)
