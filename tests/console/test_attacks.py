@@ -245,13 +245,15 @@ def test_the_audit_log_is_complete_after_kill_9(
             try:
                 if served.ask("POST", "/keys", {"name": name}).status == 200:
                     confirmed.append(name)
+                else:
+                    time.sleep(0.2)  # on a busy machine the store may be late
             except (OSError, http.client.HTTPException):
                 return
 
     threads = [threading.Thread(target=create, name=f"t{n}") for n in range(3)]
     for thread in threads:
         thread.start()
-    ends_at = time.monotonic() + 30
+    ends_at = time.monotonic() + 60
     while len(confirmed) < 40 and time.monotonic() < ends_at:
         time.sleep(0.01)
     served.gateway.kill()
