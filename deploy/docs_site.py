@@ -59,7 +59,7 @@ def main() -> int:
 def copied_pages() -> list[str]:
     """Copy every page, with links that hold on the site; give their names."""
     for path in (ROOT / "docs").rglob("*"):
-        if path.suffix in (".md", ".svg"):
+        if path.suffix in (".md", ".svg", ".png"):
             target = SOURCE / path.relative_to(ROOT / "docs")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)

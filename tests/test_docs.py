@@ -91,6 +91,12 @@ agent = Agent("openai/gpt-5.4")
 CARD, text = re.compile("[0-9]{16}"), "My card is 4242424242424242."
 async def read_page(number: int) -> str: "Read a page."; return "words"
 """,
+    "saved-runs": """
+from polycall import Agent, tool
+@tool
+async def weather(city: str) -> str: "The weather."; return "snow"
+agent = Agent("openai/sim-1", tools=[weather])
+""",
     "sim": "import json",
     "events": "",
     "settings": """

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from polycall import Agent, ToolContext
+from polycall.agents.saved import load_trace
 from polycall.durable import Durable
 from polycall.ir import ToolCall
 from polycall.testing import ScriptedModel
@@ -80,6 +81,11 @@ async def test_a_run_is_looked_after_from_the_command_line(sqlite: str) -> None:
             _, out, _ = await polycall("runs", "show", "r1", "--json", *db)
             shown = json.loads(out)
             assert shown["run"]["state"] == "finished"
+            saved = Path(sqlite.removeprefix("sqlite:///")).with_name("run.html")
+            assert (await polycall("runs", "save", "r1", "--out", str(saved), *db))[0] == 0
+            trace = load_trace(saved)
+            assert (trace.agent, trace.reason, len(trace.steps)) == ("desk", "finished", 2)
+            assert trace.messages[-1].text == "40 are on their way."
             assert {step["name"] for step in shown["steps"]} == {
                 *("model/1", "call/1/a", "call/1/b", "call/1/c", "model/2")
             }

@@ -84,8 +84,8 @@ def test_all_mistakes_at_once() -> None:
     assert "the environment variable 'NOT_SET_ANYWHERE' is not set" in text
     assert "models.fast.route.nope: 'nope' is not a provider" in text
     sections = (
-        "cache, hosted_tools, keys, limits, mcp, models, prices, programs, providers, server, "
-        "store, traces"
+        "admin, cache, hosted_tools, keys, limits, mcp, models, prices, programs, providers, "
+        "server, store, traces"
     )
     assert f"extra: 'extra' is not a section; known: {sections}" in text
 

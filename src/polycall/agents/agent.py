@@ -164,6 +164,12 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
                 case _:
                     raise RequestError(f"an agent hands over to agents, not to {target!r}")
 
+    def _repr_html_(self) -> str:
+        """In a notebook: what it is made of."""
+        from polycall.agents.notebook import agent_html  # noqa: PLC0415 - for notebooks
+
+        return agent_html(self)
+
     def changed(self, **changes: Any) -> Self:
         """A copy with other settings, such as `model`, `tools`, `client` or `temperature`.
 

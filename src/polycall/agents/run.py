@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import AsyncGenerator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 
@@ -14,10 +15,11 @@ from polycall._support.blocking import BlockingStream, Portal
 from polycall.agents.approval_backend import ApprovalRequest
 from polycall.agents.events import Resumed, TaskEvent
 from polycall.agents.history import History
+from polycall.agents.nested_step import NestedStep
 from polycall.agents.output import OutputError, OutputT, OutputType
 from polycall.agents.pausing import Approval, PausedRun
 from polycall.errors import RequestError
-from polycall.ir import Message, PartDelta, Usage, Warning
+from polycall.ir import Message, PartDelta, Request, Usage, Warning
 from polycall.loop import (
     CallEnd,
     CallStart,
@@ -86,6 +88,23 @@ class Run(Generic[OutputT]):
     programs: list[ProgramRun] = field(default_factory=list[Any])
     # Where a request did not begin as the one before it, and what that costs.
     prefix_warnings: list[Warning] = field(default_factory=list[Warning])
+    nested: list[NestedStep] = field(default_factory=list[Any])
+    last_request: Request | None = None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the run as one file: `NAME.html`, which opens anywhere, or `NAME.jsonl`.
+
+        The HTML is below 2 MB, if need be with shortened texts; JSON lines are whole.
+        """
+        from polycall.agents.saved import save_trace, trace_of  # noqa: PLC0415 - for those who save
+
+        save_trace(trace_of(self), path)
+
+    def _repr_html_(self) -> str:
+        """In a notebook: what it spent, and the tree of its steps, folded."""
+        from polycall.agents.notebook import run_html  # noqa: PLC0415 - for notebooks
+
+        return run_html(self)
 
     def __repr__(self) -> str:
         """In a line, whatever was said: `history` and `steps` have the rest."""
@@ -143,17 +162,39 @@ class AgentStream(Generic[OutputT]):
         self._events = events
         self._so_far = so_far
         self._run: Run[OutputT] | None = None
+        self._nested: list[NestedStep] = []
 
     def __aiter__(self) -> AgentStream[OutputT]:
         return self
 
     async def __anext__(self) -> AgentEvent:
         event = await anext(self._events)
-        if isinstance(event, Run):
-            self._run = event
+        if isinstance(event, ToolEvent):
+            self._note_nested(event)
+        elif isinstance(event, Run):
+            self._run = replace(event, nested=self._nested) if self._nested else event
             await self._events.aclose()
             raise StopAsyncIteration
         return event
+
+    def _note_nested(self, event: ToolEvent) -> None:
+        """Keep the steps of agents below: their conversations are not the run's."""
+        path, inner = [event.call.id], event.event
+        while isinstance(inner, ToolEvent):
+            path.append(inner.call.id)
+            inner = inner.event
+        if isinstance(inner, StepEnd):
+            step = inner.step
+            self._nested.append(
+                NestedStep(path, inner.number, step.response, step.results, step.cost)
+            )
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the run as far as it has come."""
+        from polycall.agents.notebook import run_html  # noqa: PLC0415 - for notebooks
+
+        found = self._run or self._so_far()
+        return "<p>a run that has not begun</p>" if found is None else run_html(found)
 
     async def __aenter__(self) -> AgentStream[OutputT]:
         return self

@@ -97,6 +97,7 @@ class AgentRunner(Generic[OutputT]):
         self._task: Message | None = None
         self._sent: tuple[str, int] = ("", 0)  # the last request: in which frame, and its bytes
         self._other_tokens: dict[str, int] = {}
+        self._last_request: Request | None = None
 
     async def events(
         self, messages: list[Message], *, stream: bool
@@ -306,6 +307,7 @@ class AgentRunner(Generic[OutputT]):
             response_format=self._agent.output.format,
             **self._settings(agent),
         )
+        self._last_request = request
         key = (agent.name, *(each.name for each in handoffs))
         if key not in self._executors:
             everything = CombinedToolset([*agent.toolsets, Toolset(handoffs)])
@@ -484,6 +486,7 @@ class AgentRunner(Generic[OutputT]):
             decisions=[each for one in self._programs.values() for each in one.decisions],
             programs=[each for one in self._programs.values() for each in one.programs],
             prefix_warnings=list(self._prefix.warnings),
+            last_request=self._last_request,
             value=self._value,
             problem=(self._problem or self._why(end)) if self._value is None else "",
         )

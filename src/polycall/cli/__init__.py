@@ -29,8 +29,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "config": ("polycall.cli.config_", "the JSON Schema of polycall.toml; check a file"),
     "keys": ("polycall.cli.keys", "clients' keys: create, limit, rotate, revoke"),
+    "admins": (
+        "polycall.cli.admins",
+        "administrators of the gateway: create, key, list, revoke, audit",
+    ),
+    "console": ("polycall.cli.console", "a link that opens the gateway's console, once"),
     "usage": ("polycall.cli.usage", "what was used and what it cost, from the gateway's ledger"),
     "runs": ("polycall.cli.runs", "durable runs: list, show, decide, resume, cancel"),
+    "trace": (
+        "polycall.cli.trace",
+        "a run as one file: look at it, continue from a step, compare two",
+    ),
     "tasks": ("polycall.cli.tasks", "background tasks of durable runs"),
     "mcp": ("polycall.cli.mcp", "serve tools by MCP; list other servers' tools, and pin them"),
     "doctor": ("polycall.cli.doctor", "what this machine offers, and what is missing"),

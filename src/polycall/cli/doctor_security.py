@@ -81,6 +81,7 @@ def _file(path: Path) -> Iterator[Check]:
     yield from _binding(config)
     yield from _keys(config)
     yield from _upstream(config)
+    yield from _admin(config)
 
 
 def _literal_secrets(node: Any, where: str) -> Iterator[str]:
@@ -130,6 +131,18 @@ def _keys(config: Config) -> Iterator[Check]:
         yield _check("client keys", "fail", f"short enough to be guessed: {', '.join(short)}")
     if not unbounded and not short:
         yield _check("client keys", "ok", "each has a bound and is long")
+
+
+def _admin(config: Config) -> Iterator[Check]:
+    admin = config.admin
+    if not admin.enabled or not admin.remote:
+        yield _check("console", "ok", "reached from this machine alone, if at all")
+    elif not admin.has_secure_cookies:
+        detail = "admin.secure = false: who reads the network can take over sessions; remove it"
+        yield _check("console", "fail", detail)
+    else:
+        detail = f"other machines reach it as {', '.join(admin.hosts)}: keep TLS before it"
+        yield _check("console", "warn", detail)
 
 
 def _store(config: Config) -> Iterator[Check]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import getpass
 import json
-import secrets
-import time
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
+from msgspec import UNSET
+
+from polycall.admin.fields import KeyFields
+from polycall.admin.keys import GRACE_S, KeyAdministration
+from polycall.cli.remote import RemoteGateway, RemoteKeys, add_gateway_option
 from polycall.cli.stored import (
     add_store_options,
     budget,
@@ -24,11 +29,39 @@ from polycall.cli.stored import (
 from polycall.cli.text import printable_line
 from polycall.config import KEY_NAME_RULE, is_key_name
 from polycall.errors import RequestError
-from polycall.gateway.accounts.keys import new_key
-from polycall.gateway.accounts.windows import budget_words, window_at
-from polycall.gateway.store import KeyRecord, KeyRow, KeySecret, Store
+from polycall.gateway.accounts.windows import budget_words
+from polycall.gateway.store import Actor
+from polycall.ir import JSON
 
 _ONCE = "This is the only time the key is shown; the store keeps a digest of it."
+
+
+class Keys(Protocol):
+    """Clients' keys: those of a store, or those of a running gateway."""
+
+    async def create(self, fields: KeyFields) -> JSON:
+        """A new key."""
+        ...
+
+    async def list(self) -> list[JSON]:
+        """All keys."""
+        ...
+
+    async def show(self, name: str) -> JSON:
+        """One key."""
+        ...
+
+    async def limit(self, name: str, fields: KeyFields) -> JSON:
+        """Change limits."""
+        ...
+
+    async def rotate(self, name: str, grace_s: float = GRACE_S) -> JSON:
+        """A new secret."""
+        ...
+
+    async def revoke(self, name: str) -> JSON:
+        """End a key."""
+        ...
 
 
 def add_parser(subparsers: Any) -> None:
@@ -53,7 +86,7 @@ def add_parser(subparsers: Any) -> None:
     rotate.add_argument(
         "--grace",
         type=seconds,
-        default=86_400.0,
+        default=GRACE_S,
         metavar="TIME",
         help="how long the old secret still works: 0s, 12h, 7d; default: 1d",
     )
@@ -64,7 +97,7 @@ def _action(
     actions: Any,
     name: str,
     help_text: str,
-    work: Callable[[argparse.Namespace, Store], Awaitable[int]],
+    work: Callable[[argparse.Namespace, Keys], Awaitable[int]],
     *,
     named: bool = True,
 ) -> argparse.ArgumentParser:
@@ -73,14 +106,33 @@ def _action(
         parser.add_argument("name", help="what the ledger calls the key")
     parser.add_argument("--json", action="store_true", help="for programs")
     add_store_options(parser)
+    add_gateway_option(parser)
 
     def run(options: argparse.Namespace) -> int:
+        if options.gateway is not None:
+            keys = RemoteKeys(RemoteGateway(options.gateway))
+            return asyncio.run(_awaited(work(options, keys)))
         return with_store(
-            options, lambda store: work(options, store), makes=name in ("create", "list")
+            options,
+            lambda store: work(options, KeyAdministration(store, command_actor())),
+            makes=name in ("create", "list"),
         )
 
     parser.set_defaults(run=run)
     return parser
+
+
+async def _awaited(work: Awaitable[int]) -> int:
+    return await work
+
+
+def command_actor() -> Actor:
+    """Who runs a command, for the audit log."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):
+        name = "unknown"  # a container without a name for its user
+    return Actor(name, "owner", "command")
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
@@ -98,6 +150,8 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--requests-per-minute", type=count, metavar="N", default=argparse.SUPPRESS)
     parser.add_argument("--tokens-per-minute", type=count, metavar="N", default=argparse.SUPPRESS)
+    parser.add_argument("--team", metavar="NAME", help="a team, made in the console; 'none'")
+    parser.add_argument("--owner", metavar="PERSON", help="whom to ask about the key")
     parser.add_argument(
         "--expires",
         type=lambda text: None if text == "none" else future(text),
@@ -107,176 +161,146 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _limits_of(options: argparse.Namespace) -> dict[str, object]:
+def _limits_of(options: argparse.Namespace, name: str | None = None) -> KeyFields:
     """The fields that the options set."""
-    changes: dict[str, object] = {
-        name: getattr(options, name)
-        for name in ("requests_per_minute", "tokens_per_minute", "expires")
-        if hasattr(options, name)
-    }
+    fields = KeyFields(name=UNSET if name is None else name)
+    for each in ("requests_per_minute", "tokens_per_minute", "expires"):
+        if hasattr(options, each):
+            setattr(fields, each, getattr(options, each))
     if options.models is not None:
         words = [word.strip() for word in options.models.split(",") if word.strip()]
         if not words:
             # An empty list means all, and an empty variable in somebody's script does not.
             raise RequestError("--models names no model; say 'all' for all")
-        changes["models"] = () if words == ["all"] else tuple(words)
+        fields.models = [] if words == ["all"] else words
     if options.mcp is not None:
-        changes["mcp"] = None if options.mcp == "all" else _words(options.mcp, "--mcp")
+        fields.mcp = None if options.mcp == "all" else _words(options.mcp, "--mcp")
     if options.mcp_default is not None:
-        changes["mcp_default"] = _words(options.mcp_default, "--mcp-default")
+        fields.mcp_default = _words(options.mcp_default, "--mcp-default")
     if options.budget is not None:
-        changes["budget_usd"], changes["budget_per"] = options.budget
-    return changes
+        amount, fields.budget_per = options.budget
+        fields.budget_usd = None if amount is None else f"{amount:f}"
+    if options.team is not None:
+        fields.team = None if options.team == "none" else options.team
+    if options.owner is not None:
+        fields.owner = options.owner
+    return fields
 
 
-def _words(text: str, option: str) -> tuple[str, ...]:
-    words = tuple(word.strip() for word in text.split(",") if word.strip())
+def _words(text: str, option: str) -> list[str]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
         raise RequestError(f"{option} names nothing; say 'none' for none")
-    return () if words == ("none",) else words
+    return [] if words == ["none"] else words
 
 
-async def _create(options: argparse.Namespace, store: Store) -> int:
+async def _create(options: argparse.Namespace, keys: Keys) -> int:
     name: str = options.name
     if not is_key_name(name):
         raise RequestError(f"{name!r} cannot be a key's name: {KEY_NAME_RULE}")
-    key, digest, prefix = new_key()
-    now = time.time()
-    fields: dict[str, Any] = _limits_of(options)
-    row = KeyRow(id=f"key_{secrets.token_hex(8)}", name=name, created=now, **fields)
-    secret = KeySecret(digest, row.id, prefix, now)
-    await store.create_key(row, secret)
-    return await _print_one(options, store, KeyRecord(row, [secret]), key)
+    return _print_one(options, await keys.create(_limits_of(options, name)))
 
 
-async def _list(options: argparse.Namespace, store: Store) -> int:
-    _, records = await store.keys()
+async def _list(options: argparse.Namespace, keys: Keys) -> int:
+    found = await keys.list()
     if options.json:
-        print(json.dumps([_as_json(record) for record in records], ensure_ascii=False, indent=1))
+        print(json.dumps(found, ensure_ascii=False, indent=1))
         return 0
-    if not records:
+    if not found:
         print("there are no keys yet; make one: polycall keys create NAME")
         return 0
     heads = ["name", "key", "status", "models", "requests/min", "tokens/min", "budget", "expires"]
-    print(table(heads, [_line(record) for record in records], right=len(heads)))
+    print(table(heads, [_line(key) for key in found], right=len(heads)))
     return 0
 
 
-async def _show(options: argparse.Namespace, store: Store) -> int:
-    return await _print_one(options, store, await store.find_key(options.name))
+async def _show(options: argparse.Namespace, keys: Keys) -> int:
+    return _print_one(options, await keys.show(options.name))
 
 
-async def _limit(options: argparse.Namespace, store: Store) -> int:
-    changes = _limits_of(options)
-    if not changes:
+async def _limit(options: argparse.Namespace, keys: Keys) -> int:
+    fields = _limits_of(options)
+    if fields == KeyFields():
         raise RequestError("nothing to change; give --budget, --requests-per-minute, --models, ...")
-    return await _print_one(options, store, await store.change_key(options.name, changes))
+    return _print_one(options, await keys.limit(options.name, fields))
 
 
-async def _rotate(options: argparse.Namespace, store: Store) -> int:
-    key, digest, prefix = new_key()
-    record = await store.rotate_key(options.name, digest, prefix, grace_s=options.grace)
-    return await _print_one(options, store, record, key)
+async def _rotate(options: argparse.Namespace, keys: Keys) -> int:
+    return _print_one(options, await keys.rotate(options.name, options.grace))
 
 
-async def _revoke(options: argparse.Namespace, store: Store) -> int:
-    return await _print_one(options, store, await store.revoke_key(options.name))
+async def _revoke(options: argparse.Namespace, keys: Keys) -> int:
+    return _print_one(options, await keys.revoke(options.name))
 
 
-async def _print_one(
-    options: argparse.Namespace, store: Store, record: KeyRecord, key: str | None = None
-) -> int:
-    row = record.row
-    spent: Decimal | None = None
-    if row.budget_usd is not None:
-        spent = await store.spent_usd(row.id, window_at(row.budget_per, time.time()).starts)
+def _print_one(options: argparse.Namespace, key: JSON) -> int:
     if options.json:
-        shown = _as_json(record)
-        if spent is not None:
-            shown["spent_usd"] = f"{spent:f}"
-        if key is not None:
-            shown["key"] = key
-        print(json.dumps(shown, ensure_ascii=False, indent=1))
+        print(json.dumps(key, ensure_ascii=False, indent=1))
         return 0
-    if key is not None:
-        print(f"{key}\n\n{_ONCE}\n")
-    for head, value in _details(record, spent):
+    if "key" in key:
+        print(f"{key['key']}\n\n{_ONCE}\n")
+    for head, value in _details(key):
         print(f"{head:<14}{value}")
     return 0
 
 
-def _details(record: KeyRecord, spent: Decimal | None) -> list[tuple[str, str]]:
-    row = record.row
-    money = _budget(row)
-    if spent is not None:
-        money += f", spent ${dollars(spent)}"
+def _details(key: JSON) -> list[tuple[str, str]]:
+    money = _budget(key)
+    if "spent_usd" in key:
+        money += f", spent ${dollars(Decimal(key['spent_usd']))}"
     lines = [
-        ("name", printable_line(row.name)),
-        ("id", row.id),
-        ("status", _status(row)),
-        ("models", printable_line(", ".join(row.models)) or "all"),
-        ("mcp tools", "all" if row.mcp is None else printable_line(", ".join(row.mcp)) or "none"),
-        ("mcp default", printable_line(", ".join(row.mcp_default)) or "none"),
-        ("requests/min", _number(row.requests_per_minute)),
-        ("tokens/min", _number(row.tokens_per_minute)),
+        ("name", printable_line(key["name"])),
+        ("id", key["id"]),
+        ("status", _status(key)),
+        *((head, printable_line(key[head])) for head in ("team", "owner") if key.get(head)),
+        ("models", printable_line(", ".join(key["models"])) or "all"),
+        ("mcp tools", "all" if key["mcp"] is None else _listed(key["mcp"])),
+        ("mcp default", _listed(key["mcp_default"])),
+        ("requests/min", _number(key["requests_per_minute"])),
+        ("tokens/min", _number(key["tokens_per_minute"])),
         ("budget", money),
-        ("created", shown_time(row.created)),
-        ("expires", "never" if row.expires is None else shown_time(row.expires)),
+        ("created", shown_time(key["created"])),
+        ("expires", _expiry(key)),
     ]
-    for secret in record.secrets:
-        until = "" if secret.expires is None else f", until {shown_time(secret.expires)}"
-        lines.append(("key", f"{secret.prefix}… since {shown_time(secret.created)}{until}"))
+    for secret in key["secrets"]:
+        until = "" if secret["expires"] is None else f", until {shown_time(secret['expires'])}"
+        since = shown_time(secret["created"])
+        lines.append(("key", f"{secret['prefix']}… since {since}{until}"))
     return lines
 
 
-def _line(record: KeyRecord) -> list[str]:
-    row = record.row
+def _line(key: JSON) -> list[str]:
     return [
-        printable_line(row.name),
-        f"{record.secrets[0].prefix}…",
-        _status(row),
-        printable_line(", ".join(row.models)) or "all",
-        _number(row.requests_per_minute),
-        _number(row.tokens_per_minute),
-        _budget(row),
-        "never" if row.expires is None else shown_time(row.expires),
+        printable_line(key["name"]),
+        f"{key['secrets'][0]['prefix']}…",
+        _status(key),
+        printable_line(", ".join(key["models"])) or "all",
+        _number(key["requests_per_minute"]),
+        _number(key["tokens_per_minute"]),
+        _budget(key),
+        _expiry(key),
     ]
 
 
-def _status(row: KeyRow) -> str:
-    if row.revoked is not None:
-        return f"revoked {shown_time(row.revoked)}"
-    return "expired" if row.expires is not None and row.expires < time.time() else "active"
+def _status(key: JSON) -> str:
+    revoked = key["revoked"]
+    return key["status"] if revoked is None else f"revoked {shown_time(revoked)}"
+
+
+def _expiry(key: JSON) -> str:
+    return "never" if key["expires"] is None else shown_time(key["expires"])
 
 
 def _number(number: int | None) -> str:
     return "-" if number is None else f"{number:,}"
 
 
-def _budget(row: KeyRow) -> str:
-    if row.budget_usd is None:
+def _budget(key: JSON) -> str:
+    amount = key["budget_usd"]
+    if amount is None:
         return "-"
-    return budget_words(f"${dollars(row.budget_usd)}", row.budget_per)
+    return budget_words(f"${dollars(Decimal(amount))}", key["budget_per"])
 
 
-def _as_json(record: KeyRecord) -> dict[str, Any]:
-    row = record.row
-    return {
-        "id": row.id,
-        "name": row.name,
-        "status": _status(row).partition(" ")[0],
-        "models": list(row.models),
-        "mcp": None if row.mcp is None else list(row.mcp),
-        "mcp_default": list(row.mcp_default),
-        "requests_per_minute": row.requests_per_minute,
-        "tokens_per_minute": row.tokens_per_minute,
-        "budget_usd": None if row.budget_usd is None else f"{row.budget_usd:f}",
-        "budget_per": row.budget_per,
-        "created": row.created,
-        "expires": row.expires,
-        "revoked": row.revoked,
-        "secrets": [
-            {"prefix": secret.prefix, "created": secret.created, "expires": secret.expires}
-            for secret in record.secrets
-        ],
-    }
+def _listed(names: list[str]) -> str:
+    return printable_line(", ".join(names)) or "none"

@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
     """Register the command."""
     parser = subparsers.add_parser(
         "runs",
-        help="durable runs: list, show, decide, resume, cancel",
+        help="durable runs: list, show, decide, resume, cancel, save",
         description="Look after the durable runs of a database, from any machine that reaches it.",
         epilog=(
             "Example: polycall runs show order-17 --db sqlite:///runs.db; then "
@@ -46,6 +46,7 @@ def add_parser(subparsers: Any) -> None:
         ("show", "one run: its steps, tasks and open approvals", _show),
         ("resume", "let a run that was cancelled, or failed, continue from its last step", _resume),
         ("cancel", "stop a run and its tasks", _cancel),
+        ("save", "write a finished run as one file, .html or .jsonl", _save),
         ("allow", "let a call run that waits for a person", _allow),
         ("deny", "refuse a call that waits for a person", _deny),
     ):
@@ -58,6 +59,8 @@ def add_parser(subparsers: Any) -> None:
             action.add_argument(
                 "--digest", default="", help="only if the call still is the one `show` printed"
             )
+        if name == "save":
+            action.add_argument("--out", required=True, metavar="FILE", help="what to write")
         if name == "deny":
             action.add_argument("--reason", default="", help="which the model reads")
 
@@ -181,6 +184,25 @@ async def _cancel(runs: Runs, options: argparse.Namespace) -> int:
     await runs.cancel(options.id)
     info = await runs.show(options.id)
     return _said(options, f"{options.id} is {info.state}", info)
+
+
+async def _save(runs: Runs, options: argparse.Namespace) -> int:
+    from polycall.agents.saved.page import save_trace  # noqa: PLC0415 - for this action alone
+    from polycall.agents.saved.trace import trace_of_messages  # noqa: PLC0415 - for this action alone
+
+    info = await runs.show(options.id)
+    if info.state != "finished":
+        raise RequestError(f"the run {options.id!r} is {info.state}; what is saved has finished")
+    result = await runs.result(options.id)
+    trace = trace_of_messages(
+        result.history.messages,
+        agent=info.agent,
+        reason=result.reason,
+        usage=result.usage,
+        cost=result.cost,
+    )
+    save_trace(trace, options.out)
+    return _said(options, options.out, {"file": options.out})
 
 
 async def _allow(runs: Runs, options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 
 from polycall._support import core_dumps
 from polycall.config import WORKERS_MAX, Config, default_path, environment_config, load_config
-from polycall.errors import ConfigError
+from polycall.errors import ConfigError, RequestError
 
 
 def add_parser(subparsers: Any) -> None:
@@ -43,6 +44,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--check", action="store_true", help="check the configuration, start nothing"
     )
+    parser.add_argument(
+        "--console", action="store_true", help="print a link that opens the console, once"
+    )
     parser.set_defaults(run=run)
 
 
@@ -73,14 +77,42 @@ def run(options: argparse.Namespace) -> int:
     core_dumps.forbid()
     start_logging(config)
 
+    secret = _console_secret(config) if options.console else ""
+
     def announce(port: int) -> None:
         host = config.server.host
         shown = f"[{host}]" if ":" in host else host
         told = "" if path else f" for {', '.join(config.provider_keys)} (no polycall.toml here)"
         print(f"polycall gateway on http://{shown}:{port}{told}", flush=True)
+        if secret:
+            from polycall.cli.console import link_of  # noqa: PLC0415 - for this option alone
 
-    server.run(config, load, announce=announce)
+            # Other addresses than loopback are not answered unless [admin] says so.
+            reached = shown if config.admin.remote else "127.0.0.1"
+            print(f"console: {link_of(f'http://{reached}:{port}', secret)}", flush=True)
+
+    from polycall.admin import Administration  # noqa: PLC0415 - `--help` needs none of it
+
+    server.run(config, load, announce=announce, administer=Administration)
     return 0
+
+
+def _console_secret(config: Config) -> str:
+    from polycall.cli.console import new_link  # noqa: PLC0415 - for one option alone
+    from polycall.gateway.store import open_store  # noqa: PLC0415 - `--help` needs none of it
+
+    store_settings = config.store
+    if store_settings.url in ("sqlite:", "sqlite://", "sqlite:///"):
+        raise RequestError("--console needs a store that is a file or a database")
+
+    async def made() -> str:
+        store = open_store(store_settings.url, config.folder, spool=store_settings.spool)
+        try:
+            return (await new_link(store))[1]
+        finally:
+            await store.close()
+
+    return asyncio.run(made())
 
 
 def _overridden(config: Config, options: argparse.Namespace) -> Config:

@@ -1,11 +1,13 @@
 """The configuration file, TOML, for the client and the gateway alike.
 
 loading.py        the settings and how they are read      provider.py    `[providers.NAME]`
+admin.py          `[admin]`
 reader.py         tables to structs, every mistake with its line
 client_keys.py    `[[keys]]`                               mcp.py         `[mcp.NAME]`
 secret_source.py  `env:`, `file:` and `cmd:` values       toml_lines.py  the line of a value
 """
 
+from polycall.config.admin import AdminSettings
 from polycall.config.client_keys import KEY_NAME_RULE, ClientKey, is_key_name, moment
 from polycall.config.loading import (
     CONFIG_NAME,
@@ -26,6 +28,7 @@ from polycall.config.loading import (
     environment_config,
     is_store,
     load_config,
+    load_server,
     load_store,
     parse_config,
 )
@@ -37,6 +40,7 @@ __all__ = [
     "KEY_NAME_RULE",
     "NO_STORE",
     "WORKERS_MAX",
+    "AdminSettings",
     "Alias",
     "CacheSettings",
     "ClientKey",
@@ -54,6 +58,7 @@ __all__ = [
     "is_key_name",
     "is_store",
     "load_config",
+    "load_server",
     "load_store",
     "moment",
     "parse_config",

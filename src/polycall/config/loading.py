@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall.config.admin import AdminSettings, read_admin
 from polycall.config.client_keys import ClientKey, read_client_keys
 from polycall.config.hosted import HostedToolSettings, read_hosted_tools
 from polycall.config.mcp import McpServer, read_mcp
@@ -162,6 +163,7 @@ class Config(Struct, frozen=True):
     prices: PriceSettings = PriceSettings()
     programs: ProgramSettings = ProgramSettings()
     hosted_tools: HostedToolSettings = HostedToolSettings()
+    admin: AdminSettings = AdminSettings()
     providers: dict[str, Provider] = {}
     provider_keys: dict[str, tuple[str, ...]] = {}
     key_sources: dict[str, tuple[str, ...]] = {}  # as written, for those that may change
@@ -202,6 +204,7 @@ SECTIONS: dict[str, type[Struct]] = {
     "prices": PriceSettings,
     "programs": ProgramSettings,
     "hosted_tools": HostedToolSettings,
+    "admin": AdminSettings,
     "providers": ProviderTable,
     "models": ModelTable,
     "mcp": McpServer,
@@ -284,6 +287,7 @@ def parse_config(
         prices=prices,
         programs=programs,
         hosted_tools=read_hosted_tools(reader, tables),
+        admin=read_admin(reader, tables),
         providers=providers,
         provider_keys={name: own for name, own in keys.items() if own},
         key_sources={name: _written_keys(table) for name, table in provider_tables.items()},
@@ -312,6 +316,13 @@ def load_store(path: Path, *, environment: Mapping[str, str] | None = None) -> S
     store = _read_store(reader, tables)
     reader.raise_mistakes()
     return store
+
+
+def load_server(path: Path | None) -> Server:
+    """Only `[server]` of a file, or what stands without one."""
+    tables = {} if path is None else _tables(_text(path), str(path))
+    reader = Reader("", str(path), {}, Path())
+    return reader.table(Server, tables.get("server", {}), ("server",)) or Server()
 
 
 def is_store(url: str) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from polycall._support.listening import is_loopback
@@ -21,14 +20,22 @@ from polycall.errors import (
     PolycallError,
     RequestError,
 )
-from polycall.gateway.accounts.keys import Keys
+from polycall.gateway.accounts.keys import Keys, Owner
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.catalogue import models
 from polycall.gateway.catalogue.count_endpoint import CountEndpoint
 from polycall.gateway.catalogue.lookups import Lookups
-from polycall.gateway.generation.client_request import ClientRequest, Endpoint
+from polycall.gateway.generation.client_request import ClientRequest
+from polycall.gateway.generation.endpoints import (
+    COUNTS,
+    GENERATES,
+    dialect_for,
+    gemini_endpoint,
+)
 from polycall.gateway.generation.generations import Generations
 from polycall.gateway.hosted.dispatch import HostedToolDispatch
+from polycall.gateway.http.administered import PREFIXES as ADMIN_PREFIXES
+from polycall.gateway.http.administered import Administered
 from polycall.gateway.http.redaction import RedactingTransport
 from polycall.gateway.http.replies import internal_error, send_error
 from polycall.gateway.http.request import (
@@ -74,19 +81,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("polycall.gateway")
 
-# Gemini's routes hold a model's name; `gemini_endpoint` reads them.
-_GENERATES: dict[str, Endpoint] = {
-    route: Endpoint(dialect)
-    for dialect in DIALECTS.values()
-    for route in dialect.ROUTES
-    if "{" not in route
-}
-_COUNTS: dict[str, Endpoint] = {
-    "/v1/messages/count_tokens": Endpoint(DIALECTS["anthropic"]),
-    "/v1/responses/input_tokens": Endpoint(DIALECTS["openai-responses"]),
-}
-_GEMINI_METHODS = ("generateContent", "streamGenerateContent", "countTokens")
-_GEMINI_VERSION = re.compile("/v1(beta1?)?/")
 _GEMINI_PREFIXES = ("/v1/models/", "/v1beta/models/", "/v1beta1/models/")
 _MODEL_LISTS = ("/v1/models", "/v1beta/models")
 
@@ -101,11 +95,12 @@ class Gateway:
         transport: Transport | None = None,
         slot: WorkerSlot | None = None,
         may_be_open: bool | None = None,
+        administer: Callable[[Gateway], Administered] | None = None,
     ) -> None:
         """`slot` is where this process stands among its group's; a group of one has its own.
 
         `may_be_open` says whether clients need no key where there is none; else it follows from
-        the address: on loopback only.
+        the address: on loopback only.  `administer` makes what answers at `ADMIN_PREFIXES`.
         """
         server = config.server
         self.store = open_store(
@@ -134,8 +129,7 @@ class Gateway:
         self._cache: AnswerCache | None = None
         if config.cache is not None:
             self._cache = AnswerCache(config.cache, config.folder, self.store.secret)
-        self._id_head = secrets.token_hex(6)
-        self._id_count = 0
+        self._id_head, self._id_count = secrets.token_hex(6), 0
         if may_be_open is None:
             may_be_open = is_loopback(server.host)
         self._keys = Keys(self.store, may_be_open=may_be_open)
@@ -162,6 +156,9 @@ class Gateway:
             "/openapi.json": self._lookups.openapi,
             **dict.fromkeys(_MODEL_LISTS, self._lookups.list_models),
         }
+        self._administration = None if administer is None else administer(self)
+        if self._administration is not None:
+            self._lookups.administration_paths = self._administration.paths
 
     def _made_mcp(self) -> McpDispatch:
         return McpDispatch(
@@ -256,6 +253,8 @@ class Gateway:
         """Stop the monitor, close connections, write what is waiting."""
         await self.entry.close()
         await self._background.close(max(self.drains_until - time.monotonic(), 0.0))
+        if self._administration is not None:
+            await self._administration.close()
         self.monitor.close()
         self.services.costs.close()
         await self._transport.close()
@@ -368,24 +367,50 @@ class Gateway:
             except OverloadedError as error:
                 await send_error(gateway_request, _dialect_of(gateway_request), error)
                 return
-            endpoint = _GENERATES.get(gateway_request.path) or gemini_endpoint(gateway_request.path)
+            endpoint = GENERATES.get(gateway_request.path) or gemini_endpoint(gateway_request.path)
             if endpoint is not None and endpoint.method != "countTokens":
                 await self._generations.serve(gateway_request, endpoint)
                 return
-            endpoint = endpoint or _COUNTS.get(gateway_request.path)
+            endpoint = endpoint or COUNTS.get(gateway_request.path)
             if endpoint is not None:
                 await self._guarded(
                     gateway_request, endpoint.dialect, self._counts.serve(gateway_request, endpoint)
                 )
                 return
         path = gateway_request.path
-        if path.startswith(ROUTE_PREFIXES) and path not in _COUNTS:
+        if path.startswith(ROUTE_PREFIXES) and path not in COUNTS:
             dialect = DIALECTS["openai-responses"]
             await self._guarded(gateway_request, dialect, self._routes.serve(gateway_request))
+            return
+        if self._administration is not None and path.startswith(ADMIN_PREFIXES):
+            work = self._administration.serve(gateway_request)
+            await self._guarded(gateway_request, DIALECTS["openai-chat"], work)
             return
         await self._guarded(
             gateway_request, _dialect_of(gateway_request), self._look_up(gateway_request)
         )
+
+    async def generate(self, gateway_request: GatewayRequest, path: str, owner: Owner) -> bool:
+        """Answer as a generation at `path` for `owner`; false where nothing generates there."""
+        endpoint = GENERATES.get(path) or gemini_endpoint(path)
+        if endpoint is None or endpoint.method == "countTokens":
+            return False
+        gateway_request.path = path
+        await self._generations.serve(gateway_request, endpoint, owner)
+        return True
+
+    def snapshots(self) -> Iterable[Snapshot]:
+        """What all processes of this group have counted, and do now."""
+        return self._slot.everybody()
+
+    async def models(self) -> list[models.Model]:
+        """All models that clients may ask for."""
+        return await self._lookups.models()
+
+    @property
+    def memory(self) -> MemoryGuard:
+        """Refuses what there is no memory for."""
+        return self._memory
 
     async def _guarded(
         self, gateway_request: GatewayRequest, dialect: Dialect, work: Awaitable[None]
@@ -417,7 +442,7 @@ class Gateway:
             raise InvalidRequestError(
                 f"{path} is a WebSocket; connect to it by GET with 'Upgrade: websocket'", status=426
             )
-        if path in _GENERATES or path in _COUNTS or gemini_endpoint(path) is not None:
+        if path in GENERATES or path in COUNTS or gemini_endpoint(path) is not None:
             handler, allow = None, "POST"
         elif handler is None:
             shown = path[:200]
@@ -475,30 +500,5 @@ def _patience_s(gateway_request: GatewayRequest, most_s: float) -> float:
     return seconds if 0 < seconds < most_s else most_s
 
 
-def gemini_endpoint(path: str) -> Endpoint | None:
-    """What a Gemini path means: `/v1beta/models/NAME/MODEL:generateContent`.
-
-    Some clients take a model's name with a slash for the whole of what stands there.
-    """
-    resource, colon, method = path.rpartition(":")
-    version = _GEMINI_VERSION.match(resource)
-    if not colon or version is None or method not in _GEMINI_METHODS:
-        return None
-    model = resource[version.end() :].removeprefix("models/")
-    if not model:
-        return None
-    return Endpoint(DIALECTS["gemini"], model, method)
-
-
 def _dialect_of(gateway_request: GatewayRequest) -> Dialect:
     return dialect_for(gateway_request.path, gateway_request.headers)
-
-
-def dialect_for(path: str, headers: Mapping[bytes, bytes]) -> Dialect:
-    """Whose shape the caller reads, by path or headers."""
-    if path.startswith(("/v1beta", "/v1beta1")) or b"x-goog-api-key" in headers:
-        return DIALECTS["gemini"]
-    if path.startswith("/v1/messages") or b"anthropic-version" in headers:
-        return DIALECTS["anthropic"]
-    is_responses = path.startswith("/v1/responses")
-    return DIALECTS["openai-responses" if is_responses else "openai-chat"]

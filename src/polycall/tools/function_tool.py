@@ -95,6 +95,12 @@ class FunctionTool(Generic[P, R_co]):
     def __repr__(self) -> str:
         return f"<tool {self.name}({', '.join(object_at(self.parameters, 'properties'))})>"
 
+    def _repr_html_(self) -> str:
+        """In a notebook: its description and its schema."""
+        from polycall._support.html_text import tool_html  # noqa: PLC0415 - for notebooks
+
+        return tool_html(self.name, self.description, self.parameters)
+
     def __reduce__(self) -> Any:
         return reduced(self)
 

@@ -131,6 +131,15 @@ class Toolset(AbstractToolset):
         self._tools[made.name] = made
         return made
 
+    def _repr_html_(self) -> str:
+        """In a notebook: its tools, folded."""
+        from polycall._support.html_text import folded, tool_html  # noqa: PLC0415 - for notebooks
+
+        return "".join(
+            folded(each.name, tool_html(each.name, each.description, each.parameters))
+            for each in self
+        )
+
     async def run(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
         return await self[name].run(arguments, context)
 

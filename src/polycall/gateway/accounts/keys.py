@@ -19,10 +19,11 @@ from fnmatch import fnmatchcase
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from polycall.config import ClientKey
 from polycall.errors import AuthenticationError, RateLimitError
-from polycall.gateway.store import KeyRecord, Store
+from polycall.gateway.store import TEAM_ID_HEAD, KeyRecord, KeyRow, Store, TeamRow
 
 logger = logging.getLogger("polycall.keys")
 
@@ -51,6 +52,7 @@ class Owner(Struct, frozen=True):
     expires: float = math.inf
     mcp: tuple[str, ...] | None = None
     mcp_default: tuple[str, ...] = ()
+    team: Owner | None = None  # whose limits hold as well
 
     def may_call(self, tool: str) -> bool:
         """Whether the key is for this MCP tool, by its full name: `github_create_issue`."""
@@ -58,32 +60,49 @@ class Owner(Struct, frozen=True):
 
     def may_use(self, model: str) -> bool:
         """Whether the key is for this model."""
-        return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
+        is_own = not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
+        return is_own and (self.team is None or self.team.may_use(model))
 
     @property
     def is_metered(self) -> bool:
         """Whether what its requests use has to be counted."""
-        return self.tokens_per_minute is not None or self.budget_usd is not None
+        is_own = self.tokens_per_minute is not None or self.budget_usd is not None
+        return is_own or (self.team is not None and self.team.is_metered)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether its requests have to be counted."""
+        return self.requests_per_minute is not None or (
+            self.team is not None and self.team.requests_per_minute is not None
+        )
+
+    @property
+    def label(self) -> str:
+        """As errors call it."""
+        return f"the {'team' if self.id.startswith(TEAM_ID_HEAD) else 'key'} {self.name!r}"
 
 
 ANYBODY = Owner(id="anybody", name="anybody")
 
 
-class _Strangers:
+class Strangers:
     """How often each address has tried keys that are not known; bounded in addresses."""
 
-    def __init__(self) -> None:
+    def __init__(self, tries_max: int = _TRIES_MAX, per_s: float = _TRIES_PER_S) -> None:
+        """As many tries at once, and as many a second, from one address."""
+        self._most = float(tries_max)
+        self._per_s = per_s
         self._tries: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait_s(self, address: str) -> float:
         """Count one try; how long the address should wait, 0 where it need not."""
         now = time.monotonic()
-        left, at = self._tries.pop(address, (float(_TRIES_MAX), now))
-        left = min(_TRIES_MAX, left + (now - at) * _TRIES_PER_S)
+        left, at = self._tries.pop(address, (self._most, now))
+        left = min(self._most, left + (now - at) * self._per_s)
         self._tries[address] = (max(0.0, left - 1), now)
         if len(self._tries) > _ADDRESSES_MAX:
             self._tries.popitem(last=False)
-        return 0.0 if left >= 1 else (1 - left) / _TRIES_PER_S
+        return 0.0 if left >= 1 else (1 - left) / self._per_s
 
 
 class Keys:
@@ -96,7 +115,7 @@ class Keys:
     def __init__(self, store: Store, *, may_be_open: bool = True) -> None:
         self._store = store
         self._may_be_open = may_be_open
-        self._strangers = _Strangers()
+        self._strangers = Strangers()
         self._own: dict[bytes, Owner] = {}
         self._owners: dict[bytes, Owner] = {}
         self._revision, self._records = store.keys_now()
@@ -153,7 +172,8 @@ class Keys:
     def _take_in(self) -> None:
         owners = dict(self._own)
         for record in self._records:
-            if record.row.revoked is None:
+            has_ended = record.team is not None and record.team.ended is not None
+            if record.row.revoked is None and not has_ended:
                 for secret in record.secrets:
                     ends = min(record.row.expires or math.inf, secret.expires or math.inf)
                     owners.setdefault(secret.digest, _stored(record, ends))
@@ -207,6 +227,11 @@ def _configured(key: ClientKey) -> Owner:
 
 def _stored(record: KeyRecord, ends: float) -> Owner:
     row = record.row
+    team = None if record.team is None else _limited(record.team, math.inf)
+    return replace(_limited(row, ends), mcp=row.mcp, mcp_default=row.mcp_default, team=team)
+
+
+def _limited(row: KeyRow | TeamRow, ends: float) -> Owner:
     return Owner(
         id=row.id,
         name=row.name,
@@ -216,6 +241,4 @@ def _stored(record: KeyRecord, ends: float) -> Owner:
         budget_usd=row.budget_usd,
         budget_per=row.budget_per,
         expires=ends,
-        mcp=row.mcp,
-        mcp_default=row.mcp_default,
     )

@@ -164,20 +164,37 @@ class KeyLimits:
 
     async def count_request(self, owner: Owner) -> None:
         """Count one request of those a minute; raises where there were enough."""
+        held: list[tuple[Lease, int]] = []
+        used = 0
+        try:
+            for each in with_team(owner):
+                await self._hold_request(held, each)
+            used = 1
+        finally:
+            spend_held(held, used)
+
+    async def _hold_request(self, held: list[tuple[Lease, int]], owner: Owner) -> None:
         per_minute = owner.requests_per_minute
-        if per_minute is not None:
-            lease, is_held = await self.leased("requests", owner, "minute", per_minute, 1)
-            if not is_held:
-                raise over_limit(lease, owner, f"may make {per_minute} requests a minute")
-            spend_held([(lease, 1)], 1)
+        if per_minute is None:
+            return
+        lease, is_held = await self.leased("requests", owner, "minute", per_minute, 1)
+        if not is_held:
+            raise over_limit(lease, owner, f"may make {per_minute} requests a minute")
+        held.append((lease, 1))
 
     async def reserve(self, hold: Reservation, owner: Owner, client_request: ClientRequest) -> None:
         """Reserve what the request may use at most; raises where the key has not that much.
 
         Whatever happens, `settle` gives back what `hold` then holds.
         """
-        per_minute, budget = owner.tokens_per_minute, owner.budget_usd
         size = await self._size(client_request)
+        for each in with_team(owner):
+            await self._reserve(hold, each, client_request, size)
+
+    async def _reserve(
+        self, hold: Reservation, owner: Owner, client_request: ClientRequest, size: Usage
+    ) -> None:
+        per_minute, budget = owner.tokens_per_minute, owner.budget_usd
         if per_minute is not None:
             # One that is larger than a whole minute's may have a minute for itself.
             amount = min(size.input_tokens + size.output_tokens, per_minute)
@@ -189,8 +206,8 @@ class KeyLimits:
             cost = await self._highest_cost(owner, client_request, size)
             if cost > budget:
                 raise InvalidRequestError(
-                    f"the request may cost up to ${cost:f}, more than the whole budget of the key "
-                    f"{owner.name!r} ({_budget(owner)}); ask for fewer max tokens"
+                    f"the request may cost up to ${cost:f}, more than the whole budget of "
+                    f"{owner.label} ({_budget(owner)}); ask for fewer max tokens"
                 )
             amount, limit = math.ceil(cost * NANOS), int(budget * NANOS)
             lease, is_held = await self.leased("usd", owner, owner.budget_per, limit, amount)
@@ -266,7 +283,7 @@ class KeyLimits:
             cost = await self._services.costs.at_most(target.provider, target.model, size)
             if cost is None and self._settings.unpriced == "refuse":
                 raise PermissionDeniedError(
-                    f"the key {owner.name!r} has a budget, and {target.name!r} has no known "
+                    f"{owner.label} has a budget, and {target.name!r} has no known "
                     f"price; add it under [providers.{target.provider.name}.prices], in dollars "
                     f'for a million tokens: "{target.model}" = {{ input = 1.00, output = 5.00 }}; '
                     'or newer prices under [prices]: refresh = "ADDRESS"; or under [limits]: '
@@ -439,14 +456,21 @@ def _is_needed(lease: Lease, now: float) -> bool:
     return not lease.is_lost or bool(lease.spent)
 
 
+def with_team(owner: Owner) -> tuple[Owner, ...]:
+    """All whose limits a request is under."""
+    return (owner,) if owner.team is None else (owner, owner.team)
+
+
 def spend_held(holds: list[tuple[Lease, int]], used: int | None) -> None:
     """Turn what was reserved into what was used; `None` is all of it."""
+    left: dict[str, int] = {}
     for lease, reserved in holds:
-        spent = reserved if used is None else used
+        # It is one sum for all that was held of one counter, and the same for the team's.
+        spent = reserved if used is None else left.get(lease.name, used)
+        left[lease.name] = 0
         lease.held -= reserved
         lease.spent += spent
         lease.free += reserved - spent
-        used = used if used is None else 0  # it is one sum, for all of them
 
 
 def _budget(owner: Owner) -> str:
@@ -462,7 +486,7 @@ def over_limit(lease: Lease, owner: Owner, words: str) -> RateLimitError:
     if is_for_ever:
         again = "it is for the key's whole life; ask the gateway's operator for more"
     return RateLimitError(
-        f"the key {owner.name!r} {words}; {again}",
+        f"{owner.label} {words}; {again}",
         retry_after_s=None if is_for_ever and wait_s > 60 else wait_s,
         should_retry=wait_s <= 60,
         code="rate_limit_exceeded",

@@ -14,7 +14,13 @@ from msgspec import Struct
 
 from polycall.errors import PermissionDeniedError, RateLimitError
 from polycall.gateway.accounts.keys import Owner
-from polycall.gateway.accounts.limits import CONTENDED_S, KeyLimits, over_limit, spend_held
+from polycall.gateway.accounts.limits import (
+    CONTENDED_S,
+    KeyLimits,
+    over_limit,
+    spend_held,
+    with_team,
+)
 from polycall.gateway.accounts.windows import budget_words
 from polycall.gateway.store.counter_operations import NANOS
 
@@ -22,6 +28,7 @@ _AGAIN_S = 0.25
 
 
 class _Metered(Struct, frozen=True):
+    owner: Owner  # the key, or its team
     kind: str
     per: str
     limit: int
@@ -39,18 +46,21 @@ class SessionLimits:
         if not is_priced:
             self.check_priced(owner)
         for each in _metered(owner):
-            lease, is_held = await self._limits.leased(each.kind, owner, each.per, each.limit, 1)
+            lease, is_held = await self._limits.leased(
+                each.kind, each.owner, each.per, each.limit, 1
+            )
             if not is_held:
-                raise over_limit(lease, owner, each.words)
+                raise over_limit(lease, each.owner, each.words)
             spend_held([(lease, 1)], 0)
 
     def check_priced(self, owner: Owner) -> None:
         """Raise where a key with a budget may not use what has no price."""
-        if owner.budget_usd is not None and self._limits.refuses_unpriced:
-            raise PermissionDeniedError(
-                f"the key {owner.name!r} has a budget, and what the session uses has no known "
-                'price; use another model, or under [limits]: unpriced = "allow"'
-            )
+        for each in with_team(owner):
+            if each.budget_usd is not None and self._limits.refuses_unpriced:
+                raise PermissionDeniedError(
+                    f"{each.label} has a budget, and what the session uses has no known "
+                    'price; use another model, or under [limits]: unpriced = "allow"'
+                )
 
     async def spend(self, owner: Owner, tokens: int, cost: Decimal) -> None:
         """Count what was used; raises where that was more than the key had left.
@@ -61,32 +71,35 @@ class SessionLimits:
         amounts = {"tokens": tokens, "usd": math.ceil(cost * NANOS)}
         over: RateLimitError | None = None
         for each in _metered(owner):
-            error = await self._spend(owner, each, amounts[each.kind])
+            error = await self._spend(each, amounts[each.kind])
             over = error or over
         if over is not None:
             raise over
 
-    async def _spend(self, owner: Owner, each: _Metered, amount: int) -> RateLimitError | None:
+    async def _spend(self, each: _Metered, amount: int) -> RateLimitError | None:
         limits = self._limits
         ends_at = limits.now() + CONTENDED_S
         while True:
-            lease, is_held = await limits.leased(each.kind, owner, each.per, each.limit, amount)
+            lease, is_held = await limits.leased(
+                each.kind, each.owner, each.per, each.limit, amount
+            )
             may_come_back = lease.wait_s <= CONTENDED_S and limits.now() < ends_at
             if is_held or not may_come_back:
                 break
             await asyncio.sleep(_AGAIN_S)
         spend_held([(lease, amount if is_held else 0)], amount)
-        return None if is_held else over_limit(lease, owner, each.words)
+        return None if is_held else over_limit(lease, each.owner, each.words)
 
 
 def _metered(owner: Owner) -> list[_Metered]:
-    """What of a session's use is counted."""
+    """What of a session's use is counted, for the key and for its team."""
     found: list[_Metered] = []
-    if (tokens := owner.tokens_per_minute) is not None:
-        found.append(_Metered("tokens", "minute", tokens, f"may use {tokens} tokens a minute"))
-    if (budget := owner.budget_usd) is not None:
-        words = (
-            f"has a budget of {budget_words(f'${budget:f}', owner.budget_per)}, and it is used up"
-        )
-        found.append(_Metered("usd", owner.budget_per, int(budget * NANOS), words))
+    for each in with_team(owner):
+        if (tokens := each.tokens_per_minute) is not None:
+            words = f"may use {tokens} tokens a minute"
+            found.append(_Metered(each, "tokens", "minute", tokens, words))
+        if (budget := each.budget_usd) is not None:
+            amount = budget_words(f"${budget:f}", each.budget_per)
+            words = f"has a budget of {amount}, and it is used up"
+            found.append(_Metered(each, "usd", each.budget_per, int(budget * NANOS), words))
     return found

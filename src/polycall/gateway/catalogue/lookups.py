@@ -39,6 +39,7 @@ class Lookups:
         self._slot = slot
         self._is_draining = is_draining
         self._dialect_of = dialect_of
+        self.administration_paths: Callable[[], JSON] = dict  # of OpenAPI
 
     def configure(self, catalogue: models.Catalogue) -> None:
         """List these models."""
@@ -72,7 +73,11 @@ class Lookups:
         await gateway_request.send_body(text)
 
     async def openapi(self, gateway_request: GatewayRequest) -> None:
-        await _send(gateway_request, document())
+        await _send(gateway_request, document(self.administration_paths()))
+
+    async def models(self) -> list[models.Model]:
+        """All models."""
+        return await self._catalogue.models([])
 
     async def list_models(self, gateway_request: GatewayRequest) -> None:
         owner = self._keys.owner(

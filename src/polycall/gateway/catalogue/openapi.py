@@ -71,8 +71,8 @@ _RESPONSE_HEADERS = {
 }
 
 
-def document() -> JSON:
-    """The document, as served."""
+def document(administration: JSON | None = None) -> JSON:
+    """The document, as served; `administration` are the paths of who administers the gateway."""
     paths: JSON = {}
     for path, (summary, name) in _GENERATIONS.items():
         paths[path] = {"post": _operation(summary, name, path, is_generation=True)}
@@ -94,6 +94,7 @@ def document() -> JSON:
     for path, summary in _OPEN.items():
         operation = _operation(summary, f"open-{len(paths)}", path)
         paths[path] = {"get": {**operation, "security": []}}
+    paths |= administration or {}
     schemes: JSON = {
         "bearer": {"type": "http", "scheme": "bearer"},
         "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},

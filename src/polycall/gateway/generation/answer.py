@@ -13,7 +13,12 @@ from polycall._support import jsontext
 from polycall.dialects import openai_responses
 from polycall.errors import PolycallError, ProtocolError, TruncatedError
 from polycall.gateway.generation.attempt import Attempt
-from polycall.gateway.generation.attempts import AttemptRunner, StreamedAnswer, WholeAnswer
+from polycall.gateway.generation.attempts import (
+    AttemptRunner,
+    FailedAttempt,
+    StreamedAnswer,
+    WholeAnswer,
+)
 from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.http.json_array_encoder import ArrayEncoder
 from polycall.gateway.http.replies import (
@@ -59,6 +64,8 @@ class RequestUsage:
         self.attempts = 0
         self.is_under_way = False  # a provider was asked, and did not refuse or fail
         self.lost: list[Target] = []  # attempts that gave nothing, and may cost something
+        self.failed: list[FailedAttempt] = []
+        self.began_at = 0.0  # when the last attempt began
         # Sets aside for one more answer of a model, where the client's key is limited.
         self.reserve: Callable[[], Awaitable[None]] | None = None
         self.outcome = "ok"
@@ -72,6 +79,7 @@ class RequestUsage:
         self.attempt, self.attempts = runner.attempt, runner.attempts
         self.is_under_way = runner.is_under_way
         self.lost = runner.lost
+        self.failed, self.began_at = runner.failed, runner.began_at
 
     def fail(self, error: PolycallError) -> None:
         """The answer ended by this."""

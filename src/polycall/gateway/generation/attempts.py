@@ -66,6 +66,15 @@ class Routable(Protocol):
     async def attempt(self, target: Target, services: GatewayServices) -> Attempt: ...
 
 
+class FailedAttempt(Struct, frozen=True):
+    """An attempt that gave no answer.  `began_at` and `ended_at` are of the monotonic clock."""
+
+    target: Target
+    began_at: float
+    ended_at: float
+    error: PolycallError
+
+
 class WholeAnswer(Struct, frozen=True):
     """A whole answer: parsed, or the body as it came where it is passed through."""
 
@@ -158,6 +167,8 @@ class AttemptRunner:
         self.is_under_way = False  # a provider has it, and did not refuse or fail
         # Asked, and given up or not understood, without having refused: each may cost something.
         self.lost: list[Target] = []
+        self.failed: list[FailedAttempt] = []
+        self.began_at = 0.0  # the last attempt, by the monotonic clock
 
     async def plain(self) -> WholeAnswer:
         """A whole answer."""
@@ -238,6 +249,7 @@ class AttemptRunner:
         if len(key) >= SECRET_LENGTH_MIN and key not in self._gateway_request.secrets:
             self._gateway_request.secrets.append(key)
         self.is_under_way = True
+        began_at = self.began_at = time.monotonic()
         try:
             try:
                 found = await self._send(attempt)
@@ -250,7 +262,7 @@ class AttemptRunner:
             self.is_under_way = False
             if error.was_sent:
                 self.lost.append(target)
-            report_failure(self._gateway_request.id, target, error, self._services.metrics)
+            self._note_failed(target, began_at, error)
             if trace is not None:
                 trace.failed(error)
             if blames_usage(attempt, error):
@@ -270,7 +282,7 @@ class AttemptRunner:
         except ProtocolError as error:
             self.is_under_way = False
             self.lost.append(target)
-            report_failure(self._gateway_request.id, target, error, self._services.metrics)
+            self._note_failed(target, began_at, error)
             if trace is not None:
                 trace.failed(error)
             self._router.failed(
@@ -309,6 +321,10 @@ class AttemptRunner:
         if refused.lasts:
             await services.corrections.remember(refused.corrections)
         return found
+
+    def _note_failed(self, target: Target, began_at: float, error: PolycallError) -> None:
+        self.failed.append(FailedAttempt(target, began_at, time.monotonic(), error))
+        report_failure(self._gateway_request.id, target, error, self._services.metrics)
 
     async def _send(self, attempt: Attempt) -> WholeAnswer | StreamedAnswer:
         self._gateway_request.heard_at = time.monotonic()

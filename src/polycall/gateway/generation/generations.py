@@ -10,8 +10,10 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+from msgspec import to_builtins
 from msgspec.structs import replace
 
+from polycall._support import jsontext
 from polycall.errors import PermissionDeniedError, PolycallError
 from polycall.gateway.accounts.keys import ANYBODY, Keys, Owner
 from polycall.gateway.accounts.limits import KeyLimits, Reservation
@@ -21,7 +23,7 @@ from polycall.gateway.hosted.dispatch import HostedToolDispatch
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.replies import drop_traceback, internal_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest
-from polycall.gateway.observability.attempt_report import words_of
+from polycall.gateway.observability.attempt_report import outcome_of, words_of
 from polycall.gateway.observability.metrics import Metrics
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.programs.dispatch import ProgramDispatch
@@ -29,7 +31,7 @@ from polycall.gateway.routing.router import shown
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.answer_cache import AnswerCache, AnswerRecorder, request_key
 from polycall.gateway.store import LedgerRow, Store
-from polycall.ir import Usage
+from polycall.ir import JSON, Usage
 
 if TYPE_CHECKING:
     from polycall.gateway.observability.traces import Traces
@@ -40,6 +42,8 @@ CLIENT_GONE_STATUS = 499
 _COUNT_MAX = 2**53
 
 _ERROR_MAX = 500
+_DETAILS_MAX = 20
+_DETAILS_LENGTH_MAX = 30_000
 
 TakeOver: TypeAlias = Callable[[GatewayRequest, ClientRequest], Awaitable[bool]]
 
@@ -78,10 +82,12 @@ class Generations:
         # it leaves.  The requests that it makes of one have their own rows.
         self.take_over: TakeOver | None = None
 
-    async def serve(self, gateway_request: GatewayRequest, endpoint: Endpoint) -> None:
-        """Answer, and write one row."""
+    async def serve(
+        self, gateway_request: GatewayRequest, endpoint: Endpoint, owner: Owner | None = None
+    ) -> None:
+        """Answer, and write one row; for `owner` where somebody else knows who asks."""
         record = _Record(gateway_request, endpoint, self._limits.worker)
-        await self._recorded(record, self._accepted(record))
+        await self._recorded(record, self._accepted(record, owner))
 
     async def serve_accepted(
         self, gateway_request: GatewayRequest, client_request: ClientRequest
@@ -93,15 +99,15 @@ class Generations:
         record.client_request = client_request
         await self._recorded(record, self._answer(record, client_request))
 
-    async def _accepted(self, record: _Record) -> None:
+    async def _accepted(self, record: _Record, owner: Owner | None) -> None:
         """Check who asks and what, and answer it."""
         gateway_request = record.gateway_request
-        owner = self._keys.owner(
+        owner = owner or self._keys.owner(
             gateway_request.headers, gateway_request.query, gateway_request.address
         )
         record.owner, record.is_known = owner, True
         self._limits.check_store()
-        if owner.requests_per_minute is not None:
+        if owner.is_counted:
             await self._limits.count_request(owner)
         body = await read_body(gateway_request, self._services.server, self._memory)
         client_request = record.client_request = await self._services.heavy.run(
@@ -317,7 +323,34 @@ class _Record:
             calls=account.calls,
             warnings=0 if account.attempt is None else len(account.attempt.warnings),
             error=storable(account.error, _ERROR_MAX),
+            team_id="" if self.owner.team is None else self.owner.team.id,
+            details=self._details(),
         )
+
+    def _details(self) -> str:
+        """What the columns do not say, as JSON; empty for the usual request."""
+        account = self.account
+        warnings = [] if account.attempt is None else account.attempt.warnings
+        if not warnings and not account.failed:
+            return ""
+        began_at = self.gateway_request.started_at
+        details: JSON = {
+            "warnings": [to_builtins(warning) for warning in warnings[:_DETAILS_MAX]],
+            "attempts": [
+                {
+                    "target": failed.target.name,
+                    "key": failed.target.key_number,
+                    "began_ms": round((failed.began_at - began_at) * 1000, 2),
+                    "ended_ms": round((failed.ended_at - began_at) * 1000, 2),
+                    "outcome": outcome_of(failed.error),
+                    "error": words_of(failed.error),
+                }
+                for failed in account.failed[:_DETAILS_MAX]
+            ],
+        }
+        if account.began_at and account.is_under_way:
+            details["began_ms"] = round((account.began_at - began_at) * 1000, 2)
+        return storable(jsontext.encode(details), _DETAILS_LENGTH_MAX)
 
 
 def storable_count(number: int) -> int:

@@ -18,7 +18,9 @@ from polycall._support.http_server import BoundedProtocol, Bounds, server_config
 from polycall._support.listening import is_loopback, listen
 from polycall.config import Config
 from polycall.errors import InvalidRequestError
-from polycall.gateway.app import Gateway, dialect_for
+from polycall.gateway.app import Gateway
+from polycall.gateway.generation.endpoints import dialect_for
+from polycall.gateway.http.administered import Administered
 from polycall.gateway.http.replies import render_error
 from polycall.gateway.processes.binding import check_binding, check_workers, has_stored_keys
 from polycall.gateway.processes.reload import reread
@@ -142,11 +144,17 @@ class _Server(uvicorn.Server):
         self._post.slot.close()
 
 
-def run(config: Config, load: Callable[[], Config], *, announce: Callable[[int], None]) -> None:
+def run(
+    config: Config,
+    load: Callable[[], Config],
+    *,
+    announce: Callable[[int], None],
+    administer: Callable[[Gateway], Administered] | None = None,
+) -> None:
     """Serve until a signal; then finish what is in flight, and return.
 
     `load` reads the configuration again whenever SIGHUP asks for it; `announce` is told the port
-    once everybody serves.
+    once everybody serves; `administer` makes what administers a gateway.
     """
     server = config.server
     check_binding(config, server.host)
@@ -155,9 +163,12 @@ def run(config: Config, load: Callable[[], Config], *, announce: Callable[[int],
     # Decided here for good: a worker that is started later may find the store emptied.
     may_be_open = is_loopback(server.host) and not (config.keys or has_stored_keys(config))
 
+    def make(config: Config, post: Post) -> Gateway:
+        return Gateway(config, slot=post.slot, may_be_open=may_be_open, administer=administer)
+
     def work(config: Config, post: Post) -> None:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(config, load, bound, post, may_be_open=may_be_open))
+            runner.run(_serve(config, load, bound, post, make))
 
     with listen(server.host, server.port) as bound:
         if server.workers > 1:
@@ -185,12 +196,11 @@ async def _serve(
     load: Callable[[], Config],
     bound: socket.socket,
     post: Post,
-    *,
-    may_be_open: bool,
+    make: Callable[[Config, Post], Gateway],
 ) -> None:
     server = config.server
 
-    served = Gateway(config, slot=post.slot, may_be_open=may_be_open)
+    served = make(config, post)
 
     class Protocol(GatewayProtocol):
         gateway = served

@@ -288,6 +288,7 @@ class Sessions:
             duration_ms=round((time.monotonic() - request.started_at) * 1000, 2),
             first_ms=None,
             key_id=session.owner.id,
+            team_id="" if session.owner.team is None else session.owner.team.id,
             worker=self._limits.worker,
             error=session.error,
         )

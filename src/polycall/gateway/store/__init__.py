@@ -4,6 +4,9 @@
 """
 
 from polycall.gateway.store.base import (
+    Actor,
+    AdminRow,
+    AuditRow,
     Counters,
     CountersForgotError,
     Grant,
@@ -13,10 +16,16 @@ from polycall.gateway.store.base import (
     LeaseRequest,
     LedgerRow,
     Settlement,
+    TeamRow,
 )
+from polycall.gateway.store.counter_operations import TEAM_ID_HEAD
 from polycall.gateway.store.store import Store, open_store
 
 __all__ = [
+    "TEAM_ID_HEAD",
+    "Actor",
+    "AdminRow",
+    "AuditRow",
     "Counters",
     "CountersForgotError",
     "Grant",
@@ -27,5 +36,6 @@ __all__ = [
     "LedgerRow",
     "Settlement",
     "Store",
+    "TeamRow",
     "open_store",
 ]

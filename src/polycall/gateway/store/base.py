@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
-from polycall.errors import StoreError
+from polycall.errors import RequestError, StoreError
 
 T = TypeVar("T")
 
@@ -34,6 +34,10 @@ class Engine(Protocol):
 
     async def read(self, operation: Operation[T]) -> T:
         """Run an operation that changes nothing."""
+        ...
+
+    async def read_aside(self, operation: Operation[T]) -> T:
+        """Run a long operation that changes nothing, so that no other waits for it."""
         ...
 
     async def write(self, operation: Operation[T]) -> T:
@@ -77,6 +81,8 @@ class LedgerRow(Struct, frozen=True, array_like=True):
     calls: int | None = None  # tool calls in the answer
     warnings: int = 0
     error: str = ""  # what went wrong, in words; empty where the answer came to its end
+    team_id: str = ""
+    details: str = ""  # JSON: attempts, warnings, calls; empty where the columns say all
 
 
 class KeyRow(Struct, frozen=True):
@@ -94,6 +100,58 @@ class KeyRow(Struct, frozen=True):
     revoked: float | None = None
     mcp: tuple[str, ...] | None = None  # patterns of MCP tools; `None` for all
     mcp_default: tuple[str, ...] = ()  # servers whose tools its model requests have
+    team_id: str = ""
+    owner: str = ""  # a person to ask
+
+
+class TeamRow(Struct, frozen=True):
+    """A team: limits above those of its keys.  Its keys work no more once it has `ended`."""
+
+    id: str
+    name: str
+    models: tuple[str, ...] = ()
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    budget_usd: Decimal | None = None
+    budget_per: str = "month"
+    created: float = 0.0
+    ended: float | None = None
+
+
+class AdminRow(Struct, frozen=True):
+    """An administrator.  `prefix` is what may be shown of the key; empty where there is none."""
+
+    id: str
+    name: str
+    role: str  # reader, operator or owner
+    digest: bytes | None = None
+    prefix: str = ""
+    created: float = 0.0
+    revoked: float | None = None
+
+
+class Actor(NamedTuple):
+    """Who does something: for the audit log.  `via` is `command`, `key`, `session` or `link`."""
+
+    name: str
+    role: str = ""
+    via: str = "command"
+    address: str = ""
+
+
+class AuditRow(NamedTuple):
+    """One administrative act.  `chain` is a digest of this row and of the one before."""
+
+    number: int
+    at: float
+    actor: str
+    role: str
+    via: str
+    address: str
+    action: str
+    target: str
+    detail: str
+    chain: str
 
 
 class KeySecret(Struct, frozen=True):
@@ -107,10 +165,11 @@ class KeySecret(Struct, frozen=True):
 
 
 class KeyRecord(NamedTuple):
-    """A key with its secrets, the newest first."""
+    """A key with its secrets, the newest first, and the team above it."""
 
     row: KeyRow
     secrets: list[KeySecret]
+    team: TeamRow | None = None
 
 
 class LeaseRequest(NamedTuple):
@@ -149,6 +208,13 @@ class Settlement(NamedTuple):
     span: str
     spent: int
     returned: int
+
+
+class SlowQueryError(RequestError):
+    """A question about the ledger that took too long."""
+
+    def __init__(self) -> None:
+        super().__init__("the question takes too long; ask about less time")
 
 
 class CountersForgotError(StoreError):

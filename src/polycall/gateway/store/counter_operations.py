@@ -14,6 +14,7 @@ from polycall.gateway.store.base import Grant, LeaseRequest, Operation, Query, S
 # A lease is a slice of what is left: large while there is much, one request's near the end.
 SLICES = 20
 NANOS = 1_000_000_000
+TEAM_ID_HEAD = "team_"
 # In the place of a lost lease, what the ledger told of its holder; it ends with the counter.
 _KNOWN = " known"
 
@@ -153,9 +154,12 @@ def spent_since(name: str, worker: str | None, since: float) -> Operation[int]:
     kind, _, key_id = name.partition(":")
     if kind != "usd":
         return 0  # minutes are over before a worker is known to be gone
+    # A team's counter is named by the team's id, which no key has.
+    column = "team_id" if key_id.startswith(TEAM_ID_HEAD) else "key_id"
+    partial = " AND team_id <> ''" if column == "team_id" else ""
     rows = yield Query(
-        "SELECT exact_sum(cost_usd) FROM ledger "
-        "WHERE key_id = ? AND created >= ? AND worker = COALESCE(?, worker)",
+        f"SELECT exact_sum(cost_usd) FROM ledger WHERE {column} = ?{partial} "  # noqa: S608 - constant names
+        "AND created >= ? AND worker = COALESCE(?, worker)",
         (key_id, since, worker),
     )
     return int(Decimal(rows[0][0] or 0) * NANOS)

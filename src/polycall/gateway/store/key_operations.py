@@ -11,6 +11,7 @@ from decimal import Decimal
 from msgspec.structs import asdict, replace
 
 from polycall.errors import RequestError
+from polycall.gateway.store import admin_operations
 from polycall.gateway.store.base import KeyRecord, KeyRow, KeySecret, Operation, Query
 
 _FIELDS = KeyRow.__struct_fields__
@@ -48,9 +49,13 @@ def all_keys() -> Operation[tuple[int, list[KeyRecord]]]:
     rows = yield Query("SELECT number FROM revisions WHERE name = 'keys'")
     revision = rows[0][0]
     records: dict[str, KeyRecord] = {}
+    teams = {team.id: team for team in (yield from admin_operations.teams())}
     # One statement: between two of them another process may make a key.
     for row in (yield Query(_ALL_KEYS)):
-        record = records.setdefault(row[0], KeyRecord(_read(row[: len(_FIELDS)]), []))
+        if row[0] not in records:
+            key = _read(row[: len(_FIELDS)])
+            records[row[0]] = KeyRecord(key, [], teams.get(key.team_id))
+        record = records[row[0]]
         digest, *rest = row[len(_FIELDS) :]
         record.secrets.append(KeySecret(bytes(digest), *rest))
     return revision, list(records.values())
@@ -84,7 +89,7 @@ def change_key(name: str, changes: dict[str, object]) -> Operation[KeyRecord]:
         (*(values[field] for field in changes), record.row.id),
     )
     yield _CHANGED
-    return KeyRecord(changed, record.secrets)
+    return (yield from find_key(record.row.id))
 
 
 def rotate_key(

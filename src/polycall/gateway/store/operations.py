@@ -95,6 +95,24 @@ def keep_new(owner: str, name: str, value: bytes, now: float) -> Operation[bool]
     return bool(rows)
 
 
+def recent_states(prefix: str, number: int) -> Operation[list[tuple[str, str, float, bytes]]]:
+    """The newest values whose ids begin so: owner, id, time, value."""
+    rows = yield Query(
+        "SELECT owner, id, created, value FROM states WHERE id >= ? AND id < ? "
+        "ORDER BY created DESC LIMIT ?",
+        (prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1), number),
+    )
+    return [(owner, name, created, bytes(value)) for owner, name, created, value in rows]
+
+
+def drop_state(owner: str, state_id: str) -> Operation[bool]:
+    """Remove a value; false where it is not there."""
+    rows = yield Query(
+        "DELETE FROM states WHERE owner = ? AND id = ? RETURNING id", (owner, state_id)
+    )
+    return bool(rows)
+
+
 def kept(owner: str, name: str) -> Operation[bytes | None]:
     """The value of this name, if there is one."""
     rows = yield Query("SELECT value FROM kept WHERE owner = ? AND name = ?", (owner, name))

@@ -30,6 +30,8 @@ _WORDS = {
     "int": "BIGINT",
     "money": "NUMERIC",
     "without_rowid": "",
+    "audit_unchanged": "CREATE RULE audit_unchanged AS ON UPDATE TO audit DO INSTEAD NOTHING",
+    "audit_undeleted": "CREATE RULE audit_undeleted AS ON DELETE TO audit DO INSTEAD NOTHING",
 }
 # What SQLite is taught, in Postgres' own words.
 _FUNCTIONS = {
@@ -37,6 +39,7 @@ _FUNCTIONS = {
     "utc_hour(created)": (
         "to_char(to_timestamp(created) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:00')"
     ),
+    "CAST(created / ? AS INTEGER)": "CAST(floor(created / ?) AS BIGINT)",
     "utc_day(created)": "to_char(to_timestamp(created) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
 }
 _OPTIONS: dict[str, Any] = {
@@ -63,6 +66,10 @@ class PostgresEngine:
 
     async def read(self, operation: Operation[T]) -> T:
         """The same as `write`: an operation sees one state of the database."""
+        return await self.write(operation)
+
+    async def read_aside(self, operation: Operation[T]) -> T:
+        """The same as `write`: nothing else waits for it."""
         return await self.write(operation)
 
     async def write(self, operation: Operation[T]) -> T:

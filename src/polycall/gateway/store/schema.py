@@ -76,6 +76,47 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) {without_rowid}""",
         "INSERT INTO revisions (name, number) VALUES ('corrections', 0)",
     ),
+    (
+        "ALTER TABLE keys ADD COLUMN team_id TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE keys ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE ledger ADD COLUMN team_id TEXT NOT NULL DEFAULT ''",
+        # What the columns do not say of one request, as JSON; empty where they say all.
+        "ALTER TABLE ledger ADD COLUMN details TEXT NOT NULL DEFAULT ''",
+        """CREATE TABLE teams (
+            id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, models TEXT NOT NULL,
+            requests_per_minute {int}, tokens_per_minute {int},
+            budget_usd TEXT, budget_per TEXT NOT NULL, created {real} NOT NULL, ended {real}
+        )""",
+        # `digest` is of the administrator's key; null for one who only signs in by links.
+        """CREATE TABLE admins (
+            id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, role TEXT NOT NULL,
+            digest {blob} UNIQUE, prefix TEXT NOT NULL, created {real} NOT NULL, revoked {real}
+        )""",
+        """CREATE TABLE admin_tokens (
+            digest {blob} PRIMARY KEY, admin_id TEXT NOT NULL, kind TEXT NOT NULL,
+            created {real} NOT NULL, expires {real} NOT NULL
+        )""",
+        # Numbered without gaps, and each row's `chain` is a digest of it and of the row before.
+        """CREATE TABLE audit (
+            number {int} PRIMARY KEY, at {real} NOT NULL, actor TEXT NOT NULL, role TEXT NOT NULL,
+            via TEXT NOT NULL, address TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL,
+            detail TEXT NOT NULL, chain TEXT NOT NULL
+        )""",
+        "{audit_unchanged}",
+        "{audit_undeleted}",
+        "INSERT INTO revisions (name, number) VALUES ('audit', 0)",
+        # For the search of requests: each filter that is rare has an index in the order of time.
+        "DROP INDEX ledger_created",
+        # With what has no index of its own, so that testing it reads no row.
+        "CREATE INDEX ledger_created ON ledger "
+        "(created, id, status, outcome, provider, client, team_id, cost_usd)",
+        "CREATE INDEX ledger_name ON ledger (key, created, id)",
+        "CREATE INDEX ledger_model ON ledger (model, created, id)",
+        "CREATE INDEX ledger_status ON ledger (status, created, id) WHERE status <> 200",
+        "CREATE INDEX ledger_warned ON ledger (created, id) WHERE warnings > 0",
+        "CREATE INDEX ledger_failed ON ledger (created, id) WHERE outcome NOT IN ('ok', 'cached')",
+        "CREATE INDEX ledger_team ON ledger (team_id, created) WHERE team_id <> ''",
+    ),
 )
 
 VERSION = len(MIGRATIONS)

@@ -18,16 +18,19 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
 
+from msgspec import Struct, to_builtins
 from msgspec.structs import astuple
 
 from polycall.errors import RequestError, StoreError
 from polycall.gateway.store import (
+    audit_operations,
     correction_operations,
     counter_operations,
     key_operations,
     operations,
 )
 from polycall.gateway.store.base import (
+    Actor,
     Engine,
     Grant,
     KeyRecord,
@@ -53,6 +56,7 @@ DAY_S = 86_400
 PURGE_ROWS = 1000
 PURGE_PAUSE_S = 0.05
 _CACHE_BYTES_MAX = 4 * 1024 * 1024
+UNNAMED = Actor("unnamed")
 
 
 def open_store(
@@ -181,6 +185,19 @@ class Store:
             self._cache.pop((owner, state_id))
         return await self._write(operations.delete_states(owner, state_ids))
 
+    async def recent_states(self, prefix: str, number: int) -> list[tuple[str, str, float, bytes]]:
+        """The newest values of all owners whose ids begin so: owner, id, time, value."""
+        rows = await self.look_up_aside(operations.recent_states(prefix, number))
+        found = [(*row[:3], self._vault.unlock(row[0], row[1], row[3])) for row in rows]
+        return [(*row[:3], row[3]) for row in found if row[3] is not None]
+
+    async def drop_state(self, owner: str, state_id: str, by: Actor, action: str) -> bool:
+        """Remove a value, as an administrator does; false where it is not there."""
+        operation = operations.drop_state(owner, state_id)
+        is_gone = await self.act(operation, by, action, state_id, {"owner": owner})
+        self._cache.pop((owner, state_id))
+        return is_gone
+
     # Clients' keys
 
     def keys_now(self) -> tuple[int, list[KeyRecord]]:
@@ -195,25 +212,59 @@ class Store:
         """The key of this name or id; `RequestError` where there is none."""
         return await self._read(key_operations.find_key(name))
 
-    async def create_key(self, row: KeyRow, secret: KeySecret) -> None:
+    async def create_key(self, row: KeyRow, secret: KeySecret, *, by: Actor = UNNAMED) -> None:
         """Keep a new key; `RequestError` where its name is taken."""
-        await self._write(key_operations.create_key(row, secret))
+        operation = key_operations.create_key(row, secret)
+        await self.act(operation, by, "key.create", row.name, detail_of(row))
 
-    async def change_key(self, name: str, changes: dict[str, object]) -> KeyRecord:
+    async def change_key(
+        self, name: str, changes: dict[str, object], *, by: Actor = UNNAMED
+    ) -> KeyRecord:
         """Set fields of a key; gives it as it is then."""
-        return await self._write(key_operations.change_key(name, changes))
+        operation = key_operations.change_key(name, changes)
+        return await self.act(operation, by, "key.limit", name, detail_of(changes))
 
     async def rotate_key(
-        self, name: str, digest: bytes, prefix: str, *, grace_s: float
+        self, name: str, digest: bytes, prefix: str, *, grace_s: float, by: Actor = UNNAMED
     ) -> KeyRecord:
         """Give a key a new secret; the old one ends after `grace_s`."""
         now = time.time()
         operation = key_operations.rotate_key(name, digest, prefix, now, now + grace_s)
-        return await self._write(operation)
+        detail = {"prefix": prefix, "grace_s": grace_s}
+        return await self.act(operation, by, "key.rotate", name, detail)
 
-    async def revoke_key(self, name: str) -> KeyRecord:
+    async def revoke_key(self, name: str, *, by: Actor = UNNAMED) -> KeyRecord:
         """End a key for good."""
-        return await self._write(key_operations.revoke_key(name, time.time()))
+        operation = key_operations.revoke_key(name, time.time())
+        return await self.act(operation, by, "key.revoke", name, {})
+
+    # Administration (`administration.py` has the rest)
+
+    async def act(
+        self,
+        operation: Operation[T],
+        by: Actor,
+        action: str,
+        target: str,
+        detail: Mapping[str, object],
+    ) -> T:
+        """Write, and record in the audit log who did it: both, or none."""
+        now = time.time()
+        return await self._write(
+            audit_operations.audited(operation, by, action, target, detail, now=now)
+        )
+
+    async def look_up(self, operation: Operation[T]) -> T:
+        """Run a short operation that changes nothing."""
+        return await self._read(operation)
+
+    async def look_up_aside(self, operation: Operation[T]) -> T:
+        """Run a long operation that changes nothing, so that no request waits for it."""
+        return await self._engine.read_aside(operation)
+
+    async def change(self, operation: Operation[T]) -> T:
+        """Write what is no act of an administrator: a session, a link that was used."""
+        return await self._write(operation)
 
     # Corrections
 
@@ -347,6 +398,12 @@ class Store:
                 logger.error("the store is unreachable: %s", error)  # noqa: TRY400
             self.is_up = False
             raise
+
+
+def detail_of(fields: Struct | Mapping[str, object]) -> dict[str, object]:
+    """Fields as the audit log has them: plain JSON, without what is empty."""
+    plain: dict[str, object] = to_builtins(fields)
+    return {k: v for k, v in plain.items() if not isinstance(fields, Struct) or v not in ("", None)}
 
 
 class _Cache:

@@ -18,6 +18,7 @@ GROUPS = {
     "hour": "utc_hour(created)",
     "provider": "provider",
     "outcome": "outcome",
+    "team": "team_id",
 }
 _SUMS = (
     "COUNT(*), SUM(CASE WHEN outcome IN ('ok', 'cached') THEN 0 ELSE 1 END), "

@@ -1,0 +1,100 @@
+"""One gateway with an administrator of each role, and one browser, for the tests here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from polycall.sim import Simulation
+from tests.console.browser import Browser, browser
+from tests.gateway.conftest import postgres_server
+from tests.gateway.harness import Answer, Gateway, sim_config
+
+__all__ = ["postgres_server"]
+
+ROLES = ("reader", "operator", "owner")
+Command = Callable[..., Any]
+
+
+class CommandFailedError(Exception):
+    """What a command printed that ended with another status than 0."""
+
+
+class Served(NamedTuple):
+    """A gateway, its administrators' keys, and `polycall` beside it."""
+
+    gateway: Gateway
+    keys: dict[str, str]
+    command: Command
+
+    def ask(self, method: str, path: str, body: Any = None, role: str | None = "owner") -> Answer:
+        """One request to `/admin/v1` with a role's key."""
+        key = None if role is None else self.keys[role]
+        return self.gateway.request(method, f"/admin/v1{path}", body, key=key)
+
+    def link(self) -> str:
+        """A link that opens the console, once."""
+        url = self.gateway.url
+        return self.command("console", "--url", url, "--json")["link"]
+
+
+def command_for(gateway: Gateway) -> Command:
+    """Runs `polycall WORDS` on the gateway's store; gives what it printed as JSON."""
+
+    def run(*words: str) -> Any:
+        program = str(Path(sys.executable).with_name("polycall"))
+        words = (*words, "--config", str(gateway.path))
+        done = subprocess.run(
+            [program, *words], capture_output=True, text=True, timeout=60, check=False
+        )
+        if done.returncode != 0:
+            raise CommandFailedError(done.stdout + done.stderr)
+        return json.loads(done.stdout)
+
+    return run
+
+
+def serve(folder: Path, config: str) -> Served:
+    """A gateway with administrators."""
+    gateway = Gateway(folder, config).start()
+    command = command_for(gateway)
+    # The first one makes the API appear; it makes the others.
+    made = command("admins", "create", "the owner", "--role", "owner", "--key", "--json")
+    keys = {"owner": made["key"]}
+    served = Served(gateway, keys, command)
+    for role in ROLES[:2]:
+        fields = {"name": f"the {role}", "role": role, "key": True}
+        keys[role] = served.ask("POST", "/admins", fields).json()["key"]
+    return served
+
+
+@pytest.fixture(scope="session")
+def console_sim() -> Iterator[Simulation]:
+    with Simulation(seed=5) as simulation:
+        yield simulation
+
+
+@pytest.fixture(scope="module")
+def served(console_sim: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("console")
+    more = f'[admin]\nruns = "sqlite:///{folder / "runs.db"}"\n'
+    for name, price in (("up-chat", 2), ("up-anthropic", 3)):
+        prices = f'"sim-1" = {{ input = {price}, output = {price * 5} }}'
+        more += f"[providers.{name}.prices]\n{prices}\n"
+    config = sim_config(console_sim, more)
+    made = serve(folder, config)
+    yield made
+    assert made.gateway.stop() == 0, made.gateway.log
+    assert "Traceback" not in made.gateway.log
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Browser]:
+    with browser() as made:
+        yield made
