@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from polycall.gateway.state.carrier import Carrier, Entry, Origin
+from polycall.gateway.state.carrier import CarriedTurn, Carrier, Entry, Origin
 from polycall.gateway.store import open_store
 from polycall.ir import Message, Metadata, Part, Reasoning, Request, Text, ToolCall, ToolResult
 
@@ -41,7 +41,7 @@ def history(base: str, arguments: str = '{"a": 1}', text: str = "ok") -> Request
 
 async def kept(carrier: Carrier, owner: str = "me") -> str:
     base = carrier.new_base()
-    await carrier.keep(owner, base, HOME, ENTRIES)
+    await carrier.keep(owner, base, CarriedTurn(HOME, ENTRIES))
     return base
 
 
