@@ -360,7 +360,7 @@ def test_what_asks_for_no_websocket_has_none(
 
 
 def test_other_paths_are_asked_without_a_websocket(gateway: Gateway) -> None:
-    assert gateway.request("GET", "/v1/responses", headers=UPGRADE).status == 426
+    assert gateway.request("GET", "/v1/chat/completions", headers=UPGRADE).status == 426
     assert gateway.request("GET", "/v1/models", headers=UPGRADE).status == 200
 
 
@@ -604,7 +604,7 @@ async def test_a_session_that_was_begun_ends_with_the_server(
     assert "restarting" in frames[-1]["error"]["message"]
     assert await stopping == 0
     assert time.monotonic() - began < 30
-    assert len(rows_of(served, ODD.format("replies"), 2)) == 3  # two replies, and how it ended
+    assert len(rows_of(served, ODD.format("replies"), 3)) == 3  # two replies, and how it ended
 
 
 async def test_two_gateways_share_a_budget(
