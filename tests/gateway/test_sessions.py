@@ -591,7 +591,8 @@ def opened(gateway: Gateway, model: str) -> Generator[socket.socket]:
 async def test_a_session_that_was_begun_ends_with_the_server(
     voices: OddVoices, sim: VoiceSimulation, tmp_path: Path
 ) -> None:
-    served = Gateway(tmp_path, configuration(voices, sim)).start()
+    more = SERVER.replace("drain_s = 2", "drain_s = 4")
+    served = Gateway(tmp_path, configuration(voices, sim, more=more)).start()
     async with connected(served, ODD.format("replies")) as client:
         await next_frame(client)
         await ask(client)
