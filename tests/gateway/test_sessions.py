@@ -360,7 +360,7 @@ def test_what_asks_for_no_websocket_has_none(
 
 
 def test_other_paths_are_asked_without_a_websocket(gateway: Gateway) -> None:
-    assert gateway.request("GET", "/v1/responses", headers=UPGRADE).status == 426
+    assert gateway.request("GET", "/v1/chat/completions", headers=UPGRADE).status == 426
     assert gateway.request("GET", "/v1/models", headers=UPGRADE).status == 200
 
 
@@ -591,7 +591,8 @@ def opened(gateway: Gateway, model: str) -> Generator[socket.socket]:
 async def test_a_session_that_was_begun_ends_with_the_server(
     voices: OddVoices, sim: VoiceSimulation, tmp_path: Path
 ) -> None:
-    served = Gateway(tmp_path, configuration(voices, sim)).start()
+    more = SERVER.replace("drain_s = 2", "drain_s = 4")
+    served = Gateway(tmp_path, configuration(voices, sim, more=more)).start()
     async with connected(served, ODD.format("replies")) as client:
         await next_frame(client)
         await ask(client)
@@ -604,7 +605,7 @@ async def test_a_session_that_was_begun_ends_with_the_server(
     assert "restarting" in frames[-1]["error"]["message"]
     assert await stopping == 0
     assert time.monotonic() - began < 30
-    assert len(rows_of(served, ODD.format("replies"), 2)) == 3  # two replies, and how it ended
+    assert len(rows_of(served, ODD.format("replies"), 3)) == 3  # two replies, and how it ended
 
 
 async def test_two_gateways_share_a_budget(

@@ -7,8 +7,8 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
 
 from polycall._support.listening import is_loopback
 from polycall.config import Config, TraceSettings, asking_usage
@@ -62,7 +62,7 @@ from polycall.gateway.responses.routes import ResponsesRoutes
 from polycall.gateway.responses.websocket import ResponsesSocket
 from polycall.gateway.routing.router import TargetRouter
 from polycall.gateway.services import GatewayServices
-from polycall.gateway.sessions.entry import SessionEntry
+from polycall.gateway.sessions.entry import SessionEntry, nothing_received
 from polycall.gateway.state.answer_cache import AnswerCache, routes_digest
 from polycall.gateway.state.carrier import Carrier
 from polycall.gateway.state.shared_corrections import SharedCorrections
@@ -343,7 +343,7 @@ class Gateway:
                 traces=self._traces,
                 memory=self._memory,
             )
-        request = self._gateway_request(socket.scope, _never, socket.asgi_send)
+        request = self._gateway_request(socket.scope, nothing_received, socket.asgi_send)
         request.is_session = True
         request.heard_at = math.inf  # silence is no fault of a session
         request.ends_at = request.started_at + self.config.server.total_s
@@ -466,11 +466,6 @@ class Gateway:
                 f"{path[:200]} takes {allow}, not {gateway_request.method}", status=405
             )
         await handler(gateway_request)
-
-
-async def _never() -> MutableMapping[str, Any]:
-    """A session hears of its client by the WebSocket alone."""
-    return await asyncio.get_running_loop().create_future()
 
 
 def _open_traces(settings: TraceSettings) -> Traces:

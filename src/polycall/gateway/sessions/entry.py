@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -73,3 +73,8 @@ class SessionEntry:
             task.cancel()
         if self._server is not None:
             await self._server.close()
+
+
+async def nothing_received() -> MutableMapping[str, Any]:
+    """What a session receives by ASGI: it hears of its client by the WebSocket alone."""
+    return await asyncio.get_running_loop().create_future()
