@@ -308,7 +308,8 @@ def test_conversations(client: Any, gateway: Gateway, sim: Simulation) -> None:
         body = {"items": [{"role": "user", "content": "x"}]} if method == "POST" else None
         found = gateway.request(method, f"/v1/conversations/{made.id}{path}", body, key=OTHER_KEY)
         assert found.status == 404
-    for body in ({"items": "x"}, {"items": [1]}, {"metadata": {"a": 1}}, [], b"{"):
+    odd: list[Any] = [{"items": "x"}, {"items": [1]}, {"metadata": {"a": 1}}, [], b"{"]
+    for body in odd:
         assert gateway.post("/v1/conversations", body).status == 400
     client.conversations.delete(made.id)
     with pytest.raises(openai.NotFoundError):

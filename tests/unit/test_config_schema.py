@@ -85,6 +85,7 @@ PLACES = {
     "PriceSettings": "[prices]",
     "ProgramSettings": "[programs]",
     "HostedToolSettings": "[hosted_tools]",
+    "AdminSettings": "[admin]",
     "ProviderTable": "[providers.openai]",
     "ModelTable": "[models.m]",
     "McpServer": "[mcp.files]",

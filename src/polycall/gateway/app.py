@@ -11,14 +11,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 from polycall._support.listening import is_loopback
-from polycall.config import Config, TraceSettings, asking_usage
+from polycall.config import Config, asking_usage
 from polycall.config.loading import MEBIBYTE
 from polycall.errors import (
     InvalidRequestError,
     NotFoundError,
     OverloadedError,
     PolycallError,
-    RequestError,
 )
 from polycall.gateway.accounts.keys import Keys, Owner
 from polycall.gateway.accounts.limits import KeyLimits
@@ -49,6 +48,7 @@ from polycall.gateway.http.request import (
 )
 from polycall.gateway.mcp.dispatch import McpDispatch
 from polycall.gateway.media.lazy_fetch import LazyFetcher
+from polycall.gateway.observability.entry import open_traces
 from polycall.gateway.observability.metrics import Metrics, Snapshot
 from polycall.gateway.processes.heavy_work import HeavyWork
 from polycall.gateway.processes.maintenance import Maintenance
@@ -75,7 +75,6 @@ from polycall.transport.http1 import HTTP1Transport
 from polycall.voices.routes import ROUTES as SESSION_ROUTES
 
 if TYPE_CHECKING:
-    from polycall.gateway.observability.traces import Traces
     from polycall.gateway.sessions.client_socket import ClientSocket
     from polycall.gateway.sessions.sessions import Sessions
 
@@ -125,7 +124,7 @@ class Gateway:
         self._memory = MemoryGuard((server.memory_mib_max or 0) * MEBIBYTE, workers=server.workers)
         self._carrier = Carrier(self.store)
         self._items = StoredResponses(self.store, self._carrier.sealer)
-        self._traces = None if config.traces is None else _open_traces(config.traces)
+        self._traces = None if config.traces is None else open_traces(config.traces)
         self._cache: AnswerCache | None = None
         if config.cache is not None:
             self._cache = AnswerCache(config.cache, config.folder, self.store.secret)
@@ -466,16 +465,6 @@ class Gateway:
                 f"{path[:200]} takes {allow}, not {gateway_request.method}", status=405
             )
         await handler(gateway_request)
-
-
-def _open_traces(settings: TraceSettings) -> Traces:
-    try:
-        from polycall.gateway.observability.traces import Traces  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise RequestError(
-            "[traces] needs OpenTelemetry; install 'polycall[opentelemetry]'"
-        ) from None
-    return Traces(settings)
 
 
 def _limits(config: Config) -> RequestLimits:

@@ -16,6 +16,7 @@ from polycall.exchange import Exchange
 from polycall.gateway.routing.router import Target
 from polycall.ir import Usage, Warning
 from polycall.profiles.corrections import Refused, read_refusal
+from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Dialect
 from polycall.transport.base import HTTPRequest
 
@@ -88,3 +89,8 @@ def refuse_losses(warnings: list[Warning]) -> None:
                 feature=warning.feature,
                 path=warning.feature,
             )
+
+
+def replays_reasoning(quirks: Quirks) -> bool:
+    """Whether the target wants the reasoning of its earlier answers back."""
+    return quirks.reasoning_carried or quirks.reasoning_replay not in ("never", "as_written")

@@ -22,8 +22,8 @@ from polycall.errors import (
 from polycall.exchange import address, headers_for, prepare
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.catalogue.token_counts import estimate, estimate_text
-from polycall.gateway.generation.attempt import Attempt, refuse_losses
-from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.generation.attempt import Attempt, refuse_losses, replays_reasoning
+from polycall.gateway.http.request import GatewayRequest, header_flag
 from polycall.gateway.passthrough.control_fields import OTHER_MODELS, number_of
 from polycall.gateway.passthrough.request import (
     PASSED_HEADERS,
@@ -39,15 +39,13 @@ from polycall.gateway.state.stored_responses import conversation_of, id_in, refe
 from polycall.ir import JSON, Message, Metadata, Request, Text
 from polycall.profiles.corrections import Correction, corrected, has_quirks
 from polycall.providers.provider import DialectName
-from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Dialect
 from polycall.transport.base import HTTPRequest
 
 # Below this a body is not worth counting well: its bytes are taken for tokens at a rate that is
 # above any language's.
 _SHORT_BYTES = 16 * 1024
-_BYTES_PER_TOKEN = 3
-_BYTES_PER_TOKEN_USUAL = 4
+_BYTES_PER_TOKEN, _BYTES_PER_TOKEN_USUAL = 3, 4
 _MEDIA_MARKS = (
     *(b'"image_url"', b'"input_audio"', b'"file"'),
     *(b'"input_image"', b'"input_file"'),
@@ -79,8 +77,8 @@ class ClientRequest:
         self.dialect = endpoint.dialect
         self.owner = owner
         self.output_reserved: int | None = None  # set aside where the client has no bound
-        self.is_strict = _flag(gateway_request, b"polycall-strict")
-        self.is_lossy = _flag(gateway_request, b"polycall-lossy")
+        self.is_strict = header_flag(gateway_request, b"polycall-strict")
+        self.is_lossy = header_flag(gateway_request, b"polycall-lossy")
         self._path = gateway_request.path
         self._query = gateway_request.query
         self._headers = gateway_request.headers
@@ -95,9 +93,8 @@ class ClientRequest:
             self.model = self._string("model")
             self.streams = self._boolean("stream")
         # Answered by other rooms of the gateway: see `Generations.take_over`.
-        self.is_background = False
+        self.is_background = self.compacts = False
         self.keep_by: Callable[[JSON], Awaitable[None]] | None = None  # in the place of the store
-        self.compacts = False
         if self.dialect.NAME == "openai-responses":
             self.is_background = self._fields.value("background") is True
             self.compacts = any(mark in self._body for mark in _COMPACTION_MARKS)
@@ -284,7 +281,7 @@ class ClientRequest:
             client_asks_usage=self._asks_usage,
             carries=is_shared
             or name != self.dialect.NAME
-            or _replays(target.provider.quirks_for(target.model)),
+            or replays_reasoning(target.provider.quirks_for(target.model)),
         )
 
     def dialect_for(self, target: Target) -> DialectName:
@@ -501,19 +498,3 @@ class ClientRequest:
 # Wires on which a bound must be sent: what a key has set aside is it, where the client has none.
 _BOUND_IS_SENT = frozenset({"anthropic"})
 _TOOL_MARKS = (b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"functionCall"')
-
-
-def _flag(gateway_request: GatewayRequest, name: bytes) -> bool:
-    """A header that is `true` or `false`; another word was meant as something."""
-    value = gateway_request.headers.get(name)
-    if value is None:
-        return False
-    word = value.strip().lower()
-    if word not in (b"true", b"false"):
-        text = value[:60].decode("latin-1")
-        raise MalformedRequestError(f"expected true or false, got {text!r}", path=name.decode())
-    return word == b"true"
-
-
-def _replays(quirks: Quirks) -> bool:
-    return quirks.reasoning_carried or quirks.reasoning_replay not in ("never", "as_written")

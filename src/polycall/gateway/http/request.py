@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from polycall.errors import OverloadedError, UpstreamTimeoutError
+from polycall.errors import MalformedRequestError, OverloadedError, UpstreamTimeoutError
 
 if TYPE_CHECKING:
     from polycall.gateway.observability.traces import Trace
@@ -309,3 +309,15 @@ async def _watch(gateway_request: GatewayRequest) -> None:
             if not gateway_request.is_answered:
                 gateway_request.abort(ClientGone("the client left"))
             return
+
+
+def header_flag(gateway_request: GatewayRequest, name: bytes) -> bool:
+    """A header that is `true` or `false`; another word was meant as something."""
+    value = gateway_request.headers.get(name)
+    if value is None:
+        return False
+    word = value.strip().lower()
+    if word not in (b"true", b"false"):
+        text = value[:60].decode("latin-1")
+        raise MalformedRequestError(f"expected true or false, got {text!r}", path=name.decode())
+    return word == b"true"
