@@ -301,6 +301,18 @@ class RequestMonitor:
             task.add_done_callback(self._beats.discard)
 
 
+def patience_s(gateway_request: GatewayRequest, most_s: float) -> float:
+    """How long the client says that it waits (Google's SDKs do), within what is allowed."""
+    said = gateway_request.headers.get(b"x-server-timeout")
+    if said is None:
+        return most_s
+    try:
+        seconds = float(said)
+    except ValueError:
+        return most_s
+    return seconds if 0 < seconds < most_s else most_s
+
+
 async def _watch(gateway_request: GatewayRequest) -> None:
     while True:
         message = await gateway_request.receive()
