@@ -36,6 +36,7 @@ from polycall.gateway.generation.generations import Generations
 from polycall.gateway.hosted.dispatch import HostedToolDispatch
 from polycall.gateway.http.administered import PREFIXES as ADMIN_PREFIXES
 from polycall.gateway.http.administered import Administered
+from polycall.gateway.http.header_words import patience_s
 from polycall.gateway.http.redaction import RedactingTransport
 from polycall.gateway.http.replies import internal_error, send_error
 from polycall.gateway.http.request import (
@@ -278,7 +279,7 @@ class Gateway:
         if scope["type"] != "http":
             return
         gateway_request = self._gateway_request(scope, receive, send)
-        gateway_request.ends_at = gateway_request.started_at + _patience_s(
+        gateway_request.ends_at = gateway_request.started_at + patience_s(
             gateway_request, self.config.server.total_s
         )
         self.monitor.add(gateway_request)
@@ -486,18 +487,6 @@ def _open_traces(settings: TraceSettings) -> Traces:
 def _limits(config: Config) -> RequestLimits:
     server = config.server
     return RequestLimits(heartbeat_s=server.heartbeat_s, read_s=server.read_s, send_s=server.body_s)
-
-
-def _patience_s(gateway_request: GatewayRequest, most_s: float) -> float:
-    """How long the client says that it waits (Google's SDKs do), within what is allowed."""
-    said = gateway_request.headers.get(b"x-server-timeout")
-    if said is None:
-        return most_s
-    try:
-        seconds = float(said)
-    except ValueError:
-        return most_s
-    return seconds if 0 < seconds < most_s else most_s
 
 
 def _dialect_of(gateway_request: GatewayRequest) -> Dialect:

@@ -23,6 +23,7 @@ from polycall.exchange import address, headers_for, prepare
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.catalogue.token_counts import estimate, estimate_text
 from polycall.gateway.generation.attempt import Attempt, refuse_losses
+from polycall.gateway.http.header_words import flag
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.control_fields import OTHER_MODELS, number_of
 from polycall.gateway.passthrough.request import (
@@ -37,7 +38,7 @@ from polycall.gateway.state.anthropic_threads import refuse_thread
 from polycall.gateway.state.carrier import CarriedRequest
 from polycall.gateway.state.stored_responses import conversation_of, id_in, refers, wants_stored
 from polycall.ir import JSON, Message, Metadata, Request, Text
-from polycall.profiles.corrections import Correction, corrected, has_quirks
+from polycall.profiles.corrections import has_quirks
 from polycall.providers.provider import DialectName
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Dialect
@@ -79,8 +80,8 @@ class ClientRequest:
         self.dialect = endpoint.dialect
         self.owner = owner
         self.output_reserved: int | None = None  # set aside where the client has no bound
-        self.is_strict = _flag(gateway_request, b"polycall-strict")
-        self.is_lossy = _flag(gateway_request, b"polycall-lossy")
+        self.is_strict = flag(gateway_request, b"polycall-strict")
+        self.is_lossy = flag(gateway_request, b"polycall-lossy")
         self._path = gateway_request.path
         self._query = gateway_request.query
         self._headers = gateway_request.headers
@@ -249,7 +250,7 @@ class ClientRequest:
             may_pass = await self._apart(services, self._passes, target, services)
         if may_pass and not await self._refers_here(services):
             passed = self._passed(target, services)
-            return self._corrected(passed, corrections) if corrections else passed
+            return passed.corrected(corrections, is_strict=self.is_strict)
         carried = await self.parse(services)
         if is_shared or name != self.dialect.NAME:
             refuse_thread(carried.request)
@@ -330,17 +331,6 @@ class ClientRequest:
             mends_end=quirks.careful and "tools" in self._fields,
             service_tier=self.service_tier,
         )
-
-    def _corrected(self, passed: Attempt, corrections: tuple[Correction, ...]) -> Attempt:
-        """A passed request with what refusals of its target asked for."""
-        http = passed.http
-        body, headers, warnings = corrected(jsontext.decode(http.body), http.headers, corrections)
-        if not warnings:
-            return passed
-        if self.is_strict:
-            refuse_losses(warnings)
-        http = replace(http, headers=headers, body=jsontext.encode_bytes(body))
-        return replace(passed, http=http, warnings=[*passed.warnings, *warnings])
 
     def _protocol_headers(self) -> dict[str, str]:
         """The client's headers that a provider of the same dialect needs to see."""
@@ -501,18 +491,6 @@ class ClientRequest:
 # Wires on which a bound must be sent: what a key has set aside is it, where the client has none.
 _BOUND_IS_SENT = frozenset({"anthropic"})
 _TOOL_MARKS = (b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"functionCall"')
-
-
-def _flag(gateway_request: GatewayRequest, name: bytes) -> bool:
-    """A header that is `true` or `false`; another word was meant as something."""
-    value = gateway_request.headers.get(name)
-    if value is None:
-        return False
-    word = value.strip().lower()
-    if word not in (b"true", b"false"):
-        text = value[:60].decode("latin-1")
-        raise MalformedRequestError(f"expected true or false, got {text!r}", path=name.decode())
-    return word == b"true"
 
 
 def _replays(quirks: Quirks) -> bool:
