@@ -424,8 +424,7 @@ class AgentRunner(Generic[OutputT]):
         return replace(request, tools=tools, messages=seen)
 
     def _frame_key(self) -> str:
-        place = self._place()
-        frame = self.state.frames[place]
+        frame = self.state.frames[place := self._place()]
         return f"{place + 1}/{frame.agent}/{frame.start}"
 
     def _settings(self, agent: AgentSpec[Any]) -> dict[str, Any]:

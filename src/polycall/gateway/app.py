@@ -473,7 +473,5 @@ def _limits(config: Config) -> RequestLimits:
     return RequestLimits(heartbeat_s=server.heartbeat_s, read_s=server.read_s, send_s=server.body_s)
 
 
-
-
 def _dialect_of(gateway_request: GatewayRequest) -> Dialect:
     return dialect_for(gateway_request.path, gateway_request.headers)

@@ -15,7 +15,7 @@ from polycall.errors import (
 from polycall.exchange import Exchange
 from polycall.gateway.routing.router import Target
 from polycall.ir import Usage, Warning
-from polycall.profiles.corrections import Refused, read_refusal
+from polycall.profiles.corrections import Correction, Refused, corrected, read_refusal
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Dialect
 from polycall.transport.base import HTTPRequest
@@ -52,6 +52,19 @@ class Attempt(Struct, frozen=True):
             model=self.target.model,
             dialect=self.dialect.NAME,
         )
+
+    def corrected(self, corrections: tuple[Correction, ...], *, is_strict: bool) -> Attempt:
+        """A passed request with what refusals of its target asked for."""
+        if not corrections:
+            return self
+        http = self.http
+        body, headers, warnings = corrected(jsontext.decode(http.body), http.headers, corrections)
+        if not warnings:
+            return self
+        if is_strict:
+            refuse_losses(warnings)
+        http = replace(http, headers=headers, body=jsontext.encode_bytes(body))
+        return replace(self, http=http, warnings=[*self.warnings, *warnings])
 
     def priced(self, usage: Usage) -> Usage:
         """The usage, at the tier that was asked for where the answer does not say which it was."""

@@ -37,7 +37,7 @@ from polycall.gateway.state.anthropic_threads import refuse_thread
 from polycall.gateway.state.carrier import CarriedRequest
 from polycall.gateway.state.stored_responses import conversation_of, id_in, refers, wants_stored
 from polycall.ir import JSON, Message, Metadata, Request, Text
-from polycall.profiles.corrections import Correction, corrected, has_quirks
+from polycall.profiles.corrections import has_quirks
 from polycall.providers.provider import DialectName
 from polycall.translation.wire import Dialect
 from polycall.transport.base import HTTPRequest
@@ -246,7 +246,7 @@ class ClientRequest:
             may_pass = await self._apart(services, self._passes, target, services)
         if may_pass and not await self._refers_here(services):
             passed = self._passed(target, services)
-            return self._corrected(passed, corrections) if corrections else passed
+            return passed.corrected(corrections, is_strict=self.is_strict)
         carried = await self.parse(services)
         if is_shared or name != self.dialect.NAME:
             refuse_thread(carried.request)
@@ -327,17 +327,6 @@ class ClientRequest:
             mends_end=quirks.careful and "tools" in self._fields,
             service_tier=self.service_tier,
         )
-
-    def _corrected(self, passed: Attempt, corrections: tuple[Correction, ...]) -> Attempt:
-        """A passed request with what refusals of its target asked for."""
-        http = passed.http
-        body, headers, warnings = corrected(jsontext.decode(http.body), http.headers, corrections)
-        if not warnings:
-            return passed
-        if self.is_strict:
-            refuse_losses(warnings)
-        http = replace(http, headers=headers, body=jsontext.encode_bytes(body))
-        return replace(passed, http=http, warnings=[*passed.warnings, *warnings])
 
     def _protocol_headers(self) -> dict[str, str]:
         """The client's headers that a provider of the same dialect needs to see."""
