@@ -111,8 +111,7 @@ class Gateway:
         )
         self._slot = slot or WorkerSlot(SharedMetrics(1), 0)
         self.metrics = Metrics(self._slot.counts())
-        self.is_draining = False
-        self.drains_until = 0.0
+        self.is_draining, self.drains_until = False, 0.0
         self._transport = RedactingTransport(
             transport or HTTP1Transport(connections_max=server.connections_max)
         )
