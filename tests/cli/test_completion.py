@@ -54,7 +54,7 @@ BASH: list[tuple[tuple[str, ...], list[str]]] = [
     (("keys", "cr"), ["create"]),
     (("keys", "rotate", "--gr"), ["--grace"]),
     # The word after an option with a value is its value, whatever it looks like.
-    (("runs", "--db", "keys", ""), ["allow", "cancel", "deny", "list", "resume", "show"]),
+    (("runs", "--db", "keys", ""), ["allow", "cancel", "deny", "list", "resume", "save", "show"]),
     (("runs", "list", "--state", "wa"), ["waiting"]),
     (("runs", "list", "--state", "=", "wa"), ["waiting"]),
     (

@@ -276,7 +276,8 @@ def test_serve_prints_a_link_that_opens_the_console(
             assert self._process.stdout is not None
             return self._process.stdout.readline()
 
-    gateway = Announcing(tmp_path, sim_config(console_sim)).start()
+    gateway = Announcing(tmp_path, sim_config(console_sim))
+    gateway.start()
     try:
         link = gateway.second_line().strip()
         url, _, secret = link.removeprefix("console: ").partition("/console#link=")
