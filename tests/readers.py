@@ -136,3 +136,52 @@ def gemini_body(body: dict[str, Any]) -> Found:
 def gemini_stream(text: str) -> Found:
     """generateContent, streamed: calls come whole (argument streaming is tested elsewhere)."""
     return [call for payload in payloads(text) for call in gemini_body(payload)]
+
+
+def converse_body(body: dict[str, Any]) -> Found:
+    """Bedrock's Converse, whole."""
+    uses = [b["toolUse"] for b in body["output"]["message"]["content"] if "toolUse" in b]
+    return [(u["toolUseId"], u["name"], arguments(u["input"])) for u in uses]
+
+
+def converse_stream(text: str) -> Found:
+    """Converse, its events as one key each."""
+    calls: dict[int, list[Any]] = {}
+    for event in payloads(text):
+        start = event.get("contentBlockStart", {})
+        if "toolUse" in start.get("start", {}):
+            use = start["start"]["toolUse"]
+            calls[start["contentBlockIndex"]] = [use["toolUseId"], use["name"], ""]
+        delta = event.get("contentBlockDelta", {})
+        if "toolUse" in delta.get("delta", {}):
+            calls[delta["contentBlockIndex"]][2] += delta["delta"]["toolUse"]["input"]
+    return [(i, name, arguments(said)) for i, name, said in calls.values()]
+
+
+def interactions_body(body: dict[str, Any]) -> Found:
+    """Google's Interactions, whole."""
+    steps = [step for step in body.get("steps", []) if step["type"] == "function_call"]
+    return [(s["id"], s["name"], arguments(s["arguments"])) for s in steps]
+
+
+def interactions_stream(text: str) -> Found:
+    """Interactions, streamed."""
+    calls: dict[int, list[Any]] = {}
+    for event in payloads(text):
+        if event.get("event_type") == "step.start" and event["step"]["type"] == "function_call":
+            calls[event["index"]] = [event["step"]["id"], event["step"]["name"], ""]
+        delta = event.get("delta", {})
+        if delta.get("type") == "arguments_delta":
+            calls[event["index"]][2] += delta["arguments"]
+    return [(i, name, arguments(said)) for i, name, said in calls.values()]
+
+
+def ollama_body(body: dict[str, Any]) -> Found:
+    """Ollama's chat, whole."""
+    functions = [(c.get("id"), c["function"]) for c in body["message"].get("tool_calls", [])]
+    return [(i, f["name"], arguments(f["arguments"])) for i, f in functions]
+
+
+def ollama_stream(text: str) -> Found:
+    """Ollama's chat, an object a line."""
+    return [call for line in text.splitlines() if line for call in ollama_body(json.loads(line))]

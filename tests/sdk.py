@@ -10,8 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import anthropic
+import boto3
+import ollama
 import openai
 from google import genai
+
+from polycall.providers.dialects import DIALECTS
 
 Calls = list[tuple[str, Any]]
 
@@ -53,7 +57,8 @@ def read_body(dialect: str, body: dict[str, Any]) -> Calls:
 
 def read_stream(dialect: str, data: bytes) -> Calls:
     """The calls that the dialect's own SDK finds in a streamed answer."""
-    with canned(200, "text/event-stream", data) as url:
+    kind: str = DIALECTS[dialect].STREAM_TYPE  # pyright: ignore[reportArgumentType]
+    with canned(200, kind, data) as url:
         return _READERS[dialect](url, True)
 
 
@@ -116,9 +121,66 @@ def _read_gemini(url: str, streamed: bool) -> Calls:
         client.close()
 
 
+def _read_converse(url: str, streamed: bool) -> Calls:
+    client = boto3.client(
+        "bedrock-runtime",
+        region_name="eu-west-1",
+        endpoint_url=url,
+        aws_access_key_id="k",
+        aws_secret_access_key="k",
+    )
+    asked: Any = {"modelId": "m", "messages": [{"role": "user", "content": [{"text": "x"}]}]}
+    try:
+        if not streamed:
+            content = client.converse(**asked)["output"]["message"]["content"]
+            uses = [block["toolUse"] for block in content if "toolUse" in block]
+            return [(use["name"], use["input"]) for use in uses]
+        found: list[list[str]] = []
+        for event in client.converse_stream(**asked)["stream"]:
+            start = event.get("contentBlockStart", {}).get("start", {})
+            if "toolUse" in start:
+                found.append([start["toolUse"]["name"], ""])
+            delta = event.get("contentBlockDelta", {}).get("delta", {})
+            if "toolUse" in delta:
+                found[-1][1] += delta["toolUse"]["input"]
+        return [(name, json.loads(text or "{}")) for name, text in found]
+    finally:
+        client.close()
+
+
+def _read_interactions(url: str, streamed: bool) -> Calls:
+    client = genai.Client(api_key="k", http_options={"base_url": url})
+    asked: Any = {"model": "m", "input": "x"}
+    try:
+        if not streamed:
+            steps = client.interactions.create(**asked).steps or []
+            return [(s.name, s.arguments) for s in steps if s.type == "function_call"]
+        found: list[list[str]] = []
+        for event in client.interactions.create(**asked, stream=True):
+            if event.event_type == "step.start" and event.step.type == "function_call":
+                found.append([event.step.name, ""])
+            if event.event_type == "step.delta" and event.delta.type == "arguments_delta":
+                found[-1][1] += event.delta.arguments or ""
+        return [(name, json.loads(text or "{}")) for name, text in found]
+    finally:
+        client.close()
+
+
+def _read_ollama(url: str, streamed: bool) -> Calls:
+    client = ollama.Client(host=url)
+    asked: Any = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    parts = list(client.chat(**asked, stream=True)) if streamed else [client.chat(**asked)]
+    client._client.close()  # pyright: ignore[reportPrivateUsage]
+    calls = [call for part in parts for call in part.message.tool_calls or []]
+    return [(call.function.name, dict(call.function.arguments)) for call in calls]
+
+
 _READERS: dict[str, Callable[[str, bool], Calls]] = {
     "openai-chat": _read_chat,
     "openai-responses": _read_responses,
     "anthropic": _read_anthropic,
     "gemini": _read_gemini,
+    "bedrock-converse": _read_converse,
+    "gemini-interactions": _read_interactions,
+    "ollama-chat": _read_ollama,
 }

@@ -28,6 +28,9 @@ CORPUS_FILES = {
     "openai-responses": "openai_responses.jsonl.gz",
     "anthropic": "anthropic_messages.jsonl.gz",
     "gemini": "gemini.jsonl.gz",
+    "bedrock-converse": "bedrock_converse.jsonl",
+    "gemini-interactions": "gemini_interactions.jsonl",
+    "ollama-chat": "ollama_chat.jsonl",
 }
 
 
@@ -37,7 +40,8 @@ def corpus(dialect: str) -> list[dict[str, Any]]:
     path = SHARED / "corpus" / CORPUS_FILES[dialect]
     if not path.exists():
         pytest.skip(f"no recorded data at {path}; set POLYCALL_SHARED to where it is")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 

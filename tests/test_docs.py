@@ -49,7 +49,7 @@ from pathlib import Path
 Path("openapi.json").write_text('{"paths": {"/tea": {"get": {"operationId": "tea"}}}}')
 """,
     "gateway": """
-import anthropic, openai
+import anthropic, boto3, ollama, openai
 from google import genai
 KEY = "any"
 """,

@@ -203,6 +203,39 @@ class Client:
         """`stream` for code without an event loop."""
         return SyncStream(self._blocking(), self.stream(model, prompt, **options))
 
+    async def embed(
+        self, model: str, texts: str | list[str], *, dimensions: int | None = None
+    ) -> list[list[float]]:
+        """A vector for each text, in order, from one model or the first of a chain that answers.
+
+        Raises `RequestError` where the provider has no embeddings.
+        """
+        from polycall.embeddings import EmbeddingRequest, embed, wire_for  # noqa: PLC0415 - seldom used
+
+        inputs: list[Any] = [texts] if isinstance(texts, str) else list(texts)
+        if not inputs:
+            return []
+        chain = self.chain(model)
+        for place, each in enumerate(chain):
+            provider, name = self.resolve(each)
+            wire_for(provider)
+            key = self._keys.get(provider.name, "") or environment_key(provider)
+            asked = EmbeddingRequest(name, inputs, dimensions)
+            try:
+                found = await embed(self._transport, self._deadlines, provider, key, asked)
+            except UpstreamError as error:
+                if not error.should_retry or place + 1 == len(chain):
+                    raise
+            else:
+                return found.vectors
+        raise RequestError(f"{model!r} names no model")
+
+    def embed_sync(
+        self, model: str, texts: str | list[str], *, dimensions: int | None = None
+    ) -> list[list[float]]:
+        """`embed` for code without an event loop."""
+        return self._blocking().run(self.embed(model, texts, dimensions=dimensions))
+
     def close_sync(self) -> None:
         """`close` for code without an event loop.  Agents may have opened connections elsewhere."""
         if self._portal is not None:

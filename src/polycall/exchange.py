@@ -37,8 +37,11 @@ from polycall.profiles.corrections import (
 )
 from polycall.profiles.fitting import fitted
 from polycall.profiles.names import near_names, vendor_of
+from polycall.providers.credentials import credential_for
 from polycall.providers.dialects import DIALECTS
+from polycall.providers.hosting import base_url, enveloped
 from polycall.providers.provider import DialectName, Provider
+from polycall.providers.unframed import unframed
 from polycall.translation.caching import with_caching
 from polycall.translation.continuation import Continuation, resumed
 from polycall.translation.dropped_state import dropped_state
@@ -46,7 +49,14 @@ from polycall.translation.failures import empty_end
 from polycall.translation.quirks import Quirks
 from polycall.translation.restore import RequestUndo
 from polycall.translation.wire import Decoder, Dialect, WireRequest
-from polycall.transport.base import Deadlines, HTTPRequest, HTTPResponse, Transport, add_retry_hints
+from polycall.transport.base import (
+    Deadlines,
+    HTTPRequest,
+    HTTPResponse,
+    Transport,
+    add_retry_hints,
+    send,
+)
 
 if TYPE_CHECKING:
     from polycall.prompted import Offer, PromptReader
@@ -86,7 +96,8 @@ class Exchange(Struct, frozen=True):
         quirks = corrected_quirks(quirks, self.corrections)
         wire = self.dialect.render_request(replace(sent, model=self.model), quirks=quirks)
         wire, _ = _corrected(wire, self.corrections, {})
-        http = replace(self.http, body=jsontext.encode_bytes(wire.body))
+        rendered = _http(self.provider, self.model, "", wire, stream=sent.stream)
+        http = replace(self.http, body=rendered.body)
         return replace(self, sent=sent, wire=wire, http=http)
 
     def refused(self, error: PolycallError) -> Refused | None:
@@ -135,14 +146,9 @@ def prepare(
             "they are described in the prompt, and calls are read from the text",
         )
         wire = replace(wire, warnings=[note, *wire.warnings])
-    headers = _joined(headers_for(provider, key, stream=request.stream), wire.headers)
+    http = _http(provider, model, key, wire, corrections, stream=request.stream)
     if corrections:
-        wire, headers = _corrected(wire, corrections, headers)
-    http = HTTPRequest(
-        url=address(provider, wire.path),
-        headers=headers,
-        body=jsontext.encode_bytes(wire.body),
-    )
+        wire, _ = _corrected(wire, corrections, {})
     return Exchange(request, provider, model, dialect, wire, http, sent, offer, corrections)
 
 
@@ -156,6 +162,32 @@ def _corrected(
 ) -> tuple[WireRequest, dict[str, str]]:
     body, headers, warnings = corrected(wire.body, headers, corrections)
     return replace(wire, body=body, warnings=[*wire.warnings, *warnings]), headers
+
+
+def _http(
+    provider: Provider,
+    model: str,
+    key: str,
+    wire: WireRequest,
+    corrections: tuple[Correction, ...] = (),
+    *,
+    stream: bool,
+) -> HTTPRequest:
+    headers = _joined(headers_for(provider, key, stream=stream), wire.headers)
+    if corrections:
+        wire, headers = _corrected(wire, corrections, headers)
+    path, body = wire.path, wire.body
+    if provider.hosting:
+        envelope = enveloped(provider.hosting, model, headers, stream=stream)
+        path, headers = envelope.path, envelope.headers
+        kept = {name: each for name, each in body.items() if name not in envelope.leaves_out}
+        body = {**envelope.adds, **kept}
+    return HTTPRequest(
+        url=address(provider, path),
+        headers=headers,
+        body=jsontext.encode_bytes(body),
+        credential=credential_for(provider, key),
+    )
 
 
 def _with_prompted_tools(request: Request, quirks: Quirks) -> tuple[Request, Offer | None]:
@@ -190,7 +222,7 @@ def address(provider: Provider, path: str) -> str:
     """The provider's URL for a path relative to its base."""
     if _PLAIN_PATH.fullmatch(path) is None:
         path = quote(path, safe="/:?=&@%-_.~")
-    return provider.base_url.rstrip("/") + path
+    return base_url(provider).rstrip("/") + path
 
 
 def headers_for(provider: Provider, key: str, *, stream: bool) -> dict[str, str]:
@@ -224,7 +256,7 @@ async def open_answer(
     transport: Transport, exchange: Exchange, deadlines: Deadlines
 ) -> HTTPResponse:
     """Send, and give the answer whose status is 200; any other raises its typed error."""
-    http = await transport.open(exchange.http, deadlines)
+    http = unframed(await send(transport, exchange.http, deadlines), exchange.dialect.STREAM_TYPE)
     if http.status == 200:
         return http
     try:

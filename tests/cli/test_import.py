@@ -173,9 +173,8 @@ def test_thirty_models_of_litellm() -> None:
     for written, words in [
         ("rpm: 500", "rpm: limits belong to clients' keys"),
         (SECRET, "the key stands in the file"),
-        ("model: azure/gpt-4o-eu", "azure/gpt-4o-eu"),
-        ("model: bedrock/", "bedrock"),
-        ("model: vertex_ai/", "vertex_ai"),
+        ("model: azure/gpt-4o-eu", "which model stands behind it"),
+        ("api_version:", "v1 addresses have no versions"),
         ("routing_strategy", "targets are drawn by weight"),
         ("- claude: [nowhere]", "'nowhere' is not a model"),
         ("success_callback", "metrics are at /metrics"),
@@ -337,20 +336,21 @@ def test_every_model_of_litellm_that_has_a_counterpart_serves(tmp_path: Path) ->
         if "no such provider here; left out" in note
         for place in re.findall(r"model_list\[(\d+)\]", note)
     }
-    assert (len(wanted), left_out) == (30, {"azure-gpt", "bedrock-claude", "vertex", "embed"})
+    assert (len(wanted), left_out) == (30, set())
     assert [name for name in found.providers if name.startswith("127")] == [
         "127-0-0-1", "127-0-0-1-2", "127-0-0-1-3",
     ]  # fmt: skip
     with echoing() as url:
         made = f'{at(url, toml(found))}\n[[keys]]\nkey = "{KEY}"\n'
         gateway = Gateway(tmp_path, made).start()
-        for name in wanted:
+        # tests/clouds/test_import.py has the clouds, which do not answer as this one server.
+        for name in (each for each in wanted if each not in ("bedrock-claude", "vertex")):
             body = {
                 "model": name.replace("*", "claude-sonnet-4.6"),
                 "messages": [{"role": "user", "content": "hi"}],
             }
             answer = gateway.post("/v1/chat/completions", body)
-            assert answer.status == (404 if name in left_out else 200), (name, answer.content)
+            assert answer.status == (404 if name == "embed" else 200), (name, answer.content)
         assert gateway.stop() == 0
 
 

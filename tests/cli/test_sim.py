@@ -137,7 +137,7 @@ def test_a_gateway_without_a_configuration_takes_keys_of_the_environment(
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
     assert line.startswith("polycall gateway on http://127.0.0.1:")
-    assert line.endswith(" for google, groq (no polycall.toml here)\n")
+    assert line.endswith(" for google, google-interactions, groq (no polycall.toml here)\n")
 
 
 def test_a_configuration_by_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,6 +164,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """The JSON of an answer that no application gave; `url` and `headers` are what came."""
         return json.dumps({"error": {"message": message, "code": status}}).encode()
 
+    def body_seconds(self) -> float:
+        """How long the body of the request at hand may take."""
+        return self.bounds.body_s
+
     def choose_application(self) -> None:
         """Set `app`, where not every request is for the same one."""
 
@@ -420,7 +424,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_timer()
         bounds = self.bounds
         # The application may have a word of its own about a slow body: it comes first.
-        seconds = bounds.head_s if phase == _HEAD else bounds.body_s + 1.0
+        seconds = bounds.head_s if phase == _HEAD else self.body_seconds() + 1.0
         self._timed = phase
         self._timer = self.loop.call_later(seconds, self._give_up)
 

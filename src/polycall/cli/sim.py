@@ -19,7 +19,7 @@ from polycall.cli.sim_diff import day
 from polycall.config import CONFIG_NAME, CONFIG_VARIABLE, default_path
 from polycall.errors import RequestError
 from polycall.providers.catalogue import CATALOGUE
-from polycall.sim import LENIENT, VENDORS, Simulation, base_url, serve
+from polycall.sim import CLOUDS, LENIENT, VENDORS, Simulation, base_url, serve
 from polycall.sim.dated import READ_ON
 
 
@@ -121,8 +121,11 @@ def _config(simulation: Simulation) -> str:
     named: dict[str, Any] = own.get("providers", {})
     for name in dict.fromkeys([*VENDORS, *CATALOGUE, *named]):
         dialect = _dialect(name, named.get(name))
+        is_own = name in (*VENDORS, *CLOUDS)
+        if not is_own and dialect not in _SPEAKING:
+            continue  # no simulated vendor speaks it
         said = "" if name in CATALOGUE else f"dialect = {json.dumps(dialect)}\n"
-        url = simulation.base_url(name if name in VENDORS else _SPEAKING[dialect])
+        url = simulation.base_url(name if is_own else _SPEAKING[dialect])
         tables.append(
             f"[providers.{json.dumps(name)}]\n{said}base_url = {json.dumps(url)}\n"
             'api_key = "simulated"\n'
@@ -140,6 +143,7 @@ _SPEAKING = {
     "gemini": "google",
     "openai-responses": "openai",
     "openai-chat": "relatives",
+    "bedrock-converse": "bedrock",
 }
 
 

@@ -42,6 +42,8 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     workers: int = 1
     body_bytes_max: int = 32 * MEBIBYTE
     body_s: float = 60.0  # to receive a request's body, and to take one write of an answer
+    upload_bytes_max: int = 1024 * MEBIBYTE  # of a file that is passed on as it comes
+    upload_s: float = 900.0
     headers_s: float = 15.0  # to receive a request's headers
     headers_bytes_max: int = 64 * 1024
     connections_max: int = 4096

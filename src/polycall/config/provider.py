@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 
 from polycall.config.reader import Reader
 from polycall.providers.catalogue import ANTHROPIC, CATALOGUE
+from polycall.providers.hosting import PLACE_VALUE
 from polycall.providers.provider import Auth, Capabilities, DialectName, Price, Provider
 from polycall.providers.quirks import NAMED_QUIRKS
 from polycall.translation.quirks import Quirks
@@ -35,8 +37,18 @@ class ProviderTable(Struct, frozen=True, forbid_unknown_fields=True):
     runs_programs: bool | None = None
     searches_tools: bool | None = None
     tools_dialect: DialectName | None = None
+    like: str = ""  # the built-in row that this one is another of
+    region: str = ""
+    project: str = ""
+    location: str = ""
+    resource: str = ""
+    profile: str = ""
+    scope: str = ""
+    native_url: str = ""  # for what stands beside the chat, where that is elsewhere
+    embeddings: Literal["", "openai", "mistral", "ollama", "google", "vertex", "cohere"] = ""
 
 
+_PLACES = ("region", "project", "location", "resource", "profile")
 # A Chat server of which nothing was stated is treated with care.
 _UNSTATED = NAMED_QUIRKS["compatible"]
 _AUTH: dict[DialectName, Auth] = {
@@ -44,6 +56,9 @@ _AUTH: dict[DialectName, Auth] = {
     "openai-responses": "bearer",
     "anthropic": "x-api-key",
     "gemini": "x-goog-api-key",
+    "gemini-interactions": "x-goog-api-key",
+    "bedrock-converse": "aws",
+    "ollama-chat": "bearer",
 }
 
 
@@ -55,11 +70,14 @@ def read_provider(reader: Reader, name: str, table: Any) -> ProviderTable | None
 def make_provider(reader: Reader, name: str, table: ProviderTable) -> Provider | None:
     """The provider's row; `None` where it has mistakes."""
     path = ("providers", name)
-    row = CATALOGUE.get(name)
+    row = CATALOGUE.get(table.like or name)
+    if table.like and row is None:
+        reader.unknown((*path, "like", table.like), CATALOGUE, "provider")
+    place = _read_place(reader, table, path)
     dialect = table.dialect or (row.dialect if row else None)
     base_url = table.base_url or (row.base_url if row else None)
     if dialect is None and not reader.has_noted((*path, "dialect")):
-        reader.note(path, "'dialect' is missing; openai-chat, openai-responses, anthropic, gemini")
+        reader.note(path, f"'dialect' is missing; {', '.join(get_args(DialectName))}")
     if base_url is None and not reader.has_noted((*path, "base_url")):
         reader.note(path, "'base_url' is missing; write it as the vendor's own SDK takes it")
     elif base_url is not None and not _is_address(base_url):
@@ -85,6 +103,11 @@ def make_provider(reader: Reader, name: str, table: ProviderTable) -> Provider |
     is_at_home = table.base_url in (None, row.base_url)
     return replace(
         row,
+        name=name,
+        place={**row.place, **place},
+        scope=table.scope or row.scope,
+        native_url=table.native_url or row.native_url,
+        embeddings=table.embeddings or row.embeddings,
         base_url=base_url,
         auth=table.auth or row.auth,
         headers={**row.headers, **{key.lower(): value for key, value in table.headers.items()}},
@@ -111,9 +134,21 @@ def _has(said: bool | None, known: bool, *, is_at_home: bool) -> bool:
     return known and is_at_home if said is None else said
 
 
+def _read_place(reader: Reader, table: ProviderTable, path: tuple[str, ...]) -> dict[str, str]:
+    """What the address holds; it must not lead to another host."""
+    place: dict[str, str] = {}
+    for name in _PLACES:
+        value: str = getattr(table, name)
+        if value and PLACE_VALUE.fullmatch(value) is None:
+            reader.note((*path, name), f"{value!r} is not a {name}: letters, digits, '-', '_', '.'")
+        elif value:
+            place[name] = value
+    return place
+
+
 def _is_address(text: str) -> bool:
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(re.sub(r"\{\w+\}", "x", text))
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and bool(parts.hostname)

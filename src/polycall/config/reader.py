@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -111,6 +112,13 @@ class Reader:
     def secret(self, text: str, path: Key) -> str:
         """The same for what goes into a header."""
         found = self.value(text, path)
+        if found.startswith("{"):
+            # A cloud's credentials, which are signed with and go into no header.
+            try:
+                return json.dumps(json.loads(found), separators=(",", ":"))
+            except ValueError as error:
+                self.note(path, f"begins as JSON and is none: {error}")
+                return ""
         if any(not " " < character <= "~" for character in found):
             self.note(path, "holds a space, a line break or a character that no key has")
         return found

@@ -8,6 +8,7 @@ http/           one HTTP request: bounded reading, headers, errors, heartbeats
 accounts/       clients' keys, what they may spend, and what requests cost
 generation/     one generation: the client's request, the attempts, the answer, the ledger row
 routing/        the targets of a model's name, in order, and which of them cool down
+forwarding/     embeddings, ranking, and what is passed on: files, media, batches
 passthrough/    bodies that need no translation: what is changed in them and read from them
 sessions/       WebSockets of realtime voices, passed through
 mcp/            MCP servers and OpenAPI documents behind one door

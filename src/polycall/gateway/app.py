@@ -10,6 +10,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from polycall._support.listening import is_loopback
 from polycall.config import Config, asking_usage
 from polycall.config.loading import MEBIBYTE
@@ -24,13 +26,11 @@ from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.catalogue import models
 from polycall.gateway.catalogue.count_endpoint import CountEndpoint
 from polycall.gateway.catalogue.lookups import Lookups
+from polycall.gateway.forwarding.owned import OwnedResources
+from polycall.gateway.forwarding.routes import is_side_path, side_route
+from polycall.gateway.forwarding.service import Forwarding
 from polycall.gateway.generation.client_request import ClientRequest
-from polycall.gateway.generation.endpoints import (
-    COUNTS,
-    GENERATES,
-    dialect_for,
-    gemini_endpoint,
-)
+from polycall.gateway.generation.endpoints import COUNT, COUNTS, dialect_for, endpoint_for
 from polycall.gateway.generation.generations import Generations
 from polycall.gateway.hosted.dispatch import HostedToolDispatch
 from polycall.gateway.http.administered import PREFIXES as ADMIN_PREFIXES
@@ -82,7 +82,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("polycall.gateway")
 
 _GEMINI_PREFIXES = ("/v1/models/", "/v1beta/models/", "/v1beta1/models/")
-_MODEL_LISTS = ("/v1/models", "/v1beta/models")
+_MODEL_LISTS = ("/v1/models", "/v1beta/models", "/api/tags")
 
 
 class Gateway:
@@ -124,6 +124,7 @@ class Gateway:
         self._memory = MemoryGuard((server.memory_mib_max or 0) * MEBIBYTE, workers=server.workers)
         self._carrier = Carrier(self.store)
         self._items = StoredResponses(self.store, self._carrier.sealer)
+        self._owned = OwnedResources(self.store)
         self._traces = None if config.traces is None else open_traces(config.traces)
         self._cache: AnswerCache | None = None
         if config.cache is not None:
@@ -153,6 +154,7 @@ class Gateway:
             "/readyz": self._lookups.ready,
             "/metrics": self._lookups.metrics,
             "/openapi.json": self._lookups.openapi,
+            "/api/version": self._lookups.version,
             **dict.fromkeys(_MODEL_LISTS, self._lookups.list_models),
         }
         self._administration = None if administer is None else administer(self)
@@ -221,6 +223,14 @@ class Gateway:
         self._background.configure(self.services, self._generations)
         self._compaction.configure(self.services, self._generations)
         self._routes.configure(self.services, self._limits)
+        self._forwarding = Forwarding(
+            config,
+            self.services,
+            self._generations,
+            self._limits,
+            owned=self._owned,
+            memory=self._memory,
+        )
         self._counts = CountEndpoint(
             self.services, self._keys, self._limits, self._dispatch, self._memory
         )
@@ -276,6 +286,8 @@ class Gateway:
             return
         if scope["type"] != "http":
             return
+        if scope["path"].startswith("/openai/"):
+            scope["path"] = _azure_path(scope["path"])
         gateway_request = self._gateway_request(scope, receive, send)
         gateway_request.ends_at = gateway_request.started_at + patience_s(
             gateway_request, self.config.server.total_s
@@ -366,16 +378,22 @@ class Gateway:
             except OverloadedError as error:
                 await send_error(gateway_request, _dialect_of(gateway_request), error)
                 return
-            endpoint = GENERATES.get(gateway_request.path) or gemini_endpoint(gateway_request.path)
-            if endpoint is not None and endpoint.method != "countTokens":
+            endpoint = endpoint_for(gateway_request.path)
+            if endpoint is not None and endpoint.names:
+                name = self.services.router.first_known(endpoint.names)
+                endpoint = replace(endpoint, model=name)
+            if endpoint is not None and endpoint.method != COUNT:
                 await self._generations.serve(gateway_request, endpoint)
                 return
-            endpoint = endpoint or COUNTS.get(gateway_request.path)
             if endpoint is not None:
                 await self._guarded(
                     gateway_request, endpoint.dialect, self._counts.serve(gateway_request, endpoint)
                 )
                 return
+        route = side_route(gateway_request.method, gateway_request.path)
+        if route is not None:
+            await self._forwarding.serve(gateway_request, route)
+            return
         path = gateway_request.path
         if path.startswith(ROUTE_PREFIXES) and path not in COUNTS:
             dialect = DIALECTS["openai-responses"]
@@ -391,8 +409,8 @@ class Gateway:
 
     async def generate(self, gateway_request: GatewayRequest, path: str, owner: Owner) -> bool:
         """Answer as a generation at `path` for `owner`; false where nothing generates there."""
-        endpoint = GENERATES.get(path) or gemini_endpoint(path)
-        if endpoint is None or endpoint.method == "countTokens":
+        endpoint = endpoint_for(path)
+        if endpoint is None or endpoint.method == COUNT:
             return False
         gateway_request.path = path
         await self._generations.serve(gateway_request, endpoint, owner)
@@ -441,7 +459,7 @@ class Gateway:
             raise InvalidRequestError(
                 f"{path} is a WebSocket; connect to it by GET with 'Upgrade: websocket'", status=426
             )
-        if path in GENERATES or path in COUNTS or gemini_endpoint(path) is not None:
+        if endpoint_for(path) is not None or is_side_path(path):
             handler, allow = None, "POST"
         elif handler is None:
             shown = path[:200]
@@ -470,6 +488,13 @@ class Gateway:
 def _limits(config: Config) -> RequestLimits:
     server = config.server
     return RequestLimits(heartbeat_s=server.heartbeat_s, read_s=server.read_s, send_s=server.body_s)
+
+
+def _azure_path(path: str) -> str:
+    """Azure's paths that are OpenAI's below another root; deployments are read as they stand."""
+    if path.startswith("/openai/v1/"):
+        return path.removeprefix("/openai")
+    return path if path.startswith("/openai/deployments/") else "/v1" + path.removeprefix("/openai")
 
 
 def _dialect_of(gateway_request: GatewayRequest) -> Dialect:

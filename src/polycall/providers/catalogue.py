@@ -6,8 +6,11 @@ comes from configuration, and is treated as a careful `compatible` one unless it
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from polycall.providers.provider import Provider
-from polycall.providers.quirks import NAMED_QUIRKS
+from polycall.providers.quirks import BEDROCK, NAMED_QUIRKS
+from polycall.translation.quirks import Quirks
 
 
 def _compatible(
@@ -18,6 +21,8 @@ def _compatible(
     price_id: str | None = None,
     vendor: str = "",
     needs_key: bool = True,
+    embeddings: str = "",
+    native_url: str = "",
 ) -> Provider:
     return Provider(
         name=name,
@@ -28,6 +33,8 @@ def _compatible(
         price_id=name if price_id is None else price_id,
         vendor=vendor,
         needs_key=needs_key,
+        embeddings=embeddings,
+        native_url=native_url,
     )
 
 
@@ -68,6 +75,8 @@ GOOGLE = Provider(
     served=r"gem(ini|ma)",  # the table lists Vertex's other models too
 )
 
+GOOGLE_INTERACTIONS = replace(GOOGLE, name="google-interactions", dialect="gemini-interactions")
+
 DEEPSEEK = _compatible(
     "deepseek",
     "https://api.deepseek.com",
@@ -79,8 +88,18 @@ _ROWS = (
     OPENAI,
     ANTHROPIC,
     GOOGLE,
+    GOOGLE_INTERACTIONS,
     DEEPSEEK,
-    _compatible("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+    _compatible("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", embeddings="mistral"),
+    _compatible(
+        "cohere",
+        "https://api.cohere.ai/compatibility/v1",
+        "COHERE_API_KEY",
+        "CO_API_KEY",
+        quirks="compatible",
+        embeddings="cohere",
+        native_url="https://api.cohere.com",
+    ),
     _compatible("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
     _compatible("xai", "https://api.x.ai/v1", "XAI_API_KEY", price_id="x-ai"),
     _compatible("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
@@ -104,6 +123,16 @@ _ROWS = (
     _compatible(
         "ollama", "http://127.0.0.1:11434/v1", "OLLAMA_API_KEY", price_id="", needs_key=False
     ),
+    Provider(
+        name="ollama-native",
+        dialect="ollama-chat",
+        base_url="http://127.0.0.1:11434",
+        key_variables=("OLLAMA_API_KEY",),
+        # Documented by its absence: no efforts but these, and whatever a template wants back.
+        quirks=Quirks(reasoning_replay="with_calls"),
+        price_id="",
+        needs_key=False,
+    ),
     _compatible("vllm", "http://127.0.0.1:8000/v1", "VLLM_API_KEY", price_id="", needs_key=False),
     _compatible(
         "llamacpp", "http://127.0.0.1:8080/v1", "LLAMACPP_API_KEY", price_id="", needs_key=False
@@ -113,4 +142,140 @@ _ROWS = (
     ),
 )
 
-CATALOGUE: dict[str, Provider] = {provider.name: provider for provider in _ROWS}
+# Clouds.  Addresses are as the clouds' own SDKs and pages give them, read 2026-11-29.
+_AZURE_SCOPE = "https://ai.azure.com/.default"  # anthropic 2.14, lib/foundry.md
+_GOOGLE_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_RESOURCE = ("AZURE_OPENAI_RESOURCE", "AZURE_RESOURCE_NAME")
+_FOUNDRY_RESOURCE = ("AZURE_FOUNDRY_RESOURCE", "ANTHROPIC_FOUNDRY_RESOURCE", *_RESOURCE)
+_VERTEX_PLACES: dict[str, tuple[str, ...]] = {
+    "project": ("GOOGLE_CLOUD_PROJECT", "ANTHROPIC_VERTEX_PROJECT_ID"),
+    "location": ("GOOGLE_CLOUD_LOCATION", "CLOUD_ML_REGION"),
+}
+# anthropic 2.14, lib/vertex: regions have hosts of their own, multi-regions and `global` others.
+_VERTEX_HOSTS = {
+    "location": {
+        "global": "aiplatform.googleapis.com",
+        "us": "aiplatform.us.rep.googleapis.com",
+        "eu": "aiplatform.eu.rep.googleapis.com",
+        "*": "{location}-aiplatform.googleapis.com",
+    }
+}
+_VERTEX_PUBLISHERS = "https://{host}/v1/projects/{project}/locations/{location}/publishers"
+_AWS_PLACES: dict[str, tuple[str, ...]] = {
+    "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
+    "profile": (),
+}
+_AWS_KEYS = ("AWS_BEARER_TOKEN_BEDROCK",)
+_BEDROCK_HOST = "https://bedrock-runtime.{region}.amazonaws.com"
+
+# Models of many vendors behind one server: what they take otherwise is not documented, but that the
+# server counts in streams is.
+_MANY_VENDORS = replace(NAMED_QUIRKS["compatible"], stream_usage="always")
+
+_CLOUDS = (
+    Provider(
+        name="azure",
+        dialect="openai-chat",
+        tools_dialect="openai-responses",
+        base_url="https://{resource}.openai.azure.com/openai/v1",
+        key_variables=("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
+        auth="api-key",
+        quirks=NAMED_QUIRKS["openai"],
+        host_price_id="azure",
+        places={"resource": _RESOURCE},
+        scope=_AZURE_SCOPE,
+    ),
+    Provider(
+        name="foundry",
+        dialect="openai-chat",
+        base_url="https://{resource}.services.ai.azure.com/openai/v1",
+        key_variables=("AZURE_FOUNDRY_API_KEY", "AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
+        auth="api-key",
+        quirks=_MANY_VENDORS,
+        host_price_id="azure",
+        places={"resource": _FOUNDRY_RESOURCE},
+        scope=_AZURE_SCOPE,
+    ),
+    Provider(
+        name="foundry-anthropic",
+        dialect="anthropic",
+        base_url="https://{resource}.services.ai.azure.com/anthropic",
+        key_variables=("ANTHROPIC_FOUNDRY_API_KEY", "AZURE_FOUNDRY_API_KEY"),
+        auth="x-api-key",
+        headers=ANTHROPIC.headers,
+        places={"resource": _FOUNDRY_RESOURCE},
+        scope=_AZURE_SCOPE,
+    ),
+    Provider(
+        name="vertex",
+        dialect="gemini",
+        base_url=f"{_VERTEX_PUBLISHERS}/google",
+        auth="google",
+        hosting="vertex-gemini",
+        needs_key=False,
+        places=_VERTEX_PLACES,
+        hosts=_VERTEX_HOSTS,
+        scope=_GOOGLE_SCOPE,
+    ),
+    Provider(
+        name="vertex-anthropic",
+        dialect="anthropic",
+        base_url=f"{_VERTEX_PUBLISHERS}/anthropic",
+        auth="google",
+        hosting="vertex-anthropic",
+        headers=ANTHROPIC.headers,
+        needs_key=False,
+        places=_VERTEX_PLACES,
+        hosts=_VERTEX_HOSTS,
+        scope=_GOOGLE_SCOPE,
+    ),
+    Provider(
+        name="bedrock",
+        dialect="bedrock-converse",
+        base_url=_BEDROCK_HOST,
+        key_variables=_AWS_KEYS,
+        auth="aws",
+        quirks=BEDROCK,
+        needs_key=False,
+        places=_AWS_PLACES,
+        scope="bedrock",
+        host_price_id="aws",
+    ),
+    Provider(
+        name="bedrock-anthropic",
+        dialect="anthropic",
+        base_url=f"{_BEDROCK_HOST}/anthropic",
+        key_variables=_AWS_KEYS,
+        auth="aws",
+        headers=ANTHROPIC.headers,
+        needs_key=False,
+        places=_AWS_PLACES,
+        scope="bedrock",
+    ),
+    Provider(
+        name="bedrock-invoke",
+        dialect="anthropic",
+        base_url=_BEDROCK_HOST,
+        key_variables=_AWS_KEYS,
+        auth="aws",
+        hosting="bedrock-invoke",
+        headers=ANTHROPIC.headers,
+        needs_key=False,
+        places=_AWS_PLACES,
+        scope="bedrock",
+    ),
+    Provider(
+        name="bedrock-mantle",
+        dialect="openai-chat",
+        base_url="https://bedrock-mantle.{region}.api.aws/v1",
+        key_variables=_AWS_KEYS,
+        auth="aws",
+        quirks=_MANY_VENDORS,
+        needs_key=False,
+        places=_AWS_PLACES,
+        scope="bedrock-mantle",
+        host_price_id="aws",
+    ),
+)
+
+CATALOGUE: dict[str, Provider] = {provider.name: provider for provider in (*_ROWS, *_CLOUDS)}

@@ -1,14 +1,62 @@
-"""The dialects by the names that providers and configuration use."""
+"""The dialects by the names that providers and configuration use.
+
+Those of a single cloud or program are loaded when they are first used.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import Any, cast
+
+from polycall._support.event_stream import CONTENT_TYPE
 from polycall.dialects import anthropic, gemini, openai_chat, openai_responses
 from polycall.providers.provider import DialectName
-from polycall.translation.wire import Dialect
+from polycall.translation.wire import EVENT_STREAM, Dialect
+
+
+class LazyDialect:
+    """A dialect whose module is loaded with the first use of anything but these constants."""
+
+    def __init__(
+        self, module: str, name: str, routes: tuple[str, ...], stream_type: str = EVENT_STREAM
+    ) -> None:
+        self._module = module
+        self.NAME = name
+        self.ROUTES = routes
+        self.STREAM_TYPE = stream_type
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        module = importlib.import_module(self._module)
+        # The next look finds them without this.
+        self.__dict__.update({each: getattr(module, each) for each in module.__all__})
+        return getattr(module, name)
+
+
+def _lazy(
+    module: str, name: str, routes: tuple[str, ...], stream_type: str = EVENT_STREAM
+) -> Dialect:
+    return cast(
+        Dialect, LazyDialect(f"polycall.dialects.{module}", name, routes, stream_type=stream_type)
+    )
+
 
 DIALECTS: dict[DialectName, Dialect] = {
     "openai-chat": openai_chat,
     "openai-responses": openai_responses,
     "anthropic": anthropic,
     "gemini": gemini,
+    "bedrock-converse": _lazy(
+        "bedrock_converse",
+        "bedrock-converse",
+        ("/model/{model}/converse", "/model/{model}/converse-stream"),
+        CONTENT_TYPE,
+    ),
+    "ollama-chat": _lazy("ollama_chat", "ollama-chat", ("/api/chat",), "application/x-ndjson"),
+    "gemini-interactions": _lazy(
+        "gemini_interactions",
+        "gemini-interactions",
+        ("/v1beta/interactions", "/v1beta1/interactions", "/v1/interactions"),
+    ),
 }

@@ -6,6 +6,7 @@ Prices come from the provider's own rows first (configuration), then from the sn
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
 from typing import Any
 
@@ -57,6 +58,36 @@ def _table_cost(price_id: str, model: str, usage: Usage) -> Decimal | None:
     except LookupError:
         return None
     return found.total_price
+
+
+def price_of(provider: Provider, model: str) -> Price | None:
+    """The price for a million tokens, as far as it is the same for any number of them.
+
+    `None` where it is unknown, or the table has not been loaded by anybody yet: it costs a third
+    of a second.
+    """
+    own = provider.prices.get(model)
+    if own is not None or "genai_prices" not in sys.modules:
+        return own
+
+    def ask(**counts: int) -> Decimal | None:
+        return cost_usd(provider, model, Usage(**counts))
+
+    many = 1000  # below the first tier of any table
+    given, said = ask(input_tokens=many), ask(output_tokens=many)
+    if given is None or said is None:
+        return None
+    read, written = (
+        ask(input_tokens=many, cached_tokens=many),
+        ask(input_tokens=many, cache_write_tokens=many),
+    )
+    scale = _MILLION / many
+    return Price(
+        given * scale,
+        said * scale,
+        None if read is None else read * scale,
+        None if written is None else written * scale,
+    )
 
 
 def special_kinds(usage: Usage) -> dict[str, int]:

@@ -6,6 +6,7 @@ otherwise than the dialect's own is in its `Quirks`.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from decimal import Decimal
@@ -19,8 +20,27 @@ from polycall.profiles.names import own_name, vendor_of
 from polycall.profiles.profile import Profile, profile
 from polycall.translation.quirks import Quirks
 
-DialectName: TypeAlias = Literal["openai-chat", "openai-responses", "anthropic", "gemini"]
-Auth: TypeAlias = Literal["bearer", "x-api-key", "x-goog-api-key", "none"]
+DialectName: TypeAlias = Literal[
+    "openai-chat",
+    "openai-responses",
+    "anthropic",
+    "gemini",
+    "bedrock-converse",
+    "gemini-interactions",
+    "ollama-chat",
+]
+# The last three find credentials themselves where no key is given, and send a key as bearer.
+_EMBEDDINGS = {
+    "openai-chat": "openai",
+    "openai-responses": "openai",
+    "gemini": "google",
+    "gemini-interactions": "google",
+    "vertex-gemini": "vertex",
+    "ollama-chat": "ollama",
+}
+Auth: TypeAlias = Literal[
+    "bearer", "x-api-key", "x-goog-api-key", "api-key", "none", "aws", "google", "entra"
+]
 
 
 class Price(Struct, frozen=True):
@@ -70,8 +90,14 @@ class Provider(Struct, frozen=True):
     (OpenAI refuses tools beside reasoning on Chat).  `quirks` are the server's; what a model takes
     comes from its profile, except in the fields that are `stated`.  `vendor` says whose list of
     names it goes by, and `serves` which model a name of its own stands for (a deployment).
-    `price_id` is the name in the price table: `None` is that of the model's own vendor, `""` none;
-    `prices` and `capabilities`, by model, come first.
+    `price_id` is the name in the price table: `None` is that of the model's own vendor, or
+    `host_price_id` for a vendor that is not known, `""` none; `prices` and `capabilities`, by
+    model, come first.
+
+    A cloud's row names how it serves (`hosting`) and what its address holds: `places` gives the
+    environment variables of each name in `base_url`, `place` the values that are configured, and
+    `hosts` the `{host}` for each value of one of them.  `scope` is what its tokens are asked for,
+    or the service that requests are signed for.
     """
 
     name: str
@@ -92,6 +118,29 @@ class Provider(Struct, frozen=True):
     needs_key: bool = True
     runs_programs: bool = False  # has programmatic calling of its own
     searches_tools: bool = False  # has a tool search of its own
+    hosting: str = ""
+    places: dict[str, tuple[str, ...]] = {}
+    place: dict[str, str] = {}
+    hosts: dict[str, dict[str, str]] = {}
+    scope: str = ""
+    host_price_id: str = ""
+    embeddings: str = ""  # whose wire for embeddings; "": by the dialect
+    native_url: str = ""  # for what stands beside the chat, where that is elsewhere
+
+    @property
+    def embeddings_wire(self) -> str:
+        """The wire for embeddings: `openai`, `google`, ...; "" for none."""
+        return self.embeddings or _EMBEDDINGS.get(self.hosting or self.dialect, "")
+
+    def values(self) -> dict[str, str]:
+        """Region, project and the like: as configured, else from the environment."""
+        found = dict(self.place)
+        for name, variables in self.places.items():
+            known = (os.environ.get(variable, "") for variable in variables)
+            value = found.get(name) or next(filter(None, known), "")
+            if value:
+                found[name] = value
+        return found
 
     def dialect_for(self, *, with_tools: bool) -> DialectName:
         """The dialect to speak."""
@@ -117,7 +166,7 @@ class Provider(Struct, frozen=True):
         family = vendor_of(model)
         found = self.profile(model)
         if family is None or found is None or not family.price_id:
-            return "", model
+            return self.host_price_id, model
         return family.price_id, found.name
 
     def server_quirks(self, model: str) -> Quirks:
@@ -159,8 +208,10 @@ class Provider(Struct, frozen=True):
         match self.auth:
             case "bearer":
                 return {"authorization": f"Bearer {key}"} if key else {}
-            case "x-api-key" | "x-goog-api-key":
+            case "x-api-key" | "x-goog-api-key" | "api-key":
                 return {self.auth: key} if key else {}
+            case "aws" | "google" | "entra":  # JSON is no key to send: see `credentials`
+                return {"authorization": f"Bearer {key}"} if key and key[0] != "{" else {}
             case "none":
                 return {}
 

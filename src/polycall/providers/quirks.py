@@ -286,6 +286,12 @@ LMSTUDIO = replace(
     reasoning_replay="with_calls",
 )
 
+# Converse takes what botocore 1.44 models (read 2026-11-29); the model decides the rest.
+BEDROCK = Quirks(
+    # Claude's own `thinking`, in the fields for the model: a profile says which forms it takes.
+    thinking_forms=frozenset(),
+)
+
 NAMED_QUIRKS: dict[str, Quirks] = {
     "openai": OPENAI,
     "compatible": COMPATIBLE,

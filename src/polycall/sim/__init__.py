@@ -13,10 +13,11 @@ mistake there cannot hide here.
 
 from polycall.sim.app import Recorded
 from polycall.sim.script import Call, CallTool, Failure, Program, Turn
-from polycall.sim.server import LENIENT, VENDORS, Simulation, base_url, serve
+from polycall.sim.server import CLOUDS, LENIENT, VENDORS, Simulation, base_url, serve
 from polycall.sim.telephone.caller import Caller
 
 __all__ = [
+    "CLOUDS",
     "LENIENT",
     "VENDORS",
     "Call",

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from polycall._support import jsontext
 from polycall.sim import faults, rules, usage
+from polycall.sim.clouds import ROOTS, CloudDoor, CloudState, Converse
 from polycall.sim.dated import Model, Rulebook
 from polycall.sim.exchange import Delivery, Exchange, Receive, Send
 from polycall.sim.programs import ProgramRunner
@@ -103,7 +104,10 @@ class App:
             DeepSeek(),
             Compatible(),
             Relatives(),
+            Converse(),
         ]
+        self.clouds = CloudState()
+        self._door = CloudDoor(self, self.clouds)
         self._chat = OpenAIChat()
         self._responses = OpenAIResponses(self.programs)
 
@@ -115,6 +119,9 @@ class App:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
+            return
+        if scope["raw_path"].decode("ascii").startswith(ROOTS) and not scope.get("behind"):
+            await self._door(scope, receive, send)
             return
         self._count += 1
         nonce = hashlib.sha256(f"{self.seed}:{self._count}".encode()).hexdigest()[:12]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import email.utils
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
@@ -57,7 +58,8 @@ class Exchange:
         self, status: int, kind: str, headers: dict[str, str], length: int = -1
     ) -> None:
         """Status and headers."""
-        fields = {"content-type": kind, **headers}
+        now = email.utils.formatdate(usegmt=True)
+        fields = {"content-type": kind, "date": now, **headers}
         if length >= 0:
             fields["content-length"] = str(length)
         raw = [(name.encode(), value.encode()) for name, value in fields.items()]
@@ -109,7 +111,8 @@ class Delivery:
         self.answer = answer
         self.exchange = exchange
         self.headers = vendor.answer_headers(answer.nonce)
-        self.kind = "text/event-stream" if route.sse else "application/json"
+        sse: str = getattr(vendor, "stream_type", "text/event-stream")
+        self.kind = sse if route.sse else "application/json"
 
     def frames(self) -> Iterator[bytes]:
         """The events of the stream."""

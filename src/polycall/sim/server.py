@@ -16,6 +16,7 @@ import uvicorn
 
 from polycall._support.http_server import BoundedProtocol, Bounds, server_config
 from polycall.sim.app import REQUESTS_MAX, App, Recorded, Script
+from polycall.sim.clouds import CloudState
 from polycall.sim.exchange import BODY_BYTES_MAX
 from polycall.sim.programs import ProgramRunner
 from polycall.sim.script import ModelSpec, Turn
@@ -30,7 +31,16 @@ _BASE_PATHS = {
     "deepseek": "/deepseek/v1",
     "compatible": "/compatible/v1",
     "relatives": "/relatives/v1",
+    "azure": "/azure/openai/v1",
+    "foundry": "/azure/openai/v1",
+    "foundry-anthropic": "/azure/anthropic",
+    "vertex": "/vertex/v1/projects/sim-project/locations/global/publishers/google",
+    "vertex-anthropic": "/vertex/v1/projects/sim-project/locations/global/publishers/anthropic",
+    "bedrock": "/bedrock",
+    "bedrock-anthropic": "/bedrock/anthropic",
+    "bedrock-invoke": "/bedrock",
 }
+CLOUDS = tuple(name for name in _BASE_PATHS if name not in (*VENDORS, "relatives"))
 # Those that serve whatever model one names, as servers do that others run.
 LENIENT = ("compatible", "relatives")
 
@@ -79,7 +89,7 @@ def _config(app: App, **options: Any) -> uvicorn.Config:
         loop="asyncio",
         log_level=logging.CRITICAL,
         timeout_graceful_shutdown=2,
-        date_header=True,
+        date_header=False,
         timeout_keep_alive=5,
         **options,
     )
@@ -131,6 +141,11 @@ class Simulation:
     def base_url(self, vendor: str) -> str:
         """The base URL that the vendor's own SDK takes."""
         return base_url(self.url, vendor)
+
+    @property
+    def clouds(self) -> CloudState:
+        """The simulated clouds' keys, tokens and clocks; they can be set."""
+        return self._app.clouds
 
     @property
     def requests(self) -> deque[Recorded]:

@@ -67,6 +67,9 @@ _FORMS: dict[str, _Form] = {
     "anthropic": _Form(
         "cache_control", "", {"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}, "1h"
     ),
+    "bedrock-converse": _Form(
+        "cachePoint", "", {"type": "default"}, {"type": "default", "ttl": "1h"}, "1h"
+    ),
     "openai-chat": _Form(_BREAKPOINT[0], "fields", *_BREAKPOINT[1:]),
     "openai-responses": _Form(_BREAKPOINT[0], "part", *_BREAKPOINT[1:]),
 }

@@ -5,6 +5,9 @@ A dialect's decoder says what a payload means; this says what a stream of them i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Protocol
+
 from msgspec import Struct
 
 from polycall._support import jsontext
@@ -104,6 +107,13 @@ class Payload(Struct, frozen=True):
     data: JSON
 
 
+class Framing(Protocol):
+    """Bytes in, frames out, however the bytes are cut."""
+
+    def feed(self, chunk: bytes) -> Iterable[Frame]: ...
+    def close(self) -> Iterable[Frame]: ...
+
+
 class StreamDecoderBase:
     """Bytes of one answer in, events out.
 
@@ -115,7 +125,7 @@ class StreamDecoderBase:
     def __init__(self) -> None:
         self.out = EventWriter()
         self.error: PolycallError | None = None
-        self._frames: SSEDecoder | JSONArrayDecoder | None = None
+        self._frames: Framing | None = None
         self._head = b""  # what came before the first frame: a server may answer with plain JSON
         self._any_frame = False
         self._closed = False
@@ -131,6 +141,10 @@ class StreamDecoderBase:
     def usage_so_far(self) -> Usage:
         """Read what was told.  A dialect that tells of it before the end implements this too."""
         return Usage()
+
+    def framing(self, head: bytes) -> Framing:
+        """How the stream that begins so is cut into events."""
+        return JSONArrayDecoder() if head[:1] == b"[" else SSEDecoder()
 
     def on_payload(self, payload: Payload) -> None:
         """Take one event of the wire."""
@@ -176,7 +190,7 @@ class StreamDecoderBase:
             head = self._head.lstrip()
             if not head:
                 return
-            self._frames = JSONArrayDecoder() if head[:1] == b"[" else SSEDecoder()
+            self._frames = self.framing(head)
             chunk = self._head
         for frame in self._frames.feed(chunk):
             self._take(frame)

@@ -34,6 +34,9 @@ from polycall.translation.quirks import Quirks
 # What a dialect is
 
 
+EVENT_STREAM = "text/event-stream; charset=utf-8"
+
+
 class ToolName(Struct, frozen=True):
     """A tool's own name, behind the alias that a wire format made necessary."""
 
@@ -93,6 +96,8 @@ class Dialect(Protocol):
     def NAME(self) -> str: ...  # noqa: N802 - a constant in each dialect
     @property
     def ROUTES(self) -> Sequence[str]: ...  # noqa: N802
+    @property
+    def STREAM_TYPE(self) -> str: ...  # noqa: N802 - the content type of its streams
 
     def parse_request(self, body: JSON, *, path: str = "") -> Request: ...
     def render_request(self, request: Request, *, quirks: Quirks = ...) -> WireRequest: ...
@@ -312,11 +317,14 @@ _REFUSED_FIELDS = frozenset(
     {
         "audio",
         "background",
+        "agent",
         "cachedContent",
+        "cached_content",
         "container",
         "conversation",
         "mcp_servers",
         "modalities",
+        "previous_interaction_id",
         "previous_response_id",
         "prompt",
         "web_search_options",
@@ -351,6 +359,7 @@ END_USER_LENGTH_MAX = 64
 # no other looks.
 _MARKS = frozenset(
     {
+        "cachePoint",
         "cache_control",
         "citations",
         "context",

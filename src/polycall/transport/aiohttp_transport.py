@@ -82,8 +82,8 @@ class AiohttpTransport:
             response = await session.request(
                 request.method,
                 request.url,
-                data=io.BytesIO(request.body) if is_large else request.body or None,
-                headers=request.headers,
+                data=_data(request, is_large=is_large),
+                headers=_headers(request),
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(
                     total=deadlines.total_s,
@@ -105,6 +105,19 @@ class AiohttpTransport:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=self._trust_environment,
         )
+
+
+def _data(request: HTTPRequest, *, is_large: bool) -> Any:
+    if request.stream is not None:
+        return aiter(request.stream)
+    return io.BytesIO(request.body) if is_large else request.body or None
+
+
+def _headers(request: HTTPRequest) -> dict[str, str]:
+    length = None if request.stream is None else request.stream.length
+    if length is None:
+        return request.headers
+    return {**request.headers, "content-length": str(length)}
 
 
 def _transport(connections_max: int, trust_environment: bool) -> AiohttpTransport:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from polycall.errors import (
     UpstreamError,
@@ -33,13 +34,39 @@ class Deadlines(Struct, frozen=True):
     total_s: float = 900.0
 
 
+class Credential(Protocol):
+    """Signs requests, for a provider whose key is no fixed text: tokens that expire, signatures."""
+
+    async def headers(self, request: HTTPRequest) -> dict[str, str]:
+        """The headers that authenticate this request now."""
+        ...
+
+    def refused(self, sent: HTTPRequest, http: HTTPResponse) -> bool:
+        """Learn from a refusal of what was `sent`; true where it may go well once more."""
+        ...
+
+
+class RequestStream(Protocol):
+    """A request's body that arrives in pieces; it can be read once.  `length` is its bytes."""
+
+    length: int | None
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
 class HTTPRequest(Struct, frozen=True):
-    """What to send; always a POST with a JSON body, or a GET without one."""
+    """What to send: a body, or none.
+
+    `credential` adds headers at the moment of sending (`send`).  `stream` is sent instead of
+    `body`, piece by piece as it comes; such a request is never sent twice.
+    """
 
     url: str
     headers: dict[str, str]
     body: bytes = b""
     method: str = "POST"
+    credential: Credential | None = None
+    stream: RequestStream | None = None
 
 
 class HTTPResponse(Protocol):
@@ -98,6 +125,32 @@ class Transport(Protocol):
     async def close(self) -> None:
         """Close all connections."""
         ...
+
+
+_REFUSALS = frozenset({400, 401, 403})
+
+
+async def send(transport: Transport, request: HTTPRequest, deadlines: Deadlines) -> HTTPResponse:
+    """`Transport.open`, with the headers of the request's credential.
+
+    A refusal that another token or another clock may mend is tried once more.
+    """
+    credential = request.credential
+    if credential is None:
+        return await transport.open(request, deadlines)
+    sent = await _signed(request, credential)
+    http = await transport.open(sent, deadlines)
+    if http.status not in _REFUSALS or request.stream is not None:
+        return http
+    if not credential.refused(sent, http):
+        return http
+    await http.close()
+    return await transport.open(await _signed(request, credential), deadlines)
+
+
+async def _signed(request: HTTPRequest, credential: Credential) -> HTTPRequest:
+    own = await credential.headers(request)
+    return replace(request, headers={**request.headers, **own}, credential=None)
 
 
 class Retry(Struct, frozen=True):

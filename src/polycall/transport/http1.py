@@ -22,7 +22,13 @@ from urllib.parse import urlsplit
 import httptools
 
 from polycall.errors import ProtocolError, UpstreamConnectionError, UpstreamTimeoutError
-from polycall.transport.base import Deadlines, HTTPRequest, HTTPResponse, Transport
+from polycall.transport.base import (
+    Deadlines,
+    HTTPRequest,
+    HTTPResponse,
+    RequestStream,
+    Transport,
+)
 from polycall.transport.http1_response import HTTP1Response, StaleConnectionError
 
 IDLE_S = 30.0
@@ -59,9 +65,11 @@ class HTTP1Transport:
             return await self._get_fallback().open(request, deadlines)
         data = _serialize(request, host_header, target)
         while True:
-            connection, is_reused = await self._connection(origin, deadlines)
+            # A body that can be read once must not meet a connection that is about to end.
+            is_fresh = request.stream is not None
+            connection, is_reused = await self._connection(origin, deadlines, is_fresh=is_fresh)
             try:
-                return await connection.exchange(data, deadlines)
+                return await connection.exchange(data, deadlines, request.stream)
             except StaleConnectionError as error:
                 # Nobody can tell whether the server has read what was written (RFC 9110, 9.2.2).
                 may_repeat = not connection.has_written or request.method == "GET"
@@ -84,9 +92,11 @@ class HTTP1Transport:
 
     # The pool
 
-    async def _connection(self, origin: _Origin, deadlines: Deadlines) -> tuple[_Connection, bool]:
+    async def _connection(
+        self, origin: _Origin, deadlines: Deadlines, *, is_fresh: bool
+    ) -> tuple[_Connection, bool]:
         while True:
-            idle = self._idle.get(origin)
+            idle = None if is_fresh else self._idle.get(origin)
             while idle:
                 connection = idle.pop()
                 if connection.is_usable(time.monotonic()):
@@ -195,6 +205,7 @@ class _Connection(asyncio.Protocol):
         self._idle_since = 0.0
         self.has_written = False  # something of the latest request
         self._read_bytes = 0  # since others had their turn
+        self._room: asyncio.Future[None] | None = None  # while the other side takes no more
 
     @property
     def host(self) -> str:
@@ -231,7 +242,9 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
         self._owner.forget(self)
 
-    async def exchange(self, data: list[bytes], deadlines: Deadlines) -> HTTPResponse:
+    async def exchange(
+        self, data: list[bytes], deadlines: Deadlines, stream: RequestStream | None
+    ) -> HTTPResponse:
         transport = self._transport
         self.has_written = False
         if transport is None or transport.is_closing():
@@ -240,11 +253,43 @@ class _Connection(asyncio.Protocol):
         self.has_written = True
         transport.writelines(data)
         try:
+            if stream is not None:
+                await self._send_stream(stream, answer, deadlines)
             await answer.wait()
         except BaseException:
             self.abort()
             raise
         return answer
+
+    async def _send_stream(
+        self, stream: RequestStream, answer: HTTP1Response, deadlines: Deadlines
+    ) -> None:
+        """Write a body as it comes, as fast as the other side takes it, until that answers."""
+        is_chunked = stream.length is None
+        async for piece in stream:
+            transport = self._transport
+            if transport is None or answer.has_begun:
+                answer.is_delimited = False  # what is left of the body would be taken for a request
+                return
+            answer.silent_at = time.monotonic() + deadlines.read_s
+            if is_chunked:
+                transport.writelines((b"%x\r\n" % len(piece), piece, b"\r\n"))
+            else:
+                transport.write(piece)
+            if self._room is not None:
+                await self._room
+        if is_chunked and self._transport is not None:
+            self._transport.write(b"0\r\n\r\n")
+        answer.silent_at = time.monotonic() + deadlines.read_s
+
+    def pause_writing(self) -> None:
+        if self._room is None:
+            self._room = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
 
     def release(self, *, may_be_used: bool) -> None:
         """The answer is complete."""
@@ -301,6 +346,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         answer, self._answer = self._answer, None
         self._transport = None
+        self.resume_writing()
         self._owner.forget(self)
         if answer is not None:
             answer.lost()
@@ -328,7 +374,12 @@ def _serialize(request: HTTPRequest, host: str, target: str) -> list[bytes]:
     lines = [f"{request.method} {target} HTTP/1.1", f"host: {host}"]
     lines += [f"{name}: {value}" for name, value in request.headers.items()]
     lines.append("accept-encoding: identity")
-    if request.body or request.method == "POST":
+    if request.stream is not None:
+        length = request.stream.length
+        lines.append(
+            "transfer-encoding: chunked" if length is None else f"content-length: {length}"
+        )
+    elif request.body or request.method == "POST":
         lines.append(f"content-length: {len(request.body)}")
     text = "\r\n".join(lines)
     if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:

@@ -64,10 +64,15 @@ class HTTP1Response:
         self._rest: Awaitable[None] | None = None  # what the taker could not do at once
         self._has_headers = False
         self._is_complete = False
-        self._is_delimited = False
+        self.is_delimited = False
         self._is_closed = False
         self._error: Exception | None = None
         self._decoder: Any = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its headers are there, or it failed."""
+        return self._has_headers or self._error is not None
 
     # The seam
 
@@ -131,7 +136,7 @@ class HTTP1Response:
         if self._is_complete:
             self.parser = None  # it holds this object
             self._wake()
-            self._connection.release(may_be_used=self._is_delimited)
+            self._connection.release(may_be_used=self.is_delimited)
             return
         self.silent_at = time.monotonic() + self._read_s
         if self._taker is not None:
@@ -185,7 +190,7 @@ class HTTP1Response:
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in self._raw_headers
         }
-        self._is_delimited = parser.should_keep_alive()
+        self.is_delimited = parser.should_keep_alive()
         self._has_headers = True
         encoding = self.headers.get("content-encoding", "")
         if encoding and encoding != "identity":

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from polycall.agents.knowledge.chunks import chunked
 from polycall.agents.knowledge.index import Chunk, FileState, Index
+from polycall.agents.knowledge.model_embedder import ModelEmbedder
 from polycall.agents.knowledge.readers import READERS, UnreadableError, read_sections
 from polycall.errors import RequestError, ToolError
 from polycall.ir import JSON
@@ -44,16 +45,19 @@ class Knowledge:
 
     `index` is where the index is kept: a path, so that only what has changed is read again the
     next time, or nothing for memory.  With `embed`, passages are ranked by vectors as well as by
-    words.  `skipped` says which files could not be read, and why.
+    words: it is a function, or the name of a model of embeddings.  `skipped` says which files could
+    not be read, and why.
     """
 
     def __init__(
         self,
         *,
         index: str | Path = ":memory:",
-        embed: Embed | None = None,
+        embed: Embed | str | None = None,
         size_chars: int = 1_500,
     ) -> None:
+        if isinstance(embed, str):
+            embed = ModelEmbedder(embed)
         self.skipped: dict[str, str] = {}
         self._index = Index(index)
         self._embed = embed
@@ -67,7 +71,7 @@ class Knowledge:
         paths: str | Path | Iterable[str | Path],
         *,
         index: str | Path = ":memory:",
-        embed: Embed | None = None,
+        embed: Embed | str | None = None,
         size_chars: int = 1_500,
         progress: bool | Progress | None = None,
     ) -> Knowledge:

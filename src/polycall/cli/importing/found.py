@@ -25,7 +25,8 @@ PREFIXES = {
     "hosted_vllm": "vllm",
     "ollama_chat": "ollama",
     "lm_studio": "lmstudio",
-    **{name: name for name in CATALOGUE},
+    # Clouds need more than a name.
+    **{name: name for name, row in CATALOGUE.items() if not row.places},
 }
 _NOT_IN_A_NAME = re.compile(r"[^0-9a-zA-Z_-]+")
 
@@ -39,6 +40,8 @@ class ProviderRow:
     base_url: str = ""
     keys: list[str] = field(default_factory=list[str])
     prices: dict[str, JSON] = field(default_factory=dict[str, JSON])
+    place: dict[str, str] = field(default_factory=dict[str, str])  # at a cloud: region, ...
+    serves: dict[str, str] = field(default_factory=dict[str, str])  # deployments' models
 
 
 @dataclass
@@ -59,20 +62,25 @@ class Found:
         """Something that has no counterpart, or is not the same here."""
         self.notes.append(f"{place}: {words}")
 
-    def provider(self, kind: str, base_url: str, key: str) -> ProviderRow:
+    def provider(
+        self, kind: str, base_url: str, key: str, place: dict[str, str] | None = None
+    ) -> ProviderRow:
         """The row for an address and key: one with the vendor's own name first."""
+        place = place or {}
         base_url = base_url.rstrip("/")
         known = CATALOGUE.get(kind)
         if known is not None and base_url == known.base_url:
             base_url = ""
         for row in self.providers.values():
-            if (row.kind, row.base_url) == (kind, base_url) and key in ("", *row.keys):
+            is_there = (row.kind, row.base_url, row.place) == (kind, base_url, place)
+            if is_there and key in ("", *row.keys):
                 return row
         base = name = kind if not base_url else name_of(base_url)
         number = 2
         while name in self.providers:
             name, number = f"{base}-{number}", number + 1
-        row = self.providers[name] = ProviderRow(name, kind, base_url, [key] if key else [])
+        row = ProviderRow(name, kind, base_url, [key] if key else [], place=place)
+        self.providers[name] = row
         return row
 
     def secret(self, value: str, variable: str, place: str) -> str:

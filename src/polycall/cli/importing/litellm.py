@@ -8,6 +8,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
+from polycall.cli.importing import clouds
 from polycall.cli.importing.found import PREFIXES, Found, ProviderRow, expect, number, variable_of
 from polycall.errors import RequestError
 from polycall.ir import JSON
@@ -114,15 +115,10 @@ class _Reader:
         params = expect(entry.get("litellm_params"), dict, f"{path}.litellm_params")
         written = expect(params.get("model"), str, f"{path}.litellm_params.model")
         place = f"{path}.litellm_params"
-        base_url = params.get("api_base") or params.get("base_url") or ""
-        base_url = expect(base_url, str, f"{place}.api_base")
-        kind, model = _split(written, base_url)
-        if kind is None:
-            self._note(f"{place}.model", f"{written!r}: no such provider here; left out")
+        at = self._served(written, params, entry.get("model_info"), place)
+        if at is None:
             return
-        if base_url.startswith(_ENVIRONMENT):
-            self._note(f"{place}.api_base", "an address cannot be a variable; left out")
-            return
+        kind, model, base_url = at.kind, at.model, at.base_url
         other = _other_than_chat(written, entry.get("model_info"))
         if other:
             words = (
@@ -133,12 +129,15 @@ class _Reader:
         if base_url and written.partition("/")[0] in _OLLAMA:
             # LiteLLM speaks Ollama's own protocol there, and polycall the one of OpenAI.
             base_url = f"{base_url.rstrip('/').removesuffix('/api').removesuffix('/v1')}/v1"
-        key = self._key(params.get("api_key"), kind, f"{place}.api_key")
-        row = self._found.provider(kind, base_url, key)
+        key = self._key(params.get("api_key"), kind, f"{place}.api_key") or at.key
+        row = self._found.provider(kind, base_url, key, at.place)
+        if at.serves:
+            row.serves[model] = at.serves
         about: JSON = expect(entry.get("model_info") or {}, dict, f"{path}.model_info")
         self._prices(row, model, {**about, **params})
+        is_cloud = written.partition("/")[0] in clouds.PREFIXES
         for key_name in params:
-            if key_name not in _READ:
+            if key_name not in _READ and not (is_cloud and key_name in clouds.READ):
                 self._note(f"{place}.{key_name}", _WORDS.get(key_name, "has no counterpart"))
         if "*" in name or "*" in model:
             shown = f"{row.name}/MODEL"
@@ -148,6 +147,21 @@ class _Reader:
         if "weight" in params:
             target["weight"] = params["weight"]
         self._groups.setdefault(name, []).append(target)
+
+    def _served(self, written: str, params: JSON, info: Any, place: str) -> clouds.Hosted | None:
+        """Who serves the model; `None` where nobody can, which is noted."""
+        if written.partition("/")[0] in clouds.PREFIXES:
+            return clouds.hosted(written, params, info, place, self._note)
+        base_url = params.get("api_base") or params.get("base_url") or ""
+        base_url = expect(base_url, str, f"{place}.api_base")
+        kind, model = _split(written, base_url)
+        if kind is None:
+            self._note(f"{place}.model", f"{written!r}: no such provider here; left out")
+            return None
+        if base_url.startswith(_ENVIRONMENT):
+            self._note(f"{place}.api_base", "an address cannot be a variable; left out")
+            return None
+        return clouds.Hosted(kind, model, base_url)
 
     def _key(self, value: Any, kind: str, path: str) -> str:
         if value is None:
@@ -159,7 +173,9 @@ class _Reader:
             return ""  # what people write for servers without keys
         line = self._lines.get(path)
         known = CATALOGUE.get(kind)
-        variable = known.key_variables[0] if known else f"{variable_of(kind)}_API_KEY"
+        variable = f"{variable_of(kind)}_API_KEY"
+        if known is not None and known.key_variables:
+            variable = known.key_variables[0]
         return self._found.secret(text, variable, f"line {line}: {path}")
 
     def _prices(self, row: ProviderRow, model: str, values: JSON) -> None:
@@ -333,16 +349,7 @@ def _split(written: str, base_url: str) -> tuple[str | None, str]:
     )
 
 
-_CLOUDS = (
-    "azure",
-    "azure_ai",
-    "bedrock",
-    "sagemaker",
-    "vertex_ai",
-    "databricks",
-    "watsonx",
-    "cohere",
-)
+_CLOUDS = ("sagemaker", "databricks", "watsonx")
 
 
 _OLLAMA = ("ollama", "ollama_chat")

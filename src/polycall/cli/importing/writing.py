@@ -38,8 +38,15 @@ def toml(found: Found) -> str:
 
 def _provider(row: ProviderRow) -> list[str]:
     table: JSON = {}
-    if row.name != row.kind or row.base_url:
-        known = CATALOGUE.get(row.kind)
+    known = CATALOGUE.get(row.kind)
+    if known is not None and known.places:
+        # A cloud's row has more to it than a dialect and an address.
+        if row.name != row.kind:
+            table["like"] = row.kind
+        if row.base_url:
+            table["base_url"] = row.base_url
+        table.update(row.place)
+    elif row.name != row.kind or row.base_url:
         table["dialect"] = known.dialect if known else "openai-chat"
         table["base_url"] = row.base_url or (known.base_url if known else "")
         if known is not None and known.tools_dialect is not None and not row.base_url:
@@ -49,6 +56,8 @@ def _provider(row: ProviderRow) -> list[str]:
     if row.keys:
         table["api_key"] = row.keys[0] if len(row.keys) == 1 else row.keys
     lines = [f"[providers.{_key(row.name)}]", *_fields(table)]
+    if row.serves:
+        lines += [f"[providers.{_key(row.name)}.serves]", *_fields({**row.serves})]
     if row.prices:
         lines.append(f"[providers.{_key(row.name)}.prices]")
         lines += [f"{_key(model)} = {_inline(price)}" for model, price in row.prices.items()]

@@ -17,12 +17,14 @@ from polycall.dialects.anthropic.request import PATH, parse_request, render_requ
 from polycall.dialects.anthropic.response import parse_response, render_response
 from polycall.dialects.anthropic.stream_decoder import StreamDecoder
 from polycall.dialects.anthropic.stream_encoder import StreamEncoder
+from polycall.translation.wire import EVENT_STREAM as STREAM_TYPE
 
 ROUTES = [PATH]
 
 __all__ = [
     "NAME",
     "ROUTES",
+    "STREAM_TYPE",
     "StreamDecoder",
     "StreamEncoder",
     "parse_error",

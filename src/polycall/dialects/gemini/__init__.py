@@ -14,10 +14,12 @@ from polycall.dialects.gemini.errors import parse_error, render_error
 from polycall.dialects.gemini.request import ROUTES, parse_request, render_request
 from polycall.dialects.gemini.response import StreamEncoder, render_response
 from polycall.dialects.gemini.stream_decoder import StreamDecoder, parse_response
+from polycall.translation.wire import EVENT_STREAM as STREAM_TYPE
 
 __all__ = [
     "NAME",
     "ROUTES",
+    "STREAM_TYPE",
     "StreamDecoder",
     "StreamEncoder",
     "parse_error",

@@ -14,12 +14,14 @@ from polycall.dialects.openai_chat.request import parse_request, render_request
 from polycall.dialects.openai_chat.response import parse_response, render_response
 from polycall.dialects.openai_chat.stream_decoder import StreamDecoder
 from polycall.dialects.openai_chat.stream_encoder import StreamEncoder
+from polycall.translation.wire import EVENT_STREAM as STREAM_TYPE
 
 ROUTES = ("/v1/chat/completions",)
 
 __all__ = [
     "NAME",
     "ROUTES",
+    "STREAM_TYPE",
     "StreamDecoder",
     "StreamEncoder",
     "parse_error",

@@ -6,12 +6,14 @@ from polycall.dialects.openai_responses.request import parse_request, render_req
 from polycall.dialects.openai_responses.response import parse_response, render_response
 from polycall.dialects.openai_responses.stream_decoder import StreamDecoder
 from polycall.dialects.openai_responses.stream_encoder import StreamEncoder
+from polycall.translation.wire import EVENT_STREAM as STREAM_TYPE
 
 ROUTES = ["/v1/responses"]
 
 __all__ = [
     "NAME",
     "ROUTES",
+    "STREAM_TYPE",
     "StreamDecoder",
     "StreamEncoder",
     "parse_error",

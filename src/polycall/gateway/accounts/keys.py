@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import re
 import secrets
 import time
 from collections import OrderedDict
@@ -32,6 +33,10 @@ _REFUSAL = (
 )
 # Scanners for leaked secrets, and our own log filter, know the form.
 _HEAD = "sk-pc-"
+# AWS's SDKs send a key over plain HTTP only as the id of the access key that they sign with.  It is
+# the whole secret here: the signature over it proves nothing more.
+_AWS = b"AWS4-HMAC-SHA256 "
+_ACCESS_KEY = re.compile(rb"Credential=([^/,\s]+)/")
 _SHOWN_LENGTH = len(_HEAD) + 4
 # Keys that are not known: as many at once, and as many a second, from one address.
 _TRIES_MAX = 100
@@ -200,6 +205,8 @@ def _key_of(headers: Mapping[bytes, bytes], query: bytes) -> bytes:
     bearer = headers.get(b"authorization", b"")
     if bearer[:7].lower() == b"bearer " and (key := bearer[7:].strip()):
         return key
+    if bearer.startswith(_AWS) and (found := _ACCESS_KEY.search(bearer)):
+        return found[1]
     for name in (b"x-api-key", b"x-goog-api-key", b"api-key"):
         if key := headers.get(name):
             return key.strip()

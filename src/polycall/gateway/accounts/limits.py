@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from polycall.config import Config, LimitSettings
 from polycall.errors import (
@@ -29,7 +29,6 @@ from polycall.errors import (
 )
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.accounts.windows import END_OF_TIME, Window, budget_words, window_at
-from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.store import (
     Counters,
@@ -41,7 +40,7 @@ from polycall.gateway.store import (
     Store,
 )
 from polycall.gateway.store.counter_operations import NANOS
-from polycall.ir import Usage
+from polycall.ir import Metadata, Usage
 from polycall.providers.provider import Capabilities
 
 if TYPE_CHECKING:
@@ -110,6 +109,21 @@ class Lease:
         self.spent -= sign * settlement.spent
         self.free -= sign * settlement.returned
         self.amount -= sign * (settlement.spent + settlement.returned)
+
+
+class Sized(Protocol):
+    """A request whose use can be bounded before it is sent."""
+
+    output_reserved: int | None
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def service_tier(self) -> str: ...
+    def output_tokens_max(self) -> int | None: ...
+    def candidates_max(self) -> int: ...
+    async def size_tokens(self, services: GatewayServices) -> int: ...
+    def premium_usage_hints(self, input_tokens: int) -> Metadata: ...
 
 
 class Reservation:
@@ -182,7 +196,7 @@ class KeyLimits:
             raise over_limit(lease, owner, f"may make {per_minute} requests a minute")
         held.append((lease, 1))
 
-    async def reserve(self, hold: Reservation, owner: Owner, client_request: ClientRequest) -> None:
+    async def reserve(self, hold: Reservation, owner: Owner, client_request: Sized) -> None:
         """Reserve what the request may use at most; raises where the key has not that much.
 
         Whatever happens, `settle` gives back what `hold` then holds.
@@ -192,7 +206,7 @@ class KeyLimits:
             await self._reserve(hold, each, client_request, size)
 
     async def _reserve(
-        self, hold: Reservation, owner: Owner, client_request: ClientRequest, size: Usage
+        self, hold: Reservation, owner: Owner, client_request: Sized, size: Usage
     ) -> None:
         per_minute, budget = owner.tokens_per_minute, owner.budget_usd
         if per_minute is not None:
@@ -256,7 +270,7 @@ class KeyLimits:
 
     # Reserving
 
-    async def _size(self, client_request: ClientRequest) -> Usage:
+    async def _size(self, client_request: Sized) -> Usage:
         """The most that the request may use."""
         output = client_request.output_tokens_max()
         if output is None:
@@ -274,9 +288,7 @@ class KeyLimits:
             metadata=client_request.premium_usage_hints(tokens),
         )
 
-    async def _highest_cost(
-        self, owner: Owner, client_request: ClientRequest, size: Usage
-    ) -> Decimal:
+    async def _highest_cost(self, owner: Owner, client_request: Sized, size: Usage) -> Decimal:
         """What the request costs at the dearest stop of its route."""
         highest = Decimal(0)
         for target in self._services.router.possible(client_request.model):

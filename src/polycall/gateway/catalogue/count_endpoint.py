@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from polycall._support import jsontext
 from polycall.errors import MalformedRequestError, PolycallError, UpstreamError
 from polycall.exchange import BODY_BYTES_MAX, address, error_from, headers_for, prepare
@@ -16,7 +18,7 @@ from polycall.gateway.catalogue.token_counts import (
     read_count,
     render_count,
 )
-from polycall.gateway.generation.client_request import Endpoint
+from polycall.gateway.generation.endpoints import Endpoint
 from polycall.gateway.generation.generations import check_allowed
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.replies import Headers, header_value, send_json
@@ -30,7 +32,7 @@ from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.ir import JSON, Request
 from polycall.providers.dialects import DIALECTS
-from polycall.transport.base import Deadlines, HTTPRequest
+from polycall.transport.base import Deadlines, HTTPRequest, send
 
 _ESTIMATE = (b"polycall-token-count", b"estimate")
 _BY_PROVIDER = (b"polycall-token-count", b"provider")
@@ -69,6 +71,8 @@ class CountEndpoint:
         request = await self._services.heavy.run(
             owner.id, len(data), parse, body, path=gateway_request.path
         )
+        if endpoint.names:
+            request = replace(request, model=endpoint.model)
         check_allowed(owner, request.model)
         target = next(iter(self._services.router.route(request.model)))
         carried = await self._services.carrier.extract(request, owner.id)
@@ -100,7 +104,7 @@ class CountEndpoint:
         """The provider's own count; `None` where it has no such route."""
         name = target.provider.dialect_for(with_tools=bool(request.tools))
         path = COUNT_PATHS.get(name)
-        if path is None:
+        if path is None or target.provider.hosting:
             return None
         exchange = prepare(request, target.provider, target.model, target.key, name)
         body = count_body(name, target.model, exchange.wire.body)
@@ -112,10 +116,12 @@ class CountEndpoint:
             if header in gateway_request.headers and name == "anthropic":
                 headers[header.decode()] = gateway_request.headers[header].decode("latin-1")
         url = address(target.provider, path.format(model=target.model))
-        sent = HTTPRequest(url, headers, jsontext.encode_bytes(body))
+        sent = HTTPRequest(
+            url, headers, jsontext.encode_bytes(body), credential=exchange.http.credential
+        )
         server = self._services.server
         deadlines = Deadlines(server.connect_s, min(server.read_s, 30.0), 30.0)
-        http = await self._services.transport.open(sent, deadlines)
+        http = await send(self._services.transport, sent, deadlines)
         try:
             data = await http.read(size_bytes_max=BODY_BYTES_MAX)
         finally:

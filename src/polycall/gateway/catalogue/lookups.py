@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable
 from urllib.parse import parse_qs
 
@@ -71,6 +72,9 @@ class Lookups:
             200, [(b"content-type", CONTENT_TYPE), (b"content-length", length)]
         )
         await gateway_request.send_body(text)
+
+    async def version(self, gateway_request: GatewayRequest) -> None:
+        await _send(gateway_request, {"version": importlib.metadata.version("polycall")})
 
     async def openapi(self, gateway_request: GatewayRequest) -> None:
         await _send(gateway_request, document(self.administration_paths()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from msgspec import Struct
@@ -20,8 +21,11 @@ from polycall.errors import NotFoundError, PolycallError
 from polycall.exchange import BODY_BYTES_MAX, address, environment_key, headers_for
 from polycall.gateway.routing.router import is_model_name, shown
 from polycall.ir import JSON
-from polycall.providers.provider import Provider
-from polycall.transport.base import Deadlines, HTTPRequest, Transport
+from polycall.providers.credentials import credential_for
+from polycall.providers.models import capabilities
+from polycall.providers.prices import price_of
+from polycall.providers.provider import Price, Provider
+from polycall.transport.base import Deadlines, HTTPRequest, Transport, send
 
 FRESH_S = 300.0
 _ASK = Deadlines(connect_s=3.0, read_s=5.0, total_s=5.0)
@@ -30,11 +34,23 @@ _LIST_PATHS = {
     "openai-responses": "/models",
     "anthropic": "/v1/models?limit=1000",
     "gemini": "/v1beta/models?pageSize=1000",
+    "gemini-interactions": "/v1beta/models?pageSize=1000",
+    "ollama-chat": "/api/tags",
 }
 _LISTED_MAX = 5000
 # A date that no client takes for news: these lists do not know when a model was made.
 _CREATED = 1_735_689_600
 _CREATED_TEXT = "2025-01-01T00:00:00Z"
+
+
+class ModelFacts(Struct, frozen=True):
+    """What is known of the model that stands behind a name; `None` is unknown."""
+
+    price: Price | None
+    context_tokens: int | None
+    output_tokens: int | None
+    inputs: list[str]
+    parameters: list[str]
 
 
 class Model(Struct, frozen=True):
@@ -43,6 +59,7 @@ class Model(Struct, frozen=True):
     name: str
     owner: str
     capabilities: JSON
+    facts: ModelFacts | None = None
 
     def can(self, feature: str) -> bool:
         """Whether it has a capability, by the name in `capabilities`."""
@@ -64,14 +81,20 @@ class Catalogue:
         await self._refresh()
         config = self._config
         found = [
-            Model(alias.name, "polycall", self._capabilities(alias.route[0].model))
+            self._aliased(alias.name, alias.route[0].model)
             for alias in config.models.values()
             if not is_pattern(alias.name)
         ]
         for name, models in self._listed.items():
             provider = config.providers[name]
             found.extend(
-                Model(f"{name}/{model}", name, capabilities_of(provider, model)) for model in models
+                Model(
+                    f"{name}/{model}",
+                    name,
+                    capabilities_of(provider, model),
+                    facts_of(provider, model),
+                )
+                for model in models
             )
         return [model for model in found if all(model.can(feature) for feature in supports)]
 
@@ -81,7 +104,7 @@ class Catalogue:
         is_name = is_model_name(name)
         alias = alias_for(config.models, config.providers, name) if is_name else None
         if alias is not None:
-            return Model(name, "polycall", self._capabilities(alias.route[0].model))
+            return self._aliased(name, alias.route[0].model)
         prefix, slash, model = name.partition("/")
         provider = self._config.providers.get(prefix)
         if (
@@ -91,11 +114,14 @@ class Catalogue:
             or prefix not in self._usable()
         ):
             raise NotFoundError(f"no model is called {shown(name)}", code="model_not_found")
-        return Model(name, prefix, capabilities_of(provider, model))
+        capabilities = capabilities_of(provider, model)
+        return Model(name, prefix, capabilities, facts_of(provider, model))
 
-    def _capabilities(self, name: str) -> JSON:
-        prefix, _, model = name.partition("/")
-        return capabilities_of(self._config.providers[prefix], model)
+    def _aliased(self, name: str, target: str) -> Model:
+        prefix, _, model = target.partition("/")
+        provider = self._config.providers[prefix]
+        capabilities = capabilities_of(provider, model)
+        return Model(name, "polycall", capabilities, facts_of(provider, model))
 
     def _usable(self) -> dict[str, str]:
         """Providers that clients may name and that have what they need, with the first key."""
@@ -128,11 +154,19 @@ class Catalogue:
     async def _list(self, provider: Provider, key: str) -> list[str]:
         if provider.name in self._config.provider_models:
             return []  # stated by the operator: that is the list
+        path = _LIST_PATHS.get(provider.dialect)
+        if path is None or provider.hosting:
+            return []  # the operator's list is all there is
         headers = headers_for(provider, key, stream=False)
         del headers["content-type"]
-        url = address(provider, _LIST_PATHS[provider.dialect])
         try:
-            http = await self._transport.open(HTTPRequest(url, headers, method="GET"), _ASK)
+            url = address(provider, path)
+            credential = credential_for(provider, key)
+            http = await send(
+                self._transport,
+                HTTPRequest(url, headers, method="GET", credential=credential),
+                _ASK,
+            )
             try:
                 data = await http.read(size_bytes_max=BODY_BYTES_MAX)
             finally:
@@ -169,6 +203,51 @@ def capabilities_of(provider: Provider, model: str) -> JSON:
     }
 
 
+_SAMPLING = (
+    ("temperature", "temperature"),
+    ("top_p", "top_p"),
+    ("top_k", "top_k"),
+    ("stop", "stop"),
+    ("seed", "seed"),
+    ("presence_penalty", "presence_penalty"),
+    ("frequency_penalty", "frequency_penalty"),
+    ("logprobs", "logprobs"),
+)
+# Fields of Chat that a wire has no place for, whatever the model.
+_NOWHERE = {
+    "anthropic": frozenset({"seed", "presence_penalty", "frequency_penalty", "logprobs"}),
+    "bedrock-converse": frozenset(
+        {"seed", "presence_penalty", "frequency_penalty", "logprobs", "top_k"}
+    ),
+    "gemini-interactions": frozenset(
+        {"presence_penalty", "frequency_penalty", "logprobs", "top_k"}
+    ),
+    "ollama-chat": frozenset({"logprobs"}),
+}
+
+
+def facts_of(provider: Provider, model: str) -> ModelFacts:
+    """Price, context, modalities and parameters, as far as profile and price table know them."""
+    known = capabilities(provider, model)
+    quirks = provider.quirks_for(model)
+    profile = provider.profile(model)
+    media = None if profile is None else profile.words("media")
+    inputs = ["text", *sorted(set(media or (["image"] if known.images else [])) - {"text"})]
+    absent = quirks.refused | _NOWHERE.get(provider.dialect, frozenset())
+    parameters = ["max_tokens", *(name for field, name in _SAMPLING if field not in absent)]
+    if known.reasoning is not False and quirks.reasoning_control != "none":
+        parameters += ["reasoning", "include_reasoning"]
+    if quirks.response_formats & {"json_schema"}:
+        parameters.append("structured_outputs")
+    return ModelFacts(
+        price_of(provider, model),
+        known.context_tokens,
+        known.output_tokens,
+        inputs,
+        parameters,
+    )
+
+
 # ---------------------------------------------------------------------------------------------
 # Shapes
 
@@ -191,8 +270,46 @@ def openai_model(model: Model) -> JSON:
         "created": _CREATED,
         "owned_by": model.owner,
         "capabilities": model.capabilities,
-        "supported_parameters": _parameters(model),
+        **_openrouter(model),
     }
+
+
+def _openrouter(model: Model) -> JSON:
+    """What OpenRouter's clients read beside OpenAI's fields; prices are dollars for a token."""
+    facts = model.facts
+    if facts is None:
+        return {"supported_parameters": _parameters(model)}
+    inputs = facts.inputs
+    described: JSON = {
+        "name": model.name,
+        "context_length": facts.context_tokens,
+        "architecture": {
+            "modality": f"{'+'.join(inputs)}->text",
+            "input_modalities": inputs,
+            "output_modalities": ["text"],
+        },
+        "top_provider": {
+            "context_length": facts.context_tokens,
+            "max_completion_tokens": facts.output_tokens,
+        },
+        "supported_parameters": sorted({*facts.parameters, *_parameters(model)}),
+    }
+    if (price := facts.price) is not None:
+        described["pricing"] = {
+            "prompt": _per_token(price.input),
+            "completion": _per_token(price.output),
+            **({} if price.cached is None else {"input_cache_read": _per_token(price.cached)}),
+            **(
+                {}
+                if price.cache_write is None
+                else {"input_cache_write": _per_token(price.cache_write)}
+            ),
+        }
+    return described
+
+
+def _per_token(price: Decimal) -> str:
+    return f"{price / 1_000_000:f}"
 
 
 def anthropic_model(model: Model) -> JSON:
@@ -237,6 +354,30 @@ def gemini_list(models: list[Model]) -> JSON:
     return {"models": [gemini_model(model) for model in models]}
 
 
+def ollama_list(models: list[Model]) -> JSON:
+    """`/api/tags`: all models for Ollama clients."""
+    return {"models": [ollama_model(model) for model in models]}
+
+
+def ollama_model(model: Model) -> JSON:
+    """One model of `/api/tags`.  What only a file has is empty: none lies here."""
+    return {
+        "name": model.name,
+        "model": model.name,
+        "modified_at": _CREATED_TEXT,
+        "size": 0,
+        "digest": "",
+        "details": {
+            "parent_model": "",
+            "format": "",
+            "family": model.owner,
+            "families": [model.owner],
+            "parameter_size": "",
+            "quantization_level": "",
+        },
+    }
+
+
 # By the dialect that the caller reads; all others read OpenAI's.
 SHAPES: dict[str, Callable[[Model], JSON]] = {
     "anthropic": anthropic_model,
@@ -245,4 +386,5 @@ SHAPES: dict[str, Callable[[Model], JSON]] = {
 LISTS: dict[str, Callable[[list[Model]], JSON]] = {
     "anthropic": anthropic_list,
     "gemini": gemini_list,
+    "ollama-chat": ollama_list,
 }

@@ -14,6 +14,26 @@ _GENERATIONS = {
         "Gemini streamGenerateContent",
         "streamGenerateContent",
     ),
+    "/v1beta/interactions": ("Gemini Interactions", "interactions"),
+    "/api/chat": ("Ollama's chat", "ollamaChat"),
+    "/model/{model}/converse": ("Bedrock Converse", "converse"),
+    "/model/{model}/converse-stream": ("Bedrock ConverseStream", "converseStream"),
+}
+_FORWARDED = {
+    "/v1/embeddings": "OpenAI's embeddings, of any provider",
+    "/api/embed": "Ollama's embeddings, of any provider",
+    "/v2/embed": "Cohere's embeddings, of any provider",
+    "/v1beta/models/{model}:embedContent": "Gemini's embeddings, of any provider",
+    "/v1beta/models/{model}:batchEmbedContents": "Gemini's embeddings, of any provider",
+    "/v1/rerank": "documents in the order of a question",
+    "/v1/images/generations": "pictures, passed to the model's provider",
+    "/v1/images/edits": "edited pictures, passed to the model's provider",
+    "/v1/audio/speech": "speech, passed to the model's provider",
+    "/v1/audio/transcriptions": "a transcript, passed to the model's provider",
+    "/v1/moderations": "moderation, passed to the model's provider",
+    "/v1/files": "a file for the provider of the header polycall-provider",
+    "/v1/batches": "a batch at the provider of the header polycall-provider",
+    "/v1/fine_tuning/jobs": "a job at the provider of the header polycall-provider",
 }
 _COUNTS = {
     "/v1/messages/count_tokens": "Anthropic's token count",
@@ -85,6 +105,8 @@ def document(administration: JSON | None = None) -> JSON:
             method: _operation(summary, f"{method}-{len(paths)}", path)
             for method, summary in methods.items()
         }
+    for path, summary in _FORWARDED.items():
+        paths[path] = {"post": _operation(summary, f"forward-{len(paths)}", path)}
     for path, summary in _LOOKUPS.items():
         paths[path] = {"get": _operation(summary, f"get-{len(paths)}", path)}
     for path in SESSION_ROUTES:

@@ -39,7 +39,6 @@ from polycall.gateway.state.embedder import Embedder
 from polycall.ir import Event, PartStart, ResponseEnd, ResponseStart, ToolCall, Usage
 from polycall.translation.wire import Encoder
 
-_EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _ARRAY = (b"content-type", b"application/json; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
 _NO_BUFFER = (b"x-accel-buffering", b"no")  # proxies that would hold the stream back
@@ -147,7 +146,8 @@ async def _send_plain(
             response = await _embedder(client_request, attempt, services).response(response)
         is_kept = client_request.is_kept_by(attempt, services)
         if is_kept:
-            response = replace(response, id=own_id(gateway_request))
+            name = client_request.dialect.NAME
+            response = replace(response, id=own_id(gateway_request, name))
         echoed = client_request.echoed(is_kept=is_kept)
         # What was asked for can be asked for again; the header says what answered.
         named = replace(dated(response), model=client_request.model)
@@ -187,14 +187,17 @@ def _is_bound(attempt: Attempt) -> bool:
     return target.provider.quirks_for(target.model, attempt.dialect.NAME).prefix_bound
 
 
-def own_id(gateway_request: GatewayRequest) -> str:
+def own_id(gateway_request: GatewayRequest, dialect: str = "openai-responses") -> str:
     """An answer's id that no other answer has, whatever its provider calls it."""
-    return f"resp_{gateway_request.id.removeprefix('req_')}"
+    head = "v1_" if dialect == "gemini-interactions" else "resp_"
+    return head + gateway_request.id.removeprefix("req_")
 
 
 def stream_headers(client_request: ClientRequest) -> Headers:
     """What every streamed answer says of its form."""
-    content_type = _ARRAY if client_request.wants_array else _EVENT_STREAM
+    content_type = _ARRAY
+    if not client_request.wants_array:
+        content_type = (b"content-type", client_request.dialect.STREAM_TYPE.encode())
     return [content_type, _NO_CACHE, _NO_BUFFER]
 
 
@@ -375,9 +378,14 @@ class _Stream:
         """Keep what the client may come back with, before it can."""
         if self._embedder is not None:
             await self._embedder.finish()
-        if self._is_kept and isinstance(self._encoder, openai_responses.StreamEncoder):
+        if self._is_kept:
             self._is_kept = False
-            await self._client_request.keep(self._services, self._encoder.response)
+            if isinstance(self._encoder, openai_responses.StreamEncoder):
+                response = self._encoder.response
+            else:
+                name = own_id(self._gateway_request, self._client_request.dialect.NAME)
+                response = {"id": name, "steps": getattr(self._encoder, "output", [])}
+            await self._client_request.keep(self._services, response)
         elif self._is_theirs and isinstance(self._encoder, openai_responses.StreamEncoder):
             self._is_theirs = False
             attempt = self._account.attempt
@@ -392,7 +400,8 @@ class _Stream:
         account.steps += len(events)
         if isinstance(first := events[0], ResponseStart):
             if self._is_kept:
-                first = replace(first, id=own_id(self._gateway_request))
+                name = self._client_request.dialect.NAME
+                first = replace(first, id=own_id(self._gateway_request, name))
             first = replace(dated(first), model=self._client_request.model)
             events = [first, *events[1:]]
         if isinstance(last := events[-1], ResponseEnd):

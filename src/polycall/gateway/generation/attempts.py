@@ -46,7 +46,8 @@ from polycall.gateway.passthrough.stream import Observer
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices, without_usage
 from polycall.ir import Event, Response, ResponseStart, Usage
-from polycall.transport.base import Deadlines, HTTPResponse, Take, push_to
+from polycall.providers.unframed import unframed
+from polycall.transport.base import Deadlines, HTTPResponse, Take, push_to, send
 
 # What a stream may say before its first event that says something: comments, above all.
 _PREAMBLE_BYTES_MAX = 1024 * 1024
@@ -331,7 +332,10 @@ class AttemptRunner:
         left_s = max(self._gateway_request.ends_at - self._gateway_request.heard_at, 0.001)
         server = self._server
         deadlines = Deadlines(server.connect_s, server.read_s, left_s)
-        http = await self._services.transport.open(attempt.http, deadlines)
+        http = unframed(
+            await send(self._services.transport, attempt.http, deadlines),
+            attempt.dialect.STREAM_TYPE,
+        )
         try:
             if http.status != 200:
                 await _raise_refusal(attempt, http)

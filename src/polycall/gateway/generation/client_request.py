@@ -11,7 +11,6 @@ import operator
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall._support import jsontext
@@ -23,6 +22,8 @@ from polycall.exchange import address, headers_for, prepare
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.catalogue.token_counts import estimate, estimate_text
 from polycall.gateway.generation.attempt import Attempt, refuse_losses, replays_reasoning
+from polycall.gateway.generation.endpoints import Endpoint
+from polycall.gateway.generation.envelopes import unwrapped
 from polycall.gateway.http.request import GatewayRequest, header_flag
 from polycall.gateway.passthrough.control_fields import OTHER_MODELS, number_of
 from polycall.gateway.passthrough.request import (
@@ -38,8 +39,9 @@ from polycall.gateway.state.carrier import CarriedRequest
 from polycall.gateway.state.stored_responses import conversation_of, id_in, refers, wants_stored
 from polycall.ir import JSON, Message, Metadata, Request, Text
 from polycall.profiles.corrections import has_quirks
+from polycall.providers.credentials import credential_for
+from polycall.providers.hosting import enveloped
 from polycall.providers.provider import DialectName
-from polycall.translation.wire import Dialect
 from polycall.transport.base import HTTPRequest
 
 # Below this a body is not worth counting well: its bytes are taken for tokens at a rate that is
@@ -54,17 +56,13 @@ _MEDIA_MARKS = (
 )
 _OUTPUT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _COMPACTION_MARKS = (b'"compaction_trigger"', b'"compact_threshold"')
+# Where Converse and Ollama say it.
+_OUTPUT_PLACES = (("inferenceConfig", "maxTokens"), ("options", "num_predict"))
+# Clients of these name an earlier answer in the place of what was said.
+_REFERRING = frozenset({"openai-responses", "gemini-interactions"})
 
 
 T = TypeVar("T")
-
-
-class Endpoint(Struct, frozen=True):
-    """What a route means: a client's dialect and, for Gemini, what its path says."""
-
-    dialect: Dialect
-    model: str = ""  # from the path; empty where the body has it
-    method: str = ""  # generateContent, streamGenerateContent; empty likewise
 
 
 class ClientRequest:
@@ -82,16 +80,18 @@ class ClientRequest:
         self._path = gateway_request.path
         self._query = gateway_request.query
         self._headers = gateway_request.headers
-        self._endpoint = endpoint
         self._fields = read_fields(body, endpoint.dialect.NAME)
+        if endpoint.envelope:
+            endpoint, self._fields, self._headers = unwrapped(endpoint, self._fields, self._headers)
+        self._endpoint = endpoint
         self._body = self._fields.body
         self._check_models()
         if endpoint.model:
             self.model = endpoint.model
-            self.streams = endpoint.method == "streamGenerateContent"
+            self.streams = bool(endpoint.streams)
         else:
             self.model = self._string("model")
-            self.streams = self._boolean("stream")
+            self.streams = self._boolean("stream", default=endpoint.streams_unasked)
         # Answered by other rooms of the gateway: see `Generations.take_over`.
         self.is_background = self.compacts = False
         self.keep_by: Callable[[JSON], Awaitable[None]] | None = None  # in the place of the store
@@ -99,7 +99,7 @@ class ClientRequest:
             self.is_background = self._fields.value("background") is True
             self.compacts = any(mark in self._body for mark in _COMPACTION_MARKS)
         # Gemini's way of streaming where nobody asked for server-sent events.
-        self.wants_array = bool(endpoint.model) and self.streams and not self._asks_sse
+        self.wants_array = bool(endpoint.method) and self.streams and not self._asks_sse
         self._carried: CarriedRequest | None = None
         self._keeps_texts = False  # a stop's model checks that no turn of its own was left out
         self._resolved: dict[str, Any] | None = None
@@ -153,6 +153,8 @@ class ClientRequest:
     def service_tier(self) -> str:
         """The tier that is asked for, in the client's word."""
         found: Any = self._fields.value("service_tier") or self._fields.value("serviceTier")
+        if isinstance(found, dict):  # Bedrock's
+            found = found.get("type")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         return found if isinstance(found, str) else ""
 
     def premium_usage_hints(self, input_tokens: int) -> Metadata:
@@ -185,6 +187,9 @@ class ClientRequest:
         """How many output tokens the request allows; `None` where it does not say."""
         values: list[Any] = [self._fields.value(name) for name in _OUTPUT_FIELDS]
         values += [self._generation(name) for name in ("maxOutputTokens", "max_output_tokens")]
+        for place, name in _OUTPUT_PLACES:
+            inner: Any = self._fields.value(place)
+            values.append(inner.get(name) if isinstance(inner, dict) else None)  # pyright: ignore[reportUnknownMemberType]
         numbers = [number for value in values if (number := number_of(value)) is not None]
         return max((math.ceil(number) for number in numbers if number > 0), default=None)
 
@@ -206,10 +211,10 @@ class ClientRequest:
             raise MalformedRequestError("expected the name of a model", path=name)
         return value
 
-    def _boolean(self, name: str) -> bool:
+    def _boolean(self, name: str, *, default: bool) -> bool:
         value: Any = self._fields.value(name)
         if value is None or isinstance(value, bool):
-            return bool(value)
+            return default if value is None else value
         raise MalformedRequestError(f"expected true or false, got {value!r}"[:120], path=name)
 
     def plan(self, targets: list[Target]) -> None:
@@ -314,14 +319,23 @@ class ClientRequest:
             body = self._fields.with_values(changed) if changed else self._body
         headers = headers_for(target.provider, target.key, stream=self.streams)
         headers.update(self._protocol_headers())
-        url = address(
-            target.provider,
-            services.path((target.model, *self.shape), lambda: self.upstream_path(target.model)),
-        )
+        path = services.path((target.model, *self.shape), lambda: self.upstream_path(target.model))
+        if target.provider.hosting:
+            envelope = enveloped(
+                target.provider.hosting, target.model, headers, stream=self.streams
+            )
+            path, headers = envelope.path, envelope.headers
+            if self.wants_array:
+                path = path.replace("?alt=sse", "", 1)
+            if envelope.leaves_out or envelope.adds:
+                body = self._fields.rebuilt(envelope.leaves_out, envelope.adds)
+        url = address(target.provider, path)
         return Attempt(
             target=target,
             dialect=self.dialect,
-            http=HTTPRequest(url, headers, body),
+            http=HTTPRequest(
+                url, headers, body, credential=credential_for(target.provider, target.key)
+            ),
             client_asks_usage=self._asks_usage,
             hides_usage=hides_usage,
             mends_end=quirks.careful and "tools" in self._fields,
@@ -410,7 +424,7 @@ class ClientRequest:
 
     @property
     def _may_refer(self) -> bool:
-        return self.dialect.NAME == "openai-responses" and refers(self._body)
+        return self.dialect.NAME in _REFERRING and refers(self._body)
 
     async def keep(self, services: GatewayServices, response: JSON) -> None:
         """Keep a whole answer that the client may refer to."""
@@ -429,6 +443,8 @@ class ClientRequest:
     def references(self) -> JSON:
         """What was asked, as far as it says what the answer follows."""
         names = ("input", "previous_response_id", "conversation")
+        if self.dialect.NAME == "gemini-interactions":
+            names = ("input", "previous_interaction_id")
         return {name: self._fields.value(name) for name in names}
 
     async def note_place(
@@ -486,4 +502,7 @@ class ClientRequest:
 
 # Wires on which a bound must be sent: what a key has set aside is it, where the client has none.
 _BOUND_IS_SENT = frozenset({"anthropic"})
-_TOOL_MARKS = (b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"functionCall"')
+_TOOL_MARKS = (
+    *(b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"functionCall"'),
+    *(b'"toolConfig"', b'"toolUse"', b'"function_call"'),
+)

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from msgspec import to_builtins
 from msgspec.structs import replace
 
-from polycall._support import jsontext
 from polycall.errors import PermissionDeniedError, PolycallError
-from polycall.gateway.accounts.keys import ANYBODY, Keys, Owner
+from polycall.gateway.accounts.keys import Keys, Owner
 from polycall.gateway.accounts.limits import KeyLimits, Reservation
-from polycall.gateway.generation.answer import RequestUsage, answer
-from polycall.gateway.generation.client_request import ClientRequest, Endpoint
+from polycall.gateway.generation.answer import answer
+from polycall.gateway.generation.client_request import ClientRequest
+from polycall.gateway.generation.endpoints import Endpoint
+from polycall.gateway.generation.request_record import (
+    CLIENT_GONE_STATUS,
+    RequestRecord,
+    storable_count,
+)
 from polycall.gateway.hosted.dispatch import HostedToolDispatch
 from polycall.gateway.http.bodies import read_body
+from polycall.gateway.http.invoke_framer import InvokeFramer
 from polycall.gateway.http.replies import drop_traceback, internal_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest
-from polycall.gateway.observability.attempt_report import outcome_of, words_of
+from polycall.gateway.observability.attempt_report import words_of
 from polycall.gateway.observability.metrics import Metrics
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.programs.dispatch import ProgramDispatch
@@ -31,19 +35,13 @@ from polycall.gateway.routing.router import shown
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.answer_cache import AnswerCache, AnswerRecorder, request_key
 from polycall.gateway.store import LedgerRow, Store
-from polycall.ir import JSON, Usage
+from polycall.ir import Usage
+from polycall.translation.wire import Dialect
 
 if TYPE_CHECKING:
     from polycall.gateway.observability.traces import Traces
 
 logger = logging.getLogger("polycall.gateway")
-
-CLIENT_GONE_STATUS = 499
-_COUNT_MAX = 2**53
-
-_ERROR_MAX = 500
-_DETAILS_MAX = 20
-_DETAILS_LENGTH_MAX = 30_000
 
 TakeOver: TypeAlias = Callable[[GatewayRequest, ClientRequest], Awaitable[bool]]
 
@@ -86,21 +84,39 @@ class Generations:
         self, gateway_request: GatewayRequest, endpoint: Endpoint, owner: Owner | None = None
     ) -> None:
         """Answer, and write one row; for `owner` where somebody else knows who asks."""
-        record = _Record(gateway_request, endpoint, self._limits.worker)
-        await self._recorded(record, self._accepted(record, owner))
+        record = RequestRecord(gateway_request, endpoint.dialect.NAME, self._limits.worker)
+        work = partial(self._accepted, endpoint)
+        await self.recorded(record, endpoint.errors, work, owner)
 
     async def serve_accepted(
         self, gateway_request: GatewayRequest, client_request: ClientRequest
     ) -> None:
         """The same for a request that was accepted before: its key and model were checked."""
-        endpoint = Endpoint(client_request.dialect)
-        record = _Record(gateway_request, endpoint, self._limits.worker)
+        dialect = client_request.dialect
+        record = RequestRecord(gateway_request, dialect.NAME, self._limits.worker)
         record.owner, record.is_known = client_request.owner, True
         record.client_request = client_request
-        await self._recorded(record, self._answer(record, client_request))
+        await self._recorded(record, dialect, self._answer(record, client_request))
 
-    async def _accepted(self, record: _Record, owner: Owner | None) -> None:
-        """Check who asks and what, and answer it."""
+    async def recorded(
+        self,
+        record: RequestRecord,
+        errors: Dialect,
+        work: Callable[[RequestRecord], Awaitable[None]],
+        owner: Owner | None = None,
+    ) -> None:
+        """Check who asks, do the work, and write the row.
+
+        `errors` is the protocol whose errors the client reads.
+        """
+        await self._recorded(record, errors, self._checked(record, work, owner))
+
+    async def _checked(
+        self,
+        record: RequestRecord,
+        work: Callable[[RequestRecord], Awaitable[None]],
+        owner: Owner | None,
+    ) -> None:
         gateway_request = record.gateway_request
         owner = owner or self._keys.owner(
             gateway_request.headers, gateway_request.query, gateway_request.address
@@ -109,23 +125,37 @@ class Generations:
         self._limits.check_store()
         if owner.is_counted:
             await self._limits.count_request(owner)
+        await work(record)
+
+    async def _accepted(self, endpoint: Endpoint, record: RequestRecord) -> None:
+        """Read what is asked, and answer it."""
+        gateway_request, owner = record.gateway_request, record.owner
         body = await read_body(gateway_request, self._services.server, self._memory)
-        client_request = record.client_request = await self._services.heavy.run(
-            owner.id, len(body), ClientRequest, record.endpoint, gateway_request, body, owner
+        client_request = await self._services.heavy.run(
+            owner.id, len(body), ClientRequest, endpoint, gateway_request, body, owner
         )
+        record.client_request = client_request
         check_allowed(owner, client_request.model)
         if client_request.is_background or client_request.compacts:
             take_over = self.take_over
             if take_over is not None and await take_over(gateway_request, client_request):
                 return
+        if endpoint.envelope == "bedrock" and client_request.streams:
+            gateway_request.framer = InvokeFramer()
         # Tools that the gateway adds are no part of what the cache knows a request by.
         has_tools = self._dispatch.mcp_names(gateway_request, owner)
-        if has_tools or self._cache is None or not await self._cached(record, self._cache):
+        if (
+            has_tools
+            or self._cache is None
+            or not await self._cached(record, client_request, self._cache)
+        ):
             await self._answer(record, client_request)
 
-    async def _recorded(self, record: _Record, work: Awaitable[None]) -> None:
+    async def _recorded(
+        self, record: RequestRecord, errors: Dialect, work: Awaitable[None]
+    ) -> None:
         """Do the work; tell the client of errors, and write the row."""
-        gateway_request, endpoint = record.gateway_request, record.endpoint
+        gateway_request = record.gateway_request
         if self._traces is not None:
             gateway_request.trace = self._traces.begin(
                 gateway_request.id,
@@ -151,9 +181,8 @@ class Generations:
             # A provider's own words, where the client is told less.
             record.account.error = words_of(error.__cause__ or error)
             has_retried = record.account.attempts > 1
-            dialect = endpoint.dialect
             record.status = await send_error(
-                gateway_request, dialect, error, has_retried=has_retried
+                gateway_request, errors, error, has_retried=has_retried
             )
             drop_traceback(error)
         except Exception:
@@ -163,14 +192,14 @@ class Generations:
             record.account.error = "the gateway failed; its log has the reason"
             if gateway_request.started:
                 raise
-            await send_error(gateway_request, endpoint.dialect, internal_error(gateway_request.id))
+            await send_error(gateway_request, errors, internal_error(gateway_request.id))
         finally:
             if not gateway_request.is_taken_over:
                 self._write_down(record)
             elif gateway_request.trace is not None:
                 gateway_request.trace.end(record.row())
 
-    async def _answer(self, record: _Record, client_request: ClientRequest) -> None:
+    async def _answer(self, record: RequestRecord, client_request: ClientRequest) -> None:
         gateway_request, owner = record.gateway_request, record.owner
         if owner.is_metered:
             hold = record.hold = Reservation()
@@ -182,10 +211,11 @@ class Generations:
         else:
             await answer(client_request, gateway_request, self._services, record.account)
 
-    async def _cached(self, record: _Record, cache: AnswerCache) -> bool:
+    async def _cached(
+        self, record: RequestRecord, client_request: ClientRequest, cache: AnswerCache
+    ) -> bool:
         """Answer with, or for, the cache; false where it is not wanted."""
-        gateway_request, client_request = record.gateway_request, record.client_request
-        assert client_request is not None
+        gateway_request = record.gateway_request
         may_read, may_keep = cache.wanted(gateway_request, client_request)
         if not may_keep:
             return False
@@ -212,7 +242,7 @@ class Generations:
             cache.keep(key, client_request, recorder)
         return True
 
-    def _write_down(self, record: _Record) -> None:
+    def _write_down(self, record: RequestRecord) -> None:
         account = record.account
         row = record.row()
         if account.outcome == "cached":
@@ -235,7 +265,7 @@ class Generations:
             self._store.add_row(row)
 
     def _with_lost(
-        self, record: _Record, row: LedgerRow, cost: Decimal | None
+        self, record: RequestRecord, row: LedgerRow, cost: Decimal | None
     ) -> tuple[LedgerRow, Decimal | None]:
         """The row, with what attempts cost whose answers did not come or made no sense.
 
@@ -267,99 +297,3 @@ def check_allowed(owner: Owner, model: str) -> None:
             f"the key {owner.name!r} may not use {shown(model)}; "
             f"it may use: {', '.join(owner.models)}"
         )
-
-
-class _Record:
-    """What a row is made of."""
-
-    def __init__(self, gateway_request: GatewayRequest, endpoint: Endpoint, worker: str) -> None:
-        self.gateway_request = gateway_request
-        self.given_again = ""  # the model of an answer from the cache
-        self._worker = worker
-        self.endpoint = endpoint
-        self.account = RequestUsage()
-        self.owner = ANYBODY
-        self.is_known = False  # the owner is who asks
-        self.client_request: ClientRequest | None = None
-        self.hold: Reservation | None = None
-        self.status = 200
-
-    def row(self) -> LedgerRow:
-        gateway_request, account, client_request = (
-            self.gateway_request,
-            self.account,
-            self.client_request,
-        )
-        if account.outcome != "ok" and (self.status == CLIENT_GONE_STATUS or self.status < 400):
-            account.settle(client_request)
-        now = time.monotonic()
-        target = None if account.attempt is None else account.attempt.target
-        usage = account.usage
-        known = usage.is_reported
-        first_s = account.first_at - gateway_request.started_at if account.first_at else None
-        return LedgerRow(
-            id=gateway_request.id,
-            created=time.time(),
-            key=self.owner.name,
-            client=self.endpoint.dialect.NAME,
-            asked="" if client_request is None else storable(client_request.model),
-            provider="" if target is None else target.provider.name,
-            model="" if target is None else storable(target.model),
-            streamed=int(client_request is not None and client_request.streams),
-            status=self.status,
-            outcome=account.outcome,
-            attempts=account.attempts,
-            input_tokens=storable_count(usage.input_tokens) if known else None,
-            output_tokens=storable_count(usage.output_tokens) if known else None,
-            cached_tokens=storable_count(usage.cached_tokens) if known else None,
-            cache_write_tokens=storable_count(usage.cache_write_tokens) if known else None,
-            reasoning_tokens=storable_count(usage.reasoning_tokens) if known else None,
-            is_estimate=int(account.is_estimate),
-            cost_usd=None if account.cost is None else f"{account.cost:f}",
-            duration_ms=round((now - gateway_request.started_at) * 1000, 2),
-            first_ms=None if first_s is None else round(first_s * 1000, 2),
-            key_id=self.owner.id,
-            worker=self._worker,
-            calls=account.calls,
-            warnings=0 if account.attempt is None else len(account.attempt.warnings),
-            error=storable(account.error, _ERROR_MAX),
-            team_id="" if self.owner.team is None else self.owner.team.id,
-            details=self._details(),
-        )
-
-    def _details(self) -> str:
-        """What the columns do not say, as JSON; empty for the usual request."""
-        account = self.account
-        warnings = [] if account.attempt is None else account.attempt.warnings
-        if not warnings and not account.failed:
-            return ""
-        began_at = self.gateway_request.started_at
-        details: JSON = {
-            "warnings": [to_builtins(warning) for warning in warnings[:_DETAILS_MAX]],
-            "attempts": [
-                {
-                    "target": failed.target.name,
-                    "key": failed.target.key_number,
-                    "began_ms": round((failed.began_at - began_at) * 1000, 2),
-                    "ended_ms": round((failed.ended_at - began_at) * 1000, 2),
-                    "outcome": outcome_of(failed.error),
-                    "error": words_of(failed.error),
-                }
-                for failed in account.failed[:_DETAILS_MAX]
-            ],
-        }
-        if account.began_at and account.is_under_way:
-            details["began_ms"] = round((account.began_at - began_at) * 1000, 2)
-        return storable(jsontext.encode(details), _DETAILS_LENGTH_MAX)
-
-
-def storable_count(number: int) -> int:
-    """A count, which is the provider's word, as every database takes it."""
-    return max(0, min(number, _COUNT_MAX))
-
-
-def storable(name: str, length_max: int = 300) -> str:
-    """A text of the client's or the provider's, as every database takes it."""
-    if not name.isascii() or "\0" in name:
-        name = name.encode("utf-8", "replace").decode().replace("\0", "�")
-    return name[:length_max]

@@ -55,6 +55,18 @@ class ResponseTap(Protocol):
         ...
 
 
+class Framer(Protocol):
+    """Frames a stream of server-sent events in another way."""
+
+    def takes(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Whether the answer with these headers is such a stream; changes its content type."""
+        ...
+
+    def feed(self, data: bytes) -> bytes:
+        """The frames that are complete with this piece."""
+        ...
+
+
 class GatewayRequest:
     """A request: what it is, how far its answer has come, and when to give up.
 
@@ -72,6 +84,7 @@ class GatewayRequest:
         "body_by",
         "body_is_unread",
         "ends_at",
+        "framer",
         "headers",
         "heard_at",
         "id",
@@ -116,6 +129,7 @@ class GatewayRequest:
         self.status = 0
         self.is_session = False  # a client's WebSocket
         self.recorder: ResponseTap | None = None
+        self.framer: Framer | None = None  # frames a stream as another protocol has it
         self.trace: Trace | None = None
         self.beat: Callable[[], Awaitable[None]] | None = None  # sends a heartbeat
         self.beat_at = 0.0
@@ -135,6 +149,8 @@ class GatewayRequest:
         """The status and headers."""
         self.started = True
         self.status = status
+        if self.framer is not None and not self.framer.takes(headers):
+            self.framer = None
         if self.recorder is not None:
             self.recorder.headers = headers
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
@@ -142,6 +158,8 @@ class GatewayRequest:
     async def send_body(self, data: bytes, *, more: bool = False) -> None:
         """A piece of the body, or the last one."""
         data = self.clean(data)
+        if self.framer is not None:
+            data = self.framer.feed(data)
         if self.recorder is not None:
             self.recorder.add(data)
         self.sending_since = time.monotonic()
@@ -153,6 +171,10 @@ class GatewayRequest:
         """Send a piece of the body within this call; what is left to await where that is not
         possible, because the client is slow."""
         data = self.clean(data)
+        if self.framer is not None:
+            data = self.framer.feed(data)
+            if not data:
+                return None
         if self.recorder is not None:
             self.recorder.add(data)
         message = {"type": "http.response.body", "body": data, "more_body": True}

@@ -12,6 +12,9 @@ _YOUTUBE = frozenset({"www.youtube.com", "youtube.com", "m.youtube.com", "youtu.
 # What a dialect's servers do not fetch for themselves.
 _NEEDS_BYTES: dict[str, frozenset[str]] = {
     "gemini": frozenset({"image", "audio", "video", "document", "file"}),
+    "bedrock-converse": frozenset({"image", "audio", "video", "document", "file"}),
+    "gemini-interactions": frozenset({"image", "audio", "video", "document", "file"}),
+    "ollama-chat": frozenset({"image", "audio", "video", "document", "file"}),
     "openai-chat": frozenset({"audio", "document", "file"}),
 }
 

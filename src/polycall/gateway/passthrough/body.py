@@ -21,6 +21,21 @@ from polycall.errors import ProtocolError
 from polycall.ir import Usage
 from polycall.translation.wire import Dialect, response_reader
 
+
+def _converse_usage(value: Any, tier: Any) -> Usage:
+    """Loaded by those who need it."""
+    from polycall.dialects.bedrock_converse.usage import parse_usage  # noqa: PLC0415
+
+    return parse_usage(value, tier)
+
+
+def _interactions_usage(value: Any, tier: Any) -> Usage:
+    """Loaded by those who need it."""
+    from polycall.dialects.gemini_interactions.usage import parse_usage  # noqa: PLC0415
+
+    return parse_usage(value, tier)
+
+
 # Where an answer has its usage, and what it has if it is one.
 _PLACES: dict[str, tuple[str, str, Callable[[Any, Any], Usage]]] = {
     "openai-chat": ("usage", "choices", chat_usage),
@@ -30,6 +45,8 @@ _PLACES: dict[str, tuple[str, str, Callable[[Any, Any], Usage]]] = {
         lambda value, tier: responses_usage({"usage": value, "service_tier": tier}),
     ),
     "anthropic": ("usage", "content", lambda value, _: anthropic_usage(value)),
+    "bedrock-converse": ("usage", "output", _converse_usage),
+    "gemini-interactions": ("usage", "steps", _interactions_usage),
     "gemini": (
         "usageMetadata",
         "candidates",
@@ -43,7 +60,10 @@ _decoder: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
 
 def usage_of(dialect: Dialect, body: bytes) -> Usage:
     """The usage of an answer; raises what the dialect says of one that is none."""
-    field, needed, parse = _PLACES[dialect.NAME]
+    place = _PLACES.get(dialect.NAME)
+    if place is None:
+        return _read_whole(dialect, body)  # its counts have no object of their own
+    field, needed, parse = place
     try:
         fields = _decoder.decode(body)
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
@@ -55,7 +75,7 @@ def usage_of(dialect: Dialect, body: bytes) -> Usage:
     raw = fields.get(field)
     if raw is None:
         return Usage()
-    tier = fields.get("service_tier")
+    tier = fields.get("service_tier") or fields.get("serviceTier")
     return parse(msgspec.json.decode(raw), None if tier is None else msgspec.json.decode(tier))
 
 

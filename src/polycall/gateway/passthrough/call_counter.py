@@ -18,6 +18,12 @@ _WORDS: dict[str, tuple[bytes, re.Pattern[bytes]]] = {
         re.compile(rb'"type"\s*:\s*"(?:function|custom_tool)_call"'),
     ),
     "anthropic": (b'"tool_use"', re.compile(rb'"type"\s*:\s*"tool_use"')),
+    "bedrock-converse": (b'"toolUse"', re.compile(rb'"toolUse"\s*:\s*\{\s*"')),
+    "gemini-interactions": (
+        b'"function_call"',
+        re.compile(rb'"type"\s*:\s*"function_call"'),
+    ),
+    "ollama-chat": (b'"tool_calls"', re.compile(rb'"function"\s*:\s*\{')),
     "gemini": (b'"functionCall"', re.compile(rb'"functionCall"\s*:')),
 }
 # Responses tells of each call several times, and of all of them in its last event.

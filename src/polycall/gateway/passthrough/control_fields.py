@@ -32,6 +32,10 @@ _FIELDS = frozenset(
         *("thinking", "reasoning", "reasoning_effort", "output_config", "betas", "truncation"),
         *("response_format", "text", "modalities", "audio", "prediction", "stop", "metadata"),
         *("cachedContent", "cached_content", "safetySettings", "safety_settings", "labels"),
+        *("inferenceConfig", "outputConfig", "additionalModelRequestFields", "guardrailConfig"),
+        *("performanceConfig", "promptVariables", "requestMetadata", "anthropic_version"),
+        *("anthropic_beta", "options", "format", "think", "keep_alive", "agent"),
+        *("previous_interaction_id", "response_modalities", "response_mime_type"),
         *("context_management", "cache_control", "inference_geo", "user", "safety_identifier"),
     }
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
+from collections.abc import Collection
 from threading import Lock
 from typing import Any
 
@@ -96,7 +97,7 @@ _PLAIN_CHOICES = frozenset({"auto", "none", "required"})
 _TOOL_MARKS = (
     *(b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"tool_result"'),
     *(b'"function_call', b'"custom_tool_call', b"functionCall", b"functionResponse"),
-    *(b"function_declarations", b"function_response"),
+    *(b"function_declarations", b"function_response", b'"toolUse"', b'"toolConfig"'),
 )
 _REFUSED_MARKS: dict[str, bytes] = {"messages.name": b'"name"'}
 _REFUSED_FIELDS: dict[str, tuple[str, ...]] = {
@@ -242,10 +243,18 @@ class Fields:
             body = spliced
         return body
 
+    def rebuilt(self, leaves_out: Collection[str], adds: dict[str, Any]) -> bytes:
+        """The body without some fields and with others before it; the rest is as written."""
+        kept = {name: raw for name, raw in self._raw.items() if name not in leaves_out}
+        return self._encoded({**adds, **kept})
+
     def _built(self, values: dict[str, Any]) -> bytes:
         new = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in values.items()}
+        return self._encoded({**self._raw, **new})
+
+    def _encoded(self, fields: dict[str, Any]) -> bytes:
         try:
-            return msgspec.json.encode({**self._raw, **new})
+            return msgspec.json.encode(fields)
         except UnicodeEncodeError:
             raise MalformedRequestError("a field's name is not Unicode text") from None
 

@@ -39,6 +39,14 @@ _MARKS: dict[str, tuple[bytes, ...]] = {
         b'"error"',
     ),
     "anthropic": (b"message_start", b"message_delta", b"message_stop", b'"error"'),
+    "bedrock-converse": (b'"stopReason"', b'"usage"', b'"message"', b"Exception"),
+    "gemini-interactions": (
+        b'"interaction.created"',
+        b'"interaction.completed"',
+        b'"interaction.cancelled"',
+        b'"error"',
+    ),
+    "ollama-chat": (b'"done":true', b'"done": true', b'"error"'),
     "gemini": (b'"finishReason"', b'"error"', b'"promptFeedback"'),
 }
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')

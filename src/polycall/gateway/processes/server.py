@@ -19,6 +19,7 @@ from polycall._support.listening import is_loopback, listen
 from polycall.config import Config
 from polycall.errors import InvalidRequestError
 from polycall.gateway.app import Gateway
+from polycall.gateway.forwarding.routes import is_upload
 from polycall.gateway.generation.endpoints import dialect_for
 from polycall.gateway.http.administered import Administered
 from polycall.gateway.http.replies import render_error
@@ -63,6 +64,10 @@ class GatewayProtocol(BoundedProtocol):
             return False
         self.gateway.entry.take(self.plain_transport, head, rest, self.connections)
         return True
+
+    def body_seconds(self) -> float:
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        return self.gateway.config.server.upload_s if is_upload(path) else self.bounds.body_s
 
     def choose_application(self) -> None:
         is_full = len(self.connections) > self.bounds.connections_max

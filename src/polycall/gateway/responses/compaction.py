@@ -22,7 +22,8 @@ from polycall.errors import (
 )
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.generation.answer import own_id
-from polycall.gateway.generation.client_request import ClientRequest, Endpoint
+from polycall.gateway.generation.client_request import ClientRequest
+from polycall.gateway.generation.endpoints import Endpoint
 from polycall.gateway.generation.generations import Generations
 from polycall.gateway.http.replies import send_json
 from polycall.gateway.http.request import GatewayRequest, RequestMonitor

@@ -21,7 +21,7 @@ from polycall._support import jsontext
 from polycall.dialects.openai_responses.response import skeleton
 from polycall.errors import MalformedRequestError, PolycallError, RequestError
 from polycall.gateway.accounts.keys import Keys, Owner
-from polycall.gateway.generation.client_request import Endpoint
+from polycall.gateway.generation.endpoints import Endpoint
 from polycall.gateway.generation.generations import Generations, check_allowed
 from polycall.gateway.http.replies import internal_error, render_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest, RequestMonitor

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 
@@ -88,6 +88,24 @@ class TargetRouter:
         """All stops that the model or alias may lead to, in no order, and without using a turn."""
         targets = self._routes.get(requested)
         return self._targets_of(requested, self._alias(requested)) if targets is None else targets
+
+    def first_known(self, names: Sequence[str]) -> str:
+        """The first of these names that leads somewhere; the first of all where none does."""
+        for name in names:
+            prefix, slash, model = name.partition("/")
+            is_own = bool(slash) and prefix in self._config.named and is_model_name(model)
+            if is_own or self._alias(name) is not None:
+                return name
+        return names[0]
+
+    def openai_like(self) -> list[str]:
+        """The providers that clients may name and that speak as OpenAI does."""
+        providers = self._config.providers
+        return [
+            name
+            for name in sorted(self._config.named)
+            if providers[name].dialect.startswith("openai")
+        ]
 
     def _alias(self, requested: str) -> Alias | None:
         # Names longer than any model's are nobody's, whatever a pattern says.

@@ -35,7 +35,8 @@ from polycall.exchange import address
 from polycall.gateway.accounts.keys import ANYBODY, Keys, Owner
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.accounts.session_limits import SessionLimits
-from polycall.gateway.generation.generations import CLIENT_GONE_STATUS, check_allowed, storable
+from polycall.gateway.generation.generations import check_allowed
+from polycall.gateway.generation.request_record import CLIENT_GONE_STATUS, storable
 from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
 from polycall.gateway.http.replies import internal_error, render_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest

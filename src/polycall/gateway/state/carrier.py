@@ -52,6 +52,8 @@ SLOTS: dict[str, tuple[str, ...]] = {
     "anthropic": ("signature",),
     "openai-responses": ("fields", "encrypted_content"),
     "gemini": ("thoughtSignature",),
+    "bedrock-converse": ("signature",),
+    "gemini-interactions": ("signature",),
 }
 # What a provider wants back on parts that are not reasoning; such a turn is kept.
 STATE_KEYS: dict[str, frozenset[str]] = {

@@ -27,8 +27,13 @@ logger = logging.getLogger("polycall.items")
 
 TURNS_MAX = 1000
 
-_CLIENT = "openai-responses"
 _KIND = "item_reference"
+# By client protocol, the field that names the answer before.  Google's Interactions has the same
+# habit as OpenAI's Responses, without references to single items.
+_PREVIOUS_OF = {
+    "openai-responses": "previous_response_id",
+    "gemini-interactions": "previous_interaction_id",
+}
 _PREVIOUS = "previous_response_id"
 _CONVERSATION = "conversation"
 _COMPACTIONS = frozenset({"compaction", "compaction_summary"})
@@ -39,6 +44,7 @@ _ID_BYTES = 8192
 _MARKS = (
     b'"item_reference"',
     b'"previous_response_id"',
+    b'"previous_interaction_id"',
     b'"conversation"',
     b'"compaction"',
     b'"compaction_summary"',
@@ -74,7 +80,9 @@ class StoredResponses:
 
     async def keep(self, owner: str, request_fields: JSON, response: JSON) -> None:
         """Keep an answer, its items and what was asked; committed when this returns."""
-        record: dict[str, JSON] = {response_state(response["id"]): {**response, "output": []}}
+        record: dict[str, JSON] = {}
+        if "output" in response:
+            record[response_state(response["id"])] = {**response, "output": []}
         try:
             await self.keep_turn(owner, request_fields, response, more=record)
         except (StoreError, MalformedRequestError, NotFoundError):
@@ -90,12 +98,14 @@ class StoredResponses:
         more: Mapping[str, JSON] | None = None,
     ) -> None:
         """Keep what was asked and the items of its answer; a conversation grows by both."""
-        output: list[JSON] = response["output"]
+        is_interaction = "previous_interaction_id" in request_fields
+        output: list[JSON] = [] if is_interaction else response["output"]
         conversation = conversation_of(request_fields.get(_CONVERSATION))
         turn: JSON = {
-            "previous": request_fields.get(_PREVIOUS),
-            "input": _listed(request_fields.get("input")),
+            "previous": _previous(request_fields),
+            "input": _listed(request_fields.get("input"), is_interaction=is_interaction),
             "output": [item["id"] for item in output],
+            "steps": response["steps"] if is_interaction else [],
             "conversation": conversation,
         }
         kept = {item_state(item["id"]): item for item in output}
@@ -259,7 +269,8 @@ class StoredResponses:
     async def _with_history(self, owner: str, body: JSON, weight: _Weight) -> JSON:
         """The body with all that was said before it, where the answer it follows was kept here."""
         turns: list[JSON] = []
-        name: Any = body.get(_PREVIOUS)
+        field = next((f for f in _PREVIOUS_OF.values() if body.get(f)), _PREVIOUS)
+        name: Any = body.get(field)
         while isinstance(name, str) and name:
             # The one that is named may have been deleted meanwhile, by another process.
             found = await self._store.load_states(owner, [f"turn_{name}"], may_change=not turns)
@@ -268,7 +279,7 @@ class StoredResponses:
             if not found or len(turns) == TURNS_MAX:
                 words = "is no longer kept" if not found else f"has more than {TURNS_MAX} turns"
                 raise MalformedRequestError(
-                    f"the conversation {words}; send its items in 'input'", path=_PREVIOUS
+                    f"the conversation {words}; send its items in 'input'", path=field
                 )
             kept = found[f"turn_{name}"]
             weight.add(len(kept))
@@ -280,8 +291,10 @@ class StoredResponses:
         for turn in reversed(turns):
             history += turn["input"]
             history += ({"type": _KIND, "id": item_id} for item_id in turn["output"])
-        body = {**body, "input": [*history, *_listed(body.get("input"))]}
-        del body[_PREVIOUS]
+            history += turn.get("steps", [])
+        given = _listed(body.get("input"), is_interaction=field != _PREVIOUS)
+        body = {**body, "input": [*history, *given]}
+        del body[field]
         return body
 
 
@@ -298,14 +311,26 @@ def refers(body: bytes) -> bool:
 
 def wants_stored(client: str, asked_store: object) -> bool:
     """Whether a client may come back with references to what it is answered."""
-    return client == _CLIENT and asked_store is not False
+    return client in _PREVIOUS_OF and asked_store is not False
 
 
-def _listed(given: Any) -> list[Any]:
-    """A request's input as a list of items."""
+def _listed(given: Any, *, is_interaction: bool = False) -> list[Any]:
+    """A request's input as a list of items, or of an interaction's steps."""
+    if is_interaction and not _has_steps(given):
+        return [{"type": "user_input", "content": given}] if given else []
     if isinstance(given, list):
         return given  # pyright: ignore[reportUnknownVariableType]
     return [{"role": "user", "content": given}] if isinstance(given, str) else []
+
+
+def _previous(fields: JSON) -> Any:
+    return next((fields[name] for name in _PREVIOUS_OF.values() if fields.get(name)), None)
+
+
+def _has_steps(given: Any) -> bool:
+    first: Any = given[0] if isinstance(given, list) and given else None  # pyright: ignore[reportUnknownVariableType]
+    kind: Any = first.get("type") if isinstance(first, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return kind in ("user_input", "model_output", "thought", "function_call", "function_result")
 
 
 def _referred(item: Any) -> str:

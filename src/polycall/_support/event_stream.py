@@ -1,0 +1,122 @@
+"""AWS's event-stream framing: messages of headers and a payload, each with two CRC-32 sums.
+
+The format is of the Smithy specification ("Amazon Event Stream", read 2026-11-29).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+
+from msgspec import Struct
+
+from polycall.errors import ProtocolError, TruncatedError
+
+CONTENT_TYPE = "application/vnd.amazon.eventstream"
+MESSAGE_BYTES_MAX = 24 * 1024 * 1024
+_HEADERS_BYTES_MAX = 128 * 1024
+_PRELUDE = struct.Struct(">III")
+_SUM = struct.Struct(">I")
+_STRING = 7
+# Bytes of the value of each type of header that has a fixed length; 6 and 7 say theirs.
+_FIXED = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
+
+
+class EventMessage(Struct, frozen=True):
+    """One message; headers that are no text are left out."""
+
+    headers: dict[str, str]
+    payload: bytes
+
+
+class EventStreamReader:
+    """Bytes in, messages out, however they are cut; `ProtocolError` for a wrong sum."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, chunk: bytes) -> Iterator[EventMessage]:
+        """All messages that are complete with this chunk, one at a time."""
+        self._buffer += chunk
+        while (message := self._next()) is not None:
+            yield message
+
+    def close(self) -> None:
+        """The bytes have ended; `TruncatedError` inside of a message."""
+        if self._buffer:
+            raise TruncatedError(f"the event stream ended inside a message ({len(self._buffer)} B)")
+
+    def _next(self) -> EventMessage | None:
+        buffer = self._buffer
+        if len(buffer) < _PRELUDE.size:
+            return None
+        total, headers_size, prelude_sum = _PRELUDE.unpack_from(buffer)
+        if zlib.crc32(memoryview(buffer)[:8]) != prelude_sum:
+            raise ProtocolError("an event-stream message has a wrong sum over its lengths")
+        if headers_size > _HEADERS_BYTES_MAX or not 16 + headers_size <= total <= MESSAGE_BYTES_MAX:
+            raise ProtocolError(f"an event-stream message of {total} bytes is not taken")
+        if len(buffer) < total:
+            return None
+        data = bytes(buffer[:total])
+        del buffer[:total]
+        (message_sum,) = _SUM.unpack_from(data, total - 4)
+        if zlib.crc32(memoryview(data)[: total - 4]) != message_sum:
+            raise ProtocolError("an event-stream message has a wrong sum")
+        end = _PRELUDE.size + headers_size
+        return EventMessage(_read_headers(data[_PRELUDE.size : end]), data[end : total - 4])
+
+
+def _read_headers(data: bytes) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    place = 0
+    try:
+        while place < len(data):
+            size = data[place]
+            name = data[place + 1 : place + 1 + size].decode()
+            kind = data[place + 1 + size]
+            place += 2 + size
+            if kind in _FIXED:
+                place += _FIXED[kind]
+                continue
+            (size,) = struct.unpack_from(">H", data, place)
+            if kind == _STRING:
+                headers[name] = data[place + 2 : place + 2 + size].decode()
+            elif kind != 6:
+                raise ProtocolError(f"an event-stream header has the unknown type {kind}")
+            place += 2 + size
+    except (IndexError, struct.error, UnicodeDecodeError):
+        raise ProtocolError("the headers of an event-stream message cannot be read") from None
+    return headers
+
+
+def encode_message(headers: Mapping[str, str], payload: bytes) -> bytes:
+    """One message."""
+    pieces: list[bytes] = []
+    for name, value in headers.items():
+        key, text = name.encode(), value.encode()
+        pieces.append(bytes((len(key),)) + key + struct.pack(">BH", _STRING, len(text)) + text)
+    head = b"".join(pieces)
+    lengths = struct.pack(">II", 16 + len(head) + len(payload), len(head))
+    message = b"".join((lengths, _SUM.pack(zlib.crc32(lengths)), head, payload))
+    return message + _SUM.pack(zlib.crc32(message))
+
+
+def event(kind: str, payload: bytes) -> bytes:
+    """An event of a service that speaks JSON."""
+    return encode_message(
+        {":event-type": kind, ":content-type": "application/json", ":message-type": "event"},
+        payload,
+    )
+
+
+def exception(kind: str, payload: bytes) -> bytes:
+    """An exception that ends a stream."""
+    return encode_message(
+        {
+            ":exception-type": kind,
+            ":content-type": "application/json",
+            ":message-type": "exception",
+        },
+        payload,
+    )

@@ -1,0 +1,200 @@
+"""Tools and the choice among them: `toolConfig`, both ways.
+
+The metadata of a tool, `metadata["bedrock-converse"]`: `definition` of a system tool, `fields` of a
+specification that the middle language does not know, `cachePoint` for the mark behind it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from polycall._support import jsontext
+from polycall.dialects.bedrock_converse.content import cache_points
+from polycall.dialects.bedrock_converse.names import NAME
+from polycall.ir import JSON, Request, Tool, ToolChoice
+from polycall.schema.root import object_schema
+from polycall.translation.quirks import Quirks
+from polycall.translation.wire import Losses, Path, ToolNames, chosen_tool
+from polycall.translation.wire import request_reader as reader
+
+_SPEC = frozenset({"name", "description", "inputSchema", "strict"})
+_FREE_TEXT: JSON = {
+    "type": "object",
+    "properties": {"input": {"type": "string"}},
+    "required": ["input"],
+}
+NO_CALLS = "Do not call any tool in this answer; answer in text."
+
+
+# ---------------------------------------------------------------------------------------------
+# Wire to middle language
+
+
+def parse_tool_config(value: Any) -> tuple[list[Tool], ToolChoice | None]:
+    """The tools and the choice."""
+    config = {} if value is None else reader.object(value, "toolConfig")
+    tools: list[Tool] = []
+    for index, item in enumerate(reader.get_array(config, "tools", "toolConfig")):
+        path = f"toolConfig.tools[{index}]"
+        wire = reader.object(item, path)
+        if "toolSpec" in wire:
+            tools.append(_parse_tool(reader.object(wire["toolSpec"], f"{path}.toolSpec"), path))
+        elif "cachePoint" in wire and tools:
+            own = {**tools[-1].metadata.get(NAME, {}), "cachePoint": wire["cachePoint"]}
+            tools[-1] = replace(tools[-1], metadata={NAME: own})
+        else:
+            kind = next(iter(wire), "tool")
+            inner: Any = wire.get(kind)
+            name = inner.get("name") if isinstance(inner, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            own = {"definition": wire}
+            tools.append(Tool(str(name or kind), kind="hosted", metadata={NAME: own}))
+    return tools, _parse_choice(config)
+
+
+def _parse_tool(spec: JSON, path: Path) -> Tool:
+    where = f"{path}.toolSpec"
+    more = {key: each for key, each in spec.items() if key not in _SPEC and each is not None}
+    schema = reader.get_object(spec, "inputSchema", where).get("json")
+    return Tool(
+        name=reader.string(spec.get("name"), f"{where}.name"),
+        description=reader.get_string(spec, "description", where),
+        parameters=None if schema is None else reader.object(schema, f"{where}.inputSchema.json"),
+        strict=reader.get_bool(spec, "strict", where),
+        metadata={NAME: {"fields": more}} if more else {},
+    )
+
+
+def _parse_choice(config: JSON) -> ToolChoice | None:
+    wire = reader.get_object(config, "toolChoice", "toolConfig")
+    if "auto" in wire:
+        return ToolChoice("auto")
+    if "any" in wire:
+        return ToolChoice("required")
+    if "tool" in wire:
+        path = "toolConfig.toolChoice.tool"
+        named = reader.object(wire["tool"], path)
+        return ToolChoice("tool", [reader.string(named.get("name"), f"{path}.name")])
+    return None
+
+
+# ---------------------------------------------------------------------------------------------
+# Middle language to wire
+
+
+class ToolsRenderer:
+    """Renders `toolConfig`; `says_none` is set where the prompt must say that none be called."""
+
+    def __init__(
+        self,
+        request: Request,
+        losses: Losses,
+        names: ToolNames,
+        quirks: Quirks,
+        called: dict[str, str],
+    ) -> None:
+        """`called` are the names on the wire of the history's tools: each must be declared."""
+        self._request = request
+        self._losses = losses
+        self._names = names
+        self._quirks = quirks
+        self._called = called
+        self.says_none = False
+
+    def config(self) -> JSON | None:
+        """The value of `toolConfig`; `None` where there is nothing to declare."""
+        choice, offered = self._choice()
+        tools = [entry for tool in offered for entry in self._entries(tool)]
+        declared = {entry["toolSpec"]["name"] for entry in tools if "toolSpec" in entry}
+        for name in self._called:
+            if name not in declared and (tools or not offered):
+                self._losses.emulate("tools", f"{name!r} of the history is declared without fields")
+                schema: JSON = {"type": "object", "properties": {}}
+                tools.append({"toolSpec": {"name": name, "inputSchema": {"json": schema}}})
+        if not tools:
+            return None
+        return {"tools": tools, **({"toolChoice": choice} if choice is not None else {})}
+
+    def _choice(self) -> tuple[JSON | None, list[Tool]]:
+        choice, offered = self._request.tool_choice, self._request.tools
+        if not offered or choice is None:
+            if choice is not None and choice.mode in ("required", "tool"):
+                self._losses.refuse("tool_choice", "a call is forced, but no tool is offered")
+            return None, offered
+        if choice.mode == "hosted":
+            self._losses.refuse_hosted(chosen_tool(choice), feature="tool_choice")
+            return None, offered
+        if choice.mode == "none":
+            if not self._called:
+                detail = "no tools are offered, since none may be called"
+                self._losses.emulate("tool_choice", detail)
+                return None, []
+            self._losses.emulate("tool_choice", "the prompt says that no tool be called")
+            self.says_none = True
+            return None, offered
+        if choice.names and not (choice.mode == "tool" and len(choice.names) == 1):
+            self._losses.emulate("tool_choice", "only the allowed tools are offered")
+            offered = [t for t in offered if t.kind == "hosted" or t.name in choice.names]
+        if choice.mode == "auto":
+            return {"auto": {}}, offered
+        if choice.mode not in self._quirks.tool_choices or self._is_forbidden():
+            self._losses.refuse("tool_choice", f"the model does not take {choice.mode!r}")
+            return {"auto": {}}, offered
+        if choice.mode == "tool":
+            return {"tool": {"name": self._wire_name(choice.names[0])}}, offered
+        return {"any": {}}, offered
+
+    def _is_forbidden(self) -> bool:
+        is_thinking = self._request.reasoning is not None
+        return is_thinking and not self._quirks.forced_choice_while_reasoning
+
+    def _wire_name(self, name: str) -> str:
+        spaces = {tool.name: tool.namespace for tool in self._request.tools}
+        return self._names.wire_name(name, spaces.get(name, ""))
+
+    def _entries(self, tool: Tool) -> list[JSON]:
+        own = tool.metadata.get(NAME, {})
+        if tool.kind == "hosted":
+            if "definition" not in own:
+                self._losses.refuse_hosted(tool.name, path="tools")
+                return []
+            return [own["definition"]]
+        spec = self._spec(tool, own)
+        return [{"toolSpec": spec}, *cache_points(tool)]
+
+    def _spec(self, tool: Tool, own: JSON) -> JSON:
+        description, schema = tool.description, tool.parameters
+        if tool.kind == "custom":
+            schema = _FREE_TEXT
+            description = _with_grammar(tool)
+            self._losses.emulate("custom_tool", f"{tool.name!r} is a function with one string")
+        if tool.examples:
+            self._losses.emulate("examples", "written into the description")
+            examples = "\n".join(jsontext.encode(example) for example in tool.examples)
+            description = f"{description}\n\nExamples of arguments:\n{examples}".strip()
+        for feature, value in (
+            ("defer_loading", tool.defer_loading),
+            ("allowed_callers", [each for each in tool.allowed_callers if each != "direct"]),
+            ("output_schema", tool.output_schema),
+        ):
+            if value:
+                self._losses.drop(feature, "tools have none on this wire")
+        spec: JSON = {"name": self._names.wire_name(tool.name, tool.namespace)}
+        if description:
+            spec["description"] = description
+        root = {"type": "object", "properties": {}} if schema is None else object_schema(schema)
+        spec["inputSchema"] = {"json": root}
+        if tool.strict is not None and self._quirks.strict_tools:
+            spec["strict"] = tool.strict
+        elif tool.strict:
+            self._losses.adjust("strict", "the target knows no strict tools")
+        return {**spec, **own.get("fields", {})}
+
+
+def _with_grammar(tool: Tool) -> str:
+    if not tool.grammar:
+        return tool.description
+    syntax, definition = tool.grammar.get("syntax", ""), tool.grammar.get("definition", "")
+    said = f"The input must match this {syntax} grammar:\n{definition}"
+    return f"{tool.description}\n\n{said}".strip()

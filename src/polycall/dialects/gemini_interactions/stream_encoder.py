@@ -1,0 +1,202 @@
+"""Events to a streamed answer, as Google's SDK takes it."""
+
+from __future__ import annotations
+
+from polycall.dialects.gemini_interactions.content import call_step
+from polycall.dialects.gemini_interactions.errors import render_error
+from polycall.dialects.gemini_interactions.names import NAME
+from polycall.dialects.gemini_interactions.response import (
+    render_time,
+    status_of,
+    step_of,
+    wire_id,
+)
+from polycall.dialects.gemini_interactions.stream_decoder import encoded
+from polycall.dialects.gemini_interactions.usage import render_usage
+from polycall.errors import PolycallError
+from polycall.ir import (
+    JSON,
+    Event,
+    Media,
+    Opaque,
+    Part,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    Reasoning,
+    Refusal,
+    Request,
+    ResponseEnd,
+    ResponseStart,
+    Text,
+    ToolCall,
+    merge_metadata,
+)
+from polycall.translation.sse import encode_sse
+
+
+class StreamEncoder:
+    """Events of one answer in, bytes out.
+
+    Text and media one after the other are one step; a part that has no step leaves no gap.
+    """
+
+    def __init__(self, request: Request | None = None) -> None:
+        del request  # this wire's answers do not depend on what was asked
+        self._index = -1
+        self._open = ""  # the kind of the open step
+        self._part: Part | None = None
+        self._frame: JSON = {}
+        self._kept: JSON = {}
+        self._arguments: list[str] = []
+        self.output: list[JSON] = []  # the steps so far, as a whole answer has them
+
+    def feed(self, event: Event) -> bytes:
+        """The bytes of one event; none where the wire has nothing for it."""
+        match event:
+            case PartDelta():
+                return self._delta(event.text)
+            case PartStart():
+                return self._begin(event.part)
+            case PartEnd():
+                return self._end(event)
+            case ResponseStart():
+                return self._start(event)
+            case ResponseEnd():
+                return self._last(event)
+
+    def close(self) -> bytes:
+        """Nothing: the last event came with the end of the response."""
+        return b""
+
+    def fail(self, error: PolycallError) -> bytes:
+        """The answer ends in an error."""
+        return _event("error", render_error(error)[1])
+
+    def _start(self, event: ResponseStart) -> bytes:
+        self._kept = dict(event.metadata.get(NAME, {}))
+        self._frame = {
+            "id": wire_id(event.id, event.model, event.created),
+            "object": "interaction",
+            "model": event.model,
+        }
+        if event.created:
+            self._frame["created"] = self._frame["updated"] = render_time(event.created)
+        began = {**self._frame, "status": "in_progress"}
+        return _event("interaction.created", {"interaction": began})
+
+    def _begin(self, part: Part) -> bytes:
+        self._part = part
+        match part:
+            case ToolCall():
+                own = {k: v for k, v in part.metadata.get(NAME, {}).items() if k != "step"}
+                call = {"type": "function_call", "id": part.id, "name": part.name}
+                return self._step({**call, "arguments": {}, **own})
+            case Reasoning():
+                return self._delta(part.text) if part.text else b""
+            case Text() | Refusal():
+                pieces = b""
+                if part.metadata.get(NAME, {}).get("step") and self._open == "model_output":
+                    pieces = self._stop()
+                return pieces + (self._delta(part.text) if part.text else b"")
+            case Media() | Opaque():
+                return self._whole(part)
+            case _:
+                return b""
+
+    def _whole(self, part: Media | Opaque) -> bytes:
+        step = step_of(part)
+        if step is None:
+            return b""
+        if step["type"] != "model_output":
+            return self._step(step)
+        pieces = b"" if self._open == "model_output" else self._step({"type": "model_output"})
+        return pieces + self._send(step["content"][0])
+
+    def _delta(self, text: str) -> bytes:
+        if isinstance(self._part, ToolCall):
+            return self._send({"type": "arguments_delta", "arguments": text})
+        if isinstance(self._part, Reasoning):
+            pieces = b"" if self._open == "thought" else self._step({"type": "thought"})
+            content = {"type": "text", "text": text}
+            return pieces + self._send({"type": "thought_summary", "content": content})
+        pieces = b"" if self._open == "model_output" else self._step({"type": "model_output"})
+        return pieces + self._send({"type": "text", "text": text})
+
+    def _end(self, end: PartEnd) -> bytes:
+        part, self._part = self._part, None
+        if isinstance(part, ToolCall):
+            return self._stop()
+        if isinstance(part, Text):
+            own = merge_metadata(part.metadata, end.metadata).get(NAME, {})
+            found = own.get("fields", {}).get("annotations")
+            return self._send({"type": "text_annotation", "annotations": found}) if found else b""
+        if not isinstance(part, Reasoning):
+            return b""
+        own = merge_metadata(part.metadata, end.metadata).get(NAME)
+        pieces = b""
+        if own is not None and self._open != "thought":
+            pieces = self._step({"type": "thought"})
+        if own and own.get("signature"):
+            signature = {"type": "thought_signature", "signature": own["signature"]}
+            pieces += self._send(signature)
+        return pieces + (self._stop() if self._open == "thought" else b"")
+
+    def _step(self, step: JSON) -> bytes:
+        pieces = self._stop()
+        self._index += 1
+        self._open = str(step["type"])
+        self.output.append(dict(step))
+        return pieces + _event("step.start", {"index": self._index, "step": step})
+
+    def _send(self, delta: JSON) -> bytes:
+        self._note(self.output[-1], delta)
+        return _event("step.delta", {"index": self._index, "delta": delta})
+
+    def _note(self, step: JSON, delta: JSON) -> None:
+        match delta["type"]:
+            case "arguments_delta":
+                self._arguments.append(delta["arguments"])
+            case "thought_signature":
+                step["signature"] = delta["signature"]
+            case "thought_summary":
+                step["summary"] = _grown(step.get("summary", []), delta["content"])
+            case "text_annotation":
+                pass
+            case _:
+                step["content"] = _grown(step.get("content", []), delta)
+
+    def _stop(self) -> bytes:
+        if not self._open:
+            return b""
+        if self._arguments:
+            text = "".join(self._arguments)
+            self._arguments.clear()
+            call = call_step(ToolCall("", "", text), "")
+            self.output[-1]["arguments"] = call["arguments"]
+        self._open = ""
+        return _event("step.stop", {"index": self._index})
+
+    def _last(self, end: ResponseEnd) -> bytes:
+        ended: JSON = {
+            **self._frame,
+            "status": status_of(end.finish_reason, end.raw_finish_reason),
+            "usage": render_usage(end.usage),
+            **self._kept,
+            **end.metadata.get(NAME, {}),
+        }
+        if end.usage.service_tier and NAME in end.usage.metadata:
+            ended["service_tier"] = end.usage.service_tier
+        last = _event("interaction.completed", {"interaction": ended})
+        return self._stop() + last + b"event: done\ndata: [DONE]\n\n"
+
+
+def _grown(contents: list[JSON], piece: JSON) -> list[JSON]:
+    """The contents with one more, or with more text of the last."""
+    if contents and piece["type"] == "text" and contents[-1]["type"] == "text":
+        return [*contents[:-1], {**contents[-1], "text": contents[-1]["text"] + piece["text"]}]
+    return [*contents, piece]
+
+
+def _event(kind: str, fields: JSON) -> bytes:
+    return encode_sse(encoded({"event_type": kind, **fields}), kind)

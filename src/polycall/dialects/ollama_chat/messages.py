@@ -1,0 +1,287 @@
+"""The messages of a request, wire to middle language and back.
+
+Results say the tool's name and, since lately, the call's id; without one they answer the calls of
+the last turn in order.  A message has one text and a list of images.
+
+The metadata of a call, `metadata["ollama-chat"]`: `fields` beside id and function, `function` for
+those inside; of a message: `fields`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from polycall._support import jsontext
+from polycall.dialects.ollama_chat.names import NAME
+from polycall.ir import (
+    INVALID_ARGUMENTS,
+    JSON,
+    Media,
+    Message,
+    Metadata,
+    Opaque,
+    Part,
+    Reasoning,
+    Refusal,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+    parse_arguments,
+)
+from polycall.translation.foreign_words import file_text, result_media
+from polycall.translation.quirks import Quirks
+from polycall.translation.wire import Losses, Path, Reader, short_hash
+from polycall.translation.wire import request_reader as reader
+
+_READ = frozenset(
+    {"role", "content", "thinking", "images", "tool_calls", "tool_name", "tool_call_id"}
+)
+_ROLES = ("system", "user", "assistant", "tool")
+
+
+# ---------------------------------------------------------------------------------------------
+# Wire to middle language
+
+
+def parse_messages(value: Any) -> list[Message]:
+    """All messages; the results of one turn together."""
+    history = _History()
+    for index, item in enumerate(reader.array(value, "messages")):
+        path = f"messages[{index}]"
+        history.take(reader.object(item, path), path)
+    return history.messages
+
+
+class _History:
+    """Messages in, each result matched to its call."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self._open: list[ToolCall] = []
+        self._calls = 0
+        self._results: list[Part] | None = None
+
+    def take(self, wire: JSON, path: Path) -> None:
+        """One message of the wire."""
+        role = reader.get_choice(wire, "role", path, _ROLES)
+        if role is None:
+            reader.fail(f"{path}.role", "one of " + ", ".join(_ROLES), None)
+        more = {key: each for key, each in wire.items() if key not in _READ and each is not None}
+        if role == "tool":
+            self._take_result(wire, more, path)
+            return
+        self._results = None
+        known: Role = role  # pyright: ignore[reportAssignmentType]
+        parts = parse_parts(wire, path, reader, self._calls)
+        calls = [part for part in parts if isinstance(part, ToolCall)]
+        if role == "assistant":
+            self._open = calls
+            self._calls += len(calls)
+        self.messages.append(Message(known, parts, metadata=_own(more)))
+
+    def _take_result(self, wire: JSON, more: JSON, path: Path) -> None:
+        name = reader.get_string(wire, "tool_name", path) or reader.get_string(more, "name", path)
+        given = reader.get_string(wire, "tool_call_id", path)
+        call = self._answered(given, name)
+        content: list[Text | Media | Opaque] = [
+            part
+            for part in parse_parts(wire, path, reader, self._calls)
+            if isinstance(part, Text | Media)
+        ]
+        own: JSON = {"fields": more} if more else {}
+        if given:
+            own["id"] = True
+        result = ToolResult(
+            call_id=given or (call.id if call is not None else "call_" + short_hash(name, path)),
+            content=content,
+            name=name or ("" if call is None else call.name),
+            metadata={NAME: own},
+        )
+        if self._results is None:
+            self._results = []
+            self.messages.append(Message("tool", self._results))
+        self._results.append(result)
+
+    def _answered(self, call_id: str, name: str) -> ToolCall | None:
+        for position, call in enumerate(self._open):
+            if call.id == call_id or (not call_id and name in ("", call.name)):
+                del self._open[position]
+                return call
+        return None
+
+
+def _own(more: JSON) -> Metadata:
+    return {NAME: {"fields": more}} if more else {}
+
+
+def parse_parts(wire: JSON, path: Path, reader: Reader, count: int) -> list[Part]:
+    """Thinking, text, images and calls of a message; `count` are the calls before it."""
+    parts: list[Part] = []
+    if thinking := reader.get_string(wire, "thinking", path):
+        parts.append(Reasoning(thinking, {NAME: {}}))
+    if text := reader.get_string(wire, "content", path):
+        parts.append(Text(text))
+    for index, image in enumerate(reader.get_array(wire, "images", path)):
+        data = reader.string(image, f"{path}.images[{index}]")
+        parts.append(Media("image", data=data, media_type=_image_type(data)))
+    for index, item in enumerate(reader.get_array(wire, "tool_calls", path)):
+        where = f"{path}.tool_calls[{index}]"
+        parts.append(_parse_call(reader.object(item, where), count + index, where, reader))
+    return parts
+
+
+def _parse_call(wire: JSON, number: int, path: Path, reader: Reader) -> ToolCall:
+    function = reader.get_object(wire, "function", path)
+    where = f"{path}.function"
+    name = reader.get_string(function, "name", where)
+    arguments: Any = function.get("arguments")
+    text = arguments if isinstance(arguments, str) else arguments_text(arguments)
+    own: JSON = {}
+    if more := {k: v for k, v in wire.items() if k not in ("id", "function") and v is not None}:
+        own["fields"] = more
+    inner = {k: v for k, v in function.items() if k not in ("name", "arguments") and v is not None}
+    if inner:
+        own["function"] = inner
+    call_id = reader.get_string(wire, "id", path)
+    if not call_id:
+        own["no_id"] = True
+    return ToolCall(
+        id=call_id or "call_" + short_hash(str(number), name, text),
+        name=name,
+        arguments_json=text,
+        metadata={NAME: own} if own else {},
+    )
+
+
+def arguments_text(value: Any) -> str:
+    """The arguments' text; a wrapped invalid text comes out of its wrapper."""
+    if value is None or value == {}:
+        return "{}"
+    if isinstance(value, dict) and len(value) == 1:  # pyright: ignore[reportUnknownArgumentType]
+        invalid: Any = value.get(INVALID_ARGUMENTS)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if isinstance(invalid, str) and parse_arguments(invalid) is None:
+            return invalid
+    return jsontext.encode(value)
+
+
+_MAGIC = (
+    ("iVBORw0KGgo", "image/png"),
+    ("/9j/", "image/jpeg"),
+    ("R0lGOD", "image/gif"),
+    ("UklGR", "image/webp"),
+)
+
+
+def _image_type(data: str) -> str:
+    return next((kind for magic, kind in _MAGIC if data.startswith(magic)), "")
+
+
+# ---------------------------------------------------------------------------------------------
+# Middle language to wire
+
+
+class MessagesRenderer:
+    """Renders the messages of one request."""
+
+    def __init__(self, losses: Losses, quirks: Quirks) -> None:
+        self._losses = losses
+        self._quirks = quirks
+
+    def messages(self, messages: list[Message]) -> list[JSON]:
+        """The `messages` array."""
+        wire: list[JSON] = []
+        names: dict[str, str] = {}
+        for message in messages:
+            if message.name:
+                self._losses.drop("messages.name", "this wire has no names of participants")
+            if message.role == "tool":
+                wire.extend(self._result(part, names) for part in _results(message))
+                continue
+            names.update((call.id, call.name) for call in message.tool_calls)
+            wire.append(self._message(message))
+        return wire
+
+    def _message(self, message: Message) -> JSON:
+        texts: list[str] = []
+        wire: JSON = {"role": message.role}
+        for part in message.parts:
+            match part:
+                case Text() | Refusal():
+                    texts.append(part.text)
+                case Reasoning():
+                    self._think(part, wire)
+                case Media():
+                    self._show(part, wire, texts)
+                case ToolCall():
+                    wire.setdefault("tool_calls", []).append(self._call(part))
+                case Opaque() | ToolResult():
+                    pass  # this dialect has no parts of its own; results stand apart
+        wire["content"] = "".join(texts)
+        return {**wire, **message.metadata.get(NAME, {}).get("fields", {})}
+
+    def _think(self, part: Reasoning, wire: JSON) -> None:
+        if NAME in part.metadata or self._quirks.reasoning_replay in ("with_calls", "always"):
+            wire["thinking"] = wire.get("thinking", "") + part.text
+        else:
+            self._losses.drop_state("reasoning", "another provider's thinking is not sent")
+
+    def _show(self, part: Media, wire: JSON, texts: list[str]) -> None:
+        if part.kind == "image" and part.data:
+            wire.setdefault("images", []).append(part.data)
+        elif (text := file_text(part)) is not None:
+            self._losses.emulate(part.kind, "a text file is sent as text")
+            texts.append(text)
+        else:
+            self._losses.refuse(part.kind, "only images with their data are taken", path="messages")
+
+    def _call(self, call: ToolCall) -> JSON:
+        arguments = call.arguments
+        if arguments is None:
+            self._losses.adjust("arguments", f"those of {call.name!r} are not an object")
+            arguments = {INVALID_ARGUMENTS: call.arguments_json}
+        if call.caller != "direct":
+            self._losses.drop("caller", f"{call.id!r} was made by a program")
+        return call_wire(call, arguments)
+
+    def _result(self, part: ToolResult, names: dict[str, str]) -> JSON:
+        own = part.metadata.get(NAME, {})
+        texts: list[str] = []
+        wire: JSON = {"role": "tool"}
+        for each in part.content:
+            if isinstance(each, Text):
+                texts.append(each.text)
+            elif isinstance(each, Media):
+                shown = result_media(each, self._losses, partial(_image, each))
+                if isinstance(shown, str):
+                    texts.append(shown)
+                else:
+                    wire.setdefault("images", []).append(shown["image"])
+        text = "\n".join(texts)
+        if part.is_error:
+            self._losses.emulate("is_error", "the result begins with the word 'error'")
+            text = f"error: {text}"
+        wire["content"] = text
+        if name := part.name or names.get(part.call_id, ""):
+            wire["tool_name"] = name
+        if own.get("id") or NAME not in part.metadata:
+            wire["tool_call_id"] = part.call_id
+        return {**wire, **own.get("fields", {})}
+
+
+def call_wire(call: ToolCall, arguments: JSON) -> JSON:
+    """A call as requests and answers have it."""
+    own = call.metadata.get(NAME, {})
+    function = {"name": call.name, "arguments": arguments, **own.get("function", {})}
+    wire: JSON = {} if own.get("no_id") else {"id": call.id}
+    return {**wire, "function": function, **own.get("fields", {})}
+
+
+def _image(part: Media, losses: Losses) -> JSON | None:
+    del losses
+    return {"image": part.data} if part.kind == "image" and part.data else None
+
+
+def _results(message: Message) -> list[ToolResult]:
+    return [part for part in message.parts if isinstance(part, ToolResult)]

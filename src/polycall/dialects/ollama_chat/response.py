@@ -1,0 +1,168 @@
+"""Whole answers, wire to middle language and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from polycall.dialects.ollama_chat.errors import parse_error
+from polycall.dialects.ollama_chat.messages import call_wire, parse_parts
+from polycall.dialects.ollama_chat.names import NAME
+from polycall.ir import (
+    INVALID_ARGUMENTS,
+    JSON,
+    FinishReason,
+    Media,
+    Message,
+    Metadata,
+    Reasoning,
+    Refusal,
+    Request,
+    Response,
+    Text,
+    ToolCall,
+    Usage,
+    unified_finish,
+)
+from polycall.translation.failures import failed_end
+from polycall.translation.wire import response_reader
+
+_READ = frozenset({"model", "created_at", "message", "done", "done_reason", "error"})
+COUNTS = (
+    "total_duration",
+    "load_duration",
+    "prompt_eval_count",
+    "prompt_eval_duration",
+    "eval_count",
+    "eval_duration",
+)
+_FINISH: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "load": "stop",
+    "unload": "stop",
+}
+
+
+def parse_response(body: JSON) -> Response:
+    """An answer; one that is an error, whatever its HTTP status was, raises it."""
+    reader = response_reader
+    body = reader.object(body, "")
+    if body.get("error") is not None:
+        raise parse_error(200, body)
+    message = reader.object(body.get("message"), "message")
+    parts = parse_parts(message, "message", reader, 0)
+    raw = reader.get_string(body, "done_reason", "")
+    if (failure := failed_end(raw)) is not None:
+        raise failure
+    return Response(
+        id="",
+        model=reader.get_string(body, "model", ""),
+        message=Message("assistant", parts),
+        finish_reason=finish_reason(raw, has_calls=any(isinstance(p, ToolCall) for p in parts)),
+        raw_finish_reason=raw,
+        usage=parse_usage(body),
+        created=parse_time(body.get("created_at")),
+        metadata=own_metadata(body),
+    )
+
+
+def finish_reason(raw: str, *, has_calls: bool) -> FinishReason:
+    """The reason that a wire word means; a word that is not known is no normal end."""
+    known: FinishReason = "stop" if raw == "" else "error"
+    return unified_finish(_FINISH.get(raw, known), has_calls=has_calls)
+
+
+def parse_usage(body: JSON) -> Usage:
+    """The counts of a finished answer; durations are kept beside them."""
+    reader = response_reader
+    own = {key: body[key] for key in COUNTS if body.get(key) is not None}
+    return Usage(
+        input_tokens=reader.get_int(body, "prompt_eval_count", "") or 0,
+        output_tokens=reader.get_int(body, "eval_count", "") or 0,
+        metadata={NAME: own} if own else {},
+    )
+
+
+def render_usage(usage: Usage) -> JSON:
+    """The counts; durations are nanoseconds, and 0 where another vendor answered."""
+    own: JSON = dict(usage.metadata.get(NAME) or dict.fromkeys(COUNTS, 0))
+    own["prompt_eval_count"], own["eval_count"] = usage.input_tokens, usage.output_tokens
+    return own
+
+
+def parse_time(value: Any) -> int:
+    """Seconds since 1970 of a time with nanoseconds; 0 where it is none."""
+    if not isinstance(value, str):
+        return 0
+    head, dot, tail = value.partition(".")
+    digits = tail.rstrip("Z0123456789") if dot else ""
+    try:
+        moment = datetime.fromisoformat(head + (digits or "+00:00") if dot else value)
+    except ValueError:
+        return 0
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def render_time(created: int) -> str:
+    """The time as the vendor writes it."""
+    moment = datetime.fromtimestamp(created, UTC) if created else datetime.now(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def own_metadata(body: JSON) -> Metadata:
+    """The fields to be kept."""
+    kept = {k: v for k, v in body.items() if k not in _READ and k not in COUNTS and v is not None}
+    return {NAME: kept} if kept else {}
+
+
+def render_response(response: Response, request: Request | None = None) -> JSON:
+    """The body for a client of this dialect; `request` says nothing it needs."""
+    del request
+    return {
+        "model": response.model,
+        "created_at": render_time(response.created),
+        "message": _message(response.message),
+        "done": True,
+        "done_reason": done_reason(response.finish_reason, response.raw_finish_reason),
+        **render_usage(response.usage),
+        **response.metadata.get(NAME, {}),
+    }
+
+
+def done_reason(finish: FinishReason, raw: str) -> str:
+    """The wire's word, which has none for calls, refusals and failures."""
+    if raw in _FINISH and unified_finish(_FINISH[raw], has_calls=finish == "tool_calls") == finish:
+        return raw
+    return "length" if finish in ("length", "error", "pause") else "stop"
+
+
+def _message(message: Message) -> JSON:
+    wire: JSON = {"role": "assistant", "content": ""}
+    for part in message.parts:
+        match part:
+            case Text() | Refusal():
+                wire["content"] += part.text
+            case Reasoning() if part.text:
+                wire["thinking"] = wire.get("thinking", "") + part.text
+            case ToolCall():
+                wire.setdefault("tool_calls", []).append(answer_call(part, _count(wire)))
+            case Media():
+                wire["content"] += f"[{part.kind} left out: {part.media_type or 'unknown'}]"
+            case _:
+                pass
+    return wire
+
+
+def _count(wire: JSON) -> int:
+    return len(wire.get("tool_calls", ()))
+
+
+def answer_call(call: ToolCall, index: int) -> JSON:
+    """A call of an answer, numbered."""
+    arguments = call.arguments
+    if arguments is None:
+        arguments = {INVALID_ARGUMENTS: call.arguments_json}
+    wire = call_wire(call, arguments)
+    wire["function"].setdefault("index", index)
+    return wire

@@ -1,0 +1,145 @@
+"""Streamed answers to events: an object a line, the last one with `done`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from polycall._support import jsontext
+from polycall.dialects.ollama_chat.errors import parse_error
+from polycall.dialects.ollama_chat.messages import parse_parts
+from polycall.dialects.ollama_chat.names import NAME
+from polycall.dialects.ollama_chat.response import (
+    finish_reason,
+    own_metadata,
+    parse_response,
+    parse_time,
+    parse_usage,
+)
+from polycall.errors import ProtocolError, TruncatedError
+from polycall.ir import JSON, Part, Reasoning, ResponseEnd, ResponseStart, Text, ToolCall, Usage
+from polycall.translation.failures import failed_end
+from polycall.translation.sse import EVENT_BYTES_MAX, Frame
+from polycall.translation.stream import Framing, Payload, StreamDecoderBase
+from polycall.translation.wire import response_reader as reader
+
+
+class _Lines:
+    """Lines of JSON as frames, however the bytes are cut."""
+
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> Iterator[Frame]:
+        *lines, rest = chunk.split(b"\n")
+        for line in lines:
+            whole = b"".join((*self._rest, line))
+            self._rest.clear()
+            self._size = 0
+            if whole.strip():
+                yield Frame("", _text(whole))
+        if rest:
+            self._rest.append(rest)
+            self._size += len(rest)
+            if self._size > EVENT_BYTES_MAX:
+                raise ProtocolError(f"a line is larger than {EVENT_BYTES_MAX} bytes")
+
+    def close(self) -> Iterator[Frame]:
+        whole = b"".join(self._rest)
+        self._rest.clear()
+        if whole.strip():
+            yield Frame("", _text(whole))
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ProtocolError(f"a line is not UTF-8: byte {error.start}") from None
+
+
+class StreamDecoder(StreamDecoderBase):
+    """Bytes of one answer in, events out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ids: set[str] = set()
+        self._calls = 0
+        self._last: JSON = {}
+
+    def framing(self, head: bytes) -> Framing:
+        """Lines, unless a proxy sends events."""
+        return super().framing(head) if head[:5] in (b"data:", b"event") else _Lines()
+
+    def usage_so_far(self) -> Usage:
+        """What the last line told."""
+        return parse_usage(self._last)
+
+    def on_payload(self, payload: Payload) -> None:
+        """Take one line."""
+        data = payload.data
+        if self.out.ended:
+            return
+        if data.get("error") is not None:
+            raise parse_error(200, data)
+        self.out.start(
+            ResponseStart(
+                model=reader.get_string(data, "model", ""),
+                created=parse_time(data.get("created_at")),
+            )
+        )
+        message = reader.get_object(data, "message", "")
+        for part in parse_parts(message, "message", reader, self._calls):
+            self._tell(part)
+        if data.get("done") is True:
+            self._end(data)
+
+    def _tell(self, part: Part) -> None:
+        match part:
+            case Text() | Reasoning():
+                if type(self.out.open_part) is not type(part):
+                    empty = Text("") if isinstance(part, Text) else Reasoning("", {NAME: {}})
+                    self.out.open(empty)
+                self.out.delta(part.text)
+            case ToolCall():
+                self._calls += 1
+                call_id, number = part.id, 2
+                while call_id in self._ids:
+                    call_id = f"{part.id}_{number}"
+                    number += 1
+                self._ids.add(call_id)
+                self.out.open(ToolCall(call_id, part.name, "", metadata=part.metadata))
+                self.out.delta(part.arguments_json)
+                self.out.end_part()
+            case _:
+                self.out.whole(part)
+
+    def _end(self, data: JSON) -> None:
+        self._last = data
+        raw: Any = data.get("done_reason") or ""
+        raw = reader.string(raw, "done_reason")
+        if (failure := failed_end(raw)) is not None:
+            raise failure
+        self.out.end(
+            ResponseEnd(
+                finish_reason=finish_reason(raw, has_calls=self._calls > 0),
+                raw_finish_reason=raw,
+                usage=parse_usage(data),
+                metadata=own_metadata(data),
+            )
+        )
+
+    def on_close(self) -> None:
+        """The bytes have ended."""
+        if not self.out.ended:
+            raise TruncatedError("the stream ended before a line with 'done'")
+
+    def on_whole_body(self, body: JSON) -> None:
+        """The server answered with one JSON body over several lines."""
+        self.out.answer(parse_response(body))
+
+
+def line(body: JSON) -> bytes:
+    """One line of a stream."""
+    return jsontext.encode_bytes(body) + b"\n"

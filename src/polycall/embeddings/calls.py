@@ -1,0 +1,122 @@
+"""One request for embeddings: in batches that the vendor takes, joined in order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from msgspec.structs import replace
+
+from polycall._support import jsontext
+from polycall.embeddings.cohere import CohereEmbeddings
+from polycall.embeddings.google import GoogleEmbeddings, VertexEmbeddings
+from polycall.embeddings.types import EmbeddingRequest, Embeddings, EmbeddingWire
+from polycall.embeddings.wires import MistralEmbeddings, OllamaEmbeddings, OpenAIEmbeddings
+from polycall.errors import ProtocolError, RequestError
+from polycall.exchange import BODY_BYTES_MAX, ERROR_BYTES_MAX, error_from, headers_for
+from polycall.ir import JSON
+from polycall.providers.credentials import credential_for
+from polycall.providers.dialects import DIALECTS
+from polycall.providers.hosting import base_url
+from polycall.providers.provider import Provider
+from polycall.translation.wire import Losses
+from polycall.transport.base import Deadlines, HTTPRequest, Transport, send
+
+WIRES: dict[str, EmbeddingWire] = {
+    "openai": OpenAIEmbeddings(),
+    "mistral": MistralEmbeddings(),
+    "ollama": OllamaEmbeddings(),
+    "google": GoogleEmbeddings(),
+    "vertex": VertexEmbeddings(),
+    "cohere": CohereEmbeddings(),
+}
+_AT_ONCE = 4  # batches of one request under way
+
+
+def wire_for(provider: Provider) -> str:
+    """The name of the provider's wire for embeddings; `RequestError` where it has none."""
+    name = provider.embeddings_wire
+    if not name:
+        raise RequestError(f"the provider {provider.name!r} has no embeddings that polycall knows")
+    return name
+
+
+def native_url(provider: Provider) -> str:
+    """The address below which the provider's paths beside the chat stand."""
+    return (provider.native_url or base_url(provider)).rstrip("/")
+
+
+async def embed(
+    transport: Transport,
+    deadlines: Deadlines,
+    provider: Provider,
+    key: str,
+    request: EmbeddingRequest,
+    *,
+    lossy: bool = False,
+) -> Embeddings:
+    """The vectors of all inputs; raises what the provider refuses, or `RequestError` before."""
+    wire = WIRES[wire_for(provider)]
+    losses = Losses(lossy=lossy)
+    size = wire.inputs_max
+    batches = [
+        replace(request, inputs=request.inputs[start : start + size])
+        for start in range(0, len(request.inputs), size)
+    ]
+    rendered = [wire.render_request(batch, losses) for batch in batches]
+    room = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(path: str, body: JSON) -> Embeddings:
+        async with room:
+            answer = await post(transport, deadlines, provider, key, path, body, request.model)
+            return wire.parse_response(answer)
+
+    if len(rendered) == 1:
+        found = [await ask(*rendered[0])]
+    else:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(ask(path, body)) for path, body in rendered]
+        found = [task.result() for task in tasks]
+    for batch, part in zip(batches, found, strict=True):
+        if len(part.vectors) != len(batch.inputs):
+            raise ProtocolError(f"{len(part.vectors)} vectors for {len(batch.inputs)} texts")
+    counts = [part.input_tokens for part in found]
+    known = None if None in counts else sum(count or 0 for count in counts)
+    vectors = found[0].vectors if len(found) == 1 else [v for part in found for v in part.vectors]
+    return Embeddings(vectors, known, losses.warnings)
+
+
+async def post(  # noqa: PLR0917 - all that one request needs
+    transport: Transport,
+    deadlines: Deadlines,
+    provider: Provider,
+    key: str,
+    path: str,
+    body: JSON,
+    model: str,
+) -> JSON:
+    """One request beside the chat, and its answer; raises the provider's typed error."""
+    http = await send(
+        transport,
+        HTTPRequest(
+            native_url(provider) + path,
+            headers_for(provider, key, stream=False),
+            jsontext.encode_bytes(body),
+            credential=credential_for(provider, key),
+        ),
+        deadlines,
+    )
+    try:
+        most = BODY_BYTES_MAX if http.status == 200 else ERROR_BYTES_MAX
+        data = await http.read(size_bytes_max=most)
+    finally:
+        await http.close()
+    if http.status != 200:
+        raise error_from(DIALECTS[provider.dialect], http, data, model)
+    try:
+        answer: Any = jsontext.decode(data)
+    except ValueError as error:
+        raise ProtocolError(f"the answer is not JSON ({error}): {data[:80]!r}") from None
+    if not isinstance(answer, dict):
+        raise ProtocolError(f"the answer is not a JSON object: {data[:80]!r}")
+    return answer  # pyright: ignore[reportUnknownVariableType]

@@ -1,0 +1,82 @@
+"""Which paths stand beside the chat, and what becomes of each."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, TypeAlias
+from urllib.parse import unquote
+
+from msgspec import Struct
+
+# embed, rerank  translated        json    passed on by the model in the body
+# form           passed on by the model in a form           resource  files and jobs of a provider
+Kind: TypeAlias = Literal["embed", "rerank", "json", "form", "resource"]
+
+
+class SideRoute(Struct, frozen=True):
+    """What a path means.  `wire` is the client's, of embeddings; `path` is below `/v1`."""
+
+    kind: Kind
+    wire: str = ""
+    path: str = ""
+    model: str = ""
+
+
+_FIXED: dict[str, SideRoute] = {
+    "/v1/embeddings": SideRoute("embed", "openai"),
+    "/api/embed": SideRoute("embed", "ollama"),
+    "/api/embeddings": SideRoute("embed", "ollama"),
+    "/v2/embed": SideRoute("embed", "cohere"),
+    "/v1/rerank": SideRoute("rerank"),
+    "/v2/rerank": SideRoute("rerank"),
+    "/rerank": SideRoute("rerank"),
+    **{
+        f"/v1{path}": SideRoute("json", path=path)
+        for path in ("/images/generations", "/audio/speech", "/moderations", "/completions")
+    },
+    **{
+        f"/v1{path}": SideRoute("form", path=path)
+        for path in (
+            "/images/edits",
+            "/images/variations",
+            "/audio/transcriptions",
+            "/audio/translations",
+        )
+    },
+}
+_RESOURCES = re.compile(
+    r"/v1(/files|/batches|/fine_tuning/jobs)((?:/[A-Za-z0-9_.:-]+)?(?:/(?:content|cancel|events|checkpoints|pause|resume))?)"
+)
+_GEMINI = re.compile(r"/v1(?:beta1?)?/models/(.+):(?:embedContent|batchEmbedContents)")
+_AZURE = re.compile(r"/openai/deployments/(.+?)(/.+)")
+
+
+def side_route(method: str, path: str) -> SideRoute | None:
+    """What a path beside the chat means; `None` for any other."""
+    if path.startswith("/openai/"):
+        match = _AZURE.fullmatch(path)
+        inner = None if match is None else side_route(method, "/v1" + match[2])
+        if match is None or inner is None or inner.kind == "resource":
+            return None
+        return SideRoute(inner.kind, inner.wire, inner.path, unquote(match[1]))
+    if method == "POST":
+        found = _FIXED.get(path)
+        if found is not None:
+            return found
+        match = _GEMINI.fullmatch(path)
+        if match is not None:
+            return SideRoute("embed", "google", model=unquote(match[1]))
+    if method in ("GET", "POST", "DELETE") and _RESOURCES.fullmatch(path) is not None:
+        return SideRoute("resource", path=path.removeprefix("/v1"))
+    return None
+
+
+def is_side_path(path: str) -> bool:
+    """Whether a path is one of these, whatever the method."""
+    return side_route("POST", path) is not None
+
+
+def is_upload(path: str) -> bool:
+    """Whether a body of this path is passed on as it comes, and may be large."""
+    route = side_route("POST", path)
+    return route is not None and (route.kind == "form" or route.path == "/files")

@@ -1,0 +1,41 @@
+"""A cloud's client sends a vendor's body without the model and with a version: made plain here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from polycall.errors import MalformedRequestError
+from polycall.gateway.generation.endpoints import Endpoint
+from polycall.gateway.passthrough.request import Fields, read_fields
+from polycall.providers.hosting import vendor_version
+
+
+def unwrapped(
+    endpoint: Endpoint, fields: Fields, headers: Mapping[bytes, bytes]
+) -> tuple[Endpoint, Fields, dict[bytes, bytes]]:
+    """The endpoint, body and headers as the vendor's own client would have sent them."""
+    adds: dict[str, Any] = {"model": endpoint.model}
+    if endpoint.stream is not None:
+        adds["stream"] = endpoint.stream
+    more = {} if endpoint.envelope == "azure" else _protocol_headers(fields)
+    body = fields.rebuilt({*adds, "anthropic_version", "anthropic_beta"}, adds)
+    plain = replace(endpoint, model="", names=(), stream=None)
+    return plain, read_fields(body, endpoint.dialect.NAME), {**headers, **more}
+
+
+def _protocol_headers(fields: Fields) -> dict[bytes, bytes]:
+    version: Any = fields.value("anthropic_version")
+    if not isinstance(version, str):
+        raise MalformedRequestError(
+            "only Claude's format is taken on this path; ask other models by Converse",
+            path="anthropic_version",
+        )
+    headers = {b"anthropic-version": vendor_version(version).encode("latin-1", "replace")}
+    betas: Any = fields.value("anthropic_beta")
+    if betas:
+        named: list[Any] = betas if isinstance(betas, list) else [betas]
+        headers[b"anthropic-beta"] = ",".join(map(str, named)).encode("latin-1", "replace")
+    return headers

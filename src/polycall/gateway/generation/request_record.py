@@ -1,0 +1,130 @@
+"""What is written down about one request: the ledger's row, whatever became of it."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from msgspec import to_builtins
+
+from polycall._support import jsontext
+from polycall.gateway.accounts.keys import ANYBODY
+from polycall.gateway.accounts.limits import Reservation
+from polycall.gateway.generation.answer import RequestUsage
+from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.observability.attempt_report import outcome_of, words_of
+from polycall.gateway.store import LedgerRow
+from polycall.ir import JSON
+
+CLIENT_GONE_STATUS = 499
+_COUNT_MAX = 2**53
+_ERROR_MAX = 500
+_DETAILS_MAX = 20
+_DETAILS_LENGTH_MAX = 30_000
+
+
+class Recorded(Protocol):
+    """What a row says of a request, whatever it is for."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def streams(self) -> bool: ...
+    def estimate_input(self) -> int: ...
+
+
+class RequestRecord:
+    """What a row is made of."""
+
+    def __init__(self, gateway_request: GatewayRequest, client: str, worker: str) -> None:
+        """`client` is the protocol that the request came in."""
+        self.gateway_request = gateway_request
+        self.given_again = ""  # the model of an answer from the cache
+        self._worker = worker
+        self._client = client
+        self.account = RequestUsage()
+        self.owner = ANYBODY
+        self.is_known = False  # the owner is who asks
+        self.client_request: Recorded | None = None
+        self.hold: Reservation | None = None
+        self.status = 200
+
+    def row(self) -> LedgerRow:
+        gateway_request, account, client_request = (
+            self.gateway_request,
+            self.account,
+            self.client_request,
+        )
+        if account.outcome != "ok" and (self.status == CLIENT_GONE_STATUS or self.status < 400):
+            account.settle(client_request)
+        now = time.monotonic()
+        target = None if account.attempt is None else account.attempt.target
+        usage = account.usage
+        known = usage.is_reported
+        first_s = account.first_at - gateway_request.started_at if account.first_at else None
+        return LedgerRow(
+            id=gateway_request.id,
+            created=time.time(),
+            key=self.owner.name,
+            client=self._client,
+            asked="" if client_request is None else storable(client_request.model),
+            provider="" if target is None else target.provider.name,
+            model="" if target is None else storable(target.model),
+            streamed=int(client_request is not None and client_request.streams),
+            status=self.status,
+            outcome=account.outcome,
+            attempts=account.attempts,
+            input_tokens=storable_count(usage.input_tokens) if known else None,
+            output_tokens=storable_count(usage.output_tokens) if known else None,
+            cached_tokens=storable_count(usage.cached_tokens) if known else None,
+            cache_write_tokens=storable_count(usage.cache_write_tokens) if known else None,
+            reasoning_tokens=storable_count(usage.reasoning_tokens) if known else None,
+            is_estimate=int(account.is_estimate),
+            cost_usd=None if account.cost is None else f"{account.cost:f}",
+            duration_ms=round((now - gateway_request.started_at) * 1000, 2),
+            first_ms=None if first_s is None else round(first_s * 1000, 2),
+            key_id=self.owner.id,
+            worker=self._worker,
+            calls=account.calls,
+            warnings=0 if account.attempt is None else len(account.attempt.warnings),
+            error=storable(account.error, _ERROR_MAX),
+            team_id="" if self.owner.team is None else self.owner.team.id,
+            details=self._details(),
+        )
+
+    def _details(self) -> str:
+        """What the columns do not say, as JSON; empty for the usual request."""
+        account = self.account
+        warnings = [] if account.attempt is None else account.attempt.warnings
+        if not warnings and not account.failed:
+            return ""
+        began_at = self.gateway_request.started_at
+        details: JSON = {
+            "warnings": [to_builtins(warning) for warning in warnings[:_DETAILS_MAX]],
+            "attempts": [
+                {
+                    "target": failed.target.name,
+                    "key": failed.target.key_number,
+                    "began_ms": round((failed.began_at - began_at) * 1000, 2),
+                    "ended_ms": round((failed.ended_at - began_at) * 1000, 2),
+                    "outcome": outcome_of(failed.error),
+                    "error": words_of(failed.error),
+                }
+                for failed in account.failed[:_DETAILS_MAX]
+            ],
+        }
+        if account.began_at and account.is_under_way:
+            details["began_ms"] = round((account.began_at - began_at) * 1000, 2)
+        return storable(jsontext.encode(details), _DETAILS_LENGTH_MAX)
+
+
+def storable_count(number: int) -> int:
+    """A count, which is the provider's word, as every database takes it."""
+    return max(0, min(number, _COUNT_MAX))
+
+
+def storable(name: str, length_max: int = 300) -> str:
+    """A text of the client's or the provider's, as every database takes it."""
+    if not name.isascii() or "\0" in name:
+        name = name.encode("utf-8", "replace").decode().replace("\0", "�")
+    return name[:length_max]
