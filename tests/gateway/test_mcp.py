@@ -280,14 +280,14 @@ async def test_progress_and_cancellation_reach_the_server(
 ) -> None:
     log = place / "stock" / "log"
     before = log.read_text("utf-8").count("slow cancelled") if log.exists() else 0
-    progress: asyncio.Queue[tuple[float, float | None, str | None]] = asyncio.Queue()
+    reports: asyncio.Queue[tuple[float, float | None, str | None]] = asyncio.Queue()
 
-    async def heard(progress_: float, total: float | None, message: str | None) -> None:
-        await progress.put((progress_, total, message))
+    async def heard(progress: float, total: float | None, message: str | None) -> None:
+        await reports.put((progress, total, message))
 
     async with mcp_client(served, mode=mode) as client:
         calling = asyncio.create_task(client.call_tool("stock_slow", {}, progress_callback=heard))
-        assert await asyncio.wait_for(progress.get(), 20) == (0.25, 1.0, "begun")
+        assert await asyncio.wait_for(reports.get(), 20) == (0.25, 1.0, "begun")
         calling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await calling
