@@ -114,7 +114,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX ledger_model ON ledger (model, created, id)",
         "CREATE INDEX ledger_status ON ledger (status, created, id) WHERE status <> 200",
         "CREATE INDEX ledger_warned ON ledger (created, id) WHERE warnings > 0",
-        "CREATE INDEX ledger_failed ON ledger (created, id) WHERE outcome NOT IN ('ok', 'cached')",
+        "CREATE INDEX ledger_failed ON ledger "
+        "(created, id, outcome, status, key, model, provider, client, error) "
+        "WHERE outcome NOT IN ('ok', 'cached')",
         "CREATE INDEX ledger_team ON ledger (team_id, created) WHERE team_id <> ''",
     ),
 )
