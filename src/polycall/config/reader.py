@@ -117,7 +117,7 @@ class Reader:
             try:
                 return json.dumps(json.loads(found), separators=(",", ":"))
             except ValueError as error:
-                self.note(path, f"begins as JSON and is none: {error}")
+                self.note(path, f"begins as JSON and cannot be read: {error}")
                 return ""
         if any(not " " < character <= "~" for character in found):
             self.note(path, "holds a space, a line break or a character that no key has")
