@@ -30,7 +30,13 @@ from polycall.gateway.forwarding.owned import OwnedResources
 from polycall.gateway.forwarding.routes import is_side_path, side_route
 from polycall.gateway.forwarding.service import Forwarding
 from polycall.gateway.generation.client_request import ClientRequest
-from polycall.gateway.generation.endpoints import COUNT, COUNTS, dialect_for, endpoint_for
+from polycall.gateway.generation.endpoints import (
+    COUNT,
+    COUNTS,
+    azure_path,
+    dialect_for,
+    endpoint_for,
+)
 from polycall.gateway.generation.generations import Generations
 from polycall.gateway.hosted.dispatch import HostedToolDispatch
 from polycall.gateway.http.administered import PREFIXES as ADMIN_PREFIXES
@@ -130,9 +136,8 @@ class Gateway:
         if config.cache is not None:
             self._cache = AnswerCache(config.cache, config.folder, self.store.secret)
         self._id_head, self._id_count = secrets.token_hex(6), 0
-        if may_be_open is None:
-            may_be_open = is_loopback(server.host)
-        self._keys = Keys(self.store, may_be_open=may_be_open)
+        is_open = is_loopback(server.host) if may_be_open is None else may_be_open
+        self._keys = Keys(self.store, may_be_open=is_open)
         self._hosted = HostedToolDispatch(self.store)
         self._dispatch = ProgramDispatch(config.programs, self.store)
         self._limits = KeyLimits(self.store, counters=config.store.counters, worker=self._id_head)
@@ -287,7 +292,7 @@ class Gateway:
         if scope["type"] != "http":
             return
         if scope["path"].startswith("/openai/"):
-            scope["path"] = _azure_path(scope["path"])
+            scope["path"] = azure_path(scope["path"])
         gateway_request = self._gateway_request(scope, receive, send)
         gateway_request.ends_at = gateway_request.started_at + patience_s(
             gateway_request, self.config.server.total_s
@@ -488,13 +493,6 @@ class Gateway:
 def _limits(config: Config) -> RequestLimits:
     server = config.server
     return RequestLimits(heartbeat_s=server.heartbeat_s, read_s=server.read_s, send_s=server.body_s)
-
-
-def _azure_path(path: str) -> str:
-    """Azure's paths that are OpenAI's below another root; deployments are read as they stand."""
-    if path.startswith("/openai/v1/"):
-        return path.removeprefix("/openai")
-    return path if path.startswith("/openai/deployments/") else "/v1" + path.removeprefix("/openai")
 
 
 def _dialect_of(gateway_request: GatewayRequest) -> Dialect:

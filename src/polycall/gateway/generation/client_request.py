@@ -6,7 +6,6 @@ request is rendered from that original, never from another stop's.
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -24,8 +23,9 @@ from polycall.gateway.catalogue.token_counts import estimate, estimate_text
 from polycall.gateway.generation.attempt import Attempt, refuse_losses, replays_reasoning
 from polycall.gateway.generation.endpoints import Endpoint
 from polycall.gateway.generation.envelopes import unwrapped
+from polycall.gateway.generation.output_bounds import candidates_max, output_tokens_max
 from polycall.gateway.http.request import GatewayRequest, header_flag
-from polycall.gateway.passthrough.control_fields import OTHER_MODELS, number_of
+from polycall.gateway.passthrough.control_fields import OTHER_MODELS
 from polycall.gateway.passthrough.request import (
     PASSED_HEADERS,
     holds_carried_state,
@@ -54,10 +54,7 @@ _MEDIA_MARKS = (
     *(b'"image"', b'"document"'),
     *(b'"inlineData"', b'"inline_data"', b'"fileData"', b'"file_data"'),
 )
-_OUTPUT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _COMPACTION_MARKS = (b'"compaction_trigger"', b'"compact_threshold"')
-# Where Converse and Ollama say it.
-_OUTPUT_PLACES = (("inferenceConfig", "maxTokens"), ("options", "num_predict"))
 # Clients of these name an earlier answer in the place of what was said.
 _REFERRING = frozenset({"openai-responses", "gemini-interactions"})
 
@@ -185,25 +182,11 @@ class ClientRequest:
 
     def output_tokens_max(self) -> int | None:
         """How many output tokens the request allows; `None` where it does not say."""
-        values: list[Any] = [self._fields.value(name) for name in _OUTPUT_FIELDS]
-        values += [self._generation(name) for name in ("maxOutputTokens", "max_output_tokens")]
-        for place, name in _OUTPUT_PLACES:
-            inner: Any = self._fields.value(place)
-            values.append(inner.get(name) if isinstance(inner, dict) else None)  # pyright: ignore[reportUnknownMemberType]
-        numbers = [number for value in values if (number := number_of(value)) is not None]
-        return max((math.ceil(number) for number in numbers if number > 0), default=None)
+        return output_tokens_max(self._fields)
 
     def candidates_max(self) -> int:
         """How many answers the request asks for."""
-        values: list[Any] = [self._fields.value("n"), self._fields.value("best_of")]
-        values += [self._generation(name) for name in ("candidateCount", "candidate_count")]
-        return max([1, *(math.ceil(number_of(value) or 1) for value in values)])
-
-    def _generation(self, name: str) -> Any:
-        """A field of Gemini's generation settings."""
-        config: Any = self._fields.value("generationConfig")
-        config = config or self._fields.value("generation_config")
-        return config.get(name) if isinstance(config, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return candidates_max(self._fields)
 
     def _string(self, name: str) -> str:
         value: Any = self._fields.value(name)

@@ -164,3 +164,10 @@ def dialect_for(path: str, headers: Mapping[bytes, bytes]) -> Dialect:
         return DIALECTS["anthropic"]
     is_responses = path.startswith("/v1/responses")
     return DIALECTS["openai-responses" if is_responses else "openai-chat"]
+
+
+def azure_path(path: str) -> str:
+    """Azure's paths that are OpenAI's below another root; deployments are read as they stand."""
+    if path.startswith("/openai/v1/"):
+        return path.removeprefix("/openai")
+    return path if path.startswith("/openai/deployments/") else "/v1" + path.removeprefix("/openai")
