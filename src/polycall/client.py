@@ -53,7 +53,8 @@ from polycall.providers.prices import cost_usd
 from polycall.providers.provider import Provider
 from polycall.settings import RequestSettings, check_choice, request_fields, with_words
 from polycall.streams import Stream, SyncStream, watched_answer, watched_stream
-from polycall.tools import FunctionTool, tool
+from polycall.tools import FunctionTool
+from polycall.tools.function_tool import definition_of
 from polycall.tools.problems import near_miss
 from polycall.translation.portable import marked, portable
 from polycall.transport.aiohttp_transport import AiohttpTransport
@@ -210,25 +211,12 @@ class Client:
 
         Raises `RequestError` where the provider has no embeddings.
         """
-        from polycall.embeddings import EmbeddingRequest, embed, wire_for  # noqa: PLC0415 - seldom used
+        from polycall.embeddings import embed_by_chain  # noqa: PLC0415 - seldom used
 
-        inputs: list[Any] = [texts] if isinstance(texts, str) else list(texts)
-        if not inputs:
-            return []
-        chain = self.chain(model)
-        for place, each in enumerate(chain):
-            provider, name = self.resolve(each)
-            wire_for(provider)
-            key = self._keys.get(provider.name, "") or environment_key(provider)
-            asked = EmbeddingRequest(name, inputs, dimensions)
-            try:
-                found = await embed(self._transport, self._deadlines, provider, key, asked)
-            except UpstreamError as error:
-                if not error.should_retry or place + 1 == len(chain):
-                    raise
-            else:
-                return found.vectors
-        raise RequestError(f"{model!r} names no model")
+        targets = [self.resolve(each) for each in self.chain(model)]
+        return await embed_by_chain(
+            self._transport, self._deadlines, targets, self._keys, texts, dimensions=dimensions
+        )
 
     def embed_sync(
         self, model: str, texts: str | list[str], *, dimensions: int | None = None
@@ -255,7 +243,7 @@ class Client:
         """The `ir.Request` that the other methods would send."""
         messages = [Message("user", [Text(prompt)])] if isinstance(prompt, str) else prompt
         settings = dict(options)
-        offered = [_definition(each) for each in options.get("tools", ())]
+        offered = [definition_of(each) for each in options.get("tools", ())]
         settings.pop("tools", None)
         fields = request_fields(settings)
         if offered:
@@ -370,7 +358,7 @@ class Client:
             warnings[:] = [*exchange.wire.warnings, *attempts.warnings]
             started = False
             # Held back: some servers begin an answer, and then say that they failed.
-            opening: Event | None = None
+            opening: ResponseStart | None = None
             try:
                 async with aclosing(self._events_once(exchange, ends_at)) as events:
                     async for event in events:
@@ -378,7 +366,7 @@ class Client:
                             opening = event
                             continue
                         if opening is not None:
-                            yield _named(opening, attempts.model)
+                            yield replace(opening, model=attempts.model)
                         started, opening = True, None
                         attempts.answered()
                         yield event
@@ -503,18 +491,6 @@ class _Attempts:
         self._exchanges[self._place] = mended
         self._refused, self._wait_s = refused, 0.0
         return True
-
-
-def _definition(offered: ToolLike) -> Tool:
-    if isinstance(offered, Tool):
-        return offered
-    if isinstance(offered, FunctionTool):
-        return offered.definition  # pyright: ignore[reportUnknownMemberType]
-    return tool(offered).definition
-
-
-def _named(event: Event, model: str) -> Event:
-    return replace(event, model=model) if isinstance(event, ResponseStart) else event
 
 
 def _settings(config: str | Path | None) -> Config:

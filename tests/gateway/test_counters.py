@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 from redis import Redis as Client
 
-from polycall.gateway.accounts.limits import LEASE_S
+from polycall.gateway.accounts.lease import LEASE_S
 from polycall.gateway.accounts.redis_counters import RedisCounters
 from polycall.gateway.accounts.windows import END_OF_TIME, Window, window_at
 from polycall.gateway.store import (

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from polycall.config import parse_config
 from polycall.errors import RateLimitError, StoreError
 from polycall.gateway.accounts.keys import Owner
-from polycall.gateway.accounts.limits import IDLE_S, KeyLimits, Lease, Reservation, spend_held
+from polycall.gateway.accounts.lease import IDLE_S, Lease, spend_held
+from polycall.gateway.accounts.limits import KeyLimits, Reservation
 from polycall.gateway.accounts.windows import window_at
 from polycall.gateway.store import Settlement, Store, open_store
 from polycall.gateway.store.counter_operations import slice_of

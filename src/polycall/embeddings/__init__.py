@@ -5,7 +5,7 @@ google.py  Google's and Vertex's                 cohere.py Cohere's, and reranki
 calls.py   batches of one request, sent and joined
 """
 
-from polycall.embeddings.calls import embed, wire_for
+from polycall.embeddings.calls import embed, embed_by_chain, wire_for
 from polycall.embeddings.types import EmbeddingRequest, Embeddings
 
-__all__ = ["EmbeddingRequest", "Embeddings", "embed", "wire_for"]
+__all__ = ["EmbeddingRequest", "Embeddings", "embed", "embed_by_chain", "wire_for"]

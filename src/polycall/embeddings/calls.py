@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -12,8 +13,14 @@ from polycall.embeddings.cohere import CohereEmbeddings
 from polycall.embeddings.google import GoogleEmbeddings, VertexEmbeddings
 from polycall.embeddings.types import EmbeddingRequest, Embeddings, EmbeddingWire
 from polycall.embeddings.wires import MistralEmbeddings, OllamaEmbeddings, OpenAIEmbeddings
-from polycall.errors import ProtocolError, RequestError
-from polycall.exchange import BODY_BYTES_MAX, ERROR_BYTES_MAX, error_from, headers_for
+from polycall.errors import ProtocolError, RequestError, UpstreamError
+from polycall.exchange import (
+    BODY_BYTES_MAX,
+    ERROR_BYTES_MAX,
+    environment_key,
+    error_from,
+    headers_for,
+)
 from polycall.ir import JSON
 from polycall.providers.credentials import credential_for
 from polycall.providers.dialects import DIALECTS
@@ -84,6 +91,34 @@ async def embed(
     known = None if None in counts else sum(count or 0 for count in counts)
     vectors = found[0].vectors if len(found) == 1 else [v for part in found for v in part.vectors]
     return Embeddings(vectors, known, losses.warnings)
+
+
+async def embed_by_chain(
+    transport: Transport,
+    deadlines: Deadlines,
+    targets: Sequence[tuple[Provider, str]],
+    keys: Mapping[str, str],
+    texts: str | list[str],
+    *,
+    dimensions: int | None,
+) -> list[list[float]]:
+    """A vector for each text by the first target that answers; keys that are not given come
+    from the environment."""
+    inputs: list[Any] = [texts] if isinstance(texts, str) else list(texts)
+    if not inputs:
+        return []
+    last: UpstreamError | None = None
+    for provider, model in targets:
+        wire_for(provider)
+        key = keys.get(provider.name, "") or environment_key(provider)
+        request = EmbeddingRequest(model, inputs, dimensions)
+        try:
+            return (await embed(transport, deadlines, provider, key, request)).vectors
+        except UpstreamError as error:
+            last = error
+            if not error.should_retry:
+                break
+    raise last or RequestError("no model is named")
 
 
 async def post(  # noqa: PLR0917 - all that one request needs

@@ -74,7 +74,7 @@ from polycall.gateway.state.answer_cache import AnswerCache, routes_digest
 from polycall.gateway.state.carrier import Carrier
 from polycall.gateway.state.shared_corrections import SharedCorrections
 from polycall.gateway.state.stored_responses import StoredResponses
-from polycall.gateway.store import open_store
+from polycall.gateway.store import Store, open_store
 from polycall.providers.dialects import DIALECTS
 from polycall.translation.wire import Dialect
 from polycall.transport.base import Transport
@@ -132,9 +132,7 @@ class Gateway:
         self._items = StoredResponses(self.store, self._carrier.sealer)
         self._owned = OwnedResources(self.store)
         self._traces = None if config.traces is None else open_traces(config.traces)
-        self._cache: AnswerCache | None = None
-        if config.cache is not None:
-            self._cache = AnswerCache(config.cache, config.folder, self.store.secret)
+        self._cache = _opened_cache(config, self.store)
         self._id_head, self._id_count = secrets.token_hex(6), 0
         is_open = is_loopback(server.host) if may_be_open is None else may_be_open
         self._keys = Keys(self.store, may_be_open=is_open)
@@ -472,11 +470,8 @@ class Gateway:
                 f"there is no {gateway_request.method} {shown!r} here; /openapi.json says what is",
                 code="unknown_url",
             )
-        if (
-            handler is None
-            and gateway_request.method == "GET"
-            and b"upgrade" in gateway_request.headers
-        ):
+        wants_socket = gateway_request.method == "GET" and b"upgrade" in gateway_request.headers
+        if handler is None and wants_socket:
             # What coding agents take for: ask by POST.
             gateway_request.notes.append((b"allow", allow.encode()))
             raise InvalidRequestError(
@@ -488,6 +483,11 @@ class Gateway:
                 f"{path[:200]} takes {allow}, not {gateway_request.method}", status=405
             )
         await handler(gateway_request)
+
+
+def _opened_cache(config: Config, store: Store) -> AnswerCache | None:
+    settings = config.cache
+    return None if settings is None else AnswerCache(settings, config.folder, store.secret)
 
 
 def _limits(config: Config) -> RequestLimits:

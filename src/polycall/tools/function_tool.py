@@ -316,6 +316,15 @@ def tool_from_schema(
     return made
 
 
+def definition_of(offered: ir.Tool | FunctionTool[..., Any] | Callable[..., Any]) -> ir.Tool:
+    """The definition of whatever may be offered to a model."""
+    if isinstance(offered, ir.Tool):
+        return offered
+    if isinstance(offered, FunctionTool):
+        return offered.definition  # pyright: ignore[reportUnknownMemberType]
+    return tool(offered).definition
+
+
 def _callers(name: str, callers: Sequence[str]) -> tuple[str, ...]:
     """Who may call, checked; a typing mistake here would lock everybody out."""
     unknown = [caller for caller in callers if caller not in ("direct", "code")]

@@ -15,7 +15,6 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,12 +22,20 @@ from polycall.config import Config, LimitSettings
 from polycall.errors import (
     InvalidRequestError,
     PermissionDeniedError,
-    RateLimitError,
     RequestError,
     StoreError,
 )
 from polycall.gateway.accounts.keys import Owner
-from polycall.gateway.accounts.windows import END_OF_TIME, Window, budget_words, window_at
+from polycall.gateway.accounts.lease import (
+    LEASE_S,
+    RENEW_S,
+    Lease,
+    budget_of,
+    is_needed,
+    over_limit,
+    spend_held,
+)
+from polycall.gateway.accounts.windows import window_at
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.store import (
     Counters,
@@ -49,66 +56,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("polycall.limits")
 
 TICK_S = 0.5
-IDLE_S = 1.0  # a lease that was not used for so long goes back
-LEASE_S = 30.0  # a worker that was silent for so long is dead
-_RENEW_S = 10.0
 _RECONCILE_S = 10.0
 _DENIED_S = 0.25  # so long a refusal holds without asking again
 _UNSTATED = Capabilities()
 CONTENDED_S = 2.0  # after so long, what others hold may have come back
-
-
-class Lease:
-    """What this worker has of one counter.
-
-    `amount` is the lease as the store knows it: what is `free`, what requests in flight `held`, and
-    what was `spent` since the store was last told.
-    """
-
-    __slots__ = (
-        "amount",
-        "denied_least",
-        "denied_until",
-        "free",
-        "held",
-        "holder",
-        "is_lost",
-        "limit",
-        "lock",
-        "name",
-        "renew_at",
-        "span",
-        "spent",
-        "used_at",
-        "wait_s",
-    )
-
-    def __init__(self, name: str, span: Window, holder: str) -> None:
-        self.name = name
-        self.span = span
-        self.holder = holder
-        self.limit = 0
-        self.amount = self.free = self.held = self.spent = 0
-        self.used_at = self.renew_at = 0.0
-        self.denied_until = 0.0
-        self.denied_least = 0
-        self.wait_s = 0.0
-        self.is_lost = False
-        self.lock = asyncio.Lock()
-
-    def settlement(self, now: float, *, is_last: bool) -> Settlement | None:
-        """What the store has to be told; `None` where that is nothing."""
-        is_idle = is_last or now - self.used_at > IDLE_S
-        returned = self.free if self.free < 0 or is_idle else 0
-        if not self.spent and not returned and (not self.amount or now < self.renew_at):
-            return None
-        return Settlement(self.name, self.span.name, self.spent, returned)
-
-    def reported(self, settlement: Settlement, sign: int = 1) -> None:
-        """The store was told, or with `sign` -1 it was not."""
-        self.spent -= sign * settlement.spent
-        self.free -= sign * settlement.returned
-        self.amount -= sign * (settlement.spent + settlement.returned)
 
 
 class Sized(Protocol):
@@ -221,12 +172,12 @@ class KeyLimits:
             if cost > budget:
                 raise InvalidRequestError(
                     f"the request may cost up to ${cost:f}, more than the whole budget of "
-                    f"{owner.label} ({_budget(owner)}); ask for fewer max tokens"
+                    f"{owner.label} ({budget_of(owner)}); ask for fewer max tokens"
                 )
             amount, limit = math.ceil(cost * NANOS), int(budget * NANOS)
             lease, is_held = await self.leased("usd", owner, owner.budget_per, limit, amount)
             if not is_held:
-                words = f"has a budget of {_budget(owner)}, and too little is left"
+                words = f"has a budget of {budget_of(owner)}, and too little is left"
                 raise over_limit(lease, owner, f"{words} for a request of up to ${cost:f}")
             hold.money.append((lease, amount))
 
@@ -385,7 +336,7 @@ class KeyLimits:
 
     async def _ask(self, lease: Lease, wish: LeaseRequest) -> Grant:
         grant = await self._counters.take(wish)
-        lease.renew_at = self._clock() + _RENEW_S
+        lease.renew_at = self._clock() + RENEW_S
         lease.free += grant.amount
         lease.amount += grant.amount
         return grant
@@ -421,13 +372,13 @@ class KeyLimits:
 
     async def _settle_all(self, *, is_last: bool) -> None:
         now = self._clock()
-        self._leases = [lease for lease in self._leases if _is_needed(lease, now)]
+        self._leases = [lease for lease in self._leases if is_needed(lease, now)]
         reported: dict[str, list[tuple[Lease, Settlement]]] = {}
         for lease in self._leases:
             settlement = lease.settlement(now, is_last=is_last)
             if settlement is not None:
                 lease.reported(settlement)
-                lease.renew_at = now + _RENEW_S
+                lease.renew_at = now + RENEW_S
                 reported.setdefault(lease.holder, []).append((lease, settlement))
         for holder, pairs in reported.items():
             settlements = [settlement for _, settlement in pairs]
@@ -459,47 +410,6 @@ def open_counters(url: str, store: Store) -> RedisCounters:
     return RedisCounters(url, store)
 
 
-def _is_needed(lease: Lease, now: float) -> bool:
-    """Whether anybody still has to hear of the lease."""
-    if lease.held:
-        return True
-    if now >= lease.span.ends:
-        return False
-    return not lease.is_lost or bool(lease.spent)
-
-
 def with_team(owner: Owner) -> tuple[Owner, ...]:
     """All whose limits a request is under."""
     return (owner,) if owner.team is None else (owner, owner.team)
-
-
-def spend_held(holds: list[tuple[Lease, int]], used: int | None) -> None:
-    """Turn what was reserved into what was used; `None` is all of it."""
-    left: dict[str, int] = {}
-    for lease, reserved in holds:
-        # It is one sum for all that was held of one counter, and the same for the team's.
-        spent = reserved if used is None else left.get(lease.name, used)
-        left[lease.name] = 0
-        lease.held -= reserved
-        lease.spent += spent
-        lease.free += reserved - spent
-
-
-def _budget(owner: Owner) -> str:
-    return budget_words(f"${owner.budget_usd:f}", owner.budget_per)
-
-
-def over_limit(lease: Lease, owner: Owner, words: str) -> RateLimitError:
-    """The error of a key that has no more; it says when the count starts again."""
-    ends = datetime.fromtimestamp(lease.span.ends, UTC)
-    wait_s = max(lease.wait_s, 0.001)
-    is_for_ever = lease.span.ends == END_OF_TIME
-    again = f"the count starts again at {ends:%Y-%m-%dT%H:%M:%SZ}"
-    if is_for_ever:
-        again = "it is for the key's whole life; ask the gateway's operator for more"
-    return RateLimitError(
-        f"{owner.label} {words}; {again}",
-        retry_after_s=None if is_for_ever and wait_s > 60 else wait_s,
-        should_retry=wait_s <= 60,
-        code="rate_limit_exceeded",
-    )

@@ -14,13 +14,8 @@ from msgspec import Struct
 
 from polycall.errors import PermissionDeniedError, RateLimitError
 from polycall.gateway.accounts.keys import Owner
-from polycall.gateway.accounts.limits import (
-    CONTENDED_S,
-    KeyLimits,
-    over_limit,
-    spend_held,
-    with_team,
-)
+from polycall.gateway.accounts.lease import over_limit, spend_held
+from polycall.gateway.accounts.limits import CONTENDED_S, KeyLimits, with_team
 from polycall.gateway.accounts.windows import budget_words
 from polycall.gateway.store.counter_operations import NANOS
 
