@@ -58,8 +58,11 @@ def as_a_model_writes(arguments: dict[str, Any], parameters: dict[str, Any]) -> 
 def wire_definition(name: str, body: dict[str, Any]) -> dict[str, Any]:
     """The tool as it stands in the body of a request."""
     match name:
-        case "openai-chat":
+        case "openai-chat" | "ollama-chat":
             return body["tools"][0]["function"]
+        case "bedrock-converse":
+            definition = body["toolConfig"]["tools"][0]["toolSpec"]
+            return {**definition, "parameters": definition["inputSchema"]["json"]}
         case "gemini":
             return body["tools"][0]["functionDeclarations"][0]
         case _:
@@ -82,6 +85,8 @@ def complaint(name: str, definition: dict[str, Any], parameters: dict[str, Any])
         return plain or (
             vendors.anthropic_strict_problem(parameters) if definition.get("strict") else None
         )
+    if name == "bedrock-converse":  # its strict tools are those of the models that it serves
+        return vendors.anthropic_strict_problem(parameters) if definition.get("strict") else None
     return vendors.openai_strict_problem(parameters) if definition.get("strict") else None
 
 

@@ -93,6 +93,9 @@ def is_error(body: JSON) -> bool:
 def parse_error(status: int, body: Any, kind: str = "") -> UpstreamError:
     """The error that a provider answered with; `kind` is the type where a stream says it."""
     fields: JSON = body if isinstance(body, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+    inner: Any = fields.get("error")
+    if isinstance(inner, dict) and "message" not in fields:
+        fields = inner  # as servers between here and AWS write it  # pyright: ignore[reportUnknownVariableType]
     kind = kind or str(fields.get("__type") or fields.get("code") or "")
     kind = kind.rpartition("#")[2].partition(":")[0]
     said: Any = fields.get("message") or fields.get("Message") or fields.get("originalMessage")
