@@ -156,7 +156,8 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
         losses.emulate("max_output_tokens", detail)
     _render_tools(body, request, losses, names, quirks)
     for definition in body.get("tools", []):
-        if definition.get("name") in writer.opened:
+        name: Any = definition.get("name")
+        if isinstance(name, str) and name in writer.opened:
             definition["defer_loading"] = True
     instruction = render_format(body, request, losses, quirks)
     if instruction:

@@ -14,6 +14,7 @@ from polycall._support import jsontext
 from polycall.dialects.bedrock_converse.content import cache_points
 from polycall.dialects.bedrock_converse.names import NAME
 from polycall.ir import JSON, Request, Tool, ToolChoice
+from polycall.schema import anthropic_strict
 from polycall.schema.root import object_schema
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses, Path, ToolNames, chosen_tool
@@ -183,13 +184,31 @@ class ToolsRenderer:
         spec: JSON = {"name": self._names.wire_name(tool.name, tool.namespace)}
         if description:
             spec["description"] = description
-        root = {"type": "object", "properties": {}} if schema is None else object_schema(schema)
+        root: JSON = {"type": "object", "properties": {}}
+        if schema is not None:
+            root = object_schema(schema)
+        strict, root = self._strict(tool, root)
         spec["inputSchema"] = {"json": root}
-        if tool.strict is not None and self._quirks.strict_tools:
-            spec["strict"] = tool.strict
-        elif tool.strict:
-            self._losses.adjust("strict", "the target knows no strict tools")
+        if strict is not None:
+            spec["strict"] = strict
         return {**spec, **own.get("fields", {})}
+
+    def _strict(self, tool: Tool, root: JSON) -> tuple[bool | None, JSON]:
+        """Whether the tool is strict here, and its schema as strict tools have it."""
+        if tool.strict and not self._quirks.strict_tools:
+            self._losses.adjust("strict", "the target knows no strict tools")
+            return None, root
+        # What came over this wire was written for it: the vendor judges it.
+        if not tool.strict or NAME in self._request.metadata:
+            return tool.strict, root
+        adapted = anthropic_strict(root)  # whose models are the ones that know strict tools here
+        if adapted is None:
+            self._losses.adjust("strict", f"off for {tool.name!r}: its schema has no strict form")
+            return None, root
+        if adapted != root:
+            detail = f"that of {tool.name!r} is written as strict mode takes it"
+            self._losses.adjust("inputSchema", detail)
+        return True, adapted
 
 
 def _with_grammar(tool: Tool) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from polycall.dialects.gemini_interactions.content import (
@@ -30,6 +30,7 @@ from polycall.ir import (
     ToolCall,
     unified_finish,
 )
+from polycall.translation.times import written_time
 from polycall.translation.wire import response_reader, short_hash
 
 _READ = frozenset({"id", "model", "status", "usage", "steps", "object", "created", "service_tier"})
@@ -106,13 +107,13 @@ def parse_time(value: Any) -> int:
         return 0
     try:
         return int(datetime.fromisoformat(value).timestamp())
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0
 
 
 def render_time(created: int) -> str:
     """A time as the vendor writes it."""
-    return datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return written_time(created)
 
 
 def wire_id(response_id: str, model: str, created: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +26,7 @@ from polycall.ir import (
     unified_finish,
 )
 from polycall.translation.failures import failed_end
+from polycall.translation.times import written_time
 from polycall.translation.wire import response_reader
 
 _READ = frozenset({"model", "created_at", "message", "done", "done_reason", "error"})
@@ -101,13 +103,15 @@ def parse_time(value: Any) -> int:
         moment = datetime.fromisoformat(head + (digits or "+00:00") if dot else value)
     except ValueError:
         return 0
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    try:
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        return 0
 
 
 def render_time(created: int) -> str:
     """The time as the vendor writes it."""
-    moment = datetime.fromtimestamp(created, UTC) if created else datetime.now(UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return written_time(created or int(time.time()))
 
 
 def own_metadata(body: JSON) -> Metadata:
