@@ -9,4 +9,5 @@ portable.py      histories that move between models
 caching.py       marks and keys that let vendors cache a prompt
 dropped_state.py  reasoning that a vendor left out of a request
 tool_list_cache.py  tool lists that are sent again with each request
+times.py         moments as text
 """
