@@ -120,10 +120,15 @@ def background(command: Command, _: str) -> None:
 
 
 def cancelled(command: Command, _: str) -> None:
+    # A process that runs tests beside others ignores Ctrl-C; a command line does not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
-    status = command.run(ToolCall("s", "slow", "{}"), "done")
-    timer.join()
+    try:
+        status = command.run(ToolCall("s", "slow", "{}"), "done")
+    finally:
+        timer.join()
+        signal.signal(signal.SIGINT, before)
     assert (status, command.world.ended) == (130 if command.face == "run" else 0, ["slow"])
     if command.face == "chat":
         assert "stopped; the conversation continues" in command.out.getvalue()
