@@ -6,7 +6,7 @@ specification that the middle language does not know, `cachePoint` for the mark 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace
 
@@ -47,7 +47,7 @@ def parse_tool_config(value: Any) -> tuple[list[Tool], ToolChoice | None]:
         else:
             kind = next(iter(wire), "tool")
             inner: Any = wire.get(kind)
-            name = inner.get("name") if isinstance(inner, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            name: Any = cast("JSON", inner).get("name") if isinstance(inner, dict) else None
             own = {"definition": wire}
             tools.append(Tool(str(name or kind), kind="hosted", metadata={NAME: own}))
     return tools, _parse_choice(config)
@@ -183,7 +183,8 @@ class ToolsRenderer:
         spec: JSON = {"name": self._names.wire_name(tool.name, tool.namespace)}
         if description:
             spec["description"] = description
-        root = {"type": "object", "properties": {}} if schema is None else object_schema(schema)
+        empty: JSON = {"type": "object", "properties": {}}
+        root = empty if schema is None else object_schema(schema)
         spec["inputSchema"] = {"json": root}
         if tool.strict is not None and self._quirks.strict_tools:
             spec["strict"] = tool.strict
