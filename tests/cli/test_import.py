@@ -363,6 +363,12 @@ def test_every_model_of_litellm_that_has_a_counterpart_serves(tmp_path: Path) ->
         ("litellm", "models: []", "has no model_list"),
         ("litellm", "model_list: [3]", "model_list[0]: expected a table"),
         ("litellm", "model_list: [{model_name: a}]", "model_list[0].litellm_params"),
+        (
+            "litellm",
+            "model_list: [{model_name: a, litellm_params: "
+            '{model: azure/gpt-4o, api_base: "https://[::1"}}]',
+            "model_list[0].litellm_params.api_base: 'https://[::1' is not an address",
+        ),
         ("portkey", "{", "is not JSON"),
         ("portkey", "[" * 100_000, "is nested too deeply"),
         ("portkey", "[]", "expected a table"),

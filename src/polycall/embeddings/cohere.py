@@ -63,7 +63,7 @@ class CohereEmbeddings:
         found: Any = by_type.get("float") or by_type.get("base64")
         if not isinstance(found, list):
             raise ProtocolError("the answer holds no vectors", path="embeddings")
-        items: list[Any] = found
+        items: list[Any] = found  # pyright: ignore[reportUnknownVariableType]
         vectors = [read_vector(each, f"embeddings.float[{i}]") for i, each in enumerate(items)]
         return Embeddings(vectors, _billed(body, "input_tokens"))
 

@@ -102,7 +102,7 @@ def _text(content: Any, path: str) -> str:
     where = f"{path}.content" if path else "content"
     wire = request_reader.object(content, where)
     parts: Any = wire.get("parts")
-    items: list[Any] = parts if isinstance(parts, list) else [parts]
+    items: list[Any] = parts if isinstance(parts, list) else [parts]  # pyright: ignore[reportUnknownVariableType]
     texts: list[str] = []
     for index, part in enumerate(items):
         inner = request_reader.object(part, f"{where}.parts[{index}]")

@@ -78,7 +78,7 @@ def read_inputs(value: Any, path: str) -> list[str | list[int]]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, list) and value:
-        items: list[Any] = value
+        items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
         if all(isinstance(each, str) for each in items):
             return items
         if all(_is_token(each) for each in items):
@@ -101,7 +101,7 @@ def read_vector(value: Any, path: str) -> list[float]:
         except (binascii.Error, ValueError):
             raise ProtocolError("expected base64 of 32-bit floats", path=path) from None
     if isinstance(value, list):
-        numbers: list[Any] = value
+        numbers: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
         if all(isinstance(each, int | float) for each in numbers):
             return numbers
     raise ProtocolError("expected a vector of numbers", path=path)

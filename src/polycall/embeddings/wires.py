@@ -125,7 +125,7 @@ class OllamaEmbeddings:
         vectors: Any = body.get("embeddings")
         if not isinstance(vectors, list):
             raise ProtocolError("the answer holds no vectors", path="embeddings")
-        items: list[Any] = vectors
+        items: list[Any] = vectors  # pyright: ignore[reportUnknownVariableType]
         return Embeddings(
             [read_vector(each, f"embeddings[{i}]") for i, each in enumerate(items)],
             response_reader.get_int(body, "prompt_eval_count", ""),

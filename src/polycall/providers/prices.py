@@ -70,16 +70,16 @@ def price_of(provider: Provider, model: str) -> Price | None:
     if own is not None or "genai_prices" not in sys.modules:
         return own
 
-    def ask(**counts: int) -> Decimal | None:
-        return cost_usd(provider, model, Usage(**counts))
+    def ask(usage: Usage) -> Decimal | None:
+        return cost_usd(provider, model, usage)
 
     many = 1000  # below the first tier of any table
-    given, said = ask(input_tokens=many), ask(output_tokens=many)
+    given, said = ask(Usage(input_tokens=many)), ask(Usage(output_tokens=many))
     if given is None or said is None:
         return None
     read, written = (
-        ask(input_tokens=many, cached_tokens=many),
-        ask(input_tokens=many, cache_write_tokens=many),
+        ask(Usage(input_tokens=many, cached_tokens=many)),
+        ask(Usage(input_tokens=many, cache_write_tokens=many)),
     )
     scale = _MILLION / many
     return Price(

@@ -8,11 +8,12 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import AsyncIterator, Awaitable, Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from polycall._support import jsontext
 from polycall._support.event_stream import CONTENT_TYPE, EventMessage, EventStreamReader
 from polycall.errors import ProtocolError
+from polycall.ir import JSON
 from polycall.transport.base import HTTPResponse, Take, push_to
 
 # The vendor's words for the exceptions that may end a stream (botocore 1.44, ResponseStream).
@@ -85,7 +86,7 @@ def _sse(message: EventMessage) -> bytes:
     headers = message.headers
     if headers.get(":message-type", "event") != "event":
         kind = headers.get(":exception-type") or headers.get(":error-code") or ""
-        said: Any = payload.get("message") if isinstance(payload, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        said: Any = cast("JSON", payload).get("message") if isinstance(payload, dict) else None
         words = said or headers.get(":error-message") or kind
         error = {"type": _TYPES.get(kind, "api_error"), "message": str(words)}
         data = jsontext.encode_bytes({"type": "error", "error": error})

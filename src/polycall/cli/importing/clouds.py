@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from polycall.cli.importing.found import expect
+from polycall.errors import RequestError
 from polycall.ir import JSON
 
 ENVIRONMENT = "os.environ/"
@@ -74,12 +75,15 @@ def hosted(written: str, params: JSON, info: Any, place: str, note: Note) -> Hos
 
 
 def _azure(prefix: str, model: str, params: JSON, place: str, note: Note) -> Hosted | None:
-    base = expect(params.get("api_base") or params.get("base_url") or "", str, f"{place}.api_base")
+    given: Any = params.get("api_base") or params.get("base_url") or ""
+    base: str = expect(given, str, f"{place}.api_base")
     if base.startswith(ENVIRONMENT) or not base:
         note(f"{place}.model", "which resource of Azure's is not written here; left out")
         return None
-    parts = urlsplit(base)
-    host = (parts.hostname or "").lower()
+    try:
+        host = (urlsplit(base).hostname or "").lower()
+    except ValueError as error:
+        raise RequestError(f"{place}.api_base: {base!r} is not an address: {error}") from None
     is_anthropic = prefix == "azure_ai" and model.startswith("claude")
     kind = "azure" if prefix == "azure" else "foundry"
     kind = "foundry-anthropic" if is_anthropic else kind

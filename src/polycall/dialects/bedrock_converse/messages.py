@@ -97,10 +97,12 @@ def _parts(items: list[Any], path: str) -> list[Part]:
     parts: list[Part] = []
     for index, item in enumerate(items):
         part = parse_block(item, index, f"{path}[{index}]", reader)
-        is_point = isinstance(part, Opaque) and part.kind == CACHE_POINT
-        if is_point and with_cache_point(parts, part.data):
-            continue
-        if part is not None:
+        is_mark = (
+            isinstance(part, Opaque)
+            and part.kind == CACHE_POINT
+            and with_cache_point(parts, part.data)
+        )
+        if part is not None and not is_mark:
             parts.append(part)
     return parts
 

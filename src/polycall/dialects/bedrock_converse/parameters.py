@@ -55,7 +55,7 @@ def parse_reasoning(output: JSON, model_fields: JSON) -> ReasoningConfig | None:
     effort: Any = output.get("effort")
     inner: Any = own.get("output_config")
     if effort is None and isinstance(inner, dict):
-        effort = inner.get("effort")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        effort = cast("JSON", inner).get("effort")
     effort = effort if effort is not None else own.get("reasoning_effort")
     thinking: Any = own.get("thinking", own.get("reasoning_config"))
     budget: int | None = None

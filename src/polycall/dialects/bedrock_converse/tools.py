@@ -6,7 +6,7 @@ specification that the middle language does not know, `cachePoint` for the mark 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace
 
@@ -48,7 +48,7 @@ def parse_tool_config(value: Any) -> tuple[list[Tool], ToolChoice | None]:
         else:
             kind = next(iter(wire), "tool")
             inner: Any = wire.get(kind)
-            name = inner.get("name") if isinstance(inner, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            name: Any = cast("JSON", inner).get("name") if isinstance(inner, dict) else None
             own = {"definition": wire}
             tools.append(Tool(str(name or kind), kind="hosted", metadata={NAME: own}))
     return tools, _parse_choice(config)

@@ -170,5 +170,5 @@ def parse_contents(value: Any, path: Path, reader: Reader) -> list[Text | Media 
         return []
     if isinstance(value, str):
         return [Text(value)]
-    items: list[Any] = value if isinstance(value, list) else [value]
+    items: list[Any] = value if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownVariableType]
     return [parse_content(item, f"{path}[{i}]", reader) for i, item in enumerate(items)]

@@ -56,7 +56,7 @@ def parse_error(status: int, body: Any) -> UpstreamError:
     found: Any = fields.get("error")
     if found is None and isinstance(errors := fields.get("errors"), list) and errors:
         found = errors[0]  # pyright: ignore[reportUnknownVariableType]
-    error: JSON = found if isinstance(found, dict) else {"message": found}
+    error: JSON = found if isinstance(found, dict) else {"message": found}  # pyright: ignore[reportUnknownVariableType]
     code: Any = error.get("code")
     word = str(error.get("status") or code or "").lower()
     if status < 400 and isinstance(code, int) and 400 <= code <= 599:

@@ -62,10 +62,10 @@ def parse_format(wire: JSON) -> tuple[ResponseFormat | None, JSON]:
     if value is None:
         is_json = mime_type == "application/json"
         return (ResponseFormat("json", metadata={NAME: {}}) if is_json else None), kept
-    items: list[Any] = value if isinstance(value, list) else [value]
+    items: list[Any] = value if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownVariableType]
     if len(items) != 1 or not isinstance(items[0], dict):
         return None, {**kept, "response_format": value}
-    item: JSON = items[0]
+    item: JSON = items[0]  # pyright: ignore[reportUnknownVariableType]
     own: JSON = {"shape": "list"} if isinstance(value, list) else {}
     if item.get("type") == "text" and item.keys() <= {"type", "mime_type", "schema"}:
         if item.get("mime_type") != "application/json":

@@ -25,7 +25,7 @@ def parse_input(value: Any) -> list[Message]:
         return []
     if isinstance(value, str):
         return [Message("user", [Text(value)])]
-    items: list[Any] = value if isinstance(value, list) else [value]
+    items: list[Any] = value if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownVariableType]
     history = _History()
     if items and not any(_is_step(item) for item in items):
         history.user(items, "input")
@@ -57,7 +57,7 @@ class _History:
         kind = reader.string(step.get("type"), f"{path}.type")
         if kind == "user_input":
             content: Any = step.get("content")
-            items: list[Any] = content if isinstance(content, list) else [content]
+            items: list[Any] = content if isinstance(content, list) else [content]  # pyright: ignore[reportUnknownVariableType]
             self.user(items, f"{path}.content")
         elif kind == "function_result":
             self._result(step, path)
@@ -128,7 +128,7 @@ def _parse_result(value: Any, path: Path) -> tuple[list[Text | Media | Opaque], 
     if isinstance(value, str):
         return [Text(value)], {}
     if isinstance(value, list):
-        items: list[Any] = value
+        items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
         if all(isinstance(each, dict) and "type" in each for each in items):
             return parse_contents(items, path, reader), {"shape": "list"}
     return [Text(jsontext.encode(value))], {"shape": "json"}

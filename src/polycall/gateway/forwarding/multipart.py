@@ -83,7 +83,7 @@ class FormScanner:
         return True
 
     def _in_head(self) -> bool:
-        if self._buffer[:2] == b"--":
+        if self._buffer.startswith(b"--"):
             self._state = self._at_end
             return True
         end = self._buffer.find(b"\r\n\r\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from polycall._support import jsontext
 from polycall.config import Config
@@ -27,7 +27,7 @@ from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.request import read_fields
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.services import GatewayServices
-from polycall.ir import Usage
+from polycall.ir import JSON, Usage
 from polycall.providers.dialects import DIALECTS
 from polycall.translation.wire import Dialect
 
@@ -166,20 +166,22 @@ class Forwarding:
         found = forward.list_of(data)
         if not isinstance(found, dict):
             return data
-        listed: Any = found.get("data")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        fields: JSON = found  # pyright: ignore[reportUnknownVariableType]
+        listed: Any = fields.get("data")
         if method == "POST":
             for name in ("id", "output_file_id", "error_file_id"):
-                await self._keep(owner, provider, found.get(name))  # pyright: ignore[reportUnknownMemberType]
+                await self._keep(owner, provider, fields.get(name))
             return data
-        items: list[Any] = listed if isinstance(listed, list) else []
         for name in ("output_file_id", "error_file_id"):
-            await self._keep(owner, provider, found.get(name))  # pyright: ignore[reportUnknownMemberType]
+            await self._keep(owner, provider, fields.get(name))
         if not isinstance(listed, list):
             return data
-        ids = [str(each["id"]) for each in items if isinstance(each, dict) and "id" in each]
+        items: list[Any] = listed  # pyright: ignore[reportUnknownVariableType]
+        entries = [cast("JSON", each) for each in items if isinstance(each, dict)]
+        ids = [str(each["id"]) for each in entries if "id" in each]
         own = await self._owned.of(owner.id, provider, ids)
-        kept = [each for each in items if isinstance(each, dict) and each.get("id") in own]  # pyright: ignore[reportUnknownMemberType]
-        return jsontext.encode_bytes({**found, "data": kept})
+        kept = [each for each in entries if each.get("id") in own]
+        return jsontext.encode_bytes({**fields, "data": kept})
 
     async def _keep(self, owner: Owner, provider: str, resource: Any) -> None:
         if isinstance(resource, str) and resource:

@@ -85,12 +85,12 @@ class RequestUsage:
         self.outcome = "truncated" if isinstance(error, TruncatedError) else "error"
         self.error = words_of(error)
 
-    def settle(self, client_request: ClientRequest | None) -> None:
+    def settle(self, estimate_input: Callable[[], int]) -> None:
         """What an answer that was broken off used, as far as the provider did not say."""
         is_reported = self.has_ended and self.usage.is_reported
-        if client_request is None or is_reported or not self.is_under_way:
+        if is_reported or not self.is_under_way:
             return
-        self.usage = broken_off(self.usage, self.steps, client_request.estimate_input)
+        self.usage = broken_off(self.usage, self.steps, estimate_input)
         self.is_estimate = True
 
 

@@ -36,6 +36,6 @@ def _protocol_headers(fields: Fields) -> dict[bytes, bytes]:
     headers = {b"anthropic-version": vendor_version(version).encode("latin-1", "replace")}
     betas: Any = fields.value("anthropic_beta")
     if betas:
-        named: list[Any] = betas if isinstance(betas, list) else [betas]
+        named: list[Any] = betas if isinstance(betas, list) else [betas]  # pyright: ignore[reportUnknownVariableType]
         headers[b"anthropic-beta"] = ",".join(map(str, named)).encode("latin-1", "replace")
     return headers

@@ -55,8 +55,9 @@ class RequestRecord:
             self.account,
             self.client_request,
         )
-        if account.outcome != "ok" and (self.status == CLIENT_GONE_STATUS or self.status < 400):
-            account.settle(client_request)
+        is_broken_off = self.status == CLIENT_GONE_STATUS or self.status < 400
+        if client_request is not None and account.outcome != "ok" and is_broken_off:
+            account.settle(client_request.estimate_input)
         now = time.monotonic()
         target = None if account.attempt is None else account.attempt.target
         usage = account.usage

@@ -60,7 +60,7 @@ class KeyChain:
 
     def _chained(self) -> AWSKeys:
         try:
-            from botocore import exceptions, session  # noqa: PLC0415 - an extra
+            from botocore import exceptions, session  # noqa: PLC0415 - an extra  # pyright: ignore[reportMissingTypeStubs]
         except ImportError:
             raise RequestError(
                 "AWS's chain of keys needs botocore; install 'polycall[bedrock]', or set "

@@ -49,17 +49,16 @@ class GoogleTokens:
     def _load(self) -> Any:
         import google.auth  # noqa: PLC0415 - an extra
 
+        auth: Any = google.auth
         if not self._info:
-            credentials, _ = google.auth.default(scopes=self._scopes)
-            return credentials
+            return auth.default(scopes=self._scopes)[0]
         info = json.loads(self._info)
         if info.get("type") == "service_account":
             from google.oauth2 import service_account  # noqa: PLC0415 - as above
 
-            load: Any = service_account.Credentials.from_service_account_info
-            return load(info, scopes=self._scopes)
-        load = google.auth.load_credentials_from_dict
-        return load(info, scopes=self._scopes)[0]
+            credentials: Any = service_account.Credentials
+            return credentials.from_service_account_info(info, scopes=self._scopes)
+        return auth.load_credentials_from_dict(info, scopes=self._scopes)[0]
 
 
 def _words(error: Exception) -> str:

@@ -258,7 +258,7 @@ class _History:
             raise _invalid(f"The toolUse block at {path} is not valid.")
         self.has_tools = True
         self.open[value["toolUseId"]] = value["name"]
-        arguments: JSON = value["input"]
+        arguments: JSON = value["input"]  # pyright: ignore[reportUnknownVariableType]
         self.entries.append(Called(value["toolUseId"], value["name"], arguments))
 
 

@@ -131,7 +131,7 @@ def problem(value: Any, shape: Any = "Request", path: str = "") -> str:
         return "" if value in shape else f"{path}: {value!r} is not one of {shape!r}"
     if isinstance(shape, re.Pattern):
         fits = isinstance(value, str) and shape.fullmatch(value) is not None  # pyright: ignore[reportUnknownMemberType]
-        return "" if fits else f"{path}: {value!r} does not satisfy {shape.pattern}"
+        return "" if fits else f"{path}: {value!r} does not satisfy {shape.pattern}"  # pyright: ignore[reportUnknownMemberType]
     if shape in SHAPES:
         return _structure(value, SHAPES[shape], path)
     return _scalar(value, str(shape), path)
