@@ -39,7 +39,7 @@ def wheel(folder: Path, **files: str) -> Path:
 
 async def test_numpy_and_pandas():
     await usable("jail")
-    packages = top_level("numpy", "pandas", "python-dateutil")
+    packages = top_level("numpy", "pandas", "python-dateutil", "six")
     code = """
 import numpy as np, pandas as pd
 rows = await get_rows()
