@@ -103,6 +103,7 @@ def talk_of(script: VoiceScript, **options: Any) -> Talk:
     return Talk(agent_of(), voice=OPENAI, connect=connect, **options)
 
 
+@pytest.mark.slow  # in real time: a busy machine is late
 @pytest.mark.parametrize("headphones", [True, False])
 async def test_a_person_speaks_listens_and_interrupts(card: Card, headphones: bool) -> None:
     script = VoiceScript.of([Turn(LONG), Turn("Yes?")], heard=["Hello", "Stop"])
