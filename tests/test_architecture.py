@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import tomllib
 from collections.abc import Iterator
@@ -13,8 +14,13 @@ SOURCE = ROOT / "src" / "polycall"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 
-def modules() -> Iterator[tuple[list[str], set[str]]]:
+@functools.cache
+def modules() -> list[tuple[list[str], set[str]]]:
     """Each module's path below `polycall`, and the names that it imports from `polycall`."""
+    return list(_modules())
+
+
+def _modules() -> Iterator[tuple[list[str], set[str]]]:
     for path in SOURCE.rglob("*.py"):
         place = list(path.relative_to(SOURCE).with_suffix("").parts)
         package = place[:-1]

@@ -36,7 +36,7 @@ def test_there_are_a_hundred() -> None:
     assert len(attempts()) >= 100
 
 
-@pytest.mark.parametrize("who", ["self", "nobody"])
+@pytest.mark.parametrize("who", ["self", pytest.param("nobody", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("tier", ["jail", "monty"])
 async def test_a_hundred_attempts_are_contained(tier: str, who: str, folder: Path) -> None:
     await usable(tier)

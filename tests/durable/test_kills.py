@@ -36,6 +36,7 @@ async def test_three_processes_on_postgres_take_over_by_themselves(server: Postg
     check(await killed_on_postgres(server.database(), KILLS, seed=KILLS))
 
 
+@pytest.mark.slow
 async def test_a_process_that_is_only_slow_does_nothing_twice(
     server: Postgres, tmp_path: Path
 ) -> None:

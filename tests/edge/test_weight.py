@@ -80,7 +80,10 @@ def served_collector() -> Iterator[None]:
 
 @pytest.mark.usefixtures("served_collector")
 @pytest.mark.parametrize("case", HEAVY)
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages/count_tokens"])
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/chat/completions", pytest.param("/v1/messages/count_tokens", marks=pytest.mark.slow)],
+)
 async def test_a20_large_bodies_do_not_hold_the_loop(tmp_path: Path, case: str, path: str) -> None:
     make, expected = HEAVY[case]
     if path.endswith("count_tokens"):

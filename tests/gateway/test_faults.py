@@ -173,7 +173,9 @@ def test_a_flaky_provider_is_asked_again(
     assert upstream.counts[model] == 2
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize(
+    "client", [CLIENTS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in CLIENTS[1:])]
+)
 def test_a_silent_provider_is_given_up(served: Gateway, client: str) -> None:
     started = time.monotonic()
     answer = ask(served, client, "up/hang")

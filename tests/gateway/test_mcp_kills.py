@@ -125,6 +125,7 @@ async def test_the_gateway_is_killed_at_many_moments(tmp_path: Path) -> None:
     await kill_gateways(tmp_path, 40, seed=4)
 
 
+@pytest.mark.slow
 async def test_a_client_is_killed(tmp_path: Path) -> None:
     gateway = Gateway(tmp_path, config(tmp_path)).start()
     try:
@@ -148,6 +149,7 @@ async def test_a_client_is_killed(tmp_path: Path) -> None:
         gateway.stop()
 
 
+@pytest.mark.slow
 async def test_several_workers_serve_both_revisions(tmp_path: Path) -> None:
     text = config(tmp_path, 'ask_for = ["remove"]').replace("[server]\n", "[server]\nworkers = 2\n")
     gateway = Gateway(tmp_path, text).start()

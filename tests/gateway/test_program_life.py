@@ -50,7 +50,10 @@ def pointed(script: Script, gateway: Gateway) -> None:
     script.client.base_url = f"{gateway.url}{path}"
 
 
-@pytest.mark.parametrize("client", [Chat, Claude, Responses])
+EACH = [Chat, *(pytest.param(each, marks=pytest.mark.slow) for each in (Claude, Responses))]
+
+
+@pytest.mark.parametrize("client", EACH)
 def test_killed_between_call_and_result(sim: Simulation, own: Gateway, client: Any) -> None:
     model = scripted(sim, "up-gemini")
     with closing(client(own.url, model, streamed=False)) as driver:
@@ -68,7 +71,7 @@ def test_killed_between_call_and_result(sim: Simulation, own: Gateway, client: A
     assert OUTPUT in seen_by_model(sim, model)
 
 
-@pytest.mark.parametrize("client", [Chat, Claude, Responses])
+@pytest.mark.parametrize("client", EACH)
 def test_a_second_replica_goes_on(
     sim: Simulation, own: Gateway, tmp_path: Path, client: Any
 ) -> None:

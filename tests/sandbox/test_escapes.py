@@ -53,7 +53,7 @@ def no_canary_of_another_user() -> None:
         folder.rmdir()
 
 
-@pytest.mark.parametrize("who", ["self", "nobody"])
+@pytest.mark.parametrize("who", ["self", pytest.param("nobody", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("tier", ["jail", "monty"])
 @pytest.mark.parametrize("which", ["own", "shared"])
 async def test_contained_ten_at_once(tier: str, which: str, who: str):
