@@ -64,6 +64,26 @@ ODD = (
 )
 
 
+PLAIN = (
+    b'{"messages": [ {"role":"user","content":"hi"},'
+    b' {"role":"assistant","content":"","tool_calls":[{"id":"c1","type":"function",'
+    b'"function":{"name":"f","arguments":"{}"}}]},'
+    b' {"role":"tool","tool_call_id":"c1","content":"\\u00e9"} ],'
+    b' "tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}],'
+    b' "tool_choice":"auto", "temperature":1.0, "model":"up/ok"}'
+)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_plain_conversation_with_tools_passes_byte_for_byte(
+    served: Gateway, upstream: BadUpstream, stream: bool
+) -> None:
+    """A server that nobody named takes it as it stands: no translation is paid for."""
+    body = PLAIN[:-1] + b', "stream": true}' if stream else PLAIN
+    assert served.post("/v1/chat/completions", body).status == 200
+    assert upstream.raw[-1] == body.replace(b"up/ok", b"ok")
+
+
 def test_the_body_passes_byte_for_byte(served: Gateway, upstream: BadUpstream) -> None:
     answer = served.post("/v1/chat/completions", ODD)
     assert answer.status == 200

@@ -143,7 +143,10 @@ class QuirkMarks:
             if name in _REFUSED_FIELDS:
                 fields.update(_REFUSED_FIELDS[name])
             else:
-                marks.add(_REFUSED_MARKS.get(name, b'"' + name.encode() + b'"'))
+                mark = _REFUSED_MARKS.get(name, b'"' + name.encode() + b'"')
+                # A plain conversation has no names in its messages.
+                is_met = self._is_careful and name == "messages.name"
+                (doubts if is_met else marks).add(mark)
         self._marks = tuple(sorted(marks))
         self._doubts = tuple(sorted(doubts))
         self._fields = tuple(sorted(fields))
