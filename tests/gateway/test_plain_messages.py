@@ -11,10 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polycall.dialects import openai_chat
-from polycall.errors import PolycallError
-from polycall.gateway.passthrough.plain_messages import as_plain, end_frame, ended_by_calls
-from polycall.gateway.passthrough.stream import Observer
-from polycall.providers.dialects import DIALECTS
+from polycall.gateway.passthrough.plain_messages import as_plain
 from polycall.providers.quirks import COMPATIBLE
 
 TEXTS = st.sampled_from(["hi", "물 🎉", "", 'say "content": null', '{"a": 1}', "\\u0041"])
@@ -101,57 +98,3 @@ def test_null_beside_calls_becomes_an_empty_text_and_nothing_else_changes() -> N
     plain = as_plain(msgspec.Raw(json.dumps(messages).encode()), None, None)
     assert plain is not None
     assert json.loads(bytes(plain)) == [messages[0], {**messages[1], "content": ""}, messages[2]]
-
-
-# Ends of answers
-
-
-def frames(*deltas: tuple[dict[str, Any], str | None]) -> bytes:
-    written = b""
-    for delta, finish in deltas:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish}
-        written += b"data: " + json.dumps({"id": "c", "choices": [choice]}).encode() + b"\n\n"
-    return written + b"data: [DONE]\n\n"
-
-
-CALLED = ({"tool_calls": [{**_call(1, "{}"), "index": 0}]}, None)
-ENDS: dict[str, tuple[bytes, list[str]]] = {
-    "stop": (frames(CALLED, ({}, "stop")), ["tool_calls"]),
-    "a word of its own": (frames(CALLED, ({}, "eos")), ["tool_calls"]),
-    "in the last piece": (frames((CALLED[0], "stop")), ["tool_calls"]),
-    "none": (frames(CALLED), ["tool_calls"]),
-    "right": (frames(CALLED, ({}, "tool_calls")), ["tool_calls"]),
-    "cut by its length": (frames(CALLED, ({}, "length")), ["length"]),
-    "no call": (frames(({"content": "hi"}, None), ({}, "stop")), ["stop"]),
-}
-
-
-@pytest.mark.parametrize("size", [1, 7, 10_000])
-@pytest.mark.parametrize("name", ENDS)
-def test_t19_a_passed_stream_with_calls_ends_by_calls(name: str, size: int) -> None:
-    data, expected = ENDS[name]
-    observer = Observer(DIALECTS["openai-chat"], hides_usage=False, is_sse=True, mends_end=True)
-    given = [observer.feed(data[at : at + size]) for at in range(0, len(data), size)]
-    try:
-        given.append(observer.close())
-    except PolycallError:
-        assert name == "none"  # the watcher reports it; the client has a whole stream
-    told = [
-        choice["finish_reason"]
-        for line in b"".join(given).split(b"\n\n")
-        if line.startswith(b"data: {")
-        for choice in json.loads(line[6:])["choices"]
-        if choice["finish_reason"] is not None
-    ]
-    assert told == expected
-    assert b"".join(given).endswith(b"data: [DONE]\n\n")
-
-
-def test_an_end_is_only_mended_where_it_stands() -> None:
-    text = b'data: {"a":"\\"finish_reason\\":\\"stop\\"","finish_reason": "stop"}'
-    assert ended_by_calls(text) == text.replace(
-        b'"finish_reason": "stop"', b'"finish_reason":"tool_calls"'
-    )
-    assert (
-        json.loads(end_frame(b"data: garbage")[6:])["choices"][0]["finish_reason"] == "tool_calls"
-    )

@@ -41,7 +41,6 @@ from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import for_client, report_failure
 from polycall.gateway.passthrough.body import usage_of
-from polycall.gateway.passthrough.plain_messages import ends_otherwise
 from polycall.gateway.passthrough.stream import Observer
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices, without_usage
@@ -102,7 +101,6 @@ class StreamedAnswer:
             self.observer = Observer(
                 attempt.dialect,
                 hides_usage=attempt.hides_usage,
-                mends_end=attempt.mends_end,
                 is_sse="event-stream" in content_type,
             )
         else:
@@ -359,7 +357,7 @@ class AttemptRunner:
             return WholeAnswer(attempt, http, response, usage=response.usage)
         body = await http.read(size_bytes_max=BODY_BYTES_MAX)
         await http.close()
-        if attempt.mends_end and b'"tool_calls"' in body and ends_otherwise(body):
+        if attempt.mends_calls and b'"tool_calls"' in body:
             response = attempt.dialect.parse_response(jsontext.decode(body))
             return WholeAnswer(attempt, http, response, usage=response.usage)
         return WholeAnswer(attempt, http, None, body, usage_of(attempt.dialect, body))

@@ -8,7 +8,7 @@ written as an empty text, needs no translation; one typed decoding tells.
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -49,11 +49,6 @@ _choice_decoder = msgspec.json.Decoder(Literal["auto", "none", "required"])
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NULL = re.compile(rb'"content"\s*:\s*null')
 _EMPTY = b'"content":""'
-# The ends of answers with calls that mean what they say.
-_OTHER_END = re.compile(rb'"finish_reason"\s*:\s*"(?!tool_calls"|length"|content_filter")[^"]*"')
-_NO_END = re.compile(rb'"finish_reason"\s*:\s*null')
-_AN_END = re.compile(rb'"finish_reason"\s*:\s*"')
-_CALLED = b'"finish_reason":"tool_calls"'
 
 
 def as_plain(
@@ -90,29 +85,3 @@ def as_plain(
         return None
     # Within a text the quotes would be escaped, and no other field of a message has this name.
     return msgspec.Raw(_NULL.sub(_EMPTY, bytes(messages))) if has_null else messages
-
-
-def ends_otherwise(body: bytes) -> bool:
-    """Whether a whole answer ends by another word than one with calls may, or by none."""
-    return _OTHER_END.search(body) is not None or _NO_END.search(body) is not None
-
-
-def has_end(frame: bytes) -> bool:
-    """Whether a frame tells how the answer ended."""
-    return _AN_END.search(frame) is not None
-
-
-def ended_by_calls(frame: bytes) -> bytes:
-    """A frame of a stream with calls, its end said as clients wait for it."""
-    return _OTHER_END.sub(_CALLED, frame)
-
-
-def end_frame(frame: bytes) -> bytes:
-    """The end of a stream with calls that has none, after its latest frame."""
-    _, mark, data = frame.partition(b"data:")
-    try:
-        fields = _object_decoder.decode(data) if mark else {}
-    except msgspec.DecodeError:
-        fields = {}
-    choices: list[Any] = [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]
-    return b"data: " + msgspec.json.encode({**fields, "choices": choices})

@@ -13,7 +13,6 @@ import msgspec
 
 from polycall.errors import PolycallError, ProtocolError
 from polycall.gateway.passthrough.call_counter import CallCounter, in_events
-from polycall.gateway.passthrough.plain_messages import end_frame, ended_by_calls, has_end
 from polycall.ir import Event, ResponseEnd, ResponseStart, Usage
 from polycall.translation.sse import EVENT_BYTES_MAX
 from polycall.translation.wire import Decoder, Dialect
@@ -58,22 +57,14 @@ _BREAKS = (b"\n\n", b"\r\n\r\n")
 
 
 class Observer:
-    """Takes the bytes of a stream and gives those to pass on: all, or all but the usage.
+    """Takes the bytes of a stream and gives those to pass on: all, or all but the usage."""
 
-    With `mends_end` a Chat stream with calls that ends by "stop" ends by "tool_calls".
-    """
-
-    def __init__(
-        self, dialect: Dialect, *, hides_usage: bool, is_sse: bool, mends_end: bool = False
-    ) -> None:
+    def __init__(self, dialect: Dialect, *, hides_usage: bool, is_sse: bool) -> None:
         self._dialect = dialect
         self._decoder: Decoder = dialect.StreamDecoder()
         self._marks = _MARKS[dialect.NAME]
         self._counter = CallCounter(dialect.NAME)
         self._hides_usage = hides_usage
-        self._mends_end = mends_end
-        self._holds = hides_usage or mends_end  # frames are passed on when they are whole
-        self._has_end = False
         self._is_sse = is_sse
         self._break: bytes = b""
         self._rest: list[bytes] = []  # of a frame that is not whole
@@ -94,7 +85,7 @@ class Observer:
     @property
     def at_boundary(self) -> bool:
         """Whether a heartbeat may stand between what was passed on and what comes."""
-        return self._is_sse and (self._holds or not self._rest)
+        return self._is_sse and (self._hides_usage or not self._rest)
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes to pass on now."""
@@ -106,10 +97,9 @@ class Observer:
             return chunk
         data = self._whole_frames(chunk)
         if not data:
-            return b"" if self._holds else chunk
+            return b"" if self._hides_usage else chunk
         frames = data.split(self._break)
         self._keep(frames.pop())
-        before = self._last
         if frames:
             self._last = frames[-1]
         self.frames += len(frames)
@@ -130,26 +120,14 @@ class Observer:
             self._take(events)
             # Some servers begin an answer, and then say that they failed.
             self.began = self.began or any(not isinstance(each, ResponseStart) for each in events)
-            if self._mends_end and self.calls:
-                latest = frames[position - 1] if position else before
-                frames[position] = frame = self._mended(frame, latest)  # noqa: PLW2901
             if self._hides_usage and b'"usage"' in frame:
                 frames[position] = _without_usage(frame)
                 hidden = hidden or not frames[position]
-        if not self._holds:
+        if not self._hides_usage:
             return chunk
         if hidden:
             frames = [frame for frame in frames if frame]
         return b"".join([frame + self._break for frame in frames])
-
-    def _mended(self, frame: bytes, latest: bytes) -> bytes:
-        """A frame of a stream with calls, where it tells of the end; `latest` came before it."""
-        if has_end(frame):
-            self._has_end = True
-            return ended_by_calls(frame)
-        if frame.endswith(b"[DONE]") and not self._has_end:
-            return end_frame(latest) + self._break + frame
-        return frame
 
     def _whole_frames(self, chunk: bytes) -> bytes:
         """All that was not looked at yet, where that is a frame or more; else nothing.
@@ -197,11 +175,7 @@ class Observer:
         if rest and self._is_sse:
             self._take(self._decoder.feed(rest))
         self._take(self._decoder.close())
-        if self._mends_end and self.calls:
-            rest = ended_by_calls(rest)
-        if self._hides_usage:
-            return _without_usage(rest)
-        return rest if self._holds else b""
+        return _without_usage(rest) if self._hides_usage else b""
 
     def _take(self, events: list[Event]) -> None:
         for event in events:
