@@ -10,4 +10,5 @@ caching.py       marks and keys that let vendors cache a prompt
 dropped_state.py  reasoning that a vendor left out of a request
 tool_list_cache.py  tool lists that are sent again with each request
 times.py         moments as text
+tool_descriptions.py  grammars and examples in words
 """

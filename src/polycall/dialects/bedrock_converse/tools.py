@@ -10,13 +10,13 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
-from polycall._support import jsontext
 from polycall.dialects.bedrock_converse.content import cache_points
 from polycall.dialects.bedrock_converse.names import NAME
 from polycall.ir import JSON, Request, Tool, ToolChoice
 from polycall.schema import anthropic_strict
 from polycall.schema.root import object_schema
 from polycall.translation.quirks import Quirks
+from polycall.translation.tool_descriptions import with_examples, with_grammar
 from polycall.translation.wire import Losses, Path, ToolNames, chosen_tool
 from polycall.translation.wire import request_reader as reader
 
@@ -168,12 +168,11 @@ class ToolsRenderer:
         description, schema = tool.description, tool.parameters
         if tool.kind == "custom":
             schema = _FREE_TEXT
-            description = _with_grammar(tool)
+            description = with_grammar(tool)
             self._losses.emulate("custom_tool", f"{tool.name!r} is a function with one string")
         if tool.examples:
             self._losses.emulate("examples", "written into the description")
-            examples = "\n".join(jsontext.encode(example) for example in tool.examples)
-            description = f"{description}\n\nExamples of arguments:\n{examples}".strip()
+            description = with_examples(description, tool)
         for feature, value in (
             ("defer_loading", tool.defer_loading),
             ("allowed_callers", [each for each in tool.allowed_callers if each != "direct"]),
@@ -209,11 +208,3 @@ class ToolsRenderer:
             detail = f"that of {tool.name!r} is written as strict mode takes it"
             self._losses.adjust("inputSchema", detail)
         return True, adapted
-
-
-def _with_grammar(tool: Tool) -> str:
-    if not tool.grammar:
-        return tool.description
-    syntax, definition = tool.grammar.get("syntax", ""), tool.grammar.get("definition", "")
-    said = f"The input must match this {syntax} grammar:\n{definition}"
-    return f"{tool.description}\n\n{said}".strip()

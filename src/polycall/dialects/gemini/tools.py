@@ -14,12 +14,12 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
-from polycall._support import jsontext
 from polycall.dialects.gemini.content import NAME, inner_of, one_or_many
 from polycall.errors import MalformedRequestError, SchemaError
 from polycall.ir import JSON, Request, Tool, ToolChoice
 from polycall.schema import from_gemini, gemini_json_schema, to_gemini
 from polycall.translation.quirks import Quirks
+from polycall.translation.tool_descriptions import with_examples, with_grammar
 from polycall.translation.tool_list_cache import parsed_once, rendered_once
 from polycall.translation.wire import Losses, Path, ToolNames, chosen_tool
 from polycall.translation.wire import request_reader as reader
@@ -211,16 +211,12 @@ class ToolsRenderer:
         if not tool.examples:
             return tool.description
         self._losses.emulate("examples", "written into the description")
-        examples = "\n".join(jsontext.encode(example) for example in tool.examples)
-        return f"{tool.description}\n\nExamples of arguments:\n{examples}".strip()
+        return with_examples(tool.description, tool)
 
     def _as_function(self, tool: Tool) -> Tool:
         """A freeform tool as a function with one string, and its grammar in words."""
         self._losses.emulate("custom_tool", f"{tool.name!r} is a function with one string")
-        description = tool.description
-        if tool.grammar:
-            syntax, definition = tool.grammar.get("syntax", ""), tool.grammar.get("definition", "")
-            description += f"\n\nThe input must match this {syntax} grammar:\n{definition}"
+        description = with_grammar(tool)
         parameters: JSON = {
             "type": "object",
             "properties": {"input": {"type": "string"}},

@@ -6,11 +6,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polycall._support import jsontext
 from polycall.dialects.gemini_interactions.names import NAME, TOOL_NAME_LENGTH_MAX
 from polycall.ir import JSON, Request, Tool, ToolChoice
 from polycall.schema import gemini_json_schema
 from polycall.translation.quirks import Quirks
+from polycall.translation.tool_descriptions import with_examples, with_grammar
 from polycall.translation.wire import Losses, ToolNames, chosen_tool
 from polycall.translation.wire import request_reader as reader
 
@@ -90,14 +90,11 @@ class ToolsRenderer:
         description = tool.description
         if tool.kind == "custom":
             self._losses.emulate("custom_tool", f"{tool.name!r} is a function with one string")
-            if tool.grammar:
-                syntax, text = tool.grammar.get("syntax", ""), tool.grammar.get("definition", "")
-                description += f"\n\nThe input must match this {syntax} grammar:\n{text}"
+            description = with_grammar(tool)
             tool = replace(tool, parameters=_FREE_TEXT)
         if tool.examples:
             self._losses.emulate("examples", "written into the description")
-            examples = "\n".join(jsontext.encode(example) for example in tool.examples)
-            description = f"{description}\n\nExamples of arguments:\n{examples}"
+            description = with_examples(description, tool)
         if tool.strict:
             self._losses.emulate("strict", "the vendor has no strict tools")
         callers = [each for each in tool.allowed_callers if each != "direct"]

@@ -11,10 +11,10 @@ import re
 from typing import Any
 
 from polycall import schema
-from polycall._support import jsontext
 from polycall.dialects.openai_chat.names import NAME, mark, others, own
 from polycall.ir import JSON, Tool, ToolChoice
 from polycall.translation.quirks import Quirks
+from polycall.translation.tool_descriptions import with_examples
 from polycall.translation.tool_list_cache import parsed_once, rendered_once
 from polycall.translation.tool_roots import plain_root
 from polycall.translation.wire import Losses, Path, ToolNames, chosen_tool, request_reader
@@ -245,8 +245,7 @@ class ToolsRenderer:
         if not tool.examples:
             return tool.description
         self._losses.emulate("examples", "written into the description")
-        lines = "\n".join(jsontext.encode(example) for example in tool.examples)
-        return f"{tool.description}\n\nExamples of arguments:\n{lines}".lstrip()
+        return with_examples(tool.description, tool)
 
     def _function(self, tool: Tool) -> JSON:
         notes = own(tool.metadata)

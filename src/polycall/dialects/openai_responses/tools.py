@@ -12,7 +12,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polycall._support import jsontext
 from polycall.dialects.openai_responses.client_tools import (
     CLIENT_TOOLS,
     PLACED_IN_ITEM,
@@ -22,6 +21,7 @@ from polycall.dialects.openai_responses.names import NAME, mark, others, own
 from polycall.ir import JSON, Request, Tool, ToolChoice
 from polycall.schema import openai_strict
 from polycall.translation.quirks import Quirks
+from polycall.translation.tool_descriptions import with_examples
 from polycall.translation.tool_list_cache import rendered_once
 from polycall.translation.tool_roots import plain_root
 from polycall.translation.wire import Losses, ToolName, ToolNames, chosen_tool, request_reader
@@ -333,8 +333,7 @@ class ToolsRenderer:
                 description += f"\n\nThe input must match this grammar, {grammar}"
         if tool.examples:
             self._losses.emulate("examples", f"those of {tool.name!r} are in its description")
-            shown = "\n".join(jsontext.encode(example) for example in tool.examples)
-            description += f"\n\nExamples of arguments:\n{shown}"
+            description = with_examples(description, tool)
         return description.strip() if description is not tool.description else description
 
     def _callers(self, tool: Tool, definition: JSON) -> None:
