@@ -89,7 +89,7 @@ class _Corked:
         self, transport: asyncio.Transport, protocol: BoundedProtocol, *, linger_s: float
     ) -> None:
         self._transport = transport
-        self._protocol = protocol
+        self._protocol: BoundedProtocol | None = protocol
         self._loop = protocol.loop
         self._linger_s = linger_s
         self._held = b""
@@ -114,8 +114,8 @@ class _Corked:
             return
         self._flush()
         self._is_closing = True
-        transport = self._transport
-        if self._protocol.is_receiving and not transport.is_closing():
+        transport, protocol = self._transport, self._protocol
+        if protocol is not None and protocol.is_receiving and not transport.is_closing():
             transport.write_eof()
             transport.resume_reading()
             self._loop.call_later(min(_LINGER_S, self._linger_s), transport.abort)
@@ -124,6 +124,10 @@ class _Corked:
         if transport.get_write_buffer_size():
             # Who takes nothing does not keep the connection for as long as it likes.
             self._loop.call_later(self._linger_s, transport.abort)
+
+    def forget(self) -> None:
+        """The connection is over; knowing each other, both ends would wait for the collector."""
+        self._protocol = None
 
     def _flush(self) -> None:
         if self._held:
@@ -153,7 +157,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_draining = False
         self._discarded = 0
         self._is_upgrade = False
-        self._refusal: RefusedRequest | None = None
+        self._refusal: tuple[int, str] | None = None
         self._running: RequestResponseCycle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timed = _IDLE  # the phase that the timer is for
@@ -187,7 +191,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         self.plain_transport = transport
-        corked = _Corked(transport, self, linger_s=self.bounds.linger_s)
+        corked = self._corked = _Corked(transport, self, linger_s=self.bounds.linger_s)
         super().connection_made(corked)  # pyright: ignore[reportArgumentType]
         most = self.bounds.connections_max
         if len(self.connections) > most + most // 4 + 64:
@@ -206,6 +210,11 @@ class BoundedProtocol(HttpToolsProtocol):
                 cycle.message_event.set()
         self.pipeline.clear()
         super().connection_lost(exc)
+        # What knows this connection is let go of, so that nothing of it waits for the collector,
+        # or for uvicorn's timer, which a reset leaves running.
+        self._unset_keepalive_if_required()
+        self.cycle = self._running = None  # pyright: ignore[reportAttributeAccessIssue]
+        self._corked.forget()
 
     def data_received(self, data: bytes) -> None:
         if self._is_over or self.transport.is_closing():
@@ -228,8 +237,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._go_on_without(rest)
             return
         except httptools.HttpParserError:
-            refusal = self._refusal or RefusedRequest(400, _NOT_HTTP)
-            self._refuse(refusal.status, refusal.message)
+            self._refuse(*(self._refusal or (400, _NOT_HTTP)))
             return
         if self._has_ended:
             self._waste = 0
@@ -262,7 +270,8 @@ class BoundedProtocol(HttpToolsProtocol):
         try:
             self._check_head()
         except RefusedRequest as refused:
-            self._refusal = refused
+            # Not the error itself: with its traceback it knows this connection.
+            self._refusal = refused.status, refused.message
             raise
         if self.parser.should_upgrade():
             self._is_upgrade = True
@@ -279,8 +288,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body_bytes += len(body)
         most = self.bounds.body_bytes_max
         if most and self._body_bytes > most:
-            self._refusal = RefusedRequest(413, _LARGE_BODY.format(most))
-            raise self._refusal
+            self._refusal = 413, _LARGE_BODY.format(most)
+            raise RefusedRequest(*self._refusal)
         super().on_body(body)
 
     def on_message_complete(self) -> None:

@@ -44,8 +44,10 @@ class GoogleEmbeddings:
             path = "" if is_one else f"requests[{index}]"
             each = request_reader.object(item, path)
             texts.append(_text(each.get("content"), path))
-            config: JSON = each.get("embedContentConfig") or each
-            size: Any = config.get("outputDimensionality", config.get("output_dimensionality"))
+            config = request_reader.get_object(each, "embedContentConfig", path) or each
+            size = request_reader.get_int(config, "outputDimensionality", path)
+            if size is None:
+                size = request_reader.get_int(config, "output_dimensionality", path)
             dimensions.add(size)
             tasks.add(str(config.get("taskType", config.get("task_type")) or ""))
         if len(dimensions) > 1 or len(tasks) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from polycall.errors import MalformedRequestError
 from polycall.gateway.generation.endpoints import Endpoint
 from polycall.gateway.passthrough.request import Fields, read_fields
 from polycall.providers.hosting import vendor_version
+
+_HEADER = re.compile(r"[\x20-\x7e]{1,200}")
 
 
 def unwrapped(
@@ -28,14 +31,17 @@ def unwrapped(
 
 def _protocol_headers(fields: Fields) -> dict[bytes, bytes]:
     version: Any = fields.value("anthropic_version")
-    if not isinstance(version, str):
+    if not isinstance(version, str) or not _HEADER.fullmatch(version):
         raise MalformedRequestError(
             "only Claude's format is taken on this path; ask other models by Converse",
             path="anthropic_version",
         )
-    headers = {b"anthropic-version": vendor_version(version).encode("latin-1", "replace")}
+    headers = {b"anthropic-version": vendor_version(version).encode()}
     betas: Any = fields.value("anthropic_beta")
     if betas:
         named: list[Any] = betas if isinstance(betas, list) else [betas]  # pyright: ignore[reportUnknownVariableType]
-        headers[b"anthropic-beta"] = ",".join(map(str, named)).encode("latin-1", "replace")
+        for beta in named:
+            if not isinstance(beta, str) or not _HEADER.fullmatch(beta):
+                raise MalformedRequestError("expected names of betas", path="anthropic_beta")
+        headers[b"anthropic-beta"] = ",".join(named).encode()
     return headers
