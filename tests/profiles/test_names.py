@@ -15,6 +15,7 @@ from polycall.exchange import error_from
 from polycall.gateway.routing.router import TargetRouter
 from polycall.ir import ReasoningConfig, ToolChoice, Usage
 from polycall.profiles import LIVING, near_names, own_name, profile, retirement, retirements
+from polycall.profiles.rows import load, vendors
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.dialects import DIALECTS
 from polycall.providers.prices import cost_usd
@@ -36,7 +37,45 @@ from tests.profiles.asking import TOOL, asked
         ("google", "models/gemini-3.8-flash", "gemini-3.8-flash"),
         ("google", "publishers/google/models/gemini-3-8-flash", "gemini-3.8-flash"),
         ("deepseek", "deepseek/deepseek-flash", "deepseek-flash"),
+        # Words with another sign between them, or none; in another case; in another order.
+        ("anthropic", "Claude Sonnet 4.6", "claude-sonnet-4-6"),
+        ("anthropic", "claude_5.2_fable", "claude-fable-5-2"),
+        ("openai", "GPT 5.4 mini", "gpt-5.4-mini"),
+        ("openai", "gpt5.4", "gpt-5.4"),
+        ("openai", "gpt-4o-20240806", "gpt-4o-2024-08-06"),
+        ("google", "Gemini 3.8 Flash", "gemini-3.8-flash"),
+        ("google", "gemini-pro-2.5", "gemini-2.5-pro"),
+        ("google", "gemini-4.0-neon", "gemini-4-neon"),
+        ("deepseek", "DeepSeek_V4_Pro", "deepseek-v4-pro"),
+        # Clouds: a resource's whole address, and Vertex's mark of a snapshot.
+        (
+            "anthropic",
+            "arn:aws:bedrock:us-west-2:123456789012:inference-profile/"
+            "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+            "claude-haiku-4-5-20251001",
+        ),
+        ("anthropic", "us-gov.anthropic.claude-sonnet-4-6-v1", "claude-sonnet-4-6"),
+        ("anthropic", "claude-opus-5-5@default", "claude-opus-5-5"),
+        ("anthropic", "claude-opus-5-5@20260831", "claude-opus-5-5"),
+        # Routers and clients: where a model runs, and its latest snapshot.
+        ("anthropic", "anthropic/claude-opus-4.8:beta", "claude-opus-4-8"),
+        ("deepseek", "deepseek/deepseek-v4-flash:free", "deepseek-v4-flash"),
+        ("anthropic", "claude-sonnet-4-6[1m]", "claude-sonnet-4-6"),
+        ("anthropic", "claude-sonnet-4.6-latest", "claude-sonnet-4-6"),
+        ("anthropic", "claude-sonnet-latest", "claude-sonnet-5-5"),
+        ("google", "gemini-flash-latest", "gemini-flash-latest"),
+        # Vendors of open weights go by their lists too.
+        ("xai", "x-ai/Grok-4-7", "grok-4.7"),
+        ("mistral", "mistralai/Mistral-Large", "mistral-large-latest"),
+        ("moonshot", "moonshotai/Kimi-K3", "kimi-k3"),
+        ("zai", "z-ai/GLM-5-3", "glm-5.3"),
+        ("minimax", "minimax/minimax-m3", "MiniMax-M3"),
+        ("alibaba", "Qwen3.8-Max", "qwen3.8-max"),
         # What no list has, or means more than a name of a list, is sent as it is.
+        ("anthropic", "claude-sonnet-4-6-20270101", "claude-sonnet-4-6-20270101"),
+        ("anthropic", "claude-opus-5.5:thinking", "claude-opus-5.5:thinking"),
+        ("openai", "gpt-5.4:online", "gpt-5.4:online"),
+        ("moonshot", "glm-5.3", "glm-5.3"),
         ("anthropic", "claude-opus-6", "claude-opus-6"),
         ("anthropic", "sim-1", "sim-1"),
         ("openai", "ft:gpt-4o-mini-2024-07-18:acme::x1", "ft:gpt-4o-mini-2024-07-18:acme::x1"),
@@ -64,7 +103,12 @@ def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_m00_hosts_with_names_of_their_own_get_what_was_written() -> None:
-    for model in ("openrouter/anthropic/claude-sonnet-4.6", "vllm/claude-sonnet-4.6"):
+    for model in (
+        "openrouter/anthropic/claude-sonnet-4.6",
+        "vllm/claude-sonnet-4.6",
+        "groq/moonshotai/kimi-k2-instruct",
+        "fireworks/accounts/fireworks/models/glm-5p3",
+    ):
         assert Client().resolve(model)[1] == model.partition("/")[2]
 
 
@@ -105,6 +149,13 @@ def test_m00_a_retired_name_is_near_to_what_replaces_it() -> None:
     assert near_names("deepseek", "deepseek-chat")[0] == "deepseek-flash"
     assert near_names("anthropic", "claude-3-5-haiku-20241022")[0] == "claude-haiku-5-5"
     assert near_names("google", "gemini-1.5-pro")[0] == "gemini-3.8-flash"
+
+
+@pytest.mark.parametrize("vendor", vendors())
+def test_m00_no_two_models_of_a_list_are_spelt_alike(vendor: str) -> None:
+    listed = load(vendor)
+    for name in listed.known | listed.older | listed.retired.keys():
+        assert own_name(vendor, name) == name
 
 
 HOSTS = """
@@ -209,6 +260,51 @@ def test_m04_open_weights_elsewhere_have_no_price_of_their_vendors() -> None:
     usage = Usage(input_tokens=1000, output_tokens=1000)
     for model in ("gpt-oss-120b", "deepseek-v3.2", "qwen3-32b", "my-model"):
         assert cost_usd(provider, model, usage) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "like"),
+    [
+        ("bedrock/zai.glm-4.7", "glm-4.7"),
+        ("bedrock/deepseek.v3.2", "deepseek-v3.2"),
+        ("bedrock/openai.gpt-oss-120b-1:0", "gpt-oss-120b"),
+        ("bedrock/moonshot.kimi-k2-thinking", "kimi-k2-thinking"),
+        ("fireworks/accounts/fireworks/models/glm-5p3", "glm-5.3"),
+        ("fireworks/accounts/fireworks/models/kimi-k2p6", "kimi-k2.6"),
+        ("cerebras/zai-glm-4.7", "glm-4.7"),
+        ("openrouter/anthropic/claude-opus-5.5:thinking", "claude-opus-5-5"),
+        ("openrouter/deepseek/deepseek-v3.2:free", "deepseek-v3.2"),
+        ("together/moonshotai/Kimi-K3", "kimi-k3"),
+        ("groq/qwen/qwen3-32b", "qwen3-32b"),
+        ("ollama/gpt-oss:20b", "gpt-oss-20b"),
+    ],
+)
+def test_m04_a_hosts_own_spelling_leads_to_the_models_rules(model: str, like: str) -> None:
+    provider, _, name = model.partition("/")
+    found = CATALOGUE[provider].profile(name)
+    assert found is not None
+    assert (found.name, found.like) == (like, "")
+
+
+@pytest.mark.parametrize(
+    ("host", "model", "home", "at_home"),
+    [
+        ("openrouter", "anthropic/claude-opus-5.5:thinking", "anthropic", "claude-opus-5-5"),
+        ("openrouter", "anthropic/claude-sonnet-4-6", "anthropic", "claude-sonnet-4-6"),
+        ("openrouter", "openai/gpt-5.4:nitro", "openai", "gpt-5.4"),
+        ("azure", "grok-4.6", "xai", "grok-4.6"),
+        ("vertex-anthropic", "claude-opus-5-5@default", "anthropic", "claude-opus-5-5"),
+    ],
+)
+def test_m04_a_hosts_name_without_a_row_costs_what_its_model_costs(
+    host: str, model: str, home: str, at_home: str
+) -> None:
+    usage = Usage(input_tokens=1_000_000, output_tokens=1_000_000)
+    cost = cost_usd(CATALOGUE[host], model, usage)
+    assert cost is not None
+    assert cost == cost_usd(CATALOGUE[home], at_home, usage)
+    # What a search costs beyond the model is not known.
+    assert cost_usd(CATALOGUE["openrouter"], "openai/gpt-5.4:online", usage) is None
 
 
 # ---------------------------------------------------------------------------------------------

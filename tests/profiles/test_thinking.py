@@ -198,3 +198,77 @@ def test_m02_a_client_of_the_same_wire_is_made_to_fit_where_it_is_translated() -
     wire = asked("anthropic/claude-opus-5-5", reasoning=own)
     assert wire.body["thinking"] == {"type": "adaptive"}
     assert wire.body["output_config"] == {"effort": "medium"}
+
+
+ALWAYS = ("moonshot/kimi-k3.1-pro", "zai/glm-5.3-flash", "xai/grok-4.6", "groq/openai/gpt-oss-20b")
+OFF = [ReasoningConfig("none"), ReasoningConfig(budget_tokens=0)]
+
+
+@pytest.mark.parametrize("off", OFF)
+@pytest.mark.parametrize("model", ALWAYS)
+def test_m02_relatives_that_always_think_get_the_least_effort(
+    model: str, off: ReasoningConfig
+) -> None:
+    wire = asked(model, reasoning=off)
+    assert thinking_of(wire.body)["effort"] == "low"
+    assert wire.body.get("thinking") in (None, {"type": "enabled"})
+    assert ("adjusted", "reasoning.effort") in said(wire)
+
+
+@pytest.mark.parametrize("off", OFF)
+@pytest.mark.parametrize(
+    "model", ["google/gemini-3.7-flash", "anthropic/claude-opus-5.5", "moonshotai/kimi-k3.1-pro"]
+)
+def test_m02_a_router_is_not_told_to_turn_off_what_thinks_always(
+    model: str, off: ReasoningConfig
+) -> None:
+    wire = asked(f"openrouter/{model}", reasoning=off)
+    assert wire.body["reasoning"] == {"effort": "low"}
+    assert ("adjusted", "reasoning.effort") in said(wire)
+    wire = asked("openrouter/z-ai/glm-4.7", reasoning=off)
+    assert wire.body["reasoning"] in ({"effort": "none"}, {"enabled": False})
+
+
+@pytest.mark.parametrize(
+    ("model", "wanted", "sent"),
+    [
+        ("moonshot/kimi-k3", "medium", {"effort": "low"}),
+        ("moonshot/kimi-k2.6", "none", {"thinking": {"type": "disabled"}}),
+        ("zai/glm-5.2", "low", {"thinking": {"type": "enabled"}, "effort": "high"}),
+        ("fireworks/accounts/fireworks/models/glm-5p2", "none", {"effort": "none"}),
+        ("cerebras/zai-glm-4.7", "max", {"effort": "high"}),
+        ("mistral/mistral-small-latest", "low", {"effort": "high"}),
+        ("mistral/mistral-large-2512", "high", {}),
+        ("groq/qwen/qwen3-32b", "none", {"effort": "none"}),
+        ("groq/qwen/qwen3-32b", "high", {}),
+        ("minimax/MiniMax-M3", "high", {"thinking": {"type": "adaptive"}}),
+    ],
+)
+def test_m02_a_server_of_open_weights_is_asked_in_its_own_way(
+    model: str, wanted: Any, sent: dict[str, Any]
+) -> None:
+    assert thinking_of(asked(model, reasoning=ReasoningConfig(wanted)).body) == sent
+
+
+@pytest.mark.parametrize(("wanted", "sent"), [("none", False), ("high", True)])
+def test_m02_qwens_own_server_has_a_switch(wanted: Any, *, sent: bool) -> None:
+    wire = asked("alibaba/qwen3.7-plus", reasoning=ReasoningConfig(wanted))
+    assert wire.body["enable_thinking"] is sent
+    wire = asked("alibaba/qwen3.7-plus", reasoning=ReasoningConfig(budget_tokens=500))
+    assert wire.body["thinking_budget"] == 500
+
+
+def test_m02_what_one_server_fixes_another_takes() -> None:
+    wanted: dict[str, Any] = {"temperature": 0.2, "top_p": 0.9}
+    for model in ("kimi-k3", "kimi-k2.6"):
+        wire = asked(f"moonshot/{model}", **wanted)
+        assert not wire.body.keys() & wanted.keys()
+        assert {feature for _, feature in said(wire)} == set(wanted)
+    for model in ("together/moonshotai/Kimi-K3", "fireworks/accounts/fireworks/models/kimi-k3"):
+        assert asked(model, **wanted).body.keys() >= wanted.keys()
+
+
+@pytest.mark.parametrize("name", ["gemini-flash-latest", "gemini-pro-latest"])
+def test_m02_an_alias_has_the_rules_of_the_model_that_answers_for_it(name: str) -> None:
+    wire = asked(f"google/{name}", reasoning=ReasoningConfig("minimal"))
+    assert thinking_of(wire.body) == {"thinkingLevel": "LOW"}

@@ -46,8 +46,10 @@ def _of_any_wire(quirks: Quirks, profile: Profile) -> dict[str, Any]:
     if choices is not None:
         changes["tool_choices"] = quirks.tool_choices & frozenset(choices)
     thinking = profile.words("tool_choice_thinking")
-    if thinking is not None and not frozenset(thinking) & _FORCED:
-        changes["forced_choice_while_reasoning"] = False
+    if thinking is not None:
+        changes["forced_choice_while_reasoning"] = bool(frozenset(thinking) & _FORCED)
+    if profile.value("thinking_off") == "no":
+        changes["thinks_always"] = True
     if profile.says_no("structured_output") and not profile.is_open:
         changes["response_formats"] = quirks.response_formats - {"json_schema"}
     if profile.says_no("result_media"):

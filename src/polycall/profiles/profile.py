@@ -93,24 +93,25 @@ class Profile(Struct, frozen=True, dict=True):
         return found[0], found[1]
 
 
-_profiles: dict[tuple[str, int], Profile | None] = {}
+_profiles: dict[tuple[str, int, str], Profile | None] = {}
 
 
-def profile(name: str, *, day: date | None = None) -> Profile | None:
+def profile(name: str, *, day: date | None = None, server: str = "") -> Profile | None:
     """What is known of a model by any of its names; `None` where its family is unknown.
 
-    `day` is the day for which to say it: today.
+    `day` is the day for which to say it: today.  `server` is where it is asked
+    (`Quirks.server`): by default at its own vendor's.
     """
     number = int(time.time() // _DAY_S) if day is None else day.toordinal() + 10**6
-    key = (name, number)
+    key = (name, number, server)
     if key not in _profiles:
         if len(_profiles) >= _REMEMBERED_MAX:
             _profiles.clear()
-        _profiles[key] = _made(name, day or datetime.now(UTC).date())
+        _profiles[key] = _made(name, day or datetime.now(UTC).date(), server)
     return _profiles[key]
 
 
-def _made(name: str, day: date) -> Profile | None:
+def _made(name: str, day: date, server: str) -> Profile | None:
     family = vendor_of(name)
     if family is None:
         return None
@@ -119,10 +120,13 @@ def _made(name: str, day: date) -> Profile | None:
     if known is None and _VERSIONED.search(bare(name)) is None:
         return None  # somebody's own name that begins like a vendor's: `gpt-mock`
     like = "" if known is not None else _newest(listed, bare(name))
-    model = undated(known or like or bare(name))
+    exact = (known or like or bare(name)).lower()
+    spelt = {exact, undated(exact)}  # a row may be one snapshot's, or of all of them
     rows: dict[str, Row] = {}
     for row in listed.rows:
-        if row.feature not in rows and row.holds(model, day):
+        if row.feature in rows:
+            continue
+        if any(row.holds(model, day, server or family.name) for model in spelt):
             rows[row.feature] = row
     if like:
         for feature in _OF_LISTED_MODELS & rows.keys():

@@ -20,7 +20,7 @@ from polycall.profiles.features import FEATURES
 
 Value: TypeAlias = bool | int | str | list[Any]
 
-_META = frozenset({"models", "source", "since", "until"})
+_META = frozenset({"models", "source", "since", "until", "at"})
 
 
 class Source(Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,7 +31,11 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Row(Struct, frozen=True):
-    """What the models of a pattern take of one feature, from `since` and before `until`."""
+    """What the models of a pattern take of one feature, from `since` and before `until`.
+
+    `at` names the servers (`Quirks.server`) where it is so: others may serve the same weights
+    otherwise.
+    """
 
     pattern: re.Pattern[str]
     feature: str
@@ -39,14 +43,17 @@ class Row(Struct, frozen=True):
     source: Source
     since: date | None = None
     until: date | None = None
+    at: frozenset[str] = frozenset()
 
-    def holds(self, model: str, day: date) -> bool:
-        """Whether the row is for this model on this day.
+    def holds(self, model: str, day: date, server: str = "") -> bool:
+        """Whether the row is for this model on this day, at this server.
 
         `since` is when the vendor began to behave so; a model is never older than its rows, so it
         only matters where an `until` of an earlier row ends there.
         """
         if self.until is not None and day >= self.until:
+            return False
+        if self.at and server not in self.at:
             return False
         return self.pattern.fullmatch(model) is not None
 
@@ -150,7 +157,7 @@ def _rows(table: dict[str, Any], sources: dict[str, Source]) -> list[Row]:
             raise KeyError(f"{feature!r} is not a feature")
         source = sources[table["source"]]
         dates = (table.get("since"), table.get("until"))
-        made.append(Row(pattern, feature, value, source, *dates))
+        made.append(Row(pattern, feature, value, source, *dates, frozenset(table.get("at", ()))))
     return made
 
 

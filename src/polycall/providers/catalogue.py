@@ -90,7 +90,13 @@ _ROWS = (
     GOOGLE,
     GOOGLE_INTERACTIONS,
     DEEPSEEK,
-    _compatible("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", embeddings="mistral"),
+    _compatible(
+        "mistral",
+        "https://api.mistral.ai/v1",
+        "MISTRAL_API_KEY",
+        vendor="mistral",
+        embeddings="mistral",
+    ),
     _compatible(
         "cohere",
         "https://api.cohere.ai/compatibility/v1",
@@ -101,7 +107,7 @@ _ROWS = (
         native_url="https://api.cohere.com",
     ),
     _compatible("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
-    _compatible("xai", "https://api.x.ai/v1", "XAI_API_KEY", price_id="x-ai"),
+    _compatible("xai", "https://api.x.ai/v1", "XAI_API_KEY", price_id="x-ai", vendor="xai"),
     _compatible("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
     _compatible("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
     _compatible("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
@@ -117,9 +123,21 @@ _ROWS = (
     ),
     _compatible("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
     _compatible(
-        "moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", price_id="moonshotai"
+        "moonshot",
+        "https://api.moonshot.ai/v1",
+        "MOONSHOT_API_KEY",
+        price_id="moonshotai",
+        vendor="moonshot",
     ),
-    _compatible("zai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),
+    _compatible("zai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY", vendor="zai"),
+    _compatible("minimax", "https://api.minimax.io/v1", "MINIMAX_API_KEY", vendor="minimax"),
+    _compatible(
+        "alibaba",
+        "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+        "DASHSCOPE_API_KEY",
+        price_id="",  # the table has none of its own
+        vendor="alibaba",
+    ),
     _compatible(
         "ollama", "http://127.0.0.1:11434/v1", "OLLAMA_API_KEY", price_id="", needs_key=False
     ),

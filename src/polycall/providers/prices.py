@@ -23,8 +23,10 @@ def cost_usd(provider: Provider, model: str, usage: Usage) -> Decimal | None:
     own = provider.prices.get(model)
     if own is not None:
         return _own_cost(own, usage)
-    price_id, model = provider.pricing(model)
-    return _table_cost(price_id, model, usage) if price_id else None
+    for price_id, name in provider.pricings(model):
+        if price_id and (cost := _table_cost(price_id, name, usage)) is not None:
+            return cost
+    return None
 
 
 def _own_cost(price: Price, usage: Usage) -> Decimal:

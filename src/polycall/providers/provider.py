@@ -7,8 +7,9 @@ otherwise than the dialect's own is in its `Quirks`.
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
@@ -156,7 +157,7 @@ class Provider(Struct, frozen=True):
 
     def profile(self, model: str) -> Profile | None:
         """What is known of the model that stands behind a name."""
-        return profile(self.serves.get(model, model))
+        return profile(self.serves.get(model, model), server=self.quirks.server)
 
     def pricing(self, model: str) -> tuple[str, str]:
         """The price table's name of the seller, and the model to look up there; `""`: no price."""
@@ -168,6 +169,21 @@ class Provider(Struct, frozen=True):
         if family is None or found is None or not family.price_id:
             return self.host_price_id, model
         return family.price_id, found.name
+
+    def pricings(self, model: str) -> Iterator[tuple[str, str]]:
+        """Where to look for a price, in order: a host's row of the name, of the model without the
+        host's way of running it, and then the model's own vendor.
+
+        What a variant costs beyond its model (`:online`) is not known.
+        """
+        price_id, name = self.pricing(model)
+        yield price_id, name
+        plain = _SAME_PRICE.sub("", name)
+        if plain != name:
+            yield price_id, plain
+        found = self.profile(plain)
+        if ":" not in plain and self.price_id and found is not None and found.price_id != price_id:
+            yield found.price_id, found.name
 
     def server_quirks(self, model: str) -> Quirks:
         """What the server takes, whatever its models do: what a passed body may have to meet."""
@@ -216,6 +232,8 @@ class Provider(Struct, frozen=True):
                 return {}
 
 
+# Variants of a router's that run a model elsewhere, longer or faster, at the model's own price.
+_SAME_PRICE = re.compile(r":(?:thinking|beta|extended|exacto|nitro|floor)$")
 # The rules of providers that are in use, by the object, since its row may have been replaced.
 _rules: dict[tuple[int, str, str], tuple[Provider, int, tuple[Quirks, Profile | None]]] = {}
 _REMEMBERED_MAX = 4096

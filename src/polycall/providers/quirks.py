@@ -236,6 +236,36 @@ ZAI = replace(
     end_user_field="",  # documented: user_id instead
 )
 
+# Documented: https://platform.minimax.io/docs/api-reference/text-openai-api (read on 2026-11-29):
+# `max_tokens` is deprecated, penalties and `n` above 1 are not taken, and the whole message goes
+# back in a conversation with calls.
+MINIMAX = replace(
+    _KNOWN,
+    max_tokens_field="max_completion_tokens",
+    message_fields=frozenset({"reasoning_content", "reasoning_details"}),
+    refused=frozenset({"presence_penalty", "frequency_penalty", "candidates"}),
+    response_formats=frozenset({"json"}),
+    reasoning_control="thinking",
+    reasoning_replay="as_written",
+    reasoning_carried=True,
+)
+
+# Documented: https://docs.qwencloud.com/api-reference/chat/openai-chat (read on 2026-11-29).
+ALIBABA = replace(
+    _KNOWN,
+    message_fields=frozenset({"partial", "reasoning_content"}),
+    top_k=True,
+    parallel_switch=True,
+    media_parts=frozenset({"image_url", "input_audio", "video_url"}),
+    tool_choices=frozenset({"auto", "none", "tool"}),
+    # Reported: "does not support being set to required or object in thinking mode".
+    forced_choice_while_reasoning=False,
+    reasoning_control="switch",
+    reasoning_field="reasoning_content",
+    reasoning_replay="with_calls",
+    end_user_field="",
+)
+
 VLLM = replace(
     _KNOWN,
     tool_message_name=True,  # documented
@@ -292,7 +322,7 @@ BEDROCK = Quirks(
     thinking_forms=frozenset(),
 )
 
-NAMED_QUIRKS: dict[str, Quirks] = {
+_NAMED: dict[str, Quirks] = {
     "openai": OPENAI,
     "compatible": COMPATIBLE,
     "deepseek": DEEPSEEK,
@@ -306,8 +336,14 @@ NAMED_QUIRKS: dict[str, Quirks] = {
     "cerebras": CEREBRAS,
     "moonshot": MOONSHOT,
     "zai": ZAI,
+    "minimax": MINIMAX,
+    "alibaba": ALIBABA,
     "vllm": VLLM,
     "ollama": OLLAMA,
     "llamacpp": LLAMACPP,
     "lmstudio": LMSTUDIO,
+}
+
+NAMED_QUIRKS: dict[str, Quirks] = {
+    name: replace(quirks, server=name.removesuffix("-reasoner")) for name, quirks in _NAMED.items()
 }

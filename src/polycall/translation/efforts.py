@@ -57,7 +57,8 @@ def _fitted(effort: Effort, taken: list[Effort], losses: Losses) -> Effort | Non
         losses.adjust("reasoning.effort", f"thinking cannot be turned off: sent as {taken[0]!r}")
         return taken[0]
     nearest = _nearest(effort, taken)
-    losses.adjust("reasoning.effort", f"{effort!r} is sent as {nearest!r}")
+    if nearest is not None:
+        losses.adjust("reasoning.effort", f"{effort!r} is sent as {nearest!r}")
     return nearest
 
 

@@ -14,6 +14,8 @@ from msgspec import Struct
 class Quirks(Struct, frozen=True):
     """What the target of a rendering takes.  Everything here concerns requests."""
 
+    # The server's name where models of open weights are served in ways of its own.
+    server: str = ""
     # Request fields (as named in `ir.Request`) that the target refuses or ignores: left out,
     # with a warning.
     refused: frozenset[str] = frozenset()
@@ -49,8 +51,9 @@ class Quirks(Struct, frozen=True):
     end_user_field: Literal["safety_identifier", "user", ""] = "safety_identifier"
     response_formats: frozenset[str] = frozenset({"json", "json_schema"})
     # "effort": `reasoning_effort`; "thinking": `thinking.type` and the effort alongside it;
-    # "reasoning": one object with effort, budget and visibility.
-    reasoning_control: Literal["effort", "thinking", "reasoning", "none"] = "effort"
+    # "reasoning": one object with effort, budget and visibility; "switch": `enable_thinking`.
+    reasoning_control: Literal["effort", "thinking", "reasoning", "switch", "none"] = "effort"
+    thinks_always: bool = False  # thinking that cannot be turned off
     efforts: frozenset[str] = frozenset(
         {"none", "minimal", "low", "medium", "high", "xhigh", "max"}
     )

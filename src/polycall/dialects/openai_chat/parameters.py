@@ -108,7 +108,10 @@ def write_reasoning(
 ) -> None:
     """Put the wish to think, or not to, into the body as the target spells it."""
     if turned_off:
-        body["thinking"] = {"type": "disabled"}
+        if quirks.reasoning_control == "switch":
+            body["enable_thinking"] = False
+        else:
+            body["thinking"] = {"type": "disabled"}
         return
     config = request.reasoning
     if "tools" in body and not quirks.effort_beside_tools:
@@ -136,7 +139,8 @@ def write_reasoning(
         body.update(written)
         return
     if "reasoning" in quirks.refused or quirks.reasoning_control == "none":
-        if not is_off(config) or quirks.thinking_forms:  # a model that never thinks obeys
+        # A model that never thinks obeys.
+        if not is_off(config) or quirks.thinking_forms or quirks.thinks_always:
             losses.drop("reasoning", "the target has no switch for it")
         return
     if config.include_text and quirks.reasoning_control != "reasoning":
@@ -146,8 +150,12 @@ def write_reasoning(
             _write_effort(config, body, quirks, losses)
         case "thinking":
             _write_thinking(config, written, body, quirks, losses)
+        case "switch":
+            _write_switch(config, body, losses, thinks_always=quirks.thinks_always)
         case "reasoning":
-            body["reasoning"] = written.get("reasoning") or _reasoning_object(config)
+            is_refused = quirks.thinks_always and is_off(config)
+            said = None if is_refused else written.get("reasoning")
+            body["reasoning"] = said or _reasoning_object(config, quirks, losses)
 
 
 def _effort(config: ReasoningConfig, quirks: Quirks, losses: Losses) -> Effort | None:
@@ -170,11 +178,19 @@ def _write_thinking(
     quirks: Quirks,
     losses: Losses,
 ) -> None:
-    if config.effort == "none" or config.budget_tokens == 0:
+    is_refused = is_off(config) and quirks.thinks_always
+    if is_off(config) and not is_refused:
         body["thinking"] = {"type": "disabled"}
         return
-    body["thinking"] = written.get("thinking") or {"type": "enabled"}
-    if config.effort is not None or "thinking" not in written:
+    forms = quirks.thinking_forms
+    if forms & {"toggle", "enabled"}:
+        body["thinking"] = (not is_refused and written.get("thinking")) or {"type": "enabled"}
+    elif "adaptive" in forms:
+        body["thinking"] = {"type": "adaptive"}
+    if is_refused and not quirks.efforts:
+        losses.drop("reasoning.effort", "the model thinks always")
+        return
+    if config.effort is not None or is_refused or "thinking" not in written:
         effort = _effort(config, quirks, losses)
         if effort is not None:
             body["reasoning_effort"] = effort
@@ -182,10 +198,32 @@ def _write_thinking(
             losses.drop("reasoning.effort", "the target thinks or does not, and knows no effort")
 
 
-def _reasoning_object(config: ReasoningConfig) -> JSON:
+def _write_switch(
+    config: ReasoningConfig, body: JSON, losses: Losses, *, thinks_always: bool
+) -> None:
+    if is_off(config):
+        if thinks_always:
+            losses.drop("reasoning.effort", "the model thinks always")
+        else:
+            body["enable_thinking"] = False
+        return
+    if not thinks_always:
+        body["enable_thinking"] = True
+    if config.budget_tokens is not None and config.budget_tokens > 0:
+        body["thinking_budget"] = config.budget_tokens
+    elif config.effort is not None:
+        losses.drop("reasoning.effort", "the target thinks or does not, and knows no effort")
+
+
+def _reasoning_object(config: ReasoningConfig, quirks: Quirks, losses: Losses) -> JSON:
     fields: JSON = {}
     budget = config.budget_tokens
-    if config.effort is not None:
+    if is_off(config) and quirks.thinks_always:
+        # Reported: "Reasoning is mandatory for this endpoint and cannot be disabled", a 400.
+        effort = effort_for(config, quirks.efforts - {"none", "minimal"}, losses)
+        if effort is not None:
+            fields["effort"] = effort
+    elif config.effort is not None:
         fields["effort"] = config.effort
     elif budget is not None and budget > 0:
         fields["max_tokens"] = budget

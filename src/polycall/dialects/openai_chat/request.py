@@ -204,7 +204,7 @@ def _make_room_for_choice(request: Request, body: JSON, quirks: Quirks, losses: 
     is_asked = config is not None and (
         config.effort is not None or config.budget_tokens is not None
     )
-    if is_asked or quirks.reasoning_control != "thinking":
+    if is_asked or quirks.thinks_always or quirks.reasoning_control not in ("thinking", "switch"):
         losses.refuse(
             "tool_choice", "the target takes no forced choice while it reasons", path="tool_choice"
         )

@@ -88,6 +88,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "response_formats": ("response_format",),
     "reasoning_control": ("reasoning_effort",),
     "efforts": ("reasoning_effort",),
+    "thinks_always": ("reasoning_effort", "reasoning", "thinking", "enable_thinking"),
     "careful": ("metadata", "prediction", "store", "verbosity", "web_search_options"),
 }
 # What a client echoes of other servers' reasoning, to one that takes none.
