@@ -86,6 +86,7 @@ PLACES = {
     "ProgramSettings": "[programs]",
     "HostedToolSettings": "[hosted_tools]",
     "AdminSettings": "[admin]",
+    "OpenIDSettings": "[admin.openid]",
     "ProviderTable": "[providers.openai]",
     "ModelTable": "[models.m]",
     "McpServer": "[mcp.files]",

@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from polycall._support import jsontext
 from polycall._support.listening import is_loopback
+from polycall.admin.openid import OpenID
 from polycall.admin.people import People, check_origin, check_role
 from polycall.admin.routes import ROUTES, Route, openapi_paths
 from polycall.admin.runs import RunAdministration
@@ -58,6 +59,7 @@ class Call(Struct):
     gateway: Gateway
     runs: RunAdministration
     people: People
+    openid: OpenID
     request: GatewayRequest
     admin: AdminRow
     by: Actor
@@ -79,6 +81,7 @@ class Administration:
         self._gateway = gateway
         self._people = People(gateway.store)
         self._runs = RunAdministration()
+        self._openid = OpenID(gateway.store, gateway.services.transport)
         self._page: dict[str, bytes] = {}
 
     async def close(self) -> None:
@@ -94,7 +97,7 @@ class Administration:
         settings = self._gateway.config.admin
         path = gateway_request.path
         reach = _reach(gateway_request, settings)
-        if reach or not settings.enabled or not await self._people.are_set():
+        if reach or not settings.enabled or not await self._people.are_set(settings):
             # To those who may not know of it, it is not there.
             raise NotFoundError(
                 f"there is no {gateway_request.method} {path[:200]!r} here; "
@@ -117,6 +120,7 @@ class Administration:
             gateway=self._gateway,
             runs=self._runs,
             people=self._people,
+            openid=self._openid,
             request=gateway_request,
             admin=admin,
             by=by,

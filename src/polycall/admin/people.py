@@ -42,8 +42,10 @@ class People:
         self._store = store
         self._strangers = Strangers(_TRIES_MAX, _TRIES_PER_S)
 
-    async def are_set(self) -> bool:
-        """Whether there is an administrator."""
+    async def are_set(self, settings: AdminSettings) -> bool:
+        """Whether there is an administrator, or a way to become one."""
+        if settings.openid is not None:
+            return True
         found = await self._store.look_up(operations.admins())
         return any(row.revoked is None for row in found)
 
@@ -79,14 +81,18 @@ class People:
         self._check_forged(gateway_request, session)
         return found, Actor(found.name, found.role, "session", address)
 
-    def _unknown(self, address: str, words: str) -> AuthenticationError | RateLimitError:
+    def count_failure(self, address: str) -> None:
+        """Count a sign-in that failed; `RateLimitError` where there were too many."""
         wait_s = self._strangers.wait_s(address)
         if wait_s:
-            return RateLimitError(
+            raise RateLimitError(
                 "too many wrong keys, sessions or links came from your address; wait",
                 retry_after_s=wait_s,
                 should_retry=False,
             )
+
+    def _unknown(self, address: str, words: str) -> AuthenticationError:
+        self.count_failure(address)
         return AuthenticationError(words, code="not_signed_in")
 
     def _check_forged(self, gateway_request: GatewayRequest, session: bytes) -> None:
@@ -131,6 +137,20 @@ class People:
         await self._store.change(record(actor, "sign_in", found.name, {}, now=now))
         return found, session
 
+    async def sign_in_person(
+        self, gateway_request: GatewayRequest, person: AdminRow, settings: AdminSettings
+    ) -> bytes | None:
+        """Open a session for whom a provider knows; `None` for one who was revoked here."""
+        session = secrets.token_urlsafe(32).encode()
+        now = time.time()
+        ends = now + settings.session_s
+        operation = operations.take_in(person, digest_of(session), now, ends)
+        actor = Actor(person.name, person.role, "openid", gateway_request.address)
+        found = await self._store.act(
+            operation, actor, "sign_in", person.name, {"id": person.id, "role": person.role}
+        )
+        return session if found else None
+
     async def sign_out(
         self, gateway_request: GatewayRequest, settings: AdminSettings, by: Actor
     ) -> None:
@@ -172,11 +192,16 @@ def cookie(settings: AdminSettings, session: bytes) -> bytes:
 
 def session_of(gateway_request: GatewayRequest, settings: AdminSettings) -> bytes:
     """The session's secret that a request brings; empty where it brings none."""
+    return cookie_value(gateway_request, cookie_name(settings))
+
+
+def cookie_value(gateway_request: GatewayRequest, name: str) -> bytes:
+    """The value of a cookie; empty where the request brings none."""
     try:
         found = SimpleCookie(gateway_request.headers.get(b"cookie", b"").decode("latin-1"))
     except CookieError:
         return b""
-    morsel = found.get(cookie_name(settings))
+    morsel = found.get(name)
     return b"" if morsel is None else morsel.value.encode("latin-1", "replace")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, json
 
-from polycall.admin import ledger, providers, runs
+from polycall.admin import ledger, openid, providers, runs
 from polycall.admin.fields import KeyFields, Query, checked_name, read
 from polycall.admin.keys import GRACE_S, KeyAdministration
 from polycall.admin.people import (
@@ -63,6 +63,12 @@ async def _sign_in(call: Call) -> JSON:
     admin, session = await call.people.sign_in(call.request, link, call.settings)
     call.headers.append((b"set-cookie", cookie(call.settings, session)))
     return {"name": admin.name, "role": admin.role}
+
+
+async def _ways_in(call: Call) -> JSON:
+    Query(call.query, frozenset())
+    found = call.settings.openid
+    return {"openid": None if found is None else found.label}
 
 
 async def _sign_out(call: Call) -> JSON:
@@ -220,6 +226,24 @@ _A = "/admin/v1"
 _KEY, _RUN = f"{_A}/keys/{{key}}", f"{_A}/runs/{{run}}"
 ROUTES: tuple[Route, ...] = (
     Route("POST", f"{_A}/sign-in", "", _sign_in, "turn a link into a session", SignIn),
+    Route("GET", f"{_A}/sign-in", "", _ways_in, "how people sign in here"),
+    Route(
+        "GET",
+        f"{_A}/openid/begin",
+        "",
+        openid.begin,
+        "send the browser to the provider of OpenID Connect",
+        streams=True,
+    ),
+    Route(
+        "GET",
+        openid.CALLBACK,
+        "",
+        openid.callback,
+        "take who comes back from the provider",
+        query=("code", "state", "iss", "error", "error_description"),
+        streams=True,
+    ),
     Route("POST", f"{_A}/sign-out", "reader", _sign_out, "end the session"),
     Route("GET", f"{_A}/me", "reader", _me, "who is signed in, and the token for changes"),
     Route("GET", f"{_A}/keys", "reader", _list_keys, "clients' keys"),

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall._support.listening import is_loopback
 from polycall.config.reader import Reader
+
+RoleName = Literal["reader", "operator", "owner"]
+
+
+class OpenIDSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[admin.openid]`: people sign in at a provider of OpenID Connect.
+
+    `roles` maps values of the claim `role_claim` to roles; the highest counts, and who has none of
+    them stays out.  `name_claim` is what the audit log calls a person.
+    """
+
+    issuer: str
+    client_id: str
+    client_secret: str = ""
+    roles: dict[str, RoleName] = {}
+    role_claim: str = "groups"
+    name_claim: str = "email"
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    label: str = "OpenID"  # of the button
 
 
 class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[admin]`: the administration API and the console page.
 
-    Both are there once an administrator was made (`polycall admins create`, `polycall console`).
-    Without `remote` only this machine reaches them, directly and by a name of loopback.  With it,
-    `hosts` are the names under which browsers ask.  `secure` says whether sessions need HTTPS.
+    Both are there once an administrator was made (`polycall admins create`, `polycall console`), or
+    with `openid`.  Without `remote` only this machine reaches them, directly and by a name of
+    loopback.  With it, `hosts` are the names under which browsers ask.  `secure` says whether
+    sessions need HTTPS.
     """
 
     enabled: bool = True
@@ -24,6 +46,7 @@ class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
     secure: bool | None = None  # else as `remote`
     session_s: float = 12 * 3600.0
     runs: str = ""  # the database of durable runs: sqlite:///FILE or postgresql://...
+    openid: OpenIDSettings | None = None
 
     @property
     def has_secure_cookies(self) -> bool:
@@ -34,11 +57,47 @@ class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
 def read_admin(reader: Reader, tables: dict[str, Any]) -> AdminSettings:
     """The section as it is written; mistakes are noted."""
     path = ("admin",)
-    settings = reader.table(AdminSettings, tables.get("admin", {}), path) or AdminSettings()
+    plain: Any = tables.get("admin", {})
+    openid = None
+    if isinstance(plain, dict) and "openid" in plain:
+        plain = dict(cast("dict[str, Any]", plain))
+        openid = _read_openid(reader, plain.pop("openid"))
+    settings = reader.table(AdminSettings, plain, path) or AdminSettings()
     reader.check_numbers(settings, path)
     if settings.remote and not settings.hosts:
         reader.note((*path, "hosts"), "names no host; with remote = true say how browsers ask")
     runs = reader.value(settings.runs, (*path, "runs")) if settings.runs else ""
     if runs and not runs.startswith(("sqlite:", "postgresql://", "postgres://")):
         reader.note((*path, "runs"), "is no database of runs; write sqlite:///runs.db")
-    return replace(settings, runs=runs)
+    return replace(settings, runs=runs, openid=openid)
+
+
+def _read_openid(reader: Reader, value: Any) -> OpenIDSettings | None:
+    path = ("admin", "openid")
+    settings = reader.table(OpenIDSettings, value, path)
+    if settings is None:
+        return None
+    if not is_safe_address(settings.issuer):
+        reader.note((*path, "issuer"), "is no address that begins with https://")
+    if not settings.roles and not reader.has_noted((*path, "roles")):
+        reader.note(
+            (*path, "roles"), 'names no role; write roles = { "ops" = "operator" }, by the claim'
+        )
+    if "openid" not in settings.scopes:
+        reader.note((*path, "scopes"), "lacks 'openid'")
+    secret = settings.client_secret
+    if secret:
+        secret = reader.secret(secret, (*path, "client_secret"))
+    return replace(settings, client_secret=secret)
+
+
+def is_safe_address(url: str) -> bool:
+    """Whether what is sent there can be read by its owner alone: by TLS, or on this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return bool(host) and (
+        parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+    )

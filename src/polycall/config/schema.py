@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from polycall.config.admin import OpenIDSettings
 from polycall.config.loading import LOG_LEVELS, SECTIONS, WORKERS_MAX, RouteEntry
 from polycall.config.mcp import OAuthSettings
 from polycall.config.reader import BUDGET_USD_MAX, NUMBER_MAX
@@ -35,7 +36,7 @@ _REFERENCE = "#/$defs/{name}"
 
 def config_schema() -> JSON:
     """The schema, in draft 2020-12."""
-    nested = (RouteEntry, Quirks, Price, Capabilities, OAuthSettings)
+    nested = (RouteEntry, Quirks, Price, Capabilities, OAuthSettings, OpenIDSettings)
     kinds: list[type[Struct]] = [*SECTIONS.values(), *nested]
     _, found = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
     tables = {kind.__name__: _table(found[kind.__name__], kind) for kind in kinds}

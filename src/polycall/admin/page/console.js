@@ -94,7 +94,7 @@ async function show() {
   const main = h("main", { id: "main", tabindex: "-1" });
   document.body.replaceChildren(h("a", { class: "skip", href: "#main", onclick: (event) => { event.preventDefault(); main.focus(); } }, t("Skip to the content")), frame(known[0]), main);
   document.title = `${t(me ? known[1] : "Sign in")} · polycall`;
-  if (!me) { main.append(h("h1", {}, t("Sign in")), h("p", {}, t("Run this where the gateway runs; it prints a link:")), h("pre", {}, "polycall console")); return; }
+  if (!me) return signIn(main);
   main.append(h("h1", {}, t(known[1])));
   try {
     const pages = await import("/console/pages.js");
@@ -105,6 +105,12 @@ async function show() {
   }
 }
 export const again = () => show();
+
+const FAILED = { state: "The answer belongs to no sign-in of this browser, or it came too late. Try again.", refused: "The provider refused.", token: "The provider's answer is not valid. The gateway's log says why.", provider: "The provider cannot be asked. The gateway's log says why.", role: "You have no role here." };
+function signIn(main) {
+  main.append(h("h1", {}, t("Sign in")), h("p", {}, t("Run this where the gateway runs; it prints a link:")), h("pre", {}, "polycall console"));
+  api("GET", "/sign-in").then((ways) => { if (ways.openid && main.isConnected) main.append(h("p", {}, h("a", { class: "button main", href: "/admin/v1/openid/begin" }, `${t("Sign in with")} ${ways.openid}`))); }, () => 0);
+}
 
 function frame(current) {
   const theme = select([["", t("System")], ["light", t("Light")], ["dark", t("Dark")]], kept("polycall.theme") || "", { "aria-label": t("Colours"), onchange: (event) => { kept("polycall.theme", event.target.value); paint(); } });
@@ -120,7 +126,12 @@ function paint() {
 
 async function begin() {
   const link = /^#link=([\w-]+)$/.exec(location.hash);
-  let problem = null;
+  const failed = /^#\/failed=(\w+)$/.exec(location.hash);
+  let problem = failed && new Error(t(FAILED[failed[1]] || "The provider refused."));
+  if (failed || location.hash === "#/signed-in") {
+    if (!failed) kept("polycall.signed-in", "1");
+    history.replaceState(null, "", "/console#/now");
+  }
   if (link) {
     // Out of the address bar and the history before anything else.
     history.replaceState(null, "", "/console#/now");

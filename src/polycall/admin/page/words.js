@@ -2,6 +2,9 @@
 export const KO = {
 "Cancel": "취소", "Close": "닫기", "Skip to the content": "본문으로 건너뛰기", "Sign in": "로그인", "Sign out": "로그아웃",
 "Run this where the gateway runs; it prints a link:": "게이트웨이가 실행되는 곳에서 다음을 실행하면 링크가 나옵니다:",
+"Sign in with": "다음으로 로그인:", "The answer belongs to no sign-in of this browser, or it came too late. Try again.": "이 브라우저의 로그인에 대한 응답이 아니거나 너무 늦었습니다. 다시 시도하십시오.",
+"The provider refused.": "제공자가 거부했습니다.", "The provider's answer is not valid. The gateway's log says why.": "제공자의 응답이 올바르지 않습니다. 이유는 게이트웨이 로그에 있습니다.",
+"The provider cannot be asked. The gateway's log says why.": "제공자에 물을 수 없습니다. 이유는 게이트웨이 로그에 있습니다.", "You have no role here.": "이곳의 역할이 없습니다.",
 "System": "시스템", "Light": "밝게", "Dark": "어둡게", "Colours": "색상", "Language": "언어", "Pages": "페이지",
 "Show as a table": "표로 보기", "Time": "시간", "last": "최근", "most": "최대", "nothing yet": "아직 없음",
 "Target": "대상", "What": "내용", "From (ms)": "시작(ms)", "To (ms)": "끝(ms)", "Note": "비고",
@@ -45,5 +48,5 @@ export const KO = {
 "yes": "예", "no": "아니요", "ok": "성공", "cached": "캐시", "error": "오류", "truncated": "잘림", "cancelled": "취소됨", "active": "사용 중", "revoked": "폐기됨", "expired": "만료됨", "ended": "종료됨", "team ended": "팀 종료됨",
 "waiting": "대기", "answer": "응답", "input": "입력", "output": "출력", "cache_write": "캐시 쓰기", "source": "출처",
 "unsupported": "제외됨", "emulated": "대체됨", "adjusted": "조정됨", "dropped_state": "상태 제외됨",
-"queued": "대기열", "running": "실행 중", "finished": "완료", "command": "명령", "key": "키", "session": "콘솔", "link": "링크",
+"queued": "대기열", "running": "실행 중", "finished": "완료", "command": "명령", "key": "키", "session": "콘솔", "openid": "OpenID", "link": "링크",
 };

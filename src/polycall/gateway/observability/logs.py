@@ -73,6 +73,7 @@ def start_logging(config: Config) -> None:
     hide(key.key for key in config.keys)
     addresses = (config.store.url, config.store.counters)
     hide([config.store.secret, *(urlsplit(address).password or "" for address in addresses)])
+    hide([] if config.admin.openid is None else [config.admin.openid.client_secret])
     hide({} if config.traces is None else config.traces.headers.values())
     variables = {name for row in config.providers.values() for name in row.key_variables}
     hide(os.environ.get(name, "") for name in variables)

@@ -120,6 +120,26 @@ def take_link(
     return _admin(found[0])
 
 
+def take_in(person: AdminRow, session: bytes, now: float, expires: float) -> Operation[bool]:
+    """Open a session for a person whom a provider knows, in the role that it gives now.
+
+    False for one who was revoked here.  A name that another has gets a mark: it is no claim to
+    what that one may do.
+    """
+    found = {row.id: row for row in (yield from admins())}
+    known = found.get(person.id)
+    if known is not None and known.revoked is not None:
+        return False
+    if known is None:
+        if person.name in {row.name for row in found.values()}:
+            person = replace(person, name=f"{person.name[:60]} ({person.id[-8:]})")
+        yield from create_admin(person)
+    elif known.role != person.role:
+        yield Query("UPDATE admins SET role = ? WHERE id = ?", (person.role, person.id))
+    yield from add_token(session, person.id, "session", now, expires)
+    return True
+
+
 def admin_by_session(digest: bytes, now: float) -> Operation[AdminRow | None]:
     """Whose session it is."""
     columns = ", ".join(f"admins.{name}" for name in _ADMIN)
