@@ -211,3 +211,27 @@ async def test_a14_addresses_are_bounded(tmp_path: Path) -> None:
             keys.owner({}, b"", f"10.0.{number >> 8}.{number & 255}")
     assert len(keys._strangers._tries) <= 10_000
     await store.close()
+
+
+# What is awaited before a body is read
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings", "/v1/batches"])
+@pytest.mark.parametrize("waits_s", [0.5, 1.0])
+async def test_a_body_waits_for_its_reader_whatever_is_looked_up_before(
+    tmp_path: Path, path: str, waits_s: float
+) -> None:
+    text = (
+        f'{UP}{MODELS}[[keys]]\nkey="sk-good-0123456789"\nname="good"\nrequests_per_minute = 100\n'
+    )
+    async with serving(tmp_path, text) as served:
+
+        async def count_request(owner: Any) -> None:
+            await asyncio.sleep(waits_s)  # a slow database
+
+        served._limits.count_request = count_request  # type: ignore[method-assign]
+        good = [(b"authorization", b"Bearer sk-good-0123456789")]
+        body = {"model": "", "input": "x", "messages": []}
+        async with asyncio.timeout(10):
+            status, answer = await ask(served, "POST", path, body, headers=good)
+        assert status in (400, 404, 502), answer

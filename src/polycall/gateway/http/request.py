@@ -296,7 +296,8 @@ class RequestMonitor:
                     )
                 )
             return
-        if gateway_request.watcher is None:
+        # Who watches receives, and would take the body from whoever reads it later.
+        if gateway_request.watcher is None and not gateway_request.body_is_unread:
             gateway_request.watcher = asyncio.get_running_loop().create_task(
                 _watch(gateway_request)
             )
