@@ -35,28 +35,44 @@ class Answers(Speech):
                 self._replies.want(call_id, waits=tell == "when_idle")
             for each in spoken:
                 self._replies.want(each, waits=False)
+        self._send_held()
         self._speak()
 
     def note(self, call_id: str, text: str, *, speaks: bool = False) -> None:
         """A call goes on: how far it is, or what it waits for."""
         opened = self.calls.open.get(call_id)
-        if opened is None or self.connection.state != "ready":
+        if opened is None or self.connection.state in ("closing", "ended"):
             return
+        name, is_ready = opened.call.name, self.connection.state == "ready"
+        is_here = is_ready and opened.connection == self.connection.number
         if self.voice.replies == "client":
-            self._send(protocol.AddText(f"[{opened.call.name}: {text}]", role="system"))
+            if is_ready:
+                self._send(protocol.AddText(f"[{name}: {text}]", role="system"))
             if speaks:
-                self._replies.prompt(f"{opened.call.name}: {text}. Tell the caller.")
-                self._speak()
-        elif self.voice.progress == "continued" and opened.connection == self.connection.number:
+                self._replies.prompt(f"{name}: {text}. Tell the caller.")
+        elif self.voice.progress == "continued" and is_here:
             schedule: Tell = "when_idle" if speaks else "silent"
-            name = opened.call.name
             self._send(protocol.SendResult(call_id, name, text, False, schedule, True))
+        elif speaks and self.voice.late != "waits":
+            self._notes.append((f"[{name}: {text}. Tell the caller.]", True))
+        self._speak()
 
     def _call_ready(self, ready: protocol.CallReady) -> None:
         if self.voice.replies == "client":
             self.calls.hold(ready)
         else:
             self._start(ready)
+
+    def _is_deaf(self) -> bool:
+        """Whether the voice takes no sound: it waits for a call."""
+        return self.voice.late == "waits" and bool(self.calls.open)
+
+    def _send_held(self) -> None:
+        """The sound that waited for a voice that took none."""
+        if self.connection.state == "ready" and not self._is_deaf():
+            held, self._held, self._held_ms = self._held, [], 0.0
+            for data in held:
+                self._send(protocol.SendAudio(data))
 
     def _start(self, ready: protocol.CallReady) -> None:
         call = ready.call
@@ -122,6 +138,7 @@ class Answers(Speech):
         self.calls.end(opened, speaks=False, failed=False)
         self.actions.append(StopCall(call_id))
         self._emit(events.CallDiscarded(call_id, opened.call.name, "cancelled by the vendor"))
+        self._send_held()
 
     def _silent(self, opened: OpenCall, result: ToolResult) -> ToolResult:
         """The voice wants to be silent: for a bounded time, and so many times in a row."""

@@ -33,6 +33,7 @@ FRAMES_MAX = 1000
 _SEND_S = 10.0
 # How long the vendor's last words are waited for: what was used, for one that is billed by time.
 _DRAIN_S = 3.0
+_CANCELLED_S = 0.5  # for one that says what a reply used when it was cancelled
 
 
 class TalkDriver:
@@ -88,6 +89,9 @@ class TalkDriver:
                     self._inbox.get_nowait()()
                     await self._carry_out()
             await self._drain()
+        except BaseException as error:
+            self._end = self._end or End("failed", type(error).__name__)
+            raise
         finally:
             await self._shut()
             self._finish()
@@ -181,11 +185,12 @@ class TalkDriver:
 
     async def _drain(self) -> None:
         """Wait for the vendor's last words, where it has some."""
-        if self._socket is None or self.voice.billing != "seconds":
+        if self._socket is None:
             return
+        wait_s = _DRAIN_S if self.voice.billing == "seconds" else _CANCELLED_S
         with suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_S):
-                while self._machine.connection.state != "ended":
+            async with asyncio.timeout(wait_s):
+                while self._machine.is_owed:
                     (await self._inbox.get())()
                     await self._carry_out()
 
@@ -202,7 +207,13 @@ class TalkDriver:
             await socket.close()
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a part of the talk; what it raises ends the talk, and is raised to its reader."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended_task)
         return task
+
+    def _ended_task(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._post(task.result)

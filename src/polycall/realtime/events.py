@@ -11,7 +11,7 @@ from polycall.agents.events import HandoffEvent
 from polycall.loop import CallEnd, CallStart, ToolEvent
 
 TalkEnd: TypeAlias = Literal[
-    "hang_up", "cost", "time", "connection", "refused", "guardrail", "closed", "handoffs"
+    "hang_up", "cost", "time", "connection", "refused", "guardrail", "closed", "handoffs", "failed"
 ]
 
 

@@ -59,11 +59,11 @@ class TalkMachine(Answers):
 
     def listen(self, data: bytes) -> None:
         """Sound of the caller, in the input format."""
-        if self.connection.state == "ready":
+        if self.connection.state == "ready" and not self._is_deaf():
             if self.session.input_format.is_loud(data):
                 self.connection.owes(self._now_s())
             self._send(protocol.SendAudio(data))
-        elif self.connection.state in ("connecting", "opening"):
+        elif self.connection.state in ("connecting", "opening", "ready"):
             self._held.append(data)
             self._held_ms += self.session.input_format.ms(len(data))
             while self._held_ms > _INPUT_HELD_MS:
@@ -152,8 +152,18 @@ class TalkMachine(Answers):
             self.actions.append(StopCall(call_id))
         self._close_texts()
         if was_ready:
+            current = self._replies.current
+            if current is not None and self.voice.cancels:
+                self._send(protocol.CancelReply(current.id))  # it says what it used
             self._send(protocol.CloseSession())
         self.actions.append(Finish(reason, detail))
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether the vendor has yet to say what was used, and can."""
+        if self.voice.billing == "seconds":
+            return self.connection.state != "ended"
+        return self.voice.cancels and self._replies.current is not None
 
     def finish(self, reason: TalkEnd, detail: str = "") -> None:
         """The talk is over, and there is nothing to end."""
@@ -180,6 +190,7 @@ class TalkMachine(Answers):
             case protocol.SpeechStarted():
                 self._speech_started()
             case protocol.SpeechStopped():
+                self.owes_words = True
                 self._replies.caller_speaks = False
                 self._replies.turn_until_s = self._now_s() + TURN_S
             case protocol.TurnInterrupted():
@@ -238,8 +249,11 @@ class TalkMachine(Answers):
         match signal:
             case protocol.UsageReport(usage, is_cumulative):
                 self.spending.add(usage, is_cumulative=is_cumulative)
-            case protocol.ReplyDone(usage=usage) if usage is not None:
-                self.spending.add(usage)
+            case protocol.ReplyDone(reply_id, usage=usage):
+                if self._replies.done(reply_id) and usage is not None:
+                    self.spending.add(usage)
+            case protocol.VendorError("nothing_active"):
+                self._replies.done("")
             case protocol.SessionClosed():
                 self.finish("closed")
             case _:
@@ -257,14 +271,13 @@ class TalkMachine(Answers):
             elif self.transcript.is_unanswered():
                 self._replies.prompt()
         self._unconfirmed.clear()
-        held, self._held, self._held_ms = self._held, [], 0.0
-        for data in held:
-            self._send(protocol.SendAudio(data))
+        self._send_held()
 
     def _reply_done(self, done: protocol.ReplyDone) -> None:
+        if not self._replies.done(done.reply_id):
+            return
         if done.usage is not None:
             self.spending.add(done.usage)
-        self._replies.done(done.reply_id)
         if done.status == "completed":
             self.connection.tries = 0
         for ready in self.calls.release(done.reply_id):
@@ -307,6 +320,8 @@ class TalkMachine(Answers):
 
     def _break_off(self) -> None:
         """The connection is gone: what was played stays, and what was not is forgotten."""
+        self.warn_of_usage()
+        self.owes_words = False
         self.connection.state = "connecting"
         self.connection.opens_by_s = self.connection.waits_since_s = None
         self._interrupt(truncates=False)
@@ -315,7 +330,6 @@ class TalkMachine(Answers):
         for ready in self.calls.release_all():
             self._emit(events.CallDiscarded(ready.call.id, ready.call.name, "connection lost"))
         self._close_texts()
-        self._dropped_reply = ""
         self._stream_ms = self._said_until_ms = 0.0
         self._said_item = ""
 

@@ -50,6 +50,7 @@ class Replies:
     prompts: list[Prompt] = field(default_factory=list[Prompt])
     untaken: set[str] = field(default_factory=set[str])  # results that the vendor has not confirmed
     _asked: dict[str, list[Prompt]] = field(default_factory=dict[str, list[Prompt]])
+    _over: set[str] = field(default_factory=set[str])
     _count: int = 0
 
     def want(self, call_id: str, *, waits: bool) -> None:
@@ -84,6 +85,8 @@ class Replies:
 
     def started(self, reply_id: str, request_id: str) -> None:
         """A reply begins; results that it can see need no other one."""
+        if reply_id in self._over:
+            return
         current = self.current
         is_ours = current is not None and current.state == "requested"
         if is_ours and current is not None and request_id in ("", current.request_id):
@@ -108,14 +111,16 @@ class Replies:
             self.current = Reply("", "active", self.now_s())
         return True
 
-    def done(self, reply_id: str) -> None:
-        """A reply is over, or one is that was never seen to begin."""
+    def done(self, reply_id: str) -> bool:
+        """A reply is over, or one is that was never seen to begin; False where it was before."""
+        if reply_id and reply_id in self._over:
+            return False
+        self._over.add(reply_id)
         current = self.current
-        if current is None:
-            return
-        if current.id in ("", reply_id) or not reply_id:
+        if current is not None and (current.id in ("", reply_id) or not reply_id):
             self._asked.pop(current.request_id, None)
             self.current = None
+        return True
 
     def due_s(self) -> float | None:
         """When a request is given up, or the wait for the server's reply."""

@@ -13,7 +13,7 @@ class Speech(TalkState):
     def _sound(self, delta: protocol.AudioDelta) -> None:
         if delta.item_id in self._dropped_items:
             return
-        if delta.reply_id and delta.reply_id == self._dropped_reply:
+        if delta.reply_id in self._dropped_replies:
             self._dropped_items.add(delta.item_id)
             return
         self.connection.tries = 0
@@ -48,8 +48,8 @@ class Speech(TalkState):
             self._interrupt_stream()
             return
         current = self._replies.current
-        if current is not None:
-            self._dropped_reply = current.id
+        if current is not None and current.id:
+            self._dropped_replies.add(current.id)
         waiting = self.played.unheard()
         if not waiting:
             return
@@ -68,6 +68,7 @@ class Speech(TalkState):
         self._emit(events.Interrupted(heard_ms, first))
 
     def _heard(self, heard: protocol.HeardText) -> None:
+        self.owes_words &= not (heard.text or heard.is_final)
         if self.voice.replies == "continuous" and heard.text:
             self._interrupt_stream()
         text = self.transcript.heard(

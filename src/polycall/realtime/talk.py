@@ -10,6 +10,8 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Literal, cast
 
+from msgspec.structs import replace
+
 from polycall.agents import Agent, ApprovalRequest, Guarded
 from polycall.agents.approval_backend import Answer, Approve
 from polycall.agents.default import default_client
@@ -31,6 +33,7 @@ from polycall.realtime.machine import TalkMachine
 from polycall.realtime.played import ClockPlayed, PlayedTime
 from polycall.realtime.run import TalkRun
 from polycall.realtime.spending import Spending
+from polycall.realtime.talk_state import refused
 from polycall.voices import protocol
 from polycall.voices.audio import AudioFormat, Resampler
 from polycall.voices.capabilities import Voice, voice_for
@@ -43,6 +46,8 @@ from polycall.voices.connection import (
 _PIECE_MS = 40.0
 _SILENCE_MS = 100.0
 _EVENTS_MAX = 4000
+# So long the words of the caller are waited for, where a guard is to see them before a call.
+_WORDS_S = 3.0
 
 
 class Talk(TalkDriver):
@@ -113,12 +118,15 @@ class Talk(TalkDriver):
         self._resample_out = Resampler(self._output, self.sound_out)
         self._played = played
         self._asked_aloud = VoiceApprovals()
+        self._before_question: frozenset[str] = frozenset()
         self._events: deque[TalkEvent] = deque()
         self._has_events = asyncio.Event()
         self._dropped_ms = 0.0
         self._waiting = bytearray()
         self._listened_s = 0.0
         self._judging: set[asyncio.Task[Any]] = set()
+        self._judged: set[tuple[str, str]] = set()
+        self._doubts = 0  # checks that have not passed
         self._steps: dict[str, int] = {}
         self._run: TalkRun | None = None
         self._driver: asyncio.Task[None] | None = None
@@ -252,6 +260,7 @@ class Talk(TalkDriver):
             gone = ToolResult(opened.call.id, [Text("the talk ended before it was done")], True)
             self._machine.transcript.result(opened.reply_id, gone)
             self._show(CallEnd(self._step(opened.reply_id), opened.call, gone))
+        self._machine.warn_of_usage()
         usage = self._spending.usage.tokens + self._spending.delegates
         cost, state = self._spending.cost, self._side.state
         history = History(
@@ -263,7 +272,8 @@ class Talk(TalkDriver):
         )
         if self.voice.replies == "continuous":
             known = self._delegate.history
-            history = History(history.messages, known.frames, known.variables, known.opened)
+            history = replace(history, frames=known.frames, variables=known.variables)
+            history = replace(history, opened=known.opened, allowed=known.allowed)
         self._run = TalkRun(
             end.reason,
             end.detail,
@@ -284,11 +294,9 @@ class Talk(TalkDriver):
                 self._show(events.Audio(self._resample_out.feed(data), item_id))
                 return
             case events.Heard(text, item_id):
-                self._asked_aloud.heard(text, item_id)
-                for check in self._checks:
-                    task = self._start(self._judge(check, text))
-                    self._judging.add(task)
-                    task.add_done_callback(self._judging.discard)
+                if self._asked_aloud.is_asking and self._is_after_question(item_id):
+                    self._asked_aloud.heard(text)
+                self._judge_words(item_id, text)
             case _:
                 pass
         self._show(event)
@@ -301,6 +309,9 @@ class Talk(TalkDriver):
         if self._dropped_ms and len(self._events) < _EVENTS_MAX:
             self._events.append(events.Dropped("output", self._dropped_ms))
             self._dropped_ms = 0.0
+        last = self._events[-1] if self._events else None
+        if isinstance(event, events.UnknownFrames) and isinstance(last, events.UnknownFrames):
+            self._events.pop()  # the count of the next one includes it
         self._events.append(event)
         self._has_events.set()
 
@@ -308,21 +319,51 @@ class Talk(TalkDriver):
         self._emit(events.Digit(digit))
         self._machine.write(f"[the caller pressed {digit}]")
 
+    def _judge_words(self, item_id: str, text: str) -> None:
+        if (item_id, text) in self._judged:
+            return
+        self._judged.add((item_id, text))
+        for check in self._checks:
+            task = self._start(self._judge(check, text))
+            self._judging.add(task)
+            task.add_done_callback(self._judging.discard)
+
     async def _judge(self, check: Callable[..., Any], text: str) -> None:
         """A guard in front of the agent: what it says is wrong ends the talk."""
+        self._doubts += 1
         reason = check([Message("user", [Text(text)])])
         reason = await reason if inspect.isawaitable(reason) else reason
-        if reason is not None:
+        if reason is None:
+            self._doubts -= 1
+        else:
             name = getattr(check, "__name__", type(check).__name__)
             self._post(partial(self._machine.end, "guardrail", f"{name}: {reason}"))
 
     def _step(self, reply_id: str) -> int:
         return self._steps.setdefault(reply_id, len(self._steps) + 1)
 
+    async def _objection(self) -> str | None:
+        """What the guards in front have against acting on what was said so far.
+
+        It is empty where the talk ends for it, and `None` where they pass all of it.
+        """
+        until_s = self._loop.time() + _WORDS_S
+        while self._checks and self._machine.owes_words:
+            if self._loop.time() > until_s:
+                return "what the caller said was not written down, and could not be checked"
+            await asyncio.sleep(0.05)
+        for item_id, text in self._machine.transcript.open_words():
+            self._judge_words(item_id, text)
+        while self._judging:
+            await asyncio.wait(list(self._judging))
+        return "" if self._doubts else None
+
     async def _call(self, opened: OpenCall) -> None:
         call, step = opened.call, self._step(opened.reply_id)
-        if self._judging:
-            await asyncio.wait(list(self._judging))
+        if (words := await self._objection()) is not None:
+            if words:
+                self._post(partial(self._ended, opened, refused(call, words), None))
+            return
 
         async def report(progress: float, message: str) -> None:
             self._show(ToolEvent(step, call, ProgressEvent(progress, message)))
@@ -367,6 +408,10 @@ class Talk(TalkDriver):
                     if words := progress_of(event):
                         self._post(partial(machine.delegated, delegation_id, words, is_silent=True))
 
+        if (objection := await self._objection()) is not None:
+            if objection:
+                self._post(partial(machine.delegated, delegation_id, objection))
+            return
         words, run = await self._delegate.work(text or "(the caller said nothing)", show)
         if run is not None:
             self._spending.add_delegate(run.usage, run.cost)
@@ -377,10 +422,11 @@ class Talk(TalkDriver):
     async def _ask(self, request: ApprovalRequest) -> Answer:
         """An approval while the talk goes on: the model, or the caller, hears that it waits."""
         if self._approve == "voice":
-            known = self._machine.transcript.item_ids()
-            question = self._asked_aloud.ask(request, known)
-            self._wait_aloud(request, question)
-            return await request.wait()
+            if self.voice.late == "waits":
+                words = "this voice waits for its calls and cannot ask the caller meanwhile"
+                self._machine.warn("approve", words)
+                return f"{words}; the application can approve it, with approve= a function"
+            return await self._asked_aloud.ask(request, partial(self._question, request))
         self._wait_aloud(request, "waits for approval; the talk continues")
         if self._approve is None:
             self._show(request)
@@ -388,6 +434,14 @@ class Talk(TalkDriver):
         approve = cast("Approve", self._approve)
         answer = approve(request)
         return await answer if inspect.isawaitable(answer) else answer
+
+    async def _question(self, request: ApprovalRequest, words: str) -> None:
+        self._before_question = self._machine.transcript.item_ids()
+        self._wait_aloud(request, words)
+
+    def _is_after_question(self, item_id: str) -> bool:
+        """Whether the voice has spoken since there is a question, and the caller after it."""
+        return self._machine.transcript.follows_new_words(item_id, self._before_question)
 
     def _wait_aloud(self, request: ApprovalRequest, words: str) -> None:
         if self.voice.replies == "continuous":

@@ -100,13 +100,14 @@ class TalkState:
         self._held: list[bytes] = []
         self._held_ms = 0.0
         self._dropped_items: set[str] = set()
-        self._dropped_reply = ""
+        self._dropped_replies: set[str] = set()
         self._delegations: list[tuple[str, float]] = []
         self._delegated_on: dict[str, int] = {}  # the connection that each delegation is of
         self._stream_ms: float = 0.0
         self._said_until_ms: float = 0.0
         self._said_item = ""
         self._unknown = 0
+        self.owes_words = False  # the caller has spoken, and nothing of it is written down yet
         self._fatal = ""
 
     def warn(self, feature: str, detail: str) -> None:
@@ -114,6 +115,13 @@ class TalkState:
         made = Warning("unsupported", feature, detail)
         if made not in self.warnings:
             self.warnings.append(made)
+
+    def warn_of_usage(self) -> None:
+        """Say once that a reply ended before the vendor had said what it used."""
+        current = self._replies.current
+        if current is not None and current.state != "requested" and self.voice.billing == "tokens":
+            detail = "a reply ended with its connection; what it used was not reported nor counted"
+            self.warn("usage", detail)
 
     def history(self) -> list[Message]:
         """The conversation as it was heard."""

@@ -93,9 +93,25 @@ class Transcript:
             if not each.is_final and each.role in ("user", "assistant")
         ]
 
+    def open_words(self) -> list[tuple[str, str]]:
+        """What the caller has said in items that are not final, by their ids."""
+        open_ = [each for each in self._entries if each.role == "user" and not each.is_final]
+        return [(each.item_id, each.text.strip()) for each in open_ if each.text.strip()]
+
     def item_ids(self) -> frozenset[str]:
         """All items that there are so far."""
         return frozenset(self._by_id)
+
+    def follows_new_words(self, item_id: str, known: frozenset[str]) -> bool:
+        """Whether an item is new, and stands behind new words of the voice."""
+        is_behind = False
+        for entry in self._entries:
+            if entry.item_id in known:
+                continue
+            if entry.item_id == item_id:
+                return is_behind
+            is_behind |= entry.role == "assistant"
+        return False
 
     def role_of(self, item_id: str) -> str:
         """Who said an item; empty where nobody has yet."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -223,3 +224,39 @@ async def test_a_call_by_http_and_websocket() -> None:
     assert record.heard == ["We are open from 12 to 23."]
     assert record.wrong_messages == []
     assert calls[0].ended_by == "stop"
+
+
+class _Priced(FunctionModel):
+    """A model whose answers cost what is said, or nobody knows what."""
+
+    def __init__(self, price: Decimal | None) -> None:
+        super().__init__(brain)
+        self.price = price
+
+    def cost(self, model: str, usage: Any) -> Decimal | None:
+        return self.price
+
+
+@pytest.mark.parametrize(
+    ("price", "ended_by"), [(None, "cost"), (Decimal("0.4"), "cost"), (Decimal("0.1"), "stop")]
+)
+def test_a_bound_of_cost_counts_what_is_unknown_as_too_much(
+    price: Decimal | None, ended_by: str
+) -> None:
+    phone, calls = phone_of(cost_max=0.5)
+    phone.agent.client = _Priced(price)
+    script = lambda c: c.tell("Hello?").wait(2).tell("Hello?").wait(2).leave()  # noqa: E731
+    called(phone, script)
+    assert calls[0].ended_by == ended_by
+    assert calls[0].turns == (1 if price is None else 2)
+
+
+def test_a_turn_that_was_stopped_is_paid_for_as_well() -> None:
+    phone, calls = phone_of()
+    phone.agent.client = _Priced(Decimal("0.25"))
+    script = lambda c: (  # noqa: E731
+        c.tell("When?").wait(4).tell("Tell a story.").wait(2.5).tell("Stop.").wait(3).leave()
+    )
+    called(phone, script)
+    # Two answers for the first turn, one for the story, one for the end.
+    assert calls[0].cost == Decimal("1.00")

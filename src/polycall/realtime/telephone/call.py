@@ -104,7 +104,10 @@ class PhoneCall:
             finally:
                 for task in tasks:
                     task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
 
     async def _show(self, event: TalkEvent, on_event: OnEvent | None) -> None:
         match event:

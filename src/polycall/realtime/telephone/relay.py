@@ -134,7 +134,7 @@ class RelayCall:
                     pass
 
     def _said(self, text: str) -> None:
-        if self._asked.heard(text, f"turn {self.turns} {text}"):
+        if self._asked.heard(text):
             return  # it was the answer to a question of ours
         if len(self._prompts) < _PROMPTS_MAX:
             self._prompts.append(text)
@@ -162,7 +162,10 @@ class RelayCall:
                 await asyncio.wait([self._turn])
                 if not self._turn.cancelled():
                     self._turn.result()
-                if phone.cost_max is not None and (self.cost or Decimal(0)) >= phone.cost_max:
+                # A cost that is unknown counts as too much.
+                if phone.cost_max is not None and (
+                    self.cost is None or self.cost >= phone.cost_max
+                ):
                     return self.hang_up("cost")
 
     async def _run(self, phone: RelayTelephone, prompt: str) -> None:
@@ -171,8 +174,10 @@ class RelayCall:
         if (approve := self._approver(phone)) is not None:
             options["approve"] = approve
         stream = phone.agent.stream(prompt, history=self.history, **options)
+        has_begun = False
         try:
             async for event in stream:
+                has_begun = True
                 match event:
                     case ModelEvent(event=PartDelta(text=text, kind="text")) if self._heard is None:
                         await self.say(text)
@@ -198,21 +203,22 @@ class RelayCall:
             self.history = replace(self.history, messages=messages)
             raise
         else:
-            run = stream.run
-            self.history = run.history
-            known = self.cost is not None and run.cost is not None
-            self.cost = (self.cost or Decimal(0)) + (run.cost or Decimal(0)) if known else None
+            self.history = stream.run.history
             if self._heard is not None:
                 self._interrupted(self._heard)
         finally:
             self._open_calls = 0
+            # A turn that was stopped has a cost as well.
+            cost = stream.partial.cost if has_begun else Decimal(0)
+            self.cost = None if self.cost is None or cost is None else self.cost + cost
         await self.say("", is_last=True)
 
     def _approver(self, phone: RelayTelephone) -> Approve | None:
         async def asked(request: ApprovalRequest) -> Answer:
-            words = self._asked.ask(request, frozenset())
-            await self.say(f"{request.tool} {words}", is_last=True)
-            return await request.wait()
+            async def put(words: str) -> None:
+                await self.say(f"{request.tool} {words}", is_last=True)
+
+            return await self._asked.ask(request, put)
 
         if isinstance(phone.approve, str):
             return asked

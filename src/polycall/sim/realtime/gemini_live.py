@@ -15,6 +15,8 @@ from polycall.sim.realtime.sound import SoundFormat, decoded, encoded
 from polycall.sim.script import Turn
 
 _PIECE_MS = 200.0
+# Sound that was sent before the client could know of a call.
+_ON_ITS_WAY_S = 0.1
 _UNDERSCORE = re.compile(r"_([a-z])")
 _SETUP = frozenset(
     [
@@ -91,8 +93,9 @@ class GeminiLiveSession(VoiceSession):
         self.is_set_up = False
         self.behaviors: dict[str, str] = {}
         self.pending: dict[str, str] = {}
+        self.called_s = 0.0
         self.turn: asyncio.Task[Any] | None = None
-        self.is_interrupted = False
+        self.is_interrupted = self.follows = False
         self.results: asyncio.Queue[None] = asyncio.Queue()
 
     @property
@@ -172,7 +175,8 @@ class GeminiLiveSession(VoiceSession):
         sound = value.get("audio")
         if not sound:
             return
-        if any(self.behaviors.get(name) == "BLOCKING" for name in self.pending.values()):
+        blocks = any(self.behaviors.get(name) == "BLOCKING" for name in self.pending.values())
+        if blocks and self.now_s > self.called_s + _ON_ITS_WAY_S:
             await self.close(1008, "audio while a blocking function is pending")
         if sound.get("mimeType") != "audio/pcm;rate=16000":
             await self.close(1007, f"unsupported mime type {sound.get('mimeType')!r}")
@@ -218,6 +222,7 @@ class GeminiLiveSession(VoiceSession):
                 self.record.refusals.append(f"ignored result of {call_id}")
                 continue
             if each.get("willContinue"):
+                await self.continued(str(each.get("scheduling") or "WHEN_IDLE"))
                 continue
             name = self.pending.pop(call_id)
             self.record.answers.append(call_id)
@@ -238,15 +243,23 @@ class GeminiLiveSession(VoiceSession):
         else:
             self.start(self.when_idle())
 
-    async def when_idle(self) -> None:
+    async def continued(self, scheduling: str) -> None:
+        """A function has given a part of its result, and says more later."""
+        if scheduling == "INTERRUPT":
+            await self.interrupt()
+        if scheduling != "SILENT":
+            self.start(self.when_idle(is_part=True))
+
+    async def when_idle(self, *, is_part: bool = False) -> None:
         """Speak when nobody does; several results are one turn."""
         while self.turn is not None or self.detector.is_speaking:
             await self.sleep(50)
-        if not any(each for each in self.pending):
+        if is_part or not self.pending:
             self.begin()
 
     def begin(self) -> None:
-        """A turn of the model begins, where none is under way."""
+        """A turn of the model begins, where none is under way, or after one that was cut off."""
+        self.follows = self.turn is not None and self.is_interrupted
         if self.turn is None:
             self.record.active_most = max(self.record.active_most, 1)
             self.is_interrupted = False
@@ -285,6 +298,8 @@ class GeminiLiveSession(VoiceSession):
         self.turn = None
         done: JSON = {"serverContent": {"turnComplete": True}, "usageMetadata": usage}
         await self.send(done)
+        if self.follows:
+            self.begin()
 
     async def speak(self, text: str) -> float:
         """Sound in pieces, and its text, in no fixed order."""
@@ -317,6 +332,7 @@ class GeminiLiveSession(VoiceSession):
             self.record.issued.append((call_id, each.name))
             self.record.runnable.add(call_id)
         await self.offer_handle(can_resume=False)
+        self.called_s = self.now_s
         await self.send({"toolCall": {"functionCalls": calls}})
         if self.faults.repeat_calls:
             await self.send({"toolCall": {"functionCalls": calls}})

@@ -139,7 +139,9 @@ class GeminiLiveCodec:
 
     def _content(self, content: JSON) -> list[Signal]:
         signals: list[Signal] = []
-        heard, said = f"heard_{self._place}", f"said_{self._place}"
+        said = f"said_{self._place}"
+        # Words that interrupt a turn begin the next one.
+        heard = f"heard_{self._connection}_{self._turn + self._is_interrupted}"
         if written := text_of(object_of(content, "inputTranscription"), "text"):
             signals.append(HeardText(heard, written))
         for part in objects_of(object_of(content, "modelTurn"), "parts"):
