@@ -100,6 +100,56 @@ class EventWriter:
         return events
 
 
+class StreamEncoderBase:
+    """Events of one answer in, bytes out.
+
+    Each `on_...` method returns the bytes that its event makes, none where the wire has no place
+    for it.  A dialect implements all of them, and `fail`.
+    """
+
+    def feed(self, event: Event) -> bytes:
+        """The bytes of one event."""
+        match event:
+            case PartDelta():
+                return self.on_delta(event.text)
+            case PartStart():
+                return self.on_part(event.part)
+            case PartEnd():
+                return self.on_part_end(event)
+            case ResponseStart():
+                return self.on_start(event)
+            case ResponseEnd():
+                return self.on_end(event)
+
+    def close(self) -> bytes:
+        """What stands behind a finished answer: nothing, where its end said it."""
+        return b""
+
+    def fail(self, error: PolycallError) -> bytes:
+        """The bytes that end a started answer with an error."""
+        raise NotImplementedError
+
+    def on_start(self, event: ResponseStart) -> bytes:
+        """The response begins."""
+        raise NotImplementedError
+
+    def on_part(self, part: Part) -> bytes:
+        """A part begins."""
+        raise NotImplementedError
+
+    def on_delta(self, text: str) -> bytes:
+        """More text of the open part."""
+        raise NotImplementedError
+
+    def on_part_end(self, event: PartEnd) -> bytes:
+        """The open part ends."""
+        raise NotImplementedError
+
+    def on_end(self, event: ResponseEnd) -> bytes:
+        """The response ends."""
+        raise NotImplementedError
+
+
 class Payload(Struct, frozen=True):
     """One frame: the SSE event's name (`""` where there was none) and its JSON object."""
 

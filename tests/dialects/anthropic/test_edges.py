@@ -298,4 +298,4 @@ def test_unknown_deltas_of_every_block_are_kept() -> None:
 
 def test_errors_without_any_words() -> None:
     error = anthropic.parse_error(500, {"odd": 1})
-    assert error.message == "the provider answered with status 500 and no message"
+    assert error.message == '{"odd":1}'

@@ -346,7 +346,7 @@ def test_errors_go_there_and_come_back(
     [
         (502, "<html>bad gateway</html>", errors.ServerError, "<html>bad gateway</html>"),
         (503, b"busy", errors.OverloadedError, "busy"),
-        (500, None, errors.ServerError, "the provider answered with status 500 and no message"),
+        (500, None, errors.ServerError, "the provider answered with status 500"),
         (401, {"error": "no key"}, errors.AuthenticationError, "no key"),
         (403, {"message": "forbidden"}, errors.PermissionDeniedError, "forbidden"),
         (404, {"detail": "nothing here"}, errors.NotFoundError, "nothing here"),

@@ -101,7 +101,7 @@ def test_the_field_at_fault() -> None:
         (None, "the provider answered with status 502"),
         ([], "the provider answered with status 502"),
         ({"error": "text"}, "text"),
-        ({"error": 3}, "the provider answered with status 502"),
+        ({"error": 3}, '{"error":3}'),
         ({"message": "flat"}, "flat"),
         ({"error": {"message": "m", "details": 3, "code": True}}, "m"),
         ({"error": {"message": "m", "details": [3, {"@type": 3}]}}, "m"),

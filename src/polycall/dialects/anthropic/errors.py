@@ -24,6 +24,14 @@ from polycall.errors import (
     error_class_for_status,
 )
 from polycall.ir import JSON
+from polycall.translation.error_bodies import (
+    decoded,
+    error_fields,
+    error_message,
+    is_overflow,
+    nearest,
+    word,
+)
 from polycall.translation.failures import blamed, is_about_bytes, overflow_words
 
 _CLASSES: dict[str, type[UpstreamError]] = {
@@ -40,23 +48,21 @@ _CLASSES: dict[str, type[UpstreamError]] = {
     "conflict_error": InvalidRequestError,
 }
 
-# In the order in which a subclass would be found; the base stands last.
-_WIRE: tuple[tuple[type[UpstreamError], int, str], ...] = (
-    (InvalidRequestError, 400, "invalid_request_error"),
-    (AuthenticationError, 401, "authentication_error"),
-    (BillingError, 402, "billing_error"),
-    (PermissionDeniedError, 403, "permission_error"),
-    (NotFoundError, 404, "not_found_error"),
-    (RequestTooLargeError, 413, "request_too_large"),
-    (RateLimitError, 429, "rate_limit_error"),
-    (OverloadedError, 529, "overloaded_error"),
-    (UpstreamTimeoutError, 504, "timeout_error"),
-    (UpstreamConnectionError, 502, "api_error"),
-    (ServerError, 500, "api_error"),
-)
+_WIRE: dict[type[UpstreamError], tuple[int, str]] = {
+    InvalidRequestError: (400, "invalid_request_error"),
+    AuthenticationError: (401, "authentication_error"),
+    BillingError: (402, "billing_error"),
+    PermissionDeniedError: (403, "permission_error"),
+    NotFoundError: (404, "not_found_error"),
+    RequestTooLargeError: (413, "request_too_large"),
+    RateLimitError: (429, "rate_limit_error"),
+    OverloadedError: (529, "overloaded_error"),
+    UpstreamTimeoutError: (504, "timeout_error"),
+    UpstreamConnectionError: (502, "api_error"),
+    ServerError: (500, "api_error"),
+}
 
 # The vendor has no types of its own for these; the words are what there is.
-_TOO_LONG = re.compile(r"prompt is too long|exceeds? (the )?context (limit|window)", re.IGNORECASE)
 _UNPAID = re.compile(r"credit balance is too low", re.IGNORECASE)
 _SPENT = re.compile(r"spend_limit_reached|billing")
 
@@ -67,12 +73,13 @@ def parse_error(status: int, body: Any) -> UpstreamError:
     The wire's own type decides where it is known (an error inside a stream has the status 200),
     then the status.
     """
-    fields = _fields(body)
-    kind = _string(fields.get("type"))
-    message = _string(fields.get("message")) or _plain_message(body, status)
-    details = fields.get("details")
-    code = _string(details.get("error_code")) if isinstance(details, dict) else ""  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-    request_id = _string(body.get("request_id")) if isinstance(body, dict) else ""  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    read = decoded(body)
+    fields = error_fields(read)
+    kind = word(fields.get("type"))
+    message = error_message(fields, read, status)
+    details: Any = fields.get("details")
+    code = word(details.get("error_code")) if isinstance(details, dict) else ""  # pyright: ignore[reportUnknownMemberType]
+    request_id = word(read.get("request_id")) if isinstance(read, dict) else ""  # pyright: ignore[reportUnknownMemberType]
     return blamed(_error_class(status, kind, code, message), fields, code, message)(
         message,
         status=status,
@@ -92,41 +99,13 @@ def _error_class(status: int, kind: str, code: str, message: str) -> type[Upstre
     if known is InvalidRequestError:
         if status not in (200, 400, 422):  # relatives put everything under one type
             known = error_class_for_status(status) if status >= 400 else known
-        if _TOO_LONG.search(message):
+        if is_overflow(message):
             return RequestTooLargeError
         if _UNPAID.search(message):
             return BillingError
     if known is RateLimitError and _SPENT.search(code):
         return BillingError
     return known
-
-
-def _fields(body: Any) -> JSON:
-    """The object that says what went wrong, wherever a server put it."""
-    if isinstance(body, list) and body:
-        body = body[0]  # pyright: ignore[reportUnknownVariableType]
-    if not isinstance(body, dict):
-        return {}
-    error: Any = body.get("error")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    if isinstance(error, dict):
-        return error  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(error, str):
-        return {"message": error}
-    for key in ("message", "detail", "Message"):
-        if isinstance(body.get(key), str):  # pyright: ignore[reportUnknownMemberType]
-            return {"message": body[key]}
-    return {}
-
-
-def _plain_message(body: Any, status: int) -> str:
-    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
-    if isinstance(text, str) and text.strip():
-        return " ".join(text.split())[:500]
-    return f"the provider answered with status {status} and no message"
-
-
-def _string(value: Any) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def render_error(error: PolycallError) -> tuple[int, JSON]:
@@ -154,17 +133,14 @@ def render_error(error: PolycallError) -> tuple[int, JSON]:
 def _is_own(body: Any) -> bool:
     if not isinstance(body, dict) or body.get("type") != "error":  # pyright: ignore[reportUnknownMemberType]
         return False
-    fields = _fields(body)
+    fields = error_fields(body)
     # Responses has error events that begin alike, with keys that this wire does not have.
     return bool(fields.get("type")) and not fields.keys() & {"code", "param"}
 
 
 def _status_and_type(error: PolycallError) -> tuple[int, str]:
     if isinstance(error, UpstreamError):
-        for known, status, kind in _WIRE:
-            if isinstance(error, known):
-                return status, kind
-        return 500, "api_error"
+        return nearest(error, _WIRE) or (500, "api_error")
     if isinstance(error, RequestError):
         return 400, "invalid_request_error"
     if isinstance(error, ProtocolError):

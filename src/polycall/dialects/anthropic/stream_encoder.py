@@ -24,13 +24,10 @@ from polycall.dialects.anthropic.usage import render_usage
 from polycall.errors import PolycallError
 from polycall.ir import (
     JSON,
-    Event,
     Media,
     Opaque,
     Part,
-    PartDelta,
     PartEnd,
-    PartStart,
     Reasoning,
     Refusal,
     Request,
@@ -42,6 +39,7 @@ from polycall.ir import (
     merge_metadata,
 )
 from polycall.translation.sse import encode_sse
+from polycall.translation.stream import StreamEncoderBase
 
 _DELTA_HEAD = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,'
 _TEXT = _DELTA_HEAD + b'"delta":{"type":"text_delta","text":'
@@ -59,7 +57,7 @@ _EMPTY_BEGINNINGS = frozenset(word[:n] for word in _EMPTY_INPUT for n in range(l
 _IN_DELTA = ("stop_sequence", "stop_details", "container")
 
 
-class StreamEncoder:
+class StreamEncoder(StreamEncoderBase):
     """Events of one answer in, bytes out.
 
     A part that has no block (another vendor's state without text) leaves no gap.
@@ -76,31 +74,13 @@ class StreamEncoder:
         self._is_own = False
         self._metadata: JSON = {}
 
-    def feed(self, event: Event) -> bytes:
-        """The bytes of one event; none where the wire has nothing for it."""
-        match event:
-            case PartDelta():
-                return self._delta(event.text)
-            case PartStart():
-                return self._begin(event.part)
-            case PartEnd():
-                return self._end(event)
-            case ResponseStart():
-                return self._message_start(event)
-            case ResponseEnd():
-                return self._message_end(event)
-
-    def close(self) -> bytes:
-        """Nothing: `message_stop` came with the end of the response."""
-        return b""
-
     def fail(self, error: PolycallError) -> bytes:
         """The answer ends in an error."""
         return encode_sse(jsontext.encode_bytes(render_error(error)[1]), "error")
 
     # The message
 
-    def _message_start(self, event: ResponseStart) -> bytes:
+    def on_start(self, event: ResponseStart) -> bytes:
         self._is_own = NAME in event.usage.metadata or NAME in event.metadata
         self._metadata = event.metadata.get(NAME, {})
         # The SDKs want both counts at the start; later ones replace them.
@@ -124,7 +104,7 @@ class StreamEncoder:
         }
         return _event("message_start", {"message": message})
 
-    def _message_end(self, event: ResponseEnd) -> bytes:
+    def on_end(self, event: ResponseEnd) -> bytes:
         own = event.metadata.get(NAME, {})
         is_own = self._is_own or NAME in event.usage.metadata or bool(own)
         reason = stop_reason(event.finish_reason, event.raw_finish_reason, is_own=is_own, own=own)
@@ -141,7 +121,7 @@ class StreamEncoder:
 
     # Blocks
 
-    def _begin(self, part: Part) -> bytes:
+    def on_part(self, part: Part) -> bytes:
         self._part = part
         self._waits = False
         self._input = None
@@ -151,19 +131,19 @@ class StreamEncoder:
                 if not (text or is_shown_empty(part)):
                     self._waits = True  # until there is text
                     return b""
-                return self._open_text(part) + (self._delta(text) if text else b"")
+                return self._open_text(part) + (self.on_delta(text) if text else b"")
             case ToolCall():
                 self._prefix = _INPUT % self._index
                 block: JSON = {**response_call_block(part), "input": {}}
                 self._input = ""
-                first = self._delta(part.arguments_json) if part.arguments_json else b""
+                first = self.on_delta(part.arguments_json) if part.arguments_json else b""
                 return self._start(block) + self._prefix + b'""' + _TAIL + first
             case Opaque():
                 return self._whole(part)
             case Media():
                 block = {"type": "text", "text": ""}
                 self._prefix = _TEXT % self._index
-                return self._start(block) + self._delta(media_note(part))
+                return self._start(block) + self.on_delta(media_note(part))
             case ToolResult():
                 self._waits = True
                 return b""
@@ -198,12 +178,12 @@ class StreamEncoder:
             block = with_every_field(block)
         return _event("content_block_start", {"index": self._index, "content_block": block})
 
-    def _delta(self, text: str) -> bytes:
+    def on_delta(self, text: str) -> bytes:
         if self._waits:
             part = self._part
             if not isinstance(part, Text | Refusal | Reasoning):
                 return b""
-            return self._open_text(part) + self._delta(text)
+            return self._open_text(part) + self.on_delta(text)
         if self._input is not None:
             self._input += text
             if self._input.strip() in _EMPTY_BEGINNINGS:
@@ -211,7 +191,7 @@ class StreamEncoder:
             text, self._input = self._input, None
         return self._prefix + jsontext.encode_bytes(text) + _TAIL if text else b""
 
-    def _end(self, event: PartEnd) -> bytes:
+    def on_part_end(self, event: PartEnd) -> bytes:
         part, index = self._part, self._index
         self._part = None
         if self._waits:

@@ -28,6 +28,14 @@ from polycall.errors import (
     error_class_for_status,
 )
 from polycall.ir import JSON
+from polycall.translation.error_bodies import (
+    decoded,
+    error_fields,
+    error_message,
+    is_overflow,
+    nearest,
+    word,
+)
 from polycall.translation.failures import blamed
 
 # botocore 1.44's exceptions of the runtime, and those of AWS's door.
@@ -50,21 +58,20 @@ _CLASSES: dict[str, type[UpstreamError]] = {
     "unrecognizedclientexception": AuthenticationError,
     "validationexception": InvalidRequestError,
 }
-# In the order in which a subclass would be found; the base stands last.
-_WIRE: tuple[tuple[type[UpstreamError], int, str], ...] = (
-    (InvalidRequestError, 400, "ValidationException"),
-    (AuthenticationError, 403, "UnrecognizedClientException"),
-    (BillingError, 400, "ServiceQuotaExceededException"),
-    (PermissionDeniedError, 403, "AccessDeniedException"),
-    (NotFoundError, 404, "ResourceNotFoundException"),
-    (RequestTooLargeError, 400, "ValidationException"),
-    (RateLimitError, 429, "ThrottlingException"),
-    (OverloadedError, 503, "ServiceUnavailableException"),
-    (UpstreamTimeoutError, 408, "ModelTimeoutException"),
-    (ModelOutputError, 424, "ModelErrorException"),
-    (UpstreamConnectionError, 503, "ServiceUnavailableException"),
-    (ServerError, 500, "InternalServerException"),
-)
+_WIRE: dict[type[UpstreamError], tuple[int, str]] = {
+    InvalidRequestError: (400, "ValidationException"),
+    AuthenticationError: (403, "UnrecognizedClientException"),
+    BillingError: (400, "ServiceQuotaExceededException"),
+    PermissionDeniedError: (403, "AccessDeniedException"),
+    NotFoundError: (404, "ResourceNotFoundException"),
+    RequestTooLargeError: (400, "ValidationException"),
+    RateLimitError: (429, "ThrottlingException"),
+    OverloadedError: (503, "ServiceUnavailableException"),
+    UpstreamTimeoutError: (408, "ModelTimeoutException"),
+    ModelOutputError: (424, "ModelErrorException"),
+    UpstreamConnectionError: (503, "ServiceUnavailableException"),
+    ServerError: (500, "InternalServerException"),
+}
 _IN_STREAM = frozenset(
     {
         "internalServerException",
@@ -79,10 +86,6 @@ _NO_KEY = re.compile(
     r"|authentication (failed|token)|bearer token|api key",
     re.IGNORECASE,
 )
-_TOO_LONG = re.compile(
-    r"(prompt|input) is too long|too many input tokens|exceeds? the (maximum|context)",
-    re.IGNORECASE,
-)
 
 
 def is_error(body: JSON) -> bool:
@@ -92,14 +95,11 @@ def is_error(body: JSON) -> bool:
 
 def parse_error(status: int, body: Any, kind: str = "") -> UpstreamError:
     """The error that a provider answered with; `kind` is the type where a stream says it."""
-    fields: JSON = body if isinstance(body, dict) else {}  # pyright: ignore[reportUnknownVariableType]
-    inner: Any = fields.get("error")
-    if isinstance(inner, dict) and "message" not in fields:
-        fields = inner  # as servers between here and AWS write it  # pyright: ignore[reportUnknownVariableType]
-    kind = kind or str(fields.get("__type") or fields.get("code") or "")
+    read = decoded(body)
+    fields = error_fields(read)
+    kind = kind or word(fields.get("__type")) or word(fields.get("code"))
     kind = kind.rpartition("#")[2].partition(":")[0]
-    said: Any = fields.get("message") or fields.get("Message") or fields.get("originalMessage")
-    message = said if isinstance(said, str) else _plain(body, status)
+    message = error_message(fields, read, status)
     known = _CLASSES.get(kind.lower())
     if known is None:
         known = error_class_for_status(status) if status >= 400 else ServerError
@@ -107,16 +107,9 @@ def parse_error(status: int, body: Any, kind: str = "") -> UpstreamError:
             known = ServerError
     if known is PermissionDeniedError and _NO_KEY.search(message):
         known = AuthenticationError
-    if known is InvalidRequestError and _TOO_LONG.search(message):
+    if known is InvalidRequestError and is_overflow(message):
         known = RequestTooLargeError
     return blamed(known, fields, kind, message)(message, status=status, type=kind, body=body)
-
-
-def _plain(body: Any, status: int) -> str:
-    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
-    if isinstance(text, str) and text.strip():
-        return " ".join(text.split())[:500]
-    return f"the provider answered with status {status} and no message"
 
 
 def render_error(error: PolycallError) -> tuple[int, JSON]:
@@ -134,9 +127,7 @@ def render_error(error: PolycallError) -> tuple[int, JSON]:
 
 def _status_and_type(error: PolycallError) -> tuple[int, str]:
     if isinstance(error, UpstreamError):
-        for known, status, kind in _WIRE:
-            if isinstance(error, known):
-                return status, kind
+        return nearest(error, _WIRE) or (500, "InternalServerException")
     if isinstance(error, RequestError):
         return 400, "ValidationException"
     if isinstance(error, ProtocolError):

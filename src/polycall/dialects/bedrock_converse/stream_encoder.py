@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from polycall._support import jsontext
-from polycall._support.event_stream import event, exception
+from polycall._support.event_stream import event as event_frame
+from polycall._support.event_stream import exception
 from polycall.dialects.bedrock_converse.errors import stream_exception
 from polycall.dialects.bedrock_converse.names import NAME
 from polycall.dialects.bedrock_converse.response import answer_block, stop_reason
@@ -13,13 +14,10 @@ from polycall.dialects.bedrock_converse.usage import render_usage
 from polycall.errors import PolycallError
 from polycall.ir import (
     JSON,
-    Event,
     Media,
     Opaque,
     Part,
-    PartDelta,
     PartEnd,
-    PartStart,
     Reasoning,
     Refusal,
     Request,
@@ -29,11 +27,12 @@ from polycall.ir import (
     ToolCall,
     merge_metadata,
 )
+from polycall.translation.stream import StreamEncoderBase
 
 _IN_STOP = "additionalModelResponseFields"
 
 
-class StreamEncoder:
+class StreamEncoder(StreamEncoderBase):
     """Events of one answer in, bytes out.
 
     A part that has no block (another vendor's state without text) leaves no gap.
@@ -47,31 +46,17 @@ class StreamEncoder:
         self._has_block = False
         self._kept: JSON = {}
 
-    def feed(self, event: Event) -> bytes:
-        """The bytes of one event; none where the wire has nothing for it."""
-        match event:
-            case PartDelta():
-                return self._delta(event.text)
-            case PartStart():
-                return self._begin(event.part)
-            case PartEnd():
-                return self._end(event)
-            case ResponseStart():
-                self._kept = dict(event.metadata.get(NAME, {}))
-                return _event("messageStart", {"role": "assistant"})
-            case ResponseEnd():
-                return self._message_end(event)
-
-    def close(self) -> bytes:
-        """Nothing: `metadata` came with the end of the response."""
-        return b""
-
     def fail(self, error: PolycallError) -> bytes:
         """The answer ends in an exception."""
         kind, payload = stream_exception(error)
         return exception(kind, jsontext.encode_bytes(payload))
 
-    def _begin(self, part: Part) -> bytes:
+    def on_start(self, event: ResponseStart) -> bytes:
+        """The message begins, with nothing but its role."""
+        self._kept = dict(event.metadata.get(NAME, {}))
+        return _event("messageStart", {"role": "assistant"})
+
+    def on_part(self, part: Part) -> bytes:
         self._part, self._has_block = part, False
         match part:
             case ToolCall():
@@ -82,7 +67,7 @@ class StreamEncoder:
             case Media() | Opaque():
                 return self._whole(part)
             case Text() | Refusal() | Reasoning():
-                return self._delta(part.text) if part.text else b""
+                return self.on_delta(part.text) if part.text else b""
             case _:
                 return b""
 
@@ -110,7 +95,7 @@ class StreamEncoder:
         self._has_block = False  # streams of this wire hold nothing else
         return b""
 
-    def _delta(self, text: str) -> bytes:
+    def on_delta(self, text: str) -> bytes:
         self._has_block = True
         if isinstance(self._part, ToolCall):
             return self._block("contentBlockDelta", {"delta": {"toolUse": {"input": text}}})
@@ -118,11 +103,11 @@ class StreamEncoder:
             return self._block("contentBlockDelta", {"delta": {"reasoningContent": {"text": text}}})
         return self._block("contentBlockDelta", {"delta": {"text": text}})
 
-    def _end(self, end: PartEnd) -> bytes:
+    def on_part_end(self, event: PartEnd) -> bytes:
         part, pieces = self._part, b""
         self._part = None
         if isinstance(part, Reasoning | Text):
-            own = merge_metadata(part.metadata, end.metadata).get(NAME, {})
+            own = merge_metadata(part.metadata, event.metadata).get(NAME, {})
             for key, name in (("signature", "signature"), ("redacted", "redactedContent")):
                 if own.get(key):
                     self._has_block = True
@@ -137,13 +122,13 @@ class StreamEncoder:
         self._index += 1
         return pieces
 
-    def _message_end(self, end: ResponseEnd) -> bytes:
-        kept = {**self._kept, **end.metadata.get(NAME, {})}
-        stop: JSON = {"stopReason": stop_reason(end.finish_reason, end.raw_finish_reason)}
+    def on_end(self, event: ResponseEnd) -> bytes:
+        kept = {**self._kept, **event.metadata.get(NAME, {})}
+        stop: JSON = {"stopReason": stop_reason(event.finish_reason, event.raw_finish_reason)}
         if _IN_STOP in kept:
             stop[_IN_STOP] = kept.pop(_IN_STOP)
         latency = {"latencyMs": int((time.monotonic() - self._began_at) * 1000)}
-        metadata = {"usage": render_usage(end.usage), "metrics": latency, **kept}
+        metadata = {"usage": render_usage(event.usage), "metrics": latency, **kept}
         return _event("messageStop", stop) + _event("metadata", metadata)
 
     def _block(self, kind: str, fields: JSON) -> bytes:
@@ -151,4 +136,4 @@ class StreamEncoder:
 
 
 def _event(kind: str, payload: JSON) -> bytes:
-    return event(kind, jsontext.encode_bytes(payload))
+    return event_frame(kind, jsontext.encode_bytes(payload))

@@ -18,6 +18,14 @@ from polycall.errors import (
     error_class_for_status,
 )
 from polycall.ir import JSON
+from polycall.translation.error_bodies import (
+    decoded,
+    error_fields,
+    error_message,
+    is_overflow,
+    status_in,
+    word,
+)
 from polycall.translation.failures import blamed
 
 _STATUS_BY_NAME = {
@@ -67,65 +75,44 @@ _CLASS_BY_REASON: dict[str, type[UpstreamError]] = {
     "BILLING_DISABLED": BillingError,
     "REQUEST_TOO_LARGE": RequestTooLargeError,
 }
-_TOO_LONG = re.compile(r"token count .{0,40}exceeds the maximum", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
-_TEXT_SHOWN_MAX = 500
 _RPC = "type.googleapis.com/google.rpc."
 
 
 def parse_error(status: int, body: Any) -> PolycallError:
     """The error that a body tells; the body may be anything, a proxy's page too."""
-    error = _error_object(body)
-    message = _string(error.get("message"))
-    if not message:
-        message = _plain_text(body) or f"the provider answered with status {status}"
-    name = _string(error.get("status"))
-    code = error.get("code")
+    read = decoded(body)
+    error = error_fields(read)
+    message = error_message(error, read, status)
+    name = word(error.get("status"))
     if status < 400:
         # Inside a stream, or in a body that was sent with 200, only the body knows.
-        known = isinstance(code, int) and not isinstance(code, bool) and 400 <= code <= 599
-        status = int(code) if known and isinstance(code, int) else _STATUS_BY_NAME.get(name, 500)
+        status = status_in(error) or _STATUS_BY_NAME.get(name, 500)
     details = [_object(item) for item in _array(error.get("details"))]
     reason = ""
     param = ""
     retry_after_s: float | None = None
     for detail in details:
-        kind = _string(detail.get("@type")).rpartition(".")[2]
+        kind = word(detail.get("@type")).rpartition(".")[2]
         if kind == "ErrorInfo":
-            reason = _string(detail.get("reason"))
+            reason = word(detail.get("reason"))
         elif kind == "RetryInfo":
             retry_after_s = _seconds(detail.get("retryDelay"))
         elif kind == "BadRequest":
             param = _first_field(detail.get("fieldViolations"))
     error_class = _CLASS_BY_REASON.get(reason) or error_class_for_status(status)
-    if status == 400 and _TOO_LONG.search(message):
+    if status == 400 and is_overflow(message):
         error_class = RequestTooLargeError
     error_class = blamed(error_class, error, reason, message)
     return error_class(
         message,
         status=status,
         type=name,
-        code=reason or ("" if code is None else str(code)),
+        code=reason or word(error.get("code")),
         param=param,
         retry_after_s=retry_after_s,
         body=body,
     )
-
-
-def _error_object(body: Any) -> JSON:
-    body = _object(next(iter(_array(body)), body))
-    error = body.get("error", body)
-    return {"message": error} if isinstance(error, str) else _object(error)
-
-
-def _plain_text(body: Any) -> str:
-    if isinstance(body, bytes):
-        body = body.decode("utf-8", "replace")
-    return body.strip()[:_TEXT_SHOWN_MAX] if isinstance(body, str) else ""
-
-
-def _string(value: Any) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _array(value: Any) -> list[Any]:
@@ -146,7 +133,7 @@ def _seconds(value: Any) -> float | None:
 
 
 def _first_field(violations: Any) -> str:
-    return next((_string(_object(item).get("field")) for item in _array(violations)), "")
+    return next((word(_object(item).get("field")) for item in _array(violations)), "")
 
 
 def render_error(error: PolycallError) -> tuple[int, JSON]:
@@ -174,8 +161,8 @@ def render_error(error: PolycallError) -> tuple[int, JSON]:
 
 
 def _own_body(body: Any) -> JSON | None:
-    error = _error_object(body)
-    if isinstance(error.get("code"), int) and _string(error.get("status")):
+    error = error_fields(decoded(body))
+    if isinstance(error.get("code"), int) and word(error.get("status")):
         return {"error": error}
     return None
 

@@ -14,12 +14,22 @@ from polycall.errors import (
     ProtocolError,
     RateLimitError,
     RequestError,
+    RequestTooLargeError,
     ServerError,
     UpstreamError,
     UpstreamTimeoutError,
     error_class_for_status,
 )
 from polycall.ir import JSON
+from polycall.translation.error_bodies import (
+    decoded,
+    error_fields,
+    error_message,
+    is_overflow,
+    nearest,
+    status_in,
+    word,
+)
 from polycall.translation.failures import blamed
 
 _CLASSES: dict[str, type[UpstreamError]] = {
@@ -36,56 +46,43 @@ _CLASSES: dict[str, type[UpstreamError]] = {
     "gateway_timeout": UpstreamTimeoutError,
     "internal": ServerError,
 }
-_WORDS: tuple[tuple[type[UpstreamError], str], ...] = (
-    (InvalidRequestError, "invalid_request"),
-    (AuthenticationError, "unauthenticated"),
-    (PermissionDeniedError, "permission_denied"),
-    (NotFoundError, "not_found"),
-    (RateLimitError, "resource_exhausted"),
-    (OverloadedError, "unavailable"),
-    (UpstreamTimeoutError, "deadline_exceeded"),
-)
-_SHOWN_MAX = 500
+_WORDS: dict[type[UpstreamError], str] = {
+    InvalidRequestError: "invalid_request",
+    AuthenticationError: "unauthenticated",
+    PermissionDeniedError: "permission_denied",
+    NotFoundError: "not_found",
+    RateLimitError: "resource_exhausted",
+    OverloadedError: "unavailable",
+    UpstreamTimeoutError: "deadline_exceeded",
+}
 
 
 def parse_error(status: int, body: Any) -> UpstreamError:
     """The error that a body tells; the body may be anything, a proxy's page too."""
-    if isinstance(body, list) and body:
-        body = body[0]  # pyright: ignore[reportUnknownVariableType]
-    fields: JSON = body if isinstance(body, dict) else {}  # pyright: ignore[reportUnknownVariableType]
-    found: Any = fields.get("error")
-    if found is None and isinstance(errors := fields.get("errors"), list) and errors:
-        found = errors[0]  # pyright: ignore[reportUnknownVariableType]
-    error: JSON = found if isinstance(found, dict) else {"message": found}  # pyright: ignore[reportUnknownVariableType]
-    code: Any = error.get("code")
-    word = str(error.get("status") or code or "").lower()
-    if status < 400 and isinstance(code, int) and 400 <= code <= 599:
-        status = code
-    said: Any = error.get("message")
-    message = said if isinstance(said, str) and said else _plain(body, status)
-    known = _CLASSES.get(word)
+    read = decoded(body)
+    error = error_fields(read)
+    kind = (word(error.get("status")) or word(error.get("code"))).lower()
+    if status < 400:
+        status = status_in(error) or status
+    message = error_message(error, read, status)
+    known = _CLASSES.get(kind)
     if known is None:
         known = error_class_for_status(status) if status >= 400 else ServerError
-    return blamed(known, error, word, message)(message, status=status, code=word, body=body)
-
-
-def _plain(body: Any, status: int) -> str:
-    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
-    if isinstance(text, str) and text.strip():
-        return " ".join(text.split())[:_SHOWN_MAX]
-    return f"the interaction failed, with status {status} and no message"
+    if known is InvalidRequestError and is_overflow(message):
+        known = RequestTooLargeError
+    return blamed(known, error, kind, message)(message, status=status, code=kind, body=body)
 
 
 def render_error(error: PolycallError) -> tuple[int, JSON]:
     """Status and body for a client of this dialect."""
-    status, word = 500, "internal"
+    status, kind = 500, "internal"
     if isinstance(error, UpstreamError):
         status = error.status_default
-        word = next((each for known, each in _WORDS if isinstance(error, known)), word)
+        kind = nearest(error, _WORDS) or kind
         if status in (400, 402, 413):
-            word = "invalid_request"
+            kind = "invalid_request"
     elif isinstance(error, RequestError):
-        status, word = 400, "invalid_request"
+        status, kind = 400, "invalid_request"
     elif isinstance(error, ProtocolError):
         status = 502
-    return status, {"error": {"code": word, "message": str(error)}}
+    return status, {"error": {"code": kind, "message": str(error)}}

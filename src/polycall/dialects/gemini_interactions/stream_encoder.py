@@ -16,13 +16,10 @@ from polycall.dialects.gemini_interactions.usage import render_usage
 from polycall.errors import PolycallError
 from polycall.ir import (
     JSON,
-    Event,
     Media,
     Opaque,
     Part,
-    PartDelta,
     PartEnd,
-    PartStart,
     Reasoning,
     Refusal,
     Request,
@@ -33,9 +30,10 @@ from polycall.ir import (
     merge_metadata,
 )
 from polycall.translation.sse import encode_sse
+from polycall.translation.stream import StreamEncoderBase
 
 
-class StreamEncoder:
+class StreamEncoder(StreamEncoderBase):
     """Events of one answer in, bytes out.
 
     Text and media one after the other are one step; a part that has no step leaves no gap.
@@ -51,29 +49,11 @@ class StreamEncoder:
         self._arguments: list[str] = []
         self.output: list[JSON] = []  # the steps so far, as a whole answer has them
 
-    def feed(self, event: Event) -> bytes:
-        """The bytes of one event; none where the wire has nothing for it."""
-        match event:
-            case PartDelta():
-                return self._delta(event.text)
-            case PartStart():
-                return self._begin(event.part)
-            case PartEnd():
-                return self._end(event)
-            case ResponseStart():
-                return self._start(event)
-            case ResponseEnd():
-                return self._last(event)
-
-    def close(self) -> bytes:
-        """Nothing: the last event came with the end of the response."""
-        return b""
-
     def fail(self, error: PolycallError) -> bytes:
         """The answer ends in an error."""
         return _event("error", render_error(error)[1])
 
-    def _start(self, event: ResponseStart) -> bytes:
+    def on_start(self, event: ResponseStart) -> bytes:
         self._kept = dict(event.metadata.get(NAME, {}))
         self._frame = {
             "id": wire_id(event.id, event.model, event.created),
@@ -85,7 +65,7 @@ class StreamEncoder:
         began = {**self._frame, "status": "in_progress"}
         return _event("interaction.created", {"interaction": began})
 
-    def _begin(self, part: Part) -> bytes:
+    def on_part(self, part: Part) -> bytes:
         self._part = part
         match part:
             case ToolCall():
@@ -93,12 +73,12 @@ class StreamEncoder:
                 call = {"type": "function_call", "id": part.id, "name": part.name}
                 return self._step({**call, "arguments": {}, **own})
             case Reasoning():
-                return self._delta(part.text) if part.text else b""
+                return self.on_delta(part.text) if part.text else b""
             case Text() | Refusal():
                 pieces = b""
                 if part.metadata.get(NAME, {}).get("step") and self._open == "model_output":
                     pieces = self._stop()
-                return pieces + (self._delta(part.text) if part.text else b"")
+                return pieces + (self.on_delta(part.text) if part.text else b"")
             case Media() | Opaque():
                 return self._whole(part)
             case _:
@@ -113,7 +93,7 @@ class StreamEncoder:
         pieces = b"" if self._open == "model_output" else self._step({"type": "model_output"})
         return pieces + self._send(step["content"][0])
 
-    def _delta(self, text: str) -> bytes:
+    def on_delta(self, text: str) -> bytes:
         if isinstance(self._part, ToolCall):
             return self._send({"type": "arguments_delta", "arguments": text})
         if isinstance(self._part, Reasoning):
@@ -123,17 +103,17 @@ class StreamEncoder:
         pieces = b"" if self._open == "model_output" else self._step({"type": "model_output"})
         return pieces + self._send({"type": "text", "text": text})
 
-    def _end(self, end: PartEnd) -> bytes:
+    def on_part_end(self, event: PartEnd) -> bytes:
         part, self._part = self._part, None
         if isinstance(part, ToolCall):
             return self._stop()
         if isinstance(part, Text):
-            own = merge_metadata(part.metadata, end.metadata).get(NAME, {})
+            own = merge_metadata(part.metadata, event.metadata).get(NAME, {})
             found = own.get("fields", {}).get("annotations")
             return self._send({"type": "text_annotation", "annotations": found}) if found else b""
         if not isinstance(part, Reasoning):
             return b""
-        own = merge_metadata(part.metadata, end.metadata).get(NAME)
+        own = merge_metadata(part.metadata, event.metadata).get(NAME)
         pieces = b""
         if own is not None and self._open != "thought":
             pieces = self._step({"type": "thought"})
@@ -177,16 +157,16 @@ class StreamEncoder:
         self._open = ""
         return _event("step.stop", {"index": self._index})
 
-    def _last(self, end: ResponseEnd) -> bytes:
+    def on_end(self, event: ResponseEnd) -> bytes:
         ended: JSON = {
             **self._frame,
-            "status": status_of(end.finish_reason, end.raw_finish_reason),
-            "usage": render_usage(end.usage),
+            "status": status_of(event.finish_reason, event.raw_finish_reason),
+            "usage": render_usage(event.usage),
             **self._kept,
-            **end.metadata.get(NAME, {}),
+            **event.metadata.get(NAME, {}),
         }
-        if end.usage.service_tier and NAME in end.usage.metadata:
-            ended["service_tier"] = end.usage.service_tier
+        if event.usage.service_tier and NAME in event.usage.metadata:
+            ended["service_tier"] = event.usage.service_tier
         last = _event("interaction.completed", {"interaction": ended})
         return self._stop() + last + b"event: done\ndata: [DONE]\n\n"
 

@@ -15,31 +15,26 @@ from polycall.errors import (
     error_class_for_status,
 )
 from polycall.ir import JSON
+from polycall.translation.error_bodies import (
+    decoded,
+    error_fields,
+    error_message,
+    is_overflow,
+)
 from polycall.translation.failures import blamed
-
-_SHOWN_MAX = 500
 
 
 def parse_error(status: int, body: Any) -> UpstreamError:
     """The error that a server answered with, whatever it wrote."""
-    fields: JSON = body if isinstance(body, dict) else {}  # pyright: ignore[reportUnknownVariableType]
-    said: Any = fields.get("error")
-    if isinstance(said, dict):
-        said = said.get("message")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    message = said if isinstance(said, str) and said else _plain(body, status)
+    read = decoded(body)
+    fields = error_fields(read)
+    message = error_message(fields, read, status)
     known = error_class_for_status(status) if status >= 400 else ServerError
     if known is ServerError and "not found" in message and "model" in message:
         known = NotFoundError
-    if "exceeds the available context" in message or "exceeds maximum context" in message:
+    if is_overflow(message):
         known = RequestTooLargeError
     return blamed(known, fields, "", message)(message, status=status, body=body)
-
-
-def _plain(body: Any, status: int) -> str:
-    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
-    if isinstance(text, str) and text.strip():
-        return " ".join(text.split())[:_SHOWN_MAX]
-    return f"the provider answered with status {status} and no message"
 
 
 def render_error(error: PolycallError) -> tuple[int, JSON]:

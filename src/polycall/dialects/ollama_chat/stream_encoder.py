@@ -14,12 +14,9 @@ from polycall.dialects.ollama_chat.stream_decoder import line
 from polycall.errors import PolycallError
 from polycall.ir import (
     JSON,
-    Event,
     Media,
     Part,
-    PartDelta,
     PartEnd,
-    PartStart,
     Reasoning,
     Refusal,
     Request,
@@ -29,9 +26,10 @@ from polycall.ir import (
     ToolCall,
     merge_metadata,
 )
+from polycall.translation.stream import StreamEncoderBase
 
 
-class StreamEncoder:
+class StreamEncoder(StreamEncoderBase):
     """Events of one answer in, bytes out."""
 
     def __init__(self, request: Request | None = None) -> None:
@@ -41,40 +39,26 @@ class StreamEncoder:
         self._arguments: list[str] = []
         self._calls = 0
 
-    def feed(self, event: Event) -> bytes:
-        """The bytes of one event; none where the wire has nothing for it."""
-        match event:
-            case PartDelta():
-                return self._delta(event.text)
-            case PartStart():
-                self._part = event.part
-                self._arguments.clear()
-                return self._begin(event.part)
-            case PartEnd():
-                return self._end(event)
-            case ResponseStart():
-                created = render_time(event.created)
-                self._frame = {"model": event.model, "created_at": created}
-                return b""
-            case ResponseEnd():
-                return self._last(event)
-
-    def close(self) -> bytes:
-        """Nothing: the last line came with the end of the response."""
-        return b""
-
     def fail(self, error: PolycallError) -> bytes:
         """The answer ends in an error."""
         return line(render_error(error)[1])
 
-    def _begin(self, part: Part) -> bytes:
+    def on_start(self, event: ResponseStart) -> bytes:
+        """Nothing yet: every line repeats what the response begins with."""
+        self._frame = {"model": event.model, "created_at": render_time(event.created)}
+        return b""
+
+    def on_part(self, part: Part) -> bytes:
+        """A line, where the part begins with something."""
+        self._part = part
+        self._arguments.clear()
         if isinstance(part, Media):
             return self._line({"content": f"[{part.kind} left out: {part.media_type}]"})
         if isinstance(part, Text | Reasoning | Refusal) and part.text:
-            return self._delta(part.text)
+            return self.on_delta(part.text)
         return b""
 
-    def _delta(self, text: str) -> bytes:
+    def on_delta(self, text: str) -> bytes:
         if isinstance(self._part, ToolCall):
             self._arguments.append(text)
             return b""
@@ -82,12 +66,12 @@ class StreamEncoder:
             return self._line({"content": "", "thinking": text})
         return self._line({"content": text})
 
-    def _end(self, end: PartEnd) -> bytes:
+    def on_part_end(self, event: PartEnd) -> bytes:
         part, self._part = self._part, None
         if not isinstance(part, ToolCall):
             return b""
         text = part.arguments_json if not self._arguments else "".join(self._arguments)
-        metadata = merge_metadata(part.metadata, end.metadata)
+        metadata = merge_metadata(part.metadata, event.metadata)
         call = ToolCall(part.id, part.name, text, metadata=metadata)
         wire = answer_call(call, self._calls)
         self._calls += 1
@@ -96,14 +80,14 @@ class StreamEncoder:
     def _line(self, message: JSON) -> bytes:
         return line({**self._frame, "message": {"role": "assistant", **message}, "done": False})
 
-    def _last(self, end: ResponseEnd) -> bytes:
+    def on_end(self, event: ResponseEnd) -> bytes:
         return line(
             {
                 **self._frame,
                 "message": {"role": "assistant", "content": ""},
                 "done": True,
-                "done_reason": done_reason(end.finish_reason, end.raw_finish_reason),
-                **render_usage(end.usage),
-                **end.metadata.get(NAME, {}),
+                "done_reason": done_reason(event.finish_reason, event.raw_finish_reason),
+                **render_usage(event.usage),
+                **event.metadata.get(NAME, {}),
             }
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from polycall._support import jsontext
 from polycall.errors import (
     AuthenticationError,
     BillingError,
@@ -24,9 +23,16 @@ from polycall.errors import (
     error_class_for_status,
 )
 from polycall.ir import JSON
+from polycall.translation.error_bodies import (
+    decoded,
+    error_fields,
+    error_message,
+    is_overflow,
+    nearest,
+    status_in,
+    word,
+)
 from polycall.translation.failures import blamed, failed_end
-
-_MESSAGE_LENGTH_MAX = 2_000
 
 # Words that say more than the status does, whether they stand as code or as type.
 _BY_WORD: dict[str, type[UpstreamError]] = {
@@ -64,37 +70,23 @@ _BY_VAGUE_WORD: dict[str, type[UpstreamError]] = {
     "internal_error": ServerError,
     "internal_server_error": ServerError,
 }
-# How servers without a code for it say that the input does not fit.
-_TOO_LARGE = (
-    "maximum context length",
-    "context length",
-    "context size",
-    "context window",
-    "prompt is too long",
-    "token limit reached",
-    "too many tokens",
-)
-_MESSAGE_FIELDS = ("message", "detail", "error_description", "msg", "title", "error_message")
 
 
 def parse_error(status: int, body: Any) -> UpstreamError:
     """The error that an answer tells: nested, flat, a string, a list or a page of HTML."""
-    if isinstance(body, bytes | bytearray):
-        body = bytes(body).decode("utf-8", "replace")
-    if isinstance(body, str):
-        body = _decoded(body)
-    fields = _fields(body)
-    message = _message(fields, body) or f"the provider answered with status {status}"
-    code = _word(fields.get("code"))
-    kind = _word(fields.get("type"))
-    known_status = _status(status, fields)
+    body = decoded(body)
+    fields = error_fields(body)
+    message = error_message(fields, body, status)
+    code = word(fields.get("code"))
+    kind = word(fields.get("type"))
+    known_status = status if status >= 400 else status_in(fields)
     error_class = blamed(_class(known_status, code, kind, message), fields, code or kind, message)
     return error_class(
         message,
         status=known_status,
         type=kind,
         code=code,
-        param=_word(fields.get("param")),
+        param=word(fields.get("param")),
         request_id=_request_id(fields, body),
         body=body,
     )
@@ -122,75 +114,18 @@ def choice_error(choice: JSON, reason: Any) -> UpstreamError | None:
     return failed_end(*words)
 
 
-def _decoded(text: str) -> Any:
-    if text.lstrip()[:1] in ("{", "["):
-        try:
-            return jsontext.decode(text)
-        except ValueError:
-            return text
-    return text
-
-
-def _fields(body: Any) -> JSON:
-    """The object that holds message, type and code, wherever it stands."""
-    if isinstance(body, list) and body:
-        body = body[0]  # pyright: ignore[reportUnknownVariableType]
-    if not isinstance(body, dict):
-        return {}
-    error: Any = body.get("error")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    if isinstance(error, dict):
-        return error  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(error, str):
-        return {**body, "message": body.get("message") or error}  # pyright: ignore[reportUnknownMemberType]
-    return body  # pyright: ignore[reportUnknownVariableType]
-
-
-def _message(fields: JSON, body: Any) -> str:
-    for name in _MESSAGE_FIELDS:
-        value = fields.get(name)
-        if isinstance(value, str) and value.strip():
-            return value.strip()[:_MESSAGE_LENGTH_MAX]
-        if value and not isinstance(value, str):
-            # FastAPI's list of validation errors, or an object: as it is.
-            return jsontext.encode(value)[:_MESSAGE_LENGTH_MAX]
-    if isinstance(body, str):
-        return body.strip()[:_MESSAGE_LENGTH_MAX]
-    return jsontext.encode(body)[:_MESSAGE_LENGTH_MAX] if body else ""
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return ""
-
-
-def _status(status: int, fields: JSON) -> int | None:
-    """The HTTP status; inside a 200 the number that the body gives, if it gives one."""
-    if status >= 400:
-        return status
-    for name in ("code", "status_code", "status"):
-        value = _word(fields.get(name))
-        if value.isascii() and value.isdigit() and 400 <= int(value[:4]) < 600:
-            return int(value)
-    return None
-
-
 def _class(status: int | None, code: str, kind: str, message: str) -> type[UpstreamError]:
-    for word in (code, kind):
-        known = _BY_WORD.get(word.lower())
+    for said in (code, kind):
+        known = _BY_WORD.get(said.lower())
         # "tokens" and "requests" are OpenAI's types of a rate limit, and say it with 429 only.
-        if known is not None and (word not in ("tokens", "requests") or status == 429):
+        if known is not None and (said not in ("tokens", "requests") or status == 429):
             return known
-    if status in (None, 400, 413, 422, 500):
-        lowered = message.lower()
-        if any(phrase in lowered for phrase in _TOO_LARGE):
-            return RequestTooLargeError
+    if status in (None, 400, 413, 422, 500) and is_overflow(message):
+        return RequestTooLargeError
     if status is not None:
         return error_class_for_status(status)
-    for word in (code, kind):
-        known = _BY_VAGUE_WORD.get(word.lower())
+    for said in (code, kind):
+        known = _BY_VAGUE_WORD.get(said.lower())
         if known is not None:
             return known
     return ServerError
@@ -230,10 +165,7 @@ def render_error(error: PolycallError) -> tuple[int, JSON]:
         if _has_own_shape(error.body):
             return _wire_status(error, is_own=True), error.body
         status = _wire_status(error, is_own=False)
-        words = next(
-            (words for known, words in _WORDS.items() if isinstance(error, known)),
-            ("server_error", None),
-        )
+        words = nearest(error, _WORDS) or ("server_error", None)
         return status, _body(str(error), *words, error.param)
     if isinstance(error, UnsupportedError):
         return 400, _body(

@@ -21,13 +21,9 @@ from polycall.dialects.openai_chat.usage import render_usage
 from polycall.errors import PolycallError
 from polycall.ir import (
     JSON,
-    Event,
     Media,
-    Metadata,
     Part,
-    PartDelta,
     PartEnd,
-    PartStart,
     Reasoning,
     Refusal,
     Request,
@@ -37,9 +33,10 @@ from polycall.ir import (
     ToolCall,
 )
 from polycall.translation.sse import encode_sse
+from polycall.translation.stream import StreamEncoderBase
 
 
-class StreamEncoder:
+class StreamEncoder(StreamEncoderBase):
     """Events of one answer in, chunks out.
 
     With `request`, usage is sent only where the client asked for it, and a client of the older
@@ -64,20 +61,6 @@ class StreamEncoder:
         self._ended = False
         self._failed = False
 
-    def feed(self, event: Event) -> bytes:
-        """The bytes that `event` makes; none for some."""
-        match event:
-            case PartDelta():
-                return self._delta(event.text)
-            case PartStart():
-                return self._open(event.part)
-            case PartEnd():
-                return self._close(event.metadata)
-            case ResponseStart():
-                return self._start(event)
-            case ResponseEnd():
-                return self._end(event)
-
     def close(self) -> bytes:
         """`[DONE]`; nothing where the answer was not finished, so that it does not look whole."""
         return b"data: [DONE]\n\n" if self._ended and not self._failed else b""
@@ -101,7 +84,7 @@ class StreamEncoder:
         self._around[key] = (before, after)
         return before, after
 
-    def _start(self, event: ResponseStart) -> bytes:
+    def on_start(self, event: ResponseStart) -> bytes:
         self._around.clear()
         self._base = {
             "id": event.id or default_id(event.model, event.metadata),
@@ -116,23 +99,23 @@ class StreamEncoder:
 
     # Parts
 
-    def _open(self, part: Part) -> bytes:
+    def on_part(self, part: Part) -> bytes:
         self._part = part
         match part:
             case Text():
                 self._text_field = "content"
                 self._has_content = True
-                return self._delta(part.text)
+                return self.on_delta(part.text)
             case Refusal():
                 self._text_field = "refusal"
                 self._has_refusal = True
-                return self._delta(part.text)
+                return self.on_delta(part.text)
             case Reasoning():
                 notes = own(part.metadata)
                 # Where details are all there is, they hold the text too, and follow at the end.
                 only_details = "details" in notes and "field" not in notes
                 self._text_field = "" if only_details else reasoning_field(notes)
-                return self._delta(part.text)
+                return self.on_delta(part.text)
             case ToolCall():
                 return self._open_call(part)
             case Media():
@@ -144,7 +127,7 @@ class StreamEncoder:
             case _:
                 return b""  # another vendor's server tools: Chat has no place for them
 
-    def _delta(self, text: str) -> bytes:
+    def on_delta(self, text: str) -> bytes:
         if not text:
             return b""
         if not isinstance(self._part, ToolCall):
@@ -170,7 +153,7 @@ class StreamEncoder:
         self._any_arguments = False
         self._arguments = []
         if call.kind == "custom":
-            return self._delta(call.arguments_json)
+            return self.on_delta(call.arguments_json)
         function: JSON = {"name": call.name, "arguments": ""}
         if self._is_legacy(call):
             opening = self._chunk({"function_call": function})
@@ -183,11 +166,11 @@ class StreamEncoder:
                 **wire_fields(call),
             }
             opening = self._chunk({"tool_calls": [entry]})
-        return opening + self._delta(call.arguments_json)
+        return opening + self.on_delta(call.arguments_json)
 
-    def _close(self, metadata: Metadata) -> bytes:
+    def on_part_end(self, event: PartEnd) -> bytes:
         part, self._part = self._part, None
-        notes = own(metadata)
+        notes = own(event.metadata)
         match part:
             case ToolCall():
                 self._part = part
@@ -212,7 +195,7 @@ class StreamEncoder:
                 **notes,
             }
             return self._chunk({"tool_calls": [entry]})
-        data = b"" if self._any_arguments else self._delta("{}")
+        data = b"" if self._any_arguments else self.on_delta("{}")
         fields = {key: value for key, value in notes.items() if key not in ("legacy", "function")}
         if fields and not self._is_legacy(call):
             data += self._chunk({"tool_calls": [{"index": self._calls, **fields}]})
@@ -228,7 +211,7 @@ class StreamEncoder:
 
     # The end
 
-    def _end(self, event: ResponseEnd) -> bytes:
+    def on_end(self, event: ResponseEnd) -> bytes:
         self._ended = True
         notes = own(event.metadata)
         data = b""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from polycall._support import jsontext
 from polycall.errors import (
     AuthenticationError,
     BillingError,
@@ -26,6 +25,14 @@ from polycall.errors import (
     error_class_for_status,
 )
 from polycall.ir import JSON
+from polycall.translation.error_bodies import (
+    decoded,
+    error_fields,
+    error_message,
+    is_overflow,
+    nearest,
+    word,
+)
 from polycall.translation.failures import blamed
 
 _BY_CODE: dict[str, type[UpstreamError]] = {
@@ -55,8 +62,6 @@ _REQUEST_CODES = re.compile(
 
 _RETRY_HINT = re.compile(r"try again in (\d+(?:\.\d+)?)\s*(ms|s|m)\b")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
-
-_MESSAGE_CHARS_MAX = 2000
 
 
 class _Wire(NamedTuple):
@@ -88,72 +93,26 @@ def parse_error(status: int, body: Any) -> UpstreamError:
     A status under 400 (an error in a body or stream that began well) leaves the class to the
     error's code and type, and `status` unset.
     """
-    parsed = _parsed(body)
-    inner = _inner(parsed)
-    code, kind = _word(inner.get("code")), _word(inner.get("type"))
-    message = _message(inner) or _text(parsed) or f"the provider answered with status {status}"
+    parsed = decoded(body)
+    inner = error_fields(parsed)
+    code, kind = word(inner.get("code")), word(inner.get("type"))
+    message = error_message(inner, parsed, status)
     cls = _BY_CODE.get(code) or _BY_CODE.get(kind)
     if cls is None or (status >= 400 and cls is ServerError):
         cls = error_class_for_status(status) if status >= 400 else _class_without_status(code, kind)
+    if cls is InvalidRequestError and is_overflow(message):
+        cls = RequestTooLargeError
     cls = blamed(cls, inner, code, message)
     hint = _RETRY_HINT.search(message)
     return cls(
-        message[:_MESSAGE_CHARS_MAX],
+        message,
         status=status if status >= 400 else None,
         type=kind,
         code=code,
-        param=_word(inner.get("param")),
+        param=word(inner.get("param")),
         retry_after_s=float(hint[1]) * _SECONDS[hint[2]] if hint else None,
         body=parsed,
     )
-
-
-def _parsed(body: Any) -> Any:
-    if isinstance(body, bytes | bytearray):
-        body = body.decode("utf-8", "replace")
-    if isinstance(body, str):
-        try:
-            body = jsontext.decode(body)
-        except ValueError:
-            return body
-    if isinstance(body, list) and body:
-        return body[0]  # pyright: ignore[reportUnknownVariableType]
-    return body  # pyright: ignore[reportUnknownVariableType]
-
-
-def _inner(body: Any) -> JSON:
-    """The object that holds message, type, code and param, under whatever name."""
-    if not isinstance(body, dict):
-        return {}
-    error: JSON = body  # pyright: ignore[reportUnknownVariableType]
-    nested = error.get("error")
-    if isinstance(nested, dict):
-        return nested  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(nested, str):
-        return {"message": nested, "code": error.get("code"), "type": error.get("type")}
-    return {**error, "type": ""} if error.get("type") == "error" else error
-
-
-def _message(inner: JSON) -> str:
-    for key in ("message", "detail", "error_message", "msg"):
-        value = inner.get(key)
-        if isinstance(value, str) and value:
-            return value
-        if isinstance(value, list | dict) and value:
-            return jsontext.encode(value)
-    return ""
-
-
-def _text(parsed: Any) -> str:
-    if isinstance(parsed, str):
-        return parsed.strip()
-    return jsontext.encode(parsed) if parsed else ""
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
 
 def _class_without_status(code: str, kind: str) -> type[UpstreamError]:
@@ -203,10 +162,7 @@ def stream_error(error: PolycallError) -> JSON:
 
 
 def _wire(error: UpstreamError) -> _Wire:
-    for cls in type(error).__mro__:
-        if cls in _TO_WIRE:
-            return _TO_WIRE[cls]
-    return _TO_WIRE[ServerError]
+    return nearest(error, _TO_WIRE) or _TO_WIRE[ServerError]
 
 
 def _is_own_body(body: Any) -> bool:
