@@ -45,8 +45,8 @@ CLOUDS = tuple(name for name in _BASE_PATHS if name not in (*VENDORS, "relatives
 LENIENT = ("compatible", "relatives")
 
 
-class _ClosableProtocol(BoundedProtocol):
-    """Lets the application close its socket, which ASGI has no word for."""
+class _SimProtocol(BoundedProtocol):
+    """The way in for requests, and for sessions of voices."""
 
     bounds = Bounds(body_bytes_max=BODY_BYTES_MAX)
 
@@ -58,12 +58,8 @@ class _ClosableProtocol(BoundedProtocol):
         app = cast("App", self.config.app)
         if app.voices is None:
             app.voices = VoiceEntry()
-        app.voices.take(self.plain_transport, head, rest)
+        app.voices.take(self.transport, head, rest)
         return True
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        cast("dict[str, Any]", self.scope)["extensions"] = {"polycall.close": self.transport.close}
 
 
 class _Server(uvicorn.Server):
@@ -85,7 +81,7 @@ class _Server(uvicorn.Server):
 def _config(app: App, **options: Any) -> uvicorn.Config:
     return server_config(
         cast("Any", app),
-        _ClosableProtocol,
+        _SimProtocol,
         loop="asyncio",
         log_level=logging.CRITICAL,
         timeout_graceful_shutdown=2,

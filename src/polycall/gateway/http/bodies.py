@@ -33,7 +33,11 @@ async def read_body(gateway_request: GatewayRequest, server: Server, memory: Mem
     if gateway_request.headers.get(b"content-length") == b"0":
         gateway_request.body_is_unread = False
         return b""
-    body = await _read(gateway_request, server, memory)
+    body = gateway_request.take_body()
+    if body is None:
+        body = await _read(gateway_request, server, memory)
+    else:
+        gateway_request.body_is_unread = False
     if len(body) > limit:
         raise _too_large(limit)
     encoding = gateway_request.headers.get(b"content-encoding")

@@ -99,8 +99,7 @@ async def send_json(
     data = gateway_request.clean(data)
     headers = [(name, gateway_request.clean(value)) for name, value in headers]
     length = (b"content-length", str(len(data)).encode())
-    await gateway_request.send_start(status, [_JSON, length, *headers])
-    await gateway_request.send_body(data)
+    await gateway_request.send_whole(status, [_JSON, length, *headers], data)
 
 
 def render_error(dialect: Dialect, error: PolycallError) -> tuple[int, bytes]:

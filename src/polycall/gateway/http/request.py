@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from polycall.errors import MalformedRequestError, OverloadedError, UpstreamTimeoutError
@@ -28,21 +28,24 @@ class ClientGone(Exception):  # noqa: N818 - not an error: the client's right
     """The client closed its connection; there is nobody to answer."""
 
 
-class _StartedWrite:
-    """The rest of an awaitable whose first step was made without a task."""
+class DirectExchange(Protocol):
+    """What our own server gives besides ASGI's functions: the same without messages."""
 
-    __slots__ = ("_steps", "_waits_for")
+    def take_body(self) -> bytes | None:
+        """The whole body where it has come."""
+        ...
 
-    def __init__(self, waits_for: object, steps: Generator[Any, None, None]) -> None:
-        self._waits_for = waits_for
-        self._steps = steps
+    def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """The status and headers, which wait for what is written next, or for `flush`."""
+        ...
 
-    def __await__(self) -> Generator[Any, None, None]:
-        try:
-            yield self._waits_for
-            yield from self._steps
-        finally:
-            self._steps.close()
+    def flush(self) -> None:
+        """Send what waits."""
+        ...
+
+    def write(self, data: bytes, *, more: bool) -> Awaitable[None] | None:
+        """A piece of the body; what is left to await, where the client is slow."""
+        ...
 
 
 class ResponseTap(Protocol):
@@ -75,6 +78,7 @@ class GatewayRequest:
     """
 
     __slots__ = (
+        "_exchange",
         "_raw_send",
         "_reason",
         "aborted",
@@ -117,6 +121,10 @@ class GatewayRequest:
         client = scope.get("client")
         self.address: str = client[0] if client else ""
         self._raw_send = send
+        extensions = scope.get("extensions")
+        self._exchange: DirectExchange | None = (
+            None if extensions is None else extensions.get("polycall.exchange")
+        )
         self.task = asyncio.current_task()
         self.started_at = self.heard_at = time.monotonic()
         self.ends_at = float("inf")
@@ -145,15 +153,38 @@ class GatewayRequest:
         await self._raw_send(message)
         self.sending_since = 0.0
 
+    def take_body(self) -> bytes | None:
+        """The whole body where it has come; `None` where it is to be received."""
+        return None if self._exchange is None else self._exchange.take_body()
+
     async def send_start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """The status and headers."""
+        self._note_start(status, headers)
+        if self._exchange is None:
+            await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        else:
+            self._exchange.start(status, headers)
+            # Nothing may follow for a while.
+            asyncio.get_running_loop().call_soon(self._exchange.flush)
+
+    async def send_whole(
+        self, status: int, headers: list[tuple[bytes, bytes]], data: bytes
+    ) -> None:
+        """An answer at once."""
+        if self._exchange is None:
+            await self.send_start(status, headers)
+        else:
+            self._note_start(status, headers)
+            self._exchange.start(status, headers)
+        await self.send_body(data)
+
+    def _note_start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.started = True
         self.status = status
         if self.framer is not None and not self.framer.takes(headers):
             self.framer = None
         if self.recorder is not None:
             self.recorder.headers = headers
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send_body(self, data: bytes, *, more: bool = False) -> None:
         """A piece of the body, or the last one."""
@@ -162,9 +193,13 @@ class GatewayRequest:
             data = self.framer.feed(data)
         if self.recorder is not None:
             self.recorder.add(data)
-        self.sending_since = time.monotonic()
-        await self._raw_send({"type": "http.response.body", "body": data, "more_body": more})
-        self.sending_since = 0.0
+        if self._exchange is None:
+            await self.send({"type": "http.response.body", "body": data, "more_body": more})
+        else:
+            rest = self._exchange.write(data, more=more)
+            if rest is not None:
+                self.sending_since = time.monotonic()
+                await self._push_rest(rest)
         self.is_answered = not more
 
     def push_body(self, data: bytes) -> Awaitable[None] | None:
@@ -177,17 +212,16 @@ class GatewayRequest:
                 return None
         if self.recorder is not None:
             self.recorder.add(data)
-        message = {"type": "http.response.body", "body": data, "more_body": True}
-        steps = self._raw_send(message).__await__()
-        try:
-            waits_for = next(steps)
-        except StopIteration:
+        if self._exchange is None:
+            return self.send({"type": "http.response.body", "body": data, "more_body": True})
+        rest = self._exchange.write(data, more=True)
+        if rest is None:
             return None
         self.sending_since = time.monotonic()
-        return self._push_rest(_StartedWrite(waits_for, steps))
+        return self._push_rest(rest)
 
-    async def _push_rest(self, begun: _StartedWrite) -> None:
-        await begun
+    async def _push_rest(self, rest: Awaitable[None]) -> None:
+        await rest
         self.sending_since = 0.0
 
     def clean(self, data: bytes) -> bytes:

@@ -43,8 +43,8 @@ class GatewayProtocol(BoundedProtocol):
     gateway: Gateway
 
     def refusal_body(self, status: int, message: str) -> bytes:
-        path = getattr(self, "url", b"").partition(b"?")[0].decode("latin-1")
-        dialect = dialect_for(path, dict(self.headers or ()))
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        dialect = dialect_for(path, dict(self.headers))
         return render_error(dialect, InvalidRequestError(message, status=status))[1]
 
     def hand_over(self, head: bytes, rest: bytes) -> bool:
@@ -55,14 +55,14 @@ class GatewayProtocol(BoundedProtocol):
             other = kind(
                 config=self.config, server_state=self.server_state, app_state=self.app_state
             )
-            transport = self.plain_transport
+            transport = self.transport
             other.connection_made(transport)
             transport.set_protocol(other)
             other.data_received(head + rest)
             return True
         if path not in SESSION_ROUTES:
             return False
-        self.gateway.entry.take(self.plain_transport, head, rest, self.connections)
+        self.gateway.entry.take(self.transport, head, rest, self.connections)
         return True
 
     def body_seconds(self) -> float:
@@ -71,7 +71,7 @@ class GatewayProtocol(BoundedProtocol):
 
     def choose_application(self) -> None:
         is_full = len(self.connections) > self.bounds.connections_max
-        self.app = self.gateway.turn_away if is_full else self.gateway  # pyright: ignore[reportAttributeAccessIssue]
+        self.app = self.gateway.turn_away if is_full else self.gateway
 
 
 @functools.cache

@@ -1,0 +1,274 @@
+"""One request on a connection, and its answer.
+
+An application takes it as ASGI does, by `receive` and `send`; what sits on the same loop may use
+`take_body`, `start` and `write` themselves, which cost no message and no coroutine.  The head of an
+answer waits for what follows it, and both are one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, MutableMapping
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any, Protocol
+
+logger = logging.getLogger("polycall.http")
+
+Headers = list[tuple[bytes, bytes]]
+
+_BUFFER_BYTES_MAX = 64 * 1024  # of a body that the application has not taken
+_NOT_IN_NAMES = re.compile(rb'[\x00-\x1f\x7f()<>@,;:\[\]={} \t\\"]')
+_NOT_IN_VALUES = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_LAST_CHUNK = b"0\r\n\r\n"
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_FAILED = b"Internal Server Error"
+_FAILED_HEADERS = [
+    (b"content-type", b"text/plain; charset=utf-8"),
+    (b"content-length", b"%d" % len(_FAILED)),
+    (b"connection", b"close"),
+]
+
+
+class Connection(Protocol):
+    """What an exchange needs of the connection that it is on."""
+
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+
+    @property
+    def is_closing(self) -> bool: ...
+    def close(self) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def drained(self) -> Awaitable[None] | None: ...
+    def on_answered(self) -> None: ...
+
+
+class HttpExchange:
+    """A request whose head is complete."""
+
+    __slots__ = (
+        "_answer_left",
+        "_body_bytes",
+        "_connection",
+        "_has_news",
+        "_held",
+        "_is_chunked",
+        "_is_head",
+        "_pieces",
+        "_waiter",
+        "expects_continue",
+        "is_answered",
+        "is_gone",
+        "is_started",
+        "is_whole",
+        "keeps_alive",
+    )
+
+    def __init__(self, connection: Connection, *, is_head: bool, expects_continue: bool) -> None:
+        self.expects_continue = expects_continue
+        # An answer that begins before its request is complete is the last one of its connection.
+        self.keeps_alive = False
+        self.is_whole = False  # the request has come to its end
+        self.is_gone = False  # nobody reads the answer any more
+        self.is_started = False
+        self.is_answered = False
+        self._connection = connection
+        self._pieces: list[bytes] = []
+        self._body_bytes = 0
+        self._has_news = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._held = b""  # the answer's head, until something follows
+        self._is_head = is_head
+        self._is_chunked = False
+        self._answer_left = 0  # bytes of a body that was announced with its length
+
+    # For the connection
+
+    def feed(self, piece: bytes) -> None:
+        """A piece of the request's body."""
+        if self.is_answered:
+            return
+        self._pieces.append(piece)
+        self._body_bytes += len(piece)
+        if self._body_bytes > _BUFFER_BYTES_MAX:
+            self._connection.pause_reading()
+        self._wake()
+
+    def complete(self) -> None:
+        """The request has come to its end."""
+        if not self.is_answered:
+            self.is_whole = True
+            self._wake()
+
+    def lose(self) -> None:
+        """The client is gone, or will hear nothing."""
+        if not self.is_answered:
+            self.is_gone = True
+            self._wake()
+
+    async def run(self, app: Any, scope: MutableMapping[str, Any]) -> None:
+        """Have the application answer.  `scope` knows this object; nothing here may know it."""
+        try:
+            await app(scope, self.receive, self.send)
+        except BaseException as error:
+            logger.exception("the application failed")
+            self._fail()
+            if not isinstance(error, Exception):
+                raise
+        else:
+            if not (self.is_answered or self.is_gone):
+                logger.error("the application ended without a whole answer")
+                self._fail()
+
+    def _fail(self) -> None:
+        if self.is_started:
+            self._connection.close()
+        else:
+            self.start(500, _FAILED_HEADERS)
+            self.write(_FAILED, more=False)
+
+    # As ASGI has it
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """The next message of the request."""
+        if self.expects_continue and not self._connection.is_closing:
+            self.expects_continue = False
+            self._connection.transport.write(_CONTINUE)
+        if not (self.is_gone or self.is_answered):
+            self._connection.resume_reading()
+            if not self._has_news:
+                self._waiter = self._connection.loop.create_future()
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
+            self._has_news = False
+        if self.is_gone or self.is_answered:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": self._taken(), "more_body": not self.is_whole}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """The next message of the answer."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            self.start(message["status"], [*message.get("headers", ())])
+            # Nothing may follow for a while.
+            self._connection.loop.call_soon(self.flush)
+        elif kind == "http.response.body":
+            more = message.get("more_body", False)
+            rest = self.write(message.get("body", b""), more=more)
+            if rest is not None:
+                await rest
+        else:
+            raise RuntimeError(f"an HTTP answer has no message {kind!r}")
+
+    # Without messages
+
+    def take_body(self) -> bytes | None:
+        """The whole body where it has come; `None` where some of it is to be received."""
+        if not self.is_whole or self.is_gone or not self._has_news:
+            return None
+        self._has_news = False
+        self._connection.resume_reading()
+        return self._taken()
+
+    def start(self, status: int, headers: Headers) -> None:
+        """The status and headers; they go with what is written next, or by `flush`."""
+        if self.is_gone:
+            return
+        if self.is_started:
+            raise RuntimeError("the answer has begun already")
+        lines = [_status_line(status)]
+        self._is_chunked = not self._is_head and status not in (204, 304)
+        for name, value in headers:
+            if _NOT_IN_VALUES.search(value):
+                raise RuntimeError(f"the value of the header {name!r} has control characters")
+            lines += (_line_start(name), value, b"\r\n")
+            name = name.lower()  # noqa: PLW2901 - as it is compared
+            if name == b"content-length":
+                self._answer_left = int(value)
+                self._is_chunked = False
+            elif name == b"connection" and b"close" in value.lower():
+                self.keeps_alive = False
+                lines[-3:] = ()  # said once, below
+            elif name == b"transfer-encoding":
+                lines[-3:] = ()
+        if not self.keeps_alive:
+            lines.append(b"connection: close\r\n")
+        if self._is_chunked:
+            lines.append(b"transfer-encoding: chunked\r\n")
+        lines.append(b"\r\n")
+        self.is_started = True
+        self.expects_continue = False
+        self._held = b"".join(lines)
+
+    def write(self, data: bytes, *, more: bool) -> Awaitable[None] | None:
+        """A piece of the body; what is to be awaited where the client is slow."""
+        if self.is_gone:
+            return None
+        if not self.is_started or self.is_answered:
+            raise RuntimeError("a body comes after the status, and ends once")
+        if self._is_head:
+            data = b""
+        elif self._is_chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            if not more:
+                data += _LAST_CHUNK
+        else:
+            self._answer_left -= len(data)
+            if self._answer_left < 0 or (self._answer_left and not more):
+                raise RuntimeError("the body has another length than its header says")
+        if self._held:
+            data, self._held = self._held + data, b""
+        connection = self._connection
+        if data and not connection.is_closing:
+            connection.transport.write(data)
+        if more:
+            return connection.drained()
+        self.is_answered = True
+        self._wake()
+        if not self.keeps_alive:
+            connection.close()
+        connection.on_answered()
+        return None
+
+    def flush(self) -> None:
+        """Send the head where nothing has followed it yet."""
+        if self._held:
+            data, self._held = self._held, b""
+            if not (self.is_gone or self._connection.is_closing):
+                self._connection.transport.write(data)
+
+    # Within
+
+    def _taken(self) -> bytes:
+        pieces = self._pieces
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._body_bytes = 0
+        return data
+
+    def _wake(self) -> None:
+        self._has_news = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+@lru_cache(maxsize=1024)
+def _status_line(status: int) -> bytes:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
+
+
+@lru_cache(maxsize=1024)
+def _line_start(name: bytes) -> bytes:
+    if _NOT_IN_NAMES.search(name):
+        raise RuntimeError(f"{name!r} is not the name of a header")
+    return name.lower() + b": "

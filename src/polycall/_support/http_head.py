@@ -1,0 +1,107 @@
+"""What a request's head must be, beyond what llhttp asks of it (RFC 9110 and 9112)."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+import httptools
+
+Headers = list[tuple[bytes, bytes]]
+
+NOT_HTTP = "this is not HTTP/1.1; look at the request line, the headers and how the body is framed"
+
+# A second one of these says something else than the first; a server and a proxy before it may
+# each believe another.
+_SINGLE = frozenset(
+    {b"host", b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key", b"content-encoding"}
+)
+_WATCHED = _SINGLE | {b"transfer-encoding", b"expect"}
+_HOST = re.compile(rb"(?:[\w.~%!$&'()*+,;=-]*|\[[0-9A-Za-z:.]+\])(?::\d*)?", re.ASCII)
+_VERSIONS = ("1.1", "1.0")
+# What asks for another protocol.  Where there is none, a server may go on as if nobody had asked;
+# Java's own client asks for HTTP/2 with every first request, and sends its body along.
+_UPGRADES = (b"http2-settings", b"connection")  # without these, `upgrade` asks for nothing
+
+
+class RefusedRequest(Exception):  # noqa: N818 - the client's error, not ours
+    """A request that is answered before any application sees it."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+def check_head(method: bytes, target: bytes, version: str, headers: Headers) -> bool:
+    """Whether the client waits to be asked for the body.
+
+    Raises `RefusedRequest` for a head that is well-formed, and still no request for us.
+    """
+    if version not in _VERSIONS:
+        raise RefusedRequest(505, f"HTTP/{version} is not spoken here; use HTTP/1.1")
+    _check_target(method, target)
+    seen: set[bytes] = set()
+    expects = False
+    for name, value in headers:
+        if name not in _WATCHED:
+            continue
+        if name in _SINGLE:
+            if name in seen:
+                raise RefusedRequest(400, f"the header {name.decode()!r} is there twice")
+            seen.add(name)
+            if name == b"host" and _HOST.fullmatch(value) is None:
+                raise RefusedRequest(400, "the header 'host' is not a host; write NAME:PORT")
+        elif name == b"transfer-encoding":
+            if version == "1.0" or value.strip().lower() != b"chunked":
+                raise RefusedRequest(400, f"{NOT_HTTP}; only 'chunked' is a known encoding")
+        elif version == "1.1":
+            if value.lower() != b"100-continue":
+                shown = value[:60].decode("latin-1")
+                raise RefusedRequest(417, f"{shown!r} cannot be expected here; only 100-continue")
+            expects = True
+    if version == "1.1" and b"host" not in seen:
+        raise RefusedRequest(400, "the header 'host' is missing, which HTTP/1.1 asks for")
+    return expects
+
+
+def _check_target(method: bytes, target: bytes) -> None:
+    if method == b"CONNECT":
+        raise RefusedRequest(400, "this is not a proxy; CONNECT is refused")
+    is_known = target.startswith((b"/", b"http://", b"https://"))
+    if not (is_known or (target == b"*" and method == b"OPTIONS")) or b"#" in target:
+        shown = target[:60].decode("latin-1")
+        raise RefusedRequest(400, f"the target {shown!r} is not a path")
+
+
+def split_target(target: bytes) -> tuple[str, bytes, bytes]:
+    """Path, the path as it is written, and the query of a request's target."""
+    if target.startswith(b"/"):
+        raw, _, query = target.partition(b"?")
+    else:
+        parsed = httptools.parse_url(target)
+        raw, query = parsed.path or b"/", parsed.query or b""
+    path = raw.decode("ascii")
+    return (unquote(path) if "%" in path else path), raw, query
+
+
+def wants_socket(method: bytes, version: str, headers: Headers) -> bool:
+    """Whether the request asks for a WebSocket, as a request can."""
+    names = dict(headers)
+    has_body = b"content-length" in names or b"transfer-encoding" in names
+    wants = names.get(b"upgrade", b"").strip().lower() == b"websocket"
+    return wants and method == b"GET" and version == "1.1" and not has_body
+
+
+def without_upgrade(headers: Headers) -> Headers:
+    """The headers without the request's wish for another protocol."""
+    kept = [pair for pair in headers if pair[0] not in _UPGRADES]
+    if any(name == b"connection" and b"close" in value.lower() for name, value in headers):
+        kept.append((b"connection", b"close"))
+    return kept
+
+
+def written_head(method: bytes, target: bytes, version: str, headers: Headers) -> bytes:
+    """The head of a request with these headers."""
+    lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
+    return b"%b %b HTTP/%b\r\n%b\r\n" % (method, target, version.encode(), lines)
