@@ -19,6 +19,9 @@ from polycall.sim.telephone.line import Line, LineRefusedError
 from polycall.sim.telephone.playback import Playback
 
 _QUIET = b"\xff" * FRAME_BYTES
+_CALLED = "+15005550001"
+# The first packet comes so long after the stream began; recordings have 57 to 171 ms.
+_FIRST_MS = 102
 
 
 @dataclass
@@ -136,14 +139,14 @@ class Caller:
 
     async def post(self) -> tuple[int, str]:
         """Announce the call, signed; the status and the TwiML."""
-        form = {
-            "AccountSid": "AC" + "0" * 32,
-            "CallSid": self.call_id,
-            "From": self.number,
-            "To": "+15005550001",
-            "CallStatus": "ringing",
-            "Direction": "inbound",
-        }
+        form = {"AccountSid": "AC" + "0" * 32, "ApiVersion": "2010-04-01", "CallSid": self.call_id}
+        form |= {"CallStatus": "ringing", "Direction": "inbound"}
+        sides = {"From": self.number, "Caller": self.number, "To": _CALLED, "Called": _CALLED}
+        for side, number in sides.items():
+            # Of most numbers Twilio knows the country alone, and signs the blank fields as well.
+            places = {"City": "", "Country": "US", "State": "", "Zip": ""}
+            form[side] = number
+            form |= {f"{side}{name}": value for name, value in places.items()}
         headers = {"X-Twilio-Signature": sign(self._auth_token, self._voice_url, form)}
         return await self._line.post(self._voice_url, form, headers)
 
@@ -297,7 +300,9 @@ class _Stream:
             if not self._mouth:
                 self._said.set()
             if not self._is_stalled and self._chance.random() >= self._faults.loss:
-                self._send(self._frames.media(data, chunk, (chunk - 1) * FRAME_MS))
+                # As recorded: not quite 20 ms from one packet to the next.
+                at_ms = _FIRST_MS + (chunk - 1) * FRAME_MS - chunk % 3
+                self._send(self._frames.media(data, chunk, at_ms))
             await asyncio.sleep(max(began_s + chunk * FRAME_MS / 1000 - self._loop.time(), 0))
 
     async def _act(self, steps: list[_Step]) -> None:

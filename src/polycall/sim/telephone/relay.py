@@ -78,7 +78,9 @@ class RelayCaller(Caller):
             return record
         link = await self.open(url)
         setup = {"type": "setup", "sessionId": "VX" + "0" * 32, "callSid": self.call_id}
+        setup |= {"accountSid": "AC" + "0" * 32, "parentCallSid": "", "forwardedFrom": ""}
         setup |= {"from": self.number, "to": "+15005550001", "direction": "inbound"}
+        setup |= {"callType": "PSTN", "callerName": "", "callStatus": "RINGING"}
         await link.send(json.dumps({**setup, "customParameters": parameters}))
         listening = asyncio.create_task(self._hear(link))
         acting = asyncio.create_task(self._act_out(link))
