@@ -8,6 +8,7 @@ import contextlib
 import gc
 import json
 import socket
+import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from pathlib import Path
@@ -609,9 +610,9 @@ async def test_a_session_that_was_begun_ends_with_the_server(
 
 
 async def test_two_gateways_share_a_budget(
-    voices: OddVoices, sim: VoiceSimulation, tmp_path: Path
+    voices: OddVoices, sim: VoiceSimulation, tmp_path: Path, store_url: str
 ) -> None:
-    store = f'[store]\nurl = "sqlite:///{tmp_path / "shared.db"}"\n'
+    store = f'[store]\nurl = "{store_url}"\n'
     with contextlib.ExitStack() as stack:
         pair: list[Gateway] = []
         for name in ("one", "two"):
@@ -668,6 +669,53 @@ async def test_a_session_outlives_no_key(
         served.stop()
     assert frames[-1]["error"]["code"] == "invalid_api_key"
     assert code == 1008
+
+
+async def test_a_killed_gateway_leaves_its_rows_and_counts_to_the_other(
+    voices: OddVoices, sim: VoiceSimulation, tmp_path: Path, store_url: str
+) -> None:
+    """The budget is 3 replies and a third; one gateway dies with its session open."""
+    config = configuration(voices, sim, more=f'{SERVER}[store]\nurl = "{store_url}"\n')
+    config = config.replace("budget_usd = 0.015", "budget_usd = 0.04")
+    model, told = ODD.format("replies"), 0
+    with contextlib.ExitStack() as stack:
+        pair: list[Gateway] = []
+        for name in ("one", "two"):
+            (folder := tmp_path / name).mkdir()
+            pair.append(Gateway(folder, config).start())
+            stack.callback(pair[-1].kill)
+        async with (
+            connected(pair[0], model, secret=POOR) as first,
+            connected(pair[1], model, secret=POOR) as second,
+        ):
+            await next_frame(first)
+            await next_frame(second)
+            for client in (first, first, second):
+                told += (await ask(client))["type"] == "response.done"
+            await asyncio.sleep(1)
+            pair[0].kill()
+            told += (await ask(second))["type"] == "response.done"
+            frames, code = await close_of(second)
+            assert (frames[-1]["error"]["code"], code) == ("rate_limit_exceeded", 1008)
+        refused = pair[1].request("GET", f"/v1/realtime?model={model}", key=POOR, headers=UPGRADE)
+        assert refused.status == 429
+        assert pair[1].stop() == 0  # it writes what it has yet to write
+    rows = paid(store_url)
+    # The fourth reply is the first that is more than was left: none is lost or counted twice.
+    assert told == len(rows) == len({each for each, _ in rows}) == 4
+    assert sum(float(cost) for _, cost in rows) == pytest.approx(4 * 0.012)
+
+
+def paid(url: str) -> list[tuple[str, str]]:
+    """The replies in a ledger that somebody pays for: their ids and costs."""
+    query = "SELECT id, cost_usd FROM ledger WHERE input_tokens > 0"
+    if url.startswith("sqlite"):
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+            return database.execute(query).fetchall()
+    import psycopg
+
+    with psycopg.connect(url) as database:
+        return database.execute(query).fetchall()
 
 
 async def test_rows_of_replies_survive_a_killed_gateway(
