@@ -95,7 +95,8 @@ def test_l3_a_blocking_call_in_an_async_tool_is_refused_with_the_call_to_write(
     assert (
         "await agent.run(...)" in run.text
         or "await client.generate(...)" in run.text
-        or ("await guarded.run(...)" in run.text)
+        or "await guarded.run(...)" in run.text
+        or "await router.run(...)" in run.text
     )
 
 
@@ -434,3 +435,113 @@ def test_a_value_that_is_being_closed_while_its_loop_ends_is_closed_once() -> No
     kept: list[AsyncGenerator[int]] = []
     asyncio.run(main())
     assert (closed, errors) == (["connection"], [])
+
+
+# ---------------------------------------------------------------------------------------------
+# Ctrl-C, and streams that are left
+
+INTERRUPTED = """
+import asyncio, os, signal, threading, time
+from polycall import Agent
+from polycall.agents import partial_run
+from polycall.testing import ScriptedModel
+
+started = threading.Event()
+
+def interrupt():
+    started.wait(20)
+    os.kill(os.getpid(), signal.SIGINT)
+
+async def slow() -> str:
+    "Slow."
+    started.set()
+    try:
+        await asyncio.sleep(30)
+    finally:
+        print("cleaned up", flush=True)
+
+def stuck() -> str:
+    "Stuck."
+    started.set()
+    time.sleep(30)
+
+agent = Agent("test/m", tools=[slow, stuck], client=ScriptedModel([{TOOL: {}}]))
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+    WORK
+except KeyboardInterrupt as error:
+    run = partial_run(error)
+    print("interrupted", run.reason, len(run.steps))
+"""
+STREAMED = """with agent.stream_sync("go") as stream:
+        for event in stream:
+            pass"""
+LEFT_OPEN = """
+import asyncio
+from polycall import Agent
+from polycall.testing import ScriptedModel
+
+async def slow() -> str:
+    "Slow."
+    try:
+        await asyncio.sleep(30)
+    finally:
+        print("cleaned up", flush=True)
+
+stream = Agent("test/m", tools=[slow], client=ScriptedModel([{"slow": {}}])).stream_sync("go")
+for event in stream:
+    if type(event).__name__ == "CallStart":
+        break
+"""
+
+
+def alone(program: str) -> str:
+    """What a program prints that runs by itself; it must end, and complain of nothing."""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ended.stderr == ""
+    return ended.stdout
+
+
+@pytest.mark.parametrize("work", ["agent.run_sync('go')", STREAMED], ids=["run", "stream"])
+@pytest.mark.parametrize("name", ["slow", "stuck"])
+def test_l7_ctrl_c_waits_for_what_it_stops_and_has_the_run_so_far(work: str, name: str) -> None:
+    said = alone(INTERRUPTED.replace("TOOL", repr(name)).replace("WORK", work)).splitlines()
+    assert said == ["cleaned up"] * (name == "slow") + ["interrupted stopped 1"]
+
+
+def test_n9_a_synchronous_stream_left_open_ends_with_the_program() -> None:
+    # It need not be cleaned up in time; it may not keep the program.
+    assert alone(LEFT_OPEN) in ("cleaned up\n", "")
+
+
+def test_a_run_after_the_end_of_the_program_is_refused() -> None:
+    program = """
+from polycall import Agent
+from polycall.errors import RequestError
+from polycall.testing import FunctionModel
+
+class Last:
+    agent = Agent("test/m", client=FunctionModel(lambda request: "hello"))
+    refused = RequestError
+
+    def __del__(self):
+        try:
+            self.agent.run_sync("go")
+        except self.refused as error:
+            print(error)
+
+last = Last()
+"""
+    assert alone(program) == "the program has ended, and nothing can run any more\n"
+
+
+async def test_l3_n9_a_synchronous_stream_where_a_loop_runs_is_refused_with_what_to_write() -> None:
+    agent = inner()
+    for made in (agent, Guarded(agent), Router([agent], lambda words: "inner")):
+        with (
+            pytest.raises(RequestError, match=r"write 'async with agent\.stream\(\.\.\.\)"),
+            made.stream_sync("hello") as stream,
+        ):
+            list(stream)

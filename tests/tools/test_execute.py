@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from polycall import ir
-from polycall.errors import ToolDefinitionError, ToolError
+from polycall.errors import AbortRunError, ToolDefinitionError, ToolError
 from polycall.ir import Media, Text, ToolCall, ToolResult
 from polycall.tools import (
     Executor,
@@ -503,3 +503,57 @@ async def test_tools_from_schemas() -> None:
     assert result == ok("['city', 'days'] for kim", "forecast")
     empty = tool_from_schema("ping", "", None, lambda arguments: arguments)
     assert await execute(call("ping", ""), Toolset([empty])) == ok("{}", "ping")
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class MuteToolError(ToolError):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (MuteError(), "MuteError"),
+        (MuteToolError("x"), ""),
+        (
+            ExceptionGroup("two", [ValueError("a"), ExceptionGroup("in", [KeyError("b")])]),
+            "ExceptionGroup: two (2 sub-exceptions): ValueError: a; "
+            "ExceptionGroup: in (1 sub-exception): KeyError: 'b'",
+        ),
+        (ExceptionGroup("one", [MuteError()]), "ExceptionGroup: one (1 sub-exception): MuteError"),
+    ],
+)
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_whatever_an_exception_says_of_itself_the_model_reads_what_went_wrong(
+    raised: Exception, words: str, is_async: bool
+) -> None:
+    def boom() -> None:
+        raise raised
+
+    async def boom_later() -> None:
+        raise raised
+
+    made = tool(boom_later if is_async else boom, name="boom")
+    assert await execute(call("boom"), Toolset([made])) == error(words, "boom")
+
+
+@pytest.mark.parametrize("error_type", [AssertionError, AbortRunError])
+async def test_l13_what_leaves_the_run_leaves_it_out_of_a_task_group_too(
+    error_type: type[Exception],
+) -> None:
+    @tool(raises=[AssertionError])
+    async def both() -> None:
+        async def stub() -> None:
+            raise error_type("called")
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stub())
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await execute(call("both"), Toolset([both]))
+    assert caught.value.subgroup(error_type) is not None

@@ -99,6 +99,22 @@ class Mixed(BaseModel):
     what: Before | int
 
 
+class Day(Enum):
+    FIRST = date(2026, 1, 1)
+    LAST = date(2026, 12, 31)
+
+
+class Rate(Enum):
+    LOW = Decimal("1.5")
+    PAIR = (1, 2)
+
+
+class Dated(BaseModel):
+    day: Day
+    rates: list[Rate] = []
+    either: Literal[Day.LAST] | None = None
+
+
 FITS: list[tuple[Any, Any, Any]] = [
     (
         Before,
@@ -146,6 +162,12 @@ FITS: list[tuple[Any, Any, Any]] = [
         lambda value: value == date(2025, 12, 1),
     ),
     (Literal[Kind.CAR, Kind.BUS], "bus", lambda value: value is Kind.BUS),
+    (
+        Dated,
+        {"day": "2026-01-01", "rates": ["1.5", [1, 2]], "either": "2026-12-31"},
+        lambda value: (value.day, value.rates) == (Day.FIRST, [Rate.LOW, Rate.PAIR]),
+    ),
+    (dict[str, Day], {"a": "2026-12-31"}, lambda value: value == {"a": Day.LAST}),
 ]
 
 
@@ -185,6 +207,8 @@ def test_l1_what_fits_the_schema_is_an_output(kind: Any, given: Any, is_right: A
         (Choice, {"kind": "tram"}, "kind"),
         (Choice, {"kind": "car", "number": True}, "number"),
         (Literal[Kind.CAR, Kind.BUS], "tram", "value"),
+        (Dated, {"day": "2026-01-02"}, "day"),
+        (Dated, {"day": "2026-01-01", "rates": [[2, 1]]}, "rates"),
         (Annotated[int, BeforeValidator(lambda value: value)], "5 or so", "value"),
         (Annotated[int, AfterValidator(lambda value: value)], 1e300, "value"),
     ],
@@ -232,3 +256,39 @@ def test_l1_a_bound_that_only_pydantic_checks_still_counts() -> None:
     assert output.parse('{"number": 2, "due": "2026-12-01"}').number == 2
     with pytest.raises(OutputError, match="is odd"):
         output.parse('{"number": 3, "due": "2026-12-01"}')
+
+
+class Bill(BaseModel):
+    lines: list[Decimal]
+    rate: float = 1.0
+    note: Any = None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            '{"lines": [0.1234567890123456789, 99999999999999999.99]}',
+            ([Decimal("0.1234567890123456789"), Decimal("99999999999999999.99")], 1.0),
+        ),
+        (
+            '{"lines": [12345678901234567890.123, "7.10"], "rate": 0.5}',
+            ([Decimal("12345678901234567890.123"), Decimal("7.10")], 0.5),
+        ),
+        ('{"lines": [0.1, 3], "rate": 0.25}', ([Decimal("0.1"), Decimal(3)], 0.25)),
+        # A float holds no more than it holds.
+        (
+            '{"lines": [0.5], "rate": 0.12345678901234567891}',
+            ([Decimal("0.5")], 0.12345678901234568),
+        ),
+    ],
+)
+def test_l1_a_decimal_keeps_the_digits_of_its_number(text: str, expected: Any) -> None:
+    @tool
+    def pay(bill: Bill) -> None:
+        """Pay."""
+
+    loaded = pay.checker.load(pay.check(f'{{"bill": {text}}}').arguments)["bill"]
+    assert (loaded.lines, loaded.rate) == expected
+    read: Bill = OutputType(Bill).parse(text)
+    assert (read.lines, read.rate) == expected

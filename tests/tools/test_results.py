@@ -10,6 +10,9 @@ import decimal
 import enum
 import io
 import uuid
+from array import array
+from collections import ChainMap, UserList
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -122,8 +125,8 @@ def test_values_become_text(value: Any, text: str) -> None:
         (b"fLaC\0", "audio", "audio/flac"),
         (b"%PDF-1.7", "document", "application/pdf"),
         (b"\0\0\0\x18ftypmp42", "video", "video/mp4"),
-        (b"", "file", "application/octet-stream"),
-        (b"anything", "file", "application/octet-stream"),
+        (b"\xffanything", "file", "application/octet-stream"),
+        (b"any\0thing", "file", "application/octet-stream"),
     ],
 )
 def test_bytes_become_media(data: bytes, kind: Any, media_type: str) -> None:
@@ -131,6 +134,48 @@ def test_bytes_become_media(data: bytes, kind: Any, media_type: str) -> None:
     assert media_of(data) == expected
     for value in (data, bytearray(data), memoryview(data)):
         assert result_parts(value) == [expected]
+
+
+@pytest.mark.parametrize("text", ["", "total 0\n", "한국어, as a program prints it"])
+def test_bytes_that_are_text_become_text(text: str) -> None:
+    for value in (text.encode(), bytearray(text.encode()), memoryview(text.encode())):
+        assert result_parts(value) == [Text(text)]
+
+
+class Blob(BaseModel):
+    data: bytes = b"\xff\xfe"
+
+
+@dataclasses.dataclass
+class Holder:
+    blob: Blob
+    parts: list[Blob]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Blob(), '{"data":"__4="}'),
+        (
+            Holder(Blob(), [Blob(data=b"\x80")]),
+            '{"blob":{"data":"__4="},"parts":[{"data":"gA=="}]}',
+        ),
+        ({"a": (Blob(),)}, '{"a":[{"data":"__4="}]}'),
+        (range(3), "[0,1,2]"),
+        ({"a": 1}.keys(), '["a"]'),
+        (
+            {"a": Weather(city="b", degrees=1)}.items(),
+            '[["a",{"city":"b","degrees":1.0,"unit":"celsius"}]]',
+        ),
+        ({"a": {"x": {"b": 2}.values()}}, '{"a":{"x":[2]}}'),
+        (ChainMap({"a": 1}, {"b": 2}), '{"b":2,"a":1}'),
+        (MappingProxyType({"a": range(1)}), '{"a":[0]}'),
+        (UserList([1]), "[1]"),
+        (array("i", [1, 2]), "[1,2]"),
+    ],
+)
+def test_what_is_read_like_a_list_or_a_map_is_written_like_one(value: Any, text: str) -> None:
+    assert result_parts(value) == [Text(text)]
 
 
 def test_pictures_become_media() -> None:

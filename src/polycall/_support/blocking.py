@@ -24,6 +24,8 @@ EventT = TypeVar("EventT")
 EventT_co = TypeVar("EventT_co", covariant=True)
 
 _own = threading.local()  # `is_portal` in the threads of portals
+# How long an interrupt waits for what it has cancelled to clean up.
+_LEAVE_S = 5.0
 # Loops of the parent process, in a child: to close one would close what the parent waits on.
 _abandoned: list[asyncio.AbstractEventLoop] = []
 
@@ -54,16 +56,19 @@ class Portal:
 
     def iterate(self, events: AsyncIterator[T]) -> Iterator[T]:
         """The iterator's values, one wait each.  Leaving early closes it."""
+        loop: asyncio.AbstractEventLoop | None = None
         try:
             while True:
+                _check_may_read()
+                loop = self._started()
                 try:
-                    yield self.run(_next(events))
+                    yield self._run(_next(events))
                 except StopAsyncIteration:
                     return
         finally:
-            close = getattr(events, "aclose", None)
-            if close is not None:
-                self._run(close())
+            # Its loop has closed it, where that has ended first: as the program ends, in a fork.
+            if self._loop is loop:
+                self._run(_close_source(events))
 
     def close(self, *last: Coroutine[Any, Any, object]) -> None:
         """Run the `last` coroutines, cancel what still runs, stop the loop, end the thread.
@@ -85,17 +90,29 @@ class Portal:
         self._loop = self._thread = None
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(_outcome(coroutine), self._started())
+        try:
+            loop = self._started()
+        except RequestError:
+            coroutine.close()
+            raise
+        left = _Left()
+        future = asyncio.run_coroutine_threadsafe(_outcome(coroutine, left), loop)
         try:
             outcome = future.result()
-        except BaseException:
-            future.cancel()
+        except BaseException as interrupt:
+            left.begun.wait(_LEAVE_S)  # one that is cancelled before it begins cleans up nothing
+            if future.cancel():
+                # Ctrl-C: what was under way ends first, and the interrupt has what was done.
+                left.ended.wait(_LEAVE_S)
+                raise interrupt from left.error
             raise
         return outcome.value()
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
+                if sys.is_finalizing():
+                    raise RequestError("the program has ended, and nothing can run any more")
                 loop = self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
                     target=_work, args=(loop,), name="polycall-portal", daemon=True
@@ -191,16 +208,24 @@ def check_may_wait(asked: str) -> None:
     `asked` is the coroutine that is to be waited for, such as `Agent.run`.  A notebook's own loop
     may wait: a cell is run to its end before anything else.
     """
+    owner, _, method = asked.rpartition(".")
+    name = owner.rpartition(".")[2].lower() or "it"
+    _check(f"a blocking call of {method!r}", f"await {name}.{method}(...)")
+
+
+def _check_may_read() -> None:
+    _check("'stream_sync'", "async with agent.stream(...) as stream:")
+
+
+def _check(what: str, instead: str) -> None:
     if not runs_a_loop():
         return
     if not getattr(_own, "is_portal", False) and _is_notebook():
         return
-    owner, _, method = asked.rpartition(".")
-    name = owner.rpartition(".")[2].lower() or "it"
     raise RequestError(
-        f"this thread runs an event loop, which a blocking call of {method!r} would hold up, for "
-        f"ever where it waits for that loop; write 'await {name}.{method}(...)' in an async "
-        "function, or call it from a thread of its own: 'await asyncio.to_thread(...)'"
+        f"this thread runs an event loop, which {what} would hold up, for ever where it waits for "
+        f"that loop; write '{instead}' in an async function, or call it from a thread of its own: "
+        "'await asyncio.to_thread(...)'"
     )
 
 
@@ -227,11 +252,26 @@ class _Outcome(Generic[T]):
         return self._given[0]
 
 
-async def _outcome(coroutine: Coroutine[Any, Any, T]) -> _Outcome[T]:
+class _Left:
+    """How a coroutine ended that an interrupt cancelled."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.ended = threading.Event()
+        self.error: BaseException | None = None
+
+
+async def _outcome(coroutine: Coroutine[Any, Any, T], left: _Left) -> _Outcome[T]:
+    left.begun.set()
     try:
         return _Outcome([await coroutine])
     except (KeyboardInterrupt, SystemExit) as error:
         return _Outcome([], error)
+    except asyncio.CancelledError as error:
+        left.error = error
+        raise
+    finally:
+        left.ended.set()
 
 
 class TextStream(Protocol[EventT_co]):
@@ -254,7 +294,8 @@ class BlockingStream(Generic[EventT]):
     def __init__(self, portal: Portal, stream: TextStream[EventT]) -> None:
         self._portal = portal
         self._source = stream
-        self._events = portal.iterate(stream)
+        self._begun = threading.Event()
+        self._events = self._reading(stream)
 
     def __iter__(self) -> Iterator[EventT]:
         return self
@@ -270,17 +311,34 @@ class BlockingStream(Generic[EventT]):
 
     def text(self) -> Iterator[str]:
         """The visible text alone, as it comes."""
-        return self._portal.iterate(self._source.text())
+        return self._reading(self._source.text())
+
+    def _reading(self, values: AsyncIterator[T]) -> Iterator[T]:
+        # Without this object in it: the last reference to that closes what it reads.
+        return _read(self._portal, values, self._begun)
 
     def close(self) -> None:
         """Stop what is under way."""
-        self._portal.run(_close_source(self._source))
+        if self._begun.is_set():
+            self._portal.run(_close_source(self._source))
+
+
+def _read(portal: Portal, values: AsyncIterator[T], begun: threading.Event) -> Iterator[T]:
+    _check_may_read()
+    begun.set()
+    yield from portal.iterate(values)
 
 
 async def _close_source(source: Any) -> None:
     close = getattr(source, "aclose", None)
-    if close is not None:
+    if close is None:
+        return
+    try:
         await close()
+    except RuntimeError as error:
+        # A step that does not end though it was cancelled: nobody can close around it.
+        if "already running" not in str(error):
+            raise
 
 
 async def _next(events: AsyncIterator[T]) -> T:

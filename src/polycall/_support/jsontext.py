@@ -6,12 +6,14 @@ slower way here, and nowhere else.  Errors are `ValueError` whatever the cause.
 """
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-_decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
+_exact_encoder = msgspec.json.Encoder(decimal_format="number")
+_decoder = msgspec.json.Decoder()
 
 
 def decode(text: str | bytes | bytearray | memoryview) -> Any:
@@ -26,6 +28,28 @@ def decode(text: str | bytes | bytearray | memoryview) -> Any:
         return _decode_slowly(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def decode_exactly(text: str | bytes) -> Any:
+    """`decode`, with a `Decimal` for a number whose value no float has, such as a long sum.
+
+    What the standard library alone reads has floats.
+    """
+    try:
+        return _exact_decoder.decode(text)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return _decode_slowly(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _exact(digits: str) -> float | Decimal:
+    number = float(digits)
+    exact = Decimal(digits)
+    return number if exact == Decimal(repr(number)) else exact
+
+
+_exact_decoder = msgspec.json.Decoder(float_hook=_exact)
 
 
 def _decode_slowly(text: str | bytes | bytearray | memoryview) -> Any:
@@ -48,6 +72,14 @@ def _parse_int(digits: str) -> int | float:
         return int(digits)
     except ValueError:
         return float(digits)
+
+
+def encode_exactly(value: Any) -> bytes:
+    """`encode_bytes`, with a `Decimal` as a number where the text is UTF-8, else as text."""
+    try:
+        return _exact_encoder.encode(value)
+    except UnicodeEncodeError:
+        return encode_bytes(value)
 
 
 def encode(value: Any) -> str:

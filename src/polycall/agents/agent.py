@@ -234,6 +234,12 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
         """`resume` for code without an event loop."""
         return run_blocking(self.resume, paused, **options)
 
+    def resume_stream_sync(
+        self, paused: PausedRun, **options: Unpack[ResumeOptions[DepsT]]
+    ) -> SyncAgentStream[OutputT]:
+        """`resume_stream` for code without an event loop."""
+        return SyncAgentStream(portal(), self.resume_stream(paused, **options))
+
     def _resumed(
         self, paused: PausedRun, options: ResumeOptions[DepsT], *, streams: bool
     ) -> AgentStream[OutputT]:

@@ -11,13 +11,13 @@ from typing import Any, Generic, TypeAlias
 from typing_extensions import Unpack
 
 from polycall.agents.agent import Agent
-from polycall.agents.default import run_blocking
 from polycall.agents.history import History, load_history
 from polycall.agents.options import Prompt, ResumeOptions, RunOptions, messages_of
 from polycall.agents.output import OutputT
 from polycall.agents.partial import keep_on
 from polycall.agents.pausing import PausedRun
 from polycall.agents.run import AgentEvent, AgentStream, Run, Stopped
+from polycall.agents.synchronous import Synchronous
 from polycall.ir import Message, Usage
 
 # What is wrong, in words; `None` where nothing is.
@@ -26,7 +26,7 @@ InputCheck: TypeAlias = Callable[[list[Message]], Verdict]
 OutputCheck: TypeAlias = "Callable[[Run[Any]], Verdict]"
 
 
-class Guarded(Generic[OutputT]):
+class Guarded(Synchronous[OutputT], Generic[OutputT]):
     """An agent behind checks.
 
     `inputs` see the new messages before any model does, `outputs` the finished run before the
@@ -59,18 +59,19 @@ class Guarded(Generic[OutputT]):
         stopped.  Where nothing may be seen that a check would refuse, use `run`.
         """
         history = load_history(options.get("history") or [])
+        inner = self.agent.stream(prompt, **options)
 
         async def events() -> AsyncGenerator[AgentEvent | Run[OutputT]]:
             stopped = await self._stopped(prompt, history)
             if stopped is not None:
                 yield stopped
                 return
-            async with self.agent.stream(prompt, **options) as stream:
+            async with inner as stream:
                 async for event in stream:
                     yield event
             yield await self._judged(stream.run, history)
 
-        return AgentStream(events(), output=self.agent.output)
+        return AgentStream(events(), inner.so_far, self.agent.output)
 
     async def _stopped(self, prompt: Prompt, history: History) -> Run[OutputT] | None:
         """The run that an input check stops before it begins, if one does."""
@@ -89,16 +90,26 @@ class Guarded(Generic[OutputT]):
                 )
         return None
 
-    def run_sync(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> Run[OutputT]:
-        """`run` for code without an event loop."""
-        return run_blocking(self.run, prompt, **options)
-
     async def resume(
         self, paused: PausedRun, **options: Unpack[ResumeOptions[Any]]
     ) -> Run[OutputT]:
         """`agent.resume`, and the checks of what comes out of it."""
         run = await self.agent.resume(paused, **options)
         return await self._judged(run, paused.start.history)
+
+    def resume_stream(
+        self, paused: PausedRun, **options: Unpack[ResumeOptions[Any]]
+    ) -> AgentStream[OutputT]:
+        """`resume` as events, which are seen before the outputs are judged."""
+        inner = self.agent.resume_stream(paused, **options)
+
+        async def events() -> AsyncGenerator[AgentEvent | Run[OutputT]]:
+            async with inner as stream:
+                async for event in stream:
+                    yield event
+            yield await self._judged(stream.run, paused.start.history)
+
+        return AgentStream(events(), inner.so_far, self.agent.output)
 
     async def _judged(self, run: Run[OutputT], history: History) -> Run[OutputT]:
         for check in self.outputs:

@@ -24,7 +24,15 @@ def keep_on(error: BaseException, run: Run[Any]) -> None:
 def partial_run(error: BaseException) -> Run[Any] | None:
     """The run that `error` has ended, as far as it came: messages, usage, cost.
 
-    `None` where it ended no run.  The outermost run counts.
+    `None` where it ended no run.  The outermost run counts.  Of an error that was raised from
+    another, such as a `TimeoutError` or Ctrl-C, it is the run that the other ended.
     """
-    found = getattr(error, "run", None)
-    return found if hasattr(found, "history") and hasattr(found, "steps") else None
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        found = getattr(cause, "run", None)
+        if hasattr(found, "history") and hasattr(found, "steps"):
+            return found
+        seen.add(id(cause))
+        cause = cause.__cause__
+    return None

@@ -14,6 +14,7 @@ from polycall.agents.options import Prompt, ResumeOptions, RunOptions
 from polycall.agents.pausing import PausedRun
 from polycall.agents.run import AgentStream, Run
 from polycall.agents.spec import Handoff
+from polycall.agents.synchronous import Synchronous
 from polycall.errors import RequestError
 from polycall.ir import Message
 
@@ -55,7 +56,7 @@ def triage(
     )
 
 
-class Router:
+class Router(Synchronous[Any]):
     """Sends each conversation to one of several agents, by a rule and not by a model.
 
     A conversation stays where it began: a history goes to the agent that it came from.
@@ -89,10 +90,6 @@ class Router:
         """The events of the agent that has paused."""
         return self._paused(paused).resume_stream(paused, **options)
 
-    def resume_sync(self, paused: PausedRun, **options: Unpack[ResumeOptions[Any]]) -> Run[Any]:
-        """`resume` for code without an event loop."""
-        return self._paused(paused).resume_sync(paused, **options)
-
     def _paused(self, paused: PausedRun) -> AnyAgent:
         agent = self.agents.get(paused.start.agent)
         if agent is None:
@@ -106,10 +103,6 @@ class Router:
     def stream(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> AgentStream[Any]:
         """The events of the agent that was chosen."""
         return self.route(prompt, **options).stream(prompt, **options)
-
-    def run_sync(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> Run[Any]:
-        """`run` for code without an event loop."""
-        return self.route(prompt, **options).run_sync(prompt, **options)
 
 
 def by_words(words: Mapping[str, Sequence[str]], *, default: str) -> Choose:

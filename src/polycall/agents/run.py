@@ -160,7 +160,7 @@ class AgentStream(Generic[OutputT]):
     ) -> None:
         self.output = output
         self._events = events
-        self._so_far = so_far
+        self.so_far = so_far  # the run as far as it has come, once it has begun
         self._run: Run[OutputT] | None = None
         self._nested: list[NestedStep] = []
 
@@ -193,7 +193,7 @@ class AgentStream(Generic[OutputT]):
         """In a notebook: the run as far as it has come."""
         from polycall.agents.notebook import run_html  # noqa: PLC0415 - for notebooks
 
-        found = self._run or self._so_far()
+        found = self._run or self.so_far()
         return "<p>a run that has not begun</p>" if found is None else run_html(found)
 
     async def __aenter__(self) -> AgentStream[OutputT]:
@@ -255,7 +255,7 @@ class AgentStream(Generic[OutputT]):
 
         `RequestError` before its beginning.
         """
-        found = self._run or self._so_far()
+        found = self._run or self.so_far()
         if found is None:
             raise RequestError("the run has not begun; read its events first")
         return found
@@ -266,17 +266,21 @@ class SyncAgentStream(BlockingStream[AgentEvent], Generic[OutputT]):
 
     def __init__(self, portal: Portal, stream: AgentStream[OutputT]) -> None:
         super().__init__(portal, stream)
-        self._portal = portal
         self._stream = stream
 
     def partial_output(self) -> Iterator[Any]:
         """The output while it is written, as `AgentStream.partial_output` gives it."""
-        return self._portal.iterate(self._stream.partial_output())
+        return self._reading(self._stream.partial_output())
 
     @property
     def run(self) -> Run[OutputT]:
         """The finished run; `RequestError` before the last event."""
         return self._stream.run
+
+    @property
+    def partial(self) -> Run[OutputT]:
+        """The run as far as it has come, as `AgentStream.partial` gives it."""
+        return self._stream.partial
 
 
 def new_events(stream: AgentStream[OutputT], paused: PausedRun) -> AgentStream[OutputT]:
@@ -293,7 +297,7 @@ def new_events(stream: AgentStream[OutputT], paused: PausedRun) -> AgentStream[O
                     yield event
         yield stream.run
 
-    return AgentStream(events(), output=stream.output)
+    return AgentStream(events(), stream.so_far, stream.output)
 
 
 def surfaced(event: Any) -> Any:

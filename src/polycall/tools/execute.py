@@ -94,7 +94,7 @@ async def attempt(
     except ArgumentsError as error:
         return Attempt(_failure(call, str(error)), "refused", error=type(error).__name__)
     except ToolError as error:
-        return Attempt(_failure(call, str(error)), error=type(error).__name__)
+        return Attempt(_failure(call, _words(error)), error=type(error).__name__)
     limits_s = [limit for limit in (tool.deadline_s, deadline_s) if limit is not None]
     key = call_key.get() or call.id
     known = replace(context or ToolContext(deps=None), call=call, idempotency_key=key)
@@ -108,7 +108,7 @@ async def attempt(
     except ToolError as error:
         if leaves_run(error, tool):
             raise
-        return Attempt(_failure(call, str(error)), error=type(error).__name__)
+        return Attempt(_failure(call, _words(error)), error=type(error).__name__)
     outcome: Outcome = "mended" if checked.mends else "valid"
     return Attempt(result, outcome, checked.mends, error_kind)
 
@@ -132,7 +132,7 @@ async def _run(
     except ToolError as error:
         if leaves_run(error, tool):
             raise
-        return _failure(call, str(error)), type(error).__name__
+        return _failure(call, _words(error)), type(error).__name__
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling() > 0:
@@ -200,7 +200,12 @@ class Executor:
 
 
 def leaves_run(error: BaseException, tool: AnyTool) -> bool:
-    """Whether it is not for the model: the tool says so, or the error itself."""
+    """Whether it is not for the model: the tool says so, or the error itself.
+
+    A group of errors, as a `TaskGroup` raises it, leaves where one in it does.
+    """
+    if any(leaves_run(each, tool) for each in _inside(error)):
+        return True
     return isinstance(error, tool.raises) or getattr(error, "leaves_run", False)
 
 
@@ -231,6 +236,21 @@ def _failure(call: ToolCall, message: str) -> ToolResult:
 
 def _formatted(error: BaseException) -> str:
     """Type and message, as Python prints them; a traceback does not concern a model."""
-    message = str(error)
+    message = _words(error)
     name = type(error).__name__
+    if inside := _inside(error):
+        # What went wrong is what a group holds.
+        message += ": " + "; ".join(map(_formatted, inside))
     return truncated(f"{name}: {message}") if message else name
+
+
+def _inside(error: BaseException) -> tuple[BaseException, ...]:
+    inside: tuple[BaseException, ...] = getattr(error, "exceptions", ())
+    return inside if isinstance(error, BaseExceptionGroup) else ()
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a class of the tool's, whose name is all that is left
+        return ""

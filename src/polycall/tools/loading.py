@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import jsonschema_rs
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails, SchemaValidator, core_schema
+from pydantic_core import ErrorDetails, SchemaValidator, core_schema, to_jsonable_python
 
 from polycall._support import jsontext
 from polycall.ir import JSON
@@ -38,9 +38,21 @@ class Loader:
     def __init__(self, adapter: TypeAdapter[Any], schema: JSON) -> None:
         self._validator = _validator(adapter)
         self._schema = schema
+        core = cast("Any", adapter.core_schema)
+        self.keeps_digits = _mentions(core, lambda node: node.get("type") == "decimal")
 
     def load(self, text: str | bytes) -> Any:
         """The value; `MisfitError` if absent."""
+        exact = _with_digits(text) if self.keeps_digits else text
+        if exact != text:
+            try:
+                return self._load(exact)
+            except MisfitError:
+                # Not all of them are decimals.
+                pass
+        return self._load(text)
+
+    def _load(self, text: str | bytes) -> Any:
         try:
             return self._validator.validate_json(text, strict=True)
         except ValidationError as error:
@@ -76,6 +88,15 @@ class Loader:
         except ValueError:
             # Such as a pattern that only Python reads.
             return None
+
+
+def _with_digits(text: str | bytes) -> str | bytes:
+    """The text, with numbers that no float holds as strings, of which pydantic keeps all digits."""
+    try:
+        exact = jsontext.encode_bytes(jsontext.decode_exactly(text))
+        return text if exact == jsontext.encode_bytes(jsontext.decode(text)) else exact
+    except ValueError:
+        return text
 
 
 def _true(
@@ -125,30 +146,35 @@ def _is_inexact(detail: ErrorDetails) -> bool:
 
 
 def _validator(adapter: TypeAdapter[Any]) -> Any:
-    """The adapter's validator; for members of an `Enum` in a `Literal`, one that takes values.
-
-    The schema of `Literal[Kind.CAR]` asks for the value, which pydantic itself does not take.
+    """The adapter's validator; where the schema asks for values that it does not take, one that
+    takes them: of `Literal[Kind.CAR]`, and of an `Enum` of tuples, dates or decimals.
     """
     schema = cast("Any", adapter.core_schema)
-    if not _has_members(schema):
+    if not _mentions(schema, _members):
         return adapter.validator
     # Models inside would bring their own validators along, which know of no values.
     return SchemaValidator(_taking_values(schema), None, _use_prebuilt=False)
 
 
 def _members(node: dict[str, Any]) -> list[Enum]:
-    if node.get("type") != "literal":
-        return []
-    expected = cast("list[Any]", node.get("expected", ()))
-    return [each for each in expected if isinstance(each, Enum) and each != each.value]
+    """The members that pydantic does not find by the JSON of their values."""
+    if node.get("type") == "literal":
+        expected = cast("list[Any]", node.get("expected", ()))
+        return [each for each in expected if isinstance(each, Enum) and each != each.value]
+    members = cast("list[Enum]", node.get("members", ())) if node.get("type") == "enum" else []
+    return [each for each in members if type(each.value) not in _PLAIN]
 
 
-def _has_members(node: Any) -> bool:
+_PLAIN = (str, int, float, bool, type(None))
+
+
+def _mentions(node: Any, wanted: Callable[[dict[str, Any]], Any]) -> bool:
+    """Whether a schema of pydantic's core has such a node."""
     if isinstance(node, dict):
         mapping = cast("dict[str, Any]", node)
-        return bool(_members(mapping)) or any(map(_has_members, mapping.values()))
+        return bool(wanted(mapping)) or any(_mentions(each, wanted) for each in mapping.values())
     if isinstance(node, list | tuple):
-        return any(map(_has_members, cast("Sequence[Any]", node)))
+        return any(_mentions(each, wanted) for each in cast("Sequence[Any]", node))
     return False
 
 
@@ -169,6 +195,7 @@ def _taking_values(node: Any) -> Any:
 
 def _member(members: list[Enum], value: Any) -> Any:
     for each in members:
-        if type(each.value) is type(value) and each.value == value:
+        known = to_jsonable_python(each.value)
+        if type(known) is type(value) and known == value:
             return each
     return value

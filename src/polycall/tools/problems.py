@@ -32,7 +32,12 @@ class Problem(Struct, frozen=True):
 
 
 class Checker(Protocol):
-    """What knows whether arguments fit, and makes them into what the handler takes."""
+    """What knows whether arguments fit, and makes them into what the handler takes.
+
+    With `keeps_digits` it wants a number that no float holds as a `Decimal`.
+    """
+
+    keeps_digits: bool
 
     def problems(self, arguments: JSON) -> list[Problem]: ...
     def load(self, arguments: JSON) -> dict[str, Any]: ...

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import base64
 import collections.abc
+import contextlib
 import inspect
 import io
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import (
+    PydanticSerializationError,
+    SchemaSerializer,
+    core_schema,
+    to_json,
+)
 
 from polycall._support import jsontext
 from polycall.errors import ToolError
@@ -25,6 +31,8 @@ _ENDLESS = (
     collections.abc.Iterator,
     collections.abc.AsyncIterator,
 )
+# What has an end and is read like these is written like these.
+_LISTED = (collections.abc.Sequence, collections.abc.Set, collections.abc.ValuesView)
 
 # The first bytes of the formats that models take.
 _MAGIC: tuple[tuple[bytes, int, bytes, MediaKind, str], ...] = (
@@ -91,6 +99,15 @@ def media_of(data: bytes) -> Media:
     return Media("file", media_type="application/octet-stream", data=encoded)
 
 
+def bytes_part(data: bytes) -> Text | Media:
+    """Bytes as what they are: text, as programs print it, or media."""
+    media = media_of(data)
+    if media.kind == "file" and b"\0" not in data:
+        with contextlib.suppress(UnicodeDecodeError):
+            return Text(data.decode("utf-8"))
+    return media
+
+
 def _part(value: Any) -> ResultPart:
     match value:
         case Text() | Media() | Opaque():
@@ -98,7 +115,7 @@ def _part(value: Any) -> ResultPart:
         case str():
             return Text(str(value))
         case bytes() | bytearray() | memoryview():
-            return media_of(bytes(value))  # pyright: ignore[reportUnknownArgumentType]
+            return bytes_part(bytes(value))  # pyright: ignore[reportUnknownArgumentType]
         case _ if (picture := _picture(value)) is not None:
             return media_of(picture)
         case _:
@@ -134,12 +151,35 @@ def _json_text(value: Any) -> str:
             f"the tool returned a {name}, which has no value yet; return a list or await it"
         )
     try:
-        data = to_json(value, bytes_mode="base64", inf_nan_mode="strings", fallback=_refuse)
+        return _encoded(value)
     except (PydanticSerializationError, ValueError) as error:
         why = str(error).removeprefix("Error serializing to JSON: ").removeprefix("ValueError: ")
-        raise ToolError(f"the tool's result cannot be written as JSON: {why}") from None
+        raise ToolError(f"the tool ran, and its result cannot be written as JSON: {why}") from None
+
+
+def _encoded(value: Any) -> str:
+    options: dict[str, Any] = {
+        "bytes_mode": "base64",
+        "inf_nan_mode": "strings",
+        "fallback": _in_json,
+    }
+    try:
+        data = to_json(value, **options)
+    except (PydanticSerializationError, ValueError) as error:
+        if "utf-8" not in str(error):
+            raise
+        # Bytes of a model go by its own setting, which is text; these are none.
+        data = to_json(_PLAIN.to_python(value, fallback=_in_json), **options)
     return data.decode("utf-8")
 
 
-def _refuse(value: Any) -> Any:
+_PLAIN = SchemaSerializer(core_schema.any_schema())
+
+
+def _in_json(value: Any) -> Any:
+    """What stands for a value of another kind; `ValueError` where nothing does."""
+    if isinstance(value, collections.abc.Mapping):
+        return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    if isinstance(value, _LISTED):
+        return list(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     raise ValueError(f"an object of type {type(value).__qualname__!r} has no JSON form")

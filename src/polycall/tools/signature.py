@@ -55,6 +55,7 @@ class PydanticChecker:
 
     def __init__(self, adapter: TypeAdapter[dict[str, Any]], schema: JSON) -> None:
         self._loader = Loader(adapter, schema)
+        self.keeps_digits = self._loader.keeps_digits
 
     def problems(self, arguments: JSON) -> list[Problem]:
         """What is wrong with the arguments; nothing where they fit."""
@@ -67,7 +68,7 @@ class PydanticChecker:
                     message=detail["msg"],
                     kind="unexpected" if detail["type"] == "extra_forbidden" else "",
                     value=detail["input"],
-                    has_value=detail["type"] != "missing",
+                    has_value=detail["type"] not in ("missing", "json_invalid"),
                 )
                 for detail in error.details
             ]
@@ -75,7 +76,7 @@ class PydanticChecker:
 
     def load(self, arguments: JSON) -> dict[str, Any]:
         """The arguments in Python's terms.  JSON's types are not bent into each other."""
-        return self._loader.load(jsontext.encode_bytes(arguments))
+        return self._loader.load(jsontext.encode_exactly(arguments))
 
 
 class Signature(Struct, frozen=True):

@@ -32,6 +32,8 @@ class Checked(Struct, frozen=True):
 class SchemaChecker:
     """Arguments checked by somebody else's JSON Schema."""
 
+    keeps_digits = False
+
     def __init__(self, schema: JSON, *, label: str) -> None:
         self._schema = schema
         try:
@@ -72,7 +74,7 @@ def check_arguments(
     text: str, *, name: str, parameters: JSON, checker: Checker, mending: Mending
 ) -> Checked:
     """The arguments in `text`, fit for the tool; `ArgumentsError` tells the model why not."""
-    arguments, mends = read_arguments(text, name)
+    arguments, mends = read_arguments(text, name, keeps_digits=checker.keeps_digits)
     problems = checker.problems(arguments)
     if not problems:
         return Checked(arguments, tuple(mends))
@@ -82,14 +84,14 @@ def check_arguments(
     raise ArgumentsError(explain(name, problems, arguments, parameters))
 
 
-def read_arguments(text: str, name: str) -> tuple[JSON, list[str]]:
+def read_arguments(text: str, name: str, *, keeps_digits: bool = False) -> tuple[JSON, list[str]]:
     """The JSON object that the text is or can only mean, and what had to be mended for that."""
     stripped = text.strip()
     if stripped in _EMPTY_SPELLINGS:
         return {}, ["empty"]
     mends: list[str] = []
     try:
-        value = jsontext.decode(stripped)
+        value = jsontext.decode_exactly(stripped) if keeps_digits else jsontext.decode(stripped)
     except ValueError as error:
         value = _relaxed(stripped, name, str(error))
         mends.append("relaxed_json")

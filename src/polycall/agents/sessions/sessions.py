@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from polycall.agents.compaction import Compaction
-from polycall.agents.default import run_blocking
+from polycall.agents.default import portal, run_blocking
 from polycall.agents.history import History
 from polycall.agents.options import Prompt, messages_of
 from polycall.agents.output import OutputT
 from polycall.agents.partial import keep_on
 from polycall.agents.pausing import PausedRun
-from polycall.agents.run import AgentEvent, AgentStream, Run
+from polycall.agents.run import AgentEvent, AgentStream, Run, SyncAgentStream
 from polycall.agents.sessions.lock import locked
 from polycall.agents.sessions.store import SessionStore
 from polycall.agents.sessions.turn import Keep, SessionTurn, checked_keep, history_of
@@ -42,6 +42,8 @@ class Streamable(Runnable[OutputT], Protocol[OutputT]):
 
     @property
     def stream(self) -> Callable[..., AgentStream[OutputT]]: ...
+    @property
+    def resume_stream(self) -> Callable[..., AgentStream[OutputT]]: ...
 
 
 class Sessions:
@@ -162,13 +164,54 @@ class Session:
 
         A stream that is left before its end is kept as a run is that is stopped.
         """
+
+        async def begin(turn: SessionTurn) -> AgentStream[OutputT]:
+            history = await turn.begin(messages_of(prompt))
+            return agent.stream(prompt, history=history, **options)
+
+        return self._streamed(agent, begin, keep)
+
+    def resume_stream(
+        self,
+        agent: Streamable[OutputT],
+        paused: PausedRun,
+        *,
+        keep: Keep | None = None,
+        **options: Any,
+    ) -> AgentStream[OutputT]:
+        """`resume` as events; the session keeps the turn after the last one."""
+
+        async def begin(turn: SessionTurn) -> AgentStream[OutputT]:
+            return agent.resume_stream(await turn.begin_again(paused), **options)
+
+        return self._streamed(agent, begin, keep)
+
+    def stream_sync(
+        self, agent: Streamable[OutputT], prompt: Prompt, **options: Any
+    ) -> SyncAgentStream[OutputT]:
+        """`stream` for code without an event loop."""
+        return SyncAgentStream(portal(), self.stream(agent, prompt, **options))
+
+    def resume_stream_sync(
+        self, agent: Streamable[OutputT], paused: PausedRun, **options: Any
+    ) -> SyncAgentStream[OutputT]:
+        """`resume_stream` for code without an event loop."""
+        return SyncAgentStream(portal(), self.resume_stream(agent, paused, **options))
+
+    def _streamed(
+        self,
+        agent: Streamable[OutputT],
+        begin: Callable[[SessionTurn], Coroutine[Any, Any, AgentStream[OutputT]]],
+        keep: Keep | None,
+    ) -> AgentStream[OutputT]:
         kept = self._sessions.keep if keep is None else checked_keep(keep)
+        begun: list[AgentStream[OutputT]] = []
 
         async def events() -> AsyncGenerator[AgentEvent | Run[OutputT]]:
             async with self._locked(kept) as turn:
                 with conversing(self.id):
-                    history = await turn.begin(messages_of(prompt))
-                    stream = agent.stream(prompt, history=history, **options)
+                    stream = await begin(turn)
+                begun.append(stream)
                 async with stream:
                     while True:
                         try:
@@ -185,8 +228,11 @@ class Session:
                 run = await turn.end(stream.run)
             yield run
 
+        def so_far() -> Run[OutputT] | None:
+            return begun[0].so_far() if begun else None
+
         inner = getattr(agent, "agent", agent)  # of a `Guarded`, what it guards
-        return AgentStream(events(), output=getattr(inner, "output", None))
+        return AgentStream(events(), so_far, getattr(inner, "output", None))
 
     async def history(self) -> History:
         """What the next run would find."""
