@@ -450,6 +450,7 @@ started = threading.Event()
 
 def interrupt():
     started.wait(20)
+    time.sleep(0.5)  # until the program waits for the tool's end
     os.kill(os.getpid(), signal.SIGINT)
 
 async def slow() -> str:
