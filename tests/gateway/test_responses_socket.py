@@ -118,6 +118,33 @@ async def test_what_is_said_of_errors(gateway: Gateway, sim: Simulation) -> None
         assert b"error" in (refused.value.response.body or b"")
 
 
+async def test_pages_of_other_sites_use_no_gateway_without_keys(
+    sim: Simulation, tmp_path: Path
+) -> None:
+    """A browser lets any page connect to this machine, with no question asked."""
+    config = sim_config(sim).partition("[[keys]]")[0]
+    gateway = Gateway(tmp_path, config).start()
+    url = f"ws://127.0.0.1:{gateway.port}/v1/responses"
+    for origin, is_served in (
+        ("https://evil.example", False),
+        ("http://127.0.0.1.evil.example", False),
+        ("null", False),
+        ("http://localhost:3000", True),
+        (None, True),
+    ):
+        headers = {"origin": origin} if origin else {}
+        if is_served:
+            async with connect(url, additional_headers=headers) as socket:
+                events = await ask(socket, model="up-chat/sim-1", input="x")
+                assert events[-1]["type"] == "response.completed"
+            continue
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(url, additional_headers=headers):
+                pass
+        assert refused.value.response.status_code == 403
+    assert gateway.stop() == 0
+
+
 async def test_lanes_and_warm_ups(gateway: Gateway, sim: Simulation) -> None:
     model = scripted(sim, "up-gemini", "lanes", [Turn("warm"), Turn("warm again")])
     async with opened(gateway) as socket:

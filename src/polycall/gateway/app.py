@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
 
@@ -53,6 +54,7 @@ from polycall.gateway.http.request import (
     Send,
     patience_s,
 )
+from polycall.gateway.http.socket_entry import SocketEntry, nothing_received
 from polycall.gateway.mcp.dispatch import McpDispatch
 from polycall.gateway.media.lazy_fetch import LazyFetcher
 from polycall.gateway.observability.entry import open_traces
@@ -64,12 +66,12 @@ from polycall.gateway.processes.shared_metrics import SharedMetrics, WorkerSlot
 from polycall.gateway.programs.dispatch import ProgramDispatch
 from polycall.gateway.responses.background import BackgroundResponses
 from polycall.gateway.responses.compaction import Compaction
+from polycall.gateway.responses.inner import PATH as RESPONSES_PATH
 from polycall.gateway.responses.routes import PREFIXES as ROUTE_PREFIXES
 from polycall.gateway.responses.routes import ResponsesRoutes
-from polycall.gateway.responses.websocket import ResponsesSocket
+from polycall.gateway.responses.websocket import ResponsesSockets
 from polycall.gateway.routing.router import TargetRouter
 from polycall.gateway.services import GatewayServices
-from polycall.gateway.sessions.entry import SessionEntry, nothing_received
 from polycall.gateway.state.answer_cache import AnswerCache, routes_digest
 from polycall.gateway.state.carrier import Carrier
 from polycall.gateway.state.shared_corrections import SharedCorrections
@@ -82,12 +84,13 @@ from polycall.transport.http1 import HTTP1Transport
 from polycall.voices.routes import ROUTES as SESSION_ROUTES
 
 if TYPE_CHECKING:
-    from polycall.gateway.sessions.client_socket import ClientSocket
+    from polycall.gateway.http.client_socket import ClientSocket
     from polycall.gateway.sessions.sessions import Sessions
 
 logger = logging.getLogger("polycall.gateway")
 
 _GEMINI_PREFIXES = ("/v1/models/", "/v1beta/models/", "/v1beta1/models/")
+SOCKET_PATHS = frozenset({RESPONSES_PATH, *SESSION_ROUTES})
 _MODEL_LISTS = ("/v1/models", "/v1beta/models", "/api/tags")
 
 
@@ -144,7 +147,8 @@ class Gateway:
         self._mcp = self._made_mcp()
         self._dispatch.use_mcp(self._mcp)
         self.monitor = RequestMonitor(_limits(config))
-        self.entry = SessionEntry(self._session)
+        self.entry = SocketEntry(self._serve_socket)
+        self._sockets = self._made_sockets()
         self._background = BackgroundResponses(self.store, self.monitor, self._id_head)
         self._compaction = Compaction(self.monitor)
         self._routes = ResponsesRoutes(
@@ -177,6 +181,12 @@ class Gateway:
             turn=self._dispatch.turn,
             application=self,
         )
+
+    def _made_sockets(self) -> ResponsesSockets:
+        def present() -> tuple[GatewayServices, Generations]:
+            return self.services, self._generations
+
+        return ResponsesSockets(present, self._keys, self.monitor, self._new_id)
 
     def _made_lookups(self) -> Lookups:
         return Lookups(
@@ -245,6 +255,7 @@ class Gateway:
         self.is_draining = True
         self.drains_until = time.monotonic() + self.config.server.drain_s
         self._mcp.drain()
+        self._sockets.drain()
 
     def reload(self, config: Config) -> None:
         """Change to another configuration between two requests."""
@@ -284,9 +295,6 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI call."""
-        if scope["type"] == "websocket":
-            await self._serve_socket(scope, receive, send)
-            return
         if scope["type"] != "http":
             return
         if scope["path"].startswith("/openai/"):
@@ -307,17 +315,6 @@ class Gateway:
             await self._route(gateway_request)
         finally:
             self.monitor.remove(gateway_request)
-
-    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await ResponsesSocket(
-            scope,
-            receive,
-            send,
-            services=lambda: (self.services, self._generations),
-            keys=self._keys,
-            monitor=self.monitor,
-            new_id=self._new_id,
-        ).run()
 
     async def _take_over(
         self, gateway_request: GatewayRequest, client_request: ClientRequest
@@ -343,12 +340,15 @@ class Gateway:
             OverloadedError(message, retry_after_s=1.0),
         )
 
-    async def _session(self, socket: ClientSocket) -> None:
+    async def _serve_socket(self, socket: ClientSocket) -> None:
         """A client's WebSocket, from its request on."""
+        if socket.scope["path"] == RESPONSES_PATH:
+            await self._sockets.serve(socket)
+            return
+        name = "polycall.gateway.sessions.sessions"  # which takes a while to load
+        module = await asyncio.to_thread(importlib.import_module, name)
         if self._sessions is None:
-            from polycall.gateway.sessions.sessions import Sessions  # noqa: PLC0415 - loads aiohttp
-
-            self._sessions = Sessions(
+            self._sessions = cast("type[Sessions]", module.Sessions)(
                 self.services,
                 self._keys,
                 self.store,

@@ -12,7 +12,7 @@ mistake there cannot hide here.
 """
 
 from polycall.sim.app import Recorded
-from polycall.sim.script import Call, CallTool, Failure, Program, Turn
+from polycall.sim.script import Call, CallTool, Failure, Program, Prompt, Turn
 from polycall.sim.server import CLOUDS, LENIENT, VENDORS, Simulation, base_url, serve
 from polycall.sim.telephone.caller import Caller
 
@@ -25,6 +25,7 @@ __all__ = [
     "Caller",
     "Failure",
     "Program",
+    "Prompt",
     "Recorded",
     "Simulation",
     "Turn",

@@ -10,7 +10,7 @@ import datetime
 import hashlib
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -70,10 +70,11 @@ class Recorded(Struct, frozen=True):
 
 
 class Script(Struct):
-    """The turns that a scripted model still has to give."""
+    """The turns that a scripted model still has to give, or the function that gives them."""
 
     turns: deque[Turn]
     spec: ModelSpec
+    decide: Callable[[Prompt], Turn] | None = None
 
 
 class App:
@@ -310,6 +311,8 @@ class App:
         script = self.scripts.get((vendor.name, prompt.model))
         if script is None:
             return rules.answer(prompt)
+        if script.decide is not None:
+            return script.decide(prompt)
         if not script.turns:
             words = f"the script of '{prompt.model}' has no turn left for this request"
             raise vendor.render_failure(Failure(500, words))

@@ -19,7 +19,7 @@ from polycall.sim.app import REQUESTS_MAX, App, Recorded, Script
 from polycall.sim.clouds import CloudState
 from polycall.sim.exchange import BODY_BYTES_MAX
 from polycall.sim.programs import ProgramRunner
-from polycall.sim.script import ModelSpec, Turn
+from polycall.sim.script import ModelSpec, Prompt, Turn
 
 START_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 10.0
@@ -172,17 +172,20 @@ class Simulation:
         self,
         vendor: str,
         model: str,
-        turns: Sequence[Turn],
+        turns: Sequence[Turn] | Callable[[Prompt], Turn],
         *,
         reasons: Literal["always", "asked", "never"] | None = None,
         calls_tools: bool = True,
     ) -> None:
         """A model that answers with these turns, one a request; more requests are a 500.
 
+        A function in their place gives the turn for each request; it runs on the server's thread.
         It reasons, and wants its state back, if any of its turns does.  Without `calls_tools` it
         refuses tools, calls and results.
         """
         base_url(self.url, vendor)
+        decide = turns if callable(turns) else None
+        turns = () if callable(turns) else turns
         if vendor != "google" and any(turn.finish == "pause" for turn in turns):
             raise ValueError(f"models of {vendor!r} do not break off with a token; Google's do")
         thinks = any(turn.reasoning is not None for turn in turns)
@@ -192,7 +195,7 @@ class Simulation:
             scripted=True,
             calls_tools=calls_tools,
         )
-        self._app.scripts[(vendor, model)] = Script(deque(turns), spec)
+        self._app.scripts[(vendor, model)] = Script(deque(turns), spec, decide)
 
     def remaining(self, vendor: str, model: str) -> int:
         """How many turns of a script were not asked for yet."""

@@ -109,8 +109,8 @@ def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest
     answer keeps its first call only.
     """
     losses = Losses(lossy=request.lossy)
-    note_foreign_options(request, NAME, losses)
     request = adapt_request(request, NAME, losses)
+    note_foreign_options(request, NAME, losses)
     options = dict(request.provider_options.get(NAME, {}))
     is_own = NAME in request.metadata
     renderer = MessagesRenderer(losses, quirks, is_own=is_own)

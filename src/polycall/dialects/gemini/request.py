@@ -135,8 +135,8 @@ def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest
     reads the answer keeps its first call only.
     """
     losses = Losses(lossy=request.lossy)
-    note_foreign_options(request, NAME, losses)
     request = adapt_request(request, NAME, losses)
+    note_foreign_options(request, NAME, losses)
     options = _options(request, losses, quirks)
     tools = ToolsRenderer(request, losses, quirks)
     renderer = MessagesRenderer(tools, losses, quirks)

@@ -70,8 +70,8 @@ def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest
     What comes from elsewhere has its whole history in it, and nothing is to be stored.
     """
     losses = Losses(lossy=request.lossy)
-    note_foreign_options(request, NAME, losses)
     request = adapt_request(request, NAME, losses)
+    note_foreign_options(request, NAME, losses)
     options = dict(request.provider_options.get(NAME, {}))
     is_own = NAME in request.metadata
     tools = ToolsRenderer(request, losses, quirks)

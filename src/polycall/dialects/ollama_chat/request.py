@@ -50,8 +50,8 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
 def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest:
     """The request for an Ollama server."""
     losses = Losses(lossy=request.lossy)
-    note_foreign_options(request, NAME, losses)
     request = adapt_request(request, NAME, losses)
+    note_foreign_options(request, NAME, losses)
     options = dict(request.provider_options.get(NAME, {}))
     tools = ToolsRenderer(request, losses)
     messages: list[Message] = request.messages

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import gc
 import logging
 import signal
 import socket
 from collections.abc import Callable, Generator
-from typing import Any
 
 import uvicorn
 
@@ -18,7 +16,7 @@ from polycall._support.http_server import BoundedProtocol, Bounds, server_config
 from polycall._support.listening import is_loopback, listen
 from polycall.config import Config
 from polycall.errors import InvalidRequestError
-from polycall.gateway.app import Gateway
+from polycall.gateway.app import SOCKET_PATHS, Gateway
 from polycall.gateway.forwarding.routes import is_upload
 from polycall.gateway.generation.endpoints import dialect_for
 from polycall.gateway.http.administered import Administered
@@ -27,8 +25,6 @@ from polycall.gateway.processes.binding import check_binding, check_workers, has
 from polycall.gateway.processes.reload import reread
 from polycall.gateway.processes.shared_metrics import SharedMetrics, WorkerSlot
 from polycall.gateway.processes.workers import Post, Supervisor
-from polycall.gateway.responses.inner import PATH as RESPONSES_PATH
-from polycall.voices.routes import ROUTES as SESSION_ROUTES
 
 logger = logging.getLogger("polycall.server")
 
@@ -49,18 +45,7 @@ class GatewayProtocol(BoundedProtocol):
 
     def hand_over(self, head: bytes, rest: bytes) -> bool:
         path = self.url.partition(b"?")[0].decode("latin-1")
-        if self.gateway.is_draining:
-            return False
-        if path == RESPONSES_PATH and (kind := websocket_protocol()) is not None:
-            other = kind(
-                config=self.config, server_state=self.server_state, app_state=self.app_state
-            )
-            transport = self.transport
-            other.connection_made(transport)
-            transport.set_protocol(other)
-            other.data_received(head + rest)
-            return True
-        if path not in SESSION_ROUTES:
+        if self.gateway.is_draining or path not in SOCKET_PATHS:
             return False
         self.gateway.entry.take(self.transport, head, rest, self.connections)
         return True
@@ -72,16 +57,6 @@ class GatewayProtocol(BoundedProtocol):
     def choose_application(self) -> None:
         is_full = len(self.connections) > self.bounds.connections_max
         self.app = self.gateway.turn_away if is_full else self.gateway
-
-
-@functools.cache
-def websocket_protocol() -> type[Any] | None:
-    """The way in for one connection of many answers; `None` without the library for it."""
-    try:
-        from polycall.gateway.processes.sockets import DrainedProtocol  # noqa: PLC0415 - an extra
-    except ImportError:
-        return None
-    return DrainedProtocol
 
 
 class _Server(uvicorn.Server):
@@ -226,8 +201,6 @@ async def _serve(
         served,
         Protocol,
         loop="none",
-        ws_max_size=server.body_bytes_max,
-        ws_per_message_deflate=False,  # memory for each connection, and bombs
         timeout_graceful_shutdown=int(server.drain_s + _LAST_WORDS_S) + 1,
     )
     # libuv accepts one connection a round and listener, and a round of a busy gateway is long: a

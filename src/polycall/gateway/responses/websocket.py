@@ -14,23 +14,25 @@ import logging
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polycall._support import jsontext
 from polycall.dialects.openai_responses.response import skeleton
-from polycall.errors import MalformedRequestError, PolycallError, RequestError
-from polycall.gateway.accounts.keys import Keys, Owner
+from polycall.errors import MalformedRequestError, OverloadedError, PolycallError, RequestError
+from polycall.gateway.accounts.keys import ANYBODY, Keys, Owner
 from polycall.gateway.generation.endpoints import Endpoint
 from polycall.gateway.generation.generations import Generations, check_allowed
 from polycall.gateway.http.replies import internal_error, render_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest, RequestMonitor
+from polycall.gateway.http.socket_entry import SocketClosed, check_origin
 from polycall.gateway.responses.inner import InnerRequest, passed_headers
 from polycall.gateway.services import GatewayServices
 from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
 
 if TYPE_CHECKING:
+    from polycall.gateway.http.client_socket import ClientSocket
     from polycall.translation.sse import Frame
 
 logger = logging.getLogger("polycall.gateway")
@@ -42,9 +44,6 @@ _STREAM_ID = re.compile(r"[\x20-\x7e]{1,128}")
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 _DIALECT = "openai-responses"
 
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-
 
 class _Turn(NamedTuple):
     """All that was said up to an answer that is kept on this connection alone."""
@@ -53,28 +52,61 @@ class _Turn(NamedTuple):
     size: int  # bytes, about
 
 
-class ResponsesSocket:
-    """One connection."""
+class ResponsesSockets:
+    """Serves every such connection.  One for the process."""
 
     def __init__(
         self,
-        scope: MutableMapping[str, Any],
-        receive: Receive,
-        send: Send,
-        *,
         services: Callable[[], tuple[GatewayServices, Generations]],
         keys: Keys,
         monitor: RequestMonitor,
         new_id: Callable[[], str],
     ) -> None:
         """`services` gives those of the present configuration, for each answer anew."""
-        self._headers: dict[bytes, bytes] = dict(scope["headers"])
-        self._query: bytes = scope["query_string"]
-        self._path: str = scope["path"]
-        client = scope.get("client")
+        self._services = services
+        self._keys = keys
+        self._monitor = monitor
+        self._new_id = new_id
+        self._open: set[_Connection] = set()
+
+    async def serve(self, socket: ClientSocket) -> None:
+        """Serve one until it ends."""
+        connection = _Connection(
+            socket,
+            services=self._services,
+            keys=self._keys,
+            monitor=self._monitor,
+            new_id=self._new_id,
+        )
+        self._open.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._open.discard(connection)
+
+    def drain(self) -> None:
+        """Have each end once the answers that are under way are whole."""
+        for connection in self._open:
+            connection.end(_RESTART)
+
+
+class _Connection:
+    """One connection."""
+
+    def __init__(
+        self,
+        socket: ClientSocket,
+        *,
+        services: Callable[[], tuple[GatewayServices, Generations]],
+        keys: Keys,
+        monitor: RequestMonitor,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._socket = socket
+        self._headers: dict[bytes, bytes] = dict(socket.scope["headers"])
+        self._query: bytes = socket.scope["query_string"]
+        client = socket.scope.get("client")
         self._address: str = client[0] if client else ""
-        self._receive = receive
-        self._send = send
         self._services = services
         self._keys = keys
         self._monitor = monitor
@@ -84,45 +116,61 @@ class ResponsesSocket:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._running: dict[InnerRequest, _Answer] = {}
         self._turns: OrderedDict[str, _Turn] = OrderedDict()
+        self._receiving: asyncio.Task[str | bytes] | None = None
+        self._ending: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._writing = asyncio.Lock()
         self._is_closed = False
 
+    def end(self, code: int) -> None:
+        """Take nothing new; close with this code once the answers under way are whole."""
+        if not self._ending.done():
+            self._ending.set_result(code)
+
     async def run(self) -> None:
         """Serve the connection until it ends."""
-        await self._receive()  # websocket.connect
+        server = self._services()[0].server
         try:
             self._owner = self._keys.owner(self._headers, self._query, self._address)
+            if self._owner is ANYBODY:
+                check_origin(self._headers)
         except PolycallError as error:
             await self._refuse(error)
             return
-        await self._send({"type": "websocket.accept"})
-        services, _ = self._services()
-        ends_at = time.monotonic() + services.server.websocket_s
+        loop = asyncio.get_running_loop()
+        expiring = loop.call_later(server.websocket_s, self.end, _EXPIRY)
         try:
-            while True:
-                left_s = ends_at - time.monotonic()
-                try:
-                    async with asyncio.timeout(max(left_s, 0)):
-                        message = await self._receive()
-                except TimeoutError:
-                    await self._expire()
-                    return
-                if message["type"] == "websocket.disconnect":
-                    return
-                if message["type"] == "websocket.drain":
-                    await self._drain()
-                    return
-                await self._take(message)
+            await self._socket.accept(
+                self._new_id(),
+                heartbeat_s=server.heartbeat_s,
+                frame_bytes_max=server.body_bytes_max,
+            )
+            await self._read(self._ending, self._take)
+            await self._read(asyncio.ensure_future(self._finish()), self._turn_away)
+            await self._close(self._ending.result())
+        except (SocketClosed, ClientGone):
+            pass  # the client's right
         finally:
+            expiring.cancel()
             await self._end()
 
     # Frames
 
-    async def _take(self, message: MutableMapping[str, Any]) -> None:
-        text = message.get("text")
+    async def _read(
+        self, until: asyncio.Future[Any], take: Callable[[str | bytes], Awaitable[None]]
+    ) -> None:
+        """Take frames until something else is done; `SocketClosed` where the client left before."""
+        while not until.done():
+            if self._receiving is None:
+                self._receiving = asyncio.ensure_future(self._socket.receive())
+            await asyncio.wait({self._receiving, until}, return_when=asyncio.FIRST_COMPLETED)
+            if self._receiving.done():
+                frame, self._receiving = self._receiving.result(), None
+                await take(frame)
+
+    async def _take(self, text: str | bytes) -> None:
         stream_id: Any = None
         try:
-            if text is None:
+            if isinstance(text, bytes):
                 raise MalformedRequestError("send events as text frames of JSON")
             event = _event(text)
             stream_id = event.pop("stream_id", None)
@@ -137,6 +185,9 @@ class ResponsesSocket:
             await self._error(MalformedRequestError(words), stream_id)
         except PolycallError as error:
             await self._error(error, stream_id)
+
+    async def _turn_away(self, _: str | bytes) -> None:
+        await self._error(OverloadedError("this connection ends; open another one"), None)
 
     def _lane(self, stream_id: str) -> asyncio.Queue[tuple[JSON, int]]:
         queue = self._lanes.get(stream_id)
@@ -255,8 +306,8 @@ class ResponsesSocket:
             text = f'{text[:-1]},"stream_id":{json.dumps(stream_id)}}}'
         async with self._writing:
             try:
-                await self._send({"type": "websocket.send", "text": text})
-            except OSError:
+                await self._socket.send(text)
+            except SocketClosed:
                 self._is_closed = True
                 raise ClientGone("the client left") from None
 
@@ -268,37 +319,35 @@ class ResponsesSocket:
         """Answer the upgrade by HTTP."""
         status, body = render_error(DIALECTS[_DIALECT], error)
         headers = [(b"content-type", b"application/json")]
-        start = {"type": "websocket.http.response.start", "status": status, "headers": headers}
-        await self._send(start)
-        await self._send({"type": "websocket.http.response.body", "body": body})
+        start = {"type": "http.response.start", "status": status, "headers": headers}
+        await self._socket.asgi_send(start)
+        await self._socket.asgi_send({"type": "http.response.body", "body": body})
 
     # The end
-
-    async def _expire(self) -> None:
-        """The connection has lived as long as it may: what is under way ends first."""
-        await self._finish()
-        seconds = self._services()[0].server.websocket_s
-        words = f"this connection has lived for {seconds:g} seconds; open another one"
-        body = {"error": {"type": "invalid_request_error", "code": _EXPIRED, "message": words}}
-        await self._frame(_failure(400, jsontext.encode_bytes(body), {}), None)
-        await self._close(1000)
-
-    async def _drain(self) -> None:
-        """The gateway restarts: answers under way end, and the client connects again."""
-        await self._finish()
-        await self._close(1012)
 
     async def _finish(self) -> None:
         for queue in self._lanes.values():
             await queue.join()
 
     async def _close(self, code: int) -> None:
+        if code == _EXPIRY:
+            seconds = self._services()[0].server.websocket_s
+            words = f"this connection has lived for {seconds:g} seconds; open another one"
+            error = {"type": "invalid_request_error", "code": _EXPIRED, "message": words}
+            await self._frame(_failure(400, jsontext.encode_bytes({"error": error}), {}), None)
         self._is_closed = True
-        await self._send({"type": "websocket.close", "code": code})
+        await self._stop_receiving()
+        await self._socket.close(code, "")
+
+    async def _stop_receiving(self) -> None:
+        if self._receiving is not None:
+            self._receiving.cancel()
+            await asyncio.wait({self._receiving})
 
     async def _end(self) -> None:
         """Nobody reads any more: what is under way is given up, as for any client that left."""
         self._is_closed = True
+        await self._stop_receiving()
         for inner, answer in self._running.items():
             # An answer whose last event was sent is whole, whatever its provider still says.
             if inner.gateway_request is not None and not answer.is_over:
@@ -313,6 +362,7 @@ class ResponsesSocket:
 
 
 _GIVE_UP_S = 5.0
+_EXPIRY, _RESTART = 1000, 1012  # codes with which a connection is closed
 _EXPIRED = "websocket_connection_limit_reached"
 _NO_USAGE: JSON = {
     "input_tokens": 0,

@@ -1,8 +1,6 @@
 """Sessions of realtime voices: a client's WebSocket, passed through to a provider.
 
-entry.py           takes a connection over from HTTP; loads the rest with the first one
-client_socket.py   the client's end, by aiohttp's server
-sessions.py        one session from the key to its last row
-relay.py           frames both ways, bounded, until one side is over
-meter.py           what is used: rows, limits, and whether the key still holds
+sessions.py   one session from the key to its last row
+relay.py      frames both ways, bounded, until one side is over
+meter.py      what is used: rows, limits, and whether the key still holds
 """

@@ -11,9 +11,9 @@ import time
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
+from polycall.gateway.http.client_socket import ClientSocket
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import for_client
-from polycall.gateway.sessions.client_socket import ClientSocket
 from polycall.gateway.sessions.meter import Meter
 from polycall.voices.connection import ConnectionClosedError, WebSocket
 

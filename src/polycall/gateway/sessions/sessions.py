@@ -12,18 +12,16 @@ import logging
 import math
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote
 
 from msgspec.structs import replace
 
 from polycall._support import jsontext
-from polycall._support.listening import is_loopback
 from polycall.errors import (
     AuthenticationError,
     InvalidRequestError,
     NotFoundError,
     OverloadedError,
-    PermissionDeniedError,
     PolycallError,
     RequestError,
     UpstreamConnectionError,
@@ -37,15 +35,16 @@ from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.accounts.session_limits import SessionLimits
 from polycall.gateway.generation.generations import check_allowed
 from polycall.gateway.generation.request_record import CLIENT_GONE_STATUS, storable
+from polycall.gateway.http.client_socket import ClientSocket
 from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
 from polycall.gateway.http.replies import internal_error, render_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest
+from polycall.gateway.http.socket_entry import SocketClosed, check_origin
 from polycall.gateway.observability.attempt_report import for_client, report_failure, words_of
 from polycall.gateway.observability.metrics import Metrics
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
-from polycall.gateway.sessions.client_socket import ClientSocket, SocketClosed
 from polycall.gateway.sessions.meter import Meter
 from polycall.gateway.sessions.relay import Relay
 from polycall.gateway.store import LedgerRow, Store
@@ -131,7 +130,7 @@ class Sessions:
         owner = self._owner(request)
         session.owner, session.is_known = owner, True
         if owner is ANYBODY:
-            _check_origin(request)
+            check_origin(request.headers)
         self._limits.check_store()
         await self._limits.count_request(owner)
         body: JSON = {}
@@ -345,15 +344,6 @@ class _Session:
                     await self.socket.send(frame)
             except (TimeoutError, SocketClosed):
                 pass  # the close says it, if anything does
-
-
-def _check_origin(request: GatewayRequest) -> None:
-    """Without keys, refuse pages of other sites: browsers let them connect to this machine."""
-    origin = request.headers.get(b"origin", b"").decode("latin-1")
-    if origin and not is_loopback(urlsplit(origin).hostname or ""):
-        raise PermissionDeniedError(
-            f"the gateway has no keys, and pages of {origin[:100]!r} may not use it; create a key"
-        )
 
 
 def _model_of(request: GatewayRequest) -> str:

@@ -1,7 +1,7 @@
-"""Where a connection leaves HTTP: it is handed to aiohttp, with the request that asked for it.
+"""Where a connection leaves HTTP for a WebSocket: it is handed to aiohttp, with its request.
 
-uvicorn's connections are served without aiohttp's server, which takes a while to load: the first
-session loads it, in a thread, and others are served meanwhile.
+HTTP is served without aiohttp's server, which takes a while to load: the first WebSocket loads it,
+in a thread, and others are served meanwhile.
 """
 
 from __future__ import annotations
@@ -9,26 +9,38 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from polycall._support.listening import is_loopback
+from polycall.errors import PermissionDeniedError
 
 if TYPE_CHECKING:
-    from polycall.gateway.sessions.client_socket import ClientSocket, SocketServer
+    from polycall.gateway.http.client_socket import ClientSocket, SocketServer
 
 logger = logging.getLogger("polycall.gateway")
 
-_MODULES = ("polycall.gateway.sessions.sessions", "polycall.gateway.sessions.client_socket")
+_MODULE = "polycall.gateway.http.client_socket"
 
 
-class OpenSession:
+class SocketClosed(Exception):  # noqa: N818 - the client's right
+    """The client closed, vanished, or sent what is no WebSocket frame."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"closed with code {code}")
+        self.code = code
+
+
+class OpenSocket:
     """One that the server waits for when it ends, as it does for other connections."""
 
     def shutdown(self) -> None:
-        """Nothing: a session goes on until the time to drain is over."""
+        """Nothing: it goes on until it has drained, or until the time to drain is over."""
 
 
-class SessionEntry:
-    """Takes connections over.  One for the process; `close` it after the last session."""
+class SocketEntry:
+    """Takes connections over.  One for the process; `close` it after the last of them."""
 
     def __init__(self, serve: Callable[[ClientSocket], Awaitable[None]]) -> None:
         self._serve = serve
@@ -43,7 +55,7 @@ class SessionEntry:
             self._server.take(transport, head, rest, connections)
             return
         transport.pause_reading()
-        handle = OpenSession()
+        handle = OpenSocket()
         connections.add(handle)
         task = asyncio.ensure_future(self._start(transport, head, rest, connections))
         self._starting.add(task)
@@ -52,7 +64,7 @@ class SessionEntry:
             self._starting.discard(task)
             connections.discard(handle)
             if not task.cancelled() and (error := task.exception()) is not None:
-                logger.error("a session could not begin: %s", error)
+                logger.error("a WebSocket could not begin: %s", error)
                 transport.abort()
 
         task.add_done_callback(started)
@@ -60,7 +72,7 @@ class SessionEntry:
     async def _start(
         self, transport: asyncio.Transport, head: bytes, rest: bytes, connections: set[Any]
     ) -> None:
-        _, module = await asyncio.to_thread(lambda: [*map(importlib.import_module, _MODULES)])
+        module = await asyncio.to_thread(importlib.import_module, _MODULE)
         server = self._server or module.SocketServer(self._serve)
         self._server = server
         if not transport.is_closing():
@@ -75,6 +87,15 @@ class SessionEntry:
             await self._server.close()
 
 
+def check_origin(headers: Mapping[bytes, bytes]) -> None:
+    """Without keys, refuse pages of other sites: browsers let them connect to this machine."""
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    if origin and not is_loopback(urlsplit(origin).hostname or ""):
+        raise PermissionDeniedError(
+            f"the gateway has no keys, and pages of {origin[:100]!r} may not use it; create a key"
+        )
+
+
 async def nothing_received() -> MutableMapping[str, Any]:
-    """What a session receives by ASGI: it hears of its client by the WebSocket alone."""
+    """What a WebSocket receives by ASGI: it hears of its client by its frames alone."""
     return await asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""The client's end of a session, by aiohttp's server.  It is loaded with the first session."""
+"""The client's end of a WebSocket, by aiohttp's server.  It is loaded with the first of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, cast
 from aiohttp import WSMsgType, web
 from aiohttp.http_websocket import WebSocketError
 
-from polycall.gateway.sessions.entry import OpenSession
+from polycall.gateway.http.socket_entry import OpenSocket, SocketClosed
 
 FRAME_BYTES_MAX = 16 * 2**20
 CLOSE_S = 2.0
@@ -18,14 +18,6 @@ _WRITE_BYTES_MAX = 65_536
 _CLOSED_BY_US = 1000
 # Codes that stand for what came without a code, or not at all; nobody may send them.
 _UNSENDABLE = frozenset({1004, 1005, 1006, 1015})
-
-
-class SocketClosed(Exception):  # noqa: N818 - the client's right
-    """The client closed, vanished, or sent what is no WebSocket frame."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"closed with code {code}")
-        self.code = code
 
 
 class ClientSocket:
@@ -49,7 +41,14 @@ class ClientSocket:
         """Whether frames can be exchanged, or could be."""
         return self._inner is not None
 
-    async def accept(self, request_id: str, protocol: str, *, heartbeat_s: float) -> None:
+    async def accept(
+        self,
+        request_id: str,
+        protocol: str = "",
+        *,
+        heartbeat_s: float,
+        frame_bytes_max: int = FRAME_BYTES_MAX,
+    ) -> None:
         """Open the WebSocket; raises `SocketClosed` where the request asks for none properly.
 
         A client that does not answer a ping within half of `heartbeat_s` is gone.
@@ -57,7 +56,7 @@ class ClientSocket:
         inner = web.WebSocketResponse(
             timeout=CLOSE_S,
             heartbeat=heartbeat_s,
-            max_msg_size=FRAME_BYTES_MAX,
+            max_msg_size=frame_bytes_max,
             protocols=(protocol,) if protocol else (),
             compress=False,
             writer_limit=_WRITE_BYTES_MAX,
@@ -134,7 +133,7 @@ class _Connection(web.RequestHandler):
         none = cast("logging.Logger", None)  # what aiohttp takes for no log of accesses
         super().__init__(server, loop=asyncio.get_running_loop(), access_log=none)
         self._connections = connections
-        self._handle = OpenSession()
+        self._handle = OpenSocket()
         connections.add(self._handle)
 
     def connection_lost(self, exc: BaseException | None) -> None:
