@@ -1,12 +1,14 @@
-"""Coding agents from the registries do a task on models of other vendors than their own.
+"""Coding agents from the registries do a task of ten steps on models of other vendors.
 
-Each gets the settings that `polycall agents` prints, and nothing else.  A simulated model has it
-write a file, edit it, and run a command; what the command printed has to reach the model.  Agents
-are installed into pytest's cache on first use; what cannot be installed is skipped, with a reason.
+Each gets the settings that `polycall agents` prints, and those that have it compact early.  It asks
+for a model that it knows, which the gateway's alias gives it from another vendor.  The task is in
+agent_task.py.  Agents are installed into pytest's cache on first use; what cannot be installed is
+skipped, with a reason.
 """
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import os
@@ -22,141 +24,158 @@ import pytest
 
 from polycall.cli.agent_settings import AGENTS, settings_page
 from polycall.cli.agent_settings import Gateway as Address
-from polycall.sim import Call, Simulation, Turn
+from polycall.sim import Simulation, Turn
+from tests.gateway.agent_task import FINAL, Model, picture, prepare, steps
 from tests.gateway.harness import KEY, UPSTREAMS, Gateway, sim_config
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "coding-agents.md"
-PROMPT = "Make a file notes.txt, mend it, and show it."
-FINAL = "All of it is done."
-SHELL = "cat notes.txt && cp notes.txt out.txt"
+PROMPT = "Do the ten steps: search, read, write, edit, look at red.png, run it, and show it."
 
 
 class Runner(NamedTuple):
-    """How an agent is installed and run without a person."""
+    """How an agent is installed and run without a person.
+
+    `model` is a name that the agent knows, for which the gateway has an alias: it then brings along
+    all of its tools.  `settings` are merged into its file; they have it compact early.
+    """
 
     package: str  # npm's, or PyPI's where it begins with `pypi:`
     program: str
+    model: str
     words: list[str]
-    write: str  # tools, and the names of their arguments
-    edit: str
-    shell: str
     environment: dict[str, str] = {}  # noqa: RUF012 - never changed
+    settings: dict[str, Any] = {}  # noqa: RUF012
+    files: dict[str, str] = {}  # noqa: RUF012 - more of its settings
+    replaced: tuple[str, str] = ("", "")  # in its file of settings
+    tools: str = ""  # of which agent, where not of its name
+    is_blind: bool = False  # its command line reads no pictures
+    overflows: bool = False  # compacts where the model says that it is too much
     first: list[str] = []  # noqa: RUF012 - a call before the task
-
-
-def _write(runner: Runner, work: Path) -> Call:
-    path, text = str(work / "notes.txt"), "one 안녕\n"
-    match runner.program:
-        case "codex":
-            return Call("exec_command", {"cmd": "printf 'one 안녕\\n' > notes.txt"})
-        case "cline":
-            return Call("editor", {"path": path, "new_text": text})
-        case "opencode":
-            return Call(runner.write, {"filePath": path, "content": text})
-        case "cn":
-            return Call(runner.write, {"filepath": path, "content": text})
-        case _:
-            return Call(runner.write, {"file_path": path, "content": text})
-
-
-def _edit(runner: Runner, work: Path) -> Call:
-    path, old, new = str(work / "notes.txt"), "one 안녕", "two 안녕"
-    match runner.program:
-        case "codex":
-            patch = (
-                f"*** Begin Patch\n*** Update File: notes.txt\n@@\n-{old}\n+{new}\n*** End Patch"
-            )
-            return Call("exec_command", {"cmd": f"apply_patch <<'EOF'\n{patch}\nEOF"})
-        case "cline":
-            return Call("editor", {"path": path, "old_text": old, "new_text": new})
-        case "opencode":
-            return Call(runner.edit, {"filePath": path, "oldString": old, "newString": new})
-        case "gemini":
-            more = {"instruction": "mend it"}
-            return Call(
-                runner.edit, {"file_path": path, "old_string": old, "new_string": new, **more}
-            )
-        case _:
-            return Call(runner.edit, {"file_path": path, "old_string": old, "new_string": new})
-
-
-def _shell(runner: Runner) -> Call:
-    match runner.program:
-        case "codex":
-            return Call(runner.shell, {"cmd": SHELL})
-        case "cline":
-            return Call(runner.shell, {"commands": [SHELL]})
-        case "qwen":
-            return Call(runner.shell, {"command": SHELL, "is_background": False})
-        case "claude" | "opencode" | "crush":
-            return Call(runner.shell, {"command": SHELL, "description": "show it"})
-        case _:
-            return Call(runner.shell, {"command": SHELL})
+    second: list[str] = []  # noqa: RUF012 - one after it: some compact before new words alone
 
 
 QUIET = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_AUTOUPDATER": "1",
     "IS_SANDBOX": "1",
+    "CLAUDE_CODE_AUTO_COMPACT_WINDOW": "100000",
+    "CLAUDE_AUTOCOMPACT_PCT_OVERRIDE": "40",
 }
+# Windows that are small enough for a conversation to be compacted half-way.
+CN_OPTIONS = json.dumps({"contextLength": 10000, "maxTokens": 1000})
+PI_SETTINGS = {"compaction": {"enabled": True, "reserveTokens": 2000, "keepRecentTokens": 500}}
 RUNNERS: dict[str, Runner] = {
     "claude-code": Runner(
         "@anthropic-ai/claude-code@2.1",
         "claude",
+        "claude-sonnet-4-6",
         ["-p", PROMPT, "--dangerously-skip-permissions"],
-        *("Write", "Edit", "Bash"),
         QUIET,
     ),
     "codex": Runner(
         "@openai/codex@0.169",
         "codex",
-        ["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", PROMPT],
-        *("exec_command", "apply_patch", "exec_command"),
+        "gpt-5.5",
+        [
+            *("exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"),
+            *("-c", "model_auto_compact_token_limit=12000", PROMPT),
+        ],
     ),
     "gemini": Runner(
         "@google/gemini-cli@0.61",
         "gemini",
+        "gemini-3-pro-preview",
         ["-m", "MODEL", "--yolo", "--skip-trust", "-p", PROMPT],
-        *("write_file", "replace", "run_shell_command"),
+        settings={"model": {"compressionThreshold": 0.013}},
+        second=["-m", "MODEL", "--yolo", "--skip-trust", "--resume", "latest", "-p", "Go on."],
     ),
-    "opencode": Runner("opencode-ai@1.18", "opencode", ["run", PROMPT], *("write", "edit", "bash")),
+    "opencode": Runner(
+        "opencode-ai@1.18",
+        "opencode",
+        "coder",
+        ["run", PROMPT],
+        settings={
+            "provider": {
+                "polycall": {
+                    "models": {
+                        "coder": {
+                            "limit": {"context": 16000, "output": 4000},
+                            "attachment": True,
+                            "modalities": {"input": ["text", "image"], "output": ["text"]},
+                        }
+                    }
+                }
+            }
+        },
+    ),
     "qwen-code": Runner(
         "@qwen-code/qwen-code@0.15",
         "qwen",
+        "qwen3.6-plus",
         ["--yolo", "-p", PROMPT],
-        *("write_file", "edit", "run_shell_command"),
+        settings={
+            "model": {
+                "chatCompression": {"contextPercentageThreshold": 0.7},
+                "generationConfig": {"contextWindowSize": 30000, "modalities": {"image": True}},
+            }
+        },
+        second=["--yolo", "--continue", "-p", "Go on."],
     ),
-    "crush": Runner("@charmland/crush@0.96", "crush", ["run", PROMPT], *("write", "edit", "bash")),
+    "crush": Runner("@charmland/crush@0.96", "crush", "coder", ["run", PROMPT]),
     "cline": Runner(
         "cline@3",
         "cline",
+        "coder",
         ["-P", "openai-compatible", PROMPT],
-        *("editor", "editor", "run_commands"),
         first=["auth", "-p", "openai", "-k", KEY, "-b", "URL", "-m", "MODEL"],
+        overflows=True,
     ),
     "continue": Runner(
-        "@continuedev/cli@1", "cn", ["-p", PROMPT, "--auto"], *("Write", "Edit", "Bash")
+        "@continuedev/cli@1",
+        "cn",
+        "coder",
+        ["-p", PROMPT, "--auto"],
+        is_blind=True,
+        replaced=("    roles:", f"    defaultCompletionOptions: {CN_OPTIONS}\n    roles:"),
+    ),
+    "pi": Runner(
+        "@mariozechner/pi-coding-agent@0.73",
+        "pi",
+        "coder",
+        ["--provider", "polycall", "--model", "coder", "--offline", "-p", PROMPT],
+        files={".pi/agent/settings.json": json.dumps(PI_SETTINGS)},
+        replaced=('"contextWindow": 200000', '"contextWindow": 9000'),
+        second=[
+            *("--provider", "polycall", "--model", "coder", "--offline", "--continue"),
+            *("-p", "Go on."),
+        ],
     ),
     "aider": Runner(
         "pypi:aider-chat==0.86.2",
         "aider",
+        "coder",
         [
             *("--model", "openai/MODEL", "--weak-model", "openai/MODEL", "--yes", "--no-git"),
             *("--no-check-update", "--no-show-model-warnings", "--analytics-disable"),
             *("--message", PROMPT),
         ],
-        *("", "", ""),
     ),
 }
+# What agents ask for, each a pattern; the small work of Claude Code has a model of its own.
+STEPS_BEFORE_IT = 7  # compacted
+PATTERNS = ("claude-*", "gpt-*", "gemini-*", "qwen*", "coder")
 # The vendor that an agent is made for is left out, and taken by itself below.
 OWN = {"claude-code": "up-anthropic", "codex": "up-responses", "gemini": "up-gemini"}
 OTHERS = ("up-anthropic", "up-gemini", "up-responses", "up-deepseek")
 CASES = [
     (agent, upstream)
     for agent, upstream in itertools.product(RUNNERS, OTHERS)
-    if OWN.get(agent) != upstream
+    if OWN.get(agent) != upstream and agent != "aider"
 ]
+TEN = range(10)
+# The picture, as every wire carries it.
+_PICTURE = base64.b64encode(picture()).decode()[:200]
 
 
 @pytest.fixture(scope="session")
@@ -200,47 +219,42 @@ def _installed(folder: Path, runner: Runner) -> Path | str:
     return program
 
 
-@pytest.fixture(scope="module")
-def lenient(sim: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    folder = tmp_path_factory.mktemp("matrix")
-    served = Gateway(folder, sim_config(sim, "[server]\nlossy = true")).start()
-    yield served
-    assert served.stop() == 0, served.log
-    assert "Traceback" not in served.log
+def matrix_config(sim: Simulation, upstream: str) -> str:
+    """A gateway for agents that ask for their own models, and get another vendor's."""
+    aliases = "".join(f'[models."{name}"]\nroute = ["{upstream}/matrix"]\n' for name in PATTERNS)
+    small = f'[models."claude-haiku-*"]\nroute = ["{upstream}/sim-1-mini"]\n'
+    return sim_config(sim, f"[server]\nlossy = true\n{small}{aliases}")
 
 
-def turns(name: str, work: Path, upstream: str) -> list[Turn]:
-    runner = RUNNERS[name]
-    if name == "aider":  # which has no tools: the model writes whole files
-        return [Turn("notes.txt\n```\ntwo 안녕\n```\n")]
-    calls = [_write(runner, work), _edit(runner, work), _shell(runner)]
-    if runner.program == "cn":  # which edits what was read alone
-        calls.insert(1, Call("Read", {"filepath": str(work / "notes.txt")}))
-        if upstream == "up-gemini":  # by a model's name it offers another tool
-            edit = calls[2].arguments
-            edits = [{key: edit[key] for key in ("old_string", "new_string")}]
-            calls[2] = Call("MultiEdit", {"file_path": edit["file_path"], "edits": edits})
-    steps = [Turn(f"Step {number}.", calls=[call]) for number, call in enumerate(calls)]
-    return [*steps, Turn(FINAL)]
+def _merged(value: Any, more: Any) -> Any:
+    if not isinstance(value, dict) or not isinstance(more, dict):
+        return more
+    return {**value, **{key: _merged(value.get(key), each) for key, each in more.items()}}
 
 
-def run(
-    name: str, program: Path, folder: Path, *, url: str, model: str, small: str
-) -> subprocess.CompletedProcess[str]:
-    """Run an agent on its task, told what `polycall agents` prints."""
+def run(name: str, program: Path, folder: Path, *, url: str) -> subprocess.CompletedProcess[str]:
+    """Run an agent on its task, by the settings that `polycall agents` prints."""
     home, work = folder / "home", folder / "work"
     home.mkdir()
+    runner = RUNNERS[name]
+    model = runner.model
     agent = next(agent for agent in AGENTS if agent.name == name)
-    settings = agent.make(Address(url, KEY, model, small))
+    settings = agent.make(Address(url, KEY, model, "claude-haiku-4-5"))
     for file in settings.files:
         path = home / file.path[2:] if file.path.startswith("~/") else work / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(file.text.replace("${{ secrets.POLYCALL_KEY }}", KEY), "utf-8")
-    runner = RUNNERS[name]
+        text = file.text.replace("${{ secrets.POLYCALL_KEY }}", KEY)
+        text = text.replace(*runner.replaced) if runner.replaced[0] else text
+        if runner.settings:
+            text = json.dumps(_merged(json.loads(text), runner.settings))
+        path.write_text(text, "utf-8")
+    for place, text in runner.files.items():
+        (home / place).parent.mkdir(parents=True, exist_ok=True)
+        (home / place).write_text(text, "utf-8")
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "NO_COLOR": "1", "CI": "1"}
     environment |= settings.environment | runner.environment
     done: subprocess.CompletedProcess[str] | None = None
-    for words in filter(None, (runner.first, runner.words)):
+    for words in filter(None, (runner.first, runner.words, runner.second)):
         filled = [word.replace("MODEL", model).replace("URL", f"{url}/v1") for word in words]
         done = subprocess.run(
             [str(program), *filled],
@@ -256,65 +270,109 @@ def run(
     return done
 
 
+class Served(NamedTuple):
+    """A gateway whose models are all of one upstream."""
+
+    gateway: Gateway
+    vendor: str
+
+
+@pytest.fixture(scope="module")
+def served(
+    sim: Simulation, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Served]]:
+    gateways: dict[str, Gateway] = {}
+
+    def serve(upstream: str) -> Served:
+        if upstream not in gateways:
+            folder = tmp_path_factory.mktemp("matrix")
+            gateways[upstream] = Gateway(folder, matrix_config(sim, upstream)).start()
+        return Served(gateways[upstream], UPSTREAMS[upstream][0])
+
+    yield serve
+    for gateway in gateways.values():
+        assert gateway.stop() == 0, gateway.log
+        assert "Traceback" not in gateway.log
+
+
+def _warned(gateway: Gateway, before: int) -> set[str]:
+    """What the gateway warned of in the rows of its ledger since then."""
+    rows = gateway.ledger(before + 1)[before:]
+    details = [json.loads(row["details"]) for row in rows if row["details"]]
+    return {warning["feature"] for each in details for warning in each.get("warnings", [])}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "upstream"), CASES)
-def test_a_task_on_another_vendors_model(
+def test_ten_steps_with_a_picture_and_a_compaction(
     *,
     sim: Simulation,
-    lenient: Gateway,
+    served: Callable[[str], Served],
     installed: Callable[[str], Path],
     tmp_path: Path,
     name: str,
     upstream: str,
 ) -> None:
-    program = installed(name)
-    vendor, model = UPSTREAMS[upstream][0], f"matrix-{name}"
+    program, runner = installed(name), RUNNERS[name]
+    gateway, vendor = served(upstream)
     work = tmp_path / "work"
     work.mkdir()
-    sim.script(vendor, model, turns(name, work, upstream))
-    small = f"{upstream}/sim-1-mini"
-    done = run(name, program, tmp_path, url=lenient.url, model=f"{upstream}/{model}", small=small)
-    said = done.stdout[-3000:] + done.stderr[-1500:]
-    assert done.returncode == 0, said
-    assert (work / "notes.txt").read_text("utf-8") == "two 안녕\n", said
-    assert sim.remaining(vendor, model) == 0, said
-    if name == "aider":
-        return
-    assert FINAL in done.stdout
-    assert (work / "out.txt").read_text("utf-8") == "two 안녕\n"
-    last = next(
-        each
-        for each in reversed(sim.requests)
-        if each.vendor == vendor and (model in each.path or each.body.get("model") == model)
+    prepare(work)
+    half = STEPS_BEFORE_IT
+    model = Model(
+        steps(runner.tools or name, work),
+        pauses_after=half if runner.second else 0,
+        overflows_after=half if runner.overflows else 0,
     )
-    sent = json.dumps(last.body, ensure_ascii=False)
-    assert "two 안녕" in sent  # what the command printed
-    assert all(f"Step {number}." in sent for number in range(len(turns(name, work, upstream)) - 1))
+    sim.script(vendor, "matrix", model)
+    received, rows = sim.received, len(gateway.ledger(0))
+    done = run(name, program, tmp_path, url=gateway.url)
+    said = f"{done.stdout[-3000:]}{done.stderr[-1500:]}\n{model.faults}"
+    assert done.returncode == 0, said
+    assert FINAL in done.stdout, said
+    assert model.faults == []
+    assert model.made == len(TEN)
+    assert model.compactions, said
+    assert model.carried_on, said
+    assert (work / "notes.txt").read_text("utf-8") == "three 안녕\nend\n", said
+    assert (work / "out.txt").read_text("utf-8") == "three 안녕\nend\n"
+    sent = [json.dumps(each.body) for each in sim.since(received)]
+    assert runner.is_blind or any(_PICTURE in text for text in sent)
+    warned = _warned(gateway, rows)
+    assert warned <= documented_warnings(), warned
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", OWN)
-def test_a_task_on_the_simulation_of_its_own_vendor(
-    sim: Simulation, lenient: Gateway, installed: Callable[[str], Path], tmp_path: Path, name: str
+@pytest.mark.parametrize("upstream", OTHERS)
+def test_aider_which_has_no_tools_writes_a_file(
+    *,
+    sim: Simulation,
+    served: Callable[[str], Served],
+    installed: Callable[[str], Path],
+    tmp_path: Path,
+    upstream: str,
 ) -> None:
-    program = installed(name)
-    upstream = OWN[name]
-    vendor, model = UPSTREAMS[upstream][0], f"own-{name}"
+    program = installed("aider")
+    gateway, vendor = served(upstream)
     work = tmp_path / "work"
     work.mkdir()
-    sim.script(vendor, model, turns(name, work, upstream))
-    full, small = f"{upstream}/{model}", f"{upstream}/sim-1-mini"
-    done = run(name, program, tmp_path, url=lenient.url, model=full, small=small)
-    said = done.stdout[-3000:] + done.stderr[-1500:]
-    assert done.returncode == 0, said
-    assert (work / "out.txt").read_text("utf-8") == "two 안녕\n", said
-    assert sim.remaining(vendor, model) == 0
+    sim.script(vendor, "matrix", [Turn("notes.txt\n```\ntwo 안녕\n```\n")])
+    done = run("aider", program, tmp_path, url=gateway.url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (work / "notes.txt").read_text("utf-8") == "two 안녕\n"
 
 
 # ---------------------------------------------------------------------------------------------
 # The page
 
 _BEGIN, _END = "<!-- settings: made by a test -->", "<!-- end of settings -->"
+
+
+def documented_warnings() -> set[str]:
+    """The warnings that the page says agents get."""
+    found = re.search(r"<!-- warnings -->\n(.*?)\n<!-- end -->", PAGE.read_text("utf-8"), re.DOTALL)
+    assert found is not None
+    return set(re.findall(r"^\| `([\w.]+)` \|", found[1], re.MULTILINE))
 
 
 def test_the_page_has_the_settings_that_the_command_prints() -> None:

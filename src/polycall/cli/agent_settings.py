@@ -178,6 +178,26 @@ def _aider(gateway: Gateway) -> Settings:
     )
 
 
+def _pi(gateway: Gateway) -> Settings:
+    models = [
+        {"id": name, "input": ["text", "image"], "contextWindow": 200000, "maxTokens": 16000}
+        for name in dict.fromkeys((gateway.model, gateway.small))
+    ]
+    provider = {
+        "baseUrl": gateway.v1,
+        "api": "openai-completions",
+        "apiKey": "POLYCALL_KEY",
+        "models": models,
+    }
+    text = _json({"providers": {"polycall": provider}})
+    return Settings(
+        [File("~/.pi/agent/models.json", "json", text)],
+        {"POLYCALL_KEY": gateway.key},
+        f"pi --provider polycall --model {gateway.model}",
+        ["Its newer name, `@earendil-works/pi-coding-agent`, takes the same settings."],
+    )
+
+
 def _zed(gateway: Gateway) -> Settings:
     models = [
         {
@@ -265,6 +285,14 @@ AGENTS: tuple[CodingAgent, ...] = (
         "@continuedev/cli",
         "https://docs.continue.dev/reference",
         _continue,
+    ),
+    CodingAgent(
+        "pi",
+        "pi",
+        "OpenAI Chat",
+        "@mariozechner/pi-coding-agent 0.73",
+        "https://github.com/earendil-works/pi/blob/main/packages/coding-agent/docs/models.md",
+        _pi,
     ),
     CodingAgent(
         "aider",

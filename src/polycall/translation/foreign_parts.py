@@ -30,6 +30,7 @@ from polycall.ir import (
 )
 from polycall.translation.context_edits import EDITOR, edited
 from polycall.translation.foreign_words import in_words, words_of
+from polycall.translation.repeated_results import without_repeated_results
 from polycall.translation.wire import Losses
 
 # call       a tool call of this name, its fields as arguments
@@ -158,6 +159,7 @@ def adapt_request(request: Request, dialect: str, losses: Losses) -> Request:
         choice = _possible_choice(request, request.tool_choice, dialect, losses)
         if choice is not request.tool_choice:
             request = replace(request, tool_choice=choice)
+    request = without_repeated_results(request, losses)
     request = _without_nonces(request, dialect, losses)
     if dialect != EDITOR:
         request = edited(request, losses)

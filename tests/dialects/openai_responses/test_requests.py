@@ -357,6 +357,8 @@ def test_parts_in_unusual_places() -> None:
                     ],
                 ),
                 Message("tool", [Text("and"), Media("image", url="https://x/i.png")]),
+                Message("assistant", [ToolCall("d", "g")]),
+                Message("tool", [ToolResult("d", [Media("video", url="https://x/v")])]),
                 Message(
                     "user",
                     [
@@ -367,7 +369,6 @@ def test_parts_in_unusual_places() -> None:
                         Media("file", "application/zip", data="aGk="),
                     ],
                 ),
-                Message("tool", [ToolResult("c", [Media("video", url="https://x/v")])]),
             ],
             lossy=True,
         )
@@ -388,9 +389,10 @@ def test_parts_in_unusual_places() -> None:
                 {"type": "input_image", "image_url": "https://x/i.png"},
             ],
         },
+        {"type": "function_call", "call_id": "d", "name": "g", "arguments": "{}"},
         {
             "type": "function_call_output",
-            "call_id": "c",
+            "call_id": "d",
             "output": [
                 {"type": "input_text", "text": "[video, https://x/v: not shown to this model]"}
             ],
