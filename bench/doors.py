@@ -254,6 +254,36 @@ def _client_doors() -> Iterator[tuple[str, Callable[[], tuple[bytes, bytes]]]]:
     yield "requests sent ahead", lambda: (many, many * 999)
 
 
+# Bodies of 15 MB whose values take many times their room once they are read.
+SMALL_VALUES = {
+    "lists": b"[],",
+    "objects": b"{},",
+    "spaced objects": b'{ "a":1},',
+    "numbers": b"100001,",
+    "texts": b'"ab",',
+}
+
+
+def _value_doors() -> Iterator[tuple[str, Callable[[], tuple[bytes, bytes]]]]:
+    """Fields full of small values, at each door that reads JSON."""
+    places = {
+        "passed": (CHAT, b'{"model":"up/good","messages":[%b]}'),
+        "translated": (ANTHROPIC, b'{"model":"up/good","max_tokens":9,"messages":[%b]}'),
+        "counted": ("/v1/messages/count_tokens", b'{"model":"up/good","messages":[%b]}'),
+        "responses": ("/v1/responses", b'{"model":"up/good","input":[%b]}'),
+        "in metadata": ("/v1/responses", b'{"model":"up/good","input":"x","metadata":[%b]}'),
+        "compacted": ("/v1/responses/compact", b'{"model":"up/good","input":[%b]}'),
+        "a conversation": ("/v1/conversations", b'{"items":[%b]}'),
+        "embedded": ("/v1/embeddings", b'{"model":"up/good","input":[%b]}'),
+        "ranked": ("/v1/rerank", b'{"model":"up/good","query":"x","documents":[%b]}'),
+        "MCP": ("/mcp", b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"a":[%b]}}'),
+    }
+    for place, (path, body) in places.items():
+        for name, value in SMALL_VALUES.items():
+            inner = (value * (15_000_000 // len(value))).rstrip(b",")
+            yield f"{name}, {place}", lambda path=path, data=body % inner: (_post(path, data), b"")
+
+
 def _exchange(served: Served, first: bytes, more: bytes) -> None:
     """Send, and read the answer until its end, or until the door has been open for long."""
     ends_at = time.monotonic() + _DOOR_S
@@ -296,7 +326,7 @@ def main() -> int:
         run_probe(options.probe)
         return 0
     doors: list[tuple[str, Callable[[], tuple[bytes, bytes]]]] = [
-        (f"client: {name}", make) for name, make in _client_doors()
+        (f"client: {name}", make) for name, make in (*_client_doors(), *_value_doors())
     ]
     for name in PROVIDERS:
         body = {"model": f"up/{name.replace(' ', '_')}", "messages": _messages(1, 9)}

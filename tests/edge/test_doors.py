@@ -35,9 +35,9 @@ async def serving(folder: Path, text: str) -> AsyncIterator[Gateway]:
 async def ask(
     served: Gateway, method: str, path: str, body: JSON | None = None, **more: Any
 ) -> tuple[int, Any]:
-    """Status and JSON of one request; `headers` and `client` as ASGI has them."""
+    """Status and JSON of one request; `headers` and `client` as ASGI has them, `data` is a body."""
     sent: list[Any] = []
-    data = json.dumps(body).encode() if body is not None else b""
+    data: bytes = more.pop("data", b"") if body is None else json.dumps(body).encode()
 
     async def receive() -> dict[str, Any]:
         if receive.__dict__.setdefault("is_read", False):

@@ -17,13 +17,14 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fnmatch import fnmatchcase
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall._support.listening import is_loopback
 from polycall.config import ClientKey
-from polycall.errors import AuthenticationError, RateLimitError
+from polycall.errors import AuthenticationError, PermissionDeniedError, RateLimitError
 from polycall.gateway.store import TEAM_ID_HEAD, KeyRecord, KeyRow, Store, TeamRow
 
 logger = logging.getLogger("polycall.keys")
@@ -135,9 +136,10 @@ class Keys:
         """The client behind a request; `AuthenticationError` where its key is not known.
 
         An `address` that tries too many of those is told to wait (`RateLimitError`); a good key is
-        taken from there all the same.
+        taken from there all the same.  Where nobody needs a key, pages of other sites are refused.
         """
         if self.is_open:
+            _check_page(headers)
             return ANYBODY
         try:
             return self._known(headers, query)
@@ -199,6 +201,40 @@ def new_key() -> tuple[str, bytes, str]:
 def digest_of(key: bytes) -> bytes:
     """What is kept of a key.  It has 256 random bits: there is no dictionary to slow down."""
     return hashlib.sha256(key).digest()
+
+
+def _check_page(headers: Mapping[bytes, bytes]) -> None:
+    """Refuse pages of other sites: browsers let them connect to this machine.
+
+    A page says where it is from, and reaches this machine by its own name where it can make that
+    lead here.
+    """
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    host = headers.get(b"host", b"").decode("latin-1")
+    if origin and not _is_here(origin):
+        refused = origin
+    elif host and not (_is_here(f"//{host}") or _is_unregistered(host)):
+        refused = host
+    else:
+        return
+    raise PermissionDeniedError(
+        f"the gateway has no keys, and answers this machine alone, not {refused[:100]!r}; create "
+        "a key (polycall keys create)"
+    )
+
+
+def _is_here(place: str) -> bool:
+    try:
+        name = urlsplit(place).hostname or ""
+    except ValueError:
+        return False
+    return is_loopback(name) or name.endswith(".localhost")
+
+
+def _is_unregistered(host: str) -> bool:
+    """Whether nobody can have registered the name: `gateway`, `host.docker.internal`."""
+    name = host.partition(":")[0]
+    return name.endswith(".internal") or (name.isascii() and name.isalpha())
 
 
 def _key_of(headers: Mapping[bytes, bytes], query: bytes) -> bytes:

@@ -25,7 +25,7 @@ from polycall.gateway.http.replies import Headers, header_value, send_json
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.control_fields import check_names
 from polycall.gateway.passthrough.request import PASSED_HEADERS
-from polycall.gateway.processes.heavy_work import check_items, check_objects
+from polycall.gateway.processes.heavy_work import check_items
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.programs.dispatch import ProgramDispatch
 from polycall.gateway.routing.router import Target
@@ -62,7 +62,6 @@ class CountEndpoint:
         )
         await self._limits.count_request(owner)
         data = await read_body(gateway_request, self._services.server, self._memory)
-        check_objects(data)
         body = await self._services.items.resolved(
             owner.id, _body(endpoint, data), self._services.server.body_bytes_max
         )

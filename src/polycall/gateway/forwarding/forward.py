@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Awaitable
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from polycall._support import jsontext
 from polycall.embeddings.calls import native_url
@@ -220,6 +221,12 @@ def check_resource(owner: Any, provider: str, path: str, *, allows_unpriced: boo
             f"the key {owner.name!r} has limits, and what a job costs is not known before it is "
             'over; under [limits]: unpriced = "allow"'
         )
+
+
+def passed_query(gateway_request: GatewayRequest) -> str:
+    """What a provider gets of the query: all but the client's own key."""
+    asked = parse_qsl(gateway_request.query.decode("latin-1"), keep_blank_values=True)
+    return urlencode([(name, value) for name, value in asked if name != "key"])
 
 
 def resource_of(path: str) -> str:

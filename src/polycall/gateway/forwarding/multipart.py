@@ -13,6 +13,10 @@ from polycall.errors import MalformedRequestError
 _HEAD_BYTES_MAX = 16 * 1024
 _VALUE_BYTES_MAX = 1024
 BEFORE_MODEL_BYTES_MAX = 1024 * 1024
+# Where a head says the name of its part.  A reader of the first and one of the last must find the
+# same, whatever they take for a quoted text.
+_SAYS_NAME = re.compile(rb"[;\s]name\s*(\*?)[*\d\s]*=", re.IGNORECASE)
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NAME = re.compile(rb'content-disposition:[^\r\n]*?[; ]name="?([^";\r\n]*)"?', re.IGNORECASE)
 
 
@@ -91,8 +95,7 @@ class FormScanner:
             if len(self._buffer) > _HEAD_BYTES_MAX:
                 raise MalformedRequestError("the head of a part of the form is too long")
             return False
-        match = _NAME.search(bytes(self._buffer[:end]))
-        name = b"" if match is None else match[1]
+        name = _name_in(bytes(self._buffer[:end]))
         self._emit(end + 4)
         if name.lower() != b"model":
             # The empty body of a part ends with the line break of its head.
@@ -134,3 +137,13 @@ class FormScanner:
         out = b"".join(self._out)
         self._out.clear()
         return out
+
+
+def _name_in(head: bytes) -> bytes:
+    """The name of a part; `MalformedRequestError` where others may read another one."""
+    bare = _SAYS_NAME.findall(_QUOTED.sub(b'""', head))
+    readings = bare if b"\\" not in head else _SAYS_NAME.findall(head)
+    if len(readings) > 1 or b"*" in bare or head.lower().count(b"content-disposition") > 1:
+        raise MalformedRequestError("a part of the form says its name in more than one way")
+    match = _NAME.search(head)
+    return b"" if match is None else match[1]

@@ -111,7 +111,7 @@ class Forwarding:
         provider = forward.chosen_provider(gateway_request, self._services)
         forward.check_resource(owner, provider, route.path, allows_unpriced=self._allows_unpriced)
         await self._check_owned(owner, provider, forward.resource_of(route.path))
-        query = gateway_request.query.decode("latin-1")
+        query = forward.passed_query(gateway_request)
         path = f"{route.path}?{query}" if query else route.path
         method = gateway_request.method
         asked = ForwardAsked("", path, method=method)
@@ -181,6 +181,10 @@ class Forwarding:
         ids = [str(each["id"]) for each in entries if "id" in each]
         own = await self._owned.of(owner.id, provider, ids)
         kept = [each for each in entries if each.get("id") in own]
+        ends = {"first_id": kept[0]["id"], "last_id": kept[-1]["id"]} if kept else {}
+        for name in ("first_id", "last_id"):  # else they name what is another key's
+            if name in fields:
+                fields[name] = ends.get(name)
         return jsontext.encode_bytes({**fields, "data": kept})
 
     async def _keep(self, owner: Owner, provider: str, resource: Any) -> None:

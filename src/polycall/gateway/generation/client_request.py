@@ -31,7 +31,7 @@ from polycall.gateway.passthrough.request import (
     holds_carried_state,
     read_fields,
 )
-from polycall.gateway.processes.heavy_work import LONG_BYTES, check_items, check_objects
+from polycall.gateway.processes.heavy_work import LONG_BYTES, check_items
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.anthropic_threads import refuse_thread
@@ -401,7 +401,6 @@ class ClientRequest:
     async def _with_items(self, services: GatewayServices) -> dict[str, Any]:
         """The body, with the items of earlier answers that it refers to."""
         if self._resolved is None:
-            check_objects(self._body)
             body = await self._apart(services, self._fields.decoded)
             if self._may_refer:
                 bytes_max = services.server.body_bytes_max

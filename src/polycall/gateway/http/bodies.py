@@ -8,6 +8,7 @@ import zlib
 from polycall.config import Server
 from polycall.errors import InvalidRequestError, RequestTooLargeError
 from polycall.gateway.http.request import ClientGone, GatewayRequest
+from polycall.gateway.http.values import ValueCounter
 from polycall.gateway.processes.memory_guard import MemoryGuard
 
 _ENCODINGS = {
@@ -19,11 +20,11 @@ _SLICE_BYTES = 1024 * 1024  # that are expanded before others have their turn
 
 
 async def read_body(gateway_request: GatewayRequest, server: Server, memory: MemoryGuard) -> bytes:
-    """The whole body.
+    """The whole body, which is JSON.
 
-    Raises `RequestTooLargeError` before reading more than is allowed, `ClientGone` where the
-    client leaves, `OverloadedError` while there is no memory.  The request monitor gives up on a
-    client that stops sending.
+    Raises `RequestTooLargeError` before reading more than is allowed, and for more values than are
+    read; `ClientGone` where the client leaves, `OverloadedError` while there is no memory.  The
+    request monitor gives up on a client that stops sending.
     """
     limit = server.body_bytes_max
     declared = gateway_request.headers.get(b"content-length", b"")
@@ -41,7 +42,10 @@ async def read_body(gateway_request: GatewayRequest, server: Server, memory: Mem
     if len(body) > limit:
         raise _too_large(limit)
     encoding = gateway_request.headers.get(b"content-encoding")
-    return body if encoding is None else await _expand(body, encoding.strip().lower(), limit)
+    if encoding is not None:
+        body = await _expand(body, encoding.strip().lower(), limit)
+    await ValueCounter().add(body)
+    return body
 
 
 async def _read(gateway_request: GatewayRequest, server: Server, memory: MemoryGuard) -> bytes:

@@ -9,12 +9,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-
-from polycall._support.listening import is_loopback
-from polycall.errors import PermissionDeniedError
 
 if TYPE_CHECKING:
     from polycall.gateway.http.client_socket import ClientSocket, SocketServer
@@ -85,15 +81,6 @@ class SocketEntry:
             task.cancel()
         if self._server is not None:
             await self._server.close()
-
-
-def check_origin(headers: Mapping[bytes, bytes]) -> None:
-    """Without keys, refuse pages of other sites: browsers let them connect to this machine."""
-    origin = headers.get(b"origin", b"").decode("latin-1")
-    if origin and not is_loopback(urlsplit(origin).hostname or ""):
-        raise PermissionDeniedError(
-            f"the gateway has no keys, and pages of {origin[:100]!r} may not use it; create a key"
-        )
 
 
 async def nothing_received() -> MutableMapping[str, Any]:

@@ -6,20 +6,18 @@ import asyncio
 import logging
 from collections.abc import MutableMapping
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-from polycall._support.listening import is_loopback
 from polycall.config import Config
 from polycall.errors import (
     AuthenticationError,
     InvalidRequestError,
     NotFoundError,
     OverloadedError,
-    PermissionDeniedError,
 )
 from polycall.gateway.accounts.keys import Keys
 from polycall.gateway.http.bodies import read_body
@@ -71,7 +69,6 @@ class Endpoint:
         except AuthenticationError:
             gateway_request.notes.append((b"www-authenticate", b"Bearer"))
             raise
-        self._check_origin(gateway_request)
         if gateway_request.method not in ("GET", "POST", "DELETE"):
             gateway_request.notes.append((b"allow", b"GET, POST, DELETE"))
             raise InvalidRequestError(f"{PATH} takes GET, POST and DELETE", status=405)
@@ -163,19 +160,6 @@ class Endpoint:
                 shown = ", ".join(known) or "none"
                 raise NotFoundError(f"there is no MCP server {each[:100]!r}; there are: {shown}")
         return names
-
-    def _check_origin(self, gateway_request: GatewayRequest) -> None:
-        """A page in a browser must not reach an open gateway by a name of the page's own."""
-        if not self._keys.is_open:
-            return
-        host = gateway_request.headers.get(b"host", b"").decode("latin-1")
-        origin = gateway_request.headers.get(b"origin", b"").decode("latin-1")
-        for place in filter(None, (f"//{host}" if host else "", origin)):
-            name = urlsplit(place).hostname or ""
-            if not is_loopback(name):
-                raise PermissionDeniedError(
-                    f"without keys the gateway answers this machine alone, not {name[:100]!r}"
-                )
 
     async def _started(self) -> None:
         if self._ready is None:

@@ -21,7 +21,6 @@ T = TypeVar("T")
 # cost a shorter one three times its own work.
 LONG_BYTES = 512 * 1024
 ITEMS_MAX = 20_000  # messages, their parts, tools: each costs about 0.1 ms
-OBJECTS_MAX = 100_000  # of JSON, an item being a few
 _THREADS = 2
 # What the dialects' bodies have many of, and what has many parts in turn.
 _LISTS = ("messages", "input", "contents", "tools", "functions", "system")
@@ -53,16 +52,6 @@ class HeavyWork:
     def close(self) -> None:
         """Take no more work."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def check_objects(body: bytes) -> None:
-    """Raise `RequestTooLargeError` for a body that has too many objects to be decoded at all."""
-    # Within a text the quote would be escaped; spaces between are worth a decoding.
-    if len(body) > LONG_BYTES and body.count(b'{"') > OBJECTS_MAX:
-        raise RequestTooLargeError(
-            f"the request has more than {OBJECTS_MAX} objects; send fewer, or larger ones",
-            status=413,
-        )
 
 
 def check_items(body: dict[str, Any]) -> None:

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from polycall._support import jsontext
 from polycall.dialects.openai_responses.response import skeleton
 from polycall.errors import MalformedRequestError, OverloadedError, PolycallError, RequestError
-from polycall.gateway.accounts.keys import ANYBODY, Keys, Owner
+from polycall.gateway.accounts.keys import Keys, Owner
 from polycall.gateway.generation.endpoints import Endpoint
 from polycall.gateway.generation.generations import Generations, check_allowed
 from polycall.gateway.http.replies import internal_error, render_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest, RequestMonitor
-from polycall.gateway.http.socket_entry import SocketClosed, check_origin
+from polycall.gateway.http.socket_entry import SocketClosed
 from polycall.gateway.responses.inner import InnerRequest, passed_headers
 from polycall.gateway.services import GatewayServices
 from polycall.ir import JSON
@@ -131,8 +131,6 @@ class _Connection:
         server = self._services()[0].server
         try:
             self._owner = self._keys.owner(self._headers, self._query, self._address)
-            if self._owner is ANYBODY:
-                check_origin(self._headers)
         except PolycallError as error:
             await self._refuse(error)
             return

@@ -39,7 +39,7 @@ from polycall.gateway.http.client_socket import ClientSocket
 from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
 from polycall.gateway.http.replies import internal_error, render_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest
-from polycall.gateway.http.socket_entry import SocketClosed, check_origin
+from polycall.gateway.http.socket_entry import SocketClosed
 from polycall.gateway.observability.attempt_report import for_client, report_failure, words_of
 from polycall.gateway.observability.metrics import Metrics
 from polycall.gateway.processes.memory_guard import MemoryGuard
@@ -129,8 +129,6 @@ class Sessions:
         self._memory.check()
         owner = self._owner(request)
         session.owner, session.is_known = owner, True
-        if owner is ANYBODY:
-            check_origin(request.headers)
         self._limits.check_store()
         await self._limits.count_request(owner)
         body: JSON = {}

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from polycall._support import jsontext
 from polycall.errors import MalformedRequestError, NotFoundError, StoreError
+from polycall.gateway.http.values import ValueCounter
 from polycall.gateway.state.conversations import Conversations, item_state, whole_item
 from polycall.gateway.state.sealed_tokens import Sealer, is_token
 from polycall.gateway.store import Store
@@ -57,16 +58,18 @@ class _Weight:
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._bytes = 0
+        self._values = ValueCounter()
 
-    def add(self, size: int) -> None:
+    async def add(self, value: bytes) -> None:
         """Count what is put in place next."""
-        self._bytes += size
+        self._bytes += len(value)
         if self._bytes > self._bytes_max:
             raise MalformedRequestError(
                 f"what the request refers to is larger than {self._bytes_max} bytes; begin a new "
                 "conversation, with a summary of this one",
                 path=_PREVIOUS,
             )
+        await self._values.add(value)
 
 
 class StoredResponses:
@@ -235,7 +238,7 @@ class StoredResponses:
             return body
         found = {name: kept.get(item_state(name)) for name in wanted}
         for name in wanted:  # as often as it is referred to
-            weight.add(len(found[name] or b""))
+            await weight.add(found[name] or b"")
         return {
             **body,
             "input": [
@@ -260,7 +263,7 @@ class StoredResponses:
         history: list[Any] = []
         for state in states:
             if state in found:
-                weight.add(len(found[state]))
+                await weight.add(found[state])
                 history.append(jsontext.decode(found[state]))
         body = {**body, "input": [*history, *_listed(body.get("input"))]}
         del body[_CONVERSATION]
@@ -282,7 +285,7 @@ class StoredResponses:
                     f"the conversation {words}; send its items in 'input'", path=field
                 )
             kept = found[f"turn_{name}"]
-            weight.add(len(kept))
+            await weight.add(kept)
             turns.append(jsontext.decode(kept))
             name = turns[-1]["previous"]
         if not turns:

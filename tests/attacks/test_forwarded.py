@@ -1,0 +1,114 @@
+"""What passes to a provider beside the chat: files of other keys, keys in addresses, odd forms."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from polycall.errors import MalformedRequestError
+from polycall.gateway.forwarding.multipart import FormScanner
+from tests.clouds.test_side import Vendor, config
+from tests.gateway.harness import KEY, OTHER_KEY, Gateway
+
+
+class Listing(Vendor):
+    """Lists as OpenAI does: the ends of a page are named beside it."""
+
+    targets: ClassVar[list[str]] = []
+    seen: ClassVar[list[tuple[str, Any]]] = []
+    files: ClassVar[dict[str, bytes]] = {}
+
+    def do_GET(self) -> None:
+        self.targets.append(self.path)
+        if self.path.partition("?")[0] == "/v1/files":
+            items = [{"id": name, "object": "file"} for name in self.files]
+            ends = {"first_id": items[0]["id"], "last_id": items[-1]["id"]} if items else {}
+            self.answer({"object": "list", "data": items, "has_more": False, **ends})
+        else:
+            super().do_GET()
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Listing)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    text = config(f"http://127.0.0.1:{server.server_address[1]}")
+    served = Gateway(Path(tmp_path_factory.mktemp("forwarded")), text).start()
+    yield served
+    served.stop()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+OPENAI = {"polycall-provider": "openai"}
+FILE = b'--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\nx\r\n--b--\r\n'
+
+
+def test_a10_a_clients_key_in_the_address_is_not_passed_on(gateway: Gateway) -> None:
+    for query in (f"key={KEY}", f"limit=2&key={KEY}", f"key={KEY}&order=asc&k%65y={KEY}"):
+        answer = gateway.request("GET", f"/v1/files?{query}", key=None, headers=OPENAI)
+        assert answer.status == 200, answer.content
+        assert KEY not in Listing.targets[-1]
+    assert Listing.targets[-2:] == ["/v1/files?limit=2", "/v1/files?order=asc"]
+
+
+def test_a_list_names_nothing_of_another_key(gateway: Gateway) -> None:
+    kind = {"content-type": "multipart/form-data; boundary=b", **OPENAI}
+    made = [
+        gateway.request("POST", "/v1/files", FILE, key=key, headers=kind).json()["id"]
+        for key in (KEY, OTHER_KEY, OTHER_KEY, KEY, OTHER_KEY)
+    ]
+    mine = gateway.request("GET", "/v1/files", headers=OPENAI).json()
+    assert [each["id"] for each in mine["data"]] == [made[0], made[3]]
+    assert (mine["first_id"], mine["last_id"]) == (made[0], made[3])
+    for path in (f"/v1/files/{made[1]}", f"/v1/files/{made[1]}/content"):
+        assert gateway.request("GET", path, headers=OPENAI).status == 404
+    assert gateway.request("DELETE", f"/v1/files/{made[4]}", headers=OPENAI).status == 404
+    job = {"input_file_id": made[2], "endpoint": "/v1/responses", "completion_window": "24h"}
+    assert gateway.request("POST", "/v1/batches", job, headers=OPENAI).status == 404
+
+
+HEADS = {
+    "twice": b'form-data; name="x"; name="model"',
+    "twice, the other way": b'form-data; name="model"; name="x"',
+    "extended": b"form-data; name=\"x\"; name*=UTF-8''model",
+    "extended alone": b"form-data; name*=UTF-8''model",
+    "continued": b'form-data; name*0="mod"; name*1="el"',
+    "space before the sign": b'form-data; name="x"; name ="model"',
+    "an escaped quote": b'form-data; name="x"; filename="a\\"; name=\\"model"',
+    "two heads": b'form-data; name="x"\r\ncontent-disposition: form-data; name="model"',
+    "a folded line": b'form-data; name="x";\r\n\tNAME="model"',
+}
+
+
+@pytest.mark.parametrize("case", HEADS)
+def test_a06_no_part_of_a_form_has_two_names(case: str) -> None:
+    scanner = FormScanner(b"b")
+    with pytest.raises(MalformedRequestError, match="more than one way"):
+        scanner.feed(b"--b\r\ncontent-disposition: " + HEADS[case] + b"\r\n\r\ndear\r\n--b--\r\n")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b'form-data; name="file"; filename="my name=x.txt"',
+        b'form-data; name="file"; filename="a.txt"; filename*=UTF-8\'\'a.txt',
+    ],
+)
+def test_a_form_with_an_odd_file_passes(head: bytes) -> None:
+    scanner = FormScanner(b"b")
+    part = b"--b\r\ncontent-disposition: " + head + b"\r\n\r\nx\r\n"
+    model = b'--b\r\ncontent-disposition: form-data; name="model"\r\n\r\nm\r\n--b--\r\n'
+    out = scanner.feed(part + model)
+    assert scanner.model == "m"
+    scanner.rename("other")
+    out += scanner.feed(b"") + scanner.close()
+    assert out == part + model.replace(b"\r\nm\r\n", b"\r\nother\r\n")
