@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from polycall import Agent
+from polycall._support.printable import printable, printable_line
 from polycall.agents import ApprovalRequest, PausedRun
 from polycall.agents.approval_backend import call_digest
 from polycall.agents.signing_key import VARIABLE
 from polycall.cli.asking import call_lines
-from polycall.cli.text import printable, printable_line
 from polycall.durable import Durable
 from polycall.errors import RequestError
 from polycall.ir import ToolCall

@@ -235,3 +235,63 @@ async def test_a_body_waits_for_its_reader_whatever_is_looked_up_before(
         async with asyncio.timeout(10):
             status, answer = await ask(served, "POST", path, body, headers=good)
         assert status in (400, 404, 502), answer
+
+
+# A12: where nobody needs a key, pages of other sites are strangers
+
+
+PAGES: dict[str, list[tuple[bytes, bytes]]] = {
+    "another site": [(b"host", b"127.0.0.1:8080"), (b"origin", b"https://evil.example")],
+    "a frame without an origin": [(b"host", b"localhost:8080"), (b"origin", b"null")],
+    "a name that was made to lead here": [(b"host", b"evil.example:8080")],
+    "a name of the local network": [(b"origin", b"http://intranet")],
+    "a name that only begins well": [(b"origin", b"http://localhost.evil.example")],
+    "a user that looks like this machine": [(b"origin", b"http://localhost@evil.example")],
+    "an address of the network": [(b"host", b"192.168.0.7:8080")],
+    "what is no address": [(b"origin", b"http://[")],
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/messages/count_tokens"),
+        ("POST", "/v1/embeddings"),
+        ("GET", "/v1/responses/resp_1"),
+        ("GET", "/v1/files"),
+        ("GET", "/v1/models"),
+        ("GET", "/metrics"),
+    ],
+)
+async def test_a12_an_open_gateway_is_not_open_to_pages(
+    tmp_path: Path, page: str, method: str, path: str
+) -> None:
+    async with serving(tmp_path, UP + MODELS) as served:
+        status, answer = await ask(served, method, path, {"model": "up/m"}, headers=PAGES[page])
+        assert status == 403, answer
+    async with serving(
+        tmp_path, f'{UP}{MODELS}[[keys]]\nkey="sk-0123456789"\nname="k"\n'
+    ) as served:
+        key = [*PAGES[page], (b"authorization", b"Bearer sk-0123456789")]
+        status, _ = await ask(served, "GET", "/v1/models", headers=key)
+        assert status == 200  # who has a key may come from anywhere
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [(b"host", b"127.0.0.1:8080"), (b"origin", b"http://localhost:3000")],
+        [(b"host", b"[::1]:8080"), (b"origin", b"http://[::1]:3000")],
+        [(b"host", b"gateway:8080")],
+        [(b"host", b"host.docker.internal:8080")],
+        [(b"host", b"app.localhost"), (b"origin", b"http://app.localhost")],
+    ],
+)
+async def test_an_open_gateway_serves_this_machine(
+    tmp_path: Path, headers: list[tuple[bytes, bytes]]
+) -> None:
+    async with serving(tmp_path, UP + MODELS) as served:
+        assert (await ask(served, "GET", "/v1/models", headers=headers))[0] == 200

@@ -8,12 +8,12 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from polycall._support.printable import printable_line
 from polycall.admin.fields import checked_name
 from polycall.admin.people import ROLES, checked_role, make_admin, new_admin_key
 from polycall.admin.routes import admin_json
 from polycall.cli.keys import command_actor
 from polycall.cli.stored import add_store_options, shown_time, table, with_store
-from polycall.cli.text import printable_line
 from polycall.errors import InvalidRequestError, RequestError
 from polycall.gateway.store import AdminRow, Store
 from polycall.gateway.store import admin_operations as operations

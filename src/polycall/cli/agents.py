@@ -10,8 +10,8 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from polycall._support.printable import printable_line
 from polycall.cli.agent_settings import AGENTS, CodingAgent, Gateway, settings_page
-from polycall.cli.text import printable_line
 from polycall.config import Config, default_path, load_config
 from polycall.errors import ConfigError, RequestError
 

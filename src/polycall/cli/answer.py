@@ -8,9 +8,9 @@ import stat
 import sys
 from typing import TextIO
 
+from polycall._support.printable import printable
 from polycall.agents import AgentEvent
 from polycall.cli.show import Show
-from polycall.cli.text import printable
 from polycall.errors import RequestError
 from polycall.ir import PartDelta, PartStart, Text
 from polycall.loop import ModelEvent, RunEnd, StepEnd

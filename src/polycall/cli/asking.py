@@ -10,9 +10,9 @@ import sys
 from typing import Any, cast
 
 from polycall._support import jsontext
+from polycall._support.printable import printable_line
 from polycall.agents import ApprovalRequest
 from polycall.agents.approval_backend import Answer, Edited
-from polycall.cli.text import printable_line
 from polycall.ir import JSON
 
 _ANSWER_BYTES_MAX = 65_536

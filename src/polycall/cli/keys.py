@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from msgspec import UNSET
 
+from polycall._support.printable import printable_line
 from polycall.admin.fields import KeyFields
 from polycall.admin.keys import GRACE_S, KeyAdministration
 from polycall.cli.remote import RemoteGateway, RemoteKeys, add_gateway_option
@@ -26,7 +27,6 @@ from polycall.cli.stored import (
     table,
     with_store,
 )
-from polycall.cli.text import printable_line
 from polycall.config import KEY_NAME_RULE, is_key_name
 from polycall.errors import RequestError
 from polycall.gateway.accounts.windows import budget_words

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from polycall._support import jsontext
+from polycall._support.printable import printable_line
 from polycall.cli.conversation_log import VARIABLE, ConversationLog, LoggedTurn, log_path
 from polycall.cli.runs import clipped, moment
 from polycall.cli.stored import past
-from polycall.cli.text import printable_line
 from polycall.errors import RequestError
 
 Act = Callable[[ConversationLog, argparse.Namespace], int]

@@ -15,11 +15,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from polycall._support import core_dumps, jsontext
+from polycall._support.printable import printable_line
 from polycall.cli.mcp_gateway import login, look_at
 from polycall.cli.mcp_served import served_toolset
 from polycall.cli.named import load_tools
 from polycall.cli.running import mcp_library, pins_beside
-from polycall.cli.text import printable_line
 from polycall.errors import RequestError
 
 if TYPE_CHECKING:

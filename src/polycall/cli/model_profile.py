@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from polycall.cli.text import printable_line
+from polycall._support.printable import printable_line
 from polycall.config import Config
 from polycall.errors import RequestError
 from polycall.profiles import FEATURES, Profile, Retirement, near_names, profile, retirements

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from polycall._support import jsontext
+from polycall._support.printable import printable_line
 from polycall.cli.asking import call_lines
-from polycall.cli.text import printable_line
 from polycall.errors import RequestError
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ import sys
 from decimal import Decimal
 from typing import Any, TextIO
 
+from polycall._support.printable import printable_line
 from polycall.agents import AgentEvent, HandoffEvent, ProgressEvent, TaskEvent
-from polycall.cli.text import clean_stream, printable_line
+from polycall.cli.text import clean_stream
 from polycall.ir import PartDelta, PartStart, Reasoning, Text, ToolCall, ToolResult, Usage, Warning
 from polycall.loop import CallEnd, CallStart, ModelEvent, RunEnd, StepEnd, ToolEvent
 

@@ -6,9 +6,9 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from polycall._support import jsontext
+from polycall._support.printable import printable_line
 from polycall.cli.asking import call_lines
 from polycall.cli.runs import add_action, add_database, add_limit, clipped, moment
-from polycall.cli.text import printable_line
 
 if TYPE_CHECKING:
     from polycall.durable import Runs, TaskInfo

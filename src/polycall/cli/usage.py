@@ -11,6 +11,7 @@ import time
 from decimal import Decimal
 from typing import Any
 
+from polycall._support.printable import printable_line
 from polycall.cli.stored import (
     add_store_options,
     dollars,
@@ -20,7 +21,6 @@ from polycall.cli.stored import (
     table,
     with_store,
 )
-from polycall.cli.text import printable_line
 from polycall.errors import RequestError
 from polycall.gateway.store import Store
 from polycall.gateway.store.usage import GROUPS, UsageRow, sum_row

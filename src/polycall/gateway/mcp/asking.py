@@ -12,7 +12,7 @@ import base64
 import hashlib
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +24,8 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from msgspec import Struct
 
 from polycall._support import jsontext
+from polycall._support.printable import printable_line
+from polycall.errors import InvalidRequestError
 from polycall.gateway.state.sealed_tokens import Sealer
 from polycall.gateway.store import Store
 from polycall.mcp.asking import Elicitation, ElicitationAnswer
@@ -33,8 +35,10 @@ T = TypeVar("T")
 ANSWER = "answer"
 _APPROVAL_S = 900.0
 _PARKED_MAX = 500
+_PARKED_OF_KEY_MAX = 50
 _PERSON_S = 600.0
-_SHOWN_ARGUMENTS_MAX = 2_000
+# What a person can be expected to read; more is not shown in part, but not asked about.
+SHOWN_CHARS_MAX = 20_000
 
 
 class _Approval(Struct, frozen=True):
@@ -81,14 +85,16 @@ class Approvals:
 
 
 def approval_question(tool: str, about: str, arguments_json: str) -> Elicitation:
-    """What a person reads before a call is made."""
-    shown = arguments_json
-    if len(shown) > _SHOWN_ARGUMENTS_MAX:
-        shown = f"{shown[:_SHOWN_ARGUMENTS_MAX]}... ({len(arguments_json):,} characters)"
-    plain = "".join(letter if letter.isprintable() else " " for letter in shown)
+    """What a person reads before a call is made: all of it, or `InvalidRequestError`."""
+    shown = printable_line(arguments_json)
+    if len(shown) > SHOWN_CHARS_MAX:
+        raise InvalidRequestError(
+            f"{tool[:200]!r} needs a person's approval, and its arguments have {len(shown):,} "
+            f"characters: at most {SHOWN_CHARS_MAX:,} can be shown; nothing was run"
+        )
     return Elicitation(
         about,
-        f"Run {tool} with {plain}?",
+        f"Run {printable_line(tool)} with {shown}?",
         schema={
             "type": "object",
             "properties": {
@@ -178,8 +184,11 @@ class Parked:
         self._calls: OrderedDict[str, tuple[str, str, Running[Any], float]] = OrderedDict()
 
     def park(self, owner: str, key: str, running: Running[Any]) -> str:
-        """Keep the call; the token with which its owner comes back.  `key` is the call itself."""
-        self._drop_old()
+        """Keep the call; the token with which its owner comes back.  `key` is the call itself.
+
+        Where there are too many, the oldest of the owner that has most is given up.
+        """
+        self._drop_old(owner)
         name = secrets.token_hex(16)
         self._calls[name] = (owner, key, running, time.monotonic() + _PERSON_S)
         return self._sealer.seal(_sealed_for(owner), f"parked {name}".encode())
@@ -203,14 +212,22 @@ class Parked:
             running.cancel()
             await running.ended()
 
-    def _drop_old(self) -> None:
+    def _drop_old(self, owner: str) -> None:
         now = time.monotonic()
-        while self._calls:
-            name, (_, _, running, until) = next(iter(self._calls.items()))
-            if until > now and len(self._calls) < _PARKED_MAX:
-                return
-            del self._calls[name]
-            running.cancel()
+        for name in [name for name, each in self._calls.items() if each[3] <= now]:
+            self._drop(name)
+        counts = Counter(each[0] for each in self._calls.values())
+        if counts[owner] >= _PARKED_OF_KEY_MAX:
+            self._drop_oldest_of(owner)
+        elif len(self._calls) >= _PARKED_MAX:
+            self._drop_oldest_of(counts.most_common(1)[0][0])
+
+    def _drop_oldest_of(self, owner: str) -> None:
+        self._drop(next(name for name, each in self._calls.items() if each[0] == owner))
+
+    def _drop(self, name: str) -> None:
+        _, _, running, _ = self._calls.pop(name)
+        running.cancel()
 
 
 def call_key(tool: str, arguments_json: str) -> str:

@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 from polycall._support import jsontext
+from polycall.errors import InvalidRequestError
 from polycall.gateway.mcp.asking import approval_question, is_approved
 from polycall.gateway.mcp.calls import CallScope, ToolCalls
 from polycall.gateway.mcp.hub import OfferedTool
 from polycall.gateway.mcp.openapi_source import OpenAPISource
 from polycall.gateway.store import Store
 from polycall.ir import JSON, Text, ToolCall, ToolResult
+from polycall.mcp.asking import Elicitation
 from polycall.sandbox import Pause, Sandbox
 from polycall.tool_server import CodeMode
 from polycall.tool_server.code_mode import (
@@ -29,7 +31,6 @@ Opened = dict[str, OfferedTool]
 _MODES_MAX = 16
 _SEARCHED_MAX = 1_000
 _USED_WITHIN_S = 300.0
-_SHOWN_CALLS = 5
 
 
 class StoreSessions:
@@ -121,7 +122,7 @@ class CodeModes:
         """The result of a program; a person is asked about calls that need it."""
         await self._calls.admit(scope.owner)
         mode = await self._mode(names, opened)
-        allowed: dict[tuple[str, str], bool] = {}
+        refusals: dict[PendingApproval, str] = {}  # empty where the call may run
 
         async def execute(call: ToolCall) -> ToolResult:
             offered = opened.get(call.name)
@@ -129,12 +130,11 @@ class CodeModes:
                 text = f"{call.name!r} is not there for this key; nothing was run"
                 return ToolResult(call.id, [Text(text)], is_error=True)
             if offered.tool.needs_approval:
-                word = allowed.pop((call.name, call.arguments_json), None)
-                if word is None:
+                refusal = refusals.pop(PendingApproval(call.name, call.arguments_json), None)
+                if refusal is None:
                     raise Pause
-                if not word:
-                    text = f"a person said no to {call.name!r}; nothing was run"
-                    return ToolResult(call.id, [Text(text)], is_error=True)
+                if refusal:
+                    return ToolResult(call.id, [Text(refusal)], is_error=True)
             self._note_use(mode, scope, call.name)
             inner = CallScope(scope.owner, scope.request_id, scope.headers, scope.ask, scope.sample)
             outcome = await self._calls.call(offered, call.arguments_json, inner, caller="code")
@@ -150,8 +150,7 @@ class CodeModes:
         except ProgramPausedError as paused:
             waits = paused
         while True:
-            word = is_approved(await scope.ask(_question(waits.pending)))
-            allowed.update({(each.tool, each.arguments_json): word for each in waits.pending})
+            refusals.update(await _answers(waits.pending, scope))
             try:
                 async with self._turn(owner):
                     return await mode.resume(owner, waits.session, execute)
@@ -208,9 +207,24 @@ def _result_schema(offered: OfferedTool) -> JSON | None:
     return None
 
 
-def _question(pending: list[PendingApproval]):
-    lines = [f"{each.tool} with {each.arguments_json}" for each in pending[:_SHOWN_CALLS]]
-    more = len(pending) - len(lines)
-    text = "; ".join(lines) + (f"; and {more} more calls" if more > 0 else "")
-    question = approval_question("a program's calls", "code", jsontext.encode({"calls": text}))
-    return question
+async def _answers(pending: list[PendingApproval], scope: CallScope) -> dict[PendingApproval, str]:
+    """Ask about calls, each shown whole; those that there was no room for are asked about later."""
+    shown: list[PendingApproval] = []
+    for each in pending:
+        try:
+            _question([*shown, each])
+        except InvalidRequestError as error:
+            if not shown:
+                return {each: str(error)}
+            break
+        shown.append(each)
+    is_yes = is_approved(await scope.ask(_question(shown)))
+    return {
+        each: "" if is_yes else f"a person said no to {each.tool!r}; nothing was run"
+        for each in shown
+    }
+
+
+def _question(pending: list[PendingApproval]) -> Elicitation:
+    calls = [f"{each.tool} with {each.arguments_json}" for each in pending]
+    return approval_question("a program's calls", "code", jsontext.encode({"calls": calls}))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
@@ -18,6 +20,7 @@ from polycall.errors import (
     InvalidRequestError,
     NotFoundError,
     OverloadedError,
+    RateLimitError,
 )
 from polycall.gateway.accounts.keys import Keys
 from polycall.gateway.http.bodies import read_body
@@ -29,8 +32,37 @@ from polycall.gateway.processes.memory_guard import MemoryGuard
 logger = logging.getLogger("polycall.mcp")
 
 PATH = "/mcp"
+_SESSION = b"mcp-session-id"
 _SESSIONS_MAX = 2_000
+_SESSIONS_OF_KEY_MAX = 200
 _IDLE_S = 1_800.0
+
+
+class OpenSessions:
+    """Which sessions are each key's, so that one key does not take the places of all."""
+
+    def __init__(self) -> None:
+        self._heard: dict[str, dict[str, float]] = {}  # when each of a key was heard of last
+
+    def check(self, owner: str) -> None:
+        """Raise `RateLimitError` where the key has as many as it may."""
+        most = _SESSIONS_OF_KEY_MAX
+        now = time.monotonic()
+        mine = {name: at for name, at in self._heard.get(owner, {}).items() if now - at < _IDLE_S}
+        self._heard[owner] = mine
+        if len(mine) >= most:
+            raise RateLimitError(
+                f"{most} MCP sessions of this key are open; end one (DELETE {PATH})",
+                retry_after_s=math.ceil(_IDLE_S - (now - min(mine.values()))),
+            )
+
+    def heard(self, owner: str, name: str) -> None:
+        """A session of the key is in use."""
+        self._heard.setdefault(owner, {})[name] = time.monotonic()
+
+    def ended(self, owner: str, name: str) -> None:
+        """A session of the key is over."""
+        self._heard.get(owner, {}).pop(name, None)
 
 
 class Endpoint:
@@ -54,6 +86,7 @@ class Endpoint:
         self._ready: asyncio.Future[None] | None = None
         self._owner: asyncio.Task[None] | None = None
         self._streams: set[asyncio.Task[Any]] = set()
+        self._open = OpenSessions()
         self.is_draining = False
 
     def configure(self, config: Config) -> None:
@@ -82,6 +115,8 @@ class Endpoint:
         body = b""
         if gateway_request.method == "POST":
             body = await read_body(gateway_request, self._config.server, self._memory)
+        if gateway_request.method == "POST" and _SESSION not in gateway_request.headers:
+            self._open.check(owner.id)
         await self._started()
         # The library ends calls and streams by itself: there is no deadline for a whole one.
         gateway_request.heard_at = float("inf")
@@ -100,9 +135,11 @@ class Endpoint:
                 gateway_request=gateway_request,
             ),
         }
-        await self._passed(gateway_request, served, body)
+        await self._passed(gateway_request, served, body, owner.id)
 
-    async def _passed(self, gateway_request: GatewayRequest, scope: Scope, body: bytes) -> None:
+    async def _passed(
+        self, gateway_request: GatewayRequest, scope: Scope, body: bytes, owner: str
+    ) -> None:
         gone = asyncio.Event()
         is_read = False
 
@@ -116,6 +153,7 @@ class Endpoint:
 
         async def send(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
+                self._note_session(gateway_request, message, owner)
                 headers = [
                     *message["headers"],
                     (b"polycall-request-id", gateway_request.id.encode()),
@@ -135,6 +173,18 @@ class Endpoint:
             gone.set()
             if task is not None:
                 self._streams.discard(task)
+
+    def _note_session(
+        self, gateway_request: GatewayRequest, message: MutableMapping[str, Any], owner: str
+    ) -> None:
+        asked = gateway_request.headers.get(_SESSION, b"")
+        name = (asked or dict(message["headers"]).get(_SESSION, b"")).decode("latin-1")
+        if not name or message["status"] >= 400:
+            return
+        if gateway_request.method == "DELETE":
+            self._open.ended(owner, name)
+        else:
+            self._open.heard(owner, name)
 
     def drain(self) -> None:
         """End the streams that wait for what servers may say: nothing is under way in them."""

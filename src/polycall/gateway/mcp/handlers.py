@@ -22,7 +22,7 @@ from mcp.server.subscriptions import (
 from mcp.shared.exceptions import MCPError
 
 from polycall._support import jsontext
-from polycall.errors import PolycallError
+from polycall.errors import InvalidRequestError, PolycallError
 from polycall.gateway.mcp.asking import (
     Approvals,
     Parked,
@@ -238,7 +238,10 @@ class Handlers:
                 f"{tool.name!r} needs a person's approval, and your client says nobody can be "
                 "asked (elicitation); nothing was run"
             )
-        question = approval_question(tool.name, offered.member.name, arguments_json)
+        try:
+            question = approval_question(tool.name, offered.member.name, arguments_json)
+        except InvalidRequestError as error:
+            return _failed(str(error))
         if not is_modern(context.session):
             answer = await asked_now(context.session, question, context.request_id)
             return None if is_approved(answer) else _failed(_refusal(tool.name, answer))
