@@ -609,6 +609,7 @@ async def test_a_session_that_was_begun_ends_with_the_server(
     assert len(rows_of(served, ODD.format("replies"), 3)) == 3  # two replies, and how it ended
 
 
+@pytest.mark.parametrize("store_url", ["postgres"], indirect=True)
 async def test_two_gateways_share_a_budget(
     voices: OddVoices, sim: VoiceSimulation, tmp_path: Path, store_url: str
 ) -> None:
@@ -671,6 +672,7 @@ async def test_a_session_outlives_no_key(
     assert code == 1008
 
 
+@pytest.mark.parametrize("store_url", ["postgres"], indirect=True)
 async def test_a_killed_gateway_leaves_its_rows_and_counts_to_the_other(
     voices: OddVoices, sim: VoiceSimulation, tmp_path: Path, store_url: str
 ) -> None:

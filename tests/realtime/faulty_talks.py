@@ -135,6 +135,14 @@ class FaultyTalk:
             await caller.wait(self.chance.choice([100, 800, 2500, 6000]))
         await caller.wait(self.chance.choice([0, 3000, 8000]))
 
+    def effects(self, outcome: Outcome) -> list[str]:
+        """Side effects are the calls that ran."""
+        events = [event.call for event in outcome.of(CallStart)]
+        started = [call.id for call in events if call.name != "stay_silent"]
+        if sorted(started) == sorted(self.done):
+            return []
+        return [f"side effects {self.done} are not the calls that ran {started}"]
+
     def hold(self) -> Outcome:
         script = VoiceScript.of(
             [self.turn() for _ in range(40)],
@@ -145,9 +153,9 @@ class FaultyTalk:
         return hold(self.voice, self.agent(), script, self.drive, s_max=300)
 
 
-def violations(voice: str, seed: int) -> list[str]:
+def violations(voice: str, seed: int, kind: type[FaultyTalk] = FaultyTalk) -> list[str]:
     """The laws that a talk breaks, in words; empty where it breaks none."""
-    made = FaultyTalk(voice, seed)
+    made = kind(voice, seed)
     try:
         outcome = made.hold()
     except Exception as error:
@@ -176,9 +184,8 @@ def _notes(outcome: Outcome) -> str:
 def _calls(made: FaultyTalk, outcome: Outcome) -> list[str]:
     record = outcome.record
     found: list[str] = []
-    started = [event.call.id for event in outcome.of(CallStart) if event.call.name != "stay_silent"]
-    if sorted(started) != sorted(made.done):
-        found.append(f"side effects {made.done} are not the calls that ran {started}")
+    found += made.effects(outcome)
+    started = [event.call.id for event in outcome.of(CallStart)]
     found += [f"{each} ran twice" for each in set(started) if started.count(each) > 1]
     if made.voice == LIVE:
         return [*found, *_delegations(outcome)]
@@ -189,6 +196,8 @@ def _calls(made: FaultyTalk, outcome: Outcome) -> list[str]:
     gone = {event.call_id for event in outcome.of(CallDiscarded)}
     notes = _notes(outcome)
     for call_id in started:
+        if call_id in ended and ended[call_id].is_error:
+            continue  # it has no words of its own by which it could be found again
         by_id = record.answers.count(call_id)
         if by_id > 1:
             found.append(f"{call_id} was answered {by_id} times")

@@ -7,17 +7,22 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from polycall import Agent, tool
 from polycall.agents import ApprovalRequest, Guarded, Handoff
-from polycall.ir import ToolCall
+from polycall.errors import RequestError
+from polycall.ir import Message, Text, ToolCall
 from polycall.loop import CallEnd, CallStart
 from polycall.realtime import Dropped, End, Heard, Talk, UnknownFrames
 from polycall.realtime.approving import ANSWER_S, VoiceApprovals, verdict
 from polycall.sim.realtime import VoiceFaults, VoiceScript, run_fast
 from polycall.sim.script import Call, Turn
 from polycall.testing import FunctionModel
-from polycall.voices.protocol import HeardText
+from polycall.voices.audio import AudioFormat
+from polycall.voices.capabilities import voice_for
+from polycall.voices.codecs import make_codec
+from polycall.voices.protocol import CallReady, HeardText, SendResult
 from tests.realtime.harness import GEMINI, LIVE, OPENAI, THINKING, Caller, agent_of, hold
 from tests.realtime.test_forty_cases import LONG, fast, late, saying
 
@@ -416,3 +421,95 @@ def test_questions_come_one_at_a_time_and_an_old_one_takes_no_answer() -> None:
         assert not approvals.heard("Yes.")
 
     run_fast(work())
+
+
+# What a vendor takes ----------------------------------------------------------------------------
+
+KOREAN = "예약이 확인되었습니다. 저녁 일곱 시에 네 분 자리를 준비하겠습니다. "
+LONG_TEXTS = [KOREAN * 60, "x" * 5000, "👋🏽 " * 900, "One word more. " * 400, "안" * 3000]
+
+
+@pytest.mark.parametrize("text", LONG_TEXTS, ids=range(5))
+def test_a_long_answer_in_any_script_is_said_whole(text: str) -> None:
+    script = VoiceScript.of([Turn(calls=[Call("a")])])
+    agent = agent_of(client=FunctionModel(lambda request: text))
+    outcome = hold(LIVE, agent, script, saying(("say", 600), ("wait", 3000)))
+    assert outcome.record.refusals == []
+    pieces = [body["content"] for body in outcome.sent("session.commentary.append")]
+    assert "".join(pieces).strip() == text.strip()
+    assert len(pieces) > 1
+    assert all(" " not in text or piece.endswith(" ") for piece in pieces[:-1])
+
+
+def test_a_long_history_is_shortened_and_said_to_be() -> None:
+    history = [Message("user", [Text(f"{place} {KOREAN}")]) for place in range(300)]
+    script = VoiceScript.of([Turn("Yes.")])
+    outcome = hold(LIVE, agent_of(), script, saying(("say", 600), ("wait", 3000)), history=history)
+    assert outcome.record.refusals == []
+    assert outcome.said == ["Yes."]
+    (start,) = outcome.sent("session.start")
+    assert start["session"]["input"][-1]["content"][0]["text"].startswith("299 ")
+    assert 100 < len(start["session"]["input"]) <= 128
+    assert [warning.feature for warning in outcome.run.warnings] == ["history"]
+    assert len([m for m in outcome.run.messages if m.role == "user"]) == 301
+
+
+@pytest.mark.parametrize("voice", [OPENAI, LIVE])
+def test_a_session_that_the_vendor_refuses_ends_the_talk_with_its_words(voice: str) -> None:
+    """A format of another vendor: to go on in a session of other settings would be noise."""
+    wrong = (AudioFormat("pcm16", 11025),)
+    known = voice_for(*voice.split("/"))
+    voices = replace(known, input_formats=wrong, output_formats=wrong)
+    script = VoiceScript.of([Turn("Yes.")])
+    drive = saying(("say", 600), ("wait", 3000))
+    outcome = hold(voice, agent_of(), script, drive, capabilities=voices, judged=False)
+    assert outcome.end.reason == "refused"
+    assert "11025" in outcome.end.detail
+    assert outcome.record.sessions == 1
+    assert outcome.said == []
+
+
+def test_calls_without_ids_are_all_run_and_answered_by_name() -> None:
+    codec = make_codec(voice_for("google", "gemini-3.8-live"))
+    calls = [{"name": "fast", "args": {"name": "a"}}, {"name": "fast", "args": {}}]
+    signals = codec.decode(json.dumps({"toolCall": {"functionCalls": calls}}))
+    ids = [each.call.id for each in signals if isinstance(each, CallReady)]
+    assert len(set(ids)) == 2
+    (frame,) = codec.encode(SendResult(ids[1], "fast", "done"))
+    (result,) = json.loads(frame)["toolResponse"]["functionResponses"]
+    assert "id" not in result
+    assert result["name"] == "fast"
+
+
+# The application --------------------------------------------------------------------------------
+
+
+def test_a_talk_that_is_not_open_says_so() -> None:
+    talk = Talk(agent_of(), voice=OPENAI)
+    for use in (talk.say, talk.write, talk.press):
+        with pytest.raises(RequestError, match="not open yet"):
+            use("1")
+    with pytest.raises(RequestError, match="not open yet"):
+        talk.listen(b"")
+    with pytest.raises(RequestError, match="not open yet"):
+        talk.hang_up()
+
+
+def test_a_talk_is_held_once() -> None:
+    outcome = hold(OPENAI, agent_of(), VoiceScript.of([]), saying(("wait", 100)))
+    with pytest.raises(RequestError, match="held once"):
+        run_fast(outcome.talk.__aenter__())
+
+
+def test_what_the_caller_types_passes_the_guards_as_well() -> None:
+    def no_cards(messages: list[Message]) -> str | None:
+        return "a card number" if "4242" in messages[-1].text else None
+
+    async def drive(talk: Talk, caller: Caller) -> None:
+        talk.write("My card is 4242.")
+        await caller.wait(3000)
+
+    script = VoiceScript.of([Turn(calls=[Call("spend")])])
+    outcome = hold(OPENAI, Guarded(agent_of(spend), inputs=[no_cards]), script, drive)
+    assert outcome.end.reason == "guardrail"
+    assert ran == []

@@ -16,6 +16,7 @@ from polycall.realtime.events import TalkEnd
 from polycall.realtime.replies import TURN_S
 from polycall.realtime.silence import NUDGE
 from polycall.realtime.talk_state import Connect, Finish, StopCall
+from polycall.realtime.transcript import last_of
 from polycall.voices import protocol
 from polycall.voices.protocol import OpenSession, Signal
 
@@ -35,6 +36,10 @@ class TalkMachine(Answers):
         connection.opening(self._now_s())
         connection.was_resumed = bool(connection.handle)
         history = self.transcript.messages()
+        if self.voice.history_max is not None:
+            whole, history = len(history), last_of(history, *self.voice.history_max)
+            if len(history) < whole:
+                self.warn("history", "this voice begins with the last of what was said before")
         self._send(replace(self.session, history=history, handle=connection.handle))
 
     def lost(self, reason: str, *, refused: bool = False) -> None:
@@ -288,6 +293,11 @@ class TalkMachine(Answers):
                 self._emit(events.CallDiscarded(ready.call.id, ready.call.name, reason))
 
     def _vendor_error(self, error: protocol.VendorError) -> None:
+        if self.connection.state == "opening" and error.kind != "expired":
+            # The session that was asked for is refused: there is no other to go on with.
+            self._fatal = error.message or error.code
+            self.end("refused", self._fatal)
+            return
         match error.kind:
             case "reply_active":
                 self._replies.refused(error.event_id)

@@ -125,6 +125,7 @@ class Talk(TalkDriver):
         self._waiting = bytearray()
         self._listened_s = 0.0
         self._judging: set[asyncio.Task[Any]] = set()
+        self._written = 0
         self._judged: set[tuple[str, str]] = set()
         self._doubts = 0  # checks that have not passed
         self._steps: dict[str, int] = {}
@@ -132,6 +133,8 @@ class Talk(TalkDriver):
         self._driver: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Talk:
+        if self._driver is not None:
+            raise RequestError("a talk is held once; make another Talk, with history= of this one")
         loop = asyncio.get_running_loop()
         self._began_s = loop.time()
         client = self._side.agent.client or await default_client()
@@ -187,6 +190,7 @@ class Talk(TalkDriver):
         It is sent in pieces of 40 ms.  What comes faster than it can be sent is dropped, and a
         `Dropped` event says so.
         """
+        self._check_open()
         self._listened_s = self._loop.time()
         self._waiting += self._resample_in.feed(data)
         size = int(self._input.bytes_per_ms * _PIECE_MS)
@@ -201,18 +205,22 @@ class Talk(TalkDriver):
 
     def say(self, text: str) -> None:
         """Let the voice say this, once nobody speaks."""
+        self._check_open()
         self._post(partial(self._machine.say, text))
 
     def write(self, text: str) -> None:
         """A text that the caller has typed."""
-        self._post(partial(self._machine.write, text))
+        self._check_open()
+        self._post(partial(self._wrote, text))
 
     def press(self, digit: str) -> None:
         """A key of the caller's telephone: an event, and a text for the model."""
+        self._check_open()
         self._post(partial(self._pressed, digit))
 
     def hang_up(self) -> None:
         """End the talk; its last event comes when it has ended."""
+        self._check_open()
         self._post(partial(self._machine.hang_up))
 
     async def close(self) -> None:
@@ -314,6 +322,15 @@ class Talk(TalkDriver):
             self._events.pop()  # the count of the next one includes it
         self._events.append(event)
         self._has_events.set()
+
+    def _check_open(self) -> None:
+        if self._driver is None:
+            raise RequestError("the talk is not open yet; write 'async with Talk(...) as talk:'")
+
+    def _wrote(self, text: str) -> None:
+        self._written += 1
+        self._judge_words(f"written {self._written}", text)
+        self._machine.write(text)
 
     def _pressed(self, digit: str) -> None:
         self._emit(events.Digit(digit))

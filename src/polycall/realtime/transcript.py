@@ -175,6 +175,18 @@ class Transcript:
         return entry.text.strip() if is_final else None
 
 
+def last_of(messages: list[Message], count_max: int, bytes_max: int) -> list[Message]:
+    """The last messages, of which so many have so much text."""
+    kept: list[Message] = []
+    left = bytes_max
+    for message in reversed(messages):
+        left -= len(message.text.encode("utf-8", "surrogatepass"))
+        if left < 0 or len(kept) == count_max:
+            break
+        kept.append(message)
+    return kept[::-1]
+
+
 def _heard(entry: Entry) -> str:
     if entry.heard is not None:
         return entry.heard.strip()

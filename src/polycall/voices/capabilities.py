@@ -66,6 +66,7 @@ class Voice(Struct, frozen=True):
     speech_events: bool = True
     options: tuple[str, ...] = ()  # what its codec does otherwise
     price: VoicePrice | None = None
+    history_max: tuple[int, int] | None = None  # items and bytes of text a session begins with
     transcriber: str = ""  # the model that writes the caller down, which has the price for it
 
     def matches(self, model: str) -> bool:
@@ -182,6 +183,7 @@ VOICES: tuple[Voice, ...] = (
         renew_s=6900.0,
         billing="seconds",
         speech_events=False,
+        history_max=(128, 22_000),  # 8,192 tokens, of three bytes and less
         price=VoicePrice(active_minute=Decimal("0.05"), paused_minute=Decimal("0.02")),
     ),
     # Microsoft's address has /openai/v1 like OpenAI's own; the key is in another header.

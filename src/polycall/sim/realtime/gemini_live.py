@@ -16,7 +16,7 @@ from polycall.sim.script import Turn
 
 _PIECE_MS = 200.0
 # Sound that was sent before the client could know of a call.
-_ON_ITS_WAY_S = 0.1
+_ON_ITS_WAY_S = 0.5
 _UNDERSCORE = re.compile(r"_([a-z])")
 _SETUP = frozenset(
     [

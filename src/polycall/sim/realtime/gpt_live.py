@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from polycall.sim.realtime.record import JSON, object_at
+from polycall.sim.realtime.record import JSON, object_at, objects_at
 from polycall.sim.realtime.script import MS_PER_CHARACTER
 from polycall.sim.realtime.session import VoiceSession
 from polycall.sim.realtime.sound import SoundFormat, decoded, encoded
@@ -36,7 +36,9 @@ _APPENDED = {
 }
 # Without input for so long nothing is said.
 _INPUT_GAP_S = 0.6
-_WORDS_MAX = 500
+_TOKENS_MAX = 500
+_BYTES_PER_TOKEN = 3  # of Korean; English has four and more
+_HISTORY_TOKENS_MAX = 8192
 
 
 class GPTLiveSession(VoiceSession):
@@ -109,8 +111,12 @@ class GPTLiveSession(VoiceSession):
         if "model" not in session:
             await self.refuse(body, "missing_parameter", "Missing 'session.model'.")
             return
-        if len(session.get("input") or []) > 128:
-            await self.refuse(body, "too_many_items", "at most 128 items", "session.input")
+        given = objects_at(session, "input")
+        texts = [str(part.get("text")) for item in given for part in objects_at(item, "content")]
+        tokens = sum(len(text.encode()) for text in texts) / _BYTES_PER_TOKEN
+        if len(given) > 128 or tokens > _HISTORY_TOKENS_MAX:
+            words = "at most 128 items of 8192 tokens"
+            await self.refuse(body, "too_long", words, "session.input")
             return
         sound = object_at(object_at(session, "audio"), "format")
         kind, rate = sound.get("type", "audio/pcm"), sound.get("rate", 24000)
@@ -186,7 +192,7 @@ class GPTLiveSession(VoiceSession):
         if not isinstance(content, str) or not content:
             await self.refuse(body, "invalid_value", "content is a text", "content")
             return
-        if len(content.split()) > _WORDS_MAX:
+        if len(content.encode()) > _TOKENS_MAX * _BYTES_PER_TOKEN:
             await self.refuse(body, "too_long", "content has at most 500 tokens", "content")
             return
         if delegation_id is not None and delegation_id not in self.delegations:

@@ -78,6 +78,7 @@ class GeminiLiveCodec:
         self._is_replying = False
         self._is_interrupted = False
         self._said = ""
+        self._nameless: set[str] = set()
 
     def decode(self, frame: str | bytes) -> list[Signal]:
         body = load(frame)
@@ -104,7 +105,7 @@ class GeminiLiveCodec:
             case "serverContent":
                 return self._content(part)
             case "toolCall":
-                calls = [_call(each) for each in objects_of(part, "functionCalls")]
+                calls = [self._call(each) for each in objects_of(part, "functionCalls")]
                 started = self._started()
                 return [*started, *(CallReady(call, self._reply_id) for call in calls)]
             case "toolCallCancellation":
@@ -203,6 +204,13 @@ class GeminiLiveCodec:
             case CancelReply() | Truncate() | DeleteItem() | CloseSession():
                 return []
 
+    def _call(self, each: JSON) -> ToolCall:
+        call_id, arguments = text_of(each, "id"), jsontext.encode(object_of(each, "args"))
+        if not call_id:  # its type lets them be left out: then the name alone says which it is
+            call_id = f"call_{self._place}_{len(self._nameless) + 1}"
+            self._nameless.add(call_id)
+        return ToolCall(call_id, text_of(each, "name"), arguments)
+
     def _setup(self, command: OpenSession) -> list[JSON]:
         generation: JSON = {"responseModalities": ["AUDIO"]}
         if command.speaker:
@@ -238,16 +246,13 @@ class GeminiLiveCodec:
     def _result(self, command: SendResult) -> JSON:
         key = "error" if command.is_error else "output"
         result: JSON = {"id": command.call_id, "name": command.name}
+        if command.call_id in self._nameless:
+            del result["id"]
         result["response"] = {key: command.output}
         if self._schedules:
             result["scheduling"] = _SCHEDULES[command.schedule or "when_idle"]
             result["willContinue"] = command.will_continue
         return result
-
-
-def _call(each: JSON) -> ToolCall:
-    arguments = object_of(each, "args")
-    return ToolCall(text_of(each, "id"), text_of(each, "name"), jsontext.encode(arguments))
 
 
 def _activity(part: JSON) -> list[Signal]:

@@ -48,9 +48,8 @@ from polycall.voices.protocol import (
 from polycall.voices.usage import VoiceUsage
 
 GAP_MS = 800.0
-# 500 tokens at most, and no tokenizer here: a token has a character at least, mostly four.
-_CONTENT_LENGTH_MAX = 1200
-_ITEMS_MAX = 128
+# 500 tokens at most, and no tokenizer here: three bytes to a token is less than they have.
+_CONTENT_SIZE_MAX = 1350
 _FATAL = frozenset({"insufficient_quota", "invalid_api_key", "model_not_found", "unknown_model"})
 _QUIET = frozenset(
     {
@@ -172,12 +171,28 @@ class GPTLiveCodec:
 
 def _appended(text: str, delegation_id: str, channel: str) -> list[JSON]:
     """The text in pieces that are taken; each says which delegation it is for, or that none."""
-    pieces = [
-        text[start : start + _CONTENT_LENGTH_MAX]
-        for start in range(0, len(text), _CONTENT_LENGTH_MAX)
-    ]
     head: JSON = {"type": f"session.{channel}.append", "delegation_id": delegation_id or None}
-    return [{**head, "content": piece} for piece in pieces]
+    return [{**head, "content": piece} for piece in _pieces(text)]
+
+
+def _pieces(text: str) -> list[str]:
+    """The text in parts of a bounded size, cut behind words where there are some."""
+    pieces: list[str] = []
+    start = space = size = 0
+    for place, character in enumerate(text):
+        size += _size(character)
+        if size > _CONTENT_SIZE_MAX:
+            end = space if space > start else place
+            pieces.append(text[start:end])
+            start, size = end, sum(map(_size, text[end : place + 1]))
+        if character.isspace():
+            space = place + 1
+    return [*pieces, text[start:]] if text else []
+
+
+def _size(character: str) -> int:
+    """Bytes; what lies outside of the usual planes, such as emoji, is several tokens."""
+    return 1 if character < "\x80" else 3 if character <= "\uffff" else 9
 
 
 def _session(command: OpenSession) -> JSON:
@@ -203,7 +218,7 @@ def _format(sound: AudioFormat) -> JSON:
 
 
 def _items(messages: Sequence[Message]) -> list[JSON]:
-    """The last of what was said; the protocol takes so many texts and no calls."""
+    """What was said; the protocol takes no calls."""
     items: list[JSON] = []
     for message in messages:
         text = spoken(message)
@@ -213,7 +228,7 @@ def _items(messages: Sequence[Message]) -> list[JSON]:
         kind = "output_text" if role == "assistant" else "input_text"
         content = [{"type": kind, "text": text}]
         items.append({"type": "message", "role": role, "content": content})
-    return items[-_ITEMS_MAX:]
+    return items
 
 
 def _usage(usage: JSON) -> VoiceUsage:

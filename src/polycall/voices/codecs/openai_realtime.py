@@ -79,7 +79,6 @@ _STATUSES: dict[str, ReplyStatus] = {
 # Frames that say nothing which the others do not say.
 _QUIET = frozenset(
     {
-        "session.updated",
         "conversation.item.done",
         "conversation.item.retrieved",
         "conversation.item.deleted",
@@ -108,6 +107,8 @@ class OpenAIRealtimeCodec:
 
     def __init__(self, *, is_flat: bool = False) -> None:
         self._is_flat = is_flat
+        self._session_id = ""
+        self._is_ready = False
 
     def decode(self, frame: str | bytes) -> list[Signal]:
         body = load(frame)
@@ -123,7 +124,12 @@ class OpenAIRealtimeCodec:
         item_id = text_of(body, "item_id")
         match kind:
             case "session.created":
-                return [Ready(text_of(object_of(body, "session"), "id"))]
+                self._session_id = text_of(object_of(body, "session"), "id")
+                return []
+            case "session.updated":
+                # The first says that what was asked of the session is taken.
+                was_ready, self._is_ready = self._is_ready, True
+                return [] if was_ready else [Ready(self._session_id)]
             case "input_audio_buffer.speech_started":
                 return [SpeechStarted(number_of(body, "audio_start_ms"), item_id)]
             case "input_audio_buffer.speech_stopped":
