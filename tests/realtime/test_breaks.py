@@ -513,3 +513,13 @@ def test_what_the_caller_types_passes_the_guards_as_well() -> None:
     outcome = hold(OPENAI, Guarded(agent_of(spend), inputs=[no_cards]), script, drive)
     assert outcome.end.reason == "guardrail"
     assert ran == []
+
+
+def test_a_voice_that_delegates_reads_when() -> None:
+    for voice, words in ((LIVE, "Delegate"), ("openai/gpt-live-1", "Write <|SpawnThinking|>")):
+        outcome = hold(voice, agent_of(spend), VoiceScript.of([]), saying(("wait", 500)))
+        (start,) = outcome.sent("session.start")
+        told = start["session"]["instructions"].splitlines()
+        assert told[0] == "Be brief."
+        assert f"{words} to" in "\n".join(told)
+        assert "- it needs spend: Spend money." in told

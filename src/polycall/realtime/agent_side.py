@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ from polycall.agents.tasks import task_tools
 from polycall.client import ModelClient
 from polycall.errors import RequestError
 from polycall.instrumentation import RunFinished, RunStarted, Watched, watcher
-from polycall.ir import ToolCall, ToolResult, Warning
+from polycall.ir import Tool, ToolCall, ToolResult, Warning
 from polycall.realtime.calls import Manners
 from polycall.tools import AbstractToolset, Executor, Toolset
 from polycall.tools.context import call_key
@@ -35,6 +35,9 @@ from polycall.voices.capabilities import Voice
 from polycall.voices.protocol import OfferedTool, OpenSession
 
 _LATE_S = 24 * 3600.0
+# What a voice that delegates reads of the agent's tools; its instructions are short.
+_TOOLS_SHOWN_MAX = 40
+_ABOUT_LENGTH_MAX = 200
 
 Report: TypeAlias = Callable[[float, str], Awaitable[None]]
 
@@ -95,6 +98,18 @@ def unsupported(agent: Agent[Any, Any], voice: Voice) -> list[Warning]:
         detail = f"this voice waits for {', '.join(late)} and says nothing meanwhile"
         found.append(Warning("emulated", "background", detail))
     return found
+
+
+def _delegation(rule: str, tools: Sequence[Tool]) -> str:
+    """When a voice that cannot call tools is to ask the agent behind it."""
+    if not rule:
+        return ""
+    lines = [
+        f"- it needs {tool.name}: {tool.description.partition(chr(10))[0][:_ABOUT_LENGTH_MAX]}"
+        for tool in tools[:_TOOLS_SHOWN_MAX]
+    ]
+    rest = "- it needs facts, figures or actions that you have not been given"
+    return "\n".join([rule, *lines, rest])
 
 
 def manners_of(agent: AgentSpec[Any]) -> dict[str, Manners]:
@@ -179,8 +194,9 @@ class AgentSide:
             told.append(self._injected[agent.name])
         words = "\n\n".join(part for part in told if part)
         if delegates:
-            # What is to be done is the agent's: the voice has no tools, and is told to delegate.
-            return replace(template, instructions=words)
+            # What is to be done is the agent's: the voice has no tools, and reads when to delegate.
+            parts = [words, _delegation(voice.delegation, definitions(self._toolsets(), context))]
+            return replace(template, instructions="\n\n".join(part for part in parts if part))
         manners = self.manners()
         shown = definitions(self._toolsets(), context)
         offered = [*shown, *(each.definition for each in self._handoffs())]

@@ -66,6 +66,7 @@ class Voice(Struct, frozen=True):
     speech_events: bool = True
     options: tuple[str, ...] = ()  # what its codec does otherwise
     price: VoicePrice | None = None
+    delegation: str = ""  # how its instructions say when it delegates
     history_max: tuple[int, int] | None = None  # items and bytes of text a session begins with
     transcriber: str = ""  # the model that writes the caller down, which has the price for it
 
@@ -141,6 +142,28 @@ _GEMINI = Voice(
     ),
 )
 
+_LIVE = Voice(
+    provider="openai",
+    pattern=r"gpt-live",
+    codec="gpt_live",
+    path="/live/sessions",
+    replies="continuous",
+    stops_itself=True,
+    late="delegated",
+    progress="thinking",
+    silence="none",
+    handoff="delegate",
+    input_formats=(PCM24, PCM16, PCMU, PCMA),
+    output_formats=(PCM24, PCM16, PCMU, PCMA),
+    session_s=7200.0,
+    renew_s=6900.0,
+    billing="seconds",
+    speech_events=False,
+    history_max=(128, 22_000),  # 8,192 tokens, of three bytes and less
+    price=VoicePrice(active_minute=Decimal("0.05"), paused_minute=Decimal("0.02")),
+    delegation="Delegation policy\nDelegate to the backend when:",
+)
+
 VOICES: tuple[Voice, ...] = (
     replace(
         _OPENAI,
@@ -166,26 +189,12 @@ VOICES: tuple[Voice, ...] = (
             text="4", audio="32", image="5", cached=("0.4", "0.4", "0.5"), output=("16", "64")
         ),
     ),
-    Voice(
-        provider="openai",
-        pattern=r"gpt-live",
-        codec="gpt_live",
-        path="/live/sessions",
-        replies="continuous",
-        stops_itself=True,
-        late="delegated",
-        progress="thinking",
-        silence="none",
-        handoff="delegate",
-        input_formats=(PCM24, PCM16, PCMU, PCMA),
-        output_formats=(PCM24, PCM16, PCMU, PCMA),
-        session_s=7200.0,
-        renew_s=6900.0,
-        billing="seconds",
-        speech_events=False,
-        history_max=(128, 22_000),  # 8,192 tokens, of three bytes and less
-        price=VoicePrice(active_minute=Decimal("0.05"), paused_minute=Decimal("0.02")),
+    replace(
+        _LIVE,
+        pattern=r"gpt-live-1$",  # the first one delegates where it writes this mark
+        delegation="Delegation policy\nWrite <|SpawnThinking|> to delegate to the backend when:",
     ),
+    _LIVE,
     # Microsoft's address has /openai/v1 like OpenAI's own; the key is in another header.
     replace(_OPENAI, provider="azure"),
     # A clone: cancels well, truncates unreliably; voice and turn detection stand elsewhere.
