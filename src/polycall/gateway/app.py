@@ -186,7 +186,7 @@ class Gateway:
         def present() -> tuple[GatewayServices, Generations]:
             return self.services, self._generations
 
-        return ResponsesSockets(present, self._keys, self.monitor, self._new_id)
+        return ResponsesSockets(present, self._keys, self.monitor, self._memory, self._new_id)
 
     def _made_lookups(self) -> Lookups:
         return Lookups(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 
 from polycall._support import jsontext
+from polycall.errors import InvalidRequestError
 from polycall.ir import JSON
 
 if TYPE_CHECKING:
@@ -53,17 +54,44 @@ class ClientRoute(Struct, frozen=True):
         prefix = _MODELS if str(frame[outer][inner]).startswith(_MODELS) else ""
         return {**frame, outer: {**frame[outer], inner: prefix + model}}
 
+    def misspelt(self, frame: JSON) -> str:
+        """A name in a first frame that some servers take for one that leads to the model."""
+        found: JSON = frame
+        for field in self.model_at:
+            for name in found:
+                if name != field and name.casefold().replace("_", "") == field:
+                    return name
+            inner: Any = found.get(field)
+            if not isinstance(inner, dict):
+                break
+            found = inner  # pyright: ignore[reportUnknownVariableType]
+        return ""
+
     def to_provider(self, frame: str | bytes, asked: str, model: str) -> str | bytes:
-        """A later frame, in which clients may repeat the model by the name that they asked for."""
-        if isinstance(frame, bytes) or asked not in frame or '"session.update"' not in frame:
+        """A later frame, in which clients may repeat the model by the name that they asked for.
+
+        Raises `InvalidRequestError` for another model: the key, the limits and the price are those
+        of the one that was asked for.
+        """
+        if isinstance(frame, bytes) or not ('"session.update"' in frame or "\\u00" in frame):
             return frame
         try:
             body: Any = jsontext.decode(frame)
-            if body["type"] == "session.update" and body["session"]["model"] == asked:
-                return jsontext.encode({**body, "session": {**body["session"], "model": model}})
-        except (ValueError, KeyError, TypeError):
-            pass  # the provider says what is wrong with it
-        return frame
+            if body["type"] != "session.update":
+                return frame
+            session: Any = body["session"]
+            named = {name: session[name] for name in session if name.casefold() == "model"}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return frame  # the provider says what is wrong with it
+        if any(each not in (asked, model) for each in named.values()):
+            raise InvalidRequestError(
+                f"the session is one with {asked!r}; open another for another model",
+                param="session.model",
+            )
+        if not named:
+            return frame
+        rest = {name: value for name, value in session.items() if name not in named}
+        return jsontext.encode({**body, "session": {**rest, "model": model}})
 
     def error(self, error: JSON, event_id: str) -> str:
         """A frame that says what is wrong; empty where the protocol has none.

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from polycall._support import jsontext
 from polycall.dialects.openai_responses.response import skeleton
 from polycall.errors import MalformedRequestError, OverloadedError, PolycallError, RequestError
-from polycall.gateway.accounts.keys import Keys, Owner
+from polycall.gateway.accounts.keys import Keys
 from polycall.gateway.generation.endpoints import Endpoint
 from polycall.gateway.generation.generations import Generations, check_allowed
 from polycall.gateway.http.replies import internal_error, render_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest, RequestMonitor
 from polycall.gateway.http.socket_entry import SocketClosed
+from polycall.gateway.http.values import ValueCounter
+from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.responses.inner import InnerRequest, passed_headers
 from polycall.gateway.services import GatewayServices
 from polycall.ir import JSON
@@ -60,12 +62,14 @@ class ResponsesSockets:
         services: Callable[[], tuple[GatewayServices, Generations]],
         keys: Keys,
         monitor: RequestMonitor,
+        memory: MemoryGuard,
         new_id: Callable[[], str],
     ) -> None:
         """`services` gives those of the present configuration, for each answer anew."""
         self._services = services
         self._keys = keys
         self._monitor = monitor
+        self._memory = memory
         self._new_id = new_id
         self._open: set[_Connection] = set()
 
@@ -76,6 +80,7 @@ class ResponsesSockets:
             services=self._services,
             keys=self._keys,
             monitor=self._monitor,
+            memory=self._memory,
             new_id=self._new_id,
         )
         self._open.add(connection)
@@ -100,6 +105,7 @@ class _Connection:
         services: Callable[[], tuple[GatewayServices, Generations]],
         keys: Keys,
         monitor: RequestMonitor,
+        memory: MemoryGuard,
         new_id: Callable[[], str],
     ) -> None:
         self._socket = socket
@@ -110,12 +116,13 @@ class _Connection:
         self._services = services
         self._keys = keys
         self._monitor = monitor
+        self._memory = memory
         self._new_id = new_id
-        self._owner: Owner | None = None
         self._lanes: dict[str, asyncio.Queue[tuple[JSON, int]]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._running: dict[InnerRequest, _Answer] = {}
         self._turns: OrderedDict[str, _Turn] = OrderedDict()
+        self._ahead_bytes = 0  # of events that were taken, and are not answered yet
         self._receiving: asyncio.Task[str | bytes] | None = None
         self._ending: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._writing = asyncio.Lock()
@@ -130,7 +137,7 @@ class _Connection:
         """Serve the connection until it ends."""
         server = self._services()[0].server
         try:
-            self._owner = self._keys.owner(self._headers, self._query, self._address)
+            self._keys.owner(self._headers, self._query, self._address)
         except PolycallError as error:
             await self._refuse(error)
             return
@@ -170,6 +177,7 @@ class _Connection:
         try:
             if isinstance(text, bytes):
                 raise MalformedRequestError("send events as text frames of JSON")
+            size = await self._check_size(text.encode())
             event = _event(text)
             stream_id = event.pop("stream_id", None)
             if stream_id is not None and not (
@@ -177,12 +185,24 @@ class _Connection:
             ):
                 stream_id = None
                 raise MalformedRequestError("expected printable ASCII text", path="stream_id")
-            self._lane(stream_id or "").put_nowait((event, len(text)))
+            self._lane(stream_id or "").put_nowait((event, size))
+            self._ahead_bytes += size
         except asyncio.QueueFull:
             words = f"at most {AHEAD_MAX} events wait for an answer; wait for some"
             await self._error(MalformedRequestError(words), stream_id)
         except PolycallError as error:
             await self._error(error, stream_id)
+
+    async def _check_size(self, data: bytes) -> int:
+        """Its bytes; raises where with those that wait they are more than one body may have."""
+        self._memory.check()
+        most = self._services()[0].server.body_bytes_max
+        if self._ahead_bytes + len(data) > most:
+            raise MalformedRequestError(
+                f"at most {most} bytes of events wait for an answer; wait for some"
+            )
+        await ValueCounter().add(data)
+        return len(data)
 
     async def _turn_away(self, _: str | bytes) -> None:
         await self._error(OverloadedError("this connection ends; open another one"), None)
@@ -217,6 +237,7 @@ class _Connection:
                 with contextlib.suppress(ClientGone):
                     await self._error(internal_error("this connection"), stream_id)
             finally:
+                self._ahead_bytes -= size
                 queue.task_done()
 
     # Answers
@@ -271,8 +292,8 @@ class _Connection:
         model: Any = event.get("model")
         if not isinstance(model, str) or not model:
             raise MalformedRequestError("expected the name of a model", path="model")
-        assert self._owner is not None
-        check_allowed(self._owner, model)
+        owner = self._keys.owner(self._headers, self._query, self._address)  # it may be over
+        check_allowed(owner, model)
         name = f"resp_{self._new_id().removeprefix('req_')}"
         first = skeleton(name, model, int(time.time()), {"store": event.get("store") is not False})
         whole: JSON = {**first, "status": "completed", "completed_at": first["created_at"]}
@@ -281,7 +302,7 @@ class _Connection:
             turn = _Turn(_listed(event.get("input")), size)
             self._remember(name, turn, services.server.body_bytes_max)
         else:
-            await services.items.keep(self._owner.id, event, whole)
+            await services.items.keep(owner.id, event, whole)
         for number, (kind, response) in enumerate(
             (("response.created", first), ("response.completed", whole))
         ):
@@ -292,8 +313,10 @@ class _Connection:
         if turn.size > bytes_max:
             return  # going on with it would be refused anyway
         self._turns[name] = turn
-        while len(self._turns) > TURNS_MAX:
-            self._turns.popitem(last=False)
+        size = sum(each.size for each in self._turns.values())
+        while len(self._turns) > TURNS_MAX or size > bytes_max:
+            _, dropped = self._turns.popitem(last=False)
+            size -= dropped.size
 
     # Sending
 

@@ -138,6 +138,10 @@ class Sessions:
             await self._accept(session)
             body = await _first_frame(socket)
             session.model = route.model(body)
+            if other := route.misspelt(body):
+                raise InvalidRequestError(
+                    f"{other!r} is another field's name to some servers; leave it out", param=other
+                )
         if not session.model:
             where = ".".join(route.model_at) or "the query (?model=provider/model)"
             raise InvalidRequestError(f"no model is named in {where}", param="model")
