@@ -40,11 +40,9 @@ FEATURES = (
 )
 # The cells that do not work, and what to do there instead.
 REFUSED: dict[tuple[str, str], str] = {
-    ("run_sync", "MCP"): "refused: `await agent.run`",
     ("run_tools", "always"): "no: `approved` is asked each time",
     ("run_tools", "sync face"): "no: `Agent.run_sync`",
     ("run_tools", "typed output"): "no: `Agent(output=)`",
-    ("Durable", "sync face"): "refused: `async with`",
     ("Durable", "fork"): "refused: fork before it is opened",
     ("polycall run", "pause"): "no: asks at once",
     ("polycall chat", "pause"): "no: asks at once",

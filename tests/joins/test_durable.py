@@ -115,6 +115,33 @@ def test_another_loop_goes_on_with_what_the_first_began(tmp_path: Path) -> None:
     world.sessions.close()
 
 
+def test_without_an_event_loop_each_method_is_waited_for(tmp_path: Path) -> None:
+    world = World("Agent.run", tmp_path)
+    agent = world.agent(pay(), "in pieces", pay(), "refused")
+    with Durable(f"sqlite:///{tmp_path / 'runs.db'}", agents=[agent], poll_s=0.02) as durable:
+        handle = durable.start(agent, "go", run_id="r")
+        for each in handle.stream():
+            if isinstance(each, Approval):
+                assert (world.paid, handle.info().state) == ([], "waiting")
+                durable.allow("r", each.id)
+        assert (handle.result().text, world.paid) == ("in pieces", [900])
+        with durable.stream(agent, "again", run_id="s") as stream:
+            for each in stream:
+                if isinstance(each, Approval):
+                    durable.deny(stream.run_id, each.id, "no")
+        assert (stream.result().text, world.paid) == ("refused", [900])
+        with durable.handle("s").stream(after=stream.position - 1) as late:
+            assert [type(each).__name__ for each in late] == ["RunEnd"]
+        with durable.handle("s").stream() as late:
+            assert "".join(late.text()) == "refused"
+        assert [each.id for each in durable.list()] == ["s", "r"]
+        with pytest.raises(RequestError, match="the run begins with a block"):
+            next(durable.stream(agent, "never begun"))
+        with pytest.raises(RequestError, match="there is no run 'x'"):
+            durable.show("x")
+    world.sessions.close()
+
+
 async def waiting(durable: Durable, handle: RunHandle) -> Approval:
     async with asyncio.timeout(20):
         while not (found := await durable.approvals(handle.run_id)):
@@ -154,6 +181,7 @@ async def streaming(fleet: Fleet, name: str) -> None:
 
 
 async def sync_face(fleet: Fleet, name: str) -> None:
+    # Where a loop runs; `test_without_an_event_loop_...` has the rest.
     with pytest.raises(RequestError, match="write 'async with Durable"), fleet.durable:
         pass
 

@@ -395,10 +395,7 @@ async def mcp(world: World) -> None:
         call = ToolCall("m", "stock_add", '{"a": 2, "b": 3}')
         await world.go(world.agent(call, "done"), "allow")
     said = str(world.model.requests[-1].messages[-1])
-    if world.face == "run_sync":
-        assert "'await agent.run', and not 'run_sync'" in said
-    else:
-        assert "text='5" in said
+    assert "text='5" in said
 
 
 async def kept(world: World) -> None:

@@ -9,12 +9,22 @@ for ever where it waits for that loop itself.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import functools
 import os
 import sys
 import threading
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+)
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from polycall.errors import RequestError
@@ -40,7 +50,12 @@ class Portal:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._last: list[Callable[[], Coroutine[Any, Any, object]]] = []
         _portals.add(self)
+
+    def before_end(self, last: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Run this when it is closed, before its loop stops."""
+        self._last.append(last)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The coroutine's result.  Ctrl-C cancels it.
@@ -80,7 +95,7 @@ class Portal:
             for coroutine in last:
                 coroutine.close()
             return
-        for coroutine in last:
+        for coroutine in (*last, *(each() for each in self._last)):
             self._run(coroutine)
         with contextlib.suppress(asyncio.CancelledError):
             self._run(_cancel_others())
@@ -95,6 +110,10 @@ class Portal:
         except RequestError:
             coroutine.close()
             raise
+        with _holding_up():
+            return self._waited(coroutine, loop)
+
+    def _waited(self, coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
         left = _Left()
         future = asyncio.run_coroutine_threadsafe(_outcome(coroutine, left), loop)
         try:
@@ -129,6 +148,21 @@ class Portal:
 
 
 _portals: weakref.WeakSet[Portal] = weakref.WeakSet()
+# Loops whose thread waits in a `Portal` meanwhile, as a notebook's may.
+_held_up: list[asyncio.AbstractEventLoop] = []
+
+
+@functools.cache
+def shared_portal() -> Portal:
+    """The event loop of whatever is called without one; it ends with the process."""
+    made = Portal()
+    atexit.register(made.close)
+    return made
+
+
+def is_held_up(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the loop can do nothing now, since its thread waits for a `Portal`."""
+    return loop in _held_up
 
 
 class PerLoop(Generic[T]):
@@ -211,6 +245,19 @@ def check_may_wait(asked: str) -> None:
     owner, _, method = asked.rpartition(".")
     name = owner.rpartition(".")[2].lower() or "it"
     _check(f"a blocking call of {method!r}", f"await {name}.{method}(...)")
+
+
+@contextlib.contextmanager
+def _holding_up() -> Generator[None]:
+    loop = asyncio.get_running_loop() if runs_a_loop() else None
+    if loop is None:
+        yield
+        return
+    _held_up.append(loop)
+    try:
+        yield
+    finally:
+        _held_up.remove(loop)
 
 
 def _check_may_read() -> None:

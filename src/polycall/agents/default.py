@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
-from polycall._support.blocking import PerLoop, Portal
+from polycall._support.blocking import PerLoop, Portal, shared_portal
 from polycall.client import Client
 
 P = ParamSpec("P")
@@ -29,8 +28,8 @@ async def close_default_client() -> None:
 @functools.cache
 def portal() -> Portal:
     """The event loop of `run_sync`, one for the process."""
-    made = Portal()
-    atexit.register(lambda: made.close(close_default_client()))
+    made = shared_portal()
+    made.before_end(close_default_client)
     return made
 
 

@@ -51,6 +51,7 @@ from polycall.tools import AbstractToolset, ToolContext
 
 if TYPE_CHECKING:
     from polycall.agents.sessions import Sessions
+    from polycall.durable.synchronous import SyncDurable
 
 _logger = logging.getLogger("polycall.durable")
 
@@ -100,6 +101,9 @@ class Durable(Runs):
         self._working: set[asyncio.Task[Any]] = set()
         self._streams: dict[str, RunStream] = {}
         self._is_closing = False
+
+    def __enter__(self) -> SyncDurable:
+        return self._entered("SyncDurable")
 
     async def __aenter__(self) -> Durable:
         global _current  # noqa: PLW0603 - DBOS itself is one to a process

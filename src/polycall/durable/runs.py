@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import secrets
-from typing import TYPE_CHECKING, Any, Never, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from dbos import DBOSClient, WorkflowHandleAsync, WorkflowStatus
 from dbos import error as errors
@@ -13,9 +14,11 @@ from msgspec.structs import replace
 from typing_extensions import TypedDict, Unpack
 
 from polycall._support import jsontext
+from polycall._support.blocking import runs_a_loop
 from polycall.agents import Agent
 from polycall.agents.approval_backend import Answered
 from polycall.agents.checks import check_names
+from polycall.agents.default import portal
 from polycall.agents.history import HistoryLike, load_history
 from polycall.agents.journal import check_variables
 from polycall.agents.options import Prompt, messages_of
@@ -46,6 +49,7 @@ from polycall.ir import JSON
 
 if TYPE_CHECKING:
     from polycall.agents.sessions import Sessions
+    from polycall.durable.synchronous import SyncRuns
 
 AnyAgent: TypeAlias = Agent[Any, Any]
 
@@ -87,14 +91,23 @@ class Runs:
         self._client: DBOSClient | None = None
         self._pid = os.getpid()
 
-    def __enter__(self) -> Never:
-        name = type(self).__name__
-        raise RequestError(
-            f"{name} works on an event loop: write 'async with {name}(...)' in an async function"
-        )
+    def __enter__(self) -> SyncRuns[Runs]:
+        """The same for code without an event loop: each method waited for."""
+        return self._entered("SyncRuns")
 
     def __exit__(self, *_: object) -> None:
-        """Nothing: see `__enter__`."""
+        portal().run(self.__aexit__())
+
+    def _entered(self, kind: str) -> Any:
+        name = type(self).__name__
+        if runs_a_loop():
+            raise RequestError(
+                f"this thread runs an event loop: write 'async with {name}(...)' in an async "
+                "function"
+            )
+        portal().run(self.__aenter__())
+        # Loaded by those who need it: it is made of what is here.
+        return getattr(importlib.import_module("polycall.durable.synchronous"), kind)(self)
 
     async def __aenter__(self) -> Runs:
         await asyncio.to_thread(self._connect)

@@ -10,6 +10,7 @@ from polycall.agents.pausing import Start
 from polycall.agents.run import AgentEvent
 from polycall.durable.event_log import EventReader
 from polycall.durable.records import RunResult
+from polycall.errors import RequestError
 from polycall.ir import PartDelta
 from polycall.loop import ModelEvent
 
@@ -43,6 +44,7 @@ class RunStream:
         self._read = read
         self._reader: EventReader | None = None
         self._events: asyncio.Queue[tuple[AgentEvent, int] | None] = asyncio.Queue(_EVENTS_MAX)
+        self._has_begun = False
         self._is_left = False
         self._is_over = False
 
@@ -67,6 +69,7 @@ class RunStream:
             self._events.put_nowait(None)
 
     async def __aenter__(self) -> RunStream:
+        self._has_begun = True
         if not await self._begin(self):
             self._reader = self._read(self.run_id, 0)
         return self
@@ -81,6 +84,11 @@ class RunStream:
         return self
 
     async def __anext__(self) -> AgentEvent:
+        if not self._has_begun:
+            raise RequestError(
+                "the run begins with a block: write 'async with durable.stream(...) as stream', "
+                "or 'with' where Durable is used so"
+            )
         if self._reader is None and not (self._is_over and self._events.empty()):
             heard = await self._events.get()
             if heard is not None:

@@ -6,8 +6,8 @@ import asyncio
 import inspect
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ import mcp_types as types
 import msgspec
 from mcp import Client
 
+from polycall._support.blocking import is_held_up, runs_a_loop, shared_portal
 from polycall.errors import RequestError, ToolDefinitionError, ToolError, ToolServerError
 from polycall.ir import JSON
 from polycall.mcp.asking import Elicit, Sample
@@ -144,11 +145,33 @@ class McpToolset(AbstractToolset):
                 f"the arguments of {name!r} hold half of a character (a lone surrogate), which "
                 "cannot be sent; nothing was run; call again with whole ones"
             ) from None
+        if not self._is_closed and self._loop is not asyncio.get_running_loop():
+            return await self._elsewhere(name, arguments, context)
         try:
             return await self._run_once(name, arguments, context)
         except SessionLostError:
             self._pause.renewed()
             return await self._run_once(name, arguments, context)  # on another session
+
+    async def _elsewhere(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
+        """The call in the event loop that holds the connection, which runs in another thread."""
+        here, loop = asyncio.get_running_loop(), self._loop
+        if loop is None or not loop.is_running() or is_held_up(loop):
+            why = "waits for this call" if loop is not None and is_held_up(loop) else "has ended"
+            raise ToolServerError(
+                f"the event loop that connected MCP server {self.server.name!r} {why}; connect and "
+                "run in one: 'await agent.run', or 'with connect(...)' for 'run_sync'; "
+                "nothing was run"
+            )
+
+        async def report(progress: float, message: str) -> None:
+            saying = asyncio.run_coroutine_threadsafe(context.report(progress, message), here)
+            await asyncio.wrap_future(saying)
+
+        # Its deadline belongs to the loop that is here.
+        theirs = replace(context, reporter=report, timer=None)
+        running = self.run(name, arguments, theirs)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(running, loop))
 
     async def _run_once(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
         connection = await self._connected()
@@ -188,8 +211,7 @@ class McpToolset(AbstractToolset):
                 raise ToolServerError(f"MCP server {self.server.name!r} is closed; nothing was run")
             if self._loop is not asyncio.get_running_loop():
                 raise ToolServerError(
-                    f"MCP server {self.server.name!r} was connected in another event loop: use "
-                    "'await agent.run', and not 'run_sync'; nothing was run"
+                    f"MCP server {self.server.name!r} was connected in another event loop"
                 )
             if self._connection is None or not self._connection.is_open:
                 self._pause.check(self.server.name, self.error)
@@ -405,40 +427,66 @@ class McpTools(AbstractToolset):
         return twice
 
 
-@asynccontextmanager
-async def connect(
+class McpConnecting:
+    """What `connect` gives: `async with` in an event loop, `with` for `run_sync`."""
+
+    def __init__(self, toolsets: list[McpToolset]) -> None:
+        self._toolsets = toolsets
+
+    async def __aenter__(self) -> McpTools:
+        async with AsyncExitStack() as closing:
+            closing.push_async_exit(self.__aexit__)
+            opened = await asyncio.gather(*map(_opened, self._toolsets), return_exceptions=True)
+            for outcome in opened:
+                if outcome is not None:
+                    raise outcome
+            tools = McpTools(self._toolsets)
+            closing.pop_all()
+        return tools
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.gather(*(toolset.close() for toolset in self._toolsets))
+
+    def __enter__(self) -> McpTools:
+        if runs_a_loop():
+            raise RequestError(
+                "this thread runs an event loop: write 'async with connect(...)' in an async "
+                "function"
+            )
+        return shared_portal().run(self.__aenter__())
+
+    def __exit__(self, *_: object) -> None:
+        shared_portal().run(self.__aexit__())
+
+
+def connect(
     *servers: Server,
     pins: str | Path | PinStore | None = None,
     changed: Changed = "refuse",
     elicit: Elicit | None = None,
     sample: Sample | None = None,
-) -> AsyncGenerator[McpTools]:
-    """The tools of MCP servers, as long as the block lasts.
+) -> McpConnecting:
+    """The tools of MCP servers, as long as the `async with` block lasts; `with` for `run_sync`.
 
     `pins` is a file (or a store) of what the tools' definitions were: it is written when a server
     is first met, and what differs later is warned about and, by `changed`, withheld (`"refuse"`),
     offered all the same (`"allow"`), or shown to a function that says whether to take it.
     `elicit` answers what servers ask a person in the middle of a call, `sample` what they ask a
     model; without these, servers learn that nobody answers.
-    Raises `ToolServerError` where a required server cannot be reached or its tools not be listed.
+    The block raises `ToolServerError` where a required server cannot be reached or its tools not be
+    listed.
     """
     names = [server.name for server in servers]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ToolDefinitionError(f"there are two MCP servers named {twice[0]!r}")
     store = PinFile(pins) if isinstance(pins, str | Path) else pins
-    toolsets = [
-        McpToolset(server, pins=store, changed=changed, elicit=elicit, sample=sample)
-        for server in servers
-    ]
-    try:
-        opened = await asyncio.gather(*map(_opened, toolsets), return_exceptions=True)
-        for outcome in opened:
-            if outcome is not None:
-                raise outcome
-        yield McpTools(toolsets)
-    finally:
-        await asyncio.gather(*(toolset.close() for toolset in toolsets))
+    return McpConnecting(
+        [
+            McpToolset(server, pins=store, changed=changed, elicit=elicit, sample=sample)
+            for server in servers
+        ]
+    )
 
 
 async def _opened(toolset: McpToolset) -> None:
