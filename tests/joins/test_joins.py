@@ -77,6 +77,7 @@ class World:
         @tool
         async def slow() -> str:
             """Wait."""
+            self.has_begun.set()
             try:
                 await asyncio.sleep(30)
             finally:
@@ -88,6 +89,7 @@ class World:
             """Fail."""
             raise AssertionError("the stub was called")
 
+        self.has_begun = asyncio.Event()
         self.tools: list[Any] = [pay, gate, later, slow, fail]
 
     def agent(self, *script: Any, **options: Any) -> Agent[Any, Any]:
@@ -349,12 +351,15 @@ async def cancelled(world: World) -> None:
     agent = world.agent(ToolCall("s", "slow", "{}"), "done")
     if world.face == "run_sync":
         # A thread cannot be cancelled; its bound is.
-        run = await world.go(agent, limits=Limits(wall_s=0.2))
+        run = await world.go(agent, limits=Limits(wall_s=1))
         assert (run.reason, world.ended) == ("wall", ["slow"])
         return
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5):
-            await world.go(agent)
+    going = asyncio.ensure_future(world.go(agent))
+    async with asyncio.timeout(20):
+        await world.has_begun.wait()
+    going.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await going
     assert world.ended == ["slow"]
 
 
