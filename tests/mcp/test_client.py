@@ -333,12 +333,6 @@ async def test_an_ask_for_that_names_nothing_is_a_mistake(mood: Path) -> None:
                 pass
 
 
-async def test_another_event_loop_is_a_clear_mistake(mood: Path) -> None:
-    async with stock("stdio", "stock", mood) as server, nothing_left(), connect(server) as tools:
-        told = await asyncio.to_thread(lambda: asyncio.run(said(tools, "stock_add", a=1, b=2)))
-    assert told.startswith("MCP server 'stock' was connected in another event loop: use")
-
-
 async def test_a_server_from_the_registry() -> None:
     pytest.importorskip("mcp_server_time", reason="mcp-server-time is not installed")
     command = [sys.executable, "-m", "mcp_server_time", "--local-timezone", "Asia/Seoul"]
