@@ -168,8 +168,10 @@ class Talk(TalkDriver):
         self._driver = asyncio.create_task(self._drive(), name="talk")
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        await self._closed()
+        if kind is None:  # else what is raised may be just that, and would lose its place
+            await self.close()
 
     def __aiter__(self) -> Talk:
         return self
@@ -225,13 +227,16 @@ class Talk(TalkDriver):
 
     async def close(self) -> None:
         """End the talk, and wait until nothing of it is left."""
+        await self._closed()
+        if self._driver is not None and not self._driver.cancelled():
+            self._driver.result()
+
+    async def _closed(self) -> None:
         if self._driver is None:
             return
         if not self._driver.done():
             self._post(self._machine.hang_up)
         await asyncio.wait([self._driver])
-        if not self._driver.cancelled():
-            self._driver.result()
 
     @property
     def is_timed(self) -> bool:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from polycall import ToolContext, tool
+from polycall.agents import Guarded
 from polycall.loop import CallEnd
 from polycall.realtime import Heard, Interrupted, Said, stay_silent
 from polycall.realtime.events import Digit, End
 from polycall.realtime.telephone import digits_tool, hang_up_tool
+from polycall.realtime.telephone.inbound import Inbound
 from polycall.sim.realtime import VoiceFaults, VoiceScript
 from polycall.sim.script import Call, Turn
 from polycall.sim.telephone import LineFaults
+from polycall.voices.audio import PCMU
 from tests.realtime.harness import OPENAI, agent_of
-from tests.realtime.telephone.harness import exchange, on_fast_clock, one_call, said
+from tests.realtime.telephone.harness import Exchange, exchange, on_fast_clock, one_call, said
 
 
 @tool
@@ -212,3 +216,36 @@ def test_a_voice_that_is_lost_for_good_ends_its_call_alone() -> None:
     assert records[0].ended_s - records[0].began_s < 3
     assert made.calls[2].ended_by == "stop"
     assert [event.text for event in made.of(Said, 2)] != []
+
+
+@pytest.mark.parametrize("part", ["inbound", "guard"])
+def test_what_fails_in_a_call_is_logged_by_its_place_and_moves_no_other(
+    part: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault of ours in the bridge, and one of the application's in a guard."""
+    whole = Inbound.media
+
+    def media(self: Inbound, data: bytes, *place: Any) -> bytes:
+        if PCMU.is_loud(data):
+            raise RuntimeError("sound of +15005550006")
+        return whole(self, data, *place)
+
+    def guard(messages: Any) -> None:
+        raise RuntimeError("words of +15005550006")
+
+    async def work(made: Exchange) -> None:
+        quiet = asyncio.create_task(made.caller().pause(12).hang_up().call())
+        await asyncio.sleep(0.5)
+        await made.caller().pause(1).say(said(600)).pause(60).call()
+        assert (await quiet).answered
+
+    agent = agent_of() if part == "inbound" else Guarded(agent_of(), inputs=[guard])
+    with pytest.MonkeyPatch.context() as patch:
+        if part == "inbound":
+            patch.setattr(Inbound, "media", media)
+        made = on_fast_clock(work, exchange(agent, VoiceScript.of([Turn("Yes.")])))
+    assert made.calls[1].ended_by == "stop"
+    failed = [record.getMessage() for record in caplog.records if "failed" in record.getMessage()]
+    assert failed == [failed[0]]
+    assert "call 2 failed: RuntimeError at test_calls.py" in failed[0]
+    assert "15005550006" not in caplog.text
