@@ -100,3 +100,37 @@ def test_bad_days_and_a_missing_file(tmp_path: Path, capsys: pytest.CaptureFixtu
         with pytest.raises(SystemExit, match="2"):
             main(words)
         assert "is not a day; write it as 2026-11-29" in capsys.readouterr().err
+
+
+def har(*requests: dict[str, object]) -> str:
+    return json.dumps({"log": {"version": "1.2", "entries": [{"request": r} for r in requests]}})
+
+
+def posted(url: str, body: dict[str, object]) -> dict[str, object]:
+    headers = [{"name": "Content-Type", "value": "application/json"}]
+    return {
+        "method": "POST",
+        "url": url,
+        "headers": headers,
+        "postData": {"text": json.dumps(body)},
+    }
+
+
+def test_a_har_file_is_read_as_it_was_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "traffic.har"
+    page = {"method": "GET", "url": "https://api.openai.com/v1/models", "headers": []}
+    file.write_text(
+        har(
+            page,
+            posted("https://api.anthropic.com/v1/messages", BREAKS),
+            posted("https://api.groq.com/openai/v1/chat/completions", {**STAYS, "model": "qwen/x"}),
+        ),
+        encoding="utf-8",
+    )
+    assert main(["sim", "diff", str(file), *DAYS, "--all"]) == 1
+    out = capsys.readouterr().out
+    assert "line 2: claude-opus-4-1 (anthropic) breaks" in out
+    assert "line 3: qwen/x (groq) is taken on both days" in out
+    assert "2 requests" in out

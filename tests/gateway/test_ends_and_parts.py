@@ -245,6 +245,70 @@ def test_t19_an_unknown_servers_end_with_calls_is_tool_calls(
     assert b'"finish_reason":"tool_calls"' in answer.content.replace(b'": "', b'":"')
 
 
+TEXTS: dict[str, tuple[JSON, str]] = {
+    "a word of another wire": (chat_body({"content": "fine"}, "end_turn"), "stop"),
+    "upper case": (chat_body({"content": "fine"}, "STOP"), "stop"),
+    "no word": (chat_body({"content": "fine"}, None), "stop"),
+    "an empty word": (chat_body({"content": "fine"}, ""), "stop"),
+    "a bound": (chat_body({"content": "fine"}, "max_tokens"), "length"),
+    "parts": (chat_body({"content": [{"type": "text", "text": "fine"}]}), "stop"),
+    "as of completions": (
+        {**chat_body({}), "choices": [{"index": 0, "text": "fine", "finish_reason": "stop"}]},
+        "stop",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_t19_a_text_of_an_unknown_server_reads_as_openais(
+    served: Gateway, upstream: Scripted, name: str
+) -> None:
+    answered, finish = TEXTS[name]
+    upstream.say("good", answered)
+    answer = served.post(CHAT, {"model": "plain/good", "messages": [USER]})
+    choice = answer.json()["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("fine", finish)
+
+
+def test_t19_a_call_in_the_older_spelling_is_one_of_the_clients_tools(
+    served: Gateway, upstream: Scripted
+) -> None:
+    called = {"name": "f", "arguments": '{"a": 1}'}
+    upstream.say("good", chat_body({"content": None, "function_call": called}, "function_call"))
+    body: JSON = {"model": "plain/good", "messages": [USER]}
+    choice = served.post(CHAT, {**body, "tools": [function()]}).json()["choices"][0]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["tool_calls"][0]["function"]["name"] == "f"
+    assert "function_call" not in choice["message"]
+    older = [function()["function"]]
+    choice = served.post(CHAT, {**body, "functions": older}).json()["choices"][0]
+    assert choice["finish_reason"] == "function_call"
+    assert choice["message"]["function_call"]["name"] == "f"
+
+
+EMPTY: dict[str, JSON] = {
+    "no choice": {**chat_body({}), "choices": []},
+    "null": {**chat_body({}), "choices": None},
+    "a status in the body": {
+        "choices": None,
+        "base_resp": {"status_code": 1002, "status_msg": "rate limit"},
+    },
+    "an error beside": {**chat_body({"content": "x"}), "error": {"message": "lost", "code": 500}},
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+@pytest.mark.parametrize("path", [CHAT, ANTHROPIC])
+def test_t14_an_answer_without_one_goes_to_the_next_stop(
+    served: Gateway, upstream: Scripted, path: str, name: str
+) -> None:
+    upstream.say("bad", EMPTY[name])
+    upstream.answers["good"] = [(200, GOOD)]
+    answer = served.post(path, {"model": "two", "max_tokens": 9, "messages": [USER]})
+    assert answer.status == 200
+    assert b"fine" in answer.content
+
+
 def test_t19_what_plain_servers_refuse_is_translated_for_chat_clients(
     served: Gateway, upstream: Scripted
 ) -> None:

@@ -26,7 +26,8 @@ from polycall.ir import (
     ToolChoice,
     ToolResult,
 )
-from polycall.profiles import Profile
+from polycall.profiles import Profile, retirement
+from polycall.profiles.rows import load
 from polycall.providers.catalogue import CATALOGUE
 from polycall.sim.dated import Refusal
 from polycall.sim.judge import Judge, RecordedRequest
@@ -160,6 +161,49 @@ WIRES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "google": (("google", "gemini", "gemini"),),
     "deepseek": (("deepseek", "openai-chat", "deepseek"),),
 }
+# Vendors of open weights and Grok, and hosts that serve another's: models, by provider.
+RELATED: dict[str, list[str]] = {
+    **{
+        vendor: sorted(name for name in load(vendor).known if retirement(name) is None)
+        for vendor in ("xai", "mistral", "zai", "minimax", "alibaba")
+    },
+    "moonshot": sorted(load("moonshot").known),
+    "groq": [
+        "openai/gpt-oss-120b",
+        "qwen/qwen3-32b",
+        "qwen/qwen3.8-27b",
+        "llama-3.3-70b-versatile",
+    ],
+    "cerebras": ["gpt-oss-120b", "zai-glm-4.7", "qwen-3.8-27b"],
+    "fireworks": [
+        f"accounts/fireworks/models/{name}"
+        for name in (
+            "kimi-k3",
+            "glm-5p3",
+            "glm-5p2",
+            "deepseek-v4-pro",
+            "minimax-m3",
+            "gpt-oss-20b",
+        )
+    ],
+    "together": [
+        "moonshotai/Kimi-K3",
+        "zai-org/GLM-5.3",
+        "Qwen/Qwen3.7-Plus",
+        "openai/gpt-oss-120b",
+    ],
+    "openrouter": [
+        "anthropic/claude-opus-5.5",
+        "anthropic/claude-fable-5.2",
+        "openai/gpt-6.1-sol",
+        "google/gemini-3.8-flash",
+        "moonshotai/kimi-k3",
+        "z-ai/glm-5.3",
+        "x-ai/grok-4.6",
+        "minimax/minimax-m2.7",
+        "qwen/qwen3.8-27b",
+    ],
+}
 MODELS = current()
 FEATURES = [feature for group in GROUPS.values() for feature in group]
 
@@ -206,6 +250,31 @@ def _is_of_the_wire(refusal: Refusal, dialect: str) -> bool:
     """A model of Responses alone, asked over Chat: the provider never chooses that wire for it."""
     of_wire = dialect.startswith("openai") and "only supported in v1/" in refusal.message
     return of_wire or (not refusal.rule and any(each in refusal.message for each in LIMITS))
+
+
+@pytest.mark.parametrize("provider", RELATED)
+def test_each_feature_of_a_relative_is_taken_or_refused_by_name(
+    provider: str, judge: Judge
+) -> None:
+    wrong: list[str] = []
+    taken = 0
+    for model in RELATED[provider]:
+        for feature in FEATURES:
+            for fields in ASKED[feature]:
+                request = Request(model, **{"messages": USER, **fields})
+                try:
+                    exchange = prepare(request, CATALOGUE[provider], model, "k")
+                except UnsupportedError as error:
+                    wrong += [] if error.feature else [f"{model} {feature}: names nothing: {error}"]
+                    continue
+                headers = dict(exchange.http.headers)
+                sent = RecordedRequest(provider, exchange.wire.body, model, headers)
+                refusal = judge.refusal(sent)
+                taken += refusal is None
+                if refusal is not None and not _is_of_the_wire(refusal, "openai-chat"):
+                    wrong.append(f"{model} {feature}: {refusal.message} [{refusal.rule}]")
+    assert wrong == [], f"{len(wrong)}:\n" + "\n".join(wrong)
+    assert taken > 50
 
 
 @pytest.fixture(scope="module")

@@ -252,3 +252,54 @@ def test_a_model_of_unknown_bounds_gets_the_tokens_that_were_asked_for() -> None
     wire = asked("groq/some-new-model", max_output_tokens=5_000_000)
     assert 5_000_000 in wire.body.values()
     assert ("adjusted", "max_output_tokens") not in said(wire)
+
+
+CALLED = [
+    message("user", "a"),
+    Message("assistant", [ToolCall("call_1", "look")]),
+    Message("tool", [ToolResult("call_1", [Text("seen")])]),
+]
+
+
+@pytest.mark.parametrize("model", ["moonshot/kimi-k2.6", "moonshot/kimi-k3.1-pro"])
+def test_m02_calls_of_another_provider_have_some_reasoning_where_the_server_wants_it(
+    model: str,
+) -> None:
+    wire = asked(model, messages=CALLED, tools=[TOOL])
+    assert wire.body["messages"][1]["reasoning_content"] == " "
+    wire = asked("zai/glm-5.3", messages=CALLED, tools=[TOOL])
+    assert "reasoning_content" not in wire.body["messages"][1]
+    off = ReasoningConfig("none")
+    wire = asked("moonshot/kimi-k2.6", messages=CALLED, tools=[TOOL], reasoning=off)
+    assert "reasoning_content" not in wire.body["messages"][1]
+
+
+@pytest.mark.parametrize("kind", ["json", "json_schema"])
+@pytest.mark.parametrize("model", ["groq/openai/gpt-oss-120b", "groq/llama-3.3-70b-versatile"])
+def test_t07_json_beside_tools_is_asked_for_in_words_where_a_server_takes_no_both(
+    model: str, kind: Any
+) -> None:
+    wanted = ResponseFormat(kind, SCHEMA if kind == "json_schema" else None)
+    wire = asked(model, tools=[TOOL], response_format=wanted)
+    assert "response_format" not in wire.body
+    assert "JSON" in wire.body["messages"][0]["content"]
+    assert ("emulated", "response_format") in said(wire)
+    assert "response_format" in asked(model, response_format=wanted).body
+
+
+@pytest.mark.parametrize(
+    ("model", "wanted", "sent"),
+    [
+        ("mistral/mistral-large-4", 2, 1.5),
+        ("minimax/MiniMax-M3", 0, 0.01),
+        ("zai/glm-4.7", 1.3, 1),
+        ("moonshot/moonshot-v1-8k", 1.5, 1),
+        ("groq/llama-3.3-70b-versatile", 2, 2),
+    ],
+)
+def test_m02_a_temperature_is_within_what_the_server_takes(
+    model: str, wanted: float, sent: float
+) -> None:
+    wire = asked(model, temperature=wanted)
+    assert wire.body["temperature"] == sent
+    assert (("adjusted", "temperature") in said(wire)) is (wanted != sent)

@@ -80,7 +80,7 @@ def test_m03_the_answer_says_which_tier_it_was() -> None:
     assert openai_chat.parse_response(CHAT).usage.service_tier == "priority"
     assert openai_responses.parse_response(RESPONSE).usage.service_tier == "flex"
     counts = {"promptTokenCount": 1, "candidatesTokenCount": 1, "trafficType": "ON_DEMAND_FLEX"}
-    told = gemini.parse_response({"candidates": [], "usageMetadata": counts})
+    told = gemini.parse_response({"candidates": [{}], "usageMetadata": counts})
     assert told.usage.service_tier == "flex"
     for dialect, body in ((openai_chat, CHAT), (openai_responses, RESPONSE)):
         whole = usage_of(dialect, json.dumps(body).encode())  # pyright: ignore[reportArgumentType]

@@ -310,17 +310,23 @@ def test_the_rules_of_a_day_are_those_of_that_day(
         assert refusal is None
 
 
+# They serve the models of others, and have no list here.
+HOSTS = {"groq", "cerebras", "fireworks", "together", "openrouter", "alibaba"}
+
+
 def test_every_rule_has_a_source_a_day_and_models_that_exist() -> None:
     data = load()
     every = [rule for rules in data.rules.values() for rule in rules]
     assert len(every) >= 150
     names = {name for models in data.models.values() for name in models} | {"sim-1"}
+    wire_of = {id(rule): wire for wire, rules in data.rules.items() for rule in rules}
     for rule in every:
         assert rule.source.startswith("https://") or " on PyPI" in rule.source, rule.id
         assert rule.read <= READ_ON
         assert rule.until is None or rule.until > rule.since, rule.id
         assert rule.message, rule.id
-        assert any(rule.pattern.fullmatch(name) for name in names), rule.id
+        is_listed = any(rule.pattern.fullmatch(name) for name in names)
+        assert is_listed or wire_of[id(rule)] in HOSTS, rule.id
         match({}, rule.when)  # its tests are known
     for wire, rules in data.rules.items():
         ids = [rule.id for rule in rules]

@@ -19,7 +19,7 @@ from polycall.cli.sim_diff import day
 from polycall.config import CONFIG_NAME, CONFIG_VARIABLE, default_path
 from polycall.errors import RequestError
 from polycall.providers.catalogue import CATALOGUE
-from polycall.sim import CLOUDS, LENIENT, VENDORS, Simulation, base_url, serve
+from polycall.sim import CLOUDS, LENIENT, RELATIVES, VENDORS, Simulation, base_url, serve
 from polycall.sim.dated import READ_ON
 
 
@@ -121,7 +121,7 @@ def _config(simulation: Simulation) -> str:
     named: dict[str, Any] = own.get("providers", {})
     for name in dict.fromkeys([*VENDORS, *CATALOGUE, *named]):
         dialect = _dialect(name, named.get(name))
-        is_own = name in (*VENDORS, *CLOUDS)
+        is_own = name in (*VENDORS, *CLOUDS, *RELATIVES)
         if not is_own and dialect not in _SPEAKING:
             continue  # no simulated vendor speaks it
         said = "" if name in CATALOGUE else f"dialect = {json.dumps(dialect)}\n"

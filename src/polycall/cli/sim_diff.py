@@ -73,12 +73,16 @@ def _parser() -> argparse.ArgumentParser:
             "Compare what the vendors say of recorded requests on two days, by the simulation's "
             "dated rules. REQUESTS is a file of JSON lines: each a body as it was sent, or an "
             "object with `body` (or `request`), and `url`, `path` or `wire`, `headers` and `model` "
-            "where the body alone does not tell. State that a vendor made is taken on trust."
+            "where the body alone does not tell; or a HAR file, as browsers and proxies export it. "
+            "State that a vendor made is taken on trust."
         ),
         epilog="Exit status: 0 nothing breaks, 1 a request breaks, or the file cannot be read. "
-        "Example: polycall sim diff requests.jsonl --as-of 2026-09-01 2026-11-29",
+        "Example: polycall sim diff requests.jsonl --as-of 2026-09-01 2026-11-29; "
+        "polycall sim diff traffic.har --as-of 2026-09-01 2026-11-29",
     )
-    parser.add_argument("requests", metavar="REQUESTS", type=Path, help="a file of JSON lines")
+    parser.add_argument(
+        "requests", metavar="REQUESTS", type=Path, help="a file of JSON lines, or a HAR file"
+    )
     parser.add_argument(
         "--as-of", nargs=2, type=day, required=True, metavar=("A", "B"), help="the two days"
     )
@@ -93,6 +97,10 @@ def _requests(path: Path) -> Iterator[tuple[int, RecordedRequest]]:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise RequestError(f"{str(path)!r} cannot be read: {why}") from None
+    exported = _har_entries(text)
+    if exported is not None:
+        yield from exported
+        return
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -100,6 +108,28 @@ def _requests(path: Path) -> Iterator[tuple[int, RecordedRequest]]:
             yield number, read_request(json.loads(line))
         except ValueError as error:
             raise RequestError(f"{str(path)!r}, line {number}: {error}") from None
+
+
+def _har_entries(text: str) -> list[tuple[int, RecordedRequest]] | None:
+    """The requests of a HAR file, by the number of their entry; `None` for any other file.
+
+    What is no request to a model (pages, lists of models, uploads) is passed over.
+    """
+    try:
+        entries = json.loads(text)["log"]["entries"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    found: list[tuple[int, RecordedRequest]] = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            asked = entry["request"]
+            body = json.loads(asked["postData"]["text"])
+            headers = {each["name"]: each["value"] for each in asked.get("headers", ())}
+            record = {"url": asked["url"], "headers": headers, "body": body}
+            found.append((number, read_request(record)))
+        except (ValueError, TypeError, KeyError):
+            continue
+    return found
 
 
 def _compared(line: int, request: RecordedRequest, judges: tuple[Judge, Judge]) -> Compared:

@@ -35,6 +35,7 @@ FEATURES: dict[str, Feature] = {
     "sampling_without_thinking": Feature(
         "sampling if off", "sampling is taken while the model does not think only", "drop"
     ),
+    "temperature_range": Feature("temperature", "the least and the most temperature", "adjust"),
     "temperature_with_top_p": Feature("both", "temperature and top_p in one request", "drop"),
     "penalties": Feature("penalties", "the penalties that are taken", "drop"),
     "stop_max": Feature("stop", "how many stop sequences; 0: none", "drop"),

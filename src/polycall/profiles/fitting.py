@@ -48,9 +48,12 @@ def _of_any_wire(quirks: Quirks, profile: Profile) -> dict[str, Any]:
     thinking = profile.words("tool_choice_thinking")
     if thinking is not None:
         changes["forced_choice_while_reasoning"] = bool(frozenset(thinking) & _FORCED)
+    bounds: Any = profile.value("temperature_range")
+    if bounds is not None:
+        changes["temperature_range"] = tuple(bounds)
     if profile.value("thinking_off") == "no":
         changes["thinks_always"] = True
-    if profile.says_no("structured_output") and not profile.is_open:
+    if profile.says_no("structured_output"):
         changes["response_formats"] = quirks.response_formats - {"json_schema"}
     if profile.says_no("result_media"):
         changes["result_media"] = False
@@ -97,12 +100,13 @@ def _of_its_wire(quirks: Quirks, profile: Profile) -> dict[str, Any]:
     for feature in (
         "sampling_without_thinking",
         "temperature_with_top_p",
-        "tools_with_json",
         "signature_sentinel",
     ):
         found = profile.value(feature)
         if found is not None:
             changes[feature] = bool(found)
+    if profile.says_no("tools_with_json"):
+        changes["tools_with_json"] = False
     changes["caches"] = _CACHES.get(str(profile.value("cache")), frozenset())
     changes["budget_min"], changes["budget_max"] = profile.budget
     if profile.number("output_tokens") and not quirks.max_tokens_default:

@@ -160,6 +160,9 @@ OPENROUTER = replace(
 
 GROQ = replace(
     _KNOWN,
+    # Reported: "json mode cannot be combined with tool/function calling"
+    # (https://github.com/vercel/ai/pull/16540, read on 2026-11-29).
+    tools_with_json=False,
     tool_message_name=True,  # documented
     max_tokens_field="max_completion_tokens",  # documented: max_tokens is deprecated
     strict_tools=True,  # recorded
@@ -218,9 +221,11 @@ MOONSHOT = replace(
     reasoning_control="thinking",  # documented
     # Reported: "tool_choice specified is incompatible with thinking enabled".
     forced_choice_while_reasoning=False,
-    # Reported: "reasoning_content is missing in assistant tool call message".
+    # Reported: "reasoning_content is missing in assistant tool call message", also of an empty one
+    # (https://github.com/theopenco/llmgateway/pull/2093, read on 2026-11-29).
     reasoning_field="reasoning_content",
     reasoning_replay="with_calls",
+    reasoning_blank=" ",
     media_parts=frozenset({"image_url", "video_url"}),  # documented
 )
 

@@ -15,10 +15,12 @@ from polycall.sim.app import Recorded
 from polycall.sim.script import Call, CallTool, Failure, Program, Prompt, Turn
 from polycall.sim.server import CLOUDS, LENIENT, VENDORS, Simulation, base_url, serve
 from polycall.sim.telephone.caller import Caller
+from polycall.sim.vendors.relatives import RELATIVES
 
 __all__ = [
     "CLOUDS",
     "LENIENT",
+    "RELATIVES",
     "VENDORS",
     "Call",
     "CallTool",

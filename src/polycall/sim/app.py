@@ -44,6 +44,7 @@ from polycall.sim.vendors.deepseek import DeepSeek
 from polycall.sim.vendors.gemini import Gemini
 from polycall.sim.vendors.openai_chat import OpenAIChat, Relatives
 from polycall.sim.vendors.openai_responses import OpenAIResponses
+from polycall.sim.vendors.relatives import Relative, relatives
 
 if TYPE_CHECKING:
     from polycall.sim.realtime.server import VoiceEntry
@@ -106,6 +107,7 @@ class App:
             Compatible(),
             Relatives(),
             Converse(),
+            *relatives(),
         ]
         self.clouds = CloudState()
         self._door = CloudDoor(self, self.clouds)
@@ -225,6 +227,8 @@ class App:
         if real is not None:
             return spec_of(self._rulebook, vendor.name, real)
         if self._any_model is True or (self._any_model and vendor.name in self._any_model):
+            return ModelSpec(name)
+        if isinstance(vendor, Relative) and not vendor.lists_models:
             return ModelSpec(name)
         if self._rulebook.was_retired(vendor.name, name):
             raise vendor.retired_model(name)

@@ -24,7 +24,9 @@ from polycall.sim.vendors.deepseek import DeepSeek
 from polycall.sim.vendors.gemini import Gemini
 from polycall.sim.vendors.openai_chat import OpenAIChat
 from polycall.sim.vendors.openai_responses import OpenAIResponses
+from polycall.sim.vendors.relatives import Relative, relatives
 
+_RELATIVES = {each.name: each for each in relatives()}
 _VENDORS: Mapping[str, type[Vendor]] = {
     "anthropic": Anthropic,
     "gemini": Gemini,
@@ -32,7 +34,7 @@ _VENDORS: Mapping[str, type[Vendor]] = {
     "openai-responses": OpenAIResponses,
     "deepseek": DeepSeek,
 }
-WIRES = tuple(_VENDORS)
+WIRES = (*_VENDORS, *_RELATIVES)
 
 
 class RecordedRequest(Struct, frozen=True):
@@ -59,10 +61,9 @@ class Judge:
 
         Raises ValueError for a wire that no simulated vendor speaks.
         """
-        known = _VENDORS.get(request.wire)
-        if known is None:
+        if request.wire not in WIRES:
             raise ValueError(f"no vendor speaks {request.wire!r}; known are {', '.join(WIRES)}")
-        vendor = known()
+        vendor = _RELATIVES.get(request.wire) or _VENDORS[request.wire]()
         headers = None
         if request.headers is not None:
             headers = {name.lower(): value for name, value in request.headers.items()}
@@ -82,7 +83,8 @@ class Judge:
             return spec_of(self._rulebook, vendor.name, model)
         if self._rulebook.was_retired(vendor.name, name):
             raise vendor.retired_model(name)
-        return None
+        is_host = isinstance(vendor, Relative) and not vendor.lists_models
+        return ModelSpec(name) if is_host else None
 
 
 def _as_refusal(refused: Refused) -> Refusal:
@@ -97,6 +99,21 @@ def _as_refusal(refused: Refused) -> Refusal:
     )
 
 
+# Whose host an address names; a host's names of models are whole (`openai/gpt-oss-120b`).
+_HOSTS = {
+    "api.x.ai": "xai",
+    "api.mistral.ai": "mistral",
+    "api.moonshot": "moonshot",
+    "api.z.ai": "zai",
+    "bigmodel.cn": "zai",
+    "api.minimax": "minimax",
+    "dashscope": "alibaba",
+    "api.groq.com": "groq",
+    "api.cerebras.ai": "cerebras",
+    "api.fireworks.ai": "fireworks",
+    "api.together": "together",
+    "openrouter.ai": "openrouter",
+}
 _MODEL_PATH = re.compile(r"/models/([^/:?]+):(?:stream)?[gG]enerateContent")
 _BY_PROVIDER = {"anthropic": "anthropic", "google": "gemini", "deepseek": "deepseek"}
 
@@ -122,10 +139,14 @@ def read_request(value: Any) -> RecordedRequest:
     found = _MODEL_PATH.search(address)
     named = record.get("model") if inner is not None else ""
     model = found[1] if found is not None else str(named or fields.get("model") or "")
-    provider, _, bare = model.rpartition("/")
     wire = str(record.get("wire") or "") if inner is not None else ""
+    wire = wire or next((name for host, name in _HOSTS.items() if host in address.lower()), "")
+    provider, _, bare = model.rpartition("/") if wire not in _RELATIVES else ("", "", model)
+    first, _, rest = model.partition("/")
+    if not wire and first in _RELATIVES:
+        wire, provider, bare = first, first, rest
     wire = wire or _wire(address, fields, provider, bare)
-    if wire not in _VENDORS:
+    if wire not in WIRES:
         raise ValueError(f"no vendor speaks {wire!r}; known are {', '.join(WIRES)}")
     if provider and "model" in fields:
         fields = {**fields, "model": bare}

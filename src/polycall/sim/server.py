@@ -20,6 +20,7 @@ from polycall.sim.clouds import CloudState
 from polycall.sim.exchange import BODY_BYTES_MAX
 from polycall.sim.programs import ProgramRunner
 from polycall.sim.script import ModelSpec, Prompt, Turn
+from polycall.sim.vendors.relatives import RELATIVES
 
 START_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 10.0
@@ -31,6 +32,7 @@ _BASE_PATHS = {
     "deepseek": "/deepseek/v1",
     "compatible": "/compatible/v1",
     "relatives": "/relatives/v1",
+    **{name: f"/{name}/v1" for name in RELATIVES},
     "azure": "/azure/openai/v1",
     "foundry": "/azure/openai/v1",
     "foundry-anthropic": "/azure/anthropic",
@@ -40,7 +42,7 @@ _BASE_PATHS = {
     "bedrock-anthropic": "/bedrock/anthropic",
     "bedrock-invoke": "/bedrock",
 }
-CLOUDS = tuple(name for name in _BASE_PATHS if name not in (*VENDORS, "relatives"))
+CLOUDS = tuple(name for name in _BASE_PATHS if name not in (*VENDORS, "relatives", *RELATIVES))
 # Those that serve whatever model one names, as servers do that others run.
 LENIENT = ("compatible", "relatives")
 

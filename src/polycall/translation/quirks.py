@@ -61,7 +61,9 @@ class Quirks(Struct, frozen=True):
     # `temperature` and `top_p` are taken only where the model does not think.
     sampling_without_thinking: bool = False
     temperature_with_top_p: bool = True  # both may be sent
+    temperature_range: tuple[float, float] | None = None  # what is beyond it is a refusal
     reasoning_field: str = ""  # the field in which an assistant's reasoning is sent back
+    reasoning_blank: str = ""  # what stands there where a turn has none and the target wants some
     # Clients of Chat that send standard fields back lose it, so it is kept for them.
     reasoning_carried: bool = False
     effort_beside_tools: bool = True  # an effort above none may stand alongside functions

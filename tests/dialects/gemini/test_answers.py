@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from polycall.dialects import gemini
-from polycall.errors import OverloadedError
+from polycall.errors import OverloadedError, ProtocolError
 from polycall.ir import (
     JSON,
     Message,
@@ -125,7 +125,7 @@ def test_D10_a_malformed_call_is_an_error_with_its_message() -> None:
     [
         ({"promptFeedback": {"blockReason": "SAFETY"}}, "SAFETY"),
         ({"promptFeedback": {"blockReason": "NEW"}, "usageMetadata": {}}, "NEW"),
-        ({"usageMetadata": {"promptTokenCount": 3}}, ""),
+        ({"promptFeedback": {"blockReasonMessage": "why"}, "candidates": []}, ""),
     ],
 )
 def test_an_answer_without_candidates_was_filtered(body: JSON, raw: str) -> None:
@@ -135,6 +135,20 @@ def test_an_answer_without_candidates_was_filtered(body: JSON, raw: str) -> None
     assert "candidates" not in gemini.render_response(response)
     if raw:
         assert streamed(body) == response
+
+
+@pytest.mark.parametrize("body", [{"candidates": []}, {"usageMetadata": {"promptTokenCount": 3}}])
+def test_an_answer_with_no_candidate_and_no_feedback_is_a_failure(body: JSON) -> None:
+    with pytest.raises(ProtocolError, match="candidates"):
+        gemini.parse_response(body)
+
+
+@pytest.mark.parametrize("reason", ["FINISH_REASON_UNSPECIFIED", "MADE_UP"])
+def test_t16_an_end_that_says_nothing_is_no_clean_end(reason: str) -> None:
+    content = {"role": "model", "parts": [{"text": "half"}]}
+    body = {"candidates": [{"content": content, "finishReason": reason}]}
+    assert gemini.parse_response(body).finish_reason == "error"
+    assert streamed(body).finish_reason == "error"
 
 
 def test_a_blocked_prompt_beside_an_empty_candidate() -> None:

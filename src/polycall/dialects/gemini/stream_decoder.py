@@ -152,7 +152,8 @@ class _Answer:
     def take_whole(self, body: JSON) -> None:
         """The only payload."""
         self.take(body)
-        if not self.out.started:
+        # A prompt that was blocked has feedback; an answer with neither is a failure.
+        if not (self._had_candidate or "promptFeedback" in self._top):
             raise ProtocolError("this is not an answer: there are no candidates", path="candidates")
         self.end()
 

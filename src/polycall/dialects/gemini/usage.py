@@ -10,7 +10,7 @@ from polycall.ir import JSON, FinishReason, Response, Usage
 from polycall.translation.wire import Path, Reader
 
 FINISH_BY_REASON: dict[str, FinishReason] = {
-    "FINISH_REASON_UNSPECIFIED": "stop",
+    "FINISH_REASON_UNSPECIFIED": "error",
     "STOP": "stop",
     "MAX_TOKENS": "length",
     "SAFETY": "content_filter",

@@ -99,6 +99,11 @@ def stream_error(data: JSON) -> UpstreamError | None:
         return parse_error(0, data)
     if data.get("choices") is not None:
         return None
+    status: Any = data.get("base_resp")
+    if isinstance(status, dict) and status.get("status_code"):  # pyright: ignore[reportUnknownMemberType]
+        # Documented: MiniMax says with status 200 that it failed.
+        code, message = status["status_code"], status.get("status_msg")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return parse_error(0, {"error": {"message": message, "code": code}})
     is_flat = data.get("object") == "error" or data.get("type") == "error"
     is_flat = is_flat or ("message" in data and ("code" in data or "type" in data))
     return parse_error(0, data) if is_flat or "detail" in data else None

@@ -267,8 +267,8 @@ class MessagesRenderer:
         if field == "thinking":
             if text:
                 self._put_thinking(body, text)
-        elif text or (mode == "always" and self._thinks):
-            body[field] = text
+        elif text or (self._thinks and (mode == "always" or self._quirks.reasoning_blank)):
+            body[field] = text or self._quirks.reasoning_blank
 
     @staticmethod
     def _put_thinking(body: JSON, text: str) -> None:

@@ -237,7 +237,8 @@ class _Fields:
             name = field or quirks.max_tokens_field
             self._put(name, "max_output_tokens", request.max_output_tokens)
         if request.temperature is not None:
-            self._put("temperature", "temperature", request.temperature)
+            temperature = self._fitted_temperature(request.temperature)
+            self._put("temperature", "temperature", temperature)
         if request.top_p is not None:
             self._put("top_p", "top_p", request.top_p)
         if request.top_k is not None:
@@ -268,6 +269,15 @@ class _Fields:
             self._put("service_tier", "service_tier", request.service_tier)
         if request.end_user:
             self._write_end_user()
+
+    def _fitted_temperature(self, wanted: float) -> float:
+        """The temperature, within what the target takes."""
+        bounds = self._quirks.temperature_range
+        if bounds is None or bounds[0] <= wanted <= bounds[1]:
+            return wanted
+        nearest = min(max(wanted, bounds[0]), bounds[1])
+        self._losses.adjust("temperature", f"{wanted} is sent as {nearest}")
+        return nearest
 
     def _put(self, name: str, field: str, value: Any, *, matters: bool = False) -> None:
         if field not in self._refused:
@@ -308,7 +318,8 @@ def _write_format(
     form: ResponseFormat, body: JSON, quirks: Quirks, losses: Losses, *, is_own: bool
 ) -> None:
     notes = own(form.metadata)
-    if form.kind == "text" or form.kind in quirks.response_formats:
+    takes_none = "tools" in body and not quirks.tools_with_json
+    if form.kind == "text" or (form.kind in quirks.response_formats and not takes_none):
         if form.strict and not is_own and openai_strict(form.schema or {}) != form.schema:
             # Made strict, the answer would hold nulls that the caller's schema does not allow.
             detail = "the schema is not strict as OpenAI wants it: sent without strict"
@@ -318,7 +329,7 @@ def _write_format(
         if form.kind != "json" or is_own or _says_json(body["messages"]):
             return
     losses.emulate("response_format", f"{form.kind} is asked for in words")
-    if "json" in quirks.response_formats:
+    if "json" in quirks.response_formats and not takes_none:
         body["response_format"] = {"type": "json_object"}
     lines = "Answer with one JSON object and nothing else."
     if form.schema is not None:

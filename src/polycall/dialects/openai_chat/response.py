@@ -139,6 +139,8 @@ def parse_response(body: JSON) -> Response:
     if error is not None:
         raise error
     choices = reader.array(body.get("choices"), "choices")
+    if not choices:
+        reader.fail("choices", "an answer", [])
     response_id = scalar_text(body.get("id"))
     main = _main_choice(choices)
     used: set[str] = set()
@@ -150,9 +152,9 @@ def parse_response(body: JSON) -> Response:
     inner = main.get("message")
     if inner is None:
         inner = main.get("delta")
-    if inner is None and choices:
-        reader.fail(f"{path}.message", "an object", None)
-    message = reader.object(inner, f"{path}.message") if inner is not None else {}
+    if inner is None and isinstance(main.get("text"), str):  # as of the older completions
+        inner = {"content": main["text"]}
+    message = reader.object(inner, f"{path}.message")
     parts = assistant_parts(message, f"{path}.message", reader, make_id, keep_empty=False)
     has_calls = any(isinstance(part, ToolCall) for part in parts)
     has_refusal = any(isinstance(part, Refusal) for part in parts)
@@ -172,7 +174,7 @@ def parse_response(body: JSON) -> Response:
         id=response_id,
         model=scalar_text(body.get("model")),
         message=Message("assistant", parts),
-        finish_reason=finish if choices else "error",
+        finish_reason=finish,
         raw_finish_reason=scalar_text(raw_finish),
         usage=parse_usage(body.get("usage") or main.get("usage"), body.get("service_tier")),
         created=created_at(body.get("created")),
@@ -267,8 +269,7 @@ def render_response(response: Response, request: Request | None = None) -> JSON:
     With `request`, a client that asked in the older spelling (`functions`) is answered in it.
     """
     notes = own(response.metadata)
-    legacy = wants_legacy(request)
-    message = _render_message(response, notes, legacy=legacy)
+    message = _render_message(response, notes, legacy=wants_legacy(request))
     choice: JSON = {
         "index": 0,
         "message": message,
@@ -301,9 +302,11 @@ def default_id(model: str, metadata: Metadata) -> str:
     return "" if NAME in metadata else "chatcmpl-" + short_hash(model)
 
 
-def wants_legacy(request: Request | None) -> bool:
-    """Whether the client declared its tools as `functions`."""
-    return request is not None and any(own(tool.metadata).get("legacy") for tool in request.tools)
+def wants_legacy(request: Request | None) -> bool | None:
+    """Whether the client declared its tools as `functions`; `None` where that is not known."""
+    if request is None or not request.tools:
+        return None
+    return any(own(tool.metadata).get("legacy") for tool in request.tools)
 
 
 def wire_finish(
@@ -324,7 +327,7 @@ def _whole_choice(choice: JSON) -> JSON:
     return {"logprobs": None, "finish_reason": "stop", **choice, "message": message}
 
 
-def _render_message(response: Response, notes: JSON, *, legacy: bool) -> JSON:
+def _render_message(response: Response, notes: JSON, *, legacy: bool | None) -> JSON:
     message: JSON = {"role": "assistant", "content": None, "refusal": None}
     texts: list[str] = []
     calls: list[ToolCall] = []
@@ -386,8 +389,13 @@ def media_note(part: Media) -> str:
     return part.url or f"[{part.kind} {part.media_type}]"
 
 
-def _set_calls(message: JSON, calls: list[ToolCall], *, legacy: bool) -> None:
-    if len(calls) == 1 and (legacy or own(calls[0].metadata).get("legacy")):
+def is_legacy(call: ToolCall, *, wanted: bool | None) -> bool:
+    """Whether a call is a `function_call` for the client; as it came where nothing is known."""
+    return bool(own(call.metadata).get("legacy")) if wanted is None else wanted
+
+
+def _set_calls(message: JSON, calls: list[ToolCall], *, legacy: bool | None) -> None:
+    if len(calls) == 1 and is_legacy(calls[0], wanted=legacy):
         call = calls[0]
         message["function_call"] = {"name": call.name, "arguments": wire_arguments(call)}
         return

@@ -11,6 +11,7 @@ from polycall.dialects.openai_chat.messages import merge_details
 from polycall.dialects.openai_chat.names import NAME, REASONING_FIELDS, own
 from polycall.dialects.openai_chat.response import (
     default_id,
+    is_legacy,
     media_note,
     reasoning_field,
     render_image,
@@ -147,7 +148,7 @@ class StreamEncoder(StreamEncoderBase):
         return before + jsontext.encode_bytes(text) + after
 
     def _is_legacy(self, call: ToolCall) -> bool:
-        return self._calls == 0 and (self._legacy or bool(own(call.metadata).get("legacy")))
+        return self._calls == 0 and is_legacy(call, wanted=self._legacy)
 
     def _open_call(self, call: ToolCall) -> bytes:
         self._any_arguments = False
@@ -224,7 +225,7 @@ class StreamEncoder(StreamEncoderBase):
             event.finish_reason,
             event.raw_finish_reason,
             is_own=NAME in event.metadata,
-            legacy=self._legacy and self._calls == 1,
+            legacy=bool(self._legacy) and self._calls == 1,
             has_refusal=self._has_refusal,
         )
         self._base.update(notes.get("body", {}))

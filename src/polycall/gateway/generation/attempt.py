@@ -33,7 +33,7 @@ class Attempt(Struct, frozen=True):
     warnings: list[Warning] = []
     client_asks_usage: bool = False  # it says `stream_options` itself, rightly or wrongly
     hides_usage: bool = False  # asked for usage that the client did not ask for
-    mends_calls: bool = False  # of a server that may write calls, and their end, in its own way
+    mends: bool = False  # answers of a server that may write calls, and ends, in its own way
     carries: bool = False  # the answer's state has to be carried for the client
     service_tier: str = ""  # that was asked for
 

@@ -14,7 +14,6 @@ from typing import NoReturn, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from polycall._support import jsontext
 from polycall.errors import (
     AuthenticationError,
     BillingError,
@@ -40,7 +39,7 @@ from polycall.gateway.generation.attempt import Attempt, blames_usage
 from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import for_client, report_failure
-from polycall.gateway.passthrough.body import usage_of
+from polycall.gateway.passthrough.body import is_plain_answer, read_whole, usage_of
 from polycall.gateway.passthrough.stream import Observer
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices, without_usage
@@ -357,8 +356,8 @@ class AttemptRunner:
             return WholeAnswer(attempt, http, response, usage=response.usage)
         body = await http.read(size_bytes_max=BODY_BYTES_MAX)
         await http.close()
-        if attempt.mends_calls and b'"tool_calls"' in body:
-            response = attempt.dialect.parse_response(jsontext.decode(body))
+        if attempt.mends and not is_plain_answer(body):
+            response = read_whole(attempt.dialect, body)
             return WholeAnswer(attempt, http, response, usage=response.usage)
         return WholeAnswer(attempt, http, None, body, usage_of(attempt.dialect, body))
 

@@ -325,7 +325,7 @@ class ClientRequest:
             ),
             client_asks_usage=self._asks_usage,
             hides_usage=hides_usage,
-            mends_calls=quirks.careful and "tools" in self._fields,
+            mends=quirks.careful,
             service_tier=self.service_tier,
         )
 

@@ -18,7 +18,7 @@ from polycall.dialects.gemini.usage import parse_usage as gemini_usage
 from polycall.dialects.openai_chat.usage import parse_usage as chat_usage
 from polycall.dialects.openai_responses.response import parse_usage as responses_usage
 from polycall.errors import ProtocolError
-from polycall.ir import Usage
+from polycall.ir import Response, Usage
 from polycall.translation.wire import Dialect, response_reader
 
 
@@ -62,7 +62,7 @@ def usage_of(dialect: Dialect, body: bytes) -> Usage:
     """The usage of an answer; raises what the dialect says of one that is none."""
     place = _PLACES.get(dialect.NAME)
     if place is None:
-        return _read_whole(dialect, body)  # its counts have no object of their own
+        return read_whole(dialect, body).usage  # its counts have no object of their own
     field, needed, parse = place
     try:
         fields = _decoder.decode(body)
@@ -71,12 +71,25 @@ def usage_of(dialect: Dialect, body: bytes) -> Usage:
     error = fields.get("error")
     is_failed = error is not None and bytes(error) != b"null"
     if needed not in fields or is_failed or _may_have_failed(bytes(fields[needed])):
-        return _read_whole(dialect, body)
+        return read_whole(dialect, body).usage
     raw = fields.get(field)
     if raw is None:
         return Usage()
     tier = fields.get("service_tier") or fields.get("serviceTier")
     return parse(msgspec.json.decode(raw), None if tier is None else msgspec.json.decode(tier))
+
+
+# How every client of Chat reads a text's end; and what a plain server may write in its own way.
+_PLAIN_END = re.compile(rb'"finish_reason"\s*:\s*"(?:stop|length|content_filter)"')
+_OWN_WAYS = re.compile(
+    rb'"tool_calls"\s*:\s*\[\s*[^\]\s]|"function_call"\s*:\s*\{|"content"\s*:\s*[\[{]'
+)
+
+
+def is_plain_answer(body: bytes) -> bool:
+    """Whether a Chat answer is one text that ended as OpenAI says it: nothing has to be mended."""
+    has_ended = b'"message"' in body and _PLAIN_END.search(body) is not None
+    return has_ended and _OWN_WAYS.search(body) is None
 
 
 # What stands in an answer that says of itself that it failed.
@@ -89,9 +102,10 @@ def _may_have_failed(inside: bytes) -> bool:
     return _FAILED_MARKS.search(inside) is not None
 
 
-def _read_whole(dialect: Dialect, body: bytes) -> Usage:
+def read_whole(dialect: Dialect, body: bytes) -> Response:
+    """The answer as its dialect reads it; raises what that says of one that is none."""
     try:
         parsed = jsontext.decode(body)
     except ValueError as error:
         raise ProtocolError(f"the answer is not JSON ({error}): {body[:80]!r}") from None
-    return dialect.parse_response(parsed).usage
+    return dialect.parse_response(parsed)

@@ -52,7 +52,7 @@ _MARKS: dict[str, tuple[bytes, ...]] = {
     # What a reasoner wants back has to be carried from its first answer on.
     "reasoning_replay": (b'"tools"', b'"tool_calls"'),
     "late_system": (b'"system"',),
-    "tools_with_json": (b"esponseMimeType", b"esponse_mime_type"),
+    "tools_with_json": (b"esponseMimeType", b"esponse_mime_type", b'"response_format"'),
     "max_tokens_default": (),
     "tool_choices": (b'"tool_choice"', b"toolConfig", b"tool_config"),
     "forced_choice_while_reasoning": (b'"tool_choice"',),
@@ -61,6 +61,7 @@ _MARKS: dict[str, tuple[bytes, ...]] = {
     "tool_message_name": (b'"tool_call_id"',),
     "any_arguments": (b'"tool_calls"', b'"function_call"'),
     "reasoning_carried": (b'"tools"', b'"tool_calls"'),
+    "reasoning_blank": (b'"tool_calls"',),
     "effort_beside_tools": (b'"tools"', b'"functions"'),
 }
 # Differences that a plain conversation does not meet (`plain_messages.py`), and the fields of the
@@ -84,6 +85,7 @@ _PLAIN: dict[str, tuple[str, ...]] = {
 # a `user` in it.
 _FIELDS: dict[str, tuple[str, ...]] = {
     "seed_field": ("seed",),
+    "temperature_range": ("temperature",),
     "end_user_field": ("user", "safety_identifier"),
     "response_formats": ("response_format",),
     "reasoning_control": ("reasoning_effort",),
