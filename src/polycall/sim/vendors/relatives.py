@@ -105,8 +105,8 @@ def _known(message: Any) -> Any:
 
 def _known_part(part: Any) -> Any:
     """A part of the content; what OpenAI has no word for (films, thinking) says nothing here."""
-    kind = cast("JSON", part).get("type") if isinstance(part, dict) else None
-    return part if kind in _PART_TYPES else {"type": "text", "text": ""}
+    fields = cast("JSON", part) if isinstance(part, dict) else {}
+    return fields if fields.get("type") in _PART_TYPES else {"type": "text", "text": ""}
 
 
 def _is_off(body: JSON) -> bool:
