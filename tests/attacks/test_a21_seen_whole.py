@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sqlite3
 import stat
 from contextlib import closing
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from polycall import Agent
-from polycall._support.printable import printable, printable_line
+from polycall._support.printable import _UNSAFE, printable, printable_line
 from polycall.agents import ApprovalRequest, PausedRun
 from polycall.agents.approval_backend import call_digest
 from polycall.agents.signing_key import VARIABLE
@@ -212,3 +214,22 @@ async def test_a25_a_paused_run_is_signed_by_default_and_refused_when_tampered(
     monkeypatch.setenv(VARIABLE, "/proc/none/key")
     with pytest.raises(RequestError, match="give a secret"):
         PausedRun.from_json(text)
+
+
+def test_a21_the_console_cleans_what_a_terminal_cleans() -> None:
+    page = (files("polycall.admin") / "page" / "console.js").read_text("utf-8")
+    (written,) = re.findall(r"^const UNSAFE = /(.+)/gu;$", page, re.MULTILINE)
+    pattern = re.compile(
+        re.sub(r"\\u\{(\w+)\}", lambda found: f"\\U{int(found[1], 16):08x}", written)
+    )
+    every = "".join(map(chr, range(0x110000)))
+    assert pattern.findall(every) == _UNSAFE.findall(every)
+    assert "value: visible(JSON.stringify(each.arguments" in (
+        files("polycall.admin") / "page" / "pages.js"
+    ).read_text("utf-8")
+
+
+@pytest.mark.parametrize("text", ["pay\u3164", "a\u115f\u1160b", "\uffa0", "a\u034fb", "x\u180bx"])
+def test_a21_letters_that_nobody_sees_are_shown(text: str) -> None:
+    assert printable(text).isascii()
+    assert json.loads(f'"{printable(text)}"') == text

@@ -83,6 +83,7 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True):
     counters: str = ""  # redis://..., for limits; else they are in the store
     when_down: Literal["refuse", "serve"] = "refuse"
     ledger_days: int | None = None  # rows older than this are removed
+    kept_bytes_max: int = 1_073_741_824  # for each key; beyond it, its oldest values are removed
     spool: str = ""  # where rows wait while the store is unreachable; else the file's folder
 
 

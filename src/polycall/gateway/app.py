@@ -217,7 +217,7 @@ class Gateway:
         self._keys.configure(config.keys)
         self._limits.configure(config, self.services)
         self._hosted.configure(config.hosted_tools)
-        self._maintenance.ledger_days = config.store.ledger_days
+        self._maintenance.settings = config.store
         self._generations = Generations(
             self.services,
             self._keys,

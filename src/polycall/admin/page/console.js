@@ -6,6 +6,10 @@ const kept = (name, value) => { try { return value === undefined ? localStorage.
 let language = kept("polycall.language") || (navigator.language.startsWith("ko") ? "ko" : "en");
 export const t = (words) => language === "ko" && KO[words] !== undefined ? KO[words] : words;
 
+// What others wrote, with what turns, hides or marks text unseen as JSON escapes; JSON stays the same JSON.
+const UNSAFE = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\u{110bd}\u{110cd}\u{13430}-\u{1343f}\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]|\r(?!\n)/gu;
+export const visible = (text) => text.replace(UNSAFE, (one) => one.split("").map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`).join(""));
+
 function build(element, props, children) {
   for (const [name, value] of Object.entries(props || {})) {
     if (value === undefined || value === null || value === false) continue;
@@ -13,7 +17,7 @@ function build(element, props, children) {
     else if (name === "value") element.value = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((one) => one !== null && one !== undefined && one !== false));
+  element.append(...children.flat().filter((one) => one !== null && one !== undefined && one !== false).map((one) => typeof one === "string" ? visible(one) : one));
   return element;
 }
 export const h = (tag, props, ...children) => build(document.createElement(tag), props, children);

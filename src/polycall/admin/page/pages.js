@@ -1,5 +1,5 @@
 // The pages: each builds its content into `main`, and may give a function that ends it.
-import { h, t, api, ask, tell, again, may, me, table, facts, field, check, select, notice, number, money, when } from "/console/console.js";
+import { h, t, api, ask, tell, again, may, me, table, facts, field, check, select, notice, number, money, when, visible } from "/console/console.js";
 import { chart, waterfall } from "/console/charts.js";
 import { chat } from "/console/try.js";
 
@@ -176,7 +176,7 @@ async function oneRun(main, id) {
   main.append(h("h2", {}, t("Waits for a person")));
   if (!one.approvals.length) main.append(h("p", {}, t("Nothing waits.")));
   for (const each of one.approvals) {
-    const problem = h("div", { "aria-live": "assertive" }), text = h("textarea", { rows: 6, spellcheck: "false", value: JSON.stringify(each.arguments, null, 2) });
+    const problem = h("div", { "aria-live": "assertive" }), text = h("textarea", { rows: 6, spellcheck: "false", value: visible(JSON.stringify(each.arguments, null, 2)) });
     const reason = h("input", {}), always = h("input", { type: "checkbox" }), before = text.value;
     const decide = (what) => async () => {
       try {

@@ -9,9 +9,11 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
+from polycall.config import Store as StoreSettings
 from polycall.errors import StoreError
 from polycall.gateway.accounts.keys import Keys
 from polycall.gateway.store import Store
+from polycall.gateway.store.base import SlowQueryError
 
 logger = logging.getLogger("polycall.upkeep")
 
@@ -29,7 +31,7 @@ class Maintenance:
         self._store = store
         self._refresh = refresh
         self._keys = keys
-        self.ledger_days: int | None = None
+        self.settings = StoreSettings()
         # Not all replicas at the same moment.
         self._purge_at = time.monotonic() + random.uniform(1, 60)  # noqa: S311 - not a secret
         self._task: asyncio.Task[None] | None = None
@@ -51,10 +53,12 @@ class Maintenance:
                 await self._keys.refresh(await self._store.look())
                 if self._refresh is not None:
                     await self._refresh()
-                if time.monotonic() >= self._purge_at:
+                is_due = time.monotonic() >= self._purge_at
+                if is_due:
                     self._purge_at = time.monotonic() + _PURGE_S
-                    await self._store.purge(self.ledger_days)
-            except StoreError as error:
+                    await self._store.purge(self.settings.ledger_days)
+                await self._store.trim(self.settings.kept_bytes_max, looks_at_all=is_due)
+            except (StoreError, SlowQueryError) as error:
                 logger.warning("upkeep: %s", error)
             except Exception:
                 # Without it a revoked key would work, and an outage would never end.

@@ -28,6 +28,7 @@ from polycall.gateway.store import (
     counter_operations,
     key_operations,
     operations,
+    quota,
 )
 from polycall.gateway.store.base import (
     Actor,
@@ -92,6 +93,7 @@ class Store:
             self.secret = engine.run_now(operations.secret("carrier", secrets.token_bytes(32)))
         self._vault = Vault(self.secret)
         self._cache = _Cache()
+        self._written = quota.Written()
         self._writer = RowWriter(self._add_rows, spool)
 
     # Carried state
@@ -107,6 +109,7 @@ class Store:
             self._cache.put((owner, state_id), value)
             locked[state_id] = self._vault.lock(owner, state_id, value)
         await self._write(operations.save_states(owner, locked, time.time()))
+        self._written.note(owner, sum(map(len, locked.values())))
 
     async def change_state(
         self, owner: str, state_id: str, change: Callable[[bytes], bytes | None]
@@ -365,6 +368,35 @@ class Store:
         await self._purge(operations.purge_states, now - STATE_DAYS * DAY_S)
         if ledger_days is not None:
             await self._purge(operations.purge_rows, now - ledger_days * DAY_S)
+
+    async def trim(self, bytes_max: int, *, looks_at_all: bool = False) -> None:
+        """Remove the oldest values of keys for which more is kept; `looks_at_all` takes long."""
+        owners = self._written.due(bytes_max)
+        if looks_at_all:
+            owners = await self.look_up_aside(quota.owners_above(bytes_max))
+        for owner in owners:
+            kept = await self.look_up_aside(quota.kept_bytes(owner))
+            if kept > bytes_max:
+                removed = await self._remove_oldest(owner, kept - bytes_max * 9 // 10)
+                logger.warning(
+                    "the key with the id %s keeps more than %d bytes (store.kept_bytes_max): %d of "
+                    "its oldest values were removed",
+                    *(owner, bytes_max, removed),
+                )
+
+    async def _remove_oldest(self, owner: str, surplus: int) -> int:
+        removed = 0
+        while surplus > 0:
+            names: list[str] = []
+            for name, size in await self.look_up_aside(quota.oldest_states(owner, PURGE_ROWS)):
+                if surplus > 0:
+                    names.append(name)
+                    surplus -= size
+            if not names:
+                break
+            removed += await self.delete_states(owner, names)
+            await asyncio.sleep(PURGE_PAUSE_S)
+        return removed
 
     async def close(self) -> None:
         """Write what is waiting, and stop."""
