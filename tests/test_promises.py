@@ -1,8 +1,14 @@
-"""Each promise of the pages about security and operation names tests that exist."""
+"""Each promise of the pages about security and operation names tests that exist.
+
+The tables of the pages have those that readers look for; `promises.toml` has every sentence that
+promises something.
+"""
 
 from __future__ import annotations
 
 import re
+import tomllib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -32,3 +38,34 @@ def test_the_tests_that_a_page_names_exist(page: str) -> None:
         found = re.findall(r"`(test_\w+)`", named)
         assert found, promise
         assert [name for name in found if name not in names_of_tests()] == [], promise
+
+
+# What a sentence that promises something seldom does without.
+_STRONG = re.compile(
+    r"\b(?:never|nothing|nobody|no|none|cannot|every|always|only|at once|at most|alone|all|"
+    r"refuse[sd]?|bounded|encrypted|whole|exactly)\b",
+    re.IGNORECASE,
+)
+
+
+def sentences(text: str) -> Iterator[str]:
+    """The sentences of a page, without its code, tables and headings."""
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    lines = [line for line in text.splitlines() if not line.startswith(("|", "#", "    "))]
+    for paragraph in re.split(r"\n\s*\n|\n(?=[-*] )", "\n".join(lines)):
+        plain = " ".join(paragraph.split()).lstrip("-* ")
+        yield from filter(None, re.split(r"(?<=[.;:!?])\s+(?=[A-Z`*\[])", plain))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_sentence_that_promises_something_names_its_test(page: str) -> None:
+    known = tomllib.loads((ROOT / "tests/promises.toml").read_text("utf-8"))[page]
+    said = list(sentences((ROOT / page).read_text("utf-8")))
+    beginnings = [*known["KEEPS"], *known["SAYS"]]
+    strong = [each for each in said if _STRONG.search(each)]
+    assert [each for each in strong if not each.startswith(tuple(beginnings))] == []
+    assert [each for each in beginnings if not any(one.startswith(each) for one in said)] == []
+    tests = {name for names in known["KEEPS"].values() for name in names}
+    assert tests - names_of_tests() == set()
+    assert all(known["KEEPS"].values())
+    assert all(known["SAYS"].values())
