@@ -27,7 +27,7 @@ _S = 6.0
 _MODEL = "gpt-realtime-2.1-echo"
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / 100
 
@@ -72,10 +72,10 @@ async def _measure(counts: list[int], base: str, gateway: Gateway, relay: tuple[
     print(f"{'sessions':>8} {'':>8} {'p50 ms':>8} {'p99 ms':>8} {'CPU us a frame':>15}")
     for count in counts:
         for name, (url, pid) in ways.items():
-            before = _cpu_s(pid) if pid else 0.0
+            before = cpu_s(pid) if pid else 0.0
             found = await asyncio.gather(*(_client(url) for _ in range(count)))
             took = sorted(each for one in found for each in one)
-            cpu_us = (_cpu_s(pid) - before) / max(2 * len(took), 1) * 1e6 if pid else 0.0
+            cpu_us = (cpu_s(pid) - before) / max(2 * len(took), 1) * 1e6 if pid else 0.0
             p50, p99 = (1000 * took[int(len(took) * share)] for share in (0.5, 0.99))
             print(f"{count:>8} {name:>8} {p50:>8.2f} {p99:>8.2f} {cpu_us:>15.0f}", flush=True)
 
