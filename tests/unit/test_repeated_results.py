@@ -7,6 +7,8 @@ import pytest
 from polycall._support import jsontext
 from polycall.ir import Message, Request, Text, Tool, ToolCall, ToolResult
 from polycall.providers.dialects import DIALECTS
+from polycall.providers.quirks import COMPATIBLE, DEEPSEEK, OPENAI, VLLM
+from polycall.translation.quirks import Quirks
 
 CALL = Message("assistant", [ToolCall("call_1", "read", "{}")])
 
@@ -44,3 +46,19 @@ def test_a_call_that_has_the_id_of_an_earlier_one_has_its_own_result(dialect: st
     text, features = rendered(dialect, again)
     assert (text.count("BODY-1"), text.count("BODY-2")) == (1, 1)
     assert "orphan_tool_result" not in features
+
+
+@pytest.mark.parametrize("quirks", [OPENAI, COMPATIBLE, DEEPSEEK, VLLM])
+def test_a_long_id_is_shortened_alike_in_call_and_result(quirks: Quirks) -> None:
+    """Gemini CLI puts the tool's name before the id when it resumes."""
+    name = "run_shell_command__call_6669b848299900b1be8f0d43"
+    messages = [
+        Message("user", [Text("go")]),
+        Message("assistant", [ToolCall(name, "read", "{}")]),
+        Message("tool", [ToolResult(name, [Text("BODY-1")], name="read")]),
+    ]
+    request = Request("m", messages, tools=[Tool("read")])
+    sent = DIALECTS["openai-chat"].render_request(request, quirks=quirks).body["messages"]
+    made, answered = sent[-2]["tool_calls"][0]["id"], sent[-1]["tool_call_id"]
+    assert made == answered
+    assert len(made) <= 40

@@ -77,6 +77,8 @@ COMPATIBLE = Quirks(
     reasoning_replay="never",
     tool_choices=frozenset({"auto", "none", "required", "tool"}),
     result_media=False,
+    # As OpenAI: servers that copy its checks take no longer one.
+    call_id_pattern=r"[\s\S]{1,40}",
 )
 
 # Vendors with pages of their own: their extra fields are let through as the caller wrote them.
