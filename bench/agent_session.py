@@ -58,7 +58,7 @@ def _tools() -> list[tuple[str, str, JSON]]:
 
 def _turn(prompt: Prompt) -> Turn:
     number = len(prompt.entries)
-    arguments = {"path": f"/work/src/part_{number}.py", "note": "the next one"}
+    arguments = {"path": f"/repo/src/part_{number}.py", "note": "the next one"}
     return Turn("I read the next part.", calls=[Call(f"read_{number % _TOOLS}", arguments)])
 
 
