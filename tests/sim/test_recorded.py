@@ -15,6 +15,7 @@ import pytest
 
 from polycall.sim.dated import READ_ON, Refusal, load
 from polycall.sim.judge import Judge, RecordedRequest
+from polycall.sim.vendors.relatives import RELATIVES
 from tests.support import corpus
 
 PROVIDERS = {
@@ -123,3 +124,33 @@ def test_what_vendors_refused_is_refused(dialect: str) -> None:
         if not any(known in words for known in UNDECIDABLE):
             missed.append(f"{record['id']} {record['model']}: {words[:120]}")
     assert missed == []
+
+
+def related() -> Iterator[tuple[dict[str, Any], Refusal | None]]:
+    """The same for the vendors and hosts of Chat that have rules of their own."""
+    judges: dict[datetime.date, Judge] = {}
+    for record in corpus("openai-chat"):
+        wire, asked = record["provider"], record.get("request")
+        if wire not in RELATIVES or not isinstance(asked, dict):
+            continue
+        recorded = record.get("recorded_date")
+        day = datetime.date.fromisoformat(recorded[:10]) if recorded else READ_ON
+        request = RecordedRequest(wire, asked, record.get("model") or "")
+        yield record, judges.setdefault(day, Judge(day)).refusal(request)
+
+
+def test_what_relatives_took_is_taken_and_what_their_lists_refused_is_refused() -> None:
+    taken: Counter[str] = Counter()
+    wrong: list[str] = []
+    for record, refusal in related():
+        line = f"{record['id']} {record['model']}: {refusal and refusal.message[:100]}"
+        if record["status"] == 200:
+            taken[record["provider"]] += 1
+            # Ids that were taken out of the recording are no ids of Mistral's.
+            if refusal is not None and "REDACTED" not in refusal.message:
+                wrong.append(line)
+        elif record["status"] == 400 and record["provider"] == "mistral" and refusal is None:
+            wrong.append(line)
+    assert wrong == []
+    assert sum(taken.values()) > 900
+    assert len(taken) >= 8

@@ -20,11 +20,17 @@ from polycall.sim.vendors import openai_chat_checks as checks
 from polycall.sim.vendors import openai_common as common
 from polycall.sim.vendors.base import Headers, Models, Route
 from polycall.sim.vendors.openai_chat import OpenAIChat, chunk_body, route
-from polycall.sim.vendors.openai_chat_shapes import FIELDS
+from polycall.sim.vendors.openai_chat_shapes import CALL_ID_LENGTH_MAX, FIELDS
 
-_PART_TYPES = frozenset({"text", "image_url", "input_audio", "file", "refusal"})
-_JUDGED_BY_RULES = ("reasoning_effort", "logprobs", "top_logprobs", "n", "stop", "temperature")
+# What is OpenAI's bound or word, and what this simulation cannot do, is left to the rules.
+_JUDGED_BY_RULES = frozenset(
+    {
+        *("reasoning_effort", "logprobs", "top_logprobs", "n", "stop", "temperature", "top_p"),
+        *("service_tier", "max_tokens", "max_completion_tokens", "stream_options", "user"),
+    }
+)
 _MESSAGE_FIELDS = frozenset({"role", "content", "name", "refusal", "tool_calls", "tool_call_id"})
+_FUNCTION_FIELDS = ("name", "description", "parameters")
 
 
 class Relative(OpenAIChat):
@@ -46,14 +52,8 @@ class Relative(OpenAIChat):
     ) -> Prompt:
         """The shape of what is known; the dated rules see the body as it came."""
         written = cast("JSON", body) if isinstance(body, dict) else {}
-        known: JSON = {name: value for name, value in written.items() if name in FIELDS}
-        if isinstance(known.get("messages"), list):
-            known["messages"] = [_known(each) for each in cast("list[Any]", known["messages"])]
-        # What only other servers take, and what this simulation cannot do, is left to the rules.
-        for name in _JUDGED_BY_RULES:
-            known.pop(name, None)
         try:
-            fields = checks.read_body(known)
+            fields = checks.read_body(_known(written))
         except ShapeError as error:
             raise common.refuse_shape(error, flat_unknown=True) from None
         model = models(fields["model"])
@@ -65,6 +65,8 @@ class Relative(OpenAIChat):
             prompt.reasons = prompt.reasons and _is_asked(written)
         prompt.shows_reasoning = True
         prompt.stop = texts_in(written, "stop")
+        most = written.get("max_completion_tokens") or written.get("max_tokens")
+        prompt.tokens_max = most if isinstance(most, int) else None
         prompt.body = written
         return prompt
 
@@ -93,20 +95,76 @@ class Relative(OpenAIChat):
         yield from chunks
 
 
-def _known(message: Any) -> Any:
+def _known(body: JSON) -> JSON:
+    """The fields that OpenAI has too, in its spelling; the rest is each server's own."""
+    known: JSON = {
+        name: value
+        for name, value in body.items()
+        if name in FIELDS and name not in _JUDGED_BY_RULES and value not in (None, [], {})
+    }
+    if isinstance(known.get("messages"), list):
+        known["messages"] = [_known_message(each) for each in cast("list[Any]", known["messages"])]
+    if isinstance(known.get("tools"), list):
+        tools = [_known_tool(each) for each in cast("list[Any]", known.pop("tools"))]
+        known.update({"tools": kept} if (kept := [tool for tool in tools if tool]) else {})
+    if "tools" not in known:
+        known.pop("tool_choice", None)
+        known.pop("parallel_tool_calls", None)
+    if known.get("tool_choice") == "any":  # Mistral's word
+        known["tool_choice"] = "required"
+    wanted = object_in(known, "response_format")
+    if "json_schema" in wanted:
+        schema = {"name": "answer", **object_in(wanted, "json_schema"), "strict": False}
+        known["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return known
+
+
+def _known_tool(tool: Any) -> JSON | None:
+    """A function, with or without its type; `None` for a tool that the server runs."""
+    function = object_in(cast("JSON", tool), "function") if isinstance(tool, dict) else {}
+    fields = {name: function[name] for name in _FUNCTION_FIELDS if function.get(name) is not None}
+    return {"type": "function", "function": fields} if fields else None
+
+
+def _known_message(message: Any) -> Any:
     if not isinstance(message, dict):
         return message
     fields = cast("JSON", message)
-    kept = {name: value for name, value in fields.items() if name in _MESSAGE_FIELDS}
+    kept = {
+        name: value
+        for name, value in fields.items()
+        if name in _MESSAGE_FIELDS and (name == "content" or value not in (None, []))
+    }
     if isinstance(kept.get("content"), list):
-        kept["content"] = [_known_part(each) for each in cast("list[Any]", kept["content"])]
+        parts = [_known_part(each) for each in cast("list[Any]", kept["content"])]
+        kept["content"] = parts or ""
+    if isinstance(kept.get("tool_calls"), list):
+        kept["tool_calls"] = [_known_call(each) for each in cast("list[JSON]", kept["tool_calls"])]
+    if isinstance(kept.get("tool_call_id"), str):
+        kept["tool_call_id"] = kept["tool_call_id"][-CALL_ID_LENGTH_MAX:]
+    if kept.get("content") is None and "tool_calls" not in kept:
+        kept["content"] = ""
     return kept
 
 
-def _known_part(part: Any) -> Any:
+def _known_call(call: JSON) -> JSON:
+    function = object_in(call, "function")
+    named = {"name": function.get("name"), "arguments": function.get("arguments") or "{}"}
+    call_id = call.get("id")
+    short = call_id[-CALL_ID_LENGTH_MAX:] if isinstance(call_id, str) else call_id
+    return {"id": short, "type": "function", "function": named}
+
+
+def _known_part(part: Any) -> JSON:
     """A part of the content; what OpenAI has no word for (films, thinking) says nothing here."""
     fields = cast("JSON", part) if isinstance(part, dict) else {}
-    return fields if fields.get("type") in _PART_TYPES else {"type": "text", "text": ""}
+    kind = str(fields.get("type"))
+    inner = fields.get(kind)
+    if kind == "image_url" and isinstance(inner, str):  # Mistral's short form
+        inner = {"url": inner}
+    if kind == "image_url" and isinstance(inner, dict):
+        return {"type": kind, kind: {"url": cast("JSON", inner).get("url")}}
+    return {"type": "text", "text": inner if kind == "text" else ""}
 
 
 def _is_off(body: JSON) -> bool:
