@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -200,6 +200,31 @@ async def test_a14_strangers_leave_no_row_and_are_slowed(
         good = [(b"authorization", b"Bearer sk-good-0123456789")]
         status, _ = await ask(served, "GET", "/v1/models", headers=good, client=("192.0.2.1", 1))
         assert status == 200
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        lambda n: f"2001:db8::{n:x}",
+        lambda n: f"2001:db8::{n:x}:{n:x}%eth0",
+        lambda n: "::ffff:192.0.2.1" if n % 2 else "192.0.2.1",
+    ],
+)
+async def test_a14_addresses_that_cost_nothing_are_one(
+    tmp_path: Path, addresses: Callable[[int], str]
+) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 's.db'}", tmp_path)
+    keys = Keys(store, may_be_open=False)
+    keys.configure([])
+    refused: list[type[Exception]] = []
+    for number in range(1, 300):
+        with pytest.raises((AuthenticationError, RateLimitError)) as caught:
+            keys.owner({}, b"", addresses(number))
+        refused.append(caught.type)
+    assert 150 < refused.count(RateLimitError) < 210
+    with pytest.raises(AuthenticationError):
+        keys.owner({}, b"", "2001:db9::1")
+    await store.close()
 
 
 async def test_a14_addresses_are_bounded(tmp_path: Path) -> None:

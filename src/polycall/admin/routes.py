@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from polycall.admin.administration import Call
 
 _AUDIT_MAX = 200
+_NUMBERS_MAX = 2**53  # of acts; what every database and JSON reader takes
 # What of an administrator's own request is nothing to a provider.
 _OWN_HEADERS = (b"authorization", b"cookie", b"x-polycall-csrf", b"origin", b"referer")
 
@@ -182,10 +183,8 @@ async def _revoke_admin(call: Call) -> JSON:
 
 async def _audit(call: Call) -> JSON:
     query = Query(call.query, frozenset({"before", "limit"}))
-    before = query.number("before", 0)
-    rows = await call.gateway.store.look_up(
-        entries(int(before) if before else None, query.count("limit", 50, _AUDIT_MAX))
-    )
+    before = query.count("before", _NUMBERS_MAX, _NUMBERS_MAX)
+    rows = await call.gateway.store.look_up(entries(before, query.count("limit", 50, _AUDIT_MAX)))
     shown = [row._asdict() for row in rows]
     return {"acts": shown, "next": rows[-1].number if rows and rows[-1].number > 1 else None}
 

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from polycall.config.reader import Reader
 
-_BAD = ("..", "\\", "@", "#")
+# What another reader of the address may take for another host or path.
+_BAD = ("..", "\\", "@", "#", "%2e", "%2f", "%5c", "%25", "%00")
 
 
 class HostedToolSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,7 +34,7 @@ class HostedToolSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     def may_reach(self, url: str) -> bool:
         """Whether clients may name this MCP server."""
-        if any(part in url for part in _BAD) or not url.isprintable():
+        if any(part in url.lower() for part in _BAD) or not (url.isascii() and url.isprintable()):
             return False
         return any(
             url.startswith(pattern[:-1]) if pattern.endswith("*") else url == pattern

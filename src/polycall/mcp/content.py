@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import mcp_types as types
 
 from polycall._support import jsontext
+from polycall._support.urls import parts_of
 from polycall.ir import JSON, Media, MediaKind, Opaque, Text, ToolResult
 from polycall.tools import FunctionTool
 
@@ -35,7 +35,7 @@ def _part(block: types.ContentBlock) -> Text | Media:
             return Text(resource.text)
         case types.EmbeddedResource(resource=resource):
             media_type = resource.mime_type or "application/octet-stream"
-            name = urlsplit(resource.uri).path.rpartition("/")[2]
+            name = parts_of(resource.uri).path.rpartition("/")[2]
             return Media(
                 _kind(media_type), media_type=media_type, data=_blob(resource), filename=name
             )

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 
 from polycall._support import jsontext
+from polycall._support.urls import parts_of
 from polycall.ir import JSON, Media, MediaKind, Metadata, Opaque, Part, Reasoning, Text, ToolCall
 from polycall.translation.wire import Path, Reader
 
@@ -208,10 +208,7 @@ def media_kind(media_type: str, uri: str = "") -> MediaKind:
 
 
 def _host(uri: str) -> str:
-    try:
-        return urlsplit(uri).hostname or ""
-    except ValueError:
-        return ""
+    return parts_of(uri).hostname or ""
 
 
 def standard_base64(data: str) -> str:
@@ -276,10 +273,7 @@ def render_media(media: Media) -> JSON | None:
 
 
 def _suffix(uri: str) -> str:
-    try:
-        return urlsplit(uri).path.rpartition(".")[2].lower()
-    except ValueError:
-        return ""
+    return parts_of(uri).path.rpartition(".")[2].lower()
 
 
 def _default_type(kind: MediaKind) -> str:

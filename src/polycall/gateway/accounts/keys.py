@@ -8,6 +8,7 @@ changed.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import logging
 import math
 import re
@@ -103,6 +104,7 @@ class Strangers:
     def wait_s(self, address: str) -> float:
         """Count one try; how long the address should wait, 0 where it need not."""
         now = time.monotonic()
+        address = _network_of(address)
         left, at = self._tries.pop(address, (self._most, now))
         left = min(self._most, left + (now - at) * self._per_s)
         self._tries[address] = (max(0.0, left - 1), now)
@@ -235,6 +237,19 @@ def _is_unregistered(host: str) -> bool:
     """Whether nobody can have registered the name: `gateway`, `host.docker.internal`."""
     name = host.partition(":")[0]
     return name.endswith(".internal") or (name.isascii() and name.isalpha())
+
+
+def _network_of(address: str) -> str:
+    """What one stranger has: an address, and of IPv6 the network, in which addresses are free."""
+    if ":" not in address:
+        return address
+    try:
+        found = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.IPv6Address(int(found) >> 64 << 64))
 
 
 def _key_of(headers: Mapping[bytes, bytes], query: bytes) -> bytes:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from msgspec import Struct
 
 from polycall._support import jsontext
+from polycall._support.urls import parts_of
 from polycall.config.hosted import HostedToolSettings
 from polycall.errors import PolycallError
 from polycall.ir import Text, Tool, ToolCall, ToolResult
@@ -31,7 +32,7 @@ class SearchSpec(Struct, frozen=True):
 
     def takes(self, url: str) -> bool:
         """Whether results of this address may be shown."""
-        host = (urlsplit(url).hostname or "").lower()
+        host = (parts_of(url).hostname or "").lower()
 
         def is_of(domain: str) -> bool:
             domain = domain.lower().partition("/")[0]

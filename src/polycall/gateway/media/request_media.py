@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from msgspec.structs import replace
 
+from polycall._support.urls import parts_of
 from polycall.ir import Media, Message, Opaque, Part, Request, Text, ToolResult
 
 _YOUTUBE = frozenset({"www.youtube.com", "youtube.com", "m.youtube.com", "youtu.be"})
@@ -46,7 +45,7 @@ def with_data(request: Request, by_url: dict[str, Media]) -> Request:
 def _is_wanted(part: Media, kinds: frozenset[str], dialect: str) -> bool:
     if not part.url or part.kind not in kinds or dialect in part.metadata:
         return False
-    parts = urlsplit(part.url)
+    parts = parts_of(part.url)
     return parts.scheme in ("http", "https") and (parts.hostname or "") not in _YOUTUBE
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
+from polycall._support.urls import parts_of
 from polycall.config.secret_source import read_secret
 from polycall.errors import PolycallError, RequestError
 from polycall.realtime.telephone import twilio
@@ -93,7 +94,7 @@ class SignedCalls:
         if not self._is_signed(self._public_url + target, headers, form):
             log.warning("a request without a valid signature was refused")
             return 403, ""
-        path = urlsplit(target).path
+        path = parts_of(target).path
         fields = dict(form)
         if path == "/status":
             if fields.get("StreamEvent") == "stream-error":
@@ -114,7 +115,7 @@ class SignedCalls:
 
     def refuses_media(self, target: str, headers: Mapping[str, str]) -> int:
         """The status that refuses a WebSocket, or 0: its stream may begin."""
-        split = urlsplit(target)
+        split = parts_of(target)
         if split.path != urlsplit(self._media_url).path or split.query:
             return 404
         if not self._is_signed(self._media_url, headers, ()):

@@ -67,7 +67,7 @@ class VoiceSession:
         """Read a frame, and let the protocol answer it."""
         try:
             body: Any = json.loads(frame)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if not isinstance(body, dict):
             await self.close(1007, "a frame is a JSON object")
