@@ -16,6 +16,7 @@ from polycall.ir import (
     JSON,
     Media,
     Message,
+    Opaque,
     Part,
     Reasoning,
     Request,
@@ -26,7 +27,7 @@ from polycall.ir import (
 from polycall.translation.wire import Losses
 
 EDITOR = "anthropic"  # whose models edit it themselves
-_FIELD = "context_management"
+FIELD = "context_management"
 _CLEAR_TOOLS = "clear_tool_uses_20250919"
 _CLEAR_THINKING = "clear_thinking_20251015"
 _TRIGGER_TOKENS = 100_000
@@ -39,11 +40,12 @@ _CLEARED = "[Old result of this tool, left out to save space]"
 
 def edited(request: Request, losses: Losses) -> Request:
     """The request after the edits that it asks for, which are no option any more."""
+    request = _from_compaction(request, losses)
     options = request.provider_options.get(EDITOR, {})
-    wanted: Any = options.get(_FIELD)
+    wanted: Any = options.get(FIELD)
     if wanted is None:
         return request
-    rest = {key: value for key, value in options.items() if key != _FIELD}
+    rest = {key: value for key, value in options.items() if key != FIELD}
     request = replace(request, provider_options={**request.provider_options, EDITOR: rest})
     edits: Any = wanted.get("edits") if isinstance(wanted, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     for edit in edits if isinstance(edits, list) else []:  # pyright: ignore[reportUnknownVariableType]
@@ -53,8 +55,43 @@ def edited(request: Request, losses: Losses) -> Request:
         elif kind == _CLEAR_THINKING:
             request = _without_thinking(request, edit, losses)  # pyright: ignore[reportUnknownArgumentType]
         else:
-            losses.drop(f"{_FIELD}.edits", f"{f'{kind}'[:60]!r} is not done for this model")
+            losses.drop(f"{FIELD}.edits", f"{f'{kind}'[:60]!r} is not done for this model")
     return request
+
+
+def summary_message(summary: str) -> Message:
+    """What the model reads in the place of all that a summary stands for."""
+    return Message(
+        "user", [Text(f"Summary of the conversation so far, written by you:\n\n{summary}")]
+    )
+
+
+def _from_compaction(request: Request, losses: Losses) -> Request:
+    """The request from its last compaction block on, which says what was before it."""
+    messages = from_compaction(request.messages)
+    if messages is request.messages:
+        return request
+    left = len(request.messages) - len(messages)
+    losses.emulate("compaction", f"its summary stands for {left} messages or more before it")
+    return replace(request, messages=messages)
+
+
+def from_compaction(messages: list[Message]) -> list[Message]:
+    """Messages from the last compaction block of Anthropic's on, the system's before it kept."""
+    for place in range(len(messages) - 1, -1, -1):
+        parts = messages[place].parts
+        for position in range(len(parts) - 1, -1, -1):
+            part = parts[position]
+            if not isinstance(part, Opaque) or (part.dialect, part.kind) != (EDITOR, "compaction"):
+                continue
+            summary: Any = part.data.get("content")
+            if not isinstance(summary, str):
+                continue  # a failed one
+            system = [each for each in messages[:place] if each.role == "system"]
+            rest = replace(messages[place], parts=parts[position + 1 :])
+            kept = [rest] if rest.parts else []
+            return [*system, summary_message(summary), *kept, *messages[place + 1 :]]
+    return messages
 
 
 def tokens_of(messages: list[Message]) -> int:
@@ -104,7 +141,7 @@ def _without_results(request: Request, edit: JSON, losses: Losses) -> Request:
     _, least = _value(edit, "clear_at_least", 0)
     if saved <= 0 or saved < least:
         return request
-    losses.emulate(_FIELD, f"results of {len(names)} tool calls are left out, ~{saved} tokens")
+    losses.emulate(FIELD, f"results of {len(names)} tool calls are left out, ~{saved} tokens")
     return replace(request, messages=messages)
 
 
@@ -132,7 +169,7 @@ def _without_thinking(request: Request, edit: JSON, losses: Losses) -> Request:
     old = set(turns[: len(turns) - keep] if keep else turns)
     if not old:
         return request
-    losses.emulate(_FIELD, f"the thinking of {len(old)} turns is left out")
+    losses.emulate(FIELD, f"the thinking of {len(old)} turns is left out")
     messages = [
         replace(message, parts=[part for part in message.parts if not isinstance(part, Reasoning)])
         if place in old

@@ -54,7 +54,7 @@ _MEDIA_MARKS = (
     *(b'"image"', b'"document"'),
     *(b'"inlineData"', b'"inline_data"', b'"fileData"', b'"file_data"'),
 )
-_COMPACTION_MARKS = (b'"compaction_trigger"', b'"compact_threshold"')
+_COMPACTION_MARK = b'"compaction_trigger"'
 # Clients of these name an earlier answer in the place of what was said.
 _REFERRING = frozenset({"openai-responses", "gemini-interactions"})
 
@@ -94,7 +94,7 @@ class ClientRequest:
         self.keep_by: Callable[[JSON], Awaitable[None]] | None = None  # in the place of the store
         if self.dialect.NAME == "openai-responses":
             self.is_background = self._fields.value("background") is True
-            self.compacts = any(mark in self._body for mark in _COMPACTION_MARKS)
+            self.compacts = _COMPACTION_MARK in self._body
         # Gemini's way of streaming where nobody asked for server-sent events.
         self.wants_array = bool(endpoint.method) and self.streams and not self._asks_sse
         self._carried: CarriedRequest | None = None

@@ -1,4 +1,4 @@
-"""Whether a request is about tools that its vendor runs; what serves those is loaded then."""
+"""Whether a request is about what its vendor does itself; what does it here is loaded then."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ _MCP = {
 _SEARCH = {
     "openai-responses": (b'"web_search',),
     "anthropic": (b'"web_search_2',),
+}
+_COMPACTION = {
+    "openai-responses": (b'"compact_threshold"',),
+    "anthropic": (b'"compact_20260112"',),
 }
 
 
@@ -50,6 +54,7 @@ class HostedToolDispatch:
         name = client_request.dialect.NAME
         marks = (*_MCP.get(name, ()),) if self._settings.mcp_servers else ()
         marks += _SEARCH.get(name, ()) if self._settings.web_search else ()
+        marks += _COMPACTION.get(name, ())
         for mark in marks:
             if await client_request.mentions(mark, services):
                 break

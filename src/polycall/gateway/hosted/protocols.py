@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall.errors import MalformedRequestError, UnsupportedError
+from polycall.gateway.hosted.compaction import CompactionSpec, asked_compaction
 from polycall.gateway.hosted.web_search import Found, SearchSpec
 from polycall.ir import JSON, Opaque, Part, Request, Tool, ToolCall, ToolResult
 
@@ -48,6 +49,7 @@ class Plan(Struct, frozen=True):
     request: Request
     servers: list[McpSpec]
     search: SearchSpec | None = None
+    compaction: CompactionSpec | None = None
 
 
 class HostedProtocol(Protocol):
@@ -69,6 +71,10 @@ class HostedProtocol(Protocol):
 
     def asked(self, spec: McpSpec, tool: str, call: ToolCall, name: str) -> list[Part]:
         """What the client is asked before a call."""
+        ...
+
+    def compacted(self, summary: str, sealed: str) -> list[Part]:
+        """What the client is shown of a summary; `sealed` is it for its key alone."""
         ...
 
     def searched(self, query: str, found: list[Found], error: str) -> list[Part]:
@@ -118,7 +124,8 @@ class ResponsesHosted:
                 )
             else:
                 kept.append(tool)
-        return Plan(replace(request, tools=kept), servers, search)
+        request, compaction = asked_compaction(replace(request, tools=kept), _RESPONSES)
+        return Plan(request, servers, search, compaction)
 
     def _spec(self, definition: JSON, path: str) -> McpSpec:
         label = _text(definition.get("server_label"), f"{path}.server_label")
@@ -182,6 +189,10 @@ class ResponsesHosted:
         data.update(name=tool, arguments=call.arguments_json)
         return [Opaque(_RESPONSES, "mcp_approval_request", data)]
 
+    def compacted(self, summary: str, sealed: str) -> list[Part]:
+        del summary
+        return [_item("cmp", "compaction", encrypted_content=sealed)]
+
     def searched(self, query: str, found: list[Found], error: str) -> list[Part]:
         sources = [{"type": "url", "url": each.url} for each in found]
         action = {"type": "search", "query": query, "queries": [query], "sources": sources}
@@ -229,7 +240,8 @@ class AnthropicHosted:
             tools=kept,
             provider_options={**request.provider_options, _ANTHROPIC: options},
         )
-        return Plan(request, servers, search)
+        request, compaction = asked_compaction(request, _ANTHROPIC)
+        return Plan(request, servers, search, compaction)
 
     def _spec(self, server: Any, sets: dict[str, JSON], path: str) -> McpSpec:
         if not isinstance(server, dict):
@@ -274,6 +286,10 @@ class AnthropicHosted:
 
     def asked(self, spec: McpSpec, tool: str, call: ToolCall, name: str) -> list[Part]:
         raise AssertionError("this protocol asks for no consent")
+
+    def compacted(self, summary: str, sealed: str) -> list[Part]:
+        del sealed
+        return [Opaque(_ANTHROPIC, "compaction", {"type": "compaction", "content": summary})]
 
     def searched(self, query: str, found: list[Found], error: str) -> list[Part]:
         name = f"srvtoolu_{secrets.token_hex(12)}"

@@ -35,7 +35,7 @@ class HostedToolService:
             has_mcp=bool(self._settings.mcp_servers),
             has_search=bool(self._settings.web_search),
         )
-        if not plan.servers and plan.search is None:
+        if not plan.servers and plan.search is None and plan.compaction is None:
             return False
         refuse_thread(carried.request)
         turn = HostedTurn(

@@ -17,6 +17,7 @@ from polycall.errors import MalformedRequestError
 from polycall.gateway.generation.answer import RequestUsage
 from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.hosted.approvals import Approvals, consents, is_approval
+from polycall.gateway.hosted.compaction import divided, summary_of, summary_request
 from polycall.gateway.hosted.mcp_servers import Offered, opened
 from polycall.gateway.hosted.protocols import HostedProtocol, Plan
 from polycall.gateway.hosted.web_search import WebSearch, search_tool
@@ -56,6 +57,7 @@ from polycall.loop import (
 )
 from polycall.loop import Step as LoopStep
 from polycall.tools import ToolContext, execute
+from polycall.translation.context_edits import from_compaction, tokens_of
 
 _LATER = "(the result comes later)"
 _DENIED = "the user did not approve this call; it was not run"
@@ -134,8 +136,12 @@ class HostedTurn:
             )
             async with self._sender.sending():
                 await self._show_lists(request.messages, definitions)
-                messages = await self._answered(request.messages)
-                await self._loop(replace(request, messages=messages), model)
+                request = replace(request, messages=await self._answered(request.messages))
+                request = await self._compacted(request, model)
+                if self._end == "pause":
+                    await self._sender.finish(self._answer.end("pause", "compaction", {}))
+                else:
+                    await self._loop(request, model)
 
     async def _show_lists(
         self, messages: list[Message], definitions: dict[str, list[JSON]]
@@ -190,6 +196,33 @@ class HostedTurn:
                 )
                 await self._send(self._answer.parts(parts))
         return kept
+
+    async def _compacted(self, request: Request, model: RoutedModel) -> Request:
+        """The request, made short by the model where it asks for that and is too long."""
+        spec = self._plan.compaction
+        if spec is None:
+            return request
+        request = replace(request, messages=from_compaction(request.messages))
+        division = divided(request.messages, spec)
+        if division is None:
+            return request
+        asked = summary_request(request, division, spec)
+        if asked.stream:
+            async with model.stream_request(asked) as stream:
+                async for _ in stream:
+                    self._gateway_request.heard_at = time.monotonic()
+            response = stream.response
+        else:
+            response = await model.generate_request(asked)
+        summary = summary_of(response)
+        self._answer.usage += response.usage
+        tokens = tokens_of(division.old)
+        detail = f"the model's summary stands for ~{tokens} tokens of the conversation"
+        self._warnings.append(Warning("emulated", "context_management", detail))
+        sealed = self._services.items.seal_summary(self._owner, summary, is_all=True)
+        await self._send(self._answer.parts(self._protocol.compacted(summary, sealed)))
+        self._end = "pause" if spec.pauses else None
+        return replace(request, messages=division.shortened(summary))
 
     # The model's turns
 

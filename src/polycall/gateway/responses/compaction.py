@@ -31,17 +31,11 @@ from polycall.gateway.responses.inner import Collected, InnerRequest, passed_hea
 from polycall.gateway.responses.records import error_of
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.conversations import whole_item
+from polycall.gateway.state.summaries import PROMPT
 from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
 from polycall.translation.sse import encode_sse
 
-PROMPT = (
-    "The conversation above is about to be replaced by what you write now.  Write all that is "
-    "needed to continue the work as if nothing had been lost: what the user wants, with every "
-    "constraint; what has been done, decided and found out, with exact names, paths, commands, "
-    "numbers and error messages; the state of everything that is under way; and the next steps.  "
-    "Write plain text.  Do not call tools, and do not answer the user."
-)
 _CARRIED_FIELDS = ("model", "instructions", "prompt_cache_key", "safety_identifier", "service_tier")
 _TRIGGER = "compaction_trigger"
 _KEPT_HEADERS = (b"polycall-model", b"polycall-warnings", b"polycall-cost-usd")

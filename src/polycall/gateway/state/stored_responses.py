@@ -38,7 +38,7 @@ _PREVIOUS_OF = {
 _PREVIOUS = "previous_response_id"
 _CONVERSATION = "conversation"
 _COMPACTIONS = frozenset({"compaction", "compaction_summary"})
-_SUMMARY_MARK = b"summary\0"
+_SUMMARY_MARK, _ALL_MARK = b"summary\0", b"summary of all\0"
 _WHOLE = ("completed", "incomplete")
 _ID = re.compile(rb'"id"\s*:\s*"([\w.:-]{1,200})"')
 _ID_BYTES = 8192
@@ -186,9 +186,13 @@ class StoredResponses:
 
     # Compaction
 
-    def seal_summary(self, owner: str, summary: str) -> str:
-        """What stands in a compaction item for all that was said: only its owner's to bring."""
-        return self._sealer.seal(owner, _SUMMARY_MARK + summary.encode("utf-8", "replace"))
+    def seal_summary(self, owner: str, summary: str, *, is_all: bool = False) -> str:
+        """What stands in a compaction item for what was said: only its owner's to bring.
+
+        With `is_all` it stands for all items before it, whether or not they come again.
+        """
+        mark = _ALL_MARK if is_all else _SUMMARY_MARK
+        return self._sealer.seal(owner, mark + summary.encode("utf-8", "replace"))
 
     def _opened(self, owner: str, item: Any) -> Any:
         """The message that a compaction item of ours stands for; any other item as it is."""
@@ -199,13 +203,15 @@ class StoredResponses:
         if not is_token(token):
             return fields
         payload = self._sealer.open(owner, token)
-        if payload is None or not payload.startswith(_SUMMARY_MARK):
+        if payload is None or not payload.startswith((_SUMMARY_MARK, _ALL_MARK)):
             raise MalformedRequestError(
                 "this compaction was not made here for this key; leave it out, or send what it "
                 "stands for",
                 path="input",
             )
-        return summary_message(payload.removeprefix(_SUMMARY_MARK).decode("utf-8", "replace"))
+        mark, _, text = payload.partition(b"\0")
+        message = summary_message(text.decode("utf-8", "replace"))
+        return _All(message) if mark + b"\0" == _ALL_MARK else message
 
     # What a request refers to
 
@@ -222,7 +228,7 @@ class StoredResponses:
         if isinstance(given, list):
             opened = [self._opened(owner, item) for item in given]  # pyright: ignore[reportUnknownVariableType]
             if opened != given:
-                body = {**body, "input": opened}
+                body = {**body, "input": _from_last(opened)}
         return body
 
     async def _resolved(self, owner: str, body: JSON, weight: _Weight) -> JSON:
@@ -299,6 +305,23 @@ class StoredResponses:
         body = {**body, "input": [*history, *given]}
         del body[field]
         return body
+
+
+class _All(dict[str, Any]):
+    """The message of a summary that stands for all items before it."""
+
+
+def _from_last(items: list[Any]) -> list[Any]:
+    """Items from the last summary of all on; those of the system and the developer are kept."""
+    places = [place for place, item in enumerate(items) if isinstance(item, _All)]
+    if not places:
+        return items
+    before: list[Any] = [
+        item
+        for item in items[: places[-1]]
+        if isinstance(item, dict) and item.get("role") in ("system", "developer")  # pyright: ignore[reportUnknownMemberType]
+    ]
+    return [*before, *items[places[-1] :]]
 
 
 def id_in(data: bytes) -> str:
