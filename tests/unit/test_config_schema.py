@@ -87,6 +87,7 @@ PLACES = {
     "HostedToolSettings": "[hosted_tools]",
     "AdminSettings": "[admin]",
     "OpenIDSettings": "[admin.openid]",
+    "ContentSettings": "[admin.content]",
     "ProviderTable": "[providers.openai]",
     "ModelTable": "[models.m]",
     "McpServer": "[mcp.files]",

@@ -9,6 +9,8 @@ keys.py            clients' keys and teams, as `polycall keys` has them too
 ledger.py          requests, one request, sums over time
 providers.py       providers, models, prices
 runs.py            durable runs and programs that wait
+openid.py          signing in at a provider of OpenID Connect
+contents.py        what was asked and answered, where an owner switched on that it is kept
 fields.py          JSON bodies and queries, read strictly
 page/              the page: one HTML, one CSS, one JavaScript file, without a build step
 """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, json
 
-from polycall.admin import ledger, openid, providers, runs
+from polycall.admin import contents, ledger, openid, providers, runs
 from polycall.admin.fields import KeyFields, Query, checked_name, read
 from polycall.admin.keys import GRACE_S, KeyAdministration
 from polycall.admin.people import (
@@ -264,6 +264,30 @@ ROUTES: tuple[Route, ...] = (
         query=ledger.SEARCH_FIELDS,
     ),
     Route("GET", f"{_A}/requests/{{request}}", "reader", ledger.one_request, "one request, whole"),
+    Route(
+        "GET",
+        f"{_A}/requests/{{request}}/content",
+        "reader",
+        contents.look,
+        "what was asked and answered, where that is kept and for whom; each look is written down",
+    ),
+    Route("GET", f"{_A}/content", "reader", contents.show, "of whom content is kept"),
+    Route(
+        "POST",
+        f"{_A}/content",
+        "owner",
+        contents.switch_on,
+        "keep content for a time, as far as the configuration allows",
+        contents.SwitchOn,
+    ),
+    Route(
+        "POST",
+        f"{_A}/content/off",
+        "owner",
+        contents.switch_off,
+        "keep no more content",
+        contents.SwitchOff,
+    ),
     Route(
         "GET",
         f"{_A}/usage",

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from polycall._support.listening import is_loopback
 from polycall.config.reader import Reader
 
+CONTENT_BYTES_MAX = 1024 * 1024
 RoleName = Literal["reader", "operator", "owner"]
 
 
@@ -31,6 +32,19 @@ class OpenIDSettings(Struct, frozen=True, forbid_unknown_fields=True):
     label: str = "OpenID"  # of the button
 
 
+class ContentSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[admin.content]`: an owner may switch on that requests and answers are kept for a time.
+
+    Without the section that cannot be done.  It is on for `on_s` at most, and what was kept is
+    removed after `keep_s`.
+    """
+
+    role: RoleName = "owner"  # the least that may see it
+    on_s: float = 3600.0
+    keep_s: float = 24 * 3600.0
+    bytes_max: int = 64 * 1024  # of each request, and of each answer
+
+
 class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[admin]`: the administration API and the console page.
 
@@ -47,6 +61,7 @@ class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
     session_s: float = 12 * 3600.0
     runs: str = ""  # the database of durable runs: sqlite:///FILE or postgresql://...
     openid: OpenIDSettings | None = None
+    content: ContentSettings | None = None
 
     @property
     def has_secure_cookies(self) -> bool:
@@ -58,10 +73,13 @@ def read_admin(reader: Reader, tables: dict[str, Any]) -> AdminSettings:
     """The section as it is written; mistakes are noted."""
     path = ("admin",)
     plain: Any = tables.get("admin", {})
-    openid = None
-    if isinstance(plain, dict) and "openid" in plain:
+    openid = content = None
+    if isinstance(plain, dict):
         plain = dict(cast("dict[str, Any]", plain))
-        openid = _read_openid(reader, plain.pop("openid"))
+        if "openid" in plain:
+            openid = _read_openid(reader, plain.pop("openid"))
+        if "content" in plain:
+            content = _read_content(reader, plain.pop("content"))
     settings = reader.table(AdminSettings, plain, path) or AdminSettings()
     reader.check_numbers(settings, path)
     if settings.remote and not settings.hosts:
@@ -69,7 +87,17 @@ def read_admin(reader: Reader, tables: dict[str, Any]) -> AdminSettings:
     runs = reader.value(settings.runs, (*path, "runs")) if settings.runs else ""
     if runs and not runs.startswith(("sqlite:", "postgresql://", "postgres://")):
         reader.note((*path, "runs"), "is no database of runs; write sqlite:///runs.db")
-    return replace(settings, runs=runs, openid=openid)
+    return replace(settings, runs=runs, openid=openid, content=content)
+
+
+def _read_content(reader: Reader, value: Any) -> ContentSettings | None:
+    path = ("admin", "content")
+    settings = reader.table(ContentSettings, value, path)
+    if settings is not None:
+        reader.check_numbers(settings, path)
+        if settings.bytes_max > CONTENT_BYTES_MAX:
+            reader.note((*path, "bytes_max"), f"must be at most {CONTENT_BYTES_MAX}")
+    return settings
 
 
 def _read_openid(reader: Reader, value: Any) -> OpenIDSettings | None:

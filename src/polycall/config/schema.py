@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from polycall.config.admin import OpenIDSettings
+from polycall.config.admin import ContentSettings, OpenIDSettings
 from polycall.config.loading import LOG_LEVELS, SECTIONS, WORKERS_MAX, RouteEntry
 from polycall.config.mcp import OAuthSettings
 from polycall.config.reader import BUDGET_USD_MAX, NUMBER_MAX
@@ -36,7 +36,8 @@ _REFERENCE = "#/$defs/{name}"
 
 def config_schema() -> JSON:
     """The schema, in draft 2020-12."""
-    nested = (RouteEntry, Quirks, Price, Capabilities, OAuthSettings, OpenIDSettings)
+    admin = (OpenIDSettings, ContentSettings)
+    nested = (RouteEntry, Quirks, Price, Capabilities, OAuthSettings, *admin)
     kinds: list[type[Struct]] = [*SECTIONS.values(), *nested]
     _, found = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
     tables = {kind.__name__: _table(found[kind.__name__], kind) for kind in kinds}

@@ -57,6 +57,7 @@ from polycall.gateway.http.request import (
 from polycall.gateway.http.socket_entry import SocketEntry, nothing_received
 from polycall.gateway.mcp.dispatch import McpDispatch
 from polycall.gateway.media.lazy_fetch import LazyFetcher
+from polycall.gateway.observability.contents import Contents
 from polycall.gateway.observability.entry import open_traces
 from polycall.gateway.observability.metrics import Metrics, Snapshot
 from polycall.gateway.processes.heavy_work import HeavyWork
@@ -112,12 +113,8 @@ class Gateway:
         the address: on loopback only.  `administer` makes what answers at `ADMIN_PREFIXES`.
         """
         server = config.server
-        self.store = open_store(
-            config.store.url,
-            config.folder,
-            secret=config.store.secret,
-            spool=config.store.spool,
-        )
+        kept = config.store
+        self.store = open_store(kept.url, config.folder, secret=kept.secret, spool=kept.spool)
         self._slot = slot or WorkerSlot(SharedMetrics(1), 0)
         self.metrics = Metrics(self._slot.counts())
         self.is_draining, self.drains_until = False, 0.0
@@ -143,7 +140,9 @@ class Gateway:
         self._dispatch = ProgramDispatch(config.programs, self.store)
         self._limits = KeyLimits(self.store, counters=config.store.counters, worker=self._id_head)
         self._corrections = SharedCorrections(self.store)
-        self._maintenance = Maintenance(self.store, self._keys, self._corrections.refresh)
+        self.contents = Contents(self.store)
+        refreshed = (self._corrections.refresh, self.contents.refresh)
+        self._maintenance = Maintenance(self.store, self._keys, refreshed)
         self._mcp = self._made_mcp()
         self._dispatch.use_mcp(self._mcp)
         self.monitor = RequestMonitor(_limits(config))
@@ -217,6 +216,7 @@ class Gateway:
         self._keys.configure(config.keys)
         self._limits.configure(config, self.services)
         self._hosted.configure(config.hosted_tools)
+        self.contents.configure(config.admin.content)
         self._maintenance.settings = config.store
         self._generations = Generations(
             self.services,
@@ -224,6 +224,7 @@ class Gateway:
             self.store,
             self._limits,
             metrics=self.metrics,
+            contents=self.contents,
             calling=self._dispatch,
             hosted=self._hosted,
             cache=self._cache,
@@ -291,6 +292,7 @@ class Gateway:
             self._cache.close()
         if self._traces is not None:
             await self._traces.close()
+        await self.contents.close()
         await self.store.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -334,11 +336,8 @@ class Gateway:
         gateway_request = self._gateway_request(scope, receive, send)
         gateway_request.body_is_unread = True  # and so the connection ends
         message = "the gateway has as many connections as it takes; try again"
-        await send_error(
-            gateway_request,
-            _dialect_of(gateway_request),
-            OverloadedError(message, retry_after_s=1.0),
-        )
+        error = OverloadedError(message, retry_after_s=1.0)
+        await send_error(gateway_request, _dialect_of(gateway_request), error)
 
     async def _serve_socket(self, socket: ClientSocket) -> None:
         """A client's WebSocket, from its request on."""

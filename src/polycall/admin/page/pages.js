@@ -93,7 +93,7 @@ export async function requests(main, [id]) {
     } catch (error) { found.replaceChildren(notice(error.message, "error")); }
   };
   main.append(form, state, found, more);
-  await search(false);
+  await Promise.all([search(false), contents(main)]);
 }
 
 async function oneRequest(main, id) {
@@ -108,6 +108,26 @@ async function oneRequest(main, id) {
   main.append(h("h2", {}, t("Tokens")), one.input_tokens == null ? h("p", {}, t("The provider reported none.")) : table(t("Tokens"), [t("Kind"), t("Tokens"), t("Price for a million today"), t("Cost at that price")],
     [...kinds.map(([kind, n]) => [t(kind), `${n}`, price[kind] == null ? "–" : `$${price[kind]}`, price[kind] == null ? "–" : money(n * price[kind] / 1e6)]), [t("of output: reasoning"), `${one.reasoning_tokens ?? "–"}`, "", ""]], 1),
     h("p", { class: "muted" }, one.is_estimate ? t("Counted by the gateway: the provider did not say.") : "", price.source ? ` ${t("Price from")}: ${price.source}` : ""));
+  const said = h("div", { "aria-live": "polite" });
+  main.append(h("h2", {}, t("What was said")), h("p", { class: "muted" }, t("Only where an owner switched it on. Each look is in the log of administrators.")),
+    h("button", { onclick: async () => {
+      try {
+        const found = await api("GET", `/requests/${encodeURIComponent(id)}/content`);
+        const cut = (is) => is ? ` (${t("its beginning")})` : "";
+        said.replaceChildren(h("p", { class: "muted" }, `${t("kept until")} ${when(found.expires)}`), h("h3", {}, t("Request") + cut(found.is_request_cut)), JSONText(found.request), h("h3", {}, t("answer") + cut(found.is_answer_cut)), JSONText(found.answer));
+      } catch (error) { said.replaceChildren(notice(error.message, "error")); }
+    } }, t("Look")), said);
+}
+
+// Whether content is kept, and the switch of owners.
+async function contents(main) {
+  const found = await api("GET", "/content");
+  if (!found.configured) return;
+  const state = found.windows.length ? found.windows.map((one) => `${one.key || t("all keys")} ${t("until")} ${when(one.until)}`).join("; ") : t("off");
+  main.append(h("p", { class: found.windows.length ? "notice" : "muted" }, `${t("What is said is kept")}: ${state} · ${t("seen by")}: ${t(found.role)} · ${number(found.kept)} ${t("requests")}`),
+    may("owner") ? h("div", { class: "row" },
+      h("button", { onclick: async () => { if (await ask(t("Keep what is said"), [h("p", {}, t("Requests and answers are kept for a time, without credentials.")), field(t("Only the key"), h("input", { name: "key" })), field(`${t("Minutes")} (${t("at most")} ${found.on_s / 60})`, h("input", { name: "minutes", inputmode: "numeric", value: String(Math.min(15, found.on_s / 60)), required: true }))], t("Switch on"), (form) => api("POST", "/content", { key: form.key, for_s: whole(form.minutes) * 60 }))) again(); } }, t("Keep what is said")),
+      found.windows.length || found.kept ? h("button", { class: "bad", onclick: async () => { if (await ask(t("Keep no more"), [check(t("and remove what was kept"), h("input", { type: "checkbox", name: "remove", value: "1" }))], t("Switch off"), (form) => api("POST", "/content/off", { remove: form.remove === "1" }), true)) again(); } }, t("Keep no more")) : null) : null);
 }
 
 // Keys and teams

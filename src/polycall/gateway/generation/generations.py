@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec.structs import replace
 
+from polycall._support import jsontext
 from polycall.errors import PermissionDeniedError, PolycallError
 from polycall.gateway.accounts.keys import Keys, Owner
 from polycall.gateway.accounts.limits import KeyLimits, Reservation
@@ -28,6 +29,7 @@ from polycall.gateway.http.invoke_framer import InvokeFramer
 from polycall.gateway.http.replies import drop_traceback, internal_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest
 from polycall.gateway.observability.attempt_report import words_of
+from polycall.gateway.observability.contents import Contents, ContentTap
 from polycall.gateway.observability.metrics import Metrics
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.programs.dispatch import ProgramDispatch
@@ -57,6 +59,7 @@ class Generations:
         limits: KeyLimits,
         *,
         metrics: Metrics,
+        contents: Contents,
         calling: ProgramDispatch,
         hosted: HostedToolDispatch,
         cache: AnswerCache | None,
@@ -70,6 +73,7 @@ class Generations:
         self._limits = limits
         self._store = store
         self._metrics = metrics
+        self._contents = contents
         self._dispatch = calling
         self._hosted = hosted
         self._cache = cache
@@ -96,6 +100,9 @@ class Generations:
         record = RequestRecord(gateway_request, dialect.NAME, self._limits.worker)
         record.owner, record.is_known = client_request.owner, True
         record.client_request = client_request
+        gateway_request.content = self._contents.tap(
+            record.owner.name, dialect.NAME, lambda: jsontext.encode_bytes(client_request.body)
+        )
         await self._recorded(record, dialect, self._answer(record, client_request))
 
     async def recorded(
@@ -131,6 +138,9 @@ class Generations:
         """Read what is asked, and answer it."""
         gateway_request, owner = record.gateway_request, record.owner
         body = await read_body(gateway_request, self._services.server, self._memory)
+        gateway_request.content = self._contents.tap(
+            owner.name, endpoint.dialect.NAME, lambda: body
+        )
         client_request = await self._services.heavy.run(
             owner.id, len(body), ClientRequest, endpoint, gateway_request, body, owner
         )
@@ -261,6 +271,8 @@ class Generations:
         if record.gateway_request.trace is not None:
             record.gateway_request.trace.end(row)
         self._metrics.count(row)
+        if isinstance(record.gateway_request.content, ContentTap):
+            self._contents.keep(row.id, record.gateway_request.content)
         if record.is_known:  # strangers cost the store nothing
             self._store.add_row(row)
 

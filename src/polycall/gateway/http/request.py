@@ -48,14 +48,18 @@ class DirectExchange(Protocol):
         ...
 
 
-class ResponseTap(Protocol):
+class Listener(Protocol):
     """Is told what is sent."""
-
-    headers: list[tuple[bytes, bytes]]
 
     def add(self, data: bytes) -> None:
         """A piece of the body."""
         ...
+
+
+class ResponseTap(Listener, Protocol):
+    """Is told the headers too."""
+
+    headers: list[tuple[bytes, bytes]]
 
 
 class Framer(Protocol):
@@ -87,6 +91,7 @@ class GatewayRequest:
         "beat_at",
         "body_by",
         "body_is_unread",
+        "content",
         "ends_at",
         "framer",
         "headers",
@@ -137,6 +142,7 @@ class GatewayRequest:
         self.status = 0
         self.is_session = False  # a client's WebSocket
         self.recorder: ResponseTap | None = None
+        self.content: Listener | None = None  # where an owner switched on that content is kept
         self.framer: Framer | None = None  # frames a stream as another protocol has it
         self.trace: Trace | None = None
         self.beat: Callable[[], Awaitable[None]] | None = None  # sends a heartbeat
@@ -189,6 +195,8 @@ class GatewayRequest:
     async def send_body(self, data: bytes, *, more: bool = False) -> None:
         """A piece of the body, or the last one."""
         data = self.clean(data)
+        if self.content is not None:
+            self.content.add(data)
         if self.framer is not None:
             data = self.framer.feed(data)
         if self.recorder is not None:
@@ -206,6 +214,8 @@ class GatewayRequest:
         """Send a piece of the body within this call; what is left to await where that is not
         possible, because the client is slow."""
         data = self.clean(data)
+        if self.content is not None:
+            self.content.add(data)
         if self.framer is not None:
             data = self.framer.feed(data)
             if not data:

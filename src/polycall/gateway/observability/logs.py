@@ -84,6 +84,11 @@ def start_logging(config: Config) -> None:
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
+def redact_known(text: str) -> str:
+    """The text without the credentials that this process hides in its logs."""
+    return redact(text, _formatter.secrets)
+
+
 def hide(secrets: Iterable[str]) -> None:
     """Take these out of all logs from now on."""
     _formatter.hide(secrets)

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from polycall.config import Store as StoreSettings
 from polycall.errors import StoreError
@@ -25,11 +25,11 @@ class Maintenance:
     """One task.  `start` it on the loop that serves; `close` stops it."""
 
     def __init__(
-        self, store: Store, keys: Keys, refresh: Callable[[], Awaitable[None]] | None = None
+        self, store: Store, keys: Keys, refreshed: Sequence[Callable[[], Awaitable[None]]] = ()
     ) -> None:
-        """`refresh` reads what else other processes may have changed."""
+        """`refreshed` read what else other processes may have changed."""
         self._store = store
-        self._refresh = refresh
+        self._refreshed = refreshed
         self._keys = keys
         self.settings = StoreSettings()
         # Not all replicas at the same moment.
@@ -51,8 +51,8 @@ class Maintenance:
         while True:
             try:
                 await self._keys.refresh(await self._store.look())
-                if self._refresh is not None:
-                    await self._refresh()
+                for refresh in self._refreshed:
+                    await refresh()
                 is_due = time.monotonic() >= self._purge_at
                 if is_due:
                     self._purge_at = time.monotonic() + _PURGE_S

@@ -119,6 +119,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "WHERE outcome NOT IN ('ok', 'cached')",
         "CREATE INDEX ledger_team ON ledger (team_id, created) WHERE team_id <> ''",
     ),
+    (
+        # Of which keys' requests (all, where it is empty) the content is kept until when.
+        """CREATE TABLE content_windows (
+            id TEXT PRIMARY KEY, key TEXT NOT NULL, until {real} NOT NULL,
+            keep_s {real} NOT NULL, role TEXT NOT NULL, created {real} NOT NULL
+        ) {without_rowid}""",
+        """CREATE TABLE contents (
+            id TEXT PRIMARY KEY, created {real} NOT NULL, expires {real} NOT NULL,
+            role TEXT NOT NULL, value {blob} NOT NULL
+        )""",
+        "CREATE INDEX contents_expires ON contents (expires)",
+        "CREATE INDEX contents_created ON contents (created)",
+        "INSERT INTO revisions (name, number) VALUES ('content', 0)",
+    ),
 )
 
 VERSION = len(MIGRATIONS)

@@ -86,7 +86,7 @@ class Store:
     def __init__(self, engine: Engine, spool: Spool, secret: str = "") -> None:
         self._engine = engine
         self.is_up = True
-        self.corrections_revision = 0  # as `look` saw it last
+        self.corrections_revision = self.content_revision = 0  # as `look` saw them last
         if secret:
             self.secret = hashlib.sha256(secret.encode()).digest()
         else:
@@ -360,6 +360,7 @@ class Store:
             logger.warning("the store is back")
         self.is_up = True
         self.corrections_revision = revisions.get("corrections", 0)
+        self.content_revision = revisions.get("content", 0)
         return revisions["keys"]
 
     async def purge(self, ledger_days: int | None) -> None:
