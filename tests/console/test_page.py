@@ -272,7 +272,7 @@ def test_a_chat_with_a_tool(signed_in: Browser) -> None:
     page.click("A tool to try")
     page.fill("Message", "What is the weather in Seoul (서울)?")
     page.click("Send")
-    page.click("Give the results")
+    page.click("Give the result")
     page.wait_for("document.querySelectorAll('.message').length >= 4", deadline_s=20)
     page.wait_for(
         "[...document.querySelectorAll('.message')].pop().querySelector('.text:nth-of-type(3)')"

@@ -11,6 +11,7 @@ providers.py       providers, models, prices
 runs.py            durable runs and programs that wait
 openid.py          signing in at a provider of OpenID Connect
 contents.py        what was asked and answered, where an owner switched on that it is kept
+tools.py           tools of the gateway's MCP servers
 fields.py          JSON bodies and queries, read strictly
 page/              the page: one HTML, one CSS, one JavaScript file, without a build step
 """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, json
 
-from polycall.admin import contents, ledger, openid, providers, runs
+from polycall.admin import contents, ledger, openid, providers, runs, tools
 from polycall.admin.fields import KeyFields, Query, checked_name, read
 from polycall.admin.keys import GRACE_S, KeyAdministration
 from polycall.admin.people import (
@@ -20,7 +20,6 @@ from polycall.admin.people import (
     session_of,
 )
 from polycall.errors import NotFoundError
-from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.store import AdminRow
 from polycall.gateway.store import admin_operations as operations
 from polycall.gateway.store.audit_operations import check, entries, record
@@ -199,8 +198,7 @@ async def _try(call: Call) -> JSON:
         call.request.headers.pop(name, None)
     act = record(call.by, "try", call.names["rest"], {}, now=time.time())
     await call.gateway.store.change(act)
-    owner = Owner(id=call.admin.id, name=f"console: {call.admin.name}")
-    if not await call.gateway.generate(call.request, call.names["rest"], owner):
+    if not await call.gateway.generate(call.request, call.names["rest"], tools.owner_of(call)):
         raise NotFoundError(
             f"nothing generates at {call.names['rest']!r:.200}; try /v1/chat/completions",
             code="unknown_url",
@@ -321,6 +319,15 @@ ROUTES: tuple[Route, ...] = (
         _try,
         "a generation by any protocol, in the ledger under the administrator's name",
         streams=True,
+    ),
+    Route("GET", f"{_A}/mcp", "reader", tools.list_servers, "MCP servers and their tools"),
+    Route(
+        "POST",
+        f"{_A}/mcp/call",
+        "operator",
+        tools.call_tool,
+        "call a tool of an MCP server",
+        tools.CallTool,
     ),
     Route("GET", f"{_A}/admins", "owner", _list_admins, "administrators"),
     Route("POST", f"{_A}/admins", "owner", _create_admin, "make one", AdminFields),

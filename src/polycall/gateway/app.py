@@ -143,8 +143,8 @@ class Gateway:
         self.contents = Contents(self.store)
         refreshed = (self._corrections.refresh, self.contents.refresh)
         self._maintenance = Maintenance(self.store, self._keys, refreshed)
-        self._mcp = self._made_mcp()
-        self._dispatch.use_mcp(self._mcp)
+        self.mcp = self._made_mcp()
+        self._dispatch.use_mcp(self.mcp)
         self.monitor = RequestMonitor(_limits(config))
         self.entry = SocketEntry(self._serve_socket)
         self._sockets = self._made_sockets()
@@ -249,13 +249,13 @@ class Gateway:
             self.services, self._keys, self._limits, self._dispatch, self._memory
         )
         self._lookups.configure(models.Catalogue(config, self._transport))
-        self._mcp.configure(config)
+        self.mcp.configure(config)
 
     def drain(self) -> None:
         """Take nothing new; streams in which nothing is under way end at once."""
         self.is_draining = True
         self.drains_until = time.monotonic() + self.config.server.drain_s
-        self._mcp.drain()
+        self.mcp.drain()
         self._sockets.drain()
 
     def reload(self, config: Config) -> None:
@@ -285,7 +285,7 @@ class Gateway:
         await self._fetching.close()
         self._heavy.close()
         await self._maintenance.close()
-        await self._mcp.close()
+        await self.mcp.close()
         await self._dispatch.close()
         await self._limits.close()
         if self._cache is not None:
@@ -307,11 +307,11 @@ class Gateway:
         )
         self.monitor.add(gateway_request)
         try:
-            if gateway_request.path.startswith("/mcp") and self._mcp.is_for(gateway_request.path):
+            if gateway_request.path.startswith("/mcp") and self.mcp.is_for(gateway_request.path):
                 await self._guarded(
                     gateway_request,
                     DIALECTS["openai-chat"],
-                    self._mcp.serve(gateway_request, scope),
+                    self.mcp.serve(gateway_request, scope),
                 )
                 return
             await self._route(gateway_request)

@@ -17,7 +17,7 @@ function build(element, props, children) {
     else if (name === "value") element.value = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((one) => one !== null && one !== undefined && one !== false).map((one) => typeof one === "string" ? visible(one) : one));
+  element.append(...children.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false).map((one) => typeof one === "string" ? visible(one) : one));
   return element;
 }
 export const h = (tag, props, ...children) => build(document.createElement(tag), props, children);

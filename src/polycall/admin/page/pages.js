@@ -172,8 +172,19 @@ export async function providers(main) {
     found.providers.map((one) => [one.name, one.dialect, one.base_url, `${one.keys}`, Object.entries(one.attempts).map(([kind, n]) => `${kind} ${n}`).join(", ") || "–", one.first_byte_mean_s == null ? "–" : `${number(one.first_byte_mean_s * 1000)} ms`, one.breakers.length ? h("span", { class: "warn" }, one.breakers.map((b) => `#${b.key}: ${t("cools down")} ${b.cooling_down_s} s`).join(", ")) : h("span", { class: "ok" }, t("closed"))])));
   if (found.routes.length) main.append(h("h2", {}, t("Routes")), table(t("Routes"), [t("Name"), t("Targets, in order")], found.routes.map((one) => [one.name, one.route.map((r) => r.weight == null ? r.model : `${r.model} (${r.weight})`).join(" → ")])));
   const shown = h("div", { "aria-live": "polite" }), list = h("datalist", { id: "models" }, models.models.map((name) => h("option", { value: name })));
-  const name = h("input", { list: "models", name: "model", size: 30 });
-  main.append(h("h2", {}, t("A model's price and profile")), list, h("form", { class: "row", onsubmit: async (event) => { event.preventDefault(); try { const one = await api("GET", "/models" + query({ name: name.value })); shown.replaceChildren(h("h3", {}, t("Price for a million tokens")), one.price ? facts(Object.entries(one.price).map(([k, v]) => [t(k), v == null ? "–" : k === "source" ? v : `$${v}`])) : h("p", {}, t("The price is not known.")), h("h3", {}, t("Profile")), one.profile ? JSONText(one.profile) : h("p", {}, t("No profile is known: the model is sent what it is asked."))); } catch (error) { shown.replaceChildren(notice(error.message, "error")); } } }, field(t("Model"), name), h("button", { class: "main" }, t("Look up"))), shown);
+  const name = h("input", { list: "models", name: "model", size: 30, required: true });
+  main.append(h("h2", {}, t("A model's price and profile")), list, h("form", { class: "row", onsubmit: async (event) => { event.preventDefault(); try { const one = await api("GET", "/models" + query({ name: name.value })); shown.replaceChildren(h("h3", {}, t("Price for a million tokens")), one.price ? facts(Object.entries(one.price).map(([k, v]) => [t(k), v == null ? "–" : k === "source" ? v : `$${v}`])) : h("p", {}, t("The price is not known.")), h("h3", {}, t("Profile")), one.profile ? JSONText(one.profile) : h("p", {}, t("No profile is known: the model is sent what it is asked."))); } catch (error) { shown.replaceChildren(notice(error.message, "error")); } } }, field(t("Model"), name), h("button", { class: "main" }, t("Look up")), may("operator") ? h("button", { type: "button", onclick: () => name.reportValidity() && testRequest(name.value, shown) }, t("Send a test request")) : null), shown);
+}
+
+// One small request, which costs what it costs, and is in the ledger.
+async function testRequest(model, shown) {
+  const began = performance.now();
+  shown.replaceChildren(h("p", { class: "muted" }, `${t("Sending")}…`));
+  try {
+    const response = await api("POST", "/try/v1/chat/completions", { model, messages: [{ role: "user", content: "Answer with the word: ok" }], max_completion_tokens: 200 }, true);
+    const answer = await response.json(), warnings = JSON.parse(response.headers.get("polycall-warnings") || "[]"), id = response.headers.get("polycall-request-id");
+    shown.replaceChildren(h("h3", {}, t("Test request")), facts([[t("answer"), answer.choices[0].message.content || "–"], [t("Duration"), `${number(performance.now() - began)} ms`], [t("Tokens"), answer.usage ? `${number(answer.usage.prompt_tokens)} → ${number(answer.usage.completion_tokens)}` : "–"], [t("Warnings"), warnings.map((w) => `${t(w.kind)}: ${w.feature} ${w.detail || ""}`).join("; ") || t("none")], [t("Request"), h("a", { href: `#/requests/${encodeURIComponent(id)}` }, id)]]));
+  } catch (error) { shown.replaceChildren(notice(error.message, "error")); }
 }
 
 // Programs and durable runs
