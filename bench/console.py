@@ -1,21 +1,31 @@
 """The console's search on a ledger of a million rows: milliseconds for a page, by filter.
 
 `python -m bench console [ROWS] [POSTGRES_URL]`; SQLite in a temporary folder, or that database.
+Then a gateway serves 200 requests a second on that ledger, alone and while an operator searches
+without a pause: the p99 of its clients, and the milliseconds of the searches.
 """
 
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
 import random
+import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
+from urllib.parse import urlencode
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
+from bench.doors import Upstream
+from bench.strangers import KEY, p99, result, role
+from polycall.admin.ledger import SEARCH_FIELDS
 from polycall.gateway.store import LedgerRow, Store, open_store
 from polycall.gateway.store.operations import add_rows
 from polycall.gateway.store.search import Search, search, series
@@ -24,6 +34,7 @@ ROWS = 1_000_000
 _BATCH = 5000
 _PAGES = 25
 _DAY_S = 86_400.0
+_A_SECOND, _TURNS, _TURN_S = 200.0, 5, 8.0
 _ERRORS = ("rate limit reached for tier 2", "the model is overloaded", "invalid image data")
 
 SEARCHES: dict[str, Search] = {
@@ -134,10 +145,83 @@ async def measure(url: str, folder: Path, number: int) -> None:
         await store.close()
 
 
+def beside_traffic(url: str, folder: Path) -> None:
+    """Clients alone, and beside an operator's searches, in turns."""
+    config = folder / "polycall.toml"
+    config.write_text(
+        f'[providers.up]\ndialect = "openai-chat"\nbase_url = "{Upstream().url}"\n'
+        f'api_key = "sk-up-aaaaaaaa"\n[store]\nurl = "{url}"\n'
+        f'[[keys]]\nkey = "{KEY}"\nname = "good"\n',
+        encoding="utf-8",
+    )
+    program = str(Path(sys.executable).with_name("polycall"))
+    made = subprocess.run(
+        [program, "admins", "create", "bench", "--role", "reader", "--key", "--json"],
+        cwd=folder,
+        capture_output=True,
+        check=True,
+    )
+    key = json.loads(made.stdout)["key"]
+    with subprocess.Popen(
+        [program, "serve", "--config", str(config), "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as served:
+        assert served.stdout is not None
+        port = int(served.stdout.readline().rsplit(":", 1)[1])
+        try:
+            with role("good", port, _A_SECOND, 3.0) as warming:
+                result(warming)
+            pairs: list[tuple[float, float]] = []
+            searched: list[float] = []
+            for _ in range(_TURNS):
+                with role("good", port, _A_SECOND, _TURN_S) as client:
+                    alone = p99(result(client))
+                with role("good", port, _A_SECOND, _TURN_S) as client:
+                    while client.poll() is None and len(searched) < 20_000:
+                        searched += _searched(port, key)
+                    pairs.append((alone, p99(result(client))))
+        finally:
+            served.send_signal(signal.SIGTERM)
+    shown = ", ".join(f"{alone:.2f} to {beside:.2f}" for alone, beside in pairs)
+    moved = median([beside / alone for alone, beside in pairs])
+    print(f"p99 of {_A_SECOND:.0f} requests a second, ms, alone to beside searches: {shown}")
+    print(f"moved by {100 * (moved - 1):+.0f} % (the median of the turns)")
+    cuts = quantiles(searched, n=20)
+    print(
+        f"{len(searched)} searches beside it: p50 {cuts[9]:.1f}, p95 {cuts[18]:.1f}, "
+        f"most {max(searched):.1f} ms"
+    )
+
+
+def _searched(port: int, key: str) -> list[float]:
+    """Milliseconds of a page of each search, over HTTP."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    took: list[float] = []
+    for wanted in SEARCHES.values():
+        fields = {
+            name: str(value).lower() if isinstance(value, bool) else value
+            for name, value in asdict(wanted).items()
+            if name in SEARCH_FIELDS and value not in (None, "", False)
+            and name not in ("since", "until", "limit", "after")
+        }  # fmt: skip
+        began = time.perf_counter()
+        path = f"/admin/v1/requests?{urlencode(fields)}"
+        connection.request("GET", path, headers={"authorization": f"Bearer {key}"})
+        answer = connection.getresponse()
+        data = answer.read()
+        assert answer.status == 200, data
+        took.append((time.perf_counter() - began) * 1000)
+    connection.close()
+    return took
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     words = sys.argv[2:]
     number = int(words[0]) if words else ROWS
     with tempfile.TemporaryDirectory() as folder:
         url = words[1] if len(words) > 1 else "sqlite:///ledger.db"
         asyncio.run(measure(url, Path(folder), number))
+        beside_traffic(url, Path(folder))

@@ -152,7 +152,8 @@ def run_good(port: int, a_second: float, seconds: float) -> list[float]:
 
 
 @contextlib.contextmanager
-def _role(name: str, *arguments: float) -> Generator[subprocess.Popen[str]]:
+def role(name: str, *arguments: float) -> Generator[subprocess.Popen[str]]:
+    """A client of this kind, as a process of its own."""
     words = [str(each) for each in arguments]
     with subprocess.Popen(
         [sys.executable, "-m", "bench.strangers", "--role", name, *words],
@@ -162,14 +163,16 @@ def _role(name: str, *arguments: float) -> Generator[subprocess.Popen[str]]:
         yield process
 
 
-def _result(process: subprocess.Popen[str]) -> Any:
+def result(process: subprocess.Popen[str]) -> Any:
+    """What a client has seen."""
     output, _ = process.communicate()
     if process.returncode != 0:
         raise SystemExit(f"a client of the benchmark failed with status {process.returncode}")
     return json.loads(output)
 
 
-def _p99(took: list[float]) -> float:
+def p99(took: list[float]) -> float:
+    """The 99th percentile."""
     return sorted(took)[int(len(took) * 0.99)]
 
 
@@ -210,16 +213,16 @@ def _measure(folder: Path, seconds: float, bad: float, good: float) -> int:
         assert served.stdout is not None
         port = int(served.stdout.readline().rsplit(":", 1)[1])
         try:
-            with _role("good", port, good, min(seconds, 60.0)) as client:
-                before = _result(client)
-            with _role("strangers", port, bad, 10.0) as warming:
-                _result(warming)
+            with role("good", port, good, min(seconds, 60.0)) as client:
+                before = result(client)
+            with role("strangers", port, bad, 10.0) as warming:
+                result(warming)
             resident = _resident_mib(served.pid)
             with (
-                _role("good", port, good, seconds) as client,
-                _role("strangers", port, bad, seconds) as strangers,
+                role("good", port, good, seconds) as client,
+                role("strangers", port, bad, seconds) as strangers,
             ):
-                during, sent = _result(client), _result(strangers)
+                during, sent = result(client), result(strangers)
             grown = _resident_mib(served.pid) - resident
         finally:
             served.send_signal(signal.SIGTERM)
@@ -228,12 +231,12 @@ def _measure(folder: Path, seconds: float, bad: float, good: float) -> int:
     asked = len(before) + len(during)
     print(f"bad requests    {sent} in {seconds:.0f} s")
     print(f"good requests   {len(during)}, all answered")
-    print(f"p99 before      {_p99(before):.2f} ms")
-    print(f"p99 beside      {_p99(during):.2f} ms")
+    print(f"p99 before      {p99(before):.2f} ms")
+    print(f"p99 beside      {p99(during):.2f} ms")
     print(f"ledger          {rows[0]} rows, {rows[1]} of them 200; {asked} good requests were sent")
     print(f"memory          {grown:+.1f} MiB")
     is_well = (
-        _p99(during) <= _p99(before) * P99_GROWTH_MAX
+        p99(during) <= p99(before) * P99_GROWTH_MAX
         and rows[0] == rows[1] == asked
         and grown <= GROWTH_MIB_MAX
     )

@@ -1,7 +1,7 @@
 // Charts as SVG, and the same numbers as a table.
 import { h, s, t, table, number, clock } from "/console/console.js";
 
-const W = 480, H = 150, LEFT = 46, BOTTOM = 18, TOP = 6;
+const W = 480, H = 150, LEFT = 58, BOTTOM = 18, TOP = 6;
 
 // series: [{name, points: [[seconds, value or null]]}]; gives a figure that `draw` fills again.
 export function chart(title, format = number) {
