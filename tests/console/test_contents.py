@@ -39,7 +39,7 @@ CREDENTIALS = (
     "AKIAIOSFODNN7EXAMPLE",
     "ghp_abcdefghijklmnopqrst123456",
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl",
-    "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\n-----END RSA PRIVATE KEY-----",
+    "-----BEGIN EC PRIVATE KEY-----\nMIIEow\n-----END EC PRIVATE KEY-----",
 )
 
 
