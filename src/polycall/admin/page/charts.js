@@ -63,7 +63,7 @@ function nice(value) {
 // What took how long in one request: spans of {name, kind, began_ms, ended_ms, note}.
 export function waterfall(title, spans) {
   const end = Math.max(1, ...spans.map((one) => one.ended_ms));
-  const svg = s("svg", { viewBox: `0 0 ${W} ${spans.length * 34 + 4}`, role: "img", "aria-label": title });
+  const svg = s("svg", { viewBox: `0 0 ${W} ${spans.length * 34 + 4}`, role: "img", class: "waterfall", "aria-label": title });
   spans.forEach((one, place) => {
     const x = W * one.began_ms / end, width = Math.max(2, W * (one.ended_ms - one.began_ms) / end), y = place * 34;
     const words = `${one.name} · ${t(one.kind)} · ${number(one.ended_ms - one.began_ms)} ms${one.note ? ` · ${one.note}` : ""}`;

@@ -149,5 +149,5 @@ async function begin() {
 }
 paint();
 // A link may be opened in the tab where the console is.
-addEventListener("hashchange", () => location.hash.startsWith("#link=") ? begin() : show().then(() => document.getElementById("main").focus()));
+addEventListener("hashchange", () => location.hash.startsWith("#link=") ? begin() : show().then(() => { document.getElementById("main").focus({ preventScroll: true }); scrollTo(0, 0); }));
 begin();
