@@ -296,9 +296,10 @@ class _Stream:
             try:
                 data = observer.close()
             except PolycallError as error:
-                if observer.error is not None and not isinstance(error, ProtocolError):
+                is_told = observer.error is not None and not observer.is_broken
+                if is_told and not isinstance(error, ProtocolError):
                     # The stream told of its error itself, in the client's own protocol.
-                    self._report(observer.error)
+                    self._report(observer.error or error)
                     await gateway_request.send_body(b"")
                     return
                 raise
@@ -309,8 +310,12 @@ class _Stream:
         assert streaming is not None
         assert streaming.observer is not None
         self._gateway_request.heard_at = time.monotonic()
-        data = streaming.observer.feed(chunk)
-        return self._gateway_request.push_body(data) if data else None
+        observer = streaming.observer
+        data = observer.feed(chunk)
+        rest = self._gateway_request.push_body(data) if data else None
+        if rest is None and observer.is_broken and observer.error is not None:
+            raise observer.error
+        return rest
 
     # Translated
 

@@ -40,6 +40,7 @@ from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import for_client, report_failure
 from polycall.gateway.passthrough.body import is_plain_answer, read_whole, usage_of
+from polycall.gateway.passthrough.mended_stream import MendedObserver
 from polycall.gateway.passthrough.stream import Observer
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices, without_usage
@@ -97,11 +98,7 @@ class StreamedAnswer:
         self.is_finished = False  # the stream ended with its first bytes
         if attempt.exchange is None:
             content_type = http.headers.get("content-type", "")
-            self.observer = Observer(
-                attempt.dialect,
-                hides_usage=attempt.hides_usage,
-                is_sse="event-stream" in content_type,
-            )
+            self.observer = observer_for(attempt, is_sse="event-stream" in content_type)
         else:
             self.decoder = AnswerDecoder(attempt.exchange)
 
@@ -147,6 +144,18 @@ class StreamedAnswer:
             self.events += self.decoder.close()
         elif self.observer is not None:
             self.data += self.observer.close()
+
+
+def observer_for(attempt: Attempt, *, is_sse: bool) -> Observer:
+    """What watches the stream of a request that was passed on."""
+    if attempt.mends:
+        return MendedObserver(
+            attempt.dialect,
+            hides_usage=attempt.hides_usage,
+            is_sse=is_sse,
+            sends_usage=attempt.client_asks_usage and not attempt.hides_usage,
+        )
+    return Observer(attempt.dialect, hides_usage=attempt.hides_usage, is_sse=is_sse)
 
 
 class AttemptRunner:

@@ -39,9 +39,15 @@ class CallCounter:
         self.word, self.words = _WORDS[dialect]
         self.mark = _STREAM_MARKS.get(dialect, self.word)  # what a frame worth counting has
 
-    def in_frame(self, frame: bytes) -> int:
-        """The calls that begin in a frame of a stream, which has the mark."""
-        return len(self.words.findall(frame))
+    def in_frames(self, whole: bytes, gap: bytes) -> int:
+        """The calls that begin in whole frames of a stream, which `gap` ends."""
+        if self.mark not in whole:
+            return 0
+        count = 0
+        for found in self.words.finditer(whole):
+            start = max(whole.rfind(gap, 0, found.start()), 0)
+            count += whole.find(self.mark, start, whole.find(gap, found.start())) >= 0
+        return count
 
     def in_body(self, body: bytes) -> int:
         """The calls of a whole answer."""

@@ -8,6 +8,7 @@ between them are left alone.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -49,11 +50,12 @@ _MARKS: dict[str, tuple[bytes, ...]] = {
     "gemini": (b'"finishReason"', b'"error"', b'"promptFeedback"'),
 }
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
-_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _fields_decoder: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
     dict[str, msgspec.Raw]
 )
 _BREAKS = (b"\n\n", b"\r\n\r\n")
+_COLON = ord(":")
 
 
 class Observer:
@@ -65,17 +67,19 @@ class Observer:
         self._marks = _MARKS[dialect.NAME]
         self._counter = CallCounter(dialect.NAME)
         self._hides_usage = hides_usage
+        self._passes_whole = hides_usage  # frames go on when they are whole
         self._is_sse = is_sse
         self._break: bytes = b""
         self._rest: list[bytes] = []  # of a frame that is not whole
         self._rest_bytes = 0
         self._tail: bytes = b""  # the end of it
-        self._last: bytes = b""  # the latest whole frame
+        self._latest: bytes = b""  # the latest whole frames
         self.usage = Usage()
         self.frames = 0
         self.calls = 0
         self.began = False  # a frame that says something has come
         self.ended = False
+        self.is_broken = False  # by an error that the client has not been told of
 
     @property
     def error(self) -> PolycallError | None:
@@ -85,7 +89,7 @@ class Observer:
     @property
     def at_boundary(self) -> bool:
         """Whether a heartbeat may stand between what was passed on and what comes."""
-        return self._is_sse and (self._hides_usage or not self._rest)
+        return self._is_sse and (self._passes_whole or not self._rest)
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes to pass on now."""
@@ -97,37 +101,43 @@ class Observer:
             return chunk
         data = self._whole_frames(chunk)
         if not data:
-            return b"" if self._hides_usage else chunk
-        frames = data.split(self._break)
-        self._keep(frames.pop())
-        if frames:
-            self._last = frames[-1]
-        self.frames += len(frames)
-        hidden = False
-        mark = self._counter.mark
-        for position, frame in enumerate(frames):
-            if not frame or (frame[:1] == b":" and b"\n" not in frame):
-                continue  # a comment, such as a provider's own heartbeat
-            if mark in frame:
-                self.calls += self._counter.in_frame(frame)
-            if self.began:
-                for each in self._marks:
-                    if each in frame:
-                        break
-                else:
-                    continue
+            return b"" if self._passes_whole else chunk
+        cut = data.rfind(self._break) + len(self._break)
+        self._keep(data[cut:])
+        whole = data[:cut]
+        self.frames += whole.count(self._break)
+        passed = self._look_at(whole)
+        return passed if self._passes_whole else chunk
+
+    def _look_at(self, whole: bytes) -> bytes:
+        """Watch whole frames; gives what is passed of them."""
+        self._latest = whole
+        self.calls += self._counter.in_frames(whole, self._break)
+        passed: list[bytes] = []
+        place = 0
+        for start, end in self._frames_to_read(whole):
+            frame = whole[start:end]
             events = self._decoder.feed(frame + self._break)
             self._take(events)
             # Some servers begin an answer, and then say that they failed.
             self.began = self.began or any(not isinstance(each, ResponseStart) for each in events)
             if self._hides_usage and b'"usage"' in frame:
-                frames[position] = _without_usage(frame)
-                hidden = hidden or not frames[position]
-        if not self._hides_usage:
-            return chunk
-        if hidden:
-            frames = [frame for frame in frames if frame]
-        return b"".join([frame + self._break for frame in frames])
+                left = without_usage(frame)
+                passed += (whole[place:start], left, self._break if left else b"")
+                place = end + len(self._break)
+        return b"".join((*passed, whole[place:])) if passed else whole
+
+    def _frames_to_read(self, whole: bytes) -> Iterator[tuple[int, int]]:
+        """Where the frames are that the decoder has to see: all until the answer has begun."""
+        place, gap = 0, len(self._break)
+        while not self.began and place < len(whole):
+            end = whole.find(self._break, place)
+            # Else it is a comment, such as a provider's own heartbeat.
+            if end > place and (whole[place] != _COLON or whole.find(b"\n", place, end) >= 0):
+                yield place, end
+            place = end + gap
+        if place < len(whole):
+            yield from frames_with(self._marks, whole, self._break, place)
 
     def _whole_frames(self, chunk: bytes) -> bytes:
         """All that was not looked at yet, where that is a frame or more; else nothing.
@@ -162,7 +172,7 @@ class Observer:
             return
         # Some servers count in each frame, and those of text were left alone.
         latest = self._dialect.StreamDecoder()
-        latest.feed(self._last + self._break)
+        latest.feed(self._latest[self._latest.rfind(self._break, 0, -1) + 1 :])
         reported = self._decoder.usage
         self.usage = (
             latest.usage if latest.usage.output_tokens > reported.output_tokens else reported
@@ -175,7 +185,7 @@ class Observer:
         if rest and self._is_sse:
             self._take(self._decoder.feed(rest))
         self._take(self._decoder.close())
-        return _without_usage(rest) if self._hides_usage else b""
+        return without_usage(rest) if self._hides_usage else b""
 
     def _take(self, events: list[Event]) -> None:
         for event in events:
@@ -186,7 +196,22 @@ class Observer:
                 self.usage = event.usage
 
 
-def _without_usage(frame: bytes) -> bytes:
+def frames_with(
+    marks: Iterable[bytes], whole: bytes, gap: bytes, place: int = 0
+) -> list[tuple[int, int]]:
+    """Where the frames are that have one of the marks, in order; `gap` ends each frame."""
+    found: set[tuple[int, int]] = set()
+    for mark in marks:
+        at = whole.find(mark, place)
+        while at >= 0:
+            end = whole.find(gap, at)
+            before = whole.rfind(gap, place, at)
+            found.add((place if before < 0 else before + len(gap), end))
+            at = whole.find(mark, end)
+    return sorted(found)
+
+
+def without_usage(frame: bytes) -> bytes:
     """The frame as a client gets it that asked for no usage; nothing where it says that alone.
 
     Some servers count on the chunk that finishes, whose choices are the client's.
@@ -195,7 +220,7 @@ def _without_usage(frame: bytes) -> bytes:
         return b"" if b'"usage"' in frame else frame
     lines = frame.split(b"\n")
     for place, line in enumerate(lines):
-        if line.startswith(b"data:") and _USAGE.search(line):
+        if line.startswith(b"data:") and USAGE.search(line):
             try:
                 fields = _fields_decoder.decode(line[len(b"data:") :])
             except msgspec.DecodeError:
