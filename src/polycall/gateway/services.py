@@ -20,6 +20,7 @@ from polycall.gateway.passthrough.request import QuirkMarks
 from polycall.gateway.processes.heavy_work import HeavyWork
 from polycall.gateway.routing.router import Target, TargetRouter
 from polycall.gateway.state.carrier import Carrier
+from polycall.gateway.state.known_conversations import KnownConversations
 from polycall.gateway.state.shared_corrections import SharedCorrections
 from polycall.gateway.state.stored_responses import StoredResponses
 from polycall.ir import Request
@@ -57,6 +58,7 @@ class GatewayServices:
         self.costs = Costs(config)
         self.key_refresher = KeyRefresher(config, router)
         self.heavy = heavy
+        self.conversations = KnownConversations()
         self._fetching = fetching
         self._unquirked = config.unquirked
         self._without_usage: set[str] = set()

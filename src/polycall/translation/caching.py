@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from polycall._support import jsontext
 from polycall.ir import JSON, Message, Metadata, Part, Reasoning, Request, Text, ToolResult
+from polycall.translation.conversation import like
 from polycall.translation.quirks import Quirks
 
 # No vendor caches less than 1,024 tokens, and no text has much less than two characters a token.
@@ -156,7 +157,8 @@ def _with_own_marks(request: Request, dialect: str, quirks: Quirks) -> Request:
     messages = request.messages
     head = _head_size(messages)
     if head:
-        messages = [*messages[: head - 1], _marked(messages[head - 1], dialect), *messages[head:]]
+        marked = _marked(messages[head - 1], dialect)
+        messages = like([*messages[: head - 1], marked, *messages[head:]], messages)
     if quirks.options is None or name in quirks.options:
         own = {**options, name: dict(mark)}
         return replace(
@@ -165,7 +167,8 @@ def _with_own_marks(request: Request, dialect: str, quirks: Quirks) -> Request:
             provider_options={**request.provider_options, dialect: own},
         )
     # A relative that does not know the field of the whole request takes a mark on a block.
-    return replace(request, messages=[*messages[:-1], _marked(messages[-1], dialect)])
+    last = _marked(messages[-1], dialect)
+    return replace(request, messages=like([*messages[:-1], last], messages))
 
 
 def _head_size(messages: list[Message]) -> int:

@@ -29,6 +29,7 @@ from polycall.ir import (
     ToolResult,
 )
 from polycall.translation.context_edits import EDITOR, edited
+from polycall.translation.conversation import note_seen, unseen
 from polycall.translation.foreign_words import in_words, words_of
 from polycall.translation.repeated_results import without_repeated_results
 from polycall.translation.wire import Losses
@@ -163,7 +164,9 @@ def adapt_request(request: Request, dialect: str, losses: Losses) -> Request:
     request = _without_nonces(request, dialect, losses)
     if dialect != EDITOR:
         request = edited(request, losses)
-    if not any(_has_foreign(message, dialect) for message in request.messages):
+    look = (_has_foreign, dialect)
+    if not any(_has_foreign(message, dialect) for message in unseen(request.messages, look)):
+        note_seen(request.messages, look)
         return request
     answered = _answered(request.messages, dialect)
     messages: list[Message] = []

@@ -28,6 +28,7 @@ from polycall.ir import (
     Usage,
     Warning,
 )
+from polycall.translation.conversation import note_seen, unseen
 from polycall.translation.quirks import Quirks
 
 # ---------------------------------------------------------------------------------------------
@@ -297,7 +298,10 @@ def note_foreign_options(request: Request, dialect: str, losses: Losses) -> None
 
     Fields without which the answer would be another are refused.
     """
-    _note_foreign_marks(request, dialect, losses)
+    with losses.apart() as warnings:
+        _note_foreign_marks(request, dialect, losses)
+    if not warnings:
+        note_seen(request.messages, (_note_foreign_marks, dialect))
     for owner, options in request.provider_options.items():
         if owner == dialect:
             continue
@@ -376,7 +380,7 @@ _NO_MARKS = (None, "", "auto", False)
 
 def _note_foreign_marks(request: Request, dialect: str, losses: Losses) -> None:
     noted: list[Metadata] = [tool.metadata for tool in request.tools if tool.metadata]
-    for message in request.messages:
+    for message in unseen(request.messages, (_note_foreign_marks, dialect)):
         for part in message.parts:
             if not isinstance(part, Opaque) and part.metadata:
                 noted.append(part.metadata)

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall.dialects.anthropic.beginnings import Beginnings, Parsed, Slot, Turn, has_marks
 from polycall.dialects.anthropic.binding import BOUND
 from polycall.dialects.anthropic.content import (
     call_block,
@@ -40,6 +40,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
+from polycall.translation.conversation import Conversation, known_of
 from polycall.translation.foreign_words import result_media
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses, Reader, ToolNames, request_reader
@@ -62,14 +63,23 @@ def parse_system(value: Any) -> list[Message]:
 
 
 def parse_messages(items: list[Any]) -> list[Message]:
-    """The `messages` array."""
+    """The `messages` array; of a conversation only the messages that are new."""
+    known = known_of(items)
+    before: Parsed | None = None if known is None else known.get(Parsed)
     messages: list[Message] = []
     names: dict[str, str] = {}
     results: list[Part] | None = None  # of the assistant turn in hand; lives in `messages`
+    count = 0
+    if before is not None:
+        count, messages, names = before.count, before.messages.copy(), before.names.copy()
+        if before.results is not None:
+            place = next(i for i, each in enumerate(messages) if each.parts is before.results)
+            results = before.results.copy()
+            messages[place] = replace(messages[place], parts=results)
     reader = request_reader
-    for index, item in enumerate(items):
+    for index in range(count, len(items)):
         path = f"messages[{index}]"
-        message = reader.object(item, path)
+        message = reader.object(items[index], path)
         role = reader.get_choice(message, "role", path, ("user", "assistant", "system"))
         content = message.get("content")
         parts = _parts(content, f"{path}.content", reader)
@@ -101,7 +111,10 @@ def parse_messages(items: list[Any]) -> list[Message]:
             if not found and messages and messages[-1].role == "tool":
                 extras["apart"] = True
             messages.append(_message("user", parts, None if found else content, extras))
-    return messages
+    if known is None:
+        return messages
+    known[Parsed] = Parsed(len(items), messages, names, results)
+    return Conversation(messages, known)
 
 
 def _is_not_result(part: Part) -> bool:
@@ -128,23 +141,6 @@ def _message(role: Role, parts: list[Part], content: Any, extras: JSON) -> Messa
 # Middle language to wire
 
 
-class _Slot(Struct, eq=False):
-    """One tool call, as the wire will name it."""
-
-    call: ToolCall
-    wire_id: str
-    is_answered: bool = False
-
-
-class _Turn(Struct, eq=False):
-    """A run of assistant messages, what came after it, and the results of its calls."""
-
-    assistants: list[Message]
-    follow: list[Message]
-    slots: list[_Slot]
-    results: list[tuple[_Slot, ToolResult]]
-
-
 class MessagesRenderer:
     """Renders the messages of one request."""
 
@@ -153,6 +149,7 @@ class MessagesRenderer:
     ) -> None:
         """`offered`: the tools of the request, to which results may refer."""
         self.opened: set[str] = set()  # names on the wire of tools that a result has opened
+        self.unmarked = 0  # messages at the beginning that have no marks for the cache
         self.bound: dict[int, str] = {}  # what thinking blocks are bound to, by their identity
         self._offered = {tool.name: tool for tool in offered}
         self._losses = losses
@@ -175,59 +172,81 @@ class MessagesRenderer:
             for block in self._blocks(message, f"messages[{index}]")
         ]
 
-    def messages(self, messages: list[Message]) -> list[JSON]:
-        """The `messages` array of all others."""
-        turns = self._pair(messages)
-        wire: list[JSON] = []
-        for turn in turns:
-            slots = iter(turn.slots)
-            for message in turn.assistants:
-                blocks = self._assistant(message, slots)
-                if blocks:
-                    wire.append(_wire_message("assistant", message, blocks))
-            is_open = turn is turns[-1] and not turn.follow
-            results = [] if is_open else self._results(turn)
-            self._write_follow(wire, turn, [*results, *self._drawn])
-            self._drawn.clear()
-        self._trim_prefill(wire)
+    def messages(self, messages: list[Message], known: dict[Any, Any] | None = None) -> list[JSON]:
+        """The `messages` array of all others; `known` has what was made of a beginning."""
+        beginnings = Beginnings(known, self._quirks, is_lossy=self._losses.is_lossy)
+        before = beginnings.of(messages)
+        self._wire_ids.update(before.wire_ids)
+        wire, count = before.wire.copy(), len(before.messages)
+        self.unmarked = len(wire)
+        kept = (0, 0, 0)  # messages, messages on the wire and turns of the longest beginning
+        with self._losses.apart() as noted:
+            turns = self._pair(messages[count:])
+            is_clean = known is not None and not (noted or self._names.aliases)
+            for place, turn in enumerate(turns):
+                size = len(wire)
+                if is_clean and turn.is_settled:
+                    kept = (turn.start, size, place)
+                self._write(wire, turn, is_last=turn is turns[-1])
+                if is_clean:
+                    is_clean = not (noted or self._names.aliases or has_marks(wire[size:]))
+            if kept[0]:
+                ids = {slot.wire_id for turn in turns[: kept[2]] for slot in turn.slots}
+                beginnings.keep(messages[: count + kept[0]], wire[: kept[1]], before.wire_ids | ids)
+            self._trim_prefill(wire)
         return wire
 
-    def _pair(self, messages: list[Message]) -> list[_Turn]:
+    def _write(self, wire: list[JSON], turn: Turn, *, is_last: bool) -> None:
+        slots = iter(turn.slots)
+        for message in turn.assistants:
+            blocks = self._assistant(message, slots)
+            if blocks:
+                wire.append(_wire_message("assistant", message, blocks))
+        is_open = is_last and not turn.follow
+        results = [] if is_open else self._results(turn)
+        self._write_follow(wire, turn, [*results, *self._drawn])
+        self._drawn.clear()
+
+    def _pair(self, messages: list[Message]) -> list[Turn]:
         """Turns, with each result at the call it answers: the latest one of its id."""
-        turns = [_Turn([], [], [], [])]
-        unanswered: dict[str, list[tuple[_Turn, _Slot]]] = {}
-        for message in messages:
+        turns = [Turn([], [], [], [])]
+        unanswered: dict[str, list[tuple[Turn, Slot]]] = {}
+        waiting = 0
+        for place, message in enumerate(messages):
             turn = turns[-1]
             if message.role == "assistant":
                 if turn.follow:
-                    turn = _Turn([], [], [], [])
+                    turn = Turn([], [], [], [], place, not waiting)
                     turns.append(turn)
                 turn.assistants.append(message)
                 for call in message.tool_calls:
                     if any(slot.call == call for slot in turn.slots):
                         continue  # the same call, told twice
-                    slot = _Slot(call, self._wire_id(call))
+                    slot = Slot(call, self._wire_id(call))
                     turn.slots.append(slot)
+                    waiting += 1
                     unanswered.setdefault(call.id, []).append((turn, slot))
                 continue
             turn.follow.append(message)
             for part in message.parts:
                 if isinstance(part, ToolResult):
-                    self._assign(part, unanswered)
+                    waiting -= self._assign(part, unanswered)
         return turns
 
-    def _assign(self, result: ToolResult, unanswered: dict[str, list[tuple[_Turn, _Slot]]]) -> None:
+    def _assign(self, result: ToolResult, unanswered: dict[str, list[tuple[Turn, Slot]]]) -> bool:
+        """Give a result to the call it answers; false where there is none."""
         waiting = unanswered.get(result.call_id)
         if not waiting:
             self._losses.drop(
                 "orphan_tool_result", f"no call {result.call_id!r} waits for this result"
             )
-            return
+            return False
         latest = waiting[-1][0]
         place = next(i for i, (turn, _) in enumerate(waiting) if turn is latest)
         turn, slot = waiting.pop(place)
         slot.is_answered = True
         turn.results.append((slot, result))
+        return True
 
     def _wire_id(self, call: ToolCall) -> str:
         quirks = self._quirks
@@ -292,7 +311,7 @@ class MessagesRenderer:
 
     # What follows a turn
 
-    def _results(self, turn: _Turn) -> list[JSON]:
+    def _results(self, turn: Turn) -> list[JSON]:
         blocks: list[JSON] = []
         media: list[JSON] = []
         for slot, result in turn.results:
@@ -358,7 +377,7 @@ class MessagesRenderer:
         media.append(block)
         return {"type": "text", "text": MEDIA_BELOW.format(part.kind)}
 
-    def _write_follow(self, wire: list[JSON], turn: _Turn, results: list[JSON]) -> None:
+    def _write_follow(self, wire: list[JSON], turn: Turn, results: list[JSON]) -> None:
         joined: JSON | None = None
         if results:
             joined = {"role": "user", "content": results}

@@ -33,6 +33,7 @@ from polycall.dialects.anthropic.parameters import (
 )
 from polycall.dialects.anthropic.tools import ToolsRenderer, parse_choice, parse_tools
 from polycall.ir import JSON, Message, Metadata, Request
+from polycall.translation.conversation import known_of
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import parsed_once
@@ -148,7 +149,7 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     system = writer.system(lifted)
     if system:
         body["system"] = system
-    body["messages"] = writer.messages(rest)
+    body["messages"] = writer.messages(rest, known_of(request.messages))
     render_reasoning(body, request, losses, quirks, raise_max_tokens=max_tokens is None)
     effort: Any = body.get("output_config", {}).get("effort")
     if max_tokens is None and quirks.max_tokens_default and effort in _MUCH:
@@ -165,7 +166,7 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     render_sampling(body, request, losses, quirks)
     _render_rest(body, request, losses)
     _render_options(body, request, losses, quirks)
-    _bound_breakpoints(body, losses)
+    _bound_breakpoints(body, losses, writer.unmarked)
     bound: Metadata = {}
     if quirks.prefix_bound and NAME not in request.metadata:
         _leave_out_unfitting(body, writer, losses)
@@ -313,7 +314,7 @@ def _has_thinking(messages: list[JSON]) -> bool:
     return False
 
 
-def _bound_breakpoints(body: JSON, losses: Losses) -> None:
+def _bound_breakpoints(body: JSON, losses: Losses, unmarked: int) -> None:
     """At most four cache marks.
 
     The last mark of the tools and the last of the system stay, since they serve every
@@ -322,7 +323,7 @@ def _bound_breakpoints(body: JSON, losses: Losses) -> None:
     groups: list[list[JSON]] = [
         _marked(body.get("tools", [])),
         _marked(body.get("system", [])),
-        [block for message in body["messages"] for block in _marked(message["content"])],
+        [block for each in body["messages"][unmarked:] for block in _marked(each["content"])],
     ]
     automatic = 1 if body.get("cache_control") else 0
     count = automatic + sum(map(len, groups))

@@ -25,6 +25,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
+from polycall.translation.conversation import Conversation, known_of
 from polycall.translation.wire import Path, Reader, request_reader, short_hash
 
 _ASSISTANT_FIELDS = frozenset(
@@ -204,11 +205,19 @@ class _Turn:
 class _History:
     """Reads messages in order and keeps each result with its call."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: _History | None = None) -> None:
+        """`before` is the history of the first messages, which stays as it is."""
         self._entries: list[tuple[Message | None, _Turn | None]] = []
         self._ids: set[str] = set()
         self._turns: dict[str, _Turn] = {}  # the last turn that used a wire id
         self._last = _Turn()
+        self._theirs: set[int] = set()  # turns of the history before, by their identity
+        if before is not None:
+            self._entries = before._entries.copy()
+            self._ids = before._ids.copy()
+            self._turns = before._turns.copy()
+            self._last = before._last
+            self._theirs = {id(self._last), *(id(turn) for _, turn in self._entries)}
 
     def messages(self) -> list[Message]:
         """The conversation, with all results of a turn in one message right after it."""
@@ -264,6 +273,20 @@ class _History:
         self._ids.add(unique)
         return unique
 
+    def _own(self, turn: _Turn) -> _Turn:
+        """A turn that may be changed: one of the history before is copied first."""
+        if id(turn) not in self._theirs:
+            return turn
+        own = _Turn()
+        own.open, own.results = turn.open.copy(), turn.results.copy()
+        own.answered = turn.answered.copy()
+        self._entries = [
+            (message, own if each is turn else each) for message, each in self._entries
+        ]
+        self._turns = {name: own if each is turn else each for name, each in self._turns.items()}
+        self._last = own if self._last is turn else self._last
+        return own
+
     def _add_result(self, raw: JSON, path: Path, *, legacy: bool) -> None:
         wire_id = request_reader.get_string(raw, "tool_call_id", path)
         name = request_reader.get_string(raw, "name", path)
@@ -308,6 +331,7 @@ class _History:
         turn = self._turns.get(wire_id) if wire_id else self._last
         if turn is None:
             return None, None
+        turn = self._own(turn)
         for position, (open_id, call) in enumerate(turn.open):
             if wire_id == open_id or (not wire_id and (not legacy or call.name == name)):
                 del turn.open[position]
@@ -318,12 +342,17 @@ class _History:
 
 
 def parse_messages(items: list[Any]) -> list[Message]:
-    """All messages of a request."""
-    history = _History()
-    for position, item in enumerate(items):
+    """All messages of a request; of a conversation only those that are new."""
+    known = known_of(items)
+    count, before = (0, None) if known is None else known.get(_History, (0, None))
+    history = _History(before)
+    for position in range(count, len(items)):
         path = f"messages[{position}]"
-        history.add(request_reader.object(item, path), path)
-    return history.messages()
+        history.add(request_reader.object(items[position], path), path)
+    if known is None:
+        return history.messages()
+    known[_History] = (len(items), history)
+    return Conversation(history.messages(), known)
 
 
 def _parse_plain(raw: JSON, role: str, path: Path) -> Message:

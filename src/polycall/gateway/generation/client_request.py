@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -397,7 +398,8 @@ class ClientRequest:
     async def _with_items(self, services: GatewayServices) -> dict[str, Any]:
         """The body, with the items of earlier answers that it refers to."""
         if self._resolved is None:
-            body = await self._apart(services, self._fields.decoded)
+            reader = partial(services.conversations.read, self.owner.id, self.dialect.NAME)
+            body = await self._apart(services, self._fields.decoded, reader)
             if self._may_refer:
                 bytes_max = services.server.body_bytes_max
                 body = await services.items.resolved(self.owner.id, body, bytes_max)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from threading import Lock
 from typing import Any
 
@@ -232,12 +232,19 @@ class Fields:
         raw = self._raw.get(name)
         return None if raw is None else _decode_value(raw)
 
-    def decoded(self) -> dict[str, Any]:
-        """All of the body.  A long list of tools, the same in every request, is decoded once."""
-        return {
+    def decoded(self, read_messages: Callable[[bytes], Any] | None = None) -> dict[str, Any]:
+        """All of the body.  A long list of tools, the same in every request, is decoded once.
+
+        `read_messages` reads the messages of a conversation that may have come before.
+        """
+        body = {
             name: _decode_tools(raw) if name == "tools" else _decode_value(raw)
             for name, raw in self._raw.items()
+            if name != "messages" or read_messages is None
         }
+        if read_messages is not None and "messages" in self._raw:
+            body["messages"] = read_messages(bytes(self._raw["messages"]))
+        return body
 
     def with_values(self, values: dict[str, Any]) -> bytes:
         """The body with other values for fields that it has, every other byte as it was."""

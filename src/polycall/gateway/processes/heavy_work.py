@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from polycall.errors import RequestTooLargeError
+from polycall.translation.conversation import known_of
 
 T = TypeVar("T")
 
@@ -62,12 +63,19 @@ def check_items(body: dict[str, Any]) -> None:
         if not isinstance(items, list):
             continue
         count += len(items)  # pyright: ignore[reportUnknownArgumentType]
-        for item in items:  # pyright: ignore[reportUnknownVariableType]
+        known = known_of(items)  # pyright: ignore[reportUnknownArgumentType]
+        # Of a conversation, how many messages were counted before, and the parts in them.
+        done, before = (0, 0) if known is None else known.get(check_items, (0, 0))
+        count += before
+        inside = count
+        for item in items[done:] if done else items:  # pyright: ignore[reportUnknownVariableType]
             if isinstance(item, dict):
                 for inner in _PARTS:
                     parts: Any = item.get(inner)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
                     if isinstance(parts, list):
                         count += len(parts)  # pyright: ignore[reportUnknownArgumentType]
+        if known is not None:
+            known[check_items] = len(items), before + count - inside  # pyright: ignore[reportUnknownArgumentType]
     if count > ITEMS_MAX:
         raise RequestTooLargeError(
             f"the request has {count} messages, parts and tools, and at most {ITEMS_MAX} are "

@@ -42,6 +42,7 @@ from polycall.ir import (
     ToolResult,
     Warning,
 )
+from polycall.translation.conversation import like, note_seen, unseen
 from polycall.translation.opened import with_opened
 
 logger = logging.getLogger("polycall.carrier")
@@ -131,7 +132,7 @@ class Carrier:
         """
         tokens: dict[str, _Token | None] = {}
         bases: set[str] = set()
-        for message in request.messages:
+        for message in unseen(request.messages, Carrier):
             if message.role != "assistant":
                 continue
             for part in message.parts:
@@ -141,6 +142,8 @@ class Carrier:
                 if isinstance(part, ToolCall) and (base := _base_of(part, tokens)):
                     bases.add(base)
         names = turn_names(request.messages) if keeps_texts else {}
+        if not tokens and not bases:
+            note_seen(request.messages, Carrier)
         if not tokens and not bases and not names:
             return CarriedRequest(request, {}, {}, is_empty=True)
         turns: dict[str, CarriedTurn] = {}
@@ -225,7 +228,7 @@ class CarriedRequest:
             messages.append(own)
         later.offered([tool.name for tool in self.request.tools], begins=False)
         # Ids are mapped last: a result may stand anywhere.
-        messages = [view.with_own_ids(message) for message in messages]
+        messages = like([view.with_own_ids(message) for message in messages], self.request.messages)
         return replace(self.request, messages=messages), list(view.warnings.values())
 
 

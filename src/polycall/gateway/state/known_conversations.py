@@ -1,0 +1,100 @@
+"""The beginnings of conversations that this process has read: by their bytes, and bounded.
+
+A beginning is found where a body's messages begin with the very bytes of an earlier request of the
+same key.  Only what follows is read; snapshots of what was made of the beginning come with it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from threading import Lock
+from typing import Any
+
+from msgspec import Struct
+
+from polycall._support import jsontext
+from polycall.translation.conversation import Conversation
+
+# Of messages' text: what is made of it takes three to four times as much.
+KEPT_BYTES_MAX = 8 * 1024 * 1024
+OWNER_BYTES_MAX = 4 * 1024 * 1024
+_BYTES_MIN = 8 * 1024
+_SPACE = b" \t\r\n"
+
+
+class _Beginning(Struct, frozen=True, eq=False):
+    text: bytes  # the array without its closing bracket
+    items: Conversation[Any]
+
+
+class KnownConversations:
+    """The memory of one process."""
+
+    def __init__(self, *, bytes_min: int = _BYTES_MIN) -> None:
+        """Shorter messages are read anew, which costs less than to look them up."""
+        self._bytes_min = bytes_min
+        self._kept: OrderedDict[tuple[str, bytes], _Beginning] = OrderedDict()
+        self._sizes: dict[str, int] = {}
+        self._lock = Lock()  # large bodies are read in threads
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def size_bytes(self) -> int:
+        """The text that is kept."""
+        return sum(self._sizes.values())
+
+    def read(self, owner: str, dialect: str, raw: bytes) -> Any:
+        """The value that `raw` is, a conversation where it is long enough; raises `ValueError`."""
+        text = raw.rstrip(_SPACE)
+        if len(text) < self._bytes_min or not text.startswith(b"["):
+            return jsontext.decode(raw)
+        text = text[:-1].rstrip(_SPACE)
+        group = f"{owner}\0{dialect}"
+        found = self._longest(group, text)
+        if found is None:
+            items = Conversation[Any](jsontext.decode(raw), {})
+        else:
+            rest = text[len(found.text) :].lstrip(_SPACE)
+            new: list[Any] = jsontext.decode(b"[%b]" % rest[1:]) if rest else []
+            items = Conversation[Any]([*found.items, *new], dict(found.items.known))
+        self._keep(group, _Beginning(text, items), found)
+        return items
+
+    def _longest(self, group: str, text: bytes) -> _Beginning | None:
+        with self._lock:
+            kept = [each for (owner, _), each in self._kept.items() if owner == group]
+        best: _Beginning | None = None
+        for each in kept:
+            size = len(each.text)
+            if (best is None or size > len(best.text)) and text.startswith(each.text):
+                rest = text[size:].lstrip(_SPACE)
+                if not rest or rest.startswith(b","):
+                    best = each
+        return best
+
+    def _keep(self, group: str, new: _Beginning, found: _Beginning | None) -> None:
+        with self._lock:
+            if found is not None:
+                self._drop((group, found.text))
+            size = len(new.text)
+            if size > OWNER_BYTES_MAX:
+                return
+            self._drop((group, new.text))
+            self._kept[group, new.text] = new
+            self._sizes[group] = self._sizes.get(group, 0) + size
+            while self._sizes[group] > OWNER_BYTES_MAX:
+                self._drop(next(key for key in self._kept if key[0] == group))
+            while sum(self._sizes.values()) > KEPT_BYTES_MAX:
+                self._drop(next(iter(self._kept)))
+
+    def _drop(self, key: tuple[str, bytes]) -> None:
+        if self._kept.pop(key, None) is None:
+            return
+        group, text = key
+        left = self._sizes[group] - len(text)
+        if left:
+            self._sizes[group] = left
+        else:
+            del self._sizes[group]
