@@ -2,6 +2,7 @@
 
     python bench/gateway.py                      # polycall alone, all scenarios
     python bench/gateway.py --beside nginx,litellm-tuned,portkey --rounds 3
+    python bench/gateway.py --beside f:raw+raw:json      # ratios to a bare proxy
     python bench/gateway.py --soak 50000
 
 The mock upstream, the load generator and the peers' set-ups are in the shared data
@@ -40,6 +41,9 @@ TARGETS: list[tuple[str, str, str, float, float]] = [
     ("s_paced", "openai", "100 paced events, passed through", 6.0, 4.5),
     ("s_paced", "anthropic", "100 paced events, translated (Anthropic)", 6.0, 4.5),
 ]
+# The bare proxy of the shared set-up, on httptools and uvloop: it decodes and encodes each body and
+# event, and does nothing else.  Where it runs alongside, figures are shown as ratios to it, too.
+BARE = "f:raw+raw:json"
 SCENARIOS = ("c1", "c16", "c256", "big", "s_burst", "s_paced")
 
 
@@ -60,9 +64,7 @@ def main() -> int:
         print(f"no bench data at {driver.parent}; set POLYCALL_SHARED", file=sys.stderr)
         return 2
     environment = {**os.environ, "BENCH_HOME": str(HOME), "POLYCALL_BIN": polycall_command()}
-    if not (HOME / "mock").exists():
-        setup = ["bash", str(driver.with_name("setup.sh")), "tools"]
-        subprocess.run(setup, check=True, env=environment)
+    prepare_tools()
     results = HOME / "results" / "gateway.jsonl"
     results.parent.mkdir(parents=True, exist_ok=True)
     results.unlink(missing_ok=True)
@@ -78,6 +80,13 @@ def main() -> int:
     rows = [json.loads(line) for line in results.read_text().splitlines()]
     print(table(rows))
     return 0
+
+
+def prepare_tools() -> None:
+    """Build the mock upstream, the load generator and their payloads, once."""
+    if not (HOME / "mock").exists():
+        setup = ["bash", str(SHARED / "bench" / "setup.sh"), "tools"]
+        subprocess.run(setup, check=True, env={**os.environ, "BENCH_HOME": str(HOME)})
 
 
 def polycall_command() -> str:
@@ -103,7 +112,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     for scenario, route, title, limit, goal in TARGETS:
         cells = [best.get((name, scenario, route)) for name in gateways]
         if any(cell is not None for cell in cells):
-            shown = " | ".join("" if cell is None else f"{cell:.3f}" for cell in cells)
+            bare = best.get((BARE, scenario, "openai"))
+            shown = " | ".join("" if cell is None else _cell(cell, bare) for cell in cells)
             lines.append(f"| {title} | {limit} | {goal} | {shown} |")
     for row in rows:
         if row.get("scenario") == "start":
@@ -113,6 +123,11 @@ def table(rows: list[dict[str, Any]]) -> str:
             lines.append(f"\n{row['gateway']}: memory by requests: {row['points']}")
     lines.append(f"\nanswers that were no success: {bad}")
     return "\n".join(lines)
+
+
+def _cell(cell: float, bare: float | None) -> str:
+    """The figure, and how many times that of the bare proxy it is."""
+    return f"{cell:.3f}" if bare is None else f"{cell:.3f} ({cell / bare:.1f})"
 
 
 if __name__ == "__main__":

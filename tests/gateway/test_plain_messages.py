@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polycall.dialects import openai_chat
-from polycall.gateway.passthrough.plain_messages import as_plain
+from polycall.gateway.passthrough.plain_messages import as_plain, has_plain_calls
 from polycall.providers.quirks import COMPATIBLE
 
 TEXTS = st.sampled_from(["hi", "물 🎉", "", 'say "content": null', '{"a": 1}', "\\u0041"])
@@ -98,3 +98,40 @@ def test_null_beside_calls_becomes_an_empty_text_and_nothing_else_changes() -> N
     plain = as_plain(msgspec.Raw(json.dumps(messages).encode()), None, None)
     assert plain is not None
     assert json.loads(bytes(plain)) == [messages[0], {**messages[1], "content": ""}, messages[2]]
+
+
+def _answer(calls: Any, reason: str = "tool_calls", **fields: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": None, "tool_calls": calls, **fields}
+    choice = {"index": 0, "message": message, "finish_reason": reason}
+    return {"id": "a", "created": 7, "model": "m", "object": "chat.completion", "choices": [choice]}
+
+
+PLAIN_CALL = _call(1, '{"city": "서울"}')
+ANSWERS: dict[str, tuple[dict[str, Any], bool]] = {
+    "plain": (_answer([PLAIN_CALL]), True),
+    "two calls": (_answer([PLAIN_CALL, _call(2, "{}")], content="I look."), True),
+    "null": (_answer(None, "stop", content="hi"), True),
+    "one id twice": (_answer([PLAIN_CALL, PLAIN_CALL]), False),
+    "no id": (_answer([{**PLAIN_CALL, "id": ""}]), False),
+    "no type": (_answer([{"id": "x", "function": PLAIN_CALL["function"]}]), False),
+    "arguments that are an object": (_answer([_call(1, {"a": 1})]), False),  # type: ignore[arg-type]
+    "arguments that are a list": (_answer([_call(1, "[1]")]), False),
+    "arguments cut short": (_answer([_call(1, '{"a": ')]), False),
+    "the end of a text": (_answer([PLAIN_CALL], "stop"), False),
+    "the end of calls": (_answer([], "tool_calls"), False),
+    "the older form": (_answer([PLAIN_CALL], function_call={"name": "f"}), False),
+    "no index": ({"id": "a", "choices": [{"message": {"role": "assistant"}}]}, False),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_that_is_plain_is_what_a_translation_gives(name: str) -> None:
+    answer, is_plain = ANSWERS[name]
+    assert has_plain_calls(json.dumps(answer).encode()) == is_plain
+    if is_plain:
+        rendered = openai_chat.render_response(openai_chat.parse_response(answer))
+        told = rendered["choices"][0]
+        for field in ("content", "tool_calls"):
+            given = answer["choices"][0]["message"][field]
+            assert told["message"].get(field) == given
+        assert told["finish_reason"] == answer["choices"][0]["finish_reason"]

@@ -41,6 +41,7 @@ from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import for_client, report_failure
 from polycall.gateway.passthrough.body import is_plain_answer, read_whole, usage_of
 from polycall.gateway.passthrough.mended_stream import MendedObserver
+from polycall.gateway.passthrough.plain_messages import has_plain_calls
 from polycall.gateway.passthrough.stream import Observer
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices, without_usage
@@ -365,7 +366,7 @@ class AttemptRunner:
             return WholeAnswer(attempt, http, response, usage=response.usage)
         body = await http.read(size_bytes_max=BODY_BYTES_MAX)
         await http.close()
-        if attempt.mends and not is_plain_answer(body):
+        if attempt.mends and not (is_plain_answer(body) or has_plain_calls(body)):
             response = read_whole(attempt.dialect, body)
             return WholeAnswer(attempt, http, response, usage=response.usage)
         return WholeAnswer(attempt, http, None, body, usage_of(attempt.dialect, body))

@@ -2,7 +2,8 @@
 
 A server that nobody named may refuse parts of content, null beside calls, names of tool messages,
 arguments that are no object, and more.  A conversation that has none of that but null, which is
-written as an empty text, needs no translation; one typed decoding tells.
+written as an empty text, needs no translation; one typed decoding tells.  An answer of such a
+server may be written in its own way, too.
 """
 
 from __future__ import annotations
@@ -43,6 +44,31 @@ class _Tool(Struct, forbid_unknown_fields=True):
     function: _Definition
 
 
+class _AnswerCall(Struct):
+    id: str
+    type: Literal["function"]
+    function: _Function
+
+
+class _AnswerMessage(Struct):
+    role: Literal["assistant"]
+    content: str | None = None
+    tool_calls: list[_AnswerCall] | None = None
+    function_call: None = None
+
+
+class _AnswerChoice(Struct):
+    index: int
+    message: _AnswerMessage
+    finish_reason: str
+
+
+class _Answer(Struct):
+    id: str
+    choices: list[_AnswerChoice]
+
+
+_answer_decoder = msgspec.json.Decoder(_Answer)
 _decoder = msgspec.json.Decoder(list[_Message])
 _tools_decoder = msgspec.json.Decoder(list[_Tool])
 _choice_decoder = msgspec.json.Decoder(Literal["auto", "none", "required"])
@@ -85,3 +111,20 @@ def as_plain(
         return None
     # Within a text the quotes would be escaped, and no other field of a message has this name.
     return msgspec.Raw(_NULL.sub(_EMPTY, bytes(messages))) if has_null else messages
+
+
+def has_plain_calls(body: bytes) -> bool:
+    """Whether the calls of a whole answer are written as OpenAI writes them, and their end."""
+    try:
+        answer = _answer_decoder.decode(body)
+        for place, choice in enumerate(answer.choices):
+            calls = choice.message.tool_calls or ()
+            if choice.index != place or (choice.finish_reason != "tool_calls") == bool(calls):
+                return False
+            if len({call.id for call in calls if call.id and call.function.name}) < len(calls):
+                return False
+            for call in calls:
+                _object_decoder.decode(call.function.arguments)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return bool(answer.id and answer.choices)
