@@ -37,3 +37,11 @@ def test_every_public_name_exists() -> None:
 
     for name in polycall.__all__:
         assert getattr(polycall, name) is not None
+
+
+def test_agents_are_imported_without_the_http_library() -> None:
+    program = "import sys; from polycall import Agent; print('aiohttp' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"

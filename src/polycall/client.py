@@ -57,7 +57,7 @@ from polycall.tools import FunctionTool
 from polycall.tools.function_tool import definition_of
 from polycall.tools.problems import near_miss
 from polycall.translation.portable import marked, portable
-from polycall.transport.aiohttp_transport import AiohttpTransport
+from polycall.transport import base as transports
 from polycall.transport.base import Deadlines, HTTPResponse, Retry, Transport
 
 
@@ -119,7 +119,7 @@ class Client:
         self.routes = settings.models
         configured = {name: keys[0] for name, keys in settings.provider_keys.items() if keys}
         self._keys = {**configured, **(keys or {})}
-        self._transport = transport or AiohttpTransport()
+        self._transport = transport or transports.default_transport()
         self._deadlines = deadlines or Deadlines()
         self._retry = retry or Retry()
         self._portal: Portal | None = None
