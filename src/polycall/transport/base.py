@@ -12,7 +12,7 @@ import math
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -91,23 +91,16 @@ class HTTPResponse(Protocol):
 Take: TypeAlias = Callable[[bytes], Awaitable[None] | None]
 
 
-@runtime_checkable
-class PushResponse(HTTPResponse, Protocol):
-    """An answer that hands out its pieces itself; what few transports can do."""
-
-    async def push_to(self, take: Take) -> None:
-        """See the function of this name."""
-        ...
-
-
 async def push_to(http: HTTPResponse, take: Take) -> None:
     """Call `take` with each piece of the body, as soon as it is there, until the end.
 
     What `take` returns is awaited before the next piece.  `take` may be called outside of the
     caller's task, where nothing is awaited; what it raises is raised here.
     """
-    if isinstance(http, PushResponse):
-        await http.push_to(take)
+    # Few transports hand out the pieces themselves.
+    own: Callable[[Take], Awaitable[None]] | None = getattr(http, "push_to", None)
+    if own is not None:
+        await own(take)
         return
     async for chunk in http.chunks():
         rest = take(chunk)
