@@ -152,11 +152,11 @@ class QuirkMarks:
                 (doubts if is_met else marks).add(mark)
         self._marks = tuple(sorted(marks))
         self._doubts = tuple(sorted(doubts))
-        self._fields = tuple(sorted(fields))
+        self._fields = frozenset(fields)
 
     def meet(self, body: bytes, fields: Fields) -> bool:
         """Whether something in the body may have to be said in another way."""
-        if any(name in fields for name in self._fields):
+        if fields.has_any(self._fields):
             return True
         if any(mark in body for mark in self._marks):
             return True
@@ -213,6 +213,10 @@ class Fields:
 
     def __contains__(self, name: str) -> bool:
         return name in self._raw
+
+    def has_any(self, names: frozenset[str]) -> bool:
+        """Whether the object has a field of one of these names."""
+        return not names.isdisjoint(self._raw)
 
     def raw(self, name: str) -> msgspec.Raw | None:
         """One value as the client wrote it; `None` where it is absent."""
