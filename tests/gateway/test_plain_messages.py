@@ -110,7 +110,7 @@ PLAIN_CALL = _call(1, '{"city": "서울"}')
 ANSWERS: dict[str, tuple[dict[str, Any], bool]] = {
     "plain": (_answer([PLAIN_CALL]), True),
     "two calls": (_answer([PLAIN_CALL, _call(2, "{}")], content="I look."), True),
-    "null": (_answer(None, "stop", content="hi"), True),
+    "a text": (_answer(None, "stop", content="hi"), False),
     "one id twice": (_answer([PLAIN_CALL, PLAIN_CALL]), False),
     "no id": (_answer([{**PLAIN_CALL, "id": ""}]), False),
     "no type": (_answer([{"id": "x", "function": PLAIN_CALL["function"]}]), False),

@@ -119,7 +119,7 @@ def has_plain_calls(body: bytes) -> bool:
         answer = _answer_decoder.decode(body)
         for place, choice in enumerate(answer.choices):
             calls = choice.message.tool_calls or ()
-            if choice.index != place or (choice.finish_reason != "tool_calls") == bool(calls):
+            if choice.index != place or choice.finish_reason != "tool_calls" or not calls:
                 return False
             if len({call.id for call in calls if call.id and call.function.name}) < len(calls):
                 return False
