@@ -80,6 +80,11 @@ FAULTY: dict[str, list[bytes]] = {
     "comments": [b": hello\n\n", frame(opened(0, "{}")), b": still here\n\n"],
     "text after a call": [frame(opened(0, "{}")), frame({"content": "done"})],
     "nothing but text": [frame({"content": 'say "tool_calls": "finish_reason":"stop"'})],
+    "content in parts": [frame({"content": [{"type": "text", "text": "hi"}]})],
+    "content as an object": [frame({"content": {"a": 1}})],
+    "no index of the choice": [
+        b'data: {"id":"c1","choices":[{"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
+    ],
     "null for calls": [frame({"content": "hi", "tool_calls": None})],
 }
 ENDS: dict[str, list[bytes]] = {

@@ -26,6 +26,7 @@ _DATA = b"data: "
 _DONE = b"data: [DONE]"
 _CALLS = (b'"tool_calls"',)
 _OTHERS = (b'"error"', b'"function_call"', b"\r")
+_PARTS = re.compile(rb'"content"\s*:\s*[\[{]')
 # A reason that is given; servers say null in all frames but one.
 _REASON = re.compile(rb'"finish_reason"\s*:\s*"')
 _REMEMBERED_BYTES_MAX = 256 * 1024
@@ -109,7 +110,7 @@ class MendedObserver(Observer):
             return self._followed(self._translation.feed(whole))
         super()._look_at(whole)
         whole, self._held = self._held + whole, b""
-        if self._break != _GAP or any(mark in whole for mark in _OTHERS):
+        if self._break != _GAP or _is_odd(whole):
             return self._translated(whole)
         reason = _REASON.search(whole)
         if reason is not None and whole.endswith(_DONE + _GAP):
@@ -215,6 +216,13 @@ class MendedObserver(Observer):
         if translation.has_ended:
             self.usage, self.ended = translation.usage, True
         return data
+
+
+def _is_odd(whole: bytes) -> bool:
+    """Whether these frames say something that OpenAI's do not, or leave out a choice's number."""
+    if any(mark in whole for mark in _OTHERS) or _PARTS.search(whole) is not None:
+        return True
+    return whole.count(b'"index"') < whole.count(b'"delta"')
 
 
 class _Translation:
