@@ -36,6 +36,7 @@ def conversations(draw: st.DrawFn) -> list[dict[str, Any]]:
             st.sampled_from([None, None, "", "I look.", [{"type": "text", "text": "a"}]])
         )
         call = _call(number, draw(ARGUMENTS))
+        call["id"] += "x" * draw(st.sampled_from([0, 0, 0, 33, 34]))
         messages.append({"role": "assistant", "content": content, "tool_calls": [call], **odd})
         result = {"role": "tool", "tool_call_id": call["id"], "content": draw(TEXTS)}
         messages.append(result)

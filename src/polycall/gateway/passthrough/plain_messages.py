@@ -73,6 +73,8 @@ _decoder = msgspec.json.Decoder(list[_Message])
 _tools_decoder = msgspec.json.Decoder(list[_Tool])
 _choice_decoder = msgspec.json.Decoder(Literal["auto", "none", "required"])
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ID_LENGTH_MAX = 40
+PLAIN_IDS = rf"[\s\S]{{1,{_ID_LENGTH_MAX}}}"  # as a quirk says it: ids of a plain conversation fit
 _NULL = re.compile(rb'"content"\s*:\s*null')
 _EMPTY = b'"content":""'
 
@@ -99,9 +101,13 @@ def as_plain(
                 if message.role != "assistant" or not message.tool_calls:
                     return None
                 for call in message.tool_calls:
+                    if not 0 < len(call.id) <= _ID_LENGTH_MAX:
+                        return None
                     _object_decoder.decode(call.function.arguments)
                 has_null = has_null or message.content is None
             elif message.content is None:
+                return None
+            if message.tool_call_id is not UNSET and len(message.tool_call_id) > _ID_LENGTH_MAX:
                 return None
             if (message.tool_call_id is not UNSET) != (message.role == "tool"):
                 return None

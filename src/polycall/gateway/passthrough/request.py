@@ -22,7 +22,7 @@ from polycall.gateway.passthrough.control_fields import (
     says_each_once,
     without_needless_escapes,
 )
-from polycall.gateway.passthrough.plain_messages import as_plain
+from polycall.gateway.passthrough.plain_messages import PLAIN_IDS, as_plain
 from polycall.gateway.state.sealed_tokens import PREFIX
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import ToolListCache
@@ -74,6 +74,7 @@ _PLAIN: dict[str, tuple[str, ...]] = {
     "result_media": (),
     "tool_message_name": (),
     "any_arguments": (),
+    "call_id_pattern": (),
     "custom_tools": (),
     "strict_tools": (),
     "legacy_functions": ("functions", "function_call"),
@@ -166,6 +167,8 @@ class QuirkMarks:
 
 
 def _is_met_by_plain(name: str, quirks: Quirks) -> bool:
+    if name == "call_id_pattern":
+        return quirks.call_id_pattern == PLAIN_IDS
     if name == "empty_content":
         return quirks.empty_content == "empty"
     if name == "tool_choices":
