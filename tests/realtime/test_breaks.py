@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
+import random
 from typing import Any
 
 import pytest
@@ -16,13 +18,18 @@ from polycall.ir import Message, Text, ToolCall
 from polycall.loop import CallEnd, CallStart
 from polycall.realtime import Dropped, End, Heard, Talk, UnknownFrames
 from polycall.realtime.approving import ANSWER_S, VoiceApprovals, verdict
+from polycall.realtime.machine import TalkMachine
+from polycall.realtime.played import ClockPlayed
+from polycall.realtime.spending import Spending
+from polycall.realtime.talk_state import Send
 from polycall.sim.realtime import VoiceFaults, VoiceScript, run_fast
 from polycall.sim.script import Call, Turn
 from polycall.testing import FunctionModel
 from polycall.voices.audio import AudioFormat
 from polycall.voices.capabilities import voice_for
 from polycall.voices.codecs import make_codec
-from polycall.voices.protocol import CallReady, HeardText, SendResult
+from polycall.voices.protocol import CallReady, HeardText, OpenSession, SendResult
+from tests.realtime.faulty_talks import FaultyTalk
 from tests.realtime.harness import GEMINI, LIVE, OPENAI, THINKING, Caller, agent_of, hold
 from tests.realtime.test_forty_cases import LONG, fast, late, saying
 
@@ -523,3 +530,87 @@ def test_a_voice_that_delegates_reads_when() -> None:
         assert told[0] == "Be brief."
         assert f"{words} to" in "\n".join(told)
         assert "- it needs spend: Spend money." in told
+
+
+# A vendor without manners ------------------------------------------------------------------------
+
+
+class Torrent:
+    """A connection on which something always comes, at once."""
+
+    def __init__(self) -> None:
+        self.frames = [{"type": "session.created"}, {"type": "session.updated"}]
+
+    async def send(self, frame: str) -> None:
+        pass
+
+    async def receive(self) -> str:
+        sound = {"type": "response.output_audio.delta", "item_id": "i", "delta": "AAAA" * 4000}
+        return json.dumps(self.frames.pop(0) if self.frames else sound)
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_vendor_that_never_pauses_stops_neither_the_clock_nor_others() -> None:
+    async def connect(url: str, headers: dict[str, str]) -> Torrent:
+        return Torrent()
+
+    beats: list[float] = []
+
+    async def beat() -> None:
+        while True:
+            beats.append(asyncio.get_running_loop().time())
+            await asyncio.sleep(0.02)
+
+    beating = asyncio.create_task(beat())
+    async with asyncio.timeout(20):
+        async with Talk(agent_of(), voice=OPENAI, connect=connect, talk_s_max=0.5) as talk:
+            await asyncio.sleep(1)  # nobody reads
+            assert talk._sound_bytes <= 32 * 2**20
+            seen = [event async for event in talk]
+    beating.cancel()
+    assert seen[-1] == End("time")
+    assert len(beats) > 10
+
+
+_ODD = [None, True, -1, 2**70, 1.5, "", "x", "안녕👋", [], {}, [[]], [None], {"a": 1}, "9" * 500]
+
+
+def _places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner: Any = enumerate(value) if isinstance(value, list) else ()
+    inner = value.items() if isinstance(value, dict) else inner
+    return [at, *(place for key, each in inner for place in _places(each, (*at, key)))]
+
+
+def _changed(frame: Any, chance: random.Random) -> Any:
+    made = copy.deepcopy(frame)
+    place = chance.choice(_places(made)[1:] or [()])
+    owner = made
+    for key in place[:-1]:
+        owner = owner[key]
+    if place:
+        owner[place[-1]] = chance.choice(_ODD)
+    return made
+
+
+@pytest.mark.parametrize("voice", [OPENAI, GEMINI, LIVE])
+def test_frames_with_other_values_in_them_raise_nothing(voice: str) -> None:
+    chance, known = random.Random(voice), voice_for(*voice.split("/"))
+    came = [json.loads(frame) for frame in FaultyTalk(voice, 0).hold().came]
+    sounds = {"input_format": known.input_formats[0], "output_format": known.output_formats[0]}
+    for _ in range(12):
+        codec, session = make_codec(known), OpenSession("m", "", **sounds)
+        options: dict[str, Any] = {"played": ClockPlayed(lambda: 1.0), "now_s": lambda: 1.0}
+        options |= {"manners": {}, "spending": Spending(known.price, None)}
+        machine = TalkMachine(known, session, **options)
+        machine.connected()
+        for frame in came:
+            text = json.dumps(_changed(frame, chance) if chance.random() < 0.3 else frame)
+            for signal in codec.decode(text):
+                machine.signal(signal)
+            for action in machine.actions:
+                if isinstance(action, Send):
+                    codec.encode(action.command)
+            machine.actions.clear()
+        machine.history()

@@ -30,6 +30,9 @@ from polycall.voices.codecs import make_codec
 from polycall.voices.connection import ConnectionClosedError, Connector, Socket
 
 FRAMES_MAX = 1000
+# So many frames of the vendor wait here; the others wait in the connection.
+_ROOM = 100
+_AT_ONCE_MAX = 50
 _SEND_S = 10.0
 # How long the vendor's last words are waited for: what was used, for one that is billed by time.
 _DRAIN_S = 3.0
@@ -44,7 +47,7 @@ class TalkDriver:
         self._connect = connect
         self._codec = make_codec(voice)
         self._inbox: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
-        self._room = asyncio.Semaphore(FRAMES_MAX)
+        self._room = asyncio.Semaphore(_ROOM)
         self._socket: Socket | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._calls: dict[str, asyncio.Task[Any]] = {}
@@ -85,11 +88,14 @@ class TalkDriver:
                 (await self._inbox.get())()
                 await self._carry_out()
                 # What waits is done at once: the clock is looked at once for all of it.
-                while self._end is None and not self._inbox.empty():
-                    self._inbox.get_nowait()()
-                    await self._carry_out()
+                for _ in range(min(self._inbox.qsize(), _AT_ONCE_MAX)):
+                    if self._end is None:
+                        self._inbox.get_nowait()()
+                        await self._carry_out()
+                if not self._inbox.empty():
+                    await asyncio.sleep(0)  # a vendor that never pauses does not stop other talks
             await self._drain()
-        except BaseException as error:
+        except Exception as error:
             self._end = self._end or End("failed", type(error).__name__)
             raise
         finally:
@@ -101,7 +107,9 @@ class TalkDriver:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
-        if due_s is not None:
+        if due_s is not None and due_s <= self._loop.time():
+            self._post(self._machine.tick)  # a timer would be set anew before it is heard
+        elif due_s is not None:
             self._timer = self._loop.call_at(due_s, self._post, self._machine.tick)
 
     def _post(self, report: Callable[[], None]) -> None:

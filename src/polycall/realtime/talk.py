@@ -46,6 +46,7 @@ from polycall.voices.connection import (
 _PIECE_MS = 40.0
 _SILENCE_MS = 100.0
 _EVENTS_MAX = 4000
+_SOUND_BYTES_MAX = 32 * 2**20
 # So long the words of the caller are waited for, where a guard is to see them before a call.
 _WORDS_S = 3.0
 
@@ -122,6 +123,7 @@ class Talk(TalkDriver):
         self._events: deque[TalkEvent] = deque()
         self._has_events = asyncio.Event()
         self._dropped_ms = 0.0
+        self._sound_bytes = 0
         self._waiting = bytearray()
         self._listened_s = 0.0
         self._judging: set[asyncio.Task[Any]] = set()
@@ -184,7 +186,10 @@ class Talk(TalkDriver):
                 raise StopAsyncIteration
             self._has_events.clear()
             await self._has_events.wait()
-        return self._events.popleft()
+        event = self._events.popleft()
+        if isinstance(event, events.Audio):
+            self._sound_bytes -= len(event.data)
+        return event
 
     def listen(self, data: bytes) -> None:
         """Sound of the caller, in the format of `sound_in`; pieces may have any length.
@@ -316,9 +321,12 @@ class Talk(TalkDriver):
 
     def _show(self, event: TalkEvent) -> None:
         """Keep an event for whoever reads; a reader that is too slow loses sound, never words."""
-        if len(self._events) >= _EVENTS_MAX and isinstance(event, events.Audio):
-            self._dropped_ms += self.sound_out.ms(len(event.data))
-            return
+        if isinstance(event, events.Audio):
+            is_full = len(self._events) >= _EVENTS_MAX
+            if is_full or self._sound_bytes + len(event.data) > _SOUND_BYTES_MAX:
+                self._dropped_ms += self.sound_out.ms(len(event.data))
+                return
+            self._sound_bytes += len(event.data)
         if self._dropped_ms and len(self._events) < _EVENTS_MAX:
             self._events.append(events.Dropped("output", self._dropped_ms))
             self._dropped_ms = 0.0

@@ -34,14 +34,14 @@ class Transcript:
 
     def place(self, item_id: str, previous_id: str | None) -> None:
         """An item stands after another one, or where it is, or at the end."""
+        previous = self._by_id.get(previous_id) if previous_id and previous_id != item_id else None
         if item_id in self._by_id:
             entry = self._by_id[item_id]
-            if previous_id is None or previous_id not in self._by_id:
+            if previous is None:
                 return
             self._entries.remove(entry)
         else:
             entry = self._by_id[item_id] = Entry(item_id, "")
-        previous = self._by_id.get(previous_id or "")
         if previous is None:
             self._entries.append(entry)
         else:
