@@ -185,3 +185,25 @@ def test_nothing_is_kept_where_the_operator_says_so(sim: Simulation, tmp_path: P
     body = {"model": model, "input": going_on([item["id"] for item in answer["output"]])}
     assert gateway.post("/v1/responses", body).status == 400
     assert gateway.stop() == 0
+
+
+@pytest.mark.parametrize("field", ["previous_response_id", "conversation"])
+@pytest.mark.parametrize("upstream", ["up-anthropic", "up-gemini", "up-chat", "up-deepseek"])
+def test_an_unknown_past_is_refused_where_losses_are_allowed_too(
+    gateway: Gateway, sim: Simulation, upstream: str, field: str
+) -> None:
+    """Else the model would answer the end of a conversation alone."""
+    model = scripted(sim, upstream, f"past-{field}", [Turn("mine"), Turn("no")])
+    body: Any = {"model": model, "input": "hi", "store": False}
+    unkept = gateway.post("/v1/responses", body).json()["id"]
+    names = [unkept, "resp_0000"] if field == "previous_response_id" else ["conv_0000"]
+    for name in names:
+        answer = gateway.post(
+            "/v1/responses",
+            {"model": model, "input": "go on", field: name},
+            **{"polycall-lossy": "true"},
+        )
+        error = answer.json()["error"]
+        assert (answer.status, error["param"]) == (400, field)
+        assert error["code"] == f"{field.removesuffix('_id')}_not_found"
+    assert sim.remaining(UPSTREAMS[upstream][0], f"past-{field}") == 1

@@ -38,6 +38,7 @@ from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.anthropic_threads import refuse_thread
 from polycall.gateway.state.carrier import CarriedRequest
 from polycall.gateway.state.stored_responses import conversation_of, id_in, refers, wants_stored
+from polycall.gateway.state.unknown_past import refuse_unknown_past
 from polycall.ir import JSON, Message, Metadata, Request, Text
 from polycall.profiles.corrections import has_quirks
 from polycall.providers.credentials import credential_for
@@ -239,6 +240,7 @@ class ClientRequest:
         carried = await self.parse(services)
         if is_shared or name != self.dialect.NAME:
             refuse_thread(carried.request)
+            refuse_unknown_past(carried.request, name)
         request, warnings = carried.for_target(target.provider.name, target.model)
         request = await services.with_media(request, name, self.owner.id)
         if request.max_output_tokens is None and name in _BOUND_IS_SENT:

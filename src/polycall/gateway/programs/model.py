@@ -20,6 +20,7 @@ from polycall.gateway.passthrough.call_counter import in_events, in_parts
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.carrier import CarriedRequest
+from polycall.gateway.state.unknown_past import refuse_unknown_past
 from polycall.ir import (
     Event,
     Request,
@@ -57,6 +58,7 @@ class ModelStep:
         request, warnings = self._carried.holding(self._request).for_target(
             provider.name, target.model
         )
+        refuse_unknown_past(request, name)
         request = replace(request, messages=portable(request.messages, target.name))
         request = await services.with_media(request, name, self._owner_id)
         corrections = services.corrections_of(target, name)

@@ -1,0 +1,35 @@
+"""Requests that continue what is not known here.
+
+What was said before lives at the vendor whose dialect it is, or nowhere any more.  Another vendor's
+model would answer the end of a conversation alone, and no `lossy` allows that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polycall.errors import InvalidRequestError
+from polycall.ir import Request
+
+_FIELDS = {
+    "openai-responses": ("previous_response_id", "conversation"),
+    "gemini-interactions": ("previous_interaction_id",),
+}
+
+
+def refuse_unknown_past(request: Request, dialect: str = "") -> None:
+    """Raise where a target of this dialect cannot know what the request continues."""
+    for owner, names in _FIELDS.items():
+        if owner == dialect:
+            continue
+        options = request.provider_options.get(owner, {})
+        for name in names:
+            value: Any = options.get(name)
+            if value:
+                raise InvalidRequestError(
+                    f"{name}: there is no {str(value)[:100]!r} of this key here; it was not kept "
+                    "('store': false), has expired, or is another provider's. Send the whole "
+                    "conversation",
+                    param=name,
+                    code=f"{name.removesuffix('_id')}_not_found",
+                )
