@@ -195,6 +195,7 @@ def test_credentials_are_in_no_look_and_in_no_file(keeping: Served) -> None:
     switch_off(keeping)
 
 
+@pytest.mark.slow
 def test_what_was_kept_goes_on_time_and_is_bounded(console_sim: Simulation, tmp_path: Path) -> None:
     more = "[admin.content]\nkeep_s = 1\nbytes_max = 300\n"
     made = serve(tmp_path, sim_config(console_sim, more))

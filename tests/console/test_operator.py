@@ -20,6 +20,8 @@ from tests.gateway.harness import sim_config
 
 __all__ = ["axe"]
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("👩‍💻 김영희", "naïve–κλειδί", "a/b?c#d&e=f%25", "\u202eevil", "مفتاح")
 LOOKS = list(itertools.product((380, 1280), ("light", "dark"), ("en", "ko")))
 PLACES = ("now", "requests", "keys", "providers", "runs", "try", "people")
@@ -285,7 +287,6 @@ def test_the_page_goes_on_after_a_restart(
         assert served.gateway.stop() == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("look", LOOKS)
 def test_every_page_in_every_look(
     office: Served, page: Browser, axe: str, look: tuple[int, str, str], tmp_path: Path
