@@ -202,7 +202,9 @@ def _with_prompted_tools(request: Request, quirks: Quirks) -> tuple[Request, Off
         offer = prompted.Offer(prompted.callable_tools(request), is_lenient=not in_prompt)
     except ToolDefinitionError as error:
         raise RequestError(str(error), path="tools") from None
-    return (prompted.prompted(request) if in_prompt else request), offer if offer.tools else None
+    by_schema = "json_schema" in quirks.response_formats
+    sent = prompted.prompted(request, by_schema=by_schema) if in_prompt else request
+    return sent, offer if offer.tools else None
 
 
 def _prompted() -> Any:

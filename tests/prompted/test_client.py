@@ -13,6 +13,7 @@ from polycall import Agent, Client, tool
 from polycall.config import parse_config
 from polycall.errors import InvalidRequestError, UnreadableCallError, UnsupportedError
 from polycall.ir import (
+    JSON,
     Media,
     Message,
     PartDelta,
@@ -257,3 +258,45 @@ def test_what_becomes_of_a_conversation() -> None:
     # Without tools, what was called before is text all the same.
     again = prompted(Request("m", messages))
     assert [message.role for message in again.messages] == ["user", "assistant", "user"]
+
+
+CITY: JSON = {"type": "object", "properties": {"city": {"type": "string"}}}
+TREE: JSON = {
+    "type": "object",
+    "properties": {"node": {"$ref": "#/$defs/Node"}},
+    "$defs": {"Node": {"type": "object"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("tools", "choice", "arguments"),
+    [
+        ([Tool("weather", "", CITY)], ToolChoice("required"), CITY),
+        (
+            [Tool("weather", "", CITY), Tool("hours", "", None)],
+            ToolChoice("tool", ["weather"]),
+            CITY,
+        ),
+        (
+            [Tool("weather", "", CITY), Tool("hours", "", None)],
+            ToolChoice("required"),
+            {"anyOf": [CITY, {"type": "object"}]},
+        ),
+        ([Tool("weather", "", CITY)], ToolChoice("auto"), None),
+        ([Tool("tree", "", TREE)], ToolChoice("required"), None),
+    ],
+)
+def test_c8_a_server_with_schemas_is_held_to_a_call_that_is_required(
+    tools: list[Tool], choice: ToolChoice, arguments: JSON | None
+) -> None:
+    request = Request("m", [Message("user", [Text("go")])], tools, tool_choice=choice)
+    made = prompted(request, by_schema=True).response_format
+    assert (made is None) == (arguments is None)
+    if made is not None:
+        assert made.schema is not None
+        names = [each.name for each in tools if not choice.names or each.name in choice.names]
+        assert made.schema["properties"] == {
+            "name": {"type": "string", "enum": names},
+            "arguments": arguments,
+        }
+    assert prompted(request).response_format is None

@@ -39,8 +39,12 @@ _ONE = "Write one block at a time."
 _RESULT_END = "</tool_result"
 
 
-def prompted(request: Request) -> Request:
-    """The request with its tools, calls and results as text; hosted tools stay what they are."""
+def prompted(request: Request, *, by_schema: bool = False) -> Request:
+    """The request with its tools, calls and results as text; hosted tools stay what they are.
+
+    Where a call is required and the server holds answers to a JSON Schema (`by_schema`), it holds
+    the model to a call.
+    """
     offered = callable_tools(request)
     messages = _merged([_without_calls(each) for each in _named(request.messages)])
     response_format = request.response_format
@@ -50,6 +54,8 @@ def prompted(request: Request) -> Request:
             # A server that holds the model to JSON would let it write no block.
             words += f"\n\n{_format_words(response_format)}"
             response_format = None
+        if by_schema and _must_call(request):
+            response_format = _call_format(offered)
         messages = _with_system(messages, words)
     return replace(
         request,
@@ -93,8 +99,7 @@ def told_name(name: str, namespace: str) -> str:
 
 def _instructions(request: Request, offered: dict[str, Tool]) -> str:
     lines = [_HOW, _ONE if request.parallel_tool_calls is False else _SEVERAL]
-    choice = request.tool_choice or ToolChoice("auto")
-    if choice.mode in ("required", "tool"):
+    if _must_call(request):
         lines.append(f"Your next answer must call {' or '.join(offered)}.")
     lines.append("The tools:")
     for name, tool in offered.items():
@@ -102,6 +107,31 @@ def _instructions(request: Request, offered: dict[str, Tool]) -> str:
         told["parameters"] = FREE_TEXT if tool.kind == "custom" else tool.parameters or {}
         lines.append(jsontext.encode(told))
     return "\n\n".join(lines)
+
+
+def _must_call(request: Request) -> bool:
+    return (request.tool_choice or ToolChoice("auto")).mode in ("required", "tool")
+
+
+def _call_format(offered: dict[str, Tool]) -> ResponseFormat | None:
+    """The schema of one call; `None` where a tool's refers to parts of itself."""
+    arguments = [_parameters(tool) for tool in offered.values()]
+    if any("$ref" in jsontext.encode(each) for each in arguments):
+        return None
+    schema: JSON = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "enum": list(offered)},
+            "arguments": arguments[0] if len(arguments) == 1 else {"anyOf": arguments},
+        },
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }
+    return ResponseFormat("json_schema", schema=schema, name="call")
+
+
+def _parameters(tool: Tool) -> JSON:
+    return FREE_TEXT if tool.kind == "custom" else tool.parameters or {"type": "object"}
 
 
 def _description(tool: Tool) -> str:
