@@ -94,7 +94,7 @@ def held(page: str, link: re.Match[str]) -> str:
 def reference() -> str:
     """A page of the public names, from their signatures and docstrings."""
     lines = ["# Reference", "", "The public names of `polycall`, from their docstrings.", ""]
-    for name in polycall.__all__:
+    for name in sorted({*polycall.__all__, "Durable"}):  # which `import *` leaves out
         value: Any = getattr(polycall, name)
         lines += [f"## {name}", ""]
         if isinstance(value, str):

@@ -45,3 +45,23 @@ def test_agents_are_imported_without_the_http_library() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "False\n"
+
+
+def test_all_names_at_once_need_no_extra() -> None:
+    program = """
+import importlib.abc, sys
+
+class Base(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name in ("dbos", "mcp", "pydantic_monty", "psycopg", "opentelemetry"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Base())
+from polycall import *
+import polycall
+print(Agent.__name__, "Durable" in dir(polycall))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "Agent True\n"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     # From where they are made: a type checker takes the packages' names for the modules.
     from polycall.agents.routing import triage
     from polycall.client import Client
-    from polycall.durable import Durable
+    from polycall.durable import Durable as Durable  # not in `__all__`: it needs an extra
     from polycall.errors import (
         AuthenticationError,
         ConfigError,
@@ -53,7 +53,6 @@ __all__ = [
     "AuthenticationError",
     "Client",
     "ConfigError",
-    "Durable",
     "Guarded",
     "Handoff",
     "History",
@@ -136,4 +135,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_HOMES})

@@ -51,7 +51,7 @@ from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.models import capabilities
 from polycall.providers.prices import cost_usd
 from polycall.providers.provider import Provider
-from polycall.settings import RequestSettings, check_choice, request_fields, with_words
+from polycall.settings import RequestSettings, check_choice, messages_of, request_fields, with_words
 from polycall.streams import Stream, SyncStream, watched_answer, watched_stream
 from polycall.tools import FunctionTool
 from polycall.tools.function_tool import definition_of
@@ -241,7 +241,8 @@ class Client:
 
     def request(self, model: str, prompt: Prompt, **options: Unpack[RequestOptions]) -> Request:
         """The `ir.Request` that the other methods would send."""
-        messages = [Message("user", [Text(prompt)])] if isinstance(prompt, str) else prompt
+        is_text = isinstance(prompt, str)
+        messages = [Message("user", [Text(prompt)])] if is_text else messages_of(prompt)
         settings = dict(options)
         offered = [definition_of(each) for each in options.get("tools", ())]
         settings.pop("tools", None)

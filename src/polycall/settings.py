@@ -1,4 +1,4 @@
-"""Settings of a request as keywords: typed for editors, checked where they are written.
+"""A request as it is written: its prompt, and settings as keywords, typed and checked.
 
 docs/settings.md lists them.  What comes out are fields of `ir.Request`.
 """
@@ -14,7 +14,17 @@ import msgspec
 from typing_extensions import TypedDict
 
 from polycall.errors import RequestError
-from polycall.ir import JSON, Effort, Metadata, ReasoningConfig, Request, ResponseFormat, ToolChoice
+from polycall.ir import (
+    JSON,
+    Effort,
+    Message,
+    Metadata,
+    ReasoningConfig,
+    Request,
+    ResponseFormat,
+    Text,
+    ToolChoice,
+)
 from polycall.tools.problems import near_miss
 
 # A word, or a tool's name: that tool must be called.
@@ -191,3 +201,23 @@ def _checked(name: str, value: Any) -> Any:
 @functools.cache
 def _kinds() -> dict[str, Any]:
     return get_type_hints(Request)
+
+
+def messages_of(prompt: str | Message | list[Message]) -> list[Message]:
+    """A prompt as messages."""
+    match prompt:
+        case str():
+            return [Message("user", [Text(prompt)])] if prompt else []
+        case Message():
+            return [prompt]
+        case list():
+            for place, each in enumerate(prompt):
+                if not isinstance(each, Message):  # pyright: ignore[reportUnnecessaryIsInstance] - from the caller
+                    raise RequestError(
+                        f"a prompt is text, a Message or a list of them, and this is {each!r}; "
+                        "write Message('user', [Text('...')])",
+                        path=f"prompt[{place}]",
+                    )
+            return prompt
+        case _:
+            raise RequestError(f"a prompt is text, a Message or a list of them, not {prompt!r}")

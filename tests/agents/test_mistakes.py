@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from polycall import Agent, Client, Memory, tool
+from polycall import Agent, Client, Limits, Memory, tool
 from polycall.errors import NotFoundError, PolycallError
 from polycall.ir import ToolCall
 from polycall.sim import Simulation
@@ -53,6 +53,42 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "a memory by its path": (
         lambda: desk(memory="memory.db"),
         "memory is a Memory, such as Memory('memory.db'), not 'memory.db'",
+    ),
+    "instructions as others call them": (
+        lambda: desk(system_prompt="Be kind."),
+        "an agent has no 'system_prompt'; did you mean 'instructions'?",
+    ),
+    "what belongs to a run": (
+        lambda: desk(deps=5),
+        "an agent has no 'deps'; they belong to a run: agent.run(prompt, deps=...)",
+    ),
+    "a client for a model": (
+        lambda: Agent(5),  # type: ignore[arg-type]
+        "model is 'provider/name', or a list of such names, not 5",
+    ),
+    "an output that is a value": (
+        lambda: desk(output=[1, 2]),
+        "output is a type, such as a pydantic model, a dataclass or list[int], or a JSON schema, "
+        "not [1, 2]",
+    ),
+    "an output that is a function": (
+        lambda: desk(output=len),
+        "output is a type, such as a pydantic model, a dataclass or list[int], or a JSON schema, "
+        "not <built-in function len>",
+    ),
+    "approve as a value": (
+        lambda: desk().run_sync("x", approve=True),  # type: ignore[arg-type]
+        "approve is 'pause' or a function of the request, not True; to allow all, write "
+        "approve=lambda request: True",
+    ),
+    "limits below nothing": (
+        lambda: desk(limits=Limits(steps=-5)),
+        "limits: steps is above 0, not -5",
+    ),
+    "a dictionary as a client's prompt": (
+        lambda: Client().request("openai/gpt-5.4", [{"role": "user", "content": "x"}]),  # type: ignore[list-item]
+        "prompt[0]: a prompt is text, a Message or a list of them, and this is "
+        "{'role': 'user', 'content': 'x'}; write Message('user', [Text('...')])",
     ),
     "limits as a dictionary": (
         lambda: desk(limits={"steps": 3}),
@@ -113,7 +149,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a provider of nobody's": (
         lambda: Agent("qq/gpt-5.4").run_sync("hello"),
-        "no provider is called 'qq'; known: anthropic, arouter, ",
+        "no provider is called 'qq'; known: alibaba, anthropic, ",
     ),
 }
 

@@ -99,7 +99,6 @@ async def test_c8_a_typed_answer_fits(client: Client) -> None:
 
 @pytest.mark.parametrize("prompted", [False, True], ids=["native", "prompted"])
 async def test_c8_an_agents_run_ends_within_its_bound(client: Client, prompted: bool) -> None:
-    # This model's template has no place for tools: natively the server leaves them out.
     agent = Agent(
         MODEL,
         tools=[get_weather],
@@ -120,6 +119,34 @@ async def test_c8_an_agents_run_ends_within_its_bound(client: Client, prompted: 
         if step.response.tool_calls:
             assert "<tool_call>" not in step.response.text
     assert "".join(shown).startswith(run.steps[0].response.text)
+
+
+async def test_c8_a_call_that_is_required_is_made(client: Client) -> None:
+    # Its template has no place for tools, and the server drops them without a word: natively
+    # the model is asked the same whatever the choice. In the prompt a schema holds it to a call.
+    asking = {"max_output_tokens": 60, "temperature": 0.0, "seed": 1, "tool_choice": "required"}
+    prompt = "What is the weather in Paris?"
+    native = await client.generate(MODEL, prompt, tools=[get_weather], **asking)  # type: ignore[arg-type]
+    assert native.tool_calls == []
+    held = await client.generate(MODEL, prompt, tools=[get_weather], prompted=True, **asking)  # type: ignore[arg-type]
+    assert [call.name for call in held.tool_calls] == ["get_weather"]
+    assert isinstance((held.tool_calls[0].arguments or {})["city"], str)
+    assert held.finish_reason == "tool_calls"
+
+
+async def test_c8_an_agent_whose_first_step_must_call_runs_its_tool(client: Client) -> None:
+    run = await Agent(
+        MODEL,
+        tools=[get_weather],
+        client=client,
+        limits=Limits(steps=2, wall_s=300),
+        prompted=True,
+        tool_choice="required",
+        max_output_tokens=60,
+        temperature=0,
+    ).run("What is the weather in Paris?")
+    assert run.steps[0].results[0].text.startswith("It is 18 degrees and sunny in ")
+    assert len(run.steps) == 2
 
 
 async def test_c8_no_choice_of_tools_leaves_no_markup(client: Client) -> None:

@@ -18,6 +18,7 @@ from polycall.agents.approval_backend import Approve
 from polycall.agents.changing import changed, overridden
 from polycall.agents.checks import (
     SETTINGS,
+    check_approve,
     check_callers,
     check_compaction,
     check_limits,
@@ -361,6 +362,7 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
             raise RequestError("there is nothing to answer: prompt and history are empty")
         start = replace(start, variables={**history.variables, **options.get("variables", {})})
         approve = options.get("approve")
+        check_approve(approve)
         pauses = approve == "pause"
         leaves = check_tasks(options.get("tasks", "wait"), pauses=pauses)
         agent = self._varied(options.get("model"), options.get("settings"))

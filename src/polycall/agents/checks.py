@@ -24,8 +24,38 @@ def check_names(given: Iterable[str], known: Iterable[str], whose: str) -> None:
     names = sorted(known)
     for name in given:
         if name not in names:
+            meant = _ELSEWHERE.get(name, "")
             hint = near_miss(name, names) or f"; known: {', '.join(names)}"
+            if meant in names:
+                hint = f"; did you mean {meant!r}?"
+            elif " " in meant:
+                hint = f"; {meant}"
             raise RequestError(f"{whose} has no {name!r}{hint}")
+
+
+# What other libraries call it, and what belongs to a run or to an agent.
+_ELSEWHERE = {
+    "api_key": "keys belong to a client: client=Client(keys={'openai': '...'})",
+    "deps": "they belong to a run: agent.run(prompt, deps=...)",
+    "functions": "tools",
+    "history": "it belongs to a run: agent.run(prompt, history=...)",
+    "output_schema": "output",
+    "response_model": "output",
+    "result_type": "output",
+    "sub_agents": "handoffs",
+    "system": "instructions",
+    "system_message": "instructions",
+    "system_prompt": "instructions",
+}
+
+
+def check_approve(approve: Any) -> None:
+    """Refuse what can neither be asked nor pauses, before a call needs it."""
+    if approve is not None and approve != "pause" and not callable(approve):
+        raise RequestError(
+            f"approve is 'pause' or a function of the request, not {approve!r}; to allow all, "
+            "write approve=lambda request: True"
+        )
 
 
 def check_tasks(tasks: Any, *, pauses: bool) -> bool:
@@ -42,7 +72,8 @@ def check_tasks(tasks: Any, *, pauses: bool) -> bool:
 
 def model_names(model: Any) -> str:
     """One model, or several to be tried in order, as a request names them."""
-    names: list[Any] = [model] if isinstance(model, str) else listed(model, "model")
+    is_list = isinstance(model, Iterable) and not isinstance(model, str)
+    names: list[Any] = [*cast("Iterable[Any]", model)] if is_list else [model]
     for name in names:
         if not isinstance(name, str) or not name.strip():
             raise RequestError(f"model is 'provider/name', or a list of such names, not {name!r}")
@@ -112,6 +143,10 @@ def check_limits(limits: Any) -> None:
     """Refuse malformed limits."""
     if limits is not None and not isinstance(limits, Limits):
         raise RequestError(f"limits is a Limits, such as Limits(steps=10), not {limits!r}")
+    for name in ("steps", "tokens", "cost_usd", "parallel_calls", "wall_s") if limits else ():
+        bound = getattr(limits, name)
+        if bound is not None and not bound > 0:
+            raise RequestError(f"limits: {name} is above 0, not {bound!r}")
 
 
 def check_compaction(compaction: Any) -> None:

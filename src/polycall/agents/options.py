@@ -9,14 +9,14 @@ from typing_extensions import TypedDict, TypeVar
 
 from polycall.agents.approval_backend import Approve
 from polycall.agents.history import HistoryLike
-from polycall.errors import RequestError
-from polycall.ir import JSON, Message, Text
+from polycall.ir import JSON, Message
 from polycall.loop import Limits
-from polycall.settings import Settings
+from polycall.settings import Settings, messages_of
 
 DepsT = TypeVar("DepsT", default=Any)
 
 Prompt: TypeAlias = "str | Message | list[Message]"
+__all__ = ["DepsT", "Prompt", "ResumeOptions", "RunOptions", "messages_of"]
 
 
 class RunOptions(TypedDict, Generic[DepsT], total=False):
@@ -50,23 +50,3 @@ class ResumeOptions(TypedDict, Generic[DepsT], total=False):
     deps: DepsT
     approval_ttl_s: float
     limits: Limits
-
-
-def messages_of(prompt: Prompt) -> list[Message]:
-    """A prompt as messages."""
-    match prompt:
-        case str():
-            return [Message("user", [Text(prompt)])] if prompt else []
-        case Message():
-            return [prompt]
-        case list():
-            for place, each in enumerate(prompt):
-                if not isinstance(each, Message):  # pyright: ignore[reportUnnecessaryIsInstance] - from the caller
-                    raise RequestError(
-                        f"a prompt is text, a Message or a list of them, and this is {each!r}; "
-                        "write Message('user', [Text('...')])",
-                        path=f"prompt[{place}]",
-                    )
-            return prompt
-        case _:
-            raise RequestError(f"a prompt is text, a Message or a list of them, not {prompt!r}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import TypeVar
 
-from polycall.errors import PolycallError
+from polycall.errors import PolycallError, RequestError
 from polycall.ir import ResponseFormat
 
 if TYPE_CHECKING:
@@ -20,6 +21,15 @@ class OutputError(PolycallError):
     """There is no output of the type that was asked for; the message says why."""
 
 
+def _check_type(kind: Any) -> None:
+    is_value = isinstance(kind, str | bytes | int | float | list | tuple | set)
+    if is_value or inspect.isroutine(kind):
+        raise RequestError(
+            "output is a type, such as a pydantic model, a dataclass or list[int], or a JSON "
+            f"schema, not {kind!r}"
+        )
+
+
 class OutputType(Generic[OutputT]):
     """A type that answers must have: text as it is, or anything that pydantic can read.
 
@@ -30,6 +40,7 @@ class OutputType(Generic[OutputT]):
         self._kind = kind
         self._typed: TypedOutput | SchemaOutput | None = None
         if kind is not str:
+            _check_type(kind)
             typed = importlib.import_module("polycall.agents.typed")
             made = typed.SchemaOutput if isinstance(kind, dict) else typed.TypedOutput
             self._typed = made(kind)

@@ -65,13 +65,18 @@ def named_agent(name: str, option: str) -> Agent[Any, Any]:
     folder = str(Path.cwd() / path.parent)
     sys.path.insert(0, folder)
     try:
-        found = getattr(_imported(path.name.removesuffix(".py")), attribute, None)
+        module = _imported(path.name.removesuffix(".py"))
+        found = getattr(module, attribute, None)
     except ModuleNotFoundError as error:
         raise RequestError(f"{option} {name}: {error}; searched {folder} first") from None
     finally:
         sys.path.remove(folder)
     if not isinstance(found, Agent):
-        raise RequestError(f"{option} {name}: there is no Agent of that name, but {found!r}")
+        agents = [each for each, value in vars(module).items() if isinstance(value, Agent)]
+        known = ", ".join(agents) or "none"
+        raise RequestError(
+            f"{option} {name}: {module_name} has no agent {attribute!r}; its agents: {known}"
+        )
     return found  # pyright: ignore[reportUnknownVariableType]
 
 

@@ -7,8 +7,10 @@ import asyncio
 import datetime
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import tomllib
 from pathlib import Path
@@ -95,9 +97,13 @@ def _run_command(command: list[str], simulation: Simulation) -> int:
     with simulation, tempfile.TemporaryDirectory(prefix="polycall-sim-") as folder:
         config = Path(folder) / CONFIG_NAME
         config.write_text(_config(simulation), encoding="utf-8")
-        environment = {**os.environ, CONFIG_VARIABLE: str(config)}
+        # `python` and `polycall` are those of this installation, also where it is not activated.
+        own = str(Path(sys.executable).parent)
+        path = os.pathsep.join([own, os.environ.get("PATH", os.defpath)])
+        environment = {**os.environ, CONFIG_VARIABLE: str(config), "PATH": path}
+        program = shutil.which(command[0], path=path) or command[0]
         try:
-            process = subprocess.Popen(command, env=environment)  # noqa: S603 - the user's own
+            process = subprocess.Popen([program, *command[1:]], env=environment)  # noqa: S603 - the user's own
         except OSError as error:
             raise RequestError(f"cannot run {command[0]!r}: {error.strerror}") from None
 

@@ -53,7 +53,7 @@ def test_a_simulated_call_is_heard_and_written(
     [
         (["phone_hotel:host"], "--public-url"),
         (["phone_hotel"], "MODULE:NAME"),
-        (["phone_hotel:other", "--public-url", "https://a.example"], "no Agent of that name"),
+        (["phone_hotel:other", "--public-url", "https://a.example"], "has no agent 'other'"),
         (["phone_hotel:host", "--public-url", "http://a.example"], "begins with 'https://'"),
         (["phone_hotel:host", "--public-url", "https://a.example"], "TWILIO_AUTH_TOKEN"),
         (["phone_hotel:host", "--relay", "--simulation"], "take one"),
