@@ -131,7 +131,8 @@ class Served:
         config.write_text(
             "[server]\nattempts = 1\ntotal_s = 30\nread_s = 5\nbody_s = 5\n"
             f'[providers.up]\ndialect = "openai-chat"\nbase_url = "{upstream.url}"\n'
-            'api_key = "sk-up-aaaaaaaa"\n',
+            'api_key = "sk-up-aaaaaaaa"\n'
+            '[mcp.away]\nurl = "http://127.0.0.1:9/mcp"\n',
             encoding="utf-8",
         )
         program = Path(sys.executable).with_name("polycall")
@@ -215,7 +216,8 @@ def _tools(count: int) -> list[dict[str, Any]]:
 
 
 def _post(path: str, body: bytes) -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json"
+    kinds = "accept: application/json, text/event-stream\r\ncontent-type: application/json"
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{kinds}"
     return f"{head}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
 
 
@@ -279,6 +281,11 @@ def _value_doors() -> Iterator[tuple[str, Callable[[], tuple[bytes, bytes]]]]:
         "MCP": ("/mcp", b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"a":[%b]}}'),
     }
     for place, (path, body) in places.items():
+        text = b'"%b"' % (b"x" * 15_000_000)
+        yield (
+            f"one long text, {place}",
+            lambda path=path, data=body % text: (_post(path, data), b""),
+        )
         for name, value in SMALL_VALUES.items():
             inner = (value * (15_000_000 // len(value))).rstrip(b",")
             yield f"{name}, {place}", lambda path=path, data=body % inner: (_post(path, data), b"")
