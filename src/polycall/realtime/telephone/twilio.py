@@ -154,12 +154,12 @@ def _media(media: _MediaBody) -> Frame:
         return Ignored(f"media of track {media.track[:20]}")
     try:
         data = base64.b64decode(media.payload, validate=True)
-        timestamp_ms, chunk = int(media.timestamp), int(media.chunk)
-    except (binascii.Error, ValueError) as error:
+        timestamp_ms, chunk = float(int(media.timestamp)), int(media.chunk)
+    except (binascii.Error, ValueError, OverflowError) as error:
         raise MalformedFrameError(f"media cannot be read: {error}") from None
     if timestamp_ms < 0 or chunk < 0:
         raise MalformedFrameError("media has a negative time or number")
-    return Media(data, float(timestamp_ms), chunk)
+    return Media(data, timestamp_ms, chunk)
 
 
 def media_frame(stream_id: str, data: bytes) -> str:
