@@ -399,19 +399,25 @@ ADD_TWICE = [Call("add", {"a": 1, "b": 2}), Call("add", {"a": 3, "b": 4})]
 
 async def test_random_agents_of_each_kind_pass_the_strict_check() -> None:
     """A small part of `python -m bench.append`, which has the kinds that need a sandbox too."""
-    results = await measure(88, seed=7, steps=6, sandboxed=False)
+    results = await measure(8 * len(KINDS), seed=8, steps=6, sandboxed=False)
     assert set(results) == {"library", *PROTOCOLS}
     for name, found in results.items():
-        assert (name, found.unfit, found.problems) == (name, 0, [])
-        assert found.fitted > 0, name
-    read, sent = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
-    for found in results.values():
-        for kind, (cached, total) in found.by_kind.items():
-            read[kind] += cached
-            sent[kind] += total
-    # Where another model answers, its cache is another.
-    shares = {kind: read[kind] / sent[kind] for kind in KINDS if kind != "fallback"}
-    assert min(shares.values()) > 0.95, shares
+        assert found.problems == [], name
+        assert set(found.kinds) == set(KINDS), name
+    for kind in KINDS:
+        counts = [found.kinds[kind] for found in results.values()]
+        assert sum(each.unfit for each in counts) == 0, kind
+        possible, fitted = (
+            sum(each.possible for each in counts),
+            sum(each.fitted for each in counts),
+        )
+        # Thinking cannot be kept where a conversation is shortened or edited.
+        lost = kind in ("compaction", "edited", "mixed", "fallback")
+        assert 0 < fitted <= possible, kind
+        assert lost or fitted == possible, kind
+        # Where another model answers, its cache is another.
+        share = sum(each.read for each in counts) / sum(each.sent for each in counts)
+        assert share > (0.9 if lost else 0.95), kind
 
 
 async def test_an_agent_of_forty_steps_costs_less_where_it_appends() -> None:

@@ -106,7 +106,7 @@ class Appended:
         place = len(messages) - 1
         while place > 0 and messages[place].role == "system":
             place -= 1
-        if not new or messages[place].role != "tool":
+        if not new or messages[place].role not in ("tool", "user"):
             self._first_tools[key] = frozenset(names)
             return
         messages[place] = with_opened(messages[place], new)

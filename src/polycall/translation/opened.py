@@ -1,7 +1,7 @@
-"""Tools that a result has opened: they came later, and are no part of the beginning.
+"""Tools that came later, with a result or a user's words: they are no part of the beginning.
 
-`ToolResult.metadata["polycall"]["opened"]` names them; a dialect makes the vendor's own way of
-adding tools of it, where there is one.
+`metadata["polycall"]["opened"]` of the result, or of the user's message, names them; a dialect
+makes the vendor's own way of adding tools of it, where there is one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ _OPENED = "opened"
 
 
 def opened_in(message: Message) -> list[str]:
-    """The tools that the results of a message have opened."""
+    """The tools that came with a message."""
+    if message.role == "user":
+        return message.metadata.get(_MARK, {}).get(_OPENED, [])
     if message.role != "tool":
         return []
     return [
@@ -29,7 +31,10 @@ def opened_in(message: Message) -> list[str]:
 
 
 def with_opened(message: Message, names: list[str]) -> Message:
-    """The message, its last result naming these tools."""
+    """The message, its last result or itself naming these tools."""
+    if message.role == "user":
+        mark = {**message.metadata.get(_MARK, {}), _OPENED: names}
+        return replace(message, metadata={**message.metadata, _MARK: mark})
     parts: list[Part] = list(message.parts)
     for place in range(len(parts) - 1, -1, -1):
         part: Any = parts[place]

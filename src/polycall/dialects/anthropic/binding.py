@@ -17,6 +17,8 @@ from polycall._support import jsontext
 from polycall.ir import JSON
 
 BOUND = "bound"
+CHANGED = "tools_changed"  # of tool_changes.py
+NOTES = frozenset({BOUND, CHANGED})  # in the metadata of thinking, and never sent
 _KINDS = ("thinking", "redacted_thinking")
 _DIGEST = 24
 
@@ -103,6 +105,9 @@ class _Before:
             self._said.update(_bytes(_essence(block)))
 
     def _refer(self, block: JSON) -> None:
+        if block.get("type") == "tool_addition":
+            self._referred.add(str(block["tool"].get("name")))
+            return
         inner: Any = block.get("content")
         if isinstance(inner, dict):
             inner = inner.get("tool_references")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]

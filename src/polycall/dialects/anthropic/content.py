@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from polycall._support import jsontext
-from polycall.dialects.anthropic.binding import BOUND
+from polycall.dialects.anthropic.binding import NOTES
 from polycall.dialects.anthropic.ids import decode_id, encode_id
 from polycall.dialects.anthropic.media import parse_media
 from polycall.dialects.anthropic.names import NAME
@@ -181,7 +181,7 @@ def text_block(part: Text) -> JSON:
 
 def reasoning_block(part: Reasoning) -> JSON:
     """A `thinking` or `redacted_thinking` block; the signature is empty where there is none."""
-    own = {key: value for key, value in part.metadata.get(NAME, {}).items() if key != BOUND}
+    own = {key: value for key, value in part.metadata.get(NAME, {}).items() if key not in NOTES}
     if "redacted_data" in own:
         more = {key: value for key, value in own.items() if key != "redacted_data"}
         return {"type": "redacted_thinking", "data": own["redacted_data"], **more}

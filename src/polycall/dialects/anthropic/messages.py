@@ -26,10 +26,12 @@ from polycall.dialects.anthropic.content import (
 from polycall.dialects.anthropic.ids import encode_id, fit_id
 from polycall.dialects.anthropic.media import render_media
 from polycall.dialects.anthropic.names import NAME
+from polycall.dialects.anthropic.tool_changes import ToolChanges
 from polycall.ir import (
     JSON,
     Media,
     Message,
+    Metadata,
     Opaque,
     Part,
     Reasoning,
@@ -145,22 +147,32 @@ class MessagesRenderer:
     """Renders the messages of one request."""
 
     def __init__(
-        self, losses: Losses, names: ToolNames, quirks: Quirks, offered: Iterable[Tool] = ()
+        self,
+        losses: Losses,
+        names: ToolNames,
+        quirks: Quirks,
+        offered: Iterable[Tool] = (),
+        *,
+        appends: bool = False,
     ) -> None:
-        """`offered`: the tools of the request, to which results may refer."""
+        """`offered`: the tools of the request, to which results may refer.
+
+        `appends`: changes of tools may be said after the beginning.
+        """
+        self.changes = ToolChanges(self._offered_names, appends=appends)
         self.opened: set[str] = set()  # names on the wire of tools that a result has opened
         self.unmarked = 0  # messages at the beginning that have no marks for the cache
         self.bound: dict[int, str] = {}  # what thinking blocks are bound to, by their identity
         self._offered = {tool.name: tool for tool in offered}
         self._losses = losses
-        self._names = names
+        self.names = names
         self._quirks = quirks
         self._wire_ids: set[str] = set()
         self._drawn: list[JSON] = []  # media that the assistant of the turn in hand made
 
     def tool_name(self, name: str, namespace: str = "") -> str:
         """The tool's name on the wire."""
-        return self._names.wire_name(name, namespace)
+        return self.names.wire_name(name, namespace)
 
     def system(self, messages: list[Message]) -> str | list[JSON]:
         """The top-level `system` of the leading system messages; empty where there are none."""
@@ -182,14 +194,14 @@ class MessagesRenderer:
         kept = (0, 0, 0)  # messages, messages on the wire and turns of the longest beginning
         with self._losses.apart() as noted:
             turns = self._pair(messages[count:])
-            is_clean = known is not None and not (noted or self._names.aliases)
+            is_clean = known is not None and not (noted or self.names.aliases)
             for place, turn in enumerate(turns):
                 size = len(wire)
                 if is_clean and turn.is_settled:
                     kept = (turn.start, size, place)
                 self._write(wire, turn, is_last=turn is turns[-1])
                 if is_clean:
-                    is_clean = not (noted or self._names.aliases or has_marks(wire[size:]))
+                    is_clean = not (noted or self.names.aliases or has_marks(wire[size:]))
             if kept[0]:
                 ids = {slot.wire_id for turn in turns[: kept[2]] for slot in turn.slots}
                 beginnings.keep(messages[: count + kept[0]], wire[: kept[1]], before.wire_ids | ids)
@@ -198,6 +210,7 @@ class MessagesRenderer:
 
     def _write(self, wire: list[JSON], turn: Turn, *, is_last: bool) -> None:
         slots = iter(turn.slots)
+        self.changes.replay(wire, turn.assistants)
         for message in turn.assistants:
             blocks = self._assistant(message, slots)
             if blocks:
@@ -351,19 +364,25 @@ class MessagesRenderer:
         """Refer to the tools that this result has opened: they are not in the beginning then."""
         if not self._quirks.prefix_bound or result.is_error:
             return
-        names: list[str] = result.metadata.get("polycall", {}).get("opened", [])
-        found = [self._offered[name] for name in names if name in self._offered]
-        if not found:
+        names = self._opened(result.metadata)
+        if not names:
             return
-        references: list[JSON] = []
-        for tool in found:
-            name = self.tool_name(tool.name, tool.namespace)
-            self.opened.add(name)
-            references.append({"type": "tool_reference", "tool_name": name})
+        references: list[JSON] = [{"type": "tool_reference", "tool_name": name} for name in names]
         said: str | list[JSON] = block.get("content", "")
         if isinstance(said, str):
             said = [{"type": "text", "text": said}] if said else []
         block["content"] = [*said, *references]
+
+    def _opened(self, metadata: Metadata) -> list[str]:
+        """The names on the wire of the tools that came here."""
+        names: list[str] = metadata.get("polycall", {}).get("opened", [])
+        found = [self._offered[name] for name in names if name in self._offered]
+        wire = [self.tool_name(tool.name, tool.namespace) for tool in found]
+        self.opened.update(wire)
+        return wire
+
+    def _offered_names(self) -> set[str]:
+        return {self.tool_name(tool.name, tool.namespace) for tool in self._offered.values()}
 
     def _result_block(self, part: Text | Media | Opaque, media: list[JSON]) -> JSON | None:
         if not isinstance(part, Media):
@@ -407,6 +426,9 @@ class MessagesRenderer:
                 wire.append(_wire_message("user", message, blocks))
         if late:
             wire.append(self._after_user(wire, late))
+        came = [message for message in turn.follow if message.role == "user"]
+        for message in came if self.changes.appends else []:
+            self.changes.add(wire, self._opened(message.metadata))
 
     def _after_user(self, wire: list[JSON], blocks: list[JSON]) -> JSON:
         """The system messages of a turn, at its end; a user's where no user has spoken there."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polycall.dialects.anthropic.binding import BOUND, binding, without_unfitting
+from polycall.dialects.anthropic.binding import BOUND, CHANGED, binding, without_unfitting
 from polycall.dialects.anthropic.messages import (
     MessagesRenderer,
     parse_messages,
@@ -31,6 +31,7 @@ from polycall.dialects.anthropic.parameters import (
     render_reasoning,
     render_sampling,
 )
+from polycall.dialects.anthropic.tool_changes import BETA as CHANGES_BETA
 from polycall.dialects.anthropic.tools import ToolsRenderer, parse_choice, parse_tools
 from polycall.ir import JSON, Message, Metadata, Request
 from polycall.translation.conversation import known_of
@@ -135,7 +136,9 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     losses = Losses(lossy=request.lossy)
     request = adapt_request(_without_refused(request, losses, quirks), NAME, losses)
     names = _Names(TOOL_NAME_CHARACTER, length_max=TOOL_NAME_LENGTH_MAX)
-    writer = MessagesRenderer(losses, names, quirks, request.tools)
+    writer = MessagesRenderer(
+        losses, names, quirks, request.tools, appends=_appends(request, quirks)
+    )
     lifted, rest = _split(request.messages)
     if lifted and not rest and NAME not in request.metadata:
         # Other vendors answer to instructions alone; this one wants a user's message.
@@ -155,7 +158,7 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     if max_tokens is None and quirks.max_tokens_default and effort in _MUCH:
         detail = f"up to {body['max_tokens']} tokens: no bound was given, and the effort is high"
         losses.emulate("max_output_tokens", detail)
-    _render_tools(body, request, losses, names, quirks)
+    changed = _render_tools(body, request, losses, quirks, writer)
     for definition in body.get("tools", []):
         name: Any = definition.get("name")
         if isinstance(name, str) and name in writer.opened:
@@ -171,7 +174,12 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     if quirks.prefix_bound and NAME not in request.metadata:
         _leave_out_unfitting(body, writer, losses)
         bound = {NAME: {BOUND: binding(body)}}
-    headers = _let_blocks_go(body, request, quirks)
+    if changed:
+        bound = {NAME: {**bound.get(NAME, {}), CHANGED: changed}}
+    betas = _let_blocks_go(body, request, quirks)
+    if writer.changes.is_said:
+        betas.append(CHANGES_BETA)
+    headers = {"anthropic-beta": ",".join(betas)} if betas else {}
     return WireRequest(
         path=PATH,
         body=body,
@@ -232,13 +240,30 @@ def _without_refused(request: Request, losses: Losses, quirks: Quirks) -> Reques
 _BLANK = Request("", [])
 
 
+def _appends(request: Request, quirks: Quirks) -> bool:
+    """Whether changes of tools are said after the beginning: not before a turn that goes on."""
+    is_open = bool(request.messages) and request.messages[-1].role == "assistant"
+    takes = quirks.prefix_bound and quirks.late_system == "after_user"
+    return takes and NAME not in request.metadata and not is_open
+
+
 def _render_tools(
-    body: JSON, request: Request, losses: Losses, names: ToolNames, quirks: Quirks
-) -> None:
-    writer = ToolsRenderer(request, losses, names, quirks, is_own=NAME in request.metadata)
+    body: JSON,
+    request: Request,
+    losses: Losses,
+    quirks: Quirks,
+    messages: MessagesRenderer,
+) -> JSON:
+    """Add tools and choice to the body; gives what changes of tools were made for this answer."""
+    changes = messages.changes
+    is_own = NAME in request.metadata
+    writer = ToolsRenderer(
+        request, losses, messages.names, quirks, is_own=is_own, appends=changes.appends
+    )
     forbids = forbids_forced_choice(body, quirks)
     choice, offered, thinking_off = writer.choice(reasoning_forbids=forbids)
     tools = writer.tools(offered)
+    changed = changes.withdraw(body["messages"], writer.withdrawn) if changes.appends else {}
     if tools:
         body["tools"] = tools
         if choice is not None:
@@ -246,6 +271,7 @@ def _render_tools(
     if thinking_off:
         losses.adjust("reasoning", "thinking is off for this request: a tool call is forced")
         body["thinking"] = {"type": "disabled"}
+    return changed
 
 
 def _with_instruction(system: str | list[JSON], instruction: str) -> str | list[JSON]:
@@ -285,17 +311,17 @@ def _render_options(body: JSON, request: Request, losses: Losses, quirks: Quirks
             body[key] = value
 
 
-def _let_blocks_go(body: JSON, request: Request, quirks: Quirks) -> dict[str, str]:
-    """Have thinking that does not fit any more dropped instead of refused; gives the header.
+def _let_blocks_go(body: JSON, request: Request, quirks: Quirks) -> list[str]:
+    """Have thinking that does not fit any more dropped instead of refused; gives the betas.
 
     The vendor says in its answer which blocks it dropped.  A client of this wire decides itself.
     """
     if not quirks.prefix_bound or NAME in request.metadata or not _has_thinking(body["messages"]):
-        return {}
+        return []
     thinking: JSON = body.get("thinking", {"type": "adaptive"})
     binding: JSON = thinking.get("block_binding") or {}
     body["thinking"] = {**thinking, "block_binding": {**_DROP, **binding}}
-    return {"anthropic-beta": BINDING_BETA}
+    return [BINDING_BETA]
 
 
 # Read 2026-11-29 in anthropic 2.14: BetaThinkingBlockBindingParam, anthropic_beta_param.py.

@@ -114,8 +114,18 @@ class ToolsRenderer:
     """Renders the tools and the choice of one request."""
 
     def __init__(
-        self, request: Request, losses: Losses, names: ToolNames, quirks: Quirks, *, is_own: bool
+        self,
+        request: Request,
+        losses: Losses,
+        names: ToolNames,
+        quirks: Quirks,
+        *,
+        is_own: bool,
+        appends: bool = False,
     ) -> None:
+        """`appends`: tools may be withdrawn after the beginning; see `tool_changes.py`."""
+        self.withdrawn: set[str] = set()  # names on the wire of tools that may not be called now
+        self._appends = appends
         self._request = request
         self._losses = losses
         self._names = names
@@ -279,7 +289,12 @@ class ToolsRenderer:
             forced = False
         if names and not (forced and len(names) == 1):
             kept = [tool for tool in offered if tool.name in names]
-            if len(kept) < len(offered):
+            if len(kept) < len(offered) and self._appends:
+                self._losses.emulate(
+                    "tool_choice.allowed_tools", "the others are withdrawn for now"
+                )
+                self.withdrawn = {self._wire_name(tool) for tool in offered if tool not in kept}
+            elif len(kept) < len(offered):
                 self._losses.emulate(
                     "tool_choice.allowed_tools", "only those tools are sent; caches miss"
                 )

@@ -253,7 +253,7 @@ class LaterTools:
         place = len(self._messages) - 1
         while place > 0 and self._messages[place].role == "system":
             place -= 1
-        if new and place >= 0 and self._messages[place].role == "tool":
+        if new and place >= 0 and self._messages[place].role in ("tool", "user"):
             self._messages[place] = with_opened(self._messages[place], new)
             self._known.update(dict.fromkeys(new))
 

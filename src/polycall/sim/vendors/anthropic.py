@@ -283,7 +283,7 @@ def _blocks(prompt: Prompt, answer: Answer) -> list[tuple[JSON, Call | None]]:
 def _turn_blocks(prompt: Prompt, turn: Turn, nonce: str) -> list[tuple[JSON, Call | None]]:
     blocks: list[tuple[JSON, Call | None]] = []
     if turn.reasoning is not None:
-        blocks += [(block, None) for block in _thinking(prompt, turn, nonce, turn.reasoning)]
+        blocks += [(block, None) for block in thinking_blocks(prompt, turn, nonce, turn.reasoning)]
     if turn.search is not None:
         used, returned = server_tools.search_blocks(turn.search, nonce)
         blocks += [(used, Call("", used["input"])), (returned, None)]
@@ -308,7 +308,8 @@ def _input(call: Call) -> JSON:
     return parse_object(call.raw_arguments) or {}
 
 
-def _thinking(prompt: Prompt, turn: Turn, nonce: str, reasoning: str) -> list[JSON]:
+def thinking_blocks(prompt: Prompt, turn: Turn, nonce: str, reasoning: str) -> list[JSON]:
+    """The thinking of a turn, bound to what it answers."""
     shown = reasoning if prompt.shows_reasoning else ""
     parts = 2 if turn.redacted else 1
     data = {

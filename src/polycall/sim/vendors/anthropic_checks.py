@@ -28,6 +28,7 @@ from polycall.sim.shape import (
 )
 from polycall.sim.vendors import anthropic_programs as programs
 from polycall.sim.vendors import anthropic_server_tools as server_tools
+from polycall.sim.vendors import anthropic_tool_changes as tool_changes
 from polycall.sim.vendors.anthropic_history import read_history
 from polycall.sim.vendors.anthropic_thinking import BETA
 from polycall.sim.vendors.anthropic_turns import turns_of
@@ -290,6 +291,7 @@ def check(
         for block in blocks:
             programs.read_block(block, history)
     programs.check_history(turns_of(fields["messages"]), offered)
+    tools = tool_changes.offered(turns_of(fields["messages"]), fields, tools)
     prompt = Prompt(fields["model"], history, tools, fields, programs=offered)
     _read_choice(fields, model, prompt)
     prompt.search_tool = server_tools.search_tool(list_in(fields, "tools"))

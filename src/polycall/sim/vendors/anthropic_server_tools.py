@@ -66,7 +66,8 @@ ASSISTANT_BLOCKS: dict[str, Obj] = {
     "fallback": Open({}),
 }
 USER_BLOCKS: dict[str, Obj] = {"container_upload": Open({"file_id!": STRING})}
-SYSTEM_BLOCKS: dict[str, Obj] = dict.fromkeys(("tool_addition", "tool_removal"), Open({}))
+_CHANGE = Obj({"tool!": Open({"type!": STRING})})
+SYSTEM_BLOCKS: dict[str, Obj] = dict.fromkeys(("tool_addition", "tool_removal"), _CHANGE)
 
 
 def search_tool(tools: list[JSON]) -> str:

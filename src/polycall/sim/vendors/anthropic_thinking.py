@@ -17,6 +17,7 @@ from polycall._support import jsontext
 from polycall.sim import signing
 from polycall.sim.script import ModelSpec, Refused
 from polycall.sim.shape import JSON, list_in, object_in
+from polycall.sim.vendors.anthropic_tool_changes import added_in
 from polycall.sim.vendors.anthropic_turns import (
     SCOPE,
     Turns,
@@ -77,6 +78,7 @@ def _tools_digest(body: JSON, turns: Turns) -> str:
         for part in [block, *_inner(block)]
         if part.get("type") == "tool_reference"
     }
+    referred.update(name for _, blocks, _ in turns for name in added_in(blocks))
     loaded = [
         {name: value for name, value in tool.items() if name != "cache_control"}
         for tool in list_in(body, "tools")

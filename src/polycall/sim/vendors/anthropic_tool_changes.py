@@ -1,0 +1,42 @@
+"""Tools that system messages add and withdraw in the course of a conversation."""
+
+from __future__ import annotations
+
+from polycall.sim.script import ToolSpec
+from polycall.sim.shape import JSON, list_in
+from polycall.sim.vendors.anthropic_turns import Turns, refuse
+
+_REFERENCES = ("tool_reference", "mcp_tool_reference", "mcp_toolset_reference")
+
+
+def added_in(blocks: list[JSON]) -> list[str]:
+    """The names of the tools that these blocks add."""
+    return [block["tool"].get("name", "") for block in blocks if block["type"] == "tool_addition"]
+
+
+def offered(turns: Turns, body: JSON, tools: list[ToolSpec]) -> list[ToolSpec]:
+    """The tools that may be called now: without those that were withdrawn."""
+    declared = {str(tool.get("name")) for tool in list_in(body, "tools")}
+    withdrawn: set[str] = set()
+    for role, blocks, position in turns:
+        for spot, block in enumerate(blocks if role == "system" else []):
+            if block["type"] not in ("tool_addition", "tool_removal"):
+                continue
+            place = f"messages.{position}.content.{spot}.{block['type']}.tool"
+            reference: JSON = block["tool"]
+            if reference["type"] not in _REFERENCES:
+                tags = ", ".join(map(repr, _REFERENCES))
+                raise refuse(
+                    f"{place}: Input tag '{reference['type']}' found using 'type' does not match "
+                    f"any of the expected tags: {tags}"
+                )
+            if reference["type"] != "tool_reference":
+                continue
+            name = reference.get("name")
+            if name not in declared:
+                raise refuse(f"{place}.name: Tool '{name}' not found in provided tools")
+            if block["type"] == "tool_removal":
+                withdrawn.add(name)
+            else:
+                withdrawn.discard(name)
+    return [tool for tool in tools if tool.name not in withdrawn]
