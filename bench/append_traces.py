@@ -108,6 +108,8 @@ class Trace:
             more["sandbox"] = self._sandbox
             more["calling"] = self.random.choice(["auto", "code"])
             tools = [add, tool(allowed_callers=["direct", "code"])(both)]
+        if self.model.endswith("/both"):
+            more["cache"] = True  # of the gateway's names the client knows nothing
         if self.has("compaction"):
             more["compaction"] = Compaction(tokens_max=7_500 if self.kind != "mixed" else 9_500)
         return Agent(

@@ -34,6 +34,8 @@ SOURCES: dict[DialectName, tuple[str, str, str, str]] = {
     "anthropic": ("anthropic_messages.jsonl.gz", "anthropic", "api.anthropic.com", "default"),
     "gemini": ("gemini.jsonl.gz", "google", "generativelanguage.googleapis.com", "default"),
 }
+# Paid apart, and no part of the counts that the table's rules read.
+_NOT_READ = ("compaction", "advisor_message")
 
 
 def bodies(dialect: DialectName) -> Iterator[dict[str, Any]]:
@@ -59,6 +61,9 @@ def both(
     usage = response.usage
     if not usage.is_reported:
         return None
+    entries: Any = usage.metadata.get("anthropic", {}).get("iterations") or []
+    if any(entry["type"] in _NOT_READ for entry in entries):
+        return None  # what the table's rules leave out
     try:
         tier = body.get("service_tier")
         theirs = extract_usage(body, provider_id=provider, api_flavor=flavor).calc_price(

@@ -407,17 +407,15 @@ async def test_random_agents_of_each_kind_pass_the_strict_check() -> None:
     for kind in KINDS:
         counts = [found.kinds[kind] for found in results.values()]
         assert sum(each.unfit for each in counts) == 0, kind
-        possible, fitted = (
-            sum(each.possible for each in counts),
-            sum(each.fitted for each in counts),
-        )
+        possible = sum(each.possible for each in counts)
+        fitted = sum(each.fitted for each in counts)
         # Thinking cannot be kept where a conversation is shortened or edited.
         lost = kind in ("compaction", "edited", "mixed", "fallback")
         assert 0 < fitted <= possible, kind
         assert lost or fitted == possible, kind
-        # Where another model answers, its cache is another.
         share = sum(each.read for each in counts) / sum(each.sent for each in counts)
-        assert share > (0.9 if lost else 0.95), kind
+        # Where another model answers, its cache is another.
+        assert kind == "fallback" or share > (0.9 if lost else 0.95), (kind, share)
 
 
 async def test_an_agent_of_forty_steps_costs_less_where_it_appends() -> None:

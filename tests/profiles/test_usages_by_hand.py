@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from polycall.ir import Usage
 from polycall.providers.catalogue import CATALOGUE
@@ -27,6 +28,7 @@ RATES: dict[str, tuple[str, ...]] = {
     "claude-haiku-4-5-20251001": ("1", "5", "0.1", "1.25", "2"),
     "claude-sonnet-4-20250514": ("3", "15", "0.3", "3.75", "6"),
     "claude-opus-4-6": ("5", "25", "0.5", "6.25", "10"),
+    "claude-sonnet-4-6": ("3", "15", "0.3", "3.75", "6"),
     "gpt-4o-2024-08-06": ("2.5", "10", "1.25"),
     "gpt-4o-mini-2024-07-18": ("0.15", "0.6", "0.075"),
     "gpt-4.1-2025-04-14": ("2", "8", "0.5"),
@@ -37,6 +39,7 @@ RATES: dict[str, tuple[str, ...]] = {
     "gemini-2.5-pro": ("1.25", "10", "0.125"),
 }
 PER_MODEL = 6
+NO_BATCHES = {"claude-sonnet-4-20250514"}  # retired; at the usual rate, which is never too little
 SOURCES = {
     "anthropic": ("anthropic_messages", "anthropic", "api.anthropic.com"),
     "openai-chat": ("openai_chat", "openai", "api.openai.com"),
@@ -73,9 +76,21 @@ def by_hand(dialect: str, model: str, body: dict[str, Any]) -> Decimal | None:
         searches = (usage.get("server_tool_use") or {}).get("web_search_requests")
         if searches:
             return None
+        entries = usage.get("iterations") or []
+        if any(entry["type"] == "advisor_message" for entry in entries):
+            return None
         read = usage.get("cache_read_input_tokens") or 0
-        plain = (usage["input_tokens"], usage["output_tokens"])
-        return dollars(rates, (*plain, read, written - hour, hour))
+        counts = (usage["input_tokens"], usage["output_tokens"], read, written - hour, hour)
+        # A conversation that was compacted on the way is paid apart.
+        beside = [entry for entry in entries if entry["type"] == "compaction"]
+        paid = dollars(rates, counts)
+        for entry in beside:
+            kept = entry["cache_creation_input_tokens"]
+            long = entry["cache_creation"]["ephemeral_1h_input_tokens"]
+            read = entry["cache_read_input_tokens"]
+            plain = (entry["input_tokens"], entry["output_tokens"])
+            paid += dollars(rates, (*plain, read, kept - long, long))
+        return paid
     names = ("prompt", "completion") if dialect == "openai-chat" else ("input", "output")
     inner: dict[str, Any] = usage.get(f"{names[0]}_tokens_details") or {}
     if body.get("service_tier") not in (None, "default", "auto") or inner.get("audio_tokens"):
@@ -102,6 +117,9 @@ def recorded() -> Iterator[tuple[str, str, dict[str, Any]]]:
                     found.setdefault(model, []).append(body)
         for model, bodies in found.items():
             bodies.sort(key=lambda body: "ach" in json.dumps(body.get("usage")), reverse=True)
+            bodies.sort(
+                key=lambda body: "compaction" in json.dumps(body.get("usage")), reverse=True
+            )
             yield from ((dialect, model, body) for body in bodies[:PER_MODEL])
 
 
@@ -110,6 +128,7 @@ def test_sixty_recorded_usages_cost_what_they_cost_by_hand() -> None:
     rows = list(recorded())
     assert len(rows) >= 60
     assert {dialect for dialect, _, _ in rows} == set(SOURCES)
+    assert any("compaction" in json.dumps(body.get("usage")) for _, _, body in rows)
     for dialect, model, body in rows:
         provider = CATALOGUE[SOURCES[dialect][1]]
         usage = DIALECTS[dialect].parse_response(body).usage  # type: ignore[index]
@@ -117,8 +136,35 @@ def test_sixty_recorded_usages_cost_what_they_cost_by_hand() -> None:
         assert cost == by_hand(dialect, model, body), (model, body.get("usage"))
 
 
+@pytest.mark.skipif(not CORPUS.exists(), reason="no recorded traffic here (POLYCALL_SHARED)")
+def test_m03_the_same_usages_of_a_batch_cost_half_by_hand() -> None:
+    """What a batch reads from a cache costs half at Anthropic; the others differ by model."""
+    counted = 0
+    for dialect, model, body in recorded():
+        usage = DIALECTS[dialect].parse_response(body).usage  # type: ignore[index]
+        if model in NO_BATCHES or (dialect != "anthropic" and usage.cached_tokens):
+            continue
+        whole = by_hand(dialect, model, body)
+        assert whole is not None
+        batch = replace(usage, service_tier="batch")
+        assert cost_usd(CATALOGUE[SOURCES[dialect][1]], model, batch) == whole / 2, model
+        counted += 1
+    assert counted >= 40
+
+
 def used(**counts: Any) -> Usage:
     return Usage(**counts)
+
+
+def reported(**counts: Any) -> Usage:
+    """What an answer of Anthropic's says of itself."""
+    body: dict[str, Any] = {"id": "m", "type": "message", "role": "assistant", "content": []}
+    body |= {"model": "claude-haiku-4-5", "stop_reason": "end_turn", "usage": counts}
+    return DIALECTS["anthropic"].parse_response(body).usage
+
+
+def apart(kind: str, **counts: Any) -> dict[str, Any]:
+    return {"type": kind, "input_tokens": 1000, "output_tokens": 100, **counts}
 
 
 # What the recordings have not: tiers, and prompts beyond a bound, whose whole price is another.
@@ -139,6 +185,33 @@ MADE: list[tuple[str, str, Usage, str]] = [
      used(input_tokens=4000, cache_write_tokens=2000, output_tokens=100,
           metadata={"anthropic": {"cache_creation": {"ephemeral_1h_input_tokens": 2000}}}),
      "0.0065"),
+    # Batches.
+    ("openai", "gpt-5", used(input_tokens=1000, output_tokens=100, service_tier="batch"),
+     "0.001125"),
+    ("google", "gemini-2.5-pro",
+     used(input_tokens=1000, output_tokens=100, service_tier="batch"), "0.001125"),
+    ("anthropic", "claude-haiku-4-5",
+     reported(input_tokens=1000, output_tokens=100, service_tier="batch"), "0.00075"),
+    ("anthropic", "claude-haiku-4-5",
+     reported(input_tokens=2000, cache_read_input_tokens=6000, cache_creation_input_tokens=2000,
+              output_tokens=100, service_tier="batch"), "0.0028"),
+    # A conversation that was compacted on the way: no other count has it.
+    ("anthropic", "claude-haiku-4-5",
+     reported(input_tokens=0, output_tokens=0, iterations=[apart("compaction")]), "0.0015"),
+    ("anthropic", "claude-haiku-4-5",
+     reported(input_tokens=1000, output_tokens=100,
+              iterations=[apart("message"), apart("compaction", cache_read_input_tokens=10_000)]),
+     "0.004"),
+    # Another model that was asked for advice, at its own price (Opus 4.6: 5 and 25 dollars).
+    ("anthropic", "claude-haiku-4-5",
+     reported(input_tokens=1000, output_tokens=100,
+              iterations=[apart("message"), apart("advisor_message", model="claude-opus-4-6")]),
+     "0.009"),
+    # Inference in the United States alone.
+    ("anthropic", "claude-opus-4-6",
+     reported(input_tokens=1000, output_tokens=100, inference_geo="us"), "0.00825"),
+    ("anthropic", "claude-opus-4-6",
+     reported(input_tokens=1000, output_tokens=100, inference_geo="global"), "0.0075"),
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from polycall.ir import JSON, Usage
 from polycall.providers.provider import Price, Provider
@@ -23,10 +23,16 @@ def cost_usd(provider: Provider, model: str, usage: Usage) -> Decimal | None:
     own = provider.prices.get(model)
     if own is not None:
         return _own_cost(own, usage)
-    for price_id, name in provider.pricings(model):
-        if price_id and (cost := _table_cost(price_id, name, usage)) is not None:
-            return cost
-    return None
+    found = (
+        _table_cost(price_id, name, usage)
+        for price_id, name in provider.pricings(model)
+        if price_id
+    )
+    cost = next((each for each in found if each is not None), None)
+    for other, apart in _by_others(usage):
+        more = cost_usd(provider, other, apart)
+        cost = None if cost is None or more is None else cost + more
+    return cost
 
 
 def _own_cost(price: Price, usage: Usage) -> Decimal:
@@ -59,7 +65,7 @@ def _table_cost(price_id: str, model: str, usage: Usage) -> Decimal | None:
         found = calc_price(priced, model, provider_id=price_id, price_context=_price_context(usage))
     except LookupError:
         return None
-    return found.total_price
+    return found.total_price * _place_factor(usage)
 
 
 def price_of(provider: Provider, model: str) -> Price | None:
@@ -124,7 +130,14 @@ def is_special(usage: Usage) -> bool:
     """Whether the plain rates of a model do not say what this cost."""
     if usage.service_tier.lower() not in _USUAL_TIERS:
         return True
-    return bool(usage.metadata) and bool(special_kinds(usage) or _price_context(usage))
+    if not usage.metadata:
+        return False
+    return bool(
+        special_kinds(usage)
+        or _price_context(usage)
+        or _place_factor(usage) != 1
+        or _by_others(usage)
+    )
 
 
 # Words for the tier that every price table means where it names none.
@@ -132,14 +145,55 @@ _USUAL_TIERS = frozenset({"", "auto", "default", "standard", "on_demand"})
 
 
 def _price_context(usage: Usage) -> dict[str, str] | None:
-    """What else has a price of its own: Anthropic's fast mode, the others' service tiers."""
+    """What else has a price of its own: batches, Anthropic's fast mode, the others' tiers."""
     context: dict[str, str] = {}
-    if usage.metadata.get("anthropic", {}).get("speed") == "fast":
+    own = usage.metadata.get("anthropic", {})
+    if own.get("speed") == "fast":
         context["speed"] = "fast"
     tier = usage.service_tier.lower()
-    if tier not in _USUAL_TIERS:
+    if _BATCH in (tier, own.get("service_tier")):
+        context["processing"] = _BATCH
+    elif tier not in _USUAL_TIERS:
         context["service_tier"] = tier
     return context or None
+
+
+# What a job of many requests is called by who answers it and by the price table.
+_BATCH = "batch"
+# Inference in the United States alone costs a tenth more at Anthropic, for tokens of every kind.
+# Read 2026-11-29: https://platform.claude.com/docs/en/about-claude/pricing
+_PLACE = "inference_geo"
+_PLACES = {"us": Decimal("1.1")}
+
+
+def _place_factor(usage: Usage) -> Decimal:
+    place: Any = usage.metadata.get("anthropic", {}).get(_PLACE)
+    return _PLACES.get(place, Decimal(1)) if isinstance(place, str) else Decimal(1)
+
+
+def _by_others(usage: Usage) -> list[tuple[str, Usage]]:
+    """What other models did for this answer, each at its own price: Anthropic's advisors.
+
+    Read 2026-11-29 in anthropic 2.14, types/beta/beta_advisor_message_iteration_usage.py.
+    """
+    entries: Any = usage.metadata.get("anthropic", {}).get("iterations")
+    found: list[tuple[str, Usage]] = []
+    for entry in cast("list[Any]", entries) if isinstance(entries, list) else []:
+        if isinstance(entry, dict) and entry.get("type") == "advisor_message":  # pyright: ignore[reportUnknownMemberType]
+            read = _number(entry, "cache_read_input_tokens")
+            written = _number(entry, "cache_creation_input_tokens")
+            own: JSON = {"cache_creation": entry.get("cache_creation")}  # pyright: ignore[reportUnknownMemberType]
+            plain = _number(entry, "input_tokens")
+            counts = Usage(
+                input_tokens=plain + read + written,
+                output_tokens=_number(entry, "output_tokens"),
+                cached_tokens=read,
+                cache_write_tokens=written,
+                metadata={"anthropic": own},
+            )
+            if counts.is_reported:
+                found.append((str(entry.get("model")), counts))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    return found
 
 
 def _number(wire: Any, *path: str) -> int:

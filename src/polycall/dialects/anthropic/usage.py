@@ -24,14 +24,33 @@ def parse_usage(value: Any, path: str = "usage") -> Usage:
         split = reader.get_object(wire, "cache_creation", path)
         written = sum(count for count in split.values() if isinstance(count, int))
     details = reader.get_object(wire, "output_tokens_details", path)
+    apart = _beside(wire, path)
+    read, written = read + apart[_READ], written + apart[_WRITTEN]
+    plain = (reader.get_int(wire, "input_tokens", path) or 0) + apart["input_tokens"]
     return Usage(
-        input_tokens=(reader.get_int(wire, "input_tokens", path) or 0) + read + written,
-        output_tokens=reader.get_int(wire, "output_tokens", path) or 0,
+        input_tokens=plain + read + written,
+        output_tokens=(reader.get_int(wire, "output_tokens", path) or 0) + apart["output_tokens"],
         cached_tokens=read,
         cache_write_tokens=written,
         reasoning_tokens=reader.get_int(details, "thinking_tokens", path) or 0,
         metadata={NAME: wire},
     )
+
+
+def _beside(wire: JSON, path: str) -> JSON:
+    """What compacting the conversation took: it is paid, and is in no other count.
+
+    Read 2026-11-29 in anthropic 2.14, types/beta/beta_usage.py.
+    """
+    reader = response_reader
+    sums = dict.fromkeys(("input_tokens", "output_tokens", _READ, _WRITTEN), 0)
+    for index, entry in enumerate(reader.get_array(wire, "iterations", path)):
+        place = f"{path}.iterations[{index}]"
+        fields = reader.object(entry, place)
+        if fields.get("type") == "compaction":
+            for name in sums:
+                sums[name] += reader.get_int(fields, name, place) or 0
+    return sums
 
 
 def merge_usage(first: JSON, second: JSON) -> JSON:
@@ -54,11 +73,12 @@ def render_usage(usage: Usage) -> JSON:
     own = usage.metadata.get(NAME)
     read, written = usage.cached_tokens, usage.cache_write_tokens
     wire: JSON = dict(own) if own is not None else {}
+    apart = _beside(wire, "usage")
     counts = {
-        "input_tokens": max(usage.input_tokens - read - written, 0),
-        _WRITTEN: written,
-        _READ: read,
-        "output_tokens": usage.output_tokens,
+        "input_tokens": max(usage.input_tokens - read - written - apart["input_tokens"], 0),
+        _WRITTEN: max(written - apart[_WRITTEN], 0),
+        _READ: max(read - apart[_READ], 0),
+        "output_tokens": max(usage.output_tokens - apart["output_tokens"], 0),
     }
     for key, count in counts.items():
         if own is None or count or key in own:

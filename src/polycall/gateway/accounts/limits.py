@@ -232,11 +232,14 @@ class KeyLimits:
             output = max((n or self._settings.output_tokens for n in known), default=0)
             client_request.output_reserved = output or None
         tokens = await client_request.size_tokens(self._services)
+        hints = client_request.premium_usage_hints(tokens)
+        # A conversation that its vendor compacts is read twice, and two answers are written.
+        times = 2 if "iterations" in hints.get("anthropic", {}) else 1
         return Usage(
-            input_tokens=tokens,
-            output_tokens=output * client_request.candidates_max(),
+            input_tokens=tokens * times,
+            output_tokens=output * client_request.candidates_max() * times,
             service_tier=client_request.service_tier,
-            metadata=client_request.premium_usage_hints(tokens),
+            metadata=hints,
         )
 
     async def _highest_cost(self, owner: Owner, client_request: Sized, size: Usage) -> Decimal:

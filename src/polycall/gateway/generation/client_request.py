@@ -157,13 +157,17 @@ class ClientRequest:
         return found if isinstance(found, str) else ""
 
     def premium_usage_hints(self, input_tokens: int) -> Metadata:
-        """What may have another price than the usual: Anthropic's caches that last an hour, and its
-        fast mode.  In the form in which that vendor reports it."""
+        """What may have another price than the usual, in the form in which Anthropic reports it:
+        caches that last an hour, fast mode, a place, a conversation that is compacted."""
         wishes: JSON = {}
         if b'"1h"' in self._body:
             wishes["cache_creation"] = {"ephemeral_1h_input_tokens": input_tokens}
         if b'"speed"' in self._body and b'"fast"' in self._body:
             wishes["speed"] = "fast"
+        if b'"inference_geo"' in self._body and b'"us"' in self._body:
+            wishes["inference_geo"] = "us"
+        if b'"compact_20260112"' in self._body or b'"compaction"' in self._body:
+            wishes["iterations"] = [{"type": "compaction"}]
         return {"anthropic": wishes} if wishes else {}
 
     async def size_tokens(self, services: GatewayServices) -> int:

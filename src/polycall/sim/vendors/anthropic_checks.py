@@ -291,8 +291,8 @@ def check(
         for block in blocks:
             programs.read_block(block, history)
     programs.check_history(turns_of(fields["messages"]), offered)
-    tools = tool_changes.offered(turns_of(fields["messages"]), fields, tools)
     prompt = Prompt(fields["model"], history, tools, fields, programs=offered)
+    prompt.allowed = tool_changes.allowed(turns_of(fields["messages"]), fields, tools)
     _read_choice(fields, model, prompt)
     prompt.search_tool = server_tools.search_tool(list_in(fields, "tools"))
     prompt.last_thinking = thinking.last

@@ -14,8 +14,8 @@ def added_in(blocks: list[JSON]) -> list[str]:
     return [block["tool"].get("name", "") for block in blocks if block["type"] == "tool_addition"]
 
 
-def offered(turns: Turns, body: JSON, tools: list[ToolSpec]) -> list[ToolSpec]:
-    """The tools that may be called now: without those that were withdrawn."""
+def allowed(turns: Turns, body: JSON, tools: list[ToolSpec]) -> frozenset[str] | None:
+    """The tools that may be called now; `None` where none was withdrawn."""
     declared = {str(tool.get("name")) for tool in list_in(body, "tools")}
     withdrawn: set[str] = set()
     for role, blocks, position in turns:
@@ -39,4 +39,4 @@ def offered(turns: Turns, body: JSON, tools: list[ToolSpec]) -> list[ToolSpec]:
                 withdrawn.add(name)
             else:
                 withdrawn.discard(name)
-    return [tool for tool in tools if tool.name not in withdrawn]
+    return frozenset(tool.name for tool in tools) - withdrawn if withdrawn else None
