@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,13 +29,15 @@ from polycall.providers.catalogue import CATALOGUE
 from polycall.sim import Simulation
 from tests.drift import VENDOR_OF, Drift, DriftingVendors, value_at
 from tests.drifts import DRIFTS, request_of
+from tests.drifts_found import FOUND
 
+ALL = [*DRIFTS, *(each.drift for each in FOUND)]
 WHO = {"provider": "p", "address": "http://a", "model": "m", "dialect": "openai-chat"}
 
 
 @pytest.fixture(scope="module")
 def vendors() -> Iterator[DriftingVendors]:
-    with Simulation(seed=1) as sim, DriftingVendors(sim, DRIFTS) as served:
+    with Simulation(seed=1) as sim, DriftingVendors(sim, ALL) as served:
         yield served
 
 
@@ -47,9 +50,9 @@ def client_of(vendors: DriftingVendors, book: CorrectionBook | str | Path | None
             tools_dialect=None,
             base_url=vendors.base_url(each),
         )
-        for each in DRIFTS
+        for each in ALL
     ]
-    keys = {each.name: "any-key" for each in DRIFTS}
+    keys = {each.name: "any-key" for each in ALL}
     return Client(providers=rows, keys=keys, corrections=book)
 
 
@@ -91,6 +94,18 @@ async def test_sixty_drifts_cost_one_more_request_and_are_remembered(
         assert all(each.words and each.read[:4] >= "2025" for each in kept)
         assert client.corrections.forget() == len(kept)
         assert len(client.corrections) == 0
+
+
+async def test_the_words_of_other_vendors_are_read_too(vendors: DriftingVendors) -> None:
+    """Each is answered with one more request, and the second time with none."""
+    vendors.seen.clear()
+    assert len({each.drift.says for each in FOUND}) == 20
+    assert all(each.vendor and each.source.startswith("https://") for each in FOUND)
+    async with client_of(vendors) as client:
+        for drift, vendor, _ in FOUND:
+            assert await asked(client, drift), vendor
+            assert await asked(client, drift), vendor
+            assert len(vendors.seen[drift.name]) == 3, (vendor, vendors.seen[drift.name])
 
 
 def test_the_drifts_are_sixty_of_four_kinds_and_four_wires() -> None:
@@ -188,6 +203,17 @@ EVIL = (
     "{}: Input should be 'x' or 'priority'",
     "'{}' must be one of: 'x', 'y'",
     'Invalid JSON payload received. Unknown name "{}": Cannot find field.',
+    "Argument not supported on this model: {}",
+    "unknown field: parameter '{}' is not a valid field",
+    "Malformed input request: #: extraneous key [{}] is not permitted",
+    "Malformed input request: #/{}: 1 is not greater or equal to 1000000",
+    "invalid {}: only 1000000 is allowed for this model",
+    "Range of {} should be [1000000, 2000000]",
+    "Input validation error: `{}` must be > 1000000 and < 2000000",
+    "Invalid params: {} must be in range (1000000, +inf)",
+    "Cannot set both temperature and {}",
+    "body -> {}\n  Extra inputs are not permitted",
+    "{}参数非法",
 )
 # What says what is asked, allowed and paid.
 SACRED = frozenset(
@@ -288,6 +314,51 @@ def test_no_header_of_auth_routing_or_money_is_learned(words: str) -> None:
 )
 def test_words_that_say_something_else_teach_nothing(error: UpstreamError) -> None:
     assert read_refusal(error, {"temperature": 1, "messages": []}, {}, **WHO) is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "\n" * 5_000_000,
+        "Unknown parameter: 'zzz'\n" * 200_000,
+        "Unknown parameter: " + "a." * 500_000,
+        "body -> " + "a -> " * 200_000 + "\n  x",
+        '{"error":' * 100_000,
+    ],
+    ids=["lines", "sentences", "path", "place", "nested"],
+)
+def test_a_refusal_without_end_is_read_in_no_time(words: str) -> None:
+    body = {"temperature": 1, **{f"f{n}": {"a": {"b": {}}} for n in range(5_000)}}
+    started = time.process_time()
+    assert read_refusal(InvalidRequestError(words, status=400), body, {}, **WHO) is None
+    assert time.process_time() - started < 0.5
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        # Other models, other providers, other wires, and names that only look the same.
+        "Model other/gpt-6 does not support parameter 'messages'",
+        "Unknown parameter: 'ｍessages'",
+        "Unknown parameter: '\u202etemperature'",
+        "Unknown parameter: 'temperature\u0000'",
+        "Unknown parameter: 'messages[0].content'. Did you mean 'prompt'?",
+        "'temperature' has been renamed to 'tool_choice'",
+        "'temperature' has been renamed to 'service_tier'",
+        "'temperature' has been renamed to 'provider.order'",
+        "Unsupported parameter: 'metadata' is not supported. Use 'system' instead.",
+        "tools.0.function.description: Extra inputs are not permitted",
+        "Argument not supported on this model: tools",
+        "Range of n should be [5, 9]",
+        "Cannot set both temperature and max_tokens",
+    ],
+)
+def test_a_hostile_refusal_teaches_nothing_of_content_tools_or_money(words: str) -> None:
+    body = bodies()["openai-chat"]
+    refused = read_refusal(InvalidRequestError(words, status=400), body, {}, **WHO)
+    if refused is not None:
+        sent, _, _ = corrected(body, {}, refused.corrections)
+        assert {**sent, "temperature": 0} == {**body, "temperature": 0}, refused
 
 
 def test_a_refusal_that_depends_on_the_rest_is_mended_and_not_remembered() -> None:

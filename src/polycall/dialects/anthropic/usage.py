@@ -43,7 +43,7 @@ def _beside(wire: JSON, path: str) -> JSON:
     Read 2026-11-29 in anthropic 2.14, types/beta/beta_usage.py.
     """
     reader = response_reader
-    sums = dict.fromkeys(("input_tokens", "output_tokens", _READ, _WRITTEN), 0)
+    sums: JSON = dict.fromkeys(("input_tokens", "output_tokens", _READ, _WRITTEN), 0)
     for index, entry in enumerate(reader.get_array(wire, "iterations", path)):
         place = f"{path}.iterations[{index}]"
         fields = reader.object(entry, place)

@@ -59,6 +59,11 @@ _CONDITIONAL = re.compile(
 _VALUE = re.compile(r"[`'\"\u2018\u201c]([^`'\"\u2019\u201d]{1,60})[`'\"\u2019\u201d]")
 _NAMED = re.compile(r"^(?:[A-Za-z]\w*Error|Validation|Error|Bad Request)(?: code: \d+)? ?[:-] ")
 _PLACE = re.compile(r"^[A-Za-z_][\w.\[\]]{0,120}: ")
+# NVIDIA's: a place, and what is said of it in the next line.  Read 2026-11-29 at
+# https://github.com/BerriAI/litellm/issues/4558.
+_BELOW = re.compile(
+    r"(?m)^body -> (?P<loc>[\w.\[\]]{1,80}(?: -> [\w.\[\]]{1,80}){0,5})\n +(?P<msg>[^\n(]{1,300})"
+)
 _LOC = re.compile(
     r"['\"]loc['\"]: ?[(\[](?P<loc>[^)\]]{1,200})[)\]], ?['\"]msg['\"]: ?"
     r"(?P<quote>['\"])(?P<msg>.{1,300}?)(?P=quote)(?=[,}])"
@@ -144,7 +149,8 @@ def _words() -> list[tuple[re.Pattern[str], _Word]]:
 def _sentences(error: InvalidRequestError | RequestTooLargeError) -> Iterator[str]:
     """What the refusal says, a line or a validation error at a time, the plainest first."""
     seen: list[str] = []
-    for text in [*_validations(error.body, 0), *_texts(error.message)]:
+    message = error.message[: _SENTENCES_MAX * _SENTENCE_MAX]
+    for text in [*_validations(error.body, 0), *_texts(message)]:
         for line in text.splitlines():
             sentence = line.strip()[:_SENTENCE_MAX]
             # A place may stand before what is said of it.
@@ -158,6 +164,8 @@ def _sentences(error: InvalidRequestError | RequestTooLargeError) -> Iterator[st
 
 def _texts(message: str) -> Iterator[str]:
     stripped = message.strip()
+    for found in _BELOW.finditer(stripped[: 4 * _SENTENCE_MAX]):
+        yield _placed(found["loc"].split(" -> "), found["msg"].strip())
     if stripped[:1] in "{[":
         # A proxy's: the vendor's own body as text.
         for found in _LOC.finditer(stripped[: 4 * _SENTENCE_MAX]):
@@ -245,10 +253,15 @@ def _fields(word: _Word, groups: dict[str, str], sent: _Sent) -> list[str]:
     named = [each.strip("`'\" ") for each in re.split(r",| and ", said)] if said else []
     if "at" in groups:
         named = [f"{groups['at']}.{each}" for each in named]
+    named = [each.replace("/", ".") for each in named]
     found = [path for each in named if (path := found_in(sent.body, each)) is not None]
     if not found and sent.param:
         path = found_in(sent.body, sent.param)
         found = [path] if path is not None else []
+    if not found:
+        # The other name of one limit.
+        twins = [TWINS[name] for name in named if name in TWINS]
+        found = [twin for twin in twins if twin in sent.body]
     if not found and "value" in groups:
         # Words that name the value alone: the one hint that has it.
         found = [
@@ -297,12 +310,23 @@ def _bounds(path: str, groups: dict[str, str], sent: _Sent) -> Iterator[Correcti
         return
     if "max" in groups:
         most = _number(groups["max"])
-        if groups.get("bound") == "exclusive":
-            most -= 1
+        if groups.get("bound") in ("exclusive", "<", ")"):
+            most = _beyond(most, value, -1)
         if value > most:
             yield _correction("at_most", path, most)
-    if "min" in groups and value < (least := _number(groups["min"])) and kind_of(path) == "hint":
-        yield _correction("at_least", path, least)
+    if "min" in groups and kind_of(path) == "hint":
+        least = _number(groups["min"])
+        if groups.get("floor") in (">", "("):
+            least = _beyond(least, value, 1)
+        if value < least:
+            yield _correction("at_least", path, least)
+
+
+def _beyond(bound: float, value: float, step: int) -> int | float:
+    """The nearest value on the right side of a bound that is itself not taken."""
+    if isinstance(bound, int) and isinstance(value, int) and abs(bound) > 1:
+        return bound + step
+    return round(bound + step * 0.01, 6)
 
 
 def _number(text: str) -> int | float:
