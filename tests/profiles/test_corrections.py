@@ -350,7 +350,7 @@ def test_a_refusal_without_end_is_read_in_no_time(words: str) -> None:
         "tools.0.function.description: Extra inputs are not permitted",
         "Argument not supported on this model: tools",
         "Range of n should be [5, 9]",
-        "Cannot set both temperature and max_tokens",
+        "Cannot set both temperature and tools",
     ],
 )
 def test_a_hostile_refusal_teaches_nothing_of_content_tools_or_money(words: str) -> None:
