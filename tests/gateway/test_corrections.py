@@ -18,6 +18,7 @@ from polycall.sim import Simulation
 from tests.drift import VENDOR_OF, Drift, DriftingVendors
 from tests.drifts import DRIFTS, request_of
 from tests.gateway.harness import KEY, Gateway, provider_table
+from tests.servers import Postgres
 
 PATHS = {
     "openai-chat": "/v1/chat/completions",
@@ -153,3 +154,48 @@ def until(holds: Any) -> bool:
             return True
         time.sleep(0.2)
     return False
+
+
+def test_replicas_of_one_postgres_learn_together_and_one_command_forgets(
+    config: str, vendors: DriftingVendors, postgres_server: Postgres, tmp_path: Path
+) -> None:
+    """Two replicas with folders of their own; one that is killed, and one that comes later."""
+    names = ["v3", "n1", "r2"]
+    store = f'[store]\nurl = "{postgres_server.database()}"\n'
+    gateways: list[Gateway] = []
+    for name in ("one", "two", "three"):
+        (tmp_path / name).mkdir()
+        gateways.append(Gateway(tmp_path / name, f"{store}{config}"))
+    first, second, third = gateways
+    first.start()
+    second.start()
+    asked = {
+        each.name: body_of(each, each.dialect, stream=False)
+        for each in DRIFTS
+        if each.name in names
+    }
+
+    def came(gateway: Gateway, name: str) -> int:
+        before = len(vendors.seen.get(name, []))
+        path, body = asked[name]
+        assert gateway.request("POST", path, body).status == 200
+        return len(vendors.seen[name]) - before
+
+    vendors.seen.clear()
+    assert came(first, "v3") == 2
+    assert came(second, "n1") == 2
+    # Each knows what the other learned, a second later.
+    assert until(lambda: came(second, "v3") == 1)
+    assert until(lambda: came(first, "n1") == 1)
+    assert came(first, "r2") == 2
+    first.kill()
+    assert until(lambda: came(second, "r2") == 1)
+    third.start()
+    assert until(lambda: came(third, "v3") == 1)
+    assert [came(third, name) for name in names] == [1, 1, 1]
+    assert all("refused" in run([third], f"{name}/sim-1") for name in names)
+    assert "3 corrections" in run([third], "--forget")
+    assert until(lambda: came(second, "v3") == 2)
+    assert until(lambda: came(third, "n1") == 2)
+    for gateway in (second, third):
+        assert gateway.stop() == 0, gateway.log
