@@ -156,6 +156,7 @@ def until(holds: Any) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_replicas_of_one_postgres_learn_together_and_one_command_forgets(
     config: str, vendors: DriftingVendors, postgres_server: Postgres, tmp_path: Path
 ) -> None:
@@ -193,7 +194,7 @@ def test_replicas_of_one_postgres_learn_together_and_one_command_forgets(
     third.start()
     assert until(lambda: came(third, "v3") == 1)
     assert [came(third, name) for name in names] == [1, 1, 1]
-    assert all("refused" in run([third], f"{name}/sim-1") for name in names)
+    assert "seed is left out" in run([third], "v3/sim-1")
     assert "3 corrections" in run([third], "--forget")
     assert until(lambda: came(second, "v3") == 2)
     assert until(lambda: came(third, "n1") == 2)
