@@ -686,6 +686,8 @@ NONCE = "x-anthropic-billing-header: cc_version=2.1; cch=00abc;"
         [{"type": "text", "text": NONCE}, {"type": "text", "text": "You help."}],
         f"{NONCE}\nYou help.",
         [{"type": "text", "text": f"{NONCE}\n\nYou help."}],
+        f"X-Anthropic-Session-Header: 7\r\n  {NONCE}\r\nYou help.",
+        [{"type": "text", "text": "You help."}, {"type": "text", "text": NONCE}],
     ],
 )
 def test_t13_a_line_for_the_clients_own_vendor_is_kept_from_others(

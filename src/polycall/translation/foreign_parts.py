@@ -196,7 +196,11 @@ def _in_turns(message: Message, parts: list[Part]) -> list[Message]:
 
 # Lines in the system text that a client writes for its own vendor alone, new with each request: no
 # other vendor's prefix cache would ever hit behind one.
-_NONCE_LINES = {"anthropic": re.compile(r"^x-anthropic-[\w-]+:[^\n]*(?:\n+|$)", re.MULTILINE)}
+_NONCE_LINES = {
+    "anthropic": re.compile(
+        r"^[ \t]*x-anthropic-[\w-]+:[^\n]*(?:\n+|$)", re.MULTILINE | re.IGNORECASE
+    )
+}
 
 
 def _without_nonces(request: Request, dialect: str, losses: Losses) -> Request:
@@ -211,7 +215,7 @@ def _without_nonces(request: Request, dialect: str, losses: Losses) -> Request:
         before = changed
         for part in message.parts:
             text = part.text if isinstance(part, Text) else ""
-            for line in lines if "x-" in text else ():
+            for line in lines if "nthropic-" in text else ():
                 text = line.sub("", text)
             if not isinstance(part, Text) or text == part.text:
                 parts.append(part)
