@@ -227,3 +227,42 @@ def test_t21_random_conversations_of_a_chat_client_never_break_the_prefix(
         assert refused_strictly(own_sim, body) == "", seed
         thought = [turn.reasoning for turn in turns[:-1] if turn.reasoning]
         assert thinking_of(body) == thought, seed
+
+
+def offered(*names: str) -> list[Any]:
+    return [
+        {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
+        for name in names
+    ]
+
+
+def test_m1_tools_that_come_with_a_users_words_or_are_forbidden_keep_all_thinking(
+    own_sim: Simulation, one: Gateway
+) -> None:
+    turns = [Turn(reasoning=f"r{number}", text=f"t{number}") for number in range(4)]
+    own_sim.script("anthropic", BOUND[0], turns)
+    some = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [
+        {"type": "function", "function": {"name": "later"}}]}}  # fmt: skip
+    history: list[Any] = [{"role": "user", "content": "hi"}]
+    more: list[dict[str, Any]] = [
+        {"tools": offered("now")},
+        {"tools": offered("now", "later")},
+        {"tools": offered("now", "later"), "tool_choice": some},
+        {"tools": offered("now", "later")},
+    ]
+    for fields in more:
+        history += [said(chat(one, history, **fields)), {"role": "user", "content": "more"}]
+    body = own_sim.requests[-1].body
+    assert thinking_of(body) == ["r0", "r1", "r2"]
+    assert [tool["name"] for tool in body["tools"]] == ["now", "later"]
+    changes = [
+        (block["type"], block["tool"]["name"])
+        for message in body["messages"]
+        if message["role"] == "system"
+        for block in message["content"]
+    ]
+    assert changes == [
+        ("tool_addition", "later"),
+        ("tool_removal", "now"),
+        ("tool_addition", "now"),
+    ]
