@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polycall.ir import Message, Part, ToolResult
+from polycall.ir import Message, Metadata, Part, ToolResult
 
 _MARK = "polycall"
 _OPENED = "opened"
@@ -18,28 +18,22 @@ _OPENED = "opened"
 
 def opened_in(message: Message) -> list[str]:
     """The tools that came with a message."""
-    if message.role == "user":
-        return message.metadata.get(_MARK, {}).get(_OPENED, [])
-    if message.role != "tool":
+    if message.role not in ("user", "tool"):
         return []
-    return [
-        name
-        for part in message.parts
-        if isinstance(part, ToolResult)
-        for name in part.metadata.get(_MARK, {}).get(_OPENED, [])
-    ]
+    marked = [message, *(part for part in message.parts if isinstance(part, ToolResult))]
+    return [name for each in marked for name in each.metadata.get(_MARK, {}).get(_OPENED, [])]
 
 
 def with_opened(message: Message, names: list[str]) -> Message:
-    """The message, its last result or itself naming these tools."""
-    if message.role == "user":
-        mark = {**message.metadata.get(_MARK, {}), _OPENED: names}
-        return replace(message, metadata={**message.metadata, _MARK: mark})
+    """The message, its last result naming these tools, or itself where no result can."""
     parts: list[Part] = list(message.parts)
     for place in range(len(parts) - 1, -1, -1):
         part: Any = parts[place]
-        if isinstance(part, ToolResult) and not part.is_error:
-            own = {**part.metadata.get(_MARK, {}), _OPENED: names}
-            parts[place] = replace(part, metadata={**part.metadata, _MARK: own})
+        if message.role == "tool" and isinstance(part, ToolResult) and not part.is_error:
+            parts[place] = replace(part, metadata=_marked(part.metadata, names))
             return replace(message, parts=parts)
-    return message
+    return replace(message, metadata=_marked(message.metadata, names))
+
+
+def _marked(metadata: Metadata, names: list[str]) -> Metadata:
+    return {**metadata, _MARK: {**metadata.get(_MARK, {}), _OPENED: names}}

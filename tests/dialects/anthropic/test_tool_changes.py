@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from polycall.dialects.anthropic import parse_request, render_request
 from polycall.dialects.anthropic.binding import BOUND, CHANGED
 from polycall.ir import Message, Reasoning, Request, Text, Tool, ToolCall, ToolChoice, ToolResult
+from polycall.translation.opened import with_opened
 from polycall.translation.quirks import Quirks
 
 QUIRKS = Quirks(late_system="after_user", prefix_bound=True)
@@ -85,6 +86,16 @@ def test_m1_tools_that_come_with_a_users_words_are_added_there() -> None:
     wire = render_request(request(messages=messages), quirks=QUIRKS)
     assert said(wire.body) == [["+c"]]
     assert [tool.get("defer_loading", False) for tool in wire.body["tools"]] == [False, False, True]
+
+
+def test_m1_tools_that_come_with_a_failed_call_are_added_after_it() -> None:
+    """A result that is an error refers to nothing."""
+    messages = answered(request())
+    failed = Message("tool", [ToolResult("c1", [Text("no such tool")], is_error=True)])
+    messages = [*messages[:-1], with_opened(failed, ["c"])]
+    wire = render_request(request(messages=messages), quirks=QUIRKS)
+    assert said(wire.body) == [["+c"]]
+    assert wire.body["messages"][-2]["content"][0]["is_error"] is True
 
 
 @pytest.mark.parametrize(

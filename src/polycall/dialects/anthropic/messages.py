@@ -426,7 +426,7 @@ class MessagesRenderer:
                 wire.append(_wire_message("user", message, blocks))
         if late:
             wire.append(self._after_user(wire, late))
-        came = [message for message in turn.follow if message.role == "user"]
+        came = [message for message in turn.follow if message.role != "system"]
         for message in came if self.changes.appends else []:
             self.changes.add(wire, self._opened(message.metadata))
 
