@@ -22,7 +22,7 @@ from polycall.ir import (
     ToolResult,
     parse_arguments,
 )
-from polycall.translation.wire import Reader, short_hash
+from polycall.translation.wire import Losses, Reader, short_hash
 
 _TEXT_KEYS = frozenset({"type", "text"})
 _THINKING_KEYS = frozenset({"type", "thinking"})
@@ -206,3 +206,26 @@ def response_call_block(part: ToolCall) -> JSON:
     if part.namespace:
         block["toolset_name"] = part.namespace
     return block
+
+
+def trim_prefill(wire: list[JSON], losses: Losses) -> None:
+    """A prefill may not end in white space: the vendor refuses it."""
+    if not wire or wire[-1]["role"] != "assistant":
+        return
+    message = wire[-1]
+    content = message["content"]
+    blocks: list[JSON] = [{"type": "text", "text": content}]
+    if not isinstance(content, str):
+        blocks = content
+    last = blocks[-1]
+    text = last["text"] if last["type"] == "text" else ""
+    if text == text.rstrip():
+        return
+    losses.adjust("messages", "white space at the end of the last assistant message")
+    if text.strip():
+        last = {**last, "text": text.rstrip()}
+        message["content"] = last["text"] if blocks is not content else [*blocks[:-1], last]
+    elif len(blocks) > 1:
+        message["content"] = blocks[:-1]
+    else:
+        wire.pop()

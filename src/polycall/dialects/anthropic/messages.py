@@ -22,6 +22,7 @@ from polycall.dialects.anthropic.content import (
     parse_block,
     reasoning_block,
     text_block,
+    trim_prefill,
 )
 from polycall.dialects.anthropic.ids import encode_id, fit_id
 from polycall.dialects.anthropic.media import render_media
@@ -205,7 +206,7 @@ class MessagesRenderer:
             if kept[0]:
                 ids = {slot.wire_id for turn in turns[: kept[2]] for slot in turn.slots}
                 beginnings.keep(messages[: count + kept[0]], wire[: kept[1]], before.wire_ids | ids)
-            self._trim_prefill(wire)
+            trim_prefill(wire, self._losses)
         return wire
 
     def _write(self, wire: list[JSON], turn: Turn, *, is_last: bool) -> None:
@@ -472,28 +473,6 @@ class MessagesRenderer:
                 return None
             case ToolResult():
                 return None
-
-    def _trim_prefill(self, wire: list[JSON]) -> None:
-        """A prefill may not end in white space: the vendor refuses it."""
-        if not wire or wire[-1]["role"] != "assistant":
-            return
-        message = wire[-1]
-        content = message["content"]
-        blocks: list[JSON] = [{"type": "text", "text": content}]
-        if not isinstance(content, str):
-            blocks = content
-        last = blocks[-1]
-        text = last["text"] if last["type"] == "text" else ""
-        if text == text.rstrip():
-            return
-        self._losses.adjust("messages", "white space at the end of the last assistant message")
-        if text.strip():
-            last = {**last, "text": text.rstrip()}
-            message["content"] = last["text"] if blocks is not content else [*blocks[:-1], last]
-        elif len(blocks) > 1:
-            message["content"] = blocks[:-1]
-        else:
-            wire.pop()
 
 
 def _media_block(part: Media, losses: Losses, path: str = "messages") -> JSON | None:
