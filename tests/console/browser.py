@@ -166,7 +166,9 @@ def browser() -> Generator[Browser]:
         )
         try:
             port, path = _address(Path(folder) / "DevToolsActivePort", process)
-            with connect(f"ws://127.0.0.1:{port}{path}", max_size=64 * 1024 * 1024) as socket:
+            # A pong would wait behind what a page says while no test reads it.
+            url = f"ws://127.0.0.1:{port}{path}"
+            with connect(url, max_size=64 * 1024 * 1024, ping_interval=None) as socket:
                 yield Browser(socket)
         finally:
             with contextlib.suppress(ProcessLookupError):

@@ -289,7 +289,7 @@ async def test_the_page_s_own_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """The blocks of docs/durable.md, in its order, as one program."""
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[2] / "docs/durable.md").read_text()
-    define, pause, resume, last, heard = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    define, pause, resume, last, plain, heard = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     space: dict[str, Any] = {"Path": Path, "PausedRun": PausedRun, "secret": "s"}
     space |= {"Approval": Approval, "ModelEvent": ModelEvent, "PartDelta": PartDelta}
     exec(define, space)
@@ -314,6 +314,8 @@ async def test_the_page_s_own_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert space["run"].text == "paid back"
     assert space["result"].output == "on its way"
     assert "forest.mp4" in str(space["result"].history.messages)
+    await asyncio.to_thread(exec, plain, space)
+    assert space["result"].output == "on its way"
     async with Durable("sqlite:///heard.db", agents=[space["agent"]]) as space["durable"]:
         body = "\n".join("    " + line for line in heard.splitlines())
         exec(f"async def part():\n{body}\n    globals().update(locals())\n", space)

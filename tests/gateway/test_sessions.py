@@ -58,6 +58,13 @@ def configuration(voices: OddVoices, sim: VoiceSimulation, *, more: str = SERVER
     )
 
 
+@pytest.fixture(autouse=True)
+async def closed_sockets() -> AsyncGenerator[None]:
+    """Clients close their sockets a turn of the loop after they say so."""
+    yield
+    await asyncio.sleep(0.02)
+
+
 @pytest.fixture(scope="module")
 def voices() -> Iterator[OddVoices]:
     with odd_voices() as served:

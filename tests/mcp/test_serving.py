@@ -101,7 +101,9 @@ async def test_a_stock_client_lists_and_calls(transport: str, mode: str, tmp_pat
         cut = await client.call_tool("half", {"how": "text"})
         assert cut.content[0].text == "cut ���"
         failed = await client.call_tool("half", {"how": "data"})
-        assert failed.content[0].text.startswith("the tool's result cannot be written as JSON")
+        assert failed.content[0].text.startswith(
+            "the tool ran, and its result cannot be written as JSON"
+        )
         folder = str(tmp_path)
         both = await asyncio.gather(
             client.call_tool("wait_for", {"folder": folder, "other": "ab"}),

@@ -247,6 +247,7 @@ class _SwitchChecker:
 
     def __init__(self, inner: Checker) -> None:
         self._inner = inner
+        self.keeps_digits = inner.keeps_digits
 
     def problems(self, arguments: JSON) -> list[Problem]:
         others = {name: value for name, value in arguments.items() if name != _SWITCH}
