@@ -74,6 +74,7 @@ served = subprocess.Popen(
     [sys.executable, "-m", "polycall", "serve", "--port", "0"], stdout=subprocess.PIPE, text=True,
     stderr=subprocess.DEVNULL,
 )
+assert served.stdout is not None
 URL, KEY = served.stdout.readline().split()[-1], "any"
 def end():
     client.close()

@@ -38,6 +38,7 @@ RULES = dict.fromkeys(
     (
         *("reportUnusedImport", "reportUnusedVariable", "reportUnusedFunction"),
         *("reportUnknownArgumentType", "reportUnknownLambdaType", "reportUnknownMemberType"),
+        "reportMissingTypeStubs",
         *("reportUnknownVariableType", "reportMatchNotExhaustive", "reportUnusedClass"),
     ),
     "none",
