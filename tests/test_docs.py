@@ -79,8 +79,7 @@ URL, KEY = served.stdout.readline().split()[-1], "any"
 def end():
     client.close()
     served.terminate()
-    served.wait()
-    served.stdout.close()
+    served.communicate()
 atexit.register(end)
 """,
     "refusals": "",
