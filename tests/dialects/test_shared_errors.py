@@ -54,6 +54,8 @@ def test_an_error_without_words_says_its_status(dialect: str, body: Any) -> None
         "Input is too long for requested model.",
         "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
         "the request exceeds the available context size, try increasing it",
+        "Input Tokens Exceeded: Number of input tokens exceeds maximum length.",
+        "The total number of tokens (9000) exceeds the maximum allowed.",
     ],
 )
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -62,6 +64,20 @@ def test_a_context_overflow_is_told_by_its_words_in_every_dialect(
 ) -> None:
     body = {"error": {"message": message}}
     assert type(DIALECTS[dialect].parse_error(400, body)) is RequestTooLargeError
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "max_tokens: 9000 > 8192, which is the maximum allowed",
+        "the number of tools exceeds the maximum of 128",
+        "The maximum tokens you requested exceeds the model limit of 8192.",
+    ],
+)
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_field_beyond_its_range_is_no_context_overflow(dialect: str, message: str) -> None:
+    error = DIALECTS[dialect].parse_error(400, {"error": {"message": message}})
+    assert type(error) is InvalidRequestError
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

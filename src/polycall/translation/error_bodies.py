@@ -33,7 +33,8 @@ _OVERFLOW = re.compile(
     r"(prompt|input) is too long"
     r"|context (length|size|window|limit)|available context|maximum context"
     r"|token limit reached|too many (input )?tokens"
-    r"|token count .{0,40}exceeds the maximum",
+    r"|token count .{0,40}exceeds the maximum"
+    r"|(number of|total|input|prompt)\b.{0,40}\btokens?\b.{0,40}exceed",
     re.IGNORECASE,
 )
 

@@ -14,7 +14,6 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from polycall.dialects.openai_chat.stream_encoder import StreamEncoder
 from polycall.errors import PolycallError
 from polycall.gateway.passthrough.call_counter import in_events
 from polycall.gateway.passthrough.stream import USAGE, Observer, frames_with, without_usage
@@ -232,7 +231,7 @@ class _Translation:
         self._decoder = dialect.StreamDecoder()
         options = {"stream_options": {"include_usage": sends_usage}}
         request = Request(model="", messages=[], provider_options={dialect.NAME: options})
-        self._encoder = StreamEncoder(request)
+        self._encoder = dialect.StreamEncoder(request)
         self.calls = 0
         self.has_ended = False
 
