@@ -89,6 +89,7 @@ import re
 from polycall import Agent
 agent = Agent("openai/gpt-5.4")
 CARD, text = re.compile("[0-9]{16}"), "My card is 4242424242424242."
+SECRET = "a secret of sixteen characters, or more"
 async def read_page(number: int) -> str: "Read a page."; return "words"
 """,
     "saved-runs": """

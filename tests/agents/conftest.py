@@ -9,6 +9,7 @@ import pytest
 from polycall import Client
 from polycall.sim import Simulation
 
+from ..servers import postgres
 from .support import client_of
 
 
@@ -22,3 +23,9 @@ def simulation() -> Iterator[Simulation]:
 async def client(simulation: Simulation) -> AsyncIterator[Client]:
     async with client_of(simulation) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    with postgres() as server:
+        yield server.database()

@@ -38,12 +38,6 @@ from ..servers import postgres
 from .support import play
 
 
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    with postgres() as server:
-        yield server.database()
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def sessions(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sessions]:
     url = f"sqlite:///{tmp_path / 'chat.db'}"

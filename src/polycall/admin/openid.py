@@ -22,12 +22,12 @@ from urllib.parse import parse_qs
 from msgspec import Struct
 
 from polycall._support import jsontext
+from polycall._support.vault import Vault
 from polycall.admin.people import ROLES, cookie, cookie_value
 from polycall.config import is_key_name
 from polycall.config.admin import AdminSettings, OpenIDSettings, is_safe_address
 from polycall.errors import NotFoundError, PolycallError
 from polycall.gateway.store import AdminRow, Store
-from polycall.gateway.store.vault import Vault
 from polycall.ir import JSON
 from polycall.transport.base import Deadlines, HTTPRequest, Transport
 

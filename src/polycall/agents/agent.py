@@ -9,7 +9,7 @@ import math
 import secrets
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing
-from typing import TYPE_CHECKING, Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from msgspec.structs import replace
 from typing_extensions import TypeForm, Unpack
@@ -35,7 +35,7 @@ from polycall.agents.checks import (
     open_to_programs,
 )
 from polycall.agents.context import AgentContext, Frame, RunRoot, RunState
-from polycall.agents.default import default_client, portal, run_blocking
+from polycall.agents.default import default_client
 from polycall.agents.handoff import group_of
 from polycall.agents.history import load_history
 from polycall.agents.journal import Journal, check_variables, current_place
@@ -44,9 +44,10 @@ from polycall.agents.options import DepsT, Prompt, ResumeOptions, RunOptions, me
 from polycall.agents.output import OutputT, OutputType
 from polycall.agents.partial import keep_on, partial_run
 from polycall.agents.pausing import PausedApprovalBackend, PausedRun, Start
-from polycall.agents.run import AgentEvent, AgentStream, Run, SyncAgentStream, new_events
+from polycall.agents.run import AgentEvent, AgentStream, Run, new_events
 from polycall.agents.runner import AgentRunner
 from polycall.agents.spec import AgentSpec, Handoff, Hook, Instructions, in_tool_name
+from polycall.agents.synchronous import Synchronous
 from polycall.agents.tasks import LocalTasks, left_tasks, with_tasks
 from polycall.client import ModelClient
 from polycall.errors import RequestError, ToolError
@@ -75,7 +76,7 @@ _TASK: JSON = {
 }
 
 
-class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
+class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
     """A model with instructions and tools.
 
     `model` is `"provider/name"`; several in a list are tried in order.  `tools` are functions,
@@ -196,19 +197,6 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
         """
         return self._stream(prompt, options, streams=True)
 
-    def run_sync(self, prompt: Prompt, **options: Unpack[RunOptions[DepsT]]) -> Run[OutputT]:
-        """`run` for code without an event loop."""
-        return run_blocking(self.run, prompt, **options)
-
-    def stream_sync(
-        self, prompt: Prompt, **options: Unpack[RunOptions[DepsT]]
-    ) -> SyncAgentStream[OutputT]:
-        """`stream` for code without an event loop.
-
-        Approvals come as events here too: answer them before the next event is asked for.
-        """
-        return SyncAgentStream(portal(), self.stream(prompt, **options))
-
     async def resume(
         self, paused: PausedRun, **options: Unpack[ResumeOptions[DepsT]]
     ) -> Run[OutputT]:
@@ -228,18 +216,6 @@ class Agent(AgentSpec[OutputT], Generic[DepsT, OutputT]):
     ) -> AgentStream[OutputT]:
         """`resume` as events; those of what was done before the pause do not come again."""
         return new_events(self._resumed(paused, options, streams=True), paused)
-
-    def resume_sync(
-        self, paused: PausedRun, **options: Unpack[ResumeOptions[DepsT]]
-    ) -> Run[OutputT]:
-        """`resume` for code without an event loop."""
-        return run_blocking(self.resume, paused, **options)
-
-    def resume_stream_sync(
-        self, paused: PausedRun, **options: Unpack[ResumeOptions[DepsT]]
-    ) -> SyncAgentStream[OutputT]:
-        """`resume_stream` for code without an event loop."""
-        return SyncAgentStream(portal(), self.resume_stream(paused, **options))
 
     def _resumed(
         self, paused: PausedRun, options: ResumeOptions[DepsT], *, streams: bool

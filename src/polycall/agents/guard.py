@@ -26,7 +26,7 @@ InputCheck: TypeAlias = Callable[[list[Message]], Verdict]
 OutputCheck: TypeAlias = "Callable[[Run[Any]], Verdict]"
 
 
-class Guarded(Synchronous[OutputT], Generic[OutputT]):
+class Guarded(Synchronous[Any, OutputT], Generic[OutputT]):
     """An agent behind checks.
 
     `inputs` see the new messages before any model does, `outputs` the finished run before the

@@ -56,7 +56,7 @@ def triage(
     )
 
 
-class Router(Synchronous[Any]):
+class Router(Synchronous[Any, Any]):
     """Sends each conversation to one of several agents, by a rule and not by a model.
 
     A conversation stays where it began: a history goes to the agent that it came from.

@@ -1,7 +1,11 @@
 """Sessions: conversations that are kept between runs, as long as they like.
 
 sessions.py    `Sessions` and `Session`
+turn.py        one run of a session
 store.py       SQLite and Postgres
+sealed.py      encryption at rest
+portable.py    export, import, branches
+lock.py        one run at a time
 """
 
 from polycall.agents.compaction import Compaction, summary_by

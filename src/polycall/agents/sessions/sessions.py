@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Protocol
 
+from polycall._support import jsontext
 from polycall.agents.compaction import Compaction
 from polycall.agents.default import portal, run_blocking
 from polycall.agents.history import History
@@ -17,6 +18,7 @@ from polycall.agents.partial import keep_on
 from polycall.agents.pausing import PausedRun
 from polycall.agents.run import AgentEvent, AgentStream, Run, SyncAgentStream
 from polycall.agents.sessions.lock import locked
+from polycall.agents.sessions.portable import branched, imported
 from polycall.agents.sessions.store import SessionStore
 from polycall.agents.sessions.turn import Keep, SessionTurn, checked_keep, history_of
 from polycall.instrumentation import conversing
@@ -51,7 +53,8 @@ class Sessions:
 
     Every message is kept; `compaction` says how much of it is sent.  A session runs once at a time:
     a second run waits, `wait_s` seconds at most.  `keep` says what is kept of a run that raised or
-    was stopped, as `Session.run` does.
+    was stopped, as `Session.run` does.  With a `secret`, what was said lies encrypted in the
+    database; ids, users and times do not.
     """
 
     def __init__(
@@ -61,23 +64,59 @@ class Sessions:
         compaction: Compaction | None = None,
         keep: Keep = "partial",
         wait_s: float = 60.0,
+        secret: str | bytes | None = None,
     ) -> None:
         self.compaction = compaction or Compaction()
         self.keep: Keep = checked_keep(keep)
         self.wait_s = wait_s
-        self.store = SessionStore(url)
+        self.store = SessionStore(url, secret)
 
-    def open(self, session_id: str) -> Session:
-        """A conversation, which need not exist yet."""
-        return Session(self, session_id)
+    def open(self, session_id: str, *, user: str = "") -> Session:
+        """A conversation, which need not exist yet.
 
-    def list(self) -> list[str]:
-        """The ids of all, the one that spoke last first."""
-        return self.store.names()
+        With `user` it belongs to that user from its first run on, whose runs are this `user`'s:
+        every use raises `RequestError` where it belongs to another one, or to none.
+        """
+        return Session(self, session_id, user)
+
+    def list(self, *, user: str = "") -> list[str]:
+        """The ids of all, or of those that belong to a user, the one that spoke last first."""
+        return self.store.names(user)
 
     def delete(self, session_id: str) -> bool:
         """Forget one; whether there was one."""
         return self.store.delete(session_id)
+
+    def delete_user(self, user: str) -> int:
+        """Forget all that belong to a user; how many there were."""
+        return self.store.delete_user(user)
+
+    def turns(self, session_id: str) -> list[int]:
+        """How many messages there were after each turn: where it may be branched."""
+        return [state.count for state in self.store.export(session_id).turns]
+
+    def branch(self, session_id: str, new_id: str, *, at: int | None = None) -> Session:
+        """A second conversation with the same past: all of it, or its first `at` messages.
+
+        It begins as the first one was after that turn: who held it, variables, opened tools, what
+        was allowed for always.  Runs that wait for people stay with the first one.
+        """
+        whole = self.store.export(session_id)
+        self.store.add(branched(whole, new_id, at))
+        return Session(self, new_id, whole.user)
+
+    def export(self, session_id: str) -> str:
+        """A whole conversation as JSON; `RequestError` where there is none."""
+        return jsontext.encode(self.store.export(session_id))
+
+    def import_session(self, text: str | bytes, *, session_id: str = "", user: str = "") -> Session:
+        """Keep an exported conversation, under another id or for another user where given.
+
+        Under its own id, runs that wait for people can be resumed here.
+        """
+        made = imported(text, session_id, user)
+        self.store.add(made)
+        return Session(self, made.id, made.user)
 
     def close(self) -> None:
         """Close the database."""
@@ -98,8 +137,9 @@ class Sessions:
 class Session:
     """One conversation, which runs once at a time."""
 
-    def __init__(self, sessions: Sessions, session_id: str) -> None:
+    def __init__(self, sessions: Sessions, session_id: str, user: str = "") -> None:
         self.id = session_id
+        self.user = user
         self._sessions = sessions
         self._store = sessions.store
 
@@ -120,6 +160,7 @@ class Session:
         """
         kept = self._sessions.keep if keep is None else checked_keep(keep)
         new = messages_of(prompt)
+        options = self._with_user(options)
         async with self.turn(kept) as turn:
             history = await turn.begin(new)
             return await turn.end(await agent.run(prompt, history=history, **options))
@@ -167,7 +208,7 @@ class Session:
 
         async def begin(turn: SessionTurn) -> AgentStream[OutputT]:
             history = await turn.begin(messages_of(prompt))
-            return agent.stream(prompt, history=history, **options)
+            return agent.stream(prompt, history=history, **self._with_user(options))
 
         return self._streamed(agent, begin, keep)
 
@@ -234,18 +275,21 @@ class Session:
         inner = getattr(agent, "agent", agent)  # of a `Guarded`, what it guards
         return AgentStream(events(), so_far, getattr(inner, "output", None))
 
+    def _with_user(self, options: dict[str, Any]) -> dict[str, Any]:
+        return {"user": self.user, **options} if self.user else options
+
     async def history(self) -> History:
         """What the next run would find."""
-        _, state, messages = await asyncio.to_thread(self._store.load, self.id)
+        _, state, messages = await asyncio.to_thread(self._store.load, self.id, self.user)
         return history_of(state, messages)
 
     async def messages(self) -> list[Message]:
         """Everything that was ever said."""
-        return await asyncio.to_thread(self._store.messages, self.id)
+        return await asyncio.to_thread(self._store.messages, self.id, self.user)
 
     async def waiting(self) -> list[str]:
         """The ids of runs whose turns it does not have yet: paused ones, and durable ones."""
-        _, state, _ = await asyncio.to_thread(self._store.load, self.id)
+        _, state, _ = await asyncio.to_thread(self._store.load, self.id, self.user)
         return list(state.paused)
 
     @asynccontextmanager
@@ -257,7 +301,7 @@ class Session:
 
     @asynccontextmanager
     async def _locked(self, keep: Keep) -> AsyncGenerator[SessionTurn]:
-        turn = SessionTurn(self.id, self._store, self._sessions.compaction)
+        turn = SessionTurn(self.id, self.user, self._store, self._sessions.compaction)
         async with locked(self._store, self.id, self._sessions.wait_s):
             try:
                 yield turn

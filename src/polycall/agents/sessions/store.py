@@ -6,14 +6,13 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-import msgspec
 from msgspec import Struct
 
-from polycall._support import jsontext
 from polycall.agents.context import Frame
 from polycall.agents.database import PostgresConnection, open_database
+from polycall.agents.sessions.sealed import STATE, SealedValues, message_place, turn_place
 from polycall.agents.task import TaskNote
 from polycall.errors import RequestError
 from polycall.ir import Message
@@ -29,6 +28,12 @@ _SCHEMA = (
     """create table if not exists polycall_session_locks (
         session varchar(300) primary key, owner varchar(40) not null,
         until double precision not null)""",
+    # What a session was after each turn, by how many messages it had then.
+    """create table if not exists polycall_session_turns (
+        session varchar(300) not null, count integer not null, state text not null,
+        primary key (session, count))""",
+    """create table if not exists polycall_session_users (
+        session varchar(300) primary key, owner varchar(300) not null)""",
 )
 _LOCK_ID = 7_265_003
 # A statement with `?` for its values, and its cursor.
@@ -60,10 +65,25 @@ class SessionState(Struct, frozen=True, omit_defaults=True):
     paused: dict[str, int] = {}
 
 
-class SessionStore:
-    """The tables.  `version` counts the saves of a session; 0 is one that there is not yet."""
+class ExportedSession(Struct, frozen=True):
+    """A whole session: its messages, and what it was after each turn, the last one last."""
 
-    def __init__(self, url: str) -> None:
+    id: str
+    user: str
+    messages: list[Message]
+    turns: list[SessionState]
+    format: Literal["polycall-session-1"] = "polycall-session-1"
+
+
+class SessionStore:
+    """The tables.  `version` counts the saves of a session; 0 is one that there is not yet.
+
+    With a `secret` messages and states are encrypted, each bound to its place; ids, users and times
+    are not.  A `user` is given where the session must be that user's.
+    """
+
+    def __init__(self, url: str, secret: str | bytes | None = None) -> None:
+        self._values = SealedValues(secret)
         self._lock = threading.Lock()
         self._postgres: PostgresConnection | None = None
         if url.startswith(("postgresql://", "postgres://")):
@@ -81,55 +101,79 @@ class SessionStore:
                 )
             self._sqlite = open_database(path, ";".join(_SCHEMA), "sessions")
 
-    def load(self, session: str) -> tuple[int, SessionState, list[Message]]:
+    def load(self, session: str, user: str = "") -> tuple[int, SessionState, list[Message]]:
         """The version, the state, and the messages that are still sent."""
         with self._changing() as run:
-            row = run(
-                "select version, state from polycall_sessions where id = ?", session
-            ).fetchone()
+            row = self._row(run, session, user)
             if row is None:
                 return 0, SessionState(), []
-            state = _decoded(row[1], SessionState)
+            state = self._values.opened(session, STATE, row[1], SessionState)
             return row[0], state, self._messages(run, session, state.gone)
 
-    def messages(self, session: str) -> list[Message]:
+    def messages(self, session: str, user: str = "") -> list[Message]:
         """All messages that were ever said."""
         with self._changing() as run:
+            self._row(run, session, user)
             return self._messages(run, session, 0)
 
-    def save(self, session: str, version: int, state: SessionState, new: Sequence[Message]) -> None:
+    def save(
+        self,
+        session: str,
+        version: int,
+        state: SessionState,
+        new: Sequence[Message],
+        user: str = "",
+    ) -> None:
         """Keep what a run added to `version`, all of it or nothing."""
-        text, now = jsontext.encode(state), time.time()
         with self._changing() as run:
-            if version == 0:
-                changed = run(
-                    "insert into polycall_sessions (id, version, state, updated) "
-                    "values (?, 1, ?, ?) on conflict do nothing",
-                    session,
-                    text,
-                    now,
-                ).rowcount
-            else:
-                changed = run(
-                    "update polycall_sessions set version = version + 1, state = ?, updated = ? "
-                    "where id = ? and version = ?",
-                    text,
-                    now,
-                    session,
-                    version,
-                ).rowcount
-            if changed != 1:
+            if not self._save_state(run, session, version, state):
                 raise SessionConflictError(
                     f"session {session!r} has changed since this run began, so nothing of the run "
                     "was kept; error.run holds it"
                 )
-            for place, message in enumerate(new, state.count - len(new)):
-                run(
-                    "insert into polycall_messages (session, place, message) values (?, ?, ?)",
-                    session,
-                    place,
-                    jsontext.encode(message),
-                )
+            if version == 0 and user:
+                self._give(run, session, user)
+            self._add(run, session, state.count - len(new), new)
+            self._add_turn(run, session, state)
+
+    def export(self, session: str) -> ExportedSession:
+        """All of a session; `RequestError` where there is none."""
+        with self._changing() as run:
+            row = self._row(run, session, "")
+            if row is None:
+                raise RequestError(f"there is no session {session!r}")
+            owner = run(
+                "select owner from polycall_session_users where session = ?", session
+            ).fetchone()
+            turns = run(
+                "select count, state from polycall_session_turns where session = ? order by count",
+                session,
+            ).fetchall()
+            # The last one may be missing: sessions did not always keep their turns.
+            state = self._values.opened(session, STATE, row[1], SessionState)
+            earlier = [
+                self._values.opened(session, turn_place(count), text, SessionState)
+                for count, text in turns
+                if count < state.count
+            ]
+            return ExportedSession(
+                session,
+                owner[0] if owner else "",
+                self._messages(run, session, 0),
+                [*earlier, state],
+            )
+
+    def add(self, exported: ExportedSession) -> None:
+        """Keep a session that there is not yet; `RequestError` where there is one of its id."""
+        session = exported.id
+        with self._changing() as run:
+            if not self._save_state(run, session, 0, exported.turns[-1]):
+                raise RequestError(f"there is a session {session!r} already; give another id")
+            if exported.user:
+                self._give(run, session, exported.user)
+            self._add(run, session, 0, exported.messages)
+            for state in exported.turns:
+                self._add_turn(run, session, state)
 
     def take(self, session: str, owner: str, lease_s: float) -> bool:
         """Lock a session for `lease_s` seconds, or longer where it is the owner's already."""
@@ -157,18 +201,29 @@ class SessionStore:
                 "delete from polycall_session_locks where session = ? and owner = ?", session, owner
             )
 
-    def names(self) -> list[str]:
-        """All sessions, the one that spoke last first."""
+    def names(self, user: str = "") -> list[str]:
+        """All sessions, or those of a user, the one that spoke last first."""
         with self._changing() as run:
-            rows = run("select id from polycall_sessions order by updated desc").fetchall()
+            rows = run(
+                "select id from polycall_sessions left join polycall_session_users "
+                "on session = id where ? = '' or owner = ? order by updated desc, id",
+                user,
+                user,
+            ).fetchall()
             return [row[0] for row in rows]
 
     def delete(self, session: str) -> bool:
         """Forget a session; whether there was one."""
         with self._changing() as run:
-            run("delete from polycall_messages where session = ?", session)
-            deleted = run("delete from polycall_sessions where id = ?", session)
-            return bool(deleted.rowcount)
+            return _delete(run, session)
+
+    def delete_user(self, user: str) -> int:
+        """Forget all sessions of a user; how many there were."""
+        with self._changing() as run:
+            rows = run(
+                "select session from polycall_session_users where owner = ?", user
+            ).fetchall()
+            return sum(_delete(run, row[0]) for row in rows)
 
     def close(self) -> None:
         """Close the database."""
@@ -177,13 +232,77 @@ class SessionStore:
         else:
             self._sqlite.close()
 
+    def _row(self, run: _Run, session: str, user: str) -> Any:
+        """Version and state; `RequestError` where the session is not this user's."""
+        row = run("select version, state from polycall_sessions where id = ?", session).fetchone()
+        if row is None or not user:
+            return row
+        owner = run(
+            "select owner from polycall_session_users where session = ?", session
+        ).fetchone()
+        if owner is None or owner[0] != user:
+            whose = "no user" if owner is None else "another user"
+            raise RequestError(f"the session {session!r} belongs to {whose}, not to {user!r}")
+        return row
+
+    def _save_state(self, run: _Run, session: str, version: int, state: SessionState) -> bool:
+        text, now = self._values.sealed(session, STATE, state), time.time()
+        if version == 0:
+            changed = run(
+                "insert into polycall_sessions (id, version, state, updated) "
+                "values (?, 1, ?, ?) on conflict do nothing",
+                session,
+                text,
+                now,
+            )
+        else:
+            changed = run(
+                "update polycall_sessions set version = version + 1, state = ?, updated = ? "
+                "where id = ? and version = ?",
+                text,
+                now,
+                session,
+                version,
+            )
+        return bool(changed.rowcount == 1)
+
+    def _give(self, run: _Run, session: str, user: str) -> None:
+        run(
+            "insert into polycall_session_users (session, owner) values (?, ?)",
+            session,
+            user,
+        )
+
+    def _add(self, run: _Run, session: str, start: int, new: Sequence[Message]) -> None:
+        for place, message in enumerate(new, start):
+            run(
+                "insert into polycall_messages (session, place, message) values (?, ?, ?)",
+                session,
+                place,
+                self._values.sealed(session, message_place(place), message),
+            )
+
+    def _add_turn(self, run: _Run, session: str, state: SessionState) -> None:
+        place = turn_place(state.count)
+        run(
+            "insert into polycall_session_turns (session, count, state) values (?, ?, ?) "
+            "on conflict (session, count) do update set state = excluded.state",
+            session,
+            state.count,
+            self._values.sealed(session, place, state),
+        )
+
     def _messages(self, run: _Run, session: str, start: int) -> list[Message]:
         rows = run(
-            "select message from polycall_messages where session = ? and place >= ? order by place",
+            "select place, message from polycall_messages where session = ? and place >= ? "
+            "order by place",
             session,
             start,
         ).fetchall()
-        return [_decoded(row[0], Message) for row in rows]
+        return [
+            self._values.opened(session, message_place(place), text, Message)
+            for place, text in rows
+        ]
 
     @contextlib.contextmanager
     def _changing(self) -> Generator[_Run]:
@@ -210,8 +329,7 @@ class SessionStore:
             run("commit")
 
 
-def _decoded(text: str, kind: type[Any]) -> Any:
-    try:
-        return msgspec.convert(jsontext.decode(text), kind)
-    except (ValueError, msgspec.ValidationError) as error:
-        raise RequestError(f"the database holds no {kind.__name__} here: {error}") from None
+def _delete(run: _Run, session: str) -> bool:
+    for table in ("polycall_messages", "polycall_session_turns", "polycall_session_users"):
+        run(f"delete from {table} where session = ?", session)  # noqa: S608 - our own names
+    return bool(run("delete from polycall_sessions where id = ?", session).rowcount)

@@ -33,8 +33,11 @@ def checked_keep(keep: Any) -> Keep:
 class SessionTurn:
     """A run of a session from its beginning to what is kept of it."""
 
-    def __init__(self, session_id: str, store: SessionStore, compaction: Compaction) -> None:
+    def __init__(
+        self, session_id: str, user: str, store: SessionStore, compaction: Compaction
+    ) -> None:
         self._id = session_id
+        self._user = user
         self._store = store
         self._compaction = compaction
         self._version = 0
@@ -46,7 +49,9 @@ class SessionTurn:
 
     async def begin(self, new: list[Message]) -> History:
         """What the run is given of what was said before."""
-        self._version, state, messages = await asyncio.to_thread(self._store.load, self._id)
+        self._version, state, messages = await asyncio.to_thread(
+            self._store.load, self._id, self._user
+        )
         before = Shortened(state.gone, state.summary)
         made = await self._compaction.shorten(
             before, messages, other_tokens=state.other_tokens, kept=new
@@ -64,7 +69,9 @@ class SessionTurn:
                 f"belongs to the session {start.session!r}" if start.session else "has no session"
             )
             raise RequestError(f"the run {start.run_id!r} {whose}, and this is {self._id!r}")
-        self._version, self._state, _ = await asyncio.to_thread(self._store.load, self._id)
+        self._version, self._state, _ = await asyncio.to_thread(
+            self._store.load, self._id, self._user
+        )
         if start.run_id not in self._state.paused:
             raise RequestError(
                 f"the session {self._id!r} does not wait for the run {start.run_id!r}: it was "
@@ -83,7 +90,9 @@ class SessionTurn:
         if start.run_id not in self._state.paused:
             waiting = {start.run_id: self._state.count, **self._state.paused}
             state = replace(self._state, paused=waiting)
-            await asyncio.to_thread(self._store.save, self._id, self._version, state, [])
+            await asyncio.to_thread(
+                self._store.save, self._id, self._version, state, [], self._user
+            )
         new = start.messages[start.earlier :]
         return replace(
             Start.of(start.agent, start.run_id, history, new, start.user), session=self._id
@@ -91,7 +100,7 @@ class SessionTurn:
 
     async def end_elsewhere(self, start: Start, run: Run[OutputT]) -> None:
         """Keep what such a run has added; nothing where that was done before."""
-        _, state, _ = await asyncio.to_thread(self._store.load, self._id)
+        _, state, _ = await asyncio.to_thread(self._store.load, self._id, self._user)
         if start.run_id in state.paused:
             await self.begin_again(PausedRun(start, {}, {}))
             await self.end(run)
@@ -137,7 +146,9 @@ class SessionTurn:
 
     async def _save(self, run: Run[Any], state: SessionState, added: list[Message]) -> None:
         try:
-            await asyncio.to_thread(self._store.save, self._id, self._version, state, added)
+            await asyncio.to_thread(
+                self._store.save, self._id, self._version, state, added, self._user
+            )
         except BaseException as error:
             keep_on(error, run)
             raise

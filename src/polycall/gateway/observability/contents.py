@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct, to_builtins
 
 from polycall._support import jsontext
+from polycall._support.vault import Vault
 from polycall.config.admin import ContentSettings
 from polycall.errors import PolycallError, StoreError
 from polycall.fold import Folder
@@ -24,7 +25,6 @@ from polycall.gateway.observability.logs import redact_known
 from polycall.gateway.store import Store
 from polycall.gateway.store import content_operations as operations
 from polycall.gateway.store.content_operations import ContentWindow
-from polycall.gateway.store.vault import Vault
 from polycall.ir import PartDelta
 from polycall.providers.dialects import DIALECTS
 from polycall.translation.wire import Decoder

@@ -21,13 +21,13 @@ from msgspec import Struct
 
 from polycall._support import jsontext
 from polycall._support.private_files import make_private_database
+from polycall._support.vault import Vault
 from polycall.config import CacheSettings, Config
 from polycall.errors import InvalidRequestError, PolycallError, RequestError
 from polycall.fold import fold
 from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.request import PASSED_HEADERS
-from polycall.gateway.store.vault import Vault
 from polycall.ir import Response, ToolCall
 
 logger = logging.getLogger("polycall.cache")

@@ -21,6 +21,7 @@ from typing import TypeVar
 from msgspec import Struct, to_builtins
 from msgspec.structs import astuple
 
+from polycall._support.vault import Vault
 from polycall.errors import RequestError, StoreError
 from polycall.gateway.store import (
     audit_operations,
@@ -45,7 +46,6 @@ from polycall.gateway.store.base import (
 from polycall.gateway.store.spool import Spool
 from polycall.gateway.store.sqlite import SQLiteEngine, path_of
 from polycall.gateway.store.usage import UsageRow, usage
-from polycall.gateway.store.vault import Vault
 from polycall.gateway.store.writer import RowWriter
 
 logger = logging.getLogger("polycall.store")

@@ -20,9 +20,9 @@ _NONCE_BYTES = 12
 class Vault:
     """Locks and unlocks values under one secret."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, purpose: bytes = b"polycall states") -> None:
         # A key of its own: the same secret also signs tokens.
-        self._cipher = AESGCM(hmac.new(secret, b"polycall states", hashlib.sha256).digest())
+        self._cipher = AESGCM(hmac.new(secret, purpose, hashlib.sha256).digest())
 
     def lock(self, owner: str, name: str, value: bytes) -> bytes:
         """The value as it may be kept under this owner and name."""
