@@ -242,14 +242,9 @@ def disagreements(model: Profile, feature: str, judge: Judge) -> tuple[int, int,
     return taken, refused, wrong
 
 
-# What the simulation itself cannot do (docs/sim.md), whatever its vendor can: no rule of a day.
-LIMITS = ("Multiple candidates is not enabled", "Logprobs is not enabled", "'logprobs' is not")
-
-
 def _is_of_the_wire(refusal: Refusal, dialect: str) -> bool:
     """A model of Responses alone, asked over Chat: the provider never chooses that wire for it."""
-    of_wire = dialect.startswith("openai") and "only supported in v1/" in refusal.message
-    return of_wire or (not refusal.rule and any(each in refusal.message for each in LIMITS))
+    return dialect.startswith("openai") and "only supported in v1/" in refusal.message
 
 
 @pytest.mark.parametrize("provider", RELATED)

@@ -66,7 +66,7 @@ CHAT: dict[str, tuple[dict[str, Any], str, str | None, str | None]] = {
     "foreign role": (
         {"messages": [{"role": "model", "content": "x"}]},
         "Invalid value: 'model'. Supported values are: 'system', 'developer', 'user', "
-        "'assistant', 'tool'.",
+        "'assistant', 'tool', 'function'.",
         "messages[0].role",
         "invalid_value",
     ),

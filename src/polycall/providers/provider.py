@@ -156,8 +156,9 @@ class Provider(Struct, frozen=True):
         return own_name(self.vendor, model)
 
     def profile(self, model: str) -> Profile | None:
-        """What is known of the model that stands behind a name."""
-        return profile(self.serves.get(model, model), server=self.quirks.server)
+        """What is known of the model that stands behind a name, as this server or cloud runs it."""
+        server = self.quirks.server or self.hosting.partition("-")[0]
+        return profile(self.serves.get(model, model), server=server)
 
     def pricing(self, model: str) -> tuple[str, str]:
         """The price table's name of the seller, and the model to look up there; `""`: no price."""

@@ -68,10 +68,14 @@ class Judge:
         if request.headers is not None:
             headers = {name.lower(): value for name, value in request.headers.items()}
         route = Route("generate", request.model)
+        body = request.body
+        if "prompt" in body and "model" not in body and request.wire == "openai-responses":
+            # The vendor keeps them with the prompt.
+            body = {"input": "a stored prompt", **body, "model": request.model}
         try:
             with signing.foreign_tokens_taken():
                 prompt = vendor.check_request(
-                    route, request.body, lambda name: self._spec(vendor, name), headers
+                    route, body, lambda name: self._spec(vendor, name), headers
                 )
         except Refused as refused:
             return _as_refusal(refused)

@@ -181,6 +181,8 @@ class Prompt(Struct):
     last thinking block that came back, `transformations` are those that were dropped, where the
     client asked for a report (Anthropic).  `search_tool` names the vendor's search of the web,
     where it is offered.  `namespaces` has the namespace and the own name of tools that are in one.
+    `choices` asks for the answer that often; `logprobs` for the probabilities of its tokens, with
+    that many others; `calls_functions` for a call as it was before tools (Chat).
     """
 
     model: str
@@ -203,6 +205,9 @@ class Prompt(Struct):
     transformations: list[JSON] | None = None
     search_tool: str = ""
     namespaces: dict[str, tuple[str, str]] = {}
+    choices: int = 1
+    logprobs: int | None = None
+    calls_functions: bool = False
 
     @property
     def offered(self) -> list[ToolSpec]:

@@ -103,8 +103,8 @@ class Gemini:
         """A GenerateContentResponse."""
         self._break_off(prompt, answer)
         return {
-            "candidates": [_candidate(_parts(prompt, answer), answer)],
-            "usageMetadata": _usage(answer),
+            "candidates": _candidates(prompt, _candidate(_parts(prompt, answer), answer)),
+            "usageMetadata": _usage(prompt, answer),
             **_frame(prompt, answer),
         }
 
@@ -121,8 +121,8 @@ class Gemini:
                 candidate.pop("continuationToken", None)
             yield encode_chunk(
                 {
-                    "candidates": [candidate],
-                    "usageMetadata": _usage(answer) if last else early,
+                    "candidates": _candidates(prompt, candidate),
+                    "usageMetadata": _usage(prompt, answer) if last else early,
                     **_frame(prompt, answer),
                 }
             )
@@ -225,6 +225,10 @@ def _candidate(parts: list[JSON], answer: Answer) -> JSON:
     return candidate
 
 
+def _candidates(prompt: Prompt, candidate: JSON) -> list[JSON]:
+    return [{**candidate, "index": index} for index in range(prompt.choices)]
+
+
 def _token(answer: Answer) -> str:
     return base64.b64encode(f"go on after {answer.nonce}".encode()).decode()
 
@@ -267,17 +271,18 @@ def _split(parts: list[JSON], seed: int) -> Iterator[JSON]:
             yield {**part, "text": piece}
 
 
-def _usage(answer: Answer) -> JSON:
+def _usage(prompt: Prompt, answer: Answer) -> JSON:
     tally = answer.tally
+    text, thoughts = tally.text * prompt.choices, tally.reasoning * prompt.choices
     usage: JSON = {
         "promptTokenCount": tally.prompt,
         # Thoughts are counted alongside the candidates, not in them.
-        "candidatesTokenCount": tally.text,
-        "totalTokenCount": tally.prompt + tally.text + tally.reasoning,
+        "candidatesTokenCount": text,
+        "totalTokenCount": tally.prompt + text + thoughts,
         "promptTokensDetails": [{"modality": "TEXT", "tokenCount": tally.prompt}],
     }
-    if tally.reasoning:
-        usage["thoughtsTokenCount"] = tally.reasoning
+    if thoughts:
+        usage["thoughtsTokenCount"] = thoughts
     if tally.cached:
         usage["cachedContentTokenCount"] = tally.cached
     return usage

@@ -252,7 +252,8 @@ def check(body: Any, model: ModelSpec, *, counts: bool) -> Prompt:
     if counts:
         fields = fields.get("generateContentRequest") or fields
     config = object_in(fields, "generationConfig")
-    if config.get("candidateCount", 1) != 1:
+    candidates: int = config.get("candidateCount") or 1
+    if candidates != 1 and not model.is_real:  # what a real model takes, the dated rules say
         raise refuse("Multiple candidates is not enabled for this model", field="candidate_count")
     if config.get("responseLogprobs"):
         raise refuse("Logprobs is not enabled for this model.")
@@ -261,7 +262,7 @@ def check(body: Any, model: ModelSpec, *, counts: bool) -> Prompt:
     reasons = _check_thinking(config, model)
     tools = _read_tools(fields)
     entries = read_contents(fields, signs=model.signs)
-    prompt = Prompt(model.name, entries, tools, fields)
+    prompt = Prompt(model.name, entries, tools, fields, choices=candidates)
     _read_choice(fields, prompt)
     prompt.reasons = reasons
     shown = object_in(config, "thinkingConfig").get("includeThoughts")

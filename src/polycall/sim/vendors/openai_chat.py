@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from polycall.sim.shape import JSON, ShapeError, object_in
 from polycall.sim.vendors import openai_chat_checks as checks
 from polycall.sim.vendors import openai_common as common
 from polycall.sim.vendors.base import Headers, Models, Route
+from polycall.sim.vendors.openai_logprobs import logprobs
 
 DONE = encode_sse(b"[DONE]")
 _FINISH = {"refusal": "stop"}
@@ -52,74 +54,47 @@ class OpenAIChat:
 
     def render_body(self, prompt: Prompt, answer: Answer) -> JSON:
         """A `chat.completion`."""
-        turn = answer.turn
-        message: JSON = {
-            "role": "assistant",
-            "content": turn.text or None,
-            "refusal": turn.refusal or None,
-            "annotations": [],
-        }
-        if turn.calls:
-            message["tool_calls"] = [
-                {"id": id_of(call, answer, index), **call_fields(prompt, call)}
-                for index, call in enumerate(turn.calls)
-            ]
-        elif not turn.refusal:
-            message["content"] = turn.text
+        choices: list[JSON] = [
+            {
+                "index": index,
+                "message": _message(prompt, answer, index),
+                "logprobs": logprobs(prompt.logprobs, answer.turn.text),
+                "finish_reason": _finish_reason(prompt, answer),
+            }
+            for index in range(prompt.choices)
+        ]
         return {
             "id": f"chatcmpl-{answer.nonce}",
             "object": "chat.completion",
             "created": answer.created,
             "model": prompt.model,
-            "choices": [
-                {
-                    "index": 0,
-                    "message": message,
-                    "logprobs": None,
-                    "finish_reason": finish_reason(answer),
-                }
-            ],
-            "usage": usage(answer),
+            "choices": choices,
+            "usage": usage(answer, prompt.choices),
             "service_tier": "default",
             "system_fingerprint": FINGERPRINT,
         }
 
     def render_stream(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
-        """Chunks, usage where asked for, `[DONE]`."""
-        turn = answer.turn
+        """Chunks of all choices by turns, usage where asked for, `[DONE]`."""
         options = object_in(prompt.body, "stream_options")
         with_usage = bool(options.get("include_usage"))
         padded = options.get("include_obfuscation", True)
-
-        def chunk(delta: JSON, reason: str | None = None) -> bytes:
-            body = chunk_body(prompt, answer, delta, reason)
-            if padded:
-                body["obfuscation"] = "x" * (7 - len(jsontext.encode(delta)) % 7)
-            if with_usage:
-                body["usage"] = None
-            return encode_sse(jsontext.encode_bytes(body))
-
-        opening: JSON = {"role": "assistant", "content": None if turn.calls else ""}
-        yield chunk({**opening, "refusal": None})
-        for piece in fragments(turn.text, answer.seed):
-            yield chunk({"content": piece})
-        for piece in fragments(turn.refusal, answer.seed):
-            yield chunk({"refusal": piece})
-        for index, call in enumerate(turn.calls):
-            fields = call_fields(prompt, call)
-            kind = fields["type"]
-            slot = "arguments" if kind == "function" else "input"
-            text = fields[kind][slot]
-            start = {**fields, kind: {**fields[kind], slot: ""}}
-            head = {"index": index, "id": id_of(call, answer, index), **start}
-            yield chunk({"tool_calls": [head]})
-            for piece in fragments(text, answer.seed + index):
-                yield chunk({"tool_calls": [{"index": index, kind: {slot: piece}}]})
-        yield chunk({}, finish_reason(answer))
+        choices = [_steps(prompt, answer, index) for index in range(prompt.choices)]
+        for row in itertools.zip_longest(*choices):
+            for index, step in enumerate(row):
+                if step is None:
+                    continue
+                delta, reason = step
+                body = chunk_body(prompt, answer, delta, reason, index)
+                if padded:
+                    body["obfuscation"] = "x" * (7 - len(jsontext.encode(delta)) % 7)
+                if with_usage:
+                    body["usage"] = None
+                yield encode_sse(jsontext.encode_bytes(body))
         if with_usage:
             body = chunk_body(prompt, answer, {}, None)
             body["choices"] = []
-            body["usage"] = usage(answer)
+            body["usage"] = usage(answer, prompt.choices)
             yield encode_sse(jsontext.encode_bytes(body))
         yield DONE
 
@@ -194,8 +169,75 @@ def route(method: str, path: str, generate: set[str]) -> Route:
     raise common.refuse(f"Invalid URL ({method} {path})", status=404)
 
 
-def chunk_body(prompt: Prompt, answer: Answer, delta: JSON, reason: str | None) -> JSON:
+def _message(prompt: Prompt, answer: Answer, choice: int) -> JSON:
+    turn = answer.turn
+    message: JSON = {
+        "role": "assistant",
+        "content": turn.text or None,
+        "refusal": turn.refusal or None,
+        "annotations": [],
+    }
+    if turn.calls and prompt.calls_functions:
+        message["function_call"] = call_fields(prompt, turn.calls[0])["function"]
+    elif turn.calls:
+        message["tool_calls"] = [
+            {"id": id_of(call, answer, _place(index, choice)), **call_fields(prompt, call)}
+            for index, call in enumerate(turn.calls)
+        ]
+    elif not turn.refusal:
+        message["content"] = turn.text
+    return message
+
+
+def _steps(prompt: Prompt, answer: Answer, choice: int) -> Iterator[tuple[JSON, str | None]]:
+    """The deltas of one choice, and the reason with the last."""
+    turn = answer.turn
+    opening: JSON = {"role": "assistant", "content": None if turn.calls else ""}
+    yield {**opening, "refusal": None}, None
+    for piece in fragments(turn.text, answer.seed):
+        yield {"content": piece}, None
+    for piece in fragments(turn.refusal, answer.seed):
+        yield {"refusal": piece}, None
+    if turn.calls and prompt.calls_functions:
+        function = call_fields(prompt, turn.calls[0])["function"]
+        yield {"function_call": {"name": function["name"], "arguments": ""}}, None
+        for piece in fragments(function["arguments"], answer.seed):
+            yield {"function_call": {"arguments": piece}}, None
+    for index, call in enumerate([] if prompt.calls_functions else turn.calls):
+        fields = call_fields(prompt, call)
+        kind = fields["type"]
+        slot = "arguments" if kind == "function" else "input"
+        text = fields[kind][slot]
+        start = {**fields, kind: {**fields[kind], slot: ""}}
+        yield (
+            {
+                "tool_calls": [
+                    {"index": index, "id": id_of(call, answer, _place(index, choice)), **start}
+                ]
+            },
+            None,
+        )
+        for piece in fragments(text, answer.seed + index):
+            yield {"tool_calls": [{"index": index, kind: {slot: piece}}]}, None
+    yield {}, _finish_reason(prompt, answer)
+
+
+def _place(index: int, choice: int) -> int:
+    """A call's number among those of all choices."""
+    return index + 1000 * choice
+
+
+def _finish_reason(prompt: Prompt, answer: Answer) -> str:
+    reason = finish_reason(answer)
+    return "function_call" if prompt.calls_functions and reason == "tool_calls" else reason
+
+
+def chunk_body(
+    prompt: Prompt, answer: Answer, delta: JSON, reason: str | None, choice: int = 0
+) -> JSON:
     """One `chat.completion.chunk`."""
+    text: str = delta.get("content") or ""
+    shown = logprobs(prompt.logprobs, text) if text else None
     return {
         "id": f"chatcmpl-{answer.nonce}",
         "object": "chat.completion.chunk",
@@ -203,7 +245,7 @@ def chunk_body(prompt: Prompt, answer: Answer, delta: JSON, reason: str | None) 
         "model": prompt.model,
         "service_tier": "default",
         "system_fingerprint": FINGERPRINT,
-        "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}],
+        "choices": [{"index": choice, "delta": delta, "logprobs": shown, "finish_reason": reason}],
     }
 
 
@@ -228,10 +270,10 @@ def finish_reason(answer: Answer) -> str:
     return _FINISH.get(reason, reason)
 
 
-def usage(answer: Answer) -> JSON:
-    """Cached tokens within the prompt, reasoning within the completion."""
+def usage(answer: Answer, choices: int = 1) -> JSON:
+    """Cached tokens within the prompt, reasoning within the completion; of all choices."""
     tally = answer.tally
-    completion = tally.text + tally.reasoning
+    completion = (tally.text + tally.reasoning) * choices
     return {
         "prompt_tokens": tally.prompt,
         "completion_tokens": completion,
@@ -242,7 +284,7 @@ def usage(answer: Answer) -> JSON:
             "audio_tokens": 0,
         },
         "completion_tokens_details": {
-            "reasoning_tokens": tally.reasoning,
+            "reasoning_tokens": tally.reasoning * choices,
             "audio_tokens": 0,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,

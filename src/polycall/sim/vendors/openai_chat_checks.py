@@ -14,10 +14,11 @@ from polycall.sim.shape import (
     texts_in,
 )
 from polycall.sim.vendors import openai_common as common
+from polycall.sim.vendors import openai_functions
 from polycall.sim.vendors.openai_chat_shapes import BODY, CALL_ID_LENGTH_MAX
 
 # Fields that this simulation has no counterpart for.
-_UNSERVED = ("audio", "logprobs", "prediction", "web_search_options")
+_UNSERVED = ("audio", "prediction", "web_search_options")
 
 
 def read_body(body: Any) -> JSON:
@@ -36,16 +37,21 @@ def check_rules(body: JSON, model: ModelSpec) -> Prompt:
                 param=name,
                 code="unsupported_parameter",
             )
-    if (body.get("n") or 1) != 1:
-        raise common.refuse("This simulation gives one choice: 'n' must be 1.", param="n")
+    if body.get("top_logprobs") is not None and not body.get("logprobs"):
+        raise common.refuse(
+            "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.",
+            param="top_logprobs",
+        )
     if body.get("stream_options") is not None and not body.get("stream"):
         raise common.refuse(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
             param="stream_options",
         )
-    tools = read_tools(list_in(body, "tools"))
-    prompt = Prompt(body["model"], read_messages(body["messages"]), tools, body)
-    read_choice(body, prompt)
+    asked = openai_functions.modern(body)
+    tools = read_tools(list_in(asked, "tools"))
+    prompt = Prompt(body["model"], read_messages(asked["messages"]), tools, body)
+    read_choice(asked, prompt)
+    read_answers(body, prompt)
     prompt.reasons = reasons
     prompt.reports_writes = True
     prompt.shows_reasoning = False
@@ -54,6 +60,15 @@ def check_rules(body: JSON, model: ModelSpec) -> Prompt:
     prompt.stop = texts_in(body, "stop")
     prompt.stream = bool(body.get("stream"))
     return prompt
+
+
+def read_answers(body: JSON, prompt: Prompt) -> None:
+    """How many answers are asked for, and in which form."""
+    count = body.get("n")
+    prompt.choices = count if isinstance(count, int) else 1
+    prompt.logprobs = (body.get("top_logprobs") or 0) if body.get("logprobs") is True else None
+    if body.get("functions") and not body.get("tools"):
+        prompt.calls_functions, prompt.parallel = True, False
 
 
 def _check_model(body: JSON, model: ModelSpec) -> bool:
@@ -80,6 +95,8 @@ def _check_model(body: JSON, model: ModelSpec) -> bool:
             param="temperature",
             code="unsupported_value",
         )
+    if body.get("logprobs"):
+        raise unsupported("logprobs", body["model"])
     for name in ("stop", "top_p", "presence_penalty", "frequency_penalty", "logit_bias"):
         if body.get(name) is not None:
             raise unsupported(name, body["model"])

@@ -64,6 +64,7 @@ _MESSAGES = Tagged(
                 "content": nullable(Either(STRING, ListOf(_ASSISTANT_PARTS, low=1))),
                 "refusal": nullable(STRING),
                 "tool_calls": ListOf(_CALLS, low=1),
+                "function_call": nullable(_CALLED),
                 "audio": nullable(Obj({"id!": STRING})),
                 "name": STRING,
                 # Accepted since the vendor's own SDK sends its answers back whole.
@@ -72,9 +73,11 @@ _MESSAGES = Tagged(
         ),
         # `name` is not a documented field of a result, and accepted.
         "tool": Obj({"content!": _TEXTS, "tool_call_id!": STRING, "name": STRING}),
+        "function": Obj({"content!": nullable(STRING), "name!": STRING}),
     },
 )
 _NAMED = Obj({"name!": STRING})
+_FUNCTION = Obj({"name!": STRING, "description": nullable(STRING), "parameters": OBJECT})
 _TOOLS = Tagged(
     "type",
     {
@@ -163,6 +166,8 @@ _FIELDS: dict[str, Kind] = {
     "messages!": ListOf(_MESSAGES, low=1),
     "audio": nullable(OBJECT),
     "frequency_penalty": nullable(Scalar("number", low=-2, high=2)),
+    "function_call": Either(Choice("none", "auto"), _NAMED),
+    "functions": ListOf(_FUNCTION, low=1, high=TOOLS_MAX),
     "logit_bias": nullable(MapOf(NUMBER)),
     "logprobs": nullable(BOOLEAN),
     "max_completion_tokens": nullable(Scalar("integer", low=1)),

@@ -62,6 +62,8 @@ class OpenAIResponses:
                 ids = [str(item.get("id")) for item in said] or [""]
                 ends = {"first_id": ids[0], "last_id": ids[-1], "has_more": False}
                 return {"object": "list", "data": said, **ends}
+            case "POST", "cancel" if answer["background"]:
+                return answer  # it has ended by then
             case "POST", "cancel":
                 raise common.refuse("Cannot cancel a synchronous response.")
             case _:
@@ -91,6 +93,8 @@ class OpenAIResponses:
     def render_body(self, prompt: Prompt, answer: Answer) -> JSON:
         """A `response`."""
         self._store(prompt, answer)
+        if prompt.body.get("background"):
+            return _frame(prompt, answer, "queued", [])
         return _final(prompt, answer)
 
     def render_stream(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
@@ -274,7 +278,7 @@ def _frame(prompt: Prompt, answer: Answer, status: str, output: list[JSON]) -> J
         "created_at": answer.created,
         "completed_at": None,
         "status": status,
-        "background": False,
+        "background": bool(body.get("background")),
         "error": None,
         "incomplete_details": None,
         "instructions": body.get("instructions"),
@@ -346,7 +350,12 @@ class _Stream:
 
     def events(self) -> Iterator[bytes]:
         opening = _frame(self.prompt, self.answer, "in_progress", [])
-        yield self._event("response.created", {"response": opening})
+        if self.prompt.body.get("background"):
+            queued = {**opening, "status": "queued"}
+            yield self._event("response.created", {"response": queued})
+            yield self._event("response.queued", {"response": queued})
+        else:
+            yield self._event("response.created", {"response": opening})
         yield self._event("response.in_progress", {"response": opening})
         for index, item in enumerate(_items(self.prompt, self.answer)):
             yield from self._item(index, item)

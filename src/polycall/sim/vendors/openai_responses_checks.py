@@ -22,8 +22,8 @@ SCOPE = "openai"
 
 _OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output"})
 
-# State that this simulation does not keep.
-_UNSERVED = ("background", "conversation", "prompt")
+# State that this simulation does not keep; only of a recorded request is it taken on trust.
+_UNSERVED = ("conversation", "prompt")
 
 
 def read_body(body: Any) -> JSON:
@@ -34,12 +34,14 @@ def read_body(body: Any) -> JSON:
 def check_rules(body: JSON, model: ModelSpec) -> Prompt:
     """All that the shape alone does not say."""
     for name in _UNSERVED:
-        if body.get(name):
+        if body.get(name) and not signing.takes_foreign():
             raise common.refuse(
                 f"Unsupported parameter: '{name}' needs state that this simulation does not keep.",
                 param=name,
                 code="unsupported_parameter",
             )
+    if body.get("background") and body.get("store") is False:
+        raise common.refuse("Background responses require 'store' to be true.", param="background")
     reasons = _check_model(body, model)
     namespaces = hosted.Namespaces()
     tools = [

@@ -68,6 +68,7 @@ class Relative(OpenAIChat):
         most = written.get("max_completion_tokens") or written.get("max_tokens")
         prompt.tokens_max = most if isinstance(most, int) else None
         prompt.body = written
+        checks.read_answers(written, prompt)
         return prompt
 
     def unknown_model(self, name: str) -> Refused:
@@ -110,6 +111,8 @@ def _known(body: JSON) -> JSON:
     if "tools" not in known:
         known.pop("tool_choice", None)
         known.pop("parallel_tool_calls", None)
+    if "functions" not in known:
+        known.pop("function_call", None)
     if known.get("tool_choice") == "any":  # Mistral's word
         known["tool_choice"] = "required"
     wanted = object_in(known, "response_format")
