@@ -7,10 +7,11 @@ simulated model of Claude's that refuses or drops thinking whose beginning has c
 traces are the library's, the others go through the gateway, whose client is the library again, over
 one of its four protocols.
 
-Printed are the blocks of thinking that the simulated vendor found not to fit (there must be none),
-the share of its blocks that came back and fitted, of those whose turns were sent again to a model
-that reads them, and the share of input tokens that were read from the cache in all steps but the
-first of a run.
+Printed are the blocks of thinking that the simulated vendor found not to fit (there must be none);
+how many turns do not fit any more, by what is another than it was; the share of the blocks that
+came back and fitted, of those whose turns were sent again to a model that reads them (`kept`), and
+of the most that the vendor would have taken (`of fitting`); and the share of input tokens that were
+read from the cache in all steps but the first of a run.
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ class Kind(Struct):
     steps: int = 0
     fitted: int = 0  # blocks of thinking that came back and fitted
     possible: int = 0  # blocks whose turns were sent again to a model that reads them
+    fitting: int = 0  # of these, the most that the vendor would take
+    tools: int = 0  # turns that do not fit any more since the tools are others
+    system: int = 0  # since the system's words are
+    prefix: int = 0  # since an earlier message is
     unfit: int = 0  # blocks that the vendor found not to fit
     read: int = 0  # input tokens read from the cache, in all steps but the first of a run
     sent: int = 0  # all input tokens of these
@@ -76,12 +81,14 @@ class Watch:
         self._check: Callable[..., Any] = anthropic_thinking.check
         self._thinking: Callable[..., Any] = anthropic.thinking_blocks
         self._by_text: dict[str, str] = {}
-        self._issued: dict[str, tuple[str, int]] = {}  # model and parts, by nonce
+        self._issued: dict[str, list[dict[str, Any]]] = {}  # what blocks are bound to, by nonce
 
     def __enter__(self) -> Watch:
         def thinking(prompt: Any, turn: Any, nonce: str, reasoning: str) -> Any:
             made = self._thinking(prompt, turn, nonce, reasoning)
-            self._issued[nonce] = (prompt.model, len(made))
+            tokens = [block.get("signature") or block["data"] for block in made]
+            read = [signing.read(anthropic_thinking.SCOPE, token) for token in tokens]
+            self._issued[nonce] = [data for data in read if data is not None]
             if turn.text:
                 self._by_text[turn.text] = nonce
             return made
@@ -93,9 +100,7 @@ class Watch:
             reasons = Counter(entry["reason"] for entry in result.dropped)
             self.now.unfit += reasons["prefix_binding_mismatch"]
             self.now.fitted += came - len(result.dropped)
-            nonces = {self._nonce(block) for block in blocks} - {""}
-            known = [self._issued[nonce] for nonce in nonces if nonce in self._issued]
-            self.now.possible += sum(parts for name, parts in known if name in model.reads)
+            self._count_possible(turns, body, model)
             return result
 
         anthropic.thinking_blocks = thinking
@@ -105,6 +110,29 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         anthropic.thinking_blocks = self._thinking
         anthropic_history.anthropic_thinking.check = self._check
+
+    def _count_possible(self, turns: Any, body: Any, model: Any) -> None:
+        """Count what could have come back, and what of it the vendor would take.
+
+        It takes a row of blocks that fit what stands before them, of which each names the one
+        before it: they may be missing from the front alone.
+        """
+        rows: dict[str, int] = {}  # how long a row can be that ends with a block
+        for number, (role, blocks, _) in enumerate(turns):
+            nonces = dict.fromkeys(self._nonce(block) for block in blocks)
+            known = [each for nonce in nonces for each in self._issued.get(nonce, [])]
+            known = [data for data in known if data["model"] in model.reads]
+            if role != "assistant" or not known:
+                continue
+            self.now.possible += len(known)
+            now = anthropic_thinking.bound_to(body, turns[:number])
+            why = [name for name in ("tools", "system", "prefix") if known[0][name] != now[name]]
+            for name in why:
+                setattr(self.now, name, getattr(self.now, name) + 1)
+            for data in [] if why else known:
+                name = anthropic_thinking.identity(data["nonce"], data["part"])
+                rows[name] = rows.get(data["previous"], 0) + 1
+        self.now.fitting += max(rows.values(), default=0)
 
     def _nonce(self, block: dict[str, Any]) -> str:
         if block["type"] == "text":
@@ -239,8 +267,9 @@ async def measure(
 
 def table(results: dict[str, Found]) -> str:
     """The figures, a line for each client and each kind."""
-    head = ("traces", "steps", "failed", "unfit", "possible", "kept", "cached")
-    lines = [" ".join([f"{'':<18}", *(f"{word:>9}" for word in head)])]
+    counted = ("traces", "steps", "failed", "unfit", "possible", "tools", "system", "prefix")
+    head = (*counted, "kept", "of fitting", "cached")
+    lines = [" ".join([f"{'':<18}", *(f"{word:>10}" for word in head)])]
     rows = {name: list(found.kinds.values()) for name, found in results.items()}
     for found in results.values():
         for kind, each in found.kinds.items():
@@ -248,11 +277,13 @@ def table(results: dict[str, Found]) -> str:
     rows["all"] = [each for found in results.values() for each in found.kinds.values()]
     for name, kinds in rows.items():
         total = {field: sum(getattr(k, field) for k in kinds) for field in Kind.__struct_fields__}
-        kept = total["fitted"] / total["possible"] if total["possible"] else 1.0
-        cached = total["read"] / total["sent"] if total["sent"] else 0.0
-        counts = (total[word] for word in ("traces", "steps", "failed", "unfit", "possible"))
-        cells = " ".join(f"{count:>9}" for count in counts)
-        lines.append(f"{name:<18} {cells} {kept:>9.1%} {cached:>9.1%}")
+        shares = [
+            total["fitted"] / (total["possible"] or 1),
+            total["fitted"] / (total["fitting"] or 1),
+            total["read"] / (total["sent"] or 1),
+        ]
+        cells = " ".join(f"{total[word]:>10}" for word in counted)
+        lines.append(f"{name:<18} {cells} {' '.join(f'{share:>10.1%}' for share in shares)}")
     problems = [problem for each in results.values() for problem in each.problems]
     return "\n".join([*lines, *problems[:10]])
 

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from bench import steps
 from bench.append import KINDS, PROTOCOLS, measure
+from bench.append_traces import HEAD
 
-from polycall import Client
+from polycall import Client, tool
 from polycall.agents import Agent, Compaction, Handoff, History, Memory, Sessions, ToolTree
 from polycall.ir import Message, Text
+from polycall.sandbox import Sandbox
 from polycall.sim import Call, Simulation, Turn
 from tests.agents.support import client_of
 
@@ -392,6 +394,62 @@ async def test_a_broken_prefix_is_told_with_its_cost(
     # Three dollars a million, and a tenth of it from the cache (the price list's of this model).
     assert price == pytest.approx(lost * 2.7e-6, rel=0.02)
     assert lost == pytest.approx(run.steps[0].response.usage.input_tokens, rel=0.05)
+
+
+def tools_of(sim: Simulation) -> dict[str, bool]:
+    """The tools of the last request, and whether each came later."""
+    tools = sim.requests[-1].body["tools"]
+    return {tool["name"]: bool(tool.get("defer_loading")) for tool in tools}
+
+
+@pytest.mark.parametrize("kept", ["history", "json", "session"])
+async def test_a_next_run_begins_with_the_tools_that_the_one_before_has_shown(
+    sim: Simulation, client: Client, tmp_path: Path, kept: str
+) -> None:
+    """A tool that is new comes after them, though the agent lists it first."""
+    turns = [
+        Turn(reasoning="a", calls=[Call("add", {"a": 1, "b": 2})]),
+        Turn(reasoning="b", text="x"),
+        Turn(reasoning="c", calls=[Call("mail", {"to": "ann"})]),
+        Turn(reasoning="d", text="y"),
+        Turn(reasoning="e", text="z"),
+    ]
+    sim.script("anthropic", MODEL, turns)
+    agents = [
+        Agent(NAME, tools=tools, client=client)
+        for tools in ([add, weather], [mail, add, weather], [mail, weather, add])
+    ]
+    sessions = Sessions(str(tmp_path / "s.db"))
+    history: Any = None
+    for agent in agents:
+        if kept == "session":
+            run = await sessions.open("s").run(agent, "go")
+        else:
+            run = await agent.run("go", history=history)
+        history = run.history.to_json() if kept == "json" else run.history
+        assert dropped(run) == []
+    sessions.close()
+    assert thoughts(sim) == ["a", "b", "c", "d"]
+    assert tools_of(sim) == {"add": False, "weather": False, "mail": True}
+
+
+async def test_programs_that_were_offered_stay_in_the_next_run(
+    sim: Simulation, client: Client
+) -> None:
+    """`calling="auto"` may begin each run without them."""
+    both = tool(allowed_callers=["direct", "code"])(add)
+    calls = [Call("add", {"a": 1, "b": 2})]  # one in each step: a program would save requests
+    steps = [Turn(reasoning=f"{n}", calls=calls) for n in range(6)]
+    sim.script("anthropic", MODEL, [*steps, Turn(reasoning="x", text="x")] * 2)
+    async with Sandbox() as sandbox:
+        more: Any = {"calling": "auto", "sandbox": sandbox, "client": client}
+        agent = Agent(NAME, instructions=HEAD, tools=[both], **more)
+        first = await agent.run("go")
+        assert tools_of(sim) == {"add": False, "run_code": True}
+        run = await agent.run("more", history=first.history)
+    assert [len(dropped(first)), len(dropped(run))] == [0, 0]
+    assert len(thoughts(sim)) == 13
+    assert tools_of(sim) == {"add": False, "run_code": True}
 
 
 ADD_TWICE = [Call("add", {"a": 1, "b": 2}), Call("add", {"a": 3, "b": 4})]

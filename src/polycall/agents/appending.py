@@ -17,12 +17,15 @@ from polycall.translation.opened import opened_in, with_opened
 _CHANGED = "From here on, these instructions hold instead of the earlier ones:\n\n"
 _BACK = "From here on, the instructions at the beginning of this conversation hold again."
 
-BEGAN = "instructions/"  # what a key of `RunState.injected` begins with that is not an agent's name
+# What keys of `RunState.injected` begin with that are not an agent's name: the instructions that a
+# conversation began with, and the names of the tools that it has shown.
+BEGAN = "instructions/"
+SHOWN = "tools/"
 
 
 def beginnings(injected: dict[str, str]) -> dict[str, str]:
-    """The instructions that conversations began with, of all that was injected."""
-    return {key: words for key, words in injected.items() if key.startswith(BEGAN)}
+    """What conversations began with, of all that was injected."""
+    return {key: words for key, words in injected.items() if key.startswith((BEGAN, SHOWN))}
 
 
 # In a message's metadata: the whole instructions that hold from it on.
@@ -86,15 +89,25 @@ class Appended:
             added.append(Message("system", [Text(memory)]))
         return added
 
-    def kept(self, key: str, tools: list[Tool]) -> list[Tool]:
+    def kept(
+        self, key: str, tools: list[Tool], others: list[Tool], injected: dict[str, str]
+    ) -> list[Tool]:
         """The tools that this part of the conversation has shown, and those that are new.
 
         A tool stays where it was, though it may not be called any more: another list would be
-        another beginning.  One that was made anew is shown anew.
+        another beginning.  One that was made anew is shown anew.  What an earlier run has shown is
+        known from `injected`, by name; `others` are tools that this step does not offer.
         """
-        shown = self._shown.setdefault(key, {})
+        shown = self._shown.get(key)
+        if shown is None:
+            names = injected.get(SHOWN + key, "").split()
+            known = {tool.name: tool for tool in [*others, *tools]}
+            shown = self._shown[key] = {name: known[name] for name in names if name in known}
+            if names:
+                self._first_tools[key] = frozenset(names)
         for tool in tools:
             shown[tool.name] = tool
+        injected[SHOWN + key] = " ".join(shown)
         return list(shown.values())
 
     def tools(self, key: str, tools: list[Tool], messages: list[Message]) -> None:

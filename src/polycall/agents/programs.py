@@ -15,7 +15,7 @@ from polycall.agents.ending import EndingToolset
 from polycall.agents.journaling import JournalingToolset
 from polycall.agents.offer import OfferingToolset
 from polycall.client import Client
-from polycall.ir import Request, ToolCall, ToolResult
+from polycall.ir import Request, Tool, ToolCall, ToolResult
 from polycall.loop import EndReason, Execute, Step, Turn
 from polycall.tools import AbstractToolset
 from polycall.tools.toolset import CombinedToolset
@@ -56,6 +56,11 @@ class AgentPrograms:
     def programs(self) -> list[ProgramRun]:
         """What the model wrote."""
         return self._inner.programs if self._inner else []
+
+    @property
+    def offerable(self) -> list[Tool]:
+        """All tools that some step may offer, as it would offer them."""
+        return [] if self._inner is None else self._inner.offer.everything()
 
     def note(self, steps: list[Step]) -> None:
         """Write down what the run's answers say of programs."""

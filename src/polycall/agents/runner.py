@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from polycall.agents.appending import BEGAN, Appended, beginnings
 from polycall.agents.approval import AskingToolset
-from polycall.agents.compaction import Shortened, opening, other_tokens, size_of
 from polycall.agents.context import AgentContext, RunState, added_cost
 from polycall.agents.ending import EndingToolset
 from polycall.agents.events import ProgressEvent, TaskEvent
@@ -35,6 +34,7 @@ from polycall.agents.prefix import PrefixWatch
 from polycall.agents.programs import AgentPrograms
 from polycall.agents.run import AgentEvent, Run, surfaced
 from polycall.agents.shared_beginning import shared_place, shown_tools
+from polycall.agents.shortening import Shortening
 from polycall.agents.speaker import SpeakerClient
 from polycall.agents.task import TaskNote
 from polycall.agents.task_events import with_task_events
@@ -64,7 +64,6 @@ from polycall.tools import Executor, Toolset
 from polycall.tools.toolset import CombinedToolset
 
 if TYPE_CHECKING:
-    from polycall.agents.compaction import Compaction
     from polycall.agents.context import Frame
     from polycall.agents.spec import AgentSpec, Hook
 
@@ -94,9 +93,7 @@ class AgentRunner(Generic[OutputT]):
         self._prefix = PrefixWatch()
         self._steps: list[Step] = []
         self._is_over = False
-        self._task: Message | None = None
-        self._sent: tuple[str, int] = ("", 0)  # the last request: in which frame, and its bytes
-        self._other_tokens: dict[str, int] = {}
+        self._shortening = Shortening(state.shortened)
         self._last_request: Request | None = None
 
     async def events(
@@ -105,7 +102,7 @@ class AgentRunner(Generic[OutputT]):
         """The run's events, and the run itself as the last."""
         agent, root = self._agent, self.state.root
         first = Request(agent.model, messages, stream=stream)
-        self._task = next(filter(is_users, reversed(messages)), None)
+        self._shortening.task = next(filter(is_users, reversed(messages)), None)
         watched = self._watched = WatchedRun.begun(agent.name, agent.model, self.state, messages)
         asked = self._recorder.client = watched or SpeakerClient(self.state)
         client = asked if root.journal is None else self._recorder
@@ -213,7 +210,15 @@ class AgentRunner(Generic[OutputT]):
         self._speakers.append(agent.name)
         seen = visible(messages, state.frames, self._group)
         if agent.compaction is not None:
-            seen = await self._shortened(agent.compaction, seen, steps, keeps_all=in_program)
+            known = self._recorder.ahead(len(steps) + 1)
+            seen = await self._shortening.sent(
+                agent.compaction,
+                self._frame_key(),
+                seen,
+                steps,
+                known=None if known is None else known.change.shortened,
+                keeps_all=in_program,
+            )
         return await self._turn(agent, messages, seen, steps)
 
     async def _add_late(self, messages: list[Message], number: int, *, waits: bool) -> bool:
@@ -261,36 +266,6 @@ class AgentRunner(Generic[OutputT]):
             messages.append(Message("user", [Text(words)]))
             return None
         return "finished"
-
-    async def _shortened(
-        self, compaction: Compaction, seen: list[Message], steps: list[Step], *, keeps_all: bool
-    ) -> list[Message]:
-        """What is sent of a conversation that has become too long; the task always is."""
-        state = self.state
-        key = self._frame_key()
-        known = self._recorder.ahead(len(steps) + 1)
-        before = state.shortened.get(key, Shortened())
-        if steps and self._sent[0] == key:
-            usage, other = steps[-1].response.usage, self._other_tokens.get(key, 0)
-            self._other_tokens[key] = other_tokens(usage, self._sent[1], other)
-        if known is not None:
-            state.shortened.update(known.change.shortened)
-        elif not keeps_all:
-            state.shortened[key] = await compaction.shorten(
-                before,
-                seen[before.gone :],
-                other_tokens=self._other_tokens.get(key, 0),
-                kept=[self._task] if self._task else [],
-                is_turn=True,
-            )
-        made = state.shortened.get(key, before)
-        sent = seen[made.gone :]
-        if made.gone:
-            is_task_gone = self._task in seen[: made.gone] and self._task not in sent
-            head = [opening(made.gone, made.summary)]
-            sent = [*head, *([self._task] if is_task_gone and self._task else []), *sent]
-        self._sent = (key, sum(map(size_of, sent)))
-        return sent
 
     async def _turn(
         self, agent: AgentSpec[Any], messages: list[Message], seen: list[Message], steps: list[Step]
@@ -416,8 +391,10 @@ class AgentRunner(Generic[OutputT]):
 
         Where the beginning is checked, what was shown stays.
         """
-        key, before = self._frame_key(), list(messages)
-        tools = self._appended.kept(key, request.tools) if self._is_bound() else request.tools
+        key, before, tools = self._frame_key(), list(messages), request.tools
+        if self._is_bound():
+            others = [tool for each in self._programs.values() for tool in each.offerable]
+            tools = self._appended.kept(key, tools, others, self.state.injected)
         self._appended.tools(key, tools, messages)
         new = {id(old): made for old, made in zip(before, messages, strict=True) if made is not old}
         seen = [new.get(id(message), message) for message in request.messages]

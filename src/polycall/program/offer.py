@@ -79,6 +79,12 @@ class Offer:
         wants_code = decision.form == "code" or has_own
         return [*direct, self._code_tool] if has_code and wants_code else direct
 
+    def everything(self) -> list[Tool]:
+        """The tools of all decisions together, but for the vendor's own."""
+        direct = [_plain(tool) for tool in self._toolset if self._is_direct(tool, "direct")]
+        has_code = bool(self._opened) and self.calling != "direct"
+        return [*direct, self._code_tool] if has_code else direct
+
     def decide(self, request: Request, steps: int, parked_bytes: int = 0) -> CallingDecision:
         """The decision for the next step.  A run changes its form seldom, and for a reason."""
         last = self.decisions[-1] if self.decisions else None
