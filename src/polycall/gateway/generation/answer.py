@@ -139,25 +139,25 @@ async def _send_plain(
         body = plain.body
         account.calls = CallCounter(attempt.dialect.NAME).in_body(body)
         headers.extend(upstream_headers(plain.http.headers))
-        await client_request.note_place(attempt, services, body)
+        await client_request.earlier.note_place(attempt, services, body)
     else:
         account.calls = in_parts(response.message.parts)
         if attempt.carries:
             response = await _embedder(client_request, attempt, services).response(response)
-        is_kept = client_request.is_kept_by(attempt, services)
+        is_kept = client_request.earlier.is_kept_by(attempt, services)
         if is_kept:
             name = client_request.dialect.NAME
             response = replace(response, id=own_id(gateway_request, name))
-        echoed = client_request.echoed(is_kept=is_kept)
+        echoed = client_request.earlier.echoed(client_request.request, is_kept=is_kept)
         if echoed is None:  # passed, and mended: calls are spelt as the client's tools are
             echoed = client_request.dialect.parse_request(client_request.body())
         # What was asked for can be asked for again; the header says what answered.
         named = replace(dated(response), model=client_request.model)
         rendered = client_request.dialect.render_response(named, echoed)
         if is_kept:
-            await client_request.keep(services, rendered)
+            await client_request.earlier.keep(services, rendered)
         else:
-            await client_request.note_place(attempt, services, response.id)
+            await client_request.earlier.note_place(attempt, services, response.id)
         body = jsontext.encode_bytes(rendered)
     usage = attempt.priced(account.usage)
     account.cost = services.costs.known(attempt.target.provider, attempt.target.model, usage)
@@ -288,7 +288,7 @@ class _Stream:
         gateway_request, observer = self._gateway_request, streaming.observer
         assert observer is not None
         data, streaming.data = streaming.data, b""
-        await self._client_request.note_place(streaming.attempt, self._services, data)
+        await self._client_request.earlier.note_place(streaming.attempt, self._services, data)
         if not streaming.is_finished:
             if data:
                 await gateway_request.send_body(data, more=True)
@@ -326,9 +326,9 @@ class _Stream:
             streaming.decoder,
         )
         assert decoder is not None
-        self._is_kept = client_request.is_kept_by(streaming.attempt, self._services)
+        self._is_kept = client_request.earlier.is_kept_by(streaming.attempt, self._services)
         self._is_theirs = not self._is_kept and not streaming.attempt.carries
-        echoed = client_request.echoed(is_kept=self._is_kept)
+        echoed = client_request.earlier.echoed(client_request.request, is_kept=self._is_kept)
         encoder: Encoder = client_request.dialect.StreamEncoder(echoed)
         if client_request.wants_array:
             encoder = ArrayEncoder(encoder)
@@ -392,13 +392,13 @@ class _Stream:
             else:
                 name = own_id(self._gateway_request, self._client_request.dialect.NAME)
                 response = {"id": name, "steps": getattr(self._encoder, "output", [])}
-            await self._client_request.keep(self._services, response)
+            await self._client_request.earlier.keep(self._services, response)
         elif self._is_theirs and isinstance(self._encoder, openai_responses.StreamEncoder):
             self._is_theirs = False
             attempt = self._account.attempt
             assert attempt is not None
             name = self._encoder.response["id"]
-            await self._client_request.note_place(attempt, self._services, name)
+            await self._client_request.earlier.note_place(attempt, self._services, name)
 
     def _encode(self, events: list[Event]) -> bytes:
         encoder, embedder, account = self._encoder, self._embedder, self._account

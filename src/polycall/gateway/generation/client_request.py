@@ -7,8 +7,7 @@ request is rendered from that original, never from another stop's.
 from __future__ import annotations
 
 import operator
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -22,6 +21,7 @@ from polycall.exchange import address, headers_for, prepare
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.catalogue.token_counts import estimate, estimate_text
 from polycall.gateway.generation.attempt import Attempt, refuse_losses, replays_reasoning
+from polycall.gateway.generation.earlier_answers import EarlierAnswers
 from polycall.gateway.generation.endpoints import Endpoint
 from polycall.gateway.generation.envelopes import unwrapped
 from polycall.gateway.generation.output_bounds import candidates_max, output_tokens_max
@@ -37,7 +37,6 @@ from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.anthropic_threads import refuse_thread
 from polycall.gateway.state.carrier import CarriedRequest
-from polycall.gateway.state.stored_responses import conversation_of, id_in, refers, wants_stored
 from polycall.gateway.state.unknown_past import refuse_unknown_past
 from polycall.ir import JSON, Message, Metadata, Request, Text
 from polycall.profiles.corrections import has_quirks
@@ -57,8 +56,6 @@ _MEDIA_MARKS = (
     *(b'"inlineData"', b'"inline_data"', b'"fileData"', b'"file_data"'),
 )
 _COMPACTION_MARK = b'"compaction_trigger"'
-# Clients of these name an earlier answer in the place of what was said.
-_REFERRING = frozenset({"openai-responses", "gemini-interactions"})
 
 
 T = TypeVar("T")
@@ -93,15 +90,14 @@ class ClientRequest:
             self.streams = self._boolean("stream", default=endpoint.streams_unasked)
         # Answered by other rooms of the gateway: see `Generations.take_over`.
         self.is_background = self.compacts = False
-        self.keep_by: Callable[[JSON], Awaitable[None]] | None = None  # in the place of the store
         if self.dialect.NAME == "openai-responses":
             self.is_background = self._fields.value("background") is True
             self.compacts = _COMPACTION_MARK in self._body
         # Gemini's way of streaming where nobody asked for server-sent events.
         self.wants_array = bool(endpoint.method) and self.streams and not self._asks_sse
+        self.earlier = EarlierAnswers(self._fields, self.dialect.NAME, owner.id)
         self._carried: CarriedRequest | None = None
         self._keeps_texts = False  # a stop's model checks that no turn of its own was left out
-        self._resolved: dict[str, Any] | None = None
         self._shared: set[str] = set()  # dialects that several stops of the route speak
 
     def _check_models(self) -> None:
@@ -122,11 +118,6 @@ class ClientRequest:
         """The parsed request, once a translation was needed."""
         return None if self._carried is None else self._carried.request
 
-    def wants_stored(self, services: GatewayServices) -> bool:
-        """Whether the client may come back with references to the answer or its items."""
-        is_kept = services.server.keep_answers
-        return is_kept and wants_stored(self.dialect.NAME, self._fields.value("store"))
-
     @property
     def _asks_sse(self) -> bool:
         return b"alt=sse" in self._query
@@ -141,7 +132,7 @@ class ClientRequest:
             return len(self._body) // _BYTES_PER_TOKEN_USUAL + 1
         if self._carried is not None:
             return estimate(self._carried.request)
-        body = self._fields.decoded() if self._resolved is None else self._resolved
+        body = self.earlier.decoded()
         try:
             request = self.dialect.parse_request(body, path=self._path)
         except PolycallError:
@@ -173,8 +164,8 @@ class ClientRequest:
     async def size_tokens(self, services: GatewayServices) -> int:
         """About how many input tokens, rather too many, and at little cost for a short body."""
         bytes_tokens = len(self._body) // _BYTES_PER_TOKEN + 1
-        if self._may_refer:
-            await self._with_items(services)
+        if self.earlier.may_be_named:
+            await self.earlier.put_in_place(services)
         elif len(self._body) <= _SHORT_BYTES:
             # A few bytes can stand for an image, or for all that was said before.
             if not any(mark in self._body for mark in _MEDIA_MARKS):
@@ -238,7 +229,7 @@ class ClientRequest:
             may_pass = self._passes(target, services)
         elif may_pass:
             may_pass = await self._apart(services, self._passes, target, services)
-        if may_pass and not await self._refers_here(services):
+        if may_pass and not await self.earlier.are_here(services):
             passed = self._passed(target, services)
             return passed.corrected(corrections, is_strict=self.is_strict)
         carried = await self.parse(services)
@@ -377,7 +368,7 @@ class ClientRequest:
     async def parse(self, services: GatewayServices) -> CarriedRequest:
         """The request in the middle language, with what its history carries; parsed once."""
         if self._carried is None:
-            body = await self._with_items(services)
+            body = await self.earlier.put_in_place(services)
             check_items(body)
             request = await self._apart(services, self.dialect.parse_request, body, path=self._path)
             if self.is_lossy or services.server.lossy:
@@ -401,93 +392,12 @@ class ClientRequest:
         is_text = not any(mark in self._body for mark in _MEDIA_MARKS)
         return len(self._body) > LONG_BYTES and is_text
 
-    async def _with_items(self, services: GatewayServices) -> dict[str, Any]:
-        """The body, with the items of earlier answers that it refers to."""
-        if self._resolved is None:
-            reader = partial(services.conversations.read, self.owner.id, self.dialect.NAME)
-            body = await self._apart(services, self._fields.decoded, reader)
-            if self._may_refer:
-                bytes_max = services.server.body_bytes_max
-                body = await services.items.resolved(self.owner.id, body, bytes_max)
-            self._resolved = body
-        return self._resolved
-
-    @property
-    def _may_refer(self) -> bool:
-        return self.dialect.NAME in _REFERRING and refers(self._body)
-
-    async def keep(self, services: GatewayServices, response: JSON) -> None:
-        """Keep a whole answer that the client may refer to."""
-        if self.keep_by is not None:
-            await self.keep_by(response)
-        else:
-            await services.items.keep(self.owner.id, self.references(), response)
-
     def in_foreground(self, gateway_request: GatewayRequest) -> ClientRequest:
         """The same as a stream for `gateway_request`, which its client waits for."""
         body = {**self._fields.decoded(), "stream": True}
         body.pop("background", None)
         data = jsontext.encode_bytes(body)
         return ClientRequest(self._endpoint, gateway_request, data, self.owner)
-
-    def references(self) -> JSON:
-        """What was asked, as far as it says what the answer follows."""
-        names = ("input", "previous_response_id", "conversation")
-        if self.dialect.NAME == "gemini-interactions":
-            names = ("input", "previous_interaction_id")
-        return {name: self._fields.value(name) for name in names}
-
-    async def note_place(
-        self, attempt: Attempt, services: GatewayServices, named: str | bytes
-    ) -> None:
-        """Note who keeps an answer, where its client may ask for it again.
-
-        `named` is the answer's id, or bytes that begin with it.
-        """
-        if attempt.dialect.NAME != self.dialect.NAME or not self.wants_stored(services):
-            return
-        name = id_in(named) if isinstance(named, bytes) else named
-        if name:
-            target = attempt.target
-            await services.items.note_place(self.owner.id, name, target.provider.name, target.model)
-
-    def is_kept_by(self, attempt: Attempt, services: GatewayServices) -> bool:
-        """Whether the answer is kept here: else its provider keeps it, or nobody."""
-        if not self.wants_stored(services):
-            return False
-        return attempt.carries or (attempt.exchange is not None and self._has_conversation)
-
-    @property
-    def _has_conversation(self) -> bool:
-        """Whether it goes on with a conversation that is kept here."""
-        is_named = b'"conversation"' in self._body and bool(self._fields.value("conversation"))
-        return is_named and self._resolved is not None and "conversation" not in self._resolved
-
-    def echoed(self, *, is_kept: bool) -> Request | None:
-        """The parsed request, as an answer that is kept here repeats it."""
-        request = self.request
-        if not is_kept or request is None:
-            return request
-        name = self.dialect.NAME
-        options: JSON = {**request.provider_options.get(name, {}), "store": True}
-        if previous := self._fields.value("previous_response_id"):
-            options["previous_response_id"] = previous
-        if conversation := conversation_of(self._fields.value("conversation")):
-            options["conversation"] = {"id": conversation}
-        return replace(request, provider_options={**request.provider_options, name: options})
-
-    async def refers_to(self, mark: bytes, services: GatewayServices) -> bool:
-        """Whether these bytes stand in what an earlier answer said to which the body refers."""
-        if not await self._refers_here(services):
-            return False
-        return mark in jsontext.encode_bytes((await self._with_items(services)).get("input"))
-
-    async def _refers_here(self, services: GatewayServices) -> bool:
-        """Whether the history refers to answers that were kept here: no provider knows of them."""
-        if not self._may_refer:
-            return False
-        resolved = await self._with_items(services)
-        return resolved.get("input") != self._fields.value("input")
 
 
 # Wires on which a bound must be sent: what a key has set aside is it, where the client has none.

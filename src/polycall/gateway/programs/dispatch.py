@@ -144,4 +144,4 @@ async def _is_about_programs(client_request: ClientRequest, services: GatewaySer
         return not client_request.runs_natively(services)
     if await client_request.mentions(_MARK, services):
         return True
-    return await client_request.refers_to(_MARK, services)
+    return await client_request.earlier.mention(_MARK, services)

@@ -41,10 +41,10 @@ class Sender:
         self._gateway_request = gateway_request
         self._services = services
         self._account = account
-        self._is_kept = client_request.wants_stored(services)
+        self._is_kept = client_request.earlier.wants_kept(services)
         self._source = source
         self._folder = Folder()
-        self._echoed = client_request.echoed(is_kept=self._is_kept)
+        self._echoed = client_request.earlier.echoed(client_request.request, is_kept=self._is_kept)
         encoder: Encoder = client_request.dialect.StreamEncoder(self._echoed)
         self._encoder = ArrayEncoder(encoder) if client_request.wants_array else encoder
 
@@ -82,7 +82,7 @@ class Sender:
         if self._is_kept and isinstance(events[-1], ResponseEnd):
             # Before the client can come back with what it refers to.
             assert isinstance(self._encoder, openai_responses.StreamEncoder)
-            await self._client_request.keep(self._services, self._encoder.response)
+            await self._client_request.earlier.keep(self._services, self._encoder.response)
         if data:
             await self._gateway_request.send_body(data, more=True)
 
@@ -98,7 +98,7 @@ class Sender:
             headers.append((b"polycall-cost-usd", f"{self._account.cost:f}".encode()))
         body = self._client_request.dialect.render_response(self._folder.result(), self._echoed)
         if self._is_kept:
-            await self._client_request.keep(self._services, body)
+            await self._client_request.earlier.keep(self._services, body)
         await send_json(self._gateway_request, 200, jsontext.encode_bytes(body), headers)
 
     async def _start(self) -> None:

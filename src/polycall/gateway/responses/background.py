@@ -96,7 +96,7 @@ class BackgroundResponses:
                 feature="background",
                 path="background",
             )
-        if not client_request.wants_stored(self._services):
+        if not client_request.earlier.wants_kept(self._services):
             raise MalformedRequestError(
                 "an answer in the background must be stored; leave 'store' out", path="store"
             )
@@ -120,7 +120,7 @@ class BackgroundResponses:
 
             async def serve(request: GatewayRequest) -> None:
                 asked = job.client_request.in_foreground(request)
-                asked.keep_by = job.note_final
+                asked.earlier.keep_by = job.note_final
                 await self._generations.serve_accepted(request, asked)
 
             await inner.run(serve, self._monitor, within_s=server.background_s)
@@ -380,7 +380,7 @@ class _Job:
                 return None
             return jsontext.encode_bytes({**response, "output": []})
 
-        references = self.client_request.references()
+        references = self.client_request.earlier.references()
         await services.items.keep_turn(self.owner, references, response)
         await store.change_state(self.owner, response_state(self.name), ended)
         self.record.is_done = True
@@ -393,7 +393,7 @@ _KEPT_HEADERS = (b"polycall-model", b"polycall-warnings")
 
 
 def _fixed_fields(name: str, client_request: ClientRequest) -> JSON:
-    asked = client_request.references()
+    asked = client_request.earlier.references()
     fields: JSON = {"id": name, "background": True, "store": True}
     fields["previous_response_id"] = asked["previous_response_id"]
     if conversation := conversation_of(asked["conversation"]):

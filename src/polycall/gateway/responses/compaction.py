@@ -76,7 +76,7 @@ class Compaction:
 
     def is_asked(self, client_request: ClientRequest) -> bool:
         """Whether the input ends with a trigger that no provider of the route takes itself."""
-        items = _listed(client_request.references()["input"])
+        items = _listed(client_request.earlier.references()["input"])
         last: Any = items[-1] if items else None
         if not isinstance(last, dict) or last.get("type") != _TRIGGER:  # pyright: ignore[reportUnknownMemberType]
             return False
@@ -107,7 +107,7 @@ class Compaction:
         first = skeleton(name, client_request.model, int(time.time()), {})
         whole: JSON = {**first, "status": "completed", "completed_at": int(time.time())}
         whole.update(output=[item], usage=usage)
-        if client_request.wants_stored(self._services):
+        if client_request.earlier.wants_kept(self._services):
             # Who goes on with it goes on from here: nothing before it is said again.
             said = [each for each in items if _is_users(each)]
             await self._services.items.keep(owner.id, {"input": said}, whole)

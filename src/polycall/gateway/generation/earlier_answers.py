@@ -1,0 +1,126 @@
+"""What a request refers to of earlier answers, and where its own answer is kept for later ones."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from msgspec.structs import replace
+
+from polycall._support import jsontext
+from polycall.gateway.generation.attempt import Attempt
+from polycall.gateway.passthrough.request import Fields
+from polycall.gateway.services import GatewayServices
+from polycall.gateway.state.stored_responses import conversation_of, id_in, refers, wants_stored
+from polycall.ir import JSON, Request
+
+# Clients of these name an earlier answer in the place of what was said.
+_REFERRING = frozenset({"openai-responses", "gemini-interactions"})
+
+
+class EarlierAnswers:
+    """The references of one request, and the keeping of its answer."""
+
+    __slots__ = ("_dialect", "_fields", "_owner_id", "_whole", "keep_by")
+
+    def __init__(self, fields: Fields, dialect: str, owner_id: str) -> None:
+        self._fields = fields
+        self._dialect = dialect
+        self._owner_id = owner_id
+        self._whole: dict[str, Any] | None = None
+        self.keep_by: Callable[[JSON], Awaitable[None]] | None = None  # in the place of the store
+
+    @property
+    def may_be_named(self) -> bool:
+        """Whether something in the body looks like a reference."""
+        return self._dialect in _REFERRING and refers(self._fields.body)
+
+    def decoded(self) -> dict[str, Any]:
+        """The body, with what it refers to where that has been put in place."""
+        return self._fields.decoded() if self._whole is None else self._whole
+
+    async def put_in_place(self, services: GatewayServices) -> dict[str, Any]:
+        """The body, with the items of earlier answers that it refers to; looked up once."""
+        if self._whole is None:
+            reader = partial(services.conversations.read, self._owner_id, self._dialect)
+            size = len(self._fields.body)
+            body = await services.heavy.run(self._owner_id, size, self._fields.decoded, reader)
+            if self.may_be_named:
+                bytes_max = services.server.body_bytes_max
+                body = await services.items.resolved(self._owner_id, body, bytes_max)
+            self._whole = body
+        return self._whole
+
+    async def are_here(self, services: GatewayServices) -> bool:
+        """Whether the history refers to answers that were kept here: no provider knows of them."""
+        if not self.may_be_named:
+            return False
+        whole = await self.put_in_place(services)
+        return whole.get("input") != self._fields.value("input")
+
+    async def mention(self, mark: bytes, services: GatewayServices) -> bool:
+        """Whether these bytes stand in what an earlier answer said to which the body refers."""
+        if not await self.are_here(services):
+            return False
+        return mark in jsontext.encode_bytes((await self.put_in_place(services)).get("input"))
+
+    def references(self) -> JSON:
+        """What was asked, as far as it says what the answer follows."""
+        names = ("input", "previous_response_id", "conversation")
+        if self._dialect == "gemini-interactions":
+            names = ("input", "previous_interaction_id")
+        return {name: self._fields.value(name) for name in names}
+
+    def wants_kept(self, services: GatewayServices) -> bool:
+        """Whether the client may come back with references to the answer or its items."""
+        is_kept = services.server.keep_answers
+        return is_kept and wants_stored(self._dialect, self._fields.value("store"))
+
+    def is_kept_by(self, attempt: Attempt, services: GatewayServices) -> bool:
+        """Whether the answer is kept here: else its provider keeps it, or nobody."""
+        if not self.wants_kept(services):
+            return False
+        return attempt.carries or (attempt.exchange is not None and self._has_conversation)
+
+    @property
+    def _has_conversation(self) -> bool:
+        """Whether it goes on with a conversation that is kept here."""
+        is_named = b'"conversation"' in self._fields.body
+        is_named = is_named and bool(self._fields.value("conversation"))
+        return is_named and self._whole is not None and "conversation" not in self._whole
+
+    async def keep(self, services: GatewayServices, response: JSON) -> None:
+        """Keep a whole answer that the client may refer to."""
+        if self.keep_by is not None:
+            await self.keep_by(response)
+        else:
+            await services.items.keep(self._owner_id, self.references(), response)
+
+    async def note_place(
+        self, attempt: Attempt, services: GatewayServices, named: str | bytes
+    ) -> None:
+        """Note who keeps an answer, where its client may ask for it again.
+
+        `named` is the answer's id, or bytes that begin with it.
+        """
+        if self._dialect != attempt.dialect.NAME or not self.wants_kept(services):
+            return
+        name = id_in(named) if isinstance(named, bytes) else named
+        if name:
+            target = attempt.target
+            await services.items.note_place(
+                self._owner_id, name, target.provider.name, target.model
+            )
+
+    def echoed(self, request: Request | None, *, is_kept: bool) -> Request | None:
+        """The parsed request, as an answer that is kept here repeats it."""
+        if not is_kept or request is None:
+            return request
+        name = self._dialect
+        options: JSON = {**request.provider_options.get(name, {}), "store": True}
+        if previous := self._fields.value("previous_response_id"):
+            options["previous_response_id"] = previous
+        if conversation := conversation_of(self._fields.value("conversation")):
+            options["conversation"] = {"id": conversation}
+        return replace(request, provider_options={**request.provider_options, name: options})
