@@ -96,8 +96,8 @@ class GatewayServices:
             # Of an unknown Chat server it is known that plain ones differ.
             is_plain = provider.name in self._unquirked and provider.dialect != "openai-chat"
             quirks = provider.server_quirks(model)
-            if quirks.server not in ("", "openai"):
-                # A Chat client did not write for the model that stands behind a relative.
+            if quirks.is_relative:
+                # A Chat client did not write for the model that stands behind it.
                 quirks = provider.quirks_for(model)
             found = QuirkMarks(Quirks(tools=quirks.tools) if is_plain else quirks)
             _remember(self._marks, (provider.name, model), found)

@@ -6,11 +6,11 @@ Those of a single cloud or program are loaded when they are first used.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any, cast
 
 from polycall._support.event_stream import CONTENT_TYPE
 from polycall.dialects import anthropic, gemini, openai_chat, openai_responses
-from polycall.providers.provider import DialectName
 from polycall.translation.wire import EVENT_STREAM, Dialect
 
 
@@ -42,7 +42,7 @@ def _lazy(
     )
 
 
-DIALECTS: dict[DialectName, Dialect] = {
+DIALECTS: Mapping[str, Dialect] = {
     "openai-chat": openai_chat,
     "openai-responses": openai_responses,
     "anthropic": anthropic,

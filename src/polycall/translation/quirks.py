@@ -108,3 +108,8 @@ class Quirks(Struct, frozen=True):
     result_media: bool = True  # images and documents inside tool results
     call_id_pattern: str = ""  # what a call id must match as a whole; "": the dialect's rule
     call_id_length: int = 0  # exact length of call ids made to fit the pattern
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether models of others are served here, in ways of the server's own."""
+        return self.server not in ("", "openai")

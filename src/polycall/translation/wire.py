@@ -30,6 +30,7 @@ from polycall.ir import (
 )
 from polycall.translation.conversation import note_seen, unseen
 from polycall.translation.quirks import Quirks
+from polycall.translation.wire_facts import WireFacts
 
 # ---------------------------------------------------------------------------------------------
 # What a dialect is
@@ -99,6 +100,8 @@ class Dialect(Protocol):
     def ROUTES(self) -> Sequence[str]: ...  # noqa: N802
     @property
     def STREAM_TYPE(self) -> str: ...  # noqa: N802 - the content type of its streams
+    @property
+    def FACTS(self) -> WireFacts: ...  # noqa: N802 - for those who pass bodies on
 
     def parse_request(self, body: JSON, *, path: str = "") -> Request: ...
     def render_request(self, request: Request, *, quirks: Quirks = ...) -> WireRequest: ...

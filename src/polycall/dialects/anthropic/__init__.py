@@ -1,5 +1,6 @@
 """Anthropic Messages: `POST /v1/messages`, its streams and its errors.
 
+facts.py   for those who pass it on
 names.py         the dialect's name and the limits of its wire
 ids.py           call ids that the wire allows
 request.py       whole requests        response.py     whole answers
@@ -12,6 +13,7 @@ stream_items.py  content blocks while their deltas arrive
 """
 
 from polycall.dialects.anthropic.errors import parse_error, render_error
+from polycall.dialects.anthropic.facts import FACTS
 from polycall.dialects.anthropic.names import NAME
 from polycall.dialects.anthropic.request import PATH, parse_request, render_request
 from polycall.dialects.anthropic.response import parse_response, render_response
@@ -22,6 +24,7 @@ from polycall.translation.wire import EVENT_STREAM as STREAM_TYPE
 ROUTES = [PATH]
 
 __all__ = [
+    "FACTS",
     "NAME",
     "ROUTES",
     "STREAM_TYPE",

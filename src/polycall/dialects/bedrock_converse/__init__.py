@@ -1,5 +1,6 @@
 """Amazon Bedrock's Converse: `POST /model/M/converse` and `converse-stream`.
 
+facts.py   for those who pass it on
 names.py    the dialect's name and the limits of its wire
 request.py  whole requests and paths     response.py  whole answers
 messages.py the messages                 content.py   content blocks
@@ -10,6 +11,7 @@ errors.py   errors                       stream_decoder.py, stream_encoder.py  e
 
 from polycall._support.event_stream import CONTENT_TYPE as STREAM_TYPE
 from polycall.dialects.bedrock_converse.errors import parse_error, render_error
+from polycall.dialects.bedrock_converse.facts import FACTS
 from polycall.dialects.bedrock_converse.names import NAME, ROUTES
 from polycall.dialects.bedrock_converse.request import parse_request, render_request
 from polycall.dialects.bedrock_converse.response import parse_response, render_response
@@ -17,6 +19,7 @@ from polycall.dialects.bedrock_converse.stream_decoder import StreamDecoder
 from polycall.dialects.bedrock_converse.stream_encoder import StreamEncoder
 
 __all__ = [
+    "FACTS",
     "NAME",
     "ROUTES",
     "STREAM_TYPE",

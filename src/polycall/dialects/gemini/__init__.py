@@ -11,6 +11,7 @@ errors.py          error bodies               usage.py       finish reasons and 
 
 from polycall.dialects.gemini.content import NAME
 from polycall.dialects.gemini.errors import parse_error, render_error
+from polycall.dialects.gemini.facts import FACTS
 from polycall.dialects.gemini.request import ROUTES, parse_request, render_request
 from polycall.dialects.gemini.response import render_response
 from polycall.dialects.gemini.stream_decoder import StreamDecoder, parse_response
@@ -18,6 +19,7 @@ from polycall.dialects.gemini.stream_encoder import StreamEncoder
 from polycall.translation.wire import EVENT_STREAM as STREAM_TYPE
 
 __all__ = [
+    "FACTS",
     "NAME",
     "ROUTES",
     "STREAM_TYPE",

@@ -1,5 +1,6 @@
 """Google's Interactions: `POST /v1beta/interactions`, its streams and its errors.
 
+facts.py   for those who pass it on
 names.py     the dialect's name        request.py   whole requests
 steps.py     input steps to messages   messages.py  messages to input steps
 content.py   contents, both ways       tools.py     tools and their choice
@@ -8,6 +9,7 @@ errors.py    errors                    stream_decoder.py, stream_encoder.py  str
 """
 
 from polycall.dialects.gemini_interactions.errors import parse_error, render_error
+from polycall.dialects.gemini_interactions.facts import FACTS
 from polycall.dialects.gemini_interactions.names import NAME, ROUTES
 from polycall.dialects.gemini_interactions.request import parse_request, render_request
 from polycall.dialects.gemini_interactions.response import parse_response, render_response
@@ -16,6 +18,7 @@ from polycall.dialects.gemini_interactions.stream_encoder import StreamEncoder
 from polycall.translation.wire import EVENT_STREAM as STREAM_TYPE
 
 __all__ = [
+    "FACTS",
     "NAME",
     "ROUTES",
     "STREAM_TYPE",

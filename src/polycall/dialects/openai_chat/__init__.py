@@ -9,6 +9,7 @@ stream_encoder.py  streams outwards
 """
 
 from polycall.dialects.openai_chat.errors import parse_error, render_error
+from polycall.dialects.openai_chat.facts import FACTS
 from polycall.dialects.openai_chat.names import NAME
 from polycall.dialects.openai_chat.request import parse_request, render_request
 from polycall.dialects.openai_chat.response import parse_response, render_response
@@ -19,6 +20,7 @@ from polycall.translation.wire import EVENT_STREAM as STREAM_TYPE
 ROUTES = ("/v1/chat/completions",)
 
 __all__ = [
+    "FACTS",
     "NAME",
     "ROUTES",
     "STREAM_TYPE",

@@ -12,7 +12,6 @@ from polycall.exchange import BODY_BYTES_MAX, address, error_from, headers_for, 
 from polycall.gateway.accounts.keys import Keys
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.catalogue.token_counts import (
-    COUNT_PATHS,
     count_body,
     estimate,
     read_count,
@@ -102,8 +101,8 @@ class CountEndpoint:
     ) -> int | None:
         """The provider's own count; `None` where it has no such route."""
         name = target.provider.dialect_for(with_tools=bool(request.tools))
-        path = COUNT_PATHS.get(name)
-        if path is None or target.provider.hosting:
+        path = DIALECTS[name].FACTS.count_path
+        if not path or target.provider.hosting:
             return None
         exchange = prepare(request, target.provider, target.model, target.key, name)
         body = count_body(name, target.model, exchange.wire.body)

@@ -22,6 +22,7 @@ from polycall.exchange import BODY_BYTES_MAX, address, environment_key, headers_
 from polycall.gateway.routing.router import is_model_name, shown
 from polycall.ir import JSON
 from polycall.providers.credentials import credential_for
+from polycall.providers.dialects import DIALECTS
 from polycall.providers.models import capabilities
 from polycall.providers.prices import price_of
 from polycall.providers.provider import Price, Provider
@@ -29,14 +30,6 @@ from polycall.transport.base import Deadlines, HTTPRequest, Transport, send
 
 FRESH_S = 300.0
 _ASK = Deadlines(connect_s=3.0, read_s=5.0, total_s=5.0)
-_LIST_PATHS = {
-    "openai-chat": "/models",
-    "openai-responses": "/models",
-    "anthropic": "/v1/models?limit=1000",
-    "gemini": "/v1beta/models?pageSize=1000",
-    "gemini-interactions": "/v1beta/models?pageSize=1000",
-    "ollama-chat": "/api/tags",
-}
 _LISTED_MAX = 5000
 # A date that no client takes for news: these lists do not know when a model was made.
 _CREATED = 1_735_689_600
@@ -154,8 +147,8 @@ class Catalogue:
     async def _list(self, provider: Provider, key: str) -> list[str]:
         if provider.name in self._config.provider_models:
             return []  # stated by the operator: that is the list
-        path = _LIST_PATHS.get(provider.dialect)
-        if path is None or provider.hosting:
+        path = DIALECTS[provider.dialect].FACTS.models_path
+        if not path or provider.hosting:
             return []  # the operator's list is all there is
         headers = headers_for(provider, key, stream=False)
         del headers["content-type"]
@@ -213,17 +206,6 @@ _SAMPLING = (
     ("frequency_penalty", "frequency_penalty"),
     ("logprobs", "logprobs"),
 )
-# Fields of Chat that a wire has no place for, whatever the model.
-_NOWHERE = {
-    "anthropic": frozenset({"seed", "presence_penalty", "frequency_penalty", "logprobs"}),
-    "bedrock-converse": frozenset(
-        {"seed", "presence_penalty", "frequency_penalty", "logprobs", "top_k"}
-    ),
-    "gemini-interactions": frozenset(
-        {"presence_penalty", "frequency_penalty", "logprobs", "top_k"}
-    ),
-    "ollama-chat": frozenset({"logprobs"}),
-}
 
 
 def facts_of(provider: Provider, model: str) -> ModelFacts:
@@ -233,7 +215,7 @@ def facts_of(provider: Provider, model: str) -> ModelFacts:
     profile = provider.profile(model)
     media = None if profile is None else profile.words("media")
     inputs = ["text", *sorted(set(media or (["image"] if known.images else [])) - {"text"})]
-    absent = quirks.refused | _NOWHERE.get(provider.dialect, frozenset())
+    absent = quirks.refused | DIALECTS[provider.dialect].FACTS.absent_fields
     parameters = ["max_tokens", *(name for field, name in _SAMPLING if field not in absent)]
     if known.reasoning is not False and quirks.reasoning_control != "none":
         parameters += ["reasoning", "include_reasoning"]

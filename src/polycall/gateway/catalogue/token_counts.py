@@ -87,11 +87,6 @@ def _parts(parts: Iterable[Part]) -> int:
 
 # What each protocol's own counting route takes and gives.
 
-COUNT_PATHS = {
-    "anthropic": "/v1/messages/count_tokens",
-    "openai-responses": "/responses/input_tokens",
-    "gemini": "/v1beta/models/{model}:countTokens",
-}
 _ANTHROPIC_FIELDS = ("model", "messages", "system", "tools", "tool_choice", "thinking")
 _RESPONSES_FIELDS = ("model", "input", "instructions", "tools", "tool_choice", "reasoning", "text")
 

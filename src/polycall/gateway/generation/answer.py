@@ -42,12 +42,6 @@ from polycall.translation.wire import Encoder
 _ARRAY = (b"content-type", b"application/json; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
 _NO_BUFFER = (b"x-accel-buffering", b"no")  # proxies that would hold the stream back
-HEARTBEATS = {
-    "anthropic": b'event: ping\ndata: {"type": "ping"}\n\n',
-    "openai-chat": b": keep-alive\n\n",
-    "openai-responses": b": keep-alive\n\n",
-    # Gemini's own SDK takes neither comments nor empty events.
-}
 
 
 class RequestUsage:
@@ -137,7 +131,7 @@ async def _send_plain(
     headers = base_headers(gateway_request, attempt.target.name, warnings)
     if response is None:
         body = plain.body
-        account.calls = CallCounter(attempt.dialect.NAME).in_body(body)
+        account.calls = CallCounter(attempt.dialect).in_body(body)
         headers.extend(upstream_headers(plain.http.headers))
         await client_request.earlier.note_place(attempt, services, body)
     else:
@@ -221,7 +215,7 @@ class _Stream:
         self._gateway_request = gateway_request
         self._services = services
         self._account = account
-        self._heartbeat = HEARTBEATS.get(client_request.dialect.NAME, b"")
+        self._heartbeat = client_request.dialect.FACTS.heartbeat
         self._streaming: StreamedAnswer | None = None
         self._encoder: Encoder | None = None
         self._embedder: Embedder | None = None

@@ -41,6 +41,7 @@ from polycall.gateway.state.unknown_past import refuse_unknown_past
 from polycall.ir import JSON, Message, Metadata, Request, Text
 from polycall.profiles.corrections import has_quirks
 from polycall.providers.credentials import credential_for
+from polycall.providers.dialects import DIALECTS
 from polycall.providers.hosting import enveloped
 from polycall.providers.provider import DialectName
 from polycall.transport.base import HTTPRequest
@@ -238,7 +239,7 @@ class ClientRequest:
             refuse_unknown_past(carried.request, name)
         request, warnings = carried.for_target(target.provider.name, target.model)
         request = await services.with_media(request, name, self.owner.id)
-        if request.max_output_tokens is None and name in _BOUND_IS_SENT:
+        if request.max_output_tokens is None and DIALECTS[name].FACTS.needs_bound:
             request = replace(request, max_output_tokens=self.output_reserved)
         exchange = await self._apart(
             services,
@@ -400,8 +401,6 @@ class ClientRequest:
         return ClientRequest(self._endpoint, gateway_request, data, self.owner)
 
 
-# Wires on which a bound must be sent: what a key has set aside is it, where the client has none.
-_BOUND_IS_SENT = frozenset({"anthropic"})
 _TOOL_MARKS = (
     *(b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"functionCall"'),
     *(b'"toolConfig"', b'"toolUse"', b'"function_call"'),

@@ -6,22 +6,15 @@ from msgspec.structs import replace
 
 from polycall._support.urls import parts_of
 from polycall.ir import Media, Message, Opaque, Part, Request, Text, ToolResult
+from polycall.providers.dialects import DIALECTS
 
 _YOUTUBE = frozenset({"www.youtube.com", "youtube.com", "m.youtube.com", "youtu.be"})
-# What a dialect's servers do not fetch for themselves.
-_NEEDS_BYTES: dict[str, frozenset[str]] = {
-    "gemini": frozenset({"image", "audio", "video", "document", "file"}),
-    "bedrock-converse": frozenset({"image", "audio", "video", "document", "file"}),
-    "gemini-interactions": frozenset({"image", "audio", "video", "document", "file"}),
-    "ollama-chat": frozenset({"image", "audio", "video", "document", "file"}),
-    "openai-chat": frozenset({"audio", "document", "file"}),
-}
 
 
 def media_to_fetch(request: Request, dialect: str) -> list[Media]:
     """The media to fetch, one as often as it is used."""
-    kinds = _NEEDS_BYTES.get(dialect)
-    if kinds is None:
+    kinds = DIALECTS[dialect].FACTS.media_as_bytes
+    if not kinds:
         return []
     return [
         part

@@ -7,52 +7,14 @@ read by its dialect, which says what it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
 from polycall._support import jsontext
-from polycall.dialects.anthropic.usage import parse_usage as anthropic_usage
-from polycall.dialects.gemini.usage import parse_usage as gemini_usage
-from polycall.dialects.openai_chat.usage import parse_usage as chat_usage
-from polycall.dialects.openai_responses.response import parse_usage as responses_usage
 from polycall.errors import ProtocolError
 from polycall.ir import Response, Usage
-from polycall.translation.wire import Dialect, response_reader
+from polycall.translation.wire import Dialect
 
-
-def _converse_usage(value: Any, tier: Any) -> Usage:
-    """Loaded by those who need it."""
-    from polycall.dialects.bedrock_converse.usage import parse_usage  # noqa: PLC0415
-
-    return parse_usage(value, tier)
-
-
-def _interactions_usage(value: Any, tier: Any) -> Usage:
-    """Loaded by those who need it."""
-    from polycall.dialects.gemini_interactions.usage import parse_usage  # noqa: PLC0415
-
-    return parse_usage(value, tier)
-
-
-# Where an answer has its usage, and what it has if it is one.
-_PLACES: dict[str, tuple[str, str, Callable[[Any, Any], Usage]]] = {
-    "openai-chat": ("usage", "choices", chat_usage),
-    "openai-responses": (
-        "usage",
-        "output",
-        lambda value, tier: responses_usage({"usage": value, "service_tier": tier}),
-    ),
-    "anthropic": ("usage", "content", lambda value, _: anthropic_usage(value)),
-    "bedrock-converse": ("usage", "output", _converse_usage),
-    "gemini-interactions": ("usage", "steps", _interactions_usage),
-    "gemini": (
-        "usageMetadata",
-        "candidates",
-        lambda value, _: gemini_usage(value, "usageMetadata", response_reader),
-    ),
-}
 _decoder: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
     dict[str, msgspec.Raw]
 )
@@ -60,10 +22,10 @@ _decoder: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
 
 def usage_of(dialect: Dialect, body: bytes) -> Usage:
     """The usage of an answer; raises what the dialect says of one that is none."""
-    place = _PLACES.get(dialect.NAME)
-    if place is None:
-        return read_whole(dialect, body).usage  # its counts have no object of their own
-    field, needed, parse = place
+    facts = dialect.FACTS
+    field, needed, parse = facts.usage_field, facts.answer_field, facts.parse_usage
+    if parse is None:
+        return read_whole(dialect, body).usage
     try:
         fields = _decoder.decode(body)
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):

@@ -5,29 +5,10 @@ Quotes inside of a JSON string are escaped, so an answer's text cannot look like
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from polycall.ir import Event, Part, PartStart, ToolCall
-
-# What an answer with calls has somewhere, and what stands once in each call.
-_WORDS: dict[str, tuple[bytes, re.Pattern[bytes]]] = {
-    "openai-chat": (b'"tool_calls"', re.compile(rb'"name"\s*:\s*"[^"]')),
-    "openai-responses": (
-        b'_call"',
-        re.compile(rb'"type"\s*:\s*"(?:function|custom_tool)_call"'),
-    ),
-    "anthropic": (b'"tool_use"', re.compile(rb'"type"\s*:\s*"tool_use"')),
-    "bedrock-converse": (b'"toolUse"', re.compile(rb'"toolUse"\s*:\s*\{\s*"')),
-    "gemini-interactions": (
-        b'"function_call"',
-        re.compile(rb'"type"\s*:\s*"function_call"'),
-    ),
-    "ollama-chat": (b'"tool_calls"', re.compile(rb'"function"\s*:\s*\{')),
-    "gemini": (b'"functionCall"', re.compile(rb'"functionCall"\s*:')),
-}
-# Responses tells of each call several times, and of all of them in its last event.
-_STREAM_MARKS = {"openai-responses": b'"response.completed"'}
+from polycall.translation.wire import Dialect
 
 
 class CallCounter:
@@ -35,9 +16,10 @@ class CallCounter:
 
     __slots__ = ("mark", "word", "words")
 
-    def __init__(self, dialect: str) -> None:
-        self.word, self.words = _WORDS[dialect]
-        self.mark = _STREAM_MARKS.get(dialect, self.word)  # what a frame worth counting has
+    def __init__(self, dialect: Dialect) -> None:
+        facts = dialect.FACTS
+        self.word, self.words = facts.call_mark, facts.call_pattern
+        self.mark = facts.counted_frames or self.word  # what a frame worth counting has
 
     def in_frames(self, whole: bytes, gap: bytes) -> int:
         """The calls that begin in whole frames of a stream, which `gap` ends."""

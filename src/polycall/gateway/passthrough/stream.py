@@ -18,37 +18,6 @@ from polycall.ir import Event, ResponseEnd, ResponseStart, Usage
 from polycall.translation.sse import EVENT_BYTES_MAX
 from polycall.translation.wire import Decoder, Dialect
 
-# Marks of the frames that a decoder has to see; inside of a JSON string the quotes would be
-# escaped, so text cannot contain them.
-_MARKS: dict[str, tuple[bytes, ...]] = {
-    "openai-chat": (
-        b'"finish_reason":"',
-        b'"finish_reason": "',
-        b'"usage":{',
-        b'"usage": {',
-        b'"error"',
-        b'"native_finish_reason"',
-        b"data: [DONE]",
-    ),
-    "openai-responses": (
-        b"response.created",
-        b"response.completed",
-        b"response.incomplete",
-        b"response.failed",
-        b"response.cancelled",
-        b'"error"',
-    ),
-    "anthropic": (b"message_start", b"message_delta", b"message_stop", b'"error"'),
-    "bedrock-converse": (b'"stopReason"', b'"usage"', b'"message"', b"Exception"),
-    "gemini-interactions": (
-        b'"interaction.created"',
-        b'"interaction.completed"',
-        b'"interaction.cancelled"',
-        b'"error"',
-    ),
-    "ollama-chat": (b'"done":true', b'"done": true', b'"error"'),
-    "gemini": (b'"finishReason"', b'"error"', b'"promptFeedback"'),
-}
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _fields_decoder: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
@@ -64,8 +33,8 @@ class Observer:
     def __init__(self, dialect: Dialect, *, hides_usage: bool, is_sse: bool) -> None:
         self._dialect = dialect
         self._decoder: Decoder = dialect.StreamDecoder()
-        self._marks = _MARKS[dialect.NAME]
-        self._counter = CallCounter(dialect.NAME)
+        self._marks = dialect.FACTS.stream_marks
+        self._counter = CallCounter(dialect)
         self._hides_usage = hides_usage
         self._passes_whole = hides_usage  # frames go on when they are whole
         self._is_sse = is_sse

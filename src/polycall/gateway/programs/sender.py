@@ -13,7 +13,7 @@ from polycall._support import jsontext
 from polycall.dialects import openai_responses
 from polycall.errors import PolycallError
 from polycall.fold import Folder
-from polycall.gateway.generation.answer import HEARTBEATS, RequestUsage, own_id, stream_headers
+from polycall.gateway.generation.answer import RequestUsage, own_id, stream_headers
 from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.http.json_array_encoder import ArrayEncoder
 from polycall.gateway.http.replies import base_headers, dated, send_json
@@ -52,7 +52,7 @@ class Sender:
     async def sending(self) -> AsyncGenerator[None]:
         """While the answer is made; heartbeats go out where the client's protocol has some."""
         gateway_request = self._gateway_request
-        if self._client_request.streams and self._client_request.dialect.NAME in HEARTBEATS:
+        if self._client_request.streams and self._client_request.dialect.FACTS.heartbeat:
             gateway_request.beat = self._beat
         try:
             yield
@@ -112,7 +112,7 @@ class Sender:
         if not self._gateway_request.started:
             await self._start()
         await self._gateway_request.send_body(
-            HEARTBEATS[self._client_request.dialect.NAME], more=True
+            self._client_request.dialect.FACTS.heartbeat, more=True
         )
 
     async def _fail(self, error: Exception) -> None:

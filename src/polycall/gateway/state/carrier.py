@@ -42,25 +42,18 @@ from polycall.ir import (
     ToolResult,
     Warning,
 )
+from polycall.providers.dialects import DIALECTS
 from polycall.translation.conversation import like, note_seen, unseen
 from polycall.translation.opened import with_opened
 
 logger = logging.getLogger("polycall.carrier")
 
-# Where each client protocol has room for a token on a reasoning part: keys inside of
-# `metadata[dialect]`, written and read.
-SLOTS: dict[str, tuple[str, ...]] = {
-    "anthropic": ("signature",),
-    "openai-responses": ("fields", "encrypted_content"),
-    "gemini": ("thoughtSignature",),
-    "bedrock-converse": ("signature",),
-    "gemini-interactions": ("signature",),
-}
-# What a provider wants back on parts that are not reasoning; such a turn is kept.
-STATE_KEYS: dict[str, frozenset[str]] = {
-    "gemini": frozenset({"thoughtSignature"}),
-    "openai-chat": frozenset({"extra_content"}),
-}
+
+def slot_of(dialect: str) -> tuple[str, ...]:
+    """Where a client protocol has room for a token on a reasoning part; empty where it has none."""
+    known = DIALECTS.get(dialect)
+    return () if known is None else known.FACTS.reasoning_slot
+
 
 _ID_HEAD = "call_pc"
 _CARRIED_ID = re.compile(r"(call_pc[0-9a-f]{24})_(\d{1,4})")
@@ -162,9 +155,9 @@ class Carrier:
 
     def seal_reasoning(self, part: Reasoning, origin: Origin, owner: str, client: str) -> Metadata:
         """The metadata that shows a token for this part to `client`."""
-        slot = SLOTS.get(client)
+        slot = slot_of(client)
         state = part.metadata.get(origin.dialect)
-        if slot is None or not state:
+        if not slot or not state:
             return {}
         payload = _Token(origin, part.text, {origin.dialect: state})
         return _in_slot(client, slot, self.sealer.seal(owner, _encoder.encode(payload)))
@@ -174,7 +167,7 @@ class Carrier:
         if client != "gemini":
             return {}
         token = self.sealer.seal(owner, _encoder.encode(_Token(None, id=call_id)))
-        return _in_slot(client, SLOTS[client], token)
+        return _in_slot(client, slot_of(client), token)
 
     async def keep(self, owner: str, base: str, turn: CarriedTurn) -> None:
         """Keep a turn; it is committed when this returns."""
@@ -410,8 +403,8 @@ def _token_of(part: Part) -> str:
     if not isinstance(part, Reasoning | ToolCall | Text):
         return ""
     for dialect, state in part.metadata.items():
-        slot = SLOTS.get(dialect)
-        if slot is None:
+        slot = slot_of(dialect)
+        if not slot:
             continue
         value: Any = state
         for key in slot:
@@ -427,7 +420,7 @@ def _without_slot(part: Part) -> Part:
         case Reasoning():
             return Reasoning(part.text)
         case ToolCall() | Text():
-            metadata = {key: value for key, value in part.metadata.items() if key not in SLOTS}
+            metadata = {key: value for key, value in part.metadata.items() if not slot_of(key)}
             return replace(part, metadata=metadata)
         case _:
             return part

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from polycall.fold import Folder
-from polycall.gateway.state.carrier import STATE_KEYS, CarriedTurn, Carrier, Entry, Origin
+from polycall.gateway.state.carrier import CarriedTurn, Carrier, Entry, Origin
 from polycall.gateway.state.plain_turns import answer_name
 from polycall.ir import (
     Event,
@@ -22,6 +22,7 @@ from polycall.ir import (
     Text,
     ToolCall,
 )
+from polycall.providers.dialects import DIALECTS
 
 
 class Embedder:
@@ -135,7 +136,7 @@ class Embedder:
             self._has_state = self._has_state or self._has_state_keys(state)
 
     def _has_state_keys(self, state: dict[str, Any] | None) -> bool:
-        keys = STATE_KEYS.get(self._origin.dialect, frozenset())
+        keys = DIALECTS[self._origin.dialect].FACTS.state_keys
         return bool(state) and not keys.isdisjoint(state)
 
     def _shown_call(self, call: ToolCall) -> ToolCall:

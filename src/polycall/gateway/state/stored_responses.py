@@ -22,6 +22,7 @@ from polycall.gateway.state.conversations import Conversations, item_state, whol
 from polycall.gateway.state.sealed_tokens import Sealer, is_token
 from polycall.gateway.store import Store
 from polycall.ir import JSON
+from polycall.providers.dialects import DIALECTS
 from polycall.translation.wire import short_hash
 
 logger = logging.getLogger("polycall.items")
@@ -29,12 +30,9 @@ logger = logging.getLogger("polycall.items")
 TURNS_MAX = 1000
 
 _KIND = "item_reference"
-# By client protocol, the field that names the answer before.  Google's Interactions has the same
-# habit as OpenAI's Responses, without references to single items.
-_PREVIOUS_OF = {
-    "openai-responses": "previous_response_id",
-    "gemini-interactions": "previous_interaction_id",
-}
+# The fields that name the answer before.  Google's Interactions has the same habit as OpenAI's
+# Responses, without references to single items.
+_PREVIOUS_FIELDS = ("previous_response_id", "previous_interaction_id")
 _PREVIOUS = "previous_response_id"
 _CONVERSATION = "conversation"
 _COMPACTIONS = frozenset({"compaction", "compaction_summary"})
@@ -278,7 +276,7 @@ class StoredResponses:
     async def _with_history(self, owner: str, body: JSON, weight: _Weight) -> JSON:
         """The body with all that was said before it, where the answer it follows was kept here."""
         turns: list[JSON] = []
-        field = next((f for f in _PREVIOUS_OF.values() if body.get(f)), _PREVIOUS)
+        field = next((f for f in _PREVIOUS_FIELDS if body.get(f)), _PREVIOUS)
         name: Any = body.get(field)
         while isinstance(name, str) and name:
             # The one that is named may have been deleted meanwhile, by another process.
@@ -337,7 +335,7 @@ def refers(body: bytes) -> bool:
 
 def wants_stored(client: str, asked_store: object) -> bool:
     """Whether a client may come back with references to what it is answered."""
-    return client in _PREVIOUS_OF and asked_store is not False
+    return bool(DIALECTS[client].FACTS.earlier_fields) and asked_store is not False
 
 
 def _listed(given: Any, *, is_interaction: bool = False) -> list[Any]:
@@ -350,7 +348,7 @@ def _listed(given: Any, *, is_interaction: bool = False) -> list[Any]:
 
 
 def _previous(fields: JSON) -> Any:
-    return next((fields[name] for name in _PREVIOUS_OF.values() if fields.get(name)), None)
+    return next((fields[name] for name in _PREVIOUS_FIELDS if fields.get(name)), None)
 
 
 def _has_steps(given: Any) -> bool:

@@ -10,20 +10,16 @@ from typing import Any
 
 from polycall.errors import InvalidRequestError
 from polycall.ir import Request
-
-_FIELDS = {
-    "openai-responses": ("previous_response_id", "conversation"),
-    "gemini-interactions": ("previous_interaction_id",),
-}
+from polycall.providers.dialects import DIALECTS
 
 
 def refuse_unknown_past(request: Request, dialect: str = "") -> None:
     """Raise where a target of this dialect cannot know what the request continues."""
-    for owner, names in _FIELDS.items():
-        if owner == dialect:
+    for owner, options in request.provider_options.items():
+        known = DIALECTS.get(owner)
+        if owner == dialect or known is None:
             continue
-        options = request.provider_options.get(owner, {})
-        for name in names:
+        for name in known.FACTS.earlier_fields:
             value: Any = options.get(name)
             if value:
                 raise InvalidRequestError(

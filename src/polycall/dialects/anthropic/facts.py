@@ -1,0 +1,21 @@
+"""What those who pass this wire on must know of it; see `WireFacts`."""
+
+import re
+
+from polycall.dialects.anthropic.usage import parse_usage
+from polycall.translation.wire_facts import WireFacts
+
+FACTS = WireFacts(
+    stream_marks=(b"message_start", b"message_delta", b"message_stop", b'"error"'),
+    call_mark=b'"tool_use"',
+    call_pattern=re.compile(rb'"type"\s*:\s*"tool_use"'),
+    answer_field="content",
+    usage_field="usage",
+    parse_usage=lambda value, _: parse_usage(value),
+    heartbeat=b'event: ping\ndata: {"type": "ping"}\n\n',
+    reasoning_slot=("signature",),
+    models_path="/v1/models?limit=1000",
+    count_path="/v1/messages/count_tokens",
+    absent_fields=frozenset({"seed", "presence_penalty", "frequency_penalty", "logprobs"}),
+    needs_bound=True,
+)

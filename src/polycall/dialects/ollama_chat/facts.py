@@ -1,0 +1,15 @@
+"""What those who pass this wire on must know of it; see `WireFacts`."""
+
+import re
+
+from polycall.translation.wire_facts import ALL_MEDIA, WireFacts
+
+FACTS = WireFacts(
+    stream_marks=(b'"done":true', b'"done": true', b'"error"'),
+    call_mark=b'"tool_calls"',
+    call_pattern=re.compile(rb'"function"\s*:\s*\{'),
+    # The counts of an answer have no object of their own: the whole answer is read for them.
+    media_as_bytes=ALL_MEDIA,
+    models_path="/api/tags",
+    absent_fields=frozenset({"logprobs"}),
+)

@@ -1,0 +1,50 @@
+"""What somebody must know of a wire who passes its bodies on, or asks its vendor beside the chat.
+
+Each dialect states its own as `FACTS`; nobody else compares a dialect's name to learn them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from polycall.ir import Usage
+
+ALL_MEDIA = frozenset({"image", "audio", "video", "document", "file"})
+
+
+class WireFacts(Struct, frozen=True, kw_only=True):
+    """Facts of one wire.  Marks are bytes that no text can hold: its quotes are escaped."""
+
+    # The frames of a stream that a decoder has to see: a beginning, usage, an end, an error.
+    stream_marks: tuple[bytes, ...]
+    # What an answer with tool calls has somewhere, and what stands once in each call.
+    call_mark: bytes
+    call_pattern: re.Pattern[bytes]
+    # The frames in which calls are counted, where a stream tells of each several times.
+    counted_frames: bytes = b""
+    # What a whole answer has, and where its usage is, which `parse_usage` reads with the service
+    # tier; without these, the whole answer is read.
+    answer_field: str = ""
+    usage_field: str = ""
+    parse_usage: Callable[[Any, Any], Usage] | None = None
+    # What keeps a quiet stream alive; empty where the vendor's own clients take nothing.
+    heartbeat: bytes = b""
+    # Media that the vendor's servers do not fetch by URL.
+    media_as_bytes: frozenset[str] = frozenset()
+    # Where a reasoning part has room for a token: keys inside of `metadata[dialect]`.
+    reasoning_slot: tuple[str, ...] = ()
+    # What the vendor wants back on parts that are not reasoning.
+    state_keys: frozenset[str] = frozenset()
+    # Where the vendor lists its models, and where it counts a request's tokens.
+    models_path: str = ""
+    count_path: str = ""
+    # Sampling fields, in Chat's words, that the wire has no place for whatever the model.
+    absent_fields: frozenset[str] = frozenset()
+    # A request must say how many tokens may be answered.
+    needs_bound: bool = False
+    # Fields by which a request names what was answered before, in the place of what was said.
+    earlier_fields: tuple[str, ...] = ()
