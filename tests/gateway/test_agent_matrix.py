@@ -1,7 +1,7 @@
-"""Coding agents from the registries do a task of ten steps on models of other vendors.
+"""Coding agents from the registries do a task of ten steps on their own vendor's models and others.
 
 Each gets the settings that `polycall agents` prints, and those that have it compact early.  It asks
-for a model that it knows, which the gateway's alias gives it from another vendor.  The task is in
+for a model that it knows, which the gateway's alias gives it from each vendor.  The task is in
 agent_task.py.  Agents are installed into pytest's cache on first use; what cannot be installed is
 skipped, with a reason.
 """
@@ -165,13 +165,11 @@ RUNNERS: dict[str, Runner] = {
 # What agents ask for, each a pattern; the small work of Claude Code has a model of its own.
 STEPS_BEFORE_IT = 7  # compacted
 PATTERNS = ("claude-*", "gpt-*", "gemini-*", "qwen*", "coder")
-# The vendor that an agent is made for is left out, and taken by itself below.
-OWN = {"claude-code": "up-anthropic", "codex": "up-responses", "gemini": "up-gemini"}
-OTHERS = ("up-anthropic", "up-gemini", "up-responses", "up-deepseek")
+VENDORS = ("up-anthropic", "up-gemini", "up-responses", "up-deepseek")
 CASES = [
     (agent, upstream)
-    for agent, upstream in itertools.product(RUNNERS, OTHERS)
-    if OWN.get(agent) != upstream and agent != "aider"
+    for agent, upstream in itertools.product(RUNNERS, VENDORS)
+    if agent != "aider"  # which has no tools, and a test of its own
 ]
 TEN = range(10)
 # The picture, as every wire carries it.
@@ -343,7 +341,7 @@ def test_ten_steps_with_a_picture_and_a_compaction(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("upstream", OTHERS)
+@pytest.mark.parametrize("upstream", VENDORS)
 def test_aider_which_has_no_tools_writes_a_file(
     *,
     sim: Simulation,

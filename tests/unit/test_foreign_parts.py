@@ -445,7 +445,7 @@ def test_t1_every_kind_in_a_history_is_carried_said_or_refused(row: Row, target:
         messages.append(Message("assistant", [ToolCall("mcptoolu_1", "shop_buy")]))
     messages += [Message(role, [part]), Message("user", [Text("on")])]
     request = Request("m", messages)
-    if row.treatment == "refused" and row.dialect != dialect:
+    if row.treatment in ("refused", "changes") and row.dialect != dialect:
         with pytest.raises(UnsupportedError, match=row.kind.rpartition(".")[2]):
             DIALECTS[dialect].render_request(request, quirks=quirks)
         request = Request("m", messages, lossy=True)
@@ -496,6 +496,7 @@ def table() -> str:
             "media": "an image that the model made",
             "tools": "tools of the request",
             "left out": "left out (`unsupported`)",
+            "changes": "told in words, made by the choice of tools; of a server's tools: refused",
             "refused": "refused, unless losses are allowed",
         }[row.treatment]
         lines.append(f"| {row.dialect} | `{row.kind}` | {words} |")

@@ -30,6 +30,12 @@ from polycall.ir import (
 )
 from polycall.translation.context_edits import EDITOR, edited
 from polycall.translation.conversation import note_seen, unseen
+from polycall.translation.foreign_tools import (
+    CHANGER,
+    changes_in,
+    with_tool_changes,
+    without_tool_search,
+)
 from polycall.translation.foreign_words import in_words, words_of
 from polycall.translation.repeated_results import without_repeated_results
 from polycall.translation.wire import Losses
@@ -40,10 +46,11 @@ from polycall.translation.wire import Losses
 # said       text that keeps title, source and body; pictures in it follow as media
 # media      an image that the model made
 # tools      tools of the request: they are sent with the others
+# changes    of the tools that are offered (`foreign_tools.py`)
 # left out   with a warning: the vendor ran it, and a model may do without
 # refused    without it the conversation would be another one
 Treatment: TypeAlias = Literal[
-    "call", "result", "ran", "said", "media", "tools", "left out", "refused"
+    "call", "result", "ran", "said", "media", "tools", "changes", "left out", "refused"
 ]
 
 
@@ -98,7 +105,15 @@ ROWS: tuple[Row, ...] = (
         "program",
         "program_output",
     ),
-    *_rows("anthropic", "said", "search_result", "tool_reference", "document", "image"),
+    *_rows(
+        "anthropic",
+        "said",
+        "search_result",
+        "tool_reference",
+        "document",
+        "image",
+        "browser_state",
+    ),
     *_rows(
         "anthropic",
         "left out",
@@ -109,9 +124,13 @@ ROWS: tuple[Row, ...] = (
         "bash_code_execution_tool_result",
         "text_editor_code_execution_tool_result",
         "tool_search_tool_result",
+        "advisor_tool_result",
+        "mcp_tool_listing",
+        "fallback",
     ),
     *_rows("anthropic", "ran", "mcp_tool_use", "mcp_tool_result"),
     *_rows("anthropic", "refused", "compaction", "container_upload"),
+    *_rows("anthropic", "changes", "tool_addition", "tool_removal"),
     *_rows(
         "gemini", "left out", "executableCode", "codeExecutionResult", "toolCall", "toolResponse"
     ),
@@ -160,6 +179,10 @@ def adapt_request(request: Request, dialect: str, losses: Losses) -> Request:
         choice = _possible_choice(request, request.tool_choice, dialect, losses)
         if choice is not request.tool_choice:
             request = replace(request, tool_choice=choice)
+    request = without_tool_search(request, dialect, losses)
+    if dialect != CHANGER and changes_in(unseen(request.messages, changes_in)):
+        request = with_tool_changes(request, losses)
+    note_seen(request.messages, changes_in)
     request = without_repeated_results(request, losses)
     request = _without_nonces(request, dialect, losses)
     if dialect != EDITOR:
@@ -328,7 +351,7 @@ class _Adapter:
             case "media" | "left out":
                 losses.drop(part.kind, f"a step of {part.dialect} without a counterpart")
                 return []
-            case "refused":
+            case "refused" | "changes":
                 detail = f"a part that only {part.dialect} has"
                 losses.refuse(part.kind, detail, path=self._path)
                 return []

@@ -366,6 +366,7 @@ END_USER_LENGTH_MAX = 64
 # no other looks.
 _MARKS = frozenset(
     {
+        "annotations",
         "cachePoint",
         "cache_control",
         "citations",
@@ -378,7 +379,7 @@ _MARKS = frozenset(
     }
 )
 _MARK_PLACES = ("fields", "inner", "part")
-_NO_MARKS = (None, "", "auto", False)
+_NO_MARKS: tuple[Any, ...] = (None, "", "auto", False, [])
 
 
 def _note_foreign_marks(request: Request, dialect: str, losses: Losses) -> None:
@@ -404,9 +405,13 @@ def _note_marks(place: JSON, owner: str, dialect: str, losses: Losses) -> None:
     for name, value in place.items():
         if name not in _MARKS:
             continue
+        if value in _NO_MARKS:
+            continue
+        detail = f"a mark of {owner} without a counterpart in {dialect}"
         # An answer's citations are a list; the wish for some is an object.
-        if value not in _NO_MARKS and not isinstance(value, list):
-            losses.drop(name, f"a mark of {owner} without a counterpart in {dialect}")
+        if isinstance(value, list):
+            detail = f"what an answer of {owner} has cited"
+        losses.drop(name, detail)
 
 
 # ---------------------------------------------------------------------------------------------

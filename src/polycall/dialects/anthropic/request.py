@@ -32,10 +32,15 @@ from polycall.dialects.anthropic.parameters import (
     render_sampling,
 )
 from polycall.dialects.anthropic.tool_changes import BETA as CHANGES_BETA
-from polycall.dialects.anthropic.tools import ToolsRenderer, parse_choice, parse_tools
+from polycall.dialects.anthropic.tools import ToolsRenderer, parse_choice, parse_inline, parse_tools
 from polycall.ir import JSON, Message, Metadata, Request
 from polycall.translation.conversation import known_of
 from polycall.translation.foreign_parts import adapt_request
+from polycall.translation.foreign_tools import (
+    changes_in,
+    inline_definitions,
+    with_tool_changes,
+)
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import parsed_once
 from polycall.translation.wire import (
@@ -89,10 +94,14 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
     tools = reader.get_array(body, "tools", "")
     choice, parallel = parse_choice(body.get("tool_choice"))
     user, options = _options(body)
+    messages = parse_messages(items)
+    offered = parsed_once(tools, NAME, parse_tools)
+    if inline := inline_definitions(messages):
+        offered = [*offered, *parse_inline(inline)]
     return Request(
         model=reader.get_string(body, "model", ""),
-        messages=[*parse_system(body.get("system")), *parse_messages(items)],
-        tools=parsed_once(tools, NAME, parse_tools),
+        messages=[*parse_system(body.get("system")), *messages],
+        tools=offered,
         tool_choice=choice,
         parallel_tool_calls=parallel,
         stream=bool(reader.get_bool(body, "stream", "")),
@@ -135,6 +144,8 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     """The body for `POST /v1/messages`, and what it could not say."""
     losses = Losses(lossy=request.lossy)
     request = adapt_request(_without_refused(request, losses, quirks), NAME, losses)
+    if not quirks.late_system and changes_in(request.messages):
+        request = with_tool_changes(request, losses)
     names = _Names(TOOL_NAME_CHARACTER, length_max=TOOL_NAME_LENGTH_MAX)
     writer = MessagesRenderer(
         losses, names, quirks, request.tools, appends=_appends(request, quirks)
@@ -258,7 +269,13 @@ def _render_tools(
     changes = messages.changes
     is_own = NAME in request.metadata
     writer = ToolsRenderer(
-        request, losses, messages.names, quirks, is_own=is_own, appends=changes.appends
+        request,
+        losses,
+        messages.names,
+        quirks,
+        is_own=is_own,
+        appends=changes.appends,
+        says_inline=bool(quirks.late_system),
     )
     forbids = forbids_forced_choice(body, quirks)
     choice, offered, thinking_off = writer.choice(reasoning_forbids=forbids)

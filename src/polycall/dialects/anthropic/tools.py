@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from polycall._support import jsontext
 from polycall.dialects.anthropic.client_tools import parse_client_tool
 from polycall.dialects.anthropic.names import (
@@ -14,6 +16,7 @@ from polycall.dialects.anthropic.names import (
 from polycall.ir import JSON, Request, Tool, ToolChoice
 from polycall.schema import anthropic_strict
 from polycall.schema.root import object_schema
+from polycall.translation.foreign_tools import IN_MESSAGE
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import rendered_once
 from polycall.translation.wire import Losses, ToolNames, chosen_tool, request_reader
@@ -52,6 +55,14 @@ def parse_tools(values: list[Any]) -> list[Tool]:
         hosted = Tool(name, kind="hosted", metadata={NAME: {"definition": tool}})
         tools.extend(parse_client_tool(tool, name) or [hosted])
     return tools
+
+
+def parse_inline(values: list[JSON]) -> list[Tool]:
+    """Tools that messages define; their message says them on this wire."""
+    return [
+        replace(tool, metadata={NAME: {**tool.metadata.get(NAME, {}), IN_MESSAGE: True}})
+        for tool in parse_tools(values)
+    ]
 
 
 def parse_tool(tool: JSON, path: str) -> Tool:
@@ -122,10 +133,15 @@ class ToolsRenderer:
         *,
         is_own: bool,
         appends: bool = False,
+        says_inline: bool = True,
     ) -> None:
-        """`appends`: tools may be withdrawn after the beginning; see `tool_changes.py`."""
+        """`appends`: tools may be withdrawn after the beginning; see `tool_changes.py`.
+
+        `says_inline`: messages may define tools.
+        """
         self.withdrawn: set[str] = set()  # names on the wire of tools that may not be called now
         self._appends = appends
+        self._says_inline = says_inline
         self._request = request
         self._losses = losses
         self._names = names
@@ -159,10 +175,12 @@ class ToolsRenderer:
 
     def _tool(self, tool: Tool, path: str) -> JSON | None:
         own = tool.metadata.get(NAME, {})
+        if IN_MESSAGE in own and not self._says_inline:
+            own = {key: value for key, value in own.items() if key != IN_MESSAGE}
+        if IN_MESSAGE in own or "in_set" in own:
+            return None  # a message, or the entry of its set, says it
         if "definition" in own:
             return dict(own["definition"])
-        if "in_set" in own:
-            return None  # its set's entry says it
         if tool.kind == "hosted":
             self._losses.refuse_hosted(tool.name or "tools", path=path)
             return None
