@@ -172,6 +172,7 @@ CASES = [
     if agent != "aider"  # which has no tools, and a test of its own
 ]
 TEN = range(10)
+DEADLINE_S = 600  # of a run: a busy machine is slow
 # The picture, as every wire carries it.
 _PICTURE = base64.b64encode(picture()).decode()[:200]
 
@@ -261,7 +262,7 @@ def run(name: str, program: Path, folder: Path, *, url: str) -> subprocess.Compl
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=DEADLINE_S,
             check=False,
         )
     assert done is not None

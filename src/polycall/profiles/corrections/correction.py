@@ -16,9 +16,10 @@ from polycall.translation.efforts import EFFORTS
 from polycall.translation.quirks import Quirks
 
 Act: TypeAlias = Literal[
-    "drop", "rename", "at_most", "at_least", "length", "values", "header", "beta", "quirk"
+    "drop", "rename", "at_most", "at_least", "length", "values", "header", "beta", "quirk", "pairs"
 ]
 WORDS_MAX = 300
+PAIRS = "messages"  # the path of all corrections that pair calls with results
 _HASHED_MIN = 16
 _MAPS = frozenset({"metadata", "labels"})
 
@@ -27,6 +28,7 @@ class Correction(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
     """A change of requests to one provider and model that a refusal asked for.
 
     `path` is a place in the body (`*` for every item of a list), a header, or a field of `Quirks`.
+    `pairs` has the history written anew, as translation does: with one result for each call.
     `value` is the new name, the bound, the values that are taken, or the header's.  `words` are the
     provider's, `read` the moment at which they came (ISO 8601, UTC).
     """
@@ -69,6 +71,8 @@ class Correction(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
                 return f"{', '.join(self.value)} is left out of the header {self.path}"
             case "quirk":
                 return f"requests are written for {_QUIRK_WORDS[self.path]}"
+            case "pairs":
+                return "the history is sent with one result for each call"
 
     @property
     def is_sane(self) -> bool:
@@ -93,6 +97,8 @@ class Correction(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
                 return self.path == "anthropic-beta" and isinstance(self.value, list)
             case "quirk":
                 return self.path in _QUIRK_WORDS
+            case "pairs":
+                return self.path == PAIRS
 
 
 class Refused(Struct, frozen=True):
@@ -109,6 +115,9 @@ def corrected(
     sent, warnings = dict(headers), list[Warning]()
     for each in corrections:
         if each.act == "quirk":
+            continue
+        if each.act == "pairs":
+            warnings.append(_warning(each))
             continue
         if each.act in ("header", "beta"):
             changed_headers = _with_header(sent, each)
@@ -127,7 +136,7 @@ def corrected(
 
 def has_quirks(corrections: Sequence[Correction]) -> bool:
     """Whether a body must be written anew, and not only patched."""
-    return any(each.act == "quirk" for each in corrections)
+    return any(each.act in ("quirk", "pairs") for each in corrections)
 
 
 def corrected_quirks(quirks: Quirks, corrections: Iterable[Correction]) -> Quirks:

@@ -20,7 +20,7 @@ from msgspec import Struct
 from polycall._support import jsontext
 from polycall.errors import InvalidRequestError, PolycallError, RequestTooLargeError
 from polycall.ir import JSON
-from polycall.profiles.corrections.correction import WORDS_MAX, Correction, Refused
+from polycall.profiles.corrections.correction import PAIRS, WORDS_MAX, Correction, Refused
 from polycall.profiles.corrections.places import found_in, value_at
 from polycall.profiles.corrections.policy import TWINS, kind_of
 
@@ -30,7 +30,7 @@ _CORRECTIONS_MAX = 4
 _STATUSES = (None, 400, 422)
 
 _Kind: TypeAlias = Literal[
-    "drop", "rename", "values", "range", "length", "header", "beta", "quirk", "thinking"
+    "drop", "rename", "values", "range", "length", "header", "beta", "quirk", "thinking", "pairs"
 ]
 _GROUPS = {
     "<q>": r"[`'\"\u2018\u2019\u201c\u201d]?",
@@ -126,8 +126,11 @@ def read_refusal(
             ]
             kept = tuple(each for each in made if each.is_sane)[:_CORRECTIONS_MAX]
             if kept:
-                is_header = kept[0].act in ("header", "beta")
-                return Refused(kept, is_header or _CONDITIONAL.search(sentence) is None)
+                if kept[0].act in ("header", "beta"):
+                    return Refused(kept, lasts=True)
+                # Which results a history has says nothing of the next one.
+                is_general = word.kind != "pairs" and _CONDITIONAL.search(sentence) is None
+                return Refused(kept, lasts=is_general)
     return None
 
 
@@ -229,6 +232,8 @@ def _asked(word: _Word, found: re.Match[str], sent: _Sent) -> list[Correction]:
         case "beta":
             flags = _values(groups["values"])
             return [_correction("beta", groups["header"].lower(), flags)]
+        case "pairs":
+            return [_correction("pairs", PAIRS)]
         case "thinking":
             form = groups.get("value") or word.value
             return [_correction("quirk", "thinking_forms", [form])]
