@@ -496,7 +496,7 @@ def table() -> str:
             "media": "an image that the model made",
             "tools": "tools of the request",
             "left out": "left out (`unsupported`)",
-            "changes": "told in words, made by the choice of tools; of a server's tools: refused",
+            "changes": "said in words, made by the choice of tools; of a server's tools: refused",
             "refused": "refused, unless losses are allowed",
         }[row.treatment]
         lines.append(f"| {row.dialect} | `{row.kind}` | {words} |")

@@ -85,7 +85,7 @@ def with_tool_changes(request: Request, losses: Losses) -> Request:
         elif parts:
             messages.append(replace(message, parts=parts))
     removed = {name for name, is_gone in gone.items() if is_gone}
-    losses.emulate("tool_changes", "told in words, and made by the choice of tools")
+    losses.emulate("tool_changes", "said in words, and made by the choice of tools")
     return replace(request, messages=messages, tool_choice=_choice(request, removed, losses))
 
 
