@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from polycall import Agent
-from polycall.agents import AgentContext, PausedRun, Sessions
+from polycall.agents import AgentContext, Guarded, PausedRun, Run, Sessions
 from polycall.errors import RequestError
 from polycall.ir import Message, Request, ToolCall
 from polycall.testing import FunctionModel, ScriptedModel
@@ -246,3 +246,31 @@ async def test_a_session_becomes_encrypted_by_export_and_import(tmp_path: Path) 
     assert json.loads(text)["messages"][0]["role"] == "user"
     with pytest.raises(RequestError, match="16 characters or more"):
         Sessions(url, secret="short")
+
+
+@pytest.mark.parametrize("pauses", [True, False])
+async def test_l6_what_tools_did_is_kept_where_a_guard_refuses_the_answer(
+    sessions: Sessions, pauses: bool
+) -> None:
+    def rude(run: Run[str]) -> str | None:
+        return "rude" if "nonsense" in run.text else None
+
+    script = [ToolCall("a", "refund", '{"order":"7"}'), "nonsense", "sorry", "nonsense"]
+    with ScriptedModel(script) as model:
+        agent = Guarded(Agent("test/m", tools=[refund], client=model), outputs=[rude])
+        session = sessions.open("a")
+        if pauses:
+            paused = (await session.run(agent, "refund", approve="pause")).paused
+            assert paused is not None
+            paused.allow(next(iter(paused.approvals)))
+            run = await session.resume(agent, paused)
+        else:
+            run = await session.run(agent, "refund", approve=lambda request: True)
+        assert (run.reason, run.history.messages) == ("guardrail", await session.messages())
+        assert [message.role for message in run.history.messages] == ["user", "assistant", "tool"]
+        await session.run(agent, "what?")
+        before = await session.messages()
+        refused = await session.run(agent, "again")
+        assert refused.reason == "guardrail"
+        assert await session.messages() == before
+    assert texts(before)[-2:] == ["what?", "sorry"]

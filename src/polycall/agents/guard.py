@@ -8,6 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Generic, TypeAlias
 
+from msgspec import structs
 from typing_extensions import Unpack
 
 from polycall.agents.agent import Agent
@@ -18,7 +19,7 @@ from polycall.agents.partial import keep_on
 from polycall.agents.pausing import PausedRun
 from polycall.agents.run import AgentEvent, AgentStream, Run, Stopped
 from polycall.agents.synchronous import Synchronous
-from polycall.ir import Message, Usage
+from polycall.ir import Message, ToolResult, Usage
 
 # What is wrong, in words; `None` where nothing is.
 Verdict: TypeAlias = "str | Awaitable[str | None] | None"
@@ -31,8 +32,9 @@ class Guarded(Synchronous[Any, OutputT], Generic[OutputT]):
 
     `inputs` see the new messages before any model does, `outputs` the finished run before the
     caller does; each says what is wrong, or `None`.  The first that does stops the run: it ends
-    by `guardrail`, `run.stopped` says which check and why, and its history is the one that it was
-    given, so that nothing of what was refused is sent again.
+    by `guardrail`, `run.stopped` says which check and why.  Its history is the one that it was
+    given, with the calls that tools have answered meanwhile: what was refused is not sent again,
+    and what was done is not forgotten.
     """
 
     def __init__(
@@ -122,10 +124,21 @@ class Guarded(Synchronous[Any, OutputT], Generic[OutputT]):
                 raise
             if reason is not None:
                 stopped = Stopped("output", _name(check), reason)
-                return replace(
-                    run, reason="guardrail", history=history, value=None, stopped=stopped
-                )
+                kept = _without_answer(run, history)
+                return replace(run, reason="guardrail", history=kept, value=None, stopped=stopped)
         return run
+
+
+def _without_answer(run: Run[Any], before: History) -> History:
+    """What the run did: `before` where it called no tool, and else up to the last result."""
+    messages = run.history.messages
+    acted = [
+        place
+        for place, message in enumerate(messages)
+        if place >= len(before.messages)
+        and any(isinstance(part, ToolResult) for part in message.parts)
+    ]
+    return structs.replace(run.history, messages=messages[: acted[-1] + 1]) if acted else before
 
 
 async def _said(verdict: Verdict) -> str | None:
