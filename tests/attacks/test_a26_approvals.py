@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from polycall import Agent
+from polycall.errors import ToolDefinitionError
 from polycall.ir import JSON, Message, Request, Text, ToolCall
 from polycall.loop import RunEnd, run_tools
 from polycall.program import Programs
@@ -98,6 +100,32 @@ async def test_a26_what_somebody_agrees_to_runs_however_the_toolset_is_wrapped(w
     assert (small.text, paid) == ("paid 40", [40])
     assert "was not approved" in large.text
     assert asked == [{name: {"amount": 40}}, {name: {"amount": 90}}]
+
+
+def _timed(function: Any) -> Any:
+    @functools.wraps(function)
+    async def timed(*positional: Any, **named: Any) -> Any:
+        return await function(*positional, **named)
+
+    return timed
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda: functools.partial(pay, amount=5),
+        lambda: functools.partial(functools.partial(pay)),
+        lambda: _timed(pay),
+        lambda: _timed(functools.partial(_timed(pay))),
+    ],
+)
+def test_a26_a_function_around_a_tool_is_refused(around: Callable[[], Any]) -> None:
+    with pytest.raises(ToolDefinitionError, match="around the tool 'pay'.*wrap pay.function"):
+        Agent("test/m", tools=[around()])
+    with pytest.raises(ToolDefinitionError, match="around the tool 'pay'"):
+        Toolset([around()])
+    made = tool(_timed(pay.function), needs_approval=True)
+    assert (made.name, made.needs_approval) == ("pay", True)
 
 
 async def test_a26_an_agent_asks_once_and_not_twice() -> None:

@@ -238,6 +238,7 @@ def _make_tool(
 ) -> FunctionTool[..., Any]:
     if isinstance(function, FunctionTool):
         raise ToolDefinitionError(f"{function.name!r} is a tool already")  # pyright: ignore[reportUnknownMemberType]
+    _check_wraps_no_tool(function)
     # Loaded with the first tool: pydantic behind it takes longer than all of the rest.
     reader = importlib.import_module("polycall.tools.signature")
     signature: Signature = reader.describe_function(
@@ -265,6 +266,22 @@ def _make_tool(
     )
     _check_examples(made)
     return made
+
+
+def _check_wraps_no_tool(function: Any) -> None:
+    """A function around a tool would run it without what the tool says: approval, deadline."""
+    seen: list[Any] = []
+    while function is not None and not any(function is each for each in seen):
+        if isinstance(function, FunctionTool):
+            name: str = function.name
+            raise ToolDefinitionError(
+                f"this is a function around the tool {name!r}, and what the tool says (approval, "
+                f"callers, background) would be lost; put @tool outside: wrap {name}.function, and "
+                "make the result a tool"
+            )
+        seen.append(function)
+        is_partial = isinstance(function, functools.partial | functools.partialmethod)
+        function = function.func if is_partial else getattr(function, "__wrapped__", None)
 
 
 def tool_from_schema(
