@@ -120,6 +120,11 @@ def request_fields(settings: Mapping[str, Any], whose: str = "a request") -> dic
     return fields
 
 
+def kept_fields(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a request from the JSON values that `msgspec.to_builtins` made of them."""
+    return {name: msgspec.convert(value, _kinds()[name]) for name, value in kept.items()}
+
+
 def with_words(request: Request) -> Request:
     """The request, where words stand in it as `request_fields` takes them."""
     words = {

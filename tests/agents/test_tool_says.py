@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel
 
-from polycall import Agent, Limits, tool
+from polycall import Agent, Limits, Memory, tool
 from polycall.agents import AgentContext, ApprovalRequest, PausedRun, Sessions, partial_run
 from polycall.agents.approval_backend import Answered, Edited
 from polycall.errors import AbortRunError, RequestError, ToolDefinitionError
-from polycall.ir import Request, ToolCall, ToolResult
+from polycall.ir import Request, ToolCall, ToolChoice, ToolResult
 from polycall.testing import FunctionModel, ScriptedModel
 from polycall.tools import EndRun
 
@@ -211,7 +213,9 @@ def test_l13_an_exception_that_the_tool_names_leaves_the_run(kind: str, face: st
     if face == "delegate":
         worker = Agent("test/m", name="worker", tools=[act])
         agent = Agent("boss/m", tools=[worker], client=FunctionModel(answer))
-    run = agent.run_sync if face == "sync" else lambda words: asyncio.run(agent.run(words))
+    run: Callable[[str], Any] = agent.run_sync
+    if face != "sync":
+        run = lambda words: asyncio.run(agent.run(words))  # noqa: E731 - the same in a line
     with pytest.raises(errors[kind], match="not today") as caught:
         run("act")
     left = partial_run(caught.value)
@@ -291,6 +295,100 @@ async def test_l13_settings_for_one_run_and_for_tests() -> None:
         with pytest.raises(RequestError):
             agent.changed(**changes)
     assert agent.limits == Limits()
+
+
+@pytest.mark.parametrize(
+    ("made", "changes", "names", "calling"),
+    [
+        ({"tool_choice": "weigh"}, {"temperature": 0.1}, ["weigh"], "direct"),
+        ({"calling": "code"}, {"model": "b/m"}, ["weigh"], "code"),
+        ({"calling": "code"}, {"calling": "direct"}, ["weigh"], "direct"),
+        ({}, {"calling": "code"}, ["weigh"], "code"),
+        ({}, {"memory": Memory()}, ["weigh", *Memory().toolset.tools], "direct"),
+        ({"memory": Memory()}, {"memory": None}, ["weigh"], "direct"),
+        ({"memory": Memory()}, {"tools": [finish]}, ["finish", *Memory().toolset.tools], "direct"),
+    ],
+)
+def test_l13_what_is_changed_is_checked_with_what_is_not(
+    made: dict[str, Any], changes: dict[str, Any], names: list[str], calling: str
+) -> None:
+    def weigh(thing: str) -> int:
+        """Weigh a thing."""
+        return len(thing)
+
+    agent = Agent("a/m", tools=[weigh], **made)
+    before = [name for toolset in agent.toolsets for name in toolset.tools]
+    for other in (agent.changed(**changes), agent.changed(**changes).changed(effort="low")):
+        assert [name for toolset in other.toolsets for name in toolset.tools] == names
+        assert other.calling == calling
+    with agent.override(**changes):
+        assert [name for toolset in agent.toolsets for name in toolset.tools] == names
+    assert [name for toolset in agent.toolsets for name in toolset.tools] == before
+
+
+def test_l13_a_change_that_does_not_fit_the_rest_is_refused() -> None:
+    agent = Agent("a/m", tools=[finish], tool_choice="finish", calling="direct")
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"tools": [pay]}, "tool_choice is 'finish'"),
+        ({"calling": "code", "tools": [], "tool_choice": "auto"}, "calling='code' needs a tool"),
+        ({"native": True}, "native= is about programs"),
+    ]
+    for changes, words in refused:
+        with pytest.raises(RequestError, match=words):
+            agent.changed(**changes)
+    assert agent.calling == "direct"
+
+
+@pytest.mark.parametrize("way", ["agent", "session", "stream"])
+async def test_l13_what_a_run_alone_was_given_holds_after_it_paused(way: str) -> None:
+    @tool(needs_approval=True)
+    async def send(to: str) -> str:
+        """Send something."""
+        return "sent"
+
+    def answer(request: Request) -> ToolCall:
+        seen.append((request.model, request.temperature, request.tool_choice))
+        return ToolCall(str(len(seen)), "send", '{"to":"mina"}')
+
+    seen: list[Any] = []
+    choice = ToolChoice("tool", ["send"])
+    agent = Agent("a/m", tools=[send], client=FunctionModel(answer), temperature=0.9)
+    session = Sessions(":memory:").open("a")
+    given: Any = {
+        "model": ["b/m", "c/m"],
+        "settings": {"temperature": 0.1, "tool_choice": "send"},
+        "limits": Limits(steps=3, cost_usd=Decimal("0.5")),
+        "approval_ttl_s": 50,
+        "approve": "pause",
+    }
+    if way == "session":
+        run = await session.run(agent, "go", **given)
+    else:
+        run = await agent.run("go", **given)
+    for _ in range(2):
+        assert run.paused is not None
+        paused = PausedRun.from_json(run.paused.to_json())
+        (waiting,) = paused.waiting
+        assert waiting.expires_at is not None
+        paused.allow(waiting.id)
+        if way == "stream":
+            async with agent.resume_stream(paused) as stream:
+                async for _event in stream:
+                    pass
+            run = stream.run
+        elif way == "session":
+            run = await session.resume(agent, paused)
+        else:
+            run = await agent.resume(paused)
+    assert seen == [("b/m,c/m", 0.1, choice), ("b/m,c/m", 0.1, None), ("b/m,c/m", 0.1, None)]
+    assert run.paused is not None
+    run.paused.deny(run.paused.waiting[0].id)
+    if way != "session":
+        # Bounds may be given anew.
+        other = await agent.resume(run.paused, limits=Limits(steps=4))
+        assert other.reason == "paused"
+        run = await agent.resume(run.paused)
+        assert run.reason == "steps"
 
 
 async def test_l13_messages_of_openai_are_a_history_and_a_history_is_messages_of_openai() -> None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Any, Self
 
+from msgspec import to_builtins
 from msgspec.structs import replace
 from typing_extensions import TypeForm, Unpack
 
@@ -53,7 +54,7 @@ from polycall.client import ModelClient
 from polycall.errors import RequestError, ToolError
 from polycall.ir import JSON, Message
 from polycall.loop import Limits, Suspended, emit
-from polycall.settings import Settings
+from polycall.settings import Settings, kept_fields
 from polycall.tools import FunctionTool, ToolContext, tool_from_schema
 
 if TYPE_CHECKING:
@@ -140,8 +141,8 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
         self.depth_max = depth_max
         self.hooks = listed(hooks, "hooks")
         self.client = client
-        given: list[ToolSource | Agent[Any, Any]] = listed(tools, "tools")
-        sources = [each.as_tool() if isinstance(each, Agent) else each for each in given]
+        self.tools_given: list[ToolSource | Agent[Any, Any]] = listed(tools, "tools")
+        sources = [each.as_tool() if isinstance(each, Agent) else each for each in self.tools_given]
         if calling == "code":
             sources = [open_to_programs(each) for each in sources]
         if memory is not None:
@@ -152,6 +153,8 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
             check_callers(self.toolsets)
         if calling == "code":
             check_open(self.toolsets)
+        if native and calling == "direct":
+            raise RequestError("native= is about programs; write calling='code' or 'auto'")
         self.handoffs: list[Handoff] = []
         self.hand_to(*listed(handoffs, "handoffs"))
 
@@ -223,12 +226,16 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
         check_names(options, ResumeOptions.__annotations__, "a resumed run")
         check_limits(options.get("limits"))
         check_no_session(paused)
-        return self.follow(
-            paused.start,
-            journal=Journal(paused.start.run_id, paused.entries),
-            approvals=PausedApprovalBackend(paused, ttl_s=options.get("approval_ttl_s")),
+        start = paused.start
+        agent = self._varied(start.model, kept_fields(start.settings))
+        return agent.follow(
+            start,
+            journal=Journal(start.run_id, paused.entries),
+            approvals=PausedApprovalBackend(
+                paused, ttl_s=options.get("approval_ttl_s", start.approval_ttl_s)
+            ),
             deps=options.get("deps"),
-            limits=options.get("limits"),
+            limits=options.get("limits") or start.limits,
             stream=streams,
         )
 
@@ -341,29 +348,32 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
         check_approve(approve)
         pauses = approve == "pause"
         leaves = check_tasks(options.get("tasks", "wait"), pauses=pauses)
-        agent = self._varied(options.get("model"), options.get("settings"))
-        return agent.follow(
+        model, settings = options.get("model"), options.get("settings") or {}
+        fields = checked_settings(settings, self.toolsets, "a run's settings")
+        start = replace(
+            start,
+            model="" if model is None else model_names(model),
+            settings=to_builtins(fields),
+            limits=options.get("limits"),
+            approval_ttl_s=options.get("approval_ttl_s"),
+        )
+        return self._varied(start.model, fields).follow(
             start,
             journal=Journal(run_id) if pauses else None,
-            approvals=PausedApprovalBackend(ttl_s=options.get("approval_ttl_s"))
-            if pauses
-            else None,
+            approvals=PausedApprovalBackend(ttl_s=start.approval_ttl_s) if pauses else None,
             leaves_tasks=leaves,
             approve=None if approve == "pause" else approve,
             deps=options.get("deps"),
-            limits=options.get("limits"),
+            limits=start.limits,
             stream=streams,
         )
 
-    def _varied(
-        self, model: str | Sequence[str] | None, settings: Settings | None
-    ) -> Agent[DepsT, OutputT]:
+    def _varied(self, model: str, fields: dict[str, Any]) -> Agent[DepsT, OutputT]:
         """This agent, or for one run the same with another model and further settings."""
-        if model is None and not settings:
+        if not model and not fields:
             return self
         varied = copy.copy(self)
-        varied.model = model_names(model) if model is not None else self.model
-        fields = checked_settings(settings or {}, self.toolsets, "a run's settings")
+        varied.model = model or self.model
         varied.settings = {**self.settings, **fields}
         return varied
 

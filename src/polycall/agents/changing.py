@@ -39,7 +39,7 @@ def overridden(agent: AgentT, changes: dict[str, Any]) -> Generator[AgentT]:
 
 
 def _made_of(agent: Agent[Any, Any], changes: dict[str, Any]) -> Agent[Any, Any]:
-    """An agent of these settings alone, which are checked by its being made."""
+    """An agent of these settings, and of those that they are checked against."""
     for fixed in ("name", "output"):
         if fixed in changes:
             raise RequestError(f"{fixed} cannot be changed; make another Agent")
@@ -47,20 +47,21 @@ def _made_of(agent: Agent[Any, Any], changes: dict[str, Any]) -> Agent[Any, Any]
         "model": agent.model,
         "calling": agent.calling,
         "memory": agent.memory,
+        "tools": agent.tools_given,
         **changes,
     }
-    if "memory" in changes and "tools" not in changes:
-        raise RequestError("memory brings tools with it; change both, tools=[...] and memory=")
     own = {name: value for name, value in agent.settings.items() if name not in given}
     return type(agent)(**own, **given)
 
 
 def _touched(changes: dict[str, Any]) -> set[str]:
     """The attributes that the settings are kept in."""
-    names = {"tools": "toolsets"}
     own = {
         *("model", "description", "instructions", "output_attempts", "argument_attempts"),
         *("calling", "sandbox", "native", "memory", "compaction", "limits", "handoffs_max"),
         *("depth_max", "hooks", "client", "handoffs"),
     }
-    return {names.get(name, name if name in own else "settings") for name in changes}
+    touched = {name if name in own else "settings" for name in changes if name != "tools"}
+    if not changes.keys().isdisjoint(("tools", "memory", "calling")):
+        touched |= {"tools_given", "toolsets"}
+    return touched

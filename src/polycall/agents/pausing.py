@@ -31,7 +31,7 @@ from polycall.agents.task import TaskNote
 from polycall.errors import RequestError
 from polycall.instrumentation import TraceContext
 from polycall.ir import JSON, Message, ToolCall
-from polycall.loop import Suspended
+from polycall.loop import Limits, Suspended
 
 _FORMAT = 1
 
@@ -40,7 +40,8 @@ class Start(Struct, frozen=True, omit_defaults=True):
     """How a run begins: all that is needed to run it again, but for code and `deps`.
 
     The first `earlier` messages are those of runs before.  `carried` says to those who watch who
-    asked for it.  `session` is the conversation that keeps what the run adds.
+    asked for it.  `session` is the conversation that keeps what the run adds.  `model`, `settings`
+    (fields of a request, as JSON), `limits` and `approval_ttl_s` are those of this run alone.
     """
 
     agent: str
@@ -57,6 +58,10 @@ class Start(Struct, frozen=True, omit_defaults=True):
     streams: bool = False  # models are asked for their answers as they come
     session: str = ""
     began: dict[str, str] = {}
+    model: str = ""
+    settings: dict[str, Any] = {}
+    limits: Limits | None = None
+    approval_ttl_s: float | None = None
 
     @property
     def history(self) -> History:
