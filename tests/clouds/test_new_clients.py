@@ -15,7 +15,7 @@ from polycall import Client, tool
 from polycall.ir import Message, Text, ToolResult
 from polycall.providers.provider import Provider
 from tests.clouds.support import ASKED, WEATHER
-from tests.gateway.harness import KEY, Gateway
+from tests.gateway.harness import KEY, OTHER_KEY, Gateway
 
 MODELS = ("up-chat/sim-1", "up-anthropic/sim-1", "up-gemini/sim-1")
 
@@ -61,6 +61,34 @@ def test_ollama_streams_unasked_and_tells_errors(gateway: Gateway, local: ollama
     assert any(each.model == "claude-x" for each in local.list().models)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_ollamas_client_completes_a_prompt(local: ollama.Client, model: str) -> None:
+    answer = local.generate(model, "say héllo", system="short", options={"num_predict": 90})
+    assert answer.done
+    assert answer.response
+    assert answer.eval_count
+    pieces = list(local.generate(model, "say 안녕", stream=True))
+    assert "".join(piece.response for piece in pieces)
+    assert pieces[-1].done
+    asked = local.generate(model, "a person as JSON", format=WEATHER)
+    assert set(json.loads(asked.response)) == {"city"}
+    with pytest.raises(ollama.ResponseError, match="template"):
+        local.generate(model, "x", raw=True)
+    with pytest.raises(ollama.ResponseError, match="prompt"):
+        local.generate(model)
+    with pytest.raises(ollama.ResponseError):
+        list(local.generate(model.replace("sim-1", "fault-error-midstream"), "tell", stream=True))
+
+
+def test_ollamas_client_asks_what_a_model_can_do(local: ollama.Client) -> None:
+    shown = local.show(MODELS[1])
+    assert {"completion", "tools"} <= set(shown.capabilities or [])
+    assert local.ps().models == []
+    with pytest.raises(ollama.ResponseError) as caught:
+        local.show("nobody/none")
+    assert caught.value.status_code == 404
+
+
 @pytest.fixture(scope="module")
 def google(gateway: Gateway) -> Iterator[genai.Client]:
     client = genai.Client(api_key=KEY, http_options={"base_url": gateway.url})
@@ -93,6 +121,20 @@ def test_interactions_go_on_from_what_is_stored(google: genai.Client, model: str
         model=model, input="once more", previous_interaction_id=ended.interaction.id
     )
     assert again.status == "completed"
+
+
+def test_an_interaction_is_looked_up_and_removed(google: genai.Client, gateway: Gateway) -> None:
+    made: Any = google.interactions.create(model=MODELS[1], input="hi")
+    found: Any = google.interactions.get(id=made.id)
+    assert found.steps == made.steps
+    assert found.usage.total_tokens == made.usage.total_tokens > 0
+    foreign = gateway.request("GET", f"/v1beta/interactions/{made.id}", key=OTHER_KEY)
+    assert foreign.status == 404
+    # It is no answer of Responses, whatever asks for it.
+    assert gateway.request("GET", f"/v1/responses/{made.id}").status == 404
+    google.interactions.delete(id=made.id)
+    with pytest.raises(Exception, match="404"):
+        google.interactions.get(id=made.id)
 
 
 def test_an_interaction_that_nobody_knows_is_refused(google: genai.Client) -> None:

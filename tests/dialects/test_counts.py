@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from polycall.dialects import anthropic, openai_chat
+from polycall.dialects import anthropic, openai_chat, openai_responses
 from polycall.dialects.anthropic.usage import render_usage
 from polycall.dialects.openai_chat.usage import parse_usage
-from polycall.ir import Usage
+from polycall.ir import Message, Request, Text, Usage
 from tests.dialects.openai_chat import chunks
 
 
@@ -51,3 +51,14 @@ def test_fields_of_a_streamed_call_that_nobody_knows_are_kept() -> None:
         "function": {"strictness": "high"},
         "origin": "server",
     }
+
+
+@pytest.mark.parametrize(("asked", "sent"), [(1, 16), (15, 16), (16, 16), (4000, 4000)])
+def test_fewer_tokens_than_a_vendor_takes_are_raised_to_its_least(asked: int, sent: int) -> None:
+    request = Request("m", [Message("user", [Text("hi")])], max_output_tokens=asked)
+    wire = openai_responses.render_request(request)
+    assert wire.body["max_output_tokens"] == sent
+    assert [w.feature for w in wire.warnings] == (["max_output_tokens"] if sent != asked else [])
+    # What a client of the vendor's own asks is the vendor's to judge.
+    own = openai_responses.parse_request({"model": "m", "input": "hi", "max_output_tokens": asked})
+    assert openai_responses.render_request(own).body["max_output_tokens"] == asked

@@ -42,6 +42,7 @@ from polycall.gateway.generation.generations import Generations
 from polycall.gateway.hosted.dispatch import HostedToolDispatch
 from polycall.gateway.http.administered import PREFIXES as ADMIN_PREFIXES
 from polycall.gateway.http.administered import Administered
+from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.redaction import RedactingTransport
 from polycall.gateway.http.replies import internal_error, send_error
 from polycall.gateway.http.request import (
@@ -90,9 +91,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("polycall.gateway")
 
-_GEMINI_PREFIXES = ("/v1/models/", "/v1beta/models/", "/v1beta1/models/")
 SOCKET_PATHS = frozenset({RESPONSES_PATH, *SESSION_ROUTES})
-_MODEL_LISTS = ("/v1/models", "/v1beta/models", "/api/tags")
 
 
 class Gateway:
@@ -155,14 +154,6 @@ class Gateway:
         )
         self._lookups = self._made_lookups()
         self._take_up(config, router=None)
-        self._gets: dict[str, Callable[[GatewayRequest], Awaitable[None]]] = {
-            "/healthz": self._lookups.health,
-            "/readyz": self._lookups.ready,
-            "/metrics": self._lookups.metrics,
-            "/openapi.json": self._lookups.openapi,
-            "/api/version": self._lookups.version,
-            **dict.fromkeys(_MODEL_LISTS, self._lookups.list_models),
-        }
         self._administration = None if administer is None else administer(self)
         if self._administration is not None:
             self._lookups.administration_paths = self._administration.paths
@@ -195,6 +186,7 @@ class Gateway:
             self._slot,
             is_draining=lambda: self.is_draining,
             dialect_of=_dialect_of,
+            read=lambda request: read_body(request, self.services.server, self._memory),
         )
 
     def _take_up(self, config: Config, *, router: TargetRouter | None) -> None:
@@ -398,7 +390,7 @@ class Gateway:
             return
         path = gateway_request.path
         if path.startswith(ROUTE_PREFIXES) and path not in COUNTS:
-            dialect = DIALECTS["openai-responses"]
+            dialect = _dialect_of(gateway_request)
             await self._guarded(gateway_request, dialect, self._routes.serve(gateway_request))
             return
         if self._administration is not None and path.startswith(ADMIN_PREFIXES):
@@ -452,10 +444,7 @@ class Gateway:
 
     async def _look_up(self, gateway_request: GatewayRequest) -> None:
         path = gateway_request.path
-        handler = self._gets.get(path)
-        allow = "GET, HEAD"
-        if handler is None and path.startswith(_GEMINI_PREFIXES):
-            handler = self._lookups.one_model
+        handler, allow = self._lookups.handler(path)
         if path in SESSION_ROUTES:
             gateway_request.notes.append((b"upgrade", b"websocket"))
             raise InvalidRequestError(
@@ -476,7 +465,7 @@ class Gateway:
             raise InvalidRequestError(
                 f"{path[:200]} is not served over WebSocket; send it by {allow}", status=426
             )
-        if handler is None or gateway_request.method not in ("GET", "HEAD"):
+        if handler is None or gateway_request.method not in allow.split(", "):
             gateway_request.notes.append((b"allow", allow.encode()))
             raise InvalidRequestError(
                 f"{path[:200]} takes {allow}, not {gateway_request.method}", status=405

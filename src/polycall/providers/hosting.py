@@ -29,7 +29,8 @@ class Hosting(Struct, frozen=True):
     """One way of serving.  `{model}` stands in paths for the model's name.
 
     `leaves_out` are the fields that the path says; `version` goes into the body, where the
-    vendor's own is in a header; `betas_in_body` likewise for its previews.
+    vendor's own is in a header; `betas_in_body` likewise for its previews.  At `count_path` tokens
+    are counted: of the vendor's own counting body, or of the whole request where `counts_request`.
     """
 
     path: str
@@ -37,12 +38,16 @@ class Hosting(Struct, frozen=True):
     leaves_out: frozenset[str] = frozenset()
     version: str = ""
     betas_in_body: bool = False
+    count_path: str = ""
+    counts_request: bool = False
 
 
 HOSTINGS: dict[str, Hosting] = {
     # google-genai 3.6 with vertexai=True (read 2026-11-29)
     "vertex-gemini": Hosting(
-        "/models/{model}:generateContent", "/models/{model}:streamGenerateContent?alt=sse"
+        "/models/{model}:generateContent",
+        "/models/{model}:streamGenerateContent?alt=sse",
+        count_path="/models/{model}:countTokens",
     ),
     # anthropic 2.14, lib/vertex (read 2026-11-29)
     "vertex-anthropic": Hosting(
@@ -50,6 +55,7 @@ HOSTINGS: dict[str, Hosting] = {
         "/models/{model}:streamRawPredict",
         leaves_out=frozenset({"model"}),
         version="vertex-2023-10-16",
+        count_path="/models/count-tokens:rawPredict",
     ),
     # anthropic 2.14, lib/bedrock; docs.aws.amazon.com/bedrock, inference-messages-api (2026-11-29)
     "bedrock-invoke": Hosting(
@@ -58,6 +64,8 @@ HOSTINGS: dict[str, Hosting] = {
         leaves_out=frozenset({"model", "stream"}),
         version="bedrock-2023-05-31",
         betas_in_body=True,
+        count_path="/model/{model}/count-tokens",
+        counts_request=True,
     ),
 }
 

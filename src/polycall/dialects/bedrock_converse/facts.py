@@ -15,4 +15,5 @@ FACTS = WireFacts(
     media_as_bytes=ALL_MEDIA,
     reasoning_slot=("signature",),
     absent_fields=frozenset({"seed", "presence_penalty", "frequency_penalty", "logprobs", "top_k"}),
+    count_path="/model/{model}/count-tokens",
 )

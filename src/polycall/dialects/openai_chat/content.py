@@ -8,6 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 from polycall.dialects.openai_chat.names import NAME, mark, others, own
 from polycall.ir import JSON, Media, MediaKind, Opaque, Part, Reasoning, Refusal, Text
+from polycall.translation.foreign_words import file_text
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses, Path, Reader
 
@@ -244,10 +245,10 @@ def render_media(part: Media, quirks: Quirks, losses: Losses, path: Path) -> JSO
         if part.file_id and not (part.data or part.url):
             losses.refuse("file_id", "a file stored at another provider", path=path)
             return None
-        if part.text and not part.data:
+        is_shown = bool(part.data) and kind in quirks.media_parts
+        if not is_shown and (text := file_text(part)) is not None:
             losses.emulate("document", "a text document is sent as text")
-            title = f"{part.filename}\n\n" if part.filename else ""
-            return {"type": "text", "text": title + part.text}
+            return {"type": "text", "text": text}
         if kind not in quirks.media_parts:
             losses.refuse(part.kind, f"the target takes no {part.kind} parts", path=path)
             return None

@@ -72,6 +72,7 @@ _EFFORTS: dict[str, Effort] = {
 # The vendor refuses the plain JSON format where nothing that it reads says the word.
 JSON_ONLY = "Answer with one JSON object and nothing else."
 _FORMATS = frozenset({"text", "json_object", "json_schema"})
+_OUTPUT_TOKENS_MIN = 16  # "Expected a value >= 16" (reported, github.com/openai/openai-python)
 _SCHEMA_FORMAT_KNOWN = ("type", "name", "schema", "description", "strict")
 
 # ---------------------------------------------------------------------------------------------
@@ -293,6 +294,9 @@ def _render_settings(body: JSON, request: Request, options: JSON, losses: Losses
         value = getattr(request, field)
         if value is not None:
             body[field] = value
+    if not is_native and body.get("max_output_tokens", _OUTPUT_TOKENS_MIN) < _OUTPUT_TOKENS_MIN:
+        losses.adjust("max_output_tokens", f"the vendor takes {_OUTPUT_TOKENS_MIN} or more")
+        body["max_output_tokens"] = _OUTPUT_TOKENS_MIN
     if request.service_tier:
         body["service_tier"] = request.service_tier
     if request.end_user:

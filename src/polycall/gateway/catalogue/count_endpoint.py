@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from msgspec.structs import replace
@@ -12,7 +13,7 @@ from polycall.exchange import BODY_BYTES_MAX, address, error_from, headers_for, 
 from polycall.gateway.accounts.keys import Keys
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.catalogue.token_counts import (
-    count_body,
+    count_request,
     estimate,
     read_count,
     render_count,
@@ -31,10 +32,14 @@ from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.ir import JSON, Request
 from polycall.providers.dialects import DIALECTS
+from polycall.translation.wire import request_reader
 from polycall.transport.base import Deadlines, HTTPRequest, send
 
 _ESTIMATE = (b"polycall-token-count", b"estimate")
 _BY_PROVIDER = (b"polycall-token-count", b"provider")
+# Bedrock's words for a model whose tokens it does not count (docs.aws.amazon.com/bedrock,
+# "Monitor your token usage by counting tokens", read 2026-11-29: some models only).
+_NO_COUNT = "support counting tokens"
 
 
 class CountEndpoint:
@@ -61,8 +66,9 @@ class CountEndpoint:
         )
         await self._limits.count_request(owner)
         data = await read_body(gateway_request, self._services.server, self._memory)
+        answers, (endpoint, body) = endpoint.dialect.NAME, _asked(endpoint, data)
         body = await self._services.items.resolved(
-            owner.id, _body(endpoint, data), self._services.server.body_bytes_max
+            owner.id, body, self._services.server.body_bytes_max
         )
         check_items(body)
         parse = endpoint.dialect.parse_request
@@ -88,7 +94,7 @@ class CountEndpoint:
         source = _ESTIMATE if tokens is None else _BY_PROVIDER
         if tokens is None:
             tokens = await self._services.heavy.run(owner.id, len(data), estimate, request)
-        answer = render_count(endpoint.dialect.NAME, tokens)
+        answer = render_count(answers, tokens)
         headers: Headers = [
             (b"polycall-request-id", gateway_request.id.encode()),
             (b"polycall-model", header_value(target.name)),
@@ -101,11 +107,7 @@ class CountEndpoint:
     ) -> int | None:
         """The provider's own count; `None` where it has no such route."""
         name = target.provider.dialect_for(with_tools=bool(request.tools))
-        path = DIALECTS[name].FACTS.count_path
-        if not path or target.provider.hosting:
-            return None
         exchange = prepare(request, target.provider, target.model, target.key, name)
-        body = count_body(name, target.model, exchange.wire.body)
         headers = {
             **headers_for(target.provider, target.key, stream=False),
             **exchange.wire.headers,
@@ -113,9 +115,15 @@ class CountEndpoint:
         for header in PASSED_HEADERS:
             if header in gateway_request.headers and name == "anthropic":
                 headers[header.decode()] = gateway_request.headers[header].decode("latin-1")
-        url = address(target.provider, path.format(model=target.model))
+        hosting = target.provider.hosting
+        asked = count_request(hosting, name, target.model, exchange.wire.body, headers)
+        if asked is None:
+            return None
         sent = HTTPRequest(
-            url, headers, jsontext.encode_bytes(body), credential=exchange.http.credential
+            address(target.provider, asked.path),
+            asked.headers,
+            jsontext.encode_bytes(asked.body),
+            credential=exchange.http.credential,
         )
         server = self._services.server
         deadlines = Deadlines(server.connect_s, min(server.read_s, 30.0), 30.0)
@@ -128,17 +136,48 @@ class CountEndpoint:
             return None
         if http.status != 200:
             error: PolycallError = error_from(DIALECTS[name], http, data, target.model)
-            if isinstance(error, UpstreamError) and error.should_retry:
+            if (isinstance(error, UpstreamError) and error.should_retry) or _NO_COUNT in str(error):
                 return None  # better an estimate that says so than no answer
             raise error
         try:
             answer: JSON = jsontext.decode(data)
         except ValueError:
             return None
-        return read_count(name, answer)
+        return read_count(asked.reads, answer)
 
 
-def _body(endpoint: Endpoint, data: bytes) -> JSON:
+def _asked(endpoint: Endpoint, data: bytes) -> tuple[Endpoint, JSON]:
+    """What is to be counted, and in which dialect."""
+    fields = _object(endpoint, data)
+    if endpoint.dialect.NAME == "bedrock-converse":
+        return _bedrock_asked(endpoint, fields)
+    # The whole request may stand inside, with its tools and system instruction.
+    inner: Any = fields.get("generateContentRequest") or fields.get("generate_content_request")
+    if endpoint.dialect.NAME == "gemini" and isinstance(inner, dict):
+        return endpoint, inner  # pyright: ignore[reportUnknownVariableType]
+    return endpoint, fields
+
+
+def _bedrock_asked(endpoint: Endpoint, fields: JSON) -> tuple[Endpoint, JSON]:
+    """Bedrock's union: a Converse body, or the bytes of one for Claude."""
+    given = request_reader.get_object(fields, "input", "")
+    if "converse" in given:
+        return endpoint, request_reader.get_object(given, "converse", "input")
+    invoked = request_reader.get_object(given, "invokeModel", "input")
+    text = request_reader.string(invoked.get("body"), "input.invokeModel.body")
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        path = "input.invokeModel.body"
+        raise MalformedRequestError("expected base64 of the body", path=path) from None
+    endpoint = replace(endpoint, dialect=DIALECTS["anthropic"])
+    body = {"model": endpoint.model, **_object(endpoint, data)}
+    for name in ("anthropic_version", "anthropic_beta"):  # which count nothing
+        body.pop(name, None)
+    return endpoint, body
+
+
+def _object(endpoint: Endpoint, data: bytes) -> JSON:
     try:
         body: Any = jsontext.decode(data)
     except ValueError as error:
@@ -146,11 +185,4 @@ def _body(endpoint: Endpoint, data: bytes) -> JSON:
     if not isinstance(body, dict):
         raise MalformedRequestError("the body must be a JSON object")
     check_names(body, endpoint.dialect.NAME)  # pyright: ignore[reportUnknownArgumentType]
-    fields: JSON = body  # pyright: ignore[reportUnknownVariableType]
-    if endpoint.method == "countTokens":
-        # The whole request may stand inside, with its tools and system instruction.
-        inner: Any = fields.get("generateContentRequest")
-        inner = inner or fields.get("generate_content_request")
-        if isinstance(inner, dict):
-            return inner  # pyright: ignore[reportUnknownVariableType]
-    return fields
+    return body  # pyright: ignore[reportUnknownVariableType]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 from urllib.parse import parse_qs
 
 from polycall._support import jsontext
+from polycall.errors import MalformedRequestError
 from polycall.gateway.accounts.keys import Keys
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.catalogue import models
@@ -18,7 +20,11 @@ from polycall.gateway.observability.metrics import CONTENT_TYPE, exposition
 from polycall.gateway.processes.shared_metrics import WorkerSlot
 from polycall.gateway.store import Store
 from polycall.ir import JSON
-from polycall.translation.wire import Dialect
+from polycall.translation.wire import Dialect, request_reader
+
+Handler: TypeAlias = Callable[[GatewayRequest], Awaitable[None]]
+_GEMINI_PREFIXES = ("/v1/models/", "/v1beta/models/", "/v1beta1/models/")
+_MODEL_LISTS = ("/v1/models", "/v1beta/models", "/api/tags")
 
 
 class Lookups:
@@ -33,6 +39,7 @@ class Lookups:
         *,
         is_draining: Callable[[], bool],
         dialect_of: Callable[[GatewayRequest], Dialect],
+        read: Callable[[GatewayRequest], Awaitable[bytes]],
     ) -> None:
         self._store = store
         self._keys = keys
@@ -40,7 +47,26 @@ class Lookups:
         self._slot = slot
         self._is_draining = is_draining
         self._dialect_of = dialect_of
+        self._read = read
         self.administration_paths: Callable[[], JSON] = dict  # of OpenAPI
+        self._gets: dict[str, Handler] = {
+            "/healthz": self.health,
+            "/readyz": self.ready,
+            "/metrics": self.metrics,
+            "/openapi.json": self.openapi,
+            "/api/version": self.version,
+            "/api/ps": self.running,
+            **dict.fromkeys(_MODEL_LISTS, self.list_models),
+        }
+
+    def handler(self, path: str) -> tuple[Handler | None, str]:
+        """What answers a path, if anything does, and the methods that it takes."""
+        if path == "/api/show":
+            return self.show, "POST"
+        found = self._gets.get(path)
+        if found is None and path.startswith(_GEMINI_PREFIXES):
+            found = self.one_model
+        return found, "GET, HEAD"
 
     def configure(self, catalogue: models.Catalogue) -> None:
         """List these models."""
@@ -95,6 +121,26 @@ class Lookups:
         ]
         render = models.LISTS.get(self._dialect_of(gateway_request).NAME, models.openai_list)
         await _send(gateway_request, render(found))
+
+    async def running(self, gateway_request: GatewayRequest) -> None:
+        """`/api/ps`: no model is loaded here."""
+        self._keys.owner(gateway_request.headers, gateway_request.query, gateway_request.address)
+        await _send(gateway_request, {"models": []})
+
+    async def show(self, gateway_request: GatewayRequest) -> None:
+        """`/api/show`: one model for Ollama's clients, which ask it for `capabilities`."""
+        owner = self._keys.owner(
+            gateway_request.headers, gateway_request.query, gateway_request.address
+        )
+        await self._limits.count_request(owner)
+        data = await self._read(gateway_request)
+        try:
+            body = request_reader.object(jsontext.decode(data), "")
+        except ValueError as error:
+            raise MalformedRequestError(f"the body is not JSON: {error}") from None
+        name = request_reader.string(body.get("model") or body.get("name"), "model")
+        check_allowed(owner, name)
+        await _send(gateway_request, models.ollama_details(await self._catalogue.model(name)))
 
     async def one_model(self, gateway_request: GatewayRequest) -> None:
         owner = self._keys.owner(

@@ -360,6 +360,30 @@ def ollama_model(model: Model) -> JSON:
     }
 
 
+def ollama_details(model: Model) -> JSON:
+    """`/api/show`: what a model can do, in Ollama's words."""
+    parameters = [] if model.facts is None else model.facts.parameters
+    has = {
+        "tools": model.can("tools"),
+        "vision": model.can("images"),
+        "thinking": "reasoning" in parameters,
+    }
+    context = None if model.facts is None else model.facts.context_tokens
+    family = model.owner
+    about: JSON = {"general.architecture": family}
+    if context is not None:
+        about[f"{family}.context_length"] = context
+    return {
+        "modelfile": "",
+        "parameters": "",
+        "template": "",
+        "details": ollama_model(model)["details"],
+        "model_info": about,
+        "capabilities": ["completion", *(name for name, there in has.items() if there)],
+        "modified_at": _CREATED_TEXT,
+    }
+
+
 # By the dialect that the caller reads; all others read OpenAI's.
 SHAPES: dict[str, Callable[[Model], JSON]] = {
     "anthropic": anthropic_model,

@@ -16,6 +16,7 @@ _GENERATIONS = {
     ),
     "/v1beta/interactions": ("Gemini Interactions", "interactions"),
     "/api/chat": ("Ollama's chat", "ollamaChat"),
+    "/api/generate": ("Ollama's completion of a prompt", "ollamaGenerate"),
     "/model/{model}/converse": ("Bedrock Converse", "converse"),
     "/model/{model}/converse-stream": ("Bedrock ConverseStream", "converseStream"),
 }
@@ -39,6 +40,8 @@ _COUNTS = {
     "/v1/messages/count_tokens": "Anthropic's token count",
     "/v1/responses/input_tokens": "OpenAI's token count",
     "/v1beta/models/{model}:countTokens": "Gemini's token count",
+    "/model/{model}/count-tokens": "Bedrock's token count",
+    "/api/show": "one model in Ollama's shape",
 }
 _LOOKUPS = {
     "/v1/models": "all models; the shape follows the caller's headers; ?supports=tools filters",
@@ -56,6 +59,7 @@ _KEPT = {
     },
     "/v1/responses/{id}/cancel": {"post": "end an answer in the background"},
     "/v1/responses/{id}/input_items": {"get": "what was said before an answer"},
+    "/v1beta/interactions/{id}": {"get": "an interaction", "delete": "remove an interaction"},
     "/v1/conversations": {"post": "begin a conversation"},
     "/v1/conversations/{id}": {
         "get": "a conversation",

@@ -9,9 +9,12 @@ that publish none are the ones whose clients ask.
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
+from urllib.parse import quote
 
 from polycall._support import jsontext
 from polycall.ir import (
@@ -26,6 +29,9 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
+from polycall.providers.dialects import DIALECTS
+from polycall.providers.hosting import HOSTINGS, enveloped
+from polycall.providers.provider import DialectName
 
 _PIECES = re.compile(
     r"(?P<word>[A-Za-zÀ-ÿ']+)|(?P<number>\d{1,3})|(?P<space>\s+)"
@@ -87,28 +93,73 @@ def _parts(parts: Iterable[Part]) -> int:
 
 # What each protocol's own counting route takes and gives.
 
-_ANTHROPIC_FIELDS = ("model", "messages", "system", "tools", "tool_choice", "thinking")
-_RESPONSES_FIELDS = ("model", "input", "instructions", "tools", "tool_choice", "reasoning", "text")
+_FIELDS = {
+    "anthropic": ("model", "messages", "system", "tools", "tool_choice", "thinking"),
+    "openai-responses": (
+        *("model", "input", "instructions", "tools", "tool_choice", "reasoning", "text"),
+    ),
+    "bedrock-converse": ("messages", "system", "toolConfig", "additionalModelRequestFields"),
+    "gemini": ("contents", "systemInstruction", "tools", "generationConfig"),  # Vertex's
+}
+_NUMBER = {"gemini": "totalTokens", "bedrock-converse": "inputTokens"}
 
 
-def count_body(dialect: str, model: str, body: JSON) -> JSON:
-    """A generation's body as the counting route of `dialect` takes it."""
+class CountRequest(NamedTuple):
+    """What is asked of a provider's counting route; `reads` is the answer's field."""
+
+    path: str
+    body: JSON
+    headers: dict[str, str]
+    reads: str
+
+
+def count_request(
+    hosting: str, dialect: DialectName, model: str, body: JSON, headers: dict[str, str]
+) -> CountRequest | None:
+    """The request that counts a generation's body; `None` where the wire has no such route."""
+    reads = _NUMBER.get(dialect, "input_tokens")
+    if hosting:
+        return _hosted_count(hosting, dialect, model, body, headers)
+    path = DIALECTS[dialect].FACTS.count_path
+    if not path:
+        return None
     if dialect == "gemini":
-        return {"generateContentRequest": {"model": f"models/{model}", **body}}
-    fields = _ANTHROPIC_FIELDS if dialect == "anthropic" else _RESPONSES_FIELDS
-    return {name: body[name] for name in fields if name in body}
+        whole = {"generateContentRequest": {"model": f"models/{model}", **body}}
+        return CountRequest(path.format(model=model), whole, headers, reads)
+    counted = {name: body[name] for name in _FIELDS[dialect] if name in body}
+    if dialect == "bedrock-converse":
+        path, counted = path.format(model=quote(model, safe="")), {"input": {"converse": counted}}
+    return CountRequest(path, counted, headers, reads)
 
 
-def read_count(dialect: str, body: JSON) -> int | None:
+def _hosted_count(
+    hosting: str, dialect: DialectName, model: str, body: JSON, headers: dict[str, str]
+) -> CountRequest | None:
+    host = HOSTINGS[hosting]
+    if not host.count_path:
+        return None
+    path = host.count_path.format(model=quote(model, safe=""))
+    envelope = enveloped(hosting, model, headers, stream=False)
+    if host.counts_request:
+        kept = {name: each for name, each in body.items() if name not in envelope.leaves_out}
+        data = base64.b64encode(jsontext.encode_bytes({**envelope.adds, **kept})).decode()
+        asked: JSON = {"input": {"invokeModel": {"body": data}}}
+        return CountRequest(path, asked, envelope.headers, _NUMBER["bedrock-converse"])
+    counted = {name: body[name] for name in _FIELDS[dialect] if name in body}
+    reads = _NUMBER.get(dialect, "input_tokens")
+    return CountRequest(path, {**envelope.adds, **counted}, envelope.headers, reads)
+
+
+def read_count(field: str, body: JSON) -> int | None:
     """The number in a counting route's answer; `None` if absent."""
-    value = body.get("totalTokens" if dialect == "gemini" else "input_tokens")
+    value = body.get(field)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def render_count(dialect: str, tokens: int) -> JSON:
     """The answer for a client of `dialect`."""
-    if dialect == "gemini":
-        return {"totalTokens": tokens}
+    if dialect in _NUMBER:
+        return {_NUMBER[dialect]: tokens}
     if dialect == "openai-responses":
         return {"object": "response.input_tokens", "input_tokens": tokens}
     return {"input_tokens": tokens}

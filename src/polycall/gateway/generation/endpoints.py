@@ -15,8 +15,9 @@ from msgspec import Struct
 from polycall.providers.dialects import DIALECTS
 from polycall.translation.wire import Dialect
 
-# What a cloud changes of a vendor's body: the model and more stand elsewhere.
-Envelope: TypeAlias = Literal["", "azure", "vertex", "bedrock"]
+# What a cloud changes of a vendor's body: the model and more stand elsewhere.  `prompt`: a text in
+# the place of messages.
+Envelope: TypeAlias = Literal["", "azure", "vertex", "bedrock", "prompt"]
 
 COUNT = "countTokens"
 _STREAMS = "streamGenerateContent"
@@ -71,6 +72,9 @@ _GENERATES: dict[str, Endpoint] = {
     for route in dialect.ROUTES
     if "{" not in route
 }
+_GENERATES["/api/generate"] = Endpoint(
+    DIALECTS["ollama-chat"], envelope="prompt", streams_unasked=True
+)
 COUNTS: dict[str, Endpoint] = {
     "/v1/messages/count_tokens": Endpoint(DIALECTS["anthropic"], method=COUNT),
     "/v1/responses/input_tokens": Endpoint(DIALECTS["openai-responses"], method=COUNT),
@@ -131,7 +135,7 @@ def _bedrock_endpoint(path: str) -> Endpoint | None:
     if operation.startswith("converse"):
         return Endpoint(DIALECTS["bedrock-converse"], names[0], "", names, is_stream)
     if operation == "count-tokens":
-        return None
+        return Endpoint(DIALECTS["bedrock-converse"], names[0], COUNT, names)
     return Endpoint(DIALECTS["anthropic"], names[0], "", names, is_stream, "bedrock")
 
 
@@ -158,6 +162,8 @@ def dialect_for(path: str, headers: Mapping[bytes, bytes]) -> Dialect:
         return endpoint.errors
     if path.startswith("/api/"):
         return DIALECTS["ollama-chat"]
+    if "/interactions/" in path:
+        return DIALECTS["gemini-interactions"]
     if path.startswith(("/v1beta", "/v1beta1")) or b"x-goog-api-key" in headers:
         return DIALECTS["gemini"]
     if path.startswith("/v1/messages") or b"anthropic-version" in headers:

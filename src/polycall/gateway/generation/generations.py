@@ -26,6 +26,7 @@ from polycall.gateway.generation.request_record import (
 from polycall.gateway.hosted.dispatch import HostedToolDispatch
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.invoke_framer import InvokeFramer
+from polycall.gateway.http.prompt_framer import PromptFramer
 from polycall.gateway.http.replies import drop_traceback, internal_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest
 from polycall.gateway.observability.attempt_report import words_of
@@ -152,6 +153,9 @@ class Generations:
                 return
         if endpoint.envelope == "bedrock" and client_request.streams:
             gateway_request.framer = InvokeFramer()
+        if endpoint.envelope == "prompt":
+            gateway_request.framer = framer = PromptFramer()
+            gateway_request.reshape = framer.whole
         # Tools that the gateway adds are no part of what the cache knows a request by.
         has_tools = self._dispatch.mcp_names(gateway_request, owner)
         if (

@@ -97,6 +97,8 @@ async def send_json(
 ) -> None:
     """A whole JSON answer."""
     data = gateway_request.clean(data)
+    if gateway_request.reshape is not None and status == 200:
+        data = gateway_request.reshape(data)
     headers = [(name, gateway_request.clean(value)) for name, value in headers]
     length = (b"content-length", str(len(data)).encode())
     await gateway_request.send_whole(status, [_JSON, length, *headers], data)

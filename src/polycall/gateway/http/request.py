@@ -106,6 +106,7 @@ class GatewayRequest:
         "query",
         "receive",
         "recorder",
+        "reshape",
         "secrets",
         "sending_since",
         "started",
@@ -144,6 +145,7 @@ class GatewayRequest:
         self.recorder: ResponseTap | None = None
         self.content: Listener | None = None  # where an owner switched on that content is kept
         self.framer: Framer | None = None  # frames a stream as another protocol has it
+        self.reshape: Callable[[bytes], bytes] | None = None  # the same for a whole answer
         self.trace: Trace | None = None
         self.beat: Callable[[], Awaitable[None]] | None = None  # sends a heartbeat
         self.beat_at = 0.0

@@ -9,10 +9,21 @@ from polycall.errors import ProtocolError
 from polycall.exchange import BODY_BYTES_MAX, address, headers_for
 from polycall.gateway.services import GatewayServices
 from polycall.ir import JSON
+from polycall.providers.credentials import credential_for
 from polycall.providers.dialects import DIALECTS
-from polycall.transport.base import Deadlines, HTTPRequest
+from polycall.providers.provider import DialectName
+from polycall.transport.base import Deadlines, HTTPRequest, send
 
+_PATHS: dict[DialectName, str] = {
+    "openai-responses": "/responses",
+    "gemini-interactions": "/v1beta/interactions",
+}
 _METHODS = {"": "GET", "delete": "DELETE", "cancel": "POST", "input_items": "GET"}
+
+
+def dialect_of(name: str) -> DialectName:
+    """The protocol whose answers have such an id."""
+    return "gemini-interactions" if name.startswith("v1_") else "openai-responses"
 
 
 async def ask_keeper(
@@ -26,7 +37,8 @@ async def ask_keeper(
     if not place:
         return None
     target = services.router.possible(place)[0]
-    path = f"/responses/{name}"
+    dialect = dialect_of(name)
+    path = f"{_PATHS[dialect]}/{name}"
     if action in ("cancel", "input_items"):
         path += f"/{action}"
     url = address(target.provider, f"{path}?{query}" if query else path)
@@ -35,13 +47,15 @@ async def ask_keeper(
     body = b"{}" if method == "POST" else b""
     server = services.server
     deadlines = Deadlines(server.connect_s, server.read_s, server.total_s)
-    http = await services.transport.open(HTTPRequest(url, headers, body, method), deadlines)
+    credential = credential_for(target.provider, target.key)
+    asked = HTTPRequest(url, headers, body, method, credential)
+    http = await send(services.transport, asked, deadlines)
     try:
         data = await http.read(size_bytes_max=BODY_BYTES_MAX)
     finally:
         await http.close()
     if http.status != 200:
-        raise DIALECTS["openai-responses"].parse_error(http.status, data)
+        raise DIALECTS[dialect].parse_error(http.status, data)
     try:
         value: Any = jsontext.decode(data)
     except ValueError:

@@ -1,4 +1,7 @@
-"""Routes for answers and conversations that are kept here, each its key's own."""
+"""Routes for answers and conversations that are kept here, each its key's own.
+
+Google's interactions are answers too: they are looked up and deleted as those of Responses.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,16 @@ from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.responses.background import BackgroundResponses
 from polycall.gateway.responses.compaction import Compaction
-from polycall.gateway.responses.elsewhere import ask_keeper
+from polycall.gateway.responses.elsewhere import ask_keeper, dialect_of
 from polycall.gateway.responses.replay import replay
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.conversations import ADDED_MAX, Conversations, missing
 from polycall.gateway.store import Store
 from polycall.ir import JSON
+from polycall.providers.provider import DialectName
 
-PREFIXES = ("/v1/responses/", "/v1/conversations")
+INTERACTIONS = ("/v1/interactions/", "/v1beta/interactions/", "/v1beta1/interactions/")
+PREFIXES = ("/v1/responses/", "/v1/conversations", *INTERACTIONS)
 _LIST_MAX = 100
 _METADATA_MAX = 16
 
@@ -141,7 +146,7 @@ class ResponsesRoutes:
 async def _get(
     routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
 ) -> None:
-    name = match[1]
+    name = _own_name(match, "openai-responses")
     query = _query(gateway_request)
     record = await routes.background.record(owner.id, name)
     if query.get("stream") == "true":
@@ -165,7 +170,7 @@ async def _get(
 async def _delete(
     routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
 ) -> None:
-    name = match[1]
+    name = _own_name(match, "openai-responses")
     record = await routes.background.record(owner.id, name)
     if record is not None and not record.is_done:
         await routes.background.cancel(owner.id, name)
@@ -180,7 +185,7 @@ async def _delete(
 async def _cancel(
     routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
 ) -> None:
-    name = match[1]
+    name = _own_name(match, "openai-responses")
     items = routes.services.items
     if await items.find(owner.id, name) is None:
         theirs = await ask_keeper(routes.services, owner.id, name, action="cancel")
@@ -217,6 +222,51 @@ async def _compact(
 ) -> None:
     body = await routes.body(gateway_request)
     await routes.compaction.answer(gateway_request, owner, body)
+
+
+async def _interaction(
+    routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
+) -> None:
+    name = _own_name(match, "gemini-interactions")
+    if _query(gateway_request).get("stream") == "true":
+        raise InvalidRequestError(
+            "an interaction that is kept here is not streamed again; ask for it whole",
+            param="stream",
+        )
+    found = await routes.services.items.find(owner.id, name)
+    found = found or await ask_keeper(routes.services, owner.id, name)
+    if found is None:
+        raise missing(name)
+    await _send(gateway_request, found)
+
+
+async def _drop_interaction(
+    routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
+) -> None:
+    name = _own_name(match, "gemini-interactions")
+    is_there = await routes.services.items.delete(owner.id, name)
+    if not is_there and await ask_keeper(routes.services, owner.id, name, action="delete") is None:
+        raise missing(name)
+    await _send(gateway_request, {})
+
+
+async def _cancel_interaction(
+    routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
+) -> None:
+    name = _own_name(match, "gemini-interactions")
+    found = await routes.services.items.find(owner.id, name)
+    found = found or await ask_keeper(routes.services, owner.id, name, action="cancel")
+    if found is None:
+        raise missing(name)
+    await _send(gateway_request, found)  # one that is kept here has ended
+
+
+def _own_name(match: re.Match[str], dialect: DialectName) -> str:
+    """The answer's id; raises where it is one of another protocol."""
+    name = match[1]
+    if dialect_of(name) != dialect:
+        raise missing(name)
+    return name
 
 
 # ---------------------------------------------------------------------------------------------
@@ -288,9 +338,13 @@ async def _drop_item(
 
 
 _NAME = "([^/]{1,200})"
+_OF_INTERACTIONS = "/v1(?:beta1?)?/interactions/"
 _ROUTES: tuple[tuple[str, re.Pattern[str], _Handler], ...] = tuple(
     (method, re.compile(pattern), handler)
     for method, pattern, handler in (
+        ("GET", f"{_OF_INTERACTIONS}{_NAME}", _interaction),
+        ("DELETE", f"{_OF_INTERACTIONS}{_NAME}", _drop_interaction),
+        ("POST", f"{_OF_INTERACTIONS}{_NAME}/cancel", _cancel_interaction),
         ("POST", "/v1/responses/compact", _compact),
         ("GET", f"/v1/responses/{_NAME}", _get),
         ("DELETE", f"/v1/responses/{_NAME}", _delete),

@@ -81,9 +81,8 @@ class StoredResponses:
 
     async def keep(self, owner: str, request_fields: JSON, response: JSON) -> None:
         """Keep an answer, its items and what was asked; committed when this returns."""
-        record: dict[str, JSON] = {}
-        if "output" in response:
-            record[response_state(response["id"])] = {**response, "output": []}
+        whole: JSON = {**response, "output": []} if "output" in response else response
+        record: dict[str, JSON] = {response_state(response["id"]): whole}
         try:
             await self.keep_turn(owner, request_fields, response, more=record)
         except (StoreError, MalformedRequestError, NotFoundError):
@@ -141,7 +140,7 @@ class StoredResponses:
         if state not in found:
             return None
         response: JSON = jsontext.decode(found[state])
-        if turn_state in found and not response["output"]:
+        if turn_state in found and response.get("output") == []:
             turn = jsontext.decode(found[turn_state])
             response["output"] = await self._items(owner, turn["output"])
         return response

@@ -27,7 +27,7 @@ from polycall.sim.script import (
 from polycall.sim.shape import JSON, parse_object
 from polycall.sim.vendors.base import Headers, Models, Route
 
-_PATH = re.compile(r"/model/(.+)/(converse|converse-stream)")
+_PATH = re.compile(r"/model/(.+)/(converse|converse-stream|count-tokens)")
 _INVALID = "ValidationException"
 _STOP = {
     "stop": "end_turn",
@@ -58,6 +58,8 @@ class Converse:
         match = _PATH.fullmatch(path)
         if match is None or method != "POST":
             raise refuse("UnknownOperationException", "unknown operation", 404)
+        if match[2] == "count-tokens":
+            return Route("count", match[1])
         return Route("generate", match[1], stream=match[2] == "converse-stream")
 
     def check_key(self, headers: Headers, query: Mapping[str, str]) -> None:
@@ -70,7 +72,11 @@ class Converse:
         model = models(route.model)
         if model is None:
             raise self.unknown_model(route.model)
-        if said := problem(body):
+        if route.operation == "count":
+            if said := problem(body, "Count"):
+                raise _invalid(said)
+            body = body["input"]["converse"]
+        elif said := problem(body):
             raise _invalid(said)
         fields: JSON = body
         config: JSON = fields.get("toolConfig", {})

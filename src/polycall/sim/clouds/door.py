@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from polycall._support import jsontext
 from polycall.sim.clouds import aws, azure, frames, google
+from polycall.sim.clouds.shapes import problem
 from polycall.sim.clouds.state import CloudState
 from polycall.sim.script import Refused
 
@@ -23,6 +24,7 @@ Behind: TypeAlias = tuple[str, bytes, dict[str, str]]
 ROOTS = ("/azure/", "/vertex/", "/bedrock/")
 _INVOKE = re.compile(r"/bedrock/model/(.+)/(invoke|invoke-with-response-stream)")
 _CONVERSE = re.compile(r"/bedrock/model/.+/(converse|converse-stream)")
+_COUNT = re.compile(r"/bedrock/model/(.+)/count-tokens")
 _VERSIONS = frozenset({"bedrock-2023-05-31", "2026-10-21"})
 _BODY_BYTES_MAX = 64 * 1024 * 1024
 
@@ -39,7 +41,12 @@ class CloudDoor:
         body = await _read(receive)
         raw_path = scope["raw_path"].decode("ascii").partition("?")[0]
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
-        answer = _Answer(send, self.state, is_framed=raw_path.endswith("-with-response-stream"))
+        answer = _Answer(
+            send,
+            self.state,
+            is_framed=raw_path.endswith("-with-response-stream"),
+            is_count=raw_path.endswith("/count-tokens"),
+        )
         try:
             if raw_path == "/vertex/token":
                 await answer.json(200, google.token(self.state, body))
@@ -99,6 +106,8 @@ class CloudDoor:
             return path.removeprefix("/bedrock"), request.body, own
         if _CONVERSE.fullmatch(path) is not None:
             return request.raw_path, request.body, {}
+        if (match := _COUNT.fullmatch(path)) is not None:
+            return _counted(request, match[1])
         match = _INVOKE.fullmatch(path)
         if match is None:
             raise aws.refuse("UnknownOperationException", "unknown operation", 404)
@@ -107,6 +116,28 @@ class CloudDoor:
         if betas := fields.pop("anthropic_beta", None):
             own["anthropic-beta"] = ",".join(betas)
         return "/anthropic/v1/messages", jsontext.encode_bytes(fields), own
+
+
+def _counted(request: aws.SignedRequest, model: str) -> Behind:
+    """CountTokens: a Converse body, or the bytes of one for Claude."""
+    kind = "ValidationException"
+    try:
+        fields: Any = jsontext.decode(request.body)
+    except ValueError:
+        raise aws.refuse(kind, "Malformed input request, please reformat.", 400) from None
+    if said := problem(fields, "Count"):
+        raise aws.refuse(kind, said, 400)
+    if "converse" in fields["input"]:
+        return request.raw_path, request.body, {}
+    try:
+        body = base64.b64decode(fields["input"]["invokeModel"]["body"], validate=True)
+    except ValueError:
+        raise aws.refuse(kind, "input.invokeModel.body is not base64", 400) from None
+    rest = _invoked(body, model, stream=False)
+    for name in ("max_tokens", "anthropic_beta"):  # which the vendor's own counting does not take
+        rest.pop(name, None)
+    own = {"x-api-key": "bedrock", "anthropic-version": "2023-06-01"}
+    return "/anthropic/v1/messages/count_tokens", jsontext.encode_bytes(rest), own
 
 
 def _invoked(body: bytes, model: str, *, stream: bool) -> dict[str, Any]:
@@ -130,8 +161,11 @@ def _invoked(body: bytes, model: str, *, stream: bool) -> dict[str, Any]:
 class _Answer:
     """What goes back: the vendor's answer, by the cloud's clock and in its frames."""
 
-    def __init__(self, send: Send, state: CloudState, *, is_framed: bool) -> None:
+    def __init__(
+        self, send: Send, state: CloudState, *, is_framed: bool, is_count: bool = False
+    ) -> None:
         self._send = send
+        self._is_count = is_count
         self._state = state
         self._frames = frames.SSEFrames() if is_framed else None
 
@@ -161,7 +195,12 @@ class _Answer:
                 headers = [(k, kind if k == b"content-type" else v) for k, v in headers]
             else:
                 self._frames = None
+            if self._is_count:
+                headers = [(k, v) for k, v in headers if k != b"content-length"]
             message = {**message, "headers": headers}
+        elif self._is_count and b'"input_tokens"' in message.get("body", b""):
+            body = message["body"].replace(b'"input_tokens"', b'"inputTokens"')
+            message = {**message, "body": body}
         elif self._frames is not None:
             message = {**message, "body": self._framed(message.get("body", b""))}
         await self._send(message)

@@ -112,21 +112,44 @@ def behind(
     if publisher == "google":
         if method.endswith("Predict"):
             raise refuse(f"{method} is not for this model.", 400, "INVALID_ARGUMENT")
+        if method == "countTokens":
+            body = _counted(body, model)
         return f"/google/v1beta/models/{model}:{method}", body, {"x-goog-api-key": "vertex"}
+    if publisher == "anthropic" and (model, method) == ("count-tokens", "rawPredict"):
+        counted = _fields(body)
+        if counted.pop("anthropic_version", None) not in _VERSIONS:
+            raise refuse("anthropic_version: Field required", 400, "INVALID_ARGUMENT")
+        path = "/anthropic/v1/messages/count_tokens"
+        return path, jsontext.encode_bytes(counted), _anthropic_headers(headers)
     if publisher != "anthropic" or method not in ("rawPredict", "streamRawPredict"):
         words = f"Publisher Model `publishers/{publisher}/models/{model}` was not found."
         raise refuse(words, 404, "NOT_FOUND")
     return "/anthropic/v1/messages", _messages(body, model, method), _anthropic_headers(headers)
 
 
-def _messages(body: bytes, model: str, method: str) -> bytes:
+def _fields(body: bytes) -> JSON:
     try:
         fields: Any = jsontext.decode(body)
     except ValueError:
         raise refuse("Invalid JSON payload received.", 400, "INVALID_ARGUMENT") from None
     if not isinstance(fields, dict):
         raise refuse("Invalid JSON payload received.", 400, "INVALID_ARGUMENT")
-    rest: JSON = dict(fields)  # pyright: ignore[reportUnknownArgumentType]
+    return dict(fields)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _counted(body: bytes, model: str) -> bytes:
+    """Vertex's CountTokensRequest, whose fields are a generation's, for the vendor's own."""
+    fields = _fields(body)
+    for name in fields:
+        if name not in ("contents", "systemInstruction", "tools", "generationConfig"):
+            words = f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.'
+            raise refuse(words, 400, "INVALID_ARGUMENT")
+    whole = {"generateContentRequest": {"model": f"models/{model}", **fields}}
+    return jsontext.encode_bytes(whole)
+
+
+def _messages(body: bytes, model: str, method: str) -> bytes:
+    rest = _fields(body)
     if "model" in rest:
         raise refuse("model: Extra inputs are not permitted", 400, "INVALID_ARGUMENT")
     version = rest.pop("anthropic_version", None)

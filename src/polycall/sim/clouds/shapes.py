@@ -31,6 +31,15 @@ SHAPES: dict[str, dict[str, Any]] = {
         "outputConfig": "Output",
         "projectIdentifier": "string",
     },
+    "Count": {"*input": "CountInput"},
+    "CountInput": {"|": True, "invokeModel": "Invoked", "converse": "Counted"},
+    "Invoked": {"*body": "blob"},
+    "Counted": {
+        "messages": ["Message"],
+        "system": ["System"],
+        "toolConfig": "Tools",
+        "additionalModelRequestFields": "document",
+    },
     "Inference": {
         "maxTokens": "integer",
         "temperature": "unit",
