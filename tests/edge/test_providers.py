@@ -413,10 +413,7 @@ async def test_a8_what_a_provider_has_is_paid(
         status, *_ = await ask(served, path, stream=stream)
         (row,) = written
         assert row.outcome != "ok"
-        if stream and path == "/v1/chat/completions" and script in (garbage, half):
-            assert status == 200, "it was passed on as it came"
-        else:
-            assert status >= 500
+        assert status >= 500
         assert row.cost_usd is not None
         assert float(row.cost_usd) > 0
         # Each time that it was sent, and neither more nor less often.

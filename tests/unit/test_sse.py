@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polycall.errors import ProtocolError, TruncatedError
-from polycall.translation.sse import Frame, JSONArrayDecoder, SSEDecoder, encode_sse
+from polycall.translation.sse import (
+    Frame,
+    JSONArrayDecoder,
+    ObjectLinesDecoder,
+    SSEDecoder,
+    encode_sse,
+)
 
 
 def frames(pieces: list[bytes]) -> list[Frame]:
@@ -149,3 +155,31 @@ def test_closing_again_gives_nothing(rest: bytes) -> None:
     seen = [*decoder.feed(b"data: a\n\n" + rest), *decoder.close()]
     assert seen == [Frame("", "a"), Frame("", "b")][: len(seen)]
     assert list(decoder.close()) == []
+
+
+OBJECTS = {
+    "one a line": (b'{"a":1}\n{"b":2}\n', ['{"a":1}', '{"b":2}']),
+    "the last without its end": (
+        b'{"a":1}\r\n\r\n{"b":"\xf0\x9f\x8c\xa7"}',
+        ['{"a":1}', '{"b":"🌧"}'],
+    ),
+    "a mark for the end": (b'{"a":1}\n[DONE]\n', ['{"a":1}', "[DONE]"]),
+    "one object": (b'{"a":1}\n', []),
+    "one object on many lines": (b'{\n "a": {}\n}\n', []),
+    "one object with a line that ends so": (b'{"a": {}\n}\n', []),
+}
+
+
+@pytest.mark.parametrize("case", OBJECTS)
+def test_lines_of_objects_are_frames_and_one_object_is_none(case: str) -> None:
+    raw, expected = OBJECTS[case]
+    for cut in range(len(raw)):
+        decoder = ObjectLinesDecoder()
+        frames = [*decoder.feed(raw[:cut]), *decoder.feed(raw[cut:]), *decoder.close()]
+        assert [frame.data.strip() for frame in frames] == expected, cut
+
+
+def test_a_line_of_an_object_has_a_bound() -> None:
+    decoder = ObjectLinesDecoder(event_bytes_max=10)
+    with pytest.raises(ProtocolError, match="larger than 10"):
+        list(decoder.feed(b'{"a": "' + b"x" * 10))

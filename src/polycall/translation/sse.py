@@ -1,4 +1,4 @@
-"""Server-sent events (and Gemini's JSON arrays) from bytes, however the bytes are cut.
+"""Server-sent events, JSON arrays (Gemini) and lines of JSON from bytes, however they are cut.
 
 Lines end with LF, CR or CRLF and nothing else: `str.splitlines` also splits at U+2028, U+0085
 and others, which are legal inside JSON strings.  Bytes are split before they are decoded, so a
@@ -193,6 +193,76 @@ class JSONArrayDecoder:
         if self._depth:
             raise TruncatedError("the JSON array ended inside an element")
         return iter(())
+
+
+class LinesDecoder:
+    """Lines, each as a frame: what Ollama streams.  Lines of spaces are none."""
+
+    def __init__(self, *, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
+        self._event_bytes_max = event_bytes_max
+        self._rest: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> Iterator[Frame]:
+        """All lines that are complete with this chunk, one at a time."""
+        *lines, rest = chunk.split(b"\n")
+        for line in lines:
+            whole = b"".join((*self._rest, line))
+            self._rest.clear()
+            self._size = 0
+            if whole.strip():
+                yield Frame("", _text(whole))
+        if rest:
+            self._rest.append(rest)
+            self._size += len(rest)
+            if self._size > self._event_bytes_max:
+                raise ProtocolError(f"a line is larger than {self._event_bytes_max} bytes")
+
+    def close(self) -> Iterator[Frame]:
+        """The last line, where nothing ends it."""
+        whole = b"".join(self._rest)
+        self._rest.clear()
+        if whole.strip():
+            yield Frame("", _text(whole))
+
+
+class ObjectLinesDecoder(LinesDecoder):
+    """Lines of which each is a JSON object, from a server that should send events.
+
+    One object alone is a whole answer, on one line or on many, and no frame.
+    """
+
+    def __init__(self, *, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
+        super().__init__(event_bytes_max=event_bytes_max)
+        self._held: Frame | None = None  # the first, until a second one shows that they are many
+        self._is_whole = False
+        self._is_many = False
+
+    def feed(self, chunk: bytes) -> Iterator[Frame]:
+        """The lines from the second on, and the first before it."""
+        if not self._is_whole:
+            yield from self._sorted(super().feed(chunk))
+
+    def close(self) -> Iterator[Frame]:
+        """The last line; nothing where the lines are one object."""
+        if not self._is_whole:
+            yield from self._sorted(super().close())
+
+    def _sorted(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        for frame in frames:
+            if self._is_many:
+                yield frame
+            elif self._held is None:
+                self._held = frame
+                self._is_whole = not frame.data.rstrip().endswith("}")
+            elif frame.data.lstrip()[:1] in ("{", "["):  # an object, or [DONE]
+                self._is_many = True
+                yield self._held
+                yield frame
+            else:
+                self._is_whole = True
+            if self._is_whole:
+                return
 
 
 def _text(data: bytes) -> str:

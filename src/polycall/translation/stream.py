@@ -26,9 +26,11 @@ from polycall.ir import (
     ResponseStart,
     Usage,
 )
-from polycall.translation.sse import Frame, JSONArrayDecoder, SSEDecoder
+from polycall.translation.sse import Frame, JSONArrayDecoder, ObjectLinesDecoder, SSEDecoder
 
 _HEAD_BYTES_MAX = 1024 * 1024
+# How a line of a stream may begin; a comment begins with a colon.
+_FIELDS = (b":", b"data", b"event", b"id", b"retry", b"[", b"\xef\xbb\xbf")
 
 
 class EventWriter:
@@ -194,7 +196,13 @@ class StreamDecoderBase:
 
     def framing(self, head: bytes) -> Framing:
         """How the stream that begins so is cut into events."""
-        return JSONArrayDecoder() if head[:1] == b"[" else SSEDecoder()
+        match head[:1]:
+            case b"[":
+                return JSONArrayDecoder()
+            case b"{":
+                return ObjectLinesDecoder()
+            case _:
+                return SSEDecoder()
 
     def on_payload(self, payload: Payload) -> None:
         """Take one event of the wire."""
@@ -251,8 +259,10 @@ class StreamDecoderBase:
                 self._take(frame)
         if not self._any_frame and self._head.lstrip()[:1] == b"{":
             self.on_whole_body(self._decode(self._head))
-        else:
-            self.on_close()
+            return
+        if not (self._any_frame or self._head.lstrip().startswith(_FIELDS) or not self._head):
+            raise ProtocolError(f"the answer is not a stream of events: {self._head[:80]!r}")
+        self.on_close()
 
     def _take(self, frame: Frame) -> None:
         self._any_frame = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from polycall._support import jsontext
@@ -16,47 +15,12 @@ from polycall.dialects.ollama_chat.response import (
     parse_time,
     parse_usage,
 )
-from polycall.errors import ProtocolError, TruncatedError
+from polycall.errors import TruncatedError
 from polycall.ir import JSON, Part, Reasoning, ResponseEnd, ResponseStart, Text, ToolCall, Usage
 from polycall.translation.failures import failed_end
-from polycall.translation.sse import EVENT_BYTES_MAX, Frame
+from polycall.translation.sse import LinesDecoder
 from polycall.translation.stream import Framing, Payload, StreamDecoderBase
 from polycall.translation.wire import response_reader as reader
-
-
-class _Lines:
-    """Lines of JSON as frames, however the bytes are cut."""
-
-    def __init__(self) -> None:
-        self._rest: list[bytes] = []
-        self._size = 0
-
-    def feed(self, chunk: bytes) -> Iterator[Frame]:
-        *lines, rest = chunk.split(b"\n")
-        for line in lines:
-            whole = b"".join((*self._rest, line))
-            self._rest.clear()
-            self._size = 0
-            if whole.strip():
-                yield Frame("", _text(whole))
-        if rest:
-            self._rest.append(rest)
-            self._size += len(rest)
-            if self._size > EVENT_BYTES_MAX:
-                raise ProtocolError(f"a line is larger than {EVENT_BYTES_MAX} bytes")
-
-    def close(self) -> Iterator[Frame]:
-        whole = b"".join(self._rest)
-        self._rest.clear()
-        if whole.strip():
-            yield Frame("", _text(whole))
-
-
-def _text(data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise ProtocolError(f"a line is not UTF-8: byte {error.start}") from None
 
 
 class StreamDecoder(StreamDecoderBase):
@@ -70,7 +34,7 @@ class StreamDecoder(StreamDecoderBase):
 
     def framing(self, head: bytes) -> Framing:
         """Lines, unless a proxy sends events."""
-        return super().framing(head) if head[:5] in (b"data:", b"event") else _Lines()
+        return super().framing(head) if head[:5] in (b"data:", b"event") else LinesDecoder()
 
     def usage_so_far(self) -> Usage:
         """What the last line told."""

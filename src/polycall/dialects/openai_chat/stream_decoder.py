@@ -63,6 +63,7 @@ class StreamDecoder(StreamDecoderBase):
         self._usage: JSON | None = None
         self._reason: str | None = None
         self._is_done = False
+        self._odd = ""  # words about an event that is none of this dialect
         self._content_seen = False  # a content that was not null, though it may be empty
 
     def usage_so_far(self) -> Usage:
@@ -82,6 +83,11 @@ class StreamDecoder(StreamDecoderBase):
                 error = parse_error(0, data)
             if error is not None:
                 raise error
+            if choices is None and not self._odd:
+                self._odd = (
+                    f": an event has {', '.join(sorted(data)[:8])} and no choices, so the server "
+                    f"may speak another dialect than {NAME!r}"
+                )
         if extra := data.keys() - TOP_FIELDS:
             self._body.update((key, data[key]) for key in extra if data[key] is not None)
         if not self.out.started:
@@ -111,7 +117,7 @@ class StreamDecoder(StreamDecoderBase):
         if self.out.ended:
             return
         if not self.out.started:
-            raise TruncatedError("the stream ended before an answer began")
+            raise TruncatedError(f"the stream ended before an answer began{self._odd}")
         if not self._reason and not self._is_done:
             raise TruncatedError(
                 "the stream ended without a finish_reason, a usage chunk or [DONE]"

@@ -149,7 +149,7 @@ class StreamedAnswer:
 
 def observer_for(attempt: Attempt, *, is_sse: bool) -> Observer:
     """What watches the stream of a request that was passed on."""
-    if attempt.mends and attempt.dialect.NAME == "openai-chat":
+    if (attempt.mends or not is_sse) and attempt.dialect.NAME == "openai-chat":
         return MendedObserver(
             attempt.dialect,
             hides_usage=attempt.hides_usage,

@@ -84,9 +84,10 @@ class MendedObserver(Observer):
     def feed(self, chunk: bytes) -> bytes:
         if self._is_sse:
             return super().feed(chunk)
-        self.began = True
         self._is_translated = True
-        return self._followed(self._translation.feed(chunk))
+        data = self._followed(self._translation.feed(chunk))
+        self.began = self.began or bool(data)
+        return data
 
     def close(self) -> bytes:
         rest, held = b"".join(self._rest), self._held

@@ -63,8 +63,8 @@ class Observer:
     def feed(self, chunk: bytes) -> bytes:
         """The bytes to pass on now."""
         if not self._is_sse:
-            self.began = True
             events = self._decoder.feed(chunk)
+            self.began = self.began or any(not isinstance(each, ResponseStart) for each in events)
             self.calls += in_events(events)
             self._take(events)
             return chunk
