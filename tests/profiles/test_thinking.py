@@ -236,6 +236,8 @@ def test_m02_a_router_is_not_told_to_turn_off_what_thinks_always(
         ("moonshot/kimi-k2.6", "none", {"thinking": {"type": "disabled"}}),
         ("zai/glm-5.2", "low", {"thinking": {"type": "enabled"}, "effort": "high"}),
         ("fireworks/accounts/fireworks/models/glm-5p2", "none", {"effort": "none"}),
+        ("fireworks/accounts/fireworks/models/deepseek-v4-pro", "none", {"effort": "none"}),
+        ("fireworks/accounts/fireworks/models/kimi-k2p6", "max", {"effort": "high"}),
         ("cerebras/zai-glm-4.7", "max", {"effort": "high"}),
         ("mistral/mistral-small-latest", "low", {"effort": "high"}),
         ("mistral/mistral-large-2512", "high", {}),
@@ -256,6 +258,26 @@ def test_m02_qwens_own_server_has_a_switch(wanted: Any, *, sent: bool) -> None:
     assert wire.body["enable_thinking"] is sent
     wire = asked("alibaba/qwen3.7-plus", reasoning=ReasoningConfig(budget_tokens=500))
     assert wire.body["thinking_budget"] == 500
+
+
+@pytest.mark.parametrize(
+    ("model", "wanted", "sent"),
+    [
+        ("moonshotai/Kimi-K2.6", "none", {"reasoning": {"enabled": False}}),
+        ("zai-org/GLM-5.1", "high", {"reasoning": {"enabled": True}}),
+        ("deepseek-ai/DeepSeek-V4-Pro", "none", {"reasoning": {"enabled": False}}),
+        ("deepseek-ai/DeepSeek-V4-Pro", "max", {"reasoning_effort": "max"}),
+        ("Qwen/Qwen3.6-Plus", "none", {"reasoning": {"enabled": False}}),
+        ("openai/gpt-oss-20b", "none", {"reasoning_effort": "low"}),
+        ("zai-org/GLM-5.3", "none", {"reasoning_effort": "low"}),
+    ],
+)
+def test_m02_together_switches_a_model_that_may_think_or_not(
+    model: str, wanted: Any, sent: dict[str, Any]
+) -> None:
+    body = asked(f"together/{model}", reasoning=ReasoningConfig(wanted)).body
+    names = ("reasoning", "reasoning_effort", "thinking", "enable_thinking")
+    assert {name: body[name] for name in names if name in body} == sent
 
 
 def test_m02_what_one_server_fixes_another_takes() -> None:

@@ -193,6 +193,8 @@ XAI = replace(
 TOGETHER = replace(
     _KNOWN,
     top_k=True,  # recorded
+    # Documented: https://docs.together.ai/docs/inference/chat/reasoning (read on 2026-11-29)
+    reasoning_control="enabled",
     # Documented by its answers' field; unknown fields of messages are ignored.
     reasoning_field="reasoning",
     reasoning_replay="with_calls",

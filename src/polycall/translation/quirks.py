@@ -51,8 +51,11 @@ class Quirks(Struct, frozen=True):
     end_user_field: Literal["safety_identifier", "user", ""] = "safety_identifier"
     response_formats: frozenset[str] = frozenset({"json", "json_schema"})
     # "effort": `reasoning_effort`; "thinking": `thinking.type` and the effort alongside it;
-    # "reasoning": one object with effort, budget and visibility; "switch": `enable_thinking`.
-    reasoning_control: Literal["effort", "thinking", "reasoning", "switch", "none"] = "effort"
+    # "reasoning": one object with effort, budget and visibility; "switch": `enable_thinking`;
+    # "enabled": `reasoning.enabled`, and `reasoning_effort` where the model knows efforts.
+    reasoning_control: Literal["effort", "thinking", "reasoning", "switch", "enabled", "none"] = (
+        "effort"
+    )
     thinks_always: bool = False  # thinking that cannot be turned off
     efforts: frozenset[str] = frozenset(
         {"none", "minimal", "low", "medium", "high", "xhigh", "max"}

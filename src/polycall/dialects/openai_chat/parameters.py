@@ -150,6 +150,8 @@ def write_reasoning(
             _write_effort(config, body, quirks, losses)
         case "thinking":
             _write_thinking(config, written, body, quirks, losses)
+        case "enabled":
+            _write_enabled(config, body, quirks, losses)
         case "switch":
             _write_switch(config, body, losses, thinks_always=quirks.thinks_always)
         case "reasoning":
@@ -213,6 +215,19 @@ def _write_switch(
         body["thinking_budget"] = config.budget_tokens
     elif config.effort is not None:
         losses.drop("reasoning.effort", "the target thinks or does not, and knows no effort")
+
+
+def _write_enabled(config: ReasoningConfig, body: JSON, quirks: Quirks, losses: Losses) -> None:
+    """A hybrid model thinks or does not; others know efforts."""
+    is_hybrid = not quirks.thinks_always
+    if is_hybrid and is_off(config):
+        body["reasoning"] = {"enabled": False}
+    elif not is_hybrid or quirks.efforts:
+        _write_effort(config, body, quirks, losses)
+    else:
+        body["reasoning"] = {"enabled": True}
+        if config.effort is not None:
+            losses.drop("reasoning.effort", "the target thinks or does not, and knows no effort")
 
 
 def _reasoning_object(config: ReasoningConfig, quirks: Quirks, losses: Losses) -> JSON:
