@@ -7,10 +7,11 @@ they are named.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from bench import console, durable, imports, tracing, translation
 
-BENCHES = {
+BENCHES: dict[str, Callable[[], int | None]] = {
     "imports": imports.main,
     "translation": translation.main,
     "tracing": tracing.main,
@@ -27,10 +28,11 @@ def main() -> int:
     if unknown:
         print(f"no bench is called {unknown[0]!r}; known: {', '.join(BENCHES)}", file=sys.stderr)
         return 2
+    failed = 0
     for name in names:
-        BENCHES[name]()
+        failed |= BENCHES[name]() or 0
         print()
-    return 0
+    return failed
 
 
 if __name__ == "__main__":

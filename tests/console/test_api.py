@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sqlite3
 import time
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from polycall.admin.people import ROLES as ALL_ROLES
 from polycall.admin.routes import ROUTES, Route
 from polycall.sim import Simulation
-from tests.console.conftest import ROLES, Served
+from tests.console.conftest import ROLES, Served, serve
 from tests.gateway.harness import KEY, Answer, Gateway, sim_config
 
 BODY = {"model": "up-chat/sim-1", "messages": [{"role": "user", "content": "hi"}]}
@@ -287,3 +289,42 @@ def test_serve_prints_a_link_that_opens_the_console(
         assert answer.json() == {"name": "owner", "role": "owner"}
     finally:
         assert gateway.stop() == 0
+
+
+def reading_processes(pid: int) -> list[Path]:
+    """What reads the ledger for the workers below a process."""
+    found: list[Path] = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        command = Path(f"/proc/{child}/cmdline").read_bytes()
+        found += [Path(f"/proc/{child}")] if b"reader_main" in command else []
+        found += reading_processes(int(child))
+    return found
+
+
+def test_workers_search_in_processes_that_end_with_the_gateway(
+    console_sim: Simulation, tmp_path: Path
+) -> None:
+    served = serve(tmp_path, sim_config(console_sim, "[server]\nworkers = 2\n"))
+    gateway = served.gateway
+    assert gateway.post("/v1/chat/completions", BODY).status == 200
+    assert reading_processes(gateway.pid) == []  # none before somebody looks
+    found: list[Any] = []
+    for _ in range(60):  # a row is written a moment later
+        found = served.ask("GET", "/requests").json()["requests"]
+        if found and len(reading_processes(gateway.pid)) == 2:
+            break
+        time.sleep(0.05)
+    assert [row["outcome"] for row in found] == ["ok"]
+    readers = reading_processes(gateway.pid)
+    assert len(readers) == 2
+    for reader in readers:  # a socket that it kept open would outlive the gateway
+        inodes = {os.readlink(fd) for fd in (reader / "fd").iterdir()}
+        listening = (reader / "net/tcp").read_text().splitlines()[1:]
+        assert not [line for line in listening if f"socket:[{line.split()[9]}]" in inodes]
+    gateway.signal(signal.SIGKILL)
+    for _ in range(200):
+        if not any((reader / "exe").exists() for reader in readers):
+            break
+        time.sleep(0.05)
+    assert not any((reader / "exe").exists() for reader in readers)
+    gateway.kill()

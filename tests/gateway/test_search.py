@@ -119,7 +119,7 @@ async def test_each_search_finds_the_same_rows_page_by_page(
         after: Any = None
         for _ in range(ROWS):
             operation = search(replace(wanted, after=after, limit=23))
-            page = await store.look_up_aside(operation)
+            page = await store.look_up(operation)
             assert len(page.rows) <= 23
             found += page.rows
             after = page.after
@@ -127,17 +127,17 @@ async def test_each_search_finds_the_same_rows_page_by_page(
                 break
         expected = [row.id for row in newest if is_wanted(row, wanted)]
         assert [row.id for row in found] == expected, wanted
-    whole = await store.look_up_aside(one(all_rows[7].id))
+    whole = await store.look_up(one(all_rows[7].id))
     assert whole is not None
     assert whole.details == '{"attempts": []}'
     assert Decimal(whole.cost_usd or 0) == Decimal(all_rows[7].cost_usd or 0)
-    assert await store.look_up_aside(one("' OR 1=1")) is None
+    assert await store.look_up(one("' OR 1=1")) is None
 
 
 async def test_sums_over_time_are_exact(store: Store) -> None:
     all_rows = rows()
     await store.change(add_rows([astuple(row) for row in all_rows]))
-    points = await store.look_up_aside(
+    points = await store.look_up(
         series(["key"], since=START, until=START + 500, bucket_s=100, filters=Search(provider="a"))
     )
     mine = [row for row in all_rows if row.provider == "a"]
@@ -156,7 +156,7 @@ async def test_sums_over_time_are_exact(store: Store) -> None:
         assert point.duration_ms[-1] == len(here)
         assert point.first_ms[-1] == sum(row.first_ms is not None for row in here)
     with pytest.raises(RequestError, match="1 to 500 points"):
-        await store.look_up_aside(series([], since=0, until=START, bucket_s=1, filters=Search()))
+        await store.look_up(series([], since=0, until=START, bucket_s=1, filters=Search()))
 
 
 async def test_administrators_and_their_acts_are_kept(store: Store) -> None:

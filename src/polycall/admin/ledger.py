@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import time
 from typing import TYPE_CHECKING, Any, cast
 
-from msgspec.structs import asdict
+from msgspec import Raw
 
 from polycall._support import jsontext
 from polycall.admin.fields import Query
@@ -15,15 +13,8 @@ from polycall.admin.providers import price_json
 from polycall.errors import InvalidRequestError, NotFoundError
 from polycall.gateway.store import LedgerRow
 from polycall.gateway.store import admin_operations as operations
-from polycall.gateway.store.search import (
-    BOUNDS_MS,
-    PAGE_MAX,
-    Point,
-    Search,
-    one,
-    search,
-    series,
-)
+from polycall.gateway.store.ledger_json import page_json, points_json, read_cursor, row_json
+from polycall.gateway.store.search import PAGE_MAX, Search, one
 from polycall.gateway.store.usage import GROUPS
 from polycall.ir import JSON
 
@@ -36,24 +27,20 @@ SEARCH_FIELDS = (*_FILTERS, *_FLAGS, "since", "until", "after", "limit")
 SERIES_FIELDS = (*_FILTERS, *_FLAGS, "since", "until", "every_s", "by")
 
 
-async def search_requests(call: Call) -> JSON:
+async def search_requests(call: Call) -> Raw:
     """One page."""
     query = Query(call.query, frozenset(SEARCH_FIELDS))
     wanted = await _search(call, query)
-    page = await call.gateway.store.look_up_aside(search(wanted))
-    return {
-        "requests": [_row(row) for row in page.rows],
-        "next": None if page.after is None else _cursor(page.after),
-    }
+    return Raw(await call.gateway.store.ask(call.admin.id, page_json, wanted))
 
 
 async def one_request(call: Call) -> JSON:
     """One request, whole."""
     Query(call.query, frozenset())
-    found = await call.gateway.store.look_up_aside(one(call.names["request"]))
+    found = await call.gateway.store.ask(call.admin.id, one, call.names["request"])
     if found is None:
         raise NotFoundError(f"there is no request {call.names['request']!r:.200}")
-    shown = _row(found)
+    shown = row_json(found)
     try:
         details: Any = jsontext.decode(found.details) if found.details else {}
     except ValueError:
@@ -64,7 +51,7 @@ async def one_request(call: Call) -> JSON:
     return shown
 
 
-async def usage_series(call: Call) -> JSON:
+async def usage_series(call: Call) -> Raw:
     """Points, oldest first, for each group."""
     query = Query(call.query, frozenset(SERIES_FIELDS))
     by = [name for name in query.text("by").split(",") if name]
@@ -75,11 +62,16 @@ async def usage_series(call: Call) -> JSON:
     since, until = query.moment("since", now - 3600), query.moment("until", now + 1)
     every_s = query.number("every_s", 60)
     filters = await _search(call, query)
-    points = await call.gateway.store.look_up_aside(
-        series(by, since=since, until=until, bucket_s=every_s, filters=filters)
+    points = await call.gateway.store.ask(
+        call.admin.id,
+        points_json,
+        by,
+        since=since,
+        until=until,
+        bucket_s=every_s,
+        filters=filters,
     )
-    shown = {"since": since, "until": until, "every_s": every_s, "by": by}
-    return {**shown, "points": [_point(point) for point in points]}
+    return Raw(points)
 
 
 async def _search(call: Call, query: Query) -> Search:
@@ -89,14 +81,14 @@ async def _search(call: Call, query: Query) -> Search:
     team = query.text("team")
     if team:
         team = (await call.gateway.store.look_up(operations.find_team(team))).id
-    cost = query.number("cost_min", -1.0)
+    cost, after = query.number("cost_min", -1.0), query.text("after")
     return Search(
         team_id=team,
         status=int(status) if status else None,
         cost_min=None if cost < 0 else cost,
         since=query.moment("since", 0.0),
         until=query.moment("until", 1e12),
-        after=_after(query.text("after")),
+        after=read_cursor(after) if after else None,
         limit=query.count("limit", 50, PAGE_MAX),
         warned=query.flag("warned"),
         failed=query.flag("failed"),
@@ -107,27 +99,6 @@ async def _search(call: Call, query: Query) -> Search:
         outcome=query.text("outcome"),
         text=query.text("text"),
     )
-
-
-def _cursor(after: tuple[float, str]) -> str:
-    return base64.urlsafe_b64encode(jsontext.encode_bytes(after)).decode()
-
-
-def _after(cursor: str) -> tuple[float, str] | None:
-    if not cursor:
-        return None
-    try:
-        created, row_id = jsontext.decode(base64.urlsafe_b64decode(cursor.encode()))
-        return float(created), str(row_id)
-    except (ValueError, TypeError, binascii.Error):
-        raise InvalidRequestError("after is no cursor of this search") from None
-
-
-def _row(row: LedgerRow) -> JSON:
-    shown = asdict(row)
-    del shown["details"]
-    shown["streamed"], shown["is_estimate"] = bool(row.streamed), bool(row.is_estimate)
-    return shown
 
 
 def _timeline(row: LedgerRow, details: Any) -> list[JSON]:
@@ -156,26 +127,3 @@ def _timeline(row: LedgerRow, details: Any) -> list[JSON]:
             {"name": row.outcome, "kind": kind, "began_ms": 0.0, "ended_ms": row.duration_ms}
         )
     return spans
-
-
-def _point(point: Point) -> JSON:
-    shown = asdict(point)
-    del shown["nanodollars"]
-    shown["cost_usd"] = point.nanodollars / 1e9
-    for name in ("duration_ms", "first_ms"):
-        counts = getattr(point, name)
-        shown[name] = {"p50": quantile(counts, 0.5), "p95": quantile(counts, 0.95)}
-    return shown
-
-
-def quantile(counts: list[int], share: float) -> float | None:
-    """A quantile of counts up to `BOUNDS_MS`, the last one of all; straight between bounds."""
-    total = counts[-1]
-    if not total:
-        return None
-    sought, below, low = share * total, 0, 0.0
-    for bound, count in zip(BOUNDS_MS, counts, strict=False):
-        if count >= sought:
-            return round(low + (bound - low) * (sought - below) / max(count - below, 1), 1)
-        below, low = count, float(bound)
-    return float(BOUNDS_MS[-1])

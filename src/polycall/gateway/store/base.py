@@ -29,6 +29,21 @@ Rows: TypeAlias = "list[tuple[Any, ...]]"
 Operation: TypeAlias = Generator[Query, Rows, T]
 
 
+class Reader(Protocol):
+    """Reads the database of an engine, without its loop.  It is pickled before it opens anything.
+
+    Every failure of the database is a `StoreError`.
+    """
+
+    def run(self, operation: Operation[T]) -> T:
+        """Run an operation that changes nothing."""
+        ...
+
+    def interrupt(self) -> None:
+        """End the operation that runs now, from another thread."""
+        ...
+
+
 class Engine(Protocol):
     """One kind of database.  Every failure of the database is a `StoreError`."""
 
@@ -38,6 +53,10 @@ class Engine(Protocol):
 
     async def read_aside(self, operation: Operation[T]) -> T:
         """Run a long operation that changes nothing, so that no other waits for it."""
+        ...
+
+    def reader(self) -> Reader | None:
+        """What another process reads the database with; `None` where only this one can."""
         ...
 
     async def write(self, operation: Operation[T]) -> T:

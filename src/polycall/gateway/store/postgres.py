@@ -72,6 +72,10 @@ class PostgresEngine:
         """The same as `write`: nothing else waits for it."""
         return await self.write(operation)
 
+    def reader(self) -> PostgresReader:
+        """The same database, to be read in another process."""
+        return PostgresReader(self._url)
+
     async def write(self, operation: Operation[T]) -> T:
         """Run it in a transaction on a connection of the pool."""
         if self._pool is None:
@@ -107,12 +111,7 @@ class PostgresEngine:
                 psycopg.connect(self._url, **_OPTIONS) as connection,
                 connection.transaction(),
             ):
-                try:
-                    query = next(operation)
-                    while True:
-                        query = operation.send(_fetch(connection, query))
-                except StopIteration as end:
-                    return end.value
+                return _run_now(connection, operation)
         except psycopg.Error as error:
             raise RequestError(f"the store cannot be opened: {_words(error)}") from None
 
@@ -120,6 +119,33 @@ class PostgresEngine:
         """Close all connections."""
         if self._pool is not None:
             await self._pool.close(timeout=_CONNECT_S)
+
+
+class PostgresReader:
+    """Reads the database of an engine, and cannot change it.  Opened with the first operation."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def run(self, operation: Operation[T]) -> T:
+        """Run it here, and wait for it; after a failure the next one connects anew."""
+        try:
+            if self._connection is None:
+                bounds = "-c default_transaction_read_only=on"
+                self._connection = psycopg.connect(self._url, **_OPTIONS, options=bounds)
+            with self._connection.transaction():
+                return _run_now(self._connection, operation)
+        except psycopg.Error as error:
+            if self._connection is not None and self._connection.closed:
+                self._connection = None
+            raise _failure(error) from None
+
+    def interrupt(self) -> None:
+        """End the operation that runs now, from another thread."""
+        connection = self._connection
+        if connection is not None:
+            connection.cancel()
 
 
 def _migrate_locked() -> Operation[None]:
@@ -141,6 +167,15 @@ async def _run(connection: psycopg.AsyncConnection[Any], operation: Operation[T]
                 query = operation.send(rows)
         except StopIteration as end:
             return end.value
+
+
+def _run_now(connection: psycopg.Connection[Any], operation: Operation[T]) -> T:
+    try:
+        query = next(operation)
+        while True:
+            query = operation.send(_fetch(connection, query))
+    except StopIteration as end:
+        return end.value
 
 
 def _fetch(connection: psycopg.Connection[Any], query: Query) -> Rows:

@@ -39,7 +39,9 @@ _WORDS = {
     "audit_undeleted": "CREATE TRIGGER audit_undeleted BEFORE DELETE ON audit "
     "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END",
 }
-# A long question of an administrator ends here, and nobody else's answer waits for it.
+
+
+# A long look at all rows ends here, and nobody's answer waits for it.
 _ASIDE_S = 10.0
 _ASIDE_STEPS = 10_000  # of SQLite's machine between two looks at the clock
 
@@ -101,6 +103,10 @@ class SQLiteEngine:
             except sqlite3.Error as error:
                 raise _failure(error) from None
 
+    def reader(self) -> SQLiteReader | None:
+        """The same file, to be read in another process; memory is this process's alone."""
+        return None if self._path == ":memory:" else SQLiteReader(os.path.abspath(self._path))
+
     async def write(self, operation: Operation[T]) -> T:
         """Run it on the writer's thread."""
         loop = self._loop = asyncio.get_running_loop()
@@ -136,10 +142,7 @@ class SQLiteEngine:
         )
         write_ahead(connection, wait_s=_BUSY_S)
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.create_aggregate("exact_sum", 1, _ExactSum)
-        connection.create_function("utc_day", 1, _utc_day, deterministic=True)
-        connection.create_function("utc_hour", 1, _utc_hour, deterministic=True)
-        return connection
+        return _taught(connection)
 
     def _identity(self) -> tuple[int, int] | None:
         """Which file it is; `None` where there is none."""
@@ -168,6 +171,43 @@ class SQLiteEngine:
                     self._loop.call_soon_threadsafe(_settle, jobs, results)
         if connection is not self._connection:
             connection.close()
+
+
+class SQLiteReader:
+    """Reads the file of an engine, and cannot change it.  Opened with the first operation."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def run(self, operation: Operation[T]) -> T:
+        """Run it here, and wait for it."""
+        try:
+            if self._connection is None:
+                self._connection = _taught(
+                    sqlite3.connect(
+                        f"{Path(self._path).as_uri()}?mode=ro",
+                        uri=True,
+                        timeout=_BUSY_S,
+                        isolation_level=None,
+                        check_same_thread=False,  # `interrupt` comes from another
+                    )
+                )
+            return _run(self._connection, operation)
+        except sqlite3.Error as error:
+            raise _failure(error) from None
+
+    def interrupt(self) -> None:
+        """End the operation that runs now, from another thread."""
+        if self._connection is not None:
+            self._connection.interrupt()
+
+
+def _taught(connection: sqlite3.Connection) -> sqlite3.Connection:
+    connection.create_aggregate("exact_sum", 1, _ExactSum)
+    connection.create_function("utc_day", 1, _utc_day, deterministic=True)
+    connection.create_function("utc_hour", 1, _utc_hour, deterministic=True)
+    return connection
 
 
 def _make_private(path: str) -> None:

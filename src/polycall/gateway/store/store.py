@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from msgspec import Struct, to_builtins
 from msgspec.structs import astuple
@@ -43,6 +43,7 @@ from polycall.gateway.store.base import (
     Operation,
     Settlement,
 )
+from polycall.gateway.store.reading_process import ReadingProcess
 from polycall.gateway.store.spool import Spool
 from polycall.gateway.store.sqlite import SQLiteEngine, path_of
 from polycall.gateway.store.usage import UsageRow, usage
@@ -51,6 +52,7 @@ from polycall.gateway.store.writer import RowWriter
 logger = logging.getLogger("polycall.store")
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 STATE_DAYS = 30
 DAY_S = 86_400
@@ -95,6 +97,8 @@ class Store:
         self._cache = _Cache()
         self._written = quota.Written()
         self._writer = RowWriter(self._add_rows, spool)
+        reader = engine.reader()
+        self._reading = None if reader is None else ReadingProcess(reader)
 
     # Carried state
 
@@ -265,6 +269,17 @@ class Store:
         """Run a long operation that changes nothing, so that no request waits for it."""
         return await self._engine.read_aside(operation)
 
+    async def ask(
+        self, of: str, question: Callable[P, Operation[T]], *given: P.args, **named: P.kwargs
+    ) -> T:
+        """Answer a question of an administrator, in another process; `of` is who asks.
+
+        A store in memory is this process's alone, and answers here.
+        """
+        if self._reading is None:
+            return await self._engine.read(question(*given, **named))
+        return await self._reading.ask(of, question, *given, **named)
+
     async def change(self, operation: Operation[T]) -> T:
         """Write what is no act of an administrator: a session, a link that was used."""
         return await self._write(operation)
@@ -402,6 +417,8 @@ class Store:
     async def close(self) -> None:
         """Write what is waiting, and stop."""
         await self._writer.close()
+        if self._reading is not None:
+            await self._reading.close()
         await self._engine.close()
 
     async def _read(self, operation: Operation[T]) -> T:
