@@ -13,6 +13,7 @@ import asyncio
 import http.client
 import itertools
 import json
+import os
 import random
 import signal
 import subprocess
@@ -194,15 +195,21 @@ def _in_turns(port: int, key: str) -> float:
     turns: list[tuple[float, float]] = []
     with role("good", port, _A_SECOND, 3.0) as warming:
         result(warming)
-    for _ in range(_TURNS):
-        with role("good", port, _A_SECOND, _TURN_S) as client:
-            alone += (calm := result(client))
-        # The operator comes before the clients do, and stays longer.
-        with _program("operator", str(port), key, str(_TURN_S + 2)) as operator:
+    # One process for all turns: starting one would disturb the clients more than it does.
+    with _program("operator", str(port), key) as operator:
+        assert operator.stdin is not None
+        assert operator.stdout is not None
+        operator.stdout.readline()
+        for _ in range(_TURNS):
+            with role("good", port, _A_SECOND, _TURN_S) as client:
+                alone += (calm := result(client))
+            # It comes before the clients do, and stays longer.
+            print(_TURN_S + 2, file=operator.stdin, flush=True)
             with role("good", port, _A_SECOND, _TURN_S) as client:
                 beside += (busy := result(client))
-            searched += result(operator)
-        turns.append((p99(calm), p99(busy)))
+            searched += json.loads(operator.stdout.readline())
+            turns.append((p99(calm), p99(busy)))
+        operator.stdin.close()
     shown = ", ".join(f"{before:.2f} to {after:.2f}" for before, after in turns)
     print(f"p99 of {_A_SECOND:.0f} requests a second, ms, alone to beside searches: {shown}")
     moved = p99(beside) / p99(alone) - 1
@@ -221,7 +228,10 @@ def _in_turns(port: int, key: str) -> float:
 
 def _program(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "bench.console", *words], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "bench.console", *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -263,8 +273,18 @@ def main() -> int:
     return 0 if holds else 1
 
 
-if __name__ == "__main__":
-    if sys.argv[1] == "upstream":
+def role_of(name: str, *words: str) -> None:
+    """Be the upstream, or the operator who searches for each number of seconds it reads."""
+    if name == "upstream":
         print(Upstream().url, flush=True)
         signal.pause()
-    print(json.dumps(operate(int(sys.argv[2]), sys.argv[3], float(sys.argv[4]))))
+    port, key = words
+    os.nice(19)  # an operator's browser is on another machine
+    operate(int(port), key, 0.5)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(json.dumps(operate(int(port), key, float(line))), flush=True)
+
+
+if __name__ == "__main__":
+    role_of(*sys.argv[1:])

@@ -114,7 +114,7 @@ class Administration:
             admin, by = await self._people.known(gateway_request, settings)
             check_role(admin, route.role)
         else:
-            check_origin(gateway_request)
+            check_origin(gateway_request, settings)
             admin, by = AdminRow("", "", "reader"), Actor("", "", "link", gateway_request.address)
         call = Call(
             gateway=self._gateway,
@@ -158,7 +158,7 @@ def _reach(gateway_request: GatewayRequest, settings: AdminSettings) -> str:
     """Why a request may not reach the administration; empty where it may."""
     host = _host_of(gateway_request.headers.get(b"host", b""))
     if settings.remote:
-        known = host in settings.hosts or is_loopback(host)
+        known = host in settings.names or is_loopback(host)
         return "" if known else "another host's name"
     if not _is_this_machine(gateway_request.address):
         return "another machine"

@@ -304,10 +304,11 @@ async def begin(call: Call) -> None:
     """Send the browser to the provider."""
     settings = call.settings
     openid = _settings(call)
-    secure = "https" if settings.has_secure_cookies else "http"
+    scheme = "https" if settings.has_secure_cookies else "http"
     host = call.request.headers.get(b"host", b"").decode("latin-1")
+    own = settings.origin or f"{scheme}://{host}"
     try:
-        url, kept = await call.openid.begin(openid, f"{secure}://{host}{CALLBACK}")
+        url, kept = await call.openid.begin(openid, f"{own}{CALLBACK}")
     except SignInFailedError as error:
         await _fail(call, error)
         return

@@ -78,7 +78,7 @@ class People:
         )
         if found is None:
             raise self._unknown(address, "the session is over; 'polycall console' prints a link")
-        self._check_forged(gateway_request, session)
+        self._check_forged(gateway_request, session, settings)
         return found, Actor(found.name, found.role, "session", address)
 
     def count_failure(self, address: str) -> None:
@@ -95,11 +95,13 @@ class People:
         self.count_failure(address)
         return AuthenticationError(words, code="not_signed_in")
 
-    def _check_forged(self, gateway_request: GatewayRequest, session: bytes) -> None:
+    def _check_forged(
+        self, gateway_request: GatewayRequest, session: bytes, settings: AdminSettings
+    ) -> None:
         headers = gateway_request.headers
         if headers.get(b"sec-fetch-site", b"same-origin") not in (b"same-origin", b"none"):
             raise PermissionDeniedError("another site sent this request")
-        check_origin(gateway_request)
+        check_origin(gateway_request, settings)
         if gateway_request.method in _SAFE:
             return
         given = headers.get(CSRF_HEADER, b"")
@@ -117,7 +119,7 @@ class People:
         self, gateway_request: GatewayRequest, link: str, settings: AdminSettings
     ) -> tuple[AdminRow, bytes]:
         """Turn a link into a session, once."""
-        check_origin(gateway_request)
+        check_origin(gateway_request, settings)
         if gateway_request.headers.get(b"sec-fetch-site", b"same-origin") != b"same-origin":
             raise PermissionDeniedError("another site sent this request")
         session = secrets.token_urlsafe(32).encode()
@@ -205,13 +207,15 @@ def cookie_value(gateway_request: GatewayRequest, name: str) -> bytes:
     return b"" if morsel is None else morsel.value.encode("latin-1", "replace")
 
 
-def check_origin(gateway_request: GatewayRequest) -> None:
+def check_origin(gateway_request: GatewayRequest, settings: AdminSettings) -> None:
     """Raise where a browser says that a page of another address sent the request."""
     origin = gateway_request.headers.get(b"origin")
     if origin is None:
         return
     host = gateway_request.headers.get(b"host", b"").lower()
-    if origin.lower() not in (b"http://" + host, b"https://" + host):
+    # Not from headers such as X-Forwarded-Host: whoever reaches the gateway can write them.
+    own = (b"http://" + host, b"https://" + host, settings.origin.encode() or None)
+    if origin.lower() not in own:
         raise PermissionDeniedError(f"the request comes from {origin[:100]!r}, not from this page")
 
 

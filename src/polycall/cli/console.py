@@ -9,7 +9,7 @@ from typing import Any
 from polycall.admin.people import LINK_S, make_admin, make_link
 from polycall.cli.keys import command_actor
 from polycall.cli.stored import add_store_options, with_store
-from polycall.config import default_path, load_server
+from polycall.config import default_path, load_console_url, load_server
 from polycall.errors import RequestError
 from polycall.gateway.store import AdminRow, Store
 from polycall.gateway.store import admin_operations as operations
@@ -69,6 +69,8 @@ def link_of(url: str, secret: str) -> str:
 
 def _own_url(options: argparse.Namespace) -> str:
     path = options.config or default_path()
+    if url := load_console_url(path):
+        return url
     server = load_server(path)
     host = server.host if server.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104
     return f"http://{f'[{host}]' if ':' in host else host}:{server.port}"

@@ -89,7 +89,8 @@ def run(options: argparse.Namespace) -> int:
 
             # Other addresses than loopback are not answered unless [admin] says so.
             reached = shown if config.admin.remote else "127.0.0.1"
-            print(f"console: {link_of(f'http://{reached}:{port}', secret)}", flush=True)
+            own = config.admin.origin or f"http://{reached}:{port}"
+            print(f"console: {link_of(own, secret)}", flush=True)
 
     from polycall.admin import Administration  # noqa: PLC0415 - `--help` needs none of it
 

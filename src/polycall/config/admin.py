@@ -50,18 +50,30 @@ class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     Both are there once an administrator was made (`polycall admins create`, `polycall console`), or
     with `openid`.  Without `remote` only this machine reaches them, directly and by a name of
-    loopback.  With it, `hosts` are the names under which browsers ask.  `secure` says whether
+    loopback.  With it, `hosts` are the names under which browsers ask.  `url` is the address that
+    browsers have, where a proxy in front does not pass their own `Host` on.  `secure` says whether
     sessions need HTTPS.
     """
 
     enabled: bool = True
     remote: bool = False
     hosts: list[str] = []
+    url: str = ""  # https://HOST or https://HOST:PORT
     secure: bool | None = None  # else as `remote`
     session_s: float = 12 * 3600.0
     runs: str = ""  # the database of durable runs: sqlite:///FILE or postgresql://...
     openid: OpenIDSettings | None = None
     content: ContentSettings | None = None
+
+    @property
+    def origin(self) -> str:
+        """`url` as browsers write it in `Origin`; empty where there is none."""
+        return self.url.rstrip("/").lower()
+
+    @property
+    def names(self) -> list[str]:
+        """The hosts that browsers may ask by, besides those of loopback."""
+        return [*self.hosts, *filter(None, [urlsplit(self.url).hostname])]
 
     @property
     def has_secure_cookies(self) -> bool:
@@ -82,7 +94,9 @@ def read_admin(reader: Reader, tables: dict[str, Any]) -> AdminSettings:
             content = _read_content(reader, plain.pop("content"))
     settings = reader.table(AdminSettings, plain, path) or AdminSettings()
     reader.check_numbers(settings, path)
-    if settings.remote and not settings.hosts:
+    if settings.url and not _is_origin(settings.url):
+        reader.note((*path, "url"), "is an address such as https://llm.example.com, without a path")
+    if settings.remote and not (settings.hosts or settings.url):
         reader.note((*path, "hosts"), "names no host; with remote = true say how browsers ask")
     runs = reader.value(settings.runs, (*path, "runs")) if settings.runs else ""
     if runs and not runs.startswith(("sqlite:", "postgresql://", "postgres://")):
@@ -117,6 +131,18 @@ def _read_openid(reader: Reader, value: Any) -> OpenIDSettings | None:
     if secret:
         secret = reader.secret(secret, (*path, "client_secret"))
     return replace(settings, client_secret=secret)
+
+
+def _is_origin(url: str) -> bool:
+    """Whether it says how and where to connect, and nothing more."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # which may be no number
+    except ValueError:
+        return False
+    is_bare = not (parts.query or parts.fragment or "@" in parts.netloc)
+    is_known = parts.scheme in ("http", "https") and bool(parts.hostname)
+    return is_known and is_bare and parts.path in ("", "/") and url.isascii()
 
 
 def is_safe_address(url: str) -> bool:

@@ -328,6 +328,13 @@ def load_server(path: Path | None) -> Server:
     return reader.table(Server, tables.get("server", {}), ("server",)) or Server()
 
 
+def load_console_url(path: Path | None) -> str:
+    """Only the address that `[admin]` gives to browsers; empty where it gives none."""
+    tables = {} if path is None else _tables(_text(path), str(path))
+    url: Any = tables.get("admin", {}).get("url", "")
+    return AdminSettings(url=f"{url}").origin
+
+
 def is_store(url: str) -> bool:
     """Whether the address is of a kind that can be opened."""
     return url.startswith(("sqlite:", "postgresql://", "postgres://"))

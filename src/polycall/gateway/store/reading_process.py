@@ -26,6 +26,7 @@ P = ParamSpec("P")
 QUESTIONS_MAX = 8  # of one administrator that wait
 ALL_MAX = 64
 QUESTION_S = 10.0
+PAUSE_S = 0.02  # after each: one who asks without end takes little from requests
 _LENGTH = struct.Struct("!I")
 HEAD_BYTES = _LENGTH.size
 _INTERRUPT_S = 2.0  # until an interrupted question has to end
@@ -100,6 +101,7 @@ class ReadingProcess:
                 if not questions:
                     del self._waiting[of]
                 await self._settle(question)
+                await asyncio.sleep(PAUSE_S)
         finally:
             for questions in self._waiting.values():
                 for question in questions:
