@@ -146,14 +146,10 @@ def finish_part(part: Part, text: str, metadata: Metadata) -> Part:
                 arguments_json=part.arguments_json + text,
                 metadata=merge_metadata(part.metadata, metadata),
             )
-        case Media() | ToolResult():
+        case Media() | ToolResult() | Opaque():
             if text:
                 raise ProtocolError(f"a part of type {type(part).__name__} takes no deltas")
             return replace(part, metadata=merge_metadata(part.metadata, metadata))
-        case Opaque():
-            if text or metadata:
-                raise ProtocolError("an opaque part comes whole")
-            return part
 
 
 def unfold(response: Response) -> Iterator[Event]:

@@ -144,11 +144,15 @@ class Refusal(Struct, frozen=True, tag="refusal", tag_field="type", omit_default
 
 
 class Opaque(Struct, frozen=True, tag="opaque", tag_field="type", omit_defaults=True):
-    """A piece of the wire that only `dialect` understands, kept whole and in position."""
+    """A piece of the wire that only `dialect` understands, kept whole and in position.
+
+    `metadata` is what the library notes of it, and is never sent.
+    """
 
     dialect: str
     kind: str
     data: JSON
+    metadata: Metadata = {}
 
 
 Part: TypeAlias = Text | Media | Reasoning | ToolCall | ToolResult | Refusal | Opaque

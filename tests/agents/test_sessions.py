@@ -408,7 +408,7 @@ messages = st.lists(st.integers(0, 3), max_size=12).map(
 
 @given(messages, st.integers(0, 2_000))
 def test_a_cut_never_parts_a_call_from_its_result(said: list[Message], bytes_max: int) -> None:
-    place = place_to_cut(said, bytes_max)
+    place = place_to_cut(said, bytes_max, whole_places(said))
     assert whole(said[:place])
     assert whole(said[place:])
     assert all(whole(said[:each]) for each in whole_places(said))

@@ -60,6 +60,31 @@ def test_m1_nothing_changed_is_taken(sim: Simulation) -> None:
     assert send(sim, body).status == 200
 
 
+SUMMARY_BETA = "compact-2026-09-04"
+
+
+def test_m1_a_summary_stands_for_what_it_sums_up(sim: Simulation) -> None:
+    body = started(sim)
+    user, *turn = body["messages"]
+    asked = {**body, "messages": [user], "compaction": {"type": "summarize"}}
+    refused = send(sim, asked)
+    assert refused.json()["error"]["message"] == "compaction: Extra inputs are not permitted"
+    answer = send(sim, asked, SUMMARY_BETA).json()
+    (block,) = answer["content"]
+    assert (block["type"], answer["stop_reason"]) == ("compaction", "compaction")
+    summary = {"role": "assistant", "content": [block]}
+    assert send(sim, {**body, "messages": [summary, *turn]}).status == 200
+    changed = [
+        [summary, user, *turn],  # something between
+        [{"role": "assistant", "content": [{**block, "content": "other words"}]}, *turn],
+        [{"role": "assistant", "content": [{**block, "signature": None}]}, *turn],
+    ]
+    for messages in changed:
+        assert send(sim, {**body, "messages": messages}).status == 400
+    open_call = {**asked, "messages": body["messages"][:2]}
+    assert send(sim, open_call, SUMMARY_BETA).status == 400
+
+
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "another system text": ({"system": "S, at noon"}, "The `system` prompt differs"),
     "no system text": ({"system": []}, "The `system` prompt differs"),

@@ -85,7 +85,7 @@ START, END = ResponseStart(), ResponseEnd("stop")
         ([START, END, PartStart(0, Text(""))], "PartStart 0 is not allowed after ResponseEnd"),
         (
             [START, PartStart(0, Opaque("gemini", "x", {})), PartDelta(0, "x"), PartEnd(0)],
-            "an opaque part comes whole",
+            "a part of type Opaque takes no deltas",
         ),
         (
             [START, PartStart(0, Media("image", data="")), PartDelta(0, "x"), PartEnd(0)],

@@ -284,6 +284,7 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
                 opened=dict.fromkeys(start.opened),
                 tasks=dict(start.tasks),
                 injected=dict(start.began),
+                shortened=dict(start.shortened),
                 leaves_tasks=leaves_tasks,
                 handoffs_max=self.handoffs_max,
                 limits=limits or self.limits,

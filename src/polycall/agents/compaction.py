@@ -30,6 +30,14 @@ class Shortened(Struct, frozen=True):
 
     gone: int = 0
     summary: str = ""
+    block: Message | None = None  # the vendor's own summary, instead of `summary`
+
+    @property
+    def opening(self) -> list[Message]:
+        """What stands for what is gone."""
+        if self.block is not None:
+            return [self.block]
+        return [opening(self.gone, self.summary)] if self.gone else []
 
 
 class Summarist(Protocol):
@@ -45,11 +53,16 @@ class Compaction:
     Beyond `tokens_max` the oldest messages are replaced by what `summarize` makes of them, so that
     about `keep` of the budget is left of the newest; without it, by a note that they are gone.
     Tokens are reckoned from bytes, and from what the provider counted for the last request.
+
+    A model that checks what stood before its reasoning takes a summary of its own vendor's alone
+    without losing the reasoning of the turns that stay.  So, without `summarize`, an agent asks
+    such a vendor for one, which is a request of its own; not with `by_vendor=False`.
     """
 
     tokens_max: int = 100_000
     keep: float = 0.5
     summarize: Summarize | None = None
+    by_vendor: bool = True
 
     def __post_init__(self) -> None:
         if not (self.tokens_max > 0 and 0 < self.keep < 1):
@@ -63,18 +76,23 @@ class Compaction:
         other_tokens: int,
         kept: Sequence[Message] = (),
         is_turn: bool = False,
+        by_vendor: bool = False,
     ) -> Shortened:
         """What is left out beyond `before`, of which `messages` are what is still sent.
 
         `other_tokens` and `kept` are sent alongside them.  With `is_turn` they are one turn that
-        has become long: then only the last call and its result stay whatever they take.
+        has become long: then only the last call and its result stay whatever they take.  With
+        `by_vendor` the cut is where a vendor takes up a conversation after its own summary.
         """
-        head = [opening(before.gone, before.summary)] if before.gone else []
         bytes_max = (self.tokens_max - other_tokens) / TOKENS_PER_BYTE
-        room = bytes_max - sum(map(size_of, [*head, *kept]))
+        room = bytes_max - sum(map(size_of, [*before.opening, *kept]))
         if sum(map(size_of, messages)) <= room:
             return before
-        cut = place_to_cut(messages, room * self.keep, is_turn=is_turn)
+        places = whole_places(messages)
+        if by_vendor:
+            # It takes no request that ends with the model's turn.
+            places = [n for n in places if n and messages[n].role == "assistant"]
+        cut = place_to_cut(messages, room * self.keep, places, is_turn=is_turn)
         if cut == 0:
             return before
         summary = await self._summary(before.summary, list(messages[:cut]))
@@ -99,12 +117,13 @@ def summary_by(agent: Summarist) -> Summarize:
     return summarize
 
 
-def place_to_cut(messages: Sequence[Message], bytes_max: float, *, is_turn: bool = False) -> int:
-    """How many messages go, so that what stays fits and holds no result without its call.
+def place_to_cut(
+    messages: Sequence[Message], bytes_max: float, places: list[int], *, is_turn: bool = False
+) -> int:
+    """How many messages go, so that what stays fits; one of `places`, or 0: nothing can go.
 
-    The cut is before a user's words where one of these leaves something; 0 where nothing can go.
+    The cut is before a user's words where one of these leaves something.
     """
-    places = whole_places(messages)
     users = [place for place in places if messages[place].role == "user"]
     sizes = [size_of(message) for message in messages]
     left, fitting = sum(sizes), set[int]()

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from polycall._support import jsontext
+from polycall.agents.compaction import Shortened
 from polycall.agents.context import Frame
 from polycall.agents.task import TaskNote
 from polycall.errors import RequestError
@@ -21,8 +22,8 @@ class History(Struct, frozen=True, omit_defaults=True):
     `frames` are the agents that hold the conversation, the one who speaks last; `opened` are the
     deferred tools that were found, `allowed` the calls that were approved for always, `tasks` those
     that continued when the run before had ended.  `began` has the instructions that models were
-    first sent which check their prefix.  `session` is set by the session that asks: it alone
-    continues a run of its own that has paused.
+    first sent which check their prefix, `shortened` what is not sent any more.  `session` is set by
+    the session that asks: it alone continues a run of its own that has paused.
     """
 
     messages: list[Message] = []
@@ -33,6 +34,7 @@ class History(Struct, frozen=True, omit_defaults=True):
     tasks: dict[str, TaskNote] = {}
     session: str = ""
     began: dict[str, str] = {}
+    shortened: dict[str, Shortened] = {}
 
     def __repr__(self) -> str:
         """In a line: a conversation may be long."""

@@ -84,6 +84,20 @@ class JournalingModel:
             entry = await self._journal.perform(key, work)
         return _response(entry)
 
+    async def summary(self, number: int, request: Request) -> Response:
+        """The vendor's summary of what was said before a step: known, or a new one."""
+        key = f"{self._state.scope}summary/{number}"
+        name = self._state.frames[-1].agent
+        entry = self._journal.known(key, name)
+        if entry is None:
+
+            async def work() -> Entry:
+                response = await self.client.generate_request(request)
+                return Entry(name, response=response, carried=self._journal.carried)
+
+            entry = await self._journal.perform(key, work)
+        return _response(entry)
+
     def stream_request(self, request: Request) -> Stream:
         """The same as events."""
         key = self._next_key()
@@ -171,7 +185,11 @@ class JournalingModel:
         # What memory put into the prompt, and what stands for messages that are not sent any more,
         # stays there when the run continues elsewhere.
         injected = dict(self._state.injected.items() - self._injected.items())
-        shortened = dict(self._state.shortened.items() - self._shortened.items())
+        shortened = {
+            key: made
+            for key, made in self._state.shortened.items()
+            if self._shortened.get(key) != made
+        }
         self._injected.update(injected)
         self._shortened.update(shortened)
         name = self._state.frames[-1].agent

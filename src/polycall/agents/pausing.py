@@ -23,6 +23,7 @@ from polycall.agents.approval_backend import (
     Edited,
     call_digest,
 )
+from polycall.agents.compaction import Shortened
 from polycall.agents.context import Frame
 from polycall.agents.history import History
 from polycall.agents.journal import Entry, current_place
@@ -62,6 +63,7 @@ class Start(Struct, frozen=True, omit_defaults=True):
     settings: dict[str, Any] = {}
     limits: Limits | None = None
     approval_ttl_s: float | None = None
+    shortened: dict[str, Shortened] = {}
 
     @property
     def history(self) -> History:
@@ -75,6 +77,7 @@ class Start(Struct, frozen=True, omit_defaults=True):
             tasks=self.tasks,
             session=self.session,
             began=self.began,
+            shortened=self.shortened,
         )
 
     @classmethod
@@ -93,6 +96,7 @@ class Start(Struct, frozen=True, omit_defaults=True):
             earlier=len(history.messages),
             session=history.session,
             began=history.began,
+            shortened=history.shortened,
         )
 
 

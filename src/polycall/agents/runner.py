@@ -7,6 +7,7 @@ import inspect
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
 from msgspec.structs import replace
@@ -34,7 +35,7 @@ from polycall.agents.prefix import PrefixWatch
 from polycall.agents.programs import AgentPrograms
 from polycall.agents.run import AgentEvent, Run, surfaced
 from polycall.agents.shared_beginning import shared_place, shown_tools
-from polycall.agents.shortening import Shortening
+from polycall.agents.shortening import Shortening, sums_up
 from polycall.agents.speaker import SpeakerClient
 from polycall.agents.task import TaskNote
 from polycall.agents.task_events import with_task_events
@@ -218,6 +219,7 @@ class AgentRunner(Generic[OutputT]):
                 steps,
                 known=None if known is None else known.change.shortened,
                 keeps_all=in_program,
+                by_vendor=sums_up(self.state.client, agent.model),
             )
         return await self._turn(agent, messages, seen, steps)
 
@@ -296,7 +298,10 @@ class AgentRunner(Generic[OutputT]):
             turn = await self._with_programs(agent, context).turn(turn, steps)
         if not isinstance(turn, Turn):
             return turn
-        turn = replace(turn, request=self._with_opened(turn.request, messages))
+        number, execute = len(steps) + 1, turn.execute
+        request = self._with_opened(turn.request, messages)
+        request = await self._shortening.summed_up(request, partial(self._summary, number))
+        turn = replace(turn, request=request)
         self._prefix.asking(turn.request, state.client, tools_may_grow=self._is_bound())
         toolset = self._executors[key].toolset
 
@@ -304,11 +309,16 @@ class AgentRunner(Generic[OutputT]):
             # What is not a tool is a program, or a mistake.
             return call.name not in toolset or toolset[call.name].has_steps
 
-        number, execute = len(steps) + 1, turn.execute
         if self._watched is not None:
             self._watched.step(number, agent.name)
             execute = self._watched.executing(execute)
         return replace(turn, execute=self._recorder.executing(number, execute, has_steps))
+
+    async def _summary(self, number: int, request: Request) -> Response:
+        """The vendor's summary before a step, which the run pays for."""
+        response = await self._recorder.summary(number, request)
+        self.state.spend(response.usage, self._cost_of(response))
+        return response
 
     def _context_of(self, agent: AgentSpec[Any]) -> AgentContext[Any]:
         return AgentContext(
@@ -457,11 +467,12 @@ class AgentRunner(Generic[OutputT]):
                 allowed=sorted(state.root.allowed),
                 tasks=self._left() if state.leaves_tasks else {},
                 began=beginnings(state.injected),
+                shortened=dict(state.shortened),
             ),
             agents=self._speakers,
             decisions=[each for one in self._programs.values() for each in one.decisions],
             programs=[each for one in self._programs.values() for each in one.programs],
-            prefix_warnings=list(self._prefix.warnings),
+            prefix_warnings=[*self._shortening.warnings, *self._prefix.warnings],
             last_request=self._last_request,
             value=self._value,
             problem=(self._problem or self._why(end)) if self._value is None else "",

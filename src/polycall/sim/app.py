@@ -312,6 +312,8 @@ class App:
         return self.programs.used(offer.container, nonce, waits=waits)
 
     def _turn(self, vendor: Vendor, prompt: Prompt) -> Turn:
+        if prompt.summary is not None:
+            return Turn(text=prompt.summary["content"])
         script = self.scripts.get((vendor.name, prompt.model))
         if script is None:
             return rules.answer(prompt)

@@ -182,7 +182,8 @@ class Prompt(Struct):
     client asked for a report (Anthropic).  `search_tool` names the vendor's search of the web,
     where it is offered.  `namespaces` has the namespace and the own name of tools that are in one.
     `choices` asks for the answer that often; `logprobs` for the probabilities of its tokens, with
-    that many others; `calls_functions` for a call as it was before tools (Chat).
+    that many others; `calls_functions` for a call as it was before tools (Chat).  `summary` is the
+    whole answer where one of the conversation is asked for (Anthropic).
     """
 
     model: str
@@ -208,6 +209,7 @@ class Prompt(Struct):
     choices: int = 1
     logprobs: int | None = None
     calls_functions: bool = False
+    summary: JSON | None = None
 
     @property
     def offered(self) -> list[ToolSpec]:

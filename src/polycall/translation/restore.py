@@ -17,6 +17,7 @@ from polycall.fold import fold, unfold
 from polycall.ir import (
     JSON,
     Event,
+    Opaque,
     PartDelta,
     PartEnd,
     PartStart,
@@ -88,7 +89,9 @@ class RequestUndo:
 
     def _with_bound(self, event: PartStart | PartDelta | PartEnd) -> Event:
         if isinstance(event, PartStart):
-            self._in_reasoning = isinstance(event.part, Reasoning)
+            part = event.part
+            is_summary = isinstance(part, Opaque) and part.kind == "compaction"
+            self._in_reasoning = is_summary or isinstance(part, Reasoning)
         elif isinstance(event, PartEnd) and self._in_reasoning:
             return replace(event, metadata=merge_metadata(event.metadata, self._bound))
         return event

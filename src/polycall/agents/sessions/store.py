@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
+from polycall.agents.compaction import Shortened
 from polycall.agents.context import Frame
 from polycall.agents.database import PostgresConnection, open_database
 from polycall.agents.sessions.sealed import STATE, SealedValues, message_place, turn_place
@@ -61,6 +62,7 @@ class SessionState(Struct, frozen=True, omit_defaults=True):
     allowed: list[str] = []
     tasks: dict[str, TaskNote] = {}
     began: dict[str, str] = {}
+    shortened: dict[str, Shortened] = {}
     # Runs that wait for people, each continued once: how many messages there were before it.
     paused: dict[str, int] = {}
 

@@ -56,7 +56,9 @@ class SessionTurn:
         made = await self._compaction.shorten(
             before, messages, other_tokens=state.other_tokens, kept=new
         )
-        self._state = replace(state, gone=made.gone, summary=made.summary)
+        # What an agent left out by itself is counted from the first message that it is given.
+        shortened = state.shortened if made.gone == before.gone else {}
+        self._state = replace(state, gone=made.gone, summary=made.summary, shortened=shortened)
         history = history_of(self._state, messages[made.gone - before.gone :])
         self._earlier = len(history.messages)
         return replace(history, session=self._id)
@@ -165,6 +167,7 @@ class SessionTurn:
             opened=list(dict.fromkeys([*state.opened, *run.history.opened])),
             allowed=sorted({*state.allowed, *run.history.allowed}),
             began=run.history.began,
+            shortened=run.history.shortened,
             paused={each: count for each, count in state.paused.items() if each != run_id},
         )
         # The run began where `shift` messages of the session were not before it.
@@ -176,7 +179,8 @@ class SessionTurn:
                 for name, value in run.history.variables.items()
                 if start.variables.get(name) != value
             }
-            return replace(made, variables={**state.variables, **changed})
+            variables = {**state.variables, **changed}
+            return replace(made, variables=variables, shortened=state.shortened)
         frames: list[Frame] = [
             replace(frame, start=frame.start + shift if frame.start else 0)
             for frame in run.history.frames
@@ -196,6 +200,7 @@ def history_of(state: SessionState, messages: list[Message]) -> History:
         allowed=state.allowed,
         tasks=state.tasks,
         began=state.began,
+        shortened=state.shortened,
     )
 
 

@@ -5,7 +5,11 @@ messages, and to the thinking block before it; blocks may be missing from the fr
 block that is read is noted with a digest of the same (`BOUND`, in its metadata), so that blocks
 which do not fit any more are left out here, with a warning, and never cost a refusal.
 
-Read 2026-11-29: https://platform.claude.com/docs/en/build-with-claude/preserved-thinking.
+A summary that the vendor wrote and signed stands for the messages that it sums up: thinking of the
+turns after it still fits.  It is noted with what stood before (`SUMMED`).
+
+Read 2026-11-29: https://platform.claude.com/docs/en/build-with-claude/preserved-thinking, and
+https://platform.claude.com/docs/en/build-with-claude/compaction-thinking-blocks.
 """
 
 from __future__ import annotations
@@ -13,37 +17,70 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+
 from polycall._support import jsontext
-from polycall.ir import JSON
+from polycall.dialects.anthropic.names import NAME
+from polycall.ir import JSON, Message, Metadata, Opaque
 
 BOUND = "bound"
 CHANGED = "tools_changed"  # of tool_changes.py
 NOTES = frozenset({BOUND, CHANGED})  # in the metadata of thinking, and never sent
+SUMMED = "summed"  # in the metadata of a summary
+COMPACTION = "compaction"
 _KINDS = ("thinking", "redacted_thinking")
 _DIGEST = 24
 
 
-def binding(body: JSON) -> str:
+class SummedUp(Struct, frozen=True, omit_defaults=True):
+    """What a summary at the beginning stands for: a digest of what was said, the last role, and
+    the names of the tools that came later than the beginning.  `said` is empty where it is unknown.
+    """
+
+    said: str = ""
+    role: str = ""
+    opened: list[str] = []
+    withdrawn: list[str] = []
+
+
+def summed_up(messages: list[Message]) -> SummedUp | None:
+    """What the summary stands for that these messages begin with; `None` where there is none."""
+    first = messages[0].parts[0] if messages and messages[0].parts else None
+    if not isinstance(first, Opaque) or (first.dialect, first.kind) != (NAME, COMPACTION):
+        return None
+    return msgspec.convert(first.metadata.get(NAME, {}).get(SUMMED, {}), SummedUp)
+
+
+def summary_note(body: JSON, summed: SummedUp | None, withdrawn: set[str]) -> Metadata:
+    """The note for the summary of this request's messages."""
+    before = _Before(body, summed)
+    for message in body["messages"]:
+        before.add(message)
+    return {NAME: {SUMMED: msgspec.to_builtins(before.summed(withdrawn))}}
+
+
+def binding(body: JSON, summed: SummedUp | None = None) -> str:
     """What the thinking of this request's answer is bound to."""
     messages: list[JSON] = body["messages"]
     end = len(messages)
     while end and messages[end - 1]["role"] == "assistant":
         end -= 1  # an answer that is gone on with is one turn
-    before = _Before(body)
+    before = _Before(body, summed)
     for message in messages[:end]:
         before.add(message)
     return before.digest(_last_block(messages))
 
 
-def without_unfitting(body: JSON, bound: dict[int, str]) -> int:
+def without_unfitting(body: JSON, bound: dict[int, str], summed: SummedUp | None = None) -> int:
     """Leave out the blocks that do not fit any more; gives how many.
 
     `bound` has what blocks were bound to, by the identity of their objects.  A block of which
     nothing is known stays.
     """
-    if not bound:
-        return 0
-    before, last, turn, is_first = _Before(body), "", "", True
+    if not bound or (summed is not None and not summed.said):
+        return 0  # or nobody knows what stood before
+    before, last, turn, is_first = _Before(body, summed), "", "", True
     keep_from = 0  # of the blocks in order
     places: list[tuple[JSON, JSON]] = []
     for message in body["messages"]:
@@ -75,12 +112,13 @@ def without_unfitting(body: JSON, bound: dict[int, str]) -> int:
 class _Before:
     """A digest of what stands before a turn, made as the messages come."""
 
-    def __init__(self, body: JSON) -> None:
+    def __init__(self, body: JSON, summed: SummedUp | None = None) -> None:
         self._system = _hash([block.get("text", "") for block in _as_blocks(body.get("system"))])
         self._tools: list[JSON] = body.get("tools") or []
-        self._referred: set[str] = set()
-        self._said = hashlib.sha256()
-        self._role = ""
+        self._summed = summed or SummedUp()
+        self._referred = set(self._summed.opened)
+        self._said = self._summed.said
+        self._role = self._summed.role
         self._held: list[JSON] = []
 
     def hold(self, message: JSON) -> None:
@@ -94,15 +132,20 @@ class _Before:
             self._add(each)
 
     def _add(self, message: JSON) -> None:
+        blocks = _blocks(message)
+        if self._summed.said and [each.get("type") for each in blocks] == [COMPACTION]:
+            return  # what it stands for is known
         if message["role"] != self._role:
             self._role = message["role"]
-            self._said.update(b"\x1e" + self._role.encode())
-        for block in _blocks(message):
-            kind = block.get("type")
-            if kind in _KINDS:
-                continue
-            self._refer(block)
-            self._said.update(_bytes(_essence(block)))
+            self._say(b"\x1e" + self._role.encode())
+        for block in blocks:
+            if block.get("type") not in _KINDS:
+                self._refer(block)
+                self._say(_bytes(_essence(block)))
+
+    def _say(self, words: bytes) -> None:
+        # A chain, so that it can begin where a summary ends.
+        self._said = hashlib.sha256(self._said.encode() + words).hexdigest()
 
     def _refer(self, block: JSON) -> None:
         if block.get("type") == "tool_addition":
@@ -122,8 +165,12 @@ class _Before:
             for tool in self._tools
             if not tool.get("defer_loading") or tool.get("name") in self._referred
         )
-        loaded = [{"system": self._system, "tools": tools}, self._said.copy().hexdigest()]
+        loaded = [{"system": self._system, "tools": tools}, self._said]
         return _hash(loaded)[:_DIGEST] + last
+
+    def summed(self, withdrawn: set[str]) -> SummedUp:
+        """All that came so far, as a summary stands for it."""
+        return SummedUp(self._said, self._role, sorted(self._referred), sorted(withdrawn))
 
 
 def _essence(block: JSON) -> Any:

@@ -10,7 +10,16 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polycall.dialects.anthropic.binding import BOUND, CHANGED, binding, without_unfitting
+from polycall.dialects.anthropic.binding import (
+    BOUND,
+    CHANGED,
+    COMPACTION,
+    SummedUp,
+    binding,
+    summary_note,
+    summed_up,
+    without_unfitting,
+)
 from polycall.dialects.anthropic.messages import (
     MessagesRenderer,
     parse_messages,
@@ -163,6 +172,10 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     system = writer.system(lifted)
     if system:
         body["system"] = system
+    summed = summed_up(rest)
+    if summed is not None:
+        writer.opened.update(summed.opened)
+        writer.changes.begin(summed.withdrawn)
     body["messages"] = writer.messages(rest, known_of(request.messages))
     render_reasoning(body, request, losses, quirks, raise_max_tokens=max_tokens is None)
     effort: Any = body.get("output_config", {}).get("effort")
@@ -183,13 +196,17 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     _bound_breakpoints(body, losses, writer.unmarked)
     bound: Metadata = {}
     if quirks.prefix_bound and NAME not in request.metadata:
-        _leave_out_unfitting(body, writer, losses)
-        bound = {NAME: {BOUND: binding(body)}}
+        _leave_out_unfitting(body, writer, summed, losses)
+        bound = {NAME: {BOUND: binding(body, summed)}}
+        if COMPACTION in body:
+            bound = summary_note(body, summed, writer.changes.withdrawn)
     if changed:
         bound = {NAME: {**bound.get(NAME, {}), CHANGED: changed}}
     betas = _let_blocks_go(body, request, quirks)
     if writer.changes.is_said:
         betas.append(CHANGES_BETA)
+    if COMPACTION in body or summed is not None:
+        betas.append(COMPACTION_BETA)
     headers = {"anthropic-beta": ",".join(betas)} if betas else {}
     return WireRequest(
         path=PATH,
@@ -201,8 +218,10 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     )
 
 
-def _leave_out_unfitting(body: JSON, writer: MessagesRenderer, losses: Losses) -> None:
-    dropped = without_unfitting(body, writer.bound)
+def _leave_out_unfitting(
+    body: JSON, writer: MessagesRenderer, summed: SummedUp | None, losses: Losses
+) -> None:
+    dropped = without_unfitting(body, writer.bound, summed)
     if dropped:
         losses.drop_state(
             "reasoning",
@@ -343,6 +362,8 @@ def _let_blocks_go(body: JSON, request: Request, quirks: Quirks) -> list[str]:
 
 # Read 2026-11-29 in anthropic 2.14: BetaThinkingBlockBindingParam, anthropic_beta_param.py.
 BINDING_BETA = "thinking-binding-controls-2026-08-01"
+# BetaCompactionConfigParam: asks for a summary, which comes first in the requests after it.
+COMPACTION_BETA = "compact-2026-09-04"
 _DROP: JSON = {"prefix_mismatch_behavior": "drop_block"}
 _THINKING = ("thinking", "redacted_thinking")
 

@@ -32,7 +32,11 @@ class ToolChanges:
         self.appends = appends
         self.is_said = False  # whether any block was written
         self._names = names
-        self._withdrawn: set[str] = set()
+        self.withdrawn: set[str] = set()
+
+    def begin(self, withdrawn: Iterable[str]) -> None:
+        """These were withdrawn before the first of the messages."""
+        self.withdrawn.update(withdrawn)
 
     def replay(self, wire: list[JSON], turn: Iterable[Message]) -> None:
         """Say again what was said before this turn of the model's."""
@@ -51,8 +55,8 @@ class ToolChanges:
     def withdraw(self, wire: list[JSON], withdrawn: set[str]) -> JSON:
         """Have these withdrawn for the answer that comes now, and no others; gives the note."""
         changes: JSON = {
-            "removed": sorted(withdrawn - self._withdrawn),
-            "added": sorted(self._withdrawn - withdrawn),
+            "removed": sorted(withdrawn - self.withdrawn),
+            "added": sorted(self.withdrawn - withdrawn),
         }
         self._say(wire, changes)
         return {key: names for key, names in changes.items() if names}
@@ -67,8 +71,8 @@ class ToolChanges:
             return
         wire.append({"role": "system", "content": blocks})
         self.is_said = True
-        self._withdrawn |= set(changes.get("removed", []))
-        self._withdrawn -= set(changes.get("added", []))
+        self.withdrawn |= set(changes.get("removed", []))
+        self.withdrawn -= set(changes.get("added", []))
 
 
 def _noted(message: Message) -> JSON | None:

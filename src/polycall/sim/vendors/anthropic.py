@@ -96,7 +96,7 @@ class Anthropic:
         return {
             **_frame(prompt, answer),
             "content": [block for block, _ in _blocks(prompt, answer)],
-            **_ending(answer),
+            **_ending(prompt, answer),
             "container": programs.container_field(answer),
             **_managed(prompt),
             **_transformations(prompt),
@@ -129,7 +129,7 @@ class Anthropic:
             "output_tokens_details": {"thinking_tokens": tally.reasoning},
             "server_tool_use": _usage(answer)["server_tool_use"],
         }
-        delta = {**_ending(answer), "container": programs.container_field(answer)}
+        delta = {**_ending(prompt, answer), "container": programs.container_field(answer)}
         yield _event("message_delta", {"delta": delta, "usage": usage, **_managed(prompt)})
         yield _event("message_stop", {})
 
@@ -223,8 +223,10 @@ def _frame(prompt: Prompt, answer: Answer) -> JSON:
     }
 
 
-def _ending(answer: Answer) -> JSON:
+def _ending(prompt: Prompt, answer: Answer) -> JSON:
     turn = answer.turn
+    if prompt.summary is not None:
+        return {"stop_reason": "compaction", "stop_sequence": None, "stop_details": None}
     if answer.stop_sequence:
         return {
             "stop_reason": "stop_sequence",
@@ -268,6 +270,8 @@ def _managed(prompt: Prompt) -> JSON:
 
 def _blocks(prompt: Prompt, answer: Answer) -> list[tuple[JSON, Call | None]]:
     """The blocks, each with the call that its arguments are streamed from."""
+    if prompt.summary is not None:
+        return [(prompt.summary, None)]
     blocks: list[tuple[JSON, Call | None]] = []
     for ran in answer.ran:
         if ran.turn is not None:
@@ -340,6 +344,8 @@ def _block_events(index: int, block: JSON, call: Call | None, seed: int) -> Iter
         start["text"] = ""
     elif block["type"] == "thinking":
         start.update(thinking="", signature="")
+    elif block["type"] == "compaction":
+        start.update(content=None)
     yield _event("content_block_start", {"index": index, "content_block": start})
     if block["type"] == "text":
         for piece in fragments(block["text"], seed):
@@ -348,6 +354,8 @@ def _block_events(index: int, block: JSON, call: Call | None, seed: int) -> Iter
         for piece in fragments(block["thinking"], seed):
             yield delta("thinking_delta", "thinking", piece)
         yield delta("signature_delta", "signature", block["signature"])
+    elif block["type"] == "compaction":
+        yield delta("compaction_delta", "content", block["content"])
     elif call is not None:
         yield delta("input_json_delta", "partial_json", "")
         # A tool without arguments has the empty delta only.

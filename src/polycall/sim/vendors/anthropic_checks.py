@@ -26,6 +26,7 @@ from polycall.sim.shape import (
     object_in,
     path_text,
 )
+from polycall.sim.vendors import anthropic_compaction as compaction
 from polycall.sim.vendors import anthropic_programs as programs
 from polycall.sim.vendors import anthropic_server_tools as server_tools
 from polycall.sim.vendors import anthropic_tool_changes as tool_changes
@@ -195,6 +196,7 @@ _COUNTED: dict[str, Kind] = {
     "messages!": ListOf(_MESSAGE, low=1),
     "cache_control": _CACHE,
     # Fields of betas, whose headers are the dated rules' business.
+    compaction.FIELD: compaction.SHAPE,
     "context_management": nullable(OBJECT),
     "mcp_servers": ListOf(OBJECT),
     "output_format": nullable(_FORMAT),
@@ -304,6 +306,7 @@ def check(
     prompt.tokens_max = fields.get("max_tokens")
     prompt.stop = list_in(fields, "stop_sequences")
     prompt.stream = bool(fields.get("stream"))
+    prompt.summary = compaction.summary(fields, turns_of(fields["messages"]), model)
     return prompt
 
 

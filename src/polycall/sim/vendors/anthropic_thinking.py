@@ -71,14 +71,7 @@ def _digest(value: Any) -> str:
 
 
 def _tools_digest(body: JSON, turns: Turns) -> str:
-    referred = {
-        str(part.get("tool_name"))
-        for _, blocks, _ in turns
-        for block in blocks
-        for part in [block, *_inner(block)]
-        if part.get("type") == "tool_reference"
-    }
-    referred.update(name for _, blocks, _ in turns for name in added_in(blocks))
+    referred = referred_in(turns)
     loaded = [
         {name: value for name, value in tool.items() if name != "cache_control"}
         for tool in list_in(body, "tools")
@@ -87,8 +80,21 @@ def _tools_digest(body: JSON, turns: Turns) -> str:
     return _digest(sorted(_digest(sorted_json(tool)) for tool in loaded))
 
 
+def referred_in(turns: Turns) -> set[str]:
+    """The names of the tools that came later than the beginning."""
+    found = {
+        str(part.get("tool_name"))
+        for _, blocks, _ in turns
+        for block in blocks
+        for part in [block, *_inner(block)]
+        if part.get("type") == "tool_reference"
+    }
+    found.update(name for _, blocks, _ in turns for name in added_in(blocks))
+    return found
+
+
 def _inner(block: JSON) -> list[JSON]:
-    content = block.get("content")
+    content = None if block["type"] == "compaction" else block.get("content")
     if isinstance(content, dict):  # the result of a search for tools
         return list_in(content, "tool_references")  # pyright: ignore[reportUnknownArgumentType]
     return blocks_of(content) if isinstance(content, list) else []  # pyright: ignore[reportUnknownArgumentType]

@@ -6,6 +6,7 @@ import hashlib
 from typing import Any, TypeAlias
 
 from polycall._support import jsontext
+from polycall.sim import signing
 from polycall.sim.script import Refused
 from polycall.sim.shape import JSON
 
@@ -28,24 +29,47 @@ def blocks_of(content: str | list[JSON] | None) -> list[JSON]:
 
 
 def turns_of(messages: list[JSON]) -> Turns:
-    """Role, blocks and position of each turn; neighbours of one role are one turn."""
+    """Role, blocks and position of each turn; neighbours of one role are one turn.
+
+    A summary that the vendor signed is a turn by itself: it stands for those before it.
+    """
     turns: Turns = []
     for index, message in enumerate(messages):
         blocks = blocks_of(message["content"])
-        if turns and turns[-1][0] == message["role"]:
+        if not turns and blocks and summed_up(blocks[:1]) is not None:
+            turns.append((message["role"], blocks[:1], index))
+            blocks = blocks[1:]
+            if blocks:
+                turns.append((message["role"], list(blocks), index))
+        elif turns and turns[-1][0] == message["role"] and summed_up(turns[-1][1]) is None:
             turns[-1][1].extend(blocks)
         else:
             turns.append((message["role"], list(blocks), index))
     return turns
 
 
+def summed_up(blocks: list[JSON]) -> JSON | None:
+    """What the summary stands for that is all of these blocks; `None` where there is none."""
+    if len(blocks) != 1 or blocks[0]["type"] != "compaction" or not blocks[0].get("signature"):
+        return None
+    token, text = blocks[0]["signature"], blocks[0].get("content") or ""
+    data = signing.read(SCOPE, token)
+    if data is None or not signing.holds(SCOPE, token, "compaction", text):
+        raise refuse("messages.0.content.0: Invalid `signature` in `compaction` block")
+    return data
+
+
 def prefix_digest(turns: Turns) -> str:
     """What a signature is bound to: all that was said before, however it was spelled."""
-    plain = [
-        [role, [_essence(block) for block in blocks if "thinking" not in block["type"]]]
-        for role, blocks, _ in turns
-    ]
-    return hashlib.sha256(jsontext.encode_bytes(plain)).hexdigest()[:16]
+    digest = ""
+    for role, blocks, _ in turns:
+        if (summed := summed_up(blocks)) is not None:
+            digest = summed["prefix"]
+            continue
+        said = [_essence(block) for block in blocks if "thinking" not in block["type"]]
+        plain = jsontext.encode_bytes([digest, role, said])
+        digest = hashlib.sha256(plain).hexdigest()[:16]
+    return digest
 
 
 def _essence(block: JSON) -> list[Any]:
