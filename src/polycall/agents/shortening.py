@@ -22,7 +22,7 @@ _ASKED = {"type": "summarize"}
 Ask: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
-class _Asked(Struct, frozen=True):
+class _Awaited(Struct, frozen=True):
     """What the vendor is still to sum up: what was said, and what stands there until it has."""
 
     key: str
@@ -38,7 +38,7 @@ class Shortening:
         self.task: Message | None = None
         self.warnings: list[Warning] = []
         self._shortened = shortened
-        self._asked: _Asked | None = None
+        self._asked: _Awaited | None = None
         self._is_refused = False
         self._sent: tuple[str, int] = ("", 0)  # the last request: in which frame, and its bytes
         self._other_tokens: dict[str, int] = {}
@@ -81,7 +81,7 @@ class Shortening:
         head, rest = made.opening, seen[made.gone :]
         if made.gone > before.gone and (by_vendor if known is None else made.block is not None):
             gone = [*before.opening, *seen[before.gone : made.gone]]
-            self._asked = _Asked(key, gone, head[0])
+            self._asked = _Awaited(key, gone, head[0])
         elif made.block is None and made.gone:
             # The vendor's summary has what the run is for, and nothing may stand after it.
             is_task_gone = self.task in seen[: made.gone] and self.task not in rest
