@@ -11,13 +11,15 @@ import importlib
 import os
 import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall._support import jsontext
+from polycall._support.json_weight import HeavyJSONError, JSONWeight
 from polycall.errors import (
     NotFoundError,
     PolycallError,
@@ -60,6 +62,8 @@ from polycall.transport.base import (
 
 if TYPE_CHECKING:
     from polycall.prompted import Offer, PromptReader
+
+Run: TypeAlias = Callable[[int, Callable[[], Response]], Awaitable[Response]]
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
 ERROR_BYTES_MAX = 1024 * 1024
@@ -269,14 +273,17 @@ async def open_answer(
 
 
 async def read_answer(
-    exchange: Exchange, http: HTTPResponse, send: Callable[[Exchange], Awaitable[HTTPResponse]]
+    exchange: Exchange,
+    http: HTTPResponse,
+    send: Callable[[Exchange], Awaitable[HTTPResponse]],
+    run: Run | None = None,
 ) -> Response:
     """The whole answer in the caller's own terms, with the warnings of the request.
 
     One whose calls cannot be read is asked for again, by `send`; one that was broken off is gone
-    on with.
+    on with.  `run` does what takes long for an answer of so many bytes.
     """
-    response = await _read_rounds(exchange, http, send)
+    response = await _read_rounds(exchange, http, send, run)
     if exchange.offer is not None:
         reader: PromptReader = _prompted().PromptReader(exchange.request, exchange.offer)
         warnings = response.warnings
@@ -285,7 +292,7 @@ async def read_answer(
         while reader.problem:
             current = current.again(reader.said, reader.problem)
             http = await send(current)
-            response = await _read_rounds(current, http, send)
+            response = await _read_rounds(current, http, send, run)
             events += [read for event in unfold(response) for read in reader.feed(event)]
         if reader.error is not None:
             raise reader.error
@@ -299,30 +306,31 @@ async def read_answer(
 
 
 async def _read_rounds(
-    exchange: Exchange, http: HTTPResponse, send: Callable[[Exchange], Awaitable[HTTPResponse]]
+    exchange: Exchange,
+    http: HTTPResponse,
+    send: Callable[[Exchange], Awaitable[HTTPResponse]],
+    run: Run | None,
 ) -> Response:
-    response = await _read_response(exchange, http)
+    response = await _read_response(exchange, http, run)
     if response.finish_reason != "pause":
         return response
     continuation, first = Continuation(), response
     events = continuation.feed(list(unfold(first)))
     while token := continuation.take():
         exchange = exchange.resumed(token)
-        response = await _read_response(exchange, await send(exchange))
+        response = await _read_response(exchange, await send(exchange), run)
         events += continuation.feed(list(unfold(response)))
     return first if response is first else replace(fold(events), warnings=first.warnings)
 
 
-async def _read_response(exchange: Exchange, http: HTTPResponse) -> Response:
+async def _read_response(exchange: Exchange, http: HTTPResponse, run: Run | None) -> Response:
     try:
         data = await http.read(size_bytes_max=BODY_BYTES_MAX)
     finally:
         await http.close()
-    body = _decode_body(data)
     try:
-        response = exchange.dialect.parse_response(body)
-        if response.finish_reason == "error" and not response.message.parts:
-            raise empty_end(response.raw_finish_reason)
+        work = partial(_parse_response, exchange.dialect, data)
+        response = work() if run is None else await run(len(data), work)
     except UpstreamError as error:  # an error body behind a status of 200
         add_retry_hints(error, http.headers)
         raise
@@ -332,6 +340,13 @@ async def _read_response(exchange: Exchange, http: HTTPResponse) -> Response:
     return replace(
         response, warnings=[*response.warnings, Warning("adjusted", "finish_reason", detail)]
     )
+
+
+def _parse_response(dialect: Dialect, data: bytes) -> Response:
+    response = dialect.parse_response(_decode_body(data))
+    if response.finish_reason == "error" and not response.message.parts:
+        raise empty_end(response.raw_finish_reason)
+    return response
 
 
 class AnswerDecoder:
@@ -456,7 +471,17 @@ def _name_near_models(error: UpstreamError, model: str) -> None:
         error.body = {**body, "error": {**body["error"], "message": told}}  # pyright: ignore[reportUnknownMemberType]
 
 
+def check_weight(data: bytes) -> None:
+    """Raise `ProtocolError` for an answer that would take too much memory to read."""
+    try:
+        for _ in JSONWeight().steps(data):
+            pass
+    except HeavyJSONError as error:
+        raise ProtocolError(f"the answer is too heavy: {error}") from None
+
+
 def _decode_body(data: bytes) -> dict[str, Any]:
+    check_weight(data)
     try:
         body = jsontext.decode(data)
     except ValueError as error:

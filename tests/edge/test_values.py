@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from polycall._support import json_weight
+from polycall._support.json_weight import OBJECTS_MAX, VALUES_MAX, JSONWeight
 from polycall.errors import RequestTooLargeError
-from polycall.gateway.http import values
-from polycall.gateway.http.values import OBJECTS_MAX, VALUES_MAX, ValueCounter
+from polycall.gateway.http.values import ValueCounter
 from tests.edge.test_doors import MODELS, UP, ask, serving
 
 SMALL = {
@@ -113,7 +114,7 @@ def test_a20_law_counted_as_parsed_wherever_it_is_cut(
 ) -> None:
     source = random.Random(seed)
     value = _made(source, 6)
-    monkeypatch.setattr(values, "_SLICE_BYTES", source.choice([2, 3, 7, 64]))
-    counter = ValueCounter()
+    monkeypatch.setattr(json_weight, "_SLICE_BYTES", source.choice([2, 3, 7, 64]))
+    counter = JSONWeight()
     assert all(counter._count_outside_texts(json.dumps(value).encode()))
     assert (counter._containers, counter._values) == _counts(value)

@@ -10,6 +10,7 @@ import asyncio
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Mapping
+from io import BytesIO
 from typing import Any, Protocol, Self
 
 import httptools
@@ -101,14 +102,18 @@ class HTTP1Response:
                 await rest
 
     async def read(self, *, size_bytes_max: int) -> bytes:
-        pieces: list[bytes] = []
+        whole = BytesIO()  # gives what it has without a second copy of it
         size = 0
         async for piece in self:
             size += len(piece)
             if size > size_bytes_max:
                 raise ProtocolError(f"the answer is larger than {size_bytes_max} bytes")
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            if size == len(piece):
+                whole = BytesIO(piece)
+                whole.seek(size)
+            else:
+                whole.write(piece)
+        return whole.getvalue()
 
     async def close(self) -> None:
         """Cut the connection where the body has not ended; else it is in the pool already."""

@@ -25,9 +25,16 @@ from polycall.ir import JSON, Usage
 from polycall.providers.credentials import credential_for
 from polycall.transport.base import Deadlines, HTTPRequest, send
 
-_usage_decoder: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
-    dict[str, msgspec.Raw]
-)
+_USAGE_BYTES_MAX = 64 * 1024
+
+
+class _Answer(msgspec.Struct):
+    """Of an answer what is looked at; nothing else of it is kept, however much that is."""
+
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_usage_decoder = msgspec.json.Decoder(_Answer)
 
 
 class EmbeddingAsked(SideRequest):
@@ -132,8 +139,9 @@ _NO_HTTP: Any = None  # the answer has been read
 def usage_in(data: bytes) -> Usage:
     """The usage of a whole answer in JSON, by any of OpenAI's names; nothing where it has none."""
     try:
-        raw = _usage_decoder.decode(data).get("usage")
-        found: Any = None if raw is None else msgspec.json.decode(raw)
+        raw = _usage_decoder.decode(data).usage
+        is_short = len(memoryview(raw)) <= _USAGE_BYTES_MAX
+        found: Any = msgspec.json.decode(raw) if is_short else None
     except (msgspec.DecodeError, msgspec.ValidationError):
         return Usage()
     if not isinstance(found, dict):

@@ -72,11 +72,9 @@ class Forwarding:
 
     async def _embed(self, route: SideRoute, record: RequestRecord) -> None:
         body = await read_body(record.gateway_request, self._services.server, self._memory)
-        asked: EmbeddingAsked | RerankAsked
-        if route.kind == "embed":
-            asked = EmbeddingAsked(route, body)
-        else:
-            asked = RerankAsked(route, body)
+        kind = EmbeddingAsked if route.kind == "embed" else RerankAsked
+        run = partial(self._services.heavy.run, record.owner.id, len(body))
+        asked: EmbeddingAsked | RerankAsked = await run(kind, route, body)
         await self._reserve(record, asked)
         runner = SideRunner(asked, record.gateway_request, self._services)
         answer = await self._arrive(record, runner)
@@ -86,12 +84,13 @@ class Forwarding:
 
     async def _json(self, route: SideRoute, record: RequestRecord) -> None:
         body = await read_body(record.gateway_request, self._services.server, self._memory)
-        fields = read_fields(body, "openai-chat")
+        run = partial(self._services.heavy.run, record.owner.id, len(body))
+        fields = await run(read_fields, body, "openai-chat")
         model: Any = route.model or fields.value("model")
         if not isinstance(model, str) or not model:
             raise MalformedRequestError("expected the name of a model", path="model")
         if "model" not in fields:
-            fields = read_fields(fields.rebuilt((), {"model": model}), "openai-chat")
+            fields = await run(read_fields, fields.rebuilt((), {"model": model}), "openai-chat")
         await self._forward(record, ForwardAsked(model, route.path, fields=fields))
 
     async def _form(self, route: SideRoute, record: RequestRecord) -> None:

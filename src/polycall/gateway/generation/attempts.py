@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from functools import partial
 from typing import NoReturn, Protocol
 
 from msgspec import Struct
@@ -84,6 +85,7 @@ class WholeAnswer(Struct, frozen=True):
     response: Response | None
     body: bytes = b""
     usage: Usage = Usage()
+    size_bytes: int = 0  # as it came
 
 
 class StreamedAnswer:
@@ -358,18 +360,24 @@ class AttemptRunner:
     async def _read(
         self, attempt: Attempt, http: HTTPResponse, deadlines: Deadlines
     ) -> WholeAnswer:
+        # The long answers of one provider are read one after the other, away from the loop.
+        run = partial(self._services.heavy.run, f"provider {attempt.target.provider.name}")
         if attempt.exchange is not None:
             transport = self._services.transport
             response = await read_answer(
-                attempt.exchange, http, lambda again: open_answer(transport, again, deadlines)
+                attempt.exchange, http, lambda again: open_answer(transport, again, deadlines), run
             )
             return WholeAnswer(attempt, http, response, usage=response.usage)
         body = await http.read(size_bytes_max=BODY_BYTES_MAX)
         await http.close()
-        if attempt.mends and not (is_plain_answer(body) or has_plain_calls(body)):
-            response = read_whole(attempt.dialect, body)
-            return WholeAnswer(attempt, http, response, usage=response.usage)
-        return WholeAnswer(attempt, http, None, body, usage_of(attempt.dialect, body))
+        return await run(len(body), _looked_through, attempt, http, body)
+
+
+def _looked_through(attempt: Attempt, http: HTTPResponse, body: bytes) -> WholeAnswer:
+    if attempt.mends and not (is_plain_answer(body) or has_plain_calls(body)):
+        response = read_whole(attempt.dialect, body)
+        return WholeAnswer(attempt, http, response, usage=response.usage)
+    return WholeAnswer(attempt, http, None, body, usage_of(attempt.dialect, body))
 
 
 async def _raise_refusal(attempt: Attempt, http: HTTPResponse) -> NoReturn:

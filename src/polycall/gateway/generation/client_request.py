@@ -6,7 +6,6 @@ request is rendered from that original, never from another stop's.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -49,6 +48,7 @@ from polycall.transport.base import HTTPRequest
 # Below this a body is not worth counting well: its bytes are taken for tokens at a rate that is
 # above any language's.
 _SHORT_BYTES = 16 * 1024
+_HELD_BYTES_MAX = 2 * 1024 * 1024  # of a body beside what was read of it
 _BYTES_PER_TOKEN, _BYTES_PER_TOKEN_USUAL = 3, 4
 _MEDIA_MARKS = (
     *(b'"image_url"', b'"input_audio"', b'"file"'),
@@ -81,7 +81,6 @@ class ClientRequest:
         if endpoint.envelope:
             endpoint, self._fields, self._headers = unwrapped(endpoint, self._fields, self._headers)
         self._endpoint = endpoint
-        self._body = self._fields.body
         self._check_models()
         if endpoint.model:
             self.model = endpoint.model
@@ -93,7 +92,7 @@ class ClientRequest:
         self.is_background = self.compacts = False
         if self.dialect.NAME == "openai-responses":
             self.is_background = self._fields.value("background") is True
-            self.compacts = _COMPACTION_MARK in self._body
+            self.compacts = _COMPACTION_MARK in self._fields.outline
         # Gemini's way of streaming where nobody asked for server-sent events.
         self.wants_array = bool(endpoint.method) and self.streams and not self._asks_sse
         self.earlier = EarlierAnswers(self._fields, self.dialect.NAME, owner.id)
@@ -130,14 +129,16 @@ class ClientRequest:
     def estimate_input(self) -> int:
         """About how many tokens the provider had to read."""
         if self._is_long:
-            return len(self._body) // _BYTES_PER_TOKEN_USUAL + 1
+            return self._fields.size // _BYTES_PER_TOKEN_USUAL + 1
         if self._carried is not None:
             return estimate(self._carried.request)
         body = self.earlier.decoded()
         try:
             request = self.dialect.parse_request(body, path=self._path)
         except PolycallError:
-            return estimate_text(self._body.decode("utf-8", "replace"))
+            if self._fields.size > LONG_BYTES:
+                return self._fields.size // _BYTES_PER_TOKEN_USUAL + 1
+            return estimate_text(self._fields.body.decode("utf-8", "replace"))
         return estimate(request)
 
     @property
@@ -152,24 +153,25 @@ class ClientRequest:
         """What may have another price than the usual, in the form in which Anthropic reports it:
         caches that last an hour, fast mode, a place, a conversation that is compacted."""
         wishes: JSON = {}
-        if b'"1h"' in self._body:
+        outline = self._fields.outline
+        if b'"1h"' in outline:
             wishes["cache_creation"] = {"ephemeral_1h_input_tokens": input_tokens}
-        if b'"speed"' in self._body and b'"fast"' in self._body:
+        if b'"speed"' in outline and b'"fast"' in outline:
             wishes["speed"] = "fast"
-        if b'"inference_geo"' in self._body and b'"us"' in self._body:
+        if b'"inference_geo"' in outline and b'"us"' in outline:
             wishes["inference_geo"] = "us"
-        if b'"compact_20260112"' in self._body or b'"compaction"' in self._body:
+        if b'"compact_20260112"' in outline or b'"compaction"' in outline:
             wishes["iterations"] = [{"type": "compaction"}]
         return {"anthropic": wishes} if wishes else {}
 
     async def size_tokens(self, services: GatewayServices) -> int:
         """About how many input tokens, rather too many, and at little cost for a short body."""
-        bytes_tokens = len(self._body) // _BYTES_PER_TOKEN + 1
+        bytes_tokens = self._fields.size // _BYTES_PER_TOKEN + 1
         if self.earlier.may_be_named:
             await self.earlier.put_in_place(services)
-        elif len(self._body) <= _SHORT_BYTES:
+        elif self._fields.size <= _SHORT_BYTES:
             # A few bytes can stand for an image, or for all that was said before.
-            if not any(mark in self._body for mark in _MEDIA_MARKS):
+            if not any(mark in self._fields.outline for mark in _MEDIA_MARKS):
                 return bytes_tokens
         elif self._is_long:
             return bytes_tokens
@@ -226,7 +228,7 @@ class ClientRequest:
         corrections = services.corrections_of(target, name)
         is_shared = name in self._shared
         may_pass = name == self.dialect.NAME and not is_shared and not has_quirks(corrections)
-        if may_pass and len(self._body) < LONG_BYTES:
+        if may_pass and self._fields.size < LONG_BYTES:
             may_pass = self._passes(target, services)
         elif may_pass:
             may_pass = await self._apart(services, self._passes, target, services)
@@ -278,13 +280,16 @@ class ClientRequest:
             return provider.dialect_for(with_tools=False)
         if provider.tools_dialect == self.dialect.NAME:
             return provider.tools_dialect
-        in_play = any(mark in self._body for mark in _TOOL_MARKS)
+        in_play = any(mark in self._fields.outline for mark in _TOOL_MARKS)
         return provider.dialect_for(with_tools=in_play)
 
     def _passes(self, target: Target, services: GatewayServices) -> bool:
-        if holds_carried_state(self._body):
+        self._fields.restore()
+        if holds_carried_state(self._fields.body):
             return False
-        return not services.marks(target.provider, target.model).meet(self._body, self._fields)
+        return not services.marks(target.provider, target.model).meet(
+            self._fields.body, self._fields
+        )
 
     def _passed(self, target: Target, services: GatewayServices) -> Attempt:
         changed: dict[str, Any] = {} if self._endpoint.model else {"model": target.model}
@@ -298,7 +303,7 @@ class ClientRequest:
             body = self._fields.asking_usage(changed)
         hides_usage = body is not None
         if body is None:
-            body = self._fields.with_values(changed) if changed else self._body
+            body = self._fields.with_values(changed) if changed else self._fields.body
         headers = headers_for(target.provider, target.key, stream=self.streams)
         headers.update(self._protocol_headers())
         path = services.path((target.model, *self.shape), lambda: self.upstream_path(target.model))
@@ -358,13 +363,11 @@ class ClientRequest:
 
     @property
     def _asks_usage(self) -> bool:
-        return b'"stream_options"' in self._body
+        return b'"stream_options"' in self._fields.outline
 
-    async def mentions(self, mark: bytes, services: GatewayServices) -> bool:
-        """Whether these bytes stand somewhere in the body."""
-        if len(self._body) < LONG_BYTES:
-            return mark in self._body
-        return await self._apart(services, operator.contains, self._body, mark)
+    def mentions(self, mark: bytes) -> bool:
+        """Whether these bytes stand somewhere in the body, outside of its long texts."""
+        return mark in self._fields.outline
 
     async def parse(self, services: GatewayServices) -> CarriedRequest:
         """The request in the middle language, with what its history carries; parsed once."""
@@ -376,6 +379,8 @@ class ClientRequest:
                 request = replace(request, lossy=True)
             if not services.server.cache:
                 request = replace(request, cache=False)
+            if self._fields.size > _HELD_BYTES_MAX:
+                self._fields.let_go(self.earlier.said)
             self._carried = await services.carrier.extract(
                 request, self.owner.id, keeps_texts=self._keeps_texts
             )
@@ -385,13 +390,13 @@ class ClientRequest:
         self, services: GatewayServices, work: Callable[..., T], *given: Any, **named: Any
     ) -> T:
         """Do what takes long for a large body, away from the loop where it is large."""
-        return await services.heavy.run(self.owner.id, len(self._body), work, *given, **named)
+        return await services.heavy.run(self.owner.id, self._fields.size, work, *given, **named)
 
     @property
     def _is_long(self) -> bool:
         """Whether counting well takes longer than it is worth; media are no text to count."""
-        is_text = not any(mark in self._body for mark in _MEDIA_MARKS)
-        return len(self._body) > LONG_BYTES and is_text
+        is_text = not any(mark in self._fields.outline for mark in _MEDIA_MARKS)
+        return self._fields.size > LONG_BYTES and is_text
 
     def in_foreground(self, gateway_request: GatewayRequest) -> ClientRequest:
         """The same as a stream for `gateway_request`, which its client waits for."""

@@ -22,19 +22,20 @@ _REFERRING = frozenset({"openai-responses", "gemini-interactions"})
 class EarlierAnswers:
     """The references of one request, and the keeping of its answer."""
 
-    __slots__ = ("_dialect", "_fields", "_owner_id", "_whole", "keep_by")
+    __slots__ = ("_dialect", "_fields", "_owner_id", "_whole", "keep_by", "said")
 
     def __init__(self, fields: Fields, dialect: str, owner_id: str) -> None:
         self._fields = fields
         self._dialect = dialect
         self._owner_id = owner_id
+        self.said: dict[str, Any] = {}  # the body itself, once it is read
         self._whole: dict[str, Any] | None = None
         self.keep_by: Callable[[JSON], Awaitable[None]] | None = None  # in the place of the store
 
     @property
     def may_be_named(self) -> bool:
         """Whether something in the body looks like a reference."""
-        return self._dialect in _REFERRING and refers(self._fields.body)
+        return self._dialect in _REFERRING and refers(self._fields.outline)
 
     def decoded(self) -> dict[str, Any]:
         """The body, with what it refers to where that has been put in place."""
@@ -44,8 +45,9 @@ class EarlierAnswers:
         """The body, with the items of earlier answers that it refers to; looked up once."""
         if self._whole is None:
             reader = partial(services.conversations.read, self._owner_id, self._dialect)
-            size = len(self._fields.body)
+            size = self._fields.size
             body = await services.heavy.run(self._owner_id, size, self._fields.decoded, reader)
+            self.said = body
             if self.may_be_named:
                 bytes_max = services.server.body_bytes_max
                 body = await services.items.resolved(self._owner_id, body, bytes_max)
@@ -57,7 +59,7 @@ class EarlierAnswers:
         if not self.may_be_named:
             return False
         whole = await self.put_in_place(services)
-        return whole.get("input") != self._fields.value("input")
+        return whole.get("input") != self.said.get("input")
 
     async def mention(self, mark: bytes, services: GatewayServices) -> bool:
         """Whether these bytes stand in what an earlier answer said to which the body refers."""
@@ -86,7 +88,7 @@ class EarlierAnswers:
     @property
     def _has_conversation(self) -> bool:
         """Whether it goes on with a conversation that is kept here."""
-        is_named = b'"conversation"' in self._fields.body
+        is_named = b'"conversation"' in self._fields.outline
         is_named = is_named and bool(self._fields.value("conversation"))
         return is_named and self._whole is not None and "conversation" not in self._whole
 

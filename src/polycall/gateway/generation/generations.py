@@ -138,13 +138,7 @@ class Generations:
     async def _accepted(self, endpoint: Endpoint, record: RequestRecord) -> None:
         """Read what is asked, and answer it."""
         gateway_request, owner = record.gateway_request, record.owner
-        body = await read_body(gateway_request, self._services.server, self._memory)
-        gateway_request.content = self._contents.tap(
-            owner.name, endpoint.dialect.NAME, lambda: body
-        )
-        client_request = await self._services.heavy.run(
-            owner.id, len(body), ClientRequest, endpoint, gateway_request, body, owner
-        )
+        client_request = await self._read(endpoint, record)
         record.client_request = client_request
         check_allowed(owner, client_request.model)
         if client_request.is_background or client_request.compacts:
@@ -164,6 +158,17 @@ class Generations:
             or not await self._cached(record, client_request, self._cache)
         ):
             await self._answer(record, client_request)
+
+    async def _read(self, endpoint: Endpoint, record: RequestRecord) -> ClientRequest:
+        """What is asked.  Nothing but that holds the body afterwards."""
+        gateway_request, owner = record.gateway_request, record.owner
+        body = await read_body(gateway_request, self._services.server, self._memory)
+        gateway_request.content = self._contents.tap(
+            owner.name, endpoint.dialect.NAME, lambda: body
+        )
+        return await self._services.heavy.run(
+            owner.id, len(body), ClientRequest, endpoint, gateway_request, body, owner
+        )
 
     async def _recorded(
         self, record: RequestRecord, errors: Dialect, work: Awaitable[None]

@@ -56,7 +56,7 @@ class HostedToolDispatch:
         marks += _SEARCH.get(name, ()) if self._settings.web_search else ()
         marks += _COMPACTION.get(name, ())
         for mark in marks:
-            if await client_request.mentions(mark, services):
+            if client_request.mentions(mark):
                 break
         else:
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from io import BytesIO
 
 from polycall.config import Server
 from polycall.errors import InvalidRequestError, RequestTooLargeError
@@ -50,7 +51,7 @@ async def read_body(gateway_request: GatewayRequest, server: Server, memory: Mem
 
 async def _read(gateway_request: GatewayRequest, server: Server, memory: MemoryGuard) -> bytes:
     gateway_request.body_by = gateway_request.started_at + server.body_s
-    pieces: list[bytes] = []
+    whole = BytesIO()  # gives what was written without a second copy of it
     size = 0
     while True:
         message = await gateway_request.receive()
@@ -58,15 +59,15 @@ async def _read(gateway_request: GatewayRequest, server: Server, memory: MemoryG
             raise ClientGone
         piece: bytes = message.get("body", b"")
         more = message.get("more_body", False)
-        if not pieces and not more:
+        if not size and not more:
             break
         size += len(piece)
         if size > server.body_bytes_max:
             raise _too_large(server.body_bytes_max)
         memory.check()
-        pieces.append(piece)
+        whole.write(piece)
         if not more:
-            piece = b"".join(pieces)
+            piece = whole.getvalue()
             break
     gateway_request.body_by = 0.0
     gateway_request.body_is_unread = False
@@ -83,7 +84,7 @@ async def _expand(body: bytes, encoding: bytes, limit: int) -> bytes:
             status=415,
         )
     decoder = zlib.decompressobj(bits)
-    pieces: list[bytes] = []
+    whole = BytesIO()
     size = 0
     while body:
         try:
@@ -93,13 +94,13 @@ async def _expand(body: bytes, encoding: bytes, limit: int) -> bytes:
         size += len(piece)
         if size > limit:
             raise _too_large(limit)
-        pieces.append(piece)
+        whole.write(piece)
         body = decoder.unconsumed_tail
         if body:
             await asyncio.sleep(0)
     if not decoder.eof:
         raise InvalidRequestError("the compressed body is cut short")
-    return b"".join(pieces)
+    return whole.getvalue()
 
 
 def _too_large(limit: int) -> RequestTooLargeError:

@@ -7,17 +7,26 @@ read by its dialect, which says what it is.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from polycall._support import jsontext
 from polycall.errors import ProtocolError
+from polycall.exchange import check_weight
 from polycall.ir import Response, Usage
 from polycall.translation.wire import Dialect
 
-_decoder: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
-    dict[str, msgspec.Raw]
-)
+_USAGE_BYTES_MAX = 64 * 1024
+
+
+@lru_cache
+def _decoder_for(*names: str) -> msgspec.json.Decoder[Any]:
+    """Reads these fields of an answer; nothing else of it is kept, however much that is."""
+    fields = [(name, msgspec.Raw | UnsetType, UNSET) for name in dict.fromkeys(names)]
+    return msgspec.json.Decoder(msgspec.defstruct("Answer", fields))
 
 
 def usage_of(dialect: Dialect, body: bytes) -> Usage:
@@ -26,19 +35,21 @@ def usage_of(dialect: Dialect, body: bytes) -> Usage:
     field, needed, parse = facts.usage_field, facts.answer_field, facts.parse_usage
     if parse is None:
         return read_whole(dialect, body).usage
+    names = (field, needed, "error", "service_tier", "serviceTier")
     try:
-        fields = _decoder.decode(body)
+        answer = _decoder_for(*names).decode(body)
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
-        fields = {}
-    error = fields.get("error")
-    is_failed = error is not None and bytes(error) != b"null"
-    if needed not in fields or is_failed or _may_have_failed(bytes(fields[needed])):
         return read_whole(dialect, body).usage
-    raw = fields.get(field)
-    if raw is None:
+    raw, inside, error, *tiers = (getattr(answer, name) for name in names)
+    is_failed = error is not UNSET and bytes(memoryview(error)[:5]) != b"null"
+    if inside is UNSET or is_failed or _FAILED_MARKS.search(memoryview(inside)):
+        return read_whole(dialect, body).usage
+    if raw is UNSET:
         return Usage()
-    tier = fields.get("service_tier") or fields.get("serviceTier")
-    return parse(msgspec.json.decode(raw), None if tier is None else msgspec.json.decode(tier))
+    if len(memoryview(raw)) > _USAGE_BYTES_MAX:
+        raise ProtocolError(f"the answer's usage has more than {_USAGE_BYTES_MAX} bytes")
+    tier = next((msgspec.json.decode(each) for each in tiers if each is not UNSET), None)
+    return parse(msgspec.json.decode(raw), tier)
 
 
 # How every client of Chat reads a text's end; and what a plain server may write in its own way.
@@ -60,12 +71,9 @@ _FAILED_MARKS = re.compile(
 )
 
 
-def _may_have_failed(inside: bytes) -> bool:
-    return _FAILED_MARKS.search(inside) is not None
-
-
 def read_whole(dialect: Dialect, body: bytes) -> Response:
     """The answer as its dialect reads it; raises what that says of one that is none."""
+    check_weight(body)
     try:
         parsed = jsontext.decode(body)
     except ValueError as error:

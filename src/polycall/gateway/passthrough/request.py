@@ -5,8 +5,10 @@ Nothing is parsed but the top level: the values stay the client's bytes.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from threading import Lock
@@ -15,6 +17,7 @@ from typing import Any
 import msgspec
 
 from polycall._support import jsontext
+from polycall._support.json_weight import LONG_BYTES
 from polycall.errors import MalformedRequestError
 from polycall.gateway.passthrough.control_fields import (
     check_names,
@@ -34,6 +37,8 @@ _VENDOR = Quirks()
 _CARRIED = (PREFIX.encode(), b'"call_pc')
 _ASK_USAGE = b',"stream_options":{"include_usage":true}}'
 _SPACE = b" \t\r\n"
+_SLICE_BYTES = 64 * 1024
+_utf8 = codecs.getincrementaldecoder("utf-8")
 
 # What in a body may meet a difference of the target.  A body without any of the marks of those
 # differences that a provider has would be rendered as it stands; finding one costs nothing but
@@ -191,6 +196,7 @@ class Fields:
         """
         self._is_read = False
         self._plain: msgspec.Raw | None = None
+        self._said: dict[str, Any] | None = None  # where that is all that is kept
         body = without_needless_escapes(body)
         try:
             self._raw: dict[str, msgspec.Raw] = _decoder.decode(body)
@@ -201,6 +207,9 @@ class Fields:
         check_names(self._raw, dialect)
         is_changed = dialect == "gemini" and self._settings_changed()
         self.body = body if not is_changed and says_each_once(body, self._raw) else self._built({})
+        self.size = len(self.body)
+        # Without its long texts: what is in quotes within a text is escaped there.
+        self.outline = self.body if self.size <= LONG_BYTES else _outlined(self.body)
 
     def _settings_changed(self) -> bool:
         """Build Gemini's generation settings anew where they say something twice."""
@@ -213,6 +222,20 @@ class Fields:
                     self._raw[name] = msgspec.Raw(checked)
                     is_changed = True
         return is_changed
+
+    def let_go(self, said: dict[str, Any]) -> None:
+        """Forget how a long body was written: `said` is all that it says, decoded."""
+        self._said = said
+        self.body = b""
+        self._raw = dict.fromkeys(said, msgspec.Raw())
+        self._is_read, self._plain = False, None
+
+    def restore(self) -> None:
+        """Have the whole body again, as a server reads it, where it was let go of."""
+        if self._said is not None:
+            self.body = jsontext.encode_bytes(self._said)
+            self._raw = _decoder.decode(self.body)
+            self._said = None
 
     def __contains__(self, name: str) -> bool:
         return name in self._raw
@@ -236,21 +259,25 @@ class Fields:
 
     def value(self, name: str) -> Any:
         """One value, decoded; `None` where it is absent or null."""
+        if self._said is not None:
+            return self._said.get(name)
         raw = self._raw.get(name)
         return None if raw is None else _decode_value(raw)
 
-    def decoded(self, read_messages: Callable[[bytes], Any] | None = None) -> dict[str, Any]:
+    def decoded(self, read_messages: Callable[[msgspec.Raw], Any] | None = None) -> dict[str, Any]:
         """All of the body.  A long list of tools, the same in every request, is decoded once.
 
         `read_messages` reads the messages of a conversation that may have come before.
         """
+        if self._said is not None:
+            return self._said
         body = {
             name: _decode_tools(raw) if name == "tools" else _decode_value(raw)
             for name, raw in self._raw.items()
             if name != "messages" or read_messages is None
         }
         if read_messages is not None and "messages" in self._raw:
-            body["messages"] = read_messages(bytes(self._raw["messages"]))
+            body["messages"] = read_messages(self._raw["messages"])
         return body
 
     def with_values(self, values: dict[str, Any]) -> bytes:
@@ -299,11 +326,31 @@ class Fields:
 def read_fields(body: bytes, dialect: str) -> Fields:
     """The fields of a body; raises `MalformedRequestError` for one that is no JSON object."""
     if not body.isascii():
-        try:
-            body.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise MalformedRequestError(f"the body is not UTF-8: byte {error.start}") from None
+        _check_text(body)
     return Fields(body, dialect)
+
+
+def _check_text(body: bytes) -> None:
+    """Raise for what is not UTF-8; piece by piece, as text takes up to four times that."""
+    decoder, view = _utf8(), memoryview(body)
+    for start in range(0, len(body), _SLICE_BYTES):
+        piece = view[start : start + _SLICE_BYTES]
+        end = start + len(piece)
+        try:
+            decoder.decode(piece, end == len(body))
+        except UnicodeDecodeError as error:
+            place = end - len(error.object) + error.start
+            raise MalformedRequestError(f"the body is not UTF-8: byte {place}") from None
+
+
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_LONG_TEXT_BYTES = 4096
+
+
+def _outlined(body: bytes) -> bytes:
+    return _TEXT.sub(
+        lambda found: found[0] if found.end() - found.start() <= _LONG_TEXT_BYTES else b'""', body
+    )
 
 
 def _spliced(body: bytes, name: str, raw: bytes, new: bytes) -> bytes | None:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
+from polycall._support import json_weight
 from polycall.errors import RequestTooLargeError
 from polycall.translation.conversation import known_of
 
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 # A body of that size is worth a thread: up to it the work takes 15 ms at most, and a thread would
 # cost a shorter one three times its own work.
-LONG_BYTES = 512 * 1024
+LONG_BYTES = json_weight.LONG_BYTES
 ITEMS_MAX = 20_000  # messages, their parts, tools: each costs about 0.1 ms
 _THREADS = 2
 # What the dialects' bodies have many of, and what has many parts in turn.

@@ -21,6 +21,9 @@ logger = logging.getLogger("polycall.memory")
 _LOOK_S = 0.1
 _FREE_S = 5.0
 _SHARE = 0.85  # of what the machine or the container has
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
+_APART_BYTES = 1024 * 1024
+_SPARE_BYTES = 8 * 1024 * 1024
 _CONTAINER = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -95,9 +98,28 @@ def _available_bytes() -> int:
     return least
 
 
+def give_large_back() -> None:
+    """Have what a large body took go back to the system as soon as it is let go of.
+
+    glibc learns from the first such body to keep the memory of the next ones.
+    """
+    libc = _libc()
+    if libc is not None:
+        libc.mallopt(_MMAP_THRESHOLD, _APART_BYTES)
+        libc.mallopt(_TRIM_THRESHOLD, _SPARE_BYTES)
+
+
 def _give_back() -> None:
     gc.collect()
+    libc = _libc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
+def _libc() -> ctypes.CDLL | None:
+    """glibc; `None` where another library does its work."""
     try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError):  # not glibc
-        return
+        libc = ctypes.CDLL(None)
+    except (OSError, TypeError):
+        return None
+    return libc if hasattr(libc, "malloc_trim") else None

@@ -22,6 +22,7 @@ from polycall.gateway.generation.endpoints import dialect_for
 from polycall.gateway.http.administered import Administered
 from polycall.gateway.http.replies import render_error
 from polycall.gateway.processes.binding import check_binding, check_workers, has_stored_keys
+from polycall.gateway.processes.memory_guard import give_large_back
 from polycall.gateway.processes.reload import reread
 from polycall.gateway.processes.shared_metrics import SharedMetrics, WorkerSlot
 from polycall.gateway.processes.workers import Post, Supervisor
@@ -197,6 +198,7 @@ async def _serve(
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    give_large_back()
     uvicorn_config = server_config(
         served,
         Protocol,

@@ -139,9 +139,9 @@ def _word(given: bytes | str | None) -> str:
 
 async def _is_about_programs(client_request: ClientRequest, services: GatewayServices) -> bool:
     declaration = _DECLARATIONS.get(client_request.dialect.NAME)
-    if declaration is not None and await client_request.mentions(declaration, services):
+    if declaration is not None and client_request.mentions(declaration):
         # A provider that runs programs itself is asked as the client asks.
         return not client_request.runs_natively(services)
-    if await client_request.mentions(_MARK, services):
+    if client_request.mentions(_MARK):
         return True
     return await client_request.earlier.mention(_MARK, services)

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from threading import Lock
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from polycall._support import jsontext
@@ -20,6 +21,7 @@ KEPT_BYTES_MAX = 8 * 1024 * 1024
 OWNER_BYTES_MAX = 4 * 1024 * 1024
 _BYTES_MIN = 8 * 1024
 _SPACE = b" \t\r\n"
+_BRACKET = ord("[")
 
 
 class _Beginning(Struct, frozen=True, eq=False):
@@ -45,16 +47,16 @@ class KnownConversations:
         """The text that is kept."""
         return sum(self._sizes.values())
 
-    def read(self, owner: str, dialect: str, raw: bytes) -> Any:
+    def read(self, owner: str, dialect: str, raw: msgspec.Raw | bytes) -> Any:
         """The value that `raw` is, a conversation where it is long enough; raises `ValueError`."""
-        text = raw.rstrip(_SPACE)
-        if len(text) < self._bytes_min or not text.startswith(b"["):
-            return jsontext.decode(raw)
-        text = text[:-1].rstrip(_SPACE)
+        view = memoryview(raw)
+        if not self._bytes_min <= len(view) <= OWNER_BYTES_MAX or view[0] != _BRACKET:
+            return jsontext.decode(view)  # no second copy of what is not remembered
+        text = bytes(view).rstrip(_SPACE)[:-1].rstrip(_SPACE)
         group = f"{owner}\0{dialect}"
         found = self._longest(group, text)
         if found is None:
-            items = Conversation[Any](jsontext.decode(raw), {})
+            items = Conversation[Any](jsontext.decode(view), {})
         else:
             rest = text[len(found.text) :].lstrip(_SPACE)
             new: list[Any] = jsontext.decode(b"[%b]" % rest[1:]) if rest else []
@@ -79,8 +81,6 @@ class KnownConversations:
             if found is not None:
                 self._drop((group, found.text))
             size = len(new.text)
-            if size > OWNER_BYTES_MAX:
-                return
             self._drop((group, new.text))
             self._kept[group, new.text] = new
             self._sizes[group] = self._sizes.get(group, 0) + size

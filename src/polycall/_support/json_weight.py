@@ -1,0 +1,167 @@
+"""How much JSON takes once it is read: values by their number, texts by their widest character."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+LONG_BYTES = 512 * 1024  # what is shorter is not looked over
+OBJECTS_MAX = 100_000  # lists and objects of JSON, a message being a few
+VALUES_MAX = 500_000
+# What texts take beyond their bytes: one emoji has each character of its text take four.  While a
+# long one is read it has that room for each byte, and for a time what it had before as well.
+WIDE_BYTES_MAX = 16 * 1024 * 1024
+_SLICE_BYTES = 128 * 1024
+# A text; what has whole texts only; the rest of a text, and the quote that ends it.
+_INSIDE = rb'(?:[^"\\]++|\\.)*+'
+_TEXT = re.compile(rb'"' + _INSIDE + rb'"', re.DOTALL)
+_WHOLE = re.compile(rb'(?:[^"]++|"' + _INSIDE + rb'")*+', re.DOTALL)
+_REST = re.compile(_INSIDE + rb'("?)', re.DOTALL)
+_FOUR, _FOUR_ESCAPED = re.compile(rb"[\xf0-\xff]"), re.compile(rb"\\u[dD][89abAB]")
+_TWO, _TWO_ESCAPED = re.compile(rb"[\xc4-\xff]"), re.compile(rb"\\u(?!00)")
+_LONG_TEXT_BYTES = 1024 * 1024
+_WHILE_READ = {1: 0.0, 2: 1.5, 4: 3.0}  # of a long text's bytes, by its width
+_FOLLOWING = bytes(range(0x80, 0xC0))  # of a character of several bytes, all but the first
+
+
+class HeavyJSONError(ValueError):
+    """JSON that would take too much memory."""
+
+
+class JSONWeight:
+    """Counts the values of JSON that is about to be read, over all that belongs to one message.
+
+    A list takes sixty bytes of memory and two of a body: how much is read is bounded by number as
+    well as by size.  Text is looked over where there might be too many.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._containers = 0
+        self._values = 0
+        self._wide = 0
+
+    def steps(self, data: bytes) -> Iterator[None]:
+        """Count what is in it, a step at a time; raises `HeavyJSONError` where that is too much."""
+        self._bytes += len(data)
+        if self._bytes <= LONG_BYTES:
+            return
+        for is_narrow in self._widen(data):
+            if not is_narrow:
+                raise HeavyJSONError(
+                    f"its long texts would take {WIDE_BYTES_MAX} bytes more to read than it has: "
+                    "one emoji makes each character of its text take four"
+                )
+            yield
+        counts = self._containers, self._values
+        for is_few in self._count_letters(data):
+            if not is_few:
+                break
+            yield
+        else:
+            return
+        self._containers, self._values = counts
+        for is_few in self._count_outside_texts(data):
+            if not is_few:
+                raise HeavyJSONError(
+                    f"it has more than {OBJECTS_MAX} lists and objects or {VALUES_MAX} values"
+                )
+            yield
+
+    def _count_letters(self, data: bytes) -> Iterator[bool]:
+        """Count wherever they stand; says after each step whether that is few."""
+        for start in range(0, len(data), _SLICE_BYTES):
+            yield self._count(data[start : start + _SLICE_BYTES])
+
+    def _count_outside_texts(self, data: bytes) -> Iterator[bool]:
+        place, is_text = 0, False
+        while place < len(data):
+            pattern = _REST if is_text else _WHOLE
+            found = pattern.match(data, place, place + _SLICE_BYTES)
+            end = place if found is None else found.end()
+            if is_text:
+                is_text = found is None or not found[1]
+                place = end if end > place else len(data)
+                yield True
+            else:
+                yield self._count(_TEXT.sub(b"", data[place:end]))
+                is_text = data[end : end + 1] == b'"'
+                place = end + is_text
+
+    def _widen(self, data: bytes) -> Iterator[bool]:
+        """Count what texts take beyond their bytes; says after each step whether that is little."""
+        if 3 * self._bytes <= WIDE_BYTES_MAX:
+            return
+        width = 1
+        for start in range(0, len(data), _SLICE_BYTES):
+            width = max(width, _width(data[max(0, start - 6) : start + _SLICE_BYTES]))
+            if width == 4:
+                break
+            yield True
+        if width == 1:
+            return
+        place, is_text, text = 0, False, _Text()
+        while place < len(data):
+            end_of_slice = place + _SLICE_BYTES
+            while place < min(end_of_slice, len(data)):
+                if not is_text:
+                    place = data.find(b'"', place, end_of_slice)
+                    is_text, text = place >= 0, _Text()
+                    place = place + 1 if is_text else end_of_slice
+                    continue
+                found = _REST.match(data, place, end_of_slice)
+                end = place if found is None else found.end()
+                if found is None or end == place:  # an escape that goes on in the next slice
+                    end, found = min(place + 2, len(data)), None
+                text.add(data[place:end])
+                place = end
+                if found is not None and found[1]:
+                    self._wide += text.beyond
+                    is_text = False
+            yield self._wide + text.beyond * is_text <= WIDE_BYTES_MAX
+
+    def _count(self, piece: bytes) -> bool:
+        self._containers += piece.count(b"[") + piece.count(b"{")
+        self._values += piece.count(b",")
+        return self._containers <= OBJECTS_MAX and self._values <= VALUES_MAX
+
+
+class _Text:
+    """What one text takes, told piece by piece; a piece ends with a whole escape."""
+
+    __slots__ = ("_characters", "_size", "_width")
+
+    def __init__(self) -> None:
+        self._size = self._characters = 0
+        self._width = 1
+
+    def add(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if b"\\" in piece:
+            piece = piece.replace(b"\\\\", b"_")  # what is left begins an escape
+            self._characters -= 5 * piece.count(b"\\u")
+        self._characters += (
+            len(piece) if piece.isascii() else len(piece.translate(None, _FOLLOWING))
+        )
+        if self._width < 4:
+            self._width = max(self._width, _width(piece))
+
+    @property
+    def beyond(self) -> int:
+        after = max(0, self._width * self._characters - self._size)
+        if self._size < _LONG_TEXT_BYTES:
+            return after
+        return max(after, int(_WHILE_READ[self._width] * self._size))
+
+
+def _width(piece: bytes) -> int:
+    """How many bytes one character of a text with this in it takes, at most."""
+    is_escaped = b"\\u" in piece
+    if piece.isascii():
+        if not is_escaped:
+            return 1
+    elif _FOUR.search(piece):
+        return 4
+    if is_escaped and _FOUR_ESCAPED.search(piece):
+        return 4
+    return 2 if _TWO.search(piece) or (is_escaped and _TWO_ESCAPED.search(piece)) else 1
