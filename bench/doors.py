@@ -13,7 +13,9 @@ of the three rounds: other work on the machine only adds to it.
 from __future__ import annotations
 
 import argparse
+import base64
 import gzip
+import hashlib
 import http.client
 import json
 import os
@@ -30,6 +32,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from bench.socket_doors import VOICES, Door, read_on, socket_doors
+
 MIB_MAX = 50.0
 HELD_MS_MAX = 50.0
 ROUNDS = 3
@@ -38,6 +42,11 @@ _DOOR_S = 8.0  # a door that is still open then is closed by us
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 EVENTS = CHUNKED.replace(b"OK\r\n", b"OK\r\ncontent-type: text/event-stream\r\n")
 BOMB = gzip.compress(b" " * 300_000_000, 9)
+_WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_SWITCHING = (
+    b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
+    b"sec-websocket-accept: %b\r\n\r\n"
+)
 GZIP = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n"
 
 
@@ -67,11 +76,37 @@ PROVIDERS: dict[str, tuple[bytes, bytes]] = {
 }
 
 
+def _whole(field: bytes) -> tuple[bytes, bytes]:
+    """An answer of 30 MB in JSON, with one more field."""
+    start, _, end = _ANSWER.partition(b'"hello"')
+    body = start + b'"hello"' + end[:-1] + b"," + field + b"}"
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body, b""
+
+
+def _long_answers() -> dict[str, Callable[[], tuple[bytes, bytes]]]:
+    """Answers that come to their end, made when they are asked for."""
+    text = b"x" * 30_000_000
+    many = 30_000_000
+    return {
+        "a long text": lambda: _whole(b'"a":"%b"' % text),
+        "a wide text": lambda: _whole(b'"a":"%b\xf0\x9f\x98\x80"' % text),
+        "small values": lambda: _whole(b'"a":[%b1]' % (b"[]," * (many // 3))),
+        "many fields": lambda: _whole(b",".join(b'"%x":1' % n for n in range(many // 9))),
+        "a long usage": lambda: _whole(b'"usage":{"a":[%b1]}' % (b"[]," * (many // 3))),
+        "a long content": lambda: (
+            b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b"
+            % (len(long := _ANSWER.replace(b"hello", text)), long),
+            b"",
+        ),
+    }
+
+
 class Upstream:
     """Answers by the name of the model: one of `PROVIDERS`, or well."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._long = _long_answers()
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -84,8 +119,13 @@ class Upstream:
         with peer, suppress(OSError, ValueError):
             reader = peer.makefile("rb")
             while head := _read_head(reader):
+                if "sec-websocket-key" in head:
+                    self._speak(peer, head)
                 body = json.loads(reader.read(int(head.get("content-length", 0))))
                 name = body["model"].replace("_", " ")
+                if name in self._long:
+                    peer.sendall(self._long[name]()[0])
+                    continue
                 if name not in PROVIDERS:
                     peer.sendall(_GOOD)
                     continue
@@ -94,6 +134,18 @@ class Upstream:
                 while True:
                     peer.sendall(more)
 
+    def _speak(self, peer: socket.socket, head: dict[str, str]) -> None:
+        """As a voice, which goes on until nobody listens."""
+        digest = hashlib.sha1(head["sec-websocket-key"].encode() + _WEBSOCKET).digest()
+        peer.sendall(_SWITCHING % base64.b64encode(digest))
+        name = head[""].partition("model=")[2].split()[0].replace("_", " ")
+        first, more = VOICES.get(name, (b"", b""))
+        peer.sendall(first)
+        while more:
+            peer.sendall(more)
+        while peer.recv(65536):
+            pass
+
 
 def _read_head(reader: Any) -> dict[str, str]:
     lines: list[str] = []
@@ -101,7 +153,8 @@ def _read_head(reader: Any) -> dict[str, str]:
         if line == "" and not lines:
             return {}
         lines.append(line)
-    return dict(line.lower().split(": ", 1) for line in lines[1:])
+    found = (line.split(": ", 1) for line in lines[1:])
+    return {"": lines[0], **{name.lower(): value for name, value in found}}
 
 
 _ANSWER = json.dumps(
@@ -291,34 +344,46 @@ def _value_doors() -> Iterator[tuple[str, Callable[[], tuple[bytes, bytes]]]]:
             yield f"{name}, {place}", lambda path=path, data=body % inner: (_post(path, data), b"")
 
 
-def _exchange(served: Served, first: bytes, more: bytes) -> None:
+def exchange(first: bytes, more: bytes) -> Door:
     """Send, and read the answer until its end, or until the door has been open for long."""
-    ends_at = time.monotonic() + _DOOR_S
-    with served.connect() as peer, suppress(OSError):
-        peer.sendall(first)
-        while more and time.monotonic() < ends_at:
-            peer.settimeout(max(ends_at - time.monotonic(), 0.01))
-            peer.sendall(more)
-        while time.monotonic() < ends_at:
-            peer.settimeout(max(ends_at - time.monotonic(), 0.01))
-            if not peer.recv(65536):
-                return
+
+    def door(served: Any, until: float) -> None:
+        with served.connect() as peer, suppress(OSError):
+            peer.sendall(first)
+            while more and time.monotonic() < until:
+                peer.settimeout(max(until - time.monotonic(), 0.01))
+                peer.sendall(more)
+            read_on(peer, until)
+
+    return door
 
 
-def measure(served: Served, first: bytes, more: bytes) -> tuple[float, float]:
+def measure(served: Served, door: Door) -> tuple[float, float]:
     """MiB of all rounds, and milliseconds of the best."""
     before = most = served.resident_mib
     held: list[float] = []
     for _ in range(ROUNDS):
         with probe(served.port) as took:
-            sending = threading.Thread(target=_exchange, args=(served, first, more))
-            sending.start()
-            while sending.is_alive():
+            until = time.monotonic() + _DOOR_S
+            trying = threading.Thread(target=door, args=(served, until))
+            trying.start()
+            while trying.is_alive():
                 most = max(most, served.resident_mib)
                 time.sleep(0.005)
-            sending.join()
+            trying.join()
         held.append((max(took) - statistics.median(took)) * 1000)
     return most - before, min(held)
+
+
+def _doors() -> Iterator[tuple[str, Callable[[], Door]]]:
+    for name, make in (*_client_doors(), *_value_doors()):
+        yield f"client: {name}", lambda make=make: exchange(*make())
+    for name in (*PROVIDERS, *_long_answers()):
+        body = {"model": f"up/{name.replace(' ', '_')}", "messages": _messages(1, 9)}
+        for kind, path in (("passed", CHAT), ("translated", ANTHROPIC)):
+            asked = _asking(path, {**body, "stream": "event" in name or "comment" in name})
+            yield f"provider: {name}, {kind}", lambda asked=asked: exchange(asked, b"")
+    yield from socket_doors()
 
 
 def main() -> int:
@@ -332,14 +397,6 @@ def main() -> int:
     if options.probe:
         run_probe(options.probe)
         return 0
-    doors: list[tuple[str, Callable[[], tuple[bytes, bytes]]]] = [
-        (f"client: {name}", make) for name, make in (*_client_doors(), *_value_doors())
-    ]
-    for name in PROVIDERS:
-        body = {"model": f"up/{name.replace(' ', '_')}", "messages": _messages(1, 9)}
-        for kind, path in (("passed", CHAT), ("translated", ANTHROPIC)):
-            asked = _asking(path, {**body, "stream": "event" in name or "comment" in name})
-            doors.append((f"provider: {name}, {kind}", lambda asked=asked: (asked, b"")))
     wanted = [each.strip() for each in options.only.split(",") if each.strip()]
     over = 0
     print(f"{'door':48} {'MiB':>8} {'held ms':>9}")
@@ -347,11 +404,12 @@ def main() -> int:
         served = Served(Path(folder), Upstream())
         try:
             for path in (CHAT, ANTHROPIC) * 20:
-                _exchange(served, _asking(path, {"messages": _messages(2, 9)}), b"")
-            for name, make in doors:
+                asked = _asking(path, {"messages": _messages(2, 9)})
+                exchange(asked, b"")(served, time.monotonic() + _DOOR_S)
+            for name, make in _doors():
                 if wanted and not any(each in name for each in wanted):
                     continue
-                mib, held_ms = measure(served, *make())
+                mib, held_ms = measure(served, make())
                 is_over = mib > MIB_MAX or held_ms > HELD_MS_MAX
                 over += is_over
                 print(f"{name:48} {mib:8.1f} {held_ms:9.1f}{'  over' if is_over else ''}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -101,3 +102,49 @@ async def test_framing_is_the_servers(caplog: pytest.LogCaptureFixture) -> None:
 async def test_silent_connections_end(sent: bytes, answers: int) -> None:
     answer = await _exchanged(sent)
     assert answer.count(b"HTTP/1.1 200 OK") == answers
+
+
+class _Measured(BoundedProtocol):
+    most = 0
+
+    def on_answered(self) -> None:
+        _Measured.most = max(_Measured.most, self.transport.get_write_buffer_size())
+        super().on_answered()
+
+
+async def _large(scope: dict[str, Any], receive: Any, send: Send) -> None:
+    size = b"%d" % LARGE
+    headers = [(b"content-length", size)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"z" * LARGE})
+
+
+LARGE = 300_000
+
+
+@pytest.mark.parametrize("padding", [8_000, 30_000])
+async def test_a2_answers_that_nobody_reads_are_not_made(padding: int) -> None:
+    """One connection that sent ahead and read nothing took 780 MB in five seconds."""
+    _Measured.most = 0
+    with listen("127.0.0.1", 0) as bound:
+        server = uvicorn.Server(server_config(_large, _Measured, loop="none"))
+        serving = asyncio.create_task(server.serve(sockets=[bound]))
+        reader, writer = await asyncio.open_connection(*bound.getsockname(), limit=1024)
+        ask = b"GET / HTTP/1.1\r\nhost: here\r\nx: %b\r\n\r\n" % (b"y" * padding)
+        try:
+            asked = 0
+            with contextlib.suppress(TimeoutError):
+                while asked < 120:
+                    writer.write(ask * 20)
+                    asked += 20
+                    await asyncio.wait_for(writer.drain(), 0.3)
+            await asyncio.sleep(0.3)
+            assert _Measured.most < LARGE + 128 * 1024
+            # Whoever reads has all that was asked for.
+            writer.write_eof()
+            answers = await asyncio.wait_for(reader.read(), 20)
+            assert answers.count(b"HTTP/1.1 200") == asked
+        finally:
+            writer.close()
+            server.should_exit = True
+            await serving

@@ -118,3 +118,48 @@ def test_a20_law_counted_as_parsed_wherever_it_is_cut(
     counter = JSONWeight()
     assert all(counter._count_outside_texts(json.dumps(value).encode()))
     assert (counter._containers, counter._values) == _counts(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_escaped"),
+    [
+        ("x" * 8_000_000 + "😀", False),
+        ("x" * 6_000_000 + "😀", True),
+        ("中" * 4_000_000, False),
+        (["x" * 20_000 + "🇰🇷"] * 300, False),
+    ],
+    ids=["one emoji", "an escaped one", "Chinese", "many texts"],
+)
+async def test_a20_texts_are_counted_by_their_widest_character(text: Any, is_escaped: bool) -> None:
+    data = json.dumps(text, ensure_ascii=is_escaped).encode()
+    with pytest.raises(RequestTooLargeError, match="emoji"):
+        await read(data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 5_000_000 + "😀",
+        "é" * 8_000_000,
+        ["中" * 100_000] * 50,
+        ["x" * 7_000_000, "😀" * 500_000],
+        "\\ud83d" * 900_000,
+    ],
+    ids=["one emoji", "accents", "Chinese", "apart", "written out"],
+)
+async def test_a20_narrow_texts_beside_wide_ones_are_taken(text: Any) -> None:
+    await read(json.dumps(text, ensure_ascii=False).encode())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a20_law_no_text_takes_more_than_is_counted(seed: int) -> None:
+    source = random.Random(seed)
+    for _ in range(30):
+        letters = source.sample(["a", "é", "中", "😀", "\\", '"', "\n", "u0041", "\x01"], 4)
+        text = "".join(source.choices(letters, k=source.randrange(200)))
+        width = 1 if max(text, default="") < "\u0100" else 2 if max(text) < "\U00010000" else 4
+        for is_escaped in (False, True):
+            written = json.dumps(text, ensure_ascii=is_escaped).encode()[1:]
+            counted = json_weight._Text()
+            counted.add(written)
+            assert counted.beyond >= width * len(text) - len(written)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -235,3 +236,28 @@ async def test_a_full_process_refuses_in_each_protocols_words(
         assert "memory" in json.dumps(body)
         assert (await ask(served, "GET", "/healthz"))[0] == 200
         assert isinstance(served, Gateway)
+
+
+LONG = 6_000_000
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
+async def test_a20_a_long_body_is_held_once_beside_what_is_made_of_it(
+    tmp_path: Path, path: str
+) -> None:
+    text = "x" * LONG
+    said: JSON = {"input": text}
+    if "responses" not in path:
+        said = {"max_tokens": 9, "messages": [{"role": "user", "content": text}]}
+    data = json.dumps({"model": "a/m", **said}, ensure_ascii=False).encode()
+    async with serving(tmp_path, UP + ANTHROPIC + SETTINGS) as served:
+        small = json.dumps({"model": "a/m", "max_tokens": 9, "messages": [], "input": "x"})
+        await ask(served, "POST", path, data=small.encode())  # dialects are loaded by now
+        tracemalloc.start()
+        try:
+            status, _ = await ask(served, "POST", path, data=data)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert status == 502
+    assert peak / len(data) < 2.9  # four times before

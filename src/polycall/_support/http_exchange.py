@@ -15,6 +15,8 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 logger = logging.getLogger("polycall.http")
 
 Headers = list[tuple[bytes, bytes]]
@@ -30,6 +32,22 @@ _FAILED_HEADERS = [
     (b"content-length", b"%d" % len(_FAILED)),
     (b"connection", b"close"),
 ]
+
+
+class Bounds(Struct, frozen=True):
+    """What one connection may take, in bytes and seconds.
+
+    `head_bytes_max` also bounds what of a body is no content: extensions of chunks and trailers.
+    `body_bytes_max` is 0 where the application bounds what it reads.  A client that takes none of
+    the last of its answer is left after `linger_s`.
+    """
+
+    head_bytes_max: int = 64 * 1024
+    head_s: float = 15.0
+    body_bytes_max: int = 0
+    body_s: float = 60.0
+    linger_s: float = 5.0
+    connections_max: int = 4096
 
 
 class Connection(Protocol):

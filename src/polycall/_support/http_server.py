@@ -18,11 +18,10 @@ from typing import Any
 
 import httptools
 import uvicorn
-from msgspec import Struct
 from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.server import ServerState
 
-from polycall._support.http_exchange import HttpExchange
+from polycall._support.http_exchange import Bounds, HttpExchange
 from polycall._support.http_head import (
     NOT_HTTP,
     Headers,
@@ -51,22 +50,6 @@ _LINGER_BYTES_MAX = 16 * 1024 * 1024
 _NEVER = float("inf")
 
 _IDLE, _HEAD, _BODY = range(3)
-
-
-class Bounds(Struct, frozen=True):
-    """What one connection may take, in bytes and seconds.
-
-    `head_bytes_max` also bounds what of a body is no content: extensions of chunks and trailers.
-    `body_bytes_max` is 0 where the application bounds what it reads.  A client that takes none of
-    the last of its answer is left after `linger_s`.
-    """
-
-    head_bytes_max: int = 64 * 1024
-    head_s: float = 15.0
-    body_bytes_max: int = 0
-    body_s: float = 60.0
-    linger_s: float = 5.0
-    connections_max: int = 4096
 
 
 class BoundedProtocol(asyncio.Protocol):
@@ -111,6 +94,7 @@ class BoundedProtocol(asyncio.Protocol):
         self._is_closed = False  # nothing more is written
         self._is_draining = False
         self._is_paused = False
+        self._is_stalled = False
         self._discarded = 0
         self._is_upgrade = False
         self._refusal: tuple[int, str] | None = None
@@ -188,6 +172,10 @@ class BoundedProtocol(asyncio.Protocol):
         room, self._room = self._room, None
         if room is not None and not room.done():
             room.set_result(None)
+        if self._is_stalled and not self.is_closing:
+            self._is_stalled = False
+            self._due_at = _NEVER
+            self._go_on()
 
     def data_received(self, data: bytes) -> None:
         if self._is_over or self.is_closing:
@@ -324,6 +312,15 @@ class BoundedProtocol(asyncio.Protocol):
         self.server_state.total_requests += 1
         if self.is_closing:
             return
+        if self._room is not None:
+            # The client takes no more of the answers that it has: it gets none before it does.
+            self.pause_reading()
+            self._is_stalled = True
+            self._set_due(_IDLE, self.config.timeout_keep_alive)
+            return
+        self._go_on()
+
+    def _go_on(self) -> None:
         self.resume_reading()
         if self._ahead:
             self._run(*self._ahead.popleft())
