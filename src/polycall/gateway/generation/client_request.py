@@ -380,7 +380,7 @@ class ClientRequest:
             if not services.server.cache:
                 request = replace(request, cache=False)
             if self._fields.size > _HELD_BYTES_MAX:
-                self._fields.let_go(self.earlier.said)
+                self._fields.forget_text(self.earlier.said)
             self._carried = await services.carrier.extract(
                 request, self.owner.id, keeps_texts=self._keeps_texts
             )

@@ -223,7 +223,7 @@ class Fields:
                     is_changed = True
         return is_changed
 
-    def let_go(self, said: dict[str, Any]) -> None:
+    def forget_text(self, said: dict[str, Any]) -> None:
         """Forget how a long body was written: `said` is all that it says, decoded."""
         self._said = said
         self.body = b""
