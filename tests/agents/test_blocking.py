@@ -388,10 +388,45 @@ def test_l11_a_client_that_only_agents_used_closes_their_connections(
     with client:
         assert Agent(model, client=client).run_sync("a").text == "yes"
     sessions = client._transport._sessions  # type: ignore[attr-defined]
-    assert (sessions._held, sessions._open) == ({}, {})
+    assert sessions._held == {}
     assert Agent(model, client=client).run_sync("b").text == "again"  # it opens anew
     client.close_sync()
-    assert (sessions._held, sessions._open) == ({}, {})
+    assert sessions._held == {}
+
+
+UNCLOSED = """
+import gc, threading, time
+from polycall import Agent, Client
+from polycall.sim import Simulation
+from tests.agents.support import client_of
+
+def ask(client):
+    return Agent("openai/sim-1", client=client).run_sync("hi").text
+
+with Simulation() as simulation:
+    client = client_of(simulation)
+    threads = [threading.Thread(target=ask, args=[client]) for _ in range(2)]
+    [each.start() for each in threads]
+    [each.join() for each in threads]
+    for _ in range(5):
+        client_of(simulation).generate_sync("openai/sim-1", "hello")
+    gc.collect()
+    ends_at = time.monotonic() + 30
+    while threading.active_count() > 3 and time.monotonic() < ends_at:
+        time.sleep(0.01)
+    print([each.name for each in threading.enumerate()].count("polycall-portal"))
+    streaming = client_of(simulation)
+    stream = streaming.stream_sync("openai/sim-1", "hello")
+    next(stream)
+    client.generate_sync("openai/sim-1", "bye")
+    kept = client_of(simulation)
+    kept.generate_sync("openai/sim-1", "bye")
+"""
+
+
+def test_l11_clients_that_nobody_closes_end_silently_and_leave_no_thread() -> None:
+    # Of the shared loop of `run_sync` alone; the loops of dropped clients have ended.
+    assert alone(UNCLOSED) == "1\n"
 
 
 async def test_l11_two_loops_at_once_share_a_client_and_close_closes_both(

@@ -43,7 +43,8 @@ _abandoned: list[asyncio.AbstractEventLoop] = []
 class Portal:
     """Runs coroutines on its own loop and waits for them.  `close` ends the thread.
 
-    The loop begins with the first call, and anew in a process that was forked.
+    The loop begins with the first call, and anew in a process that was forked.  It ends as
+    `asyncio.run` ends one: with `close`, with the last reference to it, or with the program.
     """
 
     def __init__(self) -> None:
@@ -51,6 +52,7 @@ class Portal:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._last: list[Callable[[], Coroutine[Any, Any, object]]] = []
+        self._dropped: weakref.finalize[..., Portal] | None = None
         _portals.add(self)
 
     def before_end(self, last: Callable[[], Coroutine[Any, Any, object]]) -> None:
@@ -97,12 +99,9 @@ class Portal:
             return
         for coroutine in (*last, *(each() for each in self._last)):
             self._run(coroutine)
-        with contextlib.suppress(asyncio.CancelledError):
-            self._run(_cancel_others())
-        loop.call_soon_threadsafe(loop.stop)
+        self._without_loop()
+        loop.call_soon_threadsafe(_stop_soon, loop)
         thread.join()
-        loop.close()
-        self._loop = self._thread = None
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         try:
@@ -137,6 +136,8 @@ class Portal:
                     target=_work, args=(loop,), name="polycall-portal", daemon=True
                 )
                 self._thread.start()
+                self._dropped = weakref.finalize(self, loop.call_soon_threadsafe, _stop_soon, loop)
+                self._dropped.atexit = False
             return self._loop
 
     def forget(self) -> None:
@@ -144,7 +145,14 @@ class Portal:
         self._lock = threading.Lock()
         if self._loop is not None:
             _abandoned.append(self._loop)
-        self._loop = self._thread = None
+            # What is dropped of it here is the parent's, which closes it.
+            self._loop.set_exception_handler(lambda loop, context: None)
+        self._without_loop()
+
+    def _without_loop(self) -> None:
+        if self._dropped is not None:
+            self._dropped.detach()
+        self._loop = self._thread = self._dropped = None
 
 
 _portals: weakref.WeakSet[Portal] = weakref.WeakSet()
@@ -155,9 +163,13 @@ _held_up: list[asyncio.AbstractEventLoop] = []
 @functools.cache
 def shared_portal() -> Portal:
     """The event loop of whatever is called without one; it ends with the process."""
-    made = Portal()
-    atexit.register(made.close)
-    return made
+    return Portal()
+
+
+@atexit.register
+def _close_all() -> None:
+    for portal in list(_portals):
+        portal.close()
 
 
 def is_held_up(loop: asyncio.AbstractEventLoop) -> bool:
@@ -165,66 +177,101 @@ def is_held_up(loop: asyncio.AbstractEventLoop) -> bool:
     return loop in _held_up
 
 
+class _Held(Generic[T]):
+    """A value of one event loop, until it is closed, once."""
+
+    def __init__(
+        self, owner: PerLoop[T], value: T, close: Callable[[T], Awaitable[object]]
+    ) -> None:
+        self.value = value
+        self.loop = asyncio.get_running_loop()
+        self.holder = self._holding()
+        self._close = close
+        self._closed: asyncio.Future[None] | None = None
+        self._dropped = weakref.finalize(owner, _drop, self)
+        self._dropped.atexit = False
+        _all_held.add(self)
+
+    async def _holding(self) -> AsyncGenerator[None]:
+        # `asyncio.run` closes generators that are still open, and this one closes the value.
+        try:
+            yield
+        finally:
+            if self._closed is None:
+                await self._close_once()
+
+    async def close(self) -> None:
+        """Close the value, in its loop."""
+        # The value first: a generator that waits in its end cannot be closed by its loop as well.
+        if self._closed is not None:
+            await asyncio.shield(self._closed)  # the loop ends, and closes the generator itself
+            return
+        await self._close_once()
+        await self.holder.aclose()
+
+    async def _close_once(self) -> None:
+        self._closed = self.loop.create_future()
+        try:
+            await self._close(self.value)
+        finally:
+            self.forget()
+            self._closed.set_result(None)
+
+    def forget(self) -> None:
+        """Leave the value, which is closed, or whose loop is."""
+        _all_held.discard(self)
+        self._dropped.detach()
+
+
+# All that is open, so that nothing of it is dropped before it is closed.
+_all_held: set[_Held[Any]] = set()
+
+
+def _drop(held: _Held[Any]) -> None:
+    """Close what nothing uses any more, where its loop still runs."""
+    if held.loop.is_closed() or held.loop in _abandoned:
+        return
+
+    def begin() -> None:
+        task = held.loop.create_task(held.close())
+        _ending.add(task)
+        task.add_done_callback(_ending.discard)
+
+    held.loop.call_soon_threadsafe(begin)
+
+
 class PerLoop(Generic[T]):
     """One value for each event loop, since connections belong to the loop that opened them.
 
-    A value is closed with its loop, where `asyncio.run` or the like ends that.
+    A value is closed with its loop, where `asyncio.run` or the like ends that, and where this is
+    dropped.
     """
 
     def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[object]]) -> None:
         self._make = make
         self._close = close
-        self._held: dict[asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[T]]] = {}
-        # Values by id, until they are closed; with what is done once their closing has ended.
-        self._open: dict[int, asyncio.Future[None] | None] = {}
+        self._held: dict[asyncio.AbstractEventLoop, _Held[T]] = {}
 
     async def get(self) -> T:
         """The value of the loop that runs here."""
         loop = asyncio.get_running_loop()
-        if loop not in self._held:
+        held = self._held.get(loop)
+        if held is None:
             for other in [each for each in self._held if each.is_closed()]:
-                del self._held[other]
-            holder = self._holding()
-            self._held[loop] = (await anext(holder), holder)
-        return self._held[loop][0]
+                self._held.pop(other).forget()
+            held = self._held[loop] = _Held(self, self._make(), self._close)
+            await anext(held.holder)
+        return held.value
 
     async def close(self) -> None:
         """Close the values of all loops that still run; the next `get` makes a new one."""
         held, self._held = self._held, {}
         here = asyncio.get_running_loop()
-        for loop, (value, holder) in held.items():
+        for loop, each in held.items():
             if loop is here:
-                await self._closed(value, holder)
+                await each.close()
             elif loop.is_running() and loop not in _abandoned:
-                closing = asyncio.run_coroutine_threadsafe(self._closed(value, holder), loop)
-                await asyncio.wrap_future(closing)
-
-    async def _holding(self) -> AsyncGenerator[T]:
-        # `asyncio.run` closes generators that are still open, and this one closes the value.
-        value = self._make()
-        self._open[id(value)] = None
-        try:
-            yield value
-        finally:
-            if self._open.get(id(value), self) is None:
-                await self._close_once(value)
-
-    async def _closed(self, value: T, holder: AsyncGenerator[T]) -> None:
-        # The value first: a generator that waits in its end cannot be closed by its loop as well.
-        closing = self._open.get(id(value))
-        if closing is not None:
-            await asyncio.shield(closing)  # the loop ends, and closes the generator itself
-            return
-        await self._close_once(value)
-        await holder.aclose()
-
-    async def _close_once(self, value: T) -> None:
-        done = self._open[id(value)] = asyncio.get_running_loop().create_future()
-        try:
-            await self._close(value)
-        finally:
-            del self._open[id(value)]
-            done.set_result(None)
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(each.close(), loop))
 
 
 def runs_a_loop() -> bool:
@@ -283,7 +330,31 @@ def _is_notebook() -> bool:
 
 def _work(loop: asyncio.AbstractEventLoop) -> None:
     _own.is_portal = True
-    loop.run_forever()
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+# Tasks that nothing else holds while they run.
+_ending: set[asyncio.Task[None]] = set()
+
+
+def _stop_soon(loop: asyncio.AbstractEventLoop) -> None:
+    """Stop the loop that runs here when what runs in it has been cancelled and closed."""
+
+    async def leave() -> None:
+        for held in [each for each in _all_held if each.loop is loop]:
+            await held.close()
+        await _cancel_others()
+
+    def left(task: asyncio.Task[None]) -> None:
+        _ending.discard(task)
+        loop.stop()
+
+    task = loop.create_task(leave())
+    _ending.add(task)
+    task.add_done_callback(left)
 
 
 class _Outcome(Generic[T]):
