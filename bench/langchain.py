@@ -74,7 +74,7 @@ def run(python: str, client: str, target: str, url: str, folder: Path) -> dict[s
                 lines = (child.get("message") or child.text or "").splitlines()
                 ended = f"failed: {lines[0][:300] if lines else ''}"
             elif child.tag == "skipped":
-                ended = "xfailed" if child.get("type") == "pytest.xfail" else "skipped"
+                ended = f"not asked: {(child.get('message') or '').splitlines()[0][:200]}"
         found[case.get("name", "")] = ended
     return found
 
@@ -86,6 +86,7 @@ def main() -> int:
     python, *cells = sys.argv[1:]
     wanted = [(c, t) for c in CLIENTS for t in TARGETS if not cells or f"{c}/{t}" in cells]
     unknown = 0
+    unasked: dict[str, set[str]] = {}
     with Simulation(seed=7) as sim, tempfile.TemporaryDirectory() as folder:
         gateway = Gateway(Path(folder), sim_config(sim)).start()
         try:
@@ -97,12 +98,18 @@ def main() -> int:
                 skipped = len(found) - passed - len(failed)
                 print(f"{client:<10}{target:<12}{passed} passed, {len(failed)} failed, ", end="")
                 print(f"{skipped} not asked", flush=True)
+                for name, ended in found.items():
+                    if ended.startswith("not asked: "):
+                        unasked.setdefault(f"{name}: {ended[11:]}", set()).add(client)
                 for name, ended in failed.items():
                     why = reason(name, client, target)
                     unknown += not why
                     print(f"  {name}: {why or ended}", flush=True)
         finally:
             gateway.stop()
+    print("not asked:")
+    for name, clients in sorted(unasked.items()):
+        print(f"  {name} ({', '.join(sorted(clients))})")
     return 1 if unknown else 0
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from polycall import Agent, Toolset
 from polycall._support import jsontext
+from polycall.agents import RunOptions, Sessions
 from polycall.agents.run import Run
 from polycall.agents.saved import (
     Trace,
@@ -246,6 +247,28 @@ async def test_notebooks_show_agents_runs_tools_and_streams() -> None:
     assert "input tokens" in shown[0]
     assert "weather" in shown[1]
     assert "city" in shown[2]
+
+
+async def test_notebooks_show_where_sessions_are_and_what_a_run_waits_for() -> None:
+    @tool(needs_approval=True)
+    async def send(to: str) -> str:
+        """Send something."""
+        return "sent"
+
+    with ScriptedModel([ToolCall("a", "send", '{"to":"mina"}')]) as model:
+        agent = Agent("test/m", tools=[send], client=model)
+        stream = agent.stream("x", approve="pause")
+        assert repr(stream) == "AgentStream(not begun)"
+        async with stream:
+            async for _ in stream:
+                pass
+    assert "waiting for: send" in repr(stream.run)
+    assert repr(stream) == f"AgentStream({stream.run!r})"
+    assert '<th style="text-align:left">waiting for</th>' in getattr(stream, "_repr_html_")()  # noqa: B009
+    with Sessions(":memory:") as sessions:
+        shown = (repr(sessions), repr(sessions.open("a")), repr(sessions.open("a", user="mina")))
+    assert shown == ("Sessions(':memory:')", "Session('a')", "Session('a', user='mina')")
+    assert all(name in str(Agent.run.__doc__) for name in RunOptions.__annotations__)
 
 
 def test_parts_of_every_kind_are_kept(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,29 @@ def test_n11_without_prompt_and_input_a_run_is_refused(folder: Path) -> None:
     done = run("run", "claude/sim-1", stdin="")
     assert (done.returncode, done.stdout) == (1, "")
     assert "there is no prompt" in done.stderr
+
+
+@pytest.mark.parametrize("words", ["explain", "-", "explain | caf\udce9"])
+def test_n11_what_is_not_text_is_refused_before_it_is_sent(folder: Path, words: str) -> None:
+    given, _, prompt = words.rpartition(" | ")
+    stdin = b"" if given else "caf\u00e9".encode("latin-1")
+    done = subprocess.run(
+        [*POLYCALL, "run", "claude/sim-1", prompt],
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    what = b"the prompt" if given else b"standard input"
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(b"polycall run: " + what + b" is not text in UTF-8; convert it")
+
+
+def test_n11_an_output_that_is_closed_is_no_error(folder: Path) -> None:
+    shell = f"{shlex.quote(sys.executable)} -m polycall run claude/sim-1 hello --no-log >&-"
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert b"1 step" in done.stderr
 
 
 def test_n11_a_run_that_is_redirected_holds_the_answer_alone(folder: Path) -> None:

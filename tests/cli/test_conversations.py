@@ -7,16 +7,20 @@ import io
 import json
 import stat
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from polycall import Agent
 from polycall.cli import main
 from polycall.cli.attachments import attached
+from polycall.cli.conversation_log import ConversationLog
 from polycall.cli.output_schema import output_schema
 from polycall.errors import RequestError
 from polycall.ir import Media, Text
+from polycall.testing import ScriptedModel
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -136,6 +140,15 @@ def test_n16_a_log_that_cannot_be_kept_loses_no_answer(
     said = capsys.readouterr()
     assert "no language model here" in said.out
     assert "the conversation is not kept" in said.err
+
+
+def test_n16_halves_of_characters_are_kept_as_escapes(log: Path) -> None:
+    with closing(ConversationLog(str(log))) as kept, ScriptedModel(["ok \ud83d"]) as model:
+        run = Agent("test/m", client=model).run_sync("what")
+        kept.add("a", "test/m", "", "half \udce9", run)
+        (turn,) = kept.turns("a")
+        assert (turn.prompt, turn.answer) == ("half \\udce9", "ok \\ud83d")
+        assert kept.search("half", 5) == [turn]
 
 
 def test_n16_the_default_model_is_asked_where_none_is_named(

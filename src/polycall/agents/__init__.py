@@ -35,6 +35,7 @@ from polycall.agents.journal import RunDivergenceError
 from polycall.agents.knowledge import Knowledge, Passage
 from polycall.agents.memory import Injection, Memory
 from polycall.agents.model_written_tools import ToolStore, ToolVersion, WrittenTools
+from polycall.agents.options import ResumeOptions, RunOptions
 from polycall.agents.output import OutputError
 from polycall.agents.partial import partial_run
 from polycall.agents.pausing import Approval, PausedRun
@@ -63,10 +64,12 @@ __all__ = [
     "Passage",
     "PausedRun",
     "ProgressEvent",
+    "ResumeOptions",
     "Resumed",
     "Router",
     "Run",
     "RunDivergenceError",
+    "RunOptions",
     "Session",
     "SessionConflictError",
     "Sessions",

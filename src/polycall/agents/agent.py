@@ -187,14 +187,18 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
         return overridden(self, changes)
 
     async def run(self, prompt: Prompt, **options: Unpack[RunOptions[DepsT]]) -> Run[OutputT]:
-        """Answer `prompt`; a limit that ends the run is a result, and no exception."""
+        """Answer `prompt`; a limit that ends the run is a result, and no exception.
+
+        Options, described in `polycall.agents.RunOptions`: `history`, `deps`, `variables`, `user`,
+        `approve`, `approval_ttl_s`, `limits`, `model`, `settings`, `tasks`.
+        """
         async with self._stream(prompt, options, streams=False) as stream:
             async for _ in stream:
                 pass
         return stream.run
 
     def stream(self, prompt: Prompt, **options: Unpack[RunOptions[DepsT]]) -> AgentStream[OutputT]:
-        """`run` as events, while they come.
+        """`run` as events, while they come, with its options.
 
         Without `approve`, approvals come as events too, and the code that reads them answers.
         """

@@ -20,6 +20,7 @@ def run_html(run: Run[Any]) -> str:
     head = facts(
         [
             ("end", run.reason),
+            ("waiting for", "" if run.paused is None else run.paused.waits_for),
             ("steps", len(run.steps)),
             ("input tokens", usage.input_tokens),
             ("of them cached", usage.cached_tokens or ""),

@@ -165,8 +165,12 @@ class PausedRun(Struct):
 
     def __repr__(self) -> str:
         """In a line: it holds all that was done."""
-        waiting = ", ".join(each.tool for each in self.waiting)
-        return f"PausedRun({self.start.run_id!r}, waiting for: {waiting or 'nothing'})"
+        return f"PausedRun({self.start.run_id!r}, waiting for: {self.waits_for})"
+
+    @property
+    def waits_for(self) -> str:
+        """The tools whose calls nobody has decided yet, in words."""
+        return ", ".join(each.tool for each in self.waiting) or "nothing"
 
     @property
     def waiting(self) -> list[Approval]:

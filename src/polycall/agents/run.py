@@ -110,9 +110,10 @@ class Run(Generic[OutputT]):
         """In a line, whatever was said: `history` and `steps` have the rest."""
         cost = "unknown" if self.cost is None else f"${self.cost}"
         text = self.text if len(self.text) <= _SHOWN_CHARS else self.text[:_SHOWN_CHARS] + "…"
+        paused = "" if self.paused is None else f", waiting for: {self.paused.waits_for}"
         return (
             f"Run({self.reason!r}, {len(self.steps)} steps, {self.usage.total_tokens} tokens, "
-            f"cost {cost}, text={text!r})"
+            f"cost {cost}, text={text!r}{paused})"
         )
 
     @property
@@ -188,6 +189,10 @@ class AgentStream(Generic[OutputT]):
             self._nested.append(
                 NestedStep(path, inner.number, step.response, step.results, step.cost)
             )
+
+    def __repr__(self) -> str:
+        """In a line: the run as far as it has come."""
+        return f"{type(self).__name__}({self._run or self.so_far() or 'not begun'})"
 
     def _repr_html_(self) -> str:
         """In a notebook: the run as far as it has come."""
@@ -267,6 +272,10 @@ class SyncAgentStream(BlockingStream[AgentEvent], Generic[OutputT]):
     def __init__(self, portal: Portal, stream: AgentStream[OutputT]) -> None:
         super().__init__(portal, stream)
         self._stream = stream
+
+    def __repr__(self) -> str:
+        """In a line: the run as far as it has come."""
+        return f"Sync{self._stream!r}"
 
     def partial_output(self) -> Iterator[Any]:
         """The output while it is written, as `AgentStream.partial_output` gives it."""

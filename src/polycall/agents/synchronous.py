@@ -36,7 +36,7 @@ class Synchronous(ABC, Generic[DepsT, OutputT]):
     ) -> AgentStream[OutputT]: ...
 
     def run_sync(self, prompt: Prompt, **options: Unpack[RunOptions[DepsT]]) -> Run[OutputT]:
-        """`run` for code without an event loop."""
+        """`run` for code without an event loop, with its options."""
         return run_blocking(self.run, prompt, **options)
 
     def stream_sync(

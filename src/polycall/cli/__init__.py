@@ -81,6 +81,9 @@ def command_parser(loaded: Container[str]) -> argparse.ArgumentParser:
 
 def _main(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who called, as with `>&-`
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # Output that can hold ASCII alone shows the rest as escapes, and does not fail.
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":

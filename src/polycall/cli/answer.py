@@ -74,15 +74,36 @@ def joined_prompt(prompt: str | None, stdin: TextIO) -> str:
     `-` asks for standard input itself.  Where no words and no input are there it is refused.
     """
     if prompt == "-":
-        return stdin.read()
-    piped = stdin.read() if _is_given(stdin) else ""
-    parts = [part for part in (piped.strip("\n"), prompt or "") if part]
+        return _read(stdin)
+    piped = _read(stdin) if _is_given(stdin) else ""
+    words = _text(prompt or "", "the prompt")
+    parts = [part for part in (piped.strip("\n"), words) if part]
     if not parts:
         raise RequestError(
             "there is no prompt; write it after the model, or pipe it: "
             "cat FILE | polycall run MODEL 'explain'"
         )
     return "\n\n".join(parts)
+
+
+def _read(stdin: TextIO) -> str:
+    try:
+        found = stdin.read()
+    except UnicodeDecodeError:
+        found = "\udcff"
+    return _text(found, "standard input")
+
+
+def _text(text: str, what: str) -> str:
+    """The text, where it is one: bytes of another encoding are refused, and nothing is sent."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RequestError(
+            f"{what} is not text in UTF-8; convert it (iconv -f latin1 -t utf-8), or send a file "
+            "as what it is: -a FILE"
+        ) from None
+    return text
 
 
 def _is_given(stdin: TextIO) -> bool:

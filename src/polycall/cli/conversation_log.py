@@ -121,10 +121,11 @@ class ConversationLog:
         """Keep a turn that has ended, however."""
         cost = None if run.cost is None else f"{run.cost:f}"
         values = (
-            *(conversation, time.time(), model, system, prompt, run.text, run.reason),
+            *(conversation, time.time(), model, *map(_storable, (system, prompt, run.text))),
+            run.reason,
             *(run.usage.input_tokens, run.usage.output_tokens, cost),
         )
-        found = terms(f"{prompt}\n{run.text}"[:_INDEXED_CHARACTERS_MAX])
+        found = terms(_storable(f"{prompt}\n{run.text}"[:_INDEXED_CHARACTERS_MAX]))
         marks = ", ".join("?" * len(values))
         self._database.execute("begin immediate")
         try:
@@ -169,3 +170,8 @@ class ConversationLog:
         query = f"select {_FIELDS} from polycall_turns {rest}"  # noqa: S608 - our own words
         with closing(self._database.execute(query, values)) as rows:
             return [LoggedTurn(*row) for row in rows]
+
+
+def _storable(text: str) -> str:
+    """The text with halves of characters, which no database takes, as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()

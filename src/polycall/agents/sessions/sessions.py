@@ -70,6 +70,12 @@ class Sessions:
         self.keep: Keep = checked_keep(keep)
         self.wait_s = wait_s
         self.store = SessionStore(url, secret)
+        # The address of a server may hold a password.
+        self._where = "postgresql://..." if url.startswith("postgres") else url
+
+    def __repr__(self) -> str:
+        """Where they are."""
+        return f"Sessions({self._where!r})"
 
     def open(self, session_id: str, *, user: str = "") -> Session:
         """A conversation, which need not exist yet.
@@ -142,6 +148,10 @@ class Session:
         self.user = user
         self._sessions = sessions
         self._store = sessions.store
+
+    def __repr__(self) -> str:
+        """Which one it is."""
+        return f"Session({self.id!r}{f', user={self.user!r}' if self.user else ''})"
 
     async def run(
         self,
