@@ -18,7 +18,8 @@ from polycall.ir import Message, PartDelta, Response, Text, ToolCall, Usage
 from polycall.providers.dialects import DIALECTS
 from polycall.sim import Simulation
 from tests.console.conftest import Served, serve
-from tests.gateway.harness import KEY, OTHER_KEY, Answer, sim_config
+from tests.gateway.harness import KEY, OTHER_KEY, Answer, Gateway, sim_config
+from tests.servers import Postgres
 
 SECRET = "s-pecial words that nobody else says"
 CHAT = {"model": "up-chat/sim-1", "messages": [{"role": "user", "content": SECRET}]}
@@ -218,6 +219,58 @@ def test_what_was_kept_goes_on_time_and_is_bounded(console_sim: Simulation, tmp_
             time.sleep(0.1)
     finally:
         assert made.gateway.stop() == 0, made.gateway.log
+
+
+@pytest.mark.slow
+def test_replicas_of_one_database_keep_and_show_for_each_other(
+    console_sim: Simulation, tmp_path: Path, postgres_server: Postgres
+) -> None:
+    store = f'[store]\nurl = "{postgres_server.database()}"\n'
+    more = f'{store}[admin.content]\nrole = "operator"\n'
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    one = serve(tmp_path / "one", sim_config(console_sim, more))
+    other = Served(
+        Gateway(tmp_path / "two", sim_config(console_sim, more)).start(), one.keys, one.command
+    )
+    try:
+        switch_on(one)
+        for asked, shown in ((one, other), (other, one)):
+            answer = asked.gateway.request("POST", "/v1/chat/completions", CHAT)
+            assert answer.status == 200, answer.content
+            found = looked(shown, answer)
+            assert SECRET in json.dumps(found["request"])
+            assert found["answer"]
+            # Its row is found from the other one, too, by the process that reads there.
+            name = answer.headers["polycall-request-id"]
+            assert shown.ask("GET", f"/requests/{name}").json()["id"] == name
+        # A key that one made may be the only one whose requests are kept; the other knows it.
+        assert switch_off(other) == 2
+        key = one.ask("POST", "/keys", {"name": "watched"}).json()["key"]
+        switch_on(one, key="watched")
+        deadline = time.monotonic() + 5
+        while (
+            watched := other.gateway.request("POST", "/v1/chat/completions", CHAT, key=key)
+        ).status != 200:
+            assert time.monotonic() < deadline, watched.content
+            time.sleep(0.2)
+        unwatched = other.gateway.request("POST", "/v1/chat/completions", CHAT)
+        assert SECRET in json.dumps(looked(one, watched)["request"])
+        time.sleep(0.5)
+        assert look(one, unwatched).status == 404
+        looks = [
+            a for a in one.ask("GET", "/audit").json()["acts"] if a["action"] == "content.look"
+        ]
+        assert {a["target"] for a in looks} >= {watched.headers["polycall-request-id"]}
+        assert other.ask("GET", "/audit/check").json()["whole"] is True
+        # Each one goes on keeping for the time that was said when the other is killed.
+        one.gateway.kill()
+        last = other.gateway.request("POST", "/v1/chat/completions", CHAT, key=key)
+        assert SECRET in json.dumps(looked(other, last)["request"])
+        assert switch_off(other) == 2
+    finally:
+        for served in (one, other):
+            served.gateway.stop()
 
 
 @pytest.mark.parametrize("name", ["openai-chat", "openai-responses", "anthropic", "gemini"])

@@ -146,7 +146,7 @@ def behind(
         assert made.gateway.stop() == 0, made.gateway.log
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def provider() -> Iterator[Provider]:
     made = Provider()
     yield made
