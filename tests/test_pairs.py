@@ -47,7 +47,11 @@ VENDORS = {
     "anthropic": "anthropic",
     "gemini": "google",
     "bedrock-converse": "bedrock",
+    "gemini-interactions": "google-interactions",
+    "ollama-chat": "ollama-native",
 }
+# Where the simulated vendor's scripts are.
+SCRIPTED = {"google-interactions": "google"}
 PAIRS = list(itertools.product(DIALECTS, VENDORS))
 
 WEATHER = Tool(
@@ -134,7 +138,8 @@ def as_client_request(dialect: str) -> Request:
 
 async def ask(simulation: Simulation, client_dialect: str, upstream: str) -> tuple[Any, Response]:
     """The events and the whole answer of the simulated provider."""
-    simulation.script(VENDORS[upstream], "scripted", [TURN, TURN])
+    vendor = VENDORS[upstream]
+    simulation.script(SCRIPTED.get(vendor, vendor), "scripted", [TURN, TURN])
     request = as_client_request(client_dialect)
     row = provider(simulation, upstream)
     async with Client(providers=[row], keys={"vendor": "simulated"}) as client:

@@ -150,6 +150,8 @@ _SPEAKING = {
     "openai-responses": "openai",
     "openai-chat": "relatives",
     "bedrock-converse": "bedrock",
+    "gemini-interactions": "google-interactions",
+    "ollama-chat": "ollama-native",
 }
 
 

@@ -42,6 +42,8 @@ from polycall.sim.vendors.base import Route, Vendor
 from polycall.sim.vendors.compatible import Compatible
 from polycall.sim.vendors.deepseek import DeepSeek
 from polycall.sim.vendors.gemini import Gemini
+from polycall.sim.vendors.interactions import Interactions
+from polycall.sim.vendors.ollama import Ollama
 from polycall.sim.vendors.openai_chat import OpenAIChat, Relatives
 from polycall.sim.vendors.openai_responses import OpenAIResponses
 from polycall.sim.vendors.relatives import Relative, relatives
@@ -107,12 +109,14 @@ class App:
             Compatible(),
             Relatives(),
             Converse(),
+            Ollama(),
             *relatives(),
         ]
         self.clouds = CloudState()
         self._door = CloudDoor(self, self.clouds)
         self._chat = OpenAIChat()
         self._responses = OpenAIResponses(self.programs)
+        self._interactions = Interactions()
 
     async def close(self) -> None:
         """End the sessions of voices."""
@@ -149,6 +153,8 @@ class App:
             return self._responses
         if path.startswith("/openai/v1/"):
             return self._chat
+        if path.startswith("/google/") and "/interactions" in path:
+            return self._interactions
         for vendor in self._vendors:
             if path.startswith(vendor.base_path + "/"):
                 return vendor
@@ -159,8 +165,8 @@ class App:
     ) -> None:
         self._record(vendor, path, raw, exchange)
         below = path.removeprefix(vendor.base_path)
-        if vendor is self._responses:
-            kept = self._responses.look_up(exchange.method, below)
+        if isinstance(vendor, OpenAIResponses | Interactions):
+            kept = vendor.look_up(exchange.method, below)
             if kept is not None:
                 vendor.check_key(exchange.headers, exchange.query)
                 await exchange.send_json(200, kept, vendor.answer_headers(nonce))

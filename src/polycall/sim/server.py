@@ -33,6 +33,8 @@ _BASE_PATHS = {
     "compatible": "/compatible/v1",
     "relatives": "/relatives/v1",
     **{name: f"/{name}/v1" for name in RELATIVES},
+    "google-interactions": "/google",
+    "ollama-native": "/ollama",
     "azure": "/azure/openai/v1",
     "foundry": "/azure/openai/v1",
     "foundry-anthropic": "/azure/anthropic",
@@ -42,7 +44,11 @@ _BASE_PATHS = {
     "bedrock-anthropic": "/bedrock/anthropic",
     "bedrock-invoke": "/bedrock",
 }
-CLOUDS = tuple(name for name in _BASE_PATHS if name not in (*VENDORS, "relatives", *RELATIVES))
+# Vendors by another wire than their usual one.
+OTHER_WIRES = ("google-interactions", "ollama-native")
+CLOUDS = tuple(
+    name for name in _BASE_PATHS if name not in (*VENDORS, "relatives", *RELATIVES, *OTHER_WIRES)
+)
 # Those that serve whatever model one names, as servers do that others run.
 LENIENT = ("compatible", "relatives")
 

@@ -12,7 +12,7 @@ from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses
 from polycall.translation.wire import request_reader as reader
 
-_LEVELS = ("minimal", "low", "medium", "high")
+_LEVELS = ("minimal", "low", "medium", "high", "xhigh")  # google-genai 3.6
 _READ = frozenset(
     {
         "max_output_tokens",
