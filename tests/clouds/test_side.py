@@ -95,6 +95,15 @@ class Vendor(BaseHTTPRequestHandler):
             return
         body = json.loads(data)
         self.seen.append((path, body))
+        sizes = (body.get("dimensions"), body.get("output_dimension"))
+        if 4096 in sizes or "refuse me" in (
+            body.get("input"),
+            body.get("prompt"),
+            body.get("query"),
+        ):
+            error = {"message": "your words are not taken", "type": "invalid_request_error"}
+            self.answer({"error": error}, 400)
+            return
         answer = self.embeddings(path, body)
         if answer is not None:
             self.answer(answer)
@@ -283,6 +292,24 @@ def test_sound_moderation_and_forms_pass_on(client: openai.OpenAI) -> None:
     assert path == "/v1/audio/transcriptions"
     assert b'name="model"\r\n\r\nwhisper-1\r\n' in form
     assert form.count(b"RIFF\r\n--x\r\n") == 1000
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/embeddings", {"model": "openai/m", "input": "refuse me"}),
+        ("/v1/embeddings", {"model": "mistral/m", "input": ["fine"] * 600, "dimensions": 4096}),
+        ("/v1/rerank", {"model": "openai/m", "query": "refuse me", "documents": ["x"]}),
+        ("/v1/moderations", {"model": "openai/m", "input": "refuse me"}),
+        ("/v1/images/generations", {"model": "openai/m", "prompt": "refuse me"}),
+    ],
+)
+def test_what_a_vendor_refuses_beside_the_chat_is_refused_in_its_words(
+    gateway: Gateway, path: str, body: Any
+) -> None:
+    answer = gateway.post(path, body)
+    assert answer.status == 400, answer.content
+    assert b"not taken" in answer.content
 
 
 def test_files_and_jobs_belong_to_the_key_that_made_them(gateway: Gateway) -> None:

@@ -17,7 +17,7 @@ from polycall.errors import AuthenticationError, OverloadedError
 from polycall.ir import Message, Text, ToolResult, Usage
 from polycall.providers.credentials.aws import AWSCredential, AWSKeys, sign
 from polycall.providers.credentials.renewal import Expiring, Renewal
-from polycall.sim import Simulation
+from polycall.sim import Simulation, Turn
 from polycall.transport.base import HTTPRequest, Retry
 from tests.clouds.support import ASKED, WEATHER, at, aws_key, aws_keys, service_account
 
@@ -78,6 +78,19 @@ def test_a_model_calls_a_tool_and_reads_its_result(client: Client, name: str) ->
         final = stream.response
     assert "맑음" in final.text
     assert final.usage.output_tokens > 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["eu.anthropic.claude-v1:0", "arn:aws:bedrock:eu-west-1:1:inference-profile/a~b", "a b+c"],
+)
+def test_a_models_name_is_signed_as_it_is_sent(client: Client, sim: Simulation, name: str) -> None:
+    sim.script("bedrock", name, [Turn("ok"), Turn("ok")])
+    assert client.generate_sync(f"bedrock/{name}", "hi").text == "ok"
+    with client.stream_sync(f"bedrock/{name}", "hi") as stream:
+        for _ in stream:
+            pass
+        assert stream.response.text == "ok"
 
 
 def test_thinking_comes_back_signed_over_converse(client: Client, sim: Simulation) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
 from polycall._support import jsontext
+from polycall.embeddings.bedrock import (
+    BedrockCohereEmbeddings,
+    TitanEmbeddings,
+    bedrock_wire,
+)
 from polycall.embeddings.cohere import CohereEmbeddings
 from polycall.embeddings.google import GoogleEmbeddings, VertexEmbeddings
 from polycall.embeddings.types import EmbeddingRequest, Embeddings, EmbeddingWire
 from polycall.embeddings.wires import MistralEmbeddings, OllamaEmbeddings, OpenAIEmbeddings
-from polycall.errors import ProtocolError, RequestError, UpstreamError
+from polycall.errors import PolycallError, ProtocolError, RequestError, UpstreamError
 from polycall.exchange import (
     BODY_BYTES_MAX,
     ERROR_BYTES_MAX,
@@ -36,16 +41,20 @@ WIRES: dict[str, EmbeddingWire] = {
     "google": GoogleEmbeddings(),
     "vertex": VertexEmbeddings(),
     "cohere": CohereEmbeddings(),
+    "titan": TitanEmbeddings(),
+    "bedrock-cohere": BedrockCohereEmbeddings(),
 }
+# Bedrock's (docs.aws.amazon.com/bedrock, "Track token usage", read 2026-11-29).
+_TOKENS_HEADER = "x-amzn-bedrock-input-token-count"
 _AT_ONCE = 4  # batches of one request under way
 
 
-def wire_for(provider: Provider) -> str:
-    """The name of the provider's wire for embeddings; `RequestError` where it has none."""
+def wire_for(provider: Provider, model: str) -> str:
+    """The name of a model's wire for embeddings; `RequestError` where its provider has none."""
     name = provider.embeddings_wire
     if not name:
         raise RequestError(f"the provider {provider.name!r} has no embeddings that polycall knows")
-    return name
+    return bedrock_wire(provider.serves.get(model, model)) if name == "bedrock" else name
 
 
 def native_url(provider: Provider) -> str:
@@ -63,7 +72,7 @@ async def embed(
     lossy: bool = False,
 ) -> Embeddings:
     """The vectors of all inputs; raises what the provider refuses, or `RequestError` before."""
-    wire = WIRES[wire_for(provider)]
+    wire = WIRES[wire_for(provider, request.model)]
     losses = Losses(lossy=lossy)
     size = wire.inputs_max
     batches = [
@@ -75,15 +84,13 @@ async def embed(
 
     async def ask(path: str, body: JSON) -> Embeddings:
         async with room:
-            answer = await post(transport, deadlines, provider, key, path, body, request.model)
-            return wire.parse_response(answer)
+            answer, tokens = await post(
+                transport, deadlines, provider, key, path, body, request.model
+            )
+            found = wire.parse_response(answer)
+            return found if found.input_tokens is not None else replace(found, input_tokens=tokens)
 
-    if len(rendered) == 1:
-        found = [await ask(*rendered[0])]
-    else:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(ask(path, body)) for path, body in rendered]
-        found = [task.result() for task in tasks]
+    found = await _together([ask(path, body) for path, body in rendered])
     for batch, part in zip(batches, found, strict=True):
         if len(part.vectors) != len(batch.inputs):
             raise ProtocolError(f"{len(part.vectors)} vectors for {len(batch.inputs)} texts")
@@ -91,6 +98,19 @@ async def embed(
     known = None if None in counts else sum(count or 0 for count in counts)
     vectors = found[0].vectors if len(found) == 1 else [v for part in found for v in part.vectors]
     return Embeddings(vectors, known, losses.warnings)
+
+
+async def _together(work: list[Coroutine[Any, Any, Embeddings]]) -> list[Embeddings]:
+    """All of it, in order; raises the error of the first that fails, and ends the others."""
+    if len(work) == 1:
+        return [await work[0]]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except ExceptionGroup as failed:
+        known, _ = failed.split(PolycallError)
+        raise (known or failed).exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 async def embed_by_chain(
@@ -109,7 +129,7 @@ async def embed_by_chain(
         return []
     last: UpstreamError | None = None
     for provider, model in targets:
-        wire_for(provider)
+        wire_for(provider, model)
         key = keys.get(provider.name, "") or environment_key(provider)
         request = EmbeddingRequest(model, inputs, dimensions)
         try:
@@ -129,8 +149,11 @@ async def post(  # noqa: PLR0917 - all that one request needs
     path: str,
     body: JSON,
     model: str,
-) -> JSON:
-    """One request beside the chat, and its answer; raises the provider's typed error."""
+) -> tuple[JSON, int | None]:
+    """One request beside the chat: its answer, and the tokens that a header counts.
+
+    Raises the provider's typed error.
+    """
     http = await send(
         transport,
         HTTPRequest(
@@ -154,4 +177,5 @@ async def post(  # noqa: PLR0917 - all that one request needs
         raise ProtocolError(f"the answer is not JSON ({error}): {data[:80]!r}") from None
     if not isinstance(answer, dict):
         raise ProtocolError(f"the answer is not a JSON object: {data[:80]!r}")
-    return answer  # pyright: ignore[reportUnknownVariableType]
+    counted = http.headers.get(_TOKENS_HEADER, "")
+    return answer, int(counted) if counted.isdecimal() else None  # pyright: ignore[reportUnknownVariableType]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from polycall.embeddings.types import (
     EmbeddingRequest,
@@ -13,7 +14,7 @@ from polycall.embeddings.types import (
     read_vector,
     texts_of,
 )
-from polycall.errors import ProtocolError
+from polycall.errors import MalformedRequestError, ProtocolError
 from polycall.ir import JSON
 from polycall.translation.wire import Losses, request_reader, response_reader
 
@@ -34,13 +35,19 @@ class CohereEmbeddings:
 
     def parse_request(self, body: JSON, model: str = "") -> EmbeddingRequest:
         """A Cohere client's request."""
-        types: Any = body.get("embedding_types") or ["float"]
+        types = request_reader.get_array(body, "embedding_types", "")
+        if unknown := [each for each in types if each not in ("float", "base64")]:
+            raise MalformedRequestError(
+                f"vectors of 'float' or 'base64' are made here, not {unknown[0]!r}",
+                path="embedding_types",
+            )
         return EmbeddingRequest(
             model=model or request_reader.string(body.get("model"), "model"),
             inputs=read_inputs(body.get("texts"), "texts"),
             dimensions=request_reader.get_int(body, "output_dimension", ""),
             encoding="base64" if types == ["base64"] else "float",
             purpose=_TYPES.get(str(body.get("input_type")), ""),
+            types=types,
         )
 
     def render_request(self, request: EmbeddingRequest, losses: Losses) -> tuple[str, JSON]:
@@ -85,8 +92,8 @@ def _billed(body: JSON, unit: str) -> int | None:
     return response_reader.get_int(units, unit, "meta.billed_units")
 
 
-def rerank_request(body: JSON, model: str, *, is_native: bool) -> tuple[str, JSON]:
-    """Path and body of a reranking for Cohere (`is_native`), or for those that speak like it.
+def rerank_request(body: JSON, model: str, *, form: str) -> tuple[str, JSON]:
+    """Path and body of a reranking for `cohere`, for models on `bedrock`, or for those like Cohere.
 
     Documents may be texts or objects with a text; all take texts.
     """
@@ -102,9 +109,14 @@ def rerank_request(body: JSON, model: str, *, is_native: bool) -> tuple[str, JSO
         "query": reader.string(body.get("query"), "query"),
         "documents": documents,
     }
-    if is_native:
+    if form:
         rendered.pop("return_documents", None)
-    return ("/v2/rerank" if is_native else "/rerank"), rendered
+    if form == "bedrock":
+        del rendered["model"]
+        if "cohere" in model:  # docs.aws.amazon.com/bedrock, model-parameters-rerank (2026-11-29)
+            rendered["api_version"] = 2
+        return f"/model/{quote(model, safe='')}/invoke", rendered
+    return ("/v2/rerank" if form == "cohere" else "/rerank"), rendered
 
 
 def rerank_answer(answer: JSON, asked: JSON, model: str) -> JSON:

@@ -117,6 +117,38 @@ class VertexEmbeddings(GoogleEmbeddings):
 
     inputs_max = 1  # Gemini's model takes one text a request there
 
+    def parse_request(self, body: JSON, model: str = "") -> EmbeddingRequest:
+        """The request of a client of Vertex's."""
+        reader = request_reader
+        texts: list[str | list[int]] = []
+        tasks: set[str] = set()
+        for index, item in enumerate(reader.array(body.get("instances"), "instances")):
+            path = f"instances[{index}]"
+            each = reader.object(item, path)
+            texts.append(reader.string(each.get("content"), f"{path}.content"))
+            tasks.add(reader.get_string(each, "task_type", path))
+        if not texts:
+            raise MalformedRequestError("expected at least one instance", path="instances")
+        if len(tasks) > 1:
+            raise MalformedRequestError("all instances must have one task type", path="instances")
+        parameters = reader.get_object(body, "parameters", "")
+        return EmbeddingRequest(
+            model=model,
+            inputs=texts,
+            dimensions=reader.get_int(parameters, "outputDimensionality", "parameters"),
+            purpose=TASKS.get(tasks.pop(), ""),
+        )
+
+    def render_response(self, found: Embeddings, request: EmbeddingRequest) -> JSON:
+        """The answer for a client of Vertex's; the tokens stand with the first vector."""
+        del request
+        counts = [found.input_tokens or 0, *([0] * (len(found.vectors) - 1))]
+        predictions = [
+            {"embeddings": {"values": vector, "statistics": {"token_count": count}}}
+            for vector, count in zip(found.vectors, counts, strict=True)
+        ]
+        return {"predictions": predictions}
+
     def render_request(self, request: EmbeddingRequest, losses: Losses) -> tuple[str, JSON]:
         """The request for Vertex."""
         task: JSON = {"task_type": _TASK_OF[request.purpose]} if request.purpose else {}

@@ -30,6 +30,7 @@ class EmbeddingRequest(Struct, frozen=True):
     purpose: Purpose = ""
     end_user: str = ""
     is_one: bool = False  # a client of Google's or Ollama's asked for one vector, not for a list
+    types: list[str] = []  # of vectors, where a client of Cohere's named them
 
 
 class Embeddings(Struct, frozen=True):

@@ -38,6 +38,8 @@ _EMBEDDINGS = {
     "gemini-interactions": "google",
     "vertex-gemini": "vertex",
     "ollama-chat": "ollama",
+    "bedrock-converse": "bedrock",
+    "bedrock-invoke": "bedrock",
 }
 Auth: TypeAlias = Literal[
     "bearer", "x-api-key", "x-goog-api-key", "api-key", "none", "aws", "google", "entra"
@@ -130,7 +132,7 @@ class Provider(Struct, frozen=True):
 
     @property
     def embeddings_wire(self) -> str:
-        """The wire for embeddings: `openai`, `google`, ...; "" for none."""
+        """The wire for embeddings: `openai`, ...; "" for none, `bedrock` for that of the model."""
         return self.embeddings or _EMBEDDINGS.get(self.hosting or self.dialect, "")
 
     def values(self) -> dict[str, str]:

@@ -7,11 +7,13 @@ its own (`http1.py`) for its hot path, and this one behind proxies.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from polycall._support.blocking import PerLoop
 from polycall.errors import (
@@ -23,6 +25,7 @@ from polycall.errors import (
 from polycall.transport.base import Deadlines, HTTPRequest, HTTPResponse
 
 _WRITE_BYTES_MAX = 256 * 1024
+_ESCAPED = re.compile(r"[!-~]+")
 
 
 class _AiohttpResponse:
@@ -81,7 +84,7 @@ class AiohttpTransport:
         try:
             response = await session.request(
                 request.method,
-                request.url,
+                _address(request.url),
                 data=_data(request, is_large=is_large),
                 headers=_headers(request),
                 allow_redirects=False,
@@ -105,6 +108,11 @@ class AiohttpTransport:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=self._trust_environment,
         )
+
+
+def _address(url: str) -> Any:
+    """The address as it is, since a signature may cover it; aiohttp would unescape `%3A`."""
+    return URL(url, encoded=True) if _ESCAPED.fullmatch(url) else url
 
 
 def _data(request: HTTPRequest, *, is_large: bool) -> Any:

@@ -41,9 +41,11 @@ class EmbeddingAsked(SideRequest):
     """A client's request for embeddings."""
 
     def __init__(self, route: SideRoute, body: bytes) -> None:
-        self.wire = route.wire
         self.fields: Fields = read_fields(body, route.wire)
-        request = WIRES[route.wire].parse_request(self.fields.decoded(), route.model)
+        self.wire = route.wire
+        if route.wire == "bedrock":  # whose body shows which model's format it has
+            self.wire = "titan" if "inputText" in self.fields else "bedrock-cohere"
+        request = WIRES[self.wire].parse_request(self.fields.decoded(), route.model)
         if not request.model:
             raise MalformedRequestError("expected the name of a model", path="model")
         self.request: EmbeddingRequest = request
@@ -59,7 +61,7 @@ class RerankAsked(SideRequest):
         model: Any = route.model or self.body.get("model")
         if not isinstance(model, str) or not model:
             raise MalformedRequestError("expected the name of a model", path="model")
-        rerank_request(self.body, model, is_native=False)  # what is wrong with it is said here
+        rerank_request(self.body, model, form="")  # what is wrong with it is said here
         super().__init__(model, len(body))
 
 
@@ -82,7 +84,8 @@ class SideRunner(AttemptRunner):
         asked = self._asked
         if isinstance(asked, RerankAsked):
             return await self._rerank(attempt, asked, deadlines)
-        if wire_for(attempt.target.provider) == asked.wire and asked.wire == "openai":
+        wire = wire_for(attempt.target.provider, attempt.target.model)
+        if wire == asked.wire and asked.wire == "openai":
             return await self._pass(attempt, asked, deadlines)
         target = attempt.target
         request = replace(asked.request, model=target.model)
@@ -124,15 +127,18 @@ class SideRunner(AttemptRunner):
     ) -> WholeAnswer:
         target = attempt.target
         provider = target.provider
-        is_native = provider.embeddings == "cohere"
-        path, body = rerank_request(asked.body, target.model, is_native=is_native)
+        form = provider.embeddings_wire if provider.embeddings_wire in _RERANKS else ""
+        path, body = rerank_request(asked.body, target.model, form=form)
         transport = self._services.transport
-        answer = await post(transport, deadlines, provider, target.key, path, body, target.model)
+        answer, tokens = await post(
+            transport, deadlines, provider, target.key, path, body, target.model
+        )
         rendered = rerank_answer(answer, asked.body, asked.model)
-        usage = Usage(input_tokens=rerank_units(answer) or 0)
+        usage = Usage(input_tokens=rerank_units(answer) or tokens or 0)
         return WholeAnswer(attempt, _NO_HTTP, None, jsontext.encode_bytes(rendered), usage)
 
 
+_RERANKS = ("cohere", "bedrock")
 _NO_HTTP: Any = None  # the answer has been read
 
 

@@ -8,18 +8,24 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
+from polycall.gateway.generation.endpoints import names_at, names_embeddings
+
 # embed, rerank  translated        json    passed on by the model in the body
 # form           passed on by the model in a form           resource  files and jobs of a provider
 Kind: TypeAlias = Literal["embed", "rerank", "json", "form", "resource"]
 
 
 class SideRoute(Struct, frozen=True):
-    """What a path means.  `wire` is the client's, of embeddings; `path` is below `/v1`."""
+    """What a path means.  `wire` is the client's, of embeddings; `path` is below `/v1`.
+
+    `names` are the models that a cloud's path may mean, best first, until one is chosen (`model`).
+    """
 
     kind: Kind
     wire: str = ""
     path: str = ""
     model: str = ""
+    names: tuple[str, ...] = ()
 
 
 _FIXED: dict[str, SideRoute] = {
@@ -48,6 +54,11 @@ _RESOURCES = re.compile(
     r"/v1(/files|/batches|/fine_tuning/jobs)((?:/[A-Za-z0-9_.:-]+)?(?:/(?:content|cancel|events|checkpoints|pause|resume))?)"
 )
 _GEMINI = re.compile(r"/v1(?:beta1?)?/models/(.+):(?:embedContent|batchEmbedContents)")
+_BEDROCK = re.compile(r"/model/(.+)/invoke")
+_VERTEX = re.compile(
+    r"/v1(?:beta1)?/(?:projects/[^/]+/locations/[^/]+/)?publishers/google/models/(.+):"
+    "(predict|embedContent|batchEmbedContents)"
+)
 _AZURE = re.compile(r"/openai/deployments/(.+?)(/.+)")
 
 
@@ -58,7 +69,8 @@ def side_route(method: str, path: str) -> SideRoute | None:
         inner = None if match is None else side_route(method, "/v1" + match[2])
         if match is None or inner is None or inner.kind == "resource":
             return None
-        return SideRoute(inner.kind, inner.wire, inner.path, unquote(match[1]))
+        model = unquote(match[1])
+        return SideRoute(inner.kind, inner.wire, inner.path, model, names_at("azure", model))
     if method == "POST":
         found = _FIXED.get(path)
         if found is not None:
@@ -66,6 +78,15 @@ def side_route(method: str, path: str) -> SideRoute | None:
         match = _GEMINI.fullmatch(path)
         if match is not None:
             return SideRoute("embed", "google", model=unquote(match[1]))
+        match = _BEDROCK.fullmatch(path)
+        if match is not None and names_embeddings(unquote(match[1])):
+            model = unquote(match[1])
+            return SideRoute("embed", "bedrock", model=model, names=names_at("bedrock", model))
+        match = _VERTEX.fullmatch(path)
+        if match is not None:
+            model = unquote(match[1])
+            wire = "vertex" if match[2] == "predict" else "google"
+            return SideRoute("embed", wire, model=model, names=names_at("google", model))
     if method in ("GET", "POST", "DELETE") and _RESOURCES.fullmatch(path) is not None:
         return SideRoute("resource", path=path.removeprefix("/v1"))
     return None

@@ -6,6 +6,8 @@ import time
 from functools import partial
 from typing import Any, cast
 
+from msgspec.structs import replace
+
 from polycall._support import jsontext
 from polycall.config import Config
 from polycall.errors import MalformedRequestError, NotFoundError
@@ -32,7 +34,12 @@ from polycall.providers.dialects import DIALECTS
 from polycall.translation.wire import Dialect
 
 # Whose errors a client of each wire of embeddings reads; OpenAI's else.
-_ERRORS = {"google": DIALECTS["gemini"], "ollama": DIALECTS["ollama-chat"]}
+_ERRORS = {
+    "google": DIALECTS["gemini"],
+    "vertex": DIALECTS["gemini"],
+    "ollama": DIALECTS["ollama-chat"],
+    "bedrock": DIALECTS["bedrock-converse"],
+}
 
 
 class Forwarding:
@@ -57,6 +64,9 @@ class Forwarding:
 
     async def serve(self, gateway_request: GatewayRequest, route: SideRoute) -> None:
         """Answer, and write one row."""
+        if route.names:
+            model = self._services.router.first_known(route.names)
+            route = replace(route, model=model)
         client = f"{route.wire}-embeddings" if route.kind == "embed" else route.kind
         record = RequestRecord(gateway_request, client, self._limits.worker)
         work = {

@@ -43,6 +43,8 @@ class Attempt(Struct, frozen=True):
             return self.exchange.refused(error)
         if not isinstance(error, InvalidRequestError | RequestTooLargeError):
             return None
+        if not self.http.body:  # it was made when it was sent, of what is no generation
+            return None
         return read_refusal(
             error,
             jsontext.decode(self.http.body),

@@ -134,6 +134,8 @@ def _bedrock_endpoint(path: str) -> Endpoint | None:
     is_stream = operation.endswith("stream")
     if operation.startswith("converse"):
         return Endpoint(DIALECTS["bedrock-converse"], names[0], "", names, is_stream)
+    if operation == "invoke" and names_embeddings(model):
+        return None  # see `forwarding`
     if operation == "count-tokens":
         return Endpoint(DIALECTS["bedrock-converse"], names[0], COUNT, names)
     return Endpoint(DIALECTS["anthropic"], names[0], "", names, is_stream, "bedrock")
@@ -146,6 +148,17 @@ def _azure_endpoint(path: str) -> Endpoint | None:
     names = _names(unquote(match[1]), _OF_AZURE)
     dialect = DIALECTS["openai-responses" if match[2] == "/responses" else "openai-chat"]
     return Endpoint(dialect, names[0], "", names, None, "azure")
+
+
+def names_embeddings(model: str) -> bool:
+    """Whether Bedrock's `invoke` of this name asks for vectors, as far as a name can show it."""
+    return "embed" in model.rpartition("/")[2].lower()
+
+
+def names_at(cloud: Literal["azure", "bedrock", "google"], model: str) -> tuple[str, ...]:
+    """The names that a model in a cloud's path may stand for, best first."""
+    own = {"azure": _OF_AZURE, "bedrock": _OF_BEDROCK, "google": _OF_PUBLISHER["google"]}
+    return _names(model, own[cloud])
 
 
 def _names(model: str, providers: tuple[str, ...], publisher: str = "") -> tuple[str, ...]:

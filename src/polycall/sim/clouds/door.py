@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 from polycall._support import jsontext
-from polycall.sim.clouds import aws, azure, frames, google
+from polycall.sim.clouds import aws, azure, frames, google, vectors
 from polycall.sim.clouds.shapes import problem
 from polycall.sim.clouds.state import CloudState
 from polycall.sim.script import Refused
@@ -54,6 +54,11 @@ class CloudDoor:
             if raw_path == "/azure/identity":
                 await answer.json(200, azure.identity(self.state, scope, headers))
                 return
+            made = self._vectors(scope, raw_path, headers, body)
+            if made is not None:
+                counted = {"x-amzn-bedrock-input-token-count": str(made[1])}
+                await answer.json(200, made[0], counted)
+                return
             path, body, own = self._passed(scope, raw_path, headers, body)
         except Refused as refused:
             await answer.json(refused.status, refused.body, refused.headers)
@@ -78,10 +83,30 @@ class CloudDoor:
             path = raw_path.removeprefix("/vertex")
             return google.behind(self.state, path, body, headers)
         if raw_path.startswith("/bedrock/"):
-            query = scope["query_string"].decode("latin-1")
-            request = aws.SignedRequest(scope["method"], raw_path, query, headers, body)
-            return self._bedrock(request)
+            return self._bedrock(self._signed(scope, raw_path, headers, body))
         return self._azure(raw_path, headers, body)
+
+    def _vectors(
+        self, scope: Message, raw_path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[dict[str, Any], int] | None:
+        """What a model of Bedrock's for vectors answers; `None` for any other request."""
+        match = _INVOKE.fullmatch(unquote(raw_path))
+        if match is None or match[2] != "invoke":
+            return None
+        self._signed(scope, raw_path, headers, body)
+        return vectors.invoked(self.state.profiles.get(match[1], match[1]), body)
+
+    def _signed(
+        self, scope: Message, raw_path: str, headers: dict[str, str], body: bytes
+    ) -> aws.SignedRequest:
+        """The request, whose signature is right and whose region is not out."""
+        query = scope["query_string"].decode("latin-1")
+        request = aws.SignedRequest(scope["method"], raw_path, query, headers, body)
+        region = aws.check(self.state, request, "bedrock")
+        if region in self.state.regions_out:
+            words = "Bedrock is unable to process your request."
+            raise aws.refuse("ServiceUnavailableException", words, 503)
+        return request
 
     def _azure(self, path: str, headers: dict[str, str], body: bytes) -> Behind:
         if path.startswith("/azure/anthropic/"):
@@ -96,10 +121,6 @@ class CloudDoor:
         return path.removeprefix("/azure"), body, {"authorization": "Bearer azure"}
 
     def _bedrock(self, request: aws.SignedRequest) -> Behind:
-        region = aws.check(self.state, request, "bedrock")
-        if region in self.state.regions_out:
-            words = "Bedrock is unable to process your request."
-            raise aws.refuse("ServiceUnavailableException", words, 503)
         path = unquote(request.raw_path)
         if path == "/bedrock/anthropic/v1/messages":
             own = {"x-api-key": "bedrock"}

@@ -19,6 +19,7 @@ class CloudState:
         self.aws_sessions: dict[str, float] = {}  # session token: when it ends
         self.region = "eu-west-1"
         self.regions_out: set[str] = set()
+        self.profiles: dict[str, str] = {}  # Bedrock's inference profiles: the model of each
         self.bedrock_keys = {"simulated", "bedrock-api-key-simulated"}
         self.azure_keys = {"simulated", "azure-key-simulated"}
         self.deployments: set[str] | None = None  # Azure's; `None`: any name
