@@ -70,6 +70,7 @@ def read_provider(reader: Reader, name: str, table: Any) -> ProviderTable | None
 def make_provider(reader: Reader, name: str, table: ProviderTable) -> Provider | None:
     """The provider's row; `None` where it has mistakes."""
     path = ("providers", name)
+    table = _with_variables(reader, table, path)
     row = CATALOGUE.get(table.like or name)
     if table.like and row is None:
         reader.unknown((*path, "like", table.like), CATALOGUE, "provider")
@@ -122,6 +123,17 @@ def make_provider(reader: Reader, name: str, table: ProviderTable) -> Provider |
         prices={**row.prices, **{row.own_name(model): each for model, each in prices.items()}},
         capabilities={**row.capabilities, **{row.own_name(m): each for m, each in own.items()}},
     )
+
+
+def _with_variables(reader: Reader, table: ProviderTable, path: tuple[str, ...]) -> ProviderTable:
+    """The table with addresses and places that stand in the environment."""
+    given = {field: getattr(table, field) for field in ("base_url", "native_url", *_PLACES)}
+    found = {
+        field: reader.variable(value, (*path, field))
+        for field, value in given.items()
+        if isinstance(value, str) and value.startswith("env:")
+    }
+    return replace(table, **found) if found else table
 
 
 def _stated(table: ProviderTable) -> frozenset[str]:

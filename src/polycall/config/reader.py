@@ -47,6 +47,18 @@ class Reader:
         """Whether something at `path` is already known to be wrong."""
         return path in self._noted
 
+    def variable(self, text: str, path: Key) -> str:
+        """A value that may stand in the environment: `env:NAME`, or `env:NAME/path` for a URL."""
+        if not text.startswith("env:"):
+            return text
+        name, slash, more = text.removeprefix("env:").partition("/")
+        value = self._environment.get(name, "")
+        if not value:
+            self.note(path, f"the environment variable {name!r} is not set")
+        if not slash or not value:
+            return value
+        return f"{value.rstrip('/').removesuffix('/' + more)}/{more}"
+
     def unknown(self, path: Key, known: Iterable[str], what: str) -> None:
         """A name that is none of `known`."""
         name = str(path[-1])

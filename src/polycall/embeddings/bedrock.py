@@ -29,8 +29,8 @@ def bedrock_wire(model: str) -> str:
     if "cohere.embed" in model:
         return "bedrock-cohere"
     raise RequestError(
-        f"{model!r} is none of Bedrock's models for embeddings that polycall knows: Titan and "
-        "Cohere; under 'serves' of the provider's table, a profile's name may say which it is"
+        f"{model!r} is not a model for embeddings that polycall knows at Bedrock: Titan, Cohere; "
+        "for an inference profile, name its model under 'serves' of the provider's table"
     )
 
 

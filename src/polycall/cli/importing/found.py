@@ -42,6 +42,7 @@ class ProviderRow:
     prices: dict[str, JSON] = field(default_factory=dict[str, JSON])
     place: dict[str, str] = field(default_factory=dict[str, str])  # at a cloud: region, ...
     serves: dict[str, str] = field(default_factory=dict[str, str])  # deployments' models
+    auth: str = ""  # where it is not the kind's own
 
 
 @dataclass
@@ -63,7 +64,12 @@ class Found:
         self.notes.append(f"{place}: {words}")
 
     def provider(
-        self, kind: str, base_url: str, key: str, place: dict[str, str] | None = None
+        self,
+        kind: str,
+        base_url: str,
+        key: str,
+        place: dict[str, str] | None = None,
+        auth: str = "",
     ) -> ProviderRow:
         """The row for an address and key: one with the vendor's own name first."""
         place = place or {}
@@ -72,14 +78,15 @@ class Found:
         if known is not None and base_url == known.base_url:
             base_url = ""
         for row in self.providers.values():
-            is_there = (row.kind, row.base_url, row.place) == (kind, base_url, place)
-            if is_there and key in ("", *row.keys):
+            own = (row.kind, row.base_url, row.place, row.auth)
+            if own == (kind, base_url, place, auth) and key in ("", *row.keys):
                 return row
-        base = name = kind if not base_url else name_of(base_url)
+        is_named = not base_url or base_url.startswith("env:")
+        base = name = kind if is_named else name_of(base_url)
         number = 2
         while name in self.providers:
             name, number = f"{base}-{number}", number + 1
-        row = ProviderRow(name, kind, base_url, [key] if key else [], place=place)
+        row = ProviderRow(name, kind, base_url, [key] if key else [], place=place, auth=auth)
         self.providers[name] = row
         return row
 

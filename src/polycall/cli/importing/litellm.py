@@ -81,9 +81,13 @@ class _Reader:
         self._lines = lines
         self._groups: dict[str, list[JSON]] = {}
         self._with_fallbacks: set[str] = set()
+        self._credentials: dict[str, JSON] = {}
         self._defaults: list[tuple[str, str]] = []  # models that stand in for any, and where
 
     def read(self, document: JSON) -> Found:
+        listed: Any = document.get("credential_list") or []
+        for index, item in enumerate(expect(listed, list, "credential_list")):
+            self._credential(item, f"credential_list[{index}]")
         for index, item in enumerate(expect(document["model_list"], list, "model_list")):
             self._deployment(item, f"model_list[{index}]")
         for name, targets in self._groups.items():
@@ -97,9 +101,15 @@ class _Reader:
             for key, value in table.items():
                 handle(key, value, f"{section}.{key}")
         self._default_fallbacks()
-        known = ("model_list", "router_settings", "litellm_settings", "general_settings")
-        for section in document:
-            if section not in known:
+        known = (
+            *("model_list", "router_settings", "litellm_settings", "general_settings"),
+            "credential_list",
+        )
+        for section, value in document.items():
+            if section == "environment_variables" and isinstance(value, dict):
+                names: list[Any] = [*value]  # pyright: ignore[reportUnknownArgumentType]
+                self._note(section, f"set them for the process: {', '.join(map(str, names))}")
+            elif section not in known:
                 self._note(section, "has no counterpart")
         return self._found
 
@@ -113,24 +123,18 @@ class _Reader:
         entry = expect(item, dict, path)
         name = expect(entry.get("model_name"), str, f"{path}.model_name")
         params = expect(entry.get("litellm_params"), dict, f"{path}.litellm_params")
+        params = self._with_credential(params, f"{path}.litellm_params")
         written = expect(params.get("model"), str, f"{path}.litellm_params.model")
         place = f"{path}.litellm_params"
         at = self._served(written, params, entry.get("model_info"), place)
         if at is None:
             return
         kind, model, base_url = at.kind, at.model, at.base_url
-        other = _other_than_chat(written, entry.get("model_info"))
-        if other:
-            words = (
-                f"{written!r} is for {other}: clients ask its provider by PROVIDER/MODEL; no alias"
-            )
-            self._note(f"{path}.model_name", words)
-            return
         if base_url and written.partition("/")[0] in _OLLAMA:
             # LiteLLM speaks Ollama's own protocol there, and polycall the one of OpenAI.
             base_url = f"{base_url.rstrip('/').removesuffix('/api').removesuffix('/v1')}/v1"
         key = self._key(params.get("api_key"), kind, f"{place}.api_key") or at.key
-        row = self._found.provider(kind, base_url, key, at.place)
+        row = self._found.provider(kind, base_url, key, at.place, at.auth)
         if at.serves:
             row.serves[model] = at.serves
         about: JSON = expect(entry.get("model_info") or {}, dict, f"{path}.model_info")
@@ -139,10 +143,14 @@ class _Reader:
         for key_name in params:
             if key_name not in _READ and not (is_cloud and key_name in clouds.READ):
                 self._note(f"{place}.{key_name}", _WORDS.get(key_name, "has no counterpart"))
-        if "*" in name or "*" in model:
+        if name == f"{row.name}/{model}" and "*" in name:
+            return  # what clients say is the provider's own name
+        if name.count("*") > 1 or model.count("*") > name.count("*"):
             shown = f"{row.name}/MODEL"
             self._note(f"{path}.model_name", f"{name!r}: clients say {shown!r}, without an alias")
             return
+        if other := _other_than_chat(written, entry.get("model_info")):
+            self._note(f"{path}.model_name", f"{name!r} is for {other}: ask it at their route")
         target: JSON = {"model": f"{row.name}/{model}"}
         if "weight" in params:
             target["weight"] = params["weight"]
@@ -158,10 +166,27 @@ class _Reader:
         if kind is None:
             self._note(f"{place}.model", f"{written!r}: no such provider here; left out")
             return None
-        if base_url.startswith(_ENVIRONMENT):
-            self._note(f"{place}.api_base", "an address cannot be a variable; left out")
-            return None
-        return clouds.Hosted(kind, model, base_url)
+        return clouds.Hosted(kind, model, clouds.referred(base_url))
+
+    def _with_credential(self, params: JSON, place: str) -> JSON:
+        """The parameters with those of the credential that they name."""
+        name = params.get("litellm_credential_name")
+        if name is None:
+            return params
+        rest = {key: each for key, each in params.items() if key != "litellm_credential_name"}
+        values = self._credentials.get(str(name))
+        if values is None:
+            self._note(f"{place}.litellm_credential_name", f"{name!r} is not in credential_list")
+            return rest
+        return {**values, **rest}
+
+    def _credential(self, item: Any, path: str) -> None:
+        entry = expect(item, dict, path)
+        name = expect(entry.get("credential_name"), str, f"{path}.credential_name")
+        values: JSON = expect(
+            entry.get("credential_values") or {}, dict, f"{path}.credential_values"
+        )
+        self._credentials[name] = values
 
     def _key(self, value: Any, kind: str, path: str) -> str:
         if value is None:
@@ -353,6 +378,8 @@ _CLOUDS = ("sagemaker", "databricks", "watsonx")
 
 
 _OLLAMA = ("ollama", "ollama_chat")
+
+
 # What LiteLLM's `mode` calls them, and what their names have otherwise.
 _MODES = {
     "embedding": "embeddings",

@@ -53,6 +53,8 @@ def _provider(row: ProviderRow) -> list[str]:
             table["tools_dialect"] = known.tools_dialect
         if known is not None and known.dialect == "openai-chat":
             table["quirks"] = row.kind
+    if row.auth:
+        table["auth"] = row.auth
     if row.keys:
         table["api_key"] = row.keys[0] if len(row.keys) == 1 else row.keys
     lines = [f"[providers.{_key(row.name)}]", *_fields(table)]
