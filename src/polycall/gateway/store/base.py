@@ -25,15 +25,20 @@ class Query(NamedTuple):
     is_many: bool = False
 
 
-Rows: TypeAlias = "list[tuple[Any, ...]]"
+Rows: TypeAlias = list[tuple[Any, ...]]
 Operation: TypeAlias = Generator[Query, Rows, T]
 
 
 class Reader(Protocol):
-    """Reads the database of an engine, without its loop.  It is pickled before it opens anything.
+    """Reads the database of an engine, without its loop; opened with the first operation.
 
     Every failure of the database is a `StoreError`.
     """
+
+    @property
+    def address(self) -> tuple[str, str]:
+        """The kind of database and where it is: all that makes the same reader elsewhere."""
+        ...
 
     def run(self, operation: Operation[T]) -> T:
         """Run an operation that changes nothing."""

@@ -128,6 +128,11 @@ class PostgresReader:
         self._url = url
         self._connection: psycopg.Connection[Any] | None = None
 
+    @property
+    def address(self) -> tuple[str, str]:
+        """For another process."""
+        return "postgres", self._url
+
     def run(self, operation: Operation[T]) -> T:
         """Run it here, and wait for it; after a failure the next one connects anew."""
         try:

@@ -15,9 +15,17 @@ import sys
 import threading
 from typing import Any, BinaryIO
 
+import msgspec
+
 from polycall.errors import PolycallError
 from polycall.gateway.store.base import Reader
-from polycall.gateway.store.reading_process import HEAD_BYTES, frame_length, framed, unframed
+from polycall.gateway.store.reading_process import (
+    HEAD_BYTES,
+    frame_length,
+    framed,
+    operation_of,
+)
+from polycall.gateway.store.sqlite import SQLiteReader
 
 IDLE_S = 300.0
 _NICE = 10
@@ -58,10 +66,9 @@ class _Questions:
                 return number, True, None
             self._now = number
         try:
-            ask, given, named = unframed(question)
-            return number, True, self.reader.run(ask(*given, **named))
+            return number, True, self.reader.run(operation_of(question))
         except PolycallError as error:
-            return number, False, (type(error), str(error))
+            return number, False, (type(error).__name__, str(error))
         finally:
             with self._lock:
                 self._now = 0
@@ -72,7 +79,15 @@ def _read(source: BinaryIO) -> Any:
     data = source.read(frame_length(head)) if len(head) == HEAD_BYTES else b""
     if not data:
         raise EOFError
-    return unframed(data)
+    return msgspec.msgpack.decode(data)
+
+
+def _reader(kind: str, place: str) -> Reader:
+    if kind == "postgres":
+        from polycall.gateway.store.postgres import PostgresReader  # noqa: PLC0415 - its driver
+
+        return PostgresReader(place)
+    return SQLiteReader(place)
 
 
 def main() -> None:
@@ -83,7 +98,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):  # requests go first, on a machine that has too little for both
         os.nice(_NICE)
-    questions = _Questions(_read(source))
+    questions = _Questions(_reader(*_read(source)))
     threading.Thread(target=questions.listen, args=(source,), daemon=True).start()
     while True:
         try:

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
+import inspect
 import os
-import pickle
 import struct
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar, get_args, get_type_hints
 
+import msgspec
+
+from polycall import errors
 from polycall.errors import PolycallError, RateLimitError, StoreError
 from polycall.gateway.store.base import Operation, Reader, SlowQueryError
 
@@ -30,6 +34,7 @@ PAUSE_S = 0.02  # after each: one who asks without end takes little from request
 _LENGTH = struct.Struct("!I")
 HEAD_BYTES = _LENGTH.size
 _INTERRUPT_S = 2.0  # until an interrupted question has to end
+_DYING_S = 2.0  # until a process whose pipe has ended has to end
 # What the interpreter and a database's driver need; the rest may be providers' keys.
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
 _ENVIRONMENT_HEADS = ("PG", "LC_", "PYTHON", "SSL_")
@@ -37,6 +42,7 @@ _ENVIRONMENT_HEADS = ("PG", "LC_", "PYTHON", "SSL_")
 
 class _Question(NamedTuple):
     data: bytes
+    result: Any  # its type
     done: asyncio.Future[Any]
 
 
@@ -58,7 +64,7 @@ class ReadingProcess:
         Raises `SlowQueryError` after ten seconds of reading, `RateLimitError` for one who asks
         while too many of their questions wait, and `StoreError` where the database does not answer.
         """
-        data = pickle.dumps((question, given, named))
+        data = msgspec.msgpack.encode((_name(question), given, named))
         own = self._waiting.get(of, ())
         if len(own) >= QUESTIONS_MAX or sum(map(len, self._waiting.values())) >= ALL_MAX:
             raise RateLimitError(
@@ -66,7 +72,7 @@ class ReadingProcess:
                 retry_after_s=1.0,
                 should_retry=False,
             )
-        asked = _Question(data, asyncio.get_running_loop().create_future())
+        asked = _Question(data, result_type(question), asyncio.get_running_loop().create_future())
         self._waiting.setdefault(of, deque()).append(asked)
         if self._working is None or self._working.done():
             self._working = asyncio.ensure_future(self._work())
@@ -127,7 +133,7 @@ class ReadingProcess:
                 process = self._process or await self._start_process()
                 return await self._exchange(process, question)
             except (OSError, asyncio.IncompleteReadError) as error:
-                code = await self._end_process()
+                code = await self._end_process(_DYING_S)
                 died = f"it ended with status {code}" if code is not None else str(error)
         raise StoreError(f"the process that reads the ledger does not answer: {died}")
 
@@ -143,7 +149,7 @@ class ReadingProcess:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if reply.done():
-                return _result(reply.result(), self._number)
+                return _result(reply.result(), self._number, question.result)
             process.stdin.write(framed((self._number, None)))
             await asyncio.wait({reply}, timeout=_INTERRUPT_S)
             if not reply.done():
@@ -167,15 +173,21 @@ class ReadingProcess:
             env=environment,
         )
         assert process.stdin is not None
-        process.stdin.write(framed(self._reader))
+        process.stdin.write(framed(self._reader.address))
         self._process = process
         return process
 
-    async def _end_process(self) -> int | None:
-        """End it, however it is; gives its status, and `None` where there was none."""
+    async def _end_process(self, dying_s: float = 0.0) -> int | None:
+        """End it, however it is; gives its status, and `None` where there was none.
+
+        One that is ending by itself is left to it for `dying_s`: its own status tells more.
+        """
         process, self._process = self._process, None
         if process is None:
             return None
+        if dying_s:
+            with contextlib.suppress(TimeoutError):
+                return await asyncio.wait_for(process.wait(), dying_s)
         with contextlib.suppress(ProcessLookupError):
             process.kill()  # it only reads
         assert process.stdin is not None
@@ -186,16 +198,17 @@ class ReadingProcess:
 async def _reply(process: asyncio.subprocess.Process) -> Any:
     assert process.stdout is not None
     length = frame_length(await process.stdout.readexactly(HEAD_BYTES))
-    return unframed(await process.stdout.readexactly(length))
+    return msgspec.msgpack.decode(await process.stdout.readexactly(length))
 
 
-def _result(reply: tuple[int, bool, Any], number: int) -> Any:
+def _result(reply: Any, number: int, kind: Any) -> Any:
     answered, is_well, value = reply
     assert answered == number, "questions are asked one after the other"
     if is_well:
-        return value
-    kind, words = value
-    raise kind(words)
+        return msgspec.convert(value, kind)
+    name, words = value
+    error: Any = SlowQueryError if name == SlowQueryError.__name__ else getattr(errors, name)
+    raise error(words)
 
 
 def _fail(question: _Question, error: Exception) -> None:
@@ -203,9 +216,12 @@ def _fail(question: _Question, error: Exception) -> None:
         question.done.set_exception(error)
 
 
+# What goes through the pipes.  Messages are values and never code: a question is a function's name.
+
+
 def framed(value: object) -> bytes:
     """The bytes of a message."""
-    data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    data = msgspec.msgpack.encode(value)
     return _LENGTH.pack(len(data)) + data
 
 
@@ -214,6 +230,22 @@ def frame_length(head: bytes) -> int:
     return _LENGTH.unpack(head)[0]
 
 
-def unframed(data: bytes) -> Any:
-    """The message.  Both ends are this program: nobody else writes to the pipe."""
-    return pickle.loads(data)  # noqa: S301
+def operation_of(data: bytes) -> Operation[Any]:
+    """The operation that a question names, with its arguments as their types say."""
+    name, given, named = msgspec.msgpack.decode(data)
+    module, _, function = name.partition(":")
+    question = getattr(importlib.import_module(module), function)
+    types = get_type_hints(question)
+    bound = inspect.signature(question).bind(*given, **named)
+    for each, value in bound.arguments.items():
+        bound.arguments[each] = msgspec.convert(value, types[each])
+    return question(*bound.args, **bound.kwargs)
+
+
+def result_type(question: Callable[..., Operation[Any]]) -> Any:
+    """The type of what a question's operation gives."""
+    return get_args(get_type_hints(question)["return"])[-1]
+
+
+def _name(question: Callable[..., Operation[Any]]) -> str:
+    return f"{question.__module__}:{question.__qualname__}"

@@ -180,6 +180,11 @@ class SQLiteReader:
         self._path = path
         self._connection: sqlite3.Connection | None = None
 
+    @property
+    def address(self) -> tuple[str, str]:
+        """For another process."""
+        return "sqlite", self._path
+
     def run(self, operation: Operation[T]) -> T:
         """Run it here, and wait for it."""
         try:
