@@ -30,13 +30,21 @@ _SHOWN_MAX = 2_000
 
 # Servers that have no code for it say in words that the prompt does not fit.
 _OVERFLOW = re.compile(
-    r"(prompt|input) is too long"
-    r"|context (length|size|window|limit)|available context|maximum context"
+    r"(prompt|input)( token)?( length| tokens?)?( is| are)? too (long|large)"
+    r"|context (length|size|window|limit)|available context|maximum (context|prompt)"
     r"|token limit reached|too many (input )?tokens"
-    r"|token count .{0,40}exceeds the maximum"
+    r"|request exceeded\b.{0,20} token limit"
+    r"|(prompt|input)( length)?( of)?( \d+)? exceeds max"
+    r"|range of input length should be"
+    r"|`inputs` (tokens \+|must have less than)"
+    r"|reduce the length of the (messages|prompt|input)"
+    r"|token count .{0,40}exceeds the (maximum|limit)"
     r"|(number of|total|input|prompt)\b.{0,40}\btokens?\b.{0,40}exceed",
     re.IGNORECASE,
 )
+# Fields whose text is the prompt: one that is too long is a prompt that is.
+_OF_PROMPT = re.compile(r"(input|prompt|instructions|system|messages)?(\[\d+\]|\.(content|text))*")
+_NAMED = re.compile(r"Invalid '([^']*)'")
 
 
 def decoded(body: Any) -> Any:
@@ -106,6 +114,12 @@ def status_in(fields: JSON) -> int | None:
 def is_overflow(message: str) -> bool:
     """Whether the words say that the prompt is longer than the model takes."""
     return _OVERFLOW.search(message) is not None
+
+
+def is_of_prompt(param: str, message: str) -> bool:
+    """Whether the field that is too long is the prompt, and not a name or an id in it."""
+    named = _NAMED.search(message)
+    return _OF_PROMPT.fullmatch(param or (named[1] if named else "")) is not None
 
 
 def nearest(error: UpstreamError, rows: Mapping[type[UpstreamError], _Row]) -> _Row | None:

@@ -17,6 +17,7 @@ from polycall.errors import (
     ServerError,
     UpstreamError,
 )
+from polycall.ir import JSON
 
 # Ends of answers that say: the server failed.  In lower case, as any vendor writes them.
 _SERVER_FAILED = frozenset(
@@ -119,7 +120,8 @@ def blamed(
 
 _NUMBER = r"(\d[\d,_.]*\d|\d)"
 _TOKENS_MAX = re.compile(
-    r"(?:maximum|max|limit|window|context (?:length|size|window)|n_ctx)[^\d]{0,60}?" + _NUMBER,
+    r"(?:maximum|max|limit|window|context (?:length|size|window)|n_ctx|less than|<=)"
+    r"[^\d]{0,60}?" + _NUMBER,
     re.IGNORECASE,
 )
 _TOKENS_MAX_BEFORE = re.compile(
@@ -133,6 +135,15 @@ def is_about_bytes(error: RequestTooLargeError) -> bool:
     return error.status == 413 and not any(
         word in words for word in ("token", "context", "prompt is too long")
     )
+
+
+def with_overflow_code(error: UpstreamError) -> JSON:
+    """An error's own body as OpenAI writes it; an overflow has the code that clients look for."""
+    body: JSON = error.body
+    is_overflow = isinstance(error, RequestTooLargeError) and not is_about_bytes(error)
+    if not is_overflow or error.code == "string_above_max_length":
+        return body
+    return {**body, "error": {**body["error"], "code": "context_length_exceeded"}}
 
 
 def overflow_words(message: str) -> str:

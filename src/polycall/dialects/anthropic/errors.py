@@ -117,10 +117,14 @@ def render_error(error: PolycallError) -> tuple[int, JSON]:
     message = str(error)
     if isinstance(error, UpstreamError):
         body = error.body
-        if _is_own(body):
+        is_overflow_of_tokens = isinstance(error, RequestTooLargeError) and not is_about_bytes(
+            error
+        )
+        is_relatives = is_overflow_of_tokens and not error.message.startswith("prompt is too long")
+        if _is_own(body) and not is_relatives:
             came_with = error.status or 0
             return (came_with if came_with >= 400 else status), body
-        if isinstance(error, RequestTooLargeError) and not is_about_bytes(error):
+        if is_overflow_of_tokens:
             status, kind = 400, "invalid_request_error"
             message = overflow_words(error.message)
     details: JSON = {"type": kind, "message": message}

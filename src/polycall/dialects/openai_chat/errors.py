@@ -27,19 +27,19 @@ from polycall.translation.error_bodies import (
     decoded,
     error_fields,
     error_message,
+    is_of_prompt,
     is_overflow,
     nearest,
     status_in,
     word,
 )
-from polycall.translation.failures import blamed, failed_end
+from polycall.translation.failures import blamed, failed_end, with_overflow_code
 
 # Words that say more than the status does, whether they stand as code or as type.
 _BY_WORD: dict[str, type[UpstreamError]] = {
     "context_length_exceeded": RequestTooLargeError,
     "exceed_context_size_error": RequestTooLargeError,
     "request_too_large": RequestTooLargeError,
-    "string_above_max_length": RequestTooLargeError,
     "insufficient_quota": BillingError,
     "billing_error": BillingError,
     "billing_hard_limit_reached": BillingError,
@@ -80,7 +80,10 @@ def parse_error(status: int, body: Any) -> UpstreamError:
     code = word(fields.get("code"))
     kind = word(fields.get("type"))
     known_status = status if status >= 400 else status_in(fields)
-    error_class = blamed(_class(known_status, code, kind, message), fields, code or kind, message)
+    error_class = _class(known_status, code, kind, message)
+    if code == "string_above_max_length" and is_of_prompt(word(fields.get("param")), message):
+        error_class = RequestTooLargeError
+    error_class = blamed(error_class, fields, code or kind, message)
     return error_class(
         message,
         status=known_status,
@@ -168,7 +171,7 @@ def render_error(error: PolycallError) -> tuple[int, JSON]:
     """Status and body, as OpenAI writes errors."""
     if isinstance(error, UpstreamError):
         if _has_own_shape(error.body):
-            return _wire_status(error, is_own=True), error.body
+            return _wire_status(error, is_own=True), with_overflow_code(error)
         status = _wire_status(error, is_own=False)
         words = nearest(error, _WORDS) or ("server_error", None)
         return status, _body(str(error), *words, error.param)

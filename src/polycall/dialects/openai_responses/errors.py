@@ -33,7 +33,7 @@ from polycall.translation.error_bodies import (
     nearest,
     word,
 )
-from polycall.translation.failures import blamed
+from polycall.translation.failures import blamed, with_overflow_code
 
 _BY_CODE: dict[str, type[UpstreamError]] = {
     "billing_hard_limit_reached": BillingError,
@@ -129,7 +129,7 @@ def render_error(error: PolycallError) -> tuple[int, JSON]:
         wire = _wire(error)
         given = error.status or 0
         if _is_own_body(error.body):
-            return (given if given >= 400 else wire.status), error.body
+            return (given if given >= 400 else wire.status), with_overflow_code(error)
         # Another vendor's status may mean another error here: Google says 400 to a wrong key.
         is_same = given in _STATUSES and isinstance(error, error_class_for_status(given))
         status = given if is_same else wire.status
@@ -153,7 +153,7 @@ def stream_error(error: PolycallError) -> JSON:
     """The `error` object of a response that failed after it had begun."""
     if isinstance(error, UpstreamError):
         if _is_own_body(error.body):
-            return error.body["error"]
+            return with_overflow_code(error)["error"]
         code = error.code or _wire(error).code or "invalid_prompt"
         return {"code": code, "message": error.message}
     if isinstance(error, RequestError):
