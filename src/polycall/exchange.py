@@ -84,6 +84,7 @@ class Exchange(Struct, frozen=True):
     sent: Request | None = None
     offer: Offer | None = None
     corrections: tuple[Correction, ...] = ()  # what earlier refusals of this target ask for
+    asked: dict[str, str] = {}  # the headers of a client that speaks the provider's protocol
 
     def again(self, said: str, problem: str) -> Exchange:
         """The exchange after an answer that cannot be used, which the model reads once more."""
@@ -100,7 +101,7 @@ class Exchange(Struct, frozen=True):
         quirks = corrected_quirks(quirks, self.corrections)
         wire = self.dialect.render_request(replace(sent, model=self.model), quirks=quirks)
         wire, _ = _corrected(wire, self.corrections, {})
-        rendered = _http(self.provider, self.model, "", wire, stream=sent.stream)
+        rendered = _http(self.provider, self.model, "", wire, self.asked, stream=sent.stream)
         http = replace(self.http, body=rendered.body)
         return replace(self, sent=sent, wire=wire, http=http)
 
@@ -125,10 +126,12 @@ def prepare(
     dialect_name: DialectName | None = None,
     *,
     corrections: tuple[Correction, ...] = (),
+    asked: dict[str, str] | None = None,
 ) -> Exchange:
     """Everything but the sending: dialect (where it is not given), body, address, headers.
 
-    `corrections` are what refusals of this target asked for.
+    `corrections` are what refusals of this target asked for, `asked` the headers of a client that
+    speaks the provider's protocol.
     """
     if dialect_name is None:
         dialect_name = provider.dialect_for(with_tools=is_tool_use(request))
@@ -150,10 +153,11 @@ def prepare(
             "they are described in the prompt, and calls are read from the text",
         )
         wire = replace(wire, warnings=[note, *wire.warnings])
-    http = _http(provider, model, key, wire, corrections, stream=request.stream)
+    asked = asked or {}
+    http = _http(provider, model, key, wire, asked, corrections=corrections, stream=request.stream)
     if corrections:
         wire, _ = _corrected(wire, corrections, {})
-    return Exchange(request, provider, model, dialect, wire, http, sent, offer, corrections)
+    return Exchange(request, provider, model, dialect, wire, http, sent, offer, corrections, asked)
 
 
 def is_tool_use(request: Request) -> bool:
@@ -173,11 +177,13 @@ def _http(
     model: str,
     key: str,
     wire: WireRequest,
-    corrections: tuple[Correction, ...] = (),
+    asked: dict[str, str],
     *,
+    corrections: tuple[Correction, ...] = (),
     stream: bool,
 ) -> HTTPRequest:
-    headers = _joined(headers_for(provider, key, stream=stream), wire.headers)
+    headers = joined_headers(headers_for(provider, key, stream=stream), asked)
+    headers = joined_headers(headers, wire.headers)
     if corrections:
         wire, headers = _corrected(wire, corrections, headers)
     path, body = wire.path, wire.body
@@ -216,11 +222,12 @@ def _prompted() -> Any:
     return importlib.import_module("polycall.prompted")
 
 
-def _joined(headers: dict[str, str], own: dict[str, str]) -> dict[str, str]:
-    """Both; previews that the operator named are named beside those of the request."""
-    joined = {**headers, **own}
-    for name in own.keys() & headers.keys() & {"anthropic-beta"}:
-        joined[name] = f"{headers[name]},{own[name]}"
+def joined_headers(headers: dict[str, str], more: dict[str, str]) -> dict[str, str]:
+    """Both, `more` before `headers`; the previews of both are named, each of them once."""
+    joined = {**headers, **more}
+    for name in headers.keys() & more.keys() & {"anthropic-beta"}:
+        betas = [beta.strip() for beta in f"{headers[name]},{more[name]}".split(",")]
+        joined[name] = ",".join(dict.fromkeys(filter(None, betas)))
     return joined
 
 

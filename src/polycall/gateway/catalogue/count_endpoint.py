@@ -9,7 +9,14 @@ from msgspec.structs import replace
 
 from polycall._support import jsontext
 from polycall.errors import MalformedRequestError, PolycallError, UpstreamError
-from polycall.exchange import BODY_BYTES_MAX, address, error_from, headers_for, prepare
+from polycall.exchange import (
+    BODY_BYTES_MAX,
+    address,
+    error_from,
+    headers_for,
+    joined_headers,
+    prepare,
+)
 from polycall.gateway.accounts.keys import Keys
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.catalogue.token_counts import (
@@ -108,13 +115,13 @@ class CountEndpoint:
         """The provider's own count; `None` where it has no such route."""
         name = target.provider.dialect_for(with_tools=bool(request.tools))
         exchange = prepare(request, target.provider, target.model, target.key, name)
-        headers = {
-            **headers_for(target.provider, target.key, stream=False),
-            **exchange.wire.headers,
+        asked = {
+            header.decode(): gateway_request.headers[header].decode("latin-1")
+            for header in PASSED_HEADERS
+            if header in gateway_request.headers and name == "anthropic"
         }
-        for header in PASSED_HEADERS:
-            if header in gateway_request.headers and name == "anthropic":
-                headers[header.decode()] = gateway_request.headers[header].decode("latin-1")
+        headers = joined_headers(headers_for(target.provider, target.key, stream=False), asked)
+        headers = joined_headers(headers, exchange.wire.headers)
         hosting = target.provider.hosting
         asked = count_request(hosting, name, target.model, exchange.wire.body, headers)
         if asked is None:

@@ -16,7 +16,7 @@ from polycall.errors import (
     MalformedRequestError,
     PolycallError,
 )
-from polycall.exchange import address, headers_for, prepare
+from polycall.exchange import address, headers_for, joined_headers, prepare
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.catalogue.token_counts import estimate, estimate_text
 from polycall.gateway.generation.attempt import Attempt, refuse_losses, replays_reasoning
@@ -252,12 +252,9 @@ class ClientRequest:
             target.key,
             name,
             corrections=corrections,
-        )
-        if name == self.dialect.NAME:
             # The fields of a preview, which are still in the body, need its header.
-            http = exchange.http
-            headers = {**http.headers, **self._protocol_headers()}
-            exchange = replace(exchange, http=replace(http, headers=headers))
+            asked=self._protocol_headers() if name == self.dialect.NAME else None,
+        )
         warnings = [*warnings, *exchange.wire.warnings]
         if self.is_strict:
             refuse_losses(warnings)
@@ -304,8 +301,8 @@ class ClientRequest:
         hides_usage = body is not None
         if body is None:
             body = self._fields.with_values(changed) if changed else self._fields.body
-        headers = headers_for(target.provider, target.key, stream=self.streams)
-        headers.update(self._protocol_headers())
+        own = headers_for(target.provider, target.key, stream=self.streams)
+        headers = joined_headers(own, self._protocol_headers())
         path = services.path((target.model, *self.shape), lambda: self.upstream_path(target.model))
         if target.provider.hosting:
             envelope = enveloped(

@@ -74,6 +74,9 @@ class Framer(Protocol):
         ...
 
 
+_LISTS = frozenset({b"anthropic-beta", b"openai-beta"})
+
+
 class GatewayRequest:
     """A request: what it is, how far its answer has come, and when to give up.
 
@@ -122,7 +125,7 @@ class GatewayRequest:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.headers: dict[bytes, bytes] = _headers(scope["headers"])
         self.receive = receive
         client = scope.get("client")
         self.address: str = client[0] if client else ""
@@ -368,6 +371,15 @@ class RequestMonitor:
             task = asyncio.ensure_future(gateway_request.beat())
             self._beats.add(task)
             task.add_done_callback(self._beats.discard)
+
+
+def _headers(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Each header by its name; a list of previews on several lines is one list (RFC 9110, 5.3)."""
+    found = dict(lines)
+    if len(found) < len(lines):
+        for name in _LISTS & found.keys():
+            found[name] = b", ".join(value for key, value in lines if key == name)
+    return found
 
 
 def patience_s(gateway_request: GatewayRequest, most_s: float) -> float:
