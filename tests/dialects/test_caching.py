@@ -133,3 +133,86 @@ def test_t5_what_the_setting_says(cache: bool | None, text: str, marks: int) -> 
     messages = [Message("system", [Text(text)]), Message("user", [Text("hi")])]
     body = body_of(Request("m", messages, cache=cache), CLAUDE, SONNET)
     assert json.dumps(body).count("cache_control") == marks
+
+
+HOUR = {"type": "ephemeral", "ttl": "1h"}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+CALLED = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+# Where clients of Chat write Anthropic's mark, and where Anthropic wants it.
+WRITTEN: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "a part": (
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "text": "a", "cache_control": HOUR}]}
+            ]
+        },
+        ["messages", "0", "content", "0"],
+    ),
+    "a message": (
+        {
+            "messages": [
+                {"role": "system", "content": "a", "cache_control": HOUR},
+                {"role": "user", "content": "b"},
+            ]
+        },
+        ["system", "0"],
+    ),
+    "a result": (
+        {
+            "messages": [
+                {"role": "user", "content": "a"},
+                {"role": "assistant", "content": None, "tool_calls": [CALLED]},
+                {"role": "tool", "tool_call_id": "c", "content": "b", "cache_control": HOUR},
+            ],
+            "tools": [TOOL],
+        },
+        ["messages", "2", "content", "0"],
+    ),
+    "a tool": (
+        {
+            "messages": [{"role": "user", "content": "a"}],
+            "tools": [{**TOOL, "cache_control": HOUR}],
+        },
+        ["tools", "0"],
+    ),
+    "a function": (
+        {
+            "messages": [{"role": "user", "content": "a"}],
+            "tools": [
+                {"type": "function", "function": {**TOOL["function"], "cache_control": HOUR}}
+            ],  # type: ignore[dict-item]
+        },
+        ["tools", "0"],
+    ),
+    "the request": ({"messages": [{"role": "user", "content": "a"}], "cache_control": HOUR}, []),
+}
+
+
+@pytest.mark.parametrize("place", WRITTEN)
+def test_t5_marks_of_anthropics_that_clients_of_chat_write_are_kept(place: str) -> None:
+    fields, path = WRITTEN[place]
+    request = openai_chat.parse_request({"model": "m", **fields})
+    found: Any = body_of(request, CLAUDE, SONNET)
+    for name in path:
+        found = found[int(name) if name.isdigit() else name]
+    assert found["cache_control"] == HOUR
+    assert "cache_control" not in warned(request, CLAUDE, SONNET)
+
+
+ROUTED = "anthropic/claude-opus-5.5"
+
+
+def test_t5_claude_behind_a_router_is_cached_for_clients_of_anthropic_and_for_the_library() -> None:
+    block = {"type": "text", "text": LONG, "cache_control": HOUR}
+    ask = {"role": "user", "content": [{"type": "text", "text": "a"}]}
+    marked = anthropic.parse_request(
+        {"model": "m", "max_tokens": 9, "system": [block], "messages": [ask]}
+    )
+    (system, *_) = body_of(marked, "openrouter", ROUTED)["messages"]
+    assert system["content"] == [{"type": "text", "text": LONG, "cache_control": HOUR}]
+    plain = Request("m", messages=[Message("system", [Text(LONG)]), Message("user", [Text("a")])])
+    body = body_of(plain, "openrouter", ROUTED)
+    assert [message["content"][-1]["cache_control"] for message in body["messages"]] == [
+        {"type": "ephemeral"}
+    ] * 2
+    assert "cache_control" not in str(body_of(plain, "openrouter", "openai/gpt-5.4"))

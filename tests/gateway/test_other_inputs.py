@@ -14,7 +14,7 @@ from polycall.exchange import prepare
 from polycall.ir import Message, Request, Text
 from polycall.providers.catalogue import CATALOGUE
 from tests.gateway.harness import Gateway, provider_table
-from tests.gateway.scripted import Scripted, chat_body, scripted
+from tests.gateway.scripted import Scripted, scripted
 
 JSON = dict[str, Any]
 CHAT, RESPONSES, ANTHROPIC = "/v1/chat/completions", "/v1/responses", "/v1/messages"

@@ -20,6 +20,7 @@ _CACHES: dict[str, frozenset[str]] = {
     "by itself, by key, by marks": frozenset({"itself", "key", "marks"}),
 }
 _FORCED = frozenset({"required", "tool"})
+_MARKS = frozenset({"marks"})
 _LATE_SYSTEM: dict[str, Any] = {"anywhere": True, "after_user": "after_user", "start": False}
 
 
@@ -59,6 +60,8 @@ def _of_any_wire(quirks: Quirks, profile: Profile) -> dict[str, Any]:
         changes["result_media"] = False
     if profile.value("prefix_bound"):
         changes["prefix_bound"] = True
+    if quirks.cache_control and _CACHES.get(str(profile.value("cache"))) == _MARKS:
+        changes["caches"] = _MARKS
     return changes
 
 

@@ -158,6 +158,9 @@ OPENROUTER = replace(
     # Reported: "Gemini models require OpenRouter reasoning details to be preserved", a 400.
     reasoning_replay="as_written",
     reasoning_carried=True,
+    # Documented for Claude: https://openrouter.ai/docs/guides/best-practices/prompt-caching
+    # (quoted in https://github.com/microsoft/vscode/issues/312939, read on 2026-11-29).
+    cache_control=True,
 )
 
 GROQ = replace(

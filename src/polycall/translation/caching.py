@@ -74,6 +74,15 @@ _FORMS: dict[str, _Form] = {
     "openai-chat": _Form(_BREAKPOINT[0], "fields", *_BREAKPOINT[1:]),
     "openai-responses": _Form(_BREAKPOINT[0], "part", *_BREAKPOINT[1:]),
 }
+# Anthropic's mark as clients of Chat write it, and as routers take it: beside a part, a function.
+_CONTROL = ("cache_control", {"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}, "1h")
+_ON_CHAT = _Form(_CONTROL[0], "fields", *_CONTROL[1:])
+_ON_FUNCTION = _Form(_CONTROL[0], "function", *_CONTROL[1:])
+# All the marks that clients of a dialect write.
+_WRITTEN: dict[str, tuple[_Form, ...]] = {
+    **{name: (form,) for name, form in _FORMS.items()},
+    "openai-chat": (_FORMS["openai-chat"], _ON_CHAT, _ON_FUNCTION),
+}
 # A field of the request that marks its last block.
 _WHOLE: dict[str, str] = {"anthropic": "cache_control"}
 
@@ -89,14 +98,15 @@ def with_caching(request: Request, dialect: str, quirks: Quirks) -> Request:
         caches = frozenset({"marks"})  # a model of which nothing is known, and the caller is sure
     if not caches:
         return request
-    if "marks" in caches and dialect in _FORMS:
-        request = _with_foreign_marks(request, dialect)
+    form = _ON_CHAT if quirks.cache_control and dialect == "openai-chat" else _FORMS.get(dialect)
+    if "marks" in caches and form is not None:
+        request = _with_foreign_marks(request, dialect, form)
     if request.cache is False or dialect in request.metadata:
         return request  # a client of this vendor says itself what it wants
     if request.cache is None and not _is_long(request):
         return request
-    if "itself" not in caches and dialect in _WHOLE:
-        request = _with_own_marks(request, dialect, quirks)
+    if "itself" not in caches and form is not None and (dialect in _WHOLE or form is _ON_CHAT):
+        request = _with_own_marks(request, dialect, form, quirks)
     if "key" in caches:
         request = _with_key(request, dialect)
     return request
@@ -106,68 +116,108 @@ def with_caching(request: Request, dialect: str, quirks: Quirks) -> Request:
 # Marks of other vendors
 
 
-def _with_foreign_marks(request: Request, dialect: str) -> Request:
-    messages = [_converted(message, dialect) for message in request.messages]
-    changed = any(new is not old for new, old in zip(messages, request.messages, strict=True))
-    return replace(request, messages=messages) if changed else request
+def _with_foreign_marks(request: Request, dialect: str, form: _Form) -> Request:
+    messages = [_converted(message, dialect, form) for message in request.messages]
+    if any(new is not old for new, old in zip(messages, request.messages, strict=True)):
+        request = replace(request, messages=messages)
+    tools = [_converted_part(tool, dialect, form) for tool in request.tools]
+    if any(new is not old for new, old in zip(tools, request.tools, strict=True)):
+        request = replace(request, tools=tools)
+    return _with_foreign_whole(request, dialect)
 
 
-def _converted(message: Message, dialect: str) -> Message:
+def _with_foreign_whole(request: Request, dialect: str) -> Request:
+    """A mark of the whole request, which clients of Chat write as Anthropic's do."""
+    name = _WHOLE.get(dialect, "")
+    theirs = request.provider_options.get("openai-chat", {})
+    if not name or dialect == "openai-chat" or not isinstance(theirs.get(name), dict):
+        return request
+    own = {name: theirs[name], **request.provider_options.get(dialect, {})}
+    rest = {key: value for key, value in theirs.items() if key != name}
+    options = {**request.provider_options, "openai-chat": rest, dialect: own}
+    return replace(request, provider_options=options)
+
+
+def _converted(message: Message, dialect: str, form: _Form) -> Message:
     parts: list[Part] = [
-        _converted_part(part, dialect) if not isinstance(part, Reasoning) else part
+        _converted_part(part, dialect, form) if not isinstance(part, Reasoning) else part
         for part in message.parts
     ]
-    if all(new is old for new, old in zip(parts, message.parts, strict=True)):
+    if any(new is not old for new, old in zip(parts, message.parts, strict=True)):
+        message = replace(message, parts=parts)
+    found = _foreign_mark(message.metadata, dialect)
+    if found is None:
         return message
-    return replace(message, parts=parts)
+    rest, is_long = found
+    return _marked(replace(message, metadata=rest), dialect, form, is_long=is_long)
 
 
-def _converted_part(part: Any, dialect: str) -> Any:
+def _foreign_mark(metadata: Metadata, dialect: str) -> tuple[Metadata, bool] | None:
+    """The metadata without a mark of another dialect, and whether the mark is for an hour."""
+    for owner, notes in metadata.items():
+        for form in _WRITTEN.get(owner, ()) if owner != dialect else ():
+            mark = form.read(notes)
+            if mark is None:
+                continue
+            rest = {name: each for name, each in metadata.items() if name != owner}
+            if kept := form.without(notes):
+                rest[owner] = kept
+            return rest, mark.get("ttl") == form.long_ttl
+    return None
+
+
+def _converted_part(part: Any, dialect: str, form: _Form) -> Any:
+    if isinstance(part, ToolResult):
+        content = [_converted_part(each, dialect, form) for each in part.content]
+        if any(new is not old for new, old in zip(content, part.content, strict=True)):
+            part = replace(part, content=content)
     metadata: Metadata | None = getattr(part, "metadata", None)
-    for owner in metadata or ():
-        form = _FORMS.get(owner)
-        if metadata is None or owner == dialect or form is None:
-            continue
-        mark = form.read(metadata[owner])
-        # OpenAI marks content parts alone; the result of a tool has no place for a mark there.
-        if mark is None or (isinstance(part, ToolResult) and _FORMS[dialect].place):
-            continue
-        rest = {name: notes for name, notes in metadata.items() if name != owner}
-        if kept := form.without(metadata[owner]):
-            rest[owner] = kept
-        is_long = mark.get("ttl") == form.long_ttl
-        return replace(part, metadata={**rest, dialect: _FORMS[dialect].written(is_long=is_long)})
-    return part
+    found = _foreign_mark(metadata, dialect) if metadata else None
+    if found is None:
+        return part
+    rest, is_long = found
+    # OpenAI marks content parts alone; the result of a tool has no place for a mark there.
+    if isinstance(part, ToolResult) and form.place:
+        return part if form is not _ON_CHAT else _marked_result(part, dialect, is_long=is_long)
+    notes = rest.get(dialect, {})
+    return replace(part, metadata={**rest, dialect: _noted(notes, form, is_long=is_long)})
+
+
+def _noted(notes: JSON, form: _Form, *, is_long: bool) -> JSON:
+    """A dialect's notes on a part, with its mark."""
+    written = form.written(is_long=is_long)
+    if form.place:
+        written = {form.place: {**notes.get(form.place, {}), **written[form.place]}}
+    return {**notes, **written}
 
 
 # ---------------------------------------------------------------------------------------------
 # Marks of ours
 
 
-def _with_own_marks(request: Request, dialect: str, quirks: Quirks) -> Request:
+def _with_own_marks(request: Request, dialect: str, form: _Form, quirks: Quirks) -> Request:
     """The end of the prompt is marked, and the end of its instructions.
 
     The first serves the next step, the second other conversations with the same beginning.
     """
     options = request.provider_options.get(dialect, {})
-    name = _WHOLE[dialect]
-    if name in options or _is_marked(request, dialect):
+    name = form.name
+    if name in options or _is_marked(request, dialect, form):
         return request
-    mark = _FORMS[dialect].short
     messages = request.messages
     head = _head_size(messages)
     if head:
-        marked = _marked(messages[head - 1], dialect)
+        marked = _marked(messages[head - 1], dialect, form)
         messages = like([*messages[: head - 1], marked, *messages[head:]], messages)
-    if quirks.options is None or name in quirks.options:
-        own = {**options, name: dict(mark)}
+    if dialect in _WHOLE and (quirks.options is None or name in quirks.options):
+        own = {**options, name: dict(form.short)}
         return replace(
             request,
             messages=messages,
             provider_options={**request.provider_options, dialect: own},
         )
     # A relative that does not know the field of the whole request takes a mark on a block.
-    last = _marked(messages[-1], dialect)
+    last = _marked(messages[-1], dialect, form)
     return replace(request, messages=like([*messages[:-1], last], messages))
 
 
@@ -179,21 +229,35 @@ def _head_size(messages: list[Message]) -> int:
     return 0
 
 
-def _marked(message: Message, dialect: str) -> Message:
+def _marked(message: Message, dialect: str, form: _Form, *, is_long: bool = False) -> Message:
     """The message with a mark on its last text or result."""
     for place in range(len(message.parts) - 1, -1, -1):
         part = message.parts[place]
-        if isinstance(part, ToolResult) or (isinstance(part, Text) and part.text.strip()):
-            notes = part.metadata.get(dialect, {})
-            marked = {**part.metadata, dialect: {**notes, **_FORMS[dialect].written(is_long=False)}}
-            parts = list(message.parts)
-            parts[place] = replace(part, metadata=marked)
-            return replace(message, parts=parts)
+        if isinstance(part, ToolResult) and form is _ON_CHAT:
+            marked: Part = _marked_result(part, dialect, is_long=is_long)
+        elif isinstance(part, ToolResult) or (isinstance(part, Text) and part.text.strip()):
+            notes = _noted(part.metadata.get(dialect, {}), form, is_long=is_long)
+            marked = replace(part, metadata={**part.metadata, dialect: notes})
+        else:
+            continue
+        return replace(message, parts=[*message.parts[:place], marked, *message.parts[place + 1 :]])
     return message
 
 
-def _is_marked(request: Request, dialect: str) -> bool:
-    form = _FORMS[dialect]
+def _marked_result(result: ToolResult, dialect: str, *, is_long: bool) -> ToolResult:
+    """A result on Chat, which is marked on a part of it."""
+    for place in range(len(result.content) - 1, -1, -1):
+        part = result.content[place]
+        if isinstance(part, Text) and part.text.strip():
+            notes = _noted(part.metadata.get(dialect, {}), _ON_CHAT, is_long=is_long)
+            content = list(result.content)
+            content[place] = replace(part, metadata={**part.metadata, dialect: notes})
+            own = {**result.metadata.get(dialect, {}), "content": "parts"}
+            return replace(result, content=content, metadata={**result.metadata, dialect: own})
+    return result
+
+
+def _is_marked(request: Request, dialect: str, form: _Form) -> bool:
     notes: list[Metadata] = [tool.metadata for tool in request.tools if tool.metadata]
     for message in request.messages:
         for part in message.parts:

@@ -108,6 +108,7 @@ class Quirks(Struct, frozen=True):
     forced_choice_while_reasoning: bool = True
     # How prompts are cached: by "itself", by "marks" on parts, by a "key" of the conversation.
     caches: frozenset[str] = frozenset()
+    cache_control: bool = False  # marks are Anthropic's `cache_control`, on Chat's own parts
     result_media: bool = True  # images and documents inside tool results
     call_id_pattern: str = ""  # what a call id must match as a whole; "": the dialect's rule
     call_id_length: int = 0  # exact length of call ids made to fit the pattern
