@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -120,6 +121,29 @@ def test_a_link_works_once(served: Served, signed_in: Browser) -> None:
     first = served.gateway.request("POST", "/admin/v1/sign-in", {"link": link}, key=None)
     again = served.gateway.request("POST", "/admin/v1/sign-in", {"link": link}, key=None)
     assert (first.status, again.status) == (200, 401)
+
+
+def test_odd_addresses_and_long_names_break_no_page(served: Served, signed_in: Browser) -> None:
+    page = signed_in
+    page.errors.clear()
+    for place in ("#/%", "#/%E0%A4%A", "#/no-such-page/<script>", "#/now/%/x"):
+        page.go("#/keys")
+        page.go(place)
+        page.wait_for("document.querySelector('h1').textContent === 'Now'")
+    assert page.errors == []
+    ask(served, model="up-chat/" + "아주-긴-이름-" * 30)
+    ends_at = time.monotonic() + 5
+    path = f"/requests?model={quote('아주-긴-이름-' * 30)}"
+    while not (found := served.ask("GET", path).json())["requests"]:
+        assert time.monotonic() < ends_at
+        time.sleep(0.05)
+    page.look(380, "light")
+    page.go(f"#/requests/{found['requests'][0]['id']}")
+    page.wait_for("document.querySelector('.waterfall')")
+    ends = "[...document.querySelectorAll('.waterfall text')].map(t => t.getBBox().width)"
+    assert max(page.evaluate(ends)) <= 480
+    page.look(1280, "light")
+    page.go("#/now")
 
 
 def test_every_page_in_both_sizes_colours_and_languages(

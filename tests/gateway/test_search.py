@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -17,6 +18,7 @@ from polycall.gateway.store import admin_operations as people
 from polycall.gateway.store import search as module
 from polycall.gateway.store.audit_operations import check, entries, record
 from polycall.gateway.store.base import AdminRow
+from polycall.gateway.store.ledger_json import quantile
 from polycall.gateway.store.operations import add_rows
 from polycall.gateway.store.search import BOUNDS_MS, Search, one, search, series
 
@@ -155,8 +157,33 @@ async def test_sums_over_time_are_exact(store: Store) -> None:
         assert point.duration_ms[BOUNDS_MS.index(200)] == sum(r.duration_ms <= 200 for r in here)
         assert point.duration_ms[-1] == len(here)
         assert point.first_ms[-1] == sum(row.first_ms is not None for row in here)
+        took = [row.duration_ms for row in here]
+        assert point.duration_range == (min(took), max(took))
     with pytest.raises(RequestError, match="1 to 500 points"):
         await store.look_up(series([], since=0, until=START, bucket_s=1, filters=Search()))
+
+
+@pytest.mark.parametrize(
+    "took",
+    [[900.0], [123_456.0], [3.0, 4.0], [70_000.0, 80_000.0, 700_000.0], [30.0] * 99 + [61_000.0],
+     [25.0, 50.0, 100.0], [0.0, 0.0], [float(n * n) for n in range(1, 400)]],
+    ids=lambda took: f"{len(took)} from {took[0]:.0f} ms",
+)  # fmt: skip
+def test_a_quantile_is_in_its_class_and_in_the_range_of_what_was_measured(
+    took: list[float],
+) -> None:
+    counts = [*(sum(each <= bound for each in took) for bound in BOUNDS_MS), len(took)]
+    edges = (0.0, *map(float, BOUNDS_MS), max(took))
+    for share in (0.5, 0.95):
+        found = quantile(counts, (min(took), max(took)), share)
+        true = sorted(took)[max(0, math.ceil(share * len(took)) - 1)]
+        low = max(edge for edge in edges if edge < true or edge == 0)
+        high = min(edge for edge in edges if edge >= true)
+        assert found is not None
+        assert min(took) <= found <= max(took)
+        assert low <= found <= high
+    if len(set(took)) == 1:
+        assert found == took[0]
 
 
 async def test_administrators_and_their_acts_are_kept(store: Store) -> None:

@@ -60,13 +60,24 @@ function nice(value) {
   return [1, 2, 2.5, 5, 10].map((m) => m * size).find((v) => v >= value);
 }
 
+// As much of a text as has room; letters of East Asia take two places.
+function cut(text, places) {
+  let width = 0, kept = "";
+  for (const one of text) {
+    width += one > "\u1100" ? 2 : 1;
+    if (width > places) return `${kept}…`;
+    kept += one;
+  }
+  return text;
+}
+
 // What took how long in one request: spans of {name, kind, began_ms, ended_ms, note}.
 export function waterfall(title, spans) {
   const end = Math.max(1, ...spans.map((one) => one.ended_ms));
   const svg = s("svg", { viewBox: `0 0 ${W} ${spans.length * 34 + 4}`, role: "img", class: "waterfall", "aria-label": title });
   spans.forEach((one, place) => {
     const x = W * one.began_ms / end, width = Math.max(2, W * (one.ended_ms - one.began_ms) / end), y = place * 34;
-    const words = `${one.name} · ${t(one.kind)} · ${number(one.ended_ms - one.began_ms)} ms${one.note ? ` · ${one.note}` : ""}`;
+    const words = `${cut(one.name, 36)} · ${t(one.kind)} · ${number(one.ended_ms - one.began_ms)} ms${one.note ? ` · ${cut(one.note, 16)}` : ""}`;
     svg.append(s("text", { x: 0, y: y + 12 }, words), s("rect", { x, y: y + 16, width, rx: 2, class: `bar ${one.kind}` }));
   });
   return h("figure", {}, h("figcaption", {}, title), svg, h("details", {}, h("summary", {}, t("Show as a table")),

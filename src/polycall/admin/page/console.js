@@ -31,10 +31,10 @@ export const clock = (at, length = 0) => { const d = new Date(at * 1000); const 
 
 // Cells are text, numbers or elements; columns from `numbers` on are numbers (0: none).
 export function table(title, heads, rows, numbers = 0) {
-  const cls = (place) => numbers && place >= numbers ? { class: "n" } : {};
+  const cls = (place, one) => numbers && place >= numbers ? { class: "n" } : typeof one === "string" && one.length > 40 ? { class: "long" } : {};
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title }, h("table", {},
     h("thead", {}, h("tr", {}, heads.map((one, place) => h("th", { scope: "col", ...cls(place) }, one)))),
-    h("tbody", {}, rows.map((row) => h("tr", {}, row.map((one, place) => h("td", cls(place), one ?? "–")))))));
+    h("tbody", {}, rows.map((row) => h("tr", {}, row.map((one, place) => h("td", cls(place, one), one ?? "–")))))));
 }
 export const facts = (pairs) => h("dl", { class: "facts" }, pairs.filter((p) => p[1] !== undefined).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value ?? "–")]));
 export const field = (label, input) => h("label", {}, label, input);
@@ -89,11 +89,16 @@ export function tell(title, ...parts) {
 let ends = null, shown = 0;
 const PAGES = [["now", "Now"], ["requests", "Requests"], ["keys", "Keys and teams"], ["providers", "Providers"], ["runs", "Programs and runs"], ["try", "Try it"], ["people", "People"]];
 
+// An address that somebody cut in the middle of a letter is read as it stands.
+function place() {
+  const text = location.hash.replace(/^#\/?/, "") || "now";
+  try { return decodeURI(text); } catch { return text; }
+}
 async function show() {
   const turn = ++shown;
   if (ends) { ends(); ends = null; }
   document.documentElement.lang = language;
-  const [name, ...rest] = decodeURI(location.hash.replace(/^#\/?/, "") || "now").split("/");
+  const [name, ...rest] = place().split("/");
   const known = PAGES.find((one) => one[0] === name) || PAGES[0];
   const main = h("main", { id: "main", tabindex: "-1" });
   document.body.replaceChildren(h("a", { class: "skip", href: "#main", onclick: (event) => { event.preventDefault(); main.focus(); } }, t("Skip to the content")), frame(known[0]), main);

@@ -88,7 +88,7 @@ export async function requests(main, [id]) {
       const oldest = rows.length ? when(rows[rows.length - 1].created) : "";
       state.replaceChildren(`${rows.length} ${t("requests")}${next ? ` · ${t("there may be more")}${oldest ? ` · ${t("before")} ${oldest}` : ""}` : ""}`);
       found.replaceChildren(table(t("Requests"), ["Time", "Key", "Asked for", "Answered by", "Status", "Outcome", "Tokens", "Cost", "First byte", "Duration", "Warnings", "Error"].map(t),
-        rows.map((one) => [h("a", { href: `#/requests/${encodeURIComponent(one.id)}` }, when(one.created)), one.key, one.asked, one.provider ? `${one.provider}/${one.model}` : "–", one.status, status(one.outcome), one.input_tokens == null ? "–" : `${number(one.input_tokens)} → ${number(one.output_tokens)}`, money(one.cost_usd), one.first_ms == null ? "–" : `${number(one.first_ms)} ms`, `${number(one.duration_ms)} ms`, one.warnings || "", one.error.slice(0, 120)])));
+        rows.map((one) => [h("a", { class: "at", href: `#/requests/${encodeURIComponent(one.id)}` }, when(one.created)), one.key, one.asked, one.provider ? `${one.provider}/${one.model}` : "–", one.status, status(one.outcome), one.input_tokens == null ? "–" : `${number(one.input_tokens)} → ${number(one.output_tokens)}`, money(one.cost_usd), one.first_ms == null ? "–" : `${number(one.first_ms)} ms`, `${number(one.duration_ms)} ms`, one.warnings || "", one.error.slice(0, 120)])));
       more.hidden = !next;
     } catch (error) { found.replaceChildren(notice(error.message, "error")); }
   };

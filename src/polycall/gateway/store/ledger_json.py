@@ -61,22 +61,30 @@ def read_cursor(text: str) -> tuple[float, str]:
 
 def _point_json(point: Point) -> JSON:
     shown = asdict(point)
-    del shown["nanodollars"]
+    for name in ("nanodollars", "duration_range", "first_range"):
+        del shown[name]
     shown["cost_usd"] = point.nanodollars / 1e9
-    for name in ("duration_ms", "first_ms"):
-        counts = getattr(point, name)
-        shown[name] = {"p50": quantile(counts, 0.5), "p95": quantile(counts, 0.95)}
+    shown["duration_ms"] = _quantiles(point.duration_ms, point.duration_range)
+    shown["first_ms"] = _quantiles(point.first_ms, point.first_range)
     return shown
 
 
-def quantile(counts: list[int], share: float) -> float | None:
-    """A quantile of counts up to `BOUNDS_MS`, the last one of all; straight between bounds."""
-    total = counts[-1]
+def _quantiles(counts: list[int], between: tuple[float, float]) -> JSON:
+    return {"p50": quantile(counts, between, 0.5), "p95": quantile(counts, between, 0.95)}
+
+
+def quantile(counts: list[int], between: tuple[float, float], share: float) -> float | None:
+    """A quantile of counts up to `BOUNDS_MS`, and of all: straight between bounds, within a range.
+
+    Of few requests, or beyond the last bound, the range says more than the bounds do.
+    """
+    total, (least, most) = counts[-1], between
     if not total:
         return None
-    sought, below, low = share * total, 0, 0.0
-    for bound, count in zip(BOUNDS_MS, counts, strict=False):
+    sought, below, low = share * total, 0, least
+    for bound, count in zip((*BOUNDS_MS, most), counts, strict=True):
+        high = min(float(bound), most)
         if count >= sought:
-            return round(low + (bound - low) * (sought - below) / max(count - below, 1), 1)
-        below, low = count, float(bound)
-    return float(BOUNDS_MS[-1])
+            return round(low + max(high - low, 0.0) * (sought - below) / max(count - below, 1), 1)
+        below, low = count, max(least, float(bound))
+    raise AssertionError("the last count is of all")

@@ -55,7 +55,10 @@ class Page(Struct, frozen=True):
 
 
 class Point(Struct, frozen=True):
-    """One stretch of time of one group.  Latencies are counts of requests up to `BOUNDS_MS`."""
+    """One stretch of time of one group.
+
+    Latencies are counts of requests up to `BOUNDS_MS`, and of all; ranges are the least and most.
+    """
 
     at: float
     group: tuple[str, ...]
@@ -67,6 +70,8 @@ class Point(Struct, frozen=True):
     nanodollars: int
     duration_ms: list[int]
     first_ms: list[int]
+    duration_range: tuple[float, float]
+    first_range: tuple[float, float]
 
 
 def search(wanted: Search) -> Operation[Page]:
@@ -204,7 +209,7 @@ def series(
         "SUM(COALESCE(input_tokens, 0)), SUM(COALESCE(output_tokens, 0)), "
         "SUM(COALESCE(cached_tokens, 0)), "
         "SUM(CAST(ROUND(COALESCE(cost_usd, '0') * 1000000000) AS BIGINT)), "
-        f"COUNT(first_ms), {counts} FROM ledger "
+        f"COUNT(first_ms), {counts}, {_RANGES} FROM ledger "
         f"WHERE created >= ? AND created < ? AND {where} "
         f"GROUP BY {numbers} ORDER BY {numbers} LIMIT {_GROUP_ROWS_MAX}",
         (bucket_s, since, until, *values),
@@ -212,8 +217,12 @@ def series(
     return [_point(row, len(by), bucket_s) for row in rows]
 
 
+_RANGES = "MIN(duration_ms), MAX(duration_ms), MIN(first_ms), MAX(first_ms)"
+
+
 def _point(row: Sequence[Any], groups: int, bucket_s: float) -> Point:
-    sums = [int(value or 0) for value in row[1 + groups :]]
+    sums = [int(value or 0) for value in row[1 + groups : -4]]
+    least, most, first_least, first_most = (float(value or 0) for value in row[-4:])
     middle = 7 + len(BOUNDS_MS)
     return Point(
         at=int(row[0]) * bucket_s,
@@ -226,4 +235,6 @@ def _point(row: Sequence[Any], groups: int, bucket_s: float) -> Point:
         nanodollars=sums[5],
         duration_ms=[*sums[7:middle], sums[0]],
         first_ms=[*sums[middle:], sums[6]],
+        duration_range=(least, most),
+        first_range=(first_least, first_most),
     )
