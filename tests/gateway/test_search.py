@@ -153,6 +153,9 @@ async def test_sums_over_time_are_exact(store: Store) -> None:
         cost = sum((Decimal(row.cost_usd or 0) for row in here), Decimal(0))
         assert point.nanodollars == cost * 10**9
         assert point.requests == len(here)
+        assert point.unpriced == sum(
+            row.cost_usd is None and row.input_tokens is not None for row in here
+        )
         assert point.not_ok == sum(row.outcome != "ok" for row in here)
         assert point.duration_ms[BOUNDS_MS.index(200)] == sum(r.duration_ms <= 200 for r in here)
         assert point.duration_ms[-1] == len(here)

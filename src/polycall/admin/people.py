@@ -216,7 +216,8 @@ def check_origin(gateway_request: GatewayRequest, settings: AdminSettings) -> No
     # Not from headers such as X-Forwarded-Host: whoever reaches the gateway can write them.
     own = (b"http://" + host, b"https://" + host, settings.origin.encode() or None)
     if origin.lower() not in own:
-        raise PermissionDeniedError(f"the request comes from {origin[:100]!r}, not from this page")
+        said = origin[:100].decode("latin-1")
+        raise PermissionDeniedError(f"the request comes from {said!r}, not from this page")
 
 
 def new_admin_key() -> tuple[str, bytes, str]:

@@ -6,9 +6,10 @@ const W = 480, H = 150, LEFT = 58, BOTTOM = 18, TOP = 6;
 // series: [{name, points: [[seconds, value or null]]}]; gives a figure that `draw` fills again.
 export function chart(title, format = number) {
   const figure = h("figure", {}, h("figcaption", {}, title));
-  const plot = h("div"), legend = h("ul", { class: "legend" }), rows = h("div");
+  const plot = h("div"), legend = h("ul", { class: "legend" }), rows = h("div"), note = h("div", { class: "muted" });
   const details = h("details", {}, h("summary", {}, t("Show as a table")), rows);
-  figure.append(plot, legend, details);
+  figure.append(plot, legend, note, details);
+  figure.remark = (words) => note.replaceChildren(words);
   let last = { series: [], since: 0, until: 1 };
   const fill = () => {
     if (!details.open) return rows.replaceChildren();

@@ -41,6 +41,8 @@ export async function now(main) {
     drawn.not_ok.draw(lines((p) => p.not_ok, 0), since, until);
     drawn.tokens.draw(lines((p) => p.input_tokens + p.output_tokens, 0), since, until);
     drawn.cost_usd.draw(lines((p) => p.cost_usd, 0), since, until);
+    const unpriced = found.points.reduce((sum, p) => sum + p.unpriced, 0);
+    drawn.cost_usd.remark(unpriced ? `${t("Requests without a known price, which count as 0")}: ${number(unpriced)}` : "");
     const both = (name) => state.by ? lines((p) => p[name].p95, null) : [...lines((p) => p[name].p50, null).map((l) => ({ ...l, name: "p50" })), ...lines((p) => p[name].p95, null).map((l) => ({ ...l, name: "p95" }))];
     drawn.duration.draw(both("duration_ms"), since, until);
     drawn.first.draw(both("first_ms"), since, until);

@@ -6,7 +6,7 @@ export const KO = {
 "The provider refused.": "제공자가 거부했습니다.", "The provider's answer is not valid. The gateway's log says why.": "제공자의 응답이 올바르지 않습니다. 이유는 게이트웨이 로그에 있습니다.",
 "The provider cannot be asked. The gateway's log says why.": "제공자에 물을 수 없습니다. 이유는 게이트웨이 로그에 있습니다.", "You have no role here.": "이곳의 역할이 없습니다.",
 "System": "시스템", "Light": "밝게", "Dark": "어둡게", "Colours": "색상", "Language": "언어", "Pages": "페이지",
-"Show as a table": "표로 보기", "Time": "시간", "last": "최근", "most": "최대", "nothing yet": "아직 없음",
+"Requests without a known price, which count as 0": "가격을 알 수 없어 0으로 계산한 요청", "Show as a table": "표로 보기", "Time": "시간", "last": "최근", "most": "최대", "nothing yet": "아직 없음",
 "Target": "대상", "What": "내용", "From (ms)": "시작(ms)", "To (ms)": "끝(ms)", "Note": "비고",
 "Now": "현황", "Requests": "요청", "Keys and teams": "키와 팀", "Providers": "제공자", "Programs and runs": "프로그램과 실행", "Try it": "시험하기", "People": "관리자",
 "Errors": "오류", "Tokens": "토큰", "Cost": "비용", "Latency (ms)": "지연 시간(ms)", "First byte (ms)": "첫 바이트(ms)",

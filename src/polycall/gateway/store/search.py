@@ -68,6 +68,7 @@ class Point(Struct, frozen=True):
     output_tokens: int
     cached_tokens: int
     nanodollars: int
+    unpriced: int  # requests that used tokens and have no known price
     duration_ms: list[int]
     first_ms: list[int]
     duration_range: tuple[float, float]
@@ -209,7 +210,7 @@ def series(
         "SUM(COALESCE(input_tokens, 0)), SUM(COALESCE(output_tokens, 0)), "
         "SUM(COALESCE(cached_tokens, 0)), "
         "SUM(CAST(ROUND(COALESCE(cost_usd, '0') * 1000000000) AS BIGINT)), "
-        f"COUNT(first_ms), {counts}, {_RANGES} FROM ledger "
+        f"{_UNPRICED}, COUNT(first_ms), {counts}, {_RANGES} FROM ledger "
         f"WHERE created >= ? AND created < ? AND {where} "
         f"GROUP BY {numbers} ORDER BY {numbers} LIMIT {_GROUP_ROWS_MAX}",
         (bucket_s, since, until, *values),
@@ -217,13 +218,14 @@ def series(
     return [_point(row, len(by), bucket_s) for row in rows]
 
 
+_UNPRICED = "SUM(CASE WHEN cost_usd IS NULL AND input_tokens IS NOT NULL THEN 1 ELSE 0 END)"
 _RANGES = "MIN(duration_ms), MAX(duration_ms), MIN(first_ms), MAX(first_ms)"
 
 
 def _point(row: Sequence[Any], groups: int, bucket_s: float) -> Point:
     sums = [int(value or 0) for value in row[1 + groups : -4]]
     least, most, first_least, first_most = (float(value or 0) for value in row[-4:])
-    middle = 7 + len(BOUNDS_MS)
+    middle = 8 + len(BOUNDS_MS)
     return Point(
         at=int(row[0]) * bucket_s,
         group=tuple(str(value) for value in row[1 : 1 + groups]),
@@ -233,8 +235,9 @@ def _point(row: Sequence[Any], groups: int, bucket_s: float) -> Point:
         output_tokens=sums[3],
         cached_tokens=sums[4],
         nanodollars=sums[5],
-        duration_ms=[*sums[7:middle], sums[0]],
-        first_ms=[*sums[middle:], sums[6]],
+        unpriced=sums[6],
+        duration_ms=[*sums[8:middle], sums[0]],
+        first_ms=[*sums[middle:], sums[7]],
         duration_range=(least, most),
         first_range=(first_least, first_most),
     )
