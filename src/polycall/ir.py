@@ -18,6 +18,7 @@ Conventions that hold everywhere:
 
 from __future__ import annotations
 
+from base64 import b64encode
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
@@ -52,8 +53,8 @@ class Text(Struct, frozen=True, tag="text", tag_field="type", omit_defaults=True
 class Media(Struct, frozen=True, tag="media", tag_field="type", omit_defaults=True):
     """Something to look at, listen to or read.
 
-    Exactly one of `data` (base64, standard alphabet, padded), `url` or `file_id` (a provider's
-    own, not portable) is set.  `text` is for documents whose source is plain text.
+    Exactly one of `data` (base64, standard alphabet, padded; bytes become it), `url` or `file_id`
+    (a provider's own, not portable) is set.  `text` is for documents whose source is plain text.
     """
 
     kind: MediaKind
@@ -64,6 +65,15 @@ class Media(Struct, frozen=True, tag="media", tag_field="type", omit_defaults=Tr
     text: str = ""
     filename: str = ""
     metadata: Metadata = {}
+
+    def __post_init__(self) -> None:
+        # Bytes are what a tool or a person has at hand.
+        given: Any = self.data
+        if isinstance(given, bytes | bytearray | memoryview):
+            held = bytes(given)  # pyright: ignore[reportUnknownArgumentType]
+            force_setattr(self, "data", b64encode(held).decode())
+        elif not isinstance(given, str):
+            raise RequestError(f"the data of media is bytes or base64, not {given!r}", path="data")
 
     def __repr__(self) -> str:
         held = f"{len(self.data)} characters of base64" if self.data else self.url or self.file_id

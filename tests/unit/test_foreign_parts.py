@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from polycall._support import jsontext
-from polycall.errors import UnsupportedError
+from polycall.errors import RequestError, UnsupportedError
 from polycall.fold import unfold
 from polycall.ir import JSON, Media, Message, Opaque, Request, Response, Text, ToolCall, ToolResult
 from polycall.providers.dialects import DIALECTS
 from polycall.providers.quirks import COMPATIBLE, DEEPSEEK, OPENROUTER, VLLM
+from polycall.tools import Toolset, execute
 from polycall.translation.foreign_parts import ROWS, Row, row_for
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import WireRequest
@@ -356,6 +357,53 @@ def test_c2_a_tools_file_is_named_in_words_and_never_fails_the_run(name: str, ta
     assert "exported" in text
     assert media.data not in text
     assert ("unsupported", "tool_result.media") in {(w.kind, w.feature) for w in wire.warnings}
+
+
+OFFICE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+
+
+@pytest.mark.parametrize(
+    ("target", "media", "words"),
+    [
+        (target, Media(kind, media_type, "AAEC"), f"[{kind}, {media_type}, 3 bytes: not shown")
+        for target in TARGETS
+        for kind, media_type, refusing in (
+            ("image", "image/heic", ("chat", "compatible", "deepseek", "vllm", "responses")),
+            ("image", "image/tiff", ("chat", "compatible", "deepseek", "vllm", "responses")),
+            ("file", OFFICE, ("gemini",)),
+        )
+        if target.startswith(refusing)
+    ],
+)
+def test_c2_types_that_a_vendor_refuses_are_named_in_words(
+    target: str, media: Media, words: str
+) -> None:
+    dialect, quirks = TARGETS[target]
+    calls = Message("assistant", [ToolCall("c", "export")])
+    results = Message("tool", [ToolResult("c", [media])])
+    request = Request("m", [Message("user", [Text("go")]), calls, results])
+    text = jsontext.encode(DIALECTS[dialect].render_request(request, quirks=quirks).body)
+    assert words in text
+    assert "AAEC" not in text
+
+
+def test_c2_bytes_are_data_of_media_and_other_things_are_refused() -> None:
+    for data in (b"PK", bytearray(b"PK"), memoryview(b"PK")):
+        assert Media("file", "application/zip", data=data).data == "UEs="  # type: ignore[arg-type]
+    for wrong in (5, None, ["UEs="]):
+        with pytest.raises(RequestError, match="bytes or base64"):
+            Media("file", "application/zip", data=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("media_type", ["application/pdf", "image/png", "text/plain"])
+async def test_c2_media_that_are_not_base64_are_an_error_of_the_tool(media_type: str) -> None:
+    async def export() -> Any:
+        """Export."""
+        return [Text("exported"), Media("file", media_type, data="as it is!")]
+
+    result = await execute(ToolCall("c", "export"), Toolset([export]))
+    assert result.is_error
+    assert f"the result has {media_type} whose data is not base64" in result.text
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -110,7 +110,9 @@ def bytes_part(data: bytes) -> Text | Media:
 
 def _part(value: Any) -> ResultPart:
     match value:
-        case Text() | Media() | Opaque():
+        case Media():
+            return _checked_media(value)
+        case Text() | Opaque():
             return value
         case str():
             return Text(str(value))
@@ -120,6 +122,18 @@ def _part(value: Any) -> ResultPart:
             return media_of(picture)
         case _:
             return Text(_json_text(value))
+
+
+def _checked_media(media: Media) -> Media:
+    # A vendor would refuse the whole request, after the tool has done its work.
+    try:
+        base64.b64decode(media.data, validate=True)
+    except ValueError:
+        raise ToolError(
+            f"the result has {media.media_type or media.kind} whose data is not base64; give "
+            "Media(..., data=) bytes"
+        ) from None
+    return media
 
 
 def _is_shown(value: Any) -> bool:

@@ -164,6 +164,19 @@ _READABLE = ("image/", "audio/", "video/", "text/", "application/pdf", "applicat
 _READABLE_OFFICE = "application/vnd."
 
 
+_COMMON_IMAGES = frozenset({"image/png", "image/jpeg", "image/jpg", "image/gif", "image/webp"})
+
+
+def is_rare_image(media_type: str) -> bool:
+    """Whether it is an image of a type that OpenAI's Chat and Responses refuse (documented)."""
+    return media_type.startswith("image/") and media_type not in _COMMON_IMAGES
+
+
+def is_office_file(media_type: str) -> bool:
+    """Whether it is a file of an office program, whose type Google refuses (documented)."""
+    return media_type.startswith((_READABLE_OFFICE, "application/msword"))
+
+
 def file_text(media: Media) -> str | None:
     """The text of a file that is text, with its name above it; `None` for any other."""
     title = f"{media.filename}\n\n" if media.filename else ""
@@ -193,11 +206,15 @@ def file_name(media: Media) -> str:
 
 
 def result_media(
-    media: Media, losses: Losses, render: Callable[[Losses], JSON | None]
+    media: Media,
+    losses: Losses,
+    render: Callable[[Losses], JSON | None],
+    refused: Callable[[str], bool] = lambda media_type: False,
 ) -> JSON | str:
     """A file of a tool's result as the target takes it, or the words that stand for it.
 
-    `render` renders it as in a message, where what the target does not take is refused.
+    `render` renders it as in a message, where what the target does not take is refused;
+    `refused` says of a type whether the vendor would refuse the request with it.
     """
     media_type = media.media_type.partition(";")[0].strip().lower()
     is_readable = (
@@ -206,6 +223,8 @@ def result_media(
         or media_type.startswith((*_READABLE, _READABLE_OFFICE))
         or media_type in _TEXT_TYPES
     )
+    if media.data and refused(media_type):
+        is_readable = False
     if is_readable and media_type != "image/svg+xml":
         strict = Losses(lossy=False)
         try:

@@ -28,7 +28,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
-from polycall.translation.foreign_words import file_text, result_media
+from polycall.translation.foreign_words import file_text, is_office_file, result_media
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses
 
@@ -159,7 +159,9 @@ class MessagesRenderer:
             if text is not None:
                 self._losses.emulate("tool_result.media", "a text file is sent as text")
                 return text
-        return result_media(part, self._losses, lambda losses: _media_part(part, losses))
+        return result_media(
+            part, self._losses, lambda losses: _media_part(part, losses), is_office_file
+        )
 
     # Results
 

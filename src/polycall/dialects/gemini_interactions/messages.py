@@ -17,7 +17,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
-from polycall.translation.foreign_words import result_media
+from polycall.translation.foreign_words import is_office_file, result_media
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses, ToolNames
 
@@ -133,7 +133,7 @@ class MessagesRenderer:
                 return None
             return content
 
-        shown = result_media(part, self._losses, render)
+        shown = result_media(part, self._losses, render, is_office_file)
         return _text(shown) if isinstance(shown, str) else shown
 
     def _content(self, part: Part) -> JSON | None:

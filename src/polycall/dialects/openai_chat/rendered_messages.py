@@ -41,7 +41,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
-from polycall.translation.foreign_words import in_words, result_media
+from polycall.translation.foreign_words import in_words, is_rare_image, result_media
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses
 
@@ -416,7 +416,7 @@ class MessagesRenderer:
         def render(losses: Losses) -> JSON | None:
             return render_media(part, self._quirks, losses, "tool_result")
 
-        item = result_media(part, self._losses, render)
+        item = result_media(part, self._losses, render, is_rare_image)
         return item["text"] if not isinstance(item, str) and item["type"] == "text" else item
 
 

@@ -26,7 +26,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
-from polycall.translation.foreign_words import result_media
+from polycall.translation.foreign_words import is_rare_image, result_media
 from polycall.translation.freeform import freeform_text
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses, short_hash
@@ -295,7 +295,10 @@ class MessagesRenderer:
             if media is not None:
                 return media
         return result_media(
-            part, self._losses, lambda losses: render_media(part, losses, "tool_result")
+            part,
+            self._losses,
+            lambda losses: render_media(part, losses, "tool_result"),
+            is_rare_image,
         )
 
     def _answer(self, pending: list[ToolCall]) -> None:
