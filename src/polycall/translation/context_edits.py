@@ -28,6 +28,7 @@ from polycall.translation.wire import Losses
 
 EDITOR = "anthropic"  # whose models edit it themselves
 FIELD = "context_management"
+COMPACT_EDIT = "compact_20260112"  # Anthropic's word; Responses says "compaction"
 _CLEAR_TOOLS = "clear_tool_uses_20250919"
 _CLEAR_THINKING = "clear_thinking_20251015"
 _TRIGGER_TOKENS = 100_000
@@ -36,6 +37,15 @@ _KEEP_THINKING = 1
 _CHARS_PER_TOKEN = 4
 _MEDIA_TOKENS = 1500
 _CLEARED = "[Old result of this tool, left out to save space]"
+
+
+def compacts_on_the_way(wanted: Any) -> bool:
+    """Whether the `context_management` of a body has its conversation summed up for its answer."""
+    entries: Any = wanted.get("edits") if isinstance(wanted, dict) else wanted  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return isinstance(entries, list) and any(
+        isinstance(each, dict) and each.get("type") in (COMPACT_EDIT, "compaction")  # pyright: ignore[reportUnknownMemberType]
+        for each in entries  # pyright: ignore[reportUnknownVariableType]
+    )
 
 
 def edited(request: Request, losses: Losses) -> Request:

@@ -74,7 +74,8 @@ class Sized(Protocol):
     def output_tokens_max(self) -> int | None: ...
     def candidates_max(self) -> int: ...
     async def size_tokens(self, services: GatewayServices) -> int: ...
-    def premium_usage_hints(self, input_tokens: int) -> Metadata: ...
+    def readings_max(self) -> int: ...
+    def premium_usage_hints(self, input_tokens: int, output_tokens: int) -> Metadata: ...
 
 
 class Reservation:
@@ -232,14 +233,12 @@ class KeyLimits:
             output = max((n or self._settings.output_tokens for n in known), default=0)
             client_request.output_reserved = output or None
         tokens = await client_request.size_tokens(self._services)
-        hints = client_request.premium_usage_hints(tokens)
-        # A conversation that its vendor compacts is read twice, and two answers are written.
-        times = 2 if "iterations" in hints.get("anthropic", {}) else 1
+        times = client_request.readings_max()
         return Usage(
             input_tokens=tokens * times,
             output_tokens=output * client_request.candidates_max() * times,
             service_tier=client_request.service_tier,
-            metadata=hints,
+            metadata=client_request.premium_usage_hints(tokens, output),
         )
 
     async def _highest_cost(self, owner: Owner, client_request: Sized, size: Usage) -> Decimal:

@@ -48,9 +48,13 @@ class SideRequest:
         del services
         return self._size_bytes // 3 + 1
 
-    def premium_usage_hints(self, input_tokens: int) -> Metadata:
+    def readings_max(self) -> int:
+        """Once."""
+        return 1
+
+    def premium_usage_hints(self, input_tokens: int, output_tokens: int) -> Metadata:
         """Nothing has another price."""
-        del input_tokens
+        del input_tokens, output_tokens
         return {}
 
     # For routes

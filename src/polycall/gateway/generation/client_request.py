@@ -24,8 +24,8 @@ from polycall.gateway.generation.earlier_answers import EarlierAnswers
 from polycall.gateway.generation.endpoints import Endpoint
 from polycall.gateway.generation.envelopes import unwrapped
 from polycall.gateway.generation.output_bounds import candidates_max, output_tokens_max
+from polycall.gateway.generation.second_models import advisor_usages, second_models
 from polycall.gateway.http.request import GatewayRequest, header_flag
-from polycall.gateway.passthrough.control_fields import OTHER_MODELS
 from polycall.gateway.passthrough.request import (
     PASSED_HEADERS,
     holds_carried_state,
@@ -43,6 +43,8 @@ from polycall.providers.credentials import credential_for
 from polycall.providers.dialects import DIALECTS
 from polycall.providers.hosting import enveloped
 from polycall.providers.provider import DialectName
+from polycall.translation.context_edits import FIELD as COMPACTING_FIELD
+from polycall.translation.context_edits import compacts_on_the_way
 from polycall.transport.base import HTTPRequest
 
 # Below this a body is not worth counting well: its bytes are taken for tokens at a rate that is
@@ -88,6 +90,7 @@ class ClientRequest:
         else:
             self.model = self._string("model")
             self.streams = self._boolean("stream", default=endpoint.streams_unasked)
+        self._second_models = second_models(owner, self.model, self._fields)
         # Answered by other rooms of the gateway: see `Generations.take_over`.
         self.is_background = self.compacts = False
         if self.dialect.NAME == "openai-responses":
@@ -106,12 +109,6 @@ class ClientRequest:
             named: Any = self._fields.value("model")
             if named not in (None, self._endpoint.model, f"models/{self._endpoint.model}"):
                 raise MalformedRequestError("the model is the one in the path", path="model")
-        if self.owner.models or self.owner.is_metered:
-            for name in OTHER_MODELS:
-                if self._fields.value(name):
-                    raise MalformedRequestError(
-                        "this key may ask one model at a time; leave it out", path=name
-                    )
 
     @property
     def request(self) -> Request | None:
@@ -149,9 +146,18 @@ class ClientRequest:
             found = found.get("type")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         return found if isinstance(found, str) else ""
 
-    def premium_usage_hints(self, input_tokens: int) -> Metadata:
+    @property
+    def is_compacted(self) -> bool:
+        """Whether the conversation may be compacted on the way to its answer."""
+        return compacts_on_the_way(self._fields.value(COMPACTING_FIELD))
+
+    def readings_max(self) -> int:
+        """How often the conversation may be read, and something written: once for a summary."""
+        return 2 if self.is_compacted else 1
+
+    def premium_usage_hints(self, input_tokens: int, output_tokens: int) -> Metadata:
         """What may have another price than the usual, in the form in which Anthropic reports it:
-        caches that last an hour, fast mode, a place, a conversation that is compacted."""
+        caches that last an hour, fast mode, a place, advisors."""
         wishes: JSON = {}
         outline = self._fields.outline
         if b'"1h"' in outline:
@@ -160,8 +166,8 @@ class ClientRequest:
             wishes["speed"] = "fast"
         if b'"inference_geo"' in outline and b'"us"' in outline:
             wishes["inference_geo"] = "us"
-        if b'"compact_20260112"' in outline or b'"compaction"' in outline:
-            wishes["iterations"] = [{"type": "compaction"}]
+        if advised := advisor_usages(self._second_models, input_tokens, output_tokens):
+            wishes["iterations"] = advised
         return {"anthropic": wishes} if wishes else {}
 
     async def size_tokens(self, services: GatewayServices) -> int:

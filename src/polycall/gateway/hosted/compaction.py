@@ -1,6 +1,6 @@
 """A conversation that is made short before it is answered, since the request asks for that.
 
-Responses says `compact_threshold`, Anthropic's Messages `compact_20260112`: where a conversation is
+Responses and Anthropic's Messages say it in their `context_management`: where a conversation is
 longer, the model writes a summary of all but its end, and answers from that.  The client sees the
 summary as its protocol shows it, and brings it back.  Fields and defaults, read on 2026-11-29:
 https://developers.openai.com/api/docs/guides/compaction and
@@ -17,10 +17,9 @@ from msgspec.structs import replace
 from polycall.errors import MalformedRequestError, ServerError
 from polycall.gateway.state.summaries import PROMPT
 from polycall.ir import JSON, Message, Request, Response, Text, ToolChoice
-from polycall.translation.context_edits import FIELD, summary_message, tokens_of
+from polycall.translation.context_edits import COMPACT_EDIT, FIELD, summary_message, tokens_of
 
 _RESPONSES, _ANTHROPIC = "openai-responses", "anthropic"
-_EDIT = "compact_20260112"
 _TOKENS = 150_000
 
 
@@ -39,7 +38,7 @@ def asked_compaction(request: Request, client: str) -> tuple[Request, Compaction
     if client == _RESPONSES:
         entries, kind, path = wanted, "compaction", FIELD
     else:
-        entries, kind, path = _field(wanted, "edits"), _EDIT, f"{FIELD}.edits"
+        entries, kind, path = _field(wanted, "edits"), COMPACT_EDIT, f"{FIELD}.edits"
     found: list[Any] = entries if isinstance(entries, list) else []  # pyright: ignore[reportUnknownVariableType]
     mine = [entry for entry in found if _field(entry, "type") == kind]
     if not mine:

@@ -24,10 +24,6 @@ _SEARCH = {
     "openai-responses": (b'"web_search',),
     "anthropic": (b'"web_search_2',),
 }
-_COMPACTION = {
-    "openai-responses": (b'"compact_threshold"',),
-    "anthropic": (b'"compact_20260112"',),
-}
 
 
 class HostedToolDispatch:
@@ -54,12 +50,14 @@ class HostedToolDispatch:
         name = client_request.dialect.NAME
         marks = (*_MCP.get(name, ()),) if self._settings.mcp_servers else ()
         marks += _SEARCH.get(name, ()) if self._settings.web_search else ()
-        marks += _COMPACTION.get(name, ())
-        for mark in marks:
+        # Of the protocols whose vendors do such things themselves.
+        compacts = name in _MCP and client_request.is_compacted
+        for mark in () if compacts else marks:
             if client_request.mentions(mark):
                 break
         else:
-            return False
+            if not compacts:
+                return False
         if client_request.runs_natively(services):
             return False
         if self._service is None:

@@ -1,0 +1,95 @@
+"""Models that a request names alongside the one that answers it: advisors, and others in its tools.
+
+They are the key's business as well: it has to be allowed to use them, and its budget pays for them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from polycall.errors import MalformedRequestError, PermissionDeniedError
+from polycall.gateway.accounts.keys import Owner
+from polycall.gateway.accounts.limits import with_team
+from polycall.gateway.passthrough.control_fields import OTHER_MODELS
+from polycall.gateway.passthrough.request import Fields
+from polycall.ir import JSON
+
+_FIELDS = ("tools", "plugins", "context_management", "compaction")
+_ADVISOR = "advisor"
+
+
+class SecondModel(Struct, frozen=True):
+    """One of them.  `uses` and `output_tokens` are its bounds, 0 where there are none."""
+
+    name: str
+    path: str
+    is_advisor: bool
+    uses: int
+    output_tokens: int
+
+
+def second_models(owner: Owner, model: str, fields: Fields) -> list[SecondModel]:
+    """The models that a request of `owner` for `model` names; raises for what it may not name."""
+    owners = with_team(owner)
+    if not (owner.is_metered or any(each.models for each in owners)):
+        return []
+    for name in OTHER_MODELS:
+        if fields.value(name):
+            raise MalformedRequestError(
+                "this key may ask one model at a time; leave it out", path=name
+            )
+    found = [each for field in _FIELDS if field in fields for each in _named(fields, field)]
+    for each in found:
+        # Its vendor's name, or that of the same provider here.
+        here = f"{model.partition('/')[0]}/{each.name}"
+        if not (owner.may_use(each.name) or ("/" in model and owner.may_use(here))):
+            raise PermissionDeniedError(
+                f"{owner.label} may not use {each.name!r}, which {each.path} names; "
+                f"it may use: {', '.join(next(each.models for each in owners if each.models))}"
+            )
+        has_budget = any(each.budget_usd is not None for each in owners)
+        if each.is_advisor and not each.uses and has_budget:
+            raise MalformedRequestError(
+                f"{owner.label} has a budget, so say how often {each.name!r} may be asked: "
+                "'max_uses'",
+                path=each.path,
+            )
+    return found
+
+
+def advisor_usages(models: list[SecondModel], input_tokens: int, output_tokens: int) -> list[JSON]:
+    """What advisors may use at most, as Anthropic reports what they have used."""
+    return [
+        {
+            "type": "advisor_message",
+            "model": each.name,
+            "input_tokens": each.uses * input_tokens,
+            "output_tokens": each.uses * (each.output_tokens or output_tokens),
+        }
+        for each in models
+        if each.is_advisor and each.uses
+    ]
+
+
+def _named(fields: Fields, field: str) -> list[SecondModel]:
+    value: Any = fields.value(field)
+    items: list[Any] = value if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownVariableType]
+    found: list[SecondModel] = []
+    for number, item in enumerate(items):
+        if not isinstance(item, dict):
+            continue
+        path = f"{field}[{number}].model" if isinstance(value, list) else f"{field}.model"
+        entry: JSON = item  # pyright: ignore[reportUnknownVariableType]
+        for inner in (entry, *entry.values()):
+            name: Any = inner.get("model") if isinstance(inner, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            if isinstance(name, str) and name:
+                is_advisor = str(entry.get("type", "")).startswith(_ADVISOR)
+                bounds = (_count(entry.get("max_uses")), _count(entry.get("max_tokens")))
+                found.append(SecondModel(name, path, is_advisor, *bounds))
+    return found
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
