@@ -216,3 +216,31 @@ def test_t5_claude_behind_a_router_is_cached_for_clients_of_anthropic_and_for_th
         {"type": "ephemeral"}
     ] * 2
     assert "cache_control" not in str(body_of(plain, "openrouter", "openai/gpt-5.4"))
+
+
+@pytest.mark.parametrize("head", ["x-anthropic-billing-header", "X-ANTHROPIC-Session-Nonce"])
+@pytest.mark.parametrize("place", ["first block", "last block", "first line"])
+def test_t13_what_is_new_in_each_request_is_no_part_of_the_conversations_key(
+    head: str, place: str
+) -> None:
+    """Neither of the prompt nor of the key by which it is routed to its cache."""
+    long = "Be exact and short. " * 400
+
+    def body(nonce: str) -> Any:
+        line = f"{head}: v=2.1; cch={nonce};"
+        texts = {
+            "first block": [line, long],
+            "last block": [long, line],
+            "first line": [f"{line}\n{long}"],
+        }[place]
+        system = [{"type": "text", "text": text} for text in texts]
+        said = [{"role": "user", "content": "hi"}]
+        wire = {"model": "m", "max_tokens": 50, "system": system, "messages": said}
+        request = anthropic.parse_request(wire)
+        row = CATALOGUE["openai"]
+        return prepare(request, row, "gpt-5.4", "k", "openai-responses").wire.body
+
+    one, other = body("a1"), body("b2")
+    assert one == other
+    assert one["prompt_cache_key"]
+    assert "cch=" not in str(one)

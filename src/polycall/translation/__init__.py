@@ -7,6 +7,7 @@ quirks.py        how one provider's use of a dialect differs
 continuation.py  answers that a provider gives in several rounds
 portable.py      histories that move between models
 caching.py       marks and keys that let vendors cache a prompt
+nonces.py        lines that are new in each request
 dropped_state.py  reasoning that a vendor left out of a request
 tool_list_cache.py  tool lists that are sent again with each request
 times.py         moments as text

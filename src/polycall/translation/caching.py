@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from polycall._support import jsontext
 from polycall.ir import JSON, Message, Metadata, Part, Reasoning, Request, Text, ToolResult
 from polycall.translation.conversation import like
+from polycall.translation.nonces import without_nonces
 from polycall.translation.quirks import Quirks
 
 # No vendor caches less than 1,024 tokens, and no text has much less than two characters a token.
@@ -279,15 +280,16 @@ def _with_key(request: Request, dialect: str) -> Request:
     if any(name.partition("-")[0] == dialect.partition("-")[0] for name in request.metadata):
         # A client of the same vendor, over its other wire.
         return request
-    own = {**options, "prompt_cache_key": conversation_key(request)}
+    own = {**options, "prompt_cache_key": conversation_key(request, dialect)}
     return replace(request, provider_options={**request.provider_options, dialect: own})
 
 
-def conversation_key(request: Request) -> str:
+def conversation_key(request: Request, dialect: str) -> str:
     """A digest of what a conversation begins with: instructions, tools, the first user message."""
     digest = hashlib.sha256()
     for message in request.messages[: _head_size(request.messages)]:
-        digest.update(_bytes(message.text))
+        texts = (part.text for part in message.parts if isinstance(part, Text))
+        digest.update(_bytes("".join(without_nonces(text, dialect) for text in texts)))
     for tool in request.tools:
         digest.update(_bytes(tool.name))
         digest.update(_bytes(tool.description))

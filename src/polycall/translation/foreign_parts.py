@@ -8,7 +8,6 @@ that no row names is treated by where it stands (`_UNKNOWN`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
@@ -37,6 +36,7 @@ from polycall.translation.foreign_tools import (
     without_tool_search,
 )
 from polycall.translation.foreign_words import in_words, words_of
+from polycall.translation.nonces import without_nonces
 from polycall.translation.repeated_results import without_repeated_results
 from polycall.translation.wire import Losses
 
@@ -217,17 +217,7 @@ def _in_turns(message: Message, parts: list[Part]) -> list[Message]:
     return turns
 
 
-# Lines in the system text that a client writes for its own vendor alone, new with each request: no
-# other vendor's prefix cache would ever hit behind one.
-_NONCE_LINES = {
-    "anthropic": re.compile(
-        r"^[ \t]*x-anthropic-[\w-]+:[^\n]*(?:\n+|$)", re.MULTILINE | re.IGNORECASE
-    )
-}
-
-
 def _without_nonces(request: Request, dialect: str, losses: Losses) -> Request:
-    lines = [found for owner, found in _NONCE_LINES.items() if owner != dialect]
     messages: list[Message] = []
     changed = 0  # texts
     for message in request.messages:
@@ -238,8 +228,7 @@ def _without_nonces(request: Request, dialect: str, losses: Losses) -> Request:
         before = changed
         for part in message.parts:
             text = part.text if isinstance(part, Text) else ""
-            for line in lines if "nthropic-" in text else ():
-                text = line.sub("", text)
+            text = without_nonces(text, dialect)
             if not isinstance(part, Text) or text == part.text:
                 parts.append(part)
                 continue
