@@ -28,8 +28,8 @@ class Client:
     async def accept(self, *_: Any, **__: Any) -> None:
         return
 
-    async def receive(self) -> str:
-        return await self.frames.get()
+    async def receive_text(self) -> bytes:
+        return (await self.frames.get()).encode()
 
     async def send(self, frame: str) -> None:
         self.sent.append(json.loads(frame))

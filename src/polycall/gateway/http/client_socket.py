@@ -13,6 +13,8 @@ from aiohttp.http_websocket import WebSocketError
 from polycall.gateway.http.socket_entry import OpenSocket, SocketClosed
 
 FRAME_BYTES_MAX = 16 * 2**20
+# A text has up to four bytes for each character, once one of them is no Latin.
+WIDE_FRAME_BYTES_MAX = 4 * 2**20
 CLOSE_S = 2.0
 _WRITE_BYTES_MAX = 65_536
 _CLOSED_BY_US = 1000
@@ -60,6 +62,7 @@ class ClientSocket:
             protocols=(protocol,) if protocol else (),
             compress=False,
             writer_limit=_WRITE_BYTES_MAX,
+            decode_text=False,
         )
         inner.headers.update({"polycall-request-id": request_id, "server": "polycall"})
         try:
@@ -75,11 +78,32 @@ class ClientSocket:
 
     async def receive(self) -> str | bytes:
         """The next frame; `SocketClosed` where there is none any more."""
+        data, is_text = await self._received()
+        return data.decode("utf-8") if is_text else data
+
+    async def receive_text(self) -> bytes | None:
+        """The bytes of the next frame where it is a text, which then has no second copy."""
+        data, is_text = await self._received()
+        return data if is_text else None
+
+    async def _received(self) -> tuple[bytes, bool]:
         assert self._inner is not None
         message = await self._inner.receive()
-        if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-            return message.data
-        raise SocketClosed(self._inner.close_code or 1006)
+        if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+            raise SocketClosed(self._inner.close_code or 1006)
+        data = cast("bytes", message.data)
+        is_text = message.type == WSMsgType.TEXT
+        if is_text and not data.isascii():
+            if len(data) > WIDE_FRAME_BYTES_MAX:
+                most = WIDE_FRAME_BYTES_MAX
+                await self.close(1009, f"beyond ASCII a frame has at most {most} bytes")
+                raise SocketClosed(1009)
+            try:
+                data.decode("utf-8")
+            except UnicodeDecodeError:
+                await self.close(1007, "a text frame is UTF-8")
+                raise SocketClosed(1007) from None
+        return data, is_text
 
     async def send(self, frame: str | bytes) -> None:
         """Send a frame, and wait while the client has too many to take."""

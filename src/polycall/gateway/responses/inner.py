@@ -99,7 +99,8 @@ class InnerRequest:
     async def _receive(self) -> MutableMapping[str, Any]:
         if not self._is_read:
             self._is_read = True
-            return {"type": "http.request", "body": self._body, "more_body": False}
+            body, self._body = self._body, b""
+            return {"type": "http.request", "body": body, "more_body": False}
         await self._left.wait()
         return {"type": "http.disconnect"}
 

@@ -306,8 +306,11 @@ async def _drop(
 async def _list(
     routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
 ) -> None:
-    items = await routes.conversations.items(owner.id, match[1])
-    await _send(gateway_request, _page(items, _query(gateway_request)))
+    ids = await routes.conversations.item_ids(owner.id, match[1])
+    page = _page([{"id": each} for each in ids], _query(gateway_request))
+    shown = [each["id"] for each in page["data"]]
+    page["data"] = await routes.conversations.items(owner.id, shown)
+    await _send(gateway_request, page)
 
 
 async def _add(
@@ -323,11 +326,11 @@ async def _add(
 async def _item(
     routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
 ) -> None:
-    for item in await routes.conversations.items(owner.id, match[1]):
-        if item["id"] == match[2]:
-            await _send(gateway_request, item)
-            return
-    raise missing(match[2])
+    ids = await routes.conversations.item_ids(owner.id, match[1])
+    found = await routes.conversations.items(owner.id, [match[2]]) if match[2] in ids else []
+    if not found:
+        raise missing(match[2])
+    await _send(gateway_request, found[0])
 
 
 async def _drop_item(

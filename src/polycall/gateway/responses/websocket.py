@@ -123,7 +123,7 @@ class _Connection:
         self._running: dict[InnerRequest, _Answer] = {}
         self._turns: OrderedDict[str, _Turn] = OrderedDict()
         self._ahead_bytes = 0  # of events that were taken, and are not answered yet
-        self._receiving: asyncio.Task[str | bytes] | None = None
+        self._receiving: asyncio.Task[bytes | None] | None = None
         self._ending: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._writing = asyncio.Lock()
         self._is_closed = False
@@ -161,23 +161,24 @@ class _Connection:
     # Frames
 
     async def _read(
-        self, until: asyncio.Future[Any], take: Callable[[str | bytes], Awaitable[None]]
+        self, until: asyncio.Future[Any], take: Callable[[bytes | None], Awaitable[None]]
     ) -> None:
         """Take frames until something else is done; `SocketClosed` where the client left before."""
         while not until.done():
             if self._receiving is None:
-                self._receiving = asyncio.ensure_future(self._socket.receive())
+                self._receiving = asyncio.ensure_future(self._socket.receive_text())
             await asyncio.wait({self._receiving, until}, return_when=asyncio.FIRST_COMPLETED)
             if self._receiving.done():
                 frame, self._receiving = self._receiving.result(), None
                 await take(frame)
+                del frame  # not kept until the next one comes
 
-    async def _take(self, text: str | bytes) -> None:
+    async def _take(self, text: bytes | None) -> None:
         stream_id: Any = None
         try:
-            if isinstance(text, bytes):
+            if text is None:
                 raise MalformedRequestError("send events as text frames of JSON")
-            size = await self._check_size(text.encode())
+            size = await self._check_size(text)
             event = _event(text)
             stream_id = event.pop("stream_id", None)
             if stream_id is not None and not (
@@ -204,7 +205,7 @@ class _Connection:
         await ValueCounter().add(data)
         return len(data)
 
-    async def _turn_away(self, _: str | bytes) -> None:
+    async def _turn_away(self, _: bytes | None) -> None:
         await self._error(OverloadedError("this connection ends; open another one"), None)
 
     def _lane(self, stream_id: str) -> asyncio.Queue[tuple[JSON, int]]:
@@ -256,16 +257,17 @@ class _Connection:
         if is_warmup:
             await self._warm_up(event, stream_id, size, services)
             return
-        body = jsontext.encode_bytes({**event, "stream": True})
         is_local = event.get("store") is False
+        given = _listed(event.get("input")) if is_local else []
         answer = _Answer(self._frame, stream_id, keeps_end=is_local)
         inner = InnerRequest(
             self._new_id(),
             headers=passed_headers(self._headers),
-            body=body,
+            body=jsontext.encode_bytes({**event, "stream": True}),
             address=self._address,
             take=answer.take,
         )
+        event.clear()  # the body says it all
         self._running[inner] = answer
 
         async def serve(request: GatewayRequest) -> None:
@@ -281,7 +283,7 @@ class _Connection:
                 self._turns.pop(previous, None)  # so that what failed is not gone on with
             return
         if is_local and answer.end is not None:
-            items = [*_listed(event.get("input")), *answer.end["output"]]
+            items = [*given, *answer.end["output"]]
             bytes_max = services.server.body_bytes_max
             self._remember(answer.end["id"], _Turn(items, size + answer.end_size), bytes_max)
 
@@ -423,7 +425,7 @@ class _Answer:
         self.is_over = self.is_over or is_end
 
 
-def _event(text: str) -> JSON:
+def _event(text: bytes) -> JSON:
     """A client's event; raises for what is none that is served."""
     try:
         event = jsontext.decode(text)

@@ -64,17 +64,17 @@ class Conversations:
             raise missing(name)
         return _shown(name, record)
 
-    async def items(self, owner: str, name: str) -> list[JSON]:
-        """Its items, the oldest first; raises `NotFoundError`."""
+    async def item_ids(self, owner: str, name: str) -> list[str]:
+        """The ids of its items, the oldest first; raises `NotFoundError`."""
         record = await self.find(owner, name)
         if record is None:
             raise missing(name)
-        found = await self._store.load_states(owner, [item_state(each) for each in record["items"]])
-        return [
-            jsontext.decode(found[state])
-            for each in record["items"]
-            if (state := item_state(each)) in found
-        ]
+        return record["items"]
+
+    async def items(self, owner: str, ids: list[str]) -> list[JSON]:
+        """These items, as far as they are there."""
+        found = await self._store.load_states(owner, [item_state(each) for each in ids])
+        return [jsontext.decode(found[name]) for each in ids if (name := item_state(each)) in found]
 
     async def add(self, owner: str, name: str, items: list[Any]) -> list[JSON]:
         """Add items at the end; gives them with their ids."""

@@ -54,16 +54,16 @@ class _Weight:
     """How much of what was kept one request has had put in place."""
 
     def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
+        self.bytes_max = bytes_max
         self._bytes = 0
         self._values = ValueCounter()
 
     async def add(self, value: bytes) -> None:
         """Count what is put in place next."""
         self._bytes += len(value)
-        if self._bytes > self._bytes_max:
+        if self._bytes > self.bytes_max:
             raise MalformedRequestError(
-                f"what the request refers to is larger than {self._bytes_max} bytes; begin a new "
+                f"what the request refers to is larger than {self.bytes_max} bytes; begin a new "
                 "conversation, with a summary of this one",
                 path=_PREVIOUS,
             )
@@ -236,7 +236,8 @@ class StoredResponses:
         wanted = [found for item in items if (found := _referred(item))]
         if not wanted:
             return body
-        kept = await self._store.load_states(owner, [item_state(name) for name in wanted])
+        states = [item_state(name) for name in wanted]
+        kept = await self._store.load_states(owner, states, bytes_max=weight.bytes_max)
         if not kept:
             return body
         found = {name: kept.get(item_state(name)) for name in wanted}
@@ -262,7 +263,7 @@ class StoredResponses:
                 path=_PREVIOUS,
             )
         states = [item_state(each) for each in record["items"]]
-        found = await self._store.load_states(owner, states)
+        found = await self._store.load_states(owner, states, bytes_max=weight.bytes_max)
         history: list[Any] = []
         for state in states:
             if state in found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from polycall.errors import MalformedRequestError
 from polycall.gateway.store.base import LedgerRow, Operation, Query
 
 _FIELDS = LedgerRow.__struct_fields__
@@ -17,6 +18,7 @@ _SAVE_STATE = (
     "ON CONFLICT (owner, id) DO UPDATE SET created = excluded.created, value = excluded.value"
 )
 _MARKS_MAX = 500
+LOADED_BYTES_MAX = 32 * 1024 * 1024  # of kept values, at once
 
 
 def secret(name: str, fresh: bytes) -> Operation[bytes]:
@@ -58,12 +60,29 @@ def replace_state(owner: str, state_id: str, old: bytes, new: bytes, now: float)
     return bool(rows)
 
 
-def load_states(owner: str, state_ids: Sequence[str]) -> Operation[dict[str, bytes]]:
-    """The values that are there, of this owner only."""
+def load_states(
+    owner: str, state_ids: Sequence[str], bytes_max: int = LOADED_BYTES_MAX
+) -> Operation[dict[str, bytes]]:
+    """The values that are there, of this owner only.
+
+    Raises `MalformedRequestError` before it loads several that are larger together.
+    """
     found: dict[str, bytes] = {}
+    size = 0
     for start in range(0, len(state_ids), _MARKS_MAX):
         some = state_ids[start : start + _MARKS_MAX]
         marks = ", ".join("?" * len(some))
+        if len(state_ids) > 1:
+            sizes = yield Query(
+                f"SELECT LENGTH(value) FROM states WHERE owner = ? AND id IN ({marks})",  # noqa: S608
+                (owner, *some),
+            )
+            size += sum(each for (each,) in sizes)
+            if size > bytes_max:
+                raise MalformedRequestError(
+                    f"what is kept and asked for here is larger than {bytes_max} bytes; ask for "
+                    "fewer items, or begin a new conversation with a summary of this one"
+                )
         rows = yield Query(
             f"SELECT id, value FROM states WHERE owner = ? AND id IN ({marks})",  # noqa: S608
             (owner, *some),

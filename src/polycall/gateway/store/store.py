@@ -139,9 +139,16 @@ class Store:
                 return new
 
     async def load_states(
-        self, owner: str, state_ids: Sequence[str], *, may_change: bool = False
+        self,
+        owner: str,
+        state_ids: Sequence[str],
+        *,
+        may_change: bool = False,
+        bytes_max: int = operations.LOADED_BYTES_MAX,
     ) -> dict[str, bytes]:
         """The values that are there, of this owner only.
+
+        Raises `MalformedRequestError` where several are larger together than `bytes_max`.
 
         With `may_change` they come from the database, since another process may have saved them
         again; else what this process remembers is good enough.
@@ -157,7 +164,7 @@ class Store:
             else:
                 found[state_id] = value
         if missing:
-            loaded = await self._read(operations.load_states(owner, missing))
+            loaded = await self._read(operations.load_states(owner, missing, bytes_max))
             for state_id, locked in loaded.items():
                 value = self._vault.unlock(owner, state_id, locked)
                 if value is not None:
