@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polycall.dialects import openai_chat
-from polycall.gateway.passthrough.plain_messages import as_plain, has_plain_calls
+from polycall.gateway.passthrough.plain_messages import as_plain, read_plain_answer
 from polycall.providers.quirks import COMPATIBLE
 
 TEXTS = st.sampled_from(["hi", "물 🎉", "", 'say "content": null', '{"a": 1}', "\\u0041"])
@@ -111,7 +111,21 @@ PLAIN_CALL = _call(1, '{"city": "서울"}')
 ANSWERS: dict[str, tuple[dict[str, Any], bool]] = {
     "plain": (_answer([PLAIN_CALL]), True),
     "two calls": (_answer([PLAIN_CALL, _call(2, "{}")], content="I look."), True),
-    "a text": (_answer(None, "stop", content="hi"), False),
+    "a text": (_answer(None, "stop", content="hi"), True),
+    "a text that was cut": (_answer(None, "length", content="hi"), True),
+    "a text that was filtered": (_answer(None, "content_filter", content="hi"), False),
+    "parts": (_answer(None, "stop", content=[{"type": "text", "text": "hi"}]), False),
+    "an error in the message": (_answer(None, "stop", content="", error={"message": "x"}), False),
+    "usage": (_answer(None, "stop", content="hi") | {"usage": {"prompt_tokens": 7}}, True),
+    "a tier": (
+        _answer(None, "stop", content="hi")
+        | {
+            "service_tier": "flex",
+            "usage": {"prompt_tokens": 7, "completion_tokens": 2, "cached_tokens": 3},
+        },
+        True,
+    ),
+    "an error": (_answer(None, "stop", content="hi") | {"error": {"message": "x"}}, False),
     "one id twice": (_answer([PLAIN_CALL, PLAIN_CALL]), False),
     "no id": (_answer([{**PLAIN_CALL, "id": ""}]), False),
     "no type": (_answer([{"id": "x", "function": PLAIN_CALL["function"]}]), False),
@@ -128,11 +142,15 @@ ANSWERS: dict[str, tuple[dict[str, Any], bool]] = {
 @pytest.mark.parametrize("name", ANSWERS)
 def test_an_answer_that_is_plain_is_what_a_translation_gives(name: str) -> None:
     answer, is_plain = ANSWERS[name]
-    assert has_plain_calls(json.dumps(answer).encode()) == is_plain
-    if is_plain:
+    read = read_plain_answer(json.dumps(answer).encode())
+    assert (read is not None) == is_plain
+    if read is not None:
+        calls = answer["choices"][0]["message"]["tool_calls"] or []
+        assert read.calls == len(calls)
+        assert read.usage == openai_chat.parse_response(answer).usage
         rendered = openai_chat.render_response(openai_chat.parse_response(answer))
         told = rendered["choices"][0]
         for field in ("content", "tool_calls"):
-            given = answer["choices"][0]["message"][field]
+            given = answer["choices"][0]["message"][field] or None
             assert told["message"].get(field) == given
         assert told["finish_reason"] == answer["choices"][0]["finish_reason"]

@@ -23,7 +23,8 @@ Headers = list[tuple[bytes, bytes]]
 
 _BUFFER_BYTES_MAX = 64 * 1024  # of a body that the application has not taken
 _NOT_IN_NAMES = re.compile(rb'[\x00-\x1f\x7f()<>@,;:\[\]={} \t\\"]')
-_NOT_IN_VALUES = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_NOT_IN_VALUES = bytes([*range(9), *range(10, 32), 127])
+_FRAMING = frozenset({b"content-length", b"connection", b"transfer-encoding"})
 _LAST_CHUNK = b"0\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _FAILED = b"Internal Server Error"
@@ -200,21 +201,20 @@ class HttpExchange:
             return
         if self.is_started:
             raise RuntimeError("the answer has begun already")
+        _check_values(headers)
         lines = [_status_line(status)]
         self._is_chunked = not self._is_head and status not in (204, 304)
         for name, value in headers:
-            if _NOT_IN_VALUES.search(value):
-                raise RuntimeError(f"the value of the header {name!r} has control characters")
-            lines += (_line_start(name), value, b"\r\n")
-            name = name.lower()  # noqa: PLW2901 - as it is compared
-            if name == b"content-length":
+            start, framing = _line_start(name)
+            if framing == b"content-length":
                 self._answer_left = int(value)
                 self._is_chunked = False
-            elif name == b"connection" and b"close" in value.lower():
+            elif framing == b"connection" and b"close" in value.lower():
                 self.keeps_alive = False
-                lines[-3:] = ()  # said once, below
-            elif name == b"transfer-encoding":
-                lines[-3:] = ()
+                continue  # said once, below
+            elif framing == b"transfer-encoding":
+                continue
+            lines += (start, value, b"\r\n")
         if not self.keeps_alive:
             lines.append(b"connection: close\r\n")
         if self._is_chunked:
@@ -286,7 +286,19 @@ def _status_line(status: int) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _line_start(name: bytes) -> bytes:
+def _line_start(name: bytes) -> tuple[bytes, bytes]:
+    """How the header's line begins, and its name where it says how the answer is framed."""
     if _NOT_IN_NAMES.search(name):
         raise RuntimeError(f"{name!r} is not the name of a header")
-    return name.lower() + b": "
+    lower = name.lower()
+    return lower + b": ", lower if lower in _FRAMING else b""
+
+
+def _check_values(headers: Headers) -> None:
+    """Refuse values that would end their line; nearly never is there one."""
+    values = b"".join([value for _, value in headers])
+    if len(values.translate(None, _NOT_IN_VALUES)) < len(values):
+        name = next(
+            name for name, value in headers if value.translate(None, _NOT_IN_VALUES) != value
+        )
+        raise RuntimeError(f"the value of the header {name!r} has control characters")

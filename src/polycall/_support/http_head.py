@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import unquote
 
 import httptools
@@ -72,6 +73,16 @@ def _check_target(method: bytes, target: bytes) -> None:
     if not (is_known or (target == b"*" and method == b"OPTIONS")) or b"#" in target:
         shown = target[:60].decode("latin-1")
         raise RefusedRequest(400, f"the target {shown!r} is not a path")
+
+
+def head_bytes(target: bytes, headers: Headers) -> int:
+    """How long the head is, but for its first line's other words."""
+    return len(target) + sum(len(name) + len(value) + 4 for name, value in headers)
+
+
+def address_of(name: Any) -> tuple[str, int] | None:
+    """Host and port of what a transport says of its end; `None` where that has none."""
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple | list) and name else None  # pyright: ignore[reportUnknownArgumentType]
 
 
 def split_target(target: bytes) -> tuple[str, bytes, bytes]:

@@ -26,7 +26,9 @@ from polycall._support.http_head import (
     NOT_HTTP,
     Headers,
     RefusedRequest,
+    address_of,
     check_head,
+    head_bytes,
     split_target,
     wants_socket,
     without_upgrade,
@@ -84,11 +86,9 @@ class BoundedProtocol(asyncio.Protocol):
         self._ahead: deque[tuple[HttpExchange, Coroutine[Any, Any, None]]] = deque()
         self._ends: tuple[Any, Any] = (None, None)  # the addresses of both sides
         self._phase = _IDLE
-        self._waste = 0  # bytes of this phase that are no content
-        self._head_bytes = 0
-        self._body_bytes = 0
-        self._chunks = 0
-        self._has_ended = False  # a message ended within this read
+        self._waste = self._read_bytes = 0  # what of this phase is no content; of this read
+        self._body_bytes = self._chunks = 0
+        self._has_begun = self._has_ended = False  # a head, or a message, came to its end just now
         self._may_keep = False  # the request allows another one after it
         self._is_over = False  # nothing more is read
         self._is_closed = False  # nothing more is written
@@ -134,8 +134,8 @@ class BoundedProtocol(asyncio.Protocol):
         assert not isinstance(transport, asyncio.DatagramTransport)
         self.transport = transport  # pyright: ignore[reportAttributeAccessIssue] - uvloop's own
         self._ends = (
-            _address(transport.get_extra_info("sockname")),
-            _address(transport.get_extra_info("peername")),
+            address_of(transport.get_extra_info("sockname")),
+            address_of(transport.get_extra_info("peername")),
         )
         self.connections.add(self)
         most = self.bounds.connections_max
@@ -186,7 +186,8 @@ class BoundedProtocol(asyncio.Protocol):
         if self._phase == _IDLE:
             self._phase = _HEAD
         before, chunks = self._body_bytes, self._chunks
-        self._has_ended = False
+        self._read_bytes = len(data)
+        self._has_begun = self._has_ended = False
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -198,6 +199,8 @@ class BoundedProtocol(asyncio.Protocol):
         if self._has_ended:
             self._waste = 0
         else:
+            if self._has_begun:
+                self._waste = -head_bytes(self.url, self.headers)  # it is counted with this read
             content = 3 * (self._body_bytes - before) + _CHUNK_BYTES * (self._chunks - chunks)
             self._waste = max(0, self._waste + len(data) - content)
             if self._waste > self.bounds.head_bytes_max:
@@ -221,7 +224,7 @@ class BoundedProtocol(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._phase = _HEAD
-        self._head_bytes = self._body_bytes = self._chunks = self._waste = 0
+        self._body_bytes = self._chunks = self._waste = 0
         self.url, self.headers = b"", []
 
     def on_url(self, url: bytes) -> None:
@@ -229,7 +232,6 @@ class BoundedProtocol(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._phase == _HEAD:  # a trailer is no header, whatever it is called
-            self._head_bytes += len(name) + len(value) + 4
             self.headers.append((name.lower(), value))
 
     def on_chunk_header(self) -> None:
@@ -249,7 +251,7 @@ class BoundedProtocol(asyncio.Protocol):
             self._is_upgrade = True
             return
         self._phase = _BODY
-        self._waste = -self._head_bytes - len(self.url)  # they are counted with this read
+        self._has_begun = True
         self._may_keep = version != "1.0" and parser.should_keep_alive()
         self.choose_application()
         exchange = self._incoming = HttpExchange(
@@ -360,7 +362,9 @@ class BoundedProtocol(asyncio.Protocol):
         return parser
 
     def _check_bounds(self) -> None:
-        if self._head_bytes + len(self.url) > self.bounds.head_bytes_max:
+        most = self.bounds.head_bytes_max
+        may_be_long = self._waste + self._read_bytes > most
+        if may_be_long and head_bytes(self.url, self.headers) > most:
             raise RefusedRequest(431, _LONG_HEAD)
         if len(self._ahead) >= _AHEAD_MAX:
             raise RefusedRequest(429, _MANY_AHEAD)
@@ -476,10 +480,6 @@ class BoundedProtocol(asyncio.Protocol):
             self._set_due(_HEAD, self.bounds.head_s)
         else:
             self.close()
-
-
-def _address(name: Any) -> tuple[str, int] | None:
-    return (str(name[0]), int(name[1])) if isinstance(name, tuple | list) and name else None  # pyright: ignore[reportUnknownArgumentType]
 
 
 def server_config(app: Any, protocol: type[BoundedProtocol], **options: Any) -> uvicorn.Config:

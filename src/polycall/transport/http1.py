@@ -203,6 +203,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answer: HTTP1Response | None = None
         self._idle_since = 0.0
+        self._poller = select.poll()
         self.has_written = False  # something of the latest request
         self._read_bytes = 0  # since others had their turn
         self._room: asyncio.Future[None] | None = None  # while the other side takes no more
@@ -219,10 +220,7 @@ class _Connection(asyncio.Protocol):
             return False
         # What is there to read of an idle connection is its end: the loop may not have seen it yet,
         # and a request that was written could not be sent again.
-        number: int = transport.get_extra_info("socket").fileno()
-        poller = select.poll()
-        poller.register(number, select.POLLIN)
-        return not poller.poll(0)
+        return not self._poller.poll(0)
 
     def check(self, now: float) -> None:
         """Keep the deadlines."""
@@ -313,6 +311,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
+        self._poller.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         answer = self._answer
@@ -371,21 +370,33 @@ def _split(url: str) -> tuple[_Origin, str, str]:
 
 
 def _serialize(request: HTTPRequest, host: str, target: str) -> list[bytes]:
-    lines = [f"{request.method} {target} HTTP/1.1", f"host: {host}"]
-    lines += [f"{name}: {value}" for name, value in request.headers.items()]
-    lines.append("accept-encoding: identity")
+    head = _head(request.method, target, host, tuple(request.headers.items()))
     if request.stream is not None:
         length = request.stream.length
-        lines.append(
-            "transfer-encoding: chunked" if length is None else f"content-length: {length}"
+        framing = (
+            b"transfer-encoding: chunked\r\n"
+            if length is None
+            else b"content-length: %d\r\n" % length
         )
     elif request.body or request.method == "POST":
-        lines.append(f"content-length: {len(request.body)}")
+        framing = b"content-length: %d\r\n" % len(request.body)
+    else:
+        framing = b""
+    if len(request.body) > 16_384:
+        return [b"%b%b\r\n" % (head, framing), request.body]
+    return [b"%b%b\r\n%b" % (head, framing, request.body)]
+
+
+@lru_cache(maxsize=512)
+def _head(method: str, target: str, host: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """The request line and the headers, which are the same for most requests to one model."""
+    lines = [f"{method} {target} HTTP/1.1", f"host: {host}"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    lines.append("accept-encoding: identity")
     text = "\r\n".join(lines)
     if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
         raise UpstreamConnectionError("a header holds a line break", should_retry=False)
-    head = (text + "\r\n\r\n").encode("latin-1", "replace")
-    return [head, request.body] if len(request.body) > 16_384 else [head + request.body]
+    return (text + "\r\n").encode("latin-1", "replace")
 
 
 def _make_tls() -> ssl.SSLContext:

@@ -8,6 +8,14 @@ from typing import Any
 from polycall.dialects.openai_chat.names import NAME, own
 from polycall.ir import JSON, Usage
 
+# How servers of Chat call what was read from a cache, where it does not stand in the details.
+_CACHED = (
+    "prompt_cache_hit_tokens",
+    "cached_tokens",
+    "num_cached_tokens",
+    "cache_read_input_tokens",
+)
+
 
 def parse_usage(raw: Any, tier: Any = None) -> Usage:
     """The wire's counts in the one arithmetic; absent and null counts are 0.
@@ -25,13 +33,9 @@ def parse_usage(raw: Any, tier: Any = None) -> Usage:
     if reasoning and _count(usage, "total_tokens") >= input_tokens + output_tokens + reasoning:
         # xAI counts reasoning alongside the completion, not inside it; the total tells.
         output_tokens += reasoning
-    cached = (
-        _count(prompt, "cached_tokens")
-        or _count(usage, "prompt_cache_hit_tokens")
-        or _count(usage, "cached_tokens")
-        or _count(usage, "num_cached_tokens")
-        or _count(usage, "cache_read_input_tokens")
-    )
+    cached = _count(prompt, "cached_tokens")
+    if not cached and not usage.keys().isdisjoint(_CACHED):
+        cached = next(filter(None, (_count(usage, name) for name in _CACHED)), 0)
     written = _count(prompt, "cache_write_tokens") or _count(usage, "cache_creation_input_tokens")
     return Usage(
         input_tokens=input_tokens,
@@ -79,6 +83,8 @@ def _count(source: JSON, key: str) -> int:
     value = source.get(key)
     if value is None:
         return 0
+    if type(value) is int:
+        return max(value, 0)
     if isinstance(value, float) and math.isfinite(value):
         value = int(value)
-    return max(value, 0) if isinstance(value, int) and not isinstance(value, bool) else 0
+    return max(value, 0) if type(value) is int else 0

@@ -31,7 +31,7 @@ from polycall.gateway.http.replies import (
 )
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import report_failure, words_of
-from polycall.gateway.passthrough.call_counter import CallCounter, in_parts
+from polycall.gateway.passthrough.call_counter import in_parts
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.carrier import Origin
@@ -131,7 +131,7 @@ async def _send_plain(
     headers = base_headers(gateway_request, attempt.target.name, warnings)
     if response is None:
         body = plain.body
-        account.calls = CallCounter(attempt.dialect).in_body(body)
+        account.calls = plain.calls
         headers.extend(upstream_headers(plain.http.headers))
         await client_request.earlier.note_place(attempt, services, body)
     else:

@@ -41,8 +41,9 @@ from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import for_client, report_failure
 from polycall.gateway.passthrough.body import is_plain_answer, read_whole, usage_of
+from polycall.gateway.passthrough.call_counter import CallCounter
 from polycall.gateway.passthrough.mended_stream import MendedObserver
-from polycall.gateway.passthrough.plain_messages import has_plain_calls
+from polycall.gateway.passthrough.plain_messages import read_plain_answer
 from polycall.gateway.passthrough.stream import Observer
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices, without_usage
@@ -86,6 +87,7 @@ class WholeAnswer(Struct, frozen=True):
     body: bytes = b""
     usage: Usage = Usage()
     size_bytes: int = 0  # as it came
+    calls: int = 0  # of a body that is passed through
 
 
 class StreamedAnswer:
@@ -374,10 +376,15 @@ class AttemptRunner:
 
 
 def _looked_through(attempt: Attempt, http: HTTPResponse, body: bytes) -> WholeAnswer:
-    if attempt.mends and not (is_plain_answer(body) or has_plain_calls(body)):
-        response = read_whole(attempt.dialect, body)
+    dialect = attempt.dialect
+    plain = read_plain_answer(body) if dialect.NAME == "openai-chat" else None
+    if plain is not None:
+        return WholeAnswer(attempt, http, None, body, plain.usage, calls=plain.calls)
+    if attempt.mends and not is_plain_answer(body):
+        response = read_whole(dialect, body)
         return WholeAnswer(attempt, http, response, usage=response.usage)
-    return WholeAnswer(attempt, http, None, body, usage_of(attempt.dialect, body))
+    calls = CallCounter(dialect).in_body(body)
+    return WholeAnswer(attempt, http, None, body, usage_of(dialect, body), calls=calls)
 
 
 async def _raise_refusal(attempt: Attempt, http: HTTPResponse) -> NoReturn:

@@ -28,6 +28,7 @@ from polycall.gateway.generation.second_models import advisor_usages, second_mod
 from polycall.gateway.http.request import GatewayRequest, header_flag
 from polycall.gateway.passthrough.request import (
     PASSED_HEADERS,
+    has_any,
     holds_carried_state,
     read_fields,
 )
@@ -177,7 +178,7 @@ class ClientRequest:
             await self.earlier.put_in_place(services)
         elif self._fields.size <= _SHORT_BYTES:
             # A few bytes can stand for an image, or for all that was said before.
-            if not any(mark in self._fields.outline for mark in _MEDIA_MARKS):
+            if not has_any(self._fields.outline, _MEDIA_MARKS):
                 return bytes_tokens
         elif self._is_long:
             return bytes_tokens
@@ -283,7 +284,7 @@ class ClientRequest:
             return provider.dialect_for(with_tools=False)
         if provider.tools_dialect == self.dialect.NAME:
             return provider.tools_dialect
-        in_play = any(mark in self._fields.outline for mark in _TOOL_MARKS)
+        in_play = has_any(self._fields.outline, _TOOL_MARKS)
         return provider.dialect_for(with_tools=in_play)
 
     def _passes(self, target: Target, services: GatewayServices) -> bool:
@@ -398,7 +399,7 @@ class ClientRequest:
     @property
     def _is_long(self) -> bool:
         """Whether counting well takes longer than it is worth; media are no text to count."""
-        is_text = not any(mark in self._fields.outline for mark in _MEDIA_MARKS)
+        is_text = not has_any(self._fields.outline, _MEDIA_MARKS)
         return self._fields.size > LONG_BYTES and is_text
 
     def in_foreground(self, gateway_request: GatewayRequest) -> ClientRequest:

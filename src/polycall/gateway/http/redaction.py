@@ -55,7 +55,7 @@ class Redactor:
     def whole(self, data: bytes) -> bytes:
         """All of something, without the secrets."""
         for secret in self._secrets:
-            if secret in data:
+            if data.find(secret) >= 0:
                 data = data.replace(secret, REDACTED)
         return data
 

@@ -8,6 +8,7 @@ import math
 import re
 import time
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -64,10 +65,16 @@ def upstream_headers(headers: Mapping[str, str]) -> Headers:
     """What a passed-through answer keeps of its provider's headers."""
     kept: Headers = []
     for name, value in headers.items():
-        lower = name.lower()
-        if lower.startswith(_LIMIT_HEADERS) or lower in ("request-id", "x-request-id"):
-            kept.append((lower.encode("latin-1"), header_value(value)))
+        if kept_name := _kept_name(name):
+            kept.append((kept_name, header_value(value)))
     return kept
+
+
+@lru_cache(maxsize=1024)
+def _kept_name(name: str) -> bytes:
+    lower = name.lower()
+    is_kept = lower.startswith(_LIMIT_HEADERS) or lower in ("request-id", "x-request-id")
+    return lower.encode("latin-1") if is_kept else b""
 
 
 def header_value(text: str) -> bytes:
@@ -99,7 +106,8 @@ async def send_json(
     data = gateway_request.clean(data)
     if gateway_request.reshape is not None and status == 200:
         data = gateway_request.reshape(data)
-    headers = [(name, gateway_request.clean(value)) for name, value in headers]
+    if gateway_request.secrets:
+        headers = [(name, gateway_request.clean(value)) for name, value in headers]
     length = (b"content-length", str(len(data)).encode())
     await gateway_request.send_whole(status, [_JSON, length, *headers], data)
 

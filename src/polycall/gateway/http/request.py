@@ -242,7 +242,7 @@ class GatewayRequest:
     def clean(self, data: bytes) -> bytes:
         """The data without providers' keys: what was escaped in an answer is not any more."""
         for secret in self.secrets:
-            if secret in data:
+            if data.find(secret) >= 0:
                 data = data.replace(secret, b"[redacted]")
         return data
 

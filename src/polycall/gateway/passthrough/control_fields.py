@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -55,6 +56,7 @@ _NEEDLESS = re.compile(rb"\\u00(?:2[dD]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA
 _SPACED = re.compile(rb'\{"[^"\\]*": ')
 _BACKSLASH = ord("\\")
 _CANONICAL_BYTES_MAX = 1 << 20
+_NAMES_LENGTH_MAX = 400  # of all names of a body, for its check to be remembered
 
 
 def without_needless_escapes(body: bytes) -> bytes:
@@ -62,7 +64,7 @@ def without_needless_escapes(body: bytes) -> bytes:
 
     Raises `MalformedRequestError` where it is not JSON, or so large that this would take long.
     """
-    if b"\\u00" not in body or not _has_needless_escape(body):
+    if body.find(b"\\u00") < 0 or not _has_needless_escape(body):
         return body
     if len(body) > _CANONICAL_BYTES_MAX:
         raise MalformedRequestError(
@@ -84,6 +86,16 @@ def _has_needless_escape(body: bytes) -> bool:
         if (place - before) % 2 == 0:  # else the text has a backslash, and no escape follows it
             return True
     return False
+
+
+def is_compact(body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether the object's text is these fields, each name once, and nothing between them.
+
+    A space, an escape in a name or a field that is there twice would make the text longer than all
+    names and values with the quotes, colons, commas and braces that they need.
+    """
+    names, values = sum(map(len, fields)), sum(map(len, fields.values()))
+    return len(body) == names + values + 4 * len(fields) + 1
 
 
 def says_each_once(body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
@@ -126,6 +138,16 @@ def _after_space(body: bytes, place: int) -> int:
 
 def check_names(names: Iterable[str], dialect: str) -> None:
     """`MalformedRequestError` for a second spelling of a field that decides something."""
+    written = tuple(names)
+    if sum(map(len, written)) <= _NAMES_LENGTH_MAX:
+        _check_usual(written, dialect)
+    else:
+        _check(written, _FIELDS, dialect, "")
+
+
+@lru_cache(maxsize=1024)
+def _check_usual(names: tuple[str, ...], dialect: str) -> None:
+    """Clients say the same fields in each request: what was good once is remembered."""
     _check(names, _FIELDS, dialect, "")
 
 

@@ -9,10 +9,13 @@ server may be written in its own way, too.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+
+from polycall.dialects.openai_chat.usage import parse_usage
+from polycall.ir import Usage
 
 
 class _Function(Struct, forbid_unknown_fields=True):
@@ -55,17 +58,30 @@ class _AnswerMessage(Struct):
     content: str | None = None
     tool_calls: list[_AnswerCall] | None = None
     function_call: None = None
+    error: None = None
 
 
 class _AnswerChoice(Struct):
     index: int
     message: _AnswerMessage
-    finish_reason: str
+    finish_reason: Literal["stop", "length", "tool_calls"]
+    native_finish_reason: Literal["stop", "length", "tool_calls"] | None = None
+    error: None = None
 
 
 class _Answer(Struct):
     id: str
     choices: list[_AnswerChoice]
+    usage: dict[str, Any] | None = None
+    service_tier: str | None = None
+    error: None = None
+
+
+class PlainAnswer(Struct, frozen=True):
+    """What a plain answer used, and how many calls it has."""
+
+    usage: Usage
+    calls: int
 
 
 _answer_decoder = msgspec.json.Decoder(_Answer)
@@ -119,18 +135,26 @@ def as_plain(
     return msgspec.Raw(_NULL.sub(_EMPTY, bytes(messages))) if has_null else messages
 
 
-def has_plain_calls(body: bytes) -> bool:
-    """Whether the calls of a whole answer are written as OpenAI writes them, and their end."""
+def read_plain_answer(body: bytes) -> PlainAnswer | None:
+    """A whole answer that is written as OpenAI writes it; `None` for one that may be otherwise.
+
+    Each choice is a text, or has calls with objects for arguments, and ended as it should.
+    """
     try:
         answer = _answer_decoder.decode(body)
+        count = 0
         for place, choice in enumerate(answer.choices):
             calls = choice.message.tool_calls or ()
-            if choice.index != place or choice.finish_reason != "tool_calls" or not calls:
-                return False
-            if len({call.id for call in calls if call.id and call.function.name}) < len(calls):
-                return False
-            for call in calls:
-                _object_decoder.decode(call.function.arguments)
+            if choice.index != place or bool(calls) != (choice.finish_reason == "tool_calls"):
+                return None
+            if calls:
+                if len({call.id for call in calls if call.id and call.function.name}) < len(calls):
+                    return None
+                for call in calls:
+                    _object_decoder.decode(call.function.arguments)
+                count += len(calls)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return bool(answer.id and answer.choices)
+        return None
+    if not (answer.id and answer.choices):
+        return None
+    return PlainAnswer(parse_usage(answer.usage, answer.service_tier), count)

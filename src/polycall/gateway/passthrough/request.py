@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from threading import Lock
 from typing import Any
 
@@ -22,6 +22,7 @@ from polycall.errors import MalformedRequestError
 from polycall.gateway.passthrough.control_fields import (
     check_names,
     checked_generation,
+    is_compact,
     says_each_once,
     without_needless_escapes,
 )
@@ -164,11 +165,11 @@ class QuirkMarks:
         """Whether something in the body may have to be said in another way."""
         if fields.has_any(self._fields):
             return True
-        if any(mark in body for mark in self._marks):
+        if has_any(body, self._marks):
             return True
         if not self._is_careful or fields.plain_messages() is not None:
             return False
-        return any(mark in body for mark in self._doubts)
+        return has_any(body, self._doubts)
 
 
 def _is_met_by_plain(name: str, quirks: Quirks) -> bool:
@@ -181,9 +182,18 @@ def _is_met_by_plain(name: str, quirks: Quirks) -> bool:
     return name in _PLAIN
 
 
+def has_any(body: bytes, marks: Iterable[bytes]) -> bool:
+    """Whether one of the marks stands in the body."""
+    # `in` takes bytes for a number first, and makes an error of it; `any` needs a generator.
+    for mark in marks:  # noqa: SIM110
+        if body.find(mark) >= 0:
+            return True
+    return False
+
+
 def holds_carried_state(body: bytes) -> bool:
     """Whether tokens or ids of ours are in the history: they must not reach a provider."""
-    return any(mark in body for mark in _CARRIED)
+    return has_any(body, _CARRIED)
 
 
 class Fields:
@@ -205,11 +215,15 @@ class Fields:
         except (msgspec.DecodeError, RecursionError):
             self._raw = _read_slowly(body)
         check_names(self._raw, dialect)
+        self._is_compact = is_compact(body, self._raw)
         is_changed = dialect == "gemini" and self._settings_changed()
-        self.body = body if not is_changed and says_each_once(body, self._raw) else self._built({})
-        self.size = len(self.body)
+        is_once = self._is_compact or says_each_once(body, self._raw)
+        if is_changed or not is_once:
+            body, self._is_compact = self._built({}), True
+        self.body = body
+        self.size = len(body)
         # Without its long texts: what is in quotes within a text is escaped there.
-        self.outline = self.body if self.size <= LONG_BYTES else _outlined(self.body)
+        self.outline = body if self.size <= LONG_BYTES else _outlined(body)
 
     def _settings_changed(self) -> bool:
         """Build Gemini's generation settings anew where they say something twice."""
@@ -252,9 +266,8 @@ class Fields:
         """The messages as every server of Chat takes them; `None` where they need a translation."""
         if not self._is_read:
             self._is_read = True
-            self._plain = as_plain(
-                *(self._raw.get(name) for name in ("messages", "tools", "tool_choice"))
-            )
+            raw = self._raw.get
+            self._plain = as_plain(raw("messages"), raw("tools"), raw("tool_choice"))
         return self._plain
 
     def value(self, name: str) -> Any:
@@ -282,6 +295,8 @@ class Fields:
 
     def with_values(self, values: dict[str, Any]) -> bytes:
         """The body with other values for fields that it has, every other byte as it was."""
+        if self._is_compact and self.size <= LONG_BYTES:
+            return self._built(values)
         body = self.body
         for name, value in values.items():
             spliced = _spliced(body, name, bytes(self._raw[name]), msgspec.json.encode(value))
@@ -296,8 +311,7 @@ class Fields:
         return self._encoded({**adds, **kept})
 
     def _built(self, values: dict[str, Any]) -> bytes:
-        new = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in values.items()}
-        return self._encoded({**self._raw, **new})
+        return self._encoded({**self._raw, **values})
 
     def _encoded(self, fields: dict[str, Any]) -> bytes:
         try:
@@ -311,6 +325,8 @@ class Fields:
         `None` where the client asks for that itself, or says something that is wrong.
         """
         if "stream_options" not in self._raw:
+            if self._is_compact and self.size <= LONG_BYTES:
+                return self._built({**values, "stream_options": {"include_usage": True}})
             body = self.with_values(values) if values else self.body
             return body.rstrip(_SPACE)[:-1] + _ASK_USAGE
         try:
