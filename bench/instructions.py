@@ -4,7 +4,7 @@
     python -m bench.instructions --rows small,burst --bare
     python -m bench.instructions --limits             # fails where a row is above its limit
 
-The gateway runs under callgrind: requests one after the other, the least of three rounds, since
+The gateway runs under callgrind: requests one after the other, the lesser of two rounds, since
 what goes on each second is spread over fewer requests where the machine is busy.  The kernel's work
 is not counted.  `--bare` counts the bare proxy of the shared data, too, and shows ratios to it.
 Mock and payloads as in `bench/gateway.py`.
@@ -37,7 +37,7 @@ MODELS = {
     "gemini": "up-gemini/gemini-mock",
 }
 STEP_BYTES = 150_000
-ROUNDS = 3
+ROUNDS = 2
 # Row: payload, whether it streams, requests to warm up, requests that are counted.
 ROWS: dict[str, tuple[str, bool, int, int]] = {
     "small": ("small", False, 200, 40),

@@ -85,6 +85,36 @@ FAULTY: dict[str, list[bytes]] = {
     "no index of the choice": [
         b'data: {"id":"c1","choices":[{"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
     ],
+    # Frames that look like earlier ones, of which one says something else in the middle.
+    "texts, and one with more beside": [
+        *(frame({"content": text}) for text in ("a", "b", 'q"\\\n', "물", "\x7f", "", "\ud83c")),
+        frame({"content": "x"}).replace(
+            b'"x"', b'"x", "tool_calls": [{"index": 7}], "content": "y"'
+        ),
+        frame({"content": "end"}),
+    ],
+    "texts, and one without an index": [
+        *(frame({"content": text}) for text in ("a", "b", "c")),
+        frame({"content": "x"}).replace(b'"index": 0, ', b""),
+    ],
+    "texts with another beside": [
+        frame({"content": text}).replace(b'"delta": {', b'"delta": {"note": {"content": "n"}, ')
+        for text in ("a", "b", "c")
+    ],
+    "arguments in turns, often": [
+        frame(opened(0)),
+        *(frame(more(0, text)) for text in ('{"a', '": "', "b", "c")),
+        frame(opened(1)),
+        *(frame(more(1, text)) for text in ('{"d', '": "', "e")),
+        *(frame(more(0, '"}')), frame(more(1, '"}'))),
+    ],
+    "arguments with a name": [
+        *(frame(opened(0)), frame(more(0, '{"a"')), frame(more(0, ": "))),
+        frame(more(0, "1}")).replace(b'"1}"', b'"1}", "name": "again"'),
+    ],
+    "arguments that are nothing but space": [
+        *(frame(opened(0)), frame(more(0, " ")), frame(more(0, "\n")), frame(opened(1, "{}"))),
+    ],
     "null for calls": [frame({"content": "hi", "tool_calls": None})],
 }
 ENDS: dict[str, list[bytes]] = {
@@ -97,6 +127,14 @@ ENDS: dict[str, list[bytes]] = {
     "counted": [frame({}, "stop"), COUNTED, DONE],
     "counted with the reason": [frame({}, "tool_calls", usage=USAGE), DONE],
     "with the last piece": [frame({"content": "x"}, "stop"), DONE],
+    "texts after the reason": [
+        frame({"content": "a"}),
+        frame({"content": "b"}),
+        frame({}, "stop"),
+        frame({"content": "c"}),
+        DONE,
+    ],
+    "marked twice": [frame({}, "stop"), DONE, DONE],
     "twice": [frame({}, "stop"), frame({}, "tool_calls"), DONE],
     "goes on": [frame({}, "stop"), frame(opened(2, "{}")), DONE],
     "length": [frame({}, "length"), DONE],
@@ -163,7 +201,7 @@ def passed(
     return read(given), failed, [observer.usage.output_tokens, observer.calls]
 
 
-@settings(max_examples=150)
+@settings(max_examples=200)
 @given(
     st.lists(st.sampled_from([PLAIN[0], PLAIN[1] + PLAIN[2] + PLAIN[3]]), max_size=2, unique=True),
     st.sampled_from(sorted(FAULTY)),

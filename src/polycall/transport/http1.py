@@ -321,10 +321,11 @@ class _Connection(asyncio.Protocol):
         try:
             answer.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            answer.take_in(len(data))
             answer.fail(ProtocolError(f"{self.origin.host} does not answer with HTTP"))
             self.abort()
             return
-        if not answer.is_bounded(len(data)):
+        if not answer.take_in(len(data)):
             answer.fail(ProtocolError(f"{self.origin.host} sends headers or chunks without an end"))
             self.abort()
             return

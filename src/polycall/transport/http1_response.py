@@ -22,7 +22,7 @@ _BUFFER_BYTES_MAX = 512 * 1024
 # Of headers, interim answers, chunks' framing and trailers, alongside the body; and what one read
 # may grow to where a server compresses though it was asked not to.
 _WASTE_BYTES_MAX = 256 * 1024
-_CHUNK_BYTES = 16
+_CHUNK_BYTES = 16  # of framing that a piece may have without being counted as waste
 _EXPANDED_BYTES_MAX = 8 * 1024 * 1024
 _ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
@@ -55,10 +55,12 @@ class HTTP1Response:
         self._connection = connection
         self._raw_headers: list[tuple[bytes, bytes]] = []
         self.headers: Mapping[str, str] = {}
-        self.parser: Any = httptools.HttpResponseParser(self)
         self._waste = 0
-        self._credit = 0  # bytes that the latest read may have had
         self._pieces: list[bytes] = []
+        self._known = 0  # pieces that are no news any more
+        # One call of the parser for each chunk: nothing but the list hears of it.
+        self.on_body = self._pieces.append
+        self.parser: Any = httptools.HttpResponseParser(self)
         self._size = 0
         self._waiter: asyncio.Future[None] | None = None
         self._taker: Take | None = None  # while the body is poured
@@ -130,10 +132,17 @@ class HTTP1Response:
                 raise self._error
             await self._wait_once()
 
-    def is_bounded(self, size: int) -> bool:
-        """Whether the read of `size` bytes that was just parsed had content enough."""
-        self._waste = max(0, self._waste + size - self._credit)
-        self._credit = 0
+    def take_in(self, size: int) -> bool:
+        """Take what the parser made of a read of `size` bytes; whether that had content enough."""
+        pieces = self._pieces
+        new = pieces[self._known :] if self._known else pieces
+        content = sum(map(len, new))
+        self._waste = max(0, self._waste + size - 3 * content - _CHUNK_BYTES * len(new))
+        if self._decoder is not None and new:
+            pieces[self._known :] = expanded = self._decompressed(b"".join(new))
+            content = sum(map(len, expanded))
+        self._size += content
+        self._known = len(pieces)
         return self._is_complete or self._waste <= _WASTE_BYTES_MAX
 
     def fed(self) -> None:
@@ -181,9 +190,6 @@ class HTTP1Response:
         if not self._has_headers:  # a trailer is not a header
             self._raw_headers.append((name, value))
 
-    def on_chunk_header(self) -> None:
-        self._credit += _CHUNK_BYTES
-
     def on_headers_complete(self) -> None:
         parser = self.parser
         status = parser.get_status_code()
@@ -205,28 +211,24 @@ class HTTP1Response:
             else:
                 self._decoder = zlib.decompressobj(bits)
 
-    def on_body(self, data: bytes) -> None:
-        self._credit += 3 * len(data)
-        if self._decoder is not None:
-            if self._error is not None:
-                return
-            try:
-                data = self._decoder.decompress(data, _EXPANDED_BYTES_MAX)
-            except zlib.error:
-                self.fail(ProtocolError("the answer is not what its content-encoding says"))
-                return
-            if self._decoder.unconsumed_tail:
-                self.fail(ProtocolError("the answer grows without bound when it is decompressed"))
-                return
-        if data:
-            self._pieces.append(data)
-            self._size += len(data)
-
     def on_message_complete(self) -> None:
         if self._has_headers:
             self._is_complete = True
 
     # Within
+
+    def _decompressed(self, data: bytes) -> list[bytes]:
+        if self._error is not None:
+            return []
+        try:
+            data = self._decoder.decompress(data, _EXPANDED_BYTES_MAX)
+        except zlib.error:
+            self.fail(ProtocolError("the answer is not what its content-encoding says"))
+            return []
+        if self._decoder.unconsumed_tail:
+            self.fail(ProtocolError("the answer grows without bound when it is decompressed"))
+            return []
+        return [data] if data else []
 
     def _is_over(self) -> bool:
         """Whether nothing more comes; raises what ended it before its end."""
@@ -266,7 +268,7 @@ class HTTP1Response:
         pieces = self._pieces
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
-        self._size = 0
+        self._size = self._known = 0
         if self.is_paused:
             self.is_paused = False
             self.silent_at = time.monotonic() + self._read_s

@@ -9,26 +9,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
+from polycall._support import jsontext
 from polycall.errors import PolycallError
 from polycall.gateway.passthrough.call_counter import in_events
-from polycall.gateway.passthrough.stream import USAGE, Observer, frames_with, without_usage
-from polycall.ir import Event, Request, ResponseEnd, Usage
+from polycall.gateway.passthrough.stream import USAGE, Observer, without_usage
+from polycall.ir import Event, Request, ResponseEnd, ResponseStart, Usage
 from polycall.translation.wire import Dialect
 
 _GAP = b"\n\n"
 _DATA = b"data: "
 _DONE = b"data: [DONE]"
-_CALLS = (b'"tool_calls"',)
-_OTHERS = (b'"error"', b'"function_call"', b"\r")
-_PARTS = re.compile(rb'"content"\s*:\s*[\[{]')
-# A reason that is given; servers say null in all frames but one.
-_REASON = re.compile(rb'"finish_reason"\s*:\s*"')
+_COLON = ord(":")
 _REMEMBERED_BYTES_MAX = 256 * 1024
+# Where the one text of a frame begins that others have another text for, and what such a text is.
+_CONTENT = re.compile(rb'"content"\s*:\s*"')
+_ARGUMENTS = re.compile(rb'"arguments"\s*:\s*"')
+_INSIDE = re.compile(rb'[^"\\\x00-\x1f]*+(?:\\["\\/bfnrt][^"\\\x00-\x1f]*+)*+')
+_ASCII = re.compile(rb'[ !#-[\]-~]*+(?:\\["\\/bfnrt][ !#-[\]-~]*+)*+')
 
 
 class _Function(Struct):
@@ -46,16 +48,22 @@ class _Call(Struct):
 class _Delta(Struct):
     tool_calls: list[_Call] | None = None
     content: str | None = None
+    function_call: Any = UNSET
+    error: None = None
 
 
 class _Choice(Struct):
     delta: _Delta
     index: int
     finish_reason: str | None = None
+    native_finish_reason: Any = None
+    error: None = None
 
 
 class _Chunk(Struct):
     choices: list[_Choice]
+    usage: Any = None
+    error: None = None
 
 
 _read = msgspec.json.Decoder(_Chunk).decode
@@ -73,9 +81,15 @@ class MendedObserver(Observer):
         self._is_translated = False
         self._known: list[bytes] = []  # was passed, and the translation has not seen it
         self._known_bytes = 0
-        self._held = b""  # from the frame on that gives a reason: it may not be the last word
+        self._reason = ""  # that was given for the end
+        self._held = b""  # from the frame on that gives it: it may not be the last word
+        self._is_done = False
         self._ids: list[str] = []
         self._has_arguments = True  # the latest call
+        self._call_frames: list[bytes] = []  # of the latest call
+        self._call_bytes = 0  # since it began
+        self._texts = _Likeness(_CONTENT, _INSIDE)
+        self._arguments = _Likeness(_ARGUMENTS, _ASCII)
 
     @property
     def error(self) -> PolycallError | None:
@@ -95,7 +109,7 @@ class MendedObserver(Observer):
         self._held = b""
         if self._is_translated:
             return self._followed(self._translation.feed(rest) + self._translation.close())
-        if self.ended and not (rest or held):
+        if self._is_done or (self.ended and not (rest or held)):
             return super().close()
         return self._translated(held + rest, is_end=True)
 
@@ -108,25 +122,36 @@ class MendedObserver(Observer):
     def _look_at(self, whole: bytes) -> bytes:
         if self._is_translated:
             return self._followed(self._translation.feed(whole))
-        super()._look_at(whole)
-        whole, self._held = self._held + whole, b""
-        if self._break != _GAP or _is_odd(whole):
-            return self._translated(whole)
-        reason = _REASON.search(whole)
-        if reason is not None and whole.endswith(_DONE + _GAP):
-            is_plain = self._ends_plain(whole, reason.start())
-            return self._shown(whole) if is_plain else self._translated(whole)
-        if _DONE in whole:
-            return self._translated(whole)
-        if reason is not None:
-            cut = whole.rfind(_GAP, 0, reason.start()) + len(_GAP)
-            cut = 0 if cut < len(_GAP) else cut
-            whole, self._held = whole[:cut], whole[cut:]
-        if not self._are_plain(whole):
-            held, self._held = self._held, b""
-            return self._translated(whole + held)
+        if self._is_done:
+            return b""  # clients have stopped to read
+        self._latest = whole
+        if self._break != _GAP or len(self._held) > _REMEMBERED_BYTES_MAX:
+            return self._translated(self._held + whole)
+        frames = whole[: -len(_GAP)].split(_GAP)
+        place, held = 0, 0 if self._reason else len(frames)
+        while place < len(frames):
+            if not self._reason:
+                start = self._texts.after(frames, place)
+                place = self._arguments.after(frames, start)
+                self._call_frames += frames[start:place]
+                if place == len(frames):
+                    break
+            if not self._is_plain(frames[place]):
+                return self._translated(self._held + whole)
+            if self._reason:
+                held = min(held, place)
+            place += 1
+        if self._is_done:
+            whole, self._held = self._held + whole, b""
+            return self._shown(whole)
+        if self._reason:
+            cut = sum(map(len, frames[:held])) + held * len(_GAP)
+            whole, self._held = whole[:cut], self._held + whole[cut:]
         self._known.append(whole)
         self._known_bytes += len(whole)
+        self._call_bytes += len(whole)
+        if self._call_bytes > _REMEMBERED_BYTES_MAX:
+            self._call_frames.clear()  # and so it is not taken for whole
         if self._known_bytes > _REMEMBERED_BYTES_MAX:
             self._translation.skip(self._known)
             self._known_bytes = 0
@@ -134,19 +159,63 @@ class MendedObserver(Observer):
 
     # What is plain
 
-    def _are_plain(self, whole: bytes) -> bool:
-        """Whether the calls in these frames are written as OpenAI writes them."""
-        for start, end in frames_with(_CALLS, whole, _GAP):
-            if whole[start : start + len(_DATA)] != _DATA:
+    def _is_plain(self, frame: bytes) -> bool:
+        """Whether the frame is written as OpenAI writes it; notes what it says."""
+        if not frame or (frame[0] == _COLON and b"\n" not in frame):
+            return True
+        if self._is_done or not frame.startswith(_DATA) or b"\n" in frame or b"\r" in frame:
+            return False
+        if frame == _DONE:
+            self._have_read(frame)
+            self._is_done = self._ends_plain()
+            return self._is_done
+        try:
+            chunk = _read(memoryview(frame)[len(_DATA) :])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return False
+        choices = chunk.choices
+        if not self.began or chunk.usage or any(_says_end(choice) for choice in choices):
+            self._have_read(frame)
+        for choice in choices:
+            delta = choice.delta
+            if self._reason or delta.function_call is not UNSET:
                 return False
-            try:
-                chunk = _read(memoryview(whole)[start + len(_DATA) : end])
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            if delta.content and not self._has_arguments:
+                return False  # a translation says the call's empty arguments first
+            if delta.tool_calls and (choice.index or not self._are_known(delta.tool_calls)):
                 return False
-            for choice in chunk.choices:
-                if choice.index or not self._are_known(choice.delta.tool_calls or ()):
+            if choice.finish_reason is not None:
+                if not choice.finish_reason or len(choices) > 1:
                     return False
+                self._reason = choice.finish_reason
+            if delta.tool_calls:
+                self._call_frames.append(frame)
+            if (
+                len(choices) == 1
+                and not self._reason
+                and not chunk.usage
+                and choice.native_finish_reason is None
+            ):
+                self._learn(frame, delta)
         return True
+
+    def _have_read(self, frame: bytes) -> None:
+        """Let the dialect's decoder read a frame that tells of a beginning, of usage or an end."""
+        events = self._decoder.feed(frame + _GAP)
+        self._take(events)
+        # Some servers begin an answer, and then say that they failed.
+        self.began = self.began or any(not isinstance(each, ResponseStart) for each in events)
+
+    def _learn(self, frame: bytes, delta: _Delta) -> None:
+        """Know frames from now on that say the same with another text."""
+        calls = delta.tool_calls
+        if not calls:
+            if delta.content and self.began:
+                self._texts.learn(frame)
+        elif calls[-1].id is not None or len(calls) > 1 or delta.content:
+            self._arguments.forget()
+        elif (text := calls[0].function.arguments) and not text.isspace():
+            self._arguments.learn(frame)
 
     def _are_known(self, calls: Iterable[_Call]) -> bool:
         for call in calls:
@@ -154,10 +223,12 @@ class MendedObserver(Observer):
             if call.index == latest:
                 if call.id is not None or call.type is not None or function.name is not None:
                     return False
-            elif call.index == latest + 1 and self._has_arguments:
+            elif call.index == latest + 1 and self._has_arguments and self._is_call_whole():
                 if not (call.id and call.type and function.name) or call.id in self._ids:
                     return False
                 self._ids.append(call.id)
+                self._call_frames, self._call_bytes = [], 0
+                self.calls = len(self._ids)
                 self._has_arguments = False
             else:
                 return False
@@ -165,29 +236,24 @@ class MendedObserver(Observer):
                 self._has_arguments = True
         return True
 
-    def _ends_plain(self, whole: bytes, place: int) -> bool:
-        """Whether the frames up to `[DONE]` give one reason, and say nothing after it."""
-        if not self._are_plain(whole):
-            return False
-        cut = whole.rfind(_GAP, 0, place) + len(_GAP)
-        frames = whole[0 if cut < len(_GAP) else cut : -len(_GAP)].split(_GAP)
-        reasons: list[str] = []
-        for frame in frames[:-1]:
-            if frame[:1] == b":" and b"\n" not in frame:
-                continue
-            if not frame.startswith(_DATA) or b"\n" in frame:
-                return False
-            try:
-                chunk = _read(frame[len(_DATA) :])
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                return False
-            for choice in chunk.choices:
-                if choice.finish_reason is None or reasons:
-                    return False
-                reasons.append(choice.finish_reason)
+    def _is_call_whole(self) -> bool:
+        """Whether the latest call has all of its arguments: a translation holds others back."""
         if not self._ids:
-            return reasons in (["stop"], ["length"], ["content_filter"])
-        return reasons in (["tool_calls"], ["length"]) and self._has_arguments
+            return True
+        pieces: list[str] = []
+        for frame in self._call_frames:
+            for choice in _read(memoryview(frame)[len(_DATA) :]).choices:
+                pieces += [call.function.arguments or "" for call in choice.delta.tool_calls or ()]
+        try:
+            return isinstance(jsontext.decode("".join(pieces)), dict)
+        except ValueError:
+            return False
+
+    def _ends_plain(self) -> bool:
+        """Whether the reason is one that OpenAI gives after what came."""
+        if not self._ids:
+            return self._reason in ("stop", "length", "content_filter")
+        return self._reason in ("tool_calls", "length") and self._has_arguments
 
     def _shown(self, whole: bytes) -> bytes:
         if not self._hides_usage or b'"usage"' not in whole:
@@ -213,16 +279,56 @@ class MendedObserver(Observer):
         translation = self._translation
         self.is_broken = translation.error is not None
         self.calls = translation.calls
+        self.began = self.began or translation.has_begun
         if translation.has_ended:
             self.usage, self.ended = translation.usage, True
         return data
 
 
-def _is_odd(whole: bytes) -> bool:
-    """Whether these frames say something that OpenAI's do not, or leave out a choice's number."""
-    if any(mark in whole for mark in _OTHERS) or _PARTS.search(whole) is not None:
-        return True
-    return whole.count(b'"index"') < whole.count(b'"delta"')
+def _says_end(choice: _Choice) -> bool:
+    return choice.finish_reason is not None or choice.native_finish_reason is not None
+
+
+class _Likeness:
+    """Frames that are an earlier one but for a text: what they say is known.
+
+    Inside of a text nothing can change what stands around it.  What has an escape of the longer
+    kind, or letters beyond ASCII in arguments, is looked at.
+    """
+
+    __slots__ = ("_begin", "_end", "_inside", "_start")
+
+    def __init__(self, begin: re.Pattern[bytes], inside: re.Pattern[bytes]) -> None:
+        """`begin` matches up to the quote with which the text begins, `inside` what is in it."""
+        self._begin, self._inside = begin, inside
+        self._start = self._end = b""
+
+    def after(self, frames: list[bytes], place: int) -> int:
+        """The first place from this one on whose frame is not such a one."""
+        start, end, is_text = self._start, self._end, self._inside.fullmatch
+        if not start:
+            return place
+        begin, rest = len(start), len(end)
+        for place in range(place, len(frames)):  # noqa: B020, PLR1704 - it goes on from there
+            frame = frames[place]
+            if not (frame.startswith(start) and frame.endswith(end)):
+                return place
+            if is_text(frame, begin, len(frame) - rest) is None:
+                return place
+        return len(frames)
+
+    def learn(self, frame: bytes) -> None:
+        """Take this frame for what others are compared with, where it has one such text."""
+        self.forget()
+        found = [each.end() for each in self._begin.finditer(frame)]
+        if len(found) == 1:
+            inside = self._inside.match(frame, found[0])
+            if inside is not None and frame[inside.end() : inside.end() + 1] == b'"':
+                self._start, self._end = frame[: found[0]], frame[inside.end() :]
+
+    def forget(self) -> None:
+        """Know none."""
+        self._start = self._end = b""
 
 
 class _Translation:
@@ -234,6 +340,7 @@ class _Translation:
         request = Request(model="", messages=[], provider_options={dialect.NAME: options})
         self._encoder = dialect.StreamEncoder(request)
         self.calls = 0
+        self.has_begun = False  # with more than its head
         self.has_ended = False
 
     @property
@@ -257,5 +364,8 @@ class _Translation:
 
     def _encoded(self, events: list[Event]) -> bytes:
         self.calls += in_events(events)
+        self.has_begun = self.has_begun or any(
+            not isinstance(each, ResponseStart) for each in events
+        )
         self.has_ended = self.has_ended or bool(events and isinstance(events[-1], ResponseEnd))
         return b"".join([self._encoder.feed(event) for event in events])
