@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import inspect
 import os
@@ -242,6 +243,7 @@ def operation_of(data: bytes) -> Operation[Any]:
     return question(*bound.args, **bound.kwargs)
 
 
+@functools.cache
 def result_type(question: Callable[..., Operation[Any]]) -> Any:
     """The type of what a question's operation gives."""
     return get_args(get_type_hints(question)["return"])[-1]
