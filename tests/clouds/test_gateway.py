@@ -44,6 +44,7 @@ def config(sim: Simulation) -> str:
         f'[providers.bedrock-ohio]\nlike = "bedrock-anthropic"\nregion = "us-east-2"\n'
         f"base_url = \"{sim.base_url('bedrock-anthropic')}\"\napi_key = '{aws_keys(sim)}'\n"
         '[models.claude]\nroute = ["bedrock-ohio/sim-1", "vertex-anthropic/sim-1"]\n'
+        '[models.first-vertex]\nroute = ["vertex-anthropic/sim-1", "bedrock/sim-1"]\n'
     )
     return "\n".join([*tables, out, f'[[keys]]\nkey = "{KEY}"\n'])
 
@@ -161,8 +162,8 @@ def test_tokens_end_while_many_ask_and_one_is_fetched(gateway: Gateway, sim: Sim
     ask(0)
     before = sim.clouds.tokens_issued
     sim.clouds.revoke_all()
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(ask, range(16)))
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(ask, range(100)))
     assert sim.clouds.tokens_issued == before + 1
 
 
@@ -181,6 +182,17 @@ def test_a_refused_refresh_is_anothers_turn(gateway: Gateway, sim: Simulation) -
             )
         assert caught.value.status_code >= 500
         assert "PRIVATE KEY" not in str(caught.value)
+        # A route has another cloud for it, whole and streamed.
+        asked: Any = {
+            "model": "first-vertex",
+            "max_tokens": 50,
+            "messages": [{"role": "user", "content": "hi"}],
+        }
+        with anthropic.Anthropic(base_url=gateway.url, api_key=KEY, max_retries=0) as client:
+            whole = client.messages.with_raw_response.create(**asked)
+            assert whole.headers["polycall-model"] == "bedrock/sim-1"
+            with client.messages.stream(**asked) as stream:
+                assert stream.get_final_text()
     finally:
         sim.clouds.refuses_tokens = False
 

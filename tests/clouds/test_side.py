@@ -8,6 +8,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,6 +35,22 @@ def vector_of(text: str, size: int = SIZE) -> list[float]:
     """A vector that only this text has, exact in 32 bits."""
     digest = hashlib.sha256(text.encode()).digest()
     return [digest[place] / 256 for place in range(size)]
+
+
+LISTED: list[Any] = [
+    {
+        "id": "vendor/told",
+        "context_length": 262_144,
+        "architecture": {"input_modalities": ["text", "file"], "output_modalities": ["image"]},
+        "pricing": {"prompt": "0.0000015", "completion": "0.00001", "input_cache_read": "0"},
+        "top_provider": {"max_completion_tokens": 9000},
+    },
+    {"id": "router", "pricing": {"prompt": "-1", "completion": "-1"}, "context_length": "many"},
+    {"id": "stated", "max_model_len": 8192},
+    {"name": "models/gemini-told", "inputTokenLimit": 1000, "outputTokenLimit": 100},
+    {"id": 3},
+    "no object",
+]
 
 
 class Vendor(BaseHTTPRequestHandler):
@@ -69,6 +86,8 @@ class Vendor(BaseHTTPRequestHandler):
         if path == "/v1/files":
             items = [{"id": name, "object": "file"} for name in self.files]
             self.answer({"object": "list", "data": items, "has_more": False})
+        elif path == "/v1/models":
+            self.answer({"object": "list", "data": LISTED})
         elif path.endswith("/content"):
             self.answer(self.files[path.split("/")[3]], kind="application/octet-stream")
         elif path.startswith("/v1/files/"):
@@ -173,11 +192,29 @@ def config(vendor: str) -> str:
         ("ollama-native", f'base_url = "{vendor}"'),
     )
     tables = [f'[providers.{name}]\napi_key = "sk-{name}-key"\n{more}\n' for name, more in rows]
+    tables.append("[providers.openai.capabilities.stated]\ncontext_tokens = 4096\n")
     keys = (
         f'[[keys]]\nkey = "{KEY}"\nname = "first"\n'
         f'[[keys]]\nkey = "{OTHER_KEY}"\nname = "second"\nbudget_usd = 1.0\n'
     )
     return "\n".join([*tables, keys])
+
+
+def test_the_list_of_models_has_what_providers_say_of_theirs(gateway: Gateway) -> None:
+    found = {each["id"]: each for each in gateway.request("GET", "/v1/models").json()["data"]}
+    told = found["openai/vendor/told"]
+    assert told["context_length"] == 262_144
+    assert told["top_provider"] == {"context_length": 262_144, "max_completion_tokens": 9000}
+    assert told["architecture"]["input_modalities"] == ["text", "file"]
+    assert told["architecture"]["modality"] == "text+file->image"
+    assert Decimal(told["pricing"]["prompt"]) == Decimal("0.0000015")
+    assert Decimal(told["pricing"]["input_cache_read"]) == 0
+    assert "pricing" not in found["openai/router"]
+    assert found["openai/router"]["context_length"] is None
+    # The operator's word counts more.
+    assert found["openai/stated"]["context_length"] == 4096
+    assert found["mistral/gemini-told"]["context_length"] == 1000
+    assert gateway.request("GET", "/v1/models/openai/vendor/told").json() == told
 
 
 @pytest.fixture(scope="module")

@@ -278,6 +278,41 @@ async def test_a_clock_that_is_off_is_learned(sim: Simulation, offset_s: float) 
         sim.clouds.clock_offset_s = 0.0
 
 
+@pytest.mark.parametrize("offset_s", [-299.0, 299.0, 1200.0])
+async def test_a_clock_that_google_still_takes_is_no_matter(
+    sim: Simulation, offset_s: float
+) -> None:
+    sim.clouds.clock_offset_s = offset_s
+    try:
+        account = service_account(sim)
+        async with Client(providers=[at(sim, "vertex")], keys={"vertex": account}) as client:
+            assert await ask(client, "vertex/sim-1")
+            before = sim.clouds.tokens_issued
+            assert await ask(client, "vertex/sim-1")
+            assert sim.clouds.tokens_issued == before
+    finally:
+        sim.clouds.clock_offset_s = 0.0
+
+
+async def test_a_clock_far_ahead_of_googles_is_a_typed_error_for_each_who_asks(
+    sim: Simulation,
+) -> None:
+    sim.clouds.clock_offset_s = -400.0  # the cloud's, so that ours is ahead
+    keys = {"vertex": service_account(sim)}
+    try:
+        async with Client(providers=[at(sim, "vertex")], keys=keys) as client:
+            work = (ask(client, "vertex/sim-1") for _ in range(5))
+            errors = await asyncio.gather(*work, return_exceptions=True)
+            with pytest.raises(AuthenticationError, match="iat and exp") as caught:
+                await ask(client, "vertex/sim-1")  # at once, without asking again
+    finally:
+        sim.clouds.clock_offset_s = 0.0
+    for error in (*errors, caught.value):
+        assert isinstance(error, AuthenticationError)
+        assert error.code == "token_refused"
+        assert len(error.__notes__) == 1  # of its own request, and no other's
+
+
 async def test_temporary_keys_are_renewed_when_they_end(
     sim: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

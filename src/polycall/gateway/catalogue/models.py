@@ -19,13 +19,14 @@ from polycall.config import Config
 from polycall.config.aliases import alias_for, is_pattern
 from polycall.errors import NotFoundError, PolycallError
 from polycall.exchange import BODY_BYTES_MAX, address, environment_key, headers_for
+from polycall.gateway.catalogue.told import Told, read_list
 from polycall.gateway.routing.router import is_model_name, shown
 from polycall.ir import JSON
 from polycall.providers.credentials import credential_for
 from polycall.providers.dialects import DIALECTS
 from polycall.providers.models import capabilities
 from polycall.providers.prices import price_of
-from polycall.providers.provider import Price, Provider
+from polycall.providers.provider import Capabilities, Price, Provider
 from polycall.transport.base import Deadlines, HTTPRequest, Transport, send
 
 FRESH_S = 300.0
@@ -44,6 +45,7 @@ class ModelFacts(Struct, frozen=True):
     output_tokens: int | None
     inputs: list[str]
     parameters: list[str]
+    outputs: list[str]
 
 
 class Model(Struct, frozen=True):
@@ -66,6 +68,7 @@ class Catalogue:
         self._config = config
         self._transport = transport
         self._listed: dict[str, list[str]] = {}
+        self._told: dict[str, dict[str, Told]] = {}  # by provider and model
         self._asked_at = float("-inf")
         self._lock = asyncio.Lock()
 
@@ -85,7 +88,7 @@ class Catalogue:
                     f"{name}/{model}",
                     name,
                     capabilities_of(provider, model),
-                    facts_of(provider, model),
+                    self._facts(provider, model),
                 )
                 for model in models
             )
@@ -108,13 +111,17 @@ class Catalogue:
         ):
             raise NotFoundError(f"no model is called {shown(name)}", code="model_not_found")
         capabilities = capabilities_of(provider, model)
-        return Model(name, prefix, capabilities, facts_of(provider, model))
+        return Model(name, prefix, capabilities, self._facts(provider, model))
 
     def _aliased(self, name: str, target: str) -> Model:
         prefix, _, model = target.partition("/")
         provider = self._config.providers[prefix]
         capabilities = capabilities_of(provider, model)
-        return Model(name, "polycall", capabilities, facts_of(provider, model))
+        return Model(name, "polycall", capabilities, self._facts(provider, model))
+
+    def _facts(self, provider: Provider, model: str) -> ModelFacts:
+        told = self._told.get(provider.name, {}).get(model, Told())
+        return facts_of(provider, model, told)
 
     def _usable(self) -> dict[str, str]:
         """Providers that clients may name and that have what they need, with the first key."""
@@ -142,14 +149,15 @@ class Catalogue:
                 stated = self._config.provider_models.get(name, ())
                 names = [*stated, *(model for model in listed if model not in stated)]
                 self._listed[name] = names[:_LISTED_MAX]
+                self._told[name] = {model: listed[model] for model in names if model in listed}
             self._asked_at = time.monotonic()
 
-    async def _list(self, provider: Provider, key: str) -> list[str]:
+    async def _list(self, provider: Provider, key: str) -> dict[str, Told]:
         if provider.name in self._config.provider_models:
-            return []  # stated by the operator: that is the list
+            return {}  # stated by the operator: that is the list
         path = DIALECTS[provider.dialect].FACTS.models_path
         if not path or provider.hosting:
-            return []  # the operator's list is all there is
+            return {}  # the operator's list is all there is
         headers = headers_for(provider, key, stream=False)
         del headers["content-type"]
         try:
@@ -166,18 +174,8 @@ class Catalogue:
                 await http.close()
             body: Any = jsontext.decode(data) if http.status == 200 else None
         except (PolycallError, ValueError):
-            return []
-        return _names(body)
-
-
-def _names(body: Any) -> list[str]:
-    items: Any = body.get("data") or body.get("models") if isinstance(body, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    names: list[str] = []
-    for item in items if isinstance(items, list) else []:  # pyright: ignore[reportUnknownVariableType]
-        name: Any = item.get("id") or item.get("name") if isinstance(item, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        if isinstance(name, str):
-            names.append(name.removeprefix("models/"))
-    return names
+            return {}
+        return read_list(body)
 
 
 def capabilities_of(provider: Provider, model: str) -> JSON:
@@ -208,9 +206,13 @@ _SAMPLING = (
 )
 
 
-def facts_of(provider: Provider, model: str) -> ModelFacts:
-    """Price, context, modalities and parameters, as far as profile and price table know them."""
+def facts_of(provider: Provider, model: str, told: Told) -> ModelFacts:
+    """Price, context, modalities and parameters.
+
+    Configuration counts most, then what the provider's own list says, then profile and price table.
+    """
     known = capabilities(provider, model)
+    own = provider.capabilities.get(model, Capabilities())
     quirks = provider.quirks_for(model)
     profile = provider.profile(model)
     media = None if profile is None else profile.words("media")
@@ -222,11 +224,12 @@ def facts_of(provider: Provider, model: str) -> ModelFacts:
     if quirks.response_formats & {"json_schema"}:
         parameters.append("structured_outputs")
     return ModelFacts(
-        price_of(provider, model),
-        known.context_tokens,
-        known.output_tokens,
-        inputs,
+        provider.prices.get(model) or told.price or price_of(provider, model),
+        own.context_tokens or told.context_tokens or known.context_tokens,
+        own.output_tokens or told.output_tokens or known.output_tokens,
+        told.inputs or inputs,
         parameters,
+        told.outputs or ["text"],
     )
 
 
@@ -266,9 +269,9 @@ def _openrouter(model: Model) -> JSON:
         "name": model.name,
         "context_length": facts.context_tokens,
         "architecture": {
-            "modality": f"{'+'.join(inputs)}->text",
+            "modality": f"{'+'.join(inputs)}->{'+'.join(facts.outputs)}",
             "input_modalities": inputs,
-            "output_modalities": ["text"],
+            "output_modalities": facts.outputs,
         },
         "top_provider": {
             "context_length": facts.context_tokens,

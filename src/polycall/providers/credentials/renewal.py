@@ -73,7 +73,10 @@ class Renewal(Generic[T]):
             assert self._failure is not None
             raise _again(self._failure)
         # Whoever stops waiting does not stop the fetch, which is for others too.
-        return (await asyncio.shield(asyncio.wrap_future(fetching))).value
+        try:
+            return (await asyncio.shield(asyncio.wrap_future(fetching))).value
+        except PolycallError as error:
+            raise _again(error) from None
 
     def reject(self, value: T) -> bool:
         """Forget a value that was refused; true where another may be had."""
@@ -117,9 +120,9 @@ class Renewal(Generic[T]):
 
 
 def _again(error: PolycallError) -> PolycallError:
-    """The error once more: one object must not be raised in many tasks."""
+    """The error once more: one object must not be raised, and get its notes, in many tasks."""
     new = type(error).__new__(type(error))
-    new.__dict__.update(error.__dict__)
+    new.__dict__.update({k: v for k, v in error.__dict__.items() if k != "__notes__"})
     new.args = error.args
     return new
 
