@@ -12,12 +12,14 @@ import ollama
 import openai
 import pytest
 from google import genai
+from msgspec.structs import replace
 
 from polycall import Client, tool
+from polycall.dialects import openai_chat
 from polycall.errors import InvalidRequestError, NotFoundError
 from polycall.ir import Media, Message, Reasoning, ResponseFormat, Text, ToolResult
 from polycall.sim import Call, Simulation, Turn
-from tests.clouds.support import ASKED, WEATHER, at
+from tests.clouds.support import ASKED, WEATHER, at, aws_keys
 from tests.gateway.harness import KEY, OTHER_KEY, Gateway
 from tests.test_pairs import PIXEL
 
@@ -242,3 +244,42 @@ def test_ollamas_client_passes_to_ollama(gateway: Gateway, sim: Simulation) -> N
     assert pieces[-1].done
     assert sim.requests[-1].body["options"] == {"num_ctx": 2048, "mirostat": 2}
     assert sim.requests[-1].body["keep_alive"] == "5m"
+
+
+# What clients of Chat write, and these vendors refuse as it stands.
+
+CALLED: dict[str, Any] = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [
+        {"id": each, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        for each in ("c1", "c2")
+    ],
+}
+DONE = {"role": "tool", "tool_call_id": "c1", "content": ""}
+ODD: dict[str, list[dict[str, Any]]] = {
+    "instructions alone": [{"role": "system", "content": "be"}, {"role": "system", "content": "b"}],
+    "a call without a result": [{"role": "user", "content": "a"}, CALLED, DONE],
+    "and more after it": [
+        {"role": "user", "content": "a"},
+        CALLED,
+        DONE,
+        {"role": "user", "content": "go on"},
+    ],
+    "blank words": [
+        {"role": "system", "content": ""},
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": ""},
+        {"role": "user", "content": " "},
+    ],
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+async def test_what_chat_allows_is_said_so_that_each_takes_it(sim: Simulation, odd: str) -> None:
+    keys = {**dict.fromkeys(WIRES, "k"), "bedrock": aws_keys(sim)}
+    request = openai_chat.parse_request({"model": "m", "messages": ODD[odd]})
+    async with Client(providers=[at(sim, name) for name in keys], keys=keys) as client:
+        for name in keys:
+            answer = await client.generate_request(replace(request, model=f"{name}/sim-1"))
+            assert answer.message.parts, name

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from polycall.errors import MalformedRequestError, PolycallError, ProtocolError, UnsupportedError
 from polycall.ir import (
@@ -457,6 +458,16 @@ def split_system(messages: Sequence[Message]) -> tuple[list[Message], list[Messa
         if message.role != "system":
             return list(messages[:position]), list(messages[position:])
     return list(messages), []
+
+
+def with_user(
+    system: list[Message], messages: list[Message], losses: Losses
+) -> tuple[list[Message], list[Message]]:
+    """Both, for a vendor that wants a user's message where others answer to instructions alone."""
+    if messages or not system:
+        return system, messages
+    losses.emulate("messages.system", "the last system message is sent as the user's")
+    return system[:-1], [replace(system[-1], role="user")]
 
 
 def short_hash(*pieces: str) -> str:

@@ -58,6 +58,7 @@ from polycall.translation.wire import (
     WireRequest,
     note_foreign_options,
     request_reader,
+    with_user,
 )
 
 PATH = "/v1/messages"
@@ -160,10 +161,8 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
         losses, names, quirks, request.tools, appends=_appends(request, quirks)
     )
     lifted, rest = _split(request.messages)
-    if lifted and not rest and NAME not in request.metadata:
-        # Other vendors answer to instructions alone; this one wants a user's message.
-        losses.emulate("messages.system", "the last system message is sent as the user's")
-        lifted, rest = lifted[:-1], [replace(lifted[-1], role="user")]
+    if NAME not in request.metadata:
+        lifted, rest = with_user(lifted, rest, losses)
     max_tokens = request.max_output_tokens
     body: JSON = {"model": request.model} if request.model else {}
     body["max_tokens"] = (

@@ -144,7 +144,9 @@ class MessagesRenderer:
                     self._late_system(message)
                 case "user":
                     self._user(message)
-        if self._trailing:
+        if self._open and not self._is_own:
+            self._close_turn()
+        elif self._trailing:
             self._add("user", self._trailing)
         if self._wire and self._wire[0]["role"] == "assistant" and not self._is_own:
             self._losses.emulate("messages", "a user's turn is put before the first answer")

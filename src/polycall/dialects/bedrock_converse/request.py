@@ -25,7 +25,13 @@ from polycall.errors import MalformedRequestError
 from polycall.ir import JSON, Request
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import Losses, WireRequest, note_foreign_options, split_system
+from polycall.translation.wire import (
+    Losses,
+    WireRequest,
+    note_foreign_options,
+    split_system,
+    with_user,
+)
 from polycall.translation.wire import request_reader as reader
 
 _READ = frozenset(
@@ -115,6 +121,8 @@ def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest
     is_own = NAME in request.metadata
     renderer = MessagesRenderer(losses, quirks, is_own=is_own)
     leading, messages = split_system(request.messages)
+    if NAME not in request.metadata:
+        leading, messages = with_user(leading, messages, losses)
     body: JSON = {"messages": renderer.messages(messages)}
     system = renderer.system(leading)
     tools = ToolsRenderer(request, losses, renderer.names, quirks, renderer.called)

@@ -21,15 +21,21 @@ from polycall.translation.foreign_words import is_office_file, result_media
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses, ToolNames
 
+_NO_RESULT = "no result: the call was interrupted"
+
 
 class MessagesRenderer:
-    """Renders the input of one request."""
+    """Renders the input of one request; `is_own` is one that came in this dialect."""
 
-    def __init__(self, losses: Losses, names: ToolNames, quirks: Quirks) -> None:
+    def __init__(
+        self, losses: Losses, names: ToolNames, quirks: Quirks, *, is_own: bool = False
+    ) -> None:
+        self._is_own = is_own
         self._losses = losses
         self._names = names
         self._quirks = quirks
         self._called: dict[str, str] = {}
+        self._open: dict[str, str] = {}  # calls without a result: the name of each
 
     def instruction(self, messages: list[Message]) -> str:
         """`system_instruction`: the leading system messages."""
@@ -46,6 +52,8 @@ class MessagesRenderer:
         """The steps of all others."""
         steps: list[JSON] = []
         for message in messages:
+            if message.role != "tool":
+                steps.extend(self._interrupted())
             if message.name:
                 self._losses.drop("messages.name", "this wire has no names of participants")
             match message.role:
@@ -63,6 +71,16 @@ class MessagesRenderer:
                     content = [c for part in message.parts if (c := self._content(part))]
                     if content:
                         steps.append({"type": "user_input", "content": content})
+        return [*steps, *self._interrupted()]
+
+    def _interrupted(self) -> list[JSON]:
+        """Results for the calls that have none: a conversation without them is refused."""
+        steps: list[JSON] = []
+        for call_id, name in self._open.items():
+            self._losses.emulate("orphan_tool_call", f"{call_id!r} has no result; one says so")
+            step = {"type": "function_result", "call_id": call_id, "name": name}
+            steps.append({**step, "result": _NO_RESULT, "is_error": True})
+        self._open.clear()
         return steps
 
     def _assistant(self, message: Message) -> list[JSON]:
@@ -91,10 +109,13 @@ class MessagesRenderer:
             self._losses.drop("caller", f"{call.id!r} was made by a program")
         name = self._names.wire_name(call.name, call.namespace)
         self._called[call.id] = name
+        if not self._is_own:
+            self._open[call.id] = name
         return call_step(call, name)
 
     def _result(self, result: ToolResult) -> JSON:
         own = result.metadata.get(NAME, {})
+        self._open.pop(result.call_id, None)
         step: JSON = {"type": "function_result", "call_id": result.call_id}
         name = self._called.get(result.call_id) or result.name
         if name:

@@ -15,7 +15,13 @@ from polycall.dialects.gemini_interactions.tools import ToolsRenderer, parse_cho
 from polycall.ir import JSON, Message, Request, Text
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import Losses, WireRequest, note_foreign_options, split_system
+from polycall.translation.wire import (
+    Losses,
+    WireRequest,
+    note_foreign_options,
+    split_system,
+    with_user,
+)
 from polycall.translation.wire import request_reader as reader
 
 _READ = frozenset(
@@ -75,8 +81,10 @@ def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest
     options = dict(request.provider_options.get(NAME, {}))
     is_own = NAME in request.metadata
     tools = ToolsRenderer(request, losses, quirks)
-    renderer = MessagesRenderer(losses, tools.names, quirks)
+    renderer = MessagesRenderer(losses, tools.names, quirks, is_own=is_own)
     system, messages = split_system(request.messages)
+    if not is_own:
+        system, messages = with_user(system, messages, losses)
     body: JSON = {} if "agent" in options else {"model": request.model}
     body["input"] = renderer.steps(messages)
     if instruction := renderer.instruction(system):
