@@ -269,6 +269,16 @@ def test_an_ollama_client_embeds_with_every_vendor(gateway: Gateway, model: str)
     assert found.embeddings == [pytest.approx(vector_of(text)) for text in TEXTS]
 
 
+def test_what_vectors_are_for_reaches_vendors_that_ask(client: openai.OpenAI) -> None:
+    for said, sent in (("search_query", "search_query"), ("query", "search_query")):
+        client.embeddings.create(
+            model="cohere/embed-v4.0", input="x", extra_body={"input_type": said}
+        )
+        assert Vendor.seen[-1][1]["input_type"] == sent
+    client.embeddings.create(model="cohere/embed-v4.0", input="x")
+    assert Vendor.seen[-1][1]["input_type"] == "search_document"
+
+
 def test_more_texts_than_a_vendor_takes_are_asked_in_batches(client: openai.OpenAI) -> None:
     texts = [f"text {number}" for number in range(250)]
     for model in ("google/gemini-embedding-001", "cohere/embed-v4.0"):

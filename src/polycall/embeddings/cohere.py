@@ -8,8 +8,8 @@ from urllib.parse import quote
 from polycall.embeddings.types import (
     EmbeddingRequest,
     Embeddings,
-    Purpose,
     as_base64,
+    purpose_of,
     read_inputs,
     read_vector,
     texts_of,
@@ -18,14 +18,13 @@ from polycall.errors import MalformedRequestError, ProtocolError
 from polycall.ir import JSON
 from polycall.translation.wire import Losses, request_reader, response_reader
 
-# docs.cohere.com/reference/embed, `input_type` (read 2026-11-29).
-_TYPES: dict[str, Purpose] = {
-    "search_query": "query",
-    "search_document": "document",
+_TYPE_OF = {
+    "query": "search_query",
+    "document": "search_document",
     "classification": "classification",
     "clustering": "clustering",
+    "similarity": "clustering",
 }
-_TYPE_OF = {**{purpose: name for name, purpose in _TYPES.items()}, "similarity": "clustering"}
 
 
 class CohereEmbeddings:
@@ -46,7 +45,7 @@ class CohereEmbeddings:
             inputs=read_inputs(body.get("texts"), "texts"),
             dimensions=request_reader.get_int(body, "output_dimension", ""),
             encoding="base64" if types == ["base64"] else "float",
-            purpose=_TYPES.get(str(body.get("input_type")), ""),
+            purpose=purpose_of(body.get("input_type")),
             types=types,
         )
 

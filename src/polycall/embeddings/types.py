@@ -20,6 +20,22 @@ Purpose: TypeAlias = Literal["", "query", "document", "similarity", "classificat
 Encoding: TypeAlias = Literal["float", "base64"]
 
 
+# By what vendors call them: docs.cohere.com/reference/embed, docs.voyageai.com (read 2026-11-29).
+INPUT_TYPES: dict[str, Purpose] = {
+    "search_query": "query",
+    "search_document": "document",
+    "classification": "classification",
+    "clustering": "clustering",
+    "query": "query",
+    "document": "document",
+}
+
+
+def purpose_of(input_type: Any) -> Purpose:
+    """What vectors are for, by a request's `input_type`; `""` for a word that is not known."""
+    return INPUT_TYPES.get(input_type, "") if isinstance(input_type, str) else ""
+
+
 class EmbeddingRequest(Struct, frozen=True):
     """Texts to embed, in order.  A list of integers is a text in the model's own tokens."""
 

@@ -9,6 +9,7 @@ from polycall.embeddings.types import (
     Embeddings,
     Encoding,
     as_base64,
+    purpose_of,
     read_inputs,
     read_vector,
     texts_of,
@@ -21,7 +22,8 @@ from polycall.translation.wire import Losses, request_reader, response_reader
 class OpenAIEmbeddings:
     """`POST /embeddings`: `input`, `dimensions`, `encoding_format`.
 
-    Mistral's `output_dimension` is read too, since its clients send it to the same path.
+    Mistral's `output_dimension` is read too, since its clients send it to the same path, and the
+    `input_type` of Cohere and of those after it.
     """
 
     inputs_max = 2048
@@ -40,6 +42,7 @@ class OpenAIEmbeddings:
             inputs=read_inputs(body.get("input"), "input"),
             dimensions=dimensions,
             encoding=kind,
+            purpose=purpose_of(body.get("input_type")),
             end_user=reader.get_string(body, "user", ""),
         )
 

@@ -144,8 +144,8 @@ class MessagesRenderer:
                     self._late_system(message)
                 case "user":
                     self._user(message)
-        if self._open and not self._is_own:
-            self._close_turn()
+        if self._open and messages[-1].role == "tool" and not self._is_own:
+            self._close_turn()  # of a last turn's calls some have results
         elif self._trailing:
             self._add("user", self._trailing)
         if self._wire and self._wire[0]["role"] == "assistant" and not self._is_own:

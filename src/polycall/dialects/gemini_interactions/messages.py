@@ -71,7 +71,9 @@ class MessagesRenderer:
                     content = [c for part in message.parts if (c := self._content(part))]
                     if content:
                         steps.append({"type": "user_input", "content": content})
-        return [*steps, *self._interrupted()]
+        if messages and messages[-1].role == "tool":
+            steps.extend(self._interrupted())  # of a last turn's calls some have results
+        return steps
 
     def _interrupted(self) -> list[JSON]:
         """Results for the calls that have none: a conversation without them is refused."""
