@@ -458,7 +458,8 @@ class Gateway:
                 f"there is no {gateway_request.method} {shown!r} here; /openapi.json says what is",
                 code="unknown_url",
             )
-        wants_socket = gateway_request.method == "GET" and b"upgrade" in gateway_request.headers
+        upgrade = gateway_request.headers.get(b"upgrade", b"").lower()  # or to HTTP/2: ignored
+        wants_socket = gateway_request.method == "GET" and upgrade == b"websocket"
         if handler is None and wants_socket:
             # What coding agents take for: ask by POST.
             gateway_request.notes.append((b"allow", allow.encode()))

@@ -131,7 +131,8 @@ class StopCutter:
         """The events that are left; an end is a normal one where the text was cut."""
         if self._is_over:
             if isinstance(event, ResponseEnd):
-                return [replace(event, finish_reason="stop")]
+                # Vendors that take stop sequences have this word for it.
+                return [replace(event, finish_reason="stop", raw_finish_reason="stop_sequence")]
             return []
         match event:
             case PartStart():

@@ -346,7 +346,12 @@ _DEFAULTS: tuple[Any, ...] = (False, [], ["text"])
 _FRAMING_FIELDS = frozenset({"stream_options", "include_obfuscation", "include", "store"})
 
 
-def end_user_of(request: Request, family: str, losses: Losses) -> str:
+END_USER_LENGTH_MAX = 64
+
+
+def end_user_of(
+    request: Request, family: str, losses: Losses, *, length_max: int = END_USER_LENGTH_MAX
+) -> str:
     """The end user as another vendor may be told: a hash of it, where it was meant for one.
 
     `family` begins the names of the dialects whose vendor the client spoke to.  What is too long
@@ -354,14 +359,12 @@ def end_user_of(request: Request, family: str, losses: Losses) -> str:
     """
     end_user = request.end_user
     is_own = not request.metadata or any(name.startswith(family) for name in request.metadata)
-    if is_own and len(end_user) <= END_USER_LENGTH_MAX:
+    if is_own and len(end_user) <= length_max:
         return end_user
     losses.emulate("end_user", "a hash of it is sent")
     digest = hashlib.sha256(end_user.encode("utf-8", "surrogatepass")).hexdigest()
     return f"user_{digest[:48]}"
 
-
-END_USER_LENGTH_MAX = 64
 
 # Wishes that a client writes beside a part or a tool.  They stay in that dialect's metadata, where
 # no other looks.

@@ -62,6 +62,9 @@ _WIRE: dict[type[UpstreamError], tuple[int, str]] = {
     ServerError: (500, "api_error"),
 }
 
+# What a server says of a path and a method, and what clients fall back on.
+_OF_HTTP = (405, 426)
+
 # The vendor has no types of its own for these; the words are what there is.
 _UNPAID = re.compile(r"credit balance is too low", re.IGNORECASE)
 _SPENT = re.compile(r"spend_limit_reached|billing")
@@ -116,17 +119,17 @@ def render_error(error: PolycallError) -> tuple[int, JSON]:
     status, kind = _status_and_type(error)
     message = str(error)
     if isinstance(error, UpstreamError):
-        body = error.body
-        is_overflow_of_tokens = isinstance(error, RequestTooLargeError) and not is_about_bytes(
-            error
-        )
-        is_relatives = is_overflow_of_tokens and not error.message.startswith("prompt is too long")
+        body: Any = error.body
+        is_of_tokens = isinstance(error, RequestTooLargeError) and not is_about_bytes(error)
+        is_relatives = is_of_tokens and not error.message.startswith("prompt is too long")
         if _is_own(body) and not is_relatives:
             came_with = error.status or 0
             return (came_with if came_with >= 400 else status), body
-        if is_overflow_of_tokens:
+        if is_of_tokens:
             status, kind = 400, "invalid_request_error"
             message = overflow_words(error.message)
+        elif body is None and error.status in _OF_HTTP:
+            status = error.status
     details: JSON = {"type": kind, "message": message}
     rendered: JSON = {"type": "error", "error": details}
     if isinstance(error, UpstreamError) and error.request_id:

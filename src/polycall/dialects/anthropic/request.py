@@ -56,6 +56,7 @@ from polycall.translation.wire import (
     Losses,
     ToolNames,
     WireRequest,
+    end_user_of,
     note_foreign_options,
     request_reader,
     with_user,
@@ -90,6 +91,8 @@ _TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard
 _MUCH = frozenset({"high", "xhigh", "max"})  # efforts that may write a lot
 
 _DEFAULT_QUIRKS = Quirks()
+# `metadata.user_id` in the vendor's reference (read on 2026-11-29), which wants no name or address.
+_USER_LENGTH_MAX = 256
 
 
 # ---------------------------------------------------------------------------------------------
@@ -326,7 +329,8 @@ def _render_rest(body: JSON, request: Request, losses: Losses) -> None:
     if request.stream:
         body["stream"] = True
     if request.end_user:
-        body["metadata"] = {"user_id": request.end_user}
+        user = end_user_of(request, NAME, losses, length_max=_USER_LENGTH_MAX)
+        body["metadata"] = {"user_id": user}
     if request.service_tier:
         tier = request.service_tier if is_own else _TIERS.get(request.service_tier)
         if tier is None:
