@@ -73,13 +73,59 @@ MESSAGES = st.builds(
     st.sampled_from(["user", "assistant"]),
     st.one_of(st.sampled_from(["hi", "more"]), st.lists(BLOCKS, min_size=1, max_size=3)),
 )
-TARGETS = {
-    "openai-chat": [
-        ("anthropic", "claude-sonnet-4-5"),
-        ("google", "gemini-2.5-flash"),
-        ("groq", "m"),
-    ],
-    "anthropic": [("openai", "gpt-5.2"), ("anthropic", "claude-sonnet-4-5"), ("groq", "m")],
+SYSTEM = st.builds(lambda text: {"role": "system", "content": text}, st.sampled_from(["S", "s"]))
+PICTURE = {"type": "input_image", "image_url": "https://e.org/a.png"}
+OUTPUTS = st.one_of(TEXTS, st.just([{"type": "input_text", "text": "o"}]), st.just([PICTURE]))
+ITEMS = st.one_of(
+    st.builds(
+        lambda role, text: {"role": role, "content": text},
+        st.sampled_from(["user", "assistant", "developer"]),
+        TEXTS,
+    ),
+    st.builds(
+        lambda text, more: {
+            "type": "message", "role": "assistant", "status": "completed",
+            "content": [{"type": "output_text", "text": text, "annotations": []}], **more,
+        },
+        TEXTS,
+        st.sampled_from([{}, {"id": "msg_1"}, {"phase": "commentary"}]),
+    ),
+    st.builds(
+        lambda i, n, a, more: {
+            "type": "function_call", "call_id": i, "name": n, "arguments": a, **more
+        },
+        IDS,
+        NAMES,
+        ARGUMENTS,
+        st.sampled_from([{}, {"id": "fc_1"}, {"namespace": "space"}]),
+    ),
+    st.builds(
+        lambda i, o: {"type": "function_call_output", "call_id": i, "output": o}, IDS, OUTPUTS
+    ),
+    st.builds(lambda i: {"type": "custom_tool_call", "call_id": i, "name": "c", "input": "x"}, IDS),
+    st.builds(
+        lambda i: {"type": "custom_tool_call_output", "call_id": i, "output": "y"}, IDS
+    ),
+    st.just({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "e"}),
+    st.just({"type": "shell_call", "call_id": "s", "action": {"commands": ["ls"]}}),
+    st.just({"type": "shell_call_output", "call_id": "s", "output": []}),
+)  # fmt: skip
+ALL = [
+    ("anthropic", "claude-sonnet-4-5"),
+    ("anthropic", "claude-opus-5-5"),
+    ("google", "gemini-2.5-flash"),
+    ("google", "gemini-3.8-flash"),
+    ("openai", "gpt-5.2"),
+    ("deepseek", "deepseek-v4-flash"),
+    ("mistral", "mistral-large-latest"),
+    ("groq", "m"),
+]
+FIELDS = {"openai-chat": "messages", "anthropic": "messages", "openai-responses": "input"}
+# What may be another from one request to the next.
+WISHES: dict[str, list[dict[str, Any]]] = {
+    "openai-chat": [{}, {"reasoning_effort": "none"}, {"reasoning_effort": "high"}],
+    "anthropic": [{}, {"system": "be brief"}, {"thinking": {"type": "disabled"}}],
+    "openai-responses": [{}, {"instructions": "be brief"}, {"reasoning": {"effort": "none"}}],
 }
 
 
@@ -91,7 +137,7 @@ def made(dialect: str, body: dict[str, Any]) -> list[Any]:
     except PolycallError as error:
         return [repr(error)]
     found: list[Any] = [request]
-    for name, model in TARGETS[dialect]:
+    for name, model in ALL:
         try:
             exchange = prepare(request, CATALOGUE[name], model, "sk-x")
         except PolycallError as error:
@@ -101,8 +147,29 @@ def made(dialect: str, body: dict[str, Any]) -> list[Any]:
     return found
 
 
-def asked(dialect: str, messages: Any) -> dict[str, Any]:
-    return {"model": "m", "messages": messages, "max_tokens": 100}
+def asked(dialect: str, messages: Any, **wishes: Any) -> dict[str, Any]:
+    if dialect != "openai-responses":
+        wishes["max_tokens"] = 100
+    return {"model": "m", FIELDS[dialect]: messages, **wishes}
+
+
+def _pair(dialect: str, name: str, text: str, number: int) -> list[dict[str, Any]]:
+    """A call and its result, as most of a conversation is."""
+    call_id = f"p{number}"
+    if dialect == "openai-chat":
+        call = {"role": "assistant", "content": None, "tool_calls": [_call(call_id, name, "{}")]}
+        return [call, {"role": "tool", "tool_call_id": call_id, "content": text}]
+    if dialect == "anthropic":
+        block = {"type": "tool_use", "id": call_id, "name": name, "input": {}}
+        result = {"type": "tool_result", "tool_use_id": call_id, "content": text}
+        user = {"role": "user", "content": [result]}
+        return [{"role": "assistant", "content": [block]}, user]
+    call = {"type": "function_call", "call_id": call_id, "name": name, "arguments": "{}"}
+    return [call, {"type": "function_call_output", "call_id": call_id, "output": text}]
+
+
+def _one(message: dict[str, Any]) -> list[dict[str, Any]]:
+    return [message]
 
 
 STEPS = st.lists(
@@ -110,24 +177,37 @@ STEPS = st.lists(
 )  # messages that are taken back, and that are added
 
 
-@pytest.mark.parametrize(("dialect", "kinds"), [("openai-chat", CHAT), ("anthropic", MESSAGES)])
+@pytest.mark.parametrize(
+    ("dialect", "kinds"),
+    [
+        ("openai-chat", CHAT),
+        ("anthropic", st.one_of(MESSAGES, MESSAGES, SYSTEM)),
+        ("openai-responses", ITEMS),
+    ],
+)
 @settings(max_examples=25)
 @given(data=st.data())
 def test_a_remembered_conversation_is_read_as_a_new_one(
     dialect: str, kinds: st.SearchStrategy[dict[str, Any]], data: st.DataObject
 ) -> None:
     known = KnownConversations(bytes_min=2)
+    is_calm = data.draw(st.booleans())  # as agents are, who only add
     messages: list[dict[str, Any]] = [{"role": "user", "content": "begin"}]
     earlier: list[tuple[list[Any], list[Any]]] = []
     for taken, added in data.draw(STEPS):
-        messages = messages[: max(1, len(messages) - taken)]
-        messages = [*messages, *data.draw(st.lists(kinds, min_size=added, max_size=added))]
+        messages = messages[: max(1, len(messages) - (0 if is_calm else taken))]
+        pairs = st.builds(_pair, st.just(dialect), NAMES, TEXTS, st.integers(0, 9 + 90 * is_calm))
+        odd = st.sampled_from([[{"role": "user", "content": "hi"}]]) if is_calm else kinds.map(_one)
+        turns = st.one_of(pairs, odd)
+        for turn in data.draw(st.lists(turns, min_size=added, max_size=added)):
+            messages = [*messages, *turn]
         raw = json.dumps(messages, indent=data.draw(st.sampled_from([None, 1]))).encode()
         read = known.read("owner", dialect, raw)
         assert isinstance(read, Conversation)
         assert read == messages
-        found = made(dialect, asked(dialect, read))
-        assert found == made(dialect, asked(dialect, deepcopy(messages)))
+        wishes = data.draw(st.sampled_from(WISHES[dialect]))
+        found = made(dialect, asked(dialect, read, **wishes))
+        assert found == made(dialect, asked(dialect, deepcopy(messages), **wishes))
         earlier.append((found, deepcopy(found)))
     for found, copied in earlier:
         assert found == copied

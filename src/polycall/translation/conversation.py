@@ -7,8 +7,16 @@ beginning is in its `known`, and they go on from there.  A plain list is read fr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct
+
+from polycall.ir import JSON, Message, Warning
+from polycall.translation.quirks import Quirks
+
+if TYPE_CHECKING:
+    from polycall.translation.wire import ToolName
 
 T = TypeVar("T")
 
@@ -46,6 +54,57 @@ def note_seen(messages: list[Any], look: Any) -> None:
     known = known_of(messages)
     if known is not None:
         known[look] = list(messages)
+
+
+class Beginning(Struct, frozen=True, eq=False):
+    """The first messages of a conversation, what they are on a wire, and what was noted of them.
+
+    It ends where what comes later changes nothing of it: each writer knows where that is.
+    """
+
+    quirks: Quirks
+    messages: list[Message]
+    wire: list[JSON]
+    warnings: list[Warning]
+    aliases: dict[str, ToolName]
+
+
+class Beginnings:
+    """The beginnings of one conversation on one wire."""
+
+    def __init__(
+        self, known: dict[Any, Any] | None, dialect: str, quirks: Quirks, *, is_lossy: bool
+    ) -> None:
+        self._known = known
+        self._key = (Beginning, dialect, id(quirks), is_lossy)
+        self._quirks = quirks
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether the conversation may come again."""
+        return self._known is not None
+
+    def of(self, messages: Sequence[Message]) -> Beginning | None:
+        """The one that these messages begin with, if the model goes on after it."""
+        found: Beginning | None = None if self._known is None else self._known.get(self._key)
+        if found is None or found.quirks is not self._quirks:
+            return None
+        size = len(found.messages)
+        if size >= len(messages) or messages[size].role != "assistant":
+            return None
+        return found if messages[:size] == found.messages else None
+
+    def keep(
+        self,
+        messages: Sequence[Message],
+        wire: list[JSON],
+        warnings: list[Warning],
+        aliases: dict[str, ToolName],
+    ) -> None:
+        """Keep a beginning in the place of the one before."""
+        if self._known is not None:
+            made = Beginning(self._quirks, list(messages), wire, warnings, aliases)
+            self._known[self._key] = made
 
 
 def like(messages: list[T], before: list[T]) -> list[T]:

@@ -437,6 +437,16 @@ class ToolNames:
         self._length_max = length_max
         self.aliases: dict[str, ToolName] = {}
 
+    @contextmanager
+    def apart(self) -> Generator[dict[str, ToolName]]:
+        """The aliases that are made meanwhile."""
+        before, self.aliases = self.aliases, {}
+        try:
+            yield self.aliases
+        finally:
+            before.update(self.aliases)
+            self.aliases = before
+
     def wire_name(self, name: str, namespace: str = "") -> str:
         """The name on the wire; remembers it in `aliases` where it is not the tool's own."""
         full = f"{namespace}{NAMESPACE_SEPARATOR}{name}" if namespace else name

@@ -43,7 +43,7 @@ from polycall.dialects.anthropic.parameters import (
 from polycall.dialects.anthropic.tool_changes import BETA as CHANGES_BETA
 from polycall.dialects.anthropic.tools import ToolsRenderer, parse_choice, parse_inline, parse_tools
 from polycall.ir import JSON, Message, Metadata, Request
-from polycall.translation.conversation import known_of
+from polycall.translation.conversation import known_of, like
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.foreign_tools import (
     changes_in,
@@ -113,7 +113,7 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
         offered = [*offered, *parse_inline(inline)]
     return Request(
         model=reader.get_string(body, "model", ""),
-        messages=[*parse_system(body.get("system")), *messages],
+        messages=like([*parse_system(body.get("system")), *messages], messages),
         tools=offered,
         tool_choice=choice,
         parallel_tool_calls=parallel,

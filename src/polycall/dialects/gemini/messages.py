@@ -28,6 +28,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
+from polycall.translation.conversation import Beginnings
 from polycall.translation.foreign_words import file_text, is_office_file, result_media
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses
@@ -57,8 +58,33 @@ class MessagesRenderer:
         self._open: list[ToolCall] = []  # calls of the turn that is waiting for results
         self._is_first_call = True
 
-    def contents(self, messages: Sequence[Message]) -> list[JSON]:
-        """All contents.  Results of a turn stand in one content directly behind it."""
+    def contents(
+        self, messages: Sequence[Message], known: dict[Any, Any] | None = None
+    ) -> list[JSON]:
+        """All contents; `known` has what was made of a beginning.
+
+        Results of a turn stand in one content directly behind it.
+        """
+        losses, names = self._losses, self._tools.names
+        beginnings = Beginnings(known, NAME, self._quirks, is_lossy=losses.is_lossy)
+        before = beginnings.of(messages)
+        if before is not None:
+            self._contents = before.wire.copy()
+        with losses.apart() as noted, names.apart() as aliases:
+            if before is not None:
+                losses.repeat(before.warnings)
+                aliases.update(before.aliases)
+            self._turns(messages[len(before.messages) :] if before is not None else messages)
+            # A user's message would join the results of the last turn.
+            if beginnings.are_kept and messages and messages[-1].role != "assistant":
+                beginnings.keep(messages, self._contents.copy(), [*noted], {**aliases})
+        if not self._contents:
+            # A request without contents is refused, and so is an empty text.
+            losses.adjust("messages", "a blank user turn, since gemini refuses none")
+            self._contents.append({"role": "user", "parts": [{"text": " "}]})
+        return self._contents
+
+    def _turns(self, messages: Sequence[Message]) -> None:
         for is_model, group in itertools.groupby(messages, lambda item: item.role == "assistant"):
             turns = list(group)
             if is_model:
@@ -70,11 +96,6 @@ class MessagesRenderer:
             for message in turns:
                 if message.role != "tool":
                     self._user(message)
-        if not self._contents:
-            # A request without contents is refused, and so is an empty text.
-            self._losses.adjust("messages", "a blank user turn, since gemini refuses none")
-            self._contents.append({"role": "user", "parts": [{"text": " "}]})
-        return self._contents
 
     def parts(self, parts: Sequence[Part]) -> list[JSON]:
         """The wire's parts of one message, without results."""
@@ -94,7 +115,8 @@ class MessagesRenderer:
         if not parts:
             return
         if own.get("joined") and self._contents:
-            self._contents[-1]["parts"].extend(parts)
+            last = self._contents[-1]  # may be of a beginning, which stays as it is
+            self._contents[-1] = {**last, "parts": [*last["parts"], *parts]}
         else:
             self._add(own.get("role", "user"), parts)
 

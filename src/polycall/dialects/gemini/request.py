@@ -20,6 +20,7 @@ from polycall.dialects.gemini.request_messages import parse_contents, parse_syst
 from polycall.dialects.gemini.tools import ToolsRenderer, parse_tool_config, parse_tools
 from polycall.errors import MalformedRequestError
 from polycall.ir import JSON, Request
+from polycall.translation.conversation import known_of
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses, WireRequest, note_foreign_options, split_system
@@ -141,7 +142,7 @@ def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest
     tools = ToolsRenderer(request, losses, quirks)
     renderer = MessagesRenderer(tools, losses, quirks)
     system, messages = split_system(request.messages)
-    body: JSON = {"contents": renderer.contents(messages)}
+    body: JSON = {"contents": renderer.contents(messages, known_of(request.messages))}
     instruction = render_system(system, renderer)
     if request.response_format is not None and needs_words(request, quirks):
         words: JSON = {"text": format_words(request.response_format, losses)}

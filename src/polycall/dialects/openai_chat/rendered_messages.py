@@ -26,7 +26,7 @@ from polycall.dialects.openai_chat.content import (
     wire_type,
 )
 from polycall.dialects.openai_chat.messages import merge_details
-from polycall.dialects.openai_chat.names import REASONING_FIELDS, own
+from polycall.dialects.openai_chat.names import NAME, REASONING_FIELDS, own
 from polycall.dialects.openai_chat.tools import ToolsRenderer
 from polycall.ir import (
     JSON,
@@ -41,6 +41,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
+from polycall.translation.conversation import Beginnings, known_of
 from polycall.translation.foreign_words import in_words, is_rare_image, result_media
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses
@@ -57,10 +58,21 @@ class MessagesRenderer:
     ) -> None:
         self._messages = request.messages
         self._quirks = quirks
+        self._thinks = not is_thinking_off(request)
+        # Where it matters which user's turn is the last, a later one changes what was before.
+        is_lasting = quirks.reasoning_replay != "current_turn"
+        self._beginnings = Beginnings(
+            known_of(request.messages) if is_lasting else None,
+            f"{NAME} {self._thinks}",
+            quirks,
+            is_lossy=losses.is_lossy,
+        )
+        self._before = self._beginnings.of(request.messages)
+        self._start = 0 if self._before is None else len(self._before.messages)
+        self._is_settled = True  # each call has its result, and each result its call
         self._tools = tools
         self._losses = losses
-        self._out: list[JSON] = []
-        self._thinks = not is_thinking_off(request)
+        self._out: list[JSON] = [] if self._before is None else self._before.wire.copy()
         self._ids: dict[str, str] = {}
         self._id_pattern = re.compile(quirks.call_id_pattern) if quirks.call_id_pattern else None
         self._results: dict[str, list[tuple[int, ToolResult]]] = defaultdict(list)
@@ -69,7 +81,7 @@ class MessagesRenderer:
         for position, message in enumerate(self._messages):
             if message.role == "user":
                 self._last_user = position
-            elif message.role == "tool":
+            elif message.role == "tool" and position >= self._start:
                 for part in message.parts:
                     if isinstance(part, ToolResult):
                         self._results[part.call_id].append((order, part))
@@ -77,7 +89,20 @@ class MessagesRenderer:
 
     def write(self) -> list[JSON]:
         """All messages."""
-        for position, message in enumerate(self._messages):
+        with self._losses.apart() as noted, self._tools.names.apart() as aliases:
+            if self._before is not None:
+                self._losses.repeat(self._before.warnings)
+                aliases.update(self._before.aliases)
+            self._write()
+            messages = self._messages
+            is_over = bool(messages) and messages[-1].role != "assistant"
+            if self._beginnings.are_kept and self._is_settled and is_over:
+                self._beginnings.keep(messages, self._out.copy(), [*noted], {**aliases})
+        return self._out
+
+    def _write(self) -> None:
+        for position in range(self._start, len(self._messages)):
+            message = self._messages[position]
             match message.role:
                 case "system":
                     self._add_plain(message, self._system_role(message), position)
@@ -91,7 +116,7 @@ class MessagesRenderer:
                         self._add_plain(Message("user", rest), "user", position)
         if any(self._results.values()):
             self._losses.drop("orphan_tool_result", "a result without its call is left out")
-        return self._out
+            self._is_settled = False
 
     # Plain messages
 
@@ -343,6 +368,7 @@ class MessagesRenderer:
                 found.append((*queue.pop(0), call))
             else:
                 missing.append(call)
+        self._is_settled = self._is_settled and not missing
         if missing and (found or self._goes_on(position)):
             self._losses.emulate("orphan_tool_call", "an error result was made for it")
             found.extend((1 << 62, _interrupted(call), call) for call in missing)

@@ -179,23 +179,23 @@ class ToolsRenderer:
     def __init__(self, quirks: Quirks, losses: Losses) -> None:
         self._quirks = quirks
         self._losses = losses
-        self._names = ToolNames("[A-Za-z0-9_-]", length_max=64)
+        self.names = ToolNames("[A-Za-z0-9_-]", length_max=64)
         self.adapted: dict[str, JSON] = {}
 
     @property
     def aliases(self) -> Any:
         """Names on the wire that are not the tools' own."""
-        return self._names.aliases
+        return self.names.aliases
 
     def name(self, name: str, namespace: str = "") -> str:
         """The tool's name on the wire."""
         if not namespace and _NAME.fullmatch(name):
             return name
-        return self._names.wire_name(name, namespace)
+        return self.names.wire_name(name, namespace)
 
     def write(self, tools: list[Tool], body: JSON) -> None:
         """Put the tools into the body."""
-        notes: list[dict[str, Any]] = [self._names.aliases, self.adapted]
+        notes: list[dict[str, Any]] = [self.names.aliases, self.adapted]
         fields = rendered_once(
             tools,
             (NAME,),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall._support import jsontext
@@ -29,6 +30,7 @@ from polycall.ir import (
     ToolResult,
     merge_metadata,
 )
+from polycall.translation.conversation import Conversation, known_of
 from polycall.translation.wire import Reader, short_hash
 
 CALL_TYPES = frozenset({"function_call", "custom_tool_call"})
@@ -47,6 +49,14 @@ _MESSAGE_KNOWN = ("role", "content", "id", "phase")
 _CALL_KNOWN = frozenset({"type", "id", "call_id", "name", "arguments", "input", "namespace"})
 
 
+class ParsedItems(Struct, frozen=True, eq=False):
+    """The first `count` items of a conversation, read."""
+
+    count: int
+    messages: list[Message]
+    names: dict[str, str]
+
+
 class ItemReader:
     """Reads items with the error class of its `Reader`."""
 
@@ -55,9 +65,16 @@ class ItemReader:
         self._names: dict[str, str] = {}
 
     def messages(self, items: list[Any], path: str) -> list[Message]:
-        """A request's input items as messages."""
+        """A request's input items as messages; of a conversation only the items that are new."""
+        known = known_of(items)
+        before: ParsedItems | None = None if known is None else known.get(ParsedItems)
         messages: list[Message] = []
-        for position, value in enumerate(items):
+        if before is not None:
+            messages, self._names = before.messages.copy(), before.names.copy()
+            if messages:  # which the next item may join
+                messages[-1] = replace(messages[-1], parts=messages[-1].parts.copy())
+        for position in range(before.count if before is not None else 0, len(items)):
+            value = items[position]
             where = f"{path}[{position}]"
             item = self._reader.object(value, where)
             kind = self._kind(item, where)
@@ -72,7 +89,10 @@ class ItemReader:
                 last.parts.extend(parts)
             else:
                 messages.append(Message(owner, parts))
-        return messages
+        if known is None:
+            return messages
+        known[ParsedItems] = ParsedItems(len(items), messages, self._names)
+        return Conversation(messages, known)
 
     def parts(self, item: JSON, path: str, position: int) -> list[Part]:
         """What one item says: several parts for a message, one for any other."""

@@ -26,6 +26,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
+from polycall.translation.conversation import Beginnings
 from polycall.translation.foreign_words import is_rare_image, result_media
 from polycall.translation.freeform import freeform_text
 from polycall.translation.quirks import Quirks
@@ -53,8 +54,16 @@ class MessagesRenderer:
         is_stored: bool,
         is_native: bool,
         has_past: bool,
+        known: dict[Any, Any] | None = None,
     ) -> None:
-        """`has_past` says that the vendor holds earlier turns of the conversation."""
+        """`has_past` says that the vendor holds earlier turns of the conversation.
+
+        `known` has what was made of a beginning.
+        """
+        # A client of this wire refers to items, and to programs, that may come later.
+        known = None if is_native or has_past else known
+        key = f"{NAME} {is_stored}"
+        self._beginnings = Beginnings(known, key, quirks, is_lossy=losses.is_lossy)
         self._messages = messages
         self._tools = tools
         self._losses = losses
@@ -89,8 +98,30 @@ class MessagesRenderer:
 
     def items(self) -> list[JSON]:
         """All input items, in order."""
+        messages = self._messages
+        before = self._beginnings.of(messages)
+        start = 0 if before is None else len(before.messages)
+        with self._losses.apart() as noted, self._tools.names.apart() as aliases:
+            if before is not None:
+                self._items = before.wire.copy()
+                self._losses.repeat(before.warnings)
+                aliases.update(before.aliases)
+            self._write(start)
+            if self._beginnings.are_kept and self._is_settled():
+                self._beginnings.keep(messages, self._items.copy(), [*noted], {**aliases})
+        return self._items
+
+    def _is_settled(self) -> bool:
+        """Whether nothing that comes later changes what was written."""
+        if not self._messages or self._messages[-1].role == "assistant" or self._has_past:
+            return False
+        are_direct = all(call.caller == "direct" for call in self._calls.values())
+        return are_direct and self._calls.keys() == self._answered
+
+    def _write(self, start: int) -> None:
         pending: list[ToolCall] = []
-        for position, message in enumerate(self._messages):
+        for position in range(start, len(self._messages)):
+            message = self._messages[position]
             path = f"messages[{position}]"
             if message.role != "tool":
                 self._answer(pending)
@@ -106,7 +137,6 @@ class MessagesRenderer:
                     self._results(message, path)
         if self._messages and self._messages[-1].role == "tool":
             self._answer(pending)
-        return self._items
 
     # -----------------------------------------------------------------------------------------
     # Users and systems

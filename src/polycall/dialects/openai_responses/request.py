@@ -25,6 +25,7 @@ from polycall.ir import (
     Tool,
 )
 from polycall.schema import openai_strict
+from polycall.translation.conversation import known_of, like
 from polycall.translation.efforts import SAMPLING, effort_for, is_off, refuses_sampling
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
@@ -135,8 +136,8 @@ def _parse_messages(body: JSON, options: JSON) -> tuple[list[Message], JSON]:
         messages.append(Message("user", [Text(given)]))
         return messages, {"input": "text"}
     items = request_reader.array(given, "input")
-    messages.extend(ItemReader(request_reader).messages(items, "input"))
-    return messages, {"input": "items"}
+    read = ItemReader(request_reader).messages(items, "input")
+    return like([*messages, *read], read), {"input": "items"}
 
 
 def _parse_reasoning(body: JSON) -> ReasoningConfig | None:
@@ -218,6 +219,7 @@ def render_request(request: Request, *, quirks: Quirks | None = None) -> WireReq
         is_stored=options.get("store") is not False,
         is_native=NAME in request.metadata,
         has_past="previous_response_id" in options or "conversation" in options,
+        known=known_of(request.messages),
     )
     items = history.items()
     if not items and instructions and NAME not in request.metadata:

@@ -194,7 +194,7 @@ class ToolsRenderer:
         self._losses = losses
         self._quirks = quirks
         self._tools = request.tools
-        self._names = ToolNames("[A-Za-z0-9_-]", length_max=64)
+        self.names = ToolNames("[A-Za-z0-9_-]", length_max=64)
         self._hosted = {
             own(tool.metadata)["definition"].get("type")
             for tool in request.tools
@@ -206,17 +206,17 @@ class ToolsRenderer:
     @property
     def aliases(self) -> dict[str, ToolName]:
         """Wire names and the tools' own, where they differ."""
-        return self._names.aliases
+        return self.names.aliases
 
     def name(self, name: str, namespace: str = "") -> tuple[str, str]:
         """Name and namespace on the wire."""
         if namespace and not _VALID_NAME.fullmatch(namespace):
-            return self._names.wire_name(name, namespace), ""
+            return self.names.wire_name(name, namespace), ""
         if _VALID_NAME.fullmatch(name):
             return name, namespace
-        safe = self._names.wire_name(name)
+        safe = self.names.wire_name(name)
         if namespace:
-            self._names.aliases[safe] = ToolName(name, namespace)
+            self.names.aliases[safe] = ToolName(name, namespace)
         return safe, namespace
 
     def is_custom(self, name: str) -> bool:
@@ -225,7 +225,7 @@ class ToolsRenderer:
 
     def tools(self, tools: Sequence[Tool]) -> list[JSON]:
         """The `tools` array, with namespaces grouped where their first tool stands."""
-        notes: list[dict[str, Any]] = [self._names.aliases, self.adapted]
+        notes: list[dict[str, Any]] = [self.names.aliases, self.adapted]
         return rendered_once(
             tools,
             (NAME,),

@@ -287,10 +287,11 @@ class Fields:
         body = {
             name: _decode_tools(raw) if name == "tools" else _decode_value(raw)
             for name, raw in self._raw.items()
-            if name != "messages" or read_messages is None
+            if name not in _MESSAGES or read_messages is None
         }
-        if read_messages is not None and "messages" in self._raw:
-            body["messages"] = read_messages(self._raw["messages"])
+        if read_messages is not None:
+            for name in _MESSAGES & self._raw.keys():
+                body[name] = read_messages(self._raw[name])
         return body
 
     def with_values(self, values: dict[str, Any]) -> bytes:
@@ -337,6 +338,9 @@ class Fields:
         if asks is not None and asks is not False:
             return None
         return self.with_values({**values, "stream_options": {**options, "include_usage": True}})
+
+
+_MESSAGES = frozenset({"messages", "input"})  # the field that has a conversation
 
 
 def read_fields(body: bytes, dialect: str) -> Fields:
