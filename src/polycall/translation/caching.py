@@ -120,7 +120,7 @@ def with_caching(request: Request, dialect: str, quirks: Quirks) -> Request:
 def _with_foreign_marks(request: Request, dialect: str, form: _Form) -> Request:
     messages = [_converted(message, dialect, form) for message in request.messages]
     if any(new is not old for new, old in zip(messages, request.messages, strict=True)):
-        request = replace(request, messages=messages)
+        request = replace(request, messages=like(messages, request.messages))
     tools = [_converted_part(tool, dialect, form) for tool in request.tools]
     if any(new is not old for new, old in zip(tools, request.tools, strict=True)):
         request = replace(request, tools=tools)

@@ -28,7 +28,7 @@ from polycall.ir import (
     ToolResult,
 )
 from polycall.translation.context_edits import EDITOR, edited
-from polycall.translation.conversation import note_seen, unseen
+from polycall.translation.conversation import like, note_seen, unseen
 from polycall.translation.foreign_tools import (
     CHANGER,
     changes_in,
@@ -200,7 +200,7 @@ def adapt_request(request: Request, dialect: str, losses: Losses) -> Request:
         adapter = _Adapter(dialect, losses, f"messages[{position}]", answered)
         parts = [new for part in message.parts for new in adapter.part(part, message.role)]
         messages.extend(_in_turns(message, parts))
-    return replace(request, messages=messages)
+    return replace(request, messages=like(messages, request.messages))
 
 
 def _in_turns(message: Message, parts: list[Part]) -> list[Message]:
@@ -240,7 +240,9 @@ def _without_nonces(request: Request, dialect: str, losses: Losses) -> Request:
             messages.append(message)
         elif parts:
             messages.append(replace(message, parts=parts))
-    return replace(request, messages=messages) if changed else request
+    if not changed:
+        return request
+    return replace(request, messages=like(messages, request.messages))
 
 
 def _possible_choice(

@@ -10,6 +10,7 @@ from collections import Counter
 from msgspec.structs import replace
 
 from polycall.ir import Message, Request, ToolCall, ToolResult
+from polycall.translation.conversation import like
 from polycall.translation.wire import Losses
 
 
@@ -41,4 +42,4 @@ def without_repeated_results(request: Request, losses: Losses) -> Request:
             messages.append(message)
         elif parts:
             messages.append(replace(message, parts=parts))
-    return replace(request, messages=messages)
+    return replace(request, messages=like(messages, request.messages))
