@@ -436,6 +436,31 @@ def test_n14_models_that_are_not_for_conversations_say_so(model: str, mode: str)
     assert any("'other' is for " in note for note in found.notes)
 
 
+def test_n14_a_model_for_conversations_stands_in_for_no_other_kind() -> None:
+    text = """
+model_list:
+- {model_name: talk, litellm_params: {model: openai/gpt-a}}
+- {model_name: voice, litellm_params: {model: openai/tts-1}}
+- {model_name: vectors, litellm_params: {model: text-embedding-3-small}}
+- {model_name: vectors2, litellm_params: {model: cohere/embed-v4.0}}
+- {model_name: spare, litellm_params: {model: anthropic/claude-c}}
+router_settings:
+  fallbacks: [{vectors: [vectors2, talk]}]
+litellm_settings:
+  default_fallbacks: [spare]
+"""
+    found = litellm.read(text, "config.yaml")
+    assert {name: [each["model"] for each in route] for name, route in found.models.items()} == {
+        "talk": ["openai/gpt-a", "anthropic/claude-c"],
+        "voice": ["openai/tts-1"],
+        "vectors": ["openai/text-embedding-3-small", "cohere/embed-v4.0"],
+        "vectors2": ["cohere/embed-v4.0"],
+        "spare": ["anthropic/claude-c"],
+    }
+    words = "'vectors' is for embeddings, 'talk' for conversations; left out"
+    assert any(words in note for note in found.notes)
+
+
 def test_n14_a_cache_has_its_ttl_and_default_fallbacks_stand_in_for_each() -> None:
     text = """
 model_list:

@@ -22,6 +22,13 @@ _BEGINNINGS = {
     "o1": "openai",
     "o3": "openai",
     "o4": "openai",
+    "chatgpt-": "openai",
+    "text-embedding-": "openai",
+    "tts-": "openai",
+    "whisper-": "openai",
+    "dall-e": "openai",
+    "omni-moderation": "openai",
+    "command": "cohere",
     "claude": "anthropic",
     "gemini": "google",
     "deepseek": "deepseek",
@@ -81,6 +88,7 @@ class _Reader:
         self._lines = lines
         self._groups: dict[str, list[JSON]] = {}
         self._with_fallbacks: set[str] = set()
+        self._uses: dict[str, str] = {}  # of aliases that are not for conversations
         self._credentials: dict[str, JSON] = {}
         self._defaults: list[tuple[str, str]] = []  # models that stand in for any, and where
 
@@ -150,6 +158,7 @@ class _Reader:
             self._note(f"{path}.model_name", f"{name!r}: clients say {shown!r}, without an alias")
             return
         if other := _other_than_chat(written, entry.get("model_info")):
+            self._uses[name] = other
             self._note(f"{path}.model_name", f"{name!r} is for {other}: ask it at their route")
         target: JSON = {"model": f"{row.name}/{model}"}
         if "weight" in params:
@@ -302,6 +311,10 @@ class _Reader:
                 path, f"{(other if route else name)!r} is not a model of this file; left out"
             )
             return
+        uses = [self._uses.get(each, "conversations") for each in (name, other)]
+        if uses[0] != uses[1]:
+            self._note(path, f"{name!r} is for {uses[0]}, {other!r} for {uses[1]}; left out")
+            return
         known = {each["model"] for each in route}
         # Never the first choice, where those before share the load.
         shared = any("weight" in each for each in route)
@@ -312,7 +325,8 @@ class _Reader:
         """The models that stand in for each alias without fallbacks of its own."""
         for other, path in self._defaults:
             for name in [*self._groups]:
-                if name != other and name not in self._with_fallbacks:
+                is_alike = self._uses.get(name) == self._uses.get(other)
+                if name != other and is_alike and name not in self._with_fallbacks:
                     self._fall_back(name, other, path)
 
     def _cache(self, value: Any, path: str) -> None:
