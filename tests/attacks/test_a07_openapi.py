@@ -36,6 +36,10 @@ OUTSIDE = [
     *("‥", "．．", "a／b", "℀", "＼", "。。".replace("。", "．")),
     *("a\rb", "a\nb", "a\x00b", "%0d%0a", "%00", "a\x85b", "\u2028"),
     "%25252525252525252e",
+    # What some servers drop, cut off, or read in spellings of their own.
+    *(".\u200b.", "..\u200d", "\xad..", "\ufe0f", ".\u2060.\u061c", "%e2%80%8b.."),
+    *("%c0%ae%c0%ae", "%u002e%u002e", "..%c0%af..", "%e0%80%ae.", "%25c0%25ae", "a%c1%9cb"),
+    *("..?x", "..#x", ". ?", "..%3fa=1"),
 ]
 
 
@@ -50,7 +54,24 @@ def test_a07_a_value_that_leaves_its_segment_is_refused_by_the_parameters_name(
 
 
 @pytest.mark.parametrize(
-    "value", ["7", "a b", "서울", "a..b", "..a", "100%", "a;b", "x.tar.gz", "%", "é"]
+    "value",
+    [
+        "7",
+        "a b",
+        "서울",
+        "a..b",
+        "..a",
+        "100%",
+        "a;b",
+        "x.tar.gz",
+        "%",
+        "é",
+        "#7",
+        "what?",
+        "\u0938\u094d\u200d\u0930",
+        "%u",
+        "a%c3%a9",
+    ],
 )
 def test_a07_other_values_stay_as_they_are(value: str) -> None:
     url = DELETE.url({"account": "me", "id": value, "q": "../x\r\n&a=1"})

@@ -15,6 +15,15 @@ from polycall.errors import ToolError
 
 _DECODED_MAX = 5
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_QUERY = re.compile("[?#]")
+# What has no look of its own (Unicode's Default_Ignorable_Code_Point), and is dropped by some.
+_IGNORABLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
+# A character of ASCII as `%u002e`, and in more bytes of UTF-8 than it needs.
+_UNICODE = re.compile("%u00[0-7][0-9a-f]", re.IGNORECASE)
+_OVERLONG = re.compile("%c[01]%[89ab][0-9a-f]|(?:%f0%80|%e0)%8[01]%[89ab][0-9a-f]", re.IGNORECASE)
 # RFC 6265, 4.1.1: cookie-octet.
 _COOKIE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -67,8 +76,11 @@ def check_segments(path: str, values: dict[str, str]) -> None:
 
 def _is_name(segment: str) -> bool:
     """Whether a segment is more than dots, for all servers."""
-    # Some cut off what follows `;`, others spaces and dots at an end.
-    return bool(segment.partition(";")[0].strip(". "))
+    # Some cut off what follows `;`, others spaces and dots at an end; who decodes twice may find
+    # the beginning of a query or a fragment.
+    head = _QUERY.split(segment, maxsplit=1)[0]
+    is_dots = "." in head and not head.strip(". ")
+    return bool(segment.partition(";")[0].strip(". ")) and not is_dots
 
 
 def header_of(name: str, text: str) -> str:
@@ -92,12 +104,24 @@ def _forms(name: str, text: str) -> list[str]:
     forms: list[str] = []
     current = text
     for _ in range(_DECODED_MAX):
-        forms += [current, unicodedata.normalize("NFKC", current)]
-        decoded = unquote(current)
+        common = unicodedata.normalize("NFKC", current)
+        forms += [current, common, _IGNORABLE.sub("", common)]
+        decoded = unquote(_OVERLONG.sub(_character, _UNICODE.sub(_character, current)))
         if decoded == current:
             return forms
         current = decoded
     raise _refused(name, text, f"is encoded more than {_DECODED_MAX} times")
+
+
+def _character(found: re.Match[str]) -> str:
+    """One character in a spelling that lenient readers know."""
+    digits = found[0].lower().replace("%u", "").replace("%", "")
+    if found.re is _UNICODE:
+        return chr(int(digits, 16))
+    value = 0
+    for byte in bytes.fromhex(digits)[1:]:  # the first has no bits of so small a character
+        value = value << 6 | byte & 0x3F
+    return chr(value | (bytes.fromhex(digits)[0] & 1) << 6 if len(digits) == 4 else value)
 
 
 def _refused(name: str, text: str, why: str) -> ToolError:
