@@ -70,7 +70,7 @@ def test_botos_client_counts_with_every_target(clouds: Gateway, target: str) -> 
     runtime.close()
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", ["vertex", "bedrock-invoke", "up-chat"])
 def test_claudes_and_geminis_clients_count_with_every_target(clouds: Gateway, target: str) -> None:
     model = f"{target}/sim-1"
     with (
