@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from polycall.dialects import openai_chat
 from polycall.errors import RequestError
 from polycall.ir import JSON, Message, Request
+from polycall.providers.dialects import DIALECTS
 
 
 def is_openai(messages: list[Any]) -> bool:
@@ -22,12 +22,12 @@ def is_openai(messages: list[Any]) -> bool:
 
 def from_openai(messages: list[Any]) -> list[Message]:
     """Messages of OpenAI's Chat format; `RequestError` names the field that does not fit."""
-    return openai_chat.parse_request({"model": "any", "messages": messages}).messages
+    return DIALECTS["openai-chat"].parse_request({"model": "any", "messages": messages}).messages
 
 
 def to_openai(messages: list[Message]) -> list[JSON]:
     """Messages as OpenAI's Chat format; `UnsupportedError` where it has no counterpart."""
-    made = openai_chat.render_request(Request("any", messages)).body
+    made = DIALECTS["openai-chat"].render_request(Request("any", messages)).body
     found = made.get("messages")
     if not isinstance(found, list):
         raise RequestError("the conversation has no form in OpenAI's Chat format")

@@ -63,7 +63,7 @@ class GatewayServices:
         self._unquirked = config.unquirked
         self._without_usage: set[str] = set()
         self._marks: dict[tuple[str, str], QuirkMarks] = {}
-        self._paths: dict[tuple[Any, ...], str] = {}
+        self._places: dict[tuple[Any, ...], tuple[str, dict[str, str]]] = {}
 
     async def with_media(self, request: Request, dialect: str, owner: str) -> Request:
         """The request with the bytes of its media, where the target needs them."""
@@ -103,12 +103,14 @@ class GatewayServices:
             _remember(self._marks, (provider.name, model), found)
         return found
 
-    def path(self, key: tuple[object, ...], make: Callable[[], str]) -> str:
-        """The upstream path of a passed request, made once for each key."""
-        found = self._paths.get(key)
+    def place(
+        self, key: tuple[object, ...], make: Callable[[], tuple[str, dict[str, str]]]
+    ) -> tuple[str, dict[str, str]]:
+        """Address and headers of a passed request, made once for each key; nobody changes them."""
+        found = self._places.get(key)
         if found is None:
             found = make()
-            _remember(self._paths, key, found)
+            _remember(self._places, key, found)
         return found
 
 

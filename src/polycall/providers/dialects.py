@@ -1,6 +1,6 @@
 """The dialects by the names that providers and configuration use.
 
-Those of a single cloud or program are loaded when they are first used.
+They are loaded when they are first used: a program that talks to one vendor needs one of them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from polycall._support.event_stream import CONTENT_TYPE
-from polycall.dialects import anthropic, gemini, openai_chat, openai_responses
 from polycall.translation.wire import EVENT_STREAM, Dialect
 
 
@@ -43,10 +42,18 @@ def _lazy(
 
 
 DIALECTS: Mapping[str, Dialect] = {
-    "openai-chat": openai_chat,
-    "openai-responses": openai_responses,
-    "anthropic": anthropic,
-    "gemini": gemini,
+    "openai-chat": _lazy("openai_chat", "openai-chat", ("/v1/chat/completions",)),
+    "openai-responses": _lazy("openai_responses", "openai-responses", ("/v1/responses",)),
+    "anthropic": _lazy("anthropic", "anthropic", ("/v1/messages",)),
+    "gemini": _lazy(
+        "gemini",
+        "gemini",
+        tuple(
+            f"/{version}/models/{{model}}:{method}"
+            for version in ("v1beta", "v1")
+            for method in ("generateContent", "streamGenerateContent")
+        ),
+    ),
     "bedrock-converse": _lazy(
         "bedrock_converse",
         "bedrock-converse",
@@ -60,3 +67,9 @@ DIALECTS: Mapping[str, Dialect] = {
         ("/v1beta/interactions", "/v1beta1/interactions", "/v1/interactions"),
     ),
 }
+
+
+def load_usual() -> None:
+    """Load what a server is asked for first: the four that most clients and vendors speak."""
+    for name in ("openai-chat", "openai-responses", "anthropic", "gemini"):
+        DIALECTS[name].parse_request  # noqa: B018 - looking for it loads it

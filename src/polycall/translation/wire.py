@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -266,16 +265,9 @@ class Losses:
         detail = f"the tool {name!r} is run by another vendor, and this model's cannot"
         self.refuse(feature or name, detail, path=path)
 
-    @contextmanager
-    def apart(self) -> Generator[list[Warning]]:
+    def apart(self) -> _Apart:
         """What is noted meanwhile, as if nothing had been noted before."""
-        before, self.warnings = self.warnings, []
-        noted = self.warnings
-        try:
-            yield noted
-        finally:
-            self.warnings = before
-            self.repeat(noted)
+        return _Apart(self)
 
     def repeat(self, warnings: Iterable[Warning]) -> None:
         """Note what was noted in another rendering."""
@@ -285,6 +277,24 @@ class Losses:
     def _note(self, warning: Warning) -> None:
         if warning not in self.warnings:
             self.warnings.append(warning)
+
+
+class _Apart:
+    """Warnings that are noted within a block, and repeated after it."""
+
+    __slots__ = ("_before", "_losses", "_noted")
+
+    def __init__(self, losses: Losses) -> None:
+        self._losses, self._before = losses, losses.warnings
+        self._noted: list[Warning] = []
+
+    def __enter__(self) -> list[Warning]:
+        self._losses.warnings = self._noted
+        return self._noted
+
+    def __exit__(self, *_: object) -> None:
+        self._losses.warnings = self._before
+        self._losses.repeat(self._noted)
 
 
 def chosen_tool(choice: ToolChoice) -> str:

@@ -65,6 +65,7 @@ class RequestUsage:
         self.error = ""  # what went wrong, in words
         self.first_at = 0.0
         self.cost: Decimal | None = None
+        self.reckoned: Usage | None = None  # whose cost was asked for, and may be unknown
         self.is_sum = False  # of several answers, and where one has no price, the sum has none
 
     def note(self, runner: AttemptRunner) -> None:
@@ -155,6 +156,7 @@ async def _send_plain(
         body = jsontext.encode_bytes(rendered)
     usage = attempt.priced(account.usage)
     account.cost = services.costs.known(attempt.target.provider, attempt.target.model, usage)
+    account.reckoned = account.usage
     if account.cost is not None:
         headers.append((b"polycall-cost-usd", f"{account.cost:f}".encode()))
     await send_json(gateway_request, 200, body, headers)

@@ -32,7 +32,7 @@ from polycall.gateway.passthrough.request import (
     holds_carried_state,
     read_fields,
 )
-from polycall.gateway.processes.heavy_work import LONG_BYTES, check_items
+from polycall.gateway.processes.heavy_work import FEW_ITEMS_BYTES, LONG_BYTES, check_items
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.anthropic_threads import refuse_thread
@@ -308,9 +308,10 @@ class ClientRequest:
         hides_usage = body is not None
         if body is None:
             body = self._fields.with_values(changed) if changed else self._fields.body
-        own = headers_for(target.provider, target.key, stream=self.streams)
-        headers = joined_headers(own, self._protocol_headers())
-        path = services.path((target.model, *self.shape), lambda: self.upstream_path(target.model))
+        place = (target.provider.name, target.model, target.key, *self.shape)
+        url, headers = services.place(place, lambda: self._place(target))
+        if own := self._protocol_headers():
+            headers = joined_headers(headers, own)
         if target.provider.hosting:
             envelope = enveloped(
                 target.provider.hosting, target.model, headers, stream=self.streams
@@ -318,9 +319,9 @@ class ClientRequest:
             path, headers = envelope.path, envelope.headers
             if self.wants_array:
                 path = path.replace("?alt=sse", "", 1)
+            url = address(target.provider, path)
             if envelope.leaves_out or envelope.adds:
                 body = self._fields.rebuilt(envelope.leaves_out, envelope.adds)
-        url = address(target.provider, path)
         return Attempt(
             target=target,
             dialect=self.dialect,
@@ -332,6 +333,13 @@ class ClientRequest:
             mends=quirks.careful,
             service_tier=self.service_tier,
         )
+
+    def _place(self, target: Target) -> tuple[str, dict[str, str]]:
+        """Where a passed request goes, and the headers that each one there has."""
+        headers = headers_for(target.provider, target.key, stream=self.streams)
+        if target.provider.hosting:
+            return "", headers  # a cloud's paths are its own
+        return address(target.provider, self.upstream_path(target.model)), headers
 
     def _protocol_headers(self) -> dict[str, str]:
         """The client's headers that a provider of the same dialect needs to see."""
@@ -367,17 +375,18 @@ class ClientRequest:
 
     @property
     def _asks_usage(self) -> bool:
-        return b'"stream_options"' in self._fields.outline
+        return self._fields.outline.find(b'"stream_options"') >= 0
 
     def mentions(self, mark: bytes) -> bool:
         """Whether these bytes stand somewhere in the body, outside of its long texts."""
-        return mark in self._fields.outline
+        return self._fields.outline.find(mark) >= 0
 
     async def parse(self, services: GatewayServices) -> CarriedRequest:
         """The request in the middle language, with what its history carries; parsed once."""
         if self._carried is None:
             body = await self.earlier.put_in_place(services)
-            check_items(body)
+            if self._fields.size > FEW_ITEMS_BYTES or self.earlier.may_be_named:
+                check_items(body)
             request = await self._apart(services, self.dialect.parse_request, body, path=self._path)
             if self.is_lossy or services.server.lossy:
                 request = replace(request, lossy=True)

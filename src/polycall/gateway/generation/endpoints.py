@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-from polycall.providers.dialects import DIALECTS
+from polycall.providers.dialects import DIALECTS, load_usual
 from polycall.translation.wire import Dialect
 
 # What a cloud changes of a vendor's body: the model and more stand elsewhere.  `prompt`: a text in
@@ -65,6 +65,7 @@ class Endpoint(Struct, frozen=True):
         return DIALECTS["bedrock-converse"] if self.envelope == "bedrock" else self.dialect
 
 
+load_usual()
 # Routes that hold a model's name are read by `endpoint_for`.
 _GENERATES: dict[str, Endpoint] = {
     route: Endpoint(dialect, streams_unasked=dialect.NAME == "ollama-chat")

@@ -268,7 +268,8 @@ class Generations:
             provider, _, model = record.given_again.partition("/")
             row = replace(row, provider=provider, model=model, cost_usd="0")
         cost = account.cost
-        if cost is None and account.attempt is not None and not account.is_sum:
+        is_asked = account.usage is account.reckoned or account.is_sum
+        if cost is None and account.attempt is not None and not is_asked:
             target, usage = account.attempt.target, account.attempt.priced(account.usage)
             cost = self._services.costs.known(target.provider, target.model, usage)
             row = row if cost is None else replace(row, cost_usd=f"{cost:f}")

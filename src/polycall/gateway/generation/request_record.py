@@ -121,7 +121,7 @@ class RequestRecord:
 
 def storable_count(number: int) -> int:
     """A count, which is the provider's word, as every database takes it."""
-    return max(0, min(number, _COUNT_MAX))
+    return number if 0 <= number <= _COUNT_MAX else max(0, min(number, _COUNT_MAX))
 
 
 def storable(name: str, length_max: int = 300) -> str:

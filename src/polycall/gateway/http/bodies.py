@@ -10,6 +10,7 @@ from polycall.config import Server
 from polycall.errors import InvalidRequestError, RequestTooLargeError
 from polycall.gateway.http.request import ClientGone, GatewayRequest
 from polycall.gateway.http.values import ValueCounter
+from polycall.gateway.processes.heavy_work import LONG_BYTES
 from polycall.gateway.processes.memory_guard import MemoryGuard
 
 _ENCODINGS = {
@@ -45,7 +46,8 @@ async def read_body(gateway_request: GatewayRequest, server: Server, memory: Mem
     encoding = gateway_request.headers.get(b"content-encoding")
     if encoding is not None:
         body = await _expand(body, encoding.strip().lower(), limit)
-    await ValueCounter().add(body)
+    if len(body) > LONG_BYTES:
+        await ValueCounter().add(body)
     return body
 
 

@@ -23,6 +23,8 @@ T = TypeVar("T")
 # cost a shorter one three times its own work.
 LONG_BYTES = json_weight.LONG_BYTES
 ITEMS_MAX = 20_000  # messages, their parts, tools: each costs about 0.1 ms
+# A shorter body cannot have more: each takes a value and a comma at least.
+FEW_ITEMS_BYTES = 2 * ITEMS_MAX
 _THREADS = 2
 # What the dialects' bodies have many of, and what has many parts in turn.
 _LISTS = ("messages", "input", "contents", "tools", "functions", "system")
@@ -44,9 +46,9 @@ class HeavyWork:
         `owner` is the client, whose long work is done one after the other.  The function must not
         depend on the loop.
         """
-        call = partial(function, *given, **named)
         if size_bytes < LONG_BYTES:
-            return call()
+            return function(*given, **named)
+        call = partial(function, *given, **named)
         turn = self._turns.setdefault(owner, asyncio.Semaphore(1))
         async with turn:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
