@@ -49,7 +49,8 @@ from pathlib import Path
 Path("openapi.json").write_text('{"paths": {"/tea": {"get": {"operationId": "tea"}}}}')
 """,
     "gateway": """
-import anthropic, boto3, ollama, openai
+import boto3  # type: ignore[import-untyped]  # it has no types
+import anthropic, ollama, openai
 from google import genai
 KEY = "any"
 """,
