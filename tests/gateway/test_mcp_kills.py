@@ -188,6 +188,7 @@ async def test_several_workers_serve_both_revisions(tmp_path: Path) -> None:
         gateway.stop()
 
 
+@pytest.mark.slow
 async def test_a_changed_configuration_and_changed_tools(tmp_path: Path) -> None:
     gateway = Gateway(tmp_path, config(tmp_path, 'changed = "allow"')).start()
     changes: asyncio.Queue[str] = asyncio.Queue()

@@ -180,7 +180,12 @@ FIELDS: list[tuple[str, JSON, dict[str, set[tuple[str, str]]]]] = [
                 ("unsupported", "seed"),
                 ("unsupported", "presence_penalty"),
             },
-            ANTHROPIC: {("unsupported", "seed"), ("unsupported", "presence_penalty")},
+            # The name was meant for another vendor, so only a hash of it is sent.
+            ANTHROPIC: {
+                ("unsupported", "seed"),
+                ("unsupported", "presence_penalty"),
+                ("emulated", "end_user"),
+            },
             GEMINI: {("unsupported", "end_user")},
         },
     ),
@@ -188,7 +193,6 @@ FIELDS: list[tuple[str, JSON, dict[str, set[tuple[str, str]]]]] = [
         ANTHROPIC,
         {"stop_sequences": ["END"], "metadata": {"user_id": "u1"}, "top_k": 5},
         {
-            # The name was meant for another vendor, so only a hash of it is sent.
             CHAT: {("unsupported", "top_k"), ("emulated", "end_user")},
             RESPONSES: {
                 ("emulated", "stop"),
@@ -203,7 +207,7 @@ FIELDS: list[tuple[str, JSON, dict[str, set[tuple[str, str]]]]] = [
         {"safety_identifier": "u1", "truncation": "auto", "store": True},
         {
             CHAT: {("unsupported", "truncation")},
-            ANTHROPIC: {("unsupported", "truncation")},
+            ANTHROPIC: {("unsupported", "truncation"), ("emulated", "end_user")},
             GEMINI: {("unsupported", "truncation"), ("unsupported", "end_user")},
         },
     ),

@@ -24,7 +24,7 @@ PARAMETERS = {
 
 def request(tools: list[ir.Tool], **rest: Any) -> ir.Request:
     return ir.Request(
-        "m", [Message("user", [Text("go")])], tools=tools, max_output_tokens=9, **rest
+        "m", [Message("user", [Text("go")])], tools=tools, max_output_tokens=99, **rest
     )
 
 
