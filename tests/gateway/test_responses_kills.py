@@ -43,10 +43,10 @@ def replicas(store_url: str, sim: Simulation, tmp_path: Path) -> Iterator[Replic
 @pytest.fixture
 def paid(
     store_url: str, request: pytest.FixtureRequest
-) -> Callable[[str, int], list[tuple[str, int, int]]]:
+) -> Callable[[str, int], list[tuple[str, int | None, int | None]]]:
     """The outcomes and tokens of a model's rows, once there are so many; never more."""
 
-    def rows(model: str) -> list[tuple[str, int, int]]:
+    def rows(model: str) -> list[tuple[str, int | None, int | None]]:
         sql = f"SELECT outcome, input_tokens, output_tokens FROM ledger WHERE asked = '{model}'"
         if store_url.startswith("sqlite"):
             with sqlite3.connect(store_url.removeprefix("sqlite:///")) as connection:
@@ -55,9 +55,12 @@ def paid(
             return found
         server: Postgres = request.getfixturevalue("postgres_server")
         lines = server.query(sql, store_url).splitlines()
-        return [(a, int(b), int(c)) for a, b, c in (line.split("|") for line in lines)]
+        return [
+            (a, int(b) if b else None, int(c) if c else None)
+            for a, b, c in (line.split("|") for line in lines)
+        ]
 
-    def wait(model: str, expected: int) -> list[tuple[str, int, int]]:
+    def wait(model: str, expected: int) -> list[tuple[str, int | None, int | None]]:
         ends_at = time.monotonic() + 15
         while len(found := rows(model)) < expected and time.monotonic() < ends_at:
             time.sleep(0.05)
