@@ -4,8 +4,6 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 DEMO := .venv/.demo
 DOCS := .venv/.docs
-# One process of tests more than there are cores: many tests wait.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 # The tests of `make test-fast`: rules, laws and whole values; no server is started and no jail.
@@ -43,10 +41,10 @@ test-fast: $(STAMP)  ## a chosen part of the tests, under a minute
 	$(BIN)/pytest --quiet $(FAST)
 
 test: $(STAMP)  ## all tests but the large matrices, side by side
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile -m 'not slow'
+	$(BIN)/pytest --numprocesses auto --dist loadfile -m 'not slow'
 
 test-all: $(STAMP)  ## all tests, the large matrices too
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 fuzz: $(STAMP)  ## the laws, with new cases each time
 	$(BIN)/pytest --numprocesses auto --hypothesis-profile fuzz \

@@ -455,6 +455,7 @@ async def test_programs_that_were_offered_stay_in_the_next_run(
 ADD_TWICE = [Call("add", {"a": 1, "b": 2}), Call("add", {"a": 3, "b": 4})]
 
 
+@pytest.mark.slow
 async def test_random_agents_of_each_kind_pass_the_strict_check() -> None:
     """A small part of `python -m bench.append`, which has the kinds that need a sandbox too."""
     results = await measure(8 * len(KINDS), seed=8, steps=6, sandboxed=False)

@@ -27,6 +27,7 @@ def check(rows: list[dict[str, object]]) -> None:
         assert {key: row[key] for key in GOOD} == GOOD
 
 
+@pytest.mark.slow
 async def test_one_process_on_sqlite_is_killed_and_started_again() -> None:
     check(await killed_on_sqlite(KILLS, seed=KILLS))
 

@@ -113,6 +113,7 @@ def test_the_manifest_starts_the_gateway_with_the_configuration_that_it_mounts()
     assert compose.count(f"./polycall.toml:{command[2]}:ro") == 2
 
 
+@pytest.mark.slow
 def test_a_replica_is_killed_under_load() -> None:
     if shutil.which("nginx") is None:
         pytest.skip("no nginx is installed (Debian: nginx-light)")

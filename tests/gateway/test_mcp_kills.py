@@ -107,10 +107,12 @@ async def kill_gateways(folder: Path, moments: int, seed: int) -> None:
     check(folder, outcomes)
 
 
+@pytest.mark.slow
 async def test_a_server_is_killed(tmp_path: Path) -> None:
     await kill_servers(tmp_path, 2, seed=1)
 
 
+@pytest.mark.slow
 async def test_the_gateway_is_killed(tmp_path: Path) -> None:
     await kill_gateways(tmp_path, 2, seed=2)
 
