@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polycall.dialects.anthropic.beginnings import Beginning
 from polycall.errors import PolycallError
 from polycall.exchange import prepare
 from polycall.gateway.processes.heavy_work import check_items
@@ -22,7 +21,7 @@ from polycall.gateway.state import known_conversations
 from polycall.gateway.state.known_conversations import KnownConversations
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.dialects import DIALECTS
-from polycall.translation.conversation import Conversation
+from polycall.translation.conversation import Beginning, Conversation
 
 IDS = st.sampled_from(["a", "b", "c", "d e", "call_0123456789" * 5])
 NAMES = st.sampled_from(["read", "write", "a.name with spaces"])
@@ -237,7 +236,8 @@ def test_a_step_reads_and_renders_only_what_is_new(monkeypatch: pytest.MonkeyPat
     read = known.read("o", "openai-chat", _raw(messages))
     assert len(decoded) == 1
     assert decoded[0] <= len(_raw(_step(100))) + 1
-    rendered = [each for each in read.known.values() if isinstance(each, Beginning)]
+    made_of = [each for each in read.known.items() if isinstance(each[1], Beginning)]
+    rendered = [each for key, each in made_of if "anthropic" in key]
     assert [len(each.messages) for each in rendered] == [199]  # all but the last turn
     assert (
         made("openai-chat", asked("openai-chat", read))[1:]

@@ -11,13 +11,10 @@ from msgspec.structs import replace
 from polycall.agents.compaction import Compaction, Shortened, other_tokens, size_of
 from polycall.client import Client, ModelClient
 from polycall.errors import InvalidRequestError
-from polycall.ir import Message, Opaque, Request, Response, Warning
+from polycall.ir import Message, Request, Response, Warning
 from polycall.loop import Step
 from polycall.translation.opened import opened_in
-
-_VENDOR = "anthropic"  # the dialect whose vendor sums conversations up
-_FIELD = "compaction"
-_ASKED = {"type": "summarize"}
+from polycall.translation.summaries import SUMMARIZER, asking_summary, summary_in
 
 Ask: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -99,22 +96,17 @@ class Shortening:
         # A tool that came with a turn that stays was not there yet.
         later = {name for each in request.messages[place + 1 :] for name in opened_in(each)}
         later -= {name for each in asked.gone for name in opened_in(each)}
-        options = {
-            **request.provider_options,
-            _VENDOR: {**request.provider_options.get(_VENDOR, {})},
-        }
-        options[_VENDOR][_FIELD] = _ASKED
         whole = replace(
             request,
             messages=[*request.messages[:place], *asked.gone],
             tools=[tool for tool in request.tools if tool.name not in later],
-            provider_options=options,
+            provider_options=asking_summary(request.provider_options),
             tool_choice=None,
             response_format=None,
             stream=False,
         )
         try:
-            block = _block(await ask(whole))
+            block = summary_in(await ask(whole))
         except InvalidRequestError as error:
             block, self._is_refused = None, True
             words = f"the vendor did not sum the conversation up, a note stands for it: {error}"
@@ -126,15 +118,6 @@ class Shortening:
         return replace(request, messages=messages)
 
 
-def _block(response: Response) -> Message | None:
-    """The summary as the first message of what follows; `None` where the vendor wrote none."""
-    for part in response.message.parts:
-        if isinstance(part, Opaque) and part.kind == _FIELD and part.data.get("content"):
-            # Without the mark of its model: another one reads the summary's words.
-            return Message("assistant", [part])
-    return None
-
-
 def sums_up(client: ModelClient, model: str) -> bool:
     """Whether the vendor of all models of this chain sums conversations up, and they need it."""
     if not isinstance(client, Client):
@@ -142,6 +125,6 @@ def sums_up(client: ModelClient, model: str) -> bool:
     for each in client.chain(model):
         provider, name = client.resolve(each)
         dialect = provider.dialect_for(with_tools=True)
-        if dialect != _VENDOR or not provider.quirks_for(name, dialect).prefix_bound:
+        if dialect != SUMMARIZER or not provider.quirks_for(name, dialect).prefix_bound:
             return False
     return True

@@ -67,6 +67,7 @@ class Beginning(Struct, frozen=True, eq=False):
     wire: list[JSON]
     warnings: list[Warning]
     aliases: dict[str, ToolName]
+    wire_ids: frozenset[str]  # of its calls, where the wire wants them unlike
 
 
 class Beginnings:
@@ -100,10 +101,11 @@ class Beginnings:
         wire: list[JSON],
         warnings: list[Warning],
         aliases: dict[str, ToolName],
+        wire_ids: frozenset[str] = frozenset(),
     ) -> None:
         """Keep a beginning in the place of the one before."""
         if self._known is not None:
-            made = Beginning(self._quirks, list(messages), wire, warnings, aliases)
+            made = Beginning(self._quirks, list(messages), wire, warnings, aliases, wire_ids)
             self._known[self._key] = made
 
 

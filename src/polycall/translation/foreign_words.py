@@ -14,6 +14,7 @@ from polycall.translation.wire import Losses
 # ---------------------------------------------------------------------------------------------
 # In words
 
+# Fields of search results, documents and files as Anthropic, OpenAI and Gemini name them, and MCP.
 _TITLES = ("title", "name", "filename", "displayName", "display_name")
 _SOURCES = ("source", "url", "uri", "fileUri", "file_uri", "image_url")
 _BODIES = ("text", "description", "content", "resource", "output", "result", "context", "document")

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polycall.dialects.anthropic.beginnings import Beginnings, Parsed, Slot, Turn, has_marks
+from polycall.dialects.anthropic.beginnings import Parsed, Slot, Turn, has_marks
 from polycall.dialects.anthropic.binding import BOUND
 from polycall.dialects.anthropic.content import (
     call_block,
@@ -43,13 +43,12 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
-from polycall.translation.conversation import Conversation, known_of
+from polycall.translation.conversation import Beginnings, Conversation, known_of
 from polycall.translation.foreign_words import result_media
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses, Reader, ToolNames, request_reader
 
 _MESSAGE_KEYS = frozenset({"role", "content"})
-
 NO_RESULT = "no result: the call was interrupted before it gave one"
 MEDIA_BELOW = "[{} attached below]"
 
@@ -187,15 +186,17 @@ class MessagesRenderer:
 
     def messages(self, messages: list[Message], known: dict[Any, Any] | None = None) -> list[JSON]:
         """The `messages` array of all others; `known` has what was made of a beginning."""
-        beginnings = Beginnings(known, self._quirks, is_lossy=self._losses.is_lossy)
-        before = beginnings.of(messages)
-        self._wire_ids.update(before.wire_ids)
-        wire, count = before.wire.copy(), len(before.messages)
+        known = None if self._quirks.prefix_bound else known  # marks and ids would depend on all
+        beginnings = Beginnings(known, NAME, self._quirks, is_lossy=self._losses.is_lossy)
+        wire, count = list[JSON](), 0
+        if before := beginnings.of(messages):
+            self._wire_ids.update(before.wire_ids)
+            wire, count = before.wire.copy(), len(before.messages)
         self.unmarked = len(wire)
         kept = (0, 0, 0)  # messages, messages on the wire and turns of the longest beginning
         with self._losses.apart() as noted:
             turns = self._pair(messages[count:])
-            is_clean = known is not None and not (noted or self.names.aliases)
+            is_clean = beginnings.are_kept and not (noted or self.names.aliases)
             for place, turn in enumerate(turns):
                 size = len(wire)
                 if is_clean and turn.is_settled:
@@ -203,9 +204,10 @@ class MessagesRenderer:
                 self._write(wire, turn, is_last=turn is turns[-1])
                 if is_clean:
                     is_clean = not (noted or self.names.aliases or has_marks(wire[size:]))
-            if kept[0]:
-                ids = {slot.wire_id for turn in turns[: kept[2]] for slot in turn.slots}
-                beginnings.keep(messages[: count + kept[0]], wire[: kept[1]], before.wire_ids | ids)
+            if kept[0] and wire[kept[1] - 1]["role"] == "user":
+                ids = frozenset(slot.wire_id for turn in turns[: kept[2]] for slot in turn.slots)
+                ids |= before.wire_ids if before else frozenset()
+                beginnings.keep(messages[: count + kept[0]], wire[: kept[1]], [], {}, ids)
             trim_prefill(wire, self._losses)
         return wire
 

@@ -309,12 +309,12 @@ class _Likeness:
         if not start:
             return place
         begin, rest = len(start), len(end)
-        for place in range(place, len(frames)):  # noqa: B020, PLR1704 - it goes on from there
-            frame = frames[place]
+        for at in range(place, len(frames)):
+            frame = frames[at]
             if not (frame.startswith(start) and frame.endswith(end)):
-                return place
+                return at
             if is_text(frame, begin, len(frame) - rest) is None:
-                return place
+                return at
         return len(frames)
 
     def learn(self, frame: bytes) -> None:
