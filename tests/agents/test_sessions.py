@@ -325,6 +325,7 @@ def test_l6_the_synchronous_face_pauses_and_resumes(tmp_path: Path) -> None:
         assert session.resume_sync(shop.agent, paused).text == "Done: refunded A1"
 
 
+@pytest.mark.slow
 async def test_500_turns_stay_in_their_budget_and_go_on_with_another_provider(
     tmp_path: Path, simulation: Simulation, client: Client
 ) -> None:

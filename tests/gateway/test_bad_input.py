@@ -256,7 +256,14 @@ class Caller:
         self._connection.close()
 
 
-@pytest.mark.parametrize("mode", ["whole", "streamed", "lossy"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "whole",
+        pytest.param("streamed", marks=pytest.mark.slow),
+        pytest.param("lossy", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(("client", "target"), PAIRS)
 def test_wrong_types_anywhere(
     gateway: Gateway, sim: Simulation, client: str, target: str, mode: str

@@ -353,6 +353,7 @@ def test_a_full_disk_is_an_outage_and_loses_nothing(till: Till, tmp_path: Path) 
     assert written(f"sqlite:///{tmp_path / 'store.db'}") == sold(till)
 
 
+@pytest.mark.slow
 def test_a_store_whose_file_is_removed_is_away(till: Till, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'store.db'}"
     gateway = start(till, tmp_path, url)

@@ -210,6 +210,7 @@ def test_a_client_that_leaves_frees_its_place(sim: Simulation, bounded: Gateway)
     assert time.monotonic() - began < 2.2
 
 
+@pytest.mark.slow
 def test_more_at_once_than_a_key_may(sim: Simulation, tmp_path: Path) -> None:
     more = "[programs]\nwall_s = 8\nat_once = 1"
     gateway = Gateway(tmp_path, sim_config(sim, more)).start()

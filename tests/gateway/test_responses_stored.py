@@ -238,6 +238,7 @@ def test_what_fails_in_the_background_says_why(
         client.responses.create(model="nobody/knows", input="go", background=True)
 
 
+@pytest.mark.slow
 def test_a_killed_gateway_leaves_a_failed_answer_and_one_row(
     sim: Simulation, tmp_path: Path, postgres_server: Postgres
 ) -> None:
