@@ -166,8 +166,7 @@ async def run_tools(
         reason = _end_reason(steps, bounds)
         turn: Turn | EndReason = Turn(replace(request, messages=messages), execute)
         if prepare is not None and reason in (None, "finished"):
-            messages = list(messages)
-            turn = await prepare(messages, steps)
+            turn, messages = await _prepared(prepare, messages, steps, ends_at)
             # What the hook adds is under the same bounds.
             reason = _bound_passed(steps, bounds) if isinstance(turn, Turn) else turn
         if reason is not None or not isinstance(turn, Turn):
@@ -245,6 +244,23 @@ async def _step(
     progress.is_over = True
 
 
+async def _prepared(
+    prepare: Prepare, messages: list[Message], steps: list[Step], ends_at: float | None
+) -> tuple[Turn | EndReason, list[Message]]:
+    """The next turn and the conversation with what the hook added, in the time that is left."""
+    added = list(messages)
+    if ends_at is None:
+        return await prepare(added, steps), added
+    timer = asyncio.timeout_at(ends_at)
+    try:
+        async with timer:
+            return await prepare(added, steps), added
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        return "wall", messages
+
+
 async def _until(
     ends_at: float | None, events: AsyncGenerator[LoopEvent]
 ) -> AsyncGenerator[LoopEvent]:
@@ -302,6 +318,11 @@ async def emit(event: Any) -> None:
 def unheard() -> None:
     """From within work that outlives its step: what it says by `emit` goes nowhere from now on."""
     _emit.set(_nobody)
+
+
+def is_heard() -> bool:
+    """Whether what is said by `emit` here is among the events of a run."""
+    return _emit.get(_nobody) is not _nobody
 
 
 async def _nobody(event: Any) -> None:

@@ -139,11 +139,13 @@ async def test_an_answer_that_does_not_fit_is_asked_for_again() -> None:
     ) as model:
         run = await Agent("test/m", output=City, client=model).run("go")
     assert run.output == City(name="x", people=1)
-    assert model.requests[1].messages[-1] == said(
-        "user",
+    asked = model.requests[1].messages[-1]
+    assert asked.role == "user"
+    assert asked.text == (
         "The answer does not fit:\n- people: Field required\n"
-        "Answer again with the whole JSON object.",
+        "Answer again with the whole JSON object."
     )
+    assert asked.metadata == {"polycall": {"from": "application"}}
     assert "valid integer" in model.requests[2].messages[-1].text
 
 

@@ -49,6 +49,9 @@ def test_n7_functions_and_tools_that_say_nothing_are_open_to_programs() -> None:
         "closed": ("direct",),
         "other": ("direct", "code"),
     }
+    agent = Agent("any/model", tools=[Toolset([look, closed, later])], calling="code")
+    callers = {each.name: each.allowed_callers for each in agent.toolsets[0]}
+    assert callers == {"look": ("direct", "code"), "closed": ("direct",), "later": ()}
     auto = Agent("any/model", tools=[look], calling="auto")
     assert next(iter(auto.toolsets[0])).allowed_callers == ()
 
@@ -58,7 +61,7 @@ def test_n7_functions_and_tools_that_say_nothing_are_open_to_programs() -> None:
     [
         ([closed], "there is 'closed'"),
         ([], "there is none at all"),
-        ([Toolset([look])], "there is 'look'"),
+        ([Toolset([closed])], "there is 'closed'"),
         ([later], "'later'"),
     ],
 )
@@ -118,9 +121,9 @@ async def test_n13_the_loop_and_nested_agents_refuse_it_too() -> None:
     inner = Agent("acme/inner", name="inner", client=client)
     model = ScriptedModel([ToolCall("1", "inner", '{"task": "x"}'), "sorry"])
     outer = Agent("any/m", tools=[inner], client=model, limits=Limits(cost_usd=Decimal(1)))
-    run = await outer.run("?")
+    with pytest.raises(RequestError, match="the price of 'acme/inner' is unknown"):
+        await outer.run("?")
     assert client.requests == []
-    assert "the price of 'acme/inner' is unknown" in run.steps[0].results[0].text
     routed = triage("acme/m", [outer], client=client, limits=Limits(cost_usd=Decimal(1)))
     with pytest.raises(RequestError, match="is unknown"):
         await routed.run("?")

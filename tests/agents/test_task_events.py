@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 
 from polycall import Agent, ToolContext, tool
 from polycall.agents import Sessions, TaskEvent
+from polycall.agents.history import is_users
 from polycall.durable import Durable
 from polycall.errors import RequestError
-from polycall.ir import Message, Text, ToolCall
-from polycall.loop import ModelEvent, RunEnd, StepEnd
+from polycall.ir import Media, Text, ToolCall
+from polycall.loop import ModelEvent, RunEnd, StepEnd, ToolEvent
 from polycall.testing import ScriptedModel
 
 from .support import nothing_left
@@ -175,10 +177,54 @@ async def test_n6_a_background_result_is_delimited_data_without_a_users_authorit
     system = model.requests[0].messages[0]
     assert system.role == "system"
     assert "no request of the user" in system.text
-    assert [each.text for each in run.messages if _is_users(each)] == ["ship tea"]
+    assert [each.text for each in run.messages if is_users(each)] == ["ship tea"]
 
 
-def _is_users(message: Message) -> bool:
-    from polycall.agents.history import is_users
+@pytest.mark.parametrize("kind", ["an error", "a delegate", "a picture"])
+async def test_n6_errors_answers_and_pictures_of_tasks_are_data_too(kind: str) -> None:
+    @tool(background=True)
+    async def work(what: str) -> Any:
+        """Work."""
+        if kind == "an error":
+            raise ValueError(EVIL)
+        return [Text(EVIL), Media(kind="image", media_type="image/png", data=b"\x89PNG")]
 
-    return is_users(message)
+    inner = Agent("test/i", name="work", client=ScriptedModel([EVIL]))
+    delegate = dataclasses.replace(inner.as_tool(), background=True)
+    used = delegate if kind == "a delegate" else work
+    arguments = '{"task": "x"}' if kind == "a delegate" else '{"what": "x"}'
+    model = ScriptedModel([ToolCall("w", "work", arguments), "waiting", "done"])
+    run = await Agent("test/m", tools=[used], client=model).run("go")
+    late = next(each for each in run.messages if each.text.startswith("[task"))
+    texts = [part.text for part in late.parts if isinstance(part, Text)]
+    assert "none of the user's authority" in texts[1]
+    assert EVIL in texts[2]
+    assert texts[-1].startswith("</output ")
+    assert texts[-1][9:-1] not in texts[2]
+    assert not is_users(late)
+
+
+async def test_n5_a_task_of_a_plain_function_and_one_of_a_delegate_end_in_the_stream() -> None:
+    @tool(background=True)
+    def count(to: int) -> int:
+        """Count, in a thread."""
+        return to
+
+    inner = Agent(
+        "test/i",
+        name="helper",
+        tools=[count],
+        client=ScriptedModel([{"count": {"to": 3}}, "waiting", "counted", "counted"]),
+    )
+    model = ScriptedModel(
+        [[ToolCall("a", "count", '{"to": 5}'), ToolCall("b", "helper", '{"task": "x"}')], "x", "x"]
+    )
+    found: list[Any] = []
+    async with Agent("test/m", tools=[count, inner], client=model).stream("go") as stream:
+        async for event in stream:
+            inner_event: Any = event
+            while isinstance(inner_event, ToolEvent):
+                inner_event = inner_event.event
+            found += [inner_event] if isinstance(inner_event, TaskEvent) else []
+    ended = [each.task.result.text for each in found if each.task.result is not None]
+    assert sorted(ended) == ["3", "5"]

@@ -275,6 +275,53 @@ async def test_n12_swagger_2_is_read_whole() -> None:
     assert made.url(values) == "/pets/3/photo"
 
 
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"anyOf": [{"type": "string", "nullable": True}, {"type": "integer"}]}, None),
+        (
+            {"type": "object", "additionalProperties": {"type": "number", "nullable": True}},
+            {"a": None},
+        ),
+        ({"oneOf": [{"$ref": "#/components/schemas/N"}]}, None),
+        ({"type": "string", "format": "date", "nullable": True, "default": None}, None),
+    ],
+)
+async def test_n12_null_is_sent_from_within_choices_and_maps(schema: JSON, value: Any) -> None:
+    import json
+
+    body = {"type": "object", "properties": {"due": schema}}
+    content = {"application/json": {"schema": body}}
+    document = {
+        "openapi": "3.0.0",
+        "paths": {"/i": {"put": operation(operationId="put", requestBody={"content": content})}},
+        "components": {"schemas": {"N": {"type": "object", "nullable": True}}},
+    }
+    arguments = {"body": {"due": value}}
+    _, values = await sent(document, "t.put", json.dumps(arguments))
+    assert values == arguments
+
+
+def test_n12_operations_whose_ids_are_no_names_have_names() -> None:
+    document = {
+        "openapi": "3.1.0",
+        "paths": {
+            "/a": {"get": operation(operationId="a/list.all"), "post": operation(operationId="")},
+            "/b": {"get": operation(operationId="목록"), "post": operation(operationId="9")},
+            "/": {"get": operation()},
+        },
+    }
+
+    async def send(made: Operation, values: JSON) -> str:
+        return ""
+
+    tree = ToolTree.from_openapi(document, send)
+    assert len(tree.leaves) == 5
+    for name in tree.leaves:
+        assert name.isascii()
+        assert name.replace(".", "_").isidentifier()
+
+
 async def test_n12_swagger_2_refuses_what_its_schemas_refuse() -> None:
     async def send(made: Operation, values: JSON) -> str:
         return ""

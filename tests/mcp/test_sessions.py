@@ -27,11 +27,22 @@ ANSWERS = {
 }
 
 
+# What servers say with the status 400 that others say with 404.
+REFUSALS = {
+    "with the call's id": '{"jsonrpc":"2.0","id":ID,"error":{"code":-32000,'
+    '"message":"Bad Request: No valid session ID provided"}}',
+    "without an id": '{"jsonrpc":"2.0","id":null,"error":{"code":-32000,'
+    '"message":"Bad Request: Mcp-Session-Id is unknown"}}',
+    "text": "Invalid session",
+}
+
+
 class Server:
     """A server with sessions, which it forgets when it is asked to."""
 
-    def __init__(self, answer: str) -> None:
+    def __init__(self, answer: str, status: int = 404) -> None:
         self.answer = answer
+        self.status = status
         self.sessions: set[str] = set()
         self.begun = 0
         self.ran: list[str] = []
@@ -54,7 +65,7 @@ class Server:
             if session is None:
                 return 404, "", {}
             if session not in self.sessions:
-                return 404, self.answer.replace("ID", json.dumps(number)), {}
+                return self.status, self.answer.replace('"id":ID', f'"id":{json.dumps(number)}'), {}
             if number is None:
                 return 202, "", {}
             if method == "tools/list":
@@ -103,7 +114,7 @@ def serving(server: Server) -> Iterator[str]:
             pass
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{http.server_address[1]}/mcp"
@@ -125,6 +136,40 @@ async def test_l2_a_session_that_is_not_found_is_begun_anew_and_the_call_repeate
                 server.sessions.clear()
                 assert await said(tools, "old_act") == f"acted in s{number}"
             assert server.ran == ["s1", "s2", "s3"]
+
+
+@pytest.mark.parametrize("answer", sorted(REFUSALS))
+async def test_l2_a_session_refused_with_400_is_begun_anew_as_well(answer: str) -> None:
+    server = Server(REFUSALS[answer], status=400)
+    with serving(server) as url:
+        async with connect(HttpServer("old", url=url)) as tools:
+            server.sessions.clear()
+            assert await said(tools, "old_act") == "acted in s2"
+            assert server.ran == ["s2"]
+
+
+async def test_l2_another_refusal_with_400_is_an_error_and_no_second_try() -> None:
+    words = '{"jsonrpc":"2.0","id":ID,"error":{"code":-32602,"message":"no such shelf"}}'
+    server = Server(words, status=400)
+    with serving(server) as url:
+        async with connect(HttpServer("old", url=url)) as tools:
+            server.sessions.clear()
+            result = await call(tools, "old_act")
+            assert result.is_error
+            assert "no such shelf" in result.text
+            assert (server.ran, server.begun) == ([], 1)
+
+
+async def test_l2_a_session_lost_before_the_list_is_read_again() -> None:
+    server = Server(ANSWERS["nothing"])
+    with serving(server) as url:
+        async with connect(HttpServer("old", url=url)) as tools:
+            for _ in range(2):
+                server.sessions.clear()
+                result = await call(tools, "old_act")
+                assert not result.is_error
+            assert sorted(tools.tools) == ["old_act"]
+            assert server.ran == ["s2", "s3"]
 
 
 async def test_l2_calls_side_by_side_are_each_run_once_in_the_new_session() -> None:

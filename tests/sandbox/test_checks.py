@@ -188,6 +188,27 @@ def test_n17_what_tests_need_is_where_everybody_can_read_it(tmp_path: Path, mode
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("kind", ["all private", "a link", "a word with a space"])
+def test_n17_private_clones_of_other_kinds_are_read_by_everybody(tmp_path: Path, kind: str):
+    *become, _ = command_as_nobody()
+    clone = tmp_path / ("내 집 clone" if kind == "a word with a space" else "clone")
+    (clone / "tests" / "inner").mkdir(parents=True)
+    (clone / "tests" / "inner" / "file.py").write_text("x = 1\n")
+    if kind == "all private":
+        # As a clone is under `umask 077`.
+        for each in [clone, *clone.rglob("*")]:
+            each.chmod(0o700 if each.is_dir() else 0o600)
+    clone.chmod(0o700)
+    asked = clone / "tests"
+    if kind == "a link":
+        (tmp_path / "open").mkdir()
+        asked = tmp_path / "open" / "tests"
+        asked.symlink_to(clone / "tests")
+    made = readable(asked) / "inner" / "file.py"
+    done = subprocess.run([*become, "cat", str(made)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "x = 1\n"), done.stderr
+
+
 @pytest.mark.parametrize(
     ("memory", "pids", "state"),
     [(True, True, "ok"), (True, False, "ok"), (False, True, "ok"), (False, False, "warn")],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import inspect
 import math
@@ -16,7 +15,7 @@ from msgspec.structs import replace
 from typing_extensions import TypeForm, Unpack
 
 from polycall.agents.approval_backend import Approve
-from polycall.agents.changing import changed, overridden
+from polycall.agents.changing import changed, copy_of, overridden
 from polycall.agents.checks import (
     SETTINGS,
     check_approve,
@@ -35,7 +34,7 @@ from polycall.agents.checks import (
     model_names,
     open_to_programs,
 )
-from polycall.agents.context import AgentContext, Frame, RunRoot, RunState
+from polycall.agents.context import AgentContext, Frame, RunRoot, RunState, copied
 from polycall.agents.default import default_client
 from polycall.agents.handoff import group_of
 from polycall.agents.history import load_history
@@ -43,7 +42,7 @@ from polycall.agents.journal import Journal, check_variables, current_place
 from polycall.agents.offer import ToolSource, gather
 from polycall.agents.options import DepsT, Prompt, ResumeOptions, RunOptions, messages_of
 from polycall.agents.output import OutputT, OutputType
-from polycall.agents.partial import keep_on, partial_run
+from polycall.agents.partial import keep_on, leave_unless_told, partial_run
 from polycall.agents.pausing import PausedApprovalBackend, PausedRun, Start
 from polycall.agents.run import AgentEvent, AgentStream, Run, new_events
 from polycall.agents.runner import AgentRunner
@@ -53,7 +52,7 @@ from polycall.agents.tasks import LocalTasks, left_tasks, with_tasks
 from polycall.client import ModelClient
 from polycall.errors import RequestError, ToolError
 from polycall.ir import JSON, Message
-from polycall.loop import Limits, Suspended, emit
+from polycall.loop import Limits, Suspended, emit, is_heard
 from polycall.settings import Settings, kept_fields
 from polycall.tools import FunctionTool, ToolContext, tool_from_schema
 
@@ -284,7 +283,7 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
             state = RunState(
                 root=root,
                 frames=frames,
-                variables=dict(start.variables) if journal is None else _copied(start.variables),
+                variables=copied(start.variables),
                 opened=dict.fromkeys(start.opened),
                 tasks=dict(start.tasks),
                 injected=dict(start.began),
@@ -377,7 +376,7 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
         """This agent, or for one run the same with another model and further settings."""
         if not model and not fields:
             return self
-        varied = copy.copy(self)
+        varied = copy_of(self)
         varied.model = model or self.model
         varied.settings = {**self.settings, **fields}
         return varied
@@ -406,11 +405,16 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
             root = RunRoot(client=self.client or await default_client())
         else:
             above = parent.client_of(context.agent)
-            root = dataclasses.replace(parent.root, client=self.client or above)
+            root = dataclasses.replace(
+                parent.root,
+                client=self.client or above,
+                # In a background task nobody would hear of an approval.
+                asks_by_event=parent.root.asks_by_event and is_heard(),
+            )
         state = RunState(
             root=root,
             frames=[Frame(self.name)],
-            variables=dict(parent.variables) if parent else {},
+            variables=copied(parent.variables) if parent else {},
             depth=depth,
             path=path,
             handoffs_max=self.handoffs_max,
@@ -425,6 +429,9 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
             async with AgentStream(running) as events:
                 async for event in events:
                     await emit(event)
+        except Exception as error:
+            leave_unless_told(error)
+            raise
         finally:
             if place is not None:
                 place.spend(state.usage, state.cost)
@@ -471,11 +478,6 @@ def _with_pause(run: Run[OutputT], start: Start, root: RunRoot) -> Run[OutputT]:
         return run
     assert root.journal is not None
     return dataclasses.replace(run, paused=root.approvals.paused(start, root.journal.entries))
-
-
-def _copied(variables: JSON) -> JSON:
-    # Tools change what is in them, and a run must be able to begin again.
-    return copy.deepcopy(variables)
 
 
 def _checked_calling(calling: Calling) -> Calling:

@@ -16,8 +16,9 @@ from polycall.agents.approval_backend import (
 from polycall.agents.context import AgentContext, RunRoot
 from polycall.errors import ToolError
 from polycall.ir import JSON, ToolResult
-from polycall.loop import emit
+from polycall.loop import emit, is_heard
 from polycall.tools import AbstractToolset, ToolContext, WrappedToolset
+from polycall.tools.context import leaving
 from polycall.tools.results import changed_result, result_parts
 
 
@@ -60,9 +61,11 @@ async def _answer(root: RunRoot, request: ApprovalRequest) -> Answer:
     if root.approvals is not None:
         return await root.approvals.answer(request)
     if root.approve is not None:
-        answer = root.approve(request)
-        return await answer if inspect.isawaitable(answer) else answer
-    if root.asks_by_event:
+        with leaving():
+            answer = root.approve(request)
+            return await answer if inspect.isawaitable(answer) else answer
+    # What outlives its step is heard by nobody.
+    if root.asks_by_event and is_heard():
         await emit(request)
         return await request.wait()
     return "there is nobody to ask"

@@ -17,10 +17,17 @@ AgentT = TypeVar("AgentT", bound="Agent[Any, Any]")
 
 def changed(agent: AgentT, changes: dict[str, Any]) -> AgentT:
     """A copy of the agent with these settings instead; the handoffs are the same."""
-    made: Any = copy.copy(agent)
+    made: Any = copy_of(agent)
     fresh = _made_of(agent, changes)
     for name in _touched(changes):
         setattr(made, name, getattr(fresh, name))
+    return made
+
+
+def copy_of(agent: AgentT) -> AgentT:
+    """A copy that stands for the agent where others hand over to it."""
+    made = copy.copy(agent)
+    made.made_from = agent.made_from or agent
     return made
 
 

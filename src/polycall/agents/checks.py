@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from polycall.agents.offer import offers
 from polycall.errors import RequestError
 from polycall.ir import ToolChoice
 from polycall.loop import Limits
 from polycall.settings import Settings, check_choice, request_fields
-from polycall.tools import AbstractToolset, FunctionTool, tool
+from polycall.tools import AbstractToolset, FunctionTool, WrappedToolset, tool
 from polycall.tools.problems import near_miss
+from polycall.tools.toolset import AnyTool
 
 if TYPE_CHECKING:
     from polycall.agents.pausing import PausedRun
@@ -118,7 +120,9 @@ def check_callers(toolsets: Iterable[AbstractToolset]) -> None:
 
 def open_to_programs(source: Any) -> Any:
     """A function, or a tool that does not say who may call it, open to programs and to calls."""
-    if isinstance(source, AbstractToolset) or not callable(source):
+    if isinstance(source, AbstractToolset):
+        return source if offers(source) else OpenedToolset(source)
+    if not callable(source):
         return source
     made = cast("FunctionTool[..., Any]", source)
     if not isinstance(source, FunctionTool):
@@ -128,15 +132,41 @@ def open_to_programs(source: Any) -> Any:
     return dataclasses.replace(made, allowed_callers=("direct", "code"))
 
 
-def check_open(toolsets: Iterable[AbstractToolset]) -> None:
+class OpenedToolset(WrappedToolset):
+    """The same tools; those that do not say who may call them are open to programs, too."""
+
+    def __init__(self, inner: AbstractToolset) -> None:
+        super().__init__(inner)
+        self._opened: dict[str, tuple[AnyTool, AnyTool]] = {}
+
+    @property
+    def tools(self) -> Mapping[str, AnyTool]:
+        return {name: self._open(name, each) for name, each in self.inner.tools.items()}
+
+    def _open(self, name: str, each: AnyTool) -> AnyTool:
+        known = self._opened.get(name)
+        if known is None or known[0] is not each:
+            known = self._opened[name] = (each, open_to_programs(each))
+        return known[1]
+
+
+def check_open(toolsets: Sequence[AbstractToolset]) -> None:
     """Refuse an agent that is to work by programs, with no tool that they could call."""
-    tools = [each for toolset in toolsets for each in toolset]
-    if not any("code" in each.allowed_callers for each in tools):
-        names = ", ".join(repr(each.name) for each in tools) or "none at all"
+    plain = [each for each in toolsets if not offers(each)]
+    tools = [each for toolset in plain for each in toolset]
+    if any("code" in each.allowed_callers for each in tools):
+        return
+    if len(plain) < len(toolsets):
         raise RequestError(
-            f"calling='code' needs a tool that programs may call, and there is {names}; mark it "
-            "with @tool(allowed_callers=['code']), or write calling='direct'"
+            "calling='code' needs a tool that programs may call, and the tools of a tree are "
+            "called directly, as they are found; give tools=[tree.branch('name')], or write "
+            "calling='direct'"
         )
+    names = ", ".join(repr(each.name) for each in tools) or "none at all"
+    raise RequestError(
+        f"calling='code' needs a tool that programs may call, and there is {names}; mark it "
+        "with @tool(allowed_callers=['code']), or write calling='direct'"
+    )
 
 
 def check_limits(limits: Any) -> None:

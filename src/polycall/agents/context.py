@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 from msgspec import Struct
 
@@ -55,6 +55,14 @@ class RunRoot:
 def added_cost(one: Decimal | None, other: Decimal | None) -> Decimal | None:
     """The sum of two costs; `None` where one is unknown."""
     return None if one is None or other is None else one + other
+
+
+def copied(value: Any) -> Any:
+    """A copy of plain JSON, for one who changes what is in it; other objects stay themselves."""
+    if type(value) is dict:
+        mapping = cast("dict[str, Any]", value)
+        return {name: copied(each) for name, each in mapping.items()}
+    return [copied(each) for each in cast("list[Any]", value)] if type(value) is list else value
 
 
 @dataclass

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sqlite3
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,46 @@ from polycall.errors import RequestError
 _WAIT_S = 30.0  # for another process that writes
 
 
-def open_database(path: str | Path, schema: str, what: str) -> sqlite3.Connection:
+class SqliteConnection:
+    """A connection to SQLite that threads share under a lock of their own.
+
+    A forked child has one of its own: what it inherits belongs to its parent.
+    """
+
+    def __init__(self, path: str | Path, schema: str, what: str) -> None:
+        self._opening = (path, schema, what)
+        self._pid = os.getpid()
+        self._connection = _opened(path, schema, what)
+        self._of_parents: list[sqlite3.Connection] = []
+
+    @property
+    def current(self) -> sqlite3.Connection:
+        """The connection of this process."""
+        if self._pid != os.getpid() and str(self._opening[0]) != ":memory:":
+            # Neither used nor closed here: either would disturb the parent's.
+            self._of_parents.append(self._connection)
+            self._connection, self._pid = _opened(*self._opening), os.getpid()
+        return self._connection
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Run one statement."""
+        return self.current.execute(sql, values)
+
+    def close(self) -> None:
+        """Close it."""
+        if self._pid == os.getpid():
+            self._connection.close()
+
+
+def open_database(path: str | Path, schema: str, what: str) -> SqliteConnection:
     """The database at `path`, with its tables; `":memory:"` is in memory.
 
-    Threads may share it under a lock of their own.  Raises `RequestError` that says `what` cannot
-    be kept there.
+    Raises `RequestError` that says `what` cannot be kept there.
     """
+    return SqliteConnection(path, schema, what)
+
+
+def _opened(path: str | Path, schema: str, what: str) -> sqlite3.Connection:
     try:
         if str(path) != ":memory:":
             Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -56,12 +91,18 @@ class PostgresConnection:
         self._url = url
         self._what = what
         self._lock = threading.Lock()
+        self._pid = os.getpid()
         self._connection = self._connected()
+        self._of_parents: list[Any] = []
 
     @contextmanager
     def changing(self) -> Generator[Any]:
         """The connection in a transaction of its own; `RequestError` where it is out of reach."""
         with self._lock:
+            if self._pid != os.getpid():
+                # A forked child: what it inherits belongs to its parent.
+                self._of_parents.append(self._connection)
+                self._connection, self._pid = self._connected(), os.getpid()
             try:
                 self._connection.execute("select 1")
             except self._psycopg.OperationalError:
@@ -77,7 +118,8 @@ class PostgresConnection:
     def close(self) -> None:
         """Close it."""
         with self._lock:
-            self._connection.close()
+            if self._pid == os.getpid():
+                self._connection.close()
 
     def _connected(self) -> Any:
         try:

@@ -14,7 +14,7 @@ from typing_extensions import Unpack
 from polycall.agents.agent import Agent
 from polycall.agents.history import History, load_history
 from polycall.agents.options import Prompt, ResumeOptions, RunOptions, messages_of
-from polycall.agents.output import OutputT
+from polycall.agents.output import OutputError, OutputT
 from polycall.agents.partial import keep_on
 from polycall.agents.pausing import PausedRun
 from polycall.agents.run import AgentEvent, AgentStream, Run, Stopped
@@ -30,11 +30,11 @@ OutputCheck: TypeAlias = "Callable[[Run[Any]], Verdict]"
 class Guarded(Synchronous[Any, OutputT], Generic[OutputT]):
     """An agent behind checks.
 
-    `inputs` see the new messages before any model does, `outputs` the finished run before the
-    caller does; each says what is wrong, or `None`.  The first that does stops the run: it ends
-    by `guardrail`, `run.stopped` says which check and why.  Its history is the one that it was
-    given, with the calls that tools have answered meanwhile: what was refused is not sent again,
-    and what was done is not forgotten.
+    `inputs` see the new messages before any model does, `outputs` the run before the caller does,
+    finished or cut off by a limit; each says what is wrong, or `None`.  The first that does stops
+    the run: it ends by `guardrail`, `run.stopped` says which check and why, and `run.text` is
+    empty.  Its history is the one that it was given, with the calls that tools have answered
+    meanwhile: what was refused is not sent again, and what was done is not forgotten.
     """
 
     def __init__(
@@ -115,10 +115,10 @@ class Guarded(Synchronous[Any, OutputT], Generic[OutputT]):
 
     async def _judged(self, run: Run[OutputT], history: History) -> Run[OutputT]:
         for check in self.outputs:
-            if run.reason != "finished":
+            if run.reason != "finished" and (run.reason == "paused" or not run.text):
                 break
             try:
-                reason = await _said(check(run))
+                reason = await _reason(check, run)
             except BaseException as error:
                 keep_on(error, run)
                 raise
@@ -139,6 +139,16 @@ def _without_answer(run: Run[Any], before: History) -> History:
         and any(isinstance(part, ToolResult) for part in message.parts)
     ]
     return structs.replace(run.history, messages=messages[: acted[-1] + 1]) if acted else before
+
+
+async def _reason(check: OutputCheck, run: Run[Any]) -> str | None:
+    """Why the check stops the run; also a check that needs the output that is not there."""
+    try:
+        return await _said(check(run))
+    except OutputError:
+        if run.value is not None:
+            raise
+        return f"the run ended by {run.reason!r}, and the check needs its output"
 
 
 async def _said(verdict: Verdict) -> str | None:

@@ -33,12 +33,17 @@ def group_of(root: AgentSpec[Any]) -> dict[str, AgentSpec[Any]]:
             if other.name not in found:
                 found[other.name] = other
                 waiting.append(other)
-            elif found[other.name] is not other:
+            elif found[other.name] is not other and not _is_varied(root, other):
                 raise RequestError(
                     f"two agents are named {other.name!r}, and a handoff could not tell them "
                     "apart; give each a name="
                 )
     return found
+
+
+def _is_varied(root: AgentSpec[Any], other: AgentSpec[Any]) -> bool:
+    """Whether the agent that runs is the other one with changed settings, and stands for it."""
+    return root.name == other.name and root.made_from is (other.made_from or other)
 
 
 def visible(

@@ -12,7 +12,7 @@ from polycall.agents.compaction import Shortened
 from polycall.agents.context import Frame
 from polycall.agents.task import TaskNote
 from polycall.errors import RequestError
-from polycall.ir import JSON, Message, Text, ToolCall, ToolResult
+from polycall.ir import JSON, Message, Metadata, Text, ToolCall, ToolResult
 from polycall.openai_messages import from_openai, is_openai, to_openai
 
 
@@ -100,6 +100,10 @@ def _check_fields(messages: list[Any]) -> None:
                     "such as Message('user', [Text('hello')])",
                     path=f"history[{place}]",
                 )
+
+
+# What the application says in a message of the user's form, since every vendor takes that.
+OF_THE_APPLICATION: Metadata = {"polycall": {"from": "application"}}
 
 
 def is_users(message: Message) -> bool:

@@ -6,9 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
+from msgspec.structs import replace
+
 from polycall.agents.context import AgentContext
+from polycall.errors import RequestError
 from polycall.ir import Tool
-from polycall.tools import AbstractToolset, FunctionTool, Toolset
+from polycall.tools import AbstractToolset, FunctionTool, Toolset, WrappedToolset
+from polycall.tools.toolset import CombinedToolset, RenamedToolset
 
 AnyTool: TypeAlias = FunctionTool[..., Any]
 # What an agent takes as its tools.
@@ -32,7 +36,7 @@ def gather(sources: Iterable[ToolSource]) -> list[AbstractToolset]:
     loose: Toolset | None = None
     for source in sources:
         if isinstance(source, AbstractToolset):
-            toolsets.append(source)
+            toolsets += _parts(source)
             loose = None
             continue
         if loose is None:
@@ -44,10 +48,47 @@ def gather(sources: Iterable[ToolSource]) -> list[AbstractToolset]:
 
 def definitions(toolsets: Iterable[AbstractToolset], context: AgentContext[Any]) -> list[Tool]:
     """What a step offers of all toolsets."""
-    found: list[Tool] = []
-    for toolset in toolsets:
-        if isinstance(toolset, OfferingToolset):
-            found += toolset.offered(context)
-        else:
-            found += toolset.definitions
-    return found
+    return [tool for toolset in toolsets for tool in _offered(toolset, context)]
+
+
+def offers(toolset: AbstractToolset) -> bool:
+    """Whether it, or one that it is put around, offers its tools by and by."""
+    if isinstance(toolset, CombinedToolset):
+        return any(map(offers, toolset.toolsets))
+    if isinstance(toolset, WrappedToolset):
+        return offers(toolset.inner)
+    return isinstance(toolset, OfferingToolset)
+
+
+def _parts(toolset: AbstractToolset) -> list[AbstractToolset]:
+    """The toolsets of a sum; refuses names that a model could not find."""
+    if isinstance(toolset, CombinedToolset):
+        return [part for each in toolset.toolsets for part in _parts(each)]
+    inner = toolset
+    while isinstance(inner, WrappedToolset):
+        if isinstance(inner, RenamedToolset) and offers(inner.inner):
+            raise RequestError(
+                "the tools of a tree are called by the names that it finds, so they cannot be "
+                "renamed or prefixed; give its branches other names"
+            )
+        inner = inner.inner
+    return [toolset]
+
+
+def _offered(toolset: AbstractToolset, context: AgentContext[Any]) -> list[Tool]:
+    if isinstance(toolset, OfferingToolset):
+        return toolset.offered(context)
+    if not offers(toolset):
+        return toolset.definitions
+    if isinstance(toolset, CombinedToolset):
+        return definitions(toolset.toolsets, context)
+    assert isinstance(toolset, WrappedToolset)
+    known, found = toolset.tools, list[Tool]()
+    for each in _offered(toolset.inner, context):
+        if each.kind == "hosted":
+            found.append(each)
+        elif each.name in known:
+            own = known[each.name].definition
+            found.append(replace(own, defer_loading=each.defer_loading))
+    # A choice without the tools that find others has few, and shows them.
+    return found or toolset.definitions

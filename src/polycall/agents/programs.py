@@ -13,7 +13,7 @@ from polycall.agents.approval import AskingToolset
 from polycall.agents.context import AgentContext
 from polycall.agents.ending import EndingToolset
 from polycall.agents.journaling import JournalingToolset
-from polycall.agents.offer import OfferingToolset
+from polycall.agents.offer import offers
 from polycall.client import Client
 from polycall.ir import Request, Tool, ToolCall, ToolResult
 from polycall.loop import EndReason, Execute, Step, Turn
@@ -40,7 +40,7 @@ class AgentPrograms:
         self._context = context
         self._closing = closing
         self._inner: Programs | None = None
-        plain = [each for each in agent.toolsets if not isinstance(each, OfferingToolset)]
+        plain = [each for each in agent.toolsets if not offers(each)]
         toolset: AbstractToolset = EndingToolset(CombinedToolset(plain))
         journal = context.run.root.journal
         if journal is not None:

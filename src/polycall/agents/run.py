@@ -132,8 +132,8 @@ class Run(Generic[OutputT]):
 
     @property
     def text(self) -> str:
-        """The text of the last answer, whatever the run ended by."""
-        return self.steps[-1].response.text if self.steps else ""
+        """The text of the last answer, whatever the run ended by; none where a check stopped it."""
+        return self.steps[-1].response.text if self.steps and self.stopped is None else ""
 
     @property
     def messages(self) -> list[Message]:

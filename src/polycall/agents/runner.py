@@ -25,7 +25,7 @@ from polycall.agents.handoff import (
     handover_note,
     visible,
 )
-from polycall.agents.history import History, is_users
+from polycall.agents.history import OF_THE_APPLICATION, History, is_users
 from polycall.agents.instrumented_run import WatchedRun
 from polycall.agents.journaling import JournalingModel
 from polycall.agents.offer import definitions
@@ -79,6 +79,12 @@ class AgentRunner(Generic[OutputT]):
         self._group = group_of(agent)
         state.clients.update(
             (name, each.client) for name, each in self._group.items() if each.client is not None
+        )
+        # Whoever holds the conversation then, hears how they end.
+        self._may_have_tasks = bool(state.tasks) or any(
+            isinstance(each, BackgroundToolset)
+            for agent in self._group.values()
+            for each in agent.toolsets
         )
         self._speakers: list[str] = []
         self._executors: dict[tuple[str, ...], Executor] = {}
@@ -265,7 +271,7 @@ class AgentRunner(Generic[OutputT]):
             if self._attempts >= self._agent.output_attempts:
                 return "output"
             words = f"The answer does not fit:\n{error}\nAnswer again with the whole JSON object."
-            messages.append(Message("user", [Text(words)]))
+            messages.append(Message("user", [Text(words)], metadata=OF_THE_APPLICATION))
             return None
         return "finished"
 
@@ -358,7 +364,7 @@ class AgentRunner(Generic[OutputT]):
         """What the agent of a frame is told, memory apart."""
         agent = self._group[frame.agent]
         reported = [await agent.instructions_for(self._context_of(agent)), handover_note(frame)]
-        if any(isinstance(each, BackgroundToolset) for each in agent.toolsets):
+        if self._may_have_tasks:
             reported.append(ABOUT_TASKS)
         return "\n\n".join(part for part in reported if part)
 

@@ -56,6 +56,7 @@ class AgentSpec(Generic[OutputT]):
     hooks: list[Hook]
     client: ModelClient | None
     settings: dict[str, Any]
+    made_from: AgentSpec[Any] | None = None  # of a copy with other settings, the first of all
 
     def __repr__(self) -> str:
         """In a line: who it is, and the names of what it may call."""

@@ -91,6 +91,7 @@ class Connection:
         self._program: Program | None = None
         self._status = 0
         self._is_session_gone = False
+        self._is_refused = False  # a request, as malformed
 
     @property
     def is_open(self) -> bool:
@@ -161,7 +162,7 @@ class Connection:
 
     async def _asked(self, asking: Awaitable[T], what: str) -> T:
         """The answer; the errors of the library as ours."""
-        self._status = 0
+        self._status, self._is_refused = 0, False
         try:
             return await asking
         except MCPError as error:
@@ -254,6 +255,7 @@ class Connection:
         if response.status_code == 404 and asked.method == "POST":
             # The protocol: a client whose session is answered so begins a new one.
             self._is_session_gone |= "mcp-session-id" in asked.headers
+        self._is_refused |= response.status_code == 400 and asked.method == "POST"
 
     async def _hear(self, message: types.ServerNotification | Exception) -> None:
         if isinstance(message, types.ToolListChangedNotification):
@@ -292,9 +294,12 @@ class Connection:
 
     def _is_forgotten(self, error: MCPError) -> bool:
         """Whether the server knows the session no more, and so has run nothing: it says 404, or 400
-        without a JSON-RPC answer, of which the transport itself made the error.
+        without a JSON-RPC answer, of which the transport itself made the error, or 400 and in words
+        that it is about the session.
         """
         if self._is_session_gone:
+            return True
+        if self._is_refused and "session" in error.message.lower():
             return True
         return self._status in (400, 404) and error.message in _SESSION_LOST
 

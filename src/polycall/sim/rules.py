@@ -17,6 +17,7 @@ Plainly, what it does:
   searches the web, it does so when the words ask for it; the result is a simulated page.
 * Without tools that fit, it says what it is.  Asked for JSON, it gives an instance of the schema,
   also of one that stands in the words.
+* Tools that the prompt describes in words are called in words.
 * How background tasks ended is not a request, no matter whose words it stands in.
 """
 
@@ -33,6 +34,7 @@ from msgspec.structs import replace
 from polycall._support import jsontext
 from polycall.sim import vocabulary
 from polycall.sim.arguments import Filler, properties_of
+from polycall.sim.described import in_words, with_described
 from polycall.sim.notes import without_notes
 from polycall.sim.script import (
     PROGRAM_NAMES,
@@ -65,6 +67,13 @@ def answer(prompt: Prompt) -> Turn:
 
 
 def _decide(prompt: Prompt) -> Turn:
+    described = with_described(prompt)
+    if described is None:
+        return _ruled(prompt)
+    return in_words(_ruled(described), prompt.schema)
+
+
+def _ruled(prompt: Prompt) -> Turn:
     prompt = replace(prompt, entries=without_notes(prompt.entries))
     text = prompt.user_text()
     since = prompt.since_user()

@@ -11,6 +11,7 @@ from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
+from polycall.errors import ToolError
 from polycall.ir import ToolCall
 
 DepsT_co = TypeVar("DepsT_co", default=None, covariant=True)
@@ -24,6 +25,21 @@ class EndRun:
     """
 
     result: Any
+
+
+@contextmanager
+def leaving() -> Generator[None]:
+    """For code of the application's around a call: what it raises leaves the run.
+
+    Only a `ToolError` is for the model.
+    """
+    try:
+        yield
+    except ToolError:
+        raise
+    except Exception as error:
+        error.leaves_run = True  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        raise
 
 
 # How the call that runs here is known in its run's journal; the same when the run is replayed.

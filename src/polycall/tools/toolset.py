@@ -18,7 +18,7 @@ from polycall import ir
 from polycall._support import jsontext
 from polycall.errors import ToolDefinitionError, ToolError, UnknownToolError
 from polycall.ir import JSON
-from polycall.tools.context import ToolContext
+from polycall.tools.context import ToolContext, leaving
 from polycall.tools.function_tool import FunctionTool, tool
 from polycall.tools.problems import near_miss
 from polycall.tools.results import changed_result
@@ -148,7 +148,7 @@ class CombinedToolset(AbstractToolset):
     """Several toolsets as one; no name may be in two of them."""
 
     def __init__(self, toolsets: Iterable[AbstractToolset]) -> None:
-        self._toolsets = list(toolsets)
+        self.toolsets = list(toolsets)
         _ = self.tools  # two of a name are a mistake of now, not of the first request
 
     @property
@@ -164,7 +164,7 @@ class CombinedToolset(AbstractToolset):
 
     def _owners(self) -> dict[str, tuple[AnyTool, AbstractToolset]]:
         owners: dict[str, tuple[AnyTool, AbstractToolset]] = {}
-        for toolset in self._toolsets:
+        for toolset in self.toolsets:
             for name, each in toolset.tools.items():
                 if name in owners:
                     raise ToolDefinitionError(
@@ -251,10 +251,11 @@ class ApprovedToolset(WrappedToolset):
         return True
 
     async def run(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
-        answer = self._approve(self[name], arguments)
-        if inspect.isawaitable(answer):
-            with context.paused():
-                answer = await answer
+        with leaving():
+            answer = self._approve(self[name], arguments)
+            if inspect.isawaitable(answer):
+                with context.paused():
+                    answer = await answer
         if isinstance(answer, dict):
             return await self._run_changed(name, answer, context)
         if answer is not True:

@@ -179,7 +179,7 @@ class Index:
             self._matrix = None
             self._database.execute("begin immediate")
             try:
-                yield self._database
+                yield self._database.current
             except BaseException:
                 self._database.execute("rollback")
                 raise

@@ -121,7 +121,7 @@ class SQLiteStore:
         with self._lock:
             self._database.execute("begin immediate")
             try:
-                yield self._database
+                yield self._database.current
             except BaseException:
                 self._database.execute("rollback")
                 raise

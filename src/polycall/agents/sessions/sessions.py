@@ -21,6 +21,7 @@ from polycall.agents.sessions.lock import locked
 from polycall.agents.sessions.portable import branched, imported
 from polycall.agents.sessions.store import SessionStore
 from polycall.agents.sessions.turn import Keep, SessionTurn, checked_keep, history_of
+from polycall.errors import RequestError
 from polycall.instrumentation import conversing
 from polycall.ir import Message
 
@@ -216,9 +217,11 @@ class Session:
         A stream that is left before its end is kept as a run is that is stopped.
         """
 
+        given = self._with_user(options)
+
         async def begin(turn: SessionTurn) -> AgentStream[OutputT]:
             history = await turn.begin(messages_of(prompt))
-            return agent.stream(prompt, history=history, **self._with_user(options))
+            return agent.stream(prompt, history=history, **given)
 
         return self._streamed(agent, begin, keep)
 
@@ -286,7 +289,19 @@ class Session:
         return AgentStream(events(), so_far, getattr(inner, "output", None))
 
     def _with_user(self, options: dict[str, Any]) -> dict[str, Any]:
-        return {"user": self.user, **options} if self.user else options
+        if "history" in options:
+            raise RequestError(
+                f"the session {self.id!r} gives a run its history; leave out history=, or run the "
+                "agent without the session"
+            )
+        if not self.user:
+            return options
+        if options.get("user", self.user) != self.user:
+            raise RequestError(
+                f"the session {self.id!r} belongs to the user {self.user!r}, and its runs are "
+                f"theirs, not {options['user']!r}'s; leave out user="
+            )
+        return {**options, "user": self.user}
 
     async def history(self) -> History:
         """What the next run would find."""
