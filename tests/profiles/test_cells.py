@@ -168,12 +168,7 @@ RELATED: dict[str, list[str]] = {
         for vendor in ("xai", "mistral", "zai", "minimax", "alibaba")
     },
     "moonshot": sorted(load("moonshot").known),
-    "groq": [
-        "openai/gpt-oss-120b",
-        "qwen/qwen3-32b",
-        "qwen/qwen3.8-27b",
-        "llama-3.3-70b-versatile",
-    ],
+    "groq": ["openai/gpt-oss-120b", "openai/gpt-oss-20b", "qwen/qwen3.8-27b"],
     "cerebras": ["gpt-oss-120b", "zai-glm-4.7", "qwen-3.8-27b"],
     "fireworks": [
         f"accounts/fireworks/models/{name}"

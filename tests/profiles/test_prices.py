@@ -6,13 +6,15 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from genai_prices import data_snapshot
+from genai_prices import Usage as PricedUsage
+from genai_prices import calc_price, data_snapshot
 
 from polycall.config import parse_config
 from polycall.dialects import gemini, openai_chat, openai_responses
@@ -21,6 +23,7 @@ from polycall.gateway.accounts.costs import Costs
 from polycall.gateway.passthrough.body import usage_of
 from polycall.ir import Usage
 from polycall.providers.catalogue import CATALOGUE
+from polycall.providers.late_prices import complete_table
 from polycall.providers.prices import cost_usd
 from polycall.providers.refresh import PriceRefresh
 
@@ -45,6 +48,59 @@ def tiered(tier: str) -> Usage:
 )
 def test_m03_a_service_tier_has_its_own_price(model: str, tier: str, dollars: str) -> None:
     assert cost_usd(OPENAI, model, tiered(tier)) == Decimal(dollars)
+
+
+def of(tokens: int, tier: str = "", **more: int) -> Usage:
+    return Usage(input_tokens=tokens, output_tokens=tokens, service_tier=tier, **more)
+
+
+@pytest.mark.parametrize(
+    ("name", "usage", "dollars"),
+    [
+        ("openai/gpt-6.2-sol", of(100_000), "1.2"),
+        ("openai/gpt-6.2-sol", of(1_000_000), "19"),
+        ("openai/gpt-6.2-astra", of(100_000, "priority"), "9.6"),
+        ("openai/gpt-6.2-astra", of(100_000, "batch"), "2.4"),
+        ("openai/gpt-6.2-astra", of(100_000, cached_tokens=50_000), "4.42"),
+        ("openai/gpt-6-astra", of(100_000, "ultrafast"), "36"),
+        ("openai/gpt-6.1-sol", of(100_000, "priority"), "2.4"),  # the table's own
+        ("google/gemini-4-hydrogen", of(100_000), "0.9"),
+        ("google/gemini-4-neon", of(100_000, "priority"), "3.24"),
+        ("google/gemini-3.8-flash", of(100_000, "priority"), "0.81"),
+        ("google/gemini-3.8-flash", of(100_000, "flex"), "0.225"),
+        ("google/gemini-3.8-flash", of(100_000, "batch"), "0.225"),  # the table's own
+    ],
+)
+def test_m05_models_and_tiers_of_the_last_weeks_are_priced(
+    name: str, usage: Usage, dollars: str
+) -> None:
+    provider, _, model = name.partition("/")
+    cost = cost_usd(CATALOGUE[provider], model, usage)
+    assert cost is not None
+    assert cost == Decimal(dollars)
+
+
+def test_m05_a_price_that_is_announced_holds_from_its_day() -> None:
+    complete_table()
+    days = [datetime(2026, 11, 30, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)]
+    costs = [
+        calc_price(
+            PricedUsage(input_tokens=1_000_000, output_tokens=1_000_000),
+            "gemini-4-carbon",
+            provider_id="google",
+            genai_request_timestamp=day,
+        ).total_price
+        for day in days
+    ]
+    assert costs == [12, 24]
+
+
+def test_m05_what_the_table_has_itself_counts() -> None:
+    complete_table()
+    snapshot = data_snapshot.get_snapshot()
+    (openai,) = [each for each in snapshot.providers if each.id == "openai"]
+    names = [model.id for model in openai.models]
+    assert len(names) == len(set(names))
 
 
 async def test_m03_the_gateway_prices_and_reserves_by_tier() -> None:
@@ -111,6 +167,7 @@ def test_m03_a_sum_of_tiers_is_of_none() -> None:
 
 @pytest.fixture(autouse=True)
 def _same_table() -> Iterator[None]:
+    complete_table()
     before = data_snapshot._custom_snapshot  # pyright: ignore[reportPrivateUsage]
     yield
     data_snapshot.set_custom_snapshot(before)

@@ -49,7 +49,7 @@ def test_each_answers_with_its_reasoning_and_calls(
         ("moonshot", {"model": "kimi-k3", "temperature": 0.2}, "only 1 is allowed"),
         ("zai", {"model": "glm-5.3", "reasoning_effort": "medium"}, "low, high, or max"),
         ("minimax", {"model": "MiniMax-M3", "temperature": 0}, "temperature"),
-        ("groq", {"model": "qwen/qwen3-32b", "reasoning_effort": "high"}, "`none` or `default`"),
+        ("groq", {"model": "qwen/qwen3.8-27b", "reasoning_effort": "high"}, "`none` or `default`"),
         ("cerebras", {"model": "gpt-oss-120b", "reasoning_effort": "none"}, "'low', 'medium'"),
         (
             "openrouter",

@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall.profiles.profile import Profile
+from polycall.providers.late_prices import complete_table
 from polycall.providers.provider import Capabilities, Feature, Price, Provider
 
 
@@ -84,6 +85,7 @@ def _priced(provider: Provider) -> Iterator[tuple[str, int | None, Price | None]
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - costs 0.3 s at import
     from genai_prices.types import ModelPrice  # noqa: PLC0415
 
+    complete_table()
     for priced in get_snapshot().providers:
         if priced.id != provider.price_id:
             continue

@@ -1,7 +1,8 @@
 """What a generation cost, in US dollars; `None` where no price is known, never 0.
 
 Prices come from the provider's own rows first (configuration), then from the snapshot inside
-`genai-prices`, which is imported on the first question: it costs a third of a second.
+`genai-prices`, which is imported on the first question (it costs a third of a second) and completed
+by `late_prices.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from decimal import Decimal
 from typing import Any, cast
 
 from polycall.ir import JSON, Usage
+from polycall.providers.late_prices import complete_table, tier_factor
 from polycall.providers.provider import Price, Provider
 
 _MILLION = Decimal(1_000_000)
@@ -52,6 +54,8 @@ def _table_cost(price_id: str, model: str, usage: Usage) -> Decimal | None:
     from genai_prices import Usage as PricedUsage  # noqa: PLC0415 - costs 0.3 s at import
     from genai_prices import calc_price  # noqa: PLC0415
 
+    complete_table()
+    context = _price_context(usage)
     counts = {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
@@ -62,10 +66,10 @@ def _table_cost(price_id: str, model: str, usage: Usage) -> Decimal | None:
     # The table warns of kinds of tokens that a model has no price for, even if the answer has none.
     priced = PricedUsage(**{kind: count for kind, count in counts.items() if count})
     try:
-        found = calc_price(priced, model, provider_id=price_id, price_context=_price_context(usage))
+        found = calc_price(priced, model, provider_id=price_id, price_context=context)
     except LookupError:
         return None
-    return found.total_price * _place_factor(usage)
+    return found.total_price * _place_factor(usage) * tier_factor(price_id, found.model, context)
 
 
 def price_of(provider: Provider, model: str) -> Price | None:

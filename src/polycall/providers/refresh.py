@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from polycall.errors import RequestError
+from polycall.providers.late_prices import complete_table
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, Provider
@@ -126,6 +127,7 @@ def _lay_over(newer: list[Provider]) -> int:
     """Put the new prices into the table; gives the number of models that have changed."""
     from genai_prices import data_snapshot  # noqa: PLC0415 - as above
 
+    complete_table()
     known = {provider.id: provider for provider in data_snapshot.get_snapshot().providers}
     changed = 0
     for provider in newer:

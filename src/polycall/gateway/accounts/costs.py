@@ -9,7 +9,6 @@ about once a minute: some prices have their hours.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import threading
 import time
@@ -19,6 +18,7 @@ from msgspec.structs import replace
 
 from polycall.config import Config
 from polycall.ir import Usage
+from polycall.providers.late_prices import complete_table
 from polycall.providers.prices import cost_usd, is_special
 from polycall.providers.provider import Price, Provider
 from polycall.providers.refresh import PriceRefresh
@@ -98,7 +98,7 @@ class Costs:
 
     def _load(self) -> None:
         try:
-            importlib.import_module("genai_prices")
+            complete_table()
         except ImportError:
             logger.warning("no price table: genai-prices is not installed")
             return
