@@ -9,6 +9,7 @@ from bench.tool_set import entries
 from bench.tool_tree import tree_of
 
 from polycall.agents.tree import ToolSearch
+from polycall.agents.tree.use import Uses
 from polycall.ir import JSON
 from polycall.tools import FunctionTool, tool_from_schema
 
@@ -67,15 +68,40 @@ def test_only_what_is_kept(search: ToolSearch) -> None:
     assert found == ["repos.repos_get"]
 
 
-def test_use_is_a_sign() -> None:
+def test_use_is_a_sign_for_its_owner_alone() -> None:
     search = ToolSearch(TOOLS)
-    assert search.best("tidy the tracker", 5, "words") == []
-    for _ in range(3):
-        search.learn("tidy the tracker", "issues.issues_list")
-    assert search.best("tidy the tracker", 5, "words")[0] == "issues.issues_list"
-    for number in range(12_000):
-        search.learn(f"noise {number % 50}", "repos.repos_get")
-    assert search.best("delete a repository", 5, "words")[0] == "repos.repos_delete"
+    question = "tidy the issues"
+    before = search.best(question, 5, "words", owner="a")
+    wanted = before[-1]
+    search.called(wanted, "b")
+    assert search.best(question, 5, "words", owner="a") == before
+    for _ in range(5):
+        search.best(question, 5, "words", owner="a")
+        search.called(wanted, "a")
+    assert search.best(question, 5, "words", owner="a")[0] == wanted
+    assert search.best(question, 5, "words", owner="b") == before
+    assert search.best(question, 5, "words") == before
+
+
+def test_use_counts_once_for_a_search_that_found_the_tool() -> None:
+    uses = Uses()
+    uses.found("a", ["tidy"], ["one", "two"])
+    for _ in range(100):
+        uses.called("a", "one")
+        uses.called("a", "elsewhere")
+    assert uses.of("a") == {"tidy": {"one": 1}}
+
+
+def test_use_is_bounded() -> None:
+    uses = Uses()
+    for number in range(3_000):
+        uses.found("a", [f"word{number}", "often"], ["one"])
+        uses.called("a", "one")
+    assert len(uses.of("a")) < 2_000
+    assert uses.of("a")["often"]["one"] > 100
+    for number in range(300):
+        uses.found(f"owner{number}", ["tidy"], ["one"])
+    assert uses.of("a") == {}
 
 
 def test_five_thousand_tools_take_milliseconds() -> None:

@@ -147,8 +147,12 @@ class CodeMode:
         namespace: str = "",
         limit: int = _FOUND_USUAL,
         allowed: Callable[[str], bool] = lambda _: True,
+        owner: str = "",
     ) -> str:
-        """The signatures of the functions that fit best, best first."""
+        """The signatures of the functions that fit best, best first.
+
+        What the `owner` called after its searches counts for it.
+        """
         if self._search is None:
             index = {full: self.tools[name] for full, name in self._full.items()}
             self._search = ToolSearch(index)
@@ -158,6 +162,7 @@ class CodeMode:
             "words",
             namespace.strip("."),
             keep=lambda full: allowed(self._full[full]),
+            owner=owner,
         )
         if not found:
             spaces = {self._namespaces.get(name, "") for name in self.tools if allowed(name)}
@@ -166,10 +171,10 @@ class CodeMode:
             raise ToolError(f"nothing fits these words; use others{hint}")
         return "\n\n".join(self._stub(self._full[full]) for full in found)
 
-    def used(self, tool: str, query: str) -> None:
-        """A client that searched by these words then called the tool: a sign that it fits."""
+    def used(self, tool: str, owner: str) -> None:
+        """The owner called a tool: where its search found it, that counts for its later ones."""
         if self._search is not None:
-            self._search.learn(query, self._full_name(tool))
+            self._search.called(self._full_name(tool), owner)
 
     def _full_name(self, name: str) -> str:
         space = self._namespaces.get(name, "")
@@ -439,10 +444,12 @@ class CodeToolset(AbstractToolset):
             arguments["query"],
             namespace=arguments.get("namespace", ""),
             limit=arguments.get("limit", _FOUND_USUAL),
+            owner=self._implicit(),
         )
 
     async def _run(self, arguments: JSON, context: ToolContext[Any]) -> ToolResult:
         async def call(made: ToolCall) -> ToolResult:
+            self.mode.used(made.name, implicit)
             # From here it is as direct as the client's own calls: what those may, a program may.
             direct = ToolCall(made.id, made.name, made.arguments_json)
             return await execute(direct, self._toolset, context=context)

@@ -2,6 +2,8 @@
 
 tree.py     the tree as a toolset, and its two tools
 search.py   finding tools by words, along the tree, by vectors
+ranking.py  words: BM25 over fields
+use.py      what was found and then called
 openapi.py  OpenAPI 3.0 and Swagger 2.0 as OpenAPI 3.1
 load.py     trees from packages, OpenAPI documents, folders of JSON files
 """

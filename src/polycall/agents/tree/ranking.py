@@ -1,4 +1,4 @@
-"""Tools ranked by words: BM25 over fields, with misspellings, and with what was used before.
+"""Tools ranked by words: BM25 over fields, with misspellings, and with what was used.
 
 A name of three words that holds two of the question says more than a page of parameters that holds
 them too: each field has a weight and a length of its own.  What a term adds to a tool's score is
@@ -35,7 +35,6 @@ _K1 = 1.2
 _COMMON_MIN, _COMMON_SHARE = 1_000, 0.3
 _USE_WEIGHT = 1.0
 _SOME = 0.2  # what covering nothing but one word of the question leaves of a score
-_USES_MAX = 5_000
 _TYPO_MIN, _TYPO_TWO_MIN, _TYPO_MAX = 4, 8, 40
 
 
@@ -71,8 +70,6 @@ class FieldIndex:
             self._postings[term] = {
                 name: rarity * value * (_K1 + 1) / (value + _K1) for name, value in row.items()
             }
-        self._used: dict[str, Counter[str]] = defaultdict(Counter)
-        self._uses = 0
         self._deletions: dict[str, list[str]] | None = None
 
     @property
@@ -80,23 +77,16 @@ class FieldIndex:
         """All terms."""
         return self._postings
 
-    def learn(self, question: Iterable[str], name: str) -> None:
-        """The document was what the question's terms were after."""
-        if self._uses >= _USES_MAX:
-            # Half of what is known is forgotten, so that what is new counts.
-            for row in self._used.values():
-                for each in row:
-                    row[each] = row[each] // 2
-            self._uses //= 2
-        for term in question:
-            self._used[term][name] += 1
-            self._uses += 1
-
-    def scores(self, question: Iterable[tuple[str, Mapping[str, float]]]) -> dict[str, float]:
+    def scores(
+        self,
+        question: Iterable[tuple[str, Mapping[str, float]]],
+        used: Mapping[str, Mapping[str, int]],
+    ) -> dict[str, float]:
         """How well documents fit: for each term said, the best of it and of what may stand for it.
 
         `question` is each term with its alternatives, each with how sure it is (the term itself
         with 1).  What fits more of the question fits better than what fits one word well.
+        `used` is how often tools were called after questions with a term (use.py).
         """
         said = list(question)
         weights = [self._weight(alternatives) for _, alternatives in said]
@@ -105,7 +95,10 @@ class FieldIndex:
         covered: dict[str, float] = {}
         # Rare terms first: of a crowded term only what those have found is looked at.
         for place in sorted(range(len(said)), key=lambda each: -weights[each]):
-            found = self._term(said[place][0], said[place][1], scores)
+            term, alternatives = said[place]
+            found = self._term(alternatives, scores)
+            for name, count in used.get(term, {}).items():
+                found[name] = found.get(name, 0.0) + _USE_WEIGHT * count / (count + 1.0)
             for name, score in found.items():
                 scores[name] = scores.get(name, 0.0) + score
                 covered[name] = covered.get(name, 0.0) + weights[place]
@@ -122,7 +115,7 @@ class FieldIndex:
         return max(known, default=math.log(1 + self._total) * 0.5)
 
     def _term(
-        self, term: str, alternatives: Mapping[str, float], scores: Mapping[str, float]
+        self, alternatives: Mapping[str, float], scores: Mapping[str, float]
     ) -> dict[str, float]:
         found: dict[str, float] = {}
         most = max(_COMMON_MIN, self._total * _COMMON_SHARE)
@@ -135,10 +128,6 @@ class FieldIndex:
                 score = sure * posting.get(name, 0.0)
                 if score > found.get(name, 0.0):
                     found[name] = score
-        used = self._used.get(term)
-        if used:
-            for name, count in used.items():
-                found[name] = found.get(name, 0.0) + _USE_WEIGHT * count / (count + 1.0)
         return found
 
     def misspelt(self, term: str) -> list[str]:

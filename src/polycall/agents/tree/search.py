@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, cast
 from polycall.agents.text_search import TermIndex, query_terms, terms
 from polycall.agents.tree.ranking import FieldIndex, field_terms
 from polycall.agents.tree.synonyms import synonyms_of
+from polycall.agents.tree.use import Uses
 from polycall.agents.vectors import nearest_rows, unit_rows
 from polycall.ir import JSON
 from polycall.tools import FunctionTool
@@ -42,6 +43,7 @@ class ToolSearch:
     ) -> None:
         self._branches: TermIndex[str] = TermIndex()
         self._names = list(tools)
+        self._uses = Uses()
         self._embed = embed
         self._vocabulary: list[str] | None = None
         documents = {name: _fields_of(name, tool) for name, tool in tools.items()}
@@ -59,9 +61,9 @@ class ToolSearch:
         texts = [f"{name}: {tool.description}" for name, tool in tools.items()]
         self._vectors: Any = unit_rows(embed(texts), len(texts)) if embed and texts else []
 
-    def learn(self, query: str, name: str) -> None:
-        """A tool was found by these words and then called: a sign that it fits them."""
-        self._index.learn(query_terms(query), name)
+    def called(self, name: str, owner: str) -> None:
+        """The owner called a tool: where its own search found it, that counts for later ones."""
+        self._uses.called(owner, name)
 
     def best(
         self,
@@ -71,34 +73,40 @@ class ToolSearch:
         within: str = "",
         *,
         keep: Callable[[str], bool] | None = None,
+        owner: str = "",
     ) -> list[str]:
         """The names of the tools that fit best, best first.
 
-        Only those below `within` are looked at, and only those that `keep` says yes to.
+        Only those below `within` are looked at, and only those that `keep` says yes to.  Searches
+        of an `owner` are remembered: what it called after them counts for it (`called`).
         """
+        scores = self._by_words(query, owner)
         match method:
             case "words":
-                scores = self._by_words(query)
+                pass
             case "tree":
-                scores = self._by_tree(query)
+                scores = self._in_branches(query, scores)
             case "hybrid":
-                scores = self._by_vectors(query)
+                scores = self._with_vectors(query, scores)
         if within:
             scores = {name: each for name, each in scores.items() if is_below(name, within)}
         if keep is not None:
             scores = {name: each for name, each in scores.items() if keep(name)}
-        return heapq.nsmallest(limit, scores, key=lambda name: (-scores[name], name))
+        found = heapq.nsmallest(limit, scores, key=lambda name: (-scores[name], name))
+        if owner:
+            self._uses.found(owner, query_terms(query), found)
+        return found
 
-    def _by_tree(self, query: str) -> dict[str, float]:
+    def _in_branches(self, query: str, scores: dict[str, float]) -> dict[str, float]:
         """First the branches that fit, then the tools in them: what browsing would do."""
         chosen = set(self._branches.best(query_terms(query), _BRANCHES))
-        scores = self._by_words(query)
         return {name: score for name, score in scores.items() if branch_of(name) in chosen}
 
-    def _by_words(self, query: str) -> dict[str, float]:
+    def _by_words(self, query: str, owner: str) -> dict[str, float]:
         """What the question says, and less surely, what it says in other words or forms."""
         said = query_terms(query)
-        return self._index.scores([(term, self._alternatives(term, query)) for term in said])
+        alternatives = [(term, self._alternatives(term, query)) for term in said]
+        return self._index.scores(alternatives, self._uses.of(owner))
 
     def _alternatives(self, term: str, query: str) -> dict[str, float]:
         """A term with what may stand for it, each with how sure that is."""
@@ -126,8 +134,7 @@ class ToolSearch:
             found |= {each for each in shorter if each in self._index.vocabulary}
         return found
 
-    def _by_vectors(self, query: str) -> dict[str, float]:
-        words = self._by_words(query)
+    def _with_vectors(self, query: str, words: dict[str, float]) -> dict[str, float]:
         if self._embed is None:
             return words
         near = nearest_rows(self._vectors, self._embed([query])[0], _CANDIDATES)

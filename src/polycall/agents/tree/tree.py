@@ -168,6 +168,7 @@ class ToolTree(OfferingToolset):
         return [tool.definition for tool in [*own, *opened]]
 
     async def run(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
+        self._search.called(name, _owner(context))
         return await self[name].run(arguments, context)
 
     def _load(self) -> None:
@@ -210,7 +211,9 @@ class ToolTree(OfferingToolset):
 
     async def _find(self, arguments: JSON, context: ToolContext[Any]) -> JSON:
         within = arguments.get("within", "")
-        found = self._search.best(arguments["query"], self._found_max, self._method, within)
+        found = self._search.best(
+            arguments["query"], self._found_max, self._method, within, owner=_owner(context)
+        )
         if not found:
             raise ToolError(
                 "no tool fits these words; use others, or look with open_namespace. "
@@ -270,6 +273,13 @@ def _searching_dialect(context: AgentContext[Any]) -> str:
     """The dialect of the vendor that is to search; nothing where it cannot."""
     client = context.run.client_of(context.agent)
     return client.searches_tools(context.model) if isinstance(client, Client) else ""
+
+
+def _owner(context: ToolContext[Any]) -> str:
+    """Whose searches and calls belong together: the user's, or the run's where none is named."""
+    if not isinstance(context, AgentContext):
+        return ""
+    return context.user or context.run.root.run_id
 
 
 def _sources(

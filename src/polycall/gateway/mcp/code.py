@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -29,8 +28,6 @@ from polycall.tool_server.described import RUN
 
 Opened = dict[str, OfferedTool]
 _MODES_MAX = 16
-_SEARCHED_MAX = 1_000
-_USED_WITHIN_S = 300.0
 
 
 class StoreSessions:
@@ -71,7 +68,6 @@ class CodeModes:
         self._calls = calls
         self._sandbox = sandbox
         self._modes: OrderedDict[tuple[str, ...], tuple[object, CodeMode]] = OrderedDict()
-        self._searched: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
     async def close(self) -> None:
         """End all sessions."""
@@ -97,18 +93,13 @@ class CodeModes:
     ) -> str:
         """The signatures that fit."""
         mode = await self._mode(names, opened)
-        query = str(arguments["query"])
-        found = mode.search(
-            query,
+        return mode.search(
+            str(arguments["query"]),
             namespace=str(arguments.get("namespace") or ""),
             limit=int(arguments.get("limit") or 5),
             allowed=lambda name: name in opened,
+            owner=scope.owner.id,
         )
-        self._searched[scope.owner.id] = (query, time.monotonic())
-        self._searched.move_to_end(scope.owner.id)
-        while len(self._searched) > _SEARCHED_MAX:
-            self._searched.popitem(last=False)
-        return found
 
     async def run(
         self,
@@ -135,7 +126,7 @@ class CodeModes:
                     raise Pause
                 if refusal:
                     return ToolResult(call.id, [Text(refusal)], is_error=True)
-            self._note_use(mode, scope, call.name)
+            mode.used(call.name, scope.owner.id)
             inner = CallScope(scope.owner, scope.request_id, scope.headers, scope.ask, scope.sample)
             outcome = await self._calls.call(offered, call.arguments_json, inner, caller="code")
             return outcome.result
@@ -156,11 +147,6 @@ class CodeModes:
                     return await mode.resume(owner, waits.session, execute)
             except ProgramPausedError as paused:
                 waits = paused
-
-    def _note_use(self, mode: CodeMode, scope: CallScope, name: str) -> None:
-        query, at = self._searched.get(scope.owner.id, ("", 0.0))
-        if query and time.monotonic() - at < _USED_WITHIN_S:
-            mode.used(name, query)
 
     async def _mode(self, names: tuple[str, ...], opened: Opened) -> CodeMode:
         """The code mode of these servers, with all their tools: permission is looked at later."""
