@@ -6,8 +6,9 @@ costs next to nothing, reads no network and writes no file.  The middle language
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from polycall._support.later import load_later
 
 if TYPE_CHECKING:
     from polycall import errors, testing
@@ -115,24 +116,18 @@ _HOMES = {
     "WrittenTools": "polycall.agents",
     "run_tools": "polycall.loop",
     "tool": "polycall.tools",
+    "errors": "polycall.errors",
+    "testing": "polycall.testing",
     "triage": "polycall.agents",
 }
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if name == "__version__":
-        from importlib.metadata import version  # noqa: PLC0415 - 10 ms that only this needs
+if not TYPE_CHECKING:  # a checker would take any name
+    _get, __dir__ = load_later(__name__, _HOMES)
 
-        return version("polycall")
-    if name in ("errors", "testing"):
-        return importlib.import_module(f"polycall.{name}")
-    if home is None:
-        raise AttributeError(f"module 'polycall' has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version  # noqa: PLC0415 - 10 ms that only this needs
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_HOMES})
+            return version("polycall")
+        return _get(name)

@@ -21,9 +21,15 @@ knowledge/     files that can be searched
 tree/          many tools, of which the model sees few
 model_written_tools/  tools that the model writes
 
-Imports the public names of the floors below only, and could be a package of its own.
+Imports the public names of the floors below only, and could be a package of its own.  What an agent
+can do without loads on first use.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from polycall._support.later import load_later
 from polycall.agents.agent import Agent
 from polycall.agents.approval_backend import ApprovalRequest
 from polycall.agents.context import AgentContext
@@ -32,18 +38,26 @@ from polycall.agents.events import HandoffEvent, ProgressEvent, Resumed, TaskEve
 from polycall.agents.guard import Guarded
 from polycall.agents.history import History
 from polycall.agents.journal import RunDivergenceError
-from polycall.agents.knowledge import Knowledge, Passage
-from polycall.agents.memory import Injection, Memory
-from polycall.agents.model_written_tools import ToolStore, ToolVersion, WrittenTools
 from polycall.agents.options import ResumeOptions, RunOptions
 from polycall.agents.output import OutputError
 from polycall.agents.partial import partial_run
 from polycall.agents.pausing import Approval, PausedRun
 from polycall.agents.routing import Router, by_words, triage
 from polycall.agents.run import AgentEvent, AgentStream, Run, Stopped, SyncAgentStream
-from polycall.agents.sessions import Compaction, Session, SessionConflictError, Sessions, summary_by
 from polycall.agents.spec import Handoff
-from polycall.agents.tree import ToolTree
+
+if TYPE_CHECKING:
+    from polycall.agents.knowledge import Knowledge, Passage
+    from polycall.agents.memory import Injection, Memory
+    from polycall.agents.model_written_tools import ToolStore, ToolVersion, WrittenTools
+    from polycall.agents.sessions import (
+        Compaction,
+        Session,
+        SessionConflictError,
+        Sessions,
+        summary_by,
+    )
+    from polycall.agents.tree import ToolTree
 
 __all__ = [
     "Agent",
@@ -87,3 +101,19 @@ __all__ = [
     "summary_by",
     "triage",
 ]
+
+_HOMES = {
+    **dict.fromkeys(("Knowledge", "Passage"), "polycall.agents.knowledge"),
+    **dict.fromkeys(("Injection", "Memory"), "polycall.agents.memory"),
+    **dict.fromkeys(
+        ("ToolStore", "ToolVersion", "WrittenTools"), "polycall.agents.model_written_tools"
+    ),
+    **dict.fromkeys(
+        ("Compaction", "Session", "SessionConflictError", "Sessions", "summary_by"),
+        "polycall.agents.sessions",
+    ),
+    "ToolTree": "polycall.agents.tree",
+}
+
+if not TYPE_CHECKING:  # a checker would take any name
+    __getattr__, __dir__ = load_later(__name__, _HOMES)

@@ -12,9 +12,7 @@ import dataclasses
 import json
 import logging
 import threading
-import urllib.request
 from datetime import UTC, date, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -91,6 +89,9 @@ class PriceRefresh:
         """The bytes, and the moment that they are of."""
         try:
             if urlsplit(self._source).scheme in ("http", "https"):
+                import urllib.request  # noqa: PLC0415 - with what it imports, a tenth of an agent's import
+                from email.utils import parsedate_to_datetime  # noqa: PLC0415
+
                 request = urllib.request.Request(self._source)  # noqa: S310 - http(s) by the check
                 with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
                     data: bytes = answer.read(_BYTES_MAX + 1)

@@ -19,8 +19,9 @@ this package loads neither a transport nor a library for sound.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from polycall._support.later import load_later
 
 if TYPE_CHECKING:
     from polycall.realtime.events import (
@@ -108,14 +109,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'polycall.realtime' has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:  # a checker would take any name
+    __getattr__, __dir__ = load_later(__name__, _HOMES)
