@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import mcp_types as types
 from mcp.server import MCPServer
 from mcp.server.elicitation import ElicitationResult
-from mcp.server.mcpserver import Context, Image
+from mcp.server.mcpserver import Audio, Context, Image
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.resolve import Elicit, Resolve, Sample
 from pydantic import BaseModel
@@ -67,6 +67,27 @@ def picture() -> Image:
     return Image(data=PIXEL, format="png")
 
 
+@server.tool()
+def sound() -> Audio:
+    """A sound."""
+    return Audio(data=b"RIFF\0\0\0\0WAVE", format="wav")
+
+
+@server.tool()
+async def log(context: Context[Any]) -> str:
+    """Log a message."""
+    await context.info("something happened")  # pyright: ignore[reportDeprecated]
+    return "logged"
+
+
+@server.tool()
+async def touch(uri: str, context: Context[Any]) -> str:
+    """Say that a resource was updated."""
+    await context.session.send_resource_updated(uri)
+    await context.notify_resource_updated(uri)
+    return "touched"
+
+
 @server.tool(annotations=types.ToolAnnotations(destructive_hint=True))
 def remove(path: str) -> str:
     """Remove a file for good."""
@@ -112,8 +133,29 @@ async def slow(context: Context[Any]) -> str:
     return "done"
 
 
+@server.tool()
+async def nap(seconds: float, context: Context[Any]) -> str:
+    """Sleep, and say so."""
+    ran(f"nap {seconds}")
+    await context.report_progress(1, 2, f"asleep with {TOKEN}")
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        ran("nap cancelled")
+        raise
+    return "slept"
+
+
 class Name(BaseModel):
     name: str
+
+
+@server.tool()
+async def nap_then_ask(context: Context[Any]) -> str:
+    """Sleep, and then ask the person for a name on the connection."""
+    await asyncio.sleep(0.5)
+    found = await context.elicit("Your name?", Name)
+    return f"{found.action}: {getattr(getattr(found, 'data', None), 'name', '')}"
 
 
 def ask_for_name() -> Elicit[Name]:
@@ -171,6 +213,10 @@ async def change(word: str, context: Context[Any]) -> str:
     await context.session.send_tool_list_changed()
     await context.notify_tools_changed()
     return "changed"
+
+
+for number in range(int(os.environ.get("MANY", "0"))):
+    server.add_tool(lambda: "one of many", name=f"tool_{number:03}", description="One of many.")
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ class McpServer(Struct, frozen=True, forbid_unknown_fields=True):
     connect_s: float = 30.0
     result_bytes_max: int = 4 * MEBIBYTE
     calls_at_once: int = 32
+    task_after_s: float = 5.0  # so long a call takes before it becomes a task
 
 
 def read_mcp(reader: Reader, tables: Any, *, allows_processes: bool) -> dict[str, McpServer]:

@@ -129,6 +129,11 @@ class ServerQuestions:
             found["sampling_callback"] = self._sampled
         return found
 
+    async def report(self, message: str) -> None:
+        """Say how far the call is that is under way here."""
+        if (call := self._context()) is not None:
+            await call.report(0.0, message)
+
     def _context(self) -> ToolContext[Any] | None:
         own = self._own.get()
         if own is not None:

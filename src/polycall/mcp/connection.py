@@ -29,6 +29,7 @@ from polycall.ir import JSON
 from polycall.mcp.asking import Elicit, Sample, ServerQuestions
 from polycall.mcp.process import Program
 from polycall.mcp.servers import Headers, HttpServer, Server
+from polycall.mcp.tasks import TASKS_REVISION, TaskExtension, call_as_task
 from polycall.tools import ToolContext
 from polycall.tools.problems import truncated
 
@@ -134,11 +135,22 @@ class Connection:
         raise self._failure(f"lists tools on more than {_PAGES_MAX} pages")
 
     async def call(
-        self, name: str, arguments: JSON, report: ProgressFnT, context: ToolContext[Any]
+        self,
+        name: str,
+        arguments: JSON,
+        report: ProgressFnT,
+        context: ToolContext[Any],
+        *,
+        as_task: bool = False,
     ) -> types.CallToolResult:
         """Run a tool; where the caller is cancelled, the server is told."""
         with self._asked_of_us.calling(context):
-            calling = self._connected().call_tool(name, arguments, progress_callback=report)
+            client = self._connected()
+            if as_task and client.protocol_version == TASKS_REVISION:
+                session = client.session
+                calling = call_as_task(session, name, arguments, self._asked_of_us.report)
+            else:
+                calling = client.call_tool(name, arguments, progress_callback=report)
             return await self._asked(calling, f"{name!r}")
 
     async def ask(self, what: str, asking: Callable[[Client], Awaitable[T]]) -> T:
@@ -235,7 +247,15 @@ class Connection:
     def _client_of(self, transport: Any) -> Client:
         callbacks = self._asked_of_us.callbacks
         mode = "legacy" if self._server.handshake else "auto"
-        return Client(transport, message_handler=self._hear, cache=None, mode=mode, **callbacks)
+        tasks = TaskExtension(self._asked_of_us.report)
+        return Client(
+            transport,
+            message_handler=self._hear,
+            cache=None,
+            mode=mode,
+            extensions=[tasks],
+            **callbacks,
+        )
 
     def _lose(self) -> None:
         """The program has ended, perhaps between two calls: the next one starts it anew."""

@@ -176,11 +176,13 @@ class McpToolset(AbstractToolset):
     async def _run_once(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
         connection = await self._connected()
         _ = self[name]  # the list may be another since the call was checked
+        execution: JSON = self._tools[name].wire.get("execution", {})
 
         async def report(progress: float, total: float | None, message: str | None) -> None:
             await context.report(progress / total if total else 0.0, message or "")
 
-        result = await connection.call(name, arguments, report, context)
+        as_task = execution.get("taskSupport") == "required"
+        result = await connection.call(name, arguments, report, context, as_task=as_task)
         if self._on_result is not None:
             self._on_result(context, result)
         return result_of(result)
@@ -325,9 +327,6 @@ class McpToolset(AbstractToolset):
 
     def _made(self, wire: JSON) -> McpTool:
         name: str = wire["name"]
-        execution: JSON = wire.get("execution", {})
-        if execution.get("taskSupport") == "required":
-            raise ToolDefinitionError("it runs as a task of the protocol only, which is not done")
         annotations: JSON = wire.get("annotations", {})
         made = McpTool(
             name=name,

@@ -5,6 +5,7 @@ endpoint.py   `/mcp` over HTTP: whose request it is, sessions, the protocol's ow
 handlers.py   what answers the protocol's requests
 offers.py     resources, prompts and completion of all servers
 calls.py      one tool call: permission, limits, approval, bounds, ledger, spans
+tasks.py      calls that outlive their request; task_requests.py the protocol's words for them
 asking.py     what a call asks of its client in the middle: a person's word
 sampling.py   what a server asks of a model
 code.py       `search` and `run` for clients that want those

@@ -31,6 +31,7 @@ from polycall.gateway.store import Store
 from polycall.mcp.asking import Elicitation, ElicitationAnswer
 
 T = TypeVar("T")
+Reporter = Callable[[float, str], Awaitable[None]]
 
 ANSWER = "answer"
 _APPROVAL_S = 900.0
@@ -111,13 +112,42 @@ def is_approved(answer: ElicitationAnswer) -> bool:
 
 
 class Running(Generic[T]):
-    """A call that may ask, and waits for the answer."""
+    """A call that may ask, and waits for the answer.
 
-    def __init__(self, work: Callable[[Running[T]], Awaitable[T]]) -> None:
+    `reporter` hears how far it is, and `message` is what it heard last; `call_id` is the id that
+    the call has in the ledger.
+    """
+
+    def __init__(
+        self, work: Callable[[Running[T]], Awaitable[T]], reporter: Reporter | None = None
+    ) -> None:
+        self.reporter = reporter
+        self.message = ""
+        self.call_id = ""
         self._question: asyncio.Future[Elicitation] = asyncio.get_running_loop().create_future()
         self._answer: asyncio.Future[ElicitationAnswer] | None = None
         self._turn = asyncio.Lock()
         self._task = asyncio.ensure_future(work(self))
+
+    async def report(self, progress: float, message: str) -> None:
+        """Say how far the call is to who listens now."""
+        self.message = message or f"{progress:.0%}"
+        if self.reporter is not None:
+            await self.reporter(progress, message)
+
+    def begun(self, call_id: str) -> None:
+        """The call has this id."""
+        self.call_id = call_id
+
+    @property
+    def question(self) -> Elicitation | None:
+        """What it asks now, if anything."""
+        return self._question.result() if self._question.done() else None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has ended."""
+        return self._task.done()
 
     async def ask(self, question: Elicitation) -> ElicitationAnswer:
         """Put a question, and wait for the answer; one at a time."""
@@ -140,17 +170,30 @@ class Running(Generic[T]):
             self._question = asyncio.get_running_loop().create_future()
             self._answer.set_result(answer)
 
-    async def next(self) -> T | Elicitation:
-        """The result, or the next question.  Cancelled, it takes the call with it."""
+    async def next(self, within_s: float | None = None) -> T | Elicitation | None:
+        """The result, the next question, or `None` where neither comes in time.
+
+        Cancelled, it takes the call with it.
+        """
         question = self._question
         try:
-            await asyncio.wait({self._task, question}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {self._task, question}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED
+            )
         except asyncio.CancelledError:
             self.cancel()
             raise
         if self._task.done():
             return self._task.result()
-        return question.result()
+        return question.result() if question.done() else None
+
+    def when_done(self, call: Callable[[], None]) -> None:
+        """Call this when it has ended."""
+        self._task.add_done_callback(lambda _: call())
+
+    def result(self) -> T:
+        """What it gave; raises what ended it."""
+        return self._task.result()
 
     def cancel(self) -> None:
         """End the call, which goes on for as long as it takes to tell its server.
@@ -268,6 +311,13 @@ async def asked_now(
 
 def input_required(question: Elicitation, token: str) -> types.InputRequiredResult:
     """The question as the answer."""
+    return types.InputRequiredResult(
+        input_requests={ANSWER: question_request(question)}, request_state=token
+    )
+
+
+def question_request(question: Elicitation) -> types.ElicitRequest:
+    """The question as the protocol has it."""
     params: types.ElicitRequestParams
     if question.url:
         params = types.ElicitRequestURLParams(
@@ -276,9 +326,7 @@ def input_required(question: Elicitation, token: str) -> types.InputRequiredResu
     else:
         schema: dict[str, Any] = question.schema or {"type": "object", "properties": {}}
         params = types.ElicitRequestFormParams(message=question.message, requested_schema=schema)
-    return types.InputRequiredResult(
-        input_requests={ANSWER: types.ElicitRequest(params=params)}, request_state=token
-    )
+    return types.ElicitRequest(params=params)
 
 
 def answer_in(responses: types.InputResponses | None) -> ElicitationAnswer:

@@ -49,12 +49,16 @@ async def _no_model(_: SamplingRequest) -> Response:
     raise PolycallError("nobody answers for a model here")
 
 
+def _unheard(_: str) -> None:
+    pass
+
+
 @dataclass
 class CallScope:
     """Whose call it is, and what may be asked on its way.
 
     `ask` asks the client's person, `sample` a model on the key's account.  `raw` is the server's
-    own result, where there is one.
+    own result, where there is one.  `begun` hears the id that the call has in the ledger.
     """
 
     owner: Owner
@@ -62,6 +66,7 @@ class CallScope:
     headers: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes], repr=False)
     ask: Ask = _nobody
     sample: SampleHere = _no_model
+    begun: Callable[[str], None] = _unheard
     raw: types.CallToolResult | None = field(default=None, repr=False)
 
 
@@ -120,12 +125,19 @@ class ToolCalls:
         """One tool, if it is there and the key may call it; else nobody is told which it is."""
         if not owner.may_call(full):
             return None
-        for name in names:
-            if full.startswith(f"{name}_"):
-                members = await self._hub.ready([name])
-                for member in members:
-                    return member.tools.get(full)
+        name = self.server_of(names, full)
+        for member in await self._hub.ready([name] if name else []):
+            return member.tools.get(full)
         return None
+
+    def server_of(self, names: Iterable[str], full: str) -> str:
+        """Which of these servers a tool belongs to, by its full name."""
+        return next((name for name in names if full.startswith(f"{name}_")), "")
+
+    def task_after_s(self, names: Iterable[str]) -> float:
+        """How long a call of one of these servers takes before it becomes a task."""
+        members = self._hub.members
+        return min(members[name].settings.task_after_s for name in names if name in members)
 
     def withheld(self, owner: Owner, full: str) -> str:
         """Why a tool of this name is not offered, where that is for an operator to look at."""
@@ -150,6 +162,7 @@ class ToolCalls:
         """
         number = next(self._numbers)
         call_id = f"{scope.request_id}_{number}"
+        scope.begun(call_id)
         call = ToolCall(call_id, offered.own_name, arguments_json, caller=caller)
         began = time.monotonic()
         span = None
@@ -172,7 +185,7 @@ class ToolCalls:
     async def admit(self, owner: Owner) -> None:
         """Count one request of the key; raises where there were enough."""
         self._limits.check_store()
-        if owner.requests_per_minute is not None:
+        if owner.is_counted:
             await self._limits.count_request(owner)
 
     async def _run(
@@ -184,7 +197,12 @@ class ToolCalls:
     ) -> tuple[ToolResult, str]:
         member = offered.member
         await self.admit(scope.owner)
-        context = ToolContext(deps=scope, reporter=reporter)
+
+        async def report(progress: float, message: str) -> None:
+            if reporter is not None:
+                await reporter(progress, clean(message, member.secrets))
+
+        context = ToolContext(deps=scope, reporter=report)
         if member.at_once.locked():
             most = member.settings.calls_at_once
             raise RateLimitError(
@@ -225,34 +243,64 @@ class ToolCalls:
         outcome: str,
         error: str,
     ) -> None:
-        row = LedgerRow(
-            id=call_id,
-            created=time.time(),
-            key=scope.owner.name,
-            client=CLIENT,
-            asked=_storable(offered.tool.name),
-            provider=f"mcp:{offered.member.name}",
-            model=_storable(offered.own_name),
-            streamed=0,
+        row = call_row(
+            call_id,
+            (scope.owner.name, scope.owner.id),
+            (offered.tool.name, offered.member.name),
+            self._limits.worker,
             status=499 if outcome == "cancelled" else 200,
             outcome=outcome,
-            attempts=1,
-            input_tokens=None,
-            output_tokens=None,
-            cached_tokens=None,
-            cache_write_tokens=None,
-            reasoning_tokens=None,
-            is_estimate=0,
-            cost_usd="0",
-            duration_ms=round((time.monotonic() - began) * 1000, 2),
-            first_ms=None,
-            key_id=scope.owner.id,
-            worker=self._limits.worker,
-            calls=1,
             error=error,
+            duration_s=time.monotonic() - began,
         )
         self._metrics.count(row)
         self._store.add_row(row)
+
+    @property
+    def worker(self) -> str:
+        """Which process this is."""
+        return self._limits.worker
+
+
+def call_row(
+    call_id: str,
+    key: tuple[str, str],
+    tool: tuple[str, str],
+    worker: str,
+    *,
+    status: int,
+    outcome: str,
+    error: str = "",
+    duration_s: float = 0.0,
+) -> LedgerRow:
+    """A call's row: `key` is its name and id, `tool` its full name and its server's."""
+    full, server = tool
+    return LedgerRow(
+        id=call_id,
+        created=time.time(),
+        key=key[0],
+        client=CLIENT,
+        asked=_storable(full),
+        provider=f"mcp:{server}",
+        model=_storable(full.removeprefix(f"{server}_")),
+        streamed=0,
+        status=status,
+        outcome=outcome,
+        attempts=1,
+        input_tokens=None,
+        output_tokens=None,
+        cached_tokens=None,
+        cache_write_tokens=None,
+        reasoning_tokens=None,
+        is_estimate=0,
+        cost_usd="0",
+        duration_ms=round(duration_s * 1000, 2),
+        first_ms=None,
+        key_id=key[1],
+        worker=worker,
+        calls=1,
+        error=error,
+    )
 
 
 def _storable(name: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakSet
 
 import mcp_types as types
@@ -23,6 +25,7 @@ from mcp.shared.exceptions import MCPError
 
 from polycall._support import jsontext
 from polycall.errors import InvalidRequestError, PolycallError
+from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.mcp.asking import (
     Approvals,
     Parked,
@@ -41,6 +44,13 @@ from polycall.gateway.mcp.code import CodeModes
 from polycall.gateway.mcp.hub import OfferedTool
 from polycall.gateway.mcp.offers import Offers
 from polycall.gateway.mcp.sampling import Application, Sampler
+from polycall.gateway.mcp.task_requests import (
+    TaskRequests,
+    created,
+    declares_tasks,
+    server_capability,
+)
+from polycall.gateway.mcp.tasks import TaskRecord, Tasks
 from polycall.gateway.store import Store
 from polycall.ir import Text, ToolResult
 from polycall.mcp.asking import Elicitation, ElicitationAnswer
@@ -56,6 +66,10 @@ Context = ServerRequestContext[Any, Any]
 SCOPE = "polycall.mcp"
 _PAGE = 250
 _SESSION_HEADER = b"mcp-session-id"
+_NOBODY = (
+    "{!r} needs a person's approval, and your client says nobody can be asked (elicitation); "
+    "nothing was run"
+)
 
 
 class Handlers:
@@ -75,6 +89,7 @@ class Handlers:
         self._application = application
         self._approvals = Approvals(store)
         self._parked = Parked(store)
+        self._tasks = Tasks(store, calls.worker)
         self._sessions: WeakSet[Any] = WeakSet()
         self._bus = InMemorySubscriptionBus()
         self._checkers = {
@@ -84,7 +99,7 @@ class Handlers:
 
     def server(self) -> Server[Any]:
         """For the protocol's library to run."""
-        return _Server(
+        server = _Server(
             "polycall",
             version=version("polycall"),
             on_list_tools=self.list_tools,
@@ -97,9 +112,12 @@ class Handlers:
             on_completion=self.complete,
             on_subscriptions_listen=ListenHandler(self._bus),
         )
+        TaskRequests(self._tasks, _owner, self.begin_task).register(server)
+        return server
 
     async def close(self) -> None:
         """End what is waiting."""
+        await self._tasks.close()
         await self._parked.close()
 
     async def tools_changed(self) -> None:
@@ -171,14 +189,10 @@ class Handlers:
 
     # Calls
 
-    async def call_tool(
-        self, context: Context, params: types.CallToolRequestParams
-    ) -> types.CallToolResult | types.InputRequiredResult:
+    async def call_tool(self, context: Context, params: types.CallToolRequestParams) -> Any:
         asked = _asked(context)
-        arguments_json = jsontext.encode(params.arguments or {})
-        try:
-            msgspec.json.encode(params.arguments or {})
-        except UnicodeEncodeError:
+        arguments_json = _arguments_json(params)
+        if arguments_json is None:
             return _failed("the arguments hold half of a character (a lone surrogate)")
         key = call_key(params.name, arguments_json)
         owner = asked.owner.id
@@ -187,33 +201,92 @@ class Handlers:
             running = self._parked.take(owner, key, params.request_state)
         if running is not None:
             running.answer(answer_in(params.input_responses))
-        elif asked.is_code:
-            running = Running(lambda made: self._code(context, asked, params, made))
         else:
-            offered = await self._calls.find(asked.owner, asked.names, params.name)
-            if offered is None:
-                held = self._calls.withheld(asked.owner, params.name)
-                return _failed(held or f"there is no tool {params.name[:200]!r} for this key")
-            question = await self._unapproved(context, offered, params, arguments_json)
-            if question is not None:
-                return question
-            running = Running(
-                lambda made: self._direct(context, asked, offered, arguments_json, made)
-            )
-        return await self._until_done(context, owner, key, running)
+            work = await self._work(context, params, arguments_json)
+            if isinstance(work, types.CallToolResult):
+                return work
+            if work.offered is not None:
+                question = await self._unapproved(context, work.offered, params, arguments_json)
+                if question is not None:
+                    return question
+            running = Running(work.make, _reporter(context))
+        return await self._until_done(context, params.name, key, running)
+
+    async def begin_task(self, context: Context, params: types.CallToolRequestParams) -> TaskRecord:
+        """Make a call as a task; a person is asked while it waits."""
+        arguments_json = _arguments_json(params)
+        if arguments_json is None:
+            raise MCPError(types.INVALID_PARAMS, "the arguments hold half of a character")
+        work = await self._work(context, params, arguments_json)
+        if isinstance(work, types.CallToolResult):
+            raise MCPError(types.INVALID_PARAMS, work.content[0].text)  # type: ignore[union-attr]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+        made, offered = work.make, work.offered
+        if offered is not None and offered.tool.needs_approval:
+            if not can_be_asked(context.session):
+                raise MCPError(types.INVALID_PARAMS, _NOBODY.format(offered.tool.name))
+            question = approval_question(offered.tool.name, offered.member.name, arguments_json)
+
+            async def approved(running: Running[types.CallToolResult]) -> types.CallToolResult:
+                answer = await running.ask(question)
+                if not is_approved(answer):
+                    return _failed(_refusal(params.name, answer))
+                return await work.make(running)
+
+            made = approved
+        ttl_ms = params.task.ttl if params.task is not None else None
+        return await self._begin(context, params.name, lambda: Running(made), ttl_ms=ttl_ms)
+
+    async def _begin(
+        self,
+        context: Context,
+        tool: str,
+        make: Callable[[], Running[types.CallToolResult]],
+        **more: Any,
+    ) -> TaskRecord:
+        asked = _asked(context)
+        name = "" if asked.is_code else self._calls.server_of(asked.names, tool)
+        can_ask = can_be_asked(context.session)
+        return await self._tasks.begin(asked.owner, tool, name, make, can_ask=can_ask, **more)
+
+    async def _work(
+        self, context: Context, params: types.CallToolRequestParams, arguments_json: str
+    ) -> _Work | types.CallToolResult:
+        """What makes the call, or why it cannot be made."""
+        asked = _asked(context)
+        if asked.is_code:
+            return _Work(partial(self._code, asked, params))
+        offered = await self._calls.find(asked.owner, asked.names, params.name)
+        if offered is None:
+            held = self._calls.withheld(asked.owner, params.name)
+            return _failed(held or f"there is no tool {params.name[:200]!r} for this key")
+        return _Work(partial(self._direct, asked, offered, arguments_json), offered)
 
     async def _until_done(
-        self, context: Context, owner: str, key: str, running: Running[types.CallToolResult]
-    ) -> types.CallToolResult | types.InputRequiredResult:
-        """The result; questions on the way go to the client as it can be asked."""
+        self, context: Context, tool: str, key: str, running: Running[types.CallToolResult]
+    ) -> Any:
+        """The result; questions on the way go to the client as it can be asked.
+
+        For a client that takes tasks, a call that takes long becomes one.
+        """
+        asked = _asked(context)
+        within_s = None
+        if is_modern(context.session) and declares_tasks(context.session):
+            within_s = self._calls.task_after_s(asked.names)
         while True:
-            found = await running.next()
-            if not isinstance(found, Elicitation):
+            found = await running.next(within_s)
+            if found is None:
+                within_s = None
+                # Where there are too many, or no store, the client waits as others do.
+                with contextlib.suppress(PolycallError):
+                    said = running.message
+                    record = await self._begin(context, tool, lambda: running, message=said)
+                    return created(record)
+            elif not isinstance(found, Elicitation):
                 return found
-            if not can_be_asked(context.session):
+            elif not can_be_asked(context.session):
                 running.answer(ElicitationAnswer("decline"))
             elif is_modern(context.session):
-                return input_required(found, self._parked.park(owner, key, running))
+                return input_required(found, self._parked.park(asked.owner.id, key, running))
             else:
                 try:
                     answer = await asked_now(context.session, found, context.request_id)
@@ -234,10 +307,7 @@ class Handlers:
         if not tool.needs_approval:
             return None
         if not can_be_asked(context.session):
-            return _failed(
-                f"{tool.name!r} needs a person's approval, and your client says nobody can be "
-                "asked (elicitation); nothing was run"
-            )
+            return _failed(_NOBODY.format(tool.name))
         try:
             question = approval_question(tool.name, offered.member.name, arguments_json)
         except InvalidRequestError as error:
@@ -262,21 +332,17 @@ class Handlers:
 
     async def _direct(
         self,
-        context: Context,
         asked: McpRequest,
         offered: OfferedTool,
         arguments_json: str,
         running: Running[Any],
     ) -> types.CallToolResult:
         scope = self._scope(asked, running, offered)
-        outcome = await self._calls.call(
-            offered, arguments_json, scope, reporter=_reporter(context)
-        )
+        outcome = await self._calls.call(offered, arguments_json, scope, reporter=running.report)
         return outcome.served
 
     async def _code(
         self,
-        context: Context,
         asked: McpRequest,
         params: types.CallToolRequestParams,
         running: Running[Any],
@@ -306,6 +372,7 @@ class Handlers:
     ) -> CallScope:
         gateway_request = asked.gateway_request
         scope = CallScope(asked.owner, gateway_request.id, gateway_request.headers, ask=running.ask)
+        scope.begun = running.begun
         if offered is not None and offered.member.settings.sampling:
             scope.sample = Sampler(
                 self._application,
@@ -326,7 +393,11 @@ class _Server(Server[Any]):
         extensions: dict[str, dict[str, Any]] | None = None,
     ) -> InitializationOptions:
         said = notification_options or NotificationOptions(tools_changed=True)
-        return super().create_initialization_options(said, experimental_capabilities, extensions)
+        # Extensions belong to the newest revision, which has no such options.
+        made = super().create_initialization_options(said, experimental_capabilities, {})
+        made.capabilities.extensions = None
+        made.capabilities.tasks = server_capability()
+        return made
 
 
 class _refusing:  # noqa: N801 - reads as what it does
@@ -338,6 +409,26 @@ class _refusing:  # noqa: N801 - reads as what it does
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         if isinstance(error, PolycallError):
             raise MCPError(code=types.INVALID_PARAMS, message=str(error)) from None
+
+
+class _Work(NamedTuple):
+    """What makes a call, and the tool that it is of, where it is one tool's."""
+
+    make: Callable[[Running[types.CallToolResult]], Awaitable[types.CallToolResult]]
+    offered: OfferedTool | None = None
+
+
+def _owner(context: Context) -> Owner:
+    return _asked(context).owner
+
+
+def _arguments_json(params: types.CallToolRequestParams) -> str | None:
+    """The arguments as text; `None` where they cannot be sent to anybody."""
+    try:
+        msgspec.json.encode(params.arguments or {})
+    except UnicodeEncodeError:
+        return None
+    return jsontext.encode(params.arguments or {})
 
 
 def _asked(context: Context) -> McpRequest:

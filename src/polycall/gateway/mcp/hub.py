@@ -16,7 +16,7 @@ import mcp_types as types
 
 from polycall.config import McpServer
 from polycall.errors import PolycallError, ToolServerError
-from polycall.gateway.mcp.calls import CallScope
+from polycall.gateway.mcp.calls import CallScope, clean, clean_tree
 from polycall.gateway.mcp.openapi_source import OpenAPISource
 from polycall.gateway.mcp.pins import StorePins, StoreTokens
 from polycall.gateway.store import Store
@@ -39,6 +39,7 @@ from polycall.transport.base import Transport
 logger = logging.getLogger("polycall.mcp")
 
 _LOOK_AGAIN_S = 2.0  # so long after a look, pins that somebody approved are read anew
+_EXECUTION = {"taskSupport": "optional"}  # tasks are the gateway's own, whatever a server has
 _OTHERS_S = 5.0  # so long a list waits for a server that is being opened
 
 
@@ -132,7 +133,7 @@ class Member:
         for own_name, tool in self.toolset().tools.items():
             if any(fnmatchcase(own_name, pattern) for pattern in self.settings.tools):
                 full = f"{self.name}_{own_name}"
-                wire = _wire(tool, full, self.source)
+                wire = _wire(tool, full, self.source, self.secrets)
                 found[full] = OfferedTool(self, own_name, replace(tool, name=full), wire)
         self.tools = found
 
@@ -219,7 +220,7 @@ class Hub:
                 self._server(member.name, settings),
                 pins=self.pins,
                 changed=settings.changed,
-                elicit=_elicit if settings.elicitation else None,
+                elicit=partial(_elicit, member.secrets) if settings.elicitation else None,
                 sample=_sample if settings.sampling else None,
                 inspects=settings.changed != "allow",
                 on_result=_keep_raw,
@@ -268,9 +269,17 @@ class Hub:
         return HttpServer(name, url=settings.url, headers=settings.headers, oauth=oauth, **common)
 
 
-async def _elicit(asked: Elicitation, context: ToolContext[Any]) -> ElicitationAnswer:
+async def _elicit(
+    secrets: list[str], asked: Elicitation, context: ToolContext[Any]
+) -> ElicitationAnswer:
     if not isinstance(context.deps, CallScope):
         return ElicitationAnswer("decline")
+    asked = Elicitation(
+        asked.server,
+        clean(asked.message, secrets),
+        schema=clean_tree(asked.schema, secrets),
+        url=clean(asked.url, secrets),
+    )
     with context.paused():
         return await context.deps.ask(asked)
 
@@ -286,14 +295,18 @@ def _keep_raw(context: ToolContext[Any], result: types.CallToolResult) -> None:
         context.deps.raw = result
 
 
-def _wire(tool: AnyTool, full: str, source: McpToolset | OpenAPISource) -> types.Tool:
+def _wire(
+    tool: AnyTool, full: str, source: McpToolset | OpenAPISource, secrets: list[str]
+) -> types.Tool:
     """The definition that clients see: the server's own, under the full name."""
     if isinstance(tool, McpTool):
-        shown: JSON = {**tool.wire, "name": full}
-        shown.pop("execution", None)  # tasks of the protocol are not passed on
+        shown: JSON = {**clean_tree(tool.wire, secrets), "name": full}
+        shown["execution"] = _EXECUTION
         return types.Tool.model_validate(shown)
     annotations = source.annotations(tool.name) if isinstance(source, OpenAPISource) else {}
-    return served_tool(replace(tool, name=full), annotations)
+    served = served_tool(replace(tool, name=full), annotations)
+    served.execution = types.ToolExecution.model_validate(_EXECUTION)
+    return served
 
 
 def _secrets_of(settings: McpServer) -> list[str]:

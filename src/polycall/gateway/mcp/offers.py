@@ -16,7 +16,7 @@ from mcp import Client
 from pydantic import BaseModel
 
 from polycall.errors import PolycallError, ToolError, ToolServerError
-from polycall.gateway.mcp.calls import McpRequest, clean_tree
+from polycall.gateway.mcp.calls import McpRequest, clean, clean_tree
 from polycall.gateway.mcp.hub import Hub, Member
 from polycall.ir import JSON
 
@@ -169,8 +169,14 @@ class Offers:
 async def _ask(member: Member, what: str, asking: Callable[[Client], Awaitable[ModelT]]) -> ModelT:
     if member.mcp is None:
         raise ToolError(f"{member.name!r} has no {what}")
-    async with asyncio.timeout(member.settings.deadline_s):
-        return await member.mcp.ask(what, asking)
+    try:
+        async with asyncio.timeout(member.settings.deadline_s):
+            return await member.mcp.ask(what, asking)
+    except TimeoutError:
+        deadline_s = member.settings.deadline_s
+        raise ToolServerError(f"{member.name!r} gave no {what} within {deadline_s:g} s") from None
+    except ToolError as error:  # in the server's own words
+        raise ToolServerError(clean(str(error), member.secrets)) from None
 
 
 async def _pages(

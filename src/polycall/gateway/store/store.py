@@ -205,6 +205,12 @@ class Store:
         found = [(*row[:3], self._vault.unlock(row[0], row[1], row[3])) for row in rows]
         return [(*row[:3], row[3]) for row in found if row[3] is not None]
 
+    async def owner_states(self, owner: str, prefix: str, number: int) -> dict[str, bytes]:
+        """Values of this owner whose ids begin so, as the database has them now."""
+        rows = await self._read(operations.owner_states(owner, prefix, number))
+        found = {name: self._vault.unlock(owner, name, value) for name, value in rows.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
     async def drop_state(self, owner: str, state_id: str, by: Actor, action: str) -> bool:
         """Remove a value, as an administrator does; false where it is not there."""
         operation = operations.drop_state(owner, state_id)

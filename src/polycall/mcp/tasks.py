@@ -1,0 +1,200 @@
+"""Servers' tasks: a call whose result comes later, in the two forms that the protocol has had."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, TypeVar, cast
+
+import mcp_types as types
+from mcp import MCPError
+from mcp.client.context import ClientRequestContext
+from mcp.client.extension import ClaimContext, ClientExtension, ResultClaim
+from mcp.client.session import ClientSession
+from mcp.shared.dispatcher import CallOptions
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from polycall.ir import JSON
+
+EXTENSION = "io.modelcontextprotocol/tasks"
+TASKS_REVISION = "2025-11-25"  # in which tasks are no extension
+
+T = TypeVar("T")
+Report = Callable[[str], Awaitable[None]]
+
+_POLL_S, _POLL_S_MIN, _POLL_S_MAX = 1.0, 0.1, 30.0
+_CANCEL_S = 5.0
+_ASKED_MAX = 100  # questions of one task
+_TTL_MS = 3_600_000
+_RESULT: TypeAdapter[types.CallToolResult] = TypeAdapter(types.CallToolResult)
+_REQUEST: TypeAdapter[types.InputRequest] = TypeAdapter(types.InputRequest)
+
+_cancelling: set[asyncio.Task[Any]] = set()
+
+
+class UpdateTaskParams(types.RequestParams):
+    """What `tasks/update` brings."""
+
+    task_id: str
+    input_responses: dict[str, Any]
+
+
+class _TaskRequest(types.Request[Any, str]):
+    """A request for one task; `Mcp-Name` says which."""
+
+    method: str
+    params: types.GetTaskRequestParams | UpdateTaskParams
+    name_param = "taskId"
+
+
+class Answer(types.Result):
+    """Any answer, as it came."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def table(self) -> JSON:
+        """All of it."""
+        return self.model_dump(by_alias=True, exclude_none=True)
+
+
+class TaskHandle(types.Result):
+    """A task in the place of a result."""
+
+    result_type: Literal["task"] = "task"
+    task_id: str
+    poll_interval_ms: float | None = None
+
+
+class TaskExtension(ClientExtension):
+    """For the protocol's client: says that tasks are taken, and waits for their results."""
+
+    identifier = EXTENSION
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def claims(self) -> Sequence[ResultClaim[Any]]:
+        return (ResultClaim(result_type="task", model=TaskHandle, resolve=self._resolve),)
+
+    async def _resolve(self, handle: TaskHandle, context: ClaimContext) -> types.CallToolResult:
+        session, name = context.session, handle.task_id
+        return await _watched(session, name, _finished(session, handle, self._report))
+
+
+async def call_as_task(
+    session: ClientSession, name: str, arguments: JSON, report: Report
+) -> types.CallToolResult:
+    """Call a tool of a server that runs it as a task alone (the revision of 2025-11-25)."""
+    task = await begin_task(session, name, arguments, _TTL_MS)
+    return await _watched(session, task.task_id, _fetched(session, task, report))
+
+
+async def begin_task(session: ClientSession, name: str, arguments: JSON, ttl_ms: int) -> types.Task:
+    """Ask for a call as a task."""
+    ttl = types.TaskMetadata(ttl=ttl_ms)
+    params = types.CallToolRequestParams(name=name, arguments=arguments, task=ttl)
+    request = types.CallToolRequest(params=params)
+    data = request.model_dump(by_alias=True, mode="json", exclude_none=True)
+    options: CallOptions = {}
+    # The session takes no answer to a call but its result.
+    session._stamp(data, options)  # pyright: ignore[reportPrivateUsage]
+    sending = session._dispatcher  # pyright: ignore[reportPrivateUsage]
+    answer = await sending.send_raw_request(data["method"], data["params"], options)
+    return types.CreateTaskResult.model_validate(answer, by_name=False).task
+
+
+async def _fetched(
+    session: ClientSession, task: types.Task, report: Report
+) -> types.CallToolResult:
+    """The result of a task of 2025-11-25; what it asks meanwhile comes on the connection."""
+    name = task.task_id
+    while task.status == "working":
+        await asyncio.sleep(_pause_s(task.poll_interval))
+        task = types.Task.model_validate(
+            await _asked(session, "tasks/get", types.GetTaskRequestParams(task_id=name)),
+            by_name=False,
+        )
+        if task.status_message:
+            await report(task.status_message)
+    answer = await _asked(session, "tasks/result", types.GetTaskRequestParams(task_id=name))
+    return _RESULT.validate_python(answer, by_name=False)
+
+
+async def _finished(
+    session: ClientSession, handle: TaskHandle, report: Report
+) -> types.CallToolResult:
+    """The result of a task of the extension; its questions are answered on the way."""
+    name, pause_ms = handle.task_id, handle.poll_interval_ms
+    answered: set[str] = set()
+    while True:
+        task = await _asked(session, "tasks/get", types.GetTaskRequestParams(task_id=name))
+        match task.get("status"):
+            case "completed":
+                return _RESULT.validate_python(task.get("result"), by_name=False)
+            case "failed":
+                raise MCPError.from_error_data(types.ErrorData.model_validate(task.get("error")))
+            case "cancelled":
+                raise MCPError(types.INTERNAL_ERROR, f"the server cancelled the task {name[:80]!r}")
+            case "input_required":
+                await _answer(session, name, task.get("inputRequests"), answered)
+            case _:
+                pass
+        if isinstance(task.get("statusMessage"), str):
+            await report(task["statusMessage"])
+        pause_ms = task.get("pollIntervalMs", pause_ms)
+        await asyncio.sleep(_pause_s(pause_ms))
+
+
+async def _answer(session: ClientSession, name: str, asked: Any, answered: set[str]) -> None:
+    """Answer what a task asks, each question once."""
+    requests = cast("dict[str, Any]", asked) if isinstance(asked, dict) else {}
+    responses: JSON = {}
+    for key, value in requests.items():
+        if key in answered:
+            continue
+        if len(answered) >= _ASKED_MAX:
+            raise MCPError(types.INTERNAL_ERROR, f"a task asks more than {_ASKED_MAX} questions")
+        answered.add(key)
+        request = _REQUEST.validate_python(value, by_name=False)
+        meta = request.params.meta if request.params else None
+        context = ClientRequestContext(session=session, request_id=key, meta=meta)
+        answer = await session.dispatch_input_request(context, request)
+        if isinstance(answer, types.ErrorData):
+            raise MCPError.from_error_data(answer)
+        responses[key] = answer.model_dump(by_alias=True, exclude_none=True, mode="json")
+    if responses:
+        params = UpdateTaskParams(task_id=name, input_responses=responses)
+        await _asked(session, "tasks/update", params)
+
+
+async def _asked(session: ClientSession, method: str, params: BaseModel) -> dict[str, Any]:
+    request = _TaskRequest.model_validate({"method": method, "params": params})
+    return (await session.send_request(request, Answer)).table
+
+
+async def _watched(session: ClientSession, name: str, waiting: Awaitable[T]) -> T:
+    """The result; where nobody waits for it any more, the server is told."""
+    try:
+        return await waiting
+    except BaseException as error:
+        if not isinstance(error, MCPError):
+            task = asyncio.ensure_future(_cancelled(session, name))
+            _cancelling.add(task)
+            task.add_done_callback(_cancelling.discard)
+        raise
+
+
+async def _cancelled(session: ClientSession, name: str) -> None:
+    try:
+        async with asyncio.timeout(_CANCEL_S):
+            await _asked(session, "tasks/cancel", types.GetTaskRequestParams(task_id=name))
+    except Exception:  # noqa: BLE001, S110 - the task has ended, or the connection: there is nothing to tell
+        pass
+
+
+def _pause_s(wanted_ms: Any) -> float:
+    """How long to wait before the next look."""
+    if isinstance(wanted_ms, bool) or not isinstance(wanted_ms, int | float):
+        return _POLL_S
+    return min(max(wanted_ms / 1000, _POLL_S_MIN), _POLL_S_MAX)
