@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dbos import DBOS, DBOSClient
 from dbos import error as errors
-from msgspec import Struct
 
 from polycall._support import jsontext
 from polycall.agents.journal import Entry, Journal, Work
@@ -18,13 +17,6 @@ from polycall.loop import Abandoned
 
 # What DBOS raises where this process may not continue.
 LOST = (errors.DBOSWorkflowCancelledError, errors.DBOSWorkflowConflictIDError)
-
-
-class JournalStep(Struct, frozen=True):
-    """A step that is done."""
-
-    name: str
-    text: str
 
 
 class StepJournal(Journal):

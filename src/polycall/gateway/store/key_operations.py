@@ -61,12 +61,6 @@ def all_keys() -> Operation[tuple[int, list[KeyRecord]]]:
     return revision, list(records.values())
 
 
-def keys_revision() -> Operation[int]:
-    """A number that every change of a key raises."""
-    rows = yield Query("SELECT number FROM revisions WHERE name = 'keys'")
-    return rows[0][0]
-
-
 def find_key(name: str) -> Operation[KeyRecord]:
     """The key of this name or id; `RequestError` where there is none."""
     _, records = yield from all_keys()
