@@ -1,9 +1,11 @@
 """Scores of official and independent suites: `python -m bench.fidelity`, and docs/fidelity.md.
 
 Each suite speaks to a gateway that has the simulated vendors behind it: `llm-comply` in all its
-formats, LangChain's standard tests with three client packages (`--langchain PYTHON`: the
-interpreter of a venv that has them), and the compatibility matrix of our own tests.  `--litellm
-COMMAND` adds a peer with the same vendors behind it; without it the page says so.
+formats, the types of the Open Responses specification and LangChain's standard tests with four
+client packages (`--judges PYTHON`: the interpreter of a venv that has `openresponses-types` and
+them), and the compatibility matrix of our own tests.  `--litellm COMMAND` and `--portkey FOLDER`
+(where `npm install @portkey-ai/gateway` was run) add peers with the same vendors behind them;
+without them the page says so.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from polycall.sim import Simulation
 
@@ -50,6 +53,16 @@ FORMATS: dict[str, tuple[str, list[str]]] = {
 LANGCHAIN = ("openai", "openai-responses", "anthropic", "google")
 
 
+class Door(Struct, frozen=True):
+    """Where a gateway is, and how a client of it names a model of each target."""
+
+    base: str
+    model: str = "up-{}/sim-1"
+    version: str = ""
+    headers: dict[str, list[str]] = {}
+    suites: frozenset[str] = frozenset({"comply", "specification", "langchain"})
+
+
 class Score(Struct, frozen=True):
     """What one suite made of one target behind one gateway."""
 
@@ -62,8 +75,8 @@ class Score(Struct, frozen=True):
 
 
 @contextmanager
-def polycall(sim: Simulation, folder: Path) -> Iterator[str]:
-    """Our gateway's address."""
+def polycall(sim: Simulation, folder: Path) -> Iterator[Door]:
+    """Our gateway."""
     tables = [
         f'[providers.up-{name}]\ndialect = "{dialect}"\nbase_url = "{sim.base_url(vendor)}"\n'
         f'api_key = "any-key"\n' + ('quirks = "deepseek"\n' if name == "deepseek" else "")
@@ -80,13 +93,13 @@ def polycall(sim: Simulation, folder: Path) -> Iterator[str]:
         assert process.stdout is not None
         port = process.stdout.readline().rsplit(":", 1)[1].strip()
         try:
-            yield f"http://127.0.0.1:{port}"
+            yield Door(f"http://127.0.0.1:{port}")
         finally:
             process.terminate()
 
 
 @contextmanager
-def litellm(command: str, sim: Simulation, folder: Path) -> Iterator[str]:
+def litellm(command: str, sim: Simulation, folder: Path) -> Iterator[Door]:
     """LiteLLM's proxy, with the same vendors behind it."""
     rows = [
         {
@@ -114,9 +127,45 @@ def litellm(command: str, sim: Simulation, folder: Path) -> Iterator[str]:
     ) as process:
         try:
             _wait(f"http://127.0.0.1:{port}/health/liveliness", process)
-            yield f"http://127.0.0.1:{port}"
+            yield Door(f"http://127.0.0.1:{port}", version=_version(command))
         finally:
             process.terminate()
+
+
+def _version(command: str) -> str:
+    code = "from importlib.metadata import version; print(version('litellm'))"
+    words = [str(Path(command).with_name("python")), "-c", code]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@contextmanager
+def portkey(folder: str, sim: Simulation) -> Iterator[Door]:
+    """Portkey's gateway as its package installs; a client names the vendor in headers."""
+    package = Path(folder, "node_modules", "@portkey-ai", "gateway")
+    port = 18432
+    words = ["node", str(package / "build" / "start-server.js"), f"--port={port}", "--headless"]
+    with subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
+    ) as process:
+        try:
+            _wait(f"http://127.0.0.1:{port}/", process)
+            headers = {
+                name: [
+                    f"x-portkey-provider:{name}",
+                    f"x-portkey-custom-host:{_host(sim.base_url(vendor), name)}",
+                ]
+                for name, (vendor, _, _) in TARGETS.items()
+            }
+            version = json.loads((package / "package.json").read_text("utf-8"))["version"]
+            suites = frozenset({"comply", "specification"})
+            yield Door(f"http://127.0.0.1:{port}", "sim-1", version, headers, suites)
+        finally:
+            process.terminate()
+
+
+def _host(url: str, name: str) -> str:
+    """The vendor's address as Portkey wants it."""
+    return {"anthropic": f"{url}/v1", "deepseek": url.removesuffix("/v1")}.get(name, url)
 
 
 def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
@@ -131,11 +180,15 @@ def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit(f"nothing answers at {url}")
 
 
-def comply(gateway: str, base: str) -> Iterator[Score]:
+def comply(gateway: str, door: Door) -> Iterator[Score]:
     """`llm-comply` in each format, with each vendor behind."""
     for form, (path, more) in FORMATS.items():
         for target in TARGETS:
-            words = ["-u", base + path, "-m", f"up-{target}/sim-1", "--format", form, "--json"]
+            words = ["-u", door.base + path, "-m", door.model.format(target), "--format", form]
+            words += [
+                "--json",
+                *(each for line in door.headers.get(target, ()) for each in ("-H", line)),
+            ]
             done = subprocess.run(
                 [sys.executable, "-m", "llm_comply.cli", *words, "-k", KEY, *more],
                 capture_output=True,
@@ -155,6 +208,24 @@ def comply(gateway: str, base: str) -> Iterator[Score]:
             ]
             passed = len(rows) - len(bad)
             yield Score(gateway, f"llm-comply, {form}", target, passed, len(rows), bad)
+
+
+def specification(python: str, gateway: str, door: Door) -> Iterator[Score]:
+    """What the types of the Open Responses specification say of answers and of streams."""
+    script = Path(__file__).with_name("open_responses.py")
+    for target in TARGETS:
+        words = [python, str(script), f"{door.base}/v1", door.model.format(target), KEY]
+        done = subprocess.run(
+            [*words, *door.headers.get(target, ())],
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=True,
+        )
+        found: Any = json.loads(done.stdout)
+        failed = list(found["failed"])
+        count = found["checked"]
+        yield Score(gateway, "Open Responses' types", target, count - len(failed), count, failed)
 
 
 def langchain(python: str, gateway: str, base: str) -> Iterator[Score]:
@@ -193,6 +264,35 @@ def _langchain(python: str, suite: Path, gateway: str, base: str) -> Iterator[Sc
             yield Score(gateway, f"LangChain, {client}", target, passed, total, failed)
 
 
+NOTES = {
+    "LiteLLM": "The newest whose proxy installs: later ones want a package that is in no registry.",
+    "Portkey": (
+        "As its package installs: its `postinstall` applies patches that the package does not\n"
+        "carry, and streams that it only passes answer 500. It has no route of Gemini's protocol."
+    ),
+}
+INTRODUCTION = """# Fidelity
+
+Suites that others wrote, run against the gateway with the simulated vendors behind it,
+one column a vendor: tests passed, of all. Written by one command,
+
+```sh
+python -m bench.fidelity --judges VENV/bin/python --litellm VENV/bin/litellm --portkey FOLDER
+```
+
+on {day}. The simulated model is `sim-1`, with no language model behind it: a test that wants sense
+in the answer fails for every gateway alike. LangChain's `test_image_inputs` fetches a picture from
+the network, which was not there; its asynchronous tests with OpenAI's client fail alike for all
+gateways. Peers are set up as their own pages say, with the simulated vendors' addresses: some of
+what fails may be due to that set-up.
+
+The Open Responses project's own suite is in no registry. Its specification is judged by
+`llm-comply`, and by the types that `openresponses-types` generates from its OpenAPI document:
+twelve requests, whole and streamed. Bifrost is no package: what npm has of it fetches a program
+when it is started.
+"""
+
+
 def matrix() -> tuple[int, int]:
     """Our own matrix, as docs/compatibility.md has it: cells that pass, and all."""
     text = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
@@ -206,23 +306,12 @@ def matrix() -> tuple[int, int]:
 def page(scores: list[Score], missing: list[str]) -> str:
     """docs/fidelity.md."""
     good, cells = matrix()
-    lines = [
-        "# Fidelity",
-        "",
-        "Suites that others wrote, run against the gateway with the simulated vendors behind it,",
-        "one column a vendor: tests passed, of all. Written by one command,",
-        "",
-        "```sh",
-        "python -m bench.fidelity --langchain VENV/bin/python --litellm VENV/bin/litellm",
-        "```",
-        "",
-        f"on {datetime.now(UTC):%Y-%m-%d}. The simulated model is `sim-1`, with no language model",
-        "behind it: a test that wants sense in the answer fails for every gateway alike.",
-        "LangChain's `test_image_inputs` fetches a picture from the network, which may be absent.",
-        "",
-    ]
+    lines = [INTRODUCTION.format(day=f"{datetime.now(UTC):%Y-%m-%d}")]
     for gateway in dict.fromkeys(score.gateway for score in scores):
-        lines += [f"## {gateway}", "", f"| suite | {' | '.join(TARGETS)} |"]
+        lines += [f"## {gateway}", ""]
+        if note := NOTES.get(gateway.split()[0]):
+            lines += [note, ""]
+        lines += [f"| suite | {' | '.join(TARGETS)} |"]
         lines.append("|---" * (len(TARGETS) + 1) + "|")
         own = [score for score in scores if score.gateway == gateway]
         for suite in dict.fromkeys(score.suite for score in own):
@@ -255,29 +344,39 @@ def page(scores: list[Score], missing: list[str]) -> str:
 def main() -> int:
     """Run all suites, write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--langchain", default="", metavar="PYTHON")
+    parser.add_argument("--judges", default="", metavar="PYTHON")
     parser.add_argument("--litellm", default="", metavar="COMMAND")
+    parser.add_argument("--portkey", default="", metavar="FOLDER")
     parser.add_argument("--out", type=Path, default=PAGE)
     options = parser.parse_args()
     scores: list[Score] = []
-    missing = ["the Open Responses project's own suite, which no package carries"]
+    versions: dict[str, str] = {}
     with Simulation(seed=11) as sim, tempfile.TemporaryDirectory() as folder:
         gateways = {"polycall": polycall(sim, Path(folder))}
         if options.litellm:
             gateways["LiteLLM"] = litellm(options.litellm, sim, Path(folder))
-        else:
-            missing.append("LiteLLM")
+        if options.portkey:
+            gateways["Portkey"] = portkey(options.portkey, sim)
         for name, opened in gateways.items():
-            with opened as base:
-                scores += comply(name, base)
-                if options.langchain:
-                    scores += langchain(options.langchain, name, base)
-    if not options.langchain:
-        missing.append("LangChain's standard tests")
-    options.out.write_text(page(scores, missing), encoding="utf-8")
+            with opened as door:
+                versions[name] = door.version
+                scores += comply(name, door)
+                if options.judges:
+                    scores += specification(options.judges, name, door)
+                if options.judges and "langchain" in door.suites:
+                    scores += langchain(options.judges, name, door.base)
+    missing = [name for name in ("LiteLLM", "Portkey") if name not in versions]
+    if not options.judges:
+        missing.append("the suites of `--judges`")
+    named = [replace(each, gateway=_titled(each.gateway, versions)) for each in scores]
+    options.out.write_text(page(named, missing), encoding="utf-8")
     for score in scores:
         print(f"{score.gateway} {score.suite} {score.target}: {score.passed}/{score.total}")
     return 0
+
+
+def _titled(gateway: str, versions: dict[str, str]) -> str:
+    return f"{gateway} {versions[gateway]}".strip()
 
 
 if __name__ == "__main__":

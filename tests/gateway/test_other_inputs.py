@@ -299,6 +299,43 @@ def test_t20_a_stop_that_is_cut_here_is_called_one(
 CONTENTS: JSON = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
 
 
+ROUTED = "anthropic/claude-opus-5.5"
+LONG = "word " * 1000
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_t5_a_chat_clients_long_prompt_is_marked_for_claude_behind_a_router(
+    served: Gateway, upstream: Scripted, *, streamed: bool
+) -> None:
+    said = [{"role": "system", "content": LONG}, USER]
+    done = {"delta": {"content": "a"}, "index": 0, "finish_reason": "stop"}
+    chunk = json.dumps({"id": "c", "model": ROUTED, "choices": [done]})
+    frames = f"data: {chunk}\n\ndata: [DONE]\n\n".encode()
+    upstream.say(ROUTED, frames if streamed else chat_body({"content": "a"}))
+    body = {"model": f"router/{ROUTED}", "messages": said, "stream": streamed}
+    answer = served.post(CHAT, body)
+    assert answer.status == 200, answer.content
+    sent = upstream.bodies[-1]["messages"]
+    assert [each["content"][-1]["cache_control"] for each in sent] == [{"type": "ephemeral"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("model", "system"),
+    [
+        (ROUTED, [{"type": "text", "text": LONG, "cache_control": {"type": "ephemeral"}}]),
+        (ROUTED, "short"),
+        ("openai/gpt-6.1-sol", LONG),
+    ],
+)
+def test_t5_other_prompts_of_chat_clients_pass_as_they_are(
+    served: Gateway, upstream: Scripted, model: str, system: Any
+) -> None:
+    said = [{"role": "system", "content": system}, USER]
+    upstream.say(model, chat_body({"content": "a"}))
+    assert served.post(CHAT, {"model": f"router/{model}", "messages": said}).status == 200
+    assert upstream.bodies[-1] == {"model": model, "messages": said}
+
+
 @pytest.mark.parametrize(
     ("path", "fields", "field"),
     [

@@ -99,7 +99,8 @@ class GatewayServices:
             if quirks.is_relative:
                 # A Chat client did not write for the model that stands behind it.
                 quirks = provider.quirks_for(model)
-            found = QuirkMarks(Quirks(tools=quirks.tools) if is_plain else quirks)
+            quirks = Quirks(tools=quirks.tools) if is_plain else quirks
+            found = QuirkMarks(quirks, caches=self.server.cache)
             _remember(self._marks, (provider.name, model), found)
         return found
 

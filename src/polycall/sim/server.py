@@ -94,7 +94,7 @@ def _config(app: App, **options: Any) -> uvicorn.Config:
         log_level=logging.CRITICAL,
         timeout_graceful_shutdown=2,
         date_header=False,
-        timeout_keep_alive=5,
+        timeout_keep_alive=75,
         **options,
     )
 

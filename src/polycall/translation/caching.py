@@ -26,7 +26,7 @@ from polycall.translation.nonces import without_nonces
 from polycall.translation.quirks import Quirks
 
 # No vendor caches less than 1,024 tokens, and no text has much less than two characters a token.
-_CHARS_MIN = 2 * 1024
+CHARS_MIN = 2 * 1024
 _KEY_LENGTH = 32
 
 
@@ -102,7 +102,8 @@ def with_caching(request: Request, dialect: str, quirks: Quirks) -> Request:
     form = _ON_CHAT if quirks.cache_control and dialect == "openai-chat" else _FORMS.get(dialect)
     if "marks" in caches and form is not None:
         request = _with_foreign_marks(request, dialect, form)
-    if request.cache is False or dialect in request.metadata:
+    is_asked = "itself" in caches or form is not _ON_CHAT
+    if request.cache is False or (is_asked and dialect in request.metadata):
         return request  # a client of this vendor says itself what it wants
     if request.cache is None and not _is_long(request):
         return request
@@ -307,7 +308,7 @@ def _is_long(request: Request) -> bool:
     size = 0
     for length in _lengths(request):
         size += length
-        if size >= _CHARS_MIN:
+        if size >= CHARS_MIN:
             return True
     return False
 
@@ -322,7 +323,7 @@ def _lengths(request: Request) -> Iterable[int]:
             elif (arguments := getattr(part, "arguments_json", None)) is not None:
                 yield len(arguments)
             else:
-                yield _CHARS_MIN  # media are long
+                yield CHARS_MIN  # media are long
     for tool in request.tools:
         yield len(tool.description)
         if tool.parameters is not None:

@@ -31,6 +31,8 @@ class WireFacts(Struct, frozen=True, kw_only=True):
     answer_field: str = ""
     usage_field: str = ""
     parse_usage: Callable[[Any, Any], Usage] | None = None
+    # Where an answer names its model; empty where it does not.
+    model_mark: bytes = b'"model"'
     # What keeps a quiet stream alive; empty where the vendor's own clients take nothing.
     heartbeat: bytes = b""
     # Media that the vendor's servers do not fetch by URL.

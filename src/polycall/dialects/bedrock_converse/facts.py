@@ -7,6 +7,7 @@ from polycall.translation.wire_facts import ALL_MEDIA, WireFacts
 
 FACTS = WireFacts(
     stream_marks=(b'"stopReason"', b'"usage"', b'"message"', b"Exception"),
+    model_mark=b"",
     call_mark=b'"toolUse"',
     call_pattern=re.compile(rb'"toolUse"\s*:\s*\{\s*"'),
     answer_field="output",

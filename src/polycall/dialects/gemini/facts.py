@@ -10,6 +10,7 @@ FACTS = WireFacts(
     stream_marks=(b'"finishReason"', b'"error"', b'"promptFeedback"'),
     call_mark=b'"functionCall"',
     call_pattern=re.compile(rb'"functionCall"\s*:'),
+    model_mark=b'"modelVersion"',
     answer_field="candidates",
     usage_field="usageMetadata",
     parse_usage=lambda value, _: parse_usage(value, "usageMetadata", response_reader),

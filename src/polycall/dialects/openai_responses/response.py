@@ -205,6 +205,14 @@ def _echo_tool(tool: JSON) -> JSON:
 _SECRETS = frozenset({"authorization", "headers"})
 
 
+def _echo_format(text: JSON) -> JSON:
+    """The format of texts as a response repeats it: with every field."""
+    form: JSON = text.get("format") or {"type": "text"}
+    if form["type"] != "json_schema":
+        return form
+    return {"description": None, "strict": False, **form}
+
+
 def begins_message(part: Text | Refusal) -> bool:
     """Whether a message item began with this part on its own wire."""
     return "message" in own(part.metadata)
@@ -419,5 +427,5 @@ def request_echo(request: Request | None) -> JSON:
     if "tools" in echoed:
         echoed["tools"] = [_echo_tool(tool) for tool in echoed["tools"]]
     if "text" in echoed:
-        echoed["text"] = {"format": {"type": "text"}, **echoed["text"]}
+        echoed["text"] = {**echoed["text"], "format": _echo_format(echoed["text"])}
     return echoed

@@ -32,6 +32,7 @@ from polycall.gateway.http.replies import (
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import report_failure, words_of
 from polycall.gateway.passthrough.call_counter import in_parts
+from polycall.gateway.passthrough.model_name import NamedStream, named_as_asked
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.carrier import Origin
@@ -135,6 +136,8 @@ async def _send_plain(
         account.calls = plain.calls
         headers.extend(upstream_headers(plain.http.headers))
         await client_request.earlier.note_place(attempt, services, body)
+        if attempt.asked and (mark := attempt.dialect.FACTS.model_mark):
+            body = named_as_asked(body, mark, attempt.asked)
     else:
         account.calls = in_parts(response.message.parts)
         if attempt.carries:
@@ -223,6 +226,7 @@ class _Stream:
         self._embedder: Embedder | None = None
         self._is_kept = False  # whether the client may refer to the answer's items
         self._is_theirs = False  # whether its provider keeps it for the client
+        self._names: NamedStream | None = None  # of a stream that is passed on
 
     async def run(self, runner: AttemptRunner) -> None:
         """Send the answer; errors after the status are told inside of the stream."""
@@ -284,7 +288,11 @@ class _Stream:
         gateway_request, observer = self._gateway_request, streaming.observer
         assert observer is not None
         data, streaming.data = streaming.data, b""
-        await self._client_request.earlier.note_place(streaming.attempt, self._services, data)
+        attempt = streaming.attempt
+        await self._client_request.earlier.note_place(attempt, self._services, data)
+        if attempt.asked and observer.is_sse and attempt.dialect.FACTS.model_mark:
+            self._names = NamedStream(attempt.dialect.FACTS.model_mark, attempt.asked)
+            data = self._names.feed(data)
         if not streaming.is_finished:
             if data:
                 await gateway_request.send_body(data, more=True)
@@ -299,6 +307,8 @@ class _Stream:
                     await gateway_request.send_body(b"")
                     return
                 raise
+            if self._names is not None:
+                data = self._names.feed(data)
         await gateway_request.send_body(data)
 
     def _take_passed(self, chunk: bytes) -> Awaitable[None] | None:
@@ -308,6 +318,8 @@ class _Stream:
         self._gateway_request.heard_at = time.monotonic()
         observer = streaming.observer
         data = observer.feed(chunk)
+        if data and self._names is not None:
+            data = self._names.feed(data)
         rest = self._gateway_request.push_body(data) if data else None
         if rest is None and observer.is_broken and observer.error is not None:
             raise observer.error

@@ -36,6 +36,7 @@ class Attempt(Struct, frozen=True):
     mends: bool = False  # answers of a server that may write calls, and ends, in its own way
     carries: bool = False  # the answer's state has to be carried for the client
     service_tier: str = ""  # that was asked for
+    asked: bytes = b""  # the model's name as JSON, where a passed answer names another
 
     def refused(self, error: PolycallError) -> Refused | None:
         """What a refusal of this request asks to change; `None` where it asks for nothing."""

@@ -153,6 +153,7 @@ class StreamedAnswer:
 
 def observer_for(attempt: Attempt, *, is_sse: bool) -> Observer:
     """What watches the stream of a request that was passed on."""
+    is_named = bool(attempt.asked and is_sse and attempt.dialect.FACTS.model_mark)
     if (attempt.mends or not is_sse) and attempt.dialect.NAME == "openai-chat":
         return MendedObserver(
             attempt.dialect,
@@ -160,7 +161,9 @@ def observer_for(attempt: Attempt, *, is_sse: bool) -> Observer:
             is_sse=is_sse,
             sends_usage=attempt.client_asks_usage and not attempt.hides_usage,
         )
-    return Observer(attempt.dialect, hides_usage=attempt.hides_usage, is_sse=is_sse)
+    return Observer(
+        attempt.dialect, hides_usage=attempt.hides_usage, is_sse=is_sse, passes_whole=is_named
+    )
 
 
 class AttemptRunner:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from polycall._support import jsontext
@@ -332,6 +333,7 @@ class ClientRequest:
             hides_usage=hides_usage,
             mends=quirks.careful,
             service_tier=self.service_tier,
+            asked=b"" if self.model == target.model else msgspec.json.encode(self.model),
         )
 
     def _place(self, target: Target) -> tuple[str, dict[str, str]]:

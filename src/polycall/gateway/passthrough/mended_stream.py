@@ -96,7 +96,7 @@ class MendedObserver(Observer):
         return self._translation.error if self._is_translated else super().error
 
     def feed(self, chunk: bytes) -> bytes:
-        if self._is_sse:
+        if self.is_sse:
             return super().feed(chunk)
         self._is_translated = True
         data = self._followed(self._translation.feed(chunk))

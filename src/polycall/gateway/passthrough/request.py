@@ -28,6 +28,7 @@ from polycall.gateway.passthrough.control_fields import (
 )
 from polycall.gateway.passthrough.plain_messages import PLAIN_IDS, as_plain
 from polycall.gateway.state.sealed_tokens import PREFIX
+from polycall.translation.caching import CHARS_MIN
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import ToolListCache
 
@@ -102,6 +103,8 @@ _FIELDS: dict[str, tuple[str, ...]] = {
 }
 # What a client echoes of other servers' reasoning, to one that takes none.
 _REASONING_MARKS = (b'"reasoning_content"', b'"reasoning_details"')
+_MARKED_ONLY = frozenset({"marks"})
+_CACHE_MARK = b'"cache_control"'
 _PLAIN_CHOICES = frozenset({"auto", "none", "required"})
 # Wherever tools are, for a target that is told of them in words.
 _TOOL_MARKS = (
@@ -121,7 +124,9 @@ _REFUSED_FIELDS: dict[str, tuple[str, ...]] = {
 class QuirkMarks:
     """The marks of one provider's differences, found once."""
 
-    def __init__(self, quirks: Quirks) -> None:
+    def __init__(self, quirks: Quirks, *, caches: bool = True) -> None:
+        """`caches`: whether prompts are marked where the target caches nothing unasked."""
+        self._has_marks = caches and quirks.cache_control and quirks.caches == _MARKED_ONLY
         marks: set[bytes] = set()
         replays = quirks.reasoning_replay not in ("never", "as_written")
         self._is_careful = quirks.careful
@@ -167,6 +172,8 @@ class QuirkMarks:
             return True
         if has_any(body, self._marks):
             return True
+        if self._has_marks and fields.size >= CHARS_MIN and body.find(_CACHE_MARK) < 0:
+            return True  # Claude behind a router
         if not self._is_careful or fields.plain_messages() is not None:
             return False
         return has_any(body, self._doubts)

@@ -30,14 +30,16 @@ _COLON = ord(":")
 class Observer:
     """Takes the bytes of a stream and gives those to pass on: all, or all but the usage."""
 
-    def __init__(self, dialect: Dialect, *, hides_usage: bool, is_sse: bool) -> None:
+    def __init__(
+        self, dialect: Dialect, *, hides_usage: bool, is_sse: bool, passes_whole: bool = False
+    ) -> None:
         self._dialect = dialect
         self._decoder: Decoder = dialect.StreamDecoder()
         self._marks = dialect.FACTS.stream_marks
         self._counter = CallCounter(dialect)
         self._hides_usage = hides_usage
-        self._passes_whole = hides_usage  # frames go on when they are whole
-        self._is_sse = is_sse
+        self._passes_whole = hides_usage or passes_whole  # frames go on when they are whole
+        self.is_sse = is_sse
         self._break: bytes = b""
         self._rest: list[bytes] = []  # of a frame that is not whole
         self._rest_bytes = 0
@@ -58,11 +60,11 @@ class Observer:
     @property
     def at_boundary(self) -> bool:
         """Whether a heartbeat may stand between what was passed on and what comes."""
-        return self._is_sse and (self._passes_whole or not self._rest)
+        return self.is_sse and (self._passes_whole or not self._rest)
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes to pass on now."""
-        if not self._is_sse:
+        if not self.is_sse:
             events = self._decoder.feed(chunk)
             self.began = self.began or any(not isinstance(each, ResponseStart) for each in events)
             self.calls += in_events(events)
@@ -151,10 +153,12 @@ class Observer:
         """What is left to pass on; raises what is wrong with the end of the stream."""
         rest = b"".join(self._rest)
         self._rest.clear()
-        if rest and self._is_sse:
+        if rest and self.is_sse:
             self._take(self._decoder.feed(rest))
         self._take(self._decoder.close())
-        return without_usage(rest) if self._hides_usage else b""
+        if self._hides_usage:
+            return without_usage(rest)
+        return rest if self._passes_whole else b""
 
     def _take(self, events: list[Event]) -> None:
         for event in events:

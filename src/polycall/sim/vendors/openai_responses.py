@@ -292,7 +292,7 @@ def _frame(prompt: Prompt, answer: Answer, status: str, output: list[JSON]) -> J
         "service_tier": "default",
         "store": body.get("store") is not False,
         "temperature": 1.0 if body.get("temperature") is None else body["temperature"],
-        "text": {"format": {"type": "text"}, "verbosity": "medium", **object_in(body, "text")},
+        "text": _echo_text(object_in(body, "text")),
         "tool_choice": body.get("tool_choice") or "auto",
         "tools": [_echo_tool(tool) for tool in list_in(body, "tools")],
         "top_logprobs": body.get("top_logprobs") or 0,
@@ -306,6 +306,13 @@ def _frame(prompt: Prompt, answer: Answer, status: str, output: list[JSON]) -> J
         "user": body.get("user"),
         "usage": None,
     }
+
+
+def _echo_text(text: JSON) -> JSON:
+    form = text.get("format") or {"type": "text"}
+    if form["type"] == "json_schema":
+        form = {"description": None, "strict": False, **form}
+    return {"verbosity": "medium", **text, "format": form}
 
 
 def _echo_tool(tool: JSON) -> JSON:
