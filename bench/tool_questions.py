@@ -1,8 +1,19 @@
 """Questions about real interfaces, with the operation that each is about.
 
-Written before any search over the documents was run.  `GITHUB_CHOOSING` was used to choose weights;
-the others were looked at only as figures.
+Written before any search with them was run.  `GITHUB_CHOOSING` was used to choose weights, and so
+was the half of `*_SPOKEN` that `is_choosing` names; the others were looked at only as figures.
+`*_SPOKEN` are in the words of people who do not know the interface.
 """
+
+from __future__ import annotations
+
+import hashlib
+
+
+def is_choosing(question: str) -> bool:
+    """Whether a question is of the half by which weights were chosen."""
+    return hashlib.sha256(question.encode()).digest()[0] % 2 == 0
+
 
 GITHUB_CHOOSING: list[tuple[str, str]] = [
     ("open a new bug report in a repository", "issues/create"),
@@ -138,4 +149,75 @@ KUBERNETES: list[tuple[str, str]] = [
     ("delete all pods of a namespace", "deleteCoreV1CollectionNamespacedPod"),
     ("bind a pod to a node", "createCoreV1NamespacedBinding"),
     ("list storage classes", "listStorageV1StorageClass"),
+]
+
+GITHUB_SPOKEN: list[tuple[str, str]] = [
+    ("Make a gist", "gists/create"),
+    ("Invite someone", "orgs/create-invitation"),
+    ("Delete a branch", "git/delete-ref"),
+    ("Who starred", "activity/list-stargazers-for-repo"),
+    ("throw this gist away", "gists/delete"),
+    ("kick somebody out of the organization", "orgs/remove-member"),
+    ("put a sticker on an issue", "issues/add-labels"),
+    ("who watches my repo", "activity/list-watchers-for-repo"),
+    ("stop watching a repository", "activity/delete-repo-subscription"),
+    ("what did I star", "activity/list-repos-starred-by-authenticated-user"),
+    ("unfollow somebody", "users/unfollow"),
+    ("ban a user from the org", "orgs/block-user"),
+    ("kill a running workflow", "actions/cancel-workflow-run"),
+    ("try the failed jobs again", "actions/re-run-workflow-failed-jobs"),
+    ("grab the artifact of a build", "actions/download-artifact"),
+    ("what are the branches called", "repos/list-branches"),
+    ("give a branch another name", "repos/rename-branch"),
+    ("who may push here", "repos/list-collaborators"),
+    ("take a person off a ticket", "issues/remove-assignees"),
+    ("which commits are in the PR", "pulls/list-commits"),
+    ("has the pull request been merged", "pulls/check-if-merged"),
+    ("say thumbs up on an issue", "reactions/create-for-issue"),
+    ("set up a web hook", "repos/create-webhook"),
+    ("drop a release", "repos/delete-release"),
+    ("what licence does this project have", "licenses/get-for-repo"),
+    ("look for people by name", "search/users"),
+    ("my email addresses", "users/list-emails-for-authenticated-user"),
+    ("remove one of my ssh keys", "users/delete-public-ssh-key-for-authenticated-user"),
+    ("open a discussion on a line of the diff", "pulls/create-review-comment"),
+    ("turn on vulnerability alerts", "repos/enable-vulnerability-alerts"),
+    ("이슈에 댓글 달기", "issues/create-comment"),
+    ("브랜치 목록 보여 줘", "repos/list-branches"),
+    ("별표를 누른 사람", "activity/list-stargazers-for-repo"),
+    ("기스트 만들기", "gists/create"),
+    ("조직에 사람을 초대해 줘", "orgs/create-invitation"),
+    ("릴리스 삭제", "repos/delete-release"),
+    ("워크플로 실행 취소", "actions/cancel-workflow-run"),
+    ("커밋 비교", "repos/compare-commits"),
+]
+
+STRIPE_SPOKEN: list[tuple[str, str]] = [
+    ("give the money back", "PostRefunds"),
+    ("how much money do we have", "GetBalance"),
+    ("stop billing this customer every month", "DeleteSubscriptionsSubscriptionExposedId"),
+    ("make a discount code", "PostPromotionCodes"),
+    ("who are our customers", "GetCustomers"),
+    ("change a customer's email address", "PostCustomersCustomer"),
+    ("which payments are contested", "GetDisputes"),
+    ("look up an invoice", "GetInvoicesInvoice"),
+    ("sign a customer up for a plan", "PostSubscriptions"),
+    ("throw away a draft invoice", "DeleteInvoicesInvoice"),
+    ("환불해 줘", "PostRefunds"),
+    ("고객 목록", "GetCustomers"),
+]
+
+KUBERNETES_SPOKEN: list[tuple[str, str]] = [
+    ("which pods are running", "listCoreV1NamespacedPod"),
+    ("show me what the container printed", "readCoreV1NamespacedPodLog"),
+    ("kill a pod", "deleteCoreV1NamespacedPod"),
+    ("make a new namespace", "createCoreV1Namespace"),
+    ("what machines are in the cluster", "listCoreV1Node"),
+    ("get rid of a deployment", "deleteAppsV1NamespacedDeployment"),
+    ("look at a config map", "readCoreV1NamespacedConfigMap"),
+    ("change part of a service", "patchCoreV1NamespacedService"),
+    ("add a service account", "createCoreV1NamespacedServiceAccount"),
+    ("all secrets of the cluster", "listCoreV1SecretForAllNamespaces"),
+    ("파드 삭제", "deleteCoreV1NamespacedPod"),
+    ("네임스페이스 만들기", "createCoreV1Namespace"),
 ]

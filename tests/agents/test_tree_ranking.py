@@ -104,6 +104,24 @@ def test_use_is_bounded() -> None:
     assert uses.of("a") == {}
 
 
+def _vectors(texts: list[str]) -> list[list[float]]:
+    """An embedder that knows that a letter is a message, and of other questions nothing."""
+    flat = [1.0, 1.0, 1.0]
+    known = {"message": [0.0, 0.0, 1.0], "letter": [0.1, 0.0, 1.0], "issue": [1.0, 0.0, 0.0]}
+    return [next((known[word] for word in known if word in text), flat) for text in texts]
+
+
+def test_vectors_find_what_is_meant_and_words_what_is_said() -> None:
+    search = ToolSearch(TOOLS, embed=_vectors)
+    assert search.best("a letter to my aunt", 1, "hybrid") == ["mail.send"]
+    assert search.best("delete a repository", 1, "hybrid") == ["repos.repos_delete"]
+    assert search.best("a letter", 5, "hybrid", "repos") == [
+        "repos.repos_delete",
+        "repos.repos_get",
+    ]
+    assert ToolSearch({}, embed=_vectors).best("a letter", 5, "hybrid") == []
+
+
 def test_five_thousand_tools_take_milliseconds() -> None:
     search = ToolSearch(tree_of(entries(5_000)).leaves)
     search.best("create an invoice for finance", 5, "words")

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from polycall import ToolTree
+from polycall.agents.text_search import stem
 from polycall.agents.tree import Operation
+from polycall.agents.tree.loanwords import english_sounds, korean_sounds
 from polycall.ir import JSON, ToolCall
 from polycall.sim import Call, Simulation, Turn
 from polycall.tools import execute, tool_from_schema
@@ -99,6 +101,58 @@ def test_n12_tools_are_found_in_other_words_and_in_korean() -> None:
         if wanted not in [each.name for each in tree.search(question)]
     }
     assert len(missed) <= 1, missed
+
+
+@pytest.mark.parametrize(
+    ("question", "wanted"),
+    [
+        ("get rid of my fork of the gist", "gists.delete"),
+        ("invite a new colleague to the org", "orgs.create_invitation"),  # not who is a member
+        ("who belongs to the org", "orgs.list_members"),
+        ("call the run off", "actions.cancel_run"),
+        ("브랜치 이름 변경", "repos.rename_branch"),
+        ("아티팩트를 내려받아 줘", "actions.download_artifact"),  # sounds like artifact
+        ("컨트리뷰터가 누구야?", "repos.list_contributors"),
+    ],
+)
+def test_n12_acts_phrases_and_loanwords(question: str, wanted: str) -> None:
+    assert wanted in [each.name for each in forge().search(question, limit=3)]
+
+
+def test_n12_one_that_looks_does_not_hide_one_that_acts() -> None:
+    def made(name: str) -> Any:
+        about = f"{name.replace('_', ' ').capitalize()} of the organization"
+        return tool_from_schema(name, about, {"type": "object", "properties": {}}, lambda _: "")
+
+    looking = [made(f"list_{each}_invitations") for each in ("pending", "old", "failed")]
+    tree = ToolTree({"orgs": [*looking, made("create_invitation")]})
+    assert tree.search("invite to the organization")[0].name == "orgs.create_invitation"
+    assert tree.search("which invitations has the organization")[0].name.startswith("orgs.list")
+
+
+def test_n12_values_within_a_body_are_words_of_a_tool() -> None:
+    state = {"type": "string", "enum": ["brewing", "served"]}
+    body = {"type": "object", "properties": {"state": state}}
+    parameters = {"type": "object", "properties": {"body": body}}
+    tree = ToolTree({"a": [tool_from_schema("update", "Change it.", parameters, lambda _: "")]})
+    assert [each.name for each in tree.search("brewing")] == ["a.update"]
+
+
+@pytest.mark.parametrize(
+    ("korean", "english"),
+    [
+        ("브랜치", "branch"),
+        ("릴리스", "release"),
+        ("웹훅", "webhook"),
+        ("인보이스", "invoices"),
+        ("메시지", "messages"),
+        ("업데이트", "update"),
+        ("유저", "user"),
+        ("캘린더", "calendar"),
+    ],
+)
+def test_n12_loanwords_sound_alike(korean: str, english: str) -> None:
+    assert korean_sounds(korean) in english_sounds(stem(english))
 
 
 def test_n12_values_of_an_enum_and_examples_are_words_of_a_tool() -> None:

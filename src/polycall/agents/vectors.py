@@ -8,6 +8,8 @@ from typing import Any
 
 from polycall.errors import RequestError
 
+_SPREAD_MIN = 0.05  # of a few rows it says nothing
+
 
 def numpy_module() -> Any:
     """numpy, which only embedders need; `RequestError` where it is not installed."""
@@ -44,3 +46,21 @@ def nearest_rows(matrix: Any, vector: Sequence[float], limit: int) -> dict[int, 
     first, last = float(scores[order[0]]), float(scores[order[-1]])
     spread = (first - last) or 1.0
     return {int(place): (float(scores[place]) - last) / spread for place in order}
+
+
+def nearest(scores: Any, limit: int) -> list[int]:
+    """The places of the highest scores, in no order."""
+    if len(scores) <= limit:
+        return list(range(len(scores)))
+    return [int(place) for place in numpy_module().argpartition(-scores, limit)[:limit]]
+
+
+def spread_of(matrix: Any) -> float:
+    """How far the nearness of two rows differs from pair to pair, by neighbours in a fixed order.
+
+    Embedders differ in how far apart they put things: this is the measure of one embedder's.
+    """
+    numpy = numpy_module()
+    order = numpy.random.default_rng(0).permutation(len(matrix))
+    pairs = (matrix[order] * matrix[numpy.roll(order, 1)]).sum(axis=1)
+    return max(float(pairs.std()), _SPREAD_MIN)

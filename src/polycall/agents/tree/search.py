@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import heapq
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, cast
 
 from polycall.agents.text_search import TermIndex, query_terms, terms
+from polycall.agents.tree.acts import act_of_question, act_of_tool, phrases_of
+from polycall.agents.tree.loanwords import Loanwords
 from polycall.agents.tree.ranking import FieldIndex, field_terms
 from polycall.agents.tree.synonyms import synonyms_of
 from polycall.agents.tree.use import Uses
-from polycall.agents.vectors import nearest_rows, unit_rows
+from polycall.agents.vectors import nearest, spread_of, unit_rows
 from polycall.ir import JSON
 from polycall.tools import FunctionTool
 
@@ -19,14 +22,20 @@ Method: TypeAlias = Literal["words", "tree", "hybrid"]
 # Texts to vectors, one each.
 Embed: TypeAlias = Callable[[list[str]], Sequence[Sequence[float]]]
 
-# A vector finds what is meant, words only what is said.
-_VECTOR_WEIGHT, _WORDS_WEIGHT = 0.75, 0.25
+# How far the best by words is ahead of what they do not find; one is how far the nearness of tools
+# differs from pair to pair.  A question that the embedder does not understand is near to no tool.
+_WORDS_WEIGHT = 2.0
 _CANDIDATES = 50
 # What is meant by other words is less sure than what is said.
 _SYNONYM, _FORM, _TYPO = 0.75, 0.7, 0.7
 _FORM_MIN = 4
+_LOANWORD = 0.9
+# Interfaces say of whom they speak where a person says "my".
+_MINE = re.compile(r"\b(?:i|me|my|mine|myself)\b|내\s|나의|제\s", re.I)
+_MINE_TERMS, _MINE_SURE = field_terms(["authenticated self own current me"]), 0.5
+_OTHER_ACT = 0.8  # for tools that look where something is to be changed, and the other way round
 _VALUES_MAX, _VALUE_CHARS = 20, 60
-_DETAIL_CHARS, _BELOW_MAX = 300, 40
+_DETAIL_CHARS, _BELOW_MAX, _DEPTH_MAX = 300, 40, 1
 _BRANCH_WEIGHT = 3
 _BRANCHES = 3
 
@@ -46,7 +55,11 @@ class ToolSearch:
         self._uses = Uses()
         self._embed = embed
         self._vocabulary: list[str] | None = None
+        self._loanwords: Loanwords | None = None
         documents = {name: _fields_of(name, tool) for name, tool in tools.items()}
+        self._acts = {
+            name: act_of_tool(fields["name"], fields["about"]) for name, fields in documents.items()
+        }
         shared: dict[str, list[str]] = {}
         for name, fields in documents.items():
             for branch, words in (about or {}).items():
@@ -60,6 +73,8 @@ class ToolSearch:
             self._branches.add(branch, [*terms(branch) * _BRANCH_WEIGHT, *dict.fromkeys(found)])
         texts = [f"{name}: {tool.description}" for name, tool in tools.items()]
         self._vectors: Any = unit_rows(embed(texts), len(texts)) if embed and texts else []
+        self._rows = {name: row for row, name in enumerate(tools)}
+        self._spread = spread_of(self._vectors) if embed and texts else 1.0
 
     def called(self, name: str, owner: str) -> None:
         """The owner called a tool: where its own search found it, that counts for later ones."""
@@ -87,7 +102,9 @@ class ToolSearch:
             case "tree":
                 scores = self._in_branches(query, scores)
             case "hybrid":
-                scores = self._with_vectors(query, scores)
+                is_part = bool(within) or keep is not None
+                limit_near = len(self._names) if is_part else max(limit, _CANDIDATES)
+                scores = self._with_vectors(query, scores, limit_near)
         if within:
             scores = {name: each for name, each in scores.items() if is_below(name, within)}
         if keep is not None:
@@ -104,12 +121,35 @@ class ToolSearch:
 
     def _by_words(self, query: str, owner: str) -> dict[str, float]:
         """What the question says, and less surely, what it says in other words or forms."""
-        said = query_terms(query)
-        alternatives = [(term, self._alternatives(term, query)) for term in said]
-        return self._index.scores(alternatives, self._uses.of(owner))
+        if self._loanwords is None:
+            self._loanwords = Loanwords(self._index.vocabulary)
+        spelt = self._loanwords.spelt(query)
+        rest, phrases = query, phrases_of(query)
+        for word in spelt:
+            rest = rest.replace(word, " ")
+        asked = [
+            (term, self._alternatives(term, query, phrases.get(term)))
+            for term in (query_terms(rest) if rest.strip() else ())
+        ]
+        asked += [(word, dict.fromkeys(found, _LOANWORD)) for word, found in spelt.items()]
+        if _MINE.search(query):
+            asked.append(("my", dict.fromkeys(_MINE_TERMS, _MINE_SURE)))
+        scores = self._index.scores(asked, self._uses.of(owner))
+        act = act_of_question(query)
+        if not act:
+            return scores
+        return {
+            name: score * (_OTHER_ACT if self._acts[name] not in (act, "") else 1.0)
+            for name, score in scores.items()
+        }
 
-    def _alternatives(self, term: str, query: str) -> dict[str, float]:
-        """A term with what may stand for it, each with how sure that is."""
+    def _alternatives(self, term: str, query: str, meaning: str | None) -> dict[str, float]:
+        """A term with what may stand for it, each with how sure that is.
+
+        `meaning` is that of the phrase which the term begins.
+        """
+        if meaning is not None:
+            return {**dict.fromkeys(synonyms_of(meaning, ""), _SYNONYM), term: _FORM, meaning: 1.0}
         found = dict.fromkeys(synonyms_of(term, query), _SYNONYM)
         found |= dict.fromkeys(self._forms(term), _FORM)
         near = self._index.misspelt(term)
@@ -134,16 +174,23 @@ class ToolSearch:
             found |= {each for each in shorter if each in self._index.vocabulary}
         return found
 
-    def _with_vectors(self, query: str, words: dict[str, float]) -> dict[str, float]:
-        if self._embed is None:
+    def _with_vectors(self, query: str, words: dict[str, float], limit: int) -> dict[str, float]:
+        """What the words say, and how near the meaning is.
+
+        `limit` is how many of the nearest are looked at besides what the words have found.
+        """
+        if self._embed is None or not self._names:
             return words
-        near = nearest_rows(self._vectors, self._embed([query])[0], _CANDIDATES)
+        near = self._vectors @ unit_rows(self._embed([query]), 1)[0]
+        mean = float(near.mean())
         best = max(words.values(), default=1.0)
         scores = {name: _WORDS_WEIGHT * score / best for name, score in words.items()}
-        for row, nearness in near.items():
-            name = self._names[row]
-            scores[name] = scores.get(name, 0.0) + _VECTOR_WEIGHT * nearness
-        return scores
+        for row in nearest(near, limit):
+            scores.setdefault(self._names[row], 0.0)
+        return {
+            name: score + (float(near[self._rows[name]]) - mean) / self._spread
+            for name, score in scores.items()
+        }
 
 
 def branch_of(name: str) -> str:
@@ -172,20 +219,17 @@ def _fields_of(name: str, tool: FunctionTool[..., Any]) -> dict[str, list[str]]:
     }
 
 
-def _parameter_words(schema: JSON) -> Iterable[tuple[str, list[str]]]:
-    """The parameters' names, each with what is said of it."""
+def _parameter_words(schema: JSON, depth: int = 0) -> Iterable[tuple[str, list[str]]]:
+    """The parameters' names, each with what is said of it, and those within them."""
     properties: JSON = schema.get("properties") or {}
-    for name, child in properties.items():
-        details: list[str] = []
+    for name, child in list(properties.items())[: _BELOW_MAX if depth else None]:
         inner: JSON = cast("JSON", child) if isinstance(child, dict) else {}
-        details.append(str(inner.get("description", ""))[:_DETAIL_CHARS])
+        details = [str(inner.get("description", ""))[:_DETAIL_CHARS]]
         for value in (*_listed(inner.get("enum")), *_listed(inner.get("examples"))):
             details.append(str(value)[:_VALUE_CHARS])
         yield name, details
-        below = inner.get("properties")
-        if isinstance(below, dict):
-            for each in list(cast("JSON", below))[:_BELOW_MAX]:
-                yield each, []
+        if depth < _DEPTH_MAX and isinstance(inner.get("properties"), dict):
+            yield from _parameter_words(inner, depth + 1)
 
 
 def _listed(value: Any) -> list[Any]:

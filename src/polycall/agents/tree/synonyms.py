@@ -81,6 +81,11 @@ def _tables() -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]:
     return english, korean
 
 
+def is_korean(word: str) -> bool:
+    """Whether a word has a stem of the groups."""
+    return any(len(each) > 1 and each in word for each in _tables()[1])
+
+
 def synonyms_of(term: str, question: str) -> set[str]:
     """Terms that mean what a term of the question means, but for the term itself.
 

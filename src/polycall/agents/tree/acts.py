@@ -1,0 +1,126 @@
+"""What a question wants done: to look at something, or to change it.
+
+A tool that lists invitations has the words of "invite somebody", and does not do it.  Verbs of
+several words ("get rid of it", "turn it on") are read as the verb that tools have.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Literal, TypeAlias
+
+from polycall.agents.text_search import stem, terms
+
+Act: TypeAlias = Literal["look", "change", ""]
+
+_LOOK = """
+list show get fetch read retrieve look describe view see display browse enumerate search find
+query lookup check count compare download export watch print tell know head inspect status preview
+"""
+_CHANGE = """
+create make add new build generate compose register publish post put insert delete remove drop
+erase destroy clear purge kill throw kick update edit change modify patch replace rename set
+adjust move transfer send submit invite cancel abort stop terminate revoke start run trigger
+dispatch launch execute begin rerun retry restart close finish open reopen merge combine copy
+clone fork duplicate star unstar follow unfollow block unblock subscribe unsubscribe approve
+accept confirm allow reject decline deny dismiss refuse ban assign unassign upload import attach
+detach lock unlock protect enable disable pay charge refund book reserve ship order write save
+store mark pin unpin archive unarchive restore apply grant give connect disconnect request scale
+evict bind capture void finalize resume pause mute convert sync reset
+"""
+_ASKED = re.compile(
+    r"\s*(?:who|whom|whose|what|which|where|when|why|whether|how|is|are|was|were|has|have|did|does|do)\b",
+    re.I,
+)
+_LOOK_KOREAN = re.compile(
+    r"목록|보여|보기|조회|나열|검색|찾아|찾기|알려|읽|비교|누가|누구|무엇|뭐|몇|어떤|어디|언제|[?？]"
+)
+_CHANGE_KOREAN = re.compile(
+    r"만들|만드|생성|추가|등록|작성|삭제|지우|지워|제거|수정|변경|바꾸|바꿔|고쳐|갱신|보내|전송|초대|취소|중단|실행|시작"
+    r"|닫|종료|열어|열기|병합|합치|합쳐|복사|복제|승인|수락|거절|차단|할당|배정|업로드|올려|올리|잠금|잠가|결제|환불|예약"
+    r"|배포|출시|눌러|누르|달아|달기|붙여|붙이|설정|켜|끄|꺼"
+)
+# Verbs of two words, which may have others between them, as the verb that tools have.
+_PHRASES: dict[str, str] = {
+    "set up": "create",
+    "sign up": "create",
+    "write down": "create",
+    "write up": "create",
+    "fill in": "update",
+    "rid of": "delete",
+    "throw away": "delete",
+    "throw out": "delete",
+    "kick out": "remove",
+    "take off": "remove",
+    "take away": "remove",
+    "take out": "remove",
+    "take down": "delete",
+    "turn on": "enable",
+    "switch on": "enable",
+    "turn off": "disable",
+    "switch off": "disable",
+    "shut down": "stop",
+    "call off": "cancel",
+    "give back": "refund",
+    "pay back": "refund",
+    "money back": "refund",
+    "send back": "return",
+    "put back": "restore",
+    "bring back": "restore",
+    "roll back": "revert",
+    "put on": "add",
+    "hand over": "transfer",
+    "look up": "get",
+    "look at": "get",
+    "look for": "search",
+    "log in": "login",
+    "sign in": "login",
+    "log out": "logout",
+}
+_APART_MAX = 4
+_WORD = re.compile(r"[^\W_]+")
+
+
+def _stems(words: str) -> frozenset[str]:
+    return frozenset(stem(word) for word in words.split())
+
+
+_LOOK_STEMS, _CHANGE_STEMS = _stems(_LOOK), _stems(_CHANGE)
+
+
+def act_of_term(term: str) -> Act:
+    """What a verb does; empty for any other term."""
+    return "look" if term in _LOOK_STEMS else "change" if term in _CHANGE_STEMS else ""
+
+
+def act_of_tool(name: Iterable[str], about: Iterable[str]) -> Act:
+    """What a tool does, by the first verb of its name, or of its description."""
+    for term in (*name, *about):
+        act = act_of_term(term)
+        if act:
+            return act
+    return ""
+
+
+def act_of_question(question: str) -> Act:
+    """What a question wants; empty where that is not clear."""
+    if _LOOK_KOREAN.search(question):
+        return "look"
+    if _CHANGE_KOREAN.search(question):
+        return "change"
+    if _ASKED.match(question):
+        return "look"
+    return act_of_term(next(iter(terms(question)), ""))
+
+
+def phrases_of(question: str) -> dict[str, str]:
+    """Terms of the question that begin a verb of two words, each with the term of its meaning."""
+    words = [word.lower() for word in _WORD.findall(question)[:64]]
+    found: dict[str, str] = {}
+    for phrase, meaning in _PHRASES.items():
+        first, second = phrase.split()
+        for place, word in enumerate(words):
+            if stem(word) == stem(first) and second in words[place + 1 : place + 1 + _APART_MAX]:
+                found[stem(word)] = stem(meaning)
+    return found
