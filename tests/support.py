@@ -23,6 +23,12 @@ from polycall.translation.wire import Decoder
 
 SHARED = Path(os.environ.get("POLYCALL_SHARED", Path(__file__).parents[1] / ".." / "shared"))
 
+# A PNG of one pixel.
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhg"
+    "GAWjR9awAAAABJRU5ErkJggg=="
+)
+
 CORPUS_FILES = {
     "openai-chat": "openai_chat.jsonl.gz",
     "openai-responses": "openai_responses.jsonl.gz",

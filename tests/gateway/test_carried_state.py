@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from polycall.gateway.state.carrier import CarriedTurn, Carrier, Entry, Origin
+from polycall.gateway.state.carried import CarriedTurn, Entry, Origin
+from polycall.gateway.state.carrier import Carrier
 from polycall.gateway.store import open_store
-from polycall.ir import Message, Metadata, Part, Reasoning, Request, Text, ToolCall, ToolResult
+from polycall.ir import (
+    Message,
+    Metadata,
+    Part,
+    Reasoning,
+    Request,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
+from polycall.translation import conversation
 
 HOME = Origin("gemini", "google", "m1")
 STATE: Metadata = {"gemini": {"thoughtSignature": "signed by m1"}}
@@ -132,3 +147,40 @@ async def test_a_token_is_opened_in_either_alphabet_and_in_no_other(carrier: Car
     for strange in ("!", "\n", " ", "한"):
         assert sealer.open("me", token[:20] + strange + token[20:]) is None
     assert sealer.open("you", token) is None
+
+
+TURNS = [[ToolCall("x", "t", '{"a": 1}')], [Reasoning("hm"), ToolCall("x", "late", "{}")], []]
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_what_is_remembered_of_a_history_changes_nothing(
+    carrier: Carrier, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "TAIL", 2)
+    random = Random(seed)
+    messages = [Message("user", [Text("go")])]
+    known: dict[Any, Any] = {}
+    for number in range(14):
+        base = await kept(carrier) if random.random() < 0.6 else f"call_pc{number:024x}"
+        call_id = f"{base}_0" if random.random() < 0.8 else f"plain{number}"
+        parts: list[Part] = [Text("ok")]
+        for part in random.choice(TURNS):
+            parts.append(replace(part, id=call_id) if isinstance(part, ToolCall) else part)
+        result = Message("tool", [ToolResult(call_id, [Text("done")])])
+        answer = Message("assistant", parts)
+        late = [result, answer] if random.random() < 0.1 else [answer, result]
+        messages = [*messages, *(late if parts[-1] != Text("ok") else [answer])]
+        if random.random() < 0.3:
+            messages = [*messages, Message(random.choice(["user", "system"]), [Text("more")])]
+        remembered = conversation.Conversation(messages, dict(known))
+        for owner in ("me", "you"):
+            held = Request("any", messages, tools=[Tool("t"), Tool("late")])
+            plain = await carrier.extract(held, owner, keeps_texts=True)
+            carried = await carrier.extract(
+                replace(held, messages=remembered if owner == "me" else messages),
+                owner,
+                keeps_texts=True,
+            )
+            for model in ("m1", "m2"):
+                assert carried.for_target("google", model) == plain.for_target("google", model)
+        known = remembered.known

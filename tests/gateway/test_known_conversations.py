@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from copy import deepcopy
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +22,8 @@ from polycall.gateway.state import known_conversations
 from polycall.gateway.state.known_conversations import KnownConversations
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.dialects import DIALECTS
-from polycall.translation.conversation import Beginning, Conversation
+from polycall.translation import conversation
+from polycall.translation.conversation import TAIL, Beginning, Conversation
 
 IDS = st.sampled_from(["a", "b", "c", "d e", "call_0123456789" * 5])
 NAMES = st.sampled_from(["read", "write", "a.name with spaces"])
@@ -171,6 +173,15 @@ def _one(message: dict[str, Any]) -> list[dict[str, Any]]:
     return [message]
 
 
+def _marked(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages with a mark on the last of them, which moves on with each step."""
+    last = messages[-1]
+    blocks = last["content"]
+    if isinstance(blocks, str):
+        blocks = [{"type": "text", "text": blocks or "."}]
+    return [*messages[:-1], {**last, "content": [*blocks[:-1], {**blocks[-1], **MARK}]}]
+
+
 STEPS = st.lists(
     st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=2, max_size=6
 )  # messages that are taken back, and that are added
@@ -190,7 +201,19 @@ def test_a_remembered_conversation_is_read_as_a_new_one(
     dialect: str, kinds: st.SearchStrategy[dict[str, Any]], data: st.DataObject
 ) -> None:
     known = KnownConversations(bytes_min=2)
+    tail = data.draw(st.sampled_from([1, 2, 4]))
+    with mock.patch.object(conversation, "TAIL", tail):
+        _walk(known, dialect, kinds, data)
+
+
+def _walk(
+    known: KnownConversations,
+    dialect: str,
+    kinds: st.SearchStrategy[dict[str, Any]],
+    data: st.DataObject,
+) -> None:
     is_calm = data.draw(st.booleans())  # as agents are, who only add
+    marks = dialect == "anthropic" and data.draw(st.booleans())
     messages: list[dict[str, Any]] = [{"role": "user", "content": "begin"}]
     earlier: list[tuple[list[Any], list[Any]]] = []
     for taken, added in data.draw(STEPS):
@@ -200,13 +223,14 @@ def test_a_remembered_conversation_is_read_as_a_new_one(
         turns = st.one_of(pairs, odd)
         for turn in data.draw(st.lists(turns, min_size=added, max_size=added)):
             messages = [*messages, *turn]
-        raw = json.dumps(messages, indent=data.draw(st.sampled_from([None, 1]))).encode()
+        said = _marked(messages) if marks else messages
+        raw = json.dumps(said, indent=data.draw(st.sampled_from([None, 1]))).encode()
         read = known.read("owner", dialect, raw)
         assert isinstance(read, Conversation)
-        assert read == messages
+        assert read == said
         wishes = data.draw(st.sampled_from(WISHES[dialect]))
         found = made(dialect, asked(dialect, read, **wishes))
-        assert found == made(dialect, asked(dialect, deepcopy(messages), **wishes))
+        assert found == made(dialect, asked(dialect, deepcopy(said), **wishes))
         earlier.append((found, deepcopy(found)))
     for found, copied in earlier:
         assert found == copied
@@ -235,10 +259,10 @@ def test_a_step_reads_and_renders_only_what_is_new(monkeypatch: pytest.MonkeyPat
     )
     read = known.read("o", "openai-chat", _raw(messages))
     assert len(decoded) == 1
-    assert decoded[0] <= len(_raw(_step(100))) + 1
+    assert decoded[0] <= len(_raw([each for n in range(5) for each in _step(100 + n)]))
     made_of = [each for each in read.known.items() if isinstance(each[1], Beginning)]
-    rendered = [each for key, each in made_of if "anthropic" in key]
-    assert [len(each.messages) for each in rendered] == [199]  # all but the last turn
+    assert len(made_of) == len(ALL)
+    assert all(180 < len(each.messages) < 200 for _, each in made_of)  # all but the last turns
     assert (
         made("openai-chat", asked("openai-chat", read))[1:]
         == made("openai-chat", asked("openai-chat", deepcopy(messages)))[1:]
@@ -249,19 +273,24 @@ def _raw(messages: list[dict[str, Any]]) -> bytes:
     return json.dumps(messages).encode()
 
 
+def _long(head: str, size: int) -> list[dict[str, Any]]:
+    """A conversation that begins with a long message, and has enough after it."""
+    later: list[dict[str, Any]] = [{"role": "user", "content": "y"}] * TAIL
+    return [{"role": "user", "content": head + "x" * size}, *later]
+
+
 def test_what_is_remembered_is_bounded_and_each_keys_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known_conversations, "KEPT_BYTES_MAX", 100_000)
     monkeypatch.setattr(known_conversations, "OWNER_BYTES_MAX", 40_000)
     known = KnownConversations()
     for number in range(60):
         owner = f"owner{number % 5}"
-        messages = [{"role": "user", "content": str(number) + "x" * (9_000 + number)}]
-        known.read(owner, "openai-chat", _raw(messages))
+        known.read(owner, "openai-chat", _raw(_long(str(number), 9_000 + number)))
         kept = [(group, text) for group, text in known._kept]
         assert known.size_bytes == sum(len(text) for _, text in kept) <= 100_000
         assert sum(len(text) for group, text in kept if group.startswith(owner)) <= 40_000
     assert len(known) > 5
-    known.read("owner1", "openai-chat", _raw([{"role": "user", "content": "x" * 50_000}]))
+    known.read("owner1", "openai-chat", _raw(_long("", 50_000)))
     assert all(len(text) < 50_000 for _, text in known._kept)  # larger than a key may have
 
 
@@ -277,7 +306,10 @@ def test_the_next_step_takes_the_place_of_the_one_before() -> None:
 
 
 @pytest.mark.parametrize("tail", [b"", b" ", b"\n"])
-def test_a_beginning_ends_where_a_message_ends(tail: bytes) -> None:
+def test_a_beginning_ends_where_a_message_ends(
+    tail: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "TAIL", 0)
     known = KnownConversations(bytes_min=2)
     known.read("o", "openai-chat", b"[1, 12" + tail + b"]")
     assert known.read("o", "openai-chat", b"[1, 123]") == [1, 123]

@@ -264,6 +264,12 @@ class Connection:
 
     async def _see(self, response: httpx2.Response) -> None:
         self._status = response.status_code
+        asked = response.request
+        if response.has_redirect_location:
+            # What may be reached, and who gets the token, was decided by the address.
+            place = asked.url.join(response.headers["location"])
+            if place.path.rstrip("/") != asked.url.path.rstrip("/"):
+                raise httpx2.RemoteProtocolError(f"it redirects to {place}, which is not followed")
         encoding = response.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
             raise httpx2.DecodingError(f"compressed as {encoding!r}, though that was not asked for")
@@ -271,7 +277,6 @@ class Connection:
             # The library bounds events, and reads any other body whole.
             assert isinstance(response.stream, httpx2.AsyncByteStream)
             response.stream = _BoundedBody(response.stream)
-        asked = response.request
         if response.status_code == 404 and asked.method == "POST":
             # The protocol: a client whose session is answered so begins a new one.
             self._is_session_gone |= "mcp-session-id" in asked.headers

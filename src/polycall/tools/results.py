@@ -21,8 +21,9 @@ from pydantic_core import (
 
 from polycall._support import jsontext
 from polycall.errors import ToolError
-from polycall.ir import JSON, Media, MediaKind, Opaque, Text, ToolResult
+from polycall.ir import JSON, Media, Opaque, Text, ToolResult
 from polycall.tools.context import EndRun, ToolContext
+from polycall.translation.media_bytes import format_of
 
 ResultPart: TypeAlias = Text | Media | Opaque
 
@@ -33,21 +34,6 @@ _ENDLESS = (
 )
 # What has an end and is read like these is written like these.
 _LISTED = (collections.abc.Sequence, collections.abc.Set, collections.abc.ValuesView)
-
-# The first bytes of the formats that models take.
-_MAGIC: tuple[tuple[bytes, int, bytes, MediaKind, str], ...] = (
-    (b"\x89PNG\r\n\x1a\n", 0, b"", "image", "image/png"),
-    (b"\xff\xd8\xff", 0, b"", "image", "image/jpeg"),
-    (b"GIF8", 0, b"", "image", "image/gif"),
-    (b"RIFF", 8, b"WEBP", "image", "image/webp"),
-    (b"RIFF", 8, b"WAVE", "audio", "audio/wav"),
-    (b"%PDF-", 0, b"", "document", "application/pdf"),
-    (b"ID3", 0, b"", "audio", "audio/mpeg"),
-    (b"\xff\xfb", 0, b"", "audio", "audio/mpeg"),
-    (b"OggS", 0, b"", "audio", "audio/ogg"),
-    (b"fLaC", 0, b"", "audio", "audio/flac"),
-    (b"", 4, b"ftyp", "video", "video/mp4"),
-)
 
 
 def changed_result(value: Any, arguments: JSON, context: ToolContext[Any]) -> Any:
@@ -92,11 +78,9 @@ def result_parts(value: Any) -> list[ResultPart]:
 
 def media_of(data: bytes) -> Media:
     """Bytes as media, its kind read from its first bytes."""
+    kind, media_type = format_of(data)
     encoded = base64.b64encode(data).decode("ascii")
-    for start, offset, inner, kind, media_type in _MAGIC:
-        if data.startswith(start) and data[offset : offset + len(inner)] == inner:
-            return Media(kind, media_type=media_type, data=encoded)
-    return Media("file", media_type="application/octet-stream", data=encoded)
+    return Media(kind, media_type=media_type or "application/octet-stream", data=encoded)
 
 
 def bytes_part(data: bytes) -> Text | Media:

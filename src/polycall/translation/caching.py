@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from polycall._support import jsontext
 from polycall.ir import JSON, Message, Metadata, Part, Reasoning, Request, Text, ToolResult
-from polycall.translation.conversation import like
+from polycall.translation.conversation import like, mapped, note_seen, unseen
 from polycall.translation.nonces import without_nonces
 from polycall.translation.quirks import Quirks
 
@@ -119,9 +119,13 @@ def with_caching(request: Request, dialect: str, quirks: Quirks) -> Request:
 
 
 def _with_foreign_marks(request: Request, dialect: str, form: _Form) -> Request:
-    messages = [_converted(message, dialect, form) for message in request.messages]
-    if any(new is not old for new, old in zip(messages, request.messages, strict=True)):
-        request = replace(request, messages=like(messages, request.messages))
+    messages = mapped(
+        request.messages,
+        (_converted, dialect, form.name),
+        lambda message: _converted(message, dialect, form),
+    )
+    if messages is not request.messages:
+        request = replace(request, messages=messages)
     tools = [_converted_part(tool, dialect, form) for tool in request.tools]
     if any(new is not old for new, old in zip(tools, request.tools, strict=True)):
         request = replace(request, tools=tools)
@@ -261,12 +265,16 @@ def _marked_result(result: ToolResult, dialect: str, *, is_long: bool) -> ToolRe
 
 def _is_marked(request: Request, dialect: str, form: _Form) -> bool:
     notes: list[Metadata] = [tool.metadata for tool in request.tools if tool.metadata]
-    for message in request.messages:
+    look = (_is_marked, dialect, form.name)
+    for message in unseen(request.messages, look):
         for part in message.parts:
             found: Metadata = getattr(part, "metadata", {})
             if found:
                 notes.append(found)
-    return any(dialect in each and form.read(each[dialect]) is not None for each in notes)
+    if any(dialect in each and form.read(each[dialect]) is not None for each in notes):
+        return True
+    note_seen(request.messages, look)
+    return False
 
 
 # ---------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
+from polycall.translation.conversation import note_seen, unseen
 from polycall.translation.wire import Losses
 
 EDITOR = "anthropic"  # whose models edit it themselves
@@ -88,7 +89,7 @@ def _from_compaction(request: Request, losses: Losses) -> Request:
 
 def from_compaction(messages: list[Message]) -> list[Message]:
     """Messages from the last compaction block of Anthropic's on, the system's before it kept."""
-    for place in range(len(messages) - 1, -1, -1):
+    for place in range(len(messages) - 1, len(messages) - len(unseen(messages, EDITOR)) - 1, -1):
         parts = messages[place].parts
         for position in range(len(parts) - 1, -1, -1):
             part = parts[position]
@@ -101,6 +102,7 @@ def from_compaction(messages: list[Message]) -> list[Message]:
             rest = replace(messages[place], parts=parts[position + 1 :])
             kept = [rest] if rest.parts else []
             return [*system, summary_message(summary), *kept, *messages[place + 1 :]]
+    note_seen(messages, EDITOR)
     return messages
 
 

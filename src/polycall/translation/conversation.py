@@ -3,22 +3,28 @@
 Reading and rendering it anew costs more with each step.  A caller that knows that the beginning has
 come before passes the messages as a `Conversation`; what its readers and writers found out about a
 beginning is in its `known`, and they go on from there.  A plain list is read from its start.
+
+Clients write the last messages otherwise when they send them again: a mark for the cache moves on,
+a reminder goes.  So a beginning ends `TAIL` messages before the end, and those are read each time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import is_
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 
-from polycall.ir import JSON, Message, Warning
+from polycall.ir import JSON, Message, ToolCall, ToolResult, Warning
 from polycall.translation.quirks import Quirks
 
 if TYPE_CHECKING:
     from polycall.translation.wire import ToolName
 
 T = TypeVar("T")
+
+TAIL = 8
 
 
 class Conversation(list[T]):
@@ -44,9 +50,7 @@ def unseen(messages: list[T], look: Any) -> list[T]:
     """The messages after those of which `note_seen` has said that there is nothing for `look`."""
     known = known_of(messages)
     seen: list[T] | None = None if known is None else known.get(look)
-    if not seen or messages[: len(seen)] != seen:
-        return messages
-    return messages[len(seen) :]
+    return messages if not seen else messages[_shared(messages, seen) :]
 
 
 def note_seen(messages: list[Any], look: Any) -> None:
@@ -54,6 +58,82 @@ def note_seen(messages: list[Any], look: Any) -> None:
     known = known_of(messages)
     if known is not None:
         known[look] = list(messages)
+
+
+def _shared(messages: list[Any], before: list[Any]) -> int:
+    """With how many of those before the messages begin."""
+    low, high = 0, min(len(messages), len(before))
+    if not high:
+        return 0
+    if messages[:high] == before[:high]:
+        return high
+    while low < high - 1:
+        middle = (low + high) // 2
+        if messages[low:middle] == before[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def begun(known: dict[Any, Any] | None, messages: Sequence[Any], reader: Any) -> tuple[int, Any]:
+    """How many messages `keep_begun` was given, and what was made of them: 0 where others came."""
+    found: tuple[list[Any], Any] | None = None if known is None else known.get(reader)
+    if found is None or messages[: len(found[0])] != found[0]:
+        return 0, None
+    return len(found[0]), found[1]
+
+
+def keep_begun(
+    known: dict[Any, Any] | None, messages: Sequence[Any], reader: Any, made: Any
+) -> None:
+    """Keep what was made of the first messages, where they may come again."""
+    if known is not None:
+        known[reader] = ([*messages], made)
+
+
+def end_of_beginning(messages: Sequence[Any]) -> int:
+    """How many messages are likely to come again as they are."""
+    return max(0, len(messages) - TAIL)
+
+
+def last_turn(messages: Sequence[Message], start: int) -> int:
+    """Where the last of the model's turns begins that is likely to come again; `start` where there
+    is none after it."""
+    for place in range(min(end_of_beginning(messages), len(messages) - 1), start, -1):
+        if messages[place].role == "assistant" and messages[place - 1].role != "assistant":
+            return place
+    return start
+
+
+def is_closed(messages: Sequence[Message]) -> bool:
+    """Whether each call has its result in these messages, and each result its call before it."""
+    waiting: set[str] = set()
+    for message in messages:
+        for part in message.parts:
+            if isinstance(part, ToolCall):
+                if part.id in waiting:
+                    return False
+                waiting.add(part.id)
+            elif isinstance(part, ToolResult):
+                if part.call_id not in waiting:
+                    return False
+                waiting.remove(part.call_id)
+    return not waiting
+
+
+def mapped(messages: list[T], mapping: Any, convert: Callable[[T], T]) -> list[T]:
+    """Each message converted, by what depends on it and on `mapping` alone; the list itself where
+    nothing changes."""
+    known = known_of(messages)
+    if known is None:
+        made = [convert(message) for message in messages]
+    else:
+        before: tuple[list[T], list[T]] = known.get(mapping, ([], []))
+        count = _shared(messages, before[0])
+        made = [*before[1][:count], *(convert(message) for message in messages[count:])]
+        known[mapping] = (messages[:], made)
+    return messages if all(map(is_, made, messages)) else like(made, messages)
 
 
 class Beginning(Struct, frozen=True, eq=False):
@@ -67,7 +147,7 @@ class Beginning(Struct, frozen=True, eq=False):
     wire: list[JSON]
     warnings: list[Warning]
     aliases: dict[str, ToolName]
-    wire_ids: frozenset[str]  # of its calls, where the wire wants them unlike
+    state: Any  # what its writer goes on from
 
 
 class Beginnings:
@@ -101,11 +181,11 @@ class Beginnings:
         wire: list[JSON],
         warnings: list[Warning],
         aliases: dict[str, ToolName],
-        wire_ids: frozenset[str] = frozenset(),
+        state: Any = None,
     ) -> None:
         """Keep a beginning in the place of the one before."""
         if self._known is not None:
-            made = Beginning(self._quirks, list(messages), wire, warnings, aliases, wire_ids)
+            made = Beginning(self._quirks, list(messages), wire, warnings, aliases, state)
             self._known[self._key] = made
 
 

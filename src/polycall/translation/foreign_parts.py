@@ -38,6 +38,7 @@ from polycall.translation.foreign_tools import (
 from polycall.translation.foreign_words import in_words, words_of
 from polycall.translation.nonces import without_nonces
 from polycall.translation.repeated_results import without_repeated_results
+from polycall.translation.sound_results import with_sound_results
 from polycall.translation.wire import Losses
 
 # call       a tool call of this name, its fields as arguments
@@ -184,6 +185,8 @@ def adapt_request(request: Request, dialect: str, losses: Losses) -> Request:
         request = with_tool_changes(request, losses)
     note_seen(request.messages, changes_in)
     request = without_repeated_results(request, losses)
+    if dialect not in request.metadata:  # else it is between the client and its vendor
+        request = with_sound_results(request, losses)
     request = _without_nonces(request, dialect, losses)
     if dialect != EDITOR:
         request = edited(request, losses)

@@ -193,7 +193,7 @@ def file_text(media: Media) -> str | None:
         return None
 
 
-def file_name(media: Media) -> str:
+def file_name(media: Media, reason: str = "") -> str:
     """What stands in a result for a file that the model cannot be shown."""
     size = len(media.data.rstrip("=")) * 3 // 4
     pieces = [f"{media.kind} {media.filename}" if media.filename else media.kind]
@@ -203,7 +203,8 @@ def file_name(media: Media) -> str:
         pieces.append(f"{size} bytes")
     elif media.url:
         pieces.append(media.url)
-    return f"[{', '.join(pieces)}: not shown to this model]"
+    why = f"not shown, since {reason}" if reason else "not shown to this model"
+    return f"[{', '.join(pieces)}: {why}]"
 
 
 def result_media(

@@ -10,16 +10,23 @@ from collections import Counter
 from msgspec.structs import replace
 
 from polycall.ir import Message, Request, ToolCall, ToolResult
-from polycall.translation.conversation import like
+from polycall.translation.conversation import begun, keep_begun, known_of, last_turn, like
 from polycall.translation.wire import Losses
 
 
 def without_repeated_results(request: Request, losses: Losses) -> Request:
     """The request without results of calls that have theirs already."""
-    waiting: Counter[str] = Counter()
-    answered: set[str] = set()
+    known = known_of(request.messages)
+    start, before = begun(known, request.messages, without_repeated_results)
+    waiting: Counter[str] = Counter(before[0] if before else ())
+    answered: set[str] = {*before[1]} if before else set()
     repeated: set[int] = set()  # identities of parts
-    for message in request.messages:
+    end = last_turn(request.messages, start) if known is not None else start
+    for place in range(start, len(request.messages)):
+        message = request.messages[place]
+        if place == end > start and not repeated:
+            made = (+waiting, answered.copy())
+            keep_begun(known, request.messages[:end], without_repeated_results, made)
         if message.role not in ("assistant", "tool"):
             continue
         for part in message.parts:

@@ -25,10 +25,11 @@ from polycall.ir import (
     ToolResult,
 )
 from polycall.translation.quirks import Quirks
+from tests.support import PIXEL
 
 from .helps import again, assistant, body_of, render, results, user, warned
 
-PNG = Media("image", "image/png", "aaaa")
+PNG = Media("image", "image/png", PIXEL)
 
 
 def call(call_id: str, arguments: str = "{}") -> ToolCall:
@@ -233,7 +234,7 @@ def test_c14_images_in_results() -> None:
     ]
     image = {
         "type": "image",
-        "source": {"type": "base64", "media_type": "image/png", "data": "aaaa"},
+        "source": {"type": "base64", "media_type": "image/png", "data": PIXEL},
     }
     native = render(*messages)
     assert native.body["messages"][2]["content"][0]["content"] == [

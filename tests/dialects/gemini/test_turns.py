@@ -17,6 +17,7 @@ from polycall.ir import (
 )
 from polycall.translation.quirks import Quirks
 from tests.dialects.gemini.wire import SENTINEL, ask, call, contents, result, same, turn
+from tests.support import PIXEL
 
 # ---------------------------------------------------------------------------------------------
 # Turns, calls and results
@@ -247,12 +248,12 @@ def test_C03_parallel_results_share_one_content() -> None:
 
 
 def test_C04_media_in_results_never_break_the_count() -> None:
-    image = Media("image", "image/png", data="AAAA")
+    image = Media("image", "image/png", data=PIXEL)
     request = ask(
         Message("assistant", [ToolCall("1", "f"), ToolCall("2", "g")]),
         Message("tool", [ToolResult("1", [Text("a"), image]), ToolResult("2", [Text("b")])]),
     )
-    blob = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}
+    blob = {"inlineData": {"mimeType": "image/png", "data": PIXEL}}
     assert contents(request)[2:] == [
         turn(result("f", {"output": "a"}, "1", parts=[blob]), result("g", {"output": "b"}, "2"))
     ]

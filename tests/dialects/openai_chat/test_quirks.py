@@ -25,6 +25,7 @@ from polycall.ir import (
 from polycall.providers.quirks import NAMED_QUIRKS
 from polycall.translation.quirks import Quirks
 from tests.dialects.openai_chat.chunks import NAME, USER, function, request, tool
+from tests.support import PIXEL
 
 COMPATIBLE = NAMED_QUIRKS["compatible"]
 DEEPSEEK = NAMED_QUIRKS["deepseek"]
@@ -275,7 +276,7 @@ def test_one_tool_where_there_is_no_word_for_it() -> None:
 
 
 def test_images_stay_in_results_only_where_they_may() -> None:
-    image = Media("image", "image/png", data="AAAA")
+    image = Media("image", "image/png", data=PIXEL)
     given = Request(
         "m",
         [
@@ -283,7 +284,7 @@ def test_images_stay_in_results_only_where_they_may() -> None:
             Message("tool", [ToolResult("a", [Text("x"), image]), ToolResult("b", [Text("y")])]),
         ],
     )
-    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}
     rendered, warned = sent(given, Quirks())
     assert rendered["messages"][1:] == [
         {"role": "tool", "tool_call_id": "a", "content": "x\n[image attached below]"},

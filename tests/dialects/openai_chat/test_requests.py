@@ -27,6 +27,7 @@ from polycall.ir import (
     Warning,
 )
 from tests.dialects.openai_chat.chunks import NAME, USER, function, request, tool
+from tests.support import PIXEL
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
@@ -388,7 +389,7 @@ def test_a_request_of_another_dialect() -> None:
                 "tool",
                 [
                     ToolResult(
-                        "t1", [Text("bad"), Media("image", "image/png", data="AAAA")], is_error=True
+                        "t1", [Text("bad"), Media("image", "image/png", data=PIXEL)], is_error=True
                     )
                 ],
             ),
@@ -432,7 +433,7 @@ def test_a_request_of_another_dialect() -> None:
             {
                 "role": "user",
                 "content": [
-                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+                    {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}
                 ],
             },
         ],

@@ -24,6 +24,9 @@ from polycall.ir import (
     Warning,
 )
 from polycall.translation.quirks import Quirks
+from tests.support import PIXEL
+
+PDF = "JVBERi0xLjQgJSVFT0Y="
 
 NAME = "openai-responses"
 
@@ -150,16 +153,16 @@ def test_results_with_errors_and_media() -> None:
             Message(
                 "tool",
                 [
-                    ToolResult("c1", [Text("boom"), Media("image", "image/png", "aGk=")], True),
-                    ToolResult("c2", [Media("document", "application/pdf", "aGk=")]),
+                    ToolResult("c1", [Text("boom"), Media("image", "image/png", PIXEL)], True),
+                    ToolResult("c2", [Media("document", "application/pdf", PDF)]),
                 ],
             ),
         ],
     )
-    image = {"type": "input_image", "image_url": "data:image/png;base64,aGk="}
+    image = {"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}"}
     file = {
         "type": "input_file",
-        "file_data": "data:application/pdf;base64,aGk=",
+        "file_data": f"data:application/pdf;base64,{PDF}",
         "filename": "document.pdf",
     }
     error = {"type": "input_text", "text": '{"error":"boom"}'}
@@ -349,7 +352,7 @@ def test_parts_in_unusual_places() -> None:
                 Message(
                     "assistant",
                     [
-                        Media("image", "image/png", "aGk="),
+                        Media("image", "image/png", PIXEL),
                         Media("audio", "audio/wav", "aGk="),
                         ToolCall("c", "f", caller="srvtoolu_1"),
                         ToolResult("c", [Text("r")]),
@@ -373,7 +376,7 @@ def test_parts_in_unusual_places() -> None:
             lossy=True,
         )
     )
-    image = {"type": "input_image", "image_url": "data:image/png;base64,aGk="}
+    image = {"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}"}
     assert wire.body["input"] == [
         {
             "role": "user",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from polycall.ir import JSON, Message, Part, ToolCall, ToolResult
 
@@ -21,6 +22,34 @@ class Parsed(Struct, frozen=True, eq=False):
     messages: list[Message]
     names: dict[str, str]
     results: list[Part] | None
+
+    def resumed(self) -> tuple[list[Message], dict[str, str], list[Part] | None]:
+        """The same to go on with; the results of the turn in hand live in the messages."""
+        messages, results = self.messages.copy(), self.results
+        if results is not None:
+            places = range(len(messages) - 1, -1, -1)
+            place = next(each for each in places if messages[each].parts is results)
+            results = results.copy()
+            messages[place] = replace(messages[place], parts=results)
+        return messages, self.names.copy(), results
+
+
+NOTHING = Parsed(0, [], {}, None)
+
+
+class Rendered(Struct, frozen=True):
+    """What rendering a beginning left behind, beside its messages.
+
+    `offered` and `appends` are what it depended on: the tools of the request.
+    """
+
+    offered: frozenset[str]
+    appends: bool
+    wire_ids: frozenset[str]
+    bound: dict[int, str]
+    opened: frozenset[str]
+    withdrawn: frozenset[str]
+    is_said: bool
 
 
 class Slot(Struct, eq=False):

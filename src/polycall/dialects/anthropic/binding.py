@@ -23,6 +23,7 @@ from msgspec import Struct
 from polycall._support import jsontext
 from polycall.dialects.anthropic.names import NAME
 from polycall.ir import JSON, Message, Metadata, Opaque
+from polycall.translation.conversation import begun, end_of_beginning, keep_begun
 
 BOUND = "bound"
 CHANGED = "tools_changed"  # of tool_changes.py
@@ -60,41 +61,67 @@ def summary_note(body: JSON, summed: SummedUp | None, withdrawn: set[str]) -> Me
     return {NAME: {SUMMED: msgspec.to_builtins(before.summed(withdrawn))}}
 
 
-def binding(body: JSON, summed: SummedUp | None = None) -> str:
-    """What the thinking of this request's answer is bound to."""
+def binding(body: JSON, summed: SummedUp | None = None, known: dict[Any, Any] | None = None) -> str:
+    """What the thinking of this request's answer is bound to.
+
+    `known` has what was made of a beginning.
+    """
     messages: list[JSON] = body["messages"]
     end = len(messages)
     while end and messages[end - 1]["role"] == "assistant":
         end -= 1  # an answer that is gone on with is one turn
     before = _Before(body, summed)
-    for message in messages[:end]:
-        before.add(message)
+    start, seen = begun(known, messages[:end], binding)
+    if seen is not None:
+        before.resume(seen)
+    place_kept = end_of_beginning(messages)
+    for place in range(start, end):
+        if place == place_kept > start:
+            keep_begun(known, messages[:place], binding, before.state())
+        before.add(messages[place])
     return before.digest(_last_block(messages))
 
 
-def without_unfitting(body: JSON, bound: dict[int, str], summed: SummedUp | None = None) -> int:
+def without_unfitting(
+    body: JSON,
+    bound: dict[int, str],
+    summed: SummedUp | None = None,
+    known: dict[Any, Any] | None = None,
+) -> int:
     """Leave out the blocks that do not fit any more; gives how many.
 
     `bound` has what blocks were bound to, by the identity of their objects.  A block of which
-    nothing is known stays.
+    nothing is known stays.  `known` has what was made of a beginning.
     """
     if not bound or (summed is not None and not summed.said):
         return 0  # or nobody knows what stood before
-    before, last, turn, is_first = _Before(body, summed), "", "", True
+    messages: list[JSON] = body["messages"]
+    start, seen = begun(known, messages, without_unfitting)
+    before, last, turn, is_first, count = _Before(body, summed), "", "", True, 0
+    if seen is not None and seen[0] == before.loaded:
+        _, state, last, turn, is_first, count = seen
+        before.resume(state)
+    else:
+        start = 0
+    end = end_of_beginning(messages)
     keep_from = 0  # of the blocks in order
     places: list[tuple[JSON, JSON]] = []
-    for message in body["messages"]:
+    for place in range(start, len(messages)):
+        message = messages[place]
+        if place == end > start and not keep_from:
+            made = (before.loaded, before.state(), last, turn, is_first, count + len(places))
+            keep_begun(known, messages[:end], without_unfitting, made)
         is_models = message["role"] == "assistant"
         if is_models and not turn:
             turn, is_first = before.digest("")[:_DIGEST], True
         for block in _blocks(message) if is_models else []:
             if block.get("type") not in _KINDS:
                 continue
-            known = bound.get(id(block), "")
-            if known and known[:_DIGEST] != turn:
-                keep_from = len(places) + 1
-            elif known and is_first and last and known[_DIGEST:] != last:
-                keep_from = len(places)  # one before it is missing
+            told = bound.get(id(block), "")
+            if told and told[:_DIGEST] != turn:
+                keep_from = count + len(places) + 1
+            elif told and is_first and last and told[_DIGEST:] != last:
+                keep_from = count + len(places)  # one before it is missing
             last, is_first = _identity(block), False
             places.append((message, block))
         if is_models:
@@ -102,11 +129,25 @@ def without_unfitting(body: JSON, bound: dict[int, str], summed: SummedUp | None
         else:
             turn = ""
             before.add(message)
-    for message, block in places[:keep_from]:
-        message["content"] = [each for each in message["content"] if each is not block]
+    if keep_from and start:
+        return without_unfitting(body, bound, summed)
     if keep_from:
-        body["messages"] = [each for each in body["messages"] if each["content"] != []]
+        gone = {id(block) for _, block in places[:keep_from]}
+        body["messages"] = [each for each in map(_Without(gone), messages) if each["content"] != []]
     return keep_from
+
+
+class _Without:
+    """Messages without some blocks; they themselves stay as they are."""
+
+    def __init__(self, gone: set[int]) -> None:
+        self._gone = gone
+
+    def __call__(self, message: JSON) -> JSON:
+        content: str | list[JSON] = message["content"]
+        if isinstance(content, str) or not any(id(block) in self._gone for block in content):
+            return message
+        return {**message, "content": [each for each in content if id(each) not in self._gone]}
 
 
 class _Before:
@@ -114,12 +155,34 @@ class _Before:
 
     def __init__(self, body: JSON, summed: SummedUp | None = None) -> None:
         self._system = _hash([block.get("text", "") for block in _as_blocks(body.get("system"))])
-        self._tools: list[JSON] = body.get("tools") or []
+        tools: list[JSON] = body.get("tools") or []
+        self._tools = [
+            (
+                _hash({name: value for name, value in tool.items() if name != "cache_control"}),
+                bool(tool.get("defer_loading")),
+                str(tool.get("name")),
+            )
+            for tool in tools
+        ]
         self._summed = summed or SummedUp()
         self._referred = set(self._summed.opened)
         self._said = self._summed.said
         self._role = self._summed.role
         self._held: list[JSON] = []
+
+    @property
+    def loaded(self) -> Any:
+        """What stands before all messages."""
+        return self._system, self._tools
+
+    def state(self) -> Any:
+        """What came so far, for `resume`."""
+        return self._said, self._role, {*self._referred}, [*self._held]
+
+    def resume(self, state: Any) -> None:
+        """Go on from there."""
+        self._said, self._role, referred, held = state
+        self._referred, self._held = {*referred}, [*held]
 
     def hold(self, message: JSON) -> None:
         """A part of the model's turn, which is over with the next other message."""
@@ -161,9 +224,9 @@ class _Before:
     def digest(self, last: str) -> str:
         """Of all that came so far; `last` names the thinking block before."""
         tools = sorted(
-            _hash({name: value for name, value in tool.items() if name != "cache_control"})
-            for tool in self._tools
-            if not tool.get("defer_loading") or tool.get("name") in self._referred
+            digest
+            for digest, is_deferred, name in self._tools
+            if not is_deferred or name in self._referred
         )
         loaded = [{"system": self._system, "tools": tools}, self._said]
         return _hash(loaded)[:_DIGEST] + last

@@ -1,10 +1,8 @@
-"""The messages of a request, wire to middle language and back.
+"""The messages of a request, middle language to wire.
 
-Parsing takes tool results out of user messages: all results of one assistant turn become one
-message of role `tool`, the rest of their wire message follows as a `user` message.  Rendering
-puts them back: all results of a turn stand first in the user message right after it, whatever
-stood between; a user message that follows them directly joins them, unless it stood apart on this
-wire.  Other neighbours of one role stay apart, since the server merges them itself.
+All results of a turn stand first in the user message right after it, whatever stood between; a user
+message that follows them directly joins them, unless it stood apart on this wire.  Other neighbours
+of one role stay apart, since the server merges them itself.
 """
 
 from __future__ import annotations
@@ -12,14 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from msgspec.structs import replace
-
-from polycall.dialects.anthropic.beginnings import Parsed, Slot, Turn, has_marks
+from polycall.dialects.anthropic.beginnings import Rendered, Slot, Turn, has_marks
 from polycall.dialects.anthropic.binding import BOUND
 from polycall.dialects.anthropic.content import (
     call_block,
     is_plain_text,
-    parse_block,
     reasoning_block,
     text_block,
     trim_prefill,
@@ -37,110 +32,18 @@ from polycall.ir import (
     Part,
     Reasoning,
     Refusal,
-    Role,
     Text,
     Tool,
     ToolCall,
     ToolResult,
 )
-from polycall.translation.conversation import Beginnings, Conversation, known_of
+from polycall.translation.conversation import Beginnings, end_of_beginning
 from polycall.translation.foreign_words import result_media
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import Losses, Reader, ToolNames, request_reader
+from polycall.translation.wire import Losses, ToolNames
 
-_MESSAGE_KEYS = frozenset({"role", "content"})
 NO_RESULT = "no result: the call was interrupted before it gave one"
 MEDIA_BELOW = "[{} attached below]"
-
-
-# ---------------------------------------------------------------------------------------------
-# Wire to middle language
-
-
-def parse_system(value: Any) -> list[Message]:
-    """The top-level `system`, a string or text blocks."""
-    if value in (None, "", []):
-        return []
-    return [_message("system", _parts(value, "system", request_reader), value, {})]
-
-
-def parse_messages(items: list[Any]) -> list[Message]:
-    """The `messages` array; of a conversation only the messages that are new."""
-    known = known_of(items)
-    before: Parsed | None = None if known is None else known.get(Parsed)
-    messages: list[Message] = []
-    names: dict[str, str] = {}
-    results: list[Part] | None = None  # of the assistant turn in hand; lives in `messages`
-    count = 0
-    if before is not None:
-        count, messages, names = before.count, before.messages.copy(), before.names.copy()
-        if before.results is not None:
-            place = next(i for i, each in enumerate(messages) if each.parts is before.results)
-            results = before.results.copy()
-            messages[place] = replace(messages[place], parts=results)
-    reader = request_reader
-    for index in range(count, len(items)):
-        path = f"messages[{index}]"
-        message = reader.object(items[index], path)
-        role = reader.get_choice(message, "role", path, ("user", "assistant", "system"))
-        content = message.get("content")
-        parts = _parts(content, f"{path}.content", reader)
-        more: JSON = {}
-        if len(message) > 2:
-            more = {key: message[key] for key in message if key not in _MESSAGE_KEYS}
-        if role == "assistant":
-            names.update((part.id, part.name) for part in parts if isinstance(part, ToolCall))
-            results = None
-            messages.append(_message("assistant", parts, content, more))
-            continue
-        if role == "system":
-            extras: JSON = {"place": "messages", "extra": more} if more else {"place": "messages"}
-            messages.append(_message("system", parts, content, extras))
-            continue
-        found = [
-            replace(part, name=names.get(part.call_id, ""))
-            for part in parts
-            if isinstance(part, ToolResult)
-        ]
-        if found:
-            if results is None:
-                results = []
-                messages.append(Message("tool", results))
-            results.extend(found)
-            parts = [*filter(_is_not_result, parts)]
-        if parts or not found or more:
-            extras = {"extra": more} if more else {}
-            if not found and messages and messages[-1].role == "tool":
-                extras["apart"] = True
-            messages.append(_message("user", parts, None if found else content, extras))
-    if known is None:
-        return messages
-    known[Parsed] = Parsed(len(items), messages, names, results)
-    return Conversation(messages, known)
-
-
-def _is_not_result(part: Part) -> bool:
-    return not isinstance(part, ToolResult)
-
-
-def _parts(content: Any, path: str, reader: Reader) -> list[Part]:
-    if isinstance(content, str):
-        return [Text(content)]
-    if content is None:
-        return []
-    items = reader.array(content, path)
-    return [parse_block(item, i, f"{path}[{i}]", reader) for i, item in enumerate(items)]
-
-
-def _message(role: Role, parts: list[Part], content: Any, extras: JSON) -> Message:
-    # A string and a list of one plain text mean the same: the rarer list is noted.
-    if isinstance(content, list) and is_plain_text(parts):
-        extras = {**extras, "content": "blocks"}
-    return Message(role, parts, metadata={NAME: extras} if extras else {})
-
-
-# ---------------------------------------------------------------------------------------------
-# Middle language to wire
 
 
 class MessagesRenderer:
@@ -186,30 +89,47 @@ class MessagesRenderer:
 
     def messages(self, messages: list[Message], known: dict[Any, Any] | None = None) -> list[JSON]:
         """The `messages` array of all others; `known` has what was made of a beginning."""
-        known = None if self._quirks.prefix_bound else known  # marks and ids would depend on all
         beginnings = Beginnings(known, NAME, self._quirks, is_lossy=self._losses.is_lossy)
-        wire, count = list[JSON](), 0
-        if before := beginnings.of(messages):
-            self._wire_ids.update(before.wire_ids)
-            wire, count = before.wire.copy(), len(before.messages)
-        self.unmarked = len(wire)
-        kept = (0, 0, 0)  # messages, messages on the wire and turns of the longest beginning
-        with self._losses.apart() as noted:
+        before, wire, count = beginnings.of(messages), list[JSON](), 0
+        end, ids = end_of_beginning(messages), frozenset[str]()
+        with self._losses.apart() as noted, self.names.apart() as aliases:
+            if before is not None and self._resumes(before.state):
+                wire, count, ids = before.wire.copy(), len(before.messages), before.state.wire_ids
+                self._losses.repeat(before.warnings)
+                aliases.update(before.aliases)
+            self.unmarked, size = len(wire), len(noted)
             turns = self._pair(messages[count:])
-            is_clean = beginnings.are_kept and not (noted or self.names.aliases)
+            # Where a result answers no call, or ids were changed, later ones may change them.
+            is_clean = beginnings.are_kept and size == len(noted)
+            last = max((n for n, each in enumerate(turns) if count + each.start <= end), default=0)
             for place, turn in enumerate(turns):
                 size = len(wire)
-                if is_clean and turn.is_settled:
-                    kept = (turn.start, size, place)
+                is_last = place == last > 0 and is_clean and turn.is_settled
+                if is_last and wire and wire[-1]["role"] != "assistant":
+                    ids |= {slot.wire_id for each in turns[:place] for slot in each.slots}
+                    begun, made = messages[: count + turn.start], wire.copy()
+                    beginnings.keep(begun, made, [*noted], {**aliases}, self._rendered(ids))
                 self._write(wire, turn, is_last=turn is turns[-1])
-                if is_clean:
-                    is_clean = not (noted or self.names.aliases or has_marks(wire[size:]))
-            if kept[0] and wire[kept[1] - 1]["role"] == "user":
-                ids = frozenset(slot.wire_id for turn in turns[: kept[2]] for slot in turn.slots)
-                ids |= before.wire_ids if before else frozenset()
-                beginnings.keep(messages[: count + kept[0]], wire[: kept[1]], [], {}, ids)
+                is_clean = is_clean and not has_marks(wire[size:])
             trim_prefill(wire, self._losses)
         return wire
+
+    def _rendered(self, ids: frozenset[str]) -> Rendered:
+        changes, offered = self.changes, frozenset(self._offered)
+        opened, withdrawn = frozenset(self.opened), frozenset(changes.withdrawn)
+        bound = self.bound.copy()
+        return Rendered(offered, changes.appends, ids, bound, opened, withdrawn, changes.is_said)
+
+    def _resumes(self, before: Rendered) -> bool:
+        """Go on after a beginning that was rendered with the same tools; false for any other."""
+        if before.offered != self._offered.keys() or before.appends != self.changes.appends:
+            return False
+        self._wire_ids.update(before.wire_ids)
+        self.bound.update(before.bound)
+        self.opened.update(before.opened)
+        self.changes.withdrawn = {*before.withdrawn}
+        self.changes.is_said = before.is_said
+        return True
 
     def _write(self, wire: list[JSON], turn: Turn, *, is_last: bool) -> None:
         slots = iter(turn.slots)

@@ -20,11 +20,7 @@ from polycall.dialects.anthropic.binding import (
     summed_up,
     without_unfitting,
 )
-from polycall.dialects.anthropic.messages import (
-    MessagesRenderer,
-    parse_messages,
-    parse_system,
-)
+from polycall.dialects.anthropic.messages import MessagesRenderer
 from polycall.dialects.anthropic.names import (
     CACHE_BREAKPOINTS_MAX,
     MAX_TOKENS_DEFAULT,
@@ -40,6 +36,7 @@ from polycall.dialects.anthropic.parameters import (
     render_reasoning,
     render_sampling,
 )
+from polycall.dialects.anthropic.request_messages import parse_messages, parse_system
 from polycall.dialects.anthropic.tool_changes import BETA as CHANGES_BETA
 from polycall.dialects.anthropic.tools import ToolsRenderer, parse_choice, parse_inline, parse_tools
 from polycall.ir import JSON, Message, Metadata, Request
@@ -198,8 +195,9 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     _bound_breakpoints(body, losses, writer.unmarked)
     bound: Metadata = {}
     if quirks.prefix_bound and NAME not in request.metadata:
-        _leave_out_unfitting(body, writer, summed, losses)
-        bound = {NAME: {BOUND: binding(body, summed)}}
+        known = known_of(request.messages)
+        _leave_out_unfitting(body, writer, summed, losses, known)
+        bound = {NAME: {BOUND: binding(body, summed, known)}}
         if COMPACTION in body:
             bound = summary_note(body, summed, writer.changes.withdrawn)
     if changed:
@@ -221,9 +219,13 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
 
 
 def _leave_out_unfitting(
-    body: JSON, writer: MessagesRenderer, summed: SummedUp | None, losses: Losses
+    body: JSON,
+    writer: MessagesRenderer,
+    summed: SummedUp | None,
+    losses: Losses,
+    known: dict[Any, Any] | None,
 ) -> None:
-    dropped = without_unfitting(body, writer.bound, summed)
+    dropped = without_unfitting(body, writer.bound, summed, known)
     if dropped:
         losses.drop_state(
             "reasoning",

@@ -28,7 +28,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
-from polycall.translation.conversation import Beginnings
+from polycall.translation.conversation import Beginnings, last_turn
 from polycall.translation.foreign_words import file_text, is_office_file, result_media
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses
@@ -74,10 +74,14 @@ class MessagesRenderer:
             if before is not None:
                 losses.repeat(before.warnings)
                 aliases.update(before.aliases)
-            self._turns(messages[len(before.messages) :] if before is not None else messages)
-            # A user's message would join the results of the last turn.
-            if beginnings.are_kept and messages and messages[-1].role != "assistant":
-                beginnings.keep(messages, self._contents.copy(), [*noted], {**aliases})
+            start = end = 0 if before is None else len(before.messages)
+            if beginnings.are_kept:
+                end = last_turn(messages, start)
+            if end > start:
+                self._turns(messages[start:end])
+                begun = messages[:end]
+                beginnings.keep(begun, self._contents.copy(), [*noted], {**aliases})
+            self._turns(messages[end:])
         if not self._contents:
             # A request without contents is refused, and so is an empty text.
             losses.adjust("messages", "a blank user turn, since gemini refuses none")

@@ -25,7 +25,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
-from polycall.translation.conversation import Conversation, known_of
+from polycall.translation.conversation import Conversation, end_of_beginning, known_of
 from polycall.translation.wire import Path, Reader, request_reader, short_hash
 
 _ASSISTANT_FIELDS = frozenset(
@@ -200,6 +200,7 @@ class _Turn:
         self.open: list[tuple[str, ToolCall]] = []  # the wire's id alongside the call
         self.answered: dict[str, ToolCall] = {}
         self.results: list[Part] = []
+        self.message = Message("tool", self.results)
 
 
 class _History:
@@ -226,7 +227,7 @@ class _History:
             if message is not None:
                 messages.append(message)
             if turn is not None and turn.results:
-                messages.append(Message("tool", turn.results))
+                messages.append(turn.message)
         return messages
 
     def add(self, raw: JSON, path: Path) -> None:
@@ -278,7 +279,8 @@ class _History:
         if id(turn) not in self._theirs:
             return turn
         own = _Turn()
-        own.open, own.results = turn.open.copy(), turn.results.copy()
+        own.open = turn.open.copy()
+        own.results.extend(turn.results)
         own.answered = turn.answered.copy()
         self._entries = [
             (message, own if each is turn else each) for message, each in self._entries
@@ -345,13 +347,15 @@ def parse_messages(items: list[Any]) -> list[Message]:
     """All messages of a request; of a conversation only those that are new."""
     known = known_of(items)
     count, before = (0, None) if known is None else known.get(_History, (0, None))
-    history = _History(before)
+    history, end = _History(before), end_of_beginning(items)
     for position in range(count, len(items)):
+        if known is not None and position == end > 0:
+            known[_History] = (position, history)
+            history = _History(history)
         path = f"messages[{position}]"
         history.add(request_reader.object(items[position], path), path)
     if known is None:
         return history.messages()
-    known[_History] = (len(items), history)
     return Conversation(history.messages(), known)
 
 

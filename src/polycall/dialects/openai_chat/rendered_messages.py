@@ -41,7 +41,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
-from polycall.translation.conversation import Beginnings, known_of
+from polycall.translation.conversation import Beginnings, is_closed, known_of, last_turn
 from polycall.translation.foreign_words import in_words, is_rare_image, result_media
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses
@@ -76,12 +76,12 @@ class MessagesRenderer:
         self._ids: dict[str, str] = {}
         self._id_pattern = re.compile(quirks.call_id_pattern) if quirks.call_id_pattern else None
         self._results: dict[str, list[tuple[int, ToolResult]]] = defaultdict(list)
-        self._last_user = 0
+        places = range(len(self._messages) - 1, 0, -1)
+        users = (place for place in places if self._messages[place].role == "user")
+        self._last_user = next(users, 0)
         order = 0
-        for position, message in enumerate(self._messages):
-            if message.role == "user":
-                self._last_user = position
-            elif message.role == "tool" and position >= self._start:
+        for message in self._messages[self._start :]:
+            if message.role == "tool":
                 for part in message.parts:
                     if isinstance(part, ToolResult):
                         self._results[part.call_id].append((order, part))
@@ -93,15 +93,20 @@ class MessagesRenderer:
             if self._before is not None:
                 self._losses.repeat(self._before.warnings)
                 aliases.update(self._before.aliases)
-            self._write()
-            messages = self._messages
-            is_over = bool(messages) and messages[-1].role != "assistant"
-            if self._beginnings.are_kept and self._is_settled and is_over:
-                self._beginnings.keep(messages, self._out.copy(), [*noted], {**aliases})
+            end = self._start
+            if self._beginnings.are_kept:
+                end = last_turn(self._messages, self._start)
+            self._write(self._start, end)
+            begun = self._messages[:end]
+            if end > self._start and self._is_settled and is_closed(begun[self._start :]):
+                self._beginnings.keep(begun, self._out.copy(), [*noted], {**aliases})
+            self._write(end, len(self._messages))
+            if any(self._results.values()):
+                self._losses.drop("orphan_tool_result", "a result without its call is left out")
         return self._out
 
-    def _write(self) -> None:
-        for position in range(self._start, len(self._messages)):
+    def _write(self, start: int, end: int) -> None:
+        for position in range(start, end):
             message = self._messages[position]
             match message.role:
                 case "system":
@@ -114,9 +119,6 @@ class MessagesRenderer:
                     rest: list[Part] = [p for p in message.parts if not isinstance(p, ToolResult)]
                     if rest:
                         self._add_plain(Message("user", rest), "user", position)
-        if any(self._results.values()):
-            self._losses.drop("orphan_tool_result", "a result without its call is left out")
-            self._is_settled = False
 
     # Plain messages
 

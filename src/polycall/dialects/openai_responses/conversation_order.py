@@ -9,21 +9,30 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec.structs import replace
 
 from polycall.ir import Message, Part, ToolCall, ToolResult
+from polycall.translation.conversation import begun, keep_begun, last_turn
 
 
-def in_order(messages: Sequence[Message]) -> list[Message]:
-    """The messages with results directly behind their turn, ids made unique on both sides."""
-    ids = _Ids()
-    ordered: list[Message] = []
-    for is_model, group in itertools.groupby(messages, lambda each: each.role == "assistant"):
-        turn = [ids.renamed(message) for message in group]
-        # Sorting is stable: all else keeps its order.
-        ordered.extend(turn if is_model else sorted(turn, key=lambda each: each.role != "tool"))
-    return ordered
+def in_order(messages: list[Message], known: dict[Any, Any] | None = None) -> list[Message]:
+    """The messages with results directly behind their turn, ids made unique on both sides.
+
+    `known` has what was made of a beginning.
+    """
+    start, before = begun(known, messages, in_order)
+    ids, ordered = _Ids(), list[Message]()
+    if before is not None:
+        ids.begin(before[0])
+        ordered = before[1].copy()
+    end = last_turn(messages, start) if known is not None else start
+    if end > start:
+        ordered += ids.ordered(messages[start:end])
+        if ids.are_all_answered:
+            keep_begun(known, messages[:end], in_order, (ids.taken(), ordered.copy()))
+    return ordered + ids.ordered(messages[end:])
 
 
 class _Ids:
@@ -33,7 +42,25 @@ class _Ids:
         self._taken: set[str] = set()
         self._waiting: dict[str, deque[str]] = defaultdict(deque)
 
-    def renamed(self, message: Message) -> Message:
+    @property
+    def are_all_answered(self) -> bool:
+        return not any(self._waiting.values())
+
+    def taken(self) -> set[str]:
+        return self._taken.copy()
+
+    def begin(self, taken: set[str]) -> None:
+        self._taken = taken.copy()
+
+    def ordered(self, messages: Sequence[Message]) -> list[Message]:
+        ordered: list[Message] = []
+        for is_model, group in itertools.groupby(messages, lambda each: each.role == "assistant"):
+            turn = [self._renamed(message) for message in group]
+            # Sorting is stable: all else keeps its order.
+            ordered.extend(turn if is_model else sorted(turn, key=lambda each: each.role != "tool"))
+        return ordered
+
+    def _renamed(self, message: Message) -> Message:
         parts = [self._part(part) for part in message.parts]
         return message if parts == message.parts else replace(message, parts=parts)
 

@@ -30,7 +30,7 @@ from polycall.ir import (
     ToolResult,
     merge_metadata,
 )
-from polycall.translation.conversation import Conversation, known_of
+from polycall.translation.conversation import Conversation, end_of_beginning, known_of
 from polycall.translation.wire import Reader, short_hash
 
 CALL_TYPES = frozenset({"function_call", "custom_tool_call"})
@@ -68,12 +68,12 @@ class ItemReader:
         """A request's input items as messages; of a conversation only the items that are new."""
         known = known_of(items)
         before: ParsedItems | None = None if known is None else known.get(ParsedItems)
-        messages: list[Message] = []
-        if before is not None:
-            messages, self._names = before.messages.copy(), before.names.copy()
-            if messages:  # which the next item may join
-                messages[-1] = replace(messages[-1], parts=messages[-1].parts.copy())
+        messages = [] if before is None else self._resumed(before)
+        end = end_of_beginning(items)
         for position in range(before.count if before is not None else 0, len(items)):
+            if known is not None and position == end > 0:
+                known[ParsedItems] = before = ParsedItems(position, messages, self._names)
+                messages = self._resumed(before)
             value = items[position]
             where = f"{path}[{position}]"
             item = self._reader.object(value, where)
@@ -91,8 +91,13 @@ class ItemReader:
                 messages.append(Message(owner, parts))
         if known is None:
             return messages
-        known[ParsedItems] = ParsedItems(len(items), messages, self._names)
         return Conversation(messages, known)
+
+    def _resumed(self, before: ParsedItems) -> list[Message]:
+        messages, self._names = before.messages.copy(), before.names.copy()
+        if messages:  # which the next item may join
+            messages[-1] = replace(messages[-1], parts=messages[-1].parts.copy())
+        return messages
 
     def parts(self, item: JSON, path: str, position: int) -> list[Part]:
         """What one item says: several parts for a message, one for any other."""

@@ -26,7 +26,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
-from polycall.translation.conversation import Beginnings
+from polycall.translation.conversation import Beginnings, is_closed, last_turn
 from polycall.translation.foreign_words import is_rare_image, result_media
 from polycall.translation.freeform import freeform_text
 from polycall.translation.quirks import Quirks
@@ -76,11 +76,25 @@ class MessagesRenderer:
         self._answered: set[str] = set()
         self._programs: set[str] = set()
         self._has_past = has_past
+        self._before = self._beginnings.of(messages)
+        self._start = self._end = 0
+        if self._before is not None:
+            self._start = self._end = len(self._before.messages)
+            calls, answered = self._before.state
+            self._calls, self._answered = calls.copy(), answered.copy()
+            self._known.update(calls)
+        if self._beginnings.are_kept:
+            self._end = last_turn(messages, self._start)
+        self._survey(messages[self._start : self._end])
+        self._state = ({**self._calls}, {*self._answered})
+        self._survey(messages[self._end :])
+
+    def _survey(self, messages: Sequence[Message]) -> None:
         for message in messages:
             for part in message.parts:
-                self._survey(part)
+                self._look_at(part)
 
-    def _survey(self, part: Part) -> None:
+    def _look_at(self, part: Part) -> None:
         match part:
             case ToolCall():
                 self._calls[part.id] = part
@@ -98,29 +112,30 @@ class MessagesRenderer:
 
     def items(self) -> list[JSON]:
         """All input items, in order."""
-        messages = self._messages
-        before = self._beginnings.of(messages)
-        start = 0 if before is None else len(before.messages)
+        before, end = self._before, self._end
         with self._losses.apart() as noted, self._tools.names.apart() as aliases:
             if before is not None:
                 self._items = before.wire.copy()
                 self._losses.repeat(before.warnings)
                 aliases.update(before.aliases)
-            self._write(start)
-            if self._beginnings.are_kept and self._is_settled():
-                self._beginnings.keep(messages, self._items.copy(), [*noted], {**aliases})
+            if end > self._start and self._is_settled():
+                self._write(self._start, end)
+                begun = self._messages[:end]
+                self._beginnings.keep(begun, self._items.copy(), [*noted], {**aliases}, self._state)
+            else:
+                end = self._start
+            self._write(end, len(self._messages))
         return self._items
 
     def _is_settled(self) -> bool:
-        """Whether nothing that comes later changes what was written."""
-        if not self._messages or self._messages[-1].role == "assistant" or self._has_past:
-            return False
-        are_direct = all(call.caller == "direct" for call in self._calls.values())
-        return are_direct and self._calls.keys() == self._answered
+        """Whether nothing that comes later changes what is written of the beginning."""
+        new = self._messages[self._start : self._end]
+        are_direct = all(call.caller == "direct" for each in new for call in each.tool_calls)
+        return are_direct and not self._has_past and is_closed(new)
 
-    def _write(self, start: int) -> None:
+    def _write(self, start: int, end: int) -> None:
         pending: list[ToolCall] = []
-        for position in range(start, len(self._messages)):
+        for position in range(start, end):
             message = self._messages[position]
             path = f"messages[{position}]"
             if message.role != "tool":
@@ -135,7 +150,7 @@ class MessagesRenderer:
                     pending = [call for call in message.tool_calls if call.id not in self._answered]
                 case "tool":
                     self._results(message, path)
-        if self._messages and self._messages[-1].role == "tool":
+        if end > start and self._messages[end - 1].role == "tool":
             self._answer(pending)
 
     # -----------------------------------------------------------------------------------------

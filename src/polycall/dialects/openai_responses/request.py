@@ -212,7 +212,7 @@ def render_request(request: Request, *, quirks: Quirks | None = None) -> WireReq
     if instructions is not None:
         body["instructions"] = instructions
     history = MessagesRenderer(
-        messages if NAME in request.metadata else in_order(messages),
+        messages if NAME in request.metadata else in_order(messages, known_of(request.messages)),
         writer,
         losses,
         quirks,

@@ -35,7 +35,7 @@ from polycall.gateway.passthrough.call_counter import in_parts
 from polycall.gateway.passthrough.model_name import NamedStream, named_as_asked
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
-from polycall.gateway.state.carrier import Origin
+from polycall.gateway.state.carried import Origin
 from polycall.gateway.state.embedder import Embedder
 from polycall.ir import Event, PartStart, ResponseEnd, ResponseStart, ToolCall, Usage
 from polycall.translation.wire import Encoder

@@ -37,7 +37,7 @@ from polycall.gateway.processes.heavy_work import FEW_ITEMS_BYTES, LONG_BYTES, c
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.anthropic_threads import refuse_thread
-from polycall.gateway.state.carrier import CarriedRequest
+from polycall.gateway.state.carried import CarriedRequest
 from polycall.gateway.state.unknown_past import refuse_unknown_past
 from polycall.ir import JSON, Message, Metadata, Request, Text
 from polycall.profiles.corrections import has_quirks

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from polycall._support import jsontext
 from polycall.config.hosted import HostedToolSettings
@@ -21,15 +22,18 @@ from polycall.errors import (
 )
 from polycall.gateway.hosted.protocols import McpSpec
 from polycall.gateway.store import Store
-from polycall.ir import JSON, Tool
-from polycall.mcp import HttpServer, McpTool, connect
+from polycall.ir import JSON, Media, Opaque, Text, Tool, ToolResult, Warning
+from polycall.mcp import HttpServer, McpTool
+from polycall.mcp.inspection import without_tags
 from polycall.mcp.pins import Pin
-from polycall.mcp.toolset import McpToolset
+from polycall.mcp.toolset import McpConnecting, McpToolset
+from polycall.translation.sound_results import with_sound_media
 
 logger = logging.getLogger("polycall.hosted")
 
 SERVERS_MAX = 8  # of one request
 TOOLS_MAX = 512
+RESULT_CHARS_MAX = 500_000  # of one call, for the model: about half of what the largest read
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 _NAME_CHARS_MAX = 32
 
@@ -80,7 +84,11 @@ async def opened(
     ]
     changed = "allow" if settings.changed_tools == "allow" else "refuse"
     try:
-        async with connect(*made, pins=pins, changed=changed) as tools:
+        looked_at = settings.changed_tools != "allow"
+        toolsets = [
+            McpToolset(each, pins=pins, changed=changed, inspects=looked_at) for each in made
+        ]
+        async with McpConnecting(toolsets) as tools:
             await pins.save_all()
             offered: dict[str, Offered] = {}
             definitions: dict[str, list[JSON]] = {}
@@ -100,6 +108,26 @@ async def opened(
             yield offered, definitions, [str(each) for each in tools.notices]
     except (ToolServerError, ToolDefinitionError) as error:
         raise InvalidRequestError(f"{error}"[:500], status=424, code="mcp_server_error") from None
+
+
+def for_the_model(result: ToolResult) -> tuple[ToolResult, list[Warning]]:
+    """What a model reads of a server's result: no broken files, and no more than it can hold."""
+    result, warnings = with_sound_media(result)
+    left, cut = RESULT_CHARS_MAX, 0
+    content: list[Text | Media | Opaque] = []
+    for part in result.content:
+        if isinstance(part, Text):
+            text = without_tags(part.text)
+            cut += max(0, len(text) - left)
+            content.append(Text(text[:left]))
+            left = max(0, left - len(text))
+        else:
+            content.append(part)
+    if cut:
+        note = f"[{cut:,} more characters are left out]"
+        warnings.append(Warning("unsupported", "mcp", f"a tool's result is cut: {note}"))
+        content.append(Text(note))
+    return replace(result, content=content), warnings
 
 
 class _Pins:

@@ -18,7 +18,7 @@ from polycall.gateway.generation.answer import RequestUsage
 from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.hosted.approvals import Approvals, consents, is_approval
 from polycall.gateway.hosted.compaction import divided, summary_of, summary_request
-from polycall.gateway.hosted.mcp_servers import Offered, opened
+from polycall.gateway.hosted.mcp_servers import Offered, for_the_model, opened
 from polycall.gateway.hosted.protocols import HostedProtocol, Plan
 from polycall.gateway.hosted.web_search import WebSearch, search_tool
 from polycall.gateway.http.request import GatewayRequest
@@ -27,7 +27,7 @@ from polycall.gateway.programs.merged_answer import MergedAnswer
 from polycall.gateway.programs.model import RoutedModel
 from polycall.gateway.programs.sender import Sender
 from polycall.gateway.services import GatewayServices
-from polycall.gateway.state.carrier import CarriedRequest, Origin
+from polycall.gateway.state.carried import CarriedRequest, Origin
 from polycall.gateway.state.embedder import Embedder
 from polycall.gateway.store import Store
 from polycall.ir import (
@@ -299,6 +299,8 @@ class HostedTurn:
         own = replace(call, name=offered.name, namespace="")
         deadline_s = self._settings.call_s
         result = await execute(own, offered.toolset, context=context, deadline_s=deadline_s)
+        result, warnings = for_the_model(result)
+        self._warnings += warnings
         return replace(result, call_id=call.id, name=call.name)
 
     async def _step_ended(self) -> None:

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from polycall._support import json_weight
 from polycall.errors import RequestTooLargeError
-from polycall.translation.conversation import known_of
+from polycall.translation.conversation import end_of_beginning, known_of
 
 T = TypeVar("T")
 
@@ -71,14 +71,16 @@ def check_items(body: dict[str, Any]) -> None:
         done, before = (0, 0) if known is None else known.get(check_items, (0, 0))
         count += before
         inside = count
-        for item in items[done:] if done else items:  # pyright: ignore[reportUnknownVariableType]
+        end = end_of_beginning(items)  # pyright: ignore[reportUnknownArgumentType]
+        for place in range(done, len(items)):  # pyright: ignore[reportUnknownArgumentType]
+            if known is not None and place == end:
+                known[check_items] = place, before + count - inside
+            item: Any = items[place]  # pyright: ignore[reportUnknownVariableType]
             if isinstance(item, dict):
                 for inner in _PARTS:
                     parts: Any = item.get(inner)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
                     if isinstance(parts, list):
                         count += len(parts)  # pyright: ignore[reportUnknownArgumentType]
-        if known is not None:
-            known[check_items] = len(items), before + count - inside  # pyright: ignore[reportUnknownArgumentType]
     if count > ITEMS_MAX:
         raise RequestTooLargeError(
             f"the request has {count} messages, parts and tools, and at most {ITEMS_MAX} are "

@@ -19,7 +19,7 @@ from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.call_counter import in_events, in_parts
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
-from polycall.gateway.state.carrier import CarriedRequest
+from polycall.gateway.state.carried import CarriedRequest
 from polycall.gateway.state.unknown_past import refuse_unknown_past
 from polycall.ir import (
     Event,

@@ -41,7 +41,7 @@ from polycall.gateway.programs.records import (
 from polycall.gateway.programs.sender import Sender
 from polycall.gateway.programs.tool_results import answered_now, answers_to, check_calls
 from polycall.gateway.services import GatewayServices
-from polycall.gateway.state.carrier import CarriedRequest
+from polycall.gateway.state.carried import CarriedRequest
 from polycall.ir import (
     FinishReason,
     Message,

@@ -7,7 +7,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from polycall.fold import Folder
-from polycall.gateway.state.carrier import CarriedTurn, Carrier, Entry, Origin
+from polycall.gateway.state.carried import CarriedTurn, Entry, Origin
+from polycall.gateway.state.carrier import Carrier
 from polycall.gateway.state.plain_turns import answer_name
 from polycall.ir import (
     Event,

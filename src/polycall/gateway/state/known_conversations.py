@@ -14,18 +14,19 @@ import msgspec
 from msgspec import Struct
 
 from polycall._support import jsontext
-from polycall.translation.conversation import Conversation
+from polycall.translation.conversation import Conversation, end_of_beginning
 
 # Of messages' text: what is made of it takes three to four times as much.
 KEPT_BYTES_MAX = 8 * 1024 * 1024
 OWNER_BYTES_MAX = 4 * 1024 * 1024
 _BYTES_MIN = 8 * 1024
 _SPACE = b" \t\r\n"
+_BETWEEN = b" \t\r\n,"
 _BRACKET = ord("[")
 
 
 class _Beginning(Struct, frozen=True, eq=False):
-    text: bytes  # the array without its closing bracket
+    text: bytes  # of the array, up to the end of the last message
     items: Conversation[Any]
 
 
@@ -56,12 +57,20 @@ class KnownConversations:
         group = f"{owner}\0{dialect}"
         found = self._longest(group, text)
         if found is None:
+            rest = text[1:]
             items = Conversation[Any](jsontext.decode(view), {})
         else:
-            rest = text[len(found.text) :].lstrip(_SPACE)
-            new: list[Any] = jsontext.decode(b"[%b]" % rest[1:]) if rest else []
+            rest = text[len(found.text) :].lstrip(_SPACE)[1:]
+            new: list[Any] = jsontext.decode(b"[%b]" % rest) if rest else []
             items = Conversation[Any]([*found.items, *new], dict(found.items.known))
-        self._keep(group, _Beginning(text, items), found)
+        count = end_of_beginning(items)
+        if found is None or count > len(found.items):
+            size = _size_without(rest, text, len(items) - count)
+            if size >= self._bytes_min:
+                known = Conversation[Any](items[:count], items.known)
+                self._keep(group, _Beginning(text[:size], known), found)
+        else:
+            self._keep(group, found, found)
         return items
 
     def _longest(self, group: str, text: bytes) -> _Beginning | None:
@@ -98,3 +107,21 @@ class KnownConversations:
             self._sizes[group] = left
         else:
             del self._sizes[group]
+
+
+def _size_without(rest: bytes, text: bytes, count: int) -> int:
+    """How much of an array's text is left without its last `count` items, of which `rest` is the
+    end; 0 where they cannot be told apart."""
+    try:
+        items = _items_decoder.decode(b"[%b]" % rest)
+    except msgspec.DecodeError:
+        return 0  # text that only a slower reader takes
+    size = len(text)
+    for item in reversed(items[-count:] if count else []):
+        size -= len(memoryview(item))
+        while text[size - 1] in _BETWEEN:
+            size -= 1
+    return size
+
+
+_items_decoder: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])

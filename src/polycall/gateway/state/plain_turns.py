@@ -9,33 +9,40 @@ lost without.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from typing import Any
 
 from polycall.ir import Message, Part, Text, ToolCall, ToolResult
+from polycall.translation.conversation import begun, end_of_beginning, keep_begun, known_of
 
 _HEAD = "text_pc"
 _LENGTH = 40
 
 
-def turn_names(messages: Iterable[Message]) -> dict[int, str]:
+def turn_names(messages: list[Message]) -> dict[int, str]:
     """The names of all turns of text alone, by their place."""
+    return _read(messages)[1]
+
+
+def answer_name(messages: list[Message], text: str) -> str:
+    """The name of the turn that answers these messages; empty for one without a text."""
+    return _name(_read(messages)[0], text) if text.strip() else ""
+
+
+def _read(messages: list[Message]) -> tuple[Any, dict[int, str]]:
+    """A digest of the messages, and the names in them."""
+    known, end = known_of(messages), end_of_beginning(messages)
+    start, before = begun(known, messages, turn_names)
     digest, names = hashlib.sha256(), dict[int, str]()
-    for place, message in enumerate(messages):
+    if before is not None:
+        digest, names = before[0].copy(), before[1].copy()
+    for place in range(start, len(messages)):
+        if place == end > start:
+            keep_begun(known, messages[:end], turn_names, (digest.copy(), names.copy()))
+        message = messages[place]
         if message.role == "assistant" and not message.tool_calls and message.text.strip():
             names[place] = _name(digest, message.text)
         _add(digest, message)
-    return names
-
-
-def answer_name(messages: Iterable[Message], text: str) -> str:
-    """The name of the turn that answers these messages; empty for one without a text."""
-    if not text.strip():
-        return ""
-    digest = hashlib.sha256()
-    for message in messages:
-        _add(digest, message)
-    return _name(digest, text)
+    return digest, names
 
 
 def _name(before: Any, text: str) -> str:
