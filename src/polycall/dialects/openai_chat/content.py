@@ -237,6 +237,9 @@ def render_media(part: Media, quirks: Quirks, losses: Losses, path: Path) -> JSO
     """A media part; `None` where it was left out with a warning."""
     notes = own(part.metadata)
     kind = notes.get("type") or wire_type(part, quirks)
+    if notes and quirks.is_relative and kind not in quirks.media_parts and not quirks.careful:
+        # A Chat client's part that this relative is known not to take; an unknown one may.
+        notes, kind = {}, wire_type(part, quirks)
     if "inner" in notes and quirks.message_fields is not None:
         inner: JSON = {key: notes["inner"][key] for key in _INNER if key in notes["inner"]}
         more = others(notes["inner"], _INNER)

@@ -1,0 +1,56 @@
+"""C5: parts of media that Chat clients write, where a relative is known to take none of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from polycall.dialects import openai_chat
+from polycall.errors import UnsupportedError
+from polycall.exchange import prepare
+from polycall.providers.catalogue import CATALOGUE
+
+
+def file(media_type: str, data: str) -> dict[str, Any]:
+    inner = {"filename": "a.b", "file_data": f"data:{media_type};base64,{data}"}
+    return {"type": "file", "file": inner}
+
+
+PDF = file("application/pdf", "JVBERi0xLjQK")
+TEXT = file("text/plain", "aGVsbG8=")
+SOUND = {"type": "input_audio", "input_audio": {"data": "UklGRiQAAABXQVZF", "format": "wav"}}
+
+
+def sent(part: dict[str, Any], provider: str, model: str) -> Any:
+    said = [{"role": "user", "content": [{"type": "text", "text": "see"}, part]}]
+    request = openai_chat.parse_request({"model": "m", "messages": said})
+    body = prepare(request, CATALOGUE[provider], model, "k", "openai-chat").wire.body
+    return body["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("part", "provider", "model", "kind"),
+    [
+        (PDF, "deepseek", "deepseek-flash", "document"),
+        (SOUND, "deepseek", "deepseek-v4-pro", "audio"),
+        (PDF, "groq", "openai/gpt-oss-120b", "document"),
+        (SOUND, "moonshot", "kimi-k3", "audio"),
+    ],
+)
+def test_c5_a_part_that_a_relative_does_not_take_is_refused_by_name(
+    part: dict[str, Any], provider: str, model: str, kind: str
+) -> None:
+    with pytest.raises(UnsupportedError, match=kind):
+        sent(part, provider, model)
+
+
+def test_c5_a_file_reaches_a_relative_as_it_takes_files() -> None:
+    assert sent(PDF, "mistral", "mistral-large-4")[-1] == {
+        "type": "document_url",
+        "document_url": "data:application/pdf;base64,JVBERi0xLjQK",
+        "document_name": "a.b",
+    }
+    assert sent(TEXT, "groq", "openai/gpt-oss-120b")[-1]["text"] == "a.b\n\nhello"
+    assert sent(PDF, "openrouter", "x/y")[-1] == PDF
+    assert sent(SOUND, "alibaba", "qwen3.8-max")[-1] == SOUND
