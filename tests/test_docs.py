@@ -77,7 +77,7 @@ served = subprocess.Popen(
 )
 assert served.stdout is not None
 URL, KEY = served.stdout.readline().split()[-1], "any"
-def end():
+def end() -> None:
     client.close()
     served.terminate()
     served.communicate()

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from polycall import Agent, Client, Limits, Memory, tool
+from polycall import Agent, Client, Guarded, Limits, Memory, Sessions, ToolTree, tool
+from polycall.agents import Router
 from polycall.errors import NotFoundError, PolycallError
 from polycall.ir import ToolCall
 from polycall.sim import Simulation
@@ -83,7 +84,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "limits below nothing": (
         lambda: desk(limits=Limits(steps=-5)),
-        "limits: steps is above 0, not -5",
+        "limits: steps is a number above 0, not -5",
     ),
     "a dictionary as a client's prompt": (
         lambda: Client().request("openai/gpt-5.4", [{"role": "user", "content": "x"}]),  # type: ignore[list-item]
@@ -142,6 +143,61 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "a memory that is no database": (
         lambda: Memory(__file__),
         f"memory cannot be kept in {__file__!r}: file is not a database",
+    ),
+    "limits in words": (
+        lambda: desk(limits=Limits(wall_s="3")),  # type: ignore[arg-type]
+        "limits: wall_s is a number above 0, not '3'",
+    ),
+    "a guard among the tools": (
+        lambda: desk(tools=[Guarded(desk())]),
+        "a Guarded is for those who run an agent, and no agent can give it tasks; give the agent "
+        "itself",
+    ),
+    "a router to hand over to": (
+        lambda: desk(handoffs=[Router([desk()], lambda words: "agent")]),
+        "a Router is for those who run an agent, and no agent can give it tasks; give the agent "
+        "itself",
+    ),
+    "a check, no list": (
+        lambda: Guarded(desk(), inputs=len),  # type: ignore[arg-type]
+        "inputs is a list; write inputs=[len]",
+    ),
+    "a guard of a name": (
+        lambda: Guarded("desk"),  # type: ignore[arg-type]
+        "a Guarded runs an agent, such as Agent('provider/model'), not 'desk'",
+    ),
+    "a router of one agent": (
+        lambda: Router(desk(), lambda words: "agent"),  # type: ignore[arg-type]
+        "agents is a list; write agents=[agent]",
+    ),
+    "a router of two of a name": (
+        lambda: Router([desk(), desk()], lambda words: "agent"),
+        "two agents of a Router have one name; give each a name= of its own",
+    ),
+    "a session's agent by name": (
+        lambda: Sessions(":memory:").open("a").run_sync("desk", "hello"),  # type: ignore[arg-type]
+        "a session runs an agent, such as Agent('provider/model'), not 'desk'",
+    ),
+    "a session without an id": (
+        lambda: Sessions(":memory:").open(""),
+        "a session needs an id: the conversation's, not empty text",
+    ),
+    "a tree of a list": (
+        lambda: ToolTree([hours]),  # type: ignore[arg-type]
+        "a tree is made of namespaces and what is in them, such as ToolTree({'mail': [send]}), "
+        "not of a list",
+    ),
+    "a hook that is none": (
+        lambda: desk(hooks=["print"]),
+        "hooks are functions of an event, not 'print'",
+    ),
+    "a user by number": (
+        lambda: ask(user=5),
+        "user is the text of an id, such as 'mina', not 5",
+    ),
+    "variables as a list": (
+        lambda: ask(variables=[1]),
+        "variables are a dictionary, such as {'cart': []}, not [1]",
     ),
     "a provider with a slip": (
         lambda: Agent("opnai/gpt-5.4").run_sync("hello"),

@@ -25,9 +25,12 @@ from polycall.agents.checks import (
     check_memory,
     check_names,
     check_no_session,
+    check_no_stand_in,
     check_open,
     check_tasks,
+    check_words,
     checked_count,
+    checked_hooks,
     checked_instructions,
     checked_settings,
     listed,
@@ -138,10 +141,12 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
         self.limits = limits or Limits()
         self.handoffs_max = handoffs_max
         self.depth_max = depth_max
-        self.hooks = listed(hooks, "hooks")
+        self.hooks = checked_hooks(hooks)
         self.client = client
         self.tools_given: list[ToolSource | Agent[Any, Any]] = listed(tools, "tools")
         sources = [each.as_tool() if isinstance(each, Agent) else each for each in self.tools_given]
+        for each in sources:
+            check_no_stand_in(each)
         if calling == "code":
             sources = [open_to_programs(each) for each in sources]
         if memory is not None:
@@ -166,6 +171,7 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
                 case Agent():
                     self.handoffs.append(Handoff(target))
                 case _:
+                    check_no_stand_in(target)
                     raise RequestError(f"an agent hands over to agents, not to {target!r}")
 
     def _repr_html_(self) -> str:
@@ -212,6 +218,7 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
         or the call is refused once its time is over.  A session's run is its own to resume:
         `RequestError` here.
         """
+        check_no_session(paused)
         async with self._resumed(paused, options, streams=paused.start.streams) as stream:
             async for _ in stream:
                 pass
@@ -341,6 +348,7 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
     ) -> AgentStream[OutputT]:
         check_names(options, RunOptions.__annotations__, "a run")
         check_limits(options.get("limits"))
+        check_words(options)
         history = load_history(options.get("history") or [])
         user = options.get("user", "")
         run_id = f"run_{secrets.token_hex(8)}"

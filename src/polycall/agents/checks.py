@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 from polycall.agents.offer import offers
@@ -175,8 +177,9 @@ def check_limits(limits: Any) -> None:
         raise RequestError(f"limits is a Limits, such as Limits(steps=10), not {limits!r}")
     for name in ("steps", "tokens", "cost_usd", "parallel_calls", "wall_s") if limits else ():
         bound = getattr(limits, name)
-        if bound is not None and not bound > 0:
-            raise RequestError(f"limits: {name} is above 0, not {bound!r}")
+        is_number = isinstance(bound, int | float | Decimal) and not isinstance(bound, bool)
+        if bound is not None and not (is_number and bound > 0):
+            raise RequestError(f"limits: {name} is a number above 0, not {bound!r}")
 
 
 def check_compaction(compaction: Any) -> None:
@@ -215,6 +218,39 @@ def check_no_session(paused: PausedRun) -> None:
             "which keeps what it adds; write "
             f"await sessions.open({paused.start.session!r}).resume(agent, paused)"
         )
+
+
+def checked_hooks(hooks: Any) -> list[Any]:
+    """The hooks; refuses what cannot be called."""
+    found = listed(hooks, "hooks")
+    for each in found:
+        if not callable(each):
+            raise RequestError(f"hooks are functions of an event, not {each!r}")
+    return found
+
+
+def check_runnable(agent: Any, whose: str) -> None:
+    """Refuse what is no agent and stands for none, such as an agent's name."""
+    if not hasattr(agent, "run") or inspect.isclass(agent):
+        raise RequestError(f"{whose} runs an agent, such as Agent('provider/model'), not {agent!r}")
+
+
+def check_no_stand_in(source: Any) -> None:
+    """Refuse what stands for an agent where others are to give it tasks."""
+    if hasattr(source, "run_sync") and hasattr(source, "resume_stream"):
+        raise RequestError(
+            f"a {type(source).__name__} is for those who run an agent, and no agent can give it "
+            "tasks; give the agent itself"
+        )
+
+
+def check_words(options: Any) -> None:
+    """Refuse a run's user and variables of another type."""
+    user, variables = options.get("user", ""), options.get("variables", {})
+    if not isinstance(user, str):
+        raise RequestError(f"user is the text of an id, such as 'mina', not {user!r}")
+    if not isinstance(variables, dict):
+        raise RequestError(f"variables are a dictionary, such as {{'cart': []}}, not {variables!r}")
 
 
 def check_memory(memory: Any) -> None:

@@ -12,6 +12,7 @@ from msgspec import structs
 from typing_extensions import Unpack
 
 from polycall.agents.agent import Agent
+from polycall.agents.checks import check_runnable, listed
 from polycall.agents.history import History, load_history
 from polycall.agents.options import Prompt, ResumeOptions, RunOptions, messages_of
 from polycall.agents.output import OutputError, OutputT
@@ -44,9 +45,15 @@ class Guarded(Synchronous[Any, OutputT], Generic[OutputT]):
         inputs: Iterable[InputCheck] = (),
         outputs: Iterable[OutputCheck] = (),
     ) -> None:
+        check_runnable(agent, "a Guarded")
         self.agent = agent
-        self.inputs = list(inputs)
-        self.outputs = list(outputs)
+        self.inputs = listed(inputs, "inputs")
+        self.outputs = listed(outputs, "outputs")
+
+    def __repr__(self) -> str:
+        """In a line: what it guards, and by which checks."""
+        names = ", ".join(map(_name, [*self.inputs, *self.outputs]))
+        return f"Guarded({self.agent!r}, {names or 'no checks'})"
 
     async def run(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> Run[OutputT]:
         """`agent.run` between the checks."""

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from typing_extensions import Unpack
 
 from polycall.agents.agent import Agent
+from polycall.agents.checks import listed
 from polycall.agents.history import is_users, load_history
 from polycall.agents.options import Prompt, ResumeOptions, RunOptions
 from polycall.agents.pausing import PausedRun
@@ -63,8 +64,18 @@ class Router(Synchronous[Any, Any]):
     """
 
     def __init__(self, agents: Iterable[AnyAgent], choose: Choose) -> None:
-        self.agents = {agent.name: agent for agent in agents}
+        found = listed(agents, "agents")
+        for each in found:
+            if not isinstance(each, Agent):
+                raise RequestError(f"a Router is of agents, not of {each!r}")
+        self.agents: dict[str, AnyAgent] = {agent.name: agent for agent in found}
+        if len(self.agents) < len(found):
+            raise RequestError("two agents of a Router have one name; give each a name= of its own")
         self._choose = choose
+
+    def __repr__(self) -> str:
+        """In a line: between whom it chooses."""
+        return f"Router({', '.join(self.agents)})"
 
     def route(self, prompt: Prompt, **options: Unpack[RunOptions[Any]]) -> AnyAgent:
         """The agent that would answer."""

@@ -6,8 +6,9 @@ import argparse
 import importlib
 import io
 import os
+import re
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from polycall.cli.text import cleaned
 from polycall.errors import PolycallError
@@ -64,6 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def command_parser(loaded: Container[str]) -> argparse.ArgumentParser:
     """The parser of the whole command line; of the commands, those in `loaded` are complete."""
+    return _parsers(loaded)[0]
+
+
+def _parsers(
+    loaded: Container[str],
+) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser, and those of its commands."""
     parser = argparse.ArgumentParser(
         prog="polycall",
         description="Call tools through any language model.",
@@ -76,7 +84,7 @@ def command_parser(loaded: Container[str]) -> argparse.ArgumentParser:
             importlib.import_module(module).add_parser(subparsers)
         else:
             subparsers.add_parser(name, help=help_text, add_help=False)
-    return parser
+    return parser, subparsers.choices
 
 
 def _main(arguments: Sequence[str] | None) -> int:
@@ -88,11 +96,18 @@ def _main(arguments: Sequence[str] | None) -> int:
         # Output that can hold ASCII alone shows the rest as escapes, and does not fail.
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
     chosen = words[0] if words else ""
-    parser = command_parser({chosen})
+    parser, commands = _parsers({chosen})
+    if chosen not in commands and _is_word(chosen) and chosen:
+        parser.error(f"no command is called {chosen!r}{_meant(chosen, ['help', *commands])}")
     namespace, more = parser.parse_known_args(words)
     if more and not (hasattr(namespace, "words") and all(_is_word(each) for each in more)):
-        parser.error(f"unrecognized arguments: {' '.join(more)}")
+        own = commands.get(chosen, parser)
+        wrong = next((each for each in more if not _is_word(each)), more[0])
+        known = re.findall(r"--[a-z-]+", own.format_help())
+        own.error(f"unrecognized arguments: {' '.join(more)}{_meant(wrong, known)}")
     if more:
         # A prompt may stand after options as well.
         namespace.words = [*namespace.words, *more]
@@ -120,6 +135,12 @@ def _main(arguments: Sequence[str] | None) -> int:
         # Whoever read our output has left (`| head`); the interpreter must not find that out again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _meant(name: str, names: Iterable[str]) -> str:
+    from polycall.tools.problems import near_miss  # noqa: PLC0415 - for mistakes alone
+
+    return near_miss(name.partition("=")[0], names)
 
 
 def _is_word(argument: str) -> bool:

@@ -40,7 +40,7 @@ def _toolset_of(name: str) -> AbstractToolset:
     if not colon or not module_name or not attribute:
         raise RequestError(f"--tools takes MODULE:NAME, got {name!r}; such as weather:get_weather")
     try:
-        module = _imported(module_name.removesuffix(".py"))
+        module = imported(module_name.removesuffix(".py"))
     except ModuleNotFoundError as error:
         raise RequestError(f"--tools {name}: {error}; searched {Path.cwd()} first") from None
     value = getattr(module, attribute, None)
@@ -65,7 +65,7 @@ def named_agent(name: str, option: str) -> Agent[Any, Any]:
     folder = str(Path.cwd() / path.parent)
     sys.path.insert(0, folder)
     try:
-        module = _imported(path.name.removesuffix(".py"))
+        module = imported(path.name.removesuffix(".py"))
         found = getattr(module, attribute, None)
     except ModuleNotFoundError as error:
         raise RequestError(f"{option} {name}: {error}; searched {folder} first") from None
@@ -80,7 +80,7 @@ def named_agent(name: str, option: str) -> Agent[Any, Any]:
     return found  # pyright: ignore[reportUnknownVariableType]
 
 
-def _imported(name: str) -> ModuleType:
+def imported(name: str) -> ModuleType:
     """The module; what it prints meanwhile is no result of the command."""
     with contextlib.redirect_stdout(sys.stderr):
         return importlib.import_module(name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
-import importlib
 import json
 import os
 import sys
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from polycall.cli.named import imported
 from polycall.errors import RequestError
 from polycall.sandbox import Journal, JournalError, Limits, RunResult, Sandbox, SandboxError
 
@@ -109,7 +109,7 @@ def _named(name: str) -> dict[str, Callable[..., Any]]:
     if not colon or not module_name or not attribute:
         raise RequestError(f"--tools takes MODULE:NAME, got {name!r}; such as shop:get_orders")
     try:
-        module = importlib.import_module(module_name.removesuffix(".py"))
+        module = imported(module_name.removesuffix(".py"))
     except ModuleNotFoundError as error:
         raise RequestError(f"--tools {name}: {error}; searched {Path.cwd()} first") from None
     value: object = getattr(module, attribute, None)

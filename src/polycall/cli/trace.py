@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from polycall.agents.saved import (
     summary_lines,
     trace_of,
 )
+from polycall.cli.named import imported
 from polycall.errors import RequestError
 from polycall.loop import Limits
 
@@ -113,7 +113,7 @@ def _agent(place: str) -> Agent[Any, Any]:
     module, _, name = place.partition(":")
     sys.path.insert(0, "")
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        found = getattr(imported(module), name, None)
     except ImportError as error:
         raise RequestError(f"{module!r} cannot be imported: {error}") from None
     if not isinstance(found, Agent):

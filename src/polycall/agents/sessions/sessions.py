@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from polycall._support import jsontext
+from polycall.agents.checks import check_runnable
 from polycall.agents.compaction import Compaction
 from polycall.agents.default import portal, run_blocking
 from polycall.agents.history import History
@@ -84,6 +85,11 @@ class Sessions:
         With `user` it belongs to that user from its first run on, whose runs are this `user`'s:
         every use raises `RequestError` where it belongs to another one, or to none.
         """
+        for name, value in (("a session's id", session_id), ("user", user)):
+            if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance] - from the caller
+                raise RequestError(f"{name} is text, not {value!r}")
+        if not session_id:
+            raise RequestError("a session needs an id: the conversation's, not empty text")
         return Session(self, session_id, user)
 
     def list(self, *, user: str = "") -> list[str]:
@@ -170,6 +176,7 @@ class Session:
         session as it was, and the error alone has the run (`agents.partial_run`).
         """
         kept = self._sessions.keep if keep is None else checked_keep(keep)
+        check_runnable(agent, "a session")
         new = messages_of(prompt)
         options = self._with_user(options)
         async with self.turn(kept) as turn:
@@ -217,6 +224,7 @@ class Session:
         A stream that is left before its end is kept as a run is that is stopped.
         """
 
+        check_runnable(agent, "a session")
         given = self._with_user(options)
 
         async def begin(turn: SessionTurn) -> AgentStream[OutputT]:

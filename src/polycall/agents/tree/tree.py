@@ -65,6 +65,11 @@ class ToolTree(OfferingToolset):
         opened_max: int = 40,
         native: bool = False,
     ) -> None:
+        if not isinstance(branches, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - from the caller
+            raise ToolDefinitionError(
+                "a tree is made of namespaces and what is in them, such as "
+                f"ToolTree({{'mail': [send]}}), not of a {type(branches).__name__}"
+            )
         self._sources = list(_sources(branches))
         self._about = dict(about or {})
         self._embed = embed
