@@ -17,6 +17,7 @@ FACES = (
     "Durable",
     "polycall run",
     "polycall chat",
+    "voice",
 )
 FEATURES = (
     "allow",
@@ -37,6 +38,10 @@ FEATURES = (
     "fork",
     "MCP",
     "session kept",
+    "user",
+    "encrypted",
+    "branch",
+    "vendor's summary",
 )
 # The cells that do not work, and what to do there instead.
 REFUSED: dict[tuple[str, str], str] = {
@@ -48,6 +53,27 @@ REFUSED: dict[tuple[str, str], str] = {
     ("polycall chat", "pause"): "no: asks at once",
     ("polycall run", "sync face"): "a command",
     ("polycall chat", "sync face"): "a command",
+    ("run_tools", "user"): "no: `deps`",
+    ("run_tools", "encrypted"): "no: `Session`",
+    ("run_tools", "vendor's summary"): "no: `Agent(compaction=)`",
+    **{
+        (f"polycall {command}", feature): words
+        for command in ("run", "chat")
+        for feature, words in (
+            ("user", "no: the machine's one user"),
+            ("encrypted", "no: a private file"),
+            ("branch", "no: `Sessions.branch`"),
+        )
+    },
+    ("voice", "pause"): "refused: it asks while it continues",
+    ("voice", "sync face"): "no: `async with`",
+    ("voice", "typed output"): "refused: a voice speaks",
+    ("voice", "hooks"): "warned: read its events",
+    **{
+        ("voice", feature): "refused: `history=`, `run.history`"
+        for feature in ("session kept", "encrypted", "branch")
+    },
+    ("voice", "vendor's summary"): "warned: the vendor shortens",
 }
 
 

@@ -20,11 +20,13 @@ import pytest
 from polycall.cli import main
 from polycall.client import Client
 from polycall.ir import Request, ToolCall
+from polycall.sim import Simulation
 
+from ..agents.support import client_of
 from ..mcp.support import STOCK, http_program, until_it_answers
 from .forked import in_child
 from .table import FEATURES, REFUSED
-from .test_joins import Order, World, pay
+from .test_joins import Order, World, check_summary, pay, summing
 
 ANSWERS = {"allow": "y\n", "deny": "n\n", "always": "a\n", "edited arguments": 'e\n{"amount": 9}\n'}
 
@@ -159,6 +161,16 @@ def kept(command: Command, _: str) -> None:
     assert sent == ["go", "one done", "go"]
 
 
+def summed_up(command: Command, _: str) -> None:
+    with Simulation(seed=6) as simulation, client_of(simulation) as client:
+        module = ModuleType("joins_summing")
+        module.clerk = summing(simulation, client)  # type: ignore[attr-defined]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(sys.modules, "joins_summing", module)
+            assert command.main("--agent", "joins_summing:clerk") == 0
+        check_summary(simulation)
+
+
 WAYS: dict[str, Callable[[Command, str], None]] = {
     **dict.fromkeys(ANSWERS, approvals),
     "streaming": streaming,
@@ -172,6 +184,7 @@ WAYS: dict[str, Callable[[Command, str], None]] = {
     "another loop": another_loop,
     "fork": forks,
     "session kept": kept,
+    "vendor's summary": summed_up,
 }
 FACES = ("polycall run", "polycall chat")
 

@@ -16,12 +16,15 @@ from polycall.errors import RequestError
 from polycall.ir import PartDelta, ToolCall
 from polycall.loop import ModelEvent
 from polycall.mcp import HttpServer, connect
+from polycall.sim import Simulation
 
+from ..agents.support import client_of
 from ..mcp.support import STOCK, http_program, until_it_answers
 from .forked import in_child
 from .table import FEATURES
-from .test_joins import Order, World, pay
+from .test_joins import Order, World, check_summary, pay, summing
 
+SUMMARY = "vendor's summary"
 PAYS = ("allow", "deny", "always", "edited arguments", "pause", "limits", "hooks", "client")
 
 
@@ -29,6 +32,7 @@ class Fleet:
     """One Durable for all cells, and for each cell an agent and what its tools have done."""
 
     def __init__(self, folder: Path, mcp_url: str) -> None:
+        self.folder = folder
         self.runner = asyncio.Runner()
         self.sessions = Sessions(f"sqlite:///{folder / 'chat.db'}")
         self.mcp_url = mcp_url
@@ -40,6 +44,9 @@ class Fleet:
         self.connected = connect(server)
         self.worlds["MCP"].tools.append(await self.connected.__aenter__())
         self.agents = {name: self._agent(name, world) for name, world in self.worlds.items()}
+        self.simulation = Simulation(seed=6).__enter__()
+        self.client = client_of(self.simulation)
+        self.agents[SUMMARY] = summing(self.simulation, self.client, name="summing")
         self.url = f"sqlite:///{folder / 'runs.db'}"
         made = Durable(
             self.url,
@@ -59,6 +66,10 @@ class Fleet:
                 options["limits"] = Limits(steps=1)
             case "typed output":
                 script, options["output"] = ['{"item": "tea"}'], Order
+            case "user":
+                script = [ToolCall("w", "who", "{}"), "done"]
+            case "encrypted" | "branch":
+                script = ["one done", "two done", "other"]
             case "streaming" | "session kept":
                 script = ["in pieces", "again"]
             case "background":
@@ -76,6 +87,8 @@ class Fleet:
         return made
 
     def close(self) -> None:
+        self.runner.run(self.client.close())
+        self.simulation.__exit__(None, None, None)
         self.runner.run(self.durable.__aexit__(None, None, None))
         self.runner.run(self.connected.__aexit__(None, None, None))
         self.runner.close()
@@ -251,6 +264,42 @@ async def kept(fleet: Fleet, name: str) -> None:
         await durable.start(agent, "x", session="mina", history=[{"role": "user", "content": "x"}])
 
 
+async def of_a_user(fleet: Fleet, name: str) -> None:
+    await (await fleet.durable.start(fleet.agents[name], "go", user="mina")).result()
+    assert fleet.worlds[name].users == ["mina"]
+
+
+async def encrypted(fleet: Fleet, name: str) -> None:
+    plain, path = fleet.durable.sessions, fleet.folder / "encrypted.db"
+    with Sessions(str(path), secret="0123456789abcdef-of-a-test") as sessions:
+        fleet.durable.sessions = sessions
+        try:
+            handle = await fleet.durable.start(fleet.agents[name], "go", session="e")
+            await handle.result()
+        finally:
+            fleet.durable.sessions = plain
+        assert [each.text for each in await sessions.open("e").messages()] == ["go", "one done"]
+    assert b"one done" not in path.read_bytes()
+
+
+async def branched(fleet: Fleet, name: str) -> None:
+    async def ask(session: str, words: str) -> None:
+        await (await fleet.durable.start(fleet.agents[name], words, session=session)).result()
+
+    await ask("trunk", "one")
+    other = fleet.sessions.branch("trunk", "branch")
+    await ask("trunk", "two")
+    await ask("branch", "three")
+    said = [message.text for message in await other.messages()]
+    assert said == ["one", "one done", "three", "other"]
+
+
+async def summed_up(fleet: Fleet, name: str) -> None:
+    result = await (await fleet.durable.start(fleet.agents[name], "go")).result()
+    assert result.text == "done"
+    check_summary(fleet.simulation)
+
+
 WAYS: dict[str, Callable[[Fleet, str], Any]] = {
     **dict.fromkeys(PAYS, paying),
     "streaming": streaming,
@@ -262,6 +311,10 @@ WAYS: dict[str, Callable[[Fleet, str], Any]] = {
     "fork": forks,
     "MCP": mcp,
     "session kept": kept,
+    "user": of_a_user,
+    "encrypted": encrypted,
+    "branch": branched,
+    SUMMARY: summed_up,
 }
 
 

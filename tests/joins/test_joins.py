@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from polycall import Agent, Limits, ToolContext, Toolset, tool
+from polycall import Agent, Client, Limits, ToolContext, Toolset, tool
 from polycall.agents import (
+    AgentContext,
     ApprovalRequest,
+    Compaction,
     Guarded,
     PausedRun,
     Router,
@@ -24,9 +26,12 @@ from polycall.agents.approval_backend import Edited
 from polycall.ir import Message, Request, Text, ToolCall
 from polycall.loop import ModelEvent, RunEnd, Suspended, ToolEvent, run_tools
 from polycall.mcp import HttpServer, connect
+from polycall.sandbox import Sandbox
+from polycall.sim import Call, Simulation, Turn
 from polycall.testing import FunctionModel, ScriptedModel
 from polycall.tools import AbstractToolset, Executor
 
+from ..agents.support import client_of
 from ..mcp.support import STOCK, http_program, until_it_answers
 from .forked import in_child
 from .table import FEATURES, REFUSED, rendered
@@ -54,7 +59,9 @@ class World:
         self.heard: list[str] = []
         self.texts: list[str] = []
         self.mcp_url = ""
-        self.sessions = Sessions(f"sqlite:///{folder / 'chat.db'}")
+        self.users: list[str] = []
+        self.url = f"sqlite:///{folder / 'chat.db'}"
+        self.sessions = Sessions(self.url)
 
         @tool(needs_approval=True)
         async def pay(amount: int) -> str:
@@ -89,8 +96,14 @@ class World:
             """Fail."""
             raise AssertionError("the stub was called")
 
+        @tool
+        async def who(context: AgentContext[Any]) -> str:
+            """Say whose run it is."""
+            self.users.append(context.user)
+            return context.user
+
         self.has_begun = asyncio.Event()
-        self.tools: list[Any] = [pay, gate, later, slow, fail]
+        self.tools: list[Any] = [pay, gate, later, slow, fail, who]
 
     def agent(self, *script: Any, **options: Any) -> Agent[Any, Any]:
         answers = list(script)
@@ -438,6 +451,125 @@ async def kept(world: World) -> None:
         assert "one" in [message.text for message in world.model.requests[-1].messages]
 
 
+async def of_a_user(world: World) -> None:
+    agent = world.agent(ToolCall("w", "who", "{}"), "done")
+    front = world.front(agent)
+    if world.face == "run_sync":
+        await asyncio.to_thread(lambda: front.run_sync("go", user="mina"))
+    elif world.face == "Session":
+        await world.sessions.open("a", user="mina").run(front, "go")
+    elif world.face == "stream":
+        async with front.stream("go", user="mina") as stream:
+            async for _ in stream:
+                pass
+    elif world.face == "resume":
+        paused = (await agent.run("go", approve="pause", user="mina")).paused
+        assert paused is not None
+        paused.allow(paused.waiting[0].id)
+        await agent.resume(PausedRun.from_json(paused.to_json()))
+    else:
+        await front.run("go", user="mina")
+    assert world.users == ["mina"]
+
+
+async def encrypted(world: World) -> None:
+    world.sessions.close()
+    world.sessions = Sessions(world.url, secret="0123456789abcdef-of-a-test")
+    await kept(world)
+    assert b"one done" not in Path(world.url.removeprefix("sqlite:///")).read_bytes()
+
+
+async def branched(world: World) -> None:
+    agent = world.agent("one done", "two done", "other")
+    if world.face == "run_tools":
+        end = await world.loop()
+        for words in ("two", "three"):
+            await world.loop(messages=[*end.messages, Message("user", [Text(words)])])
+        assert "two" not in [each.text for each in world.model.requests[-1].messages]
+        return
+    session = world.sessions.open("kept")
+    front = world.front(agent)
+
+    async def ask(asked: Any, words: str) -> None:
+        if world.face == "run_sync":
+            await asyncio.to_thread(asked.run_sync, front, words)
+        elif world.face == "stream":
+            async with asked.stream(front, words) as stream:
+                async for _ in stream:
+                    pass
+        elif world.face == "resume" and words == "one":
+            run = await asked.run(front, words, approve="pause")
+            run.paused.allow(run.paused.waiting[0].id)
+            await asked.resume(front, run.paused)
+        else:
+            await asked.run(front, words)
+
+    await ask(session, "one")
+    other = world.sessions.branch("kept", "other")
+    await ask(session, "two")
+    await ask(other, "three")
+    texts = [message.text for message in await other.messages()]
+    assert [each for each in texts if each in ("one", "two", "three")] == ["one", "three"]
+
+
+VENDORS = "claude-fable-5-2"
+
+
+def summing(
+    simulation: Simulation, client: Client, *, name: str = "clerk", **options: Any
+) -> Agent[Any, Any]:
+    """An agent whose conversation its vendor sums up, on a model that is scripted so."""
+
+    @tool
+    async def look(at: str) -> str:
+        """Look at something."""
+        return f"{at} is there " * 5
+
+    @tool(needs_approval=True)
+    async def gate() -> str:
+        """Wait for the run to be resumed."""
+        return "open"
+
+    def turn(number: int) -> Turn:
+        call = Call("look", {"at": str(number)})
+        if options.get("calling") == "code":
+            call = Call("run_code", {"code": f"print(await look(at='{number}'))"})
+        return Turn(reasoning=f"{number}", calls=[call])
+
+    first = [Turn(reasoning="g", calls=[Call("gate", {})])] if options.pop("waits", False) else []
+    turns = [*first, *map(turn, range(9)), Turn(reasoning="end", text="done")]
+    simulation.script("anthropic", VENDORS, turns)
+    return Agent(
+        f"anthropic/{VENDORS}",
+        name=name,
+        instructions="Be short. " * 100,
+        tools=[look, gate],
+        client=client,
+        compaction=Compaction(tokens_max=900),
+        limits=Limits(steps=20),
+        **options,
+    )
+
+
+def check_summary(simulation: Simulation) -> None:
+    """Its vendor was asked for a summary, which stands first in the last request."""
+    assert [each for each in simulation.requests if "compaction" in each.body]
+    assert "compaction" in str(simulation.requests[-1].body["messages"][:2])
+
+
+async def summed_up(world: World) -> None:
+    with Simulation(seed=6) as simulation:
+        async with client_of(simulation) as client, Sandbox("monty", pool=0) as sandbox:
+            by_code: dict[str, Any] = {"calling": "code", "sandbox": sandbox}
+            options = by_code if world.face == "program" else {}
+            agent = summing(simulation, client, waits=world.face == "resume", **options)
+            if world.face == "resume":
+                await world.resumed(agent, "allow")
+            else:
+                await world.go(agent)
+        check_summary(simulation)
+
+
 WAYS: dict[str, Callable[[World], Any]] = {
     **{
         name: (lambda world, name=name: approvals(world, name))
@@ -457,9 +589,19 @@ WAYS: dict[str, Callable[[World], Any]] = {
     "fork": forks,
     "MCP": mcp,
     "session kept": kept,
+    "user": of_a_user,
+    "encrypted": encrypted,
+    "branch": branched,
+    "vendor's summary": summed_up,
 }
 # What the loop alone has not: an agent has it.
-ABSENT = {("run_tools", "always"), ("run_tools", "sync face"), ("run_tools", "typed output")}
+ABSENT = {
+    ("run_tools", feature)
+    for feature in (
+        *("always", "sync face", "typed output"),
+        *("user", "encrypted", "vendor's summary"),
+    )
+}
 
 
 @pytest.fixture(scope="module")
@@ -469,8 +611,16 @@ def mcp_url() -> Iterator[str]:
         yield url
 
 
-@pytest.mark.parametrize("feature", [each for each in FEATURES if each != "MCP"])
-@pytest.mark.parametrize("face", HERE)
+def cells() -> Iterator[Any]:
+    """Each face with each feature; summaries of a vendor take a server and ten steps."""
+    for face in HERE:
+        for feature in FEATURES:
+            is_slow = feature == "vendor's summary" and face not in ("Session", "run_tools")
+            if feature != "MCP":
+                yield pytest.param(face, feature, marks=[pytest.mark.slow] if is_slow else [])
+
+
+@pytest.mark.parametrize(("face", "feature"), list(cells()))
 async def test_each_cell_works_or_is_refused(face: str, feature: str, tmp_path: Path) -> None:
     if (face, feature) in ABSENT:
         assert REFUSED[face, feature].startswith("no: ")

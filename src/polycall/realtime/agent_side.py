@@ -93,6 +93,8 @@ def unsupported(agent: Agent[Any, Any], voice: Voice) -> list[Warning]:
     ]
     if agent.compaction is not None:
         found.append(Warning("unsupported", "compaction", "the vendor shortens a talk by itself"))
+    if agent.hooks:
+        found.append(Warning("unsupported", "hooks", "read the events of the talk instead"))
     late = [name for name, each in manners_of(agent).items() if each.background]
     if voice.late == "waits" and late:
         detail = f"this voice waits for {', '.join(late)} and says nothing meanwhile"
