@@ -1,5 +1,6 @@
 """Every face of an agent with every feature: each cell of docs/joins.md is tried here."""
 
+# pyright: basic
 from __future__ import annotations
 
 import asyncio
@@ -254,7 +255,7 @@ async def pauses(world: World) -> None:
     agent = world.agent(pay(), "done")
     front = world.front(agent)
     owner: Any = world.sessions.open("p") if world.face == "Session" else front
-    again = owner.resume
+    again: Any = owner.resume
     if world.face == "Session":
         run = await owner.run(front, "go", approve="pause")
     elif world.face == "run_sync":

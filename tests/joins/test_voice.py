@@ -37,6 +37,10 @@ ONE_QUESTION = saying(("say", 600), ("wait", 6000))
 PAY = Turn(calls=[Call("pay", {"amount": 900})])
 
 
+def yes(request: ApprovalRequest) -> bool:
+    return True
+
+
 class Till:
     """What a talk's tools have done."""
 
@@ -139,14 +143,14 @@ def leaves(_: str) -> None:
 def another_loop(_: str) -> None:
     till = Till()
     for number in (1, 2):
-        till.talk(PAY, Turn("Done."), approve=lambda request: True)
+        till.talk(PAY, Turn("Done."), approve=yes)
         assert till.paid == [900] * number
 
 
 def forks(_: str) -> None:
     def child() -> bool:
         till = Till()
-        till.talk(PAY, Turn("Done."), approve=lambda request: True)
+        till.talk(PAY, Turn("Done."), approve=yes)
         return till.paid == [900]
 
     Till().talk(Turn("Done."))
