@@ -42,7 +42,7 @@ def test_no_command_and_a_wrong_one(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["dance"])
     assert caught.value.code == 2
-    assert "invalid choice: 'dance'" in capsys.readouterr().err
+    assert "no command is called 'dance'" in capsys.readouterr().err
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

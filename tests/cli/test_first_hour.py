@@ -12,6 +12,7 @@ import pytest
 
 import polycall
 from polycall import Agent
+from polycall.cli import main
 from polycall.config import parse_config
 from polycall.errors import ConfigError, RequestError
 from polycall.ir import Media, Message, Text, ToolCall
@@ -147,3 +148,29 @@ def test_n15_kubernetes_mounts_the_configuration_as_a_directory() -> None:
     assert "subPath:" not in text
     assert "mountPath: /etc/polycall\n" in text
     assert "value: /etc/polycall/polycall.toml" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["modles"], "no command is called 'modles'; did you mean 'models'?"),
+        (["run", "--tols", "a:b", "hi"], "--tols; did you mean '--tools'?"),
+        (["serve", "--prot", "80"], "--prot 80; did you mean '--port'?"),
+    ],
+)
+def test_n15_a_misspelt_command_or_option_is_named(
+    capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_n15_help_is_a_word_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["help", "run"])
+    assert "polycall run" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["help"])
+    assert "models" in capsys.readouterr().out
