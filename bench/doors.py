@@ -307,7 +307,32 @@ def _client_doors() -> Iterator[tuple[str, Callable[[], tuple[bytes, bytes]]]]:
     yield "deep nesting", lambda: (_post(CHAT, deep), b"")
     many = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
     yield "requests sent ahead", lambda: (many, many * 999)
+    text = b'{"model":"up/good","messages":[{"role":"user","content":"%b'
+    for path in (CHAT, ANTHROPIC, "/v1/responses", "/v1/embeddings", "/v1/messages/count_tokens"):
+        for name, end in _BROKEN.items():
+            body = text % (b"x" * 15_000_000) + end
+            yield f"{name} at {path}", lambda path=path, body=body: (_post(path, body), b"")
+    halves = text % (b"\\ud83d" * 2_500_000) + b'"}]}'
+    yield "half surrogates", lambda: (_post(CHAT, halves), b"")
+    yield "half surrogates, translated", lambda: (_post(ANTHROPIC, halves), b"")
+    half = text % (b"x" * 15_000_000) + b'\\ud83d"}]}'
+    yield "a half surrogate", lambda: (_post(CHAT, half), b"")
+    yield "a half surrogate, translated", lambda: (_post(ANTHROPIC, half), b"")
+    yield (
+        "a half surrogate, Responses",
+        lambda: (
+            _post("/v1/responses", half.replace(b"messages", b"input")),
+            b"",
+        ),
+    )
 
+
+# How 15 MB of JSON end that are none.
+_BROKEN = {
+    "JSON that breaks off": b"",
+    "JSON with more behind it": b'"}]}]',
+    "JSON that is not UTF-8": b'\xff"}]}',
+}
 
 # Bodies of 15 MB whose values take many times their room once they are read.
 SMALL_VALUES = {
@@ -327,6 +352,16 @@ def _value_doors() -> Iterator[tuple[str, Callable[[], tuple[bytes, bytes]]]]:
         "counted": ("/v1/messages/count_tokens", b'{"model":"up/good","messages":[%b]}'),
         "responses": ("/v1/responses", b'{"model":"up/good","input":[%b]}'),
         "in metadata": ("/v1/responses", b'{"model":"up/good","input":"x","metadata":[%b]}'),
+        "kept": ("/v1/responses", b'{"model":"up/good","input":[{"role":"user","content":%b}]}'),
+        "instructions": ("/v1/responses", b'{"model":"up/good","input":"x","instructions":%b}'),
+        "compacting": (
+            "/v1/responses/compact",
+            b'{"model":"up/good","input":[{"role":"user","content":%b}]}',
+        ),
+        "said in a conversation": (
+            "/v1/conversations",
+            b'{"items":[{"type":"message","role":"user","content":%b}]}',
+        ),
         "compacted": ("/v1/responses/compact", b'{"model":"up/good","input":[%b]}'),
         "a conversation": ("/v1/conversations", b'{"items":[%b]}'),
         "embedded": ("/v1/embeddings", b'{"model":"up/good","input":[%b]}'),
@@ -339,6 +374,8 @@ def _value_doors() -> Iterator[tuple[str, Callable[[], tuple[bytes, bytes]]]]:
             f"one long text, {place}",
             lambda path=path, data=body % text: (_post(path, data), b""),
         )
+        if b"[%b]" not in body:
+            continue
         for name, value in SMALL_VALUES.items():
             inner = (value * (15_000_000 // len(value))).rstrip(b",")
             yield f"{name}, {place}", lambda path=path, data=body % inner: (_post(path, data), b"")

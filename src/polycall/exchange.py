@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 Run: TypeAlias = Callable[[int, Callable[[], Response]], Awaitable[Response]]
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
+ANSWER_BYTES_MAX = 32 * 1024 * 1024  # of a model: reading it takes as much again
 ERROR_BYTES_MAX = 1024 * 1024
 
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/:?=&@%._~-]*")
@@ -332,7 +333,7 @@ async def _read_rounds(
 
 async def _read_response(exchange: Exchange, http: HTTPResponse, run: Run | None) -> Response:
     try:
-        data = await http.read(size_bytes_max=BODY_BYTES_MAX)
+        data = await http.read(size_bytes_max=ANSWER_BYTES_MAX)
     finally:
         await http.close()
     try:
@@ -401,8 +402,8 @@ class AnswerDecoder:
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that are known with this chunk."""
         self._size_bytes += len(chunk)
-        if self._size_bytes > BODY_BYTES_MAX:  # whoever folds the events holds them all
-            self.error = ProtocolError(f"the answer is larger than {BODY_BYTES_MAX} bytes")
+        if self._size_bytes > ANSWER_BYTES_MAX:  # whoever folds the events holds them all
+            self.error = ProtocolError(f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
             return []
         events = self._continuation.feed(self._decoder.feed(chunk))
         self.error = self._decoder.error

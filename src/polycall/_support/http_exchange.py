@@ -22,6 +22,7 @@ logger = logging.getLogger("polycall.http")
 Headers = list[tuple[bytes, bytes]]
 
 _BUFFER_BYTES_MAX = 64 * 1024  # of a body that the application has not taken
+_JOINED_BYTES_MAX = 64 * 1024  # what is longer is not copied for one write less
 _NOT_IN_NAMES = re.compile(rb'[\x00-\x1f\x7f()<>@,;:\[\]={} \t\\"]')
 _NOT_IN_VALUES = bytes([*range(9), *range(10, 32), 127])
 _FRAMING = frozenset({b"content-length", b"connection", b"transfer-encoding"})
@@ -240,9 +241,11 @@ class HttpExchange:
             self._answer_left -= len(data)
             if self._answer_left < 0 or (self._answer_left and not more):
                 raise RuntimeError("the body has another length than its header says")
-        if self._held:
-            data, self._held = self._held + data, b""
         connection = self._connection
+        if self._held and len(data) <= _JOINED_BYTES_MAX:
+            data, self._held = self._held + data, b""
+        else:
+            self.flush()
         if data and not connection.is_closing:
             connection.transport.write(data)
         if more:

@@ -44,7 +44,7 @@ from polycall.gateway.http.administered import PREFIXES as ADMIN_PREFIXES
 from polycall.gateway.http.administered import Administered
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.redaction import RedactingTransport
-from polycall.gateway.http.replies import internal_error, send_error
+from polycall.gateway.http.replies import drop_traceback, internal_error, send_error
 from polycall.gateway.http.request import (
     ClientGone,
     GatewayRequest,
@@ -436,6 +436,7 @@ class Gateway:
             return
         except PolycallError as error:
             await send_error(gateway_request, dialect, error)
+            drop_traceback(error)
         except Exception:
             logger.exception("request %s failed", gateway_request.id)
             if gateway_request.started:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import reprlib
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol, TypeAlias
@@ -120,6 +121,22 @@ class Dialect(Protocol):
 Path: TypeAlias = str
 
 
+def brief(value: Any) -> str:
+    """The beginning of a value's `repr`, made of no more than that."""
+    if isinstance(value, str):
+        shown = repr(value[:_BRIEF_LENGTH])
+    elif isinstance(value, dict | list):
+        shown = _brief.repr(value)
+    else:
+        shown = repr(value)
+    return shown if len(shown) <= _BRIEF_LENGTH else shown[: _BRIEF_LENGTH - 3] + "..."
+
+
+_BRIEF_LENGTH = 60
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = _BRIEF_LENGTH
+
+
 class Reader:
     """Typed access to foreign JSON; what does not fit raises with its path.
 
@@ -132,10 +149,7 @@ class Reader:
 
     def fail(self, path: Path, expected: str, value: Any) -> NoReturn:
         """Raise for a value of the wrong kind."""
-        shown = repr(value)
-        if len(shown) > 60:
-            shown = shown[:57] + "..."
-        raise self._error(f"expected {expected}, got {shown}", path=path)
+        raise self._error(f"expected {expected}, got {brief(value)}", path=path)
 
     def object(self, value: Any, path: Path) -> JSON:
         """The value, which must be an object."""

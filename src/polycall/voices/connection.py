@@ -66,10 +66,13 @@ class WebSocket:
         self._inner = inner
         self._kinds = kinds
 
-    async def send(self, frame: str | bytes) -> None:
+    async def send(self, frame: str | bytes, *, is_text: bool = False) -> None:
+        """Send a frame; a text may be there as bytes of UTF-8."""
         try:
             if isinstance(frame, str):
                 await self._inner.send_str(frame)
+            elif is_text:
+                await self._inner.send_frame(frame, self._kinds.TEXT)
             else:
                 await self._inner.send_bytes(frame)
         except (ConnectionError, OSError, RuntimeError) as error:

@@ -67,13 +67,13 @@ class ClientRoute(Struct, frozen=True):
             found = inner  # pyright: ignore[reportUnknownVariableType]
         return ""
 
-    def to_provider(self, frame: str | bytes, asked: str, model: str) -> str | bytes:
+    def to_provider(self, frame: bytes, asked: str, model: str) -> bytes:
         """A later frame, in which clients may repeat the model by the name that they asked for.
 
         Raises `InvalidRequestError` for another model: the key, the limits and the price are those
         of the one that was asked for.
         """
-        if isinstance(frame, bytes) or not ('"session.update"' in frame or "\\u00" in frame):
+        if b'"session.update"' not in frame and b"\\u00" not in frame:
             return frame
         try:
             body: Any = jsontext.decode(frame)
@@ -91,7 +91,7 @@ class ClientRoute(Struct, frozen=True):
         if not named:
             return frame
         rest = {name: value for name, value in session.items() if name not in named}
-        return jsontext.encode({**body, "session": {**rest, "model": model}})
+        return jsontext.encode_bytes({**body, "session": {**rest, "model": model}})
 
     def error(self, error: JSON, event_id: str) -> str:
         """A frame that says what is wrong; empty where the protocol has none.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from polycall._support import jsontext
 from polycall.dialects.openai_responses.client_tools import client_call, client_tools
 from polycall.dialects.openai_responses.errors import parse_error
 from polycall.dialects.openai_responses.messages import ItemReader
@@ -398,6 +399,22 @@ def as_it_came(body: JSON, metadata: Metadata) -> JSON:
 
 
 _NOT_ECHOED = frozenset({"include", "input", "model", "stream", "stream_options"})
+
+
+REPEATED_BYTES_MAX = 256 * 1024
+
+
+def with_short_echo(response: JSON) -> JSON:
+    """A response that begins, without the fields of its request that are long.
+
+    A stream says the whole response three times.
+    """
+    plain = skeleton("", "", 0, {})
+    long = REPEATED_BYTES_MAX // 4
+    return {
+        name: value if len(jsontext.encode_bytes(value)) <= long else plain.get(name)
+        for name, value in response.items()
+    }
 
 
 def request_echo(request: Request | None) -> JSON:

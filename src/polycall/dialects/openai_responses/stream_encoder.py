@@ -15,6 +15,7 @@ from polycall.dialects.openai_responses.errors import stream_error
 from polycall.dialects.openai_responses.freeform import FreeformText
 from polycall.dialects.openai_responses.names import NAME, own
 from polycall.dialects.openai_responses.response import (
+    REPEATED_BYTES_MAX,
     as_it_came,
     begins_message,
     completed,
@@ -28,6 +29,7 @@ from polycall.dialects.openai_responses.response import (
     settle,
     skeleton,
     wire_id,
+    with_short_echo,
 )
 from polycall.errors import PolycallError
 from polycall.fold import finish_part
@@ -123,6 +125,11 @@ class StreamEncoder:
         echoed = request_echo(self._request)
         self._response = skeleton(response_id, event.model, event.created, echoed)
         self._send("response.created", {"response": self._response})
+        if len(self._frames[-1]) > REPEATED_BYTES_MAX:
+            del self._frames[-1]
+            self._sequence -= 1
+            self._response = with_short_echo(self._response)
+            self._send("response.created", {"response": self._response})
         self._send("response.in_progress", {"response": self._response})
 
     def _end(self, event: ResponseEnd) -> None:

@@ -21,6 +21,7 @@ from polycall.translation.wire import Dialect
 from polycall.transport.base import HTTPRequest
 
 _LOSSES = frozenset({"unsupported", "adjusted", "dropped_state"})
+_HELD_BYTES_MAX = 64 * 1024  # of a body whose answer has begun
 
 
 class Attempt(Struct, frozen=True):
@@ -68,6 +69,14 @@ class Attempt(Struct, frozen=True):
             refuse_losses(warnings)
         http = replace(http, headers=headers, body=jsontext.encode_bytes(body))
         return replace(self, http=http, warnings=[*self.warnings, *warnings])
+
+    def begun(self) -> Attempt:
+        """The same without a long body: its answer has begun, and may take minutes."""
+        if len(self.http.body) <= _HELD_BYTES_MAX:
+            return self
+        http = replace(self.http, body=b"")
+        exchange = None if self.exchange is None else replace(self.exchange, http=http)
+        return replace(self, http=http, exchange=exchange)
 
     def priced(self, usage: Usage) -> Usage:
         """The usage, at the tier that was asked for where the answer does not say which it was."""

@@ -29,7 +29,7 @@ from polycall.errors import (
     UpstreamError,
 )
 from polycall.exchange import (
-    BODY_BYTES_MAX,
+    ANSWER_BYTES_MAX,
     ERROR_BYTES_MAX,
     AnswerDecoder,
     error_from,
@@ -306,6 +306,7 @@ class AttemptRunner:
             raise
         self._router.succeeded(target)
         self._services.metrics.count_attempt(target.provider.name, "ok")
+        self.attempt = found.attempt
         return found
 
     async def _mended(
@@ -354,7 +355,7 @@ class AttemptRunner:
             if http.status != 200:
                 await _raise_refusal(attempt, http)
             if self._client_request.streams:
-                streaming = StreamedAnswer(attempt, http)
+                streaming = StreamedAnswer(attempt.begun(), http)
                 await streaming.begin(self._gateway_request)
                 return streaming
             return await self._read(attempt, http, deadlines)
@@ -372,10 +373,10 @@ class AttemptRunner:
             response = await read_answer(
                 attempt.exchange, http, lambda again: open_answer(transport, again, deadlines), run
             )
-            return WholeAnswer(attempt, http, response, usage=response.usage)
-        body = await http.read(size_bytes_max=BODY_BYTES_MAX)
+            return WholeAnswer(attempt.begun(), http, response, usage=response.usage)
+        body = await http.read(size_bytes_max=ANSWER_BYTES_MAX)
         await http.close()
-        return await run(len(body), _looked_through, attempt, http, body)
+        return await run(len(body), _looked_through, attempt.begun(), http, body)
 
 
 def _looked_through(attempt: Attempt, http: HTTPResponse, body: bytes) -> WholeAnswer:

@@ -47,6 +47,7 @@ from polycall.providers.hosting import enveloped
 from polycall.providers.provider import DialectName
 from polycall.translation.context_edits import FIELD as COMPACTING_FIELD
 from polycall.translation.context_edits import compacts_on_the_way
+from polycall.translation.wire import brief
 from polycall.transport.base import HTTPRequest
 
 # Below this a body is not worth counting well: its bytes are taken for tokens at a rate that is
@@ -84,6 +85,8 @@ class ClientRequest:
         self._fields = read_fields(body, endpoint.dialect.NAME)
         if endpoint.envelope:
             endpoint, self._fields, self._headers = unwrapped(endpoint, self._fields, self._headers)
+        if self._fields.size > LONG_BYTES:
+            self._fields.check_settings()
         self._endpoint = endpoint
         self._check_models()
         if endpoint.model:
@@ -121,9 +124,19 @@ class ClientRequest:
     def _asks_sse(self) -> bool:
         return b"alt=sse" in self._query
 
+    @property
+    def size_bytes(self) -> int:
+        """Of the body, as it came."""
+        return self._fields.size
+
     def body(self) -> dict[str, Any]:
         """The whole body, decoded."""
         return self._fields.decoded()
+
+    def know(self, said: dict[str, Any]) -> None:
+        """Have `said`, which is all of the body, in the place of a long body's bytes."""
+        if self._fields.size > _HELD_BYTES_MAX:
+            self._fields.forget_text(said)
 
     def estimate_input(self) -> int:
         """About how many tokens the provider had to read."""
@@ -206,7 +219,7 @@ class ClientRequest:
         value: Any = self._fields.value(name)
         if value is None or isinstance(value, bool):
             return default if value is None else value
-        raise MalformedRequestError(f"expected true or false, got {value!r}"[:120], path=name)
+        raise MalformedRequestError(f"expected true or false, got {brief(value)}", path=name)
 
     def plan(self, targets: list[Target]) -> None:
         """Look at the whole route before the first attempt.
@@ -263,7 +276,14 @@ class ClientRequest:
             # The fields of a preview, which are still in the body, need its header.
             asked=self._protocol_headers() if name == self.dialect.NAME else None,
         )
+        carries = (
+            is_shared
+            or name != self.dialect.NAME
+            or replays_reasoning(target.provider.quirks_for(target.model))
+        )
         warnings = [*warnings, *exchange.wire.warnings]
+        if carries:
+            warnings += self.earlier.losses(services)
         if self.is_strict:
             refuse_losses(warnings)
         return Attempt(
@@ -273,9 +293,7 @@ class ClientRequest:
             exchange=exchange,
             warnings=warnings,
             client_asks_usage=self._asks_usage,
-            carries=is_shared
-            or name != self.dialect.NAME
-            or replays_reasoning(target.provider.quirks_for(target.model)),
+            carries=carries,
         )
 
     def dialect_for(self, target: Target) -> DialectName:

@@ -12,8 +12,14 @@ from polycall._support import jsontext
 from polycall.gateway.generation.attempt import Attempt
 from polycall.gateway.passthrough.request import Fields
 from polycall.gateway.services import GatewayServices
-from polycall.gateway.state.stored_responses import conversation_of, id_in, refers, wants_stored
-from polycall.ir import JSON, Request
+from polycall.gateway.state.conversations import KEPT_BYTES_MAX, check_kept
+from polycall.gateway.state.stored_responses import (
+    conversation_of,
+    id_in,
+    refers,
+    wants_stored,
+)
+from polycall.ir import JSON, Request, Warning
 
 # Clients of these name an earlier answer in the place of what was said.
 _REFERRING = frozenset({"openai-responses", "gemini-interactions"})
@@ -49,6 +55,8 @@ class EarlierAnswers:
             body = await services.heavy.run(self._owner_id, size, self._fields.decoded, reader)
             self.said = body
             if self.may_be_named:
+                if self._fields.value("conversation"):
+                    check_kept(size, "conversation")
                 bytes_max = services.server.body_bytes_max
                 body = await services.items.resolved(self._owner_id, body, bytes_max)
             self._whole = body
@@ -79,9 +87,16 @@ class EarlierAnswers:
         is_kept = services.server.keep_answers
         return is_kept and wants_stored(self._dialect, self._fields.value("store"))
 
+    def losses(self, services: GatewayServices) -> list[Warning]:
+        """What a client is told whose request is too long for its answer to be kept here."""
+        if self._fields.size <= KEPT_BYTES_MAX or not self.wants_kept(services):
+            return []
+        detail = f"a request of more than {KEPT_BYTES_MAX} bytes is not kept: send its items again"
+        return [Warning("adjusted", "store", detail)]
+
     def is_kept_by(self, attempt: Attempt, services: GatewayServices) -> bool:
         """Whether the answer is kept here: else its provider keeps it, or nobody."""
-        if not self.wants_kept(services):
+        if not self.wants_kept(services) or self._fields.size > KEPT_BYTES_MAX:
             return False
         return attempt.carries or (attempt.exchange is not None and self._has_conversation)
 

@@ -38,7 +38,7 @@ from polycall.gateway.routing.router import shown
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.answer_cache import AnswerCache, AnswerRecorder, request_key
 from polycall.gateway.store import LedgerRow, Store
-from polycall.ir import Usage
+from polycall.ir import JSON, Usage
 from polycall.translation.wire import Dialect
 
 if TYPE_CHECKING:
@@ -86,11 +86,19 @@ class Generations:
         self.take_over: TakeOver | None = None
 
     async def serve(
-        self, gateway_request: GatewayRequest, endpoint: Endpoint, owner: Owner | None = None
+        self,
+        gateway_request: GatewayRequest,
+        endpoint: Endpoint,
+        owner: Owner | None = None,
+        *,
+        said: JSON | None = None,
     ) -> None:
-        """Answer, and write one row; for `owner` where somebody else knows who asks."""
+        """Answer, and write one row; for `owner` where somebody else knows who asks.
+
+        `said` is what the body says where the caller made it, so that it is not held twice.
+        """
         record = RequestRecord(gateway_request, endpoint.dialect.NAME, self._limits.worker)
-        work = partial(self._accepted, endpoint)
+        work = partial(self._accepted, endpoint, said)
         await self.recorded(record, endpoint.errors, work, owner)
 
     async def serve_accepted(
@@ -135,10 +143,12 @@ class Generations:
             await self._limits.count_request(owner)
         await work(record)
 
-    async def _accepted(self, endpoint: Endpoint, record: RequestRecord) -> None:
+    async def _accepted(self, endpoint: Endpoint, said: JSON | None, record: RequestRecord) -> None:
         """Read what is asked, and answer it."""
         gateway_request, owner = record.gateway_request, record.owner
         client_request = await self._read(endpoint, record)
+        if said is not None:
+            client_request.know(said)
         record.client_request = client_request
         check_allowed(owner, client_request.model)
         if client_request.is_background or client_request.compacts:

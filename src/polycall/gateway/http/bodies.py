@@ -21,37 +21,41 @@ _ENCODINGS = {
 _SLICE_BYTES = 1024 * 1024  # that are expanded before others have their turn
 
 
-async def read_body(gateway_request: GatewayRequest, server: Server, memory: MemoryGuard) -> bytes:
-    """The whole body, which is JSON.
+async def read_body(
+    gateway_request: GatewayRequest, server: Server, memory: MemoryGuard, bytes_max: int = 0
+) -> bytes:
+    """The whole body, which is JSON; of `bytes_max` bytes at most where that is given.
 
     Raises `RequestTooLargeError` before reading more than is allowed, and for more values than are
     read; `ClientGone` where the client leaves, `OverloadedError` while there is no memory.  The
     request monitor gives up on a client that stops sending.
     """
-    limit = server.body_bytes_max
+    limit = min(server.body_bytes_max, bytes_max or server.body_bytes_max)
     declared = gateway_request.headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit)
+        raise _too_large(limit, server)
     # The usual body has arrived with its headers; only a longer one is worth a deadline.
     if gateway_request.headers.get(b"content-length") == b"0":
         gateway_request.body_is_unread = False
         return b""
     body = gateway_request.take_body()
     if body is None:
-        body = await _read(gateway_request, server, memory)
+        body = await _read(gateway_request, server, memory, limit)
     else:
         gateway_request.body_is_unread = False
     if len(body) > limit:
-        raise _too_large(limit)
+        raise _too_large(limit, server)
     encoding = gateway_request.headers.get(b"content-encoding")
     if encoding is not None:
-        body = await _expand(body, encoding.strip().lower(), limit)
+        body = await _expand(body, encoding.strip().lower(), limit, server)
     if len(body) > LONG_BYTES:
         await ValueCounter().add(body)
     return body
 
 
-async def _read(gateway_request: GatewayRequest, server: Server, memory: MemoryGuard) -> bytes:
+async def _read(
+    gateway_request: GatewayRequest, server: Server, memory: MemoryGuard, limit: int
+) -> bytes:
     gateway_request.body_by = gateway_request.started_at + server.body_s
     whole = BytesIO()  # gives what was written without a second copy of it
     size = 0
@@ -64,9 +68,11 @@ async def _read(gateway_request: GatewayRequest, server: Server, memory: MemoryG
         if not size and not more:
             break
         size += len(piece)
-        if size > server.body_bytes_max:
-            raise _too_large(server.body_bytes_max)
+        if size > limit:
+            raise _too_large(limit, server)
         memory.check()
+        if size == len(piece) and not more:
+            break  # the usual body, and those that were read elsewhere
         whole.write(piece)
         if not more:
             piece = whole.getvalue()
@@ -76,7 +82,7 @@ async def _read(gateway_request: GatewayRequest, server: Server, memory: MemoryG
     return piece
 
 
-async def _expand(body: bytes, encoding: bytes, limit: int) -> bytes:
+async def _expand(body: bytes, encoding: bytes, limit: int, server: Server) -> bytes:
     if encoding in (b"", b"identity"):
         return body
     bits = _ENCODINGS.get(encoding)
@@ -95,7 +101,7 @@ async def _expand(body: bytes, encoding: bytes, limit: int) -> bytes:
             raise InvalidRequestError("the body is not what its content-encoding says") from None
         size += len(piece)
         if size > limit:
-            raise _too_large(limit)
+            raise _too_large(limit, server)
         whole.write(piece)
         body = decoder.unconsumed_tail
         if body:
@@ -105,8 +111,8 @@ async def _expand(body: bytes, encoding: bytes, limit: int) -> bytes:
     return whole.getvalue()
 
 
-def _too_large(limit: int) -> RequestTooLargeError:
+def _too_large(limit: int, server: Server) -> RequestTooLargeError:
+    hint = "" if limit < server.body_bytes_max else ", or raise server.body_bytes_max"
     return RequestTooLargeError(
-        f"the body is larger than {limit} bytes; send less, or raise server.body_bytes_max",
-        status=413,
+        f"the body is larger than {limit} bytes; send less{hint}", status=413
     )

@@ -10,9 +10,9 @@ from typing import Any, cast
 from aiohttp import WSMsgType, web
 from aiohttp.http_websocket import WebSocketError
 
-from polycall.gateway.http.socket_entry import OpenSocket, SocketClosed
+from polycall.gateway.http.frame_splitter import FrameSplitter
+from polycall.gateway.http.socket_entry import FRAME_BYTES_MAX, OpenSocket, SocketClosed
 
-FRAME_BYTES_MAX = 16 * 2**20
 # A text has up to four bytes for each character, once one of them is no Latin.
 WIDE_FRAME_BYTES_MAX = 4 * 2**20
 CLOSE_S = 2.0
@@ -76,34 +76,23 @@ class ClientSocket:
         self._inner = inner
         self.response = inner
 
-    async def receive(self) -> str | bytes:
-        """The next frame; `SocketClosed` where there is none any more."""
-        data, is_text = await self._received()
-        return data.decode("utf-8") if is_text else data
+    async def receive(self) -> tuple[bytes, bool]:
+        """The next frame, and whether it is a text; `SocketClosed` where there is none any more.
 
-    async def receive_text(self) -> bytes | None:
-        """The bytes of the next frame where it is a text, which then has no second copy."""
-        data, is_text = await self._received()
-        return data if is_text else None
-
-    async def _received(self) -> tuple[bytes, bool]:
+        A text is UTF-8, and stays bytes: it may be long, and has no second copy then.
+        """
         assert self._inner is not None
         message = await self._inner.receive()
         if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
             raise SocketClosed(self._inner.close_code or 1006)
         data = cast("bytes", message.data)
         is_text = message.type == WSMsgType.TEXT
-        if is_text and not data.isascii():
-            if len(data) > WIDE_FRAME_BYTES_MAX:
-                most = WIDE_FRAME_BYTES_MAX
-                await self.close(1009, f"beyond ASCII a frame has at most {most} bytes")
-                raise SocketClosed(1009)
-            try:
-                data.decode("utf-8")
-            except UnicodeDecodeError:
-                await self.close(1007, "a text frame is UTF-8")
-                raise SocketClosed(1007) from None
-        return data, is_text
+        code, words = _problem(data) if is_text and not data.isascii() else (0, "")
+        if not code:
+            return data, is_text
+        del message, data  # which the error would keep until the collector comes
+        await self.close(code, words)
+        raise SocketClosed(code)
 
     async def send(self, frame: str | bytes) -> None:
         """Send a frame, and wait while the client has too many to take."""
@@ -150,6 +139,17 @@ class ClientSocket:
         self.response = response
 
 
+def _problem(text: bytes) -> tuple[int, str]:
+    """What is wrong with a text beyond ASCII: the code to close with, 0 where nothing is."""
+    if len(text) > WIDE_FRAME_BYTES_MAX:
+        return 1009, f"beyond ASCII a frame has at most {WIDE_FRAME_BYTES_MAX} bytes"
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return 1007, "a text frame is UTF-8"
+    return 0, ""
+
+
 class _Connection(web.RequestHandler):
     """One connection of those that left HTTP."""
 
@@ -158,7 +158,15 @@ class _Connection(web.RequestHandler):
         super().__init__(server, loop=asyncio.get_running_loop(), access_log=none)
         self._connections = connections
         self._handle = OpenSocket()
+        self._splitter = FrameSplitter(FRAME_BYTES_MAX)
         connections.add(self._handle)
+
+    def request_received(self, data: bytes) -> None:
+        """Take the request for a WebSocket; all that follows is frames."""
+        super().data_received(data)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(self._splitter.feed(data))
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connections.discard(self._handle)
@@ -179,7 +187,7 @@ class SocketServer:
         connection = _Connection(self._inner, connections)
         connection.connection_made(transport)
         transport.set_protocol(connection)
-        connection.data_received(head)
+        connection.request_received(head)
         if rest:
             connection.data_received(rest)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("polycall.gateway")
 
 _MODULE = "polycall.gateway.http.client_socket"
+FRAME_BYTES_MAX = 16 * 2**20  # what vendors take, too
 
 
 class SocketClosed(Exception):  # noqa: N818 - the client's right

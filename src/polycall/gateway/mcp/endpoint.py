@@ -36,6 +36,7 @@ _SESSION = b"mcp-session-id"
 _SESSIONS_MAX = 2_000
 _SESSIONS_OF_KEY_MAX = 200
 _IDLE_S = 1_800.0
+_BODY_BYTES_MAX = 8 * 1024 * 1024  # the protocol's library takes three times as much to read it
 
 
 class OpenSessions:
@@ -114,7 +115,8 @@ class Endpoint:
             raise OverloadedError("the gateway is restarting; try again", retry_after_s=1.0)
         body = b""
         if gateway_request.method == "POST":
-            body = await read_body(gateway_request, self._config.server, self._memory)
+            server = self._config.server
+            body = await read_body(gateway_request, server, self._memory, _BODY_BYTES_MAX)
         if gateway_request.method == "POST" and _SESSION not in gateway_request.headers:
             self._open.check(owner.id)
         await self._started()

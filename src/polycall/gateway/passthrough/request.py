@@ -18,7 +18,7 @@ import msgspec
 
 from polycall._support import jsontext
 from polycall._support.json_weight import LONG_BYTES
-from polycall.errors import MalformedRequestError
+from polycall.errors import MalformedRequestError, RequestTooLargeError
 from polycall.gateway.passthrough.control_fields import (
     check_names,
     checked_generation,
@@ -244,6 +244,17 @@ class Fields:
                     is_changed = True
         return is_changed
 
+    def check_settings(self) -> None:
+        """Raise for a long field that has no reason to be long: some are kept, or said again."""
+        for name, raw in self._raw.items():
+            if len(raw) > SETTING_BYTES_MAX and name not in _CONTENT:
+                raise RequestTooLargeError(
+                    f"the field {name[:60]!r} has {len(raw)} bytes, and at most "
+                    f"{SETTING_BYTES_MAX} are taken; only what a model reads may be longer",
+                    status=413,
+                    param=name[:60],
+                )
+
     def forget_text(self, said: dict[str, Any]) -> None:
         """Forget how a long body was written: `said` is all that it says, decoded."""
         self._said = said
@@ -348,6 +359,13 @@ class Fields:
 
 
 _MESSAGES = frozenset({"messages", "input"})  # the field that has a conversation
+SETTING_BYTES_MAX = 1024 * 1024
+# Fields with what a model reads.
+_CONTENT = _MESSAGES | {
+    *("prompt", "contents", "instances", "system", "instructions", "systemInstruction"),
+    *("system_instruction", "tools", "functions", "toolConfig", "tool_config", "documents"),
+    *("prediction", "suffix"),
+}
 
 
 def read_fields(body: bytes, dialect: str) -> Fields:

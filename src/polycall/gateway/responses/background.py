@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from polycall._support import jsontext
 from polycall.config import Server
-from polycall.dialects.openai_responses.response import request_echo, skeleton
+from polycall.dialects.openai_responses.response import request_echo, skeleton, with_short_echo
 from polycall.errors import (
     InvalidRequestError,
     MalformedRequestError,
@@ -41,6 +41,7 @@ from polycall.gateway.responses.records import (
     lost_row,
 )
 from polycall.gateway.services import GatewayServices
+from polycall.gateway.state.conversations import check_kept
 from polycall.gateway.state.stored_responses import conversation_of, response_state
 from polycall.gateway.store import Store
 from polycall.ir import JSON
@@ -100,6 +101,7 @@ class BackgroundResponses:
             raise MalformedRequestError(
                 "an answer in the background must be stored; leave 'store' out", path="store"
             )
+        check_kept(client_request.size_bytes, "background")
         if len(self._jobs) >= server.background_max:
             raise OverloadedError(
                 f"the gateway works on {server.background_max} answers in the background, the most "
@@ -406,4 +408,4 @@ def _first_response(client_request: ClientRequest, fixed: JSON) -> JSON:
     with contextlib.suppress(RequestError):  # what is wrong with it, its answer will say
         echoed = request_echo(client_request.dialect.parse_request(client_request.body()))
     first = skeleton(fixed["id"], client_request.model, int(time.time()), echoed)
-    return {**first, **fixed, "status": "queued"}
+    return {**with_short_echo(first), **fixed, "status": "queued"}

@@ -17,7 +17,6 @@ from polycall.errors import (
     InvalidRequestError,
     MalformedRequestError,
     ServerError,
-    UpstreamError,
     error_class_for_status,
 )
 from polycall.gateway.accounts.keys import Owner
@@ -38,6 +37,7 @@ from polycall.translation.sse import encode_sse
 
 _CARRIED_FIELDS = ("model", "instructions", "prompt_cache_key", "safety_identifier", "service_tier")
 _TRIGGER = "compaction_trigger"
+_ENDPOINT = Endpoint(DIALECTS["openai-responses"])
 _KEPT_HEADERS = (b"polycall-model", b"polycall-warnings", b"polycall-cost-usd")
 
 
@@ -59,8 +59,13 @@ class Compaction:
         items = _listed(resolved.get("input"))
         if not items or not isinstance(body.get("model"), str):
             raise MalformedRequestError("a model and what to compact are needed", path="input")
-        inner = self._inner(gateway_request, body, items)
-        found = await inner.run(self._serve, self._monitor, within_s=server.total_s)
+        asked = _asked(body, items)
+        inner = _inner(gateway_request, jsontext.encode_bytes(asked))
+
+        async def serve(request: GatewayRequest) -> None:
+            await self._generations.serve(request, _ENDPOINT, said=asked)
+
+        found = await inner.run(serve, self._monitor, within_s=server.total_s)
         summary, usage = _read(found)
         said = [whole_item(item) for item in items if _is_users(item)]
         answer: JSON = {
@@ -86,18 +91,20 @@ class Compaction:
         """Answer a generation whose input ends with a trigger: with a compaction item alone."""
         owner, server = client_request.owner, self._services.server
         body = client_request.body()
+        client_request.know(body)
         resolved = await self._services.items.resolved(owner.id, body, server.body_bytes_max)
         items = _listed(resolved.get("input"))[:-1]
         if not items:
             raise MalformedRequestError("there is nothing to compact", path="input")
-        inner = self._inner(gateway_request, body, items)
+        asked = _asked(body, items)
+        inner = _inner(gateway_request)
 
         async def serve(request: GatewayRequest) -> None:
-            endpoint = Endpoint(DIALECTS["openai-responses"])
-            data = _asked(body, items)
-            await self._generations.serve_accepted(
-                request, ClientRequest(endpoint, request, data, owner)
-            )
+            data = jsontext.encode_bytes(asked)
+            short = ClientRequest(_ENDPOINT, request, data, owner)
+            short.know(asked)
+            del data
+            await self._generations.serve_accepted(request, short)
 
         gateway_request.is_taken_over = True
         found = await inner.run(serve, self._monitor, within_s=server.total_s)
@@ -120,26 +127,21 @@ class Compaction:
         )
         await gateway_request.send_body(_stream(first, item, whole))
 
-    def _inner(self, gateway_request: GatewayRequest, body: JSON, items: list[Any]) -> InnerRequest:
-        headers = passed_headers(gateway_request.headers)
-        # The summary itself is no answer to keep, and what it costs is that of its request.
-        return InnerRequest(
-            gateway_request.id,
-            headers=headers,
-            body=_asked(body, items),
-            address=gateway_request.address,
-        )
-
-    async def _serve(self, request: GatewayRequest) -> None:
-        await self._generations.serve(request, Endpoint(DIALECTS["openai-responses"]))
-
     def _item(self, owner: str, summary: str) -> JSON:
         sealed = self._services.items.seal_summary(owner, summary)
         name = f"cmp_{secrets.token_hex(16)}"
         return {"id": name, "type": "compaction", "encrypted_content": sealed}
 
 
-def _asked(body: JSON, items: list[Any]) -> bytes:
+def _inner(gateway_request: GatewayRequest, body: bytes = b"") -> InnerRequest:
+    headers = passed_headers(gateway_request.headers)
+    # The summary itself is no answer to keep, and what it costs is that of its request.
+    return InnerRequest(
+        gateway_request.id, headers=headers, body=body, address=gateway_request.address
+    )
+
+
+def _asked(body: JSON, items: list[Any]) -> JSON:
     """The request for a summary."""
     asked: JSON = {name: body[name] for name in _CARRIED_FIELDS if body.get(name) is not None}
     prompt: JSON = {"role": "user", "content": [{"type": "input_text", "text": PROMPT}]}
@@ -147,16 +149,14 @@ def _asked(body: JSON, items: list[Any]) -> bytes:
     if body.get("tools"):
         # The calls in the history are those of tools; some vendors refuse calls of none.
         asked.update(tools=body["tools"], tool_choice="none")
-    return jsontext.encode_bytes(asked)
+    return asked
 
 
 def _read(found: Collected) -> tuple[str, JSON]:
     """The summary that the model wrote, and what it used."""
     if found.status != 200:
         message, code = error_of(found.body)
-        error_class = error_class_for_status(found.status)
-        error: UpstreamError = error_class(message, status=found.status, code=code)
-        raise error
+        raise error_class_for_status(found.status)(message, status=found.status, code=code)
     response: JSON = jsontext.decode(found.body)
     texts = [
         part.get("text") or ""

@@ -25,7 +25,12 @@ from polycall.gateway.responses.compaction import Compaction
 from polycall.gateway.responses.elsewhere import ask_keeper, dialect_of
 from polycall.gateway.responses.replay import replay
 from polycall.gateway.services import GatewayServices
-from polycall.gateway.state.conversations import ADDED_MAX, Conversations, missing
+from polycall.gateway.state.conversations import (
+    ADDED_MAX,
+    KEPT_BYTES_MAX,
+    Conversations,
+    missing,
+)
 from polycall.gateway.store import Store
 from polycall.ir import JSON
 from polycall.providers.provider import DialectName
@@ -125,9 +130,9 @@ class ResponsesRoutes:
         """Where all of it lies."""
         return self._store
 
-    async def body(self, gateway_request: GatewayRequest) -> JSON:
+    async def body(self, gateway_request: GatewayRequest, bytes_max: int = KEPT_BYTES_MAX) -> JSON:
         """The body, an object; empty where there is none."""
-        data = await read_body(gateway_request, self._services.server, self._memory)
+        data = await read_body(gateway_request, self._services.server, self._memory, bytes_max)
         if not data:
             return {}
         try:
@@ -220,7 +225,7 @@ async def _input_items(
 async def _compact(
     routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
 ) -> None:
-    body = await routes.body(gateway_request)
+    body = await routes.body(gateway_request, routes.services.server.body_bytes_max)
     await routes.compaction.answer(gateway_request, owner, body)
 
 

@@ -25,11 +25,12 @@ from polycall.gateway.generation.endpoints import Endpoint
 from polycall.gateway.generation.generations import Generations, check_allowed
 from polycall.gateway.http.replies import internal_error, render_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest, RequestMonitor
-from polycall.gateway.http.socket_entry import SocketClosed
+from polycall.gateway.http.socket_entry import FRAME_BYTES_MAX, SocketClosed
 from polycall.gateway.http.values import ValueCounter
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.responses.inner import InnerRequest, passed_headers
 from polycall.gateway.services import GatewayServices
+from polycall.gateway.state.conversations import KEPT_BYTES_MAX
 from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
 
@@ -123,7 +124,7 @@ class _Connection:
         self._running: dict[InnerRequest, _Answer] = {}
         self._turns: OrderedDict[str, _Turn] = OrderedDict()
         self._ahead_bytes = 0  # of events that were taken, and are not answered yet
-        self._receiving: asyncio.Task[bytes | None] | None = None
+        self._receiving: asyncio.Task[tuple[bytes, bool]] | None = None
         self._ending: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._writing = asyncio.Lock()
         self._is_closed = False
@@ -147,7 +148,7 @@ class _Connection:
             await self._socket.accept(
                 self._new_id(),
                 heartbeat_s=server.heartbeat_s,
-                frame_bytes_max=server.body_bytes_max,
+                frame_bytes_max=min(server.body_bytes_max, FRAME_BYTES_MAX),
             )
             await self._read(self._ending, self._take)
             await self._read(asyncio.ensure_future(self._finish()), self._turn_away)
@@ -166,11 +167,11 @@ class _Connection:
         """Take frames until something else is done; `SocketClosed` where the client left before."""
         while not until.done():
             if self._receiving is None:
-                self._receiving = asyncio.ensure_future(self._socket.receive_text())
+                self._receiving = asyncio.ensure_future(self._socket.receive())
             await asyncio.wait({self._receiving, until}, return_when=asyncio.FIRST_COMPLETED)
             if self._receiving.done():
-                frame, self._receiving = self._receiving.result(), None
-                await take(frame)
+                (frame, is_text), self._receiving = self._receiving.result(), None
+                await take(frame if is_text else None)
                 del frame  # not kept until the next one comes
 
     async def _take(self, text: bytes | None) -> None:
@@ -300,7 +301,8 @@ class _Connection:
         first = skeleton(name, model, int(time.time()), {"store": event.get("store") is not False})
         whole: JSON = {**first, "status": "completed", "completed_at": first["created_at"]}
         whole["usage"] = _NO_USAGE
-        if event.get("store") is False or not services.server.keep_answers:
+        is_local = event.get("store") is False or not services.server.keep_answers
+        if is_local or size > KEPT_BYTES_MAX:
             turn = _Turn(_listed(event.get("input")), size)
             self._remember(name, turn, services.server.body_bytes_max)
         else:

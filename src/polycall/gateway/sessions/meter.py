@@ -110,7 +110,7 @@ class Meter:
         end = [frame for reply in self._replies for frame in self._codec.encode(CancelReply(reply))]
         return [*end, *self._codec.encode(CloseSession())]
 
-    def to_provider(self, frame: str | bytes) -> str | bytes:
+    def to_provider(self, frame: bytes) -> bytes:
         """A frame of the client, with the provider's own name of the model."""
         return self._route.to_provider(frame, self._row.asked, self.target.model)
 

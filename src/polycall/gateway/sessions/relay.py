@@ -62,12 +62,14 @@ class Relay:
 
     async def _up(self) -> NoReturn:
         while True:
-            frame = self._meter.to_provider(await self._client.receive())
+            frame, is_text = await self._client.receive()
+            frame = self._meter.to_provider(frame)
             try:
                 async with asyncio.timeout(self._send_s):
-                    await self._provider.send(frame)
+                    await self._provider.send(frame, is_text=is_text)
             except TimeoutError:
                 raise ConnectionClosedError("the provider takes no frames") from None
+            del frame  # not kept until the next one comes
 
     async def _down(self) -> NoReturn:
         request, meter = self._request, self._meter

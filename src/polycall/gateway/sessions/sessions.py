@@ -361,7 +361,7 @@ def _model_of(request: GatewayRequest) -> str:
 async def _first_frame(socket: ClientSocket) -> dict[str, Any]:
     try:
         async with asyncio.timeout(_FIRST_FRAME_S):
-            frame = await socket.receive()
+            frame, _ = await socket.receive()
     except TimeoutError:
         raise UpstreamTimeoutError("no first frame came in time", should_retry=False) from None
     try:

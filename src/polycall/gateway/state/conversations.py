@@ -12,12 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 from polycall._support import jsontext
-from polycall.errors import MalformedRequestError, NotFoundError
+from polycall.errors import MalformedRequestError, NotFoundError, RequestTooLargeError
 from polycall.gateway.store import Store
 from polycall.ir import JSON
 
 ITEMS_MAX = 5000  # of one conversation
 ADDED_MAX = 20  # items of one request to add
+# What one request may have that is kept: the database takes several times as much.
+KEPT_BYTES_MAX = 8 * 1024 * 1024
 _ID_CHARS_MAX = 200
 _PREFIXES = {
     "message": "msg",
@@ -27,6 +29,17 @@ _PREFIXES = {
     "reasoning": "rs",
     "compaction": "cmp",
 }
+
+
+def check_kept(size_bytes: int, field: str) -> None:
+    """Raise where a request is too long to be kept, which `field` asks for."""
+    if size_bytes > KEPT_BYTES_MAX:
+        raise RequestTooLargeError(
+            f"a request that is kept has at most {KEPT_BYTES_MAX} bytes; send less, or send it "
+            f"without {field!r}",
+            status=413,
+            param=field,
+        )
 
 
 class Conversations:

@@ -111,7 +111,7 @@ class StoredResponses:
         kept = {item_state(item["id"]): item for item in output}
         kept[f"turn_{response['id']}"] = turn
         kept.update(more or {})
-        values = {state: jsontext.encode_bytes(value) for state, value in kept.items()}
+        values = ((state, jsontext.encode_bytes(value)) for state, value in kept.items())
         await self._store.save_states(owner, values)
         if conversation and response.get("status") in _WHOLE:
             await self.conversations.add(owner, conversation, [*turn["input"], *output])

@@ -13,7 +13,7 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -106,14 +106,21 @@ class Store:
         """Keep `value`; it is committed when this returns."""
         await self.save_states(owner, {state_id: value})
 
-    async def save_states(self, owner: str, values: Mapping[str, bytes]) -> None:
-        """Keep values, all or none; they are committed when this returns."""
-        locked: dict[str, bytes] = {}
-        for state_id, value in values.items():
-            self._cache.put((owner, state_id), value)
-            locked[state_id] = self._vault.lock(owner, state_id, value)
+    async def save_states(
+        self, owner: str, values: Mapping[str, bytes] | Iterable[tuple[str, bytes]]
+    ) -> None:
+        """Keep values, all or none; they are committed when this returns.
+
+        Values that are made one after the other, in pairs with their ids, are held one at a time.
+        """
+        pairs = values.items() if isinstance(values, Mapping) else values
+        locked = {state_id: self._locked(owner, state_id, value) for state_id, value in pairs}
         await self._write(operations.save_states(owner, locked, time.time()))
         self._written.note(owner, sum(map(len, locked.values())))
+
+    def _locked(self, owner: str, state_id: str, value: bytes) -> bytes:
+        self._cache.put((owner, state_id), value)
+        return self._vault.lock(owner, state_id, value)
 
     async def change_state(
         self, owner: str, state_id: str, change: Callable[[bytes], bytes | None]
@@ -484,6 +491,8 @@ class _Cache:
 
     def put(self, key: tuple[str, str], value: bytes) -> None:
         self.pop(key)
+        if len(value) > _CACHE_BYTES_MAX // 8:
+            return  # it would take the places of all others
         self._values[key] = value
         self._size_bytes += len(value)
         while self._size_bytes > _CACHE_BYTES_MAX:

@@ -1,0 +1,87 @@
+"""Long frames of a WebSocket, passed on as the fragments in which they come.
+
+Who reads frames keeps the pieces of one until its end, joins them and unmasks a copy: three times
+the room of the frame.  Fragments are unmasked one by one, and kept in one place.
+"""
+
+from __future__ import annotations
+
+SPLIT_BYTES = 512 * 1024  # what is shorter passes as it is
+_FINAL, _CONTROL, _MASKED = 0x80, 0x08, 0x80
+_LENGTH = {126: 2, 127: 8}  # bytes that say how long the frame is
+
+
+class FrameSplitter:
+    """What one client sends after its handshake.
+
+    A frame that is not masked, or longer than `bytes_max`, is left to the reader to refuse.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._held = b""  # the beginning of a head, or what of a payload has no whole mask yet
+        self._left = 0  # bytes of the frame's payload that have not come
+        self._first = -1  # what the next fragment's head begins with; -1 in a frame that passes
+        self._final = 0
+        self._mask = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """The same, with every long frame in fragments."""
+        if self._held:
+            data, self._held = self._held + data, b""
+        found: list[bytes] = []
+        passed = place = 0
+        size = len(data)
+        while place < size:
+            if self._left:
+                end = min(size, place + self._left)
+                if self._first >= 0:
+                    found += self._fragment(data[place:end])
+                    passed = end  # its own bytes have another head now
+                else:
+                    self._left -= end - place
+                place = end
+            elif not (head := self._head(data, place)):
+                break
+            else:
+                if self._first >= 0:
+                    found.append(data[passed:place])
+                    passed = place + head
+                place += head
+        if place < size:
+            self._held = data[place:]
+        if not passed:
+            return data[:place]
+        return b"".join((*found, data[passed:place]))
+
+    def _head(self, data: bytes, place: int) -> int:
+        """How long the head of the next frame is; 0 where it has not come whole."""
+        if len(data) < place + 2:
+            return 0
+        first, second = data[place], data[place + 1]
+        length = second & 0x7F
+        more = _LENGTH.get(length, 0)
+        size = 2 + more + (4 if second & _MASKED else 0)
+        if len(data) < place + size:
+            return 0
+        if more:
+            length = int.from_bytes(data[place + 2 : place + 2 + more], "big")
+        is_long = SPLIT_BYTES < length < self._bytes_max
+        self._left, self._first = length, -1
+        if is_long and second & _MASKED and not first & _CONTROL:
+            self._first, self._final = first & ~_FINAL, first & _FINAL
+            self._mask = data[place + size - 4 : place + size]
+        return size
+
+    def _fragment(self, piece: bytes) -> list[bytes]:
+        """A fragment with so much of the payload, but for what is no whole mask long."""
+        self._left -= len(piece)
+        if self._left:
+            most = len(piece) & ~3
+            self._held, piece = piece[most:], piece[:most]
+            self._left += len(self._held)
+            if not piece:
+                return []
+        first = self._first if self._left else self._first | self._final
+        self._first = 0
+        return [bytes((first, _MASKED | 127)), len(piece).to_bytes(8, "big"), self._mask, piece]
