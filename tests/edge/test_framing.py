@@ -117,6 +117,8 @@ HEADS: dict[str, tuple[bytes, tuple[int, ...]]] = {
     "a method in small letters": (b"get /healthz HTTP/1.1\r\n" + HOST + b"\r\n", (400,)),
     "no such method": (b"BREW /healthz HTTP/1.1\r\n" + HOST + b"\r\n", (400,)),
     "a tab in the request line": (b"GET\t/healthz\tHTTP/1.1\r\n" + HOST + b"\r\n", (400,)),
+    "two spaces behind the method": (b"GET  /healthz HTTP/1.1\r\n" + HOST + b"\r\n", (400,)),
+    "two spaces before the version": (b"GET /healthz  HTTP/1.1\r\n" + HOST + b"\r\n", (400,)),
     "a space behind it": (b"GET /healthz HTTP/1.1 \r\n" + HOST + b"\r\n", (400,)),
     "a space in the target": (b"GET /a b HTTP/1.1\r\n" + HOST + b"\r\n", (400,)),
     "a control in the target": (b"GET /a\x01b HTTP/1.1\r\n" + HOST + b"\r\n", (400,)),
@@ -172,6 +174,27 @@ def test_absolute_targets_are_taken(server: Door, target: str) -> None:
 def test_empty_lines_before_a_request_are_passed_over(server: Door) -> None:
     lines = (b"content-length: %d\r\n" % len(server.body), b"connection: close\r\n\r\n")
     assert statuses(server.exchange(b"\r\n\r\n" + server.head(*lines) + server.body)) == [200]
+
+
+def test_a25_spaces_are_looked_at_in_every_request_of_a_connection(server: Door) -> None:
+    length = b"content-length: %d\r\n" % len(server.body)
+    one = server.head(length, b"\r\n") + server.body
+    two = one.replace(b" /", b"  /", 1)
+    assert statuses(server.exchange(one + two + one)) in ([200], [200, 400])
+    with server.connect(5) as peer:  # in pieces, the first of them behind the method
+        peer.sendall(one + two[: two.index(b" ") + 1])
+        time.sleep(0.05)
+        peer.sendall(two[two.index(b" ") + 1 :])
+        received = b""
+        while piece := _received(peer):
+            received += piece
+    assert statuses(received) == [200, 400]
+    with server.connect(5) as peer:
+        for byte in one[:40]:
+            peer.sendall(bytes([byte]))
+            time.sleep(0.001)
+        peer.sendall(one[40:])
+        assert statuses(peer.recv(65536)) == [200]
 
 
 def test_requests_sent_ahead_are_answered_in_order(server: Door) -> None:

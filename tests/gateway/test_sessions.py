@@ -352,7 +352,8 @@ UPGRADE = {
     ("headers", "status"),
     [
         ({}, 426),
-        ({**UPGRADE, "sec-websocket-version": "99"}, 400),
+        ({**UPGRADE, "sec-websocket-version": "99"}, 426),
+        ({**UPGRADE, "sec-websocket-version": "7"}, 426),
         ({**UPGRADE, "sec-websocket-key": "short"}, 400),
         ({**UPGRADE, "upgrade": "h2c"}, 426),
         ({**UPGRADE, "content-length": "0"}, 426),

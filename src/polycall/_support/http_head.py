@@ -66,6 +66,23 @@ def check_head(method: bytes, target: bytes, version: str, headers: Headers) -> 
     return expects
 
 
+def check_line(text: bytes, place: int, method: bytes, target: bytes) -> int:
+    """Where in `text`, after `place`, the request line has come to its version.
+
+    Raises `RefusedRequest` where it has more than single spaces, which the parser lets through.
+    """
+    line = b"%b %b HTTP/" % (method, target)
+    found = text.find(line, place)
+    # A request that was sent ahead may be like one behind it.
+    if found < 0 or (found > place and _has_spaces(text[place:found], method, target)):
+        raise RefusedRequest(400, f"{NOT_HTTP}; one space stands between the words of its line")
+    return found + len(line)
+
+
+def _has_spaces(text: bytes, method: bytes, target: bytes) -> bool:
+    return re.search(b"%b +%b +HTTP/" % (method, re.escape(target)), text) is not None
+
+
 def _check_target(method: bytes, target: bytes) -> None:
     if method == b"CONNECT":
         raise RefusedRequest(400, "this is not a proxy; CONNECT is refused")

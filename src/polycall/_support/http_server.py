@@ -28,6 +28,7 @@ from polycall._support.http_head import (
     RefusedRequest,
     address_of,
     check_head,
+    check_line,
     head_bytes,
     split_target,
     wants_socket,
@@ -85,7 +86,8 @@ class BoundedProtocol(asyncio.Protocol):
         self._incoming: HttpExchange | None = None  # the latest whose head is complete
         self._ahead: deque[tuple[HttpExchange, Coroutine[Any, Any, None]]] = deque()
         self._ends: tuple[Any, Any] = (None, None)  # the addresses of both sides
-        self._phase = _IDLE
+        self._phase, self._place = _IDLE, 0
+        self._text = b""  # what came of a head; its line is behind `_place`
         self._waste = self._read_bytes = 0  # what of this phase is no content; of this read
         self._body_bytes = self._chunks = 0
         self._has_begun = self._has_ended = False  # a head, or a message, came to its end just now
@@ -103,8 +105,6 @@ class BoundedProtocol(asyncio.Protocol):
         self._rings_at = _NEVER
         self._due_at = _NEVER
         self._timed = _IDLE  # the phase that is due then
-
-    # What a server may have in its own way
 
     def refusal_body(self, status: int, message: str) -> bytes:
         """The JSON of an answer that no application gave; `url` and `headers` are what came."""
@@ -183,8 +183,11 @@ class BoundedProtocol(asyncio.Protocol):
             if self._discarded > _LINGER_BYTES_MAX:
                 self.transport.abort()
             return
-        if self._phase == _IDLE:
-            self._phase = _HEAD
+        if self._phase == _HEAD:
+            self._text += data
+        else:
+            self._text, self._place = data, 0
+        self._phase = self._phase or _HEAD
         before, chunks = self._body_bytes, self._chunks
         self._read_bytes = len(data)
         self._has_begun = self._has_ended = False
@@ -196,6 +199,7 @@ class BoundedProtocol(asyncio.Protocol):
         except httptools.HttpParserError:
             self._refuse(*(self._refusal or (400, NOT_HTTP)))
             return
+        self._text = self._text if self._phase == _HEAD else b""
         if self._has_ended:
             self._waste = 0
         else:
@@ -243,6 +247,7 @@ class BoundedProtocol(asyncio.Protocol):
         try:
             self._check_bounds()
             expects = check_head(method, self.url, version, self.headers)
+            self._place = check_line(self._text, self._place, method, self.url)
         except RefusedRequest as refused:
             # Not the error itself: with its traceback it knows this connection.
             self._refusal = refused.status, refused.message
@@ -352,8 +357,6 @@ class BoundedProtocol(asyncio.Protocol):
         if transport.get_write_buffer_size():
             # Who takes nothing does not keep the connection for as long as it likes.
             self.loop.call_later(linger_s, transport.abort)
-
-    # Within
 
     def _new_parser(self) -> Any:
         parser: Any = httptools.HttpRequestParser(self)

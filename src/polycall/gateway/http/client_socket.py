@@ -18,6 +18,7 @@ WIDE_FRAME_BYTES_MAX = 4 * 2**20
 CLOSE_S = 2.0
 _WRITE_BYTES_MAX = 65_536
 _CLOSED_BY_US = 1000
+_VERSION = "13"
 # Codes that stand for what came without a code, or not at all; nobody may send them.
 _UNSENDABLE = frozenset({1004, 1005, 1006, 1015})
 
@@ -55,6 +56,13 @@ class ClientSocket:
 
         A client that does not answer a ping within half of `heartbeat_s` is gone.
         """
+        if self._request.headers.get("sec-websocket-version", "").strip() != _VERSION:
+            # aiohttp takes two drafts as well (RFC 6455, 4.4).
+            words = f"this server speaks version {_VERSION} of WebSocket"
+            spoken = {"sec-websocket-version": _VERSION, "upgrade": "websocket"}
+            self.response = web.Response(status=426, text=words, headers=spoken)
+            self.response.force_close()
+            raise SocketClosed(1002)
         inner = web.WebSocketResponse(
             timeout=CLOSE_S,
             heartbeat=heartbeat_s,
