@@ -112,7 +112,7 @@ class StoredResponses:
         kept[f"turn_{response['id']}"] = turn
         kept.update(more or {})
         values = ((state, jsontext.encode_bytes(value)) for state, value in kept.items())
-        await self._store.save_states(owner, values)
+        await self._store.save_pairs(owner, values)
         if conversation and response.get("status") in _WHOLE:
             await self.conversations.add(owner, conversation, [*turn["input"], *output])
 

@@ -106,14 +106,12 @@ class Store:
         """Keep `value`; it is committed when this returns."""
         await self.save_states(owner, {state_id: value})
 
-    async def save_states(
-        self, owner: str, values: Mapping[str, bytes] | Iterable[tuple[str, bytes]]
-    ) -> None:
-        """Keep values, all or none; they are committed when this returns.
+    async def save_states(self, owner: str, values: Mapping[str, bytes]) -> None:
+        """Keep values, all or none; they are committed when this returns."""
+        await self.save_pairs(owner, values.items())
 
-        Values that are made one after the other, in pairs with their ids, are held one at a time.
-        """
-        pairs = values.items() if isinstance(values, Mapping) else values
+    async def save_pairs(self, owner: str, pairs: Iterable[tuple[str, bytes]]) -> None:
+        """The same with ids and values that are made, and held, one after the other."""
         locked = {state_id: self._locked(owner, state_id, value) for state_id, value in pairs}
         await self._write(operations.save_states(owner, locked, time.time()))
         self._written.note(owner, sum(map(len, locked.values())))
