@@ -65,9 +65,8 @@ if TYPE_CHECKING:
 
 Run: TypeAlias = Callable[[int, Callable[[], Response]], Awaitable[Response]]
 
-BODY_BYTES_MAX = 64 * 1024 * 1024
-ANSWER_BYTES_MAX = 32 * 1024 * 1024  # of a model: reading it takes as much again
-ERROR_BYTES_MAX = 1024 * 1024
+# Of a model's answer less: reading it takes as much again.
+BODY_BYTES_MAX, ANSWER_BYTES_MAX, ERROR_BYTES_MAX = 64 * 2**20, 32 * 2**20, 2**20
 
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/:?=&@%._~-]*")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import reprlib
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol, TypeAlias
@@ -16,6 +15,7 @@ from typing import Any, NoReturn, Protocol, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall._support.brief import brief
 from polycall.errors import MalformedRequestError, PolycallError, ProtocolError, UnsupportedError
 from polycall.ir import (
     JSON,
@@ -119,22 +119,6 @@ class Dialect(Protocol):
 # Reading JSON that somebody else wrote
 
 Path: TypeAlias = str
-
-
-def brief(value: Any) -> str:
-    """The beginning of a value's `repr`, made of no more than that."""
-    if isinstance(value, str):
-        shown = repr(value[:_BRIEF_LENGTH])
-    elif isinstance(value, dict | list):
-        shown = _brief.repr(value)
-    else:
-        shown = repr(value)
-    return shown if len(shown) <= _BRIEF_LENGTH else shown[: _BRIEF_LENGTH - 3] + "..."
-
-
-_BRIEF_LENGTH = 60
-_brief = reprlib.Repr()
-_brief.maxstring = _brief.maxother = _BRIEF_LENGTH
 
 
 class Reader:

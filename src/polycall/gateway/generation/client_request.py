@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from polycall._support import jsontext
+from polycall._support.brief import brief
 from polycall.errors import (
     MalformedRequestError,
     PolycallError,
@@ -47,7 +48,6 @@ from polycall.providers.hosting import enveloped
 from polycall.providers.provider import DialectName
 from polycall.translation.context_edits import FIELD as COMPACTING_FIELD
 from polycall.translation.context_edits import compacts_on_the_way
-from polycall.translation.wire import brief
 from polycall.transport.base import HTTPRequest
 
 # Below this a body is not worth counting well: its bytes are taken for tokens at a rate that is

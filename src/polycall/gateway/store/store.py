@@ -489,10 +489,9 @@ class _Cache:
 
     def put(self, key: tuple[str, str], value: bytes) -> None:
         self.pop(key)
-        if len(value) > _CACHE_BYTES_MAX // 8:
-            return  # it would take the places of all others
-        self._values[key] = value
-        self._size_bytes += len(value)
+        if len(value) <= _CACHE_BYTES_MAX // 8:  # a larger one would take the places of all
+            self._values[key] = value
+            self._size_bytes += len(value)
         while self._size_bytes > _CACHE_BYTES_MAX:
             _, dropped = self._values.popitem(last=False)
             self._size_bytes -= len(dropped)
