@@ -12,6 +12,7 @@ from typing import Any
 
 import mcp_types as types
 import pytest
+from mcp import Client, MCPError
 
 from tests.gateway.harness import KEY, OTHER_KEY, Gateway
 from tests.gateway.mcp_support import REVISIONS, TOKEN, mcp_client, stock_table, text_of
@@ -294,6 +295,46 @@ async def test_progress_and_cancellation_reach_the_server(
         async with asyncio.timeout(20):
             while log.read_text("utf-8").count("slow cancelled") == before:
                 await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("server", ["stock", "old"])
+@pytest.mark.parametrize("mode", REVISIONS)
+async def test_updates_of_resources(served: Gateway, mode: str, server: str) -> None:
+    """Of this server's resource alone, and for a key that may read it."""
+    uri, other = f"polycall://{server}/memo://today", "polycall://time/memo://today"
+    heard: list[str] = []
+
+    async def hear(message: Any) -> None:
+        if isinstance(message, types.ResourceUpdatedNotification):
+            heard.append(str(message.params.uri))
+
+    async def touch(client: Client) -> None:
+        # The subscription at the server may take a moment.
+        async with asyncio.timeout(20):
+            while not heard:
+                await client.call_tool(f"{server}_touch", {"uri": "memo://today"})
+                await asyncio.sleep(0.1)
+
+    async def subscribe(client: Client, at: str, kind: Any = types.SubscribeRequest) -> None:
+        params = types.SubscribeRequestParams(uri=at)
+        await client.session.send_request(kind(params=params), types.EmptyResult)
+
+    async with mcp_client(served, mode=mode, message_handler=hear) as client:
+        if mode == "auto":
+            async with client.listen(resource_subscriptions=[uri, other]):
+                await touch(client)
+        else:
+            await subscribe(client, uri)
+            await subscribe(client, other)
+            await touch(client)
+        assert set(heard) == {uri}
+    async with mcp_client(served, mode=mode, key=OTHER_KEY) as client:
+        with pytest.raises(MCPError, match="for this key"):
+            if mode == "auto":
+                async with client.listen(resource_subscriptions=[uri]):
+                    pass
+            else:
+                await subscribe(client, uri)
 
 
 async def test_a_server_that_died_is_started_anew(served: Gateway, place: Path) -> None:

@@ -1,7 +1,8 @@
 """A server behind OAuth, made with the protocol's own library: `python oauth_stock.py PORT`.
 
 It is both the authorization server and the resource.  Everybody who comes to the page says yes.
-`MOOD` names a file: `wrong` in it has tokens made for another resource, `revoked` ends all tokens.
+`MOOD` names a file: `wrong` in it has tokens made for another resource, `revoked` ends all tokens,
+and `more` wants more scopes than tokens have that were given before.
 Tokens are good for `TTL` seconds.
 """
 
@@ -43,6 +44,7 @@ class Provider(OAuthAuthorizationServerProvider[AuthorizationCode, RefreshToken,
         self.access: dict[str, AccessToken] = {}
         self.refresh: dict[str, RefreshToken] = {}
         self.refreshed = 0
+        self.strong: set[str] = set()
 
     async def get_client(self, client_id: str) -> OAuthClientInformationFull | None:
         return self.clients.get(client_id)
@@ -93,7 +95,10 @@ class Provider(OAuthAuthorizationServerProvider[AuthorizationCode, RefreshToken,
         return self.issued(str(client.client_id), scopes)
 
     async def load_access_token(self, token: str) -> AccessToken | None:
-        return None if mood() == "revoked" else self.access.get(token)
+        found = None if mood() == "revoked" else self.access.get(token)
+        if found is not None and mood() == "more" and token not in self.strong:
+            return found.model_copy(update={"scopes": []})
+        return found
 
     async def revoke_token(self, token: Any) -> None:
         self.access.pop(token.token, None)
@@ -110,6 +115,8 @@ class Provider(OAuthAuthorizationServerProvider[AuthorizationCode, RefreshToken,
         )
         refresh = RefreshToken(token=secrets.token_urlsafe(24), client_id=client_id, scopes=scopes)
         self.access[access.token] = access
+        if mood() == "more":
+            self.strong.add(access.token)
         self.refresh[refresh.token] = refresh
         return OAuthToken(
             access_token=access.token,

@@ -123,6 +123,23 @@ async def test_a_token_for_another_resource_is_refused(guarded: Guarded, tmp_pat
     guarded.mood.write_text("")
 
 
+async def test_a_server_that_wants_more_scopes_leads_to_the_page_again(
+    guarded: Guarded, tmp_path: Path
+) -> None:
+    """403 with insufficient_scope, in the middle of a session: a person says yes once more."""
+    guarded.mood.write_text("")
+    guarded.pages.clear()
+    tokens = TokenFile(tmp_path / "tokens.json")
+    server = HttpServer("guarded", url=guarded.url, oauth=guarded.oauth(tokens))
+    async with connect(server) as tools:
+        guarded.mood.write_text("more")
+        assert await said(tools, "guarded_refreshed") == "0"
+        assert len(guarded.pages) == 2
+        assert await said(tools, "guarded_refreshed") == "0"
+    assert len(guarded.pages) == 2
+    guarded.mood.write_text("")
+
+
 async def test_tokens_that_expire_are_refreshed(tmp_path: Path) -> None:
     guarded = Guarded(tmp_path, 1)
     try:

@@ -2,7 +2,7 @@
 
 servers.py     which servers there are, and where: by hand, or from an `mcpServers` file
 connection.py  one connection to one server, owned by a task; process.py a server's program
-toolset.py     a server's tools as a toolset; several servers at once (`connect`)
+toolset.py     a server's tools as a toolset; several.py several servers at once (`connect`)
 cooldown.py    pauses before a server that fails is started anew
 inspection.py  what in a definition somebody should look at
 looking.py     what servers offer, beside what was pinned
@@ -32,7 +32,8 @@ from polycall.mcp.oauth import MemoryTokens, OAuth, TokenFile, TokenStore, autho
 from polycall.mcp.pins import Notice, PinFile, PinStore
 from polycall.mcp.servers import HttpServer, StdioServer, load_servers
 from polycall.mcp.serving import mcp_server, serve_http, serve_stdio
-from polycall.mcp.toolset import McpTool, McpTools, McpToolset, connect
+from polycall.mcp.several import McpTools, connect
+from polycall.mcp.toolset import McpTool, McpToolset
 
 __all__ = [
     "Elicitation",

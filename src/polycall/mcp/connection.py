@@ -78,8 +78,10 @@ class Connection:
         *,
         elicit: Elicit | None = None,
         sample: Sample | None = None,
+        on_updated: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._server = server
+        self._on_updated = on_updated
         self._asked_of_us = ServerQuestions(server.name, elicit, sample)
         self._on_list_changed = on_list_changed
         self._closing = asyncio.Event()
@@ -156,6 +158,31 @@ class Connection:
     async def ask(self, what: str, asking: Callable[[Client], Awaitable[T]]) -> T:
         """Another request of the protocol; `what` names it in errors."""
         return await self._asked(asking(self._connected()), what)
+
+    async def watch(self, uri: str) -> None:
+        """Have changes of a resource announced until the connection ends, or this is cancelled."""
+        client = self._connected()
+        what = f"updates of {truncated(uri)!r}"
+        if client.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            try:
+                async with client.listen(resource_subscriptions=[uri]) as events:
+                    async for _ in events:
+                        self._on_updated(uri)
+            except (SubscriptionLost, MCPError) as error:
+                raise self._failure(f"gives no {what}: {error}") from None
+            return
+        wanted = types.SubscribeRequest(params=types.SubscribeRequestParams(uri=uri))
+        await self._asked(client.session.send_request(wanted, types.EmptyResult), what)
+        try:
+            await self._closing.wait()
+        finally:
+            if self.is_open:
+                params = types.UnsubscribeRequestParams(uri=uri)
+                request = types.UnsubscribeRequest(params=params)
+                task = asyncio.ensure_future(
+                    client.session.send_request(request, types.EmptyResult, 5.0)
+                )
+                task.add_done_callback(_unheeded)
 
     @property
     def instructions(self) -> str:
@@ -285,6 +312,8 @@ class Connection:
     async def _hear(self, message: types.ServerNotification | Exception) -> None:
         if isinstance(message, types.ToolListChangedNotification):
             self._changed.set()
+        elif isinstance(message, types.ResourceUpdatedNotification):
+            self._on_updated(str(message.params.uri))
         elif isinstance(message, Exception):
             self._noise = str(message)
 
@@ -339,6 +368,11 @@ class Connection:
         elif self._program is not None and self._program.last_words:
             what += f" (it said: {self._program.last_words})"
         return self._failure(what)
+
+
+def _unheeded(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()  # the subscription ends with the connection, if not before
 
 
 def _headers_hook(

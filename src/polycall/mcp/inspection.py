@@ -18,6 +18,11 @@ _HIDDEN = re.compile(
     "[\u200b\u2060-\u2064\u202a-\u202e\u2066-\u2069\ufeff\U000e0100-\U000e01ef]|"
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
 )
+# Letters without a width, by which a text can be spelt: no language has so many in a row.
+_SPELT = re.compile(
+    "[\ufe00-\ufe0f\U000e0100-\U000e01ef]{2,}|[\u200b-\u200f\u2060-\u2064\u180e\ufeff]{4,}"
+    "|[\u00ad\u115f\u1160\u3164\uffa0\u2800]{4,}"
+)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 # Phrases of published attacks, in the words of their kind (Invariant Labs, April 2025; OWASP's MCP
 # tool poisoning; both read 2026-11-29).
@@ -52,7 +57,7 @@ _ORDERS = tuple(
 def suspicious(definition: JSON) -> str:
     """What about a definition somebody should look at; empty where nothing was seen."""
     for text in _texts(definition):
-        if _TAGS.search(text) or _HIDDEN.search(text):
+        if _TAGS.search(text) or _HIDDEN.search(text) or _SPELT.search(text):
             return "it holds characters that nobody sees"
         if _COMMENT.search(text):
             return "it holds a comment that a page would not show"
@@ -64,10 +69,10 @@ def suspicious(definition: JSON) -> str:
 
 
 def without_tags(text: str) -> str:
-    """The text without the invisible alphabet, in which a result can speak past its reader."""
-    if not any(letter >= "\U000e0000" for letter in text):
+    """The text without invisible alphabets, in which a result can speak past its reader."""
+    if text.isascii():
         return text
-    return _TAGS.sub("", text)
+    return _SPELT.sub("", _TAGS.sub("", text))
 
 
 def _texts(node: Any) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The tools of MCP servers as toolsets: one server, or several at once."""
+"""The tools of one MCP server as a toolset."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import inspect
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import mcp_types as types
 import msgspec
 from mcp import Client
 
-from polycall._support.blocking import is_held_up, runs_a_loop, shared_portal
+from polycall._support.blocking import is_held_up
 from polycall.errors import RequestError, ToolDefinitionError, ToolError, ToolServerError
 from polycall.ir import JSON
 from polycall.mcp.asking import Elicit, Sample
@@ -25,7 +23,7 @@ from polycall.mcp.connection import Connection, SessionLostError
 from polycall.mcp.content import definition_of, result_of
 from polycall.mcp.cooldown import Cooldown
 from polycall.mcp.inspection import suspicious
-from polycall.mcp.pins import MemoryPins, Notice, Pin, PinFile, PinStore, difference, pin_of
+from polycall.mcp.pins import MemoryPins, Notice, Pin, PinStore, difference, pin_of
 from polycall.mcp.servers import AskFor, Server
 from polycall.tools import AbstractToolset, FunctionTool, ToolContext
 from polycall.tools.toolset import AnyTool
@@ -68,7 +66,8 @@ class McpToolset(AbstractToolset):
     Order is ours, since a server's may differ from day to day, and prompt caches with it.  A
     connection that broke is made anew at the next call, and one that breaks again and again after
     a pause.  `notices` are what was flagged last.  With `inspects`, definitions that were never
-    pinned and look like an attack are withheld.  `on_result` sees results as they came.
+    pinned and look like an attack are withheld.  `on_result` sees results as they came,
+    `on_updated` the addresses of resources that changed.
     """
 
     def __init__(
@@ -82,6 +81,7 @@ class McpToolset(AbstractToolset):
         inspects: bool = False,
         on_result: OnResult | None = None,
         on_changed: Callable[[], None] = lambda: None,
+        on_updated: Callable[[str], None] = lambda _: None,
     ) -> None:
         if not callable(changed) and changed not in ("refuse", "allow"):
             raise RequestError(f"changed is 'refuse', 'allow' or a function, not {changed!r}")
@@ -96,6 +96,7 @@ class McpToolset(AbstractToolset):
         self._inspects = inspects
         self._on_result = on_result
         self._on_changed = on_changed
+        self._on_updated = on_updated
         self._sample = sample
         self._pause = Cooldown()
         self._tools: dict[str, McpTool] = {}
@@ -187,6 +188,10 @@ class McpToolset(AbstractToolset):
             self._on_result(context, result)
         return result_of(result)
 
+    async def watch(self, uri: str) -> None:
+        """Hear of changes of a resource, on `on_updated`, for as long as this connection lasts."""
+        await (await self._connected()).watch(uri)
+
     async def ask(self, what: str, asking: Callable[[Client], Awaitable[T]]) -> T:
         """Another request of the protocol, on another session where the server forgot this one."""
         try:
@@ -226,7 +231,11 @@ class McpToolset(AbstractToolset):
         if self._connection is not None:
             await self._connection.close()
         self._connection = Connection(
-            self.server, self.refresh, elicit=self._elicit, sample=self._sample
+            self.server,
+            self.refresh,
+            elicit=self._elicit,
+            sample=self._sample,
+            on_updated=self._on_updated,
         )
         self._loop = asyncio.get_running_loop()
         self._is_closed = False
@@ -297,10 +306,13 @@ class McpToolset(AbstractToolset):
         for notice in notices:
             if notice not in self.notices:
                 logger.warning("%s", notice)
+        was = [tool.wire for tool in self._tools.values()], self.notices
+        is_same = was == ([tool.wire for tool in tools.values()], notices)
         self.notices = notices
         self._tools = tools
-        self.version += 1
-        self._on_changed()
+        if not is_same:  # a server may announce what is no change, without end
+            self.version += 1
+            self._on_changed()
 
     def _check_named(self, listed: set[str]) -> None:
         """A name that is misspelt here would leave a tool without its approval."""
@@ -364,134 +376,3 @@ def _needs_approval(tool: McpTool, ask_for: AskFor) -> bool:
             return True
         case names:
             return tool.name in names
-
-
-class McpTools(AbstractToolset):
-    """The tools of several servers, each under its server's name: `files_read`.
-
-    `servers` are the toolsets of each alone, under the tools' own names: branches for a
-    `ToolTree`, for instance.
-    """
-
-    def __init__(self, toolsets: list[McpToolset]) -> None:
-        self.servers: dict[str, McpToolset] = {each.server.name: each for each in toolsets}
-        self._seen: tuple[int, ...] = ()
-        self._owners: dict[str, tuple[McpToolset, str]] = {}
-        self._tools: dict[str, AnyTool] = {}
-        twice = self._merge()
-        if twice:
-            raise ToolDefinitionError(
-                f"two MCP servers have a tool named {twice[0]!r}; let them have their prefixes"
-            )
-
-    @property
-    def tools(self) -> Mapping[str, AnyTool]:
-        if self._seen != tuple(each.version for each in self.servers.values()):
-            for name in self._merge():
-                logger.warning("a second tool is named %r now; it is left out", name)
-        return self._tools
-
-    @property
-    def notices(self) -> list[Notice]:
-        """What was flagged last, of all servers."""
-        return [notice for each in self.servers.values() for notice in each.notices]
-
-    def __getitem__(self, name: str) -> AnyTool:
-        if name not in self.tools:
-            for each in self.servers.values():
-                start = each.server.names_start
-                for notice in each.notices:
-                    if notice.withheld and name == f"{start}{notice.tool}":
-                        return each[notice.tool]  # raises, and says why
-        return super().__getitem__(name)
-
-    async def run(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
-        toolset, own_name = self._owners[self[name].name]
-        return await toolset.run(own_name, arguments, context)
-
-    def _merge(self) -> list[str]:
-        """Take the tools of all; those whose names are taken already are given back."""
-        self._seen = tuple(each.version for each in self.servers.values())
-        self._owners = {}
-        self._tools = {}
-        twice: list[str] = []
-        for toolset in self.servers.values():
-            for own_name, tool in toolset.tools.items():
-                name = f"{toolset.server.names_start}{own_name}"
-                if name in self._owners:
-                    twice.append(name)
-                    continue
-                self._owners[name] = (toolset, own_name)
-                self._tools[name] = replace(tool, name=name)
-        return twice
-
-
-class McpConnecting:
-    """What `connect` gives: `async with` in an event loop, `with` for `run_sync`."""
-
-    def __init__(self, toolsets: list[McpToolset]) -> None:
-        self._toolsets = toolsets
-
-    async def __aenter__(self) -> McpTools:
-        async with AsyncExitStack() as closing:
-            closing.push_async_exit(self.__aexit__)
-            opened = await asyncio.gather(*map(_opened, self._toolsets), return_exceptions=True)
-            for outcome in opened:
-                if outcome is not None:
-                    raise outcome
-            tools = McpTools(self._toolsets)
-            closing.pop_all()
-        return tools
-
-    async def __aexit__(self, *_: object) -> None:
-        await asyncio.gather(*(toolset.close() for toolset in self._toolsets))
-
-    def __enter__(self) -> McpTools:
-        if runs_a_loop():
-            raise RequestError(
-                "this thread runs an event loop: write 'async with connect(...)' in an async "
-                "function"
-            )
-        return shared_portal().run(self.__aenter__())
-
-    def __exit__(self, *_: object) -> None:
-        shared_portal().run(self.__aexit__())
-
-
-def connect(
-    *servers: Server,
-    pins: str | Path | PinStore | None = None,
-    changed: Changed = "refuse",
-    elicit: Elicit | None = None,
-    sample: Sample | None = None,
-) -> McpConnecting:
-    """The tools of MCP servers, as long as the `async with` block lasts; `with` for `run_sync`.
-
-    `pins` is a file (or a store) of what the tools' definitions were: it is written when a server
-    is first met, and what differs later is warned about and, by `changed`, withheld (`"refuse"`),
-    offered all the same (`"allow"`), or shown to a function that says whether to take it.
-    `elicit` answers what servers ask a person in the middle of a call, `sample` what they ask a
-    model; without these, servers learn that nobody answers.
-    The block raises `ToolServerError` where a required server cannot be reached or its tools not be
-    listed.
-    """
-    names = [server.name for server in servers]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ToolDefinitionError(f"there are two MCP servers named {twice[0]!r}")
-    store = PinFile(pins) if isinstance(pins, str | Path) else pins
-    return McpConnecting(
-        [
-            McpToolset(server, pins=store, changed=changed, elicit=elicit, sample=sample)
-            for server in servers
-        ]
-    )
-
-
-async def _opened(toolset: McpToolset) -> None:
-    try:
-        await toolset.open()
-    except ToolServerError as error:
-        if toolset.server.required:
-            raise
-        logger.warning("%s; the others are used without it", error)

@@ -58,7 +58,8 @@ class CallScope:
     """Whose call it is, and what may be asked on its way.
 
     `ask` asks the client's person, `sample` a model on the key's account.  `raw` is the server's
-    own result, where there is one.  `begun` hears the id that the call has in the ledger.
+    own result, where there is one.  `links` is what addresses of the server's resources begin with
+    at the client's door.  `begun` hears the id that the call has in the ledger.
     """
 
     owner: Owner
@@ -67,6 +68,7 @@ class CallScope:
     ask: Ask = _nobody
     sample: SampleHere = _no_model
     begun: Callable[[str], None] = _unheard
+    links: str = ""
     raw: types.CallToolResult | None = field(default=None, repr=False)
 
 
@@ -225,7 +227,8 @@ class ToolCalls:
         result = bounded(replace(result, content=content), settings.result_bytes_max)
         raw, scope.raw = scope.raw, None
         if raw is not None and raw.is_error == result.is_error:
-            served = _bounded_raw(_clean_raw(raw, secrets), settings.result_bytes_max)
+            cleaned = _linked(_clean_raw(raw, secrets), scope.links)
+            served = _bounded_raw(cleaned, settings.result_bytes_max)
             if served is not None:
                 return Outcome(result, served)
             # What is cut fits no schema any more: it goes as a failure, with its beginning.
@@ -341,6 +344,21 @@ def _clean_raw(raw: types.CallToolResult, secrets: list[str]) -> types.CallToolR
     # What the server attached for its own client: this is another one.
     shown.pop("_meta", None)
     return types.CallToolResult.model_validate(clean_tree(shown, secrets))
+
+
+def _linked(result: types.CallToolResult, start: str) -> types.CallToolResult:
+    """The result with addresses that lead to this server's resources, whatever they name."""
+    for block in result.content if start else ():
+        match block:
+            case types.ResourceLink() as place:
+                pass
+            case types.EmbeddedResource(resource=place):
+                pass
+            case _:
+                continue
+        if not place.uri.startswith(("https://", "http://")):
+            place.uri = start + place.uri
+    return result
 
 
 def _bounded_raw(raw: types.CallToolResult, bytes_max: int) -> types.CallToolResult | None:

@@ -26,7 +26,8 @@ from polycall.gateway.accounts.keys import Keys
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.request import GatewayRequest, Scope
 from polycall.gateway.mcp.calls import McpRequest
-from polycall.gateway.mcp.handlers import SCOPE, Handlers
+from polycall.gateway.mcp.handlers import Handlers
+from polycall.gateway.mcp.subscriptions import SCOPE
 from polycall.gateway.processes.memory_guard import MemoryGuard
 
 logger = logging.getLogger("polycall.mcp")

@@ -9,18 +9,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple, TypeVar
-from weakref import WeakSet
 
 import mcp_types as types
 import msgspec
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
-from mcp.server.subscriptions import (
-    InMemorySubscriptionBus,
-    ListenHandler,
-    ToolsListChanged,
-)
 from mcp.shared.exceptions import MCPError
 
 from polycall._support import jsontext
@@ -42,8 +36,9 @@ from polycall.gateway.mcp.asking import (
 from polycall.gateway.mcp.calls import CallScope, McpRequest, ToolCalls
 from polycall.gateway.mcp.code import CodeModes
 from polycall.gateway.mcp.hub import OfferedTool
-from polycall.gateway.mcp.offers import Offers
+from polycall.gateway.mcp.offers import SCHEME, Offers
 from polycall.gateway.mcp.sampling import Application, Sampler
+from polycall.gateway.mcp.subscriptions import SCOPE, Subscriptions
 from polycall.gateway.mcp.task_requests import (
     TaskRequests,
     created,
@@ -63,7 +58,6 @@ logger = logging.getLogger("polycall.mcp")
 T = TypeVar("T")
 Context = ServerRequestContext[Any, Any]
 
-SCOPE = "polycall.mcp"
 _PAGE = 250
 _SESSION_HEADER = b"mcp-session-id"
 _NOBODY = (
@@ -90,8 +84,7 @@ class Handlers:
         self._approvals = Approvals(store)
         self._parked = Parked(store)
         self._tasks = Tasks(store, calls.worker)
-        self._sessions: WeakSet[Any] = WeakSet()
-        self._bus = InMemorySubscriptionBus()
+        self._subscriptions = Subscriptions(offers)
         self._checkers = {
             "search": SchemaChecker(search_schema(), label="search"),
             "run": SchemaChecker(run_schema(), label="run"),
@@ -110,21 +103,20 @@ class Handlers:
             on_list_prompts=self.list_prompts,
             on_get_prompt=self.get_prompt,
             on_completion=self.complete,
-            on_subscriptions_listen=ListenHandler(self._bus),
         )
+        self._subscriptions.register(server)
         TaskRequests(self._tasks, _owner, self.begin_task).register(server)
         return server
 
     async def close(self) -> None:
         """End what is waiting."""
+        await self._offers.updates.close()
         await self._tasks.close()
         await self._parked.close()
 
     async def tools_changed(self) -> None:
         """Tell clients that there are other tools now."""
-        await self._bus.publish(ToolsListChanged())
-        for session in list(self._sessions):
-            await session.send_tool_list_changed()
+        await self._subscriptions.tools_changed()
 
     # Lists
 
@@ -132,7 +124,7 @@ class Handlers:
         self, context: Context, params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
         asked = _asked(context)
-        self._sessions.add(context.session)
+        self._subscriptions.met(context)
         opened = await self._calls.offered(asked.owner, asked.names)
         if asked.is_code:
             made = await self._codes.definitions(opened, asked.names)
@@ -373,6 +365,8 @@ class Handlers:
         gateway_request = asked.gateway_request
         scope = CallScope(asked.owner, gateway_request.id, gateway_request.headers, ask=running.ask)
         scope.begun = running.begun
+        if offered is not None and not asked.is_one:
+            scope.links = f"{SCHEME}{offered.member.name}/"
         if offered is not None and offered.member.settings.sampling:
             scope.sample = Sampler(
                 self._application,

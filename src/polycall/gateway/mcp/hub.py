@@ -151,6 +151,7 @@ class Hub:
     ) -> None:
         self.pins = StorePins(store)
         self.on_changed = on_changed
+        self.on_updated: Callable[[str, str], None] = lambda _name, _uri: None
         self.members: dict[str, Member] = {}
         self._store = store
         self._folder = folder
@@ -225,6 +226,7 @@ class Hub:
                 inspects=settings.changed != "allow",
                 on_result=_keep_raw,
                 on_changed=member.changed,
+                on_updated=lambda uri: self.on_updated(member.name, uri),
             )
             try:
                 await source.open()
@@ -274,9 +276,15 @@ async def _elicit(
 ) -> ElicitationAnswer:
     if not isinstance(context.deps, CallScope):
         return ElicitationAnswer("decline")
+    if asked.url and not asked.url.startswith(("https://", "http://")):
+        logger.warning(
+            "MCP server %r would have a person open %r: refused", asked.server, asked.url[:200]
+        )
+        return ElicitationAnswer("decline")
+    # A client takes the gateway for who asks; its person must know that it is this server.
     asked = Elicitation(
         asked.server,
-        clean(asked.message, secrets),
+        f"{asked.server}: {clean(asked.message, secrets)}",
         schema=clean_tree(asked.schema, secrets),
         url=clean(asked.url, secrets),
     )
@@ -302,6 +310,7 @@ def _wire(
     if isinstance(tool, McpTool):
         shown: JSON = {**clean_tree(tool.wire, secrets), "name": full}
         shown["execution"] = _EXECUTION
+        shown.pop("_meta", None)  # it is not pinned, and may lead a client anywhere
         return types.Tool.model_validate(shown)
     annotations = source.annotations(tool.name) if isinstance(source, OpenAPISource) else {}
     served = served_tool(replace(tool, name=full), annotations)

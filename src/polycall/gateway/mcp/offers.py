@@ -18,13 +18,14 @@ from pydantic import BaseModel
 from polycall.errors import PolycallError, ToolError, ToolServerError
 from polycall.gateway.mcp.calls import McpRequest, clean, clean_tree
 from polycall.gateway.mcp.hub import Hub, Member
+from polycall.gateway.mcp.updates import Updates
 from polycall.ir import JSON
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _PAGES_MAX = 100
 _ITEMS_MAX = 10_000
-_SCHEME = "polycall://"
+SCHEME = "polycall://"
 
 
 class Offers:
@@ -32,6 +33,7 @@ class Offers:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self.updates = Updates(hub)
 
     async def resources(self, asked: McpRequest) -> list[types.Resource]:
         """The resources of these servers that the key may read."""
@@ -68,7 +70,7 @@ class Offers:
 
     async def read(self, asked: McpRequest, uri: str) -> types.ReadResourceResult:
         """A resource; `ToolError` where it is not there for this key."""
-        member, own = await self._place(asked, uri)
+        member, own = await self.place(asked, uri)
         found = await _ask(
             member, f"the resource {own[:200]!r}", lambda client: client.read_resource(own)
         )
@@ -113,7 +115,7 @@ class Offers:
             member, own = await self._prompt_place(asked, ref.name)
             ref = types.PromptReference(name=own)
         else:
-            member, own = await self._place(asked, ref.uri)
+            member, own = await self.place(asked, ref.uri)
             ref = types.ResourceTemplateReference(uri=own)
         argument = {"name": params.argument.name, "value": params.argument.value}
         given = params.context.arguments if params.context is not None else None
@@ -141,11 +143,11 @@ class Offers:
             found += [_cleaned(each, member) for each in outcome]
         return found
 
-    async def _place(self, asked: McpRequest, uri: str) -> tuple[Member, str]:
-        """The server of a resource, and the resource's own address."""
+    async def place(self, asked: McpRequest, uri: str) -> tuple[Member, str]:
+        """The server of a resource, and the resource's own address; `ToolError` without leave."""
         name, own = (asked.names[0], uri) if asked.is_one else ("", "")
-        if uri.startswith(_SCHEME) and not name:
-            name, _, own = uri.removeprefix(_SCHEME).partition("/")
+        if uri.startswith(SCHEME) and not name:
+            name, _, own = uri.removeprefix(SCHEME).partition("/")
         return await self._member(asked, name, "resources"), own
 
     async def _prompt_place(self, asked: McpRequest, name: str) -> tuple[Member, str]:
@@ -202,7 +204,7 @@ def _has(member: Member, kind: str) -> bool:
 
 
 def _uri(member: Member, asked: McpRequest, uri: str) -> str:
-    return uri if asked.is_one else f"{_SCHEME}{member.name}/{uri}"
+    return uri if asked.is_one else f"{SCHEME}{member.name}/{uri}"
 
 
 def _renamed(each: ModelT, **fields: str) -> ModelT:

@@ -1,0 +1,144 @@
+"""What clients subscribe to: on their session in older revisions, on a stream in the newest."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.subscriptions import (
+    InMemorySubscriptionBus,
+    ListenHandler,
+    ResourceUpdated,
+    ServerEvent,
+    ToolsListChanged,
+)
+from mcp.shared.exceptions import MCPError
+
+from polycall.errors import PolycallError
+from polycall.gateway.mcp.calls import McpRequest
+from polycall.gateway.mcp.offers import Offers
+
+Context = ServerRequestContext[Any, Any]
+
+SCOPE = "polycall.mcp"
+_OF_SESSION_MAX = 100
+
+
+class Subscriptions:
+    """Tells clients what changed.  One for the process."""
+
+    def __init__(self, offers: Offers) -> None:
+        self._offers = offers
+        self._connections: WeakSet[Any] = WeakSet()
+        self._watched: WeakKeyDictionary[Any, dict[str, ExitStack]] = WeakKeyDictionary()
+        self._bus = InMemorySubscriptionBus()
+        self._telling: set[asyncio.Future[None]] = set()
+
+    def register(self, server: Server[Any]) -> None:
+        """Serve them."""
+        server.add_request_handler(
+            "subscriptions/listen", types.SubscriptionsListenRequestParams, self._listen
+        )
+        subscribe, unsubscribe = types.SubscribeRequestParams, types.UnsubscribeRequestParams
+        server.add_request_handler("resources/subscribe", subscribe, self._subscribe)
+        server.add_request_handler("resources/unsubscribe", unsubscribe, self._unsubscribe)
+
+    def met(self, context: Context) -> None:
+        """A client of an older revision has listed tools: it hears of changes."""
+        self._connections.add(_connection(context))
+
+    async def tools_changed(self) -> None:
+        """Tell clients that there are other tools now."""
+        await self._bus.publish(ToolsListChanged())
+        for connection in list(self._connections):
+            await connection.send_tool_list_changed()
+
+    async def _listen(
+        self, context: Context, params: types.SubscriptionsListenRequestParams
+    ) -> types.SubscriptionsListenResult:
+        bus = InMemorySubscriptionBus()  # of this stream: an address means what its path says
+
+        def passed(event: ServerEvent) -> None:
+            self._tell(bus, event)
+
+        uris = list(dict.fromkeys(params.notifications.resource_subscriptions or []))
+        with ExitStack() as watching:
+            watching.callback(self._bus.subscribe(passed))
+            for uri in uris[: _OF_SESSION_MAX + 1]:
+                await self._watch(
+                    watching, context, uri, lambda at=uri: passed(ResourceUpdated(at))
+                )
+            if len(uris) > _OF_SESSION_MAX:
+                raise MCPError(types.INVALID_PARAMS, _TOO_MANY)
+            return await ListenHandler(bus)(context, params)
+
+    async def _subscribe(
+        self, context: Context, params: types.SubscribeRequestParams
+    ) -> types.EmptyResult:
+        connection, uri = _connection(context), params.uri
+        if not connection.has_standalone_channel:
+            raise MCPError(
+                types.METHOD_NOT_FOUND, "this gateway has no sessions to tell of changes"
+            )
+        mine = self._watched.get(connection)
+        if mine is None:
+            mine = self._watched[connection] = {}
+            connection.exit_stack.callback(_ended, mine)
+        if uri in mine:
+            return types.EmptyResult()
+        if len(mine) >= _OF_SESSION_MAX:
+            raise MCPError(types.INVALID_PARAMS, _TOO_MANY)
+        stack = mine[uri] = ExitStack()
+
+        def heard() -> None:
+            telling = asyncio.ensure_future(connection.send_resource_updated(uri))
+            self._telling.add(telling)
+            telling.add_done_callback(self._telling.discard)
+
+        try:
+            await self._watch(stack, context, uri, heard)
+        except MCPError:
+            del mine[uri]
+            raise
+        return types.EmptyResult()
+
+    async def _unsubscribe(
+        self, context: Context, params: types.UnsubscribeRequestParams
+    ) -> types.EmptyResult:
+        stack = self._watched.get(_connection(context), {}).pop(params.uri, None)
+        if stack is not None:
+            stack.close()
+        return types.EmptyResult()
+
+    async def _watch(self, stack: ExitStack, context: Context, uri: str, heard: Any) -> None:
+        assert context.request is not None, "the gateway serves over HTTP alone"
+        asked: McpRequest = context.request.scope[SCOPE]
+        try:
+            member, own = await self._offers.place(asked, uri)
+            stack.enter_context(self._offers.updates.watching(member, own, heard))
+        except PolycallError as error:
+            raise MCPError(types.INVALID_PARAMS, str(error)) from None
+
+    def _tell(self, bus: InMemorySubscriptionBus, event: ServerEvent) -> None:
+        telling = asyncio.ensure_future(bus.publish(event))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+
+
+_TOO_MANY = f"at most {_OF_SESSION_MAX} resources can be subscribed to at once"
+
+
+def _connection(context: Context) -> Any:
+    """What lives as long as the client's session: the library makes a new one for each request."""
+    return context.session._connection  # pyright: ignore[reportPrivateUsage]
+
+
+def _ended(mine: dict[str, ExitStack]) -> None:
+    for stack in mine.values():
+        stack.close()
+    mine.clear()

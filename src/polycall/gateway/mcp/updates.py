@@ -1,0 +1,74 @@
+"""Resources whose changes clients want to hear of: one subscription at the server for all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from polycall.errors import PolycallError, RateLimitError
+from polycall.gateway.mcp.hub import Hub, Member
+
+logger = logging.getLogger("polycall.mcp")
+
+Heard = Callable[[], None]
+
+_WATCHED_MAX = 2_000
+_AGAIN_S = 1.0
+
+
+class Updates:
+    """Who hears of which resource.  One for the process; `close` it at the end."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._heard: dict[tuple[str, str], list[Heard]] = {}
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        hub.on_updated = self._updated
+
+    @contextmanager
+    def watching(self, member: Member, uri: str, heard: Heard) -> Generator[None]:
+        """Call `heard` for each change of a server's resource."""
+        place = (member.name, uri)
+        if place not in self._tasks:
+            if len(self._tasks) >= _WATCHED_MAX:
+                raise RateLimitError(
+                    f"{_WATCHED_MAX} resources are watched, the most that the gateway takes",
+                    retry_after_s=60.0,
+                )
+            self._tasks[place] = asyncio.ensure_future(self._watch(member, uri))
+        listeners = self._heard.setdefault(place, [])
+        listeners.append(heard)
+        try:
+            yield
+        finally:
+            listeners.remove(heard)
+            if not listeners:
+                del self._heard[place]
+                self._tasks.pop(place).cancel()
+
+    async def close(self) -> None:
+        """End all subscriptions."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _updated(self, server: str, uri: str) -> None:
+        for heard in list(self._heard.get((server, uri), [])):
+            heard()
+
+    async def _watch(self, member: Member, uri: str) -> None:
+        """Again and again: a server that ends forgets who wanted to hear of what."""
+        told = ""
+        while True:
+            try:
+                await member.ready()
+                if member.mcp is not None:
+                    await member.mcp.watch(uri)
+            except PolycallError as error:
+                if str(error) != told:
+                    told = str(error)
+                    logger.warning("%s", told)
+            await asyncio.sleep(_AGAIN_S)

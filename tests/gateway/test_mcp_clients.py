@@ -1,0 +1,192 @@
+"""Stock clients at `/mcp`, each in a program of its own: a table in docs/mcp-gateway.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gateway.harness import KEY, Gateway
+from tests.gateway.mcp_support import REVISIONS, STOCK, TOKEN
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "mcp-gateway.md"
+BEGIN, END = (
+    "<!-- clients: made by tests/gateway/test_mcp_clients.py -->",
+    "<!-- end of clients -->",
+)
+_SCOPE = "@modelcontextprotocol"
+NODE = (f"{_SCOPE}/sdk@1", f"{_SCOPE}/client@2", f"{_SCOPE}/inspector@2", "node@22")
+PYTHON = ("fastmcp>=4", "pydantic-ai-slim[mcp]")
+ROWS = (
+    "revision",
+    "tools",
+    "pages",
+    "annotations",
+    "calls",
+    "errors",
+    "structured content",
+    "pictures",
+    "audio",
+    "progress",
+    "cancellation",
+    "resources",
+    "templates",
+    "reading",
+    "prompts",
+    "completion",
+    "forms",
+    "approval",
+    "tasks",
+    "ping",
+)
+
+
+def run(command: list[str], *, within_s: float = 240, **options: Any) -> str:
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=within_s, check=False, **options
+    )
+    assert done.returncode in (0, 5), done.stderr[
+        -600:
+    ]  # 5: the Inspector's word for a tool's error
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def node(request: pytest.FixtureRequest) -> Path:
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        pytest.skip("npm and node are not installed")
+    config: Any = request.config
+    folder: Path = config.cache.mkdir("node-mcp-clients")
+    if not (folder / "node_modules" / _SCOPE / "inspector").exists():
+        (folder / "package.json").write_text('{"private": true}')
+        command = ["npm", "install", "--no-audit", "--no-fund", "--silent", *NODE]
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=500, check=False
+        )
+        if done.returncode != 0:
+            pytest.skip(f"npm cannot install the clients: {done.stderr[-300:]}")
+    shutil.copy(HERE / "node" / "mcp_clients.mjs", folder / "mcp_clients.mjs")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def python(request: pytest.FixtureRequest) -> Path:
+    config: Any = request.config
+    folder: Path = config.cache.mkdir("python-mcp-clients")
+    if not (folder / "bin" / "fastmcp").exists():
+        for command in (
+            [sys.executable, "-m", "venv", str(folder)],
+            [str(folder / "bin" / "pip"), "install", "--quiet", *PYTHON],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+            if done.returncode != 0:
+                pytest.skip(f"pip cannot install the clients: {done.stderr[-300:]}")
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    place = tmp_path_factory.mktemp("clients")
+    gateway = Gateway(
+        place,
+        f"""
+[server]
+mcp_processes = true
+[mcp.stock]
+command = ["{sys.executable}", "{STOCK}", "stdio"]
+env = {{ MANY = "300", TOKEN = "{TOKEN}" }}
+ask_for = ["remove"]
+task_after_s = 1.0
+[[keys]]
+key = "{KEY}"
+name = "first"
+""",
+    ).start()
+    yield gateway
+    gateway.stop()
+
+
+def inspector(folder: Path, url: str, era: str) -> dict[str, str]:
+    """What its command line shows, one run for each feature."""
+    binaries = folder / "node_modules" / ".bin"
+    start = [str(binaries / "node"), str(binaries / "mcp-inspector"), "--cli", url]
+    start += ["--transport", "http", "--header", f"Authorization: Bearer {KEY}"]
+    start += ["--protocol-era", era, "--connect-timeout", "60000"]
+    uri = "polycall://stock/memo://today"
+
+    def shows(method: str, expected: str, *words: str) -> str:
+        said = run([*start, "--method", method, *words], cwd=folder)
+        return "yes" if expected in said else f"no: {said[-200:]}"
+
+    def calls(tool: str, expected: str, *arguments: str) -> str:
+        words = ["--tool-arg", *arguments] if arguments else []
+        return shows("tools/call", expected, "--tool-name", f"stock_{tool}", *words)
+
+    return {
+        "revision": "2026-07-28" if era == "modern" else "2025-11-25",
+        "tools": shows("tools/list", '"stock_add"'),
+        "pages": shows("tools/list", '"stock_tool_299"'),
+        "annotations": shows("tools/list", '"readOnlyHint": true'),
+        "calls": calls("add", '"text": "5"', "a=2", "b=3"),
+        "errors": calls("fail", '"isError": true'),
+        "structured content": calls("add", '"result": 5', "a=2", "b=3"),
+        "pictures": calls("picture", '"image/png"'),
+        "audio": calls("sound", '"audio/wav"'),
+        "resources": shows("resources/list", uri),
+        "templates": shows("resources/templates/list", "polycall://stock/memo://{day}/items"),
+        "reading": shows("resources/read", "오늘", "--uri", uri),
+        "prompts": shows(
+            "prompts/get", "Review", "--prompt-name", "stock_review", "--prompt-args", "code=x"
+        ),
+    }
+
+
+def by_script(command: list[str], **options: Any) -> dict[str, str]:
+    return json.loads(run(command, **options).splitlines()[-1])
+
+
+def test_the_table_of_clients(node: Path, python: Path, served: Gateway) -> None:
+    url = f"{served.url}/mcp"
+    script, ours = str(HERE / "mcp_fastmcp.py"), str(HERE / "mcp_python_client.py")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    seen: dict[str, dict[str, str]] = {}
+    for mode in REVISIONS:
+        name = f"Python SDK 2, {'newest' if mode == 'auto' else 'handshake'}"
+        seen[name] = by_script([sys.executable, ours, mode, url, KEY], env=environment)
+    for version in ("2", "1"):
+        command = ["node", "mcp_clients.mjs", version, url, KEY]
+        seen[f"TypeScript SDK {version}"] = by_script(command, cwd=node)
+    seen["FastMCP 4"] = by_script([str(python), script, "fastmcp", url, KEY], env=plain)
+    seen["PydanticAI"] = by_script([str(python), script, "pydantic", url, KEY], env=plain)
+    for era in ("modern", "legacy"):
+        seen[f"Inspector, {era}"] = inspector(node, url, era)
+    table = f"| | {' | '.join(seen)} |\n|---|{'---|' * len(seen)}\n"
+    for row in ROWS:
+        cells = [found.get(row, "–").partition(":")[0] for found in seen.values()]
+        table += f"| {row} | {' | '.join(cells)} |\n"
+    print(json.dumps(seen, indent=1, ensure_ascii=False))
+    print(table)
+    wrong = [
+        f"{name}: {row}: {said}"
+        for name, found in seen.items()
+        for row, said in found.items()
+        if said.startswith("no")
+    ]
+    assert wrong == []
+    head, begin, rest = PAGE.read_text("utf-8").partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    assert begin, f"{PAGE} has no place for the table"
+    if os.environ.get("POLYCALL_WRITE_DOCS"):
+        PAGE.write_text(f"{head}{BEGIN}\n\n{table}\n{END}{tail}", "utf-8")
+    assert table in PAGE.read_text("utf-8"), "write it anew: POLYCALL_WRITE_DOCS=1"
