@@ -172,7 +172,7 @@ CASES = [
     if agent != "aider"  # which has no tools, and a test of its own
 ]
 TEN = range(10)
-DEADLINE_S = 600  # of a run: a busy machine is slow
+DEADLINE_S = 1200  # of a run: a busy machine is slow
 # The picture, as every wire carries it.
 _PICTURE = base64.b64encode(picture()).decode()[:200]
 

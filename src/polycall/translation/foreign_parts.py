@@ -339,6 +339,7 @@ class _Adapter:
             case "said":
                 return [*self._said(part)]
             case "media" if isinstance(data := part.data.get("result"), str) and data:
+                losses.emulate(part.kind, "the image that it made is sent")
                 return [Media("image", media_type="image/png", data=data)]
             case "tools":
                 return []

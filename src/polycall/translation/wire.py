@@ -22,15 +22,12 @@ from polycall.ir import (
     Event,
     Message,
     Metadata,
-    Opaque,
     Request,
     Response,
     ToolChoice,
-    ToolResult,
     Usage,
     Warning,
 )
-from polycall.translation.conversation import note_seen, unseen
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire_facts import WireFacts
 
@@ -306,55 +303,6 @@ def chosen_tool(choice: ToolChoice) -> str:
     return "one of the vendor's own"
 
 
-def note_foreign_options(request: Request, dialect: str, losses: Losses) -> None:
-    """Warn of what only another dialect knows: fields of the request, marks on its parts.
-
-    Fields without which the answer would be another are refused.
-    """
-    with losses.apart() as warnings:
-        _note_foreign_marks(request, dialect, losses)
-    if not warnings:
-        note_seen(request.messages, (_note_foreign_marks, dialect))
-    for owner, options in request.provider_options.items():
-        if owner == dialect:
-            continue
-        for field, value in options.items():
-            if field in _REFUSED_FIELDS and value in _DEFAULTS:
-                continue
-            detail = f"a feature of {owner} without a counterpart in {dialect}"
-            if field in _REFUSED_FIELDS:
-                losses.refuse(field, detail, path=field)
-            elif field not in _FRAMING_FIELDS:
-                losses.drop(field, detail)
-
-
-# Without these the model would answer another question: state that lives at the other vendor,
-# and outputs that the target cannot make.
-_REFUSED_FIELDS = frozenset(
-    {
-        "audio",
-        "background",
-        "agent",
-        "cachedContent",
-        "cached_content",
-        "container",
-        "conversation",
-        "mcp_servers",
-        "modalities",
-        "previous_interaction_id",
-        "previous_response_id",
-        "prompt",
-        "web_search_options",
-    }
-)
-
-# What some clients write where they want none of that.  An empty object is a wish for some.
-_DEFAULTS: tuple[Any, ...] = (False, [], ["text"])
-
-# These say how the client wants its own answer framed or kept, not what the model should do.
-_FRAMING_FIELDS = frozenset({"stream_options", "include_obfuscation", "include", "store"})
-
-
 END_USER_LENGTH_MAX = 64
 
 
@@ -373,58 +321,6 @@ def end_user_of(
     losses.emulate("end_user", "a hash of it is sent")
     digest = hashlib.sha256(end_user.encode("utf-8", "surrogatepass")).hexdigest()
     return f"user_{digest[:48]}"
-
-
-# Wishes that a client writes beside a part or a tool.  They stay in that dialect's metadata, where
-# no other looks.
-_MARKS = frozenset(
-    {
-        "annotations",
-        "cachePoint",
-        "cache_control",
-        "citations",
-        "context",
-        "detail",
-        "eager_input_streaming",
-        "mediaResolution",
-        "prompt_cache_breakpoint",
-        "videoMetadata",
-    }
-)
-_MARK_PLACES = ("fields", "inner", "part")
-_NO_MARKS: tuple[Any, ...] = (None, "", "auto", False, [])
-
-
-def _note_foreign_marks(request: Request, dialect: str, losses: Losses) -> None:
-    noted: list[Metadata] = [tool.metadata for tool in request.tools if tool.metadata]
-    for message in unseen(request.messages, (_note_foreign_marks, dialect)):
-        for part in message.parts:
-            if not isinstance(part, Opaque) and part.metadata:
-                noted.append(part.metadata)
-            if isinstance(part, ToolResult):
-                noted.extend(
-                    inner.metadata for inner in part.content if not isinstance(inner, Opaque)
-                )
-    for metadata in noted:
-        for owner, notes in metadata.items():
-            if owner == dialect:
-                continue
-            for place in (notes, *(notes.get(name) for name in _MARK_PLACES)):
-                if isinstance(place, dict):
-                    _note_marks(place, owner, dialect, losses)  # pyright: ignore[reportUnknownArgumentType]
-
-
-def _note_marks(place: JSON, owner: str, dialect: str, losses: Losses) -> None:
-    for name, value in place.items():
-        if name not in _MARKS:
-            continue
-        if value in _NO_MARKS:
-            continue
-        detail = f"a mark of {owner} without a counterpart in {dialect}"
-        # An answer's citations are a list; the wish for some is an object.
-        if isinstance(value, list):
-            detail = f"what an answer of {owner} has cited"
-        losses.drop(name, detail)
 
 
 # ---------------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ from polycall.ir import (
     ToolChoice,
     ToolResult,
 )
-from polycall.translation.wire import Losses, note_foreign_options
+from polycall.translation.foreign_options import note_foreign_options
+from polycall.translation.wire import Losses
 
 from .wire import added, body, call, completed, created, done, message, payloads, read, written
 

@@ -41,6 +41,7 @@ from polycall.dialects.anthropic.tool_changes import BETA as CHANGES_BETA
 from polycall.dialects.anthropic.tools import ToolsRenderer, parse_choice, parse_inline, parse_tools
 from polycall.ir import JSON, Message, Metadata, Request
 from polycall.translation.conversation import known_of, like
+from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.foreign_tools import (
     changes_in,
@@ -54,7 +55,6 @@ from polycall.translation.wire import (
     ToolNames,
     WireRequest,
     end_user_of,
-    note_foreign_options,
     request_reader,
     with_user,
 )

@@ -23,12 +23,12 @@ from polycall.dialects.bedrock_converse.parameters import (
 from polycall.dialects.bedrock_converse.tools import NO_CALLS, ToolsRenderer, parse_tool_config
 from polycall.errors import MalformedRequestError
 from polycall.ir import JSON, Request
+from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import (
     Losses,
     WireRequest,
-    note_foreign_options,
     split_system,
     with_user,
 )

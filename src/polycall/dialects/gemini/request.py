@@ -21,9 +21,10 @@ from polycall.dialects.gemini.tools import ToolsRenderer, parse_tool_config, par
 from polycall.errors import MalformedRequestError
 from polycall.ir import JSON, Request
 from polycall.translation.conversation import known_of
+from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import Losses, WireRequest, note_foreign_options, split_system
+from polycall.translation.wire import Losses, WireRequest, split_system
 from polycall.translation.wire import request_reader as reader
 
 _METHODS = ("generateContent", "streamGenerateContent")

@@ -13,12 +13,12 @@ from polycall.dialects.gemini_interactions.parameters import (
 from polycall.dialects.gemini_interactions.steps import parse_input
 from polycall.dialects.gemini_interactions.tools import ToolsRenderer, parse_choice, parse_tools
 from polycall.ir import JSON, Message, Request, Text
+from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import (
     Losses,
     WireRequest,
-    note_foreign_options,
     split_system,
     with_user,
 )

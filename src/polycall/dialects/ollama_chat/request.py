@@ -14,9 +14,10 @@ from polycall.dialects.ollama_chat.parameters import (
 )
 from polycall.dialects.ollama_chat.tools import ToolsRenderer, parse_tools
 from polycall.ir import JSON, Message, Request
+from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import Losses, WireRequest, note_foreign_options
+from polycall.translation.wire import Losses, WireRequest
 from polycall.translation.wire import request_reader as reader
 
 _READ = frozenset({"format", "messages", "model", "options", "stream", "think", "tools"})

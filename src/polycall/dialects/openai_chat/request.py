@@ -33,13 +33,13 @@ from polycall.dialects.openai_chat.tools import (
 from polycall.ir import JSON, Request, ResponseFormat
 from polycall.schema import openai_strict
 from polycall.translation.efforts import SAMPLING, refuses_sampling
+from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import (
     Losses,
     WireRequest,
     end_user_of,
-    note_foreign_options,
     request_reader,
 )
 

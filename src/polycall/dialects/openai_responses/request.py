@@ -27,6 +27,7 @@ from polycall.ir import (
 from polycall.schema import openai_strict
 from polycall.translation.conversation import known_of, like
 from polycall.translation.efforts import SAMPLING, effort_for, is_off, refuses_sampling
+from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import parsed_once
@@ -34,7 +35,6 @@ from polycall.translation.wire import (
     Losses,
     WireRequest,
     end_user_of,
-    note_foreign_options,
     request_reader,
     split_system,
 )

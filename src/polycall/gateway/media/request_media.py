@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from polycall._support.urls import parts_of
 from polycall.ir import Media, Message, Opaque, Part, Request, Text, ToolResult
 from polycall.providers.dialects import DIALECTS
+from polycall.translation.conversation import like, note_seen, unseen
 
 _YOUTUBE = frozenset({"www.youtube.com", "youtube.com", "m.youtube.com", "youtu.be"})
 
@@ -16,12 +17,16 @@ def media_to_fetch(request: Request, dialect: str) -> list[Media]:
     kinds = DIALECTS[dialect].FACTS.media_as_bytes
     if not kinds:
         return []
-    return [
+    look = (media_to_fetch, dialect)
+    found = [
         part
-        for message in request.messages
+        for message in unseen(request.messages, look)
         for part in _media_of(message)
         if _is_wanted(part, kinds, dialect)
     ]
+    if not found:
+        note_seen(request.messages, look)
+    return found
 
 
 def wanted_media(request: Request, dialect: str) -> dict[str, Media]:
@@ -32,7 +37,7 @@ def wanted_media(request: Request, dialect: str) -> dict[str, Media]:
 def with_data(request: Request, by_url: dict[str, Media]) -> Request:
     """The request with what was fetched instead of the URLs."""
     messages = [_message_with_data(message, by_url) for message in request.messages]
-    return replace(request, messages=messages)
+    return replace(request, messages=like(messages, request.messages))
 
 
 def _is_wanted(part: Media, kinds: frozenset[str], dialect: str) -> bool:
