@@ -79,7 +79,7 @@ def binding(body: JSON, summed: SummedUp | None = None, known: dict[Any, Any] | 
         if place == place_kept > start:
             keep_begun(known, messages[:place], binding, before.state())
         before.add(messages[place])
-    return before.digest(_last_block(messages))
+    return before.digest(last_thinking(messages, known))
 
 
 def without_unfitting(
@@ -252,12 +252,15 @@ def _essence(block: JSON) -> Any:
             return plain
 
 
-def _last_block(messages: list[JSON]) -> str:
-    for message in reversed(messages):
+def last_thinking(messages: list[JSON], known: dict[Any, Any] | None = None) -> str:
+    """A digest of the last thinking block; empty where there is none."""
+    start, _ = begun(known, messages, last_thinking)  # of messages without any
+    for message in reversed(messages[start:]):
         if message["role"] == "assistant":
             for block in reversed(_blocks(message)):
                 if block.get("type") in _KINDS:
                     return _identity(block)
+    keep_begun(known, messages[: end_of_beginning(messages)], last_thinking, None)
     return ""
 
 

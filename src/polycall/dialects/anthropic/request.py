@@ -16,6 +16,7 @@ from polycall.dialects.anthropic.binding import (
     COMPACTION,
     SummedUp,
     binding,
+    last_thinking,
     summary_note,
     summed_up,
     without_unfitting,
@@ -357,7 +358,9 @@ def _let_blocks_go(body: JSON, request: Request, quirks: Quirks) -> list[str]:
 
     The vendor says in its answer which blocks it dropped.  A client of this wire decides itself.
     """
-    if not quirks.prefix_bound or NAME in request.metadata or not _has_thinking(body["messages"]):
+    if not quirks.prefix_bound or NAME in request.metadata:
+        return []
+    if not last_thinking(body["messages"], known_of(request.messages)):
         return []
     thinking: JSON = body.get("thinking", {"type": "adaptive"})
     binding: JSON = thinking.get("block_binding") or {}
@@ -370,17 +373,6 @@ BINDING_BETA = "thinking-binding-controls-2026-08-01"
 # BetaCompactionConfigParam: asks for a summary, which comes first in the requests after it.
 COMPACTION_BETA = "compact-2026-09-04"
 _DROP: JSON = {"prefix_mismatch_behavior": "drop_block"}
-_THINKING = ("thinking", "redacted_thinking")
-
-
-def _has_thinking(messages: list[JSON]) -> bool:
-    for message in messages:
-        content: str | list[JSON] = message["content"]
-        if message["role"] != "assistant" or isinstance(content, str):
-            continue
-        if any(block.get("type") in _THINKING for block in content):
-            return True
-    return False
 
 
 def _bound_breakpoints(body: JSON, losses: Losses, unmarked: int) -> None:
