@@ -3,7 +3,12 @@
 FOLDER is a `node_modules` with `@octokit/openapi`.  Ten tasks are done by scripts in a model's
 place: a search, and a program over what it found, against a small interface on loopback.  Beside it
 stands what the same calls cost directly, where the definitions of all operations, or of the one
-that is needed alone, stand in each of the model's requests.  Tokens are polycall's estimate.
+that is needed alone, stand in each of the model's requests.  Tokens are counted by o200k_base where
+`polycall[tokens]` is installed.
+
+After that a stock MCP client asks `polycall mcp serve --code` for its definitions and runs a
+program in it, in turns with the same program in the sandbox alone.  The CPU is that of the server's
+own process, without the sandbox's: a busy machine does not change it much.
 """
 
 from __future__ import annotations
@@ -11,14 +16,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import statistics
+import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from mcp import ClientSession, StdioServerParameters, stdio_client
+
+from polycall.cli.bench.tokens import tokenizer
 from polycall.ir import ToolCall
-from polycall.program.auto import estimated_tokens
 from polycall.sandbox import Sandbox
 from polycall.tool_server import CodeToolset, OpenAPITools
 from polycall.tools import execute
@@ -103,6 +114,63 @@ TASKS = [
 ]
 
 
+_FIRST_RUNS, _WARM_RUNS = 20, 240
+
+
+def _tokens(text: str) -> int:
+    return tokenizer()[0](text)
+
+
+def _cpu_s(name: str) -> float:
+    """The CPU that the child whose words have `name` has used."""
+    for child in Path("/proc/self/task").glob("*/children"):
+        for pid in child.read_text().split():
+            if name in Path(f"/proc/{pid}/cmdline").read_text():
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+async def measure_server(place: Path, address: str) -> dict[str, Any]:
+    """What an MCP client sees of the server, and what a warm program takes next to the sandbox."""
+    words = ["-m", "polycall", "mcp", "serve", "--code", "--openapi", str(place)]
+    server = StdioServerParameters(
+        command=sys.executable, args=[*words, "--address", address], env=dict(os.environ)
+    )
+    code = {"code": "sum(range(10))"}
+    served: list[float] = []
+    alone: list[float] = []
+    async with (
+        stdio_client(server) as streams,
+        ClientSession(*streams) as client,
+        Sandbox() as sandbox,
+        sandbox.session() as session,
+    ):
+        await client.initialize()
+        listed = (await client.list_tools()).tools
+        definitions = [[each.name, each.description, each.input_schema] for each in listed]
+        cpu_s = 0.0
+        for number in range(_WARM_RUNS + _FIRST_RUNS):
+            if number == _FIRST_RUNS:
+                cpu_s = _cpu_s("--openapi")
+            began = time.perf_counter()
+            result = await client.call_tool("run", code)
+            middle = time.perf_counter()
+            await session.run(code["code"])
+            ended = time.perf_counter()
+            assert not result.is_error, result
+            if number >= _FIRST_RUNS:
+                served.append(1000 * (middle - began))
+                alone.append(1000 * (ended - middle))
+        cpu_s = _cpu_s("--openapi") - cpu_s
+    return {
+        "definitions, tokens": _tokens(json.dumps(definitions, ensure_ascii=False)),
+        "warm call, ms": round(statistics.median(served), 2),
+        "the sandbox alone, ms": round(statistics.median(alone), 2),
+        "CPU a call, ms": round(1000 * cpu_s / _WARM_RUNS, 2),
+    }
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Answers any path with rows, or with one row where something is made."""
 
@@ -149,7 +217,7 @@ async def measure(document: dict[str, Any], address: str) -> list[dict[str, Any]
         name: json.dumps([name, each.description, each.parameters])
         for name, each in api.tools.items()
     }
-    everything = sum(map(estimated_tokens, definitions.values()))
+    everything = sum(map(_tokens, definitions.values()))
     rows: list[dict[str, Any]] = []
     async with Sandbox() as sandbox:
 
@@ -160,7 +228,7 @@ async def measure(document: dict[str, Any], address: str) -> list[dict[str, Any]
         tools = CodeToolset(
             api, opened, implicit=lambda: "one", namespaces=spaces, result_schema=api.result_schema
         )
-        own = estimated_tokens(
+        own = _tokens(
             json.dumps([[each.name, each.description, each.parameters] for each in tools])
         )
         for task in TASKS:
@@ -170,17 +238,17 @@ async def measure(document: dict[str, Any], address: str) -> list[dict[str, Any]
             call = ToolCall("c2", "run", json.dumps({"code": task.code}))
             done = await execute(call, tools)
             answer = (await _answer(api, task)) * task.calls
-            talk = estimated_tokens(search.text + task.code + done.text)
+            talk = _tokens(search.text + task.code + done.text)
             rows.append(
                 {
                     "task": task.query,
                     "found": task.operation in search.text,
                     "done": not done.is_error,
                     # The model is asked three times: to search, to write, to answer.
-                    "code mode": 3 * own + talk + estimated_tokens(search.text),
-                    "direct, that one tool": 2 * estimated_tokens(definitions[task.operation])
-                    + estimated_tokens(answer),
-                    "direct, all tools": 2 * everything + estimated_tokens(answer),
+                    "code mode": 3 * own + talk + _tokens(search.text),
+                    "direct, that one tool": 2 * _tokens(definitions[task.operation])
+                    + _tokens(answer),
+                    "direct, all tools": 2 * everything + _tokens(answer),
                 }
             )
         await tools.close()
@@ -211,12 +279,15 @@ def main() -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_address[1]}"
     rows = asyncio.run(measure(json.loads(place.read_text()), address))
+    seen = asyncio.run(measure_server(place, address))
     server.shutdown()
     server.server_close()
     for row in rows:
         print(row)
     for name in ("code mode", "direct, that one tool", "direct, all tools"):
         print(f"{name}: {sum(row[name] for row in rows):,} tokens")
+    print(f"{sum(row['found'] and row['done'] for row in rows)} of {len(rows)} tasks done")
+    print(seen, f"(tokens: {tokenizer()[1]})")
 
 
 if __name__ == "__main__":

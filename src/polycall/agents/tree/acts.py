@@ -78,7 +78,7 @@ _PHRASES: dict[str, str] = {
     "sign in": "login",
     "log out": "logout",
 }
-_APART_MAX = 4
+_APART_MAX, _WORDS_MAX = 4, 64
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -86,6 +86,10 @@ def _stems(words: str) -> frozenset[str]:
     return frozenset(stem(word) for word in words.split())
 
 
+_PHRASE_STEMS: dict[str, list[tuple[str, str]]] = {}
+for _phrase, _meaning in _PHRASES.items():
+    _head, _second = _phrase.split()
+    _PHRASE_STEMS.setdefault(stem(_head), []).append((_second, stem(_meaning)))
 _LOOK_STEMS, _CHANGE_STEMS = _stems(_LOOK), _stems(_CHANGE)
 
 
@@ -116,11 +120,10 @@ def act_of_question(question: str) -> Act:
 
 def phrases_of(question: str) -> dict[str, str]:
     """Terms of the question that begin a verb of two words, each with the term of its meaning."""
-    words = [word.lower() for word in _WORD.findall(question)[:64]]
+    words = [word.lower() for word in _WORD.findall(question)[:_WORDS_MAX]]
     found: dict[str, str] = {}
-    for phrase, meaning in _PHRASES.items():
-        first, second = phrase.split()
-        for place, word in enumerate(words):
-            if stem(word) == stem(first) and second in words[place + 1 : place + 1 + _APART_MAX]:
-                found[stem(word)] = stem(meaning)
+    for place, word in enumerate(map(stem, words)):
+        for second, meaning in _PHRASE_STEMS.get(word, ()):
+            if second in words[place + 1 : place + 1 + _APART_MAX]:
+                found[word] = meaning
     return found

@@ -14,7 +14,7 @@ from polycall.agents.tree.loanwords import Loanwords
 from polycall.agents.tree.ranking import FieldIndex, field_terms
 from polycall.agents.tree.synonyms import synonyms_of
 from polycall.agents.tree.use import Uses
-from polycall.agents.vectors import nearest, spread_of, unit_rows
+from polycall.agents.vectors import nearest, nearness, spread_of, unit_rows
 from polycall.ir import JSON
 from polycall.tools import FunctionTool
 
@@ -181,7 +181,7 @@ class ToolSearch:
         """
         if self._embed is None or not self._names:
             return words
-        near = self._vectors @ unit_rows(self._embed([query]), 1)[0]
+        near = nearness(self._vectors, self._embed([query])[0])
         mean = float(near.mean())
         best = max(words.values(), default=1.0)
         scores = {name: _WORDS_WEIGHT * score / best for name, score in words.items()}
