@@ -12,23 +12,30 @@ from typing import Literal, TypeAlias
 
 from polycall.agents.text_search import stem, terms
 
-Act: TypeAlias = Literal["look", "change", ""]
+Act: TypeAlias = Literal["look", "make", "undo", "change", ""]
 
 _LOOK = """
 list show get fetch read retrieve look describe view see display browse enumerate search find
 query lookup check count compare download export watch print tell know head inspect status preview
 """
-_CHANGE = """
-create make add new build generate compose register publish post put insert delete remove drop
-erase destroy clear purge kill throw kick update edit change modify patch replace rename set
-adjust move transfer send submit invite cancel abort stop terminate revoke start run trigger
-dispatch launch execute begin rerun retry restart close finish open reopen merge combine copy
-clone fork duplicate star unstar follow unfollow block unblock subscribe unsubscribe approve
-accept confirm allow reject decline deny dismiss refuse ban assign unassign upload import attach
-detach lock unlock protect enable disable pay charge refund book reserve ship order write save
-store mark pin unpin archive unarchive restore apply grant give connect disconnect request scale
-evict bind capture void finalize resume pause mute convert sync reset
+_MAKE = """
+create make add new build generate compose register publish post put insert invite upload import
+attach write save store book order generate assign star follow subscribe
 """
+_UNDO = """
+delete remove drop erase destroy clear purge throw unstar unfollow unsubscribe unassign detach
+"""
+_CHANGE = """
+kill kick update edit change modify patch replace rename set adjust move transfer send submit
+cancel abort stop terminate revoke start run trigger dispatch launch execute begin rerun retry
+restart close finish open reopen merge combine copy clone fork duplicate block unblock unsubscribe
+approve accept confirm allow reject decline deny dismiss refuse ban lock unlock protect enable
+disable pay charge refund reserve ship mark pin unpin archive unarchive restore apply grant give
+connect disconnect request scale evict bind capture void finalize resume pause mute convert sync
+reset
+"""
+# What a question may say as a verb, and a name has as a thing.
+_MAKE_SAID = "comment reply respond answer label tag note raise file"
 _ASKED = re.compile(
     r"\s*(?:who|whom|whose|what|which|where|when|why|whether|how|is|are|was|were|has|have|did|does|do)\b",
     re.I,
@@ -36,10 +43,13 @@ _ASKED = re.compile(
 _LOOK_KOREAN = re.compile(
     r"목록|보여|보기|조회|나열|검색|찾아|찾기|알려|읽|비교|누가|누구|무엇|뭐|몇|어떤|어디|언제|[?？]"
 )
+_MAKE_KOREAN = re.compile(
+    r"만들|만드|생성|추가|등록|작성|초대|업로드|올려|올리|달아|달기|붙여|붙이|남겨|남기|배정|할당|예약|배포|출시"
+)
+_UNDO_KOREAN = re.compile(r"삭제|지우|지워|제거|없애|빼")
 _CHANGE_KOREAN = re.compile(
-    r"만들|만드|생성|추가|등록|작성|삭제|지우|지워|제거|수정|변경|바꾸|바꿔|고쳐|갱신|보내|전송|초대|취소|중단|실행|시작"
-    r"|닫|종료|열어|열기|병합|합치|합쳐|복사|복제|승인|수락|거절|차단|할당|배정|업로드|올려|올리|잠금|잠가|결제|환불|예약"
-    r"|배포|출시|눌러|누르|달아|달기|붙여|붙이|설정|켜|끄|꺼"
+    r"수정|변경|바꾸|바꿔|고쳐|갱신|보내|전송|취소|중단|실행|시작|닫|종료|열어|열기|병합|합치|합쳐|복사|복제"
+    r"|승인|수락|거절|차단|잠금|잠가|결제|환불|눌러|설정|켜|끄|꺼"
 )
 # Verbs of two words, which may have others between them, as the verb that tools have.
 _PHRASES: dict[str, str] = {
@@ -90,18 +100,32 @@ _PHRASE_STEMS: dict[str, list[tuple[str, str]]] = {}
 for _phrase, _meaning in _PHRASES.items():
     _head, _second = _phrase.split()
     _PHRASE_STEMS.setdefault(stem(_head), []).append((_second, stem(_meaning)))
-_LOOK_STEMS, _CHANGE_STEMS = _stems(_LOOK), _stems(_CHANGE)
+_ACTS: dict[str, Act] = {
+    **dict.fromkeys(_stems(_LOOK), "look"),
+    **dict.fromkeys(_stems(_CHANGE), "change"),
+    **dict.fromkeys(_stems(_MAKE), "make"),
+    **dict.fromkeys(_stems(_UNDO), "undo"),
+}
+_SAID_ACTS: dict[str, Act] = {**dict.fromkeys(_stems(_MAKE_SAID), "make"), **_ACTS}
+_KOREAN: tuple[tuple[re.Pattern[str], Act], ...] = (
+    (_LOOK_KOREAN, "look"),
+    (_UNDO_KOREAN, "undo"),
+    (_MAKE_KOREAN, "make"),
+    (_CHANGE_KOREAN, "change"),
+)
 
 
-def act_of_term(term: str) -> Act:
-    """What a verb does; empty for any other term."""
-    return "look" if term in _LOOK_STEMS else "change" if term in _CHANGE_STEMS else ""
+def differs(asked: Act, done: Act) -> bool:
+    """Whether a tool does something else than the question wants; not where one is unclear."""
+    if not asked or not done:
+        return False
+    return (asked == "look") != (done == "look") or {asked, done} == {"make", "undo"}
 
 
 def act_of_tool(name: Iterable[str], about: Iterable[str]) -> Act:
     """What a tool does, by the first verb of its name, or of its description."""
     for term in (*name, *about):
-        act = act_of_term(term)
+        act = _ACTS.get(term)
         if act:
             return act
     return ""
@@ -109,13 +133,13 @@ def act_of_tool(name: Iterable[str], about: Iterable[str]) -> Act:
 
 def act_of_question(question: str) -> Act:
     """What a question wants; empty where that is not clear."""
-    if _LOOK_KOREAN.search(question):
-        return "look"
-    if _CHANGE_KOREAN.search(question):
-        return "change"
+    for words, act in _KOREAN:
+        if words.search(question):
+            return act
     if _ASKED.match(question):
         return "look"
-    return act_of_term(next(iter(terms(question)), ""))
+    first = next(iter(terms(question)), "")
+    return _SAID_ACTS.get(phrases_of(question).get(first, first), "")
 
 
 def phrases_of(question: str) -> dict[str, str]:

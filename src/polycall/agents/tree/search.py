@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, cast
 
 from polycall.agents.text_search import TermIndex, query_terms, terms
-from polycall.agents.tree.acts import act_of_question, act_of_tool, phrases_of
+from polycall.agents.tree.acts import act_of_question, act_of_tool, differs, phrases_of
 from polycall.agents.tree.loanwords import Loanwords
 from polycall.agents.tree.ranking import FieldIndex, field_terms
 from polycall.agents.tree.synonyms import synonyms_of
@@ -33,7 +33,7 @@ _LOANWORD = 0.9
 # Interfaces say of whom they speak where a person says "my".
 _MINE = re.compile(r"\b(?:i|me|my|mine|myself)\b|내\s|나의|제\s", re.I)
 _MINE_TERMS, _MINE_SURE = field_terms(["authenticated self own current me"]), 0.5
-_OTHER_ACT = 0.8  # for tools that look where something is to be changed, and the other way round
+_OTHER_ACT = 0.8  # for tools that do something else than the question wants
 _VALUES_MAX, _VALUE_CHARS = 20, 60
 _DETAIL_CHARS, _BELOW_MAX, _DEPTH_MAX = 300, 40, 1
 _BRANCH_WEIGHT = 3
@@ -139,7 +139,7 @@ class ToolSearch:
         if not act:
             return scores
         return {
-            name: score * (_OTHER_ACT if self._acts[name] not in (act, "") else 1.0)
+            name: score * (_OTHER_ACT if differs(act, self._acts[name]) else 1.0)
             for name, score in scores.items()
         }
 
