@@ -120,14 +120,35 @@ def test_n12_acts_phrases_and_loanwords(question: str, wanted: str) -> None:
 
 
 def test_n12_one_that_looks_does_not_hide_one_that_acts() -> None:
-    def made(name: str) -> Any:
-        about = f"{name.replace('_', ' ').capitalize()} of the organization"
-        return tool_from_schema(name, about, {"type": "object", "properties": {}}, lambda _: "")
-
-    looking = [made(f"list_{each}_invitations") for each in ("pending", "old", "failed")]
-    tree = ToolTree({"orgs": [*looking, made("create_invitation")]})
+    looking = [_named(f"list_{each}_invitations") for each in ("pending", "old", "failed")]
+    tree = ToolTree({"orgs": [*looking, _named("create_invitation")]})
     assert tree.search("invite to the organization")[0].name == "orgs.create_invitation"
     assert tree.search("which invitations has the organization")[0].name.startswith("orgs.list")
+
+
+def test_n12_a_rare_word_that_stands_for_another_is_not_worth_more() -> None:
+    names = [
+        "orgs_list_members",
+        "orgs_get",
+        "orgs_list_plans",
+        "orgs_update",
+        "teams_list_members",
+    ]
+    tree = ToolTree({"api": [_named(name) for name in names]})
+    assert tree.search("list the members of the org")[0].name == "api.orgs_list_members"
+
+
+def test_n12_making_is_not_undoing() -> None:
+    names = ["delete_comment", "pin_comment", "create_comment", "list_comments"]
+    tree = ToolTree({"api": [_named(name) for name in names]})
+    assert tree.search("reply with a comment")[0].name == "api.create_comment"
+    assert tree.search("drop my comment")[0].name == "api.delete_comment"
+    assert tree.search("댓글 지워 줘")[0].name == "api.delete_comment"
+
+
+def _named(name: str) -> Any:
+    about = name.replace("_", " ").capitalize()
+    return tool_from_schema(name, about, {"type": "object", "properties": {}}, lambda _: "")
 
 
 def test_n12_values_within_a_body_are_words_of_a_tool() -> None:

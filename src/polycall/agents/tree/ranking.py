@@ -96,7 +96,7 @@ class FieldIndex:
         # Rare terms first: of a crowded term only what those have found is looked at.
         for place in sorted(range(len(said)), key=lambda each: -weights[each]):
             term, alternatives = said[place]
-            found = self._term(alternatives, scores)
+            found = self._term(term, alternatives, scores)
             for name, count in used.get(term, {}).items():
                 found[name] = found.get(name, 0.0) + _USE_WEIGHT * count / (count + 1.0)
             for name, score in found.items():
@@ -115,7 +115,7 @@ class FieldIndex:
         return max(known, default=math.log(1 + self._total) * 0.5)
 
     def _term(
-        self, alternatives: Mapping[str, float], scores: Mapping[str, float]
+        self, term: str, alternatives: Mapping[str, float], scores: Mapping[str, float]
     ) -> dict[str, float]:
         found: dict[str, float] = {}
         most = max(_COMMON_MIN, self._total * _COMMON_SHARE)
@@ -123,9 +123,11 @@ class FieldIndex:
             posting = self._postings.get(each)
             if posting is None:
                 continue
+            # What stands for a term is no rarer than the term: "team" says no more than "org".
+            weight = sure * min(1.0, self._rarity.get(term, math.inf) / self._rarity[each])
             names = posting if len(posting) <= most or not scores else scores
             for name in names:
-                score = sure * posting.get(name, 0.0)
+                score = weight * posting.get(name, 0.0)
                 if score > found.get(name, 0.0):
                     found[name] = score
         return found

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, cast
 
 from polycall.agents.text_search import TermIndex, query_terms, terms
-from polycall.agents.tree.acts import act_of_question, act_of_tool, differs, phrases_of
+from polycall.agents.tree.acts import Act, act_of_question, act_of_tool, differs, phrases_of
 from polycall.agents.tree.loanwords import Loanwords
 from polycall.agents.tree.ranking import FieldIndex, field_terms
-from polycall.agents.tree.synonyms import synonyms_of
+from polycall.agents.tree.synonyms import is_head, synonyms_of
 from polycall.agents.tree.use import Uses
 from polycall.agents.vectors import nearest, nearness, spread_of, unit_rows
 from polycall.ir import JSON
@@ -27,7 +27,7 @@ Embed: TypeAlias = Callable[[list[str]], Sequence[Sequence[float]]]
 _WORDS_WEIGHT = 2.0
 _CANDIDATES = 50
 # What is meant by other words is less sure than what is said.
-_SYNONYM, _FORM, _TYPO = 0.75, 0.7, 0.7
+_HEAD, _SYNONYM, _FORM, _TYPO = 0.9, 0.65, 0.7, 0.7
 _FORM_MIN = 4
 _LOANWORD = 0.9
 # Interfaces say of whom they speak where a person says "my".
@@ -57,7 +57,7 @@ class ToolSearch:
         self._vocabulary: list[str] | None = None
         self._loanwords: Loanwords | None = None
         documents = {name: _fields_of(name, tool) for name, tool in tools.items()}
-        self._acts = {
+        self._acts: dict[str, Act] = {
             name: act_of_tool(fields["name"], fields["about"]) for name, fields in documents.items()
         }
         shared: dict[str, list[str]] = {}
@@ -150,7 +150,7 @@ class ToolSearch:
         """
         if meaning is not None:
             return {**dict.fromkeys(synonyms_of(meaning, ""), _SYNONYM), term: _FORM, meaning: 1.0}
-        found = dict.fromkeys(synonyms_of(term, query), _SYNONYM)
+        found = {each: _HEAD if is_head(each) else _SYNONYM for each in synonyms_of(term, query)}
         found |= dict.fromkeys(self._forms(term), _FORM)
         near = self._index.misspelt(term)
         found |= dict.fromkeys(near, _TYPO)

@@ -23,6 +23,7 @@ invite invitation | 초대
 cancel abort stop terminate revoke | 취소 중단
 start run trigger dispatch launch execute begin | 시작 실행
 close finish complete end resolve | 닫아 닫기 완료 종료
+create open raise
 open reopen | 열어 열기
 merge combine join | 병합 합쳐 합치
 copy clone fork duplicate | 복사 복제
@@ -67,18 +68,20 @@ _KOREAN_FROM = "\uac00"
 
 
 @functools.cache
-def _tables() -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]:
-    """Stems of words, and Korean stems, to the stems of their groups."""
+def _tables() -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]], frozenset[str]]:
+    """Stems of words, and Korean stems, to the stems of their groups; the first of each group."""
     english: dict[str, frozenset[str]] = {}
     korean: dict[str, frozenset[str]] = {}
+    heads: list[str] = []
     for line in _GROUPS.strip().splitlines():
         words, _, others = line.partition("|")
         group = frozenset(stem(word) for word in words.split())
+        heads.append(stem(words.split()[0]))
         for word in group:
             english[word] = english.get(word, frozenset()) | group
         for word in others.split():
             korean[word] = korean.get(word, frozenset()) | group
-    return english, korean
+    return english, korean, frozenset(heads)
 
 
 def is_korean(word: str) -> bool:
@@ -92,10 +95,15 @@ def synonyms_of(term: str, question: str) -> set[str]:
     A Korean term is a pair of letters: it stands for the groups whose stem the question has and
     that it is part of.
     """
-    english, korean = _tables()
+    english, korean, _ = _tables()
     found = set(english.get(term, frozenset()))
     if term >= _KOREAN_FROM:
         for word, group in korean.items():
             if word in question and (term in word or word in term or term[0] in word):
                 found |= group
     return found - {term}
+
+
+def is_head(term: str) -> bool:
+    """Whether a term is the one of its group that names of tools usually have."""
+    return term in _tables()[2]
