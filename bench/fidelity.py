@@ -122,6 +122,7 @@ def litellm(command: str, sim: Simulation, folder: Path) -> Iterator[Door]:
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }
     words = [command, "--config", str(path), "--port", str(port), "--host", "127.0.0.1"]
+    words += ["--keepalive_timeout", "75"]  # a slow judge may pause longer than its usual 5 s
     with subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
     ) as process:

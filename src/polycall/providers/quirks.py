@@ -130,6 +130,7 @@ MISTRAL = replace(
     media_parts=frozenset({"image_url", "input_audio", "document_url"}),  # recorded
     seed_field="random_seed",  # recorded
     end_user_field="",  # reported: unknown fields are a 422, "extra_forbidden"
+    refused=frozenset({"store"}),
     # Reported: "Tool call id was ... but must be a-z, A-Z, 0-9, with a length of 9".
     call_id_pattern=r"[A-Za-z0-9]{9}",
     call_id_length=9,
@@ -174,7 +175,7 @@ GROQ = replace(
     parallel_switch=True,  # recorded
     empty_content="null",  # recorded
     # Documented as a 400; reported for reasoning: "property 'reasoning_content' is unsupported".
-    refused=frozenset({"logprobs", "candidates", "messages.name"}),
+    refused=frozenset({"logprobs", "candidates", "logit_bias", "messages.name"}),
     message_fields=frozenset(),
     reasoning_replay="never",
     efforts=frozenset({"none", "low", "medium", "high"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from polycall.dialects import openai_chat
 from polycall.errors import UnsupportedError
 from polycall.exchange import prepare
+from polycall.gateway.passthrough.request import QuirkMarks, read_fields
 from polycall.providers.catalogue import CATALOGUE
 
 
@@ -54,3 +56,25 @@ def test_c5_a_file_reaches_a_relative_as_it_takes_files() -> None:
     assert sent(TEXT, "groq", "openai/gpt-oss-120b")[-1]["text"] == "a.b\n\nhello"
     assert sent(PDF, "openrouter", "x/y")[-1] == PDF
     assert sent(SOUND, "alibaba", "qwen3.8-max")[-1] == SOUND
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "field", "value"),
+    [
+        ("mistral", "mistral-large-4", "store", True),
+        ("mistral", "magistral-small-latest", "store", False),
+        ("groq", "openai/gpt-oss-20b", "logit_bias", {"50256": -1}),
+    ],
+)
+def test_c5_a_field_that_a_relative_refuses_is_left_out(
+    provider: str, model: str, field: str, value: Any
+) -> None:
+    said = [{"role": "user", "content": "hi"}]
+    body = {"model": "m", "messages": said, field: value}
+    quirks = CATALOGUE[provider].quirks_for(model)
+    fields = read_fields(json.dumps(body).encode(), "openai-chat")
+    assert QuirkMarks(quirks).meet(fields.body, fields), "it is not passed on"
+    request = openai_chat.parse_request(body)
+    wire = prepare(request, CATALOGUE[provider], model, "k", "openai-chat").wire
+    assert field not in wire.body
+    assert [each.feature for each in wire.warnings] == [field]
