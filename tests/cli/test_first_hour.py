@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -174,3 +175,21 @@ def test_n15_help_is_a_word_as_well(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["help"])
     assert "models" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
+def test_n15_output_that_holds_few_letters_ends_well(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "weather.py").write_text(
+        'def get_weather(city: str) -> str:\n    """날씨 weather."""\n    return city\n', "utf-8"
+    )
+    words = ["run", "openai/gpt-5.4", "서울 날씨", "--tools", "weather:get_weather", "--no-log"]
+    polycall_again = [sys.executable, "-m", "polycall"]
+    done = subprocess.run(
+        [*polycall_again, "sim", *polycall_again, *words],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert (done.returncode, b"Error" in done.stderr) == (0, False), done.stderr
+    assert b"get_weather(\\uc11c\\uc6b8)" in done.stdout

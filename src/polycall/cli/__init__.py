@@ -59,8 +59,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     What it prints is cleaned of control characters, wherever it came from.
     """
+    _open_streams()
     with cleaned(for_good=arguments is None):
         return _main(arguments)
+
+
+def _open_streams() -> None:
+    """Make both streams fit for any text, before something is put around them."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who called, as with `>&-`
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # Output that can hold ASCII alone shows the rest as escapes, and does not fail.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def command_parser(loaded: Container[str]) -> argparse.ArgumentParser:
@@ -89,13 +101,6 @@ def _parsers(
 
 def _main(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by who called, as with `>&-`
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        # Output that can hold ASCII alone shows the rest as escapes, and does not fail.
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")
     if words[:1] == ["help"]:
         words = [*words[1:2], "--help"]
     chosen = words[0] if words else ""
