@@ -63,6 +63,15 @@ def test_nothing_fits(search: ToolSearch) -> None:
         assert isinstance(search.best(question, 5, "words"), list)
 
 
+@pytest.mark.parametrize("first", ["가", "a"])
+def test_a_question_of_any_length_takes_milliseconds(search: ToolSearch, first: str) -> None:
+    words = (f"{chr(ord(first) + number % 26)}{chr(0xAC00 + number)}" for number in range(10_000))
+    question = " ".join(words)
+    began = time.process_time()
+    search.best(question, 5, "words")
+    assert time.process_time() - began < 1.0  # without a bound it takes a minute
+
+
 def test_only_what_is_kept(search: ToolSearch) -> None:
     found = search.best("repository", 5, "words", keep=lambda name: name.endswith("get"))
     assert found == ["repos.repos_get"]

@@ -29,6 +29,7 @@ _CANDIDATES = 50
 # What is meant by other words is less sure than what is said.
 _HEAD, _SYNONYM, _FORM, _TYPO = 0.9, 0.65, 0.7, 0.7
 _FORM_MIN = 4
+_QUERY_CHARS_MAX = 1_000
 _LOANWORD = 0.9
 # Interfaces say of whom they speak where a person says "my".
 _MINE = re.compile(r"\b(?:i|me|my|mine|myself)\b|내\s|나의|제\s", re.I)
@@ -93,8 +94,10 @@ class ToolSearch:
         """The names of the tools that fit best, best first.
 
         Only those below `within` are looked at, and only those that `keep` says yes to.  Searches
-        of an `owner` are remembered: what it called after them counts for it (`called`).
+        of an `owner` are remembered: what it called after them counts for it (`called`).  Of a long
+        question the beginning is looked at.
         """
+        query = query[:_QUERY_CHARS_MAX]
         scores = self._by_words(query, owner)
         match method:
             case "words":
