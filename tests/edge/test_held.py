@@ -18,6 +18,7 @@ from polycall.gateway.generation.attempt import Attempt
 from polycall.gateway.passthrough.request import SETTING_BYTES_MAX, read_fields
 from polycall.gateway.routing.router import Target
 from polycall.gateway.state import conversations
+from polycall.gateway.state.known_conversations import OWNER_BYTES_MAX, KnownConversations
 from polycall.gateway.store import open_store
 from polycall.ir import Message, Request, Response, Text, Tool
 from polycall.providers.dialects import DIALECTS
@@ -137,3 +138,46 @@ def test_a_kept_request_has_a_bound() -> None:
     conversations.check_kept(conversations.KEPT_BYTES_MAX, "background")
     with pytest.raises(RequestTooLargeError, match="'background'"):
         conversations.check_kept(conversations.KEPT_BYTES_MAX + 1, "background")
+
+
+def _conversation(part: str, size: int) -> bytes:
+    turn = '{"role":"user","content":"%s"},' % ("말 " * 50)
+    return f"[{turn}{(part + ',') * (size // len(part))}{turn}{turn[:-1]}]".encode()
+
+
+@pytest.mark.parametrize("part", ["{}", "[]", '{"a":1}', "0.1", '"ab"', '[{"a":[]}]'])
+def test_a20_a_conversation_of_small_values_is_not_remembered(part: str) -> None:
+    known = KnownConversations(bytes_min=100)
+    raw = _conversation(part, 30_000)
+    assert known.read("a", "openai-chat", raw) == json.loads(raw)
+    assert known.size_bytes == 0
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        '{"role":"user","content":[{"type":"text","text":"if (a[0]) { f(a, b); }"}]}',
+        '{"role":"tool","tool_call_id":"c","content":"{\\"a\\":[{},{},1,2,{\\"b\\":{}}]}"}',
+        '{"role":"assistant","content":"네, 그렇습니다 😀"}',
+    ],
+)
+def test_an_ordinary_conversation_is_remembered(part: str) -> None:
+    known = KnownConversations(bytes_min=100)
+    raw = _conversation(part, 30_000)
+    assert known.read("a", "openai-chat", raw) == json.loads(raw)
+    assert known.size_bytes > 20_000
+
+
+def test_a_key_has_its_share_in_all_dialects_together() -> None:
+    known = KnownConversations(bytes_min=100)
+    part = '{"role":"assistant","content":"%s"}' % ("x" * 100_000)
+    other = _conversation(part, 200_000)
+    known.read("other", "openai-chat", other)
+    before = known.size_bytes
+    for number in range(60):
+        for dialect in ("openai-chat", "anthropic", "openai-responses"):
+            known.read("a", dialect, _conversation(part.replace("x", "y", number + 1), 200_000))
+    assert known.size_bytes - before <= OWNER_BYTES_MAX
+    same = known.read("other", "openai-chat", other)
+    assert known.size_bytes - before <= OWNER_BYTES_MAX
+    assert same == json.loads(other)

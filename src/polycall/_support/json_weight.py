@@ -24,6 +24,20 @@ _WHILE_READ = {1: 0.0, 2: 1.5, 4: 3.0}  # of a long text's bytes, by its width
 _FOLLOWING = bytes(range(0x80, 0xC0))  # of a character of several bytes, all but the first
 
 
+_CONTAINER_BYTES, _VALUE_BYTES = 150, 60  # that each takes, about
+_TIMES_MAX = 10
+
+
+def is_dense(data: bytes) -> bool:
+    """Whether JSON has so many small values that it takes many times its room once it is read."""
+    return _is_heavy(data, len(data)) and _is_heavy(_TEXT.sub(b"", data), len(data))
+
+
+def _is_heavy(data: bytes, size: int) -> bool:
+    containers = data.count(b"{") + data.count(b"[")
+    return containers * _CONTAINER_BYTES + data.count(b",") * _VALUE_BYTES > _TIMES_MAX * size
+
+
 class HeavyJSONError(ValueError):
     """JSON that would take too much memory."""
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from threading import Lock
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from polycall._support import jsontext
+from polycall._support.json_weight import is_dense
 from polycall.translation.conversation import Conversation, end_of_beginning
 
 # Of messages' text: what is made of it takes three to four times as much.
@@ -23,6 +24,9 @@ _BYTES_MIN = 8 * 1024
 _SPACE = b" \t\r\n"
 _BETWEEN = b" \t\r\n,"
 _BRACKET = ord("[")
+
+
+_Group: TypeAlias = tuple[str, str]  # owner and dialect
 
 
 class _Beginning(Struct, frozen=True, eq=False):
@@ -36,8 +40,8 @@ class KnownConversations:
     def __init__(self, *, bytes_min: int = _BYTES_MIN) -> None:
         """Shorter messages are read anew, which costs less than to look them up."""
         self._bytes_min = bytes_min
-        self._kept: OrderedDict[tuple[str, bytes], _Beginning] = OrderedDict()
-        self._sizes: dict[str, int] = {}
+        self._kept: OrderedDict[tuple[_Group, bytes], _Beginning] = OrderedDict()
+        self._sizes: dict[str, int] = {}  # of each owner
         self._lock = Lock()  # large bodies are read in threads
 
     def __len__(self) -> int:
@@ -54,7 +58,7 @@ class KnownConversations:
         if not self._bytes_min <= len(view) <= OWNER_BYTES_MAX or view[0] != _BRACKET:
             return jsontext.decode(view)  # no second copy of what is not remembered
         text = bytes(view).rstrip(_SPACE)[:-1].rstrip(_SPACE)
-        group = f"{owner}\0{dialect}"
+        group = (owner, dialect)
         found = self._longest(group, text)
         if found is None:
             rest = text[1:]
@@ -66,14 +70,14 @@ class KnownConversations:
         count = end_of_beginning(items)
         if found is None or count > len(found.items):
             size = _size_without(rest, text, len(items) - count)
-            if size >= self._bytes_min:
+            if size >= self._bytes_min and not is_dense(rest):
                 known = Conversation[Any](items[:count], items.known)
                 self._keep(group, _Beginning(text[:size], known), found)
         else:
             self._keep(group, found, found)
         return items
 
-    def _longest(self, group: str, text: bytes) -> _Beginning | None:
+    def _longest(self, group: _Group, text: bytes) -> _Beginning | None:
         with self._lock:
             kept = [each for (owner, _), each in self._kept.items() if owner == group]
         best: _Beginning | None = None
@@ -85,28 +89,29 @@ class KnownConversations:
                     best = each
         return best
 
-    def _keep(self, group: str, new: _Beginning, found: _Beginning | None) -> None:
+    def _keep(self, group: _Group, new: _Beginning, found: _Beginning | None) -> None:
         with self._lock:
             if found is not None:
                 self._drop((group, found.text))
             size = len(new.text)
             self._drop((group, new.text))
             self._kept[group, new.text] = new
-            self._sizes[group] = self._sizes.get(group, 0) + size
-            while self._sizes[group] > OWNER_BYTES_MAX:
-                self._drop(next(key for key in self._kept if key[0] == group))
+            owner = group[0]  # whatever the dialect
+            self._sizes[owner] = self._sizes.get(owner, 0) + size
+            while self._sizes[owner] > OWNER_BYTES_MAX:
+                self._drop(next(key for key in self._kept if key[0][0] == owner))
             while sum(self._sizes.values()) > KEPT_BYTES_MAX:
                 self._drop(next(iter(self._kept)))
 
-    def _drop(self, key: tuple[str, bytes]) -> None:
+    def _drop(self, key: tuple[_Group, bytes]) -> None:
         if self._kept.pop(key, None) is None:
             return
-        group, text = key
-        left = self._sizes[group] - len(text)
+        (owner, _), text = key
+        left = self._sizes[owner] - len(text)
         if left:
-            self._sizes[group] = left
+            self._sizes[owner] = left
         else:
-            del self._sizes[group]
+            del self._sizes[owner]
 
 
 def _size_without(rest: bytes, text: bytes, count: int) -> int:
