@@ -30,6 +30,11 @@ def flood(data):
 FLOODS = {
     "waits": 'flood(frame(type="wait", number=1, now=0.0, **{"for": 0.0}) * 3000)',
     "long waits": 'flood(frame(type="wait", number=1, now=0.0, **{"for": 5.0}) * 3000)',
+    "Korean on both streams": (
+        'flood((frame(type="output", stream="stdout", text="가") + '
+        'frame(type="output", stream="stderr", text="나")) * 1500)'
+    ),
+    "frames of nothing": "flood(bytes(4) * 9000)",
     "output": 'flood(frame(type="output", stream="stdout", text="") * 3000)',
     "cancels": (
         "import asyncio\ntask = asyncio.ensure_future(f(1))\nawait asyncio.sleep(0.01)\n"

@@ -18,6 +18,8 @@ from ..sandbox.support import usable
 
 REFUSED_ARGUMENTS = {
     "1 << 5000": "5001 bits",
+    "[[-(7 ** 3000)]]": "bits",
+    "{0.5: 1, '0.5': 2}": "two keys are '0.5'",
     "-(1 << 4000)": "4001 bits",
     "float('inf')": "inf",
     "[1, {'a': float('nan')}]": "nan",
@@ -58,6 +60,8 @@ async def test_a24_arguments_that_would_change_are_refused_with_their_place(tier
 RESULTS: dict[str, Any] = {
     "inf": math.inf,
     "nan in a list": [1, [math.nan]],
+    "a tuple with inf": {"말": ({"x": (0.1, -math.inf)},)},
+    "keys that are numbers": {0.5: "a", "0.5": "b"},
     "a long integer": {"a": 1 << 4001},
     "keys": {1: "a", "1": "b"},
     "keys inside": [{"x": {None: 1, "null": 2}}],

@@ -63,6 +63,12 @@ WAYS: dict[str, Callable[[], AbstractToolset]] = {
     "limited": lambda: Toolset([pay]).limited(5),
     "logged": lambda: Toolset([pay]).logged(lambda line: None),
     "foreign": Foreign,
+    "wrapped four times": lambda: (
+        Toolset([pay]).prefixed("가게").limited(5).logged(print).renamed({"가게_pay": "pay"})
+    ),
+    "two that are combined and filtered": lambda: CombinedToolset(
+        [Toolset([pay]).filtered(["pay"]).limited(9), Toolset().prefixed("x")]
+    ).filtered(lambda each: each.name == "pay"),
 }
 
 

@@ -187,6 +187,15 @@ async def test_a15_the_count_of_media_is_bounded(count: int, path: str) -> None:
         assert origin.paths == []
 
 
+@pytest.mark.parametrize("spelt", ["HTTP://127.0.0.1:{}/{}?말", "http://127.0.0.1:{}/{}#😀"])
+async def test_a15_media_are_counted_however_they_are_spelt(spelt: str) -> None:
+    async with fetching(allows_private=True) as (origin, fetcher):
+        urls = [spelt.format(origin.port, "a" if n % 2 else f"b{n}") for n in range(60)]
+        with pytest.raises(MalformedRequestError, match="60 media"):
+            await fetcher.with_bytes(asking(*urls), "gemini")
+        assert origin.paths == []
+
+
 @pytest.mark.parametrize("names", ["0123456789", "0000000000", "0001112223"])
 async def test_a15_the_sum_of_media_is_bounded(names: str) -> None:
     # The same picture ten times is ten pictures for whoever is sent them.

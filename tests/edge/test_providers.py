@@ -79,6 +79,7 @@ def endless(first: bytes, piece: bytes) -> Script:
 
 BOMB = gzip.compress(b"\0" * 300_000_000, 9)
 GZIP = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n"
+DEFLATED = zlib.compress(b"\0" * 300_000_000, 9)
 TWICE = zlib.compressobj(9, wbits=31)
 HOSTILE: dict[str, tuple[bytes, bytes]] = {
     "endless headers": (b"HTTP/1.1 200 OK\r\n", b"".join(b"x%d: y\r\n" % n for n in range(999))),
@@ -95,6 +96,11 @@ HOSTILE: dict[str, tuple[bytes, bytes]] = {
         b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n",
         b"%x\r\n%b\r\n" % (len(BOMB), BOMB),
     ),
+    "a bomb by deflate": (
+        GZIP.replace(b"gzip", b"deflate") % len(DEFLATED),
+        DEFLATED,
+    ),
+    "a folded line without end": (b"HTTP/1.1 200 OK\r\nx: y\r\n", b" z\r\n" * 9999),
     "an encoding nobody knows": (
         b"HTTP/1.1 200 OK\r\ncontent-encoding: br\r\ncontent-length: 999999999\r\n\r\n",
         b"a" * 65536,
@@ -307,7 +313,23 @@ async def closes_late(_: Any, writer: asyncio.StreamWriter, number: int) -> None
         writer.write(OK)
 
 
-@pytest.mark.parametrize("script", [closes_the_second, resets_the_second, closes_late])
+async def begins_a_status(_: Any, writer: asyncio.StreamWriter, number: int) -> None:
+    writer.write(OK if number != 2 else b"HTTP/1.")
+    if number == 2:
+        writer.close()
+
+
+async def says_that_it_works(_: Any, writer: asyncio.StreamWriter, number: int) -> None:
+    writer.write(OK if number != 2 else b"HTTP/1.1 102 Processing\r\n\r\n")
+    if number == 2:
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [closes_the_second, resets_the_second, closes_late, begins_a_status, says_that_it_works],
+)
 async def test_a9_a_post_is_not_sent_twice(script: Script) -> None:
     async with provider(script) as found:
         transport = HTTP1Transport(trust_environment=False)
@@ -423,6 +445,29 @@ async def test_a8_what_a_provider_has_is_paid(
         assert row.is_estimate
         if script is silent:
             assert row.attempts == 1, "what is over is not begun again"
+
+
+async def page(_: Any, writer: asyncio.StreamWriter, __: int) -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 13\r\n\r\n"
+    writer.write(head + "<h1>안</h1>!".encode())
+
+
+async def nothing(_: Any, writer: asyncio.StreamWriter, __: int) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("script", [page, nothing])
+async def test_a8_what_is_no_answer_may_have_been_one(
+    tmp_path: Path, script: Script, stream: bool
+) -> None:
+    async with provider(script) as found, budgeted(tmp_path, found.url) as served:
+        written = await rows(served)
+        status, *_ = await ask(served, "/v1/chat/completions", stream=stream)
+        (row,) = written
+        assert (row.outcome, status) == ("error", 502)
+        assert row.attempts == len(found.requests)
+        assert float(row.cost_usd) == row.input_tokens > 0
 
 
 async def test_a8_a_shorter_patience_is_paid_too(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ Entries are plain JSON objects, one to a line; `docs/sandbox.md` lists them.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -165,6 +167,9 @@ def _check_inner(entry: Entry) -> None:
 def _open_private(path: str | os.PathLike[str]) -> int:
     """A descriptor of the file, made where it is missing, for its owner's eyes alone."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file")
     try:
         if hasattr(os, "geteuid") and os.fstat(descriptor).st_uid == os.geteuid():
             os.fchmod(descriptor, 0o600)

@@ -235,7 +235,12 @@ def operation_of(data: bytes) -> Operation[Any]:
     """The operation that a question names, with its arguments as their types say."""
     name, given, named = msgspec.msgpack.decode(data)
     module, _, function = name.partition(":")
-    question = getattr(importlib.import_module(module), function)
+    try:
+        question = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError):
+        question = None
+    if not inspect.isgeneratorfunction(question):  # to call one runs nothing of it
+        raise StoreError(f"{name[:100]!r} is no question about the ledger")
     types = get_type_hints(question)
     bound = inspect.signature(question).bind(*given, **named)
     for each, value in bound.arguments.items():
