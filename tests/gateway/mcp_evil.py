@@ -51,6 +51,10 @@ TOOLS: dict[str, list[dict[str, Any]]] = {
         {"name": "link", "description": "Link."},
         {"name": "flood", "description": "Announce."},
     ],
+    "large": [
+        {"name": "endless", "description": "x" * 10_000_000},
+        *({"name": f"tool_{number}", "description": "y" * 60_000} for number in range(20)),
+    ],
     "twice": [
         {"name": "say", "description": "Say."},
         {"name": "say", "description": "Say it otherwise."},

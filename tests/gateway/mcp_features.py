@@ -228,26 +228,35 @@ async def read(client: Client, side: Side, plan: Plan) -> Any:
 
 
 async def updated(client: Client, side: Side, plan: Plan) -> Any:
-    """A subscription, and what comes of it."""
+    """A subscription, and what comes of it; the tool may be a switch that another client turned."""
     uri = _uri(side, plan.template_uri)
-    if client.protocol_version == "2026-07-28":
-        async with client.listen(resource_subscriptions=[uri]) as events:
+    heard = asyncio.Event()
+    side.heard.clear()
+
+    async def hear(events: Any) -> None:
+        async for _ in events:
+            heard.set()
+
+    async with contextlib.AsyncExitStack() as stack:
+        if client.protocol_version == "2026-07-28":
+            events = await stack.enter_async_context(client.listen(resource_subscriptions=[uri]))
+            hearing = asyncio.ensure_future(hear(events))
+            stack.callback(hearing.cancel)
+        else:
+            request = types.SubscribeRequest(params=types.SubscribeRequestParams(uri=uri))
+            await client.session.send_request(request, types.EmptyResult)
+        for _ in range(2):
             await _call(client, side, plan.updates)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(12):
-                    async for _ in events:
-                        return True
-            return False
-    side.heard.clear()
-    request = types.SubscribeRequest(params=types.SubscribeRequestParams(uri=uri))
-    await client.session.send_request(request, types.EmptyResult)
-    await _call(client, side, plan.updates)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(12):
-            while not any(isinstance(e, types.ResourceUpdatedNotification) for e in side.heard):
-                await asyncio.sleep(0.05)
-            return True
+                    while not heard.is_set() and not _updates(side):
+                        await asyncio.sleep(0.05)
+                    return True
     return False
+
+
+def _updates(side: Side) -> bool:
+    return any(isinstance(each, types.ResourceUpdatedNotification) for each in side.heard)
 
 
 async def prompts(client: Client, side: Side, plan: Plan) -> Any:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -114,7 +115,7 @@ def served(place: Path, interface: Interface) -> Iterator[Gateway]:
     tables = "".join(
         f'[mcp.{kind}]\ncommand = ["{sys.executable}", "{EVIL}", "{kind}"]\n'
         f'env = {{ MOOD = "{place}/{kind}-mood", TOKEN = "{TOKEN}" }}\nhandshake = true\n'
-        for kind in ("poison", "twice", "pages", "others", "garbage", "hang", "leak")
+        for kind in ("poison", "twice", "pages", "others", "garbage", "hang", "leak", "large")
     )
     config = f"""
 [server]
@@ -229,6 +230,21 @@ async def test_a_servers_secret_leaves_by_no_other_way(served: Gateway) -> None:
     assert any("leak: Your key, not [redacted]?" in each for each in heard)
     assert not any(TOKEN in each for each in heard)
     assert "elsewhere" not in str(heard)
+
+
+async def test_large_definitions_leave_the_others_readable(served: Gateway) -> None:
+    """A stock client takes no message over a mebibyte: what is larger would hide all tools."""
+    names: list[str] = []
+    async with mcp_client(served, "/mcp/large,twice") as client:
+        cursor = None
+        while True:
+            page = await client.list_tools(cursor=cursor)
+            assert len(page.model_dump_json()) < 1_000_000
+            names += [tool.name for tool in page.tools]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+    assert names == [*sorted(f"large_tool_{number}" for number in range(20)), "twice_other"]
 
 
 async def test_a_page_that_is_none_is_shown_to_nobody(served: Gateway) -> None:
@@ -443,3 +459,9 @@ def test_what_is_suspicious(text: str) -> None:
 def test_what_is_not(text: str) -> None:
     assert suspicious({"name": "x", "description": text}) == ""
     assert without_tags(text) == text
+
+
+def test_a_definition_is_looked_at_in_linear_time() -> None:
+    began = time.process_time()
+    assert suspicious({"name": "x", "description": "<!--" * 16_000}) == ""
+    assert time.process_time() - began < 5.0  # it was a minute and more

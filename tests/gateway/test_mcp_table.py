@@ -169,7 +169,11 @@ def commands(
             ),
         ),
         "fetch": (
-            [str(python / "bin" / "mcp-server-fetch"), "--ignore-robots-txt"],
+            [
+                str(python / "bin" / "mcp-server-fetch"),
+                "--ignore-robots-txt",
+                "--allow-private-ips",
+            ],
             {},
             Plan(
                 ("fetch", {"url": f"{page}/page"}),

@@ -38,6 +38,7 @@ logger = logging.getLogger("polycall.mcp")
 T = TypeVar("T")
 
 _PAGES_MAX = 100
+_TOOLS_MAX = 10_000
 _LISTEN_AGAIN_S = 1.0
 _REFRESH_PAUSE_S = 0.1
 _ANSWER_BYTES_MAX = 32 * 1024 * 1024  # of a JSON body, or of one event
@@ -131,6 +132,8 @@ class Connection:
         for _ in range(_PAGES_MAX):
             page = await self._asked(self._connected().list_tools(cursor=cursor), "tools/list")
             found += page.tools
+            if len(found) > _TOOLS_MAX:
+                raise self._failure(f"lists more than {_TOOLS_MAX:,} tools")
             cursor = page.next_cursor
             if cursor is None:
                 return found

@@ -23,7 +23,11 @@ _SPELT = re.compile(
     "[\ufe00-\ufe0f\U000e0100-\U000e01ef]{2,}|[\u200b-\u200f\u2060-\u2064\u180e\ufeff]{4,}"
     "|[\u00ad\u115f\u1160\u3164\uffa0\u2800]{4,}"
 )
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+# What the two kinds above are made of: most texts have none of it, however long they are.
+_ODD = re.compile(
+    "[\u00ad\u115f\u1160\u180e\u200b-\u200f\u2060-\u2064\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0"
+    "\U000e0000-\U000e01ef]"
+)
 # Phrases of published attacks, in the words of their kind (Invariant Labs, April 2025; OWASP's MCP
 # tool poisoning; both read 2026-11-29).
 _ORDERS = tuple(
@@ -59,7 +63,8 @@ def suspicious(definition: JSON) -> str:
     for text in _texts(definition):
         if _TAGS.search(text) or _HIDDEN.search(text) or _SPELT.search(text):
             return "it holds characters that nobody sees"
-        if _COMMENT.search(text):
+        comment = text.find("<!--")
+        if comment >= 0 and text.find("-->", comment) >= 0:
             return "it holds a comment that a page would not show"
         flat = " ".join(text.split())
         for name, pattern in _ORDERS:
@@ -70,7 +75,7 @@ def suspicious(definition: JSON) -> str:
 
 def without_tags(text: str) -> str:
     """The text without invisible alphabets, in which a result can speak past its reader."""
-    if text.isascii():
+    if text.isascii() or not _ODD.search(text):
         return text
     return _SPELT.sub("", _TAGS.sub("", text))
 

@@ -15,6 +15,7 @@ import mcp_types as types
 import msgspec
 from mcp import Client
 
+from polycall._support import jsontext
 from polycall._support.blocking import is_held_up
 from polycall.errors import RequestError, ToolDefinitionError, ToolError, ToolServerError
 from polycall.ir import JSON
@@ -32,6 +33,8 @@ from polycall.tools.validate import SchemaChecker
 logger = logging.getLogger("polycall.mcp")
 
 T = TypeVar("T")
+
+_DEFINITION_BYTES_MAX = 64 * 1024
 
 OnResult: TypeAlias = Callable[[ToolContext[Any], types.CallToolResult], None]
 State: TypeAlias = Literal["connected", "lost", "failed", "closed"]
@@ -268,6 +271,9 @@ class McpToolset(AbstractToolset):
     async def _take(self, listed: list[types.Tool]) -> None:
         counts = Counter(tool.name for tool in listed)
         wires = {tool.name: definition_of(tool) for tool in listed if counts[tool.name] == 1}
+        large = [name for name, wire in wires.items() if _is_large(wire)]
+        for name in large:  # not even looked at: that takes long
+            del wires[name]
         found = {name: pin_of(wire) for name, wire in wires.items()}
         pinned = self._pins.load(self.server.name)
         kept = dict(found if pinned is None else pinned)
@@ -282,6 +288,8 @@ class McpToolset(AbstractToolset):
             for name, count in counts.items()
             if count > 1
         ]
+        reason = f"its definition has more than {_DEFINITION_BYTES_MAX:,} bytes"
+        notices += [Notice(self.server.name, name, "unusable", reason=reason) for name in large]
         tools: dict[str, McpTool] = {}
         for name, wire in wires.items():
             notice = self._notice(name, kept.get(name), found[name])
@@ -362,6 +370,10 @@ class McpToolset(AbstractToolset):
 
     async def _call(self, name: str, arguments: JSON, *, context: ToolContext[Any]) -> Any:
         return await self.run(name, arguments, context)
+
+
+def _is_large(wire: JSON) -> bool:
+    return len(jsontext.encode_bytes(wire)) > _DEFINITION_BYTES_MAX
 
 
 def _needs_approval(tool: McpTool, ask_for: AskFor) -> bool:

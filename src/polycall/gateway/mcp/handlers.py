@@ -59,6 +59,7 @@ T = TypeVar("T")
 Context = ServerRequestContext[Any, Any]
 
 _PAGE = 250
+_PAGE_BYTES = 512 * 1024
 _SESSION_HEADER = b"mcp-session-id"
 _NOBODY = (
     "{!r} needs a person's approval, and your client says nobody can be asked (elicitation); "
@@ -129,7 +130,9 @@ class Handlers:
         if asked.is_code:
             made = await self._codes.definitions(opened, asked.names)
             return types.ListToolsResult(tools=[types.Tool.model_validate(each) for each in made])
-        page, cursor = _page(list(opened.values()), params, lambda each: each.tool.name)
+        page, cursor = _page(
+            list(opened.values()), params, lambda each: each.tool.name, lambda each: each.size_bytes
+        )
         return types.ListToolsResult(tools=[each.wire for each in page], next_cursor=cursor)
 
     async def list_resources(
@@ -448,9 +451,16 @@ def _refusal(name: str, answer: ElicitationAnswer) -> str:
 
 
 def _page(
-    items: Sequence[T], params: types.PaginatedRequestParams | None, name: Callable[[T], str]
+    items: Sequence[T],
+    params: types.PaginatedRequestParams | None,
+    name: Callable[[T], str],
+    size: Callable[[T], int] = lambda _: 0,
 ) -> tuple[list[T], str | None]:
-    """The items after a cursor, which is the name of the last one seen, and the next cursor."""
+    """The items after a cursor, which is the name of the last one seen, and the next cursor.
+
+    A page has so many items, and where their sizes are known so many bytes: stock clients take no
+    larger message.
+    """
     ordered = sorted(items, key=name)
     cursor = None if params is None else params.cursor
     if cursor is not None:
@@ -459,7 +469,13 @@ def _page(
         except ValueError:
             raise MCPError(code=types.INVALID_PARAMS, message="the cursor is not ours") from None
         ordered = [each for each in ordered if name(each) > after]
-    page = ordered[:_PAGE]
+    page: list[T] = []
+    left = _PAGE_BYTES
+    for each in ordered[:_PAGE]:
+        left -= size(each)
+        if page and left < 0:
+            break
+        page.append(each)
     if len(page) == len(ordered):
         return page, None
     return page, base64.urlsafe_b64encode(name(page[-1]).encode()).decode()

@@ -50,6 +50,7 @@ class OfferedTool(NamedTuple):
     own_name: str
     tool: AnyTool  # under its full name
     wire: types.Tool
+    size_bytes: int
 
 
 class Member:
@@ -134,7 +135,10 @@ class Member:
             if any(fnmatchcase(own_name, pattern) for pattern in self.settings.tools):
                 full = f"{self.name}_{own_name}"
                 wire = _wire(tool, full, self.source, self.secrets)
-                found[full] = OfferedTool(self, own_name, replace(tool, name=full), wire)
+                size_bytes = len(wire.model_dump_json(by_alias=True, exclude_none=True))
+                found[full] = OfferedTool(
+                    self, own_name, replace(tool, name=full), wire, size_bytes
+                )
         self.tools = found
 
 
