@@ -27,7 +27,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 MAP = Path(__file__).with_suffix(".toml")
 PACKAGE = "src/polycall"
-TIMEOUT_S = 180.0
+TIMEOUT_S = 600.0
 
 _COMPARISONS: dict[type[ast.cmpop], tuple[str, str]] = {
     ast.Eq: ("==", "!="),

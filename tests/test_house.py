@@ -7,9 +7,11 @@ import functools
 import gc
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+from bench import mutants
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
@@ -201,3 +203,13 @@ def test_no_message_has_a_word_that_was_given_up() -> None:
             if isinstance(node.value, str) and " " in node.value and _REFUSED.search(node.value):
                 found.append(f"{name_of(path)}:{node.lineno}: {node.value!r}")
     assert [each for each in found if each.partition(":")[0] not in KEPT_MESSAGES] == []
+
+
+def test_the_map_of_mutants_names_code_and_tests_that_are_there() -> None:
+    data = tomllib.loads(mutants.MAP.read_text("utf-8"))
+    assert len(mutants.known(data["known"])) == len(data["known"])
+    tests = [each for row in data["known"] for each in row["tests"]]
+    tests += [each for named in data["places"].values() for each in named]
+    missing = [each for each in tests if not (ROOT / each.partition("::")[0]).exists()]
+    missing += [each for each in data["places"] if not (ROOT / mutants.PACKAGE / each).exists()]
+    assert missing == []
