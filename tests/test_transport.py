@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from polycall.errors import (
+    ConfigError,
     ProtocolError,
     RateLimitError,
     ServerError,
@@ -242,3 +245,70 @@ def test_waits_grow_with_jitter(
 )
 def test_when_to_give_up(error: UpstreamError, attempt: int) -> None:
     assert Retry().wait_s(error, attempt) is None
+
+
+async def heads(address: str, port: int = 0) -> bytes:
+    """What a server reads of a request to `address`."""
+    seen = bytearray()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.extend(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", port)
+    port = server.sockets[0].getsockname()[1]
+    async with transport() as made:
+        request = HTTPRequest(address.format(port), {"authorization": "Bearer sk-mine"})
+        response = await made.open(request, QUICK)
+        assert await response.read(size_bytes_max=9) == b"ok"
+        await response.close()
+    server.close()
+    return bytes(seen).lower()
+
+
+@pytest.mark.parametrize("machine", ["default", "machine 127.0.0.1"])
+async def test_users_of_netrc_are_for_other_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str
+) -> None:
+    path = tmp_path / ".netrc"
+    path.write_text(f"{machine} login somebody password secret\n")
+    path.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(path))
+    head = await heads("http://127.0.0.1:{}/x")
+    assert head.count(b"authorization:") == 1
+    assert b"authorization: bearer sk-mine" in head
+
+
+@pytest.mark.parametrize(
+    ("proxy", "user"),
+    [
+        ("http://127.0.0.1:{}", b""),
+        ("127.0.0.1:{}", b""),
+        ("http://me:p%40ss@127.0.0.1:{}", b"proxy-authorization: basic bwu6cebzcw=="),
+    ],
+)
+async def test_proxies_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, proxy: str, user: bytes
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("http_proxy", proxy.format(port))
+    monkeypatch.setenv("no_proxy", "near.test")
+    head = await heads("http://far.test/x", port)
+    assert head.startswith(b"post http://far.test/x http/1.1\r\n")
+    assert user in head
+    with pytest.raises(UpstreamConnectionError, match=r"near\.test"):
+        await fetch("http://near.test/x")
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "https://u:secret@127.0.0.1:9"])
+async def test_a_proxy_that_cannot_be_used_is_named(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    with pytest.raises(ConfigError, match="change HTTP_PROXY") as caught:
+        await fetch("http://far.test/x")
+    assert "secret" not in str(caught.value)

@@ -6,6 +6,7 @@ its own (`http1.py`) for its hot path, and this one behind proxies.
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -23,6 +24,7 @@ from polycall.errors import (
     UpstreamTimeoutError,
 )
 from polycall.transport.base import Deadlines, HTTPRequest, HTTPResponse
+from polycall.transport.proxies import Proxies
 
 _WRITE_BYTES_MAX = 256 * 1024
 _ESCAPED = re.compile(r"[!-~]+")
@@ -70,6 +72,7 @@ class AiohttpTransport:
         self._connections_max = connections_max
         self._trust_environment = trust_environment
         self._sessions = PerLoop(self._make_session, aiohttp.ClientSession.close)
+        self._proxies: Proxies | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Connections stay where they are.
@@ -78,7 +81,8 @@ class AiohttpTransport:
     async def open(self, request: HTTPRequest, deadlines: Deadlines) -> HTTPResponse:
         """Send and wait for the headers; redirects are answers, not followed."""
         session = await self._sessions.get()
-        host = urlsplit(request.url).hostname or "the provider"
+        parts = urlsplit(request.url)
+        host = parts.hostname or "the provider"
         # Bytes are written in one go, which would hold the event loop where they are many.
         is_large = len(request.body) > _WRITE_BYTES_MAX
         try:
@@ -86,8 +90,8 @@ class AiohttpTransport:
                 request.method,
                 _address(request.url),
                 data=_data(request, is_large=is_large),
-                headers=_headers(request),
                 allow_redirects=False,
+                **self._way(parts.scheme, host, _headers(request)),
                 timeout=aiohttp.ClientTimeout(
                     total=deadlines.total_s,
                     sock_connect=deadlines.connect_s,
@@ -103,11 +107,32 @@ class AiohttpTransport:
         await self._sessions.close()
 
     def _make_session(self) -> aiohttp.ClientSession:
+        # Not `trust_env`: a user of ~/.netrc would stand beside the provider's key, which aiohttp
+        # refuses, and each request would wait for two threads that read files.
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections_max),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=self._trust_environment,
         )
+
+    def _way(self, scheme: str, host: str, headers: dict[str, str]) -> dict[str, Any]:
+        """The headers, and the proxy of the environment where there is one."""
+        if not self._trust_environment:
+            return {"headers": headers}
+        if self._proxies is None:
+            self._proxies = Proxies()
+        address = self._proxies.of(scheme, host)
+        if not address:
+            return {"headers": headers}
+        proxy = URL(address)
+        if proxy.user is None:
+            return {"headers": headers, "proxy": proxy}
+        user = base64.b64encode(f"{proxy.user}:{proxy.password or ''}".encode()).decode()
+        name = {"Proxy-Authorization": f"Basic {user}"}
+        proxy = proxy.with_user(None)
+        # Within TLS the proxy reads the request for the connection alone.
+        if scheme == "https":
+            return {"headers": headers, "proxy": proxy, "proxy_headers": name}
+        return {"headers": {**headers, **name}, "proxy": proxy}
 
 
 def _address(url: str) -> Any:

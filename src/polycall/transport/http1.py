@@ -13,7 +13,6 @@ import asyncio
 import select
 import ssl
 import time
-import urllib.request
 from collections import deque
 from functools import lru_cache
 from typing import NamedTuple, cast
@@ -30,6 +29,7 @@ from polycall.transport.base import (
     Transport,
 )
 from polycall.transport.http1_response import HTTP1Response, StaleConnectionError
+from polycall.transport.proxies import Proxies
 
 IDLE_S = 30.0
 _TICK_S = 0.5
@@ -49,7 +49,7 @@ class HTTP1Transport:
 
     def __init__(self, *, connections_max: int = 512, trust_environment: bool = True) -> None:
         self._connections_max = connections_max
-        self._proxies = urllib.request.getproxies() if trust_environment else {}
+        self._proxies = Proxies() if trust_environment else None
         self._fallback: Transport | None = None
         self._idle: dict[_Origin, list[_Connection]] = {}
         self._open: set[_Connection] = set()
@@ -61,7 +61,7 @@ class HTTP1Transport:
     async def open(self, request: HTTPRequest, deadlines: Deadlines) -> HTTPResponse:
         """Send and wait for the headers; redirects are answers, not followed."""
         origin, host_header, target = _split(request.url)
-        if self._proxies and self._is_proxied(origin):
+        if self._proxies and self._proxies.of(origin.scheme, origin.host):
             return await self._get_fallback().open(request, deadlines)
         data = _serialize(request, host_header, target)
         while True:
@@ -182,9 +182,6 @@ class HTTP1Transport:
             self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
 
     # Proxies
-
-    def _is_proxied(self, origin: _Origin) -> bool:
-        return origin.scheme in self._proxies and not urllib.request.proxy_bypass(origin.host)
 
     def _get_fallback(self) -> Transport:
         if self._fallback is None:
