@@ -367,6 +367,7 @@ def test_a_file_that_is_no_memory_is_left_alone(tmp_path: Path) -> None:
     assert json.loads(place.read_text()) == {"something": "else"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["process", "memory.json", "memory.db"])
 def test_a_hundred_thousand_entries(kind: str, tmp_path: Path) -> None:
     clock = Clock()

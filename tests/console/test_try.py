@@ -172,6 +172,7 @@ def test_a_person_allows_or_denies_what_needs_a_word(tooled: Served, trying: Bro
     assert page.errors == []
 
 
+@pytest.mark.slow
 def test_the_code_runs_and_says_the_same(tooled: Served, trying: Browser, tmp_path: Path) -> None:
     """Each language that runs here, with instructions, tools, a call and its result."""
     page = trying

@@ -70,7 +70,15 @@ def test_t22_the_simulation(sim: Simulation, form: str) -> None:
     assert failed(judged(form, base, "sim-1")) == []
 
 
-@pytest.mark.parametrize("upstream", ["up-responses", "up-anthropic", "up-gemini", "up-deepseek"])
+@pytest.mark.parametrize(
+    "upstream",
+    [
+        "up-responses",
+        "up-anthropic",
+        pytest.param("up-gemini", marks=pytest.mark.slow),
+        pytest.param("up-deepseek", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("form", FORMATS)
 def test_t22_the_gateway(gateway: Gateway, sim: Simulation, form: str, upstream: str) -> None:
     base = gateway.url if form == "google-genai" else gateway.url + "/v1"

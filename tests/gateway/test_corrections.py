@@ -116,6 +116,7 @@ def test_a_strict_client_is_refused_and_not_mended(
     assert len(vendors.seen["n1"]) == 1
 
 
+@pytest.mark.slow
 def test_what_one_worker_learns_others_know_and_one_command_forgets(
     config: str, vendors: DriftingVendors, tmp_path: Path
 ) -> None:

@@ -220,6 +220,7 @@ async def test_a_changed_configuration_and_changed_tools(tmp_path: Path) -> None
         gateway.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store_url", ["postgres"], indirect=True)
 async def test_pins_and_approvals_in_postgres(tmp_path: Path, store_url: str) -> None:
     text = f'{config(tmp_path)}[store]\nurl = "{store_url}"\n'

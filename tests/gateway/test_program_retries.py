@@ -376,6 +376,7 @@ def test_a_tool_of_programs_alone_cannot_be_forced(sim: Simulation, own: Gateway
         assert (status, "cannot force it" in message) == (400, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", [Claude, Responses])
 def test_two_gateways_on_postgres_of_which_one_is_killed(
     sim: Simulation, postgres_server: Postgres, tmp_path: Path, client: Any

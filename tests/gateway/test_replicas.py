@@ -81,7 +81,7 @@ def turnstile(sim: Simulation, postgres_server: Postgres, tmp_path: Path) -> Ite
         assert "Traceback" not in replica.log
 
 
-@pytest.mark.parametrize("mode", ["whole", "streamed"])
+@pytest.mark.parametrize("mode", [pytest.param("whole", marks=pytest.mark.slow), "streamed"])
 def test_signatures_over_three_steps_that_alternate_between_replicas(
     sim: Simulation, turnstile: Turnstile, mode: str
 ) -> None:

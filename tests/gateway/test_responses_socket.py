@@ -177,6 +177,7 @@ async def test_lanes_and_warm_ups(gateway: Gateway, sim: Simulation) -> None:
             assert said.index("know this") < said.index("what?")
 
 
+@pytest.mark.slow
 async def test_a_turn_goes_on_at_another_replica_and_after_kill(
     sim: Simulation, tmp_path: Path
 ) -> None:

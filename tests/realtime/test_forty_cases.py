@@ -786,6 +786,7 @@ def test_frames_that_nobody_knows_are_counted_and_harm_nothing(voice: str) -> No
     assert outcome.said == [LONG.strip()]
 
 
+@pytest.mark.slow
 def test_a_hundred_barge_ins_are_truncated_where_they_were_heard() -> None:
     """At random moments: within 60 ms of what was played, never beyond what was received."""
     chance, off = random.Random(18), list[float]()

@@ -55,7 +55,7 @@ def no_canary_of_another_user() -> None:
 
 @pytest.mark.parametrize("who", ["self", pytest.param("nobody", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("tier", ["jail", "monty"])
-@pytest.mark.parametrize("which", ["own", "shared"])
+@pytest.mark.parametrize("which", [pytest.param("own", marks=pytest.mark.slow), "shared"])
 async def test_contained_ten_at_once(tier: str, which: str, who: str):
     await usable(tier)
     command, folder = user(who), attempts(which)

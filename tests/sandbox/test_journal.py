@@ -271,7 +271,7 @@ async def test_killed_at_random_places_and_resumed_in_a_new_process(tmp_path: Pa
     expected = await journey.run("jail", tmp_path / "journal", tmp_path / "log", "never", 0)
     assert expected["status"] == "finished"
     log = (tmp_path / "log").read_text().splitlines()
-    places = random.Random(stop).sample(range(1, journey.CALLS + 1), 10)
+    places = random.Random(stop).sample(range(1, journey.CALLS + 1), 5)
     gate = asyncio.Semaphore(2)
 
     async def one(place: int) -> dict[str, Any]:

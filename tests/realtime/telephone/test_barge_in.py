@@ -18,6 +18,7 @@ from tests.realtime.telephone.harness import exchange, one_call, said
 QUIET = 0xFF
 
 
+@pytest.mark.slow
 def test_a_hundred_barge_ins_are_cut_where_the_caller_stopped_hearing() -> None:
     chance = random.Random(19)
     turns = [Turn("This is a long answer to a short question. " * 3) for _ in range(101)]
