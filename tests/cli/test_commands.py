@@ -213,6 +213,22 @@ def test_n3_the_demo_fits_on_a_screen_and_begins_in_english(folder: Path) -> Non
     assert "  result  " in whole.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "value"), [("PYTHONIOENCODING", "ascii"), ("TERM", "dumb"), ("COLUMNS", "40")]
+)
+def test_n3_the_demo_is_one_screen_on_any_terminal(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    done = run("demo", "--offline")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.strip().splitlines()
+    assert lines[0].startswith("What is the weather in Seoul?")
+    assert len(lines) <= 30
+    assert "\x1b" not in done.stdout
+
+
 def test_demo_offline(folder: Path) -> None:
     done = run("demo", "--offline", "--json")
     assert done.returncode == 0, done.stderr

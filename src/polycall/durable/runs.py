@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import importlib
 import os
 import secrets
@@ -187,7 +188,9 @@ class Runs:
             raise RunFailedError(str(error)) from None
         return cast("RunResult", decoded(text, RunResult))
 
-    async def list(self, *, state: RunState | None = None, limit: int = 100) -> list[RunInfo]:
+    async def list(
+        self, *, state: RunState | None = None, limit: int = 100
+    ) -> builtins.list[RunInfo]:
         """The newest runs first."""
         _check_limit(limit)
         rows = await self._workflows(name=RUN_WORKFLOW, limit=None if state else limit)
@@ -195,7 +198,7 @@ class Runs:
         found = [_run(row, waiting.get(row.workflow_id, [])) for row in rows]
         return [each for each in found if state is None or each.state == state][:limit]
 
-    async def unfinished(self, session: str) -> list[RunInfo]:
+    async def unfinished(self, session: str) -> builtins.list[RunInfo]:
         """The runs of a session that are not over, the newest first: to join, or to cancel."""
         if self.sessions is None:
             raise RequestError(
@@ -215,7 +218,7 @@ class Runs:
         waiting = await asyncio.to_thread(approvals.waiting, self.database)
         return _run(rows[0], waiting.get(run_id, []))
 
-    async def steps(self, run_id: str) -> list[tuple[str, float]]:
+    async def steps(self, run_id: str) -> builtins.list[tuple[str, float]]:
         """What a run has done, in order: the steps' names, and how many seconds each took."""
         steps = await self.client.list_workflow_steps_async(run_id, load_output=False)
         return [
@@ -226,7 +229,7 @@ class Runs:
             for step in steps
         ]
 
-    async def tasks(self, run_id: str = "", *, limit: int | None = 100) -> list[TaskInfo]:
+    async def tasks(self, run_id: str = "", *, limit: int | None = 100) -> builtins.list[TaskInfo]:
         """The newest tasks first, of one run or of all; without a `limit`, each of them."""
         _check_limit(limit)
         prefix = f"{run_id}.task_" if run_id else None
@@ -240,7 +243,7 @@ class Runs:
             raise RequestError(f"there is no task {task_id!r}; a task is known as RUN.TASK")
         return (await asyncio.to_thread(self._tasks, rows))[0]
 
-    async def approvals(self, run_id: str) -> list[Approval]:
+    async def approvals(self, run_id: str) -> builtins.list[Approval]:
         """What a run waits for."""
         made = await asyncio.to_thread(approvals.waiting, self.database)
         return made.get(run_id, [])
@@ -329,13 +332,13 @@ class Runs:
     async def _decide(self, run_id: str, approval_id: str, decision: ApprovalDecision) -> None:
         await asyncio.to_thread(approvals.decide, self.database, run_id, approval_id, decision)
 
-    async def _workflows(self, **filters: Any) -> list[WorkflowStatus]:
+    async def _workflows(self, **filters: Any) -> builtins.list[WorkflowStatus]:
         try:
             return await self.client.list_workflows_async(sort_desc=True, **filters)
         except errors.DBOSException as error:
             raise RequestError(f"the runs could not be read: {error}") from None
 
-    def _tasks(self, rows: list[WorkflowStatus]) -> list[TaskInfo]:
+    def _tasks(self, rows: builtins.list[WorkflowStatus]) -> builtins.list[TaskInfo]:
         progress = progress_of(self.database, [row.workflow_id for row in rows]) if rows else {}
         return [_task(row, progress.get(row.workflow_id, (0.0, ""))) for row in rows]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -92,7 +93,7 @@ class Sessions:
             raise RequestError("a session needs an id: the conversation's, not empty text")
         return Session(self, session_id, user)
 
-    def list(self, *, user: str = "") -> list[str]:
+    def list(self, *, user: str = "") -> builtins.list[str]:
         """The ids of all, or of those that belong to a user, the one that spoke last first."""
         return self.store.names(user)
 
@@ -104,7 +105,7 @@ class Sessions:
         """Forget all that belong to a user; how many there were."""
         return self.store.delete_user(user)
 
-    def turns(self, session_id: str) -> list[int]:
+    def turns(self, session_id: str) -> builtins.list[int]:
         """How many messages there were after each turn: where it may be branched."""
         return [state.count for state in self.store.export(session_id).turns]
 
