@@ -9,6 +9,7 @@ vendor's cache, by the simulation's count.
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 from tests.gateway.harness import UPSTREAMS, Gateway, sim_config
 
-from bench.sessions import cpu_s
+from bench.conversation import cpu_s
 from polycall.sim import Call, Prompt, Simulation, Turn
 
 STEPS = 300
@@ -171,8 +172,8 @@ def measure(client: str, upstream: str, steps: int = STEPS) -> Cost:
     return Cost(
         client,
         upstream,
-        1000 * sum(spent[1 : half + 1]) / half,
-        1000 * sum(spent[-half:]) / half,
+        1000 * statistics.median(spent[1 : half + 1]),
+        1000 * statistics.median(spent[-half:]),
         size,
         share(rows[1 : half + 1]),
         share(rows[-half:]),

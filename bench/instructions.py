@@ -36,13 +36,14 @@ MODELS = {
     "anthropic": "up-anthropic/claude-mock",
     "gemini": "up-gemini/gemini-mock",
 }
-STEP_BYTES = 150_000
+STEP_BYTES = {"early": 15_000, "step": 150_000}  # what was said before
 ROUNDS = 2
 # Row: payload, whether it streams, requests to warm up, requests that are counted.
 ROWS: dict[str, tuple[str, bool, int, int]] = {
     "small": ("small", False, 200, 40),
     "burst": ("small", True, 40, 20),
     "big": ("big", False, 20, 10),
+    "early": ("", False, 6, 10),
     "step": ("", False, 6, 10),
 }
 # Thousands a request, a tenth above what was counted when they were last changed.
@@ -207,7 +208,7 @@ def bodies_of(row: str, model: str) -> Iterator[bytes]:
         data = encoded(body)
         while True:
             yield data
-    conversation = conversation_of(STEP_BYTES)
+    conversation = conversation_of(STEP_BYTES[row])
     number = 100_000
     while True:
         conversation = [*conversation, *step(number)]

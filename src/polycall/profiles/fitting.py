@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from polycall.ir import Media, Request, Text, Warning
 from polycall.profiles.profile import Bounds, Profile
+from polycall.translation.conversation import note_seen, unseen
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses
 
@@ -197,11 +198,14 @@ def _strange_media(request: Request, bounds: Bounds) -> tuple[int, str] | None:
     """The first medium of a user's that the model does not take: its message and its kind."""
     if bounds.media is None:
         return None
-    for place, message in enumerate(request.messages):
+    look = (_strange_media, bounds.media)
+    new = unseen(request.messages, look)
+    for place, message in enumerate(new, len(request.messages) - len(new)):
         if message.role == "user":
             for part in message.parts:
                 if isinstance(part, Media) and part.kind not in bounds.media:
                     return place, part.kind
+    note_seen(request.messages, look)
     return None
 
 

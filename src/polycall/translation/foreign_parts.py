@@ -28,7 +28,15 @@ from polycall.ir import (
     ToolResult,
 )
 from polycall.translation.context_edits import EDITOR, edited
-from polycall.translation.conversation import like, note_seen, unseen
+from polycall.translation.conversation import (
+    begun,
+    end_of_beginning,
+    keep_begun,
+    known_of,
+    like,
+    note_seen,
+    unseen,
+)
 from polycall.translation.foreign_tools import (
     CHANGER,
     changes_in,
@@ -221,31 +229,34 @@ def _in_turns(message: Message, parts: list[Part]) -> list[Message]:
 
 
 def _without_nonces(request: Request, dialect: str, losses: Losses) -> Request:
-    messages: list[Message] = []
-    changed = 0  # texts
-    for message in request.messages:
-        if message.role != "system":
-            messages.append(message)
-            continue
-        parts: list[Part] = []
-        before = changed
-        for part in message.parts:
-            text = part.text if isinstance(part, Text) else ""
-            text = without_nonces(text, dialect)
-            if not isinstance(part, Text) or text == part.text:
-                parts.append(part)
-                continue
-            losses.emulate("system", "a line for the client's own vendor is left out")
-            changed += 1
-            if text.strip():
-                parts.append(replace(part, text=text))
-        if changed == before:
-            messages.append(message)
-        elif parts:
-            messages.append(replace(message, parts=parts))
-    if not changed:
+    given, reader = request.messages, (_without_nonces, dialect)
+    known = known_of(given)
+    start, before = begun(known, given, reader)
+    end = max(start, end_of_beginning(given)) if known is not None else start
+    messages: list[Message] = [] if before is None else before[0].copy()
+    changes = False if before is None else before[1]
+    for place in range(start, len(given)):
+        if place == end > start:
+            keep_begun(known, given[:end], reader, (messages.copy(), changes))
+        message = given[place]
+        if message.role == "system":
+            parts = [new for part in message.parts for new in _without_nonce(part, dialect)]
+            if parts != message.parts:
+                changes = True
+                if not parts:
+                    continue
+                message = replace(message, parts=parts)
+        messages.append(message)
+    if not changes:
         return request
-    return replace(request, messages=like(messages, request.messages))
+    losses.emulate("system", "a line for the client's own vendor is left out")
+    return replace(request, messages=like(messages, given))
+
+
+def _without_nonce(part: Part, dialect: str) -> list[Part]:
+    if not isinstance(part, Text) or (text := without_nonces(part.text, dialect)) == part.text:
+        return [part]
+    return [replace(part, text=text)] if text.strip() else []
 
 
 def _possible_choice(

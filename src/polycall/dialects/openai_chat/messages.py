@@ -196,7 +196,9 @@ def _legacy_call(message: JSON, path: Path, reader: Reader, make_id: IdMaker) ->
 class _Turn:
     """An assistant's turn with calls: what is still open, and the results that came."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner: _History) -> None:
+        """`owner` is the one history that may change it."""
+        self.owner = owner
         self.open: list[tuple[str, ToolCall]] = []  # the wire's id alongside the call
         self.answered: dict[str, ToolCall] = {}
         self.results: list[Part] = []
@@ -211,14 +213,12 @@ class _History:
         self._entries: list[tuple[Message | None, _Turn | None]] = []
         self._ids: set[str] = set()
         self._turns: dict[str, _Turn] = {}  # the last turn that used a wire id
-        self._last = _Turn()
-        self._theirs: set[int] = set()  # turns of the history before, by their identity
+        self._last = _Turn(self)
         if before is not None:
             self._entries = before._entries.copy()
             self._ids = before._ids.copy()
             self._turns = before._turns.copy()
             self._last = before._last
-            self._theirs = {id(self._last), *(id(turn) for _, turn in self._entries)}
 
     def messages(self) -> list[Message]:
         """The conversation, with all results of a turn in one message right after it."""
@@ -244,7 +244,7 @@ class _History:
             request_reader.fail(f"{path}.role", roles, role)
 
     def _add_assistant(self, raw: JSON, path: Path) -> None:
-        turn = _Turn()
+        turn = _Turn(self)
         wire_ids: list[str] = []
 
         def make_id(wire_id: str, position: int, name: str, arguments: str) -> str:
@@ -276,9 +276,9 @@ class _History:
 
     def _own(self, turn: _Turn) -> _Turn:
         """A turn that may be changed: one of the history before is copied first."""
-        if id(turn) not in self._theirs:
+        if turn.owner is self:
             return turn
-        own = _Turn()
+        own = _Turn(self)
         own.open = turn.open.copy()
         own.results.extend(turn.results)
         own.answered = turn.answered.copy()
@@ -322,7 +322,7 @@ class _History:
         if turn is not None:
             turn.results.append(result)
         else:
-            orphan = _Turn()
+            orphan = _Turn(self)
             orphan.results.append(result)
             self._entries.append((None, orphan))
 
