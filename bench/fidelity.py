@@ -46,7 +46,7 @@ FORMATS: dict[str, tuple[str, list[str]]] = {
     "openai-chat": ("/v1", []),
     "anthropic": (
         "/v1",
-        ["--auth-header", "x-api-key", "--no-bearer", "-H", "anthropic-version:2023-06-01"],
+        ["--auth-header", "x-api-key", "--no-bearer"],
     ),
     "google-genai": ("", ["--auth-header", "x-goog-api-key", "--no-bearer"]),
 }
@@ -139,12 +139,22 @@ def _version(command: str) -> str:
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
 
+# A slow judge may pause for longer than the five seconds after which Node's servers hang up.
+_PATIENT = """const http = require("node:http"), make = http.createServer;
+http.createServer = (...all) => Object.assign(make(...all), {keepAliveTimeout: 75000});
+require("node:module").syncBuiltinESMExports();
+"""
+
+
 @contextmanager
 def portkey(folder: str, sim: Simulation) -> Iterator[Door]:
     """Portkey's gateway as its package installs; a client names the vendor in headers."""
     package = Path(folder, "node_modules", "@portkey-ai", "gateway")
     port = 18432
-    words = ["node", str(package / "build" / "start-server.js"), f"--port={port}", "--headless"]
+    with tempfile.NamedTemporaryFile("w", suffix=".cjs", delete=False) as script:
+        script.write(_PATIENT)
+    words = ["node", "--require", script.name, str(package / "build" / "start-server.js")]
+    words += [f"--port={port}", "--headless"]
     with subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
     ) as process:
@@ -186,10 +196,10 @@ def comply(gateway: str, door: Door) -> Iterator[Score]:
     for form, (path, more) in FORMATS.items():
         for target in TARGETS:
             words = ["-u", door.base + path, "-m", door.model.format(target), "--format", form]
-            words += [
-                "--json",
-                *(each for line in door.headers.get(target, ()) for each in ("-H", line)),
-            ]
+            headers = list(door.headers.get(target, ()))
+            if form == "anthropic":
+                headers.append("anthropic-version:2023-06-01")
+            words += ["--json", *(["-H", ",".join(headers)] if headers else [])]
             done = subprocess.run(
                 [sys.executable, "-m", "llm_comply.cli", *words, "-k", KEY, *more],
                 capture_output=True,
@@ -266,7 +276,10 @@ def _langchain(python: str, suite: Path, gateway: str, base: str) -> Iterator[Sc
 
 
 NOTES = {
-    "LiteLLM": "The newest whose proxy installs: later ones want a package that is in no registry.",
+    "LiteLLM": (
+        "The newest whose proxy installs: later ones want a package that no registry has. Its\n"
+        "idle connections last 75 seconds, since the judges pause for longer than its usual five."
+    ),
     "Portkey": (
         "As its package installs: its `postinstall` applies patches that the package does not\n"
         "carry, and streams that it only passes answer 500. It has no route of Gemini's protocol."
@@ -281,9 +294,9 @@ one column a vendor: tests passed, of all. Written by one command,
 python -m bench.fidelity --judges VENV/bin/python --litellm VENV/bin/litellm --portkey FOLDER
 ```
 
-on {day}. The simulated model is `sim-1`, with no language model behind it: a test that wants sense
-in the answer fails for every gateway alike. LangChain's `test_image_inputs` fetches a picture from
-the network, which was not there; its asynchronous tests with OpenAI's client fail alike for all
+on {day}. The simulated model is `sim-1`, with no language model behind it: a test that wants
+sense in the answer fails for every gateway alike. LangChain's `test_image_inputs` fetches a picture
+from the network, which was not there; its asynchronous tests with OpenAI's client fail for all
 gateways. Peers are set up as their own pages say, with the simulated vendors' addresses: some of
 what fails may be due to that set-up.
 
