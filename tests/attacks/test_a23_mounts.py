@@ -39,27 +39,38 @@ async def test_a23_every_file_of_the_jail_is_one_that_was_meant() -> None:
         assert not os.path.isdir(mount.source) or mount.target.startswith(folders), mount
 
 
-@pytest.mark.parametrize("base", ["/opt", "/usr/local/lib"])
+@pytest.mark.parametrize(
+    ("base", "name", "is_linked"),
+    [
+        ("/opt", "own", False),
+        ("/usr/local/lib", "own", False),
+        ("/opt", "own", True),
+        ("/opt", ".비 밀", False),
+    ],
+)
 async def test_a23_neighbours_of_a_library_that_the_host_has_loaded_are_not_there(
-    base: str,
+    base: str, name: str, is_linked: bool
 ) -> None:
     await usable("jail")
     if not os.access(base, os.W_OK):
         pytest.skip(f"{base} cannot be written")
-    folder = Path(base) / f"polycall-test-{os.getpid()}"
-    folder.mkdir()
+    outer = Path(base) / f"polycall-test-{os.getpid()}"
+    folder = outer / name
+    folder.mkdir(parents=True)
+    link = outer / "link"
+    link.symlink_to(folder)
     try:
         library = next(m.source for m in layout.of_this_python().mounts if "libz.so" in m.target)
         shutil.copy(library, folder / "libmine.so")
         (folder / "secret.txt").write_text("the neighbour")
-        ctypes.CDLL(str(folder / "libmine.so"))
+        ctypes.CDLL(str((link if is_linked else folder) / "libmine.so"))
         async with Sandbox("jail", pool=0) as sandbox, sandbox.session() as session:
             result = await session.run(
-                f"import os\n(os.path.exists({str(folder)!r}), os.path.exists({str(folder / 'secret.txt')!r}))"
+                f"import os\n[os.path.exists(p) for p in ({str(folder)!r}, {str(folder / 'secret.txt')!r}, {str(link)!r})]"
             )
-        assert result.value == [False, False]
+        assert result.value == [False] * 3
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(outer)
 
 
 async def test_a23_what_programs_and_wheels_need_is_there() -> None:
