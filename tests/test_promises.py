@@ -16,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("SECURITY.md", "docs/sandbox.md", "docs/operation.md")
+RULES = "docs/http.md"  # whose tables have a test in each row
 
 
 @cache
@@ -40,6 +41,20 @@ def test_the_tests_that_a_page_names_exist(page: str) -> None:
         assert [name for name in found if name not in names_of_tests()] == [], promise
 
 
+def test_a_page_of_rules_names_tests_that_exist() -> None:
+    text = (ROOT / RULES).read_text("utf-8")
+    named = set(re.findall(r"`(test_\w+\*?)`", text))
+    files = set(re.findall(r"`(tests/[\w/]+\.py)`", text))
+    known = names_of_tests()
+    assert len(named) > 15
+    for name in named:
+        begins = name.removesuffix("*")
+        assert begins in known or (name != begins and any(k.startswith(begins) for k in known)), (
+            name
+        )
+    assert [each for each in files if not (ROOT / each).is_file()] == []
+
+
 # What a sentence that promises something seldom does without.
 _STRONG = re.compile(
     r"\b(?:never|nothing|nobody|no|none|cannot|every|always|only|at once|at most|alone|all|"
@@ -57,7 +72,7 @@ def sentences(text: str) -> Iterator[str]:
         yield from filter(None, re.split(r"(?<=[.;:!?])\s+(?=[A-Z`*\[])", plain))
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, RULES])
 def test_each_sentence_that_promises_something_names_its_test(page: str) -> None:
     known = tomllib.loads((ROOT / "tests/promises.toml").read_text("utf-8"))[page]
     said = list(sentences((ROOT / page).read_text("utf-8")))
