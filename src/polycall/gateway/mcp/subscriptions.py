@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -37,7 +38,7 @@ class Subscriptions:
         self._connections: WeakSet[Any] = WeakSet()
         self._watched: WeakKeyDictionary[Any, dict[str, ExitStack]] = WeakKeyDictionary()
         self._bus = InMemorySubscriptionBus()
-        self._telling: set[asyncio.Future[None]] = set()
+        self._telling: dict[tuple[int, object], asyncio.Future[None]] = {}
 
     def register(self, server: Server[Any]) -> None:
         """Serve them."""
@@ -64,7 +65,7 @@ class Subscriptions:
         bus = InMemorySubscriptionBus()  # of this stream: an address means what its path says
 
         def passed(event: ServerEvent) -> None:
-            self._tell(bus, event)
+            self._tell(bus, event, lambda: bus.publish(event))
 
         uris = list(dict.fromkeys(params.notifications.resource_subscriptions or []))
         with ExitStack() as watching:
@@ -96,9 +97,7 @@ class Subscriptions:
         stack = mine[uri] = ExitStack()
 
         def heard() -> None:
-            telling = asyncio.ensure_future(connection.send_resource_updated(uri))
-            self._telling.add(telling)
-            telling.add_done_callback(self._telling.discard)
+            self._tell(connection, uri, lambda: connection.send_resource_updated(uri))
 
         try:
             await self._watch(stack, context, uri, heard)
@@ -124,10 +123,14 @@ class Subscriptions:
         except PolycallError as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from None
 
-    def _tell(self, bus: InMemorySubscriptionBus, event: ServerEvent) -> None:
-        telling = asyncio.ensure_future(bus.publish(event))
-        self._telling.add(telling)
-        telling.add_done_callback(self._telling.discard)
+    def _tell(
+        self, whom: object, what: object, telling: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Tell somebody of a change; one that comes meanwhile is the same to them."""
+        key = (id(whom), what)
+        if key not in self._telling:
+            task = self._telling[key] = asyncio.ensure_future(telling())
+            task.add_done_callback(lambda _: self._telling.pop(key, None))
 
 
 _TOO_MANY = f"at most {_OF_SESSION_MAX} resources can be subscribed to at once"
