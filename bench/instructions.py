@@ -51,7 +51,8 @@ LIMITS: dict[tuple[str, str], int] = {
     **{("small", "passed"): 980, ("small", "anthropic"): 1_480, ("small", "gemini"): 1_700},
     **{("burst", "passed"): 2_810, ("burst", "anthropic"): 6_350, ("burst", "gemini"): 8_440},
     **{("big", "passed"): 11_220, ("big", "anthropic"): 13_740, ("big", "gemini"): 15_230},
-    **{("step", "passed"): 7_900, ("step", "anthropic"): 10_530, ("step", "gemini"): 14_590},
+    **{("step", "passed"): 7_900, ("step", "anthropic"): 10_530, ("step", "gemini"): 10_830},
+    **{("early", "anthropic"): 10_460, ("early", "gemini"): 5_580},
 }
 
 
