@@ -209,7 +209,7 @@ async def test_an_approval_is_good_for_one_call(served: Gateway, place: Path) ->
 async def test_a_server_asks_a_person(served: Gateway, mode: str, server: str) -> None:
     async def elicited(context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
         del context
-        assert params.message == "Your name?"
+        assert params.message == f"{server}: Your name?"
         return types.ElicitResult(action="accept", content={"name": "영희"})
 
     async with mcp_client(served, mode=mode, elicitation_callback=elicited) as client:
