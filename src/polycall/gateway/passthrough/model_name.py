@@ -18,7 +18,8 @@ def named_as_asked(body: bytes, mark: bytes, asked: bytes) -> bytes:
     if found is None:
         return body
     _, start, end = found
-    return b"".join((body[:start], asked, body[end:]))
+    view = memoryview(body)  # a long answer is copied once
+    return b"".join((view[:start], asked, view[end:]))
 
 
 class NamedStream:
