@@ -76,6 +76,27 @@ def test_c9_what_a_text_says_of_models_stays() -> None:
     assert named_as_asked(b'{"id":1}', b'"model"', b'"a"') == b'{"id":1}'
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        {"content": [{"type": "tool_use", "input": {"model": "T4", "deep": [{"model": "x"}]}}]},
+        {
+            "metadata": {"model": "mine"},
+            "note": 'a "model": "b" {[',
+            "list": [["{", {"model": "c"}]],
+        },
+    ],
+)
+def test_c9_fields_of_that_name_in_what_the_model_wrote_stay(before: dict[str, object]) -> None:
+    said = {**before, "model": "real-1", "after": {"model": "d"}}
+    for text in (json.dumps(said), json.dumps(said, separators=(",", ":"))):
+        named = json.loads(named_as_asked(text.encode(), b'"model"', b'"a/b"'))
+        assert named == {**said, "model": "a/b"}
+        frame = f"event: response.created\ndata: {json.dumps({'response': said})}\n\n"
+        shown = NamedStream(b'"model"', b'"a/b"').feed(frame.encode()).partition(b"data: ")[2]
+        assert json.loads(shown) == {"response": {**said, "model": "a/b"}}
+
+
 def test_c9_a_stream_that_names_its_model_late_or_in_two_ways() -> None:
     first = b'data: {"model":"","choices":[]}\n\n'
     rest = b'data: {"model": "r\\"1", "x": 1}\n\n', b'data: {"model":"r\\"1"}\n\n'
