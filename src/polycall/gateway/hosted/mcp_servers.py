@@ -26,7 +26,8 @@ from polycall.ir import JSON, Media, Opaque, Text, Tool, ToolResult, Warning
 from polycall.mcp import HttpServer, McpTool
 from polycall.mcp.inspection import without_tags
 from polycall.mcp.pins import Pin
-from polycall.mcp.toolset import McpConnecting, McpToolset
+from polycall.mcp.several import McpConnecting
+from polycall.mcp.toolset import McpToolset
 from polycall.translation.sound_results import with_sound_media
 
 logger = logging.getLogger("polycall.hosted")
