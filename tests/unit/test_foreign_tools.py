@@ -6,14 +6,17 @@ import typing
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from polycall._support import jsontext
 from polycall.dialects.anthropic.toolsets import TOOLSETS
 from polycall.errors import UnsupportedError
 from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
+from polycall.translation.conversation import Conversation
+from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import WireRequest
+from polycall.translation.wire import Losses, WireRequest
 
 OTHERS = ["openai-chat", "openai-responses", "gemini"]
 
@@ -60,6 +63,16 @@ def test_the_last_change_of_a_tool_counts() -> None:
     assert choice(sent("openai-responses", gone)) == "none"
     forced = changed(change("tool_removal", "b"), tool_choice={"type": "any"})
     assert choice(sent("openai-responses", forced))["mode"] == "required"
+
+
+def test_changes_that_one_target_takes_are_there_for_the_next() -> None:
+    body = {"model": "m", "max_tokens": 9, **changed(change("tool_removal", "b"))}
+    request = DIALECTS["anthropic"].parse_request(body)
+    request = replace(request, messages=Conversation(request.messages, {}))
+    for dialect, features in (("anthropic", []), ("gemini", ["tool_changes"])):
+        losses = Losses(lossy=False)
+        adapt_request(request, dialect, losses)
+        assert [each.feature for each in losses.warnings] == features
 
 
 def test_a_forced_call_of_a_removed_tool_is_refused() -> None:

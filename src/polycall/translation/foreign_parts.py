@@ -189,9 +189,10 @@ def adapt_request(request: Request, dialect: str, losses: Losses) -> Request:
         if choice is not request.tool_choice:
             request = replace(request, tool_choice=choice)
     request = without_tool_search(request, dialect, losses)
-    if dialect != CHANGER and changes_in(unseen(request.messages, changes_in)):
-        request = with_tool_changes(request, losses)
-    note_seen(request.messages, changes_in)
+    if dialect != CHANGER:  # whose own changes stay, for another target to find
+        if changes_in(unseen(request.messages, changes_in)):
+            request = with_tool_changes(request, losses)
+        note_seen(request.messages, changes_in)
     request = without_repeated_results(request, losses)
     if dialect not in request.metadata:  # else it is between the client and its vendor
         request = with_sound_results(request, losses)
