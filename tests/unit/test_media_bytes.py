@@ -13,6 +13,10 @@ from polycall.translation.media_bytes import format_of, mended
 from tests.support import PIXEL
 
 RAW = base64.b64decode(PIXEL)
+GIF = (  # one pixel, with colours, an extension, and the trailer's byte among its data
+    b"GIF89a\1\0\1\0\x80\0\0" + b"\0\0\0\xff;\xff" + b"!\xf9\4\0\0\0\0\0"
+    b",\0\0\0\0\1\0\1\0\0" + b"\2\2D\1\0;"
+)
 
 
 def encoded(data: bytes) -> str:
@@ -28,6 +32,7 @@ BROKEN = {
     "cut pdf": (Media("document", "application/pdf", encoded(b"%PDF-1.7 1 0 obj")), "cut short"),
     "cut jpeg": (Media("image", "image/jpeg", encoded(b"\xff\xd8\xff\xe0JFIF")), "cut short"),
     "cut gif": (Media("image", "image/gif", encoded(b"GIF89a\1\0\1\0")), "cut short"),
+    "gif cut in its pixels": (Media("image", "image/gif", encoded(GIF[:-3])), "cut short"),
     "cut webp": (Media("image", "image/webp", encoded(b"RIFF\xff\0\0\0WEBPVP8 ")), "cut short"),
     "padding alone": (Media("image", "image/png", "===="), "is empty"),
 }
@@ -38,11 +43,15 @@ SOUND = {
     "sound": Media("audio", "audio/mpeg", encoded(b"\xff\xf3\x40")),
     "an address": Media("image", url="https://e.org/a.png"),
     "text": Media("document", "text/plain", text="hi"),
+    "a gif with bytes after its end": Media("image", "image/gif", encoded(GIF + b"\r\n; made")),
+    "a gif with more than is known": Media("image", "image/gif", encoded(GIF[:-1] + b"\1;")),
     "a late mark": Media("document", "application/pdf", encoded(b"\n\n%PDF-1.4 %%EOF\n")),
 }
 MENDED = {
     "another picture": Media("image", "image/jpeg", PIXEL),
     "an address of data": Media("image", data=f"data:image/png;base64,{PIXEL}"),
+    "no type": Media("image", "", PIXEL),
+    "a type that says nothing": Media("image", "application/octet-stream", PIXEL),
     "lines": Media("image", "image/png", "\n".join([PIXEL[:30], PIXEL[30:]])),
     "no padding": Media("image", "image/png", PIXEL.rstrip("=")),
     "for addresses": Media("image", "image/png", PIXEL.replace("+", "-").replace("/", "_")),

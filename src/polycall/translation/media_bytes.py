@@ -31,6 +31,7 @@ _MAGIC: tuple[tuple[bytes, int, bytes, MediaKind, str], ...] = (
 # Formats that have no other beginning than the one above.
 _CERTAIN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf"})
 _SAME = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+_UNTOLD = ("", "application/octet-stream")  # types that say nothing
 _PDF_HEAD_BYTES = 1024  # within which readers look for its mark
 _URL_SAFE = str.maketrans("-_", "+/")
 
@@ -67,6 +68,8 @@ def mended(media: Media) -> tuple[Media, str]:
     kind, found = format_of(held)
     if plain == "application/pdf" and b"%PDF-" in held[:_PDF_HEAD_BYTES]:
         kind, found = "document", plain
+    if plain in _UNTOLD and found and kind == media.kind:
+        plain = media_type = found
     if plain in _CERTAIN and found != plain:
         if kind != "image" or media.kind != "image":
             return media, f"its bytes are not {media_type}"
@@ -93,10 +96,37 @@ def _is_whole(held: bytes, media_type: str) -> bool:
         case "image/jpeg":
             return held.rfind(b"\xff\xd9") > 0
         case "image/gif":
-            return held.rstrip(b"\0").endswith(b";")
+            return _has_trailer(held)
         case "image/webp":
             return int.from_bytes(held[4:8], "little") + 8 <= len(held) + 1
         case "application/pdf":
             return held.rfind(b"%%EOF") > 0
         case _:
             return True
+
+
+def _has_trailer(held: bytes) -> bool:
+    """Whether a GIF has its end, after which writers may add more; true where it is unusual.
+
+    The trailer's byte is frequent among colours and pixels, so the blocks are gone through.
+    """
+    place = 13 + _colours(held[10:11])
+    while place < len(held):
+        match held[place : place + 1]:
+            case b"!":  # an extension
+                place += 2
+            case b",":  # a picture
+                place += 11 + _colours(held[place + 9 : place + 10])
+            case b";":
+                return True
+            case _:
+                return held.rfind(b";") > place
+        while held[place : place + 1] > b"\0":
+            place += 1 + held[place]
+        place += 1
+    return False
+
+
+def _colours(flags: bytes) -> int:
+    """The bytes of the table of colours that these flags announce."""
+    return 3 * 2 ** ((flags[0] & 7) + 1) if flags and flags[0] & 0x80 else 0
