@@ -92,6 +92,19 @@ def test_use_is_a_sign_for_its_owner_alone() -> None:
     assert search.best(question, 5, "words") == before
 
 
+def test_use_counts_for_a_loanword_as_for_other_words() -> None:
+    names = ("get_artifact", "delete_artifact", "list_artifacts")
+    search = ToolSearch({f"git.{name}": made(name, "An artifact") for name in names})
+    question = "아티팩트"
+    before = search.best(question, 5, "words", owner="a")
+    wanted = before[-1]
+    for _ in range(5):
+        search.called(wanted, "a")
+        found = search.best(question, 5, "words", owner="a")
+    assert before[0] != wanted
+    assert found[0] == wanted
+
+
 def test_use_counts_once_for_a_search_that_found_the_tool() -> None:
     uses = Uses()
     uses.found("a", ["tidy"], ["one", "two"])

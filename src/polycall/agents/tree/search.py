@@ -98,7 +98,7 @@ class ToolSearch:
         question the beginning is looked at.
         """
         query = query[:_QUERY_CHARS_MAX]
-        scores = self._by_words(query, owner)
+        scores, asked = self._by_words(query, owner)
         match method:
             case "words":
                 pass
@@ -114,7 +114,7 @@ class ToolSearch:
             scores = {name: each for name, each in scores.items() if keep(name)}
         found = heapq.nsmallest(limit, scores, key=lambda name: (-scores[name], name))
         if owner:
-            self._uses.found(owner, query_terms(query), found)
+            self._uses.found(owner, asked, found)
         return found
 
     def _in_branches(self, query: str, scores: dict[str, float]) -> dict[str, float]:
@@ -122,8 +122,11 @@ class ToolSearch:
         chosen = set(self._branches.best(query_terms(query), _BRANCHES))
         return {name: score for name, score in scores.items() if branch_of(name) in chosen}
 
-    def _by_words(self, query: str, owner: str) -> dict[str, float]:
-        """What the question says, and less surely, what it says in other words or forms."""
+    def _by_words(self, query: str, owner: str) -> tuple[dict[str, float], list[str]]:
+        """What the question says, and less surely, what it says in other words or forms.
+
+        Gives the scores of tools, and the terms by which uses are counted.
+        """
         if self._loanwords is None:
             self._loanwords = Loanwords(self._index.vocabulary)
         spelt = self._loanwords.spelt(query)
@@ -139,12 +142,12 @@ class ToolSearch:
             asked.append(("my", dict.fromkeys(_MINE_TERMS, _MINE_SURE)))
         scores = self._index.scores(asked, self._uses.of(owner))
         act = act_of_question(query)
-        if not act:
-            return scores
-        return {
-            name: score * (_OTHER_ACT if differs(act, self._acts[name]) else 1.0)
-            for name, score in scores.items()
-        }
+        if act:
+            scores = {
+                name: score * (_OTHER_ACT if differs(act, self._acts[name]) else 1.0)
+                for name, score in scores.items()
+            }
+        return scores, [term for term, _ in asked]
 
     def _alternatives(self, term: str, query: str, meaning: str | None) -> dict[str, float]:
         """A term with what may stand for it, each with how sure that is.
