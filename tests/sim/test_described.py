@@ -9,6 +9,8 @@ from pydantic import BaseModel
 
 from polycall import Agent, tool
 from polycall.sim import Simulation
+from polycall.sim.described import with_described
+from polycall.sim.script import Called, Prompt, Said
 
 from ..agents.support import client_of
 
@@ -55,3 +57,17 @@ async def test_n4_a_required_call_in_words_and_an_answer_by_a_schema() -> None:
     assert [call.name for call in run.steps[0].response.tool_calls] == ["get_weather"]
     run = await ran("google", "the weather in Paris?", output=Weather)
     assert run.output == Weather(city="Paris")
+
+
+def test_what_stands_beside_a_call_in_words_is_said_before_it() -> None:
+    spec = '{"name": "look", "parameters": {"type": "object"}}'
+    asked = Said("system", f"Answer with <tool_call>.\n{spec}")
+    call = '<tool_call>\n{"name": "look", "arguments": {}}\n</tool_call>'
+    answer = Said("assistant", f"I look.\n{call}\nThen I go on.")
+    found = with_described(Prompt("m", [asked, answer, Said("assistant", "Done.")], [], {}))
+    assert found is not None
+    said, called, last = found.entries[1:]
+    assert isinstance(said, Said)
+    assert said.text.split() == ["I", "look.", "Then", "I", "go", "on."]
+    assert isinstance(called, Called)
+    assert last == Said("assistant", "Done.")

@@ -63,6 +63,9 @@ def _entries(entries: list[Entry]) -> Iterator[Entry]:
     waiting: dict[str, list[str]] = {}  # ids of calls by their tools: results come in their order
     for place, entry in enumerate(entries):
         if isinstance(entry, Said) and entry.role == "assistant":
+            left = _CALL.sub("", entry.text).strip()
+            if left:
+                yield replace(entry, text=left)
             for number, match in enumerate(_CALL.finditer(entry.text)):
                 call = parse_object(match[1]) or {}
                 name, given = str(call.get("name")), call.get("arguments")
