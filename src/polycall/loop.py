@@ -258,7 +258,7 @@ async def _prepared(
     except TimeoutError:
         if not timer.expired():
             raise
-        return "wall", messages
+        return "wall", added  # also what it had added: nothing tells that a second time
 
 
 async def _until(

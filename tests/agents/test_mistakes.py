@@ -104,7 +104,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         "two agents are named 'agent', and a handoff could not tell them apart; give each a name=",
     ),
     "an option with a slip": (
-        lambda: ask(users="mina"),
+        lambda: ask(users="user-17"),
         "a run has no 'users'; did you mean 'user'?",
     ),
     "limits of a run": (
@@ -193,7 +193,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a user by number": (
         lambda: ask(user=5),
-        "user is the text of an id, such as 'mina', not 5",
+        "user is the text of an id, such as 'user-17', not 5",
     ),
     "variables as a list": (
         lambda: ask(variables=[1]),

@@ -96,6 +96,28 @@ async def test_a_bound_of_time_holds_while_instructions_are_made() -> None:
     assert (run.reason, run.steps) == ("wall", [])
 
 
+async def test_what_was_told_stays_in_a_run_whose_time_ends_before_its_next_step() -> None:
+    asked: list[int] = []
+
+    async def slowly(context: AgentContext[Any]) -> str:
+        asked.append(1)
+        if len(asked) > 1:
+            await asyncio.sleep(30)
+        return "Be kind."
+
+    @tool(background=True)
+    async def count() -> str:
+        return "seven teapots"
+
+    model = ScriptedModel([{"count": {}}, "later"])
+    agent = Agent(
+        "test/m", instructions=slowly, tools=[count], client=model, limits=Limits(wall_s=0.3)
+    )
+    run = await agent.run("count")
+    assert run.reason == "wall"
+    assert "seven teapots" in str(run.messages) or run.history.tasks
+
+
 # Trees with what is put around toolsets
 
 
@@ -346,8 +368,8 @@ async def test_a_session_refuses_what_it_gives_itself(tmp_path: Path) -> None:
         agent = Agent("test/m", client=ScriptedModel(["hi"]))
         with pytest.raises(RequestError, match="history"):
             await sessions.open("a").run(agent, "hi", history=[])
-        with pytest.raises(RequestError, match="mina"):
-            await sessions.open("b", user="mina").run(agent, "hi", user="bob")
+        with pytest.raises(RequestError, match="user-17"):
+            await sessions.open("b", user="user-17").run(agent, "hi", user="user-18")
         with pytest.raises(RequestError, match="history"):
             sessions.open("a").stream(agent, "hi", history=[])
 
@@ -376,6 +398,8 @@ async def test_an_output_guard_sees_a_run_that_was_cut_off(reason: str) -> None:
     assert "secret" not in run.text
     assert run.stopped is not None
     assert run.stopped.reason == "a secret"
+    assert "secret" not in str(run.history.messages)
+    assert ("reserve" in str(run.history.messages)) is (reason == "steps")
 
 
 async def test_a_guarded_streams_text_of_a_stopped_run_is_not_its_runs(tmp_path: Path) -> None:
@@ -565,13 +589,13 @@ async def test_a_delegates_memory_is_of_the_sessions_user(tmp_path: Path) -> Non
     model = ScriptedModel([{"expert": {"task": "note it"}}, "done"])
     agent = Agent("t/m", tools=[inner], client=model)
     with Sessions(f"sqlite:///{tmp_path / 's.db'}") as sessions:
-        run = await sessions.open("a", user="mina").run(agent, "go")
+        run = await sessions.open("a", user="user-17").run(agent, "go")
     assert [each.number for each in run.nested] == [1, 2]
     reader = Agent("t/r", memory=memory, client=ScriptedModel([{"get_memory": {}}, "x"]))
-    mine = await reader.run("what?", user="mina")
+    mine = await reader.run("what?", user="user-17")
     assert "nuts" in mine.steps[0].results[0].text
     reader = Agent("t/r", memory=memory, client=ScriptedModel([{"get_memory": {}}, "x"]))
-    other = await reader.run("what?", user="bob")
+    other = await reader.run("what?", user="user-18")
     assert "nuts" not in other.steps[0].results[0].text
 
 
@@ -654,6 +678,12 @@ async def test_n7_code_opens_the_functions_of_a_toolset() -> None:
             run = await agent.run("go")
             assert offered(model.requests[0]) == ["run_code"]
             assert "put aside" in run.steps[0].results[0].text
+
+
+def test_n7_code_takes_a_tree_and_functions_as_a_sum_as_it_takes_a_list() -> None:
+    for tools in ([tree(), Toolset([reserve])], [tree() + Toolset([reserve])]):
+        agent = Agent("t/m", tools=tools, calling="code")
+        assert [type(each).__name__ for each in agent.toolsets] == ["ToolTree", "OpenedToolset"]
 
 
 def test_n7_code_with_a_tree_alone_is_refused_with_words() -> None:

@@ -15,7 +15,7 @@ from polycall.loop import Limits
 from polycall.settings import Settings, check_choice, request_fields
 from polycall.tools import AbstractToolset, FunctionTool, WrappedToolset, tool
 from polycall.tools.problems import near_miss
-from polycall.tools.toolset import AnyTool
+from polycall.tools.toolset import AnyTool, CombinedToolset
 
 if TYPE_CHECKING:
     from polycall.agents.pausing import PausedRun
@@ -122,6 +122,8 @@ def check_callers(toolsets: Iterable[AbstractToolset]) -> None:
 
 def open_to_programs(source: Any) -> Any:
     """A function, or a tool that does not say who may call it, open to programs and to calls."""
+    if isinstance(source, CombinedToolset):  # a part of it may be a tree
+        return CombinedToolset(map(open_to_programs, source.toolsets))
     if isinstance(source, AbstractToolset):
         return source if offers(source) else OpenedToolset(source)
     if not callable(source):
@@ -248,7 +250,7 @@ def check_words(options: Any) -> None:
     """Refuse a run's user and variables of another type."""
     user, variables = options.get("user", ""), options.get("variables", {})
     if not isinstance(user, str):
-        raise RequestError(f"user is the text of an id, such as 'mina', not {user!r}")
+        raise RequestError(f"user is the text of an id, such as 'user-17', not {user!r}")
     if not isinstance(variables, dict):
         raise RequestError(f"variables are a dictionary, such as {{'cart': []}}, not {variables!r}")
 

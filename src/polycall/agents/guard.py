@@ -20,7 +20,7 @@ from polycall.agents.partial import keep_on
 from polycall.agents.pausing import PausedRun
 from polycall.agents.run import AgentEvent, AgentStream, Run, Stopped
 from polycall.agents.synchronous import Synchronous
-from polycall.ir import Message, ToolResult, Usage
+from polycall.ir import Message, Text, ToolResult, Usage
 
 # What is wrong, in words; `None` where nothing is.
 Verdict: TypeAlias = "str | Awaitable[str | None] | None"
@@ -137,7 +137,10 @@ class Guarded(Synchronous[Any, OutputT], Generic[OutputT]):
 
 
 def _without_answer(run: Run[Any], before: History) -> History:
-    """What the run did: `before` where it called no tool, and else up to the last result."""
+    """What the run did: `before` where it called no tool, and else up to the last result.
+
+    Text that stands beside the last calls goes where it is the answer that was refused.
+    """
     messages = run.history.messages
     acted = [
         place
@@ -145,7 +148,17 @@ def _without_answer(run: Run[Any], before: History) -> History:
         if place >= len(before.messages)
         and any(isinstance(part, ToolResult) for part in message.parts)
     ]
-    return structs.replace(run.history, messages=messages[: acted[-1] + 1]) if acted else before
+    if not acted:
+        return before
+    kept = list(messages[: acted[-1] + 1])
+    for place in range(len(kept) - 1, len(before.messages) - 1, -1):
+        if kept[place].role == "assistant":
+            # A limit may end the run between the calls and what would follow them.
+            if run.steps and kept[place].text == run.steps[-1].response.text:
+                parts = [part for part in kept[place].parts if not isinstance(part, Text)]
+                kept[place] = structs.replace(kept[place], parts=parts)
+            break
+    return structs.replace(run.history, messages=kept)
 
 
 async def _reason(check: OutputCheck, run: Run[Any]) -> str | None:
