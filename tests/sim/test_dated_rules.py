@@ -351,6 +351,12 @@ def test_m0_a_name_that_the_vendor_does_not_know_is_its_own_refusal(
     assert message in answer.json()["error"]["message"]
 
 
+def test_m0_a_variant_is_not_older_than_the_model_it_is_made_of() -> None:
+    models = load().models["openai"]
+    for name, base in (("gpt-6-astra-law", "gpt-6-astra"), ("gpt-5.5-cyber", "gpt-5.5")):
+        assert models[name].since >= models[base].since
+
+
 def test_m0_the_lists_are_the_vendors_own_and_sim_1_stays() -> None:
     rulebook = Rulebook()
     assert rulebook.model("anthropic", "claude-sonnet-4-6") is not None
