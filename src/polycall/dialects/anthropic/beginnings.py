@@ -1,8 +1,9 @@
 """Turns with their calls and results, and what was read of the beginning of a conversation.
 
 A rendered beginning ends before an assistant's turn at which no call was open: nothing that comes
-later changes what was written until there.  It is kept only where rendering it had no effect but
-its messages: no warning, no alias, no mark.
+later changes what was written until there.  Its warnings and aliases are kept with it, and repeated.
+It is not kept where messages are marked for the cache, since marks move and are bounded over all of
+a request, nor where an id of a call was changed or a result answers none.
 """
 
 from __future__ import annotations
