@@ -18,13 +18,13 @@ async def reserve(item: str, name: str) -> str:
     return f"{item} is put aside for {name}"
 
 
-NAME = {"text": "The user is called Mina."}
+NAME = {"text": "The user likes green tea."}
 PLAY = [
     Turn(calls=[Call("opening_hours", {"day": "Saturday"}), Call("add_to_memory", NAME)]),
-    Turn(text="We are open from 9 to 18 on Saturday, Mina."),
+    Turn(text="We are open from 9 to 18 on Saturday."),
     Turn(calls=[Call("transfer_to_sales", {"reason": "wants a teapot"})]),
-    Turn(calls=[Call("reserve", {"item": "blue teapot", "name": "Mina"})]),
-    Turn(text="The blue teapot waits for you, Mina."),
+    Turn(calls=[Call("reserve", {"item": "blue teapot", "name": "user 17"})]),
+    Turn(text="The blue teapot waits for you."),
 ]
 
 
@@ -41,9 +41,9 @@ async def main() -> None:
             handoffs=[sales],
             client=client,
         )
-        run = await desk.run("I am Mina. Are you open on Saturday?", user="mina")
+        run = await desk.run("I like green tea. Are you open on Saturday?", user="user-17")
         print(run.text)
-        run = await desk.run("Keep the blue teapot for me.", history=run.history, user="mina")
+        run = await desk.run("Keep the blue teapot for me.", history=run.history, user="user-17")
         print(" > ".join(run.agents), "|", run.text)
 
 

@@ -20,12 +20,12 @@ PLAY = [
     Turn(
         calls=[
             Call("opening_hours", {"day": "Saturday"}),
-            Call("add_to_memory", {"text": "The user is called Mina."}),
+            Call("add_to_memory", {"text": "The user likes green tea."}),
         ]
     ),
-    Turn(text="From 9 to 18, Mina."),
+    Turn(text="From 9 to 18."),
     Turn(calls=[Call("transfer_to_sales", {"reason": "wants a teapot"})]),
-    Turn(calls=[Call("reserve", {"item": "teapot", "name": "Mina"})]),
+    Turn(calls=[Call("reserve", {"item": "teapot", "name": "user 17"})]),
     Turn(text="It waits for you."),
 ]
 
@@ -55,7 +55,7 @@ def test_the_first_example_of_the_page(
     configured.script("openai", "gpt-5.4", PLAY)
     runpy.run_path(str(script), run_name="__main__")
     assert capsys.readouterr().out == (
-        "From 9 to 18, Mina.\n['desk', 'sales', 'sales'] It waits for you.\n"
+        "From 9 to 18.\n['desk', 'sales', 'sales'] It waits for you.\n"
     )
 
 
