@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench import code_mode
 from mcp import Client, StdioServerParameters
 
 from polycall import Toolset, tool
@@ -233,3 +234,8 @@ async def test_the_command(tmp_path: Path) -> None:
         assert gone.is_error is True
         lost = await client.call_tool("run", {"code": "await tea_get('green')"})
         assert "nothing was done" in getattr(lost.content[0], "text", "")
+
+
+def test_the_bench_says_no_number_where_nothing_was_measured() -> None:
+    with pytest.raises(SystemExit, match="no child has 'no such words'"):
+        code_mode._cpu_s("no such words")
