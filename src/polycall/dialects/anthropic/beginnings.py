@@ -1,7 +1,7 @@
 """Turns with their calls and results, and what was read of the beginning of a conversation.
 
 A rendered beginning ends before an assistant's turn at which no call was open: nothing that comes
-later changes what was written until there.  Its warnings and aliases are kept with it, and repeated.
+later changes what was written until there.  Its warnings and aliases are kept with it and repeated.
 It is not kept where messages are marked for the cache, since marks move and are bounded over all of
 a request, nor where an id of a call was changed or a result answers none.
 """
