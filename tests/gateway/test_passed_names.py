@@ -92,9 +92,23 @@ def test_c9_fields_of_that_name_in_what_the_model_wrote_stay(before: dict[str, o
     for text in (json.dumps(said), json.dumps(said, separators=(",", ":"))):
         named = json.loads(named_as_asked(text.encode(), b'"model"', b'"a/b"'))
         assert named == {**said, "model": "a/b"}
-        frame = f"event: response.created\ndata: {json.dumps({'response': said})}\n\n"
-        shown = NamedStream(b'"model"', b'"a/b"').feed(frame.encode()).partition(b"data: ")[2]
-        assert json.loads(shown) == {"response": {**said, "model": "a/b"}}
+        frame = f"event: response.created\ndata: {json.dumps({'response': said})}\n\n".encode()
+        stream = NamedStream(b'"model"', b'"a/b"')
+        for frames in (frame, frame, 2 * frame):
+            for shown in stream.feed(frames).strip().split(b"\n\n"):
+                told = json.loads(shown.partition(b"data: ")[2])
+                assert told == {"response": {**said, "model": "a/b"}}
+
+
+def test_c9_what_is_called_as_the_model_is_elsewhere_stays() -> None:
+    said = {"model": "real-1", "metadata": {"model": "real-1"}, "x": [{"model": "real-1"}]}
+    stream = NamedStream(b'"model"', b'"a/b"')
+    for number in range(3):
+        frame = {"response": said} if number % 2 else {"id": number, "model": "real-1"}
+        data = f"data: {json.dumps(frame, separators=(',', ':'))}\n\n"
+        named = {**said, "model": "a/b"}
+        expected = {"response": named} if number % 2 else {"id": number, "model": "a/b"}
+        assert json.loads(stream.feed(data.encode())[6:]) == expected
 
 
 def test_c9_a_stream_that_names_its_model_late_or_in_two_ways() -> None:
