@@ -171,7 +171,7 @@ class Connection:
                 async with client.listen(resource_subscriptions=[uri]) as events:
                     async for _ in events:
                         self._on_updated(uri)
-            except (SubscriptionLost, MCPError) as error:
+            except (SubscriptionLost, MCPError, RuntimeError, ValueError) as error:
                 raise self._failure(f"gives no {what}: {error}") from None
             return
         wanted = types.SubscribeRequest(params=types.SubscribeRequestParams(uri=uri))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -249,6 +248,9 @@ class Handlers:
         """What makes the call, or why it cannot be made."""
         asked = _asked(context)
         if asked.is_code:
+            if params.name not in self._checkers:
+                words = "there are two tools, 'search' and 'run', and no"
+                return _failed(f"{words} {params.name[:200]!r}")
             return _Work(partial(self._code, asked, params))
         offered = await self._calls.find(asked.owner, asked.names, params.name)
         if offered is None:
@@ -266,16 +268,22 @@ class Handlers:
         asked = _asked(context)
         within_s = None
         if is_modern(context.session) and declares_tasks(context.session):
-            within_s = self._calls.task_after_s(asked.names)
+            own = "" if asked.is_code else self._calls.server_of(asked.names, tool)
+            within_s = self._calls.task_after_s([own] if own else asked.names)
         while True:
             found = await running.next(within_s)
             if found is None:
                 within_s = None
                 # Where there are too many, or no store, the client waits as others do.
-                with contextlib.suppress(PolycallError):
-                    said = running.message
+                said = running.message
+                try:
                     record = await self._begin(context, tool, lambda: running, message=said)
-                    return created(record)
+                except PolycallError:
+                    continue
+                except BaseException:
+                    running.cancel()
+                    raise
+                return created(record)
             elif not isinstance(found, Elicitation):
                 return found
             elif not can_be_asked(context.session):
@@ -342,11 +350,8 @@ class Handlers:
         params: types.CallToolRequestParams,
         running: Running[Any],
     ) -> types.CallToolResult:
-        checker = self._checkers.get(params.name)
-        if checker is None:
-            return _failed(f"there are two tools, 'search' and 'run', and no {params.name[:200]!r}")
         arguments = params.arguments or {}
-        problems = checker.problems(arguments)
+        problems = self._checkers[params.name].problems(arguments)
         if problems:
             return _failed(problems[0].message)
         opened = await self._calls.offered(asked.owner, asked.names)

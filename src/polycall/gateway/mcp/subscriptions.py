@@ -101,9 +101,12 @@ class Subscriptions:
 
         try:
             await self._watch(stack, context, uri, heard)
-        except MCPError:
-            del mine[uri]
+        except BaseException:
+            if mine.get(uri) is stack:
+                del mine[uri]
             raise
+        if mine.get(uri) is not stack:  # it was ended meanwhile
+            stack.close()
         return types.EmptyResult()
 
     async def _unsubscribe(
@@ -119,7 +122,7 @@ class Subscriptions:
         asked: McpRequest = context.request.scope[SCOPE]
         try:
             member, own = await self._offers.place(asked, uri)
-            stack.enter_context(self._offers.updates.watching(member, own, heard))
+            stack.enter_context(self._offers.updates.watching(asked.owner.id, member, own, heard))
         except PolycallError as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from None
 

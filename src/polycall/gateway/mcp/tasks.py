@@ -13,6 +13,7 @@ import contextlib
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Literal, TypeAlias, cast
 
@@ -78,7 +79,7 @@ class TaskRecord(Struct):
     @classmethod
     def read(cls, value: bytes) -> TaskRecord:
         """What was written."""
-        return msgspec.json.decode(value, type=cls)
+        return msgspec.convert(jsontext.decode(value), cls)  # a server's words may be half letters
 
     def written(self) -> bytes:
         """As the store keeps it."""
@@ -102,6 +103,7 @@ class Tasks:
         self._store = store
         self._worker = worker
         self._jobs: dict[str, _Job] = {}
+        self._beginning: Counter[str] = Counter()  # by key, those that are not in the store yet
 
     async def begin(
         self,
@@ -119,6 +121,26 @@ class Tasks:
         Raises `RateLimitError` or `OverloadedError` where there are too many.
         """
         self._check(owner)
+        self._beginning[owner.id] += 1
+        try:
+            return await self._begun(
+                owner, tool, server, make, can_ask=can_ask, ttl_ms=ttl_ms, message=message
+            )
+        finally:
+            self._beginning[owner.id] -= 1
+            self._beginning += Counter()  # keeps those that are more than none
+
+    async def _begun(
+        self,
+        owner: Owner,
+        tool: str,
+        server: str,
+        make: Callable[[], Made],
+        *,
+        can_ask: bool,
+        ttl_ms: int | None,
+        message: str,
+    ) -> TaskRecord:
         await self._make_room(owner)
         now = time.time()
         record = TaskRecord(
@@ -175,6 +197,10 @@ class Tasks:
 
     async def answer(self, owner: Owner, name: str, responses: JSON) -> None:
         """What a person said to the task's question; all else is no answer to anything."""
+        try:
+            msgspec.json.encode(responses)
+        except UnicodeEncodeError:
+            raise MCPError(types.INVALID_PARAMS, "the answer holds half of a character") from None
 
         def answered(value: bytes) -> bytes | None:
             record = TaskRecord.read(value)
@@ -227,12 +253,13 @@ class Tasks:
             job.nudge()
 
     def _check(self, owner: Owner) -> None:
-        if len(self._jobs) >= _RUNNING_MAX:
+        if len(self._jobs) + self._beginning.total() >= _RUNNING_MAX:
             raise OverloadedError(
                 f"{_RUNNING_MAX} tasks are under way, the most that the gateway takes; try again",
                 retry_after_s=5.0,
             )
         mine = sum(job.owner.id == owner.id for job in self._jobs.values())
+        mine += self._beginning[owner.id]
         if mine >= _RUNNING_OF_KEY_MAX:
             raise RateLimitError(
                 f"{mine} tasks of this key are under way; wait for one, or cancel it",
@@ -270,7 +297,7 @@ class Tasks:
         value = await self._store.change_state(owner.id, _HEAD + record.id, lost)
         if is_ours and record.server:
             row = call_row(
-                record.call_id or record.id,
+                f"{record.call_id or record.id}_lost",  # it may end well, and have a row, after all
                 (record.key, owner.id),
                 (record.tool, record.server),
                 record.worker,
@@ -348,7 +375,7 @@ class _Job:
         await self._store.change_state(
             self.owner.id, _HEAD + self._record.id, lambda value: self._merged(value, question)
         )
-        if self._record.status == "cancelled" or self._record.is_old:
+        if self._record.is_over or self._record.is_old:
             self._running.cancel()
 
     def _merged(self, value: bytes, question: Elicitation | None) -> bytes | None:
@@ -357,9 +384,10 @@ class _Job:
             return None
         before = (record.status, record.message, record.question_name, record.call_id)
         if record.answer is not None and record.question is not None:
-            self._running.answer(_answer_of(record.answer))
+            if record.question_name == f"q{self._questions}":  # it may ask something else by now
+                self._running.answer(_answer_of(record.answer))
+                question = None
             record.answer = record.question = None
-            question = None
         if not self._can_ask:
             question = None
         if question is not None and record.question_name != f"q{self._questions}":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from polycall.errors import PolycallError, RateLimitError
+from polycall.errors import PolycallError, RateLimitError, RequestError
 from polycall.gateway.mcp.hub import Hub, Member
 
 logger = logging.getLogger("polycall.mcp")
@@ -15,7 +16,9 @@ logger = logging.getLogger("polycall.mcp")
 Heard = Callable[[], None]
 
 _WATCHED_MAX = 2_000
+_OF_KEY_MAX = 200
 _AGAIN_S = 1.0
+_AGAIN_S_MAX = 60.0
 
 
 class Updates:
@@ -24,12 +27,20 @@ class Updates:
     def __init__(self, hub: Hub) -> None:
         self._heard: dict[tuple[str, str], list[Heard]] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._of_key: Counter[str] = Counter()
         hub.on_updated = self._updated
 
     @contextmanager
-    def watching(self, member: Member, uri: str, heard: Heard) -> Generator[None]:
-        """Call `heard` for each change of a server's resource."""
+    def watching(self, owner: str, member: Member, uri: str, heard: Heard) -> Generator[None]:
+        """Call `heard` for each change of a server's resource; `owner` is the id of a key."""
         place = (member.name, uri)
+        if member.source is not None and member.mcp is None:
+            raise RequestError(f"{member.name!r} tells of no changes")
+        if self._of_key[owner] >= _OF_KEY_MAX:
+            raise RateLimitError(
+                f"{_OF_KEY_MAX} subscriptions of this key are open, the most that one may have",
+                retry_after_s=60.0,
+            )
         if place not in self._tasks:
             if len(self._tasks) >= _WATCHED_MAX:
                 raise RateLimitError(
@@ -39,9 +50,12 @@ class Updates:
             self._tasks[place] = asyncio.ensure_future(self._watch(member, uri))
         listeners = self._heard.setdefault(place, [])
         listeners.append(heard)
+        self._of_key[owner] += 1
         try:
             yield
         finally:
+            self._of_key[owner] -= 1
+            self._of_key += Counter()  # keeps those that are more than none
             listeners.remove(heard)
             if not listeners:
                 del self._heard[place]
@@ -62,13 +76,19 @@ class Updates:
     async def _watch(self, member: Member, uri: str) -> None:
         """Again and again: a server that ends forgets who wanted to hear of what."""
         told = ""
+        pause_s = _AGAIN_S
         while True:
             try:
                 await member.ready()
                 if member.mcp is not None:
                     await member.mcp.watch(uri)
+                pause_s = _AGAIN_S
             except PolycallError as error:
                 if str(error) != told:
                     told = str(error)
                     logger.warning("%s", told)
-            await asyncio.sleep(_AGAIN_S)
+                pause_s = min(2 * pause_s, _AGAIN_S_MAX)
+            except Exception:
+                logger.exception("updates of a resource of %r failed", member.name)
+                pause_s = _AGAIN_S_MAX
+            await asyncio.sleep(pause_s)

@@ -1,0 +1,184 @@
+"""Tasks of calls in one process, on a store that may fail or be slow at the wrong moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import pytest
+from mcp.shared.exceptions import MCPError
+from mcp_types import CallToolResult, TextContent
+
+from polycall.errors import RateLimitError, StoreError
+from polycall.gateway.accounts.keys import Owner
+from polycall.gateway.mcp.asking import Running
+from polycall.gateway.mcp.tasks import TaskRecord, Tasks
+from polycall.gateway.mcp.updates import Updates
+from polycall.gateway.store import Store
+from polycall.mcp.asking import Elicitation, ElicitationAnswer
+
+ME = Owner("id-1", "first")
+
+
+class Values:
+    """What `Tasks` asks of a store, in a dictionary; `fails` changes fail, after their work."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], bytes] = {}
+        self.fails = 0
+
+    async def save_state(self, owner: str, name: str, value: bytes) -> None:
+        await asyncio.sleep(0.01)
+        self.kept[owner, name] = value
+
+    async def load_states(
+        self, owner: str, names: Iterable[str], *, may_change: bool
+    ) -> dict[str, bytes]:
+        return {name: self.kept[owner, name] for name in names if (owner, name) in self.kept}
+
+    async def owner_states(self, owner: str, head: str, at_most: int) -> dict[str, bytes]:
+        await asyncio.sleep(0.01)
+        return {n: v for (of, n), v in self.kept.items() if of == owner and n.startswith(head)}
+
+    async def change_state(
+        self, owner: str, name: str, change: Callable[[bytes], bytes | None]
+    ) -> bytes | None:
+        new = change(self.kept[owner, name])
+        if new is not None and self.fails:
+            self.fails -= 1
+            raise StoreError("away")
+        if new is not None:
+            self.kept[owner, name] = new
+        return self.kept[owner, name]
+
+    async def delete_states(self, owner: str, names: list[str]) -> None:
+        for name in names:
+            self.kept.pop((owner, name), None)
+
+
+def tasks_on(values: Values) -> Tasks:
+    return Tasks(cast("Store", values), "worker")
+
+
+async def begun(tasks: Tasks, work: Callable[[Running[Any]], Any]) -> TaskRecord:
+    return await tasks.begin(ME, "t_x", "t", lambda: Running(work), can_ask=True)
+
+
+async def until(tasks: Tasks, name: str, status: str, question: str = "") -> TaskRecord:
+    async with asyncio.timeout(5):
+        while True:
+            record = await tasks.find(ME, name)
+            assert record is not None
+            if record.status == status and question in str(record.question):
+                return record
+            await asyncio.sleep(0.01)
+
+
+def said(text: str) -> CallToolResult:
+    return CallToolResult(content=[TextContent(text=text)])
+
+
+async def test_an_answer_is_given_to_the_question_that_was_answered_alone() -> None:
+    values = Values()
+    tasks = tasks_on(values)
+    answers: list[ElicitationAnswer] = []
+    schema = {"type": "object", "properties": {}}
+    withdrawn = asyncio.Event()
+
+    async def work(running: Running[Any]) -> CallToolResult:
+        first = asyncio.ensure_future(running.ask(Elicitation("t", "delete A?", schema=schema)))
+        await withdrawn.wait()
+        first.cancel()
+        await asyncio.wait([first])
+        answers.append(await running.ask(Elicitation("t", "delete everything?", schema=schema)))
+        return said("done")
+
+    name = (await begun(tasks, work)).id
+    asked = await until(tasks, name, "input_required", "delete A?")
+    withdrawn.set()  # the server asks something else before the answer is seen
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await tasks.answer(ME, name, {asked.question_name: {"action": "accept", "content": {}}})
+    record = await until(tasks, name, "input_required", "delete everything?")
+    assert answers == []
+    values.fails = 1
+    await asyncio.sleep(0.05)
+    for _ in range(2):  # the first finds the store away
+        try:
+            await tasks.answer(ME, name, {record.question_name: {"action": "decline"}})
+        except StoreError:
+            continue
+    await until(tasks, name, "completed")
+    assert [each.action for each in answers] == ["decline"]
+    await tasks.close()
+
+
+@pytest.mark.parametrize("half", [{"n": "\ud83d"}, {"\udead": 1}])
+async def test_half_a_letter_in_an_answer_is_refused_and_breaks_nothing(half: Any) -> None:
+    tasks = tasks_on(Values())
+
+    async def work(running: Running[Any]) -> CallToolResult:
+        answer = await running.ask(Elicitation("t", "half \ud83d?", schema={"type": "object"}))
+        return said(answer.action)
+
+    name = (await begun(tasks, work)).id
+    asked = await until(tasks, name, "input_required")
+    with pytest.raises(MCPError, match="half of a character"):
+        await tasks.answer(ME, name, {asked.question_name: {"action": "accept", "content": half}})
+    await tasks.answer(ME, name, {asked.question_name: {"action": "accept", "content": {}}})
+    record = await until(tasks, name, "completed")
+    assert (await tasks.result(ME, record))["content"][0]["text"] == "accept"
+    await tasks.close()
+
+
+async def test_tasks_that_begin_at_once_are_counted() -> None:
+    tasks = tasks_on(Values())
+
+    async def work(running: Running[Any]) -> CallToolResult:
+        await asyncio.sleep(30)
+        return said("never")
+
+    made = await asyncio.gather(*(begun(tasks, work) for _ in range(100)), return_exceptions=True)
+    assert sum(isinstance(each, TaskRecord) for each in made) == 32
+    assert sum(isinstance(each, RateLimitError) for each in made) == 68
+    await tasks.close()
+
+
+class Server:
+    """What `Updates` asks of a server that never gives updates."""
+
+    def __init__(self) -> None:
+        self.name = "s"
+        self.source = self.mcp = self
+        self.tried = 0
+
+    async def ready(self) -> None:
+        self.tried += 1
+        raise RuntimeError("of the library's own")
+
+
+async def test_a_key_has_a_share_of_subscriptions_and_an_odd_error_ends_none() -> None:
+    class Hub:
+        on_updated: Any = None
+
+    updates = Updates(cast("Any", Hub()))
+    server = cast("Any", Server())
+    open_ones = [updates.watching("a", server, f"x://{n}", lambda: None) for n in range(200)]
+    for each in open_ones:
+        each.__enter__()
+    with (
+        pytest.raises(RateLimitError, match="200 subscriptions of this key"),
+        updates.watching("a", server, "x://more", lambda: None),
+    ):
+        raise AssertionError
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    with updates.watching("b", server, "x://0", lambda: None):
+        assert server.tried == 200
+        assert len(updates._tasks) == 200
+        assert not any(task.done() for task in updates._tasks.values())
+    for each in open_ones:
+        each.__exit__(None, None, None)
+    assert not updates._tasks
+    await updates.close()
