@@ -4,6 +4,8 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 DEMO := .venv/.demo
 DOCS := .venv/.docs
+# One more than there are cores: many tests wait for a process or a clock.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 # The tests of `make test-fast`: rules, laws and whole values; no server is started and no jail.
@@ -41,13 +43,13 @@ test-fast: $(STAMP)  ## a chosen part of the tests, under a minute
 	$(BIN)/pytest --quiet $(FAST)
 
 test: $(STAMP)  ## all tests but the large matrices, side by side
-	$(BIN)/pytest --numprocesses auto --dist loadfile -m 'not slow'
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile -m 'not slow'
 
 test-all: $(STAMP)  ## all tests, the large matrices too
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
 fuzz: $(STAMP)  ## the laws, with new cases each time
-	$(BIN)/pytest --numprocesses auto --hypothesis-profile fuzz \
+	$(BIN)/pytest --numprocesses $(WORKERS) --hypothesis-profile fuzz \
 	    $$(grep -rl 'from hypothesis' tests --include='test_*.py')
 
 mutants: $(STAMP)  ## change 60 lines one at a time; list the changes that no test notices

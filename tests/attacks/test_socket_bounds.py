@@ -28,8 +28,8 @@ class Client:
     async def accept(self, *_: Any, **__: Any) -> None:
         return
 
-    async def receive_text(self) -> bytes:
-        return (await self.frames.get()).encode()
+    async def receive(self) -> tuple[bytes, bool]:
+        return (await self.frames.get()).encode(), True
 
     async def send(self, frame: str) -> None:
         self.sent.append(json.loads(frame))

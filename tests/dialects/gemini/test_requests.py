@@ -161,6 +161,7 @@ def test_every_field_finds_its_place() -> None:
                 "store": True,
             }
         },
+        metadata={"gemini": {}},
     )
     assert gemini.render_request(request).body == body
 

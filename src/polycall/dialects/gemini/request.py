@@ -118,6 +118,7 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
         stream=method == "streamGenerateContent",
         service_tier=_service_tier(wire.get("serviceTier")),
         provider_options={NAME: options} if options else {},
+        metadata={NAME: {}},
         **fields,
     )
 
