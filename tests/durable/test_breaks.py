@@ -142,7 +142,7 @@ async def test_databases_and_agents_that_are_none(sqlite: str) -> None:
     for agents, told in (
         (agent, r"write agents=\[a\]"),
         (["a"], "of an Agent, not of 'a'"),
-        ([Guarded(agent)], "of an Agent, not of <"),
+        ([Guarded(agent)], "of an Agent, not of Guarded"),
     ):
         with pytest.raises(RequestError, match=told):
             Durable(sqlite, agents=agents)

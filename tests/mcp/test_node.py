@@ -103,8 +103,8 @@ async def test_tools_of_the_example_server(
         long = ToolCall("c1", "every_trigger-long-running-operation", '{"duration":1,"steps":2}')
         done = await execute(long, tools, context=ToolContext(deps=None, reporter=hear))
         assert (done.is_error, heard) == (False, [0.5, 1.0])
-        (notice,) = tools.notices
-        assert (notice.tool, notice.kind) == ("simulate-research-query", "unusable")
+        assert tools.notices == []
+        assert "every_simulate-research-query" in tools.tools  # which runs as a task alone
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

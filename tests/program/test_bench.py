@@ -42,6 +42,7 @@ def compared() -> list[Compared]:
         pytest.skip(f"no sandbox here: {error}")
 
 
+@pytest.mark.slow
 def test_a_program_takes_under_one_percent_in_one_turn(compared: list[Compared]) -> None:
     forms = compared[0].forms
     program, parallel = forms["programmatic"], forms["parallel"]
@@ -93,6 +94,7 @@ def figures(text: str) -> dict[tuple[str, str], list[int]]:
 
 
 @pytest.mark.usefixtures("jail")
+@pytest.mark.slow
 def test_the_command_prints_and_writes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     options = ["bench", "programs", "--rows", "50", "--vendor", "anthropic"]
     assert main([*options, "--write", str(tmp_path)]) == 0
