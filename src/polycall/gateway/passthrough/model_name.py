@@ -42,18 +42,27 @@ class NamedStream:
 
     def feed(self, frames: bytes) -> bytes:
         """The frames to pass on."""
-        if self._known:
-            pieces = frames.split(self._known)  # and joined: faster than `replace`
-            if len(pieces) - 1 == frames.count(self._mark):
-                return self._written.join(pieces)
+        names = _names(frames, self._mark, len(frames), depth_max=2)
+        if not self._known:
+            first = next(names, None)
+            if first is None:
+                return frames
+            self._learn(frames, *first)
+            names = _names(frames, self._mark, len(frames), depth_max=2)
+        pieces = frames.split(self._known)  # and joined: faster than `replace`
+        if len(pieces) - 1 == frames.count(self._mark):
+            return self._written.join(pieces)
         made: list[bytes] = []
         done = 0
-        for at, start, end in _names(frames, self._mark, len(frames), depth_max=2):
+        for at, start, end in names:
             made += (frames[done:start], self._asked)
             done = end
-            before = frames[max(at - _BEFORE_BYTES, 0) : start]
-            self._known, self._written = before + frames[start:end], before + self._asked
+            self._learn(frames, at, start, end)
         return b"".join((*made, frames[done:]))
+
+    def _learn(self, frames: bytes, at: int, start: int, end: int) -> None:
+        before = frames[max(at - _BEFORE_BYTES, 0) : start]
+        self._known, self._written = before + frames[start:end], before + self._asked
 
 
 def _names(
