@@ -77,8 +77,11 @@ def _note_foreign_marks(request: Request, dialect: str, losses: Losses) -> None:
     _note_all([tool.metadata for tool in request.tools if tool.metadata], dialect, losses)
     messages, reader = request.messages, (_note_foreign_marks, dialect)
     known = known_of(messages)
+    if known is None:
+        _note_all(_metadata_in(messages), dialect, losses)
+        return
     start, before = begun(known, messages, reader)
-    end = max(start, end_of_beginning(messages)) if known is not None else start
+    end = max(start, end_of_beginning(messages))
     with losses.apart() as noted:
         losses.repeat(before or ())
         _note_all(_metadata_in(messages[start:end]), dialect, losses)

@@ -18,7 +18,7 @@ def without_repeated_results(request: Request, losses: Losses) -> Request:
     """The request without results of calls that have theirs already."""
     known = known_of(request.messages)
     start, before = begun(known, request.messages, without_repeated_results)
-    waiting: Counter[str] = Counter(before[0] if before else ())
+    waiting: Counter[str] = Counter(before[0]) if before else Counter()
     answered: set[str] = {*before[1]} if before else set()
     repeated: set[int] = set()  # identities of parts
     end = last_turn(request.messages, start) if known is not None else start

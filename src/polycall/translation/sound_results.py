@@ -40,7 +40,10 @@ def with_sound_media(result: ToolResult) -> tuple[ToolResult, list[Warning]]:
 def with_sound_results(request: Request, losses: Losses) -> Request:
     """The request with words for the broken files in its results."""
     messages, made, warnings = request.messages, list[Message](), list[Warning]()
-    known, end = known_of(messages), end_of_beginning(messages)
+    known = known_of(messages)
+    if known is None and not any(message.role == "tool" for message in messages):
+        return request
+    end = end_of_beginning(messages)
     start, before = begun(known, messages, with_sound_media)
     if before is not None:
         made, warnings = before[0].copy(), before[1].copy()

@@ -101,7 +101,8 @@ class MessagesRenderer:
             turns = self._pair(messages[count:])
             # Where a result answers no call, or ids were changed, later ones may change them.
             is_clean = beginnings.are_kept and size == len(noted)
-            last = max((n for n, each in enumerate(turns) if count + each.start <= end), default=0)
+            is_before = (count + each.start <= end for each in turns if is_clean)
+            last = max(sum(is_before) - 1, 0)  # turns come in order
             for place, turn in enumerate(turns):
                 size = len(wire)
                 is_last = place == last > 0 and is_clean and turn.is_settled
