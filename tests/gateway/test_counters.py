@@ -150,6 +150,24 @@ async def test_a_dead_workers_lease_counts_until_the_ledger_tells(workers: Worke
 
 
 @pytest.mark.parametrize("workers", ["redis"], indirect=True)
+async def test_what_is_spent_while_others_are_settled_is_of_the_time_after(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that ends between two steps of one settlement is in neither, and is counted."""
+    counters, store = workers.counters[0], workers.stores[0]
+    await counters.take(workers.wish("dead.0", 400, 1000, until=workers.now - 1))
+    clock = itertools.count(workers.now + 1)
+    monkeypatch.setattr("polycall.gateway.accounts.redis_counters.time.time", lambda: next(clock))
+    other = Settlement(f"{workers.name}-x", workers.span.name, 1, 0)
+    await counters.settle("dead.0", [other, workers.settlement(100, 0)], workers.now - 1)
+    row = replace(ROW, key_id=workers.key_id, worker="dead", created=workers.now + 1.5)
+    store.add_row(replace(row, id=workers.key_id, cost_usd=f"{30 / NANOS:.9f}"))
+    await asyncio.sleep(0.5)
+    assert await counters.reconcile() == 1
+    assert await workers.left() == (870, 0)
+
+
+@pytest.mark.parametrize("workers", ["redis"], indirect=True)
 async def test_counters_that_were_emptied_begin_with_the_ledger(
     workers: Workers, redis_server: Redis
 ) -> None:

@@ -130,9 +130,11 @@ class RedisCounters:
     ) -> list[Settlement]:
         """Tell what became of leases."""
         lost: list[Settlement] = []
+        # Of all: what is spent while the first are told of is in none of them.
+        now = time.time()
         for settlement in settlements:
             name, span, spent, returned = settlement
-            words = [holder, spent, returned, time.time(), until, _member(name, span, holder)]
+            words = [holder, spent, returned, now, until, _member(name, span, holder)]
             if await self._run(self._settle, name, span, words):
                 lost.append(settlement)
         return lost
