@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 
-from polycall.admin.openid import OpenID, SignInFailedError
+from polycall.admin.openid import OpenID, SignInFailedError, person_of
 from polycall.config import parse_config
 from polycall.errors import ConfigError
 from polycall.gateway.store import open_store
@@ -266,6 +266,8 @@ def test_a_name_of_another_gives_nothing_of_what_that_one_may(
         ({"claims": {"nbf": 9_000_000_000}}, "not yet valid"),
         ({"claims": {"iss": "http://127.0.0.1:1"}}, "iss"),
         ({"claims": {"sub": None}}, "sub"),
+        ({"claims": {"sub": ""}}, "sub"),
+        ({"claims": {"sub": 7}}, "sub"),
         ({"claims": {"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"}}, "at_hash"),
         ({"header": {"alg": "none"}}, "refused"),
         ({"header": {"alg": "HS256"}}, "refused"),
@@ -288,6 +290,16 @@ def test_a_token_that_is_not_for_this_sign_in_is_refused(
     while said not in gateway.gateway.log[before:]:
         assert time.monotonic() < ends_at, gateway.gateway.log[before:]
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("verified", [False, "false", 0, "", [], None])
+def test_an_address_that_is_not_verified_names_nobody(verified: Any) -> None:
+    found = parse_config(settings("https://login.example.com")).admin.openid
+    assert found is not None
+    claims = {"sub": "s-9", "email": "boss@example.com", "email_verified": verified}
+    assert person_of(found, claims, "reader").name == "s-9"
+    for good in ({**claims, "email_verified": "true"}, {"sub": "s-9", "email": "boss@example.com"}):
+        assert person_of(found, good, "reader").name == "boss@example.com"
 
 
 def test_without_a_role_nobody_comes_in(gateway: Served, provider: Provider) -> None:
@@ -357,6 +369,10 @@ def test_who_was_revoked_here_stays_out(gateway: Served, provider: Provider) -> 
         {"token_endpoint": "http://evil.example/token"},
         {"authorization_endpoint": "javascript:alert(1)"},
         {"jwks_uri": None},
+        {"id_token_signing_alg_values_supported": 7},
+        {"id_token_signing_alg_values_supported": []},
+        {"id_token_signing_alg_values_supported": ["HS256", "none", ["RS256"]]},
+        {"token_endpoint_auth_methods_supported": True},
     ],
     ids=str,
 )

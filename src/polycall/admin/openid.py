@@ -42,6 +42,8 @@ _LEEWAY_S = 60
 _METADATA_S = 3600.0
 _ANSWER_BYTES_MAX = 1024 * 1024
 _DEADLINES = Deadlines(connect_s=5.0, read_s=10.0, total_s=20.0)
+_AUTH_METHODS = "token_endpoint_auth_methods_supported"
+_SIGNING = "id_token_signing_alg_values_supported"
 # No shared secrets, and never 'none'.
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
                "EdDSA", "Ed25519")  # fmt: skip
@@ -148,6 +150,15 @@ class OpenID:
                 if not is_safe_address(str(metadata.get(name, ""))):
                     said = metadata.get(name)
                     raise SignInFailedError("provider", f"{url}: {name} is {said!r:.200}")
+            for name in (_AUTH_METHODS, _SIGNING):
+                if not isinstance(metadata.get(name, []), list):
+                    said = metadata[name]
+                    raise SignInFailedError("provider", f"{url}: {name} is {said!r:.200}")
+            if not _algorithms(metadata):
+                # For an empty list the library would take its own.
+                raise SignInFailedError(
+                    "provider", f"{url}: {_SIGNING} has none of {', '.join(_ALGORITHMS)}"
+                )
             self._metadata[issuer] = (time.monotonic(), metadata)
             return metadata
 
@@ -155,7 +166,7 @@ class OpenID:
         self, settings: OpenIDSettings, metadata: JSON, code: str, begun: _Attempted
     ) -> JSON:
         authlib = await _library()
-        known = metadata.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
+        known = metadata.get(_AUTH_METHODS, ["client_secret_basic"])
         method = "none"
         if settings.client_secret:
             method = "client_secret_basic"
@@ -180,8 +191,7 @@ class OpenID:
         token = tokens.get("id_token")
         if not isinstance(token, str) or len(token) > _ANSWER_BYTES_MAX:
             raise SignInFailedError("token", "the provider sent no id_token")
-        said = metadata.get("id_token_signing_alg_values_supported", ["RS256"])
-        algorithms = [name for name in _ALGORITHMS if name in said]
+        algorithms = _algorithms(metadata)
         options = {
             "iss": {"essential": True, "value": settings.issuer},
             "aud": {"essential": True, "value": settings.client_id},
@@ -205,6 +215,8 @@ class OpenID:
                 if is_fresh:
                     raise SignInFailedError("token", f"the id_token is refused: {error}") from None
             else:
+                if not claims["sub"] or not isinstance(claims["sub"], str):
+                    raise SignInFailedError("token", "the id_token names nobody: 'sub' is empty")
                 return cast("JSON", dict(claims))
         raise AssertionError("the second round returns or raises")
 
@@ -237,6 +249,12 @@ class OpenID:
 
 
 _ACCEPT = {"accept": "application/json"}
+
+
+def _algorithms(metadata: JSON) -> list[str]:
+    """Those of the provider's that are good enough."""
+    said = metadata.get(_SIGNING, ["RS256"])
+    return [name for name in _ALGORITHMS if name in said]
 
 
 class _Library:
@@ -289,7 +307,8 @@ def person_of(settings: OpenIDSettings, claims: JSON, role: str) -> AdminRow:
     subject = f"{settings.issuer}\0{claims['sub']}"
     number = hashlib.sha256(subject.encode("utf-8", "surrogatepass")).hexdigest()[:24]
     name: Any = claims.get(settings.name_claim)
-    if settings.name_claim == "email" and claims.get("email_verified") is False:
+    # Some providers say nothing of it, and some say it as text.
+    if settings.name_claim == "email" and claims.get("email_verified", True) not in (True, "true"):
         name = None
     for each in (name, claims["sub"]):
         if isinstance(each, str) and is_key_name(each):
