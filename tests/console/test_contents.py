@@ -139,6 +139,29 @@ def test_every_protocol_is_shown_whole_and_streamed(keeping: Served) -> None:
     assert switch_off(keeping) > 30
 
 
+def test_answers_in_the_background_and_summaries_are_shown(keeping: Served) -> None:
+    """What the gateway asks on behalf of a request that has ended, or beside it."""
+    switch_on(keeping)
+    gateway = keeping.gateway
+    said: dict[str, Any] = {"model": "up-chat/sim-1", "input": SECRET}
+    job = gateway.request("POST", "/v1/responses", {**said, "background": True})
+    path = f"/v1/responses/{job.json()['id']}"
+    ends_at = time.monotonic() + 10
+    while (state := gateway.request("GET", path).json())["status"] != "completed":
+        assert state["status"] in ("queued", "in_progress"), state
+        assert time.monotonic() < ends_at
+        time.sleep(0.05)
+    compact = gateway.request("POST", "/v1/responses/compact", said)
+    turns = [{"role": "user", "content": SECRET * 100}, {"role": "user", "content": "go on"}]
+    edits = [{"type": "compaction", "compact_threshold": 300}]
+    short = {**said, "input": turns, "context_management": edits}
+    threshold = gateway.request("POST", "/v1/responses", short)
+    for answer in (job, compact, threshold):
+        assert answer.status == 200, answer.content
+        assert SECRET in json.dumps(looked(keeping, answer)["request"])
+    switch_off(keeping)
+
+
 def test_each_look_is_written_down_and_small_roles_do_not_look(keeping: Served) -> None:
     switch_on(keeping, for_s=30)
     answer = keeping.gateway.request("POST", "/v1/chat/completions", CHAT)
@@ -294,16 +317,34 @@ def test_a_credential_in_pieces_of_a_stream_is_not_shown(name: Any) -> None:
         tap = ContentTap(WINDOW, name, b"{}", cut)
         tap.add(data)
         shown = json.dumps(tap.content().answer)
-        assert "it is [redacted]" in shown
+        assert ("it is [redacted]" if cut == len(data) else "it is ") in shown
         assert "abcdefgh" not in shown
         assert "plain words" not in shown
 
 
-def test_a_credential_at_the_cut_is_not_kept() -> None:
-    key = "sk-ant-api03-abcdefghijklmnop"
-    for cut in range(10, 40):
-        tap = ContentTap(WINDOW, "openai-chat", f'{{"text": "hello {key}"}}'.encode(), cut)
-        assert "sk-" not in tap.content().request
+@pytest.mark.parametrize("key", [CREDENTIALS[2], CREDENTIALS[3], CREDENTIALS[5]])
+def test_a_credential_at_the_cut_is_not_kept(key: str) -> None:
+    whole = f'{{"text": "hello {key}"}}'.encode()
+    delta = json.dumps({"choices": [{"index": 0, "delta": {"content": f"hello {key}"}}]})
+    for cut in range(10, 10 + len(key)):
+        tap = ContentTap(WINDOW, "openai-chat", whole, cut)
+        tap.add(whole)
+        kept = tap.content()
+        assert key[:4] not in kept.request
+        assert kept.answer == kept.request
+        tap = ContentTap(WINDOW, "openai-chat", b"{}", cut + 40)
+        for letter in f"hello {key}":
+            piece = delta.replace(f"hello {key}", letter)
+            tap.add(f"data: {piece}\n\n".encode())
+        assert key[:4] not in json.dumps(tap.content().answer)
+
+
+@pytest.mark.parametrize("name", ["openai-chat", "anthropic"])
+def test_the_beginning_of_a_long_answer_is_kept(name: str) -> None:
+    tap = ContentTap(WINDOW, name, b"{}", 100)
+    tap.add(json.dumps({"text": "tea " * 200}).encode())
+    assert '"tea tea' in tap.content().answer
+    assert tap.content().is_answer_cut
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ class Generations:
         record.owner, record.is_known = client_request.owner, True
         record.client_request = client_request
         gateway_request.content = self._contents.tap(
-            record.owner.name, dialect.NAME, lambda: jsontext.encode_bytes(client_request.body)
+            record.owner.name, dialect.NAME, lambda: jsontext.encode_bytes(client_request.body())
         )
         await self._recorded(record, dialect, self._answer(record, client_request))
 

@@ -87,7 +87,7 @@ class ContentTap:
         is_cut, most = len(self.request) > self.bytes_max, self.bytes_max
         text = self.request[:most].decode("utf-8", "replace")
         request = _UNFINISHED.sub("", text) if is_cut else _decoded(text)
-        both = [request, folded(self.client, answer[:most])]
+        both = [request, folded(self.client, answer[:most], is_cut=len(answer) > most)]
         cleaner = Cleaner()
         cleaner.clean(both)  # what is named so in one place is repeated in others
         request, said = cleaner.clean(both)
@@ -179,11 +179,16 @@ class Contents:
         return self._vault.lock(_OWNER, request_id, _encoder.encode(tap.content()))
 
 
-def folded(client: str, data: bytes) -> Any:
-    """A whole body as it is; of a stream the parts, so that nothing is torn apart by events."""
+def folded(client: str, data: bytes, *, is_cut: bool = False) -> Any:
+    """A whole body as it is; of a stream the parts, so that nothing is torn apart by events.
+
+    The last word of one that is cut is left out: half a credential does not look like one.
+    """
     text = data.decode("utf-8", "replace")
     if (whole := _decoded(text)) is not text:
         return whole
+    if is_cut and text.lstrip().startswith(("{", "[")):
+        return _UNFINISHED.sub("", text)
     decoder: Decoder = DIALECTS[cast("Any", client)].StreamDecoder()
     folder, parts, texts = Folder(), list[Any](), list[str]()
     try:
@@ -197,7 +202,8 @@ def folded(client: str, data: bytes) -> Any:
                     texts.append(event.text)
     except PolycallError as error:
         # The end was not kept, or never came; what there is is shown.
-        parts.append({"text": "".join(texts), "problem": str(error)})
+        said = "".join(texts)
+        parts.append({"text": _UNFINISHED.sub("", said) if is_cut else said, "problem": str(error)})
     return parts or text
 
 
