@@ -227,9 +227,9 @@ secret = "env:A_SECRET"
 [providers.p]
 dialect = "openai-chat"
 base_url = "https://api.example.org/v1"
-api_key = "env:A_SECRET"
+api_key = "env:A_KEY"
 [[keys]]
-key = "env:A_SECRET"
+key = "env:ANOTHER_KEY"
 name = "a"
 budget_usd = 5
 """
@@ -246,7 +246,8 @@ def findings(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict
 def test_a25_doctor_says_what_is_open(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("A_SECRET", "s" * 40)
+    for number, name in enumerate(("A_SECRET", "A_KEY", "ANOTHER_KEY")):
+        monkeypatch.setenv(name, f"{number}-0123456789-abcdefghij-xyz")
     (tmp_path / "s.db").touch(0o644)
     status, found = findings(capsys, "--config", str(config(tmp_path, OPEN, 0o644)))
     assert status == 1

@@ -11,12 +11,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from polycall._support.listening import is_loopback
 from polycall._support.private_files import is_private
 from polycall.agents.signing_key import key_path
+from polycall.cli.doctor_written import (
+    is_guessable,
+    literal_secrets,
+    open_files,
+    plain_addresses,
+    who_may_change,
+)
 from polycall.config import Config, default_path, load_config
 from polycall.errors import ConfigError, PolycallError
 from polycall.gateway.processes.binding import check_binding
@@ -24,9 +30,8 @@ from polycall.gateway.store.sqlite import path_of
 from polycall.sandbox.checks import Check, State, examine
 
 _ASK_S = 5.0
-_SECRET_FIELDS = ("key", "api_key", "api_keys", "secret")
-_SOURCES = ("env:", "file:", "cmd:")
 _RUNS = "POLYCALL_RUNS"
+_KEY_LENGTH_MIN = 24
 
 
 async def examine_security(config: Path | None, url: str) -> list[Check]:
@@ -67,7 +72,7 @@ def _file(path: Path) -> Iterator[Check]:
     except ConfigError as error:
         yield _check("configuration", "fail", f"{path}: {'; '.join(map(str, error.mistakes))}")
         return
-    literal = sorted(_literal_secrets(written, ""))
+    literal = sorted(literal_secrets(written))
     if literal and not is_private(path):
         detail = f"others may read {path}, where {', '.join(literal)} are written: chmod 600"
         yield _check("configuration", "fail", detail)
@@ -76,28 +81,21 @@ def _file(path: Path) -> Iterator[Check]:
         yield _check("configuration", "warn", detail)
     else:
         yield _check("configuration", "ok", f"{path} holds no secret")
+    if changed := who_may_change(path):
+        yield _check("configuration", "fail", f"{changed}; it names the programs that are started")
+    for found in open_files(written, config.folder):
+        yield _check("configuration", "fail", f"others may read the secret in {found}: chmod 600")
+    for place, host, has_keys in plain_addresses(written):
+        state: State = "fail" if has_keys else "warn"
+        what = "keys go to" if has_keys else "anybody on the way may answer for"
+        yield _check("addresses", state, f"{place}: {what} {host} without TLS")
+    yield from _choices(config)
     # Before the store is opened, which takes others' rights from it.
     yield from list(_store(config))
     yield from _binding(config)
     yield from _keys(config)
     yield from _upstream(config)
     yield from _admin(config)
-
-
-def _literal_secrets(node: Any, where: str) -> Iterator[str]:
-    if isinstance(node, dict):
-        for name, value in cast("dict[str, Any]", node).items():
-            place = f"{where}.{name}" if where else name
-            values = cast("list[Any]", value if isinstance(value, list) else [value])
-            if name in _SECRET_FIELDS and any(
-                isinstance(each, str) and not each.startswith(_SOURCES) for each in values
-            ):
-                yield place
-            else:
-                yield from _literal_secrets(value, place)
-    elif isinstance(node, list):
-        for number, value in enumerate(cast("list[Any]", node)):
-            yield from _literal_secrets(value, f"{where}[{number}]")
 
 
 def _binding(config: Config) -> Iterator[Check]:
@@ -117,7 +115,27 @@ def _binding(config: Config) -> Iterator[Check]:
         yield _check("media", "fail", detail)
 
 
+def _choices(config: Config) -> Iterator[Check]:
+    """Settings that give up a protection."""
+    changed = [f"mcp.{name}" for name, each in config.mcp.items() if each.changed == "allow"]
+    if config.hosted_tools.changed_tools == "allow":
+        changed.append("hosted_tools")
+    if changed:
+        detail = f"{', '.join(changed)}: a server may change what its tools are, unasked"
+        yield _check("tools", "warn", detail)
+    if config.limits.unpriced == "allow":
+        detail = "limits.unpriced = 'allow': models without a price cost no budget anything"
+        yield _check("budgets", "warn", detail)
+    if config.admin.content is not None and config.admin.content.role == "reader":
+        detail = "admin.content.role = 'reader': every administrator may read what was said"
+        yield _check("content", "warn", detail)
+
+
 def _keys(config: Config) -> Iterator[Check]:
+    if not config.keys:
+        detail = "none in the file; `polycall keys list` has those of the store"
+        yield _check("client keys", "ok", detail)
+        return
     unbounded = [
         each.name or f"keys[{number}]"
         for number, each in enumerate(config.keys)
@@ -126,10 +144,19 @@ def _keys(config: Config) -> Iterator[Check]:
     if unbounded:
         detail = f"without a budget or a token limit: {', '.join(unbounded)}"
         yield _check("client keys", "warn", detail)
-    short = [each.name or f"keys[{n}]" for n, each in enumerate(config.keys) if len(each.key) < 24]
+    short = [
+        each.name or f"keys[{n}]"
+        for n, each in enumerate(config.keys)
+        if len(each.key) < _KEY_LENGTH_MIN or is_guessable(each.key)
+    ]
     if short:
-        yield _check("client keys", "fail", f"short enough to be guessed: {', '.join(short)}")
-    if not unbounded and not short:
+        detail = f"short or simple enough to be guessed: {', '.join(short)}"
+        yield _check("client keys", "fail", detail)
+    others = {config.store.secret, *(key for keys in config.provider_keys.values() for key in keys)}
+    if shared := [each.name for each in config.keys if each.key in others]:
+        detail = f"also a provider's key or store.secret: {', '.join(shared)}"
+        yield _check("client keys", "fail", detail)
+    if not (unbounded or short or shared):
         yield _check("client keys", "ok", "each has a bound and is long")
 
 
@@ -153,8 +180,14 @@ def _store(config: Config) -> Iterator[Check]:
     if not store.secret:
         detail = "no store.secret: carried state is sealed with a secret that lies next to it"
         yield _check("store", "warn", detail)
+    elif is_guessable(store.secret):
+        yield _check("store", "fail", "store.secret is simple enough to be guessed")
     if store.url.startswith("sqlite:"):
-        yield from _private("store", Path(path_of(store.url, config.folder)))
+        database = Path(path_of(store.url, config.folder))
+        if database.name != ":memory:":
+            yield from _private("store", database)
+            if changed := who_may_change(database):
+                yield _check("store", "fail", changed)
     else:
         yield from _passwords("store", store.url)
     if store.counters:
@@ -168,13 +201,18 @@ def _store(config: Config) -> Iterator[Check]:
 
 def _passwords(what: str, url: str) -> Iterator[Check]:
     parts = urlsplit(url)
-    place = parts.hostname or "localhost"
-    if not parts.password:
+    options = dict(parse_qsl(parts.query))
+    place = parts.hostname or options.get("host", "localhost")
+    if not (parts.password or options.get("password")):
         yield _check(what, "warn", f"no password for {place}: who reaches it changes budgets")
     if not is_loopback(place) and parts.scheme == "redis":
         yield _check(what, "warn", f"{place} is asked without TLS; rediss:// has it")
     is_postgres = parts.scheme.startswith("postgres")
-    if not is_loopback(place) and is_postgres and "sslmode=verify" not in parts.query:
+    if (
+        not is_loopback(place)
+        and is_postgres
+        and not options.get("sslmode", "").startswith("verify")
+    ):
         yield _check(what, "warn", f"{place} may be anybody: add ?sslmode=verify-full")
 
 

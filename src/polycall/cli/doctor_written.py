@@ -1,0 +1,111 @@
+"""What is open in a configuration as it is written: secrets, their files, addresses without TLS."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from polycall._support.listening import is_loopback
+from polycall._support.private_files import is_private
+
+_SOURCES = ("env:", "file:", "cmd:")
+_FIELDS = ("key", "api_key", "api_keys", "secret", "client_secret")
+# Of headers and variables of a server; a header's secret may stand behind a word like `Bearer`.
+_NAMED = re.compile(r"authorization|cookie|key|token|secret|passw", re.IGNORECASE)
+_MAPS = ("headers", "web_search_headers", "env")
+_WITH_KEYS = ("api_key", "api_keys", "oauth", *_MAPS)
+# A secret of fewer different characters is a word or a pattern.
+_DISTINCT_MIN = 8
+
+Table = dict[str, Any]
+
+
+def literal_secrets(node: Any, where: str = "", parent: str = "") -> Iterator[str]:
+    """The places of secrets that are written out."""
+    if isinstance(node, list):
+        for number, value in enumerate(cast("list[Any]", node)):
+            yield from literal_secrets(value, f"{where}[{number}]", parent)
+    if not isinstance(node, dict):
+        return
+    for name, value in cast("Table", node).items():
+        place = f"{where}.{name}" if where else name
+        values = cast("list[Any]", value if isinstance(value, list) else [value])
+        words = [each for each in values if isinstance(each, str)]
+        is_secret = name in _FIELDS or (parent in _MAPS and _NAMED.search(name) is not None)
+        is_written = is_secret and any(not _is_from_elsewhere(each) for each in words)
+        if is_written or any(_has_password(each) for each in words):
+            yield place
+        else:
+            yield from literal_secrets(value, place, name)
+
+
+def _is_from_elsewhere(text: str) -> bool:
+    return not text or any(word.startswith(_SOURCES) for word in text.split())
+
+
+def _has_password(text: str) -> bool:
+    try:
+        return "://" in text and bool(urlsplit(text).password)
+    except ValueError:
+        return False
+
+
+def open_files(node: Any, folder: Path) -> Iterator[Path]:
+    """Files named by `file:` that others may read or write."""
+    if isinstance(node, dict | list):
+        values = cast("Table", node).values() if isinstance(node, dict) else cast("list[Any]", node)
+        for value in values:
+            yield from open_files(value, folder)
+    elif isinstance(node, str):
+        for word in node.split():
+            path = folder / word.removeprefix("file:")
+            if word.startswith("file:") and path.is_file() and not is_private(path):
+                yield path
+
+
+def plain_addresses(node: Any, where: str = "") -> Iterator[tuple[str, str, bool]]:
+    """Places of addresses without TLS on other machines, their hosts, and whether keys go there."""
+    if isinstance(node, list):
+        for number, value in enumerate(cast("list[Any]", node)):
+            yield from plain_addresses(value, f"{where}[{number}]")
+    if not isinstance(node, dict):
+        return
+    table = cast("Table", node)
+    has_keys = any(table.get(name) for name in _WITH_KEYS)
+    for name, value in table.items():
+        place = f"{where}.{name}" if where else name
+        for each in cast("list[Any]", value if isinstance(value, list) else [value]):
+            host = _plain_host(each) if isinstance(each, str) else ""
+            if host and name != "base_url":
+                yield place, host, has_keys
+        yield from plain_addresses(value, place)
+
+
+def _plain_host(text: str) -> str:
+    """The host of an address that is read by whoever is in between; empty where it is not."""
+    if not text.lower().startswith("http://"):
+        return ""
+    try:
+        host = urlsplit(text).hostname or ""
+    except ValueError:
+        return ""
+    return "" if is_loopback(host) else host
+
+
+def who_may_change(path: Path) -> str:
+    """How others may change or replace a file; empty where they may not."""
+    if path.exists() and path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"others may write {path}: chmod go-w"
+    mode = path.absolute().parent.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        return f"others may replace {path}: anybody writes in its folder"
+    return ""
+
+
+def is_guessable(secret: str) -> bool:
+    """Whether it repeats too few characters to be a secret."""
+    return len(set(secret)) < _DISTINCT_MIN

@@ -1,0 +1,152 @@
+"""Weak configurations: `polycall doctor --security` finds what is open in each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from polycall.sandbox.checks import Check
+from tests.attacks.test_a25_files import CLOSED, config, findings
+
+GOOD = "0-0123456789-abcdefghij-xyz"
+TRACES = '[traces]\nendpoint = "http{}://10.1.2.3:4318/v1/traces"\n'
+MCP = '[mcp.away]\nurl = "http{}://10.1.2.3/mcp"\n'
+HOSTED = "[hosted_tools]\n"
+# What is added to a configuration that is closed, what is said of it, and how bad it is.
+WEAK: dict[str, tuple[str, str, str]] = {
+    "a secret of the sign-in": (
+        '[admin.openid]\nissuer = "https://login.example.com"\nclient_id = "p"\n'
+        'client_secret = "written-out"\nroles = { a = "reader" }\n',
+        "admin.openid.client_secret",
+        "fail",
+    ),
+    "a header of traces": (
+        TRACES.format("s") + 'headers = { authorization = "written-out" }\n',
+        "traces.headers.authorization",
+        "fail",
+    ),
+    "a header of the search": (
+        HOSTED + 'web_search = "https://s.example/q"\nweb_search_headers = { x-api-key = "k1" }\n',
+        "hosted_tools.web_search_headers.x-api-key",
+        "fail",
+    ),
+    "a header of a server": (
+        MCP.format("s") + 'headers = { Authorization = "Bearer written-out" }\n',
+        "mcp.away.headers.Authorization",
+        "fail",
+    ),
+    "a variable of a server": (
+        '[server]\nmcp_processes = true\n[mcp.here]\ncommand = ["true"]\n'
+        'env = { GITHUB_TOKEN = "written-out", LANG = "C" }\n',
+        "mcp.here.env.GITHUB_TOKEN",
+        "fail",
+    ),
+    "a secret of OAuth": (
+        MCP.format("s") + '[mcp.away.oauth]\nclient_id = "c"\nclient_secret = "written-out"\n',
+        "mcp.away.oauth.client_secret",
+        "fail",
+    ),
+    "keys to a server without TLS": (
+        MCP.format("") + 'headers = { Authorization = "Bearer env:A_KEY" }\n',
+        "mcp.away.url: keys go to 10.1.2.3",
+        "fail",
+    ),
+    "keys to a collector without TLS": (
+        TRACES.format("") + 'headers = { authorization = "env:A_KEY" }\n',
+        "traces.endpoint: keys go to 10.1.2.3",
+        "fail",
+    ),
+    "a server without TLS": (MCP.format(""), "mcp.away.url: anybody on the way", "warn"),
+    "servers that clients name": (
+        HOSTED + 'mcp_servers = ["https://a.example/*", "http://b.example/*"]\n',
+        "hosted_tools.mcp_servers: anybody on the way may answer for b.example",
+        "warn",
+    ),
+    "prices": (
+        '[prices]\nrefresh = "http://prices.example/all.json"\n',
+        "prices.refresh: anybody on the way may answer for prices.example",
+        "warn",
+    ),
+    "unpriced models": ('[limits]\nunpriced = "allow"\n', "limits.unpriced", "warn"),
+    "tools that change": (MCP.format("s") + 'changed = "allow"\n', "mcp.away: a server", "warn"),
+    "hosted tools that change": (
+        HOSTED + 'changed_tools = "allow"\n',
+        "hosted_tools: a server",
+        "warn",
+    ),
+    "everybody reads": ('[admin.content]\nrole = "reader"\n', "admin.content.role", "warn"),
+    "a simple key": (
+        f'[[keys]]\nkey = "{"ab" * 20}"\nname = "b"\nbudget_usd = 1\n',
+        "simple enough to be guessed: b",
+        "fail",
+    ),
+    "one secret for two": (
+        '[[keys]]\nkey = "env:A_KEY"\nname = "b"\nbudget_usd = 1\n',
+        "also a provider's key or store.secret: b",
+        "fail",
+    ),
+    "a file that others read": (
+        '[[keys]]\nkey = "file:open.txt"\nname = "b"\nbudget_usd = 1\n',
+        "others may read the secret in",
+        "fail",
+    ),
+}
+STORES: dict[str, tuple[str, str, str]] = {
+    "a password in an address": (
+        'url = "postgresql://u:pw@127.0.0.1/d"\nsecret = "env:A_SECRET"',
+        "store.url",
+        "fail",
+    ),
+    "another host in the query": (
+        'url = "postgresql:///d?host=db.example&password=x"\nsecret = "env:A_SECRET"',
+        "db.example may be anybody",
+        "warn",
+    ),
+    "a simple secret": ('url = "sqlite:///s.db"\nsecret = "env:SIMPLE"', "store.secret is", "fail"),
+}
+
+
+@pytest.fixture(autouse=True)
+def secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for number, name in enumerate(("A_SECRET", "A_KEY", "ANOTHER_KEY")):
+        monkeypatch.setenv(name, f"{number}{GOOD}")
+    monkeypatch.setenv("SIMPLE", "ab" * 16)
+
+    async def no_sandbox() -> list[Check]:
+        return []  # which takes a second to look at
+
+    monkeypatch.setattr("polycall.cli.doctor_security.examine", no_sandbox)
+    (tmp_path / "open.txt").write_text("3-0123456789-abcdefghij-xyz")
+    (tmp_path / "open.txt").chmod(0o644)
+
+
+@pytest.mark.parametrize("name", WEAK)
+def test_a25_doctor_finds_what_is_weak(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    more, words, state = WEAK[name]
+    status, found = findings(capsys, "--config", str(config(tmp_path, more + CLOSED, 0o644)))
+    assert any(words in detail for detail in found.get(state, [])), found
+    assert status == (state == "fail")
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_a25_doctor_finds_what_is_weak_in_a_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    store, words, state = STORES[name]
+    text = CLOSED.replace('url = "sqlite:///s.db"\nsecret = "env:A_SECRET"', store)
+    _, found = findings(capsys, "--config", str(config(tmp_path, text, 0o644)))
+    assert any(words in detail for detail in found.get(state, [])), found
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a25_doctor_finds_what_others_may_change(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    path = config(tmp_path, CLOSED, 0o660 if what == "file" else 0o600)
+    tmp_path.chmod(0o700 if what == "file" else 0o777)
+    status, found = findings(capsys, "--config", str(path))
+    assert status == 1
+    assert any("names the programs" in detail for detail in found["fail"]), found
