@@ -14,7 +14,7 @@ import pytest
 from polycall.fold import unfold
 from polycall.gateway.observability.contents import Cleaner, ContentTap
 from polycall.gateway.store.content_operations import ContentWindow
-from polycall.ir import Message, PartDelta, Response, Text, ToolCall, Usage
+from polycall.ir import Message, Part, PartDelta, Response, Text, ToolCall, Usage
 from polycall.providers.dialects import DIALECTS
 from polycall.sim import Simulation
 from tests.console.conftest import Served, serve
@@ -300,7 +300,7 @@ def test_replicas_of_one_database_keep_and_show_for_each_other(
 def test_a_credential_in_pieces_of_a_stream_is_not_shown(name: Any) -> None:
     key = "sk-ant-api03-abcdefghijklmnop"
     arguments = json.dumps({"api_key": "plain words", "text": key})
-    parts = [Text(f"it is {key}, yes"), ToolCall("c", "f", arguments)]
+    parts: list[Part] = [Text(f"it is {key}, yes"), ToolCall("c", "f", arguments)]
     message = Message("assistant", parts)
     response = Response(
         id="r", model="m", message=message, finish_reason="tool_calls", usage=Usage(1, 1)
