@@ -5,29 +5,32 @@ formats, the types of the Open Responses specification and LangChain's standard 
 client packages (`--judges PYTHON`: the interpreter of a venv that has `openresponses-types` and
 them), and the compatibility matrix of our own tests.  `--litellm COMMAND` and `--portkey FOLDER`
 (where `npm install @portkey-ai/gateway` was run) add peers with the same vendors behind them;
-without them the page says so.
+without them the page says so.  The gateways are judged side by side.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from bench.langchain import run_suite
 from polycall.sim import Simulation
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,7 +78,7 @@ class Score(Struct, frozen=True):
 
 
 @contextmanager
-def polycall(sim: Simulation, folder: Path) -> Iterator[Door]:
+def polycall(sim: Simulation, folder: Path) -> Generator[Door]:
     """Our gateway."""
     tables = [
         f'[providers.up-{name}]\ndialect = "{dialect}"\nbase_url = "{sim.base_url(vendor)}"\n'
@@ -99,7 +102,7 @@ def polycall(sim: Simulation, folder: Path) -> Iterator[Door]:
 
 
 @contextmanager
-def litellm(command: str, sim: Simulation, folder: Path) -> Iterator[Door]:
+def litellm(command: str, sim: Simulation, folder: Path) -> Generator[Door]:
     """LiteLLM's proxy, with the same vendors behind it."""
     rows = [
         {
@@ -147,7 +150,7 @@ require("node:module").syncBuiltinESMExports();
 
 
 @contextmanager
-def portkey(folder: str, sim: Simulation) -> Iterator[Door]:
+def portkey(folder: str, sim: Simulation) -> Generator[Door]:
     """Portkey's gateway as its package installs; a client names the vendor in headers."""
     package = Path(folder, "node_modules", "@portkey-ai", "gateway")
     port = 18432
@@ -211,7 +214,7 @@ def comply(gateway: str, door: Door) -> Iterator[Score]:
                 found: Any = json.loads(done.stdout)
             except ValueError:
                 continue
-            rows: list[Any] = found if isinstance(found, list) else found["results"]
+            rows = cast("list[Any]", found["results"] if isinstance(found, dict) else found)
             bad = [
                 str(row.get("id") or row.get("name"))
                 for row in rows
@@ -239,40 +242,17 @@ def specification(python: str, gateway: str, door: Door) -> Iterator[Score]:
         yield Score(gateway, "Open Responses' types", target, count - len(failed), count, failed)
 
 
-def langchain(python: str, gateway: str, base: str) -> Iterator[Score]:
+def langchain(python: str, gateway: str, door: Door) -> Iterator[Score]:
     """LangChain's standard tests with each client package, with each vendor behind."""
-    source = Path(__file__).with_name("langchain_suite.txt").read_text(encoding="utf-8")
-    with tempfile.TemporaryDirectory() as folder:
-        suite = Path(folder, "test_standard.py")
-        suite.write_text(source, encoding="utf-8")
-        yield from _langchain(python, suite, gateway, base)
-
-
-def _langchain(python: str, suite: Path, gateway: str, base: str) -> Iterator[Score]:
     for client in LANGCHAIN:
         for target in TARGETS:
-            environment = {
-                **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-                "LC_CLIENT": client,
-                "LC_URL": base,
-                "LC_MODEL": f"up-{target}/sim-1",
-                "LC_KEY": KEY,
-            }
-            words = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", "/tmp"]
-            done = subprocess.run(
-                [*words, "--asyncio-mode=auto", "--tb=no", "-rfE", str(suite)],
-                capture_output=True,
-                text=True,
-                timeout=900,
-                check=False,
-                env=environment,
-            )
-            counts = {word: int(n) for n, word in re.findall(r"(\d+) (\w+)", done.stdout[-400:])}
-            failed = re.findall(r"^(?:FAILED|ERROR) \S+::(\w+)", done.stdout, re.MULTILINE)
-            passed = counts.get("passed", 0) + counts.get("xfailed", 0)
-            total = passed + counts.get("failed", 0) + counts.get("error", 0)
-            total += counts.get("errors", 0)
-            yield Score(gateway, f"LangChain, {client}", target, passed, total, failed)
+            with tempfile.TemporaryDirectory() as folder:
+                model = door.model.format(target)
+                found = run_suite(python, client, model, door.base, key=KEY, folder=folder)
+            failed = [name for name, ended in found.items() if ended.startswith("failed")]
+            passed = sum(ended == "passed" for ended in found.values())
+            count = passed + len(failed)
+            yield Score(gateway, f"LangChain, {client}", target, passed, count, failed)
 
 
 NOTES = {
@@ -295,10 +275,9 @@ python -m bench.fidelity --judges VENV/bin/python --litellm VENV/bin/litellm --p
 ```
 
 on {day}. The simulated model is `sim-1`, with no language model behind it: a test that wants
-sense in the answer fails for every gateway alike. LangChain's `test_image_inputs` fetches a picture
-from the network, which was not there; its asynchronous tests with OpenAI's client fail for all
-gateways. Peers are set up as their own pages say, with the simulated vendors' addresses: some of
-what fails may be due to that set-up.
+sense in the answer fails for every gateway alike. LangChain's packages retry a failed call once,
+and its tests that fetch a picture from the network are left out. Peers are set up as their own
+pages say, with the simulated vendors' addresses: some of what fails may be due to that set-up.
 
 The Open Responses project's own suite is in no registry. Its specification is judged by
 `llm-comply`, and by the types that `openresponses-types` generates from its OpenAPI document:
@@ -355,6 +334,24 @@ def page(scores: list[Score], missing: list[str]) -> str:
     return "\n".join(lines)
 
 
+def judged(
+    judges: str, name: str, opened: AbstractContextManager[Door]
+) -> tuple[str, str, list[Score]]:
+    """The scores of one gateway, printed as they come."""
+    scores: list[Score] = []
+    with opened as door:
+        suites = [comply(name, door)]
+        if judges:
+            suites.append(specification(judges, name, door))
+        if judges and "langchain" in door.suites:
+            suites.append(langchain(judges, name, door))
+        for score in itertools.chain.from_iterable(suites):
+            at = f"{datetime.now(UTC):%H:%M:%S} {score.gateway}"
+            print(f"{at} {score.suite} {score.target}: {score.passed}/{score.total}", flush=True)
+            scores.append(score)
+    return name, door.version, scores
+
+
 def main() -> int:
     """Run all suites, write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -363,29 +360,23 @@ def main() -> int:
     parser.add_argument("--portkey", default="", metavar="FOLDER")
     parser.add_argument("--out", type=Path, default=PAGE)
     options = parser.parse_args()
-    scores: list[Score] = []
-    versions: dict[str, str] = {}
     with Simulation(seed=11) as sim, tempfile.TemporaryDirectory() as folder:
         gateways = {"polycall": polycall(sim, Path(folder))}
         if options.litellm:
             gateways["LiteLLM"] = litellm(options.litellm, sim, Path(folder))
         if options.portkey:
             gateways["Portkey"] = portkey(options.portkey, sim)
-        for name, opened in gateways.items():
-            with opened as door:
-                versions[name] = door.version
-                scores += comply(name, door)
-                if options.judges:
-                    scores += specification(options.judges, name, door)
-                if options.judges and "langchain" in door.suites:
-                    scores += langchain(options.judges, name, door.base)
+        with ThreadPoolExecutor(len(gateways)) as pool:
+            found = list(pool.map(partial(judged, options.judges), gateways, gateways.values()))
+    versions = {name: version for name, version, _ in found}
+    scores = [score for _, _, own in found for score in own]
     missing = [name for name in ("LiteLLM", "Portkey") if name not in versions]
+    if "Portkey" in versions:
+        missing.append("LangChain with Portkey, whose clients must send headers of its own")
     if not options.judges:
         missing.append("the suites of `--judges`")
     named = [replace(each, gateway=_titled(each.gateway, versions)) for each in scores]
     options.out.write_text(page(named, missing), encoding="utf-8")
-    for score in scores:
-        print(f"{score.gateway} {score.suite} {score.target}: {score.passed}/{score.total}")
     return 0
 
 

@@ -48,24 +48,35 @@ def reason(test: str, client: str, target: str) -> str:
     return ""
 
 
-def run(python: str, client: str, target: str, url: str, folder: Path) -> dict[str, str]:
-    """The tests of one cell: how each ended, with the first line of what went wrong."""
-    report = folder / f"{client}-{target}.xml"
+def run_suite(
+    python: str, client: str, model: str, url: str, *, key: str, folder: str | Path
+) -> dict[str, str]:
+    """The suite of one client package: how each test ended, with the first line of its error."""
+    report = Path(folder, "report.xml")
+    report.unlink(missing_ok=True)
     environment = {
         **os.environ,
         "LC_CLIENT": client,
-        "LC_MODEL": f"{TARGETS[target]}/sim-1",
+        "LC_MODEL": model,
         "LC_URL": url,
-        "LC_KEY": KEY,
+        "LC_KEY": key,
         "PYTHONPATH": "",
         "LANGSMITH_TRACING": "false",
     }
     words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--asyncio-mode=auto", "--rootdir"]
     words += [str(folder), "-c", os.devnull, *_LOOPS, f"--junitxml={report}"]
     words += [str(HERE / "langchain_standard.py")]
-    subprocess.run(
-        [python, *words], env=environment, capture_output=True, check=False, timeout=900, cwd=folder
+    done = subprocess.run(
+        [python, *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1800,
+        cwd=folder,
     )
+    if not report.exists():
+        raise SystemExit(f"the suite did not run: {(done.stdout + done.stderr)[-500:]}")
     found: dict[str, str] = {}
     for case in ElementTree.parse(report).iter("testcase"):
         ended = "passed"
@@ -92,7 +103,8 @@ def main() -> int:
         try:
             for client, target in wanted:
                 url = f"http://127.0.0.1:{gateway.port}"
-                found = run(python, client, target, url, Path(folder))
+                model = f"{TARGETS[target]}/sim-1"
+                found = run_suite(python, client, model, url, key=KEY, folder=folder)
                 passed = sum(ended == "passed" for ended in found.values())
                 failed = {name: each for name, each in found.items() if each.startswith("failed")}
                 skipped = len(found) - passed - len(failed)
