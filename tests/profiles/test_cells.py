@@ -77,7 +77,12 @@ SHOWN = [
 JSON_SCHEMA = ResponseFormat("json_schema", SCHEMA, name="answer")
 # By feature: the fields of the requests that ask for it.
 ASKED: dict[str, list[dict[str, Any]]] = {
-    "thinking": [{"reasoning": HIGH}, {"reasoning": ReasoningConfig(budget_tokens=2048)}],
+    "thinking": [
+        {"reasoning": HIGH},
+        {"reasoning": HIGH, "stream": True},
+        {"reasoning": ReasoningConfig(budget_tokens=2048)},
+        {"reasoning": ReasoningConfig(effort="high", budget_tokens=2048)},
+    ],
     "efforts": [
         {"reasoning": ReasoningConfig(effort=word)}  # type: ignore[arg-type]
         for word in ("minimal", "low", "medium", "high", "xhigh", "max")
@@ -118,6 +123,7 @@ ASKED: dict[str, list[dict[str, Any]]] = {
         {"response_format": JSON_SCHEMA},
         {"response_format": ResponseFormat("json")},
         {"response_format": JSON_SCHEMA, "reasoning": HIGH},
+        {"response_format": ResponseFormat("json"), "reasoning": HIGH, "stream": True},
     ],
     "schema_root": [
         {"tools": [Tool("look", "Looks.", {"anyOf": [SCHEMA, {"type": "object"}]})]},

@@ -260,3 +260,11 @@ async def test_m05_the_gateway_refreshes_before_it_says_that_there_is_no_price()
 def test_m05_a_wrong_setting_is_reported_with_its_line() -> None:
     with pytest.raises(ConfigError, match=r":2: prices\.refresh_every"):
         parse_config("[prices]\nrefresh_every = 5\n", environment={})
+
+
+def test_m05_prices_that_cannot_be_laid_under_the_table_are_missed_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delattr("genai_prices.types._providers_from_raw")
+    complete_table.__wrapped__()
+    assert "late_prices.toml are not used" in caplog.text

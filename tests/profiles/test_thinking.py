@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from polycall.ir import ReasoningConfig
+from polycall.ir import ReasoningConfig, ResponseFormat
 from tests.profiles.asking import TOOL, asked, said
 
 EFFORT = ReasoningConfig("high")
@@ -258,6 +258,62 @@ def test_m02_qwens_own_server_has_a_switch(wanted: Any, *, sent: bool) -> None:
     assert wire.body["enable_thinking"] is sent
     wire = asked("alibaba/qwen3.7-plus", reasoning=ReasoningConfig(budget_tokens=500))
     assert wire.body["thinking_budget"] == 500
+
+
+@pytest.mark.parametrize(
+    ("model", "wanted", "sent"),
+    [
+        ("qwen3.8-max", {"effort": "max"}, {"enable_thinking": True, "reasoning_effort": "xhigh"}),
+        ("qwen3.8-27b", {"effort": "low"}, {"enable_thinking": True, "reasoning_effort": "low"}),
+        ("qwen3.8-max", {"effort": "none"}, {"enable_thinking": False}),
+        (
+            "qwen3.8-max",
+            {"effort": "high", "budget_tokens": 500},
+            {"enable_thinking": True, "thinking_budget": 500},
+        ),
+        ("qwen3.7-max", {"effort": "high"}, {"enable_thinking": True}),
+        # The open ones of before think by themselves, and in streams alone.
+        ("qwen3-32b", {}, {"enable_thinking": False}),
+        ("qwen3-8b", {"effort": "high"}, {"enable_thinking": False}),
+    ],
+)
+def test_m02_qwens_efforts_and_streams(
+    model: str, wanted: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    config = ReasoningConfig(**wanted) if wanted else None
+    wire = asked(f"alibaba/{model}", reasoning=config)
+    fields = ("enable_thinking", "reasoning_effort", "thinking_budget")
+    assert {name: wire.body[name] for name in fields if name in wire.body} == sent
+    if model in {"qwen3-32b", "qwen3-8b"}:
+        assert ("adjusted", "reasoning") in said(wire)
+        streamed = asked(f"alibaba/{model}", reasoning=config, stream=True).body
+        assert streamed.get("enable_thinking") is not False
+
+
+@pytest.mark.parametrize(
+    ("model", "wanted", "formed"),
+    [
+        ("qwen3-235b-a22b-thinking-2507", None, False),
+        ("qwen-plus", EFFORT, False),
+        ("qwen-plus", None, True),
+        ("qwen3-32b", ReasoningConfig("none"), True),
+        ("qwen3-32b", None, False),
+    ],
+)
+def test_m02_json_of_a_qwen_that_thinks_is_asked_for_in_words(
+    model: str, wanted: ReasoningConfig | None, *, formed: bool
+) -> None:
+    wire = asked(
+        f"alibaba/{model}", reasoning=wanted, stream=True, response_format=ResponseFormat("json")
+    )
+    assert ("response_format" in wire.body) is formed
+    assert "JSON" in str(wire.body["messages"])
+
+
+@pytest.mark.parametrize("server", ["vllm", "together"])
+def test_m02_the_template_of_qwen_3_8_is_told_one_of_its_own_efforts(server: str) -> None:
+    wire = asked(f"{server}/Qwen/Qwen3.8-27B", reasoning=EFFORT)
+    assert wire.body.get("reasoning_effort", "xhigh") in {"low", "medium", "xhigh"}
 
 
 @pytest.mark.parametrize(

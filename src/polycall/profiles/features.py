@@ -28,6 +28,9 @@ FEATURES: dict[str, Feature] = {
     "default_effort": Feature("default effort", "the effort where none is sent", "tell"),
     "budget": Feature("budget", "least and most thinking tokens; 0 and 0: none", "adjust"),
     "thinking_off": Feature("off", "how thinking is turned off; 'no' where it cannot be", "adjust"),
+    "thinking_needs_stream": Feature(
+        "thinks in streams", "the model thinks in streamed answers alone", "adjust"
+    ),
     "effort_max_when_off": Feature(
         "effort if off", "the highest effort alongside thinking that is off", "adjust"
     ),
@@ -49,6 +52,9 @@ FEATURES: dict[str, Feature] = {
         "choice thinking", "the choices that are taken while the model thinks", "adjust"
     ),
     "tools_with_json": Feature("tools + JSON", "tools alongside an answer in JSON", "emulate"),
+    "json_while_thinking": Feature(
+        "JSON thinking", "an answer in JSON while the model thinks", "emulate"
+    ),
     "chat_tools_while_thinking": Feature(
         "Chat tools", "functions alongside thinking on Chat Completions", "emulate"
     ),

@@ -20,6 +20,7 @@ _CACHES: dict[str, frozenset[str]] = {
     "by itself, by key": frozenset({"itself", "key"}),
     "by itself, by key, by marks": frozenset({"itself", "key", "marks"}),
 }
+_TIERS_OF_RESPONSES = frozenset({"ultrafast"})  # which Chat does not have
 _FORCED = frozenset({"required", "tool"})
 _MARKS = frozenset({"marks"})
 _LATE_SYSTEM: dict[str, Any] = {"anywhere": True, "after_user": "after_user", "start": False}
@@ -36,8 +37,11 @@ def with_profile(
     changes = _of_any_wire(quirks, profile)
     if dialect in profile.dialects:
         changes.update(_of_its_wire(quirks, profile))
-        if dialect == "openai-chat" and profile.says_no("chat_tools_while_thinking"):
-            changes["effort_beside_tools"] = False
+        if dialect == "openai-chat":
+            if profile.says_no("chat_tools_while_thinking"):
+                changes["effort_beside_tools"] = False
+            if changes.get("service_tiers"):
+                changes["service_tiers"] -= _TIERS_OF_RESPONSES
     kept = {name: value for name, value in changes.items() if name not in stated}
     return replace(quirks, **kept) if kept else quirks
 
@@ -91,6 +95,9 @@ def _of_its_wire(quirks: Quirks, profile: Profile) -> dict[str, Any]:
     efforts = profile.words("efforts")
     if efforts is not None:
         changes["efforts"] = frozenset(efforts)
+    tiers = profile.words("service_tiers")
+    if tiers is not None:
+        changes["service_tiers"] = frozenset(tiers)
     late = profile.value("late_system")
     if late is not None:
         changes["late_system"] = quirks.late_system and _LATE_SYSTEM[str(late)]
@@ -109,8 +116,11 @@ def _of_its_wire(quirks: Quirks, profile: Profile) -> dict[str, Any]:
         found = profile.value(feature)
         if found is not None:
             changes[feature] = bool(found)
-    if profile.says_no("tools_with_json"):
-        changes["tools_with_json"] = False
+    for feature in ("tools_with_json", "json_while_thinking"):
+        if profile.says_no(feature):
+            changes[feature] = False
+    if profile.value("thinking_needs_stream"):
+        changes["thinking_needs_stream"] = True
     changes["caches"] = _CACHES.get(str(profile.value("cache")), frozenset())
     changes["budget_min"], changes["budget_max"] = profile.budget
     if profile.number("output_tokens") and not quirks.max_tokens_default:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import tomllib
 from collections.abc import Mapping
 from datetime import date
@@ -20,6 +21,9 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo
+
+
+logger = logging.getLogger("polycall.prices")
 
 
 class _Row(Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,6 +63,10 @@ def complete_table() -> None:
     known = {each.id: each for each in data_snapshot.get_snapshot().providers}
     read: Any = getattr(types, "_providers_from_raw", None)
     if read is None:
+        logger.warning(
+            "genai_prices has no _providers_from_raw any more: the prices of late_prices.toml are "
+            "not used, and models that came after its table have no price"
+        )
         return
     changed = False
     for price_id in dict.fromkeys(row.price_id for row in _rows().price):

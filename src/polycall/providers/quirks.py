@@ -130,7 +130,7 @@ MISTRAL = replace(
     media_parts=frozenset({"image_url", "input_audio", "document_url"}),  # recorded
     seed_field="random_seed",  # recorded
     end_user_field="",  # reported: unknown fields are a 422, "extra_forbidden"
-    refused=frozenset({"store"}),
+    refused=frozenset({"store", "service_tier"}),  # in no list of its fields
     # Reported: "Tool call id was ... but must be a-z, A-Z, 0-9, with a length of 9".
     call_id_pattern=r"[A-Za-z0-9]{9}",
     call_id_length=9,
@@ -175,10 +175,12 @@ GROQ = replace(
     parallel_switch=True,  # recorded
     empty_content="null",  # recorded
     # Documented as a 400; reported for reasoning: "property 'reasoning_content' is unsupported".
-    refused=frozenset({"logprobs", "candidates", "logit_bias", "messages.name"}),
+    refused=frozenset({"logprobs", "top_logprobs", "candidates", "logit_bias", "messages.name"}),
     message_fields=frozenset(),
     reasoning_replay="never",
     efforts=frozenset({"none", "low", "medium", "high"}),
+    # Documented: https://pypi.org/project/groq/1.7.0/ (read on 2026-11-30).
+    service_tiers=frozenset({"auto", "on_demand", "flex", "performance"}),
 )
 
 XAI = replace(

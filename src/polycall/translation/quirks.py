@@ -57,6 +57,9 @@ class Quirks(Struct, frozen=True):
         "effort"
     )
     thinks_always: bool = False  # thinking that cannot be turned off
+    # Models that think by themselves, and refuse to while the answer is not streamed.
+    thinking_needs_stream: bool = False
+    json_while_thinking: bool = True  # an answer in JSON may be asked for of a model that thinks
     efforts: frozenset[str] = frozenset(
         {"none", "minimal", "low", "medium", "high", "xhigh", "max"}
     )
@@ -101,6 +104,7 @@ class Quirks(Struct, frozen=True):
     max_tokens_default: int = 0  # sent where the request has none; 0: the dialect's own
 
     # All dialects.
+    service_tiers: frozenset[str] | None = None  # `None`: unknown
     # "prompted": tools are described in the prompt and calls read out of the text, for models that
     # know none; "both": sent natively, and calls that slipped into the text are read as well.
     tools: Literal["native", "prompted", "both"] = "native"

@@ -114,6 +114,11 @@ def write_reasoning(
             body["thinking"] = {"type": "disabled"}
         return
     config = request.reasoning
+    if quirks.thinking_needs_stream and not request.stream:
+        if config is None or not is_off(config):
+            losses.adjust("reasoning", "off: the model thinks in streamed answers alone")
+        body["enable_thinking"] = False
+        return
     if "tools" in body and not quirks.effort_beside_tools:
         is_asked = config is not None and config.effort != "none" and config.budget_tokens != 0
         if quirks.efforts and "none" not in quirks.efforts:
@@ -153,7 +158,7 @@ def write_reasoning(
         case "enabled":
             _write_enabled(config, body, quirks, losses)
         case "switch":
-            _write_switch(config, body, losses, thinks_always=quirks.thinks_always)
+            _write_switch(config, body, quirks, losses)
         case "reasoning":
             is_refused = quirks.thinks_always and is_off(config)
             said = None if is_refused else written.get("reasoning")
@@ -200,21 +205,26 @@ def _write_thinking(
             losses.drop("reasoning.effort", "the target thinks or does not, and knows no effort")
 
 
-def _write_switch(
-    config: ReasoningConfig, body: JSON, losses: Losses, *, thinks_always: bool
-) -> None:
+def _write_switch(config: ReasoningConfig, body: JSON, quirks: Quirks, losses: Losses) -> None:
     if is_off(config):
-        if thinks_always:
+        if quirks.thinks_always:
             losses.drop("reasoning.effort", "the model thinks always")
         else:
             body["enable_thinking"] = False
         return
-    if not thinks_always:
+    if not quirks.thinks_always:
         body["enable_thinking"] = True
     if config.budget_tokens is not None and config.budget_tokens > 0:
-        body["thinking_budget"] = config.budget_tokens
-    elif config.effort is not None:
+        body["thinking_budget"] = config.budget_tokens  # which no effort may stand alongside
+        if config.effort is not None and quirks.efforts:
+            losses.drop("reasoning.effort", "the target takes it or a budget, not both")
+            return
+    if config.effort is None:
+        return
+    if not quirks.efforts:
         losses.drop("reasoning.effort", "the target thinks or does not, and knows no effort")
+    elif config.budget_tokens is None or config.budget_tokens < 0:
+        _write_effort(config, body, quirks, losses)
 
 
 def _write_enabled(config: ReasoningConfig, body: JSON, quirks: Quirks, losses: Losses) -> None:

@@ -36,6 +36,7 @@ from polycall.translation.efforts import SAMPLING, refuses_sampling
 from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
+from polycall.translation.service_tiers import openai_tier
 from polycall.translation.wire import (
     Losses,
     WireRequest,
@@ -266,7 +267,9 @@ class _Fields:
         if request.logprobs is not None:
             self._write_logprobs(request.logprobs)
         if request.service_tier:
-            self._put("service_tier", "service_tier", request.service_tier)
+            taken = frozenset() if "service_tier" in self._refused else quirks.service_tiers
+            if tier := openai_tier(request.service_tier, taken, self._losses):
+                self._body["service_tier"] = tier
         if request.end_user:
             self._write_end_user()
 
@@ -318,7 +321,9 @@ def _write_format(
     form: ResponseFormat, body: JSON, quirks: Quirks, losses: Losses, *, is_own: bool
 ) -> None:
     notes = own(form.metadata)
-    takes_none = "tools" in body and not quirks.tools_with_json
+    takes_none = ("tools" in body and not quirks.tools_with_json) or (
+        not quirks.json_while_thinking and _thinks(body, quirks)
+    )
     if form.kind == "text" or (form.kind in quirks.response_formats and not takes_none):
         if form.strict and not is_own and openai_strict(form.schema or {}) != form.schema:
             # Made strict, the answer would hold nulls that the caller's schema does not allow.
@@ -339,6 +344,12 @@ def _write_format(
     while place < len(messages) and messages[place]["role"] in ("system", "developer"):
         place += 1
     messages.insert(place, {"role": "system", "content": lines})
+
+
+def _thinks(body: JSON, quirks: Quirks) -> bool:
+    """Whether a model with a switch will think: as the body says, or else by itself."""
+    switched = body.get("enable_thinking")
+    return quirks.thinks_always or switched or (switched is None and quirks.thinking_needs_stream)
 
 
 def _says_json(messages: list[JSON]) -> bool:

@@ -30,6 +30,7 @@ from polycall.translation.efforts import SAMPLING, effort_for, is_off, refuses_s
 from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
+from polycall.translation.service_tiers import openai_tier
 from polycall.translation.tool_list_cache import parsed_once
 from polycall.translation.wire import (
     Losses,
@@ -235,7 +236,7 @@ def render_request(request: Request, *, quirks: Quirks | None = None) -> WireReq
             losses.refuse("tool_choice", "a call is forced, but no tool is offered")
         if choice is not None and (tools or NAME in request.metadata):
             body["tool_choice"] = choice
-    _render_settings(body, request, options, losses)
+    _render_settings(body, request, options, losses, quirks)
     _render_output(body, request, options, losses, quirks)
     if not is_json_named(request):
         losses.emulate("response_format", "the vendor wants the word JSON in the input")
@@ -286,7 +287,9 @@ def is_json_named(request: Request) -> bool:
     return any("json" in message.text.lower() for message in messages)
 
 
-def _render_settings(body: JSON, request: Request, options: JSON, losses: Losses) -> None:
+def _render_settings(
+    body: JSON, request: Request, options: JSON, losses: Losses, quirks: Quirks
+) -> None:
     is_native = NAME in request.metadata
     if request.stream:
         body["stream"] = True
@@ -300,7 +303,9 @@ def _render_settings(body: JSON, request: Request, options: JSON, losses: Losses
         losses.adjust("max_output_tokens", f"the vendor takes {_OUTPUT_TOKENS_MIN} or more")
         body["max_output_tokens"] = _OUTPUT_TOKENS_MIN
     if request.service_tier:
-        body["service_tier"] = request.service_tier
+        tier = openai_tier(request.service_tier, quirks.service_tiers, losses)
+        if tier:
+            body["service_tier"] = tier
     if request.end_user:
         field = own(request.metadata).get("end_user", "safety_identifier")
         body[field] = end_user_of(request, "openai-", losses)

@@ -60,6 +60,8 @@ _MARKS: dict[str, tuple[bytes, ...]] = {
     "reasoning_replay": (b'"tools"', b'"tool_calls"'),
     "late_system": (b'"system"',),
     "tools_with_json": (b"esponseMimeType", b"esponse_mime_type", b'"response_format"'),
+    "json_while_thinking": (b'"response_format"',),
+    "thinking_needs_stream": (),
     "max_tokens_default": (),
     "tool_choices": (b'"tool_choice"', b"toolConfig", b"tool_config"),
     "forced_choice_while_reasoning": (b'"tool_choice"',),
@@ -99,6 +101,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "reasoning_control": ("reasoning_effort",),
     "efforts": ("reasoning_effort",),
     "thinks_always": ("reasoning_effort", "reasoning", "thinking", "enable_thinking"),
+    "service_tiers": ("service_tier",),
     "careful": ("metadata", "prediction", "store", "verbosity", "web_search_options"),
 }
 # What a client echoes of other servers' reasoning, to one that takes none.

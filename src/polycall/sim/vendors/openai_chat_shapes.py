@@ -160,6 +160,7 @@ _FORMAT = Tagged(
         ),
     },
 )
+TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
 EFFORTS = Choice("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _FIELDS: dict[str, Kind] = {
     "model!": STRING,
@@ -186,7 +187,7 @@ _FIELDS: dict[str, Kind] = {
     "response_format": nullable(_FORMAT),
     "safety_identifier": nullable(STRING),
     "seed": nullable(INTEGER),
-    "service_tier": nullable(Choice("auto", "default", "flex", "scale", "priority", "fast")),
+    "service_tier": nullable(Choice(*TIERS)),
     "stop": nullable(Either(STRING, ListOf(STRING, high=4))),
     "store": nullable(BOOLEAN),
     "stream": nullable(BOOLEAN),

@@ -218,7 +218,7 @@ BODY = Obj(
             )
         ),
         "safety_identifier": nullable(STRING),
-        "service_tier": nullable(Choice("auto", "default", "flex", "scale", "priority", "fast")),
+        "service_tier": nullable(Choice(*chat.TIERS, "ultrafast")),
         "store": nullable(BOOLEAN),
         "stream": nullable(BOOLEAN),
         "stream_options": nullable(Obj({"include_obfuscation": BOOLEAN})),

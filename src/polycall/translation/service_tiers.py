@@ -1,0 +1,20 @@
+"""Service tiers in the words of OpenAI and of those that copied its field."""
+
+from __future__ import annotations
+
+from polycall.translation.wire import Losses
+
+# What other vendors call the same.
+_WORDS = {"standard_only": "default", "standard": "default", "unspecified": "auto"}
+_DEFAULTS = frozenset({"auto", "default"})  # what a request without the field has
+
+
+def openai_tier(wanted: str, taken: frozenset[str] | None, losses: Losses) -> str:
+    """The tier as a target that knows those `taken` calls it; `None`: unknown, "": none is sent."""
+    word = _WORDS.get(wanted, wanted)
+    if taken is None or word in taken:
+        return word
+    if word not in _DEFAULTS:
+        shown = ", ".join(sorted(taken)) or "none"
+        losses.drop("service_tier", f"{wanted!r}; the model has {shown}")
+    return ""
