@@ -209,10 +209,15 @@ MODELS = current()
 FEATURES = [feature for group in GROUPS.values() for feature in group]
 
 
+def asked_for(model: str, fields: dict[str, Any]) -> Request:
+    every: dict[str, Any] = {"messages": USER, **fields}
+    return Request(model, **every)
+
+
 def requests_of(model: Profile, feature: str) -> Iterator[tuple[str, Request, str, str]]:
     for provider, dialect, wire in WIRES[model.vendor]:
         for fields in ASKED[feature]:
-            request = Request(model.name, **{"messages": USER, **fields})
+            request = asked_for(model.name, fields)
             yield provider, request, dialect, wire
 
 
@@ -257,7 +262,7 @@ def test_each_feature_of_a_relative_is_taken_or_refused_by_name(
     for model in RELATED[provider]:
         for feature in FEATURES:
             for fields in ASKED[feature]:
-                request = Request(model, **{"messages": USER, **fields})
+                request = asked_for(model, fields)
                 try:
                     exchange = prepare(request, CATALOGUE[provider], model, "k")
                 except UnsupportedError as error:

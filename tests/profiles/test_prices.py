@@ -50,7 +50,7 @@ def test_m03_a_service_tier_has_its_own_price(model: str, tier: str, dollars: st
     assert cost_usd(OPENAI, model, tiered(tier)) == Decimal(dollars)
 
 
-def of(tokens: int, tier: str = "", **more: int) -> Usage:
+def of(tokens: int, tier: str = "", **more: Any) -> Usage:
     return Usage(input_tokens=tokens, output_tokens=tokens, service_tier=tier, **more)
 
 
@@ -146,7 +146,10 @@ def test_m03_the_answer_says_which_tier_it_was() -> None:
 def test_m03_a_stream_says_which_tier_it_was() -> None:
     head = {"id": "c", "object": "chat.completion.chunk", "model": "m", "service_tier": "priority"}
     delta = {"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}
-    chunks = [{**head, "choices": [delta]}, {**head, "choices": [], "usage": CHAT["usage"]}]
+    chunks: list[dict[str, Any]] = [
+        {**head, "choices": [delta]},
+        {**head, "choices": [], "usage": CHAT["usage"]},
+    ]
     decoder = openai_chat.StreamDecoder()
     for chunk in chunks:
         decoder.feed(b"data: " + json.dumps(chunk).encode() + b"\n\n")

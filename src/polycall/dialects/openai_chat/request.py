@@ -267,7 +267,8 @@ class _Fields:
         if request.logprobs is not None:
             self._write_logprobs(request.logprobs)
         if request.service_tier:
-            taken = frozenset() if "service_tier" in self._refused else quirks.service_tiers
+            none: frozenset[str] = frozenset()
+            taken = none if "service_tier" in self._refused else quirks.service_tiers
             if tier := openai_tier(request.service_tier, taken, self._losses):
                 self._body["service_tier"] = tier
         if request.end_user:
