@@ -46,6 +46,8 @@ from polycall.providers.provider import DialectName, Provider
 from polycall.providers.unframed import unframed
 from polycall.translation.caching import with_caching
 from polycall.translation.continuation import Continuation, resumed
+from polycall.translation.conversation import known_of
+from polycall.translation.conversation_text import encoded_body
 from polycall.translation.dropped_state import dropped_state
 from polycall.translation.failures import empty_end
 from polycall.translation.quirks import Quirks
@@ -101,9 +103,8 @@ class Exchange(Struct, frozen=True):
         quirks = corrected_quirks(quirks, self.corrections)
         wire = self.dialect.render_request(replace(sent, model=self.model), quirks=quirks)
         wire, _ = _corrected(wire, self.corrections, {})
-        rendered = _http(self.provider, self.model, "", wire, self.asked, stream=sent.stream)
-        http = replace(self.http, body=rendered.body)
-        return replace(self, sent=sent, wire=wire, http=http)
+        body = _http(sent, self.provider, self.model, "", wire, asked=self.asked).body
+        return replace(self, sent=sent, wire=wire, http=replace(self.http, body=body))
 
     def refused(self, error: PolycallError) -> Refused | None:
         """What a refusal of this request asks to change; `None` where it asks for nothing."""
@@ -137,9 +138,7 @@ def prepare(
         dialect_name = provider.dialect_for(with_tools=is_tool_use(request))
     dialect = DIALECTS[dialect_name]
     quirks, known = provider.rules_for(model, dialect_name)
-    notes: list[Warning] = []
-    if known is not None:
-        request, notes = fitted(request, known)
+    request, notes = (request, []) if known is None else fitted(request, known)
     quirks = corrected_quirks(quirks, corrections) if corrections else quirks
     request = with_caching(request, dialect_name, quirks)
     sent, offer = _with_prompted_tools(request, quirks)
@@ -154,7 +153,7 @@ def prepare(
         )
         wire = replace(wire, warnings=[note, *wire.warnings])
     asked = asked or {}
-    http = _http(provider, model, key, wire, asked, corrections=corrections, stream=request.stream)
+    http = _http(sent, provider, model, key, wire, asked=asked, corrections=corrections)
     if corrections:
         wire, _ = _corrected(wire, corrections, {})
     return Exchange(request, provider, model, dialect, wire, http, sent, offer, corrections, asked)
@@ -173,29 +172,29 @@ def _corrected(
 
 
 def _http(
+    sent: Request,
     provider: Provider,
     model: str,
     key: str,
     wire: WireRequest,
-    asked: dict[str, str],
     *,
+    asked: dict[str, str],
     corrections: tuple[Correction, ...] = (),
-    stream: bool,
 ) -> HTTPRequest:
-    headers = joined_headers(headers_for(provider, key, stream=stream), asked)
+    headers = joined_headers(headers_for(provider, key, stream=sent.stream), asked)
     headers = joined_headers(headers, wire.headers)
     if corrections:
         wire, headers = _corrected(wire, corrections, headers)
     path, body = wire.path, wire.body
     if provider.hosting:
-        envelope = enveloped(provider.hosting, model, headers, stream=stream)
+        envelope = enveloped(provider.hosting, model, headers, stream=sent.stream)
         path, headers = envelope.path, envelope.headers
         kept = {name: each for name, each in body.items() if name not in envelope.leaves_out}
         body = {**envelope.adds, **kept}
     return HTTPRequest(
         url=address(provider, path),
         headers=headers,
-        body=jsontext.encode_bytes(body),
+        body=encoded_body(body, known_of(sent.messages), (provider.name, model)),
         credential=credential_for(provider, key),
     )
 

@@ -87,6 +87,11 @@ def encode(value: Any) -> str:
     return encode_bytes(value).decode("utf-8")
 
 
+def encode_unicode(value: Any) -> bytes:
+    """Compact JSON as UTF-8; raises `UnicodeEncodeError` where UTF-8 cannot hold it."""
+    return _encoder.encode(value)
+
+
 def encode_bytes(value: Any) -> bytes:
     """Compact JSON as UTF-8.  Lone surrogates are escaped, since UTF-8 cannot hold them."""
     try:

@@ -92,6 +92,23 @@ def keep_begun(
         known[reader] = ([*messages], made)
 
 
+def selected(messages: list[T], fits: Callable[[T], bool]) -> list[T]:
+    """The messages that fit, each by itself; of a conversation only the new ones are looked at."""
+    known, end = known_of(messages), end_of_beginning(messages)
+    start, before = begun(known, messages, fits)
+    found: list[T] = [] if before is None else before
+    if end > start and known is not None:
+        found = [*found, *filter(fits, messages[start:end])]
+        keep_begun(known, messages[:end], fits, found)
+        start = end
+    return [*found, *filter(fits, messages[start:])]
+
+
+def is_system(message: Message) -> bool:
+    """Whether nobody in the conversation said it."""
+    return message.role == "system"
+
+
 def end_of_beginning(messages: Sequence[Any]) -> int:
     """How many messages are likely to come again as they are."""
     return max(0, len(messages) - TAIL)

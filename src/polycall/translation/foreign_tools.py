@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 from msgspec.structs import replace
 
 from polycall.ir import JSON, Message, Opaque, Part, Request, Text, Tool, ToolChoice
+from polycall.translation.conversation import is_system, selected
 from polycall.translation.wire import Losses
 
 CHANGER = "anthropic"  # whose system messages change tools
@@ -54,11 +55,11 @@ def _is_change(part: Part) -> TypeGuard[Opaque]:
     return isinstance(part, Opaque) and part.kind in _CHANGES and part.dialect == CHANGER
 
 
-def inline_definitions(messages: Iterable[Message]) -> list[JSON]:
+def inline_definitions(messages: list[Message]) -> list[JSON]:
     """The definitions that system messages bring along."""
     found: list[JSON] = []
-    for message in messages:
-        for part in message.parts if message.role == "system" else ():
+    for message in selected(messages, is_system):
+        for part in message.parts:
             change: Any = part.data.get("tool") if isinstance(part, Opaque) else None
             definition: Any = change.get("definition") if isinstance(change, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
             if isinstance(definition, dict):

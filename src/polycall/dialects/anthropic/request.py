@@ -41,7 +41,7 @@ from polycall.dialects.anthropic.request_messages import parse_messages, parse_s
 from polycall.dialects.anthropic.tool_changes import BETA as CHANGES_BETA
 from polycall.dialects.anthropic.tools import ToolsRenderer, parse_choice, parse_inline, parse_tools
 from polycall.ir import JSON, Message, Metadata, Request
-from polycall.translation.conversation import known_of, like
+from polycall.translation.conversation import known_of, like, note_seen, unseen
 from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.foreign_tools import (
@@ -155,8 +155,10 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
     """The body for `POST /v1/messages`, and what it could not say."""
     losses = Losses(lossy=request.lossy)
     request = adapt_request(_without_refused(request, losses, quirks), NAME, losses)
-    if not quirks.late_system and changes_in(request.messages):
-        request = with_tool_changes(request, losses)
+    if not quirks.late_system:
+        if changes_in(unseen(request.messages, changes_in)):
+            request = with_tool_changes(request, losses)
+        note_seen(request.messages, changes_in)
     names = _Names(TOOL_NAME_CHARACTER, length_max=TOOL_NAME_LENGTH_MAX)
     writer = MessagesRenderer(
         losses, names, quirks, request.tools, appends=_appends(request, quirks)

@@ -214,7 +214,10 @@ class _History:
         self._ids: set[str] = set()
         self._turns: dict[str, _Turn] = {}  # the last turn that used a wire id
         self._last = _Turn(self)
+        self._before: list[Message] = []  # the messages of the first entries, as far as they stay
+        self._same = 0  # how many entries those are
         if before is not None:
+            self._before, self._same = before.messages(), len(before._entries)
             self._entries = before._entries.copy()
             self._ids = before._ids.copy()
             self._turns = before._turns.copy()
@@ -222,13 +225,7 @@ class _History:
 
     def messages(self) -> list[Message]:
         """The conversation, with all results of a turn in one message right after it."""
-        messages: list[Message] = []
-        for message, turn in self._entries:
-            if message is not None:
-                messages.append(message)
-            if turn is not None and turn.results:
-                messages.append(turn.message)
-        return messages
+        return [*self._before, *_messages_of(self._entries[self._same :])]
 
     def add(self, raw: JSON, path: Path) -> None:
         """Take one wire message."""
@@ -282,10 +279,17 @@ class _History:
         own.open = turn.open.copy()
         own.results.extend(turn.results)
         own.answered = turn.answered.copy()
-        self._entries = [
-            (message, own if each is turn else each) for message, each in self._entries
-        ]
-        self._turns = {name: own if each is turn else each for name, each in self._turns.items()}
+        place = len(self._entries) - 1
+        while place >= 0 and self._entries[place][1] is not turn:
+            place -= 1
+        if 0 <= place < self._same:
+            later = len(_messages_of(self._entries[place : self._same]))
+            self._before, self._same = self._before[: len(self._before) - later], place
+        if place >= 0:  # before the first turn there is one without an entry
+            self._entries[place] = (self._entries[place][0], own)
+        for name in (*(name for name, _ in own.open), *own.answered):
+            if self._turns.get(name) is turn:
+                self._turns[name] = own
         self._last = own if self._last is turn else self._last
         return own
 
@@ -341,6 +345,16 @@ class _History:
                 return turn, call
         call = turn.answered.get(wire_id)
         return (turn, call) if call is not None else (None, None)
+
+
+def _messages_of(entries: list[tuple[Message | None, _Turn | None]]) -> list[Message]:
+    messages: list[Message] = []
+    for message, turn in entries:
+        if message is not None:
+            messages.append(message)
+        if turn is not None and turn.results:
+            messages.append(turn.message)
+    return messages
 
 
 def parse_messages(items: list[Any]) -> list[Message]:

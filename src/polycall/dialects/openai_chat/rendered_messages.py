@@ -76,7 +76,7 @@ class MessagesRenderer:
         self._ids: dict[str, str] = {}
         self._id_pattern = re.compile(quirks.call_id_pattern) if quirks.call_id_pattern else None
         self._results: dict[str, list[tuple[int, ToolResult]]] = defaultdict(list)
-        places = range(len(self._messages) - 1, 0, -1)
+        places = () if is_lasting else range(len(self._messages) - 1, 0, -1)
         users = (place for place in places if self._messages[place].role == "user")
         self._last_user = next(users, 0)
         order = 0

@@ -35,6 +35,7 @@ from polycall.ir import (
     Usage,
     unified_finish,
 )
+from polycall.translation.conversation import is_system, selected
 from polycall.translation.wire import response_reader, short_hash
 
 _KNOWN = frozenset({"id", "object", "created_at", "model", "output", "status", "usage"})
@@ -423,7 +424,7 @@ def request_echo(request: Request | None) -> JSON:
         return {}
     relevant = Request(
         model="",
-        messages=[message for message in request.messages if message.role == "system"],
+        messages=selected(request.messages, is_system),
         tools=request.tools,
         tool_choice=request.tool_choice,
         parallel_tool_calls=request.parallel_tool_calls,

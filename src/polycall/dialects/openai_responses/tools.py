@@ -20,6 +20,7 @@ from polycall.dialects.openai_responses.client_tools import (
 from polycall.dialects.openai_responses.names import NAME, mark, others, own
 from polycall.ir import JSON, Request, Tool, ToolChoice
 from polycall.schema import openai_strict
+from polycall.translation.conversation import selected
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_descriptions import with_examples
 from polycall.translation.tool_list_cache import rendered_once
@@ -124,16 +125,12 @@ def _parse_tool(value: Any, path: str, namespace: str, namespace_fields: JSON | 
     )
 
 
-def tools_in_items(items: Sequence[Any], known: Sequence[Tool]) -> list[Tool]:
+def tools_in_items(items: list[Any], known: Sequence[Tool]) -> list[Tool]:
     """The tools that input items offer, and the request does not have yet."""
     seen = {(tool.namespace, tool.name) for tool in known}
     found: list[Tool] = []
-    for item in items:
-        if not isinstance(item, dict) or item.get("type") not in _OFFERING:  # pyright: ignore[reportUnknownMemberType]
-            continue
-        if item.get("execution") == "server":  # pyright: ignore[reportUnknownMemberType]
-            continue
-        offered: Any = item.get("tools")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    for item in selected(items, _offers):
+        offered: Any = item.get("tools")
         for tool in parse_tools(offered if isinstance(offered, list) else []):  # pyright: ignore[reportUnknownArgumentType]
             if (tool.namespace, tool.name) in seen:
                 continue
@@ -144,6 +141,13 @@ def tools_in_items(items: Sequence[Any], known: Sequence[Tool]) -> list[Tool]:
 
 
 _OFFERING = frozenset({"additional_tools", "tool_search_output"})
+
+
+def _offers(item: Any) -> bool:
+    """Whether it has tools that the client runs."""
+    if not isinstance(item, dict) or item.get("type") not in _OFFERING:  # pyright: ignore[reportUnknownMemberType]
+        return False
+    return bool(item.get("execution") != "server")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
 
 def _in_namespace(fields: JSON | None) -> JSON:

@@ -30,8 +30,6 @@ from polycall.gateway.generation.second_models import advisor_usages, second_mod
 from polycall.gateway.http.request import GatewayRequest, header_flag
 from polycall.gateway.passthrough.request import (
     PASSED_HEADERS,
-    has_any,
-    holds_carried_state,
     read_fields,
 )
 from polycall.gateway.processes.heavy_work import FEW_ITEMS_BYTES, LONG_BYTES, check_items
@@ -39,6 +37,7 @@ from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.anthropic_threads import refuse_thread
 from polycall.gateway.state.carried import CarriedRequest
+from polycall.gateway.state.known_conversations import KnownConversations
 from polycall.gateway.state.unknown_past import refuse_unknown_past
 from polycall.ir import JSON, Message, Metadata, Request, Text
 from polycall.profiles.corrections import has_quirks
@@ -71,7 +70,12 @@ class ClientRequest:
     """One request for a generation."""
 
     def __init__(
-        self, endpoint: Endpoint, gateway_request: GatewayRequest, body: bytes, owner: Owner
+        self,
+        endpoint: Endpoint,
+        gateway_request: GatewayRequest,
+        body: bytes,
+        owner: Owner,
+        conversations: KnownConversations | None = None,
     ) -> None:
         """Raises `MalformedRequestError` for a body without model, or that is not JSON."""
         self.dialect = endpoint.dialect
@@ -87,6 +91,8 @@ class ClientRequest:
             endpoint, self._fields, self._headers = unwrapped(endpoint, self._fields, self._headers)
         if self._fields.size > LONG_BYTES:
             self._fields.check_settings()
+        if conversations is not None:
+            self._fields.recognise(owner.id, endpoint.dialect.NAME, conversations)
         self._endpoint = endpoint
         self._check_models()
         if endpoint.model:
@@ -100,7 +106,7 @@ class ClientRequest:
         self.is_background = self.compacts = False
         if self.dialect.NAME == "openai-responses":
             self.is_background = self._fields.value("background") is True
-            self.compacts = _COMPACTION_MARK in self._fields.outline
+            self.compacts = self._fields.mentions(_COMPACTION_MARK)
         # Gemini's way of streaming where nobody asked for server-sent events.
         self.wants_array = bool(endpoint.method) and self.streams and not self._asks_sse
         self.earlier = EarlierAnswers(self._fields, self.dialect.NAME, owner.id)
@@ -174,12 +180,12 @@ class ClientRequest:
         """What may have another price than the usual, in the form in which Anthropic reports it:
         caches that last an hour, fast mode, a place, advisors."""
         wishes: JSON = {}
-        outline = self._fields.outline
-        if b'"1h"' in outline:
+        mentions = self._fields.mentions
+        if mentions(b'"1h"'):
             wishes["cache_creation"] = {"ephemeral_1h_input_tokens": input_tokens}
-        if b'"speed"' in outline and b'"fast"' in outline:
+        if mentions(b'"speed"') and mentions(b'"fast"'):
             wishes["speed"] = "fast"
-        if b'"inference_geo"' in outline and b'"us"' in outline:
+        if mentions(b'"inference_geo"') and mentions(b'"us"'):
             wishes["inference_geo"] = "us"
         if advised := advisor_usages(self._second_models, input_tokens, output_tokens):
             wishes["iterations"] = advised
@@ -192,7 +198,7 @@ class ClientRequest:
             await self.earlier.put_in_place(services)
         elif self._fields.size <= _SHORT_BYTES:
             # A few bytes can stand for an image, or for all that was said before.
-            if not has_any(self._fields.outline, _MEDIA_MARKS):
+            if not self._fields.mentions_any(_MEDIA_MARKS):
                 return bytes_tokens
         elif self._is_long:
             return bytes_tokens
@@ -303,16 +309,14 @@ class ClientRequest:
             return provider.dialect_for(with_tools=False)
         if provider.tools_dialect == self.dialect.NAME:
             return provider.tools_dialect
-        in_play = has_any(self._fields.outline, _TOOL_MARKS)
+        in_play = self._fields.mentions_any(_TOOL_MARKS)
         return provider.dialect_for(with_tools=in_play)
 
     def _passes(self, target: Target, services: GatewayServices) -> bool:
         self._fields.restore()
-        if holds_carried_state(self._fields.body):
+        if self._fields.hold_carried_state:
             return False
-        return not services.marks(target.provider, target.model).meet(
-            self._fields.body, self._fields
-        )
+        return not services.marks(target.provider, target.model).meet(self._fields)
 
     def _passed(self, target: Target, services: GatewayServices) -> Attempt:
         changed: dict[str, Any] = {} if self._endpoint.model else {"model": target.model}
@@ -395,11 +399,11 @@ class ClientRequest:
 
     @property
     def _asks_usage(self) -> bool:
-        return self._fields.outline.find(b'"stream_options"') >= 0
+        return "stream_options" in self._fields
 
     def mentions(self, mark: bytes) -> bool:
         """Whether these bytes stand somewhere in the body, outside of its long texts."""
-        return self._fields.outline.find(mark) >= 0
+        return self._fields.mentions(mark)
 
     async def parse(self, services: GatewayServices) -> CarriedRequest:
         """The request in the middle language, with what its history carries; parsed once."""
@@ -428,7 +432,7 @@ class ClientRequest:
     @property
     def _is_long(self) -> bool:
         """Whether counting well takes longer than it is worth; media are no text to count."""
-        is_text = not has_any(self._fields.outline, _MEDIA_MARKS)
+        is_text = not self._fields.mentions_any(_MEDIA_MARKS)
         return self._fields.size > LONG_BYTES and is_text
 
     def in_foreground(self, gateway_request: GatewayRequest) -> ClientRequest:

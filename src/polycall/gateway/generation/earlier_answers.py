@@ -14,9 +14,9 @@ from polycall.gateway.passthrough.request import Fields
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.conversations import KEPT_BYTES_MAX, check_kept
 from polycall.gateway.state.stored_responses import (
+    REFERENCE_MARKS,
     conversation_of,
     id_in,
-    refers,
     wants_stored,
 )
 from polycall.ir import JSON, Request, Warning
@@ -41,7 +41,7 @@ class EarlierAnswers:
     @property
     def may_be_named(self) -> bool:
         """Whether something in the body looks like a reference."""
-        return self._dialect in _REFERRING and refers(self._fields.outline)
+        return self._dialect in _REFERRING and self._fields.mentions_any(REFERENCE_MARKS)
 
     def decoded(self) -> dict[str, Any]:
         """The body, with what it refers to where that has been put in place."""
@@ -103,8 +103,7 @@ class EarlierAnswers:
     @property
     def _has_conversation(self) -> bool:
         """Whether it goes on with a conversation that is kept here."""
-        is_named = b'"conversation"' in self._fields.outline
-        is_named = is_named and bool(self._fields.value("conversation"))
+        is_named = bool(self._fields.value("conversation"))
         return is_named and self._whole is not None and "conversation" not in self._whole
 
     async def keep(self, services: GatewayServices, response: JSON) -> None:

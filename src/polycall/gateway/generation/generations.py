@@ -176,8 +176,9 @@ class Generations:
         gateway_request.content = self._contents.tap(
             owner.name, endpoint.dialect.NAME, lambda: body
         )
+        known = self._services.conversations
         return await self._services.heavy.run(
-            owner.id, len(body), ClientRequest, endpoint, gateway_request, body, owner
+            owner.id, len(body), ClientRequest, endpoint, gateway_request, body, owner, known
         )
 
     async def _recorded(

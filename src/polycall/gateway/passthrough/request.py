@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-import json
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
@@ -27,6 +26,8 @@ from polycall.gateway.passthrough.control_fields import (
     without_needless_escapes,
 )
 from polycall.gateway.passthrough.plain_messages import PLAIN_IDS, as_plain
+from polycall.gateway.passthrough.slow_reading import read_slowly
+from polycall.gateway.state.known_conversations import KnownConversations, KnownText
 from polycall.gateway.state.sealed_tokens import PREFIX
 from polycall.translation.caching import CHARS_MIN
 from polycall.translation.quirks import Quirks
@@ -169,17 +170,17 @@ class QuirkMarks:
         self._doubts = tuple(sorted(doubts))
         self._fields = frozenset(fields)
 
-    def meet(self, body: bytes, fields: Fields) -> bool:
+    def meet(self, fields: Fields) -> bool:
         """Whether something in the body may have to be said in another way."""
         if fields.has_any(self._fields):
             return True
-        if has_any(body, self._marks):
+        if fields.hold_any(self._marks):
             return True
-        if self._has_marks and fields.size >= CHARS_MIN and body.find(_CACHE_MARK) < 0:
+        if self._has_marks and fields.size >= CHARS_MIN and not fields.hold_any((_CACHE_MARK,)):
             return True  # Claude behind a router
         if not self._is_careful or fields.plain_messages() is not None:
             return False
-        return has_any(body, self._doubts)
+        return fields.hold_any(self._doubts)
 
 
 def _is_met_by_plain(name: str, quirks: Quirks) -> bool:
@@ -190,20 +191,6 @@ def _is_met_by_plain(name: str, quirks: Quirks) -> bool:
     if name == "tool_choices":
         return quirks.tool_choices >= _PLAIN_CHOICES
     return name in _PLAIN
-
-
-def has_any(body: bytes, marks: Iterable[bytes]) -> bool:
-    """Whether one of the marks stands in the body."""
-    # `in` takes bytes for a number first, and makes an error of it; `any` needs a generator.
-    for mark in marks:  # noqa: SIM110
-        if body.find(mark) >= 0:
-            return True
-    return False
-
-
-def holds_carried_state(body: bytes) -> bool:
-    """Whether tokens or ids of ours are in the history: they must not reach a provider."""
-    return has_any(body, _CARRIED)
 
 
 class Fields:
@@ -217,13 +204,14 @@ class Fields:
         self._is_read = False
         self._plain: msgspec.Raw | None = None
         self._said: dict[str, Any] | None = None  # where that is all that is kept
+        self._known: KnownText | None = None
         body = without_needless_escapes(body)
         try:
             self._raw: dict[str, msgspec.Raw] = _decoder.decode(body)
         except msgspec.ValidationError:
             raise MalformedRequestError("the body must be a JSON object") from None
         except (msgspec.DecodeError, RecursionError):
-            self._raw = _read_slowly(body)
+            self._raw = read_slowly(body)
         check_names(self._raw, dialect)
         self._is_compact = is_compact(body, self._raw)
         is_changed = dialect == "gemini" and self._settings_changed()
@@ -271,6 +259,38 @@ class Fields:
             self.body = jsontext.encode_bytes(self._said)
             self._raw = _decoder.decode(self.body)
             self._said = None
+
+    def recognise(self, owner: str, dialect: str, conversations: KnownConversations) -> None:
+        """Look for marks only in what is new, where the conversation has come before."""
+        if self.size <= LONG_BYTES:
+            raw = next((self._raw[name] for name in _MESSAGES & self._raw.keys()), None)
+            self._known = conversations.in_body(owner, dialect, raw, self.body)
+
+    def mentions(self, mark: bytes) -> bool:
+        """Whether the mark stands in the body, outside of its long texts."""
+        if self._known is not None:
+            return self._known.has(mark)
+        return self.outline.find(mark) >= 0
+
+    def mentions_any(self, marks: Iterable[bytes]) -> bool:
+        """Whether one of the marks stands in the body, outside of its long texts."""
+        return any(map(self.mentions, marks))
+
+    def hold_any(self, marks: Iterable[bytes]) -> bool:
+        """Whether one of the marks stands in the body, its long texts included."""
+        if self._known is not None:
+            return any(map(self._known.has, marks))
+        body = self.body
+        # `in` takes bytes for a number first, and makes an error of it; `any` needs a generator.
+        for mark in marks:  # noqa: SIM110
+            if body.find(mark) >= 0:
+                return True
+        return False
+
+    @property
+    def hold_carried_state(self) -> bool:
+        """Whether tokens or ids of ours are in the history: they must not reach a provider."""
+        return self.hold_any(_CARRIED)
 
     def __contains__(self, name: str) -> bool:
         return name in self._raw
@@ -453,40 +473,6 @@ def _decode_value(raw: msgspec.Raw) -> Any:
     return jsontext.decode(memoryview(raw))
 
 
-def _read_slowly(body: bytes) -> dict[str, msgspec.Raw]:
-    """For text that the fast parser refuses and real clients send (lone surrogates)."""
-    try:
-        value = jsontext.decode(body)
-    except ValueError as error:
-        raise MalformedRequestError(f"the body is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise MalformedRequestError("the body must be a JSON object")
-    return _slices(body.decode("utf-8"))
-
-
-def _slices(text: str) -> dict[str, msgspec.Raw]:
-    """The values of an object that is JSON, each as it is written; of two of a name the last."""
-    found: dict[str, msgspec.Raw] = {}
-    place = _skipped(text, _skipped(text, 0) + 1)
-    while text[place] == '"':
-        name, place = _scanner.raw_decode(text, place)
-        place = _skipped(text, _skipped(text, place) + 1)
-        _, end = _scanner.raw_decode(text, place)
-        found[name] = msgspec.Raw(text[place:end].encode("utf-8"))
-        place = _skipped(text, end)
-        if text[place] == ",":
-            place = _skipped(text, place + 1)
-    return found
-
-
-def _skipped(text: str, place: int) -> int:
-    while place < len(text) and text[place] in " \t\r\n":
-        place += 1
-    return place
-
-
-# Only where values end is asked of it; a number may be longer than Python converts.
-_scanner = json.JSONDecoder(parse_int=len, parse_float=len)
 _options_decoder: msgspec.json.Decoder[dict[str, Any] | None] = msgspec.json.Decoder(
     dict[str, Any] | None
 )

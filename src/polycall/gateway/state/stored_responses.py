@@ -40,7 +40,8 @@ _SUMMARY_MARK, _ALL_MARK = b"summary\0", b"summary of all\0"
 _WHOLE = ("completed", "incomplete")
 _ID = re.compile(rb'"id"\s*:\s*"([\w.:-]{1,200})"')
 _ID_BYTES = 8192
-_MARKS = (
+# One of them stands in a body that may refer to an answer.
+REFERENCE_MARKS = (
     b'"item_reference"',
     b'"previous_response_id"',
     b'"previous_interaction_id"',
@@ -326,11 +327,6 @@ def id_in(data: bytes) -> str:
     """The first id in an answer's bytes, which is the answer's; empty where there is none."""
     found = _ID.search(data, 0, _ID_BYTES)
     return found[1].decode() if found else ""
-
-
-def refers(body: bytes) -> bool:
-    """Whether a Responses body may refer to an answer."""
-    return any(mark in body for mark in _MARKS)
 
 
 def wants_stored(client: str, asked_store: object) -> bool:

@@ -1,0 +1,76 @@
+"""The text of a request whose conversation comes again: only what is new is written as JSON.
+
+Rendered messages of a known beginning are the same objects each time, and nobody changes them, so
+their text is kept by their identity.
+"""
+
+from __future__ import annotations
+
+from operator import is_
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from polycall._support import jsontext
+from polycall.ir import JSON
+from polycall.translation.conversation import end_of_beginning
+
+_FIELDS = ("messages", "input", "contents")  # one of them has the conversation
+
+
+class _Written(Struct, frozen=True, eq=False):
+    items: list[Any]
+    ends: list[int]  # of the pieces, as numbers of items
+    pieces: list[bytes]  # the items' text, with commas between them
+
+
+_NOTHING = _Written([], [], [])
+
+
+def encoded_body(body: JSON, known: dict[Any, Any] | None, target: tuple[str, ...]) -> bytes:
+    """The body as JSON text; `known` is of the conversation that was rendered for `target`."""
+    name = next((each for each in _FIELDS if each in body), "") if known is not None else ""
+    items: Any = body.get(name)
+    if known is None or not isinstance(items, list):
+        return jsontext.encode_bytes(body)
+    key = (encoded_body, *target)
+    try:
+        written = _written(items, known.get(key, _NOTHING))  # pyright: ignore[reportUnknownArgumentType]
+        count = len(written.items)
+        rest: list[Any] = items[count:]  # pyright: ignore[reportUnknownVariableType]
+        pieces = [*written.pieces, _text_of(rest)] if rest else written.pieces
+        text = msgspec.Raw(b"[%b]" % b",".join(pieces))
+        data = jsontext.encode_unicode({**body, name: text})
+    except UnicodeEncodeError:  # the whole of it is written otherwise
+        return jsontext.encode_bytes(body)
+    known[key] = written
+    return data
+
+
+def _written(items: list[Any], before: _Written) -> _Written:
+    """The text of all items that are likely to come again."""
+    same = _same(items, before.items)
+    ends, pieces = before.ends, before.pieces
+    if same < len(before.items):
+        kept = sum(end <= same for end in ends)
+        ends, pieces = ends[:kept], pieces[:kept]
+    start, end = ends[-1] if ends else 0, end_of_beginning(items)
+    if end <= start:
+        return _Written(items[:start], ends, pieces)
+    return _Written(items[:end], [*ends, end], [*pieces, _text_of(items[start:end])])
+
+
+def _same(items: list[Any], before: list[Any]) -> int:
+    """How many of the first items are those that were before."""
+    if len(before) <= len(items) and all(map(is_, before, items)):
+        return len(before)
+    pairs = zip(items, before, strict=False)
+    return next(
+        (place for place, (item, old) in enumerate(pairs) if item is not old),
+        min(len(items), len(before)),
+    )
+
+
+def _text_of(items: list[Any]) -> bytes:
+    return jsontext.encode_unicode(items)[1:-1]
