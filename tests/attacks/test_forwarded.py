@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
@@ -112,3 +113,125 @@ def test_a_form_with_an_odd_file_passes(head: bytes) -> None:
     scanner.rename("other")
     out += scanner.feed(b"") + scanner.close()
     assert out == part + model.replace(b"\r\nm\r\n", b"\r\nother\r\n")
+
+
+class Serving(Listing):
+    """Takes jobs and generations, too; each answer has an id of its own."""
+
+    seen: ClassVar[list[tuple[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        if self.path == "/v1/files":
+            super().do_POST()
+            return
+        self.seen.append((self.path, json.loads(self.read_body())))
+        if self.path == "/v1/responses":
+            self.answer({**RESPONSE, "id": f"resp_{len(self.seen)}"})
+        else:
+            self.answer({"id": f"batch_{len(self.seen)}", "object": "batch"})
+
+    def do_DELETE(self) -> None:
+        self.seen.append((self.path, None))
+        super().do_DELETE()
+
+
+RESPONSE: Any = {
+    "object": "response",
+    "created_at": 1,
+    "status": "completed",
+    "model": "m",
+    "output": [],
+    "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Serving)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    text = config(f"http://127.0.0.1:{server.server_address[1]}").replace("budget_usd = 1.0", "")
+    served = Gateway(Path(tmp_path_factory.mktemp("serving")), text).start()
+    yield served
+    served.stop()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def files_of(gateway: Gateway) -> tuple[str, str]:
+    """A file of this key, and one of another."""
+    kind = {"content-type": "multipart/form-data; boundary=b", **OPENAI}
+    mine, theirs = (
+        gateway.request("POST", "/v1/files", FILE, key=key, headers=kind).json()["id"]
+        for key in (KEY, OTHER_KEY)
+    )
+    return mine, theirs
+
+
+JOBS: dict[str, Any] = {
+    "another's": {"input_file_id": "THEIRS"},
+    "in another case": {"input_file_id": "MINE", "Input_File_Id": "THEIRS"},
+    "in another style": {"input_file_id": "MINE", "inputFileId": "THEIRS"},
+    "in a list": {"input_file_id": ["THEIRS"]},
+    "in an object": {"input_file_id": {"id": "THEIRS"}},
+    "for training": {"model": "m", "training_file": "MINE", "TRAINING_FILE": "THEIRS"},
+    "for validation": {"model": "m", "training_file": "MINE", "validation_file": "THEIRS"},
+}
+
+
+@pytest.mark.parametrize("case", JOBS)
+def test_a06_a_job_reads_no_file_of_another_key(serving: Gateway, case: str) -> None:
+    mine, theirs = files_of(serving)
+    job = json.loads(json.dumps(JOBS[case]).replace("MINE", mine).replace("THEIRS", theirs))
+    path = "/v1/fine_tuning/jobs" if "model" in job else "/v1/batches"
+    Serving.seen.clear()
+    answer = serving.request("POST", path, job, headers=OPENAI)
+    assert answer.status in (400, 404), answer.content
+    assert Serving.seen == []
+
+
+def test_nobody_deletes_what_is_of_all_keys(serving: Gateway) -> None:
+    Serving.seen.clear()
+    for path in ("/v1/files", "/v1/batches", "/v1/fine_tuning/jobs"):
+        assert serving.request("DELETE", path, headers=OPENAI).status in (404, 405)
+    assert Serving.seen == []
+
+
+NAMING: dict[str, Any] = {
+    "a file": [{"role": "user", "content": [{"type": "input_file", "file_id": "FILE"}]}],
+    "a picture": [{"role": "user", "content": [{"type": "input_image", "file_id": "FILE"}]}],
+    "in another case": [{"role": "user", "content": [{"type": "input_file", "FILE_ID": "FILE"}]}],
+}
+
+
+@pytest.mark.parametrize("case", NAMING)
+def test_a_model_reads_no_file_of_another_key(serving: Gateway, case: str) -> None:
+    """The provider has one account, and would show it."""
+    mine, theirs = files_of(serving)
+    for name, status in ((theirs, 404), (mine, 200), ("file-made-elsewhere", 200)):
+        said = json.loads(json.dumps(NAMING[case]).replace('FILE"}', f'{name}"}}'))
+        Serving.seen.clear()
+        body = {"model": "openai/m", "input": said}
+        answer = serving.request("POST", "/v1/responses", body)
+        assert (answer.status, len(Serving.seen)) == (status, int(status == 200)), answer.content
+
+
+def test_no_tool_gets_a_file_of_another_key(serving: Gateway) -> None:
+    mine, theirs = files_of(serving)
+    for names, status in (([mine], 200), ([mine, theirs], 404)):
+        tool = {"type": "code_interpreter", "container": {"type": "auto", "file_ids": names}}
+        body = {"model": "openai/m", "input": "x", "tools": [tool]}
+        assert serving.request("POST", "/v1/responses", body).status == status
+
+
+def test_an_answer_at_the_provider_is_continued_by_its_own_key(serving: Gateway) -> None:
+    first = serving.request("POST", "/v1/responses", {"model": "openai/m", "input": "my secret"})
+    body = {"model": "openai/m", "input": "go on", "previous_response_id": first.json()["id"]}
+    Serving.seen.clear()
+    assert serving.request("POST", "/v1/responses", body, key=OTHER_KEY).status == 404
+    assert Serving.seen == []
+    assert serving.request("POST", "/v1/responses", body).status == 200
+    body["previous_response_id"] = "resp_made_elsewhere"
+    assert serving.request("POST", "/v1/responses", body, key=OTHER_KEY).status == 200

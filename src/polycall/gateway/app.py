@@ -27,7 +27,6 @@ from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.catalogue import models
 from polycall.gateway.catalogue.count_endpoint import CountEndpoint
 from polycall.gateway.catalogue.lookups import Lookups
-from polycall.gateway.forwarding.owned import OwnedResources
 from polycall.gateway.forwarding.routes import is_side_path, side_route
 from polycall.gateway.forwarding.service import Forwarding
 from polycall.gateway.generation.client_request import ClientRequest
@@ -79,6 +78,7 @@ from polycall.gateway.state.carrier import Carrier
 from polycall.gateway.state.shared_corrections import SharedCorrections
 from polycall.gateway.state.stored_responses import StoredResponses
 from polycall.gateway.store import Store, open_store
+from polycall.gateway.store.owned import OwnedResources
 from polycall.providers.dialects import DIALECTS
 from polycall.translation.wire import Dialect
 from polycall.transport.base import Transport
@@ -203,6 +203,7 @@ class Gateway:
             fetching=self._fetching,
             heavy=self._heavy,
             corrections=self._corrections,
+            owned=self._owned,
             metrics=self.metrics,
         )
         self._keys.configure(config.keys)

@@ -23,6 +23,7 @@ from polycall.gateway.state.carrier import Carrier
 from polycall.gateway.state.known_conversations import KnownConversations
 from polycall.gateway.state.shared_corrections import SharedCorrections
 from polycall.gateway.state.stored_responses import StoredResponses
+from polycall.gateway.store.owned import OwnedResources
 from polycall.ir import Request
 from polycall.profiles.corrections import Correction
 from polycall.providers.provider import Provider
@@ -46,6 +47,7 @@ class GatewayServices:
         fetching: LazyFetcher,
         heavy: HeavyWork,
         corrections: SharedCorrections,
+        owned: OwnedResources,
         metrics: Metrics | None = None,
     ) -> None:
         self.server = config.server
@@ -55,6 +57,7 @@ class GatewayServices:
         self.carrier = carrier
         self.items = items
         self.corrections = corrections
+        self.owned = owned
         self.costs = Costs(config)
         self.key_refresher = KeyRefresher(config, router)
         self.heavy = heavy

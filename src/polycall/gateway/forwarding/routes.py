@@ -87,7 +87,9 @@ def side_route(method: str, path: str) -> SideRoute | None:
             model = unquote(match[1])
             wire = "vertex" if match[2] == "predict" else "google"
             return SideRoute("embed", wire, model=model, names=names_at("google", model))
-    if method in ("GET", "POST", "DELETE") and _RESOURCES.fullmatch(path) is not None:
+    match = _RESOURCES.fullmatch(path)
+    # Nobody deletes all there is: it is of all keys.
+    if match is not None and (method in ("GET", "POST") or (method == "DELETE" and match[2])):
         return SideRoute("resource", path=path.removeprefix("/v1"))
     return None
 

@@ -16,7 +16,6 @@ from polycall.gateway.accounts.limits import KeyLimits, Reservation
 from polycall.gateway.forwarding import forward
 from polycall.gateway.forwarding.embed import EmbeddingAsked, RerankAsked, SideRunner, usage_in
 from polycall.gateway.forwarding.forward import ForwardAsked, ForwardRunner
-from polycall.gateway.forwarding.owned import OwnedResources
 from polycall.gateway.forwarding.routes import SideRoute
 from polycall.gateway.forwarding.side_requests import SideRequest
 from polycall.gateway.forwarding.upload import Upload
@@ -29,6 +28,7 @@ from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.request import read_fields
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.services import GatewayServices
+from polycall.gateway.store.owned import OwnedResources
 from polycall.ir import JSON, Usage
 from polycall.providers.dialects import DIALECTS
 from polycall.translation.wire import Dialect
@@ -138,10 +138,14 @@ class Forwarding:
         if not body:
             return
         fields = asked.fields = read_fields(body, "openai-chat")
-        for name in ("input_file_id", "training_file", "validation_file"):
-            value: Any = fields.value(name)
-            if isinstance(value, str):
-                await self._check_owned(record.owner, provider, value)
+        said: JSON = fields.decoded()
+        for name, value in said.items():
+            # In any spelling: some servers read names in any case.
+            if "file" not in name.lower() or value is None:
+                continue
+            if not isinstance(value, str):
+                raise MalformedRequestError("expected the id of a file", path=name)
+            await self._check_owned(record.owner, provider, value)
         model: Any = fields.value("model")
         if isinstance(model, str):
             plain = model.removeprefix(f"{provider}/")

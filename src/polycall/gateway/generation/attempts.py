@@ -37,6 +37,7 @@ from polycall.exchange import (
     read_answer,
 )
 from polycall.gateway.generation.attempt import Attempt, blames_usage
+from polycall.gateway.generation.named_resources import check_named
 from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import for_client, report_failure
@@ -63,6 +64,8 @@ class Routable(Protocol):
 
     @property
     def model(self) -> str: ...
+    @property
+    def owner_id(self) -> str: ...
     @property
     def streams(self) -> bool: ...
     def plan(self, targets: list[Target]) -> None: ...
@@ -253,7 +256,9 @@ class AttemptRunner:
         return True
 
     async def _try(self, target: Target) -> WholeAnswer | StreamedAnswer:
-        attempt = await self._client_request.attempt(target, self._services)
+        asked = self._client_request
+        attempt = await asked.attempt(target, self._services)
+        await check_named(asked.owner_id, attempt, self._services)
         trace = self._gateway_request.trace
         if trace is not None:
             headers = trace.attempt(target.provider.name, target.model, attempt.http.headers)

@@ -122,6 +122,11 @@ class ClientRequest:
                 raise MalformedRequestError("the model is the one in the path", path="model")
 
     @property
+    def owner_id(self) -> str:
+        """Of the key that asks."""
+        return self.owner.id
+
+    @property
     def request(self) -> Request | None:
         """The parsed request, once a translation was needed."""
         return None if self._carried is None else self._carried.request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from polycall._support import jsontext
+from polycall.errors import StoreError
 from polycall.gateway.generation.attempt import Attempt
 from polycall.gateway.passthrough.request import Fields
 from polycall.gateway.services import GatewayServices
@@ -128,6 +130,8 @@ class EarlierAnswers:
             await services.items.note_place(
                 self._owner_id, name, target.provider.name, target.model
             )
+            with contextlib.suppress(StoreError):  # it was logged just now
+                await services.owned.note_maker(self._owner_id, target.provider.name, name)
 
     def echoed(self, request: Request | None, *, is_kept: bool) -> Request | None:
         """The parsed request, as an answer that is kept here repeats it."""

@@ -45,7 +45,7 @@ class ModelStep:
         self._is_strict = client_request.is_strict
         self._carried = carried
         self._request = request
-        self._owner_id = client_request.owner.id
+        self.owner_id = client_request.owner.id
 
     def plan(self, targets: list[Target]) -> None:
         """Every stop gets its own rendering in any case."""
@@ -60,7 +60,7 @@ class ModelStep:
         )
         refuse_unknown_past(request, name)
         request = replace(request, messages=portable(request.messages, target.name))
-        request = await services.with_media(request, name, self._owner_id)
+        request = await services.with_media(request, name, self.owner_id)
         corrections = services.corrections_of(target, name)
         exchange = prepare(
             request, provider, target.model, target.key, name, corrections=corrections
