@@ -2,5 +2,5 @@
 
 client_request.py  the request, and how each target gets it
 attempts.py        attempts, waits, fallback        answer.py  the answer to the client
-generations.py     from the key to the ledger row
+generations.py     from the key to the ledger row   named_resources.py  what is another's
 """
