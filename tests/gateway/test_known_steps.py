@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from copy import deepcopy
 from types import FrameType
 from typing import Any
 from unittest import mock
@@ -23,9 +24,15 @@ from polycall.gateway.state.known_conversations import KnownConversations
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.dialects import DIALECTS
 from polycall.translation import conversation
+from tests.gateway.test_known_conversations import made
 
 JSON = dict[str, Any]
-FIELDS = {"openai-chat": "messages", "anthropic": "messages", "openai-responses": "input"}
+FIELDS = {
+    "openai-chat": "messages",
+    "anthropic": "messages",
+    "openai-responses": "input",
+    "gemini": "contents",
+}
 TARGETS = [
     ("anthropic", "claude-sonnet-4-5"),
     ("anthropic", "claude-opus-5-5"),
@@ -35,12 +42,15 @@ TARGETS = [
     ("mistral", "mistral-large-latest"),
 ]
 # A request in the target's own protocol passes as it came.
-OWN = {"anthropic": "anthropic", "openai-responses": "openai"}
+OWN = {"anthropic": "anthropic", "openai-responses": "openai", "gemini": "google"}
 
 
 def begin(dialect: str) -> list[JSON]:
     """What a user says first."""
-    return [{"role": "user", "content": "x" * 10_000}]
+    text = "x" * 10_000
+    if dialect == "gemini":
+        return [{"role": "user", "parts": [{"text": text}]}]
+    return [{"role": "user", "content": text}]
 
 
 def pair(dialect: str, number: int) -> list[JSON]:
@@ -56,6 +66,10 @@ def pair(dialect: str, number: int) -> list[JSON]:
         result: JSON = {"type": "tool_result", "tool_use_id": call_id, "content": text}
         said = {"role": "assistant", "content": [block]}
         return [said, {"role": "user", "content": [result]}]
+    if dialect == "gemini":
+        call = {"functionCall": {"name": "read", "args": {"number": number}}}
+        result = {"functionResponse": {"name": "read", "response": {"output": text}}}
+        return [{"role": "model", "parts": [call]}, {"role": "user", "parts": [result]}]
     call = {"type": "function_call", "call_id": call_id, "name": "read", "arguments": "{}"}
     return [call, {"type": "function_call_output", "call_id": call_id, "output": text}]
 
@@ -68,7 +82,7 @@ def asked(known: KnownConversations, dialect: str, messages: list[JSON]) -> JSON
 
 def translate(dialect: str, body: JSON) -> None:
     """Parse it, and render it for all targets but the client's own vendor."""
-    if dialect == "openai-responses":
+    if dialect in ("openai-responses", "gemini"):
         body = {name: value for name, value in body.items() if name != "max_tokens"}
     check_items(body)
     request = DIALECTS[dialect].parse_request(body, path="")
@@ -114,6 +128,77 @@ def test_a_step_is_the_same_work_however_much_was_said(dialect: str) -> None:
     assert many == pytest.approx(few, rel=0.02)
     assert many_bytes == pytest.approx(few_bytes, rel=0.02)
     assert few_bytes > 0
+
+
+TEXTS = st.sampled_from(["hi", "", "물 🎉"])
+NAMES = st.sampled_from(["read", "write", "a.name with spaces"])
+IDS: st.SearchStrategy[JSON] = st.sampled_from([{}, {"id": "one"}, {"id": "two"}])
+RESPONSES: st.SearchStrategy[JSON] = st.sampled_from(
+    [{"output": "물"}, {"error": "no"}, {"some_key": [1]}]
+)
+
+
+def _text(text: str, more: JSON) -> JSON:
+    return {"text": text, **more}
+
+
+def _call(name: str, key: str, more: JSON) -> JSON:
+    return {"functionCall": {"name": name, "args": {key: 1}, **more}}
+
+
+def _result(form: str, name: str, value: JSON, more: JSON) -> JSON:
+    return {form: {"name": name, "response": value, **more}}
+
+
+def _content(role: JSON, parts: list[JSON]) -> JSON:
+    return {**role, "parts": parts}
+
+
+PARTS: st.SearchStrategy[JSON] = st.one_of(
+    st.builds(_text, TEXTS, st.sampled_from([{}, {"thought": True}])),
+    st.builds(_call, NAMES, st.sampled_from(["a", "b_c"]), IDS),
+    st.builds(
+        _result, st.sampled_from(["functionResponse", "function_response"]), NAMES, RESPONSES, IDS
+    ),
+    st.just({"inline_data": {"mime_type": "image/png", "data": "iVBORw0KGgo="}}),
+    st.just({"executableCode": {"language": "PYTHON", "code": "1"}}),
+)
+CONTENTS: st.SearchStrategy[JSON] = st.builds(
+    _content,
+    st.sampled_from([{"role": "user"}, {"role": "model"}, {"role": "function"}, {}]),
+    st.lists(PARTS, min_size=1, max_size=3),
+)
+
+
+def _rendered(body: JSON) -> list[Any]:
+    """All that is made of it; warnings in any order."""
+    return [
+        [sorted(map(repr, part)) if isinstance(part, list) else part for part in each]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        if isinstance(each, tuple)
+        else each
+        for each in made("gemini", body)
+    ]
+
+
+@settings(max_examples=25)
+@given(
+    steps=st.lists(
+        st.tuples(st.integers(0, 2), st.lists(CONTENTS, max_size=4)), min_size=2, max_size=6
+    ),
+    tail=st.sampled_from([1, 2, 4]),
+)
+def test_what_a_gemini_client_said_before_is_read_as_for_the_first_time(
+    steps: list[tuple[int, list[JSON]]], tail: int
+) -> None:
+    known = KnownConversations(bytes_min=2)
+    contents = begin("gemini")
+    with mock.patch.object(conversation, "TAIL", tail):
+        for taken, added in steps:
+            contents = contents[: max(1, len(contents) - taken)] + added
+            body = asked(known, "gemini", contents)
+            assert body["contents"] == contents
+            plain = {"model": "m", "contents": deepcopy(contents)}
+            assert _rendered(body) == _rendered({**plain, "max_tokens": 100})
 
 
 @settings(max_examples=50)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from polycall.ir import JSON
+from polycall.translation.conversation import Conversation, mapped
 
 # Under these keys are the user's own objects, or the wire's that are kept as they came.
 _FREE = frozenset(
@@ -63,6 +64,10 @@ def structural(value: Any) -> Any:
     return value if _is_camel(value, _DEPTH_MAX) else _camel(value, _DEPTH_MAX)
 
 
+def _camel_item(item: Any) -> Any:
+    return item if _is_camel(item, _DEPTH_MAX - 2) else _camel(item, _DEPTH_MAX - 2)
+
+
 def _is_camel(value: Any, depth: int) -> bool:
     if isinstance(value, dict):
         wire: JSON = value  # pyright: ignore[reportUnknownVariableType]
@@ -73,6 +78,8 @@ def _is_camel(value: Any, depth: int) -> bool:
                 continue
             if depth and key not in _FREE and not _is_camel(inner, depth - 1):
                 return False
+    elif isinstance(value, Conversation):
+        return mapped(value, _camel_item, _camel_item) is value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     elif isinstance(value, list) and depth:
         for item in value:  # pyright: ignore[reportUnknownVariableType]
             if not _is_camel(item, depth - 1):
@@ -81,6 +88,8 @@ def _is_camel(value: Any, depth: int) -> bool:
 
 
 def _camel(value: Any, depth: int) -> Any:
+    if isinstance(value, Conversation):
+        return mapped(value, _camel_item, _camel_item)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     if isinstance(value, list) and depth:
         return [_camel(item, depth - 1) for item in value]  # pyright: ignore[reportUnknownVariableType]
     if not isinstance(value, dict):

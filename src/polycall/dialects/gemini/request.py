@@ -20,7 +20,7 @@ from polycall.dialects.gemini.request_messages import parse_contents, parse_syst
 from polycall.dialects.gemini.tools import ToolsRenderer, parse_tool_config, parse_tools
 from polycall.errors import MalformedRequestError
 from polycall.ir import JSON, Request
-from polycall.translation.conversation import known_of
+from polycall.translation.conversation import known_of, like
 from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
@@ -107,12 +107,10 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
     if choice is not None and all(tool.kind == "hosted" for tool in tools):
         # The key says whose it is: what its own client forces is for the vendor to judge.
         choice = replace(choice, metadata={NAME: {}, **choice.metadata})
+    messages = parse_contents(wire.get("contents"))
     return Request(
         model=model,
-        messages=[
-            *parse_system(wire.get("systemInstruction")),
-            *parse_contents(wire.get("contents")),
-        ],
+        messages=like([*parse_system(wire.get("systemInstruction")), *messages], messages),
         tools=tools,
         tool_choice=choice,
         stream=method == "streamGenerateContent",

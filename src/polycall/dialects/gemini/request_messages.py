@@ -30,6 +30,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
+from polycall.translation.conversation import end_of_beginning, known_of, like
 from polycall.translation.wire import Path, short_hash
 from polycall.translation.wire import request_reader as reader
 
@@ -58,14 +59,24 @@ def parse_system(value: Any) -> list[Message]:
 
 
 def parse_contents(value: Any) -> list[Message]:
-    """All messages; results stand directly behind the turn whose calls they answer."""
-    history = _History()
+    """All messages; results stand directly behind the turn whose calls they answer.
+
+    Of a conversation only the contents that are new are read.
+    """
     if isinstance(value, str):
         return [Message("user", [Text(value)])]
-    for position, item in enumerate(one_or_many(value, "contents", reader)):
+    items = one_or_many(value, "contents", reader)
+    known, end = known_of(items), end_of_beginning(items)
+    count, before = (0, None) if known is None else known.get(_History, (0, None))
+    history = _History(before)
+    for position in range(count, len(items)):
+        if known is not None and position == end:
+            history.settle()
+            known[_History] = (position, history)
+            history = _History(history)
         path = f"contents[{position}]"
-        history.take(reader.object(item, path), path)
-    return [draft.message() for draft in history.drafts]
+        history.take(reader.object(items[position], path), path)
+    return like(history.messages(), items)
 
 
 class _Draft:
@@ -79,16 +90,42 @@ class _Draft:
     def message(self) -> Message:
         return Message(self.role, self.parts, metadata={NAME: self.own} if self.own else {})
 
+    def copied(self) -> _Draft:
+        """The same, which may grow without it."""
+        copied = _Draft(self.role, self.own)
+        copied.parts = self.parts.copy()
+        return copied
+
 
 class _History:
     """Contents in, messages out, with every result matched to its call."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: _History | None = None) -> None:
+        """`before` is the history of the first contents, which stays as it is."""
+        self._fixed: list[Message] = []  # what comes later changes none of them
         self.drafts: list[_Draft] = []
         self._calls = 0  # of the whole conversation: calls without an id are numbered
         self._open: list[ToolCall] = []  # calls of the last turn without a result
         self._place = 0  # where results of the last turn stand
         self._results: _Draft | None = None
+        if before is not None:
+            self._fixed = before._fixed.copy()
+            self.drafts = [draft.copied() for draft in before.drafts]
+            self._calls, self._open = before._calls, before._open.copy()
+            self._place = before._place
+            if before._results is not None:
+                self._results = self.drafts[before.drafts.index(before._results)]
+
+    def messages(self) -> list[Message]:
+        """The conversation so far."""
+        return [*self._fixed, *(draft.message() for draft in self.drafts)]
+
+    def settle(self) -> None:
+        """Make messages of all that stands before the model's last turn."""
+        count = max(0, self._place - 1)
+        self._fixed += [draft.message() for draft in self.drafts[:count]]
+        del self.drafts[:count]
+        self._place -= count
 
     def take(self, content: JSON, path: Path) -> None:
         """One content."""

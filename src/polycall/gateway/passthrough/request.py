@@ -381,11 +381,12 @@ class Fields:
         return self.with_values({**values, "stream_options": {**options, "include_usage": True}})
 
 
-_MESSAGES = frozenset({"messages", "input"})  # the field that has a conversation
+# The field that has a conversation.
+_MESSAGES = frozenset({"messages", "input", "contents"})
 SETTING_BYTES_MAX = 1024 * 1024
 # Fields with what a model reads.
 _CONTENT = _MESSAGES | {
-    *("prompt", "contents", "instances", "system", "instructions", "systemInstruction"),
+    *("prompt", "instances", "system", "instructions", "systemInstruction"),
     *("system_instruction", "tools", "functions", "toolConfig", "tool_config", "documents"),
     *("prediction", "suffix"),
 }
