@@ -32,6 +32,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from bench.answer_doors import AnswerDoor, answer_doors
 from bench.socket_doors import VOICES, Door, read_on, socket_doors
 
 MIB_MAX = 50.0
@@ -39,6 +40,13 @@ HELD_MS_MAX = 50.0
 ROUNDS = 3
 _DOOR_S = 8.0  # a door that is still open then is closed by us
 
+# Providers of the other wires, by what `answer_doors` calls them.
+_DIALECTS = {
+    "chat": "openai-chat",
+    "anthropic": "anthropic",
+    "responses": "openai-responses",
+    "gemini": "gemini",
+}
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 EVENTS = CHUNKED.replace(b"OK\r\n", b"OK\r\ncontent-type: text/event-stream\r\n")
 BOMB = gzip.compress(b" " * 300_000_000, 9)
@@ -107,6 +115,7 @@ class Upstream:
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self._long = _long_answers()
+        self.answers: dict[str, Callable[[], bytes]] = {}  # by the name of the model
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -122,7 +131,11 @@ class Upstream:
                 if "sec-websocket-key" in head:
                     self._speak(peer, head)
                 body = json.loads(reader.read(int(head.get("content-length", 0))))
-                name = body["model"].replace("_", " ")
+                asked = head[""].partition("/models/")[2].partition(":")[0] or body["model"]
+                if asked in self.answers:
+                    peer.sendall(self.answers[asked]())
+                    continue
+                name = asked.replace("_", " ")
                 if name in self._long:
                     peer.sendall(self._long[name]()[0])
                     continue
@@ -176,6 +189,16 @@ _ANSWER = json.dumps(
 _GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(_ANSWER), _ANSWER)
 
 
+def _providers(upstream: Upstream) -> str:
+    """One of each wire, as the configuration has them."""
+    root = upstream.url.removesuffix("/v1")
+    return "".join(
+        f'[providers.{name}]\ndialect = "{dialect}"\napi_key = "sk-up-aaaaaaaa"\n'
+        f'base_url = "{root if name == "anthropic" else upstream.url}"\n'
+        for name, dialect in _DIALECTS.items()
+    )
+
+
 class Served:
     """The gateway as a process, with a probe beside it."""
 
@@ -185,7 +208,8 @@ class Served:
             "[server]\nattempts = 1\ntotal_s = 30\nread_s = 5\nbody_s = 5\n"
             f'[providers.up]\ndialect = "openai-chat"\nbase_url = "{upstream.url}"\n'
             'api_key = "sk-up-aaaaaaaa"\n'
-            '[mcp.away]\nurl = "http://127.0.0.1:9/mcp"\n',
+            + _providers(upstream)
+            + '[mcp.away]\nurl = "http://127.0.0.1:9/mcp"\n',
             encoding="utf-8",
         )
         program = Path(sys.executable).with_name("polycall")
@@ -412,7 +436,21 @@ def measure(served: Served, door: Door) -> tuple[float, float]:
     return most - before, min(held)
 
 
-def _doors() -> Iterator[tuple[str, Callable[[], Door]]]:
+def _of_answer(door: AnswerDoor, place: int, upstream: Upstream) -> tuple[str, Callable[[], Door]]:
+    wire = door.name.split()[0]
+    model = f"door{place}"
+    name = f"{wire}/{model}"
+
+    def make() -> Door:
+        made = door.answer()
+        upstream.answers[model] = lambda: made
+        body = {key: name if value == "{}" else value for key, value in door.body.items()}
+        return exchange(_post(door.path.format(name), json.dumps(body).encode()), b"")
+
+    return f"provider: {door.name}", make
+
+
+def _doors(upstream: Upstream) -> Iterator[tuple[str, Callable[[], Door]]]:
     for name, make in (*_client_doors(), *_value_doors()):
         yield f"client: {name}", lambda make=make: exchange(*make())
     for name in (*PROVIDERS, *_long_answers()):
@@ -420,6 +458,8 @@ def _doors() -> Iterator[tuple[str, Callable[[], Door]]]:
         for kind, path in (("passed", CHAT), ("translated", ANTHROPIC)):
             asked = _asking(path, {**body, "stream": "event" in name or "comment" in name})
             yield f"provider: {name}, {kind}", lambda asked=asked: exchange(asked, b"")
+    for place, door in enumerate(answer_doors()):
+        yield _of_answer(door, place, upstream)
     yield from socket_doors()
 
 
@@ -438,12 +478,13 @@ def main() -> int:
     over = 0
     print(f"{'door':48} {'MiB':>8} {'held ms':>9}")
     with tempfile.TemporaryDirectory() as folder:
-        served = Served(Path(folder), Upstream())
+        upstream = Upstream()
+        served = Served(Path(folder), upstream)
         try:
             for path in (CHAT, ANTHROPIC) * 20:
                 asked = _asking(path, {"messages": _messages(2, 9)})
                 exchange(asked, b"")(served, time.monotonic() + _DOOR_S)
-            for name, make in _doors():
+            for name, make in _doors(upstream):
                 if wanted and not any(each in name for each in wanted):
                     continue
                 mib, held_ms = measure(served, make())

@@ -18,8 +18,8 @@ from urllib.parse import quote
 from msgspec import Struct
 from msgspec.structs import replace
 
-from polycall._support import jsontext
-from polycall._support.json_weight import HeavyJSONError, JSONWeight
+from polycall._support import json_weight, jsontext
+from polycall._support.json_weight import HeavyJSONError
 from polycall.errors import (
     NotFoundError,
     PolycallError,
@@ -67,8 +67,9 @@ if TYPE_CHECKING:
 
 Run: TypeAlias = Callable[[int, Callable[[], Response]], Awaitable[Response]]
 
-# Of a model's answer less: reading it takes as much again.
-BODY_BYTES_MAX, ANSWER_BYTES_MAX, ERROR_BYTES_MAX = 64 * 2**20, 32 * 2**20, 2**20
+# Of a model's whole answer less: reading it takes as much again.
+BODY_BYTES_MAX, ANSWER_BYTES_MAX, ERROR_BYTES_MAX = 64 * 2**20, 22 * 2**20, 2**20
+STREAM_BYTES_MAX = 32 * 2**20  # most of it is what stands around each word
 
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/:?=&@%._~-]*")
 
@@ -400,8 +401,8 @@ class AnswerDecoder:
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that are known with this chunk."""
         self._size_bytes += len(chunk)
-        if self._size_bytes > ANSWER_BYTES_MAX:  # whoever folds the events holds them all
-            self.error = ProtocolError(f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
+        if self._size_bytes > STREAM_BYTES_MAX:  # whoever folds the events holds them all
+            self.error = ProtocolError(f"the answer is larger than {STREAM_BYTES_MAX} bytes")
             return []
         events = self._continuation.feed(self._decoder.feed(chunk))
         self.error = self._decoder.error
@@ -480,8 +481,7 @@ def _name_near_models(error: UpstreamError, model: str) -> None:
 def check_weight(data: bytes) -> None:
     """Raise `ProtocolError` for an answer that would take too much memory to read."""
     try:
-        for _ in JSONWeight().steps(data):
-            pass
+        json_weight.check_weight(data)
     except HeavyJSONError as error:
         raise ProtocolError(f"the answer is too heavy: {error}") from None
 

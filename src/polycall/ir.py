@@ -26,6 +26,7 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from polycall._support import jsontext
+from polycall._support.json_weight import LONG_BYTES, check_weight
 from polycall.errors import RequestError
 
 JSON: TypeAlias = dict[str, Any]
@@ -426,12 +427,15 @@ Event: TypeAlias = ResponseStart | PartStart | PartDelta | PartEnd | ResponseEnd
 def parse_arguments(arguments_json: str) -> dict[str, Any] | None:
     """Parse a model's argument text; `None` where it is not a JSON object.
 
-    Never repairs: a cut or broken text is not a call that may run.
+    Never repairs: a cut or broken text is not a call that may run.  Nor may one that would take
+    too much memory to read.
     """
     text = arguments_json.strip()
     if text in ("", "null", '""', "{}"):
         return {}
     try:
+        if len(text) > LONG_BYTES:
+            check_weight(text.encode("utf-8", "surrogatepass"))
         value = jsontext.decode(text)
     except ValueError:
         return None

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
+from polycall._support.json_weight import LONG_BYTES, HeavyJSONError, check_weight
 from polycall.errors import ProtocolError, TruncatedError
 
-EVENT_BYTES_MAX = 64 * 1024 * 1024
+EVENT_BYTES_MAX = 12 * 1024 * 1024  # while it is read and passed on, there are four of it
 
 
 class Frame(Struct, frozen=True):
@@ -36,7 +37,7 @@ class SSEDecoder:
         self._after_cr = False  # the last byte seen was CR: an LF that follows belongs to it
         self._first = True
         self._event = ""
-        self._data: list[bytes] = []
+        self._data: list[bytes | memoryview] = []
         self._size = 0  # bytes of the event in hand, finished lines and pieces
 
     def feed(self, chunk: bytes) -> Iterable[Frame]:
@@ -48,7 +49,7 @@ class SSEDecoder:
         if (
             chunk.endswith(b"\n\n")
             and b"\r" not in chunk
-            and len(chunk) <= self._event_bytes_max
+            and len(chunk) <= LONG_BYTES
             and not (self._first or self._pieces or self._data or self._event or self._after_cr)
         ):
             blocks = chunk[:-2].split(b"\n\n")
@@ -91,18 +92,27 @@ class SSEDecoder:
         self._after_cr = chunk.endswith(b"\r")
         if b"\r" in chunk:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *lines, rest = chunk.split(b"\n")
-        for line in lines:
-            whole = line
+        place = 0
+        while (end := chunk.find(b"\n", place)) >= 0:
+            if end - place > LONG_BYTES and not (self._pieces or self._first):
+                self._take_long(memoryview(chunk)[place:end])
+                place = end + 1
+                continue
+            line = chunk[place:end]
+            place = end + 1
             if self._pieces:
                 self._pieces.append(line)
-                whole = b"".join(self._pieces)
+                line = b"".join(self._pieces)
                 self._pieces = []
-            if whole:
-                self._take_line(whole)
+            if len(line) > LONG_BYTES and not self._first:
+                self._take_long(memoryview(line))
+                del line
+            elif line:
+                self._take_line(line)
             elif (frame := self._end_event()) is not None:
                 yield frame
-        if rest:
+                del frame
+        if rest := chunk[place:]:
             self._pieces.append(rest)
             self._grow(len(rest))
 
@@ -124,6 +134,13 @@ class SSEDecoder:
         elif line.startswith(b"event:"):
             self._event = _text(line[6:]).removeprefix(" ")
         # Anything else is a comment, `id:`, `retry:` or a field the standard says to ignore.
+
+    def _take_long(self, line: memoryview) -> None:
+        """The same for a long line, which is not copied."""
+        begin = bytes(line[:6])
+        if begin[:5] == b"data:":
+            self._data.append(line[6:] if begin[5:] == b" " else line[5:])
+            self._grow(len(line))
 
     def _end_event(self) -> Frame | None:
         event, data = self._event, self._data
@@ -265,9 +282,13 @@ class ObjectLinesDecoder(LinesDecoder):
                 return
 
 
-def _text(data: bytes) -> str:
+def _text(data: bytes | memoryview) -> str:
     try:
-        return data.decode("utf-8")
+        if len(data) > LONG_BYTES:
+            check_weight(data)
+        return str(data, "utf-8")
+    except HeavyJSONError as error:
+        raise ProtocolError(f"an event is too heavy: {error}") from None
     except UnicodeDecodeError as error:
         raise ProtocolError(
             f"an event is not UTF-8: byte {error.start} of {len(data)} is {data[error.start]:#04x}"

@@ -46,7 +46,7 @@ def usage_of(dialect: Dialect, body: bytes) -> Usage:
         return read_whole(dialect, body).usage
     if raw is UNSET:
         return Usage()
-    if len(memoryview(raw)) > _USAGE_BYTES_MAX:
+    if sum(len(memoryview(each)) for each in (raw, *tiers) if each is not UNSET) > _USAGE_BYTES_MAX:
         raise ProtocolError(f"the answer's usage has more than {_USAGE_BYTES_MAX} bytes")
     tier = next((msgspec.json.decode(each) for each in tiers if each is not UNSET), None)
     return parse(msgspec.json.decode(raw), tier)

@@ -25,10 +25,15 @@ class CallCounter:
         """The calls that begin in whole frames of a stream, which `gap` ends."""
         if self.mark not in whole:
             return 0
-        count = 0
-        for found in self.words.finditer(whole):
-            start = max(whole.rfind(gap, 0, found.start()), 0)
-            count += whole.find(self.mark, start, whole.find(gap, found.start())) >= 0
+        count = place = 0
+        at = whole.find(self.mark)
+        while at >= 0:
+            start = whole.rfind(gap, place, at)
+            end = whole.find(gap, at)
+            place = len(whole) if end < 0 else end
+            for _ in self.words.finditer(whole, max(start, 0), place):
+                count += 1
+            at = whole.find(self.mark, place)
         return count
 
     def in_body(self, body: bytes) -> int:

@@ -124,8 +124,9 @@ class MendedObserver(Observer):
             return self._followed(self._translation.feed(whole))
         if self._is_done:
             return b""  # clients have stopped to read
-        self._latest = whole
-        if self._break != _GAP or len(self._held) > _REMEMBERED_BYTES_MAX:
+        self._latest = whole if len(whole) <= _REMEMBERED_BYTES_MAX else b""
+        long = max(len(self._held), len(whole))  # is not looked at twice
+        if self._break != _GAP or long > _REMEMBERED_BYTES_MAX:
             return self._translated(self._held + whole)
         frames = whole[: -len(_GAP)].split(_GAP)
         place, held = 0, 0 if self._reason else len(frames)

@@ -11,16 +11,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_VALUE = re.compile(rb'\s*:\s*("(?:[^"\\]|\\.)+")')
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
+from polycall._support.json_weight import LONG_BYTES
+
+# A longer name is none.  Nothing here looks at a byte twice, whatever was written.
+_VALUE = re.compile(rb'\s*+:\s*+("(?:[^"\\]|\\.){1,1024}+")')
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|[\[\]{}]', re.DOTALL)
 _NESTED = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
-_HEAD_BYTES_MAX = 256 * 1024  # a name that stands later stays as it is
+_HEAD_BYTES_MAX = 256 * 1024  # of an answer, or of a frame: a name that stands later stays
 _BEFORE_BYTES = 16
 
 
 def named_as_asked(body: bytes, mark: bytes, asked: bytes) -> bytes:
     """A whole answer with `asked`, which is JSON, where its own `mark` names the model."""
-    found = next(_names(body, mark, _HEAD_BYTES_MAX, depth_max=1), None)
+    found = next(_names(body, mark, 0, _HEAD_BYTES_MAX, depth_max=1), None)
     if found is None:
         return body
     _, start, end = found
@@ -42,23 +45,32 @@ class NamedStream:
 
     def feed(self, frames: bytes) -> bytes:
         """The frames to pass on."""
-        names = _names(frames, self._mark, len(frames), depth_max=2)
         if not self._known:
-            first = next(names, None)
+            first = next(self._names(frames), None)
             if first is None:
                 return frames
             self._learn(frames, *first)
-            names = _names(frames, self._mark, len(frames), depth_max=2)
-        pieces = frames.split(self._known)  # and joined: faster than `replace`
-        if len(pieces) - 1 == frames.count(self._mark):
-            return self._written.join(pieces)
-        made: list[bytes] = []
+        if len(frames) <= LONG_BYTES:
+            pieces = frames.split(self._known)  # and joined: faster than `replace`
+            if len(pieces) - 1 == frames.count(self._mark):
+                return self._written.join(pieces)
+        made: list[bytes | memoryview] = []
         done = 0
-        for at, start, end in names:
-            made += (frames[done:start], self._asked)
+        view = memoryview(frames)
+        for at, start, end in self._names(frames):
+            made += (view[done:start], self._asked)
             done = end
             self._learn(frames, at, start, end)
-        return b"".join((*made, frames[done:]))
+        return b"".join((*made, view[done:])) if made else frames
+
+    def _names(self, frames: bytes) -> Iterator[tuple[int, int, int]]:
+        gap = b"\r\n\r\n" if frames.endswith(b"\r\n") else b"\n\n"
+        begin = 0
+        while begin < len(frames):
+            end = frames.find(gap, begin)
+            end = len(frames) if end < 0 else end + len(gap)
+            yield from _names(frames, self._mark, begin, end, depth_max=2)
+            begin = end
 
     def _learn(self, frames: bytes, at: int, start: int, end: int) -> None:
         before = frames[max(at - _BEFORE_BYTES, 0) : start]
@@ -66,15 +78,18 @@ class NamedStream:
 
 
 def _names(
-    data: bytes, mark: bytes, bytes_max: int, depth_max: int
+    data: bytes, mark: bytes, begin: int, end: int, depth_max: int
 ) -> Iterator[tuple[int, int, int]]:
     """Where a name's mark stands, and where the name begins and ends."""
-    looked = depth = 0
-    at = data.find(mark, 0, bytes_max)
+    looked, depth = begin, 0
+    end = min(end, begin + _HEAD_BYTES_MAX)
+    at = data.find(mark, begin, end)
     while at >= 0:
         depth += sum(_NESTED.get(each, 0) for each in _TOKEN.findall(data, looked, at))
-        value = _VALUE.match(data, at + len(mark))
-        if value is not None and depth <= depth_max:
-            yield at, value.start(1), value.end()
-        looked = at
-        at = data.find(mark, at + len(mark), bytes_max)
+        looked = at + len(mark)
+        # After a backslash it is a text's end, which only looks like a field.
+        if depth <= depth_max and data[at - 1 : at] != b"\\":
+            value = _VALUE.match(data, looked)
+            if value is not None:
+                yield at, value.start(1), value.end()
+        at = data.find(mark, looked, end)

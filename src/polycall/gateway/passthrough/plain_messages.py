@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from polycall._support.json_weight import LONG_BYTES
 from polycall.dialects.openai_chat.usage import parse_usage
 from polycall.ir import Usage
 
@@ -119,6 +120,8 @@ def as_plain(
                 for call in message.tool_calls:
                     if not 0 < len(call.id) <= _ID_LENGTH_MAX:
                         return None
+                    if len(call.function.arguments) > LONG_BYTES:
+                        return None
                     _object_decoder.decode(call.function.arguments)
                 has_null = has_null or message.content is None
             elif message.content is None:
@@ -138,8 +141,11 @@ def as_plain(
 def read_plain_answer(body: bytes) -> PlainAnswer | None:
     """A whole answer that is written as OpenAI writes it; `None` for one that may be otherwise.
 
-    Each choice is a text, or has calls with objects for arguments, and ended as it should.
+    Each choice is a text, or has calls with objects for arguments, and ended as it should.  A long
+    answer, of which each field may take much room, is not read so.
     """
+    if len(body) > LONG_BYTES:
+        return None
     try:
         answer = _answer_decoder.decode(body)
         count = 0

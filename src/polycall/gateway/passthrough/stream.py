@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from polycall._support.json_weight import LONG_BYTES
 from polycall.errors import PolycallError, ProtocolError
 from polycall.gateway.passthrough.call_counter import CallCounter, in_events
 from polycall.ir import Event, ResponseEnd, ResponseStart, Usage
@@ -74,26 +75,27 @@ class Observer:
         if not data:
             return b"" if self._passes_whole else chunk
         cut = data.rfind(self._break) + len(self._break)
-        self._keep(data[cut:])
-        whole = data[:cut]
-        self.frames += whole.count(self._break)
-        passed = self._look_at(whole)
+        if cut < len(data):
+            self._keep(data[cut:])
+            data = data[:cut]
+        self.frames += data.count(self._break)
+        passed = self._look_at(data)
         return passed if self._passes_whole else chunk
 
     def _look_at(self, whole: bytes) -> bytes:
         """Watch whole frames; gives what is passed of them."""
-        self._latest = whole
+        self._latest = whole if len(whole) <= LONG_BYTES else b""
         self.calls += self._counter.in_frames(whole, self._break)
         passed: list[bytes] = []
         place = 0
         for start, end in self._frames_to_read(whole):
-            frame = whole[start:end]
-            events = self._decoder.feed(frame + self._break)
+            frame = whole[start : end + len(self._break)]
+            events = self._decoder.feed(frame)
             self._take(events)
             # Some servers begin an answer, and then say that they failed.
             self.began = self.began or any(not isinstance(each, ResponseStart) for each in events)
             if self._hides_usage and b'"usage"' in frame:
-                left = without_usage(frame)
+                left = without_usage(frame[: end - start])
                 passed += (whole[place:start], left, self._break if left else b"")
                 place = end + len(self._break)
         return b"".join((*passed, whole[place:])) if passed else whole
