@@ -41,7 +41,7 @@ _CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": 
 _CHAT_USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
 _CHUNK = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 _INPUT_USAGE = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
-_TEXT_ITEM = {
+_TEXT_ITEM: dict[str, Any] = {
     "id": "msg_1",
     "type": "message",
     "role": "assistant",
@@ -56,7 +56,7 @@ _CALL_ITEM = {
     "arguments": "{}",
     "status": "completed",
 }
-_RESPONSE = {
+_RESPONSE: dict[str, Any] = {
     "id": "resp_1",
     "object": "response",
     "created_at": 1,
@@ -69,7 +69,7 @@ _RESPONSE = {
     "output": [_TEXT_ITEM, _CALL_ITEM],
     "usage": _INPUT_USAGE,
 }
-_MESSAGE = {
+_MESSAGE: dict[str, Any] = {
     "id": "msg_1",
     "type": "message",
     "role": "assistant",
@@ -82,7 +82,7 @@ _MESSAGE = {
     "stop_sequence": None,
     "usage": {"input_tokens": 1, "output_tokens": 1},
 }
-_GEMINI = {
+_GEMINI: dict[str, Any] = {
     "responseId": "r",
     "modelVersion": "m",
     "candidates": [
@@ -245,7 +245,7 @@ WIRES: dict[str, _Wire] = {
     ),
 }
 _INNER = ("arguments", "partial_json", "delta")  # JSON in a text
-_ERRORS = {
+_ERRORS: dict[str, Any] = {
     "chat": {"error": {"message": "x", "type": "x", "param": "x", "code": "x"}},
     "anthropic": {"type": "error", "error": {"type": "invalid_request_error", "message": "x"}},
     "responses": {"error": {"message": "x", "type": "x", "param": "x", "code": "x"}},

@@ -10,7 +10,7 @@ import threading
 import time
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class Provider:
 
 
 @asynccontextmanager
-async def provider(script: Script) -> AsyncIterator[Provider]:
+async def provider(script: Script) -> AsyncGenerator[Provider]:
     found = Provider(script)
     server = await asyncio.start_server(found, "127.0.0.1", 0)
     found.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
@@ -366,7 +366,7 @@ async def test_a9_what_cannot_connect_was_not_sent() -> None:
 
 
 @asynccontextmanager
-async def budgeted(tmp_path: Path, url: str, more: str = "") -> AsyncIterator[Gateway]:
+async def budgeted(tmp_path: Path, url: str, more: str = "") -> AsyncGenerator[Gateway]:
     config = parse_config(
         f'[providers.up]\ndialect="openai-chat"\nbase_url="{url}"\napi_key="sk-up-0123456789"\n'
         f"[providers.up.prices]\nm = {{input = 1000000.0, output = 1000000.0}}\n"
