@@ -181,3 +181,33 @@ async def test_a_key_has_a_share_of_subscriptions_and_an_odd_error_ends_none() -
         each.__exit__(None, None, None)
     assert not updates._tasks
     await updates.close()
+
+
+@pytest.mark.parametrize("part", ["question", "answer", "error", "message"])
+async def test_s16_no_part_of_a_tasks_record_is_large(part: str) -> None:
+    values = Values()
+    tasks = tasks_on(values)
+    large = "x" * 1_000_000
+    answers: list[ElicitationAnswer] = []
+
+    async def work(running: Running[Any]) -> CallToolResult:
+        if part in ("question", "answer"):
+            words = large if part == "question" else "sure?"
+            schema = {"type": "object", "properties": {}}
+            answers.append(await running.ask(Elicitation("t", words, schema=schema)))
+            return said("done")
+        raise MCPError(-32603, large if part == "message" else "x", {"detail": large})
+
+    name = (await begun(tasks, work)).id
+    if part == "answer":
+        asked = await until(tasks, name, "input_required")
+        with pytest.raises(MCPError, match="at most"):
+            await tasks.answer(ME, name, {asked.question_name: {"action": large}})
+        await tasks.cancel(ME, name)
+        await until(tasks, name, "cancelled")
+    else:
+        record = await until(tasks, name, "completed" if part == "question" else "failed")
+        assert part == "question" or "it is too long" in str(record.error)
+        assert [each.action for each in answers] == ["decline"] * (part == "question")
+    assert max(map(len, values.kept.values())) < 200_000
+    await tasks.close()

@@ -17,6 +17,7 @@ from polycall.gateway.http.socket_entry import FRAME_BYTES_MAX, OpenSocket, Sock
 WIDE_FRAME_BYTES_MAX = 4 * 2**20
 CLOSE_S = 2.0
 _WRITE_BYTES_MAX = 65_536
+_TURN_BYTES = 32 * 1024  # thousands of the smallest frames: then others have their turn
 _CLOSED_BY_US = 1000
 _VERSION = "13"
 # Codes that stand for what came without a code, or not at all; nobody may send them.
@@ -167,6 +168,7 @@ class _Connection(web.RequestHandler):
         self._connections = connections
         self._handle = OpenSocket()
         self._splitter = FrameSplitter(FRAME_BYTES_MAX)
+        self._later: list[bytes] = []  # was read, and waits for its turn
         connections.add(self._handle)
 
     def request_received(self, data: bytes) -> None:
@@ -174,7 +176,25 @@ class _Connection(web.RequestHandler):
         super().data_received(data)
 
     def data_received(self, data: bytes) -> None:
+        if self._later:
+            self._later.append(data)
+            return
+        if len(data) > _TURN_BYTES and self.transport is not None:
+            self._pause_transport_reading()
+            self._later.append(data[_TURN_BYTES:])
+            data = data[:_TURN_BYTES]
+            asyncio.get_running_loop().call_soon(self._go_on)
         super().data_received(self._splitter.feed(data))
+
+    def _go_on(self) -> None:
+        """Take the next of what was read."""
+        data = b"".join(self._later)
+        self._later.clear()
+        if self.transport is None:
+            return
+        if len(data) <= _TURN_BYTES and not (self._reading_paused or self._buffer_paused):
+            self._resume_transport_reading()
+        self.data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connections.discard(self._handle)

@@ -25,6 +25,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _PAGES_MAX = 100
 _ITEMS_MAX = 10_000
+_URI_LENGTH_MAX = 8_192
 SCHEME = "polycall://"
 
 
@@ -145,6 +146,8 @@ class Offers:
 
     async def place(self, asked: McpRequest, uri: str) -> tuple[Member, str]:
         """The server of a resource, and the resource's own address; `ToolError` without leave."""
+        if len(uri) > _URI_LENGTH_MAX:
+            raise ToolError(f"an address has at most {_URI_LENGTH_MAX} characters: {uri[:80]!r}")
         name, own = (asked.names[0], uri) if asked.is_one else ("", "")
         if uri.startswith(SCHEME) and not name:
             name, _, own = uri.removeprefix(SCHEME).partition("/")

@@ -56,8 +56,8 @@ class Subscriptions:
     async def tools_changed(self) -> None:
         """Tell clients that there are other tools now."""
         await self._bus.publish(ToolsListChanged())
-        for connection in list(self._connections):
-            await connection.send_tool_list_changed()
+        for connection in list(self._connections):  # one that reads nothing keeps nobody waiting
+            self._tell(connection, "tools", connection.send_tool_list_changed)
 
     async def _listen(
         self, context: Context, params: types.SubscriptionsListenRequestParams

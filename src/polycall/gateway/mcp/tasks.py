@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import secrets
 import time
 from collections import Counter
@@ -48,6 +49,9 @@ _RUNNING_MAX = 500
 _RUNNING_OF_KEY_MAX = 32
 _KEPT_OF_KEY_MAX = 200
 _MESSAGE_MAX = 500
+_ID = re.compile(r"[0-9a-f]{32}")
+# Of a question, an answer, an error: all tasks of a key are read at once.
+_PART_BYTES_MAX = 64 * 1024
 _SAVE_TRIES = 10
 LOST = (
     "the gateway's process that made this call ended; the call may have done its work, and it is "
@@ -163,6 +167,8 @@ class Tasks:
 
     async def find(self, owner: Owner, name: str) -> TaskRecord | None:
         """A task of this key; one whose process is gone is ended first."""
+        if _ID.fullmatch(name) is None:
+            return None
         state = _HEAD + name
         found = await self._store.load_states(owner.id, [state], may_change=True)
         if state not in found:
@@ -198,9 +204,12 @@ class Tasks:
     async def answer(self, owner: Owner, name: str, responses: JSON) -> None:
         """What a person said to the task's question; all else is no answer to anything."""
         try:
-            msgspec.json.encode(responses)
+            size = len(msgspec.json.encode(responses))
         except UnicodeEncodeError:
             raise MCPError(types.INVALID_PARAMS, "the answer holds half of a character") from None
+        if size > _PART_BYTES_MAX:
+            words = f"the answer has {size} bytes, and at most {_PART_BYTES_MAX} are taken"
+            raise MCPError(types.INVALID_PARAMS, words)
 
         def answered(value: bytes) -> bytes | None:
             record = TaskRecord.read(value)
@@ -225,7 +234,7 @@ class Tasks:
                 return None
             record.status, record.updated = "cancelled", time.time()
             record.message = "its client cancelled it"
-            record.question = None
+            record.question = record.answer = None
             return record.written()
 
         await self._store.change_state(owner.id, _HEAD + name, cancelled)
@@ -291,7 +300,7 @@ class Tasks:
             if not is_ours:
                 return None
             found.status, found.is_lost, found.message = "completed", True, LOST
-            found.updated, found.question = time.time(), None
+            found.updated, found.question, found.answer = time.time(), None, None
             return found.written()
 
         value = await self._store.change_state(owner.id, _HEAD + record.id, lost)
@@ -370,7 +379,7 @@ class _Job:
             self._asked = question
             if question is not None:
                 self._questions += 1
-                if not self._can_ask:
+                if not self._can_ask or _is_large(_shown(question)):
                     self._running.answer(ElicitationAnswer("decline"))
         await self._store.change_state(
             self.owner.id, _HEAD + self._record.id, lambda value: self._merged(value, question)
@@ -388,12 +397,11 @@ class _Job:
                 self._running.answer(_answer_of(record.answer))
                 question = None
             record.answer = record.question = None
-        if not self._can_ask:
+        if not self._can_ask or (question is not None and _is_large(_shown(question))):
             question = None
         if question is not None and record.question_name != f"q{self._questions}":
             record.question_name = f"q{self._questions}"
-            shown = question_request(question)
-            record.question = shown.model_dump(by_alias=True, exclude_none=True, mode="json")
+            record.question = _shown(question)
         is_waiting = question is not None and record.question is not None
         record.status = "input_required" if is_waiting else "working"
         if not is_waiting:
@@ -423,8 +431,10 @@ class _Job:
             if self._is_abandoned:
                 status, message = "completed", LOST
         except MCPError as failure:
-            status, message = "failed", failure.message
+            status, message = "failed", failure.message[:_MESSAGE_MAX]
             error = failure.error.model_dump(exclude_none=True, mode="json")
+            if _is_large(error):
+                error = {"code": failure.error.code, "message": f"{message} (cut: it is too long)"}
         except Exception:
             # A mistake of ours: the client reads of it in its task.
             logger.exception("the task %s failed", self._record.id)
@@ -441,7 +451,7 @@ class _Job:
                 return None
             record.status, record.message, record.error = status, message, error
             record.is_lost = message is LOST
-            record.question, record.updated = None, time.time()
+            record.question, record.answer, record.updated = None, None, time.time()
             return record.written()
 
         await self._store.change_state(self.owner.id, _HEAD + self._record.id, ended)
@@ -450,6 +460,14 @@ class _Job:
 def _result_state(name: str) -> str:
     """Under which name a task's result is kept."""
     return f"mcp-result:{name}"
+
+
+def _shown(question: Elicitation) -> JSON:
+    return question_request(question).model_dump(by_alias=True, exclude_none=True, mode="json")
+
+
+def _is_large(part: JSON) -> bool:
+    return len(jsontext.encode_bytes(part)) > _PART_BYTES_MAX
 
 
 def _answer_of(given: JSON) -> ElicitationAnswer:

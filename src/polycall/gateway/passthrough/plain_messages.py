@@ -9,6 +9,7 @@ server may be written in its own way, too.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -87,6 +88,8 @@ class PlainAnswer(Struct, frozen=True):
 
 _answer_decoder = msgspec.json.Decoder(_Answer)
 _decoder = msgspec.json.Decoder(list[_Message])
+_message_decoder = msgspec.json.Decoder(_Message)
+_raw_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _tools_decoder = msgspec.json.Decoder(list[_Tool])
 _choice_decoder = msgspec.json.Decoder(Literal["auto", "none", "required"])
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -111,9 +114,9 @@ def as_plain(
             _tools_decoder.decode(tools)
         if choice is not None:
             _choice_decoder.decode(choice)
-        read = _decoder.decode(messages)
-        has_null = False
-        for message in read:
+        has_null, count = False, 0
+        for message in _each_of(messages):
+            count += 1
             if message.tool_calls is not UNSET:
                 if message.role != "assistant" or not message.tool_calls:
                     return None
@@ -132,10 +135,17 @@ def as_plain(
                 return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if not read:
+    if not count:
         return None
     # Within a text the quotes would be escaped, and no other field of a message has this name.
     return msgspec.Raw(_NULL.sub(_EMPTY, bytes(messages))) if has_null else messages
+
+
+def _each_of(messages: msgspec.Raw) -> Iterable[_Message]:
+    """The messages; those of a long conversation one at a time, as they take its room again."""
+    if len(messages) <= LONG_BYTES:
+        return _decoder.decode(messages)
+    return map(_message_decoder.decode, _raw_decoder.decode(messages))
 
 
 def read_plain_answer(body: bytes) -> PlainAnswer | None:

@@ -198,7 +198,7 @@ class _Connection:
     async def _check_size(self, data: bytes) -> int:
         """Its bytes; raises where with those that wait they are more than one body may have."""
         self._memory.check()
-        most = self._services()[0].server.body_bytes_max
+        most = min(self._services()[0].server.body_bytes_max, FRAME_BYTES_MAX)
         if self._ahead_bytes + len(data) > most:
             raise MalformedRequestError(
                 f"at most {most} bytes of events wait for an answer; wait for some"

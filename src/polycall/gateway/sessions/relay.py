@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
+from itertools import count
 from typing import Any, NoReturn
 
 from polycall.gateway.http.client_socket import ClientSocket
@@ -18,6 +19,7 @@ from polycall.gateway.sessions.meter import Meter
 from polycall.voices.connection import ConnectionClosedError, WebSocket
 
 _REDACTED = "[redacted]"
+_TURN_FRAMES = 64  # that may all be there: then others have their turn
 _DRAIN_S = 3.0  # for the provider to say what an unfinished reply used
 
 
@@ -61,7 +63,9 @@ class Relay:
         raise AssertionError("a task of a session ends with an error")
 
     async def _up(self) -> NoReturn:
-        while True:
+        for number in count(1):
+            if not number % _TURN_FRAMES:
+                await asyncio.sleep(0)
             frame, is_text = await self._client.receive()
             frame = self._meter.to_provider(frame)
             try:
@@ -70,10 +74,13 @@ class Relay:
             except TimeoutError:
                 raise ConnectionClosedError("the provider takes no frames") from None
             del frame  # not kept until the next one comes
+        raise AssertionError("numbers have no end")
 
     async def _down(self) -> NoReturn:
         request, meter = self._request, self._meter
-        while True:
+        for number in count(1):
+            if not number % _TURN_FRAMES:
+                await asyncio.sleep(0)
             frame = await self._provider.receive()
             meter.see(frame)
             if meter.refused is not None:
@@ -82,6 +89,7 @@ class Relay:
             request.sending_since = time.monotonic()
             await self._client.send(self._clean(frame))
             request.sending_since = 0.0
+        raise AssertionError("numbers have no end")
 
     def _clean(self, frame: str | bytes) -> str | bytes:
         """The frame without the provider's key."""
