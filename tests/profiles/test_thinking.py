@@ -6,10 +6,20 @@ from typing import Any
 
 import pytest
 
-from polycall.ir import ReasoningConfig, ResponseFormat
+from polycall.errors import UnsupportedError
+from polycall.ir import (
+    Message,
+    ReasoningConfig,
+    ResponseFormat,
+    Text,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
 from tests.profiles.asking import TOOL, asked, said
 
 EFFORT = ReasoningConfig("high")
+FORCED = ToolChoice("required")
 
 
 def thinking_of(body: dict[str, Any]) -> dict[str, Any]:
@@ -350,3 +360,50 @@ def test_m02_what_one_server_fixes_another_takes() -> None:
 def test_m02_an_alias_has_the_rules_of_the_model_that_answers_for_it(name: str) -> None:
     wire = asked(f"google/{name}", reasoning=ReasoningConfig("minimal"))
     assert thinking_of(wire.body) == {"thinkingLevel": "LOW"}
+
+
+@pytest.mark.parametrize("wanted", [ReasoningConfig("none"), ReasoningConfig(budget_tokens=0)])
+@pytest.mark.parametrize("model", ["moonshot/kimi-k3", "moonshot/kimi-k2.7-code"])
+def test_m02_a_model_that_always_thinks_gets_what_it_wants_though_asked_not_to(
+    model: str, wanted: ReasoningConfig
+) -> None:
+    called = [
+        Message("user", [Text("look")]),
+        Message("assistant", [ToolCall("call_1", "look", "{}")]),
+        Message("tool", [ToolResult("call_1", [Text("seen")])]),
+    ]
+    wire = asked(model, messages=called, tools=[TOOL], reasoning=wanted)
+    assert wire.body["messages"][1]["reasoning_content"] == " "
+    assert "thinking" not in wire.body or wire.body["thinking"]["type"] != "disabled"
+    with pytest.raises(UnsupportedError, match="tool_choice"):
+        asked("moonshot/kimi-k2.7-code", tools=[TOOL], reasoning=wanted, tool_choice=FORCED)
+
+
+@pytest.mark.parametrize(
+    ("model", "thinking"),
+    [
+        ("anthropic/claude-haiku-4-5", "disabled"),
+        ("anthropic/claude-opus-4-5", "disabled"),
+        ("anthropic/claude-sonnet-4-6", "adaptive"),
+        ("bedrock/anthropic.claude-haiku-4-5-20251001-v1:0", "disabled"),
+    ],
+)
+def test_m02_calls_of_another_model_go_on_without_a_budget_of_thinking(
+    monkeypatch: pytest.MonkeyPatch, model: str, thinking: str
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    wanted = ReasoningConfig(budget_tokens=2048)
+    user = Message("user", [Text("look")])
+    called = Message("assistant", [Text("well"), ToolCall("call_1", "look", "{}")])
+    seen = Message("tool", [ToolResult("call_1", [Text("seen")])])
+
+    def kind(*messages: Message) -> str:
+        body = asked(model, messages=list(messages), tools=[TOOL], reasoning=wanted).body
+        fields = body.get("additionalModelRequestFields", body)
+        return fields["thinking"]["type"]
+
+    assert kind(user, called, seen) == thinking
+    assert kind(user, called, seen, Message("assistant", [Text("So")]), user) == "enabled"
+    assert kind(user) == "enabled"
+    wire = asked(model, messages=[user, called, seen], tools=[TOOL], reasoning=wanted)
+    assert any(feature.startswith("reasoning") for _, feature in said(wire))

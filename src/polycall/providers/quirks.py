@@ -130,7 +130,15 @@ MISTRAL = replace(
     media_parts=frozenset({"image_url", "input_audio", "document_url"}),  # recorded
     seed_field="random_seed",  # recorded
     end_user_field="",  # reported: unknown fields are a 422, "extra_forbidden"
-    refused=frozenset({"store", "service_tier"}),  # in no list of its fields
+    # Documented: https://pypi.org/project/mistralai/3.7.0/ (read on 2026-11-30) has none of these.
+    refused=frozenset(
+        {
+            *("store", "logit_bias", "verbosity", "web_search_options", "modalities", "audio"),
+            *("moderation", "prompt_cache_options", "prompt_cache_retention"),
+        }
+    ),
+    service_tiers=frozenset({"auto", "standard_only"}),
+    top_k=True,
     # Reported: "Tool call id was ... but must be a-z, A-Z, 0-9, with a length of 9".
     call_id_pattern=r"[A-Za-z0-9]{9}",
     call_id_length=9,

@@ -12,8 +12,10 @@ _DEFAULTS = frozenset({"auto", "default"})  # what a request without the field h
 def openai_tier(wanted: str, taken: frozenset[str] | None, losses: Losses) -> str:
     """The tier as a target that knows those `taken` calls it; `None`: unknown, "": none is sent."""
     word = _WORDS.get(wanted, wanted)
-    if taken is None or word in taken:
+    if taken is None:
         return word
+    if wanted in taken or word in taken:
+        return wanted if wanted in taken else word
     if word not in _DEFAULTS:
         shown = ", ".join(sorted(taken)) or "none"
         losses.drop("service_tier", f"{wanted!r}; the model has {shown}")

@@ -10,6 +10,7 @@ from polycall.ir import JSON, Effort, ReasoningConfig, Request, ResponseFormat
 from polycall.schema import anthropic_strict
 from polycall.translation.efforts import at_most, effort_for, fitted_effort, is_off
 from polycall.translation.quirks import Quirks
+from polycall.translation.thinking_turns import BARE, has_bare_turn
 from polycall.translation.wire import Losses, request_reader
 
 _EFFORTS: frozenset[str] = frozenset(get_args(Effort)) - {"none", "minimal"}
@@ -133,6 +134,32 @@ def render_reasoning(
     if effort in (None, "none") or quirks.reasoning_control == "thinking":
         return
     _write_effort(body, str(effort), losses, quirks)
+
+
+def make_room_for_bare_turn(body: JSON, losses: Losses, quirks: Quirks) -> None:
+    """Ask for no fixed budget of thinking where the turn that goes on began without any."""
+    thinking: JSON = body.get("thinking", {})
+    if thinking.get("type") != "enabled":
+        return
+    if not has_bare_turn(body["messages"], _is_result, _is_thinking):
+        return
+    if "adaptive" in _forms(quirks):
+        body["thinking"] = {
+            "type": "adaptive",
+            **{name: thinking[name] for name in ("display",) if name in thinking},
+        }
+        losses.adjust("reasoning.budget_tokens", f"left to the model: {BARE}")
+        return
+    body["thinking"] = {"type": "disabled"}
+    losses.adjust("reasoning", f"off: {BARE}")
+
+
+def _is_result(block: JSON) -> bool:
+    return block["type"] == "tool_result"
+
+
+def _is_thinking(block: JSON) -> bool:
+    return block["type"] in ("thinking", "redacted_thinking")
 
 
 def _forms(quirks: Quirks) -> frozenset[str]:

@@ -31,6 +31,7 @@ from polycall.dialects.anthropic.names import (
 )
 from polycall.dialects.anthropic.parameters import (
     forbids_forced_choice,
+    make_room_for_bare_turn,
     parse_format,
     parse_reasoning,
     render_format,
@@ -180,6 +181,7 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
         writer.changes.begin(summed.withdrawn)
     body["messages"] = writer.messages(rest, known_of(request.messages))
     render_reasoning(body, request, losses, quirks, raise_max_tokens=max_tokens is None)
+    make_room_for_bare_turn(body, losses, quirks)
     effort: Any = body.get("output_config", {}).get("effort")
     if max_tokens is None and quirks.max_tokens_default and effort in _MUCH:
         detail = f"up to {body['max_tokens']} tokens: no bound was given, and the effort is high"

@@ -13,6 +13,7 @@ from polycall.dialects.bedrock_converse.names import NAME
 from polycall.ir import JSON, Effort, ReasoningConfig, Request, ResponseFormat
 from polycall.translation.efforts import effort_for, fitted_effort, is_off
 from polycall.translation.quirks import Quirks
+from polycall.translation.thinking_turns import BARE, has_bare_turn
 from polycall.translation.wire import Losses
 from polycall.translation.wire import request_reader as reader
 
@@ -171,6 +172,29 @@ def render_reasoning(
         losses.adjust("reasoning", "thinking cannot be turned off: sent as effort 'low'")
         return "low", {}
     return _claude(wanted, config, losses, quirks)
+
+
+def with_room_for_bare_turn(
+    fields: JSON, messages: list[JSON], losses: Losses, quirks: Quirks
+) -> JSON:
+    """No fixed budget of thinking where the turn that goes on began without any."""
+    if fields.get("thinking", {}).get("type") != "enabled":
+        return fields
+    if not has_bare_turn(messages, _is_result, _is_thinking):
+        return fields
+    if "adaptive" in quirks.thinking_forms:
+        losses.adjust("reasoning.budget_tokens", f"left to the model: {BARE}")
+        return {**fields, "thinking": {"type": "adaptive"}}
+    losses.adjust("reasoning", f"off: {BARE}")
+    return {**fields, "thinking": {"type": "disabled"}}
+
+
+def _is_result(block: JSON) -> bool:
+    return "toolResult" in block
+
+
+def _is_thinking(block: JSON) -> bool:
+    return "reasoningContent" in block
 
 
 def _claude(

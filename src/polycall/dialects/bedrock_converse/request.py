@@ -19,6 +19,7 @@ from polycall.dialects.bedrock_converse.parameters import (
     render_inference,
     render_reasoning,
     render_tier,
+    with_room_for_bare_turn,
 )
 from polycall.dialects.bedrock_converse.tools import NO_CALLS, ToolsRenderer, parse_tool_config
 from polycall.errors import MalformedRequestError
@@ -130,6 +131,7 @@ def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest
         body["toolConfig"] = config
     inference, model_fields = render_inference(request, losses, quirks)
     effort, thinking = render_reasoning(request, inference, losses, quirks)
+    thinking = with_room_for_bare_turn(thinking, body["messages"], losses, quirks)
     text_format, words = render_format(request, losses, quirks)
     system += [{"text": said} for said in (words, NO_CALLS if tools.says_none else "") if said]
     if system:

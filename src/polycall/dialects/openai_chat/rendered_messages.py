@@ -42,6 +42,7 @@ from polycall.ir import (
     ToolResult,
 )
 from polycall.translation.conversation import Beginnings, is_closed, known_of, last_turn
+from polycall.translation.efforts import is_off
 from polycall.translation.foreign_words import in_words, is_rare_image, result_media
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses
@@ -58,7 +59,7 @@ class MessagesRenderer:
     ) -> None:
         self._messages = request.messages
         self._quirks = quirks
-        self._thinks = not is_thinking_off(request)
+        self._thinks = not is_thinking_off(request, quirks)
         # Where it matters which user's turn is the last, a later one changes what was before.
         is_lasting = quirks.reasoning_replay != "current_turn"
         self._beginnings = Beginnings(
@@ -448,10 +449,10 @@ class MessagesRenderer:
         return item["text"] if not isinstance(item, str) and item["type"] == "text" else item
 
 
-def is_thinking_off(request: Request) -> bool:
-    """Whether the caller asked the model not to think."""
+def is_thinking_off(request: Request, quirks: Quirks) -> bool:
+    """Whether the model does not think, since the caller asked it not to, and it can do so."""
     config = request.reasoning
-    return config is not None and (config.effort == "none" or config.budget_tokens == 0)
+    return config is not None and is_off(config) and not quirks.thinks_always
 
 
 def fitting_id(call_id: str, length: int) -> str:

@@ -199,7 +199,7 @@ def _write_tools(
 
 def _make_room_for_choice(request: Request, body: JSON, quirks: Quirks, losses: Losses) -> bool:
     """Whether thinking must be turned off for a forced choice to be accepted."""
-    if quirks.forced_choice_while_reasoning or is_thinking_off(request):
+    if quirks.forced_choice_while_reasoning or is_thinking_off(request, quirks):
         return False
     config = request.reasoning
     is_asked = config is not None and (
