@@ -31,6 +31,9 @@ class Plan(NamedTuple):
     embedded: Call | None = None
     slow: Call | None = None
     logging: Call | None = None
+    roots: Call | None = None
+    root: str = ""
+    changes: Call | None = None
     template_uri: str = ""
     updates: Call | None = None
     prompt: tuple[str, dict[str, str]] | None = None
@@ -50,6 +53,7 @@ class Side:
 
     server: str = ""
     start: str = ""
+    root: str = ""
     asked: list[str] = field(default_factory=list[str])
     heard: list[types.ServerNotification] = field(default_factory=list[types.ServerNotification])
     logs: list[str] = field(default_factory=list[str])
@@ -77,13 +81,19 @@ class Side:
     async def hear(self, message: Any) -> None:
         self.heard.append(message)
 
+    async def rooted(self, context: Any) -> types.ListRootsResult:
+        del context
+        return types.ListRootsResult(roots=[types.Root.model_validate({"uri": self.root})])
+
     async def report(self, message: str) -> None:
         self.logs.append(message)
 
     @property
     def options(self) -> dict[str, Any]:
         """For the protocol's client."""
+        rooted = {"list_roots_callback": self.rooted} if self.root else {}
         return {
+            **rooted,
             "elicitation_callback": self.elicited,
             "sampling_callback": self.sampled,
             "logging_callback": self.logged,
@@ -187,13 +197,47 @@ async def cancelled(client: Client, side: Side, plan: Plan) -> Any:
 
 
 async def logging(client: Client, side: Side, plan: Plan) -> Any:
+    """Messages of the call itself; the tool may be a switch that another client turned."""
     side.logs.clear()
-    await _call(client, side, plan.logging)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(7):
-            while not side.logs:
-                await asyncio.sleep(0.05)
-    return bool(side.logs)
+    for _ in range(2):
+        await _call(client, side, plan.logging)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                while not side.logs:
+                    await asyncio.sleep(0.05)
+                return True
+    return False
+
+
+async def roots(client: Client, side: Side, plan: Plan) -> Any:
+    """The folder that its client, or the gateway's operator, told it to work in."""
+    text = str(await _call(client, side, plan.roots))
+    return plan.root in text
+
+
+async def changes(client: Client, side: Side, plan: Plan) -> Any:
+    """That there are other resources now; clients of older revisions hear it after a first list."""
+    side.heard.clear()
+    heard = asyncio.Event()
+
+    async def hear(events: Any) -> None:
+        async for _ in events:
+            heard.set()
+
+    async with contextlib.AsyncExitStack() as stack:
+        if client.protocol_version == "2026-07-28":
+            events = await stack.enter_async_context(client.listen(resources_list_changed=True))
+            hearing = asyncio.ensure_future(hear(events))
+            stack.callback(hearing.cancel)
+        await client.list_resources()
+        await _call(client, side, plan.changes)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(12):
+                kind = types.ResourceListChangedNotification
+                while not heard.is_set() and not any(isinstance(e, kind) for e in side.heard):
+                    await asyncio.sleep(0.05)
+                return True
+    return False
 
 
 def _uri(side: Side, uri: str) -> str:
@@ -320,10 +364,12 @@ FEATURES: tuple[tuple[str, Probe, str], ...] = (
     ("progress", progress, "slow"),
     ("cancellation", cancelled, "slow"),
     ("logging", logging, "logging"),
+    ("roots", roots, "roots"),
     ("resources", resources, "call"),
     ("templates", templates, "call"),
     ("reading", read, "call"),
     ("updates of resources", updated, "updates"),
+    ("changes of lists", changes, "changes"),
     ("prompts", prompts, "call"),
     ("completion", completion, "completion"),
     ("sampling", sampling, "sampling"),
@@ -353,9 +399,9 @@ async def observe(client: Client, side: Side, plan: Plan) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def direct(server: Any, mode: str) -> AsyncGenerator[tuple[Client, Side]]:
+async def direct(server: Any, mode: str, root: str) -> AsyncGenerator[tuple[Client, Side]]:
     """A client at a server's own door."""
-    side = Side()
+    side = Side(root=root)
     async with Client(server, mode=mode, cache=None, **side.options) as client:
         yield client, side
 

@@ -16,7 +16,9 @@ from mcp.server import MCPServer
 from mcp.server.elicitation import ElicitationResult
 from mcp.server.mcpserver import Audio, Context, Image
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.resolve import Elicit, Resolve, Sample
+from mcp.server.mcpserver.resources import FunctionResource
 from pydantic import BaseModel
 
 LOG = Path(os.environ.get("LOG", os.devnull))
@@ -78,6 +80,29 @@ async def log(context: Context[Any]) -> str:
     """Log a message."""
     await context.info("something happened")  # pyright: ignore[reportDeprecated]
     return "logged"
+
+
+@server.tool()
+async def log_more(count: int, context: Context[Any]) -> str:
+    """Log of each level, the token, something large, and so many small messages."""
+    for level in ("debug", "info", "warning", "error"):
+        await context.log(level, {"was": level, "token": TOKEN})  # pyright: ignore[reportDeprecated]
+    await context.log("error", "x" * 100_000, logger_name="large")  # pyright: ignore[reportDeprecated]
+    for number in range(count):
+        await context.log("error", number)  # pyright: ignore[reportDeprecated]
+    return "logged"
+
+
+@server.tool()
+async def grow(name: str, context: Context[Any]) -> str:
+    """Add a resource and a prompt, and tell clients."""
+    server.add_resource(FunctionResource.from_function(lambda: "new", uri=f"memo://new/{name}"))
+    server.add_prompt(Prompt.from_function(lambda: "new", name=f"new_{name}"))
+    await context.session.send_resource_list_changed()
+    await context.session.send_prompt_list_changed()
+    await context.notify_resources_changed()
+    await context.notify_prompts_changed()
+    return "grown"
 
 
 @server.tool()
@@ -217,6 +242,9 @@ async def change(word: str, context: Context[Any]) -> str:
 
 for number in range(int(os.environ.get("MANY", "0"))):
     server.add_tool(lambda: "one of many", name=f"tool_{number:03}", description="One of many.")
+    server.add_resource(
+        FunctionResource.from_function(lambda: "one of many", uri=f"memo://many/{number:03}")
+    )
 
 
 if __name__ == "__main__":

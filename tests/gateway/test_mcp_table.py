@@ -88,7 +88,9 @@ def commands(
     scope = packages / "@modelcontextprotocol"
     web = ThreadingHTTPServer(("127.0.0.1", 0), Page)
     threading.Thread(target=web.serve_forever, daemon=True).start()
-    (place / "files").mkdir()
+    root = str(place / "files")
+    for folder in ("files", "elsewhere"):
+        (place / folder).mkdir()
     (place / "files" / "한글.txt").write_text("안녕", encoding="utf-8")
     (place / "repository").mkdir()
     subprocess.run(["git", "init", "-q", str(place / "repository")], check=True)
@@ -111,6 +113,9 @@ def commands(
                 embedded=("get-resource-reference", {"resourceType": "Text", "resourceId": 1}),
                 slow=("trigger-long-running-operation", {"duration": 1, "steps": 2}),
                 logging=("toggle-simulated-logging", {}),
+                roots=("get-roots-list", {}),
+                root=root,
+                changes=("gzip-file-as-resource", {"name": "a.gz", "data": "data:,a"}),
                 template_uri="demo://resource/dynamic/text/1",
                 updates=("toggle-subscriber-updates", {}),
                 prompt=("args-prompt", {"city": "Seoul"}),
@@ -122,12 +127,14 @@ def commands(
             ),
         ),
         "filesystem": (
-            node("server-filesystem", str(place / "files")),
+            node("server-filesystem", str(place / "elsewhere")),  # until it is told of roots
             {},
             Plan(
                 ("read_text_file", {"path": str(place / "files" / "한글.txt")}),
                 fail=("read_text_file", {"path": "/etc/passwd"}),
                 structured=("list_allowed_directories", {}),
+                roots=("list_allowed_directories", {}),
+                root=root,
             ),
         ),
         "memory": (
@@ -192,6 +199,7 @@ def commands(
                 structured=("rows", {}),
                 slow=("nap", {"seconds": 0.5}),
                 logging=("log", {}),
+                changes=("grow", {"name": "x"}),
                 template_uri="memo://monday/items",
                 updates=("touch", {"uri": "memo://monday/items"}),
                 prompt=("review", {"code": "x"}),
@@ -219,11 +227,11 @@ def gateways(
             f'dialect = "openai-chat"\nbase_url = "{upstream.base_url}/v1"\napi_key = "sk-1"\n'
         )
         tables = ""
-        for name, (command, env, _) in commands.items():
+        for name, (command, env, plan) in commands.items():
             words = ", ".join(f'"{word}"' for word in command)
             pairs = ", ".join(f'{key} = "{value}"' for key, value in env.items())
             tables += f"[mcp.{name}]\ncommand = [{words}]\nenv = {{ {pairs} }}\n"
-            tables += 'sampling = "script/small"\n'
+            tables += f'sampling = "script/small"\nroots = [{_root(plan)}]\n'
         near = Gateway(places[0], head + tables + keys).start()
         tables = "".join(
             f'[mcp.{name}]\nurl = "{near.url}/mcp/{name}"\n'
@@ -234,6 +242,10 @@ def gateways(
         yield {"stdio": near, "HTTP": far}
         far.stop()
         near.stop()
+
+
+def _root(plan: Plan) -> str:
+    return f'"file://{plan.root}"' if plan.root else ""
 
 
 def differing(
@@ -258,7 +270,7 @@ async def test_the_table_of_servers(
     told: list[str] = []
     for name, (command, env, plan) in commands.items():
         server = StdioServerParameters(command=command[0], args=command[1:], env=env or None)
-        async with direct(server, "auto") as (client, side):
+        async with direct(server, "auto", _root(plan).strip('"')) as (client, side):
             at_home = await observe(client, side, plan)
         seen: dict[str, dict[str, Any]] = {}
         for transport, gateway in gateways.items():

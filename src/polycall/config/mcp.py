@@ -52,6 +52,7 @@ class McpServer(Struct, frozen=True, forbid_unknown_fields=True):
     address: str = ""
     about: str = ""
     handshake: bool = False  # speak the revision before the newest
+    roots: tuple[str, ...] = ()  # folders that the server is told to work in: file:///...
     tools: tuple[str, ...] = ("*",)
     ask_for: AskFor = "nothing"
     changed: Literal["refuse", "allow"] = "refuse"
@@ -110,6 +111,11 @@ def _check(
         reader.note((*path, "address"), "is for 'openapi' alone; an MCP server's is 'url'")
     if table.oauth is not None and not table.url:
         reader.note((*path, "oauth"), "is for servers at a 'url'")
+    if table.roots and table.openapi:
+        reader.note((*path, "roots"), "are for MCP servers")
+    for uri in table.roots:
+        if not uri.startswith("file:///"):
+            reader.note((*path, "roots"), f"{uri!r} is not the address of a folder: file:///...")
     if table.command and table.headers:
         reader.note((*path, "headers"), "are for servers at an address; a program has 'env'")
     if isinstance(table.ask_for, str) and table.ask_for not in _ASK_FOR:

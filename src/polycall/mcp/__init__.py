@@ -10,6 +10,7 @@ pins.py        what each definition was when somebody last looked at it
 tasks.py       a call of a server whose result comes later
 content.py     results and definitions between the protocol and the middle language
 asking.py      what servers ask in a call: a person, a model
+logs.py        what servers log, and the calls to which it belongs
 oauth.py       signing in to servers
 serving.py     any toolset as an MCP server, over stdio or HTTP
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from polycall.errors import PolycallError
 from polycall.ir import JSON, Media, Message, Request, Response, Text
+from polycall.mcp.logs import ConnectionLogs, LogSink
 from polycall.tools import ToolContext
 
 logger = logging.getLogger("polycall.mcp")
@@ -99,7 +100,17 @@ def sampling_by(
 class ServerQuestions:
     """The calls of one connection, and who answers what the server asks in them."""
 
-    def __init__(self, server: str, elicit: Elicit | None, sample: Sample | None) -> None:
+    def __init__(
+        self,
+        server: str,
+        elicit: Elicit | None,
+        sample: Sample | None,
+        log: LogSink | None = None,
+        roots: Sequence[str] = (),
+    ) -> None:
+        self.logs = ConnectionLogs(server, log)
+        self._is_heard = log is not None
+        self._roots = roots
         self._server = server
         self._elicit = elicit
         self._sample = sample
@@ -112,6 +123,7 @@ class ServerQuestions:
     def calling(self, context: ToolContext[Any]) -> Generator[None]:
         """While a call is under way."""
         self._calls.append(context)
+        self.logs.begun(context)
         token = self._own.set(context)
         try:
             yield
@@ -127,6 +139,10 @@ class ServerQuestions:
             found["elicitation_callback"] = self._elicited
         if self._sample is not None:
             found["sampling_callback"] = self._sampled
+        if self._is_heard:
+            found["logging_callback"] = self._logged
+        if self._roots:
+            found["list_roots_callback"] = self._listed_roots
         return found
 
     async def report(self, message: str) -> None:
@@ -139,6 +155,15 @@ class ServerQuestions:
         if own is not None:
             return own
         return self._calls[0] if len(self._calls) == 1 else None
+
+    async def _logged(self, params: types.LoggingMessageNotificationParams) -> None:
+        await self.logs.take(params, self._own.get(), self._calls)
+
+    async def _listed_roots(self, context: ClientRequestContext) -> types.ListRootsResult:
+        del context
+        return types.ListRootsResult(
+            roots=[types.Root.model_validate({"uri": uri}) for uri in self._roots]
+        )
 
     async def _elicited(
         self, context: ClientRequestContext, params: types.ElicitRequestParams

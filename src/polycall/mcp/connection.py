@@ -12,7 +12,7 @@ import inspect
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import anyio
 import httpx2
@@ -20,13 +20,18 @@ import mcp_types as types
 from anyio.abc import TaskStatus
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
-from mcp.client.subscriptions import SubscriptionLost
+from mcp.client.subscriptions import (
+    PromptsListChanged,
+    ResourcesListChanged,
+    SubscriptionLost,
+)
 from mcp.shared.dispatcher import ProgressFnT
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from polycall.errors import ToolError, ToolServerError
 from polycall.ir import JSON
 from polycall.mcp.asking import Elicit, Sample, ServerQuestions
+from polycall.mcp.logs import LogSink, reaches
 from polycall.mcp.process import Program
 from polycall.mcp.servers import Headers, HttpServer, Server
 from polycall.mcp.tasks import TASKS_REVISION, TaskExtension, call_as_task
@@ -36,11 +41,14 @@ from polycall.tools.problems import truncated
 logger = logging.getLogger("polycall.mcp")
 
 T = TypeVar("T")
+Kind = Literal["tools", "prompts", "resources"]
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _PAGES_MAX = 100
 _TOOLS_MAX = 10_000
 _LISTEN_AGAIN_S = 1.0
 _REFRESH_PAUSE_S = 0.1
+_LEVEL_WITHIN_S = 5.0
 _ANSWER_BYTES_MAX = 32 * 1024 * 1024  # of a JSON body, or of one event
 _SESSION_LOST = ("Session terminated", "Server returned an error response")
 # What the protocol's library raises where a server or the way to it is at fault.
@@ -79,14 +87,19 @@ class Connection:
         *,
         elicit: Elicit | None = None,
         sample: Sample | None = None,
+        log: LogSink | None = None,
         on_updated: Callable[[str], None] = lambda _: None,
+        on_others_changed: Callable[[Kind], None] = lambda _: None,
     ) -> None:
         self._server = server
         self._on_updated = on_updated
-        self._asked_of_us = ServerQuestions(server.name, elicit, sample)
+        self._on_others_changed = on_others_changed
+        self._level: types.LoggingLevel | None = None  # that the server was asked to log from
+        self._asked_of_us = ServerQuestions(server.name, elicit, sample, log, server.roots)
         self._on_list_changed = on_list_changed
         self._closing = asyncio.Event()
-        self._changed = asyncio.Event()
+        self._changed: set[Kind] = set()
+        self._is_changed = asyncio.Event()
         self._scope = anyio.CancelScope()
         self._client: Client | None = None
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -151,12 +164,36 @@ class Connection:
         """Run a tool; where the caller is cancelled, the server is told."""
         with self._asked_of_us.calling(context):
             client = self._connected()
+            meta = await self._log_from(client, context)
             if as_task and client.protocol_version == TASKS_REVISION:
                 session = client.session
                 calling = call_as_task(session, name, arguments, self._asked_of_us.report)
             else:
-                calling = client.call_tool(name, arguments, progress_callback=report)
-            return await self._asked(calling, f"{name!r}")
+                calling = client.call_tool(name, arguments, progress_callback=report, meta=meta)
+            result = await self._asked(calling, f"{name!r}")
+            await self._asked_of_us.logs.written(context)
+            return result
+
+    async def _log_from(
+        self, client: Client, context: ToolContext[Any]
+    ) -> types.RequestParamsMeta | None:
+        """Ask for log messages as the caller wants them, for this call where that can be said."""
+        level = self._asked_of_us.logs.level(context)
+        if level is None:
+            return None
+        if client.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            return {types.LOG_LEVEL_META_KEY: level}
+        is_enough = self._level is not None and reaches(level, self._level)
+        if client.server_capabilities.logging is not None and not is_enough:
+            self._level = level
+            params = types.SetLevelRequestParams(level=level)
+            request = types.SetLevelRequest(params=params)
+            try:
+                await client.session.send_request(request, types.EmptyResult, _LEVEL_WITHIN_S)
+            except MCPError as error:
+                told = truncated(error.message)
+                logger.warning("MCP server %r takes no log level: %s", self._server.name, told)
+        return None
 
     async def ask(self, what: str, asking: Callable[[Client], Awaitable[T]]) -> T:
         """Another request of the protocol; `what` names it in errors."""
@@ -225,8 +262,7 @@ class Connection:
         try:
             with self._scope:
                 async with self._entered() as client, anyio.create_task_group() as group:
-                    tools = client.server_capabilities.tools
-                    if client.protocol_version in MODERN_PROTOCOL_VERSIONS and tools is not None:
+                    if client.protocol_version in MODERN_PROTOCOL_VERSIONS:
                         await group.start(self._listen, client)
                     group.start_soon(self._refresh)
                     self._client = client
@@ -314,7 +350,11 @@ class Connection:
 
     async def _hear(self, message: types.ServerNotification | Exception) -> None:
         if isinstance(message, types.ToolListChangedNotification):
-            self._changed.set()
+            self._mark("tools")
+        elif isinstance(message, types.PromptListChangedNotification):
+            self._mark("prompts")
+        elif isinstance(message, types.ResourceListChangedNotification):
+            self._mark("resources")
         elif isinstance(message, types.ResourceUpdatedNotification):
             self._on_updated(str(message.params.uri))
         elif isinstance(message, Exception):
@@ -322,29 +362,52 @@ class Connection:
 
     async def _listen(self, client: Client, *, task_status: TaskStatus[None]) -> None:
         """Ask to be told of changes, again where the stream ends, for as long as that works."""
+        can = client.server_capabilities
+        has = {kind: getattr(can, kind) is not None for kind in _KINDS}
+        if not any(has.values()):
+            task_status.started()
+            return
         is_first = True
         while True:
             try:
-                async with client.listen(tools_list_changed=True) as events:
+                async with client.listen(
+                    tools_list_changed=has["tools"],
+                    prompts_list_changed=has["prompts"],
+                    resources_list_changed=has["resources"],
+                ) as events:
                     if is_first:
                         task_status.started()
                         is_first = False
                     else:
-                        self._changed.set()  # what was said in between is lost
-                    async for _ in events:
-                        self._changed.set()
+                        self._mark(*_KINDS)  # what was said in between is lost
+                    async for event in events:
+                        if isinstance(event, PromptsListChanged):
+                            self._mark("prompts")
+                        elif isinstance(event, ResourcesListChanged):
+                            self._mark("resources")
+                        else:
+                            self._mark("tools")
             except (SubscriptionLost, MCPError):
                 if is_first:
                     task_status.started()
                     return
             await asyncio.sleep(_LISTEN_AGAIN_S)
 
+    def _mark(self, *kinds: Kind) -> None:
+        """These lists are others now."""
+        self._changed.update(kinds)
+        self._is_changed.set()
+
     async def _refresh(self) -> None:
         while True:
-            await self._changed.wait()
-            self._changed.clear()
+            await self._is_changed.wait()
+            self._is_changed.clear()
+            changed, self._changed = self._changed, set()
+            for kind in changed - {"tools"}:
+                self._on_others_changed(kind)
             try:
-                await self._on_list_changed()
+                if "tools" in changed:
+                    await self._on_list_changed()
             except ToolError as error:
                 logger.warning("the changed list of tools could not be read: %s", error)
             await asyncio.sleep(_REFRESH_PAUSE_S)  # for servers that announce without end

@@ -48,6 +48,7 @@ class _Server:
     requests answered on the connection.
     `allowed_callers` and `deadline_s` hold for each of its tools; `connect_s` bounds the start.
     Where a server is not `required`, the others are used without it.
+    `roots` are the folders that it is told to work in, as `file:///...`.
     """
 
     name: str
@@ -60,6 +61,7 @@ class _Server:
     allowed_without_asking: Sequence[str] = ()
     required: bool = True
     handshake: bool = False
+    roots: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -72,6 +74,9 @@ class _Server:
                 f"ask_for of {self.name!r} is {', '.join(_ASK_FOR)}, or a list of tools' names; "
                 f"not {self.ask_for!r}"
             )
+        for uri in self.roots:
+            if not uri.startswith("file:///"):
+                raise RequestError(f"roots of {self.name!r} are file:///..., not {uri!r}")
 
     @property
     def names_start(self) -> str:

@@ -20,10 +20,11 @@ from polycall._support.blocking import is_held_up
 from polycall.errors import RequestError, ToolDefinitionError, ToolError, ToolServerError
 from polycall.ir import JSON
 from polycall.mcp.asking import Elicit, Sample
-from polycall.mcp.connection import Connection, SessionLostError
+from polycall.mcp.connection import Connection, Kind, SessionLostError
 from polycall.mcp.content import definition_of, result_of
 from polycall.mcp.cooldown import Cooldown
 from polycall.mcp.inspection import suspicious
+from polycall.mcp.logs import LogSink
 from polycall.mcp.pins import MemoryPins, Notice, Pin, PinStore, difference, pin_of
 from polycall.mcp.servers import AskFor, Server
 from polycall.tools import AbstractToolset, FunctionTool, ToolContext
@@ -70,7 +71,8 @@ class McpToolset(AbstractToolset):
     connection that broke is made anew at the next call, and one that breaks again and again after
     a pause.  `notices` are what was flagged last.  With `inspects`, definitions that were never
     pinned and look like an attack are withheld.  `on_result` sees results as they came,
-    `on_updated` the addresses of resources that changed.
+    `on_updated` the addresses of resources that changed, `on_others_changed` that there are other
+    prompts or resources, and `log` the server's log messages.
     """
 
     def __init__(
@@ -81,10 +83,12 @@ class McpToolset(AbstractToolset):
         changed: Changed = "refuse",
         elicit: Elicit | None = None,
         sample: Sample | None = None,
+        log: LogSink | None = None,
         inspects: bool = False,
         on_result: OnResult | None = None,
         on_changed: Callable[[], None] = lambda: None,
         on_updated: Callable[[str], None] = lambda _: None,
+        on_others_changed: Callable[[Kind], None] = lambda _: None,
     ) -> None:
         if not callable(changed) and changed not in ("refuse", "allow"):
             raise RequestError(f"changed is 'refuse', 'allow' or a function, not {changed!r}")
@@ -100,6 +104,8 @@ class McpToolset(AbstractToolset):
         self._on_result = on_result
         self._on_changed = on_changed
         self._on_updated = on_updated
+        self._on_others_changed = on_others_changed
+        self._log = log
         self._sample = sample
         self._pause = Cooldown()
         self._tools: dict[str, McpTool] = {}
@@ -238,7 +244,9 @@ class McpToolset(AbstractToolset):
             self.refresh,
             elicit=self._elicit,
             sample=self._sample,
+            log=self._log,
             on_updated=self._on_updated,
+            on_others_changed=self._on_others_changed,
         )
         self._loop = asyncio.get_running_loop()
         self._is_closed = False

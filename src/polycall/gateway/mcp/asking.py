@@ -26,9 +26,11 @@ from msgspec import Struct
 from polycall._support import jsontext
 from polycall._support.printable import printable_line
 from polycall.errors import InvalidRequestError
+from polycall.gateway.mcp.log_messages import Listener
 from polycall.gateway.state.sealed_tokens import Sealer
 from polycall.gateway.store import Store
 from polycall.mcp.asking import Elicitation, ElicitationAnswer
+from polycall.mcp.logs import LogMessage
 
 T = TypeVar("T")
 Reporter = Callable[[float, str], Awaitable[None]]
@@ -114,20 +116,32 @@ def is_approved(answer: ElicitationAnswer) -> bool:
 class Running(Generic[T]):
     """A call that may ask, and waits for the answer.
 
-    `reporter` hears how far it is, and `message` is what it heard last; `call_id` is the id that
-    the call has in the ledger.
+    `reporter` hears how far it is, and `message` is what it heard last; `listener` hears what its
+    server logs; `call_id` is the id that the call has in the ledger.
     """
 
     def __init__(
-        self, work: Callable[[Running[T]], Awaitable[T]], reporter: Reporter | None = None
+        self,
+        work: Callable[[Running[T]], Awaitable[T]],
+        reporter: Reporter | None = None,
+        listener: Listener | None = None,
     ) -> None:
-        self.reporter = reporter
+        self.listen(reporter, listener)
         self.message = ""
         self.call_id = ""
         self._question: asyncio.Future[Elicitation] = asyncio.get_running_loop().create_future()
         self._answer: asyncio.Future[ElicitationAnswer] | None = None
         self._turn = asyncio.Lock()
         self._task = asyncio.ensure_future(work(self))
+
+    def listen(self, reporter: Reporter | None, listener: Listener | None) -> None:
+        """Somebody else listens now, or nobody."""
+        self.reporter, self.listener = reporter, listener
+
+    async def log(self, message: LogMessage) -> None:
+        """Pass on what the server logs."""
+        if self.listener is not None:
+            await self.listener.hear(message)
 
     async def report(self, progress: float, message: str) -> None:
         """Say how far the call is to who listens now."""

@@ -24,6 +24,7 @@ from polycall.ir import JSON, Media, Opaque, Response, Text, ToolCall, ToolResul
 from polycall.mcp.asking import Elicitation, ElicitationAnswer, SamplingRequest
 from polycall.mcp.content import has_object, served_result
 from polycall.mcp.inspection import without_tags
+from polycall.mcp.logs import LogMessage
 from polycall.tools import ToolContext
 from polycall.tools.execute import attempt
 
@@ -59,7 +60,8 @@ class CallScope:
 
     `ask` asks the client's person, `sample` a model on the key's account.  `raw` is the server's
     own result, where there is one.  `links` is what addresses of the server's resources begin with
-    at the client's door.  `begun` hears the id that the call has in the ledger.
+    at the client's door.  `begun` hears the id that the call has in the ledger.  `log` hears what
+    the server logs, `log_level` is the lowest level that was asked for, and `logged` counts.
     """
 
     owner: Owner
@@ -68,6 +70,9 @@ class CallScope:
     ask: Ask = _nobody
     sample: SampleHere = _no_model
     begun: Callable[[str], None] = _unheard
+    log: Callable[[LogMessage], Awaitable[None]] | None = None
+    log_level: types.LoggingLevel | None = None
+    logged: int = 0
     links: str = ""
     raw: types.CallToolResult | None = field(default=None, repr=False)
 

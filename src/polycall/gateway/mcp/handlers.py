@@ -35,6 +35,7 @@ from polycall.gateway.mcp.asking import (
 from polycall.gateway.mcp.calls import CallScope, McpRequest, ToolCalls
 from polycall.gateway.mcp.code import CodeModes
 from polycall.gateway.mcp.hub import OfferedTool
+from polycall.gateway.mcp.log_messages import ClientLogs
 from polycall.gateway.mcp.offers import SCHEME, Offers
 from polycall.gateway.mcp.sampling import Application, Sampler
 from polycall.gateway.mcp.subscriptions import SCOPE, Subscriptions
@@ -48,6 +49,7 @@ from polycall.gateway.mcp.tasks import TaskRecord, Tasks
 from polycall.gateway.store import Store
 from polycall.ir import Text, ToolResult
 from polycall.mcp.asking import Elicitation, ElicitationAnswer
+from polycall.mcp.connection import Kind
 from polycall.mcp.content import served_result, whole
 from polycall.tool_server.code_mode import run_schema, search_schema
 from polycall.tools.validate import SchemaChecker
@@ -85,6 +87,7 @@ class Handlers:
         self._parked = Parked(store)
         self._tasks = Tasks(store, calls.worker)
         self._subscriptions = Subscriptions(offers)
+        self._logs = ClientLogs()
         self._checkers = {
             "search": SchemaChecker(search_schema(), label="search"),
             "run": SchemaChecker(run_schema(), label="run"),
@@ -105,6 +108,7 @@ class Handlers:
             on_completion=self.complete,
         )
         self._subscriptions.register(server)
+        self._logs.register(server)
         TaskRequests(self._tasks, _owner, self.begin_task).register(server)
         return server
 
@@ -114,9 +118,9 @@ class Handlers:
         await self._tasks.close()
         await self._parked.close()
 
-    async def tools_changed(self) -> None:
-        """Tell clients that there are other tools now."""
-        await self._subscriptions.tools_changed()
+    async def changed(self, kind: Kind) -> None:
+        """Tell clients that there are other tools, prompts or resources now."""
+        await self._subscriptions.changed(kind)
 
     # Lists
 
@@ -138,6 +142,7 @@ class Handlers:
         self, context: Context, params: types.PaginatedRequestParams | None
     ) -> types.ListResourcesResult:
         asked = _asked(context)
+        self._subscriptions.met(context)
         found = await self._offers.resources(asked)
         page, cursor = _page(found, params, lambda each: each.uri)
         return types.ListResourcesResult(resources=page, next_cursor=cursor)
@@ -154,6 +159,7 @@ class Handlers:
         self, context: Context, params: types.PaginatedRequestParams | None
     ) -> types.ListPromptsResult:
         asked = _asked(context)
+        self._subscriptions.met(context)
         found = await self._offers.prompts(asked)
         page, cursor = _page(found, params, lambda each: each.name)
         return types.ListPromptsResult(prompts=page, next_cursor=cursor)
@@ -194,6 +200,7 @@ class Handlers:
         if params.request_state is not None:
             running = self._parked.take(owner, key, params.request_state)
         if running is not None:
+            running.listen(_reporter(context), self._logs.listener(context))
             running.answer(answer_in(params.input_responses))
         else:
             work = await self._work(context, params, arguments_json)
@@ -203,7 +210,7 @@ class Handlers:
                 question = await self._unapproved(context, work.offered, params, arguments_json)
                 if question is not None:
                     return question
-            running = Running(work.make, _reporter(context))
+            running = Running(work.make, _reporter(context), self._logs.listener(context))
         return await self._until_done(context, params.name, key, running)
 
     async def begin_task(self, context: Context, params: types.CallToolRequestParams) -> TaskRecord:
@@ -372,7 +379,8 @@ class Handlers:
     ) -> CallScope:
         gateway_request = asked.gateway_request
         scope = CallScope(asked.owner, gateway_request.id, gateway_request.headers, ask=running.ask)
-        scope.begun = running.begun
+        scope.begun, scope.log = running.begun, running.log
+        scope.log_level = None if running.listener is None else running.listener.level
         if offered is not None and not asked.is_one:
             scope.links = f"{SCHEME}{offered.member.name}/"
         if offered is not None and offered.member.settings.sampling:
@@ -394,7 +402,9 @@ class _Server(Server[Any]):
         experimental_capabilities: dict[str, dict[str, Any]] | None = None,
         extensions: dict[str, dict[str, Any]] | None = None,
     ) -> InitializationOptions:
-        said = notification_options or NotificationOptions(tools_changed=True)
+        said = notification_options or NotificationOptions(
+            tools_changed=True, prompts_changed=True, resources_changed=True
+        )
         # Extensions belong to the newest revision, which has no such options.
         made = super().create_initialization_options(said, experimental_capabilities, {})
         made.capabilities.extensions = None

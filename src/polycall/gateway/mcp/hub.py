@@ -17,6 +17,7 @@ import mcp_types as types
 from polycall.config import McpServer
 from polycall.errors import PolycallError, ToolServerError
 from polycall.gateway.mcp.calls import CallScope, clean, clean_tree
+from polycall.gateway.mcp.log_messages import ServerLogs
 from polycall.gateway.mcp.openapi_source import OpenAPISource
 from polycall.gateway.mcp.pins import StorePins, StoreTokens
 from polycall.gateway.store import Store
@@ -27,6 +28,7 @@ from polycall.mcp.asking import (
     ElicitationAnswer,
     SamplingRequest,
 )
+from polycall.mcp.connection import Kind
 from polycall.mcp.content import served_tool
 from polycall.mcp.cooldown import Cooldown
 from polycall.mcp.looking import listed
@@ -113,7 +115,7 @@ class Member:
 
     def changed(self) -> None:
         """The server's tools are others now."""
-        self._hub.on_changed(self.name)
+        self._hub.on_changed("tools")
 
     async def _look_again(self) -> None:
         assert self.source is not None
@@ -151,7 +153,7 @@ class Hub:
         folder: Path,
         transport: Transport,
         *,
-        on_changed: Callable[[str], None] = lambda _: None,
+        on_changed: Callable[[Kind], None] = lambda _: None,
     ) -> None:
         self.pins = StorePins(store)
         self.on_changed = on_changed
@@ -227,10 +229,12 @@ class Hub:
                 changed=settings.changed,
                 elicit=partial(_elicit, member.secrets) if settings.elicitation else None,
                 sample=_sample if settings.sampling else None,
+                log=ServerLogs(member.name, member.secrets),
                 inspects=settings.changed != "allow",
                 on_result=_keep_raw,
                 on_changed=member.changed,
                 on_updated=lambda uri: self.on_updated(member.name, uri),
+                on_others_changed=self.on_changed,
             )
             try:
                 await source.open()
@@ -258,6 +262,7 @@ class Hub:
             "connect_s": settings.connect_s,
             "allowed_callers": ("direct", "code"),
             "handshake": settings.handshake,
+            "roots": settings.roots,
         }
         if settings.command:
             cwd = self._folder / settings.cwd if settings.cwd else None

@@ -26,6 +26,7 @@ from polycall.gateway.observability.metrics import Metrics
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.store import Store
 from polycall.ir import JSON
+from polycall.mcp.connection import Kind
 from polycall.sandbox import Sandbox
 from polycall.tools import FunctionTool, ToolContext
 from polycall.transport.base import Transport
@@ -68,7 +69,7 @@ class McpService:
         """Serve by this configuration; servers that are as before stay open."""
         self.hub.configure(config.mcp)
         self.endpoint.configure(config)
-        self._changed("")
+        self._changed("tools")
 
     async def model_tools(
         self, owner: Owner, names: Sequence[str], gateway_request: GatewayRequest
@@ -121,7 +122,7 @@ class McpService:
         if self._telling:
             await asyncio.wait(self._telling)
 
-    def _changed(self, _name: str) -> None:
-        task = asyncio.ensure_future(self._handlers.tools_changed())
+    def _changed(self, kind: Kind) -> None:
+        task = asyncio.ensure_future(self._handlers.changed(kind))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)

@@ -14,6 +14,8 @@ from mcp.server.lowlevel import Server
 from mcp.server.subscriptions import (
     InMemorySubscriptionBus,
     ListenHandler,
+    PromptsListChanged,
+    ResourcesListChanged,
     ResourceUpdated,
     ServerEvent,
     ToolsListChanged,
@@ -23,11 +25,17 @@ from mcp.shared.exceptions import MCPError
 from polycall.errors import PolycallError
 from polycall.gateway.mcp.calls import McpRequest
 from polycall.gateway.mcp.offers import Offers
+from polycall.mcp.connection import Kind
 
 Context = ServerRequestContext[Any, Any]
 
 SCOPE = "polycall.mcp"
 _OF_SESSION_MAX = 100
+_EVENTS: dict[Kind, ServerEvent] = {
+    "tools": ToolsListChanged(),
+    "prompts": PromptsListChanged(),
+    "resources": ResourcesListChanged(),
+}
 
 
 class Subscriptions:
@@ -50,14 +58,15 @@ class Subscriptions:
         server.add_request_handler("resources/unsubscribe", unsubscribe, self._unsubscribe)
 
     def met(self, context: Context) -> None:
-        """A client of an older revision has listed tools: it hears of changes."""
+        """A client of an older revision has listed something: it hears of changes."""
         self._connections.add(_connection(context))
 
-    async def tools_changed(self) -> None:
-        """Tell clients that there are other tools now."""
-        await self._bus.publish(ToolsListChanged())
+    async def changed(self, kind: Kind) -> None:
+        """Tell clients that there are other tools, prompts or resources now."""
+        await self._bus.publish(_EVENTS[kind])
         for connection in list(self._connections):  # one that reads nothing keeps nobody waiting
-            self._tell(connection, "tools", connection.send_tool_list_changed)
+            self._tell(connection, kind, getattr(connection, f"send_{kind[:-1]}_list_changed"))
+
 
     async def _listen(
         self, context: Context, params: types.SubscriptionsListenRequestParams

@@ -335,7 +335,7 @@ class _Job:
         self._is_abandoned = False
         self._nudged = asyncio.Event()
         self._changed = asyncio.Event()
-        running.reporter = None  # the request that listened is over
+        running.listen(None, None)  # the request that listened is over
 
     def nudge(self) -> None:
         """Look at once at what became of the task."""
