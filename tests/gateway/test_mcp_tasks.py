@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import json
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import mcp_types as types
 import pytest
 from mcp import Client, MCPError
@@ -278,3 +280,96 @@ async def test_a_task_of_a_killed_gateway_is_told_and_not_made_again(
         gateway.stop()
     log = (tmp_path / "stock" / "log").read_text("utf-8").splitlines()
     assert log.count("nap 30.0") == 1
+
+
+async def stream_of(
+    gateway: Gateway, names: Any, *, key: str = KEY, declares: bool = True
+) -> AsyncGenerator[dict[str, Any]]:
+    """What comes on a `subscriptions/listen` stream: the stock client knows no tasks there."""
+    extensions: dict[str, Any] = {"io.modelcontextprotocol/tasks": {}} if declares else {}
+    capabilities = {"extensions": extensions}
+    meta: dict[str, Any] = {
+        types.PROTOCOL_VERSION_META_KEY: "2026-07-28",
+        types.CLIENT_CAPABILITIES_META_KEY: capabilities,
+    }
+    body: dict[str, Any] = {
+        "jsonrpc": "2.0",
+        "id": "listen-1",
+        "method": "subscriptions/listen",
+        "params": {"notifications": {"taskIds": names}, "_meta": meta},
+    }
+    headers = {
+        "authorization": f"Bearer {key}",
+        "accept": "application/json, text/event-stream",
+        "mcp-protocol-version": "2026-07-28",
+        "mcp-method": "subscriptions/listen",
+    }
+    async with (
+        httpx2.AsyncClient(timeout=30) as http,
+        http.stream("POST", f"{gateway.url}/mcp", json=body, headers=headers) as answer,
+    ):
+        if not answer.headers["content-type"].startswith("text/event-stream"):
+            yield json.loads(await answer.aread())
+            return
+        async for line in answer.aiter_lines():
+            if line.startswith("data:") and line[5:].strip():
+                yield json.loads(line[5:])
+
+
+@pytest.mark.slow
+async def test_a_stream_tells_of_tasks_until_they_end(served: Gateway) -> None:
+    said: list[dict[str, Any]] = []
+
+    async def elicited(context: Any, params: Any) -> types.ElicitResult:
+        del context, params
+        return types.ElicitResult(action="decline")
+
+    async with mcp_client(served, mode="legacy", elicitation_callback=elicited) as client:
+        done = await begin(client, "stock_add", {"a": 1, "b": 1})
+        await until(client, done, "completed")
+        long = await begin(client, "stock_nap", {"seconds": 0.8})
+        asking = await begin(client, "stock_remove", {"path": "/x"})
+        async with asyncio.timeout(20):
+            async for message in stream_of(served, [done, long, asking, "0" * 32]):
+                said.append(message)
+                ended = {e["params"].get("taskId") for e in said if "result" in e["params"]}
+                if {done, long} <= ended:
+                    break
+        await ask(client, "tasks/cancel", taskId=asking)
+    first, *rest = said
+    assert first["method"] == "notifications/subscriptions/acknowledged"
+    assert first["params"]["notifications"]["taskIds"] == [done, long, asking]
+    assert {each["method"] for each in rest} == {"notifications/tasks"}
+    subscription = "io.modelcontextprotocol/subscriptionId"
+    assert {each["params"]["_meta"][subscription] for each in said} == {"listen-1"}
+    seen = [(each["params"]["taskId"], each["params"]["status"]) for each in rest]
+    assert [status for name, status in seen if name == done] == ["completed"]
+    assert [status for name, status in seen if name == long][-1] == "completed"
+    assert (asking, "input_required") in seen
+    results = {e["params"]["taskId"]: e["params"] for e in rest if "result" in e["params"]}
+    assert results[long]["result"]["content"][0]["text"] == "slept"
+    questions = [each["params"] for each in rest if each["params"]["status"] == "input_required"]
+    assert "Run stock_remove" in str(questions[0]["inputRequests"])
+
+
+@pytest.mark.parametrize(
+    ("names", "more", "code"),
+    [
+        (["0" * 32], {"declares": False}, types.MISSING_REQUIRED_CLIENT_CAPABILITY),
+        ("all", {}, types.INVALID_PARAMS),
+        ([str(number) for number in range(101)], {}, types.INVALID_PARAMS),
+    ],
+)
+async def test_a_stream_of_tasks_that_cannot_be_had(
+    served: Gateway, names: Any, more: dict[str, Any], code: int
+) -> None:
+    (answer,) = [message async for message in stream_of(served, names, **more)]
+    assert answer["error"]["code"] == code
+
+
+async def test_a_stream_tells_no_other_key_of_a_task(served: Gateway) -> None:
+    async with mcp_client(served, mode="legacy") as client:
+        mine = await begin(client, "stock_add", {"a": 1, "b": 1})
+    async for message in stream_of(served, [mine], key=OTHER_KEY):
+        assert "taskIds" not in message["params"]["notifications"]
+        break

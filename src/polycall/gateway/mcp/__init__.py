@@ -4,6 +4,8 @@ dispatch.py   the door, which loads the rest with the first request
 endpoint.py   `/mcp` over HTTP: whose request it is, sessions, the protocol's own library
 handlers.py   what answers the protocol's requests
 subscriptions.py  changes that clients want to hear of; updates.py of resources, at their servers
+listening.py  the stream on which newer clients hear them
+log_messages.py  what servers log, for the clients whose calls it is of
 offers.py     resources, prompts and completion of all servers
 calls.py      one tool call: permission, limits, approval, bounds, ledger, spans
 tasks.py      calls that outlive their request; task_requests.py the protocol's words for them

@@ -86,7 +86,8 @@ class Handlers:
         self._approvals = Approvals(store)
         self._parked = Parked(store)
         self._tasks = Tasks(store, calls.worker)
-        self._subscriptions = Subscriptions(offers)
+        self._task_requests = TaskRequests(self._tasks, _owner, self.begin_task)
+        self._subscriptions = Subscriptions(offers, self._task_requests)
         self._logs = ClientLogs()
         self._checkers = {
             "search": SchemaChecker(search_schema(), label="search"),
@@ -109,7 +110,7 @@ class Handlers:
         )
         self._subscriptions.register(server)
         self._logs.register(server)
-        TaskRequests(self._tasks, _owner, self.begin_task).register(server)
+        self._task_requests.register(server)
         return server
 
     async def close(self) -> None:

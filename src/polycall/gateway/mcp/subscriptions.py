@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary, WeakSet
 
 import mcp_types as types
@@ -13,7 +13,6 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.subscriptions import (
     InMemorySubscriptionBus,
-    ListenHandler,
     PromptsListChanged,
     ResourcesListChanged,
     ResourceUpdated,
@@ -24,7 +23,9 @@ from mcp.shared.exceptions import MCPError
 
 from polycall.errors import PolycallError
 from polycall.gateway.mcp.calls import McpRequest
+from polycall.gateway.mcp.listening import ListenStream
 from polycall.gateway.mcp.offers import Offers
+from polycall.gateway.mcp.task_requests import TaskRequests
 from polycall.mcp.connection import Kind
 
 Context = ServerRequestContext[Any, Any]
@@ -41,8 +42,9 @@ _EVENTS: dict[Kind, ServerEvent] = {
 class Subscriptions:
     """Tells clients what changed.  One for the process."""
 
-    def __init__(self, offers: Offers) -> None:
+    def __init__(self, offers: Offers, tasks: TaskRequests) -> None:
         self._offers = offers
+        self._tasks = tasks
         self._connections: WeakSet[Any] = WeakSet()
         self._watched: WeakKeyDictionary[Any, dict[str, ExitStack]] = WeakKeyDictionary()
         self._bus = InMemorySubscriptionBus()
@@ -71,21 +73,24 @@ class Subscriptions:
     async def _listen(
         self, context: Context, params: types.SubscriptionsListenRequestParams
     ) -> types.SubscriptionsListenResult:
-        bus = InMemorySubscriptionBus()  # of this stream: an address means what its path says
-
-        def passed(event: ServerEvent) -> None:
-            self._tell(bus, event, lambda: bus.publish(event))
-
-        uris = list(dict.fromkeys(params.notifications.resource_subscriptions or []))
+        wanted = params.notifications
+        uris = list(dict.fromkeys(wanted.resource_subscriptions or []))
+        names = _task_ids(wanted)
+        if len(uris) > _OF_SESSION_MAX or len(names) > _OF_SESSION_MAX:
+            raise MCPError(types.INVALID_PARAMS, _TOO_MANY)
+        tasks = await self._tasks.own(context, names) if names else []
+        stream = ListenStream(context, wanted, tasks)
         with ExitStack() as watching:
-            watching.callback(self._bus.subscribe(passed))
-            for uri in uris[: _OF_SESSION_MAX + 1]:
+            watching.callback(self._bus.subscribe(stream.tell))
+            for uri in uris:
                 await self._watch(
-                    watching, context, uri, lambda at=uri: passed(ResourceUpdated(at))
+                    watching, context, uri, lambda at=uri: stream.tell(ResourceUpdated(at))
                 )
-            if len(uris) > _OF_SESSION_MAX:
-                raise MCPError(types.INVALID_PARAMS, _TOO_MANY)
-            return await ListenHandler(bus)(context, params)
+            async with asyncio.TaskGroup() as group:
+                for name in tasks:
+                    group.create_task(self._tasks.watch(context, name, stream.tell_of_task))
+                await stream.run()
+        raise AssertionError("the stream runs until it is cancelled")
 
     async def _subscribe(
         self, context: Context, params: types.SubscribeRequestParams
@@ -145,7 +150,15 @@ class Subscriptions:
             task.add_done_callback(lambda _: self._telling.pop(key, None))
 
 
-_TOO_MANY = f"at most {_OF_SESSION_MAX} resources can be subscribed to at once"
+_TOO_MANY = f"at most {_OF_SESSION_MAX} resources, and tasks, can be subscribed to at once"
+
+
+def _task_ids(wanted: types.SubscriptionFilter) -> list[str]:
+    """Of which tasks the client would hear: the extension's own word."""
+    given: Any = (wanted.model_extra or {}).get("taskIds") or []
+    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):  # pyright: ignore[reportUnknownVariableType]
+        raise MCPError(types.INVALID_PARAMS, "taskIds is a list of tasks' ids")
+    return list(dict.fromkeys(cast("list[str]", given)))
 
 
 def _connection(context: Context) -> Any:

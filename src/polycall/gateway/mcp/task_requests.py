@@ -18,7 +18,7 @@ from mcp.server.session import ServerSession
 from mcp.shared.exceptions import MCPError
 from pydantic import TypeAdapter
 
-from polycall.errors import PolycallError
+from polycall.errors import PolycallError, StoreError
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.mcp.asking import asked_now, is_modern
 from polycall.gateway.mcp.tasks import POLL_MS, TaskRecord, Tasks
@@ -71,9 +71,40 @@ class TaskRequests:
         record = await self._found(context, params.task_id)
         if not is_modern(context.session):
             return shown(record)
+        return await self._detailed(self._owner_of(context), record)
+
+    async def watch(self, context: Context, name: str, tell: Callable[[JSON], None]) -> None:
+        """Say how a task is, and again whenever it is something else, until it has ended."""
+        owner = self._owner_of(context)
+        said: object = None
+        while True:
+            try:
+                record = await self._tasks.find(owner, name)
+                if record is None:
+                    return
+                now = (record.status, record.updated, record.question_name)
+                if now != said:
+                    tell(await self._detailed(owner, record))
+                    said = now
+            except StoreError:
+                record = None  # it comes back
+            except MCPError:
+                return  # the result is not kept any more
+            if record is not None and record.is_over:
+                return
+            await self._tasks.settled(name)
+
+    async def own(self, context: Context, names: list[str]) -> list[str]:
+        """Those of the tasks that are there for this key."""
+        check_declared(context.session)
+        owner = self._owner_of(context)
+        return [name for name in names if await self._tasks.find(owner, name) is not None]
+
+    async def _detailed(self, owner: Owner, record: TaskRecord) -> JSON:
+        """A task with its result, or what it asks, as the extension has it."""
         view = shown_modern(record)
         if record.status == "completed":
-            view["result"] = await self._tasks.result(self._owner_of(context), record)
+            view["result"] = await self._tasks.result(owner, record)
         elif record.status == "failed":
             view["error"] = record.error
         elif record.status == "input_required":
