@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from polycall._support.addresses import is_never_dialled, is_public
 from polycall.errors import MalformedRequestError
 from polycall.gateway.media import fetch
-from polycall.gateway.media.addresses import is_never_dialled, is_public
 from polycall.gateway.media.fetch import Fetcher
 from polycall.ir import Media, Message, Request
 
@@ -57,11 +57,11 @@ class Origin:
 
 
 @asynccontextmanager
-async def fetching(**options: Any) -> AsyncIterator[tuple[Origin, Fetcher]]:
+async def fetching(**options: Any) -> AsyncGenerator[tuple[Origin, Fetcher]]:
     origin = Origin()
     server = await asyncio.start_server(origin, "127.0.0.1", 0)
     origin.port = server.sockets[0].getsockname()[1]
-    settings = {"size_bytes_max": 2_000_000, "allows_private": False, **options}
+    settings: dict[str, Any] = {"size_bytes_max": 2_000_000, "allows_private": False, **options}
     fetcher = Fetcher(**settings)
     try:
         yield origin, fetcher

@@ -199,6 +199,10 @@ async def cancelled(client: Client, side: Side, plan: Plan) -> Any:
 async def logging(client: Client, side: Side, plan: Plan) -> Any:
     """Messages of the call itself; the tool may be a switch that another client turned."""
     side.logs.clear()
+    capabilities = client.server_capabilities
+    if client.protocol_version != "2026-07-28" and capabilities and capabilities.logging:
+        params = types.SetLevelRequestParams(level="debug")
+        await client.session.send_request(types.SetLevelRequest(params=params), types.EmptyResult)
     for _ in range(2):
         await _call(client, side, plan.logging)
         with contextlib.suppress(TimeoutError):
@@ -254,7 +258,9 @@ def _prompt(side: Side, name: str) -> str:
 
 async def resources(client: Client, side: Side, plan: Plan) -> Any:
     found = (await client.list_resources()).resources
-    return _own([each.uri for each in found], _uri(side, "")) or ABSENT
+    made = "demo://resource/session/"  # by whom `changes` calls
+    uris = [each.uri for each in found if made not in each.uri]
+    return _own(uris, _uri(side, "")) or ABSENT
 
 
 async def templates(client: Client, side: Side, plan: Plan) -> Any:
@@ -264,7 +270,7 @@ async def templates(client: Client, side: Side, plan: Plan) -> Any:
 
 async def read(client: Client, side: Side, plan: Plan) -> Any:
     listed = [each.uri for each in (await client.list_resources()).resources]
-    uris = [uri for uri in listed if uri.startswith(_uri(side, ""))]
+    uris = [uri for uri in listed if uri.startswith(_uri(side, "")) and "/session/" not in uri]
     if plan.template_uri:
         uris.append(_uri(side, plan.template_uri))
     found = [(await client.read_resource(uri)).contents[0] for uri in uris[:3]]

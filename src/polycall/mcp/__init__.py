@@ -11,7 +11,7 @@ tasks.py       a call of a server whose result comes later
 content.py     results and definitions between the protocol and the middle language
 asking.py      what servers ask in a call: a person, a model
 logs.py        what servers log, and the calls to which it belongs
-oauth.py       signing in to servers
+oauth.py       signing in to servers; guard.py where that may lead
 serving.py     any toolset as an MCP server, over stdio or HTTP
 
 Needs the extra `polycall[mcp]`; nothing else imports this package.

@@ -31,6 +31,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from polycall.errors import ToolError, ToolServerError
 from polycall.ir import JSON
 from polycall.mcp.asking import Elicit, Sample, ServerQuestions
+from polycall.mcp.guard import guard
 from polycall.mcp.logs import LogSink, reaches
 from polycall.mcp.process import Program
 from polycall.mcp.servers import Headers, HttpServer, Server
@@ -46,6 +47,7 @@ _KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _PAGES_MAX = 100
 _TOOLS_MAX = 10_000
+_LIST_CHARS_MAX = 64 * 1024 * 1024
 _LISTEN_AGAIN_S = 1.0
 _REFRESH_PAUSE_S = 0.1
 _LEVEL_WITHIN_S = 5.0
@@ -142,11 +144,15 @@ class Connection:
         """All tools, of all pages."""
         found: list[types.Tool] = []
         cursor: str | None = None
+        size = 0
         for _ in range(_PAGES_MAX):
             page = await self._asked(self._connected().list_tools(cursor=cursor), "tools/list")
             found += page.tools
+            size += sum(len(str(each)) for each in page.tools)
             if len(found) > _TOOLS_MAX:
                 raise self._failure(f"lists more than {_TOOLS_MAX:,} tools")
+            if size > _LIST_CHARS_MAX:
+                raise self._failure(f"lists tools of more than {_LIST_CHARS_MAX:,} characters")
             cursor = page.next_cursor
             if cursor is None:
                 return found
@@ -298,6 +304,8 @@ class Connection:
             http = httpx2.AsyncClient(
                 headers=headers, timeout=timeout, event_hooks=hooks, auth=auth
             )
+            if auth is not None:
+                guard(http, server.url)
             async with http:
                 transport = streamable_http_client(
                     server.url, http_client=http, max_sse_event_size=_ANSWER_BYTES_MAX

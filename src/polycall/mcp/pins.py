@@ -21,7 +21,8 @@ from polycall._support import jsontext
 from polycall.errors import RequestError, StoreError
 from polycall.ir import JSON
 
-_PARTS = ("title", "description", "inputSchema", "outputSchema", "annotations")
+# `request` is of an OpenAPI document's operation: what is sent for a call of it.
+_PARTS = ("title", "description", "inputSchema", "outputSchema", "annotations", "request")
 
 # The parts of a definition, each as the beginning of its hash, and the whole of it as `hash`.
 Pin: TypeAlias = dict[str, str]

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias, cast
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from polycall._support import jsontext
 from polycall.agents.tree.load import Operation, OperationTool, openapi_operations
@@ -70,8 +70,7 @@ class OpenAPITools(AbstractToolset):
             while name in self.operations:
                 number += 1
                 name = f"{each.tool.name}_{number}"
-            if not each.operation.path.startswith("/"):
-                raise ToolDefinitionError(f"the path {each.operation.path!r} begins with no slash")
+            _check_path(each.operation.path)
             self.operations[name] = each._replace(tool=replace(each.tool, name=name))
         self._tools = {name: each.tool for name, each in sorted(self.operations.items())}
 
@@ -97,6 +96,12 @@ class OpenAPITools(AbstractToolset):
         if method in _SAFE:
             return {"readOnlyHint": True}
         return {"destructiveHint": method == "DELETE"}
+
+    def request(self, name: str) -> JSON:
+        """What is sent for a call of an operation, but for the values."""
+        operation = self.operations[name].operation
+        shown = {"method": operation.method, "path": operation.path, "places": operation.places}
+        return {**shown, "mediaType": operation.media_type} if operation.has_body else shown
 
     async def close(self) -> None:
         """Close the connections."""
@@ -154,6 +159,20 @@ class OpenAPITools(AbstractToolset):
             encoded = base64.b64encode(data).decode()
             return Media("file", media_type=kind or "application/octet-stream", data=encoded)
         return data.decode("utf-8", "replace")
+
+
+def _check_path(path: str) -> None:
+    """`ToolDefinitionError` for a path that leads elsewhere than below the operator's address."""
+    if not path.startswith("/"):
+        raise ToolDefinitionError(f"the path {path!r} begins with no slash")
+    plain = path.partition("?")[0]
+    for _ in range(2):  # some servers decode twice
+        plain = unquote(plain)
+        segments = [each.partition(";")[0] for each in plain.split("/")]
+        if "\\" in plain or any(each in (".", "..") for each in segments):
+            raise ToolDefinitionError(f"the path {path!r} leads out of the address")
+        if any(not character.isprintable() or character == " " for character in plain):
+            raise ToolDefinitionError(f"the path {path!r} holds a space or a control character")
 
 
 def _failure(operation: Operation, answer: HTTPResponse, data: bytes) -> str:

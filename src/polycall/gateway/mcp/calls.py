@@ -37,6 +37,7 @@ logger = logging.getLogger("polycall.mcp")
 CLIENT = "mcp"
 _REDACTED = "[redacted]"
 _NAME_MAX = 300
+_PROGRESS_CHARS_MAX = 2_000
 
 Ask = Callable[[Elicitation], Awaitable[ElicitationAnswer]]
 SampleHere = Callable[[SamplingRequest], Awaitable[Response]]
@@ -61,7 +62,8 @@ class CallScope:
     `ask` asks the client's person, `sample` a model on the key's account.  `raw` is the server's
     own result, where there is one.  `links` is what addresses of the server's resources begin with
     at the client's door.  `begun` hears the id that the call has in the ledger.  `log` hears what
-    the server logs, `log_level` is the lowest level that was asked for, and `logged` counts.
+    the server logs, `log_level` is the lowest level that was asked for; `logged` and `questions`
+    count.
     """
 
     owner: Owner
@@ -73,6 +75,7 @@ class CallScope:
     log: Callable[[LogMessage], Awaitable[None]] | None = None
     log_level: types.LoggingLevel | None = None
     logged: int = 0
+    questions: int = 0
     links: str = ""
     raw: types.CallToolResult | None = field(default=None, repr=False)
 
@@ -207,7 +210,7 @@ class ToolCalls:
 
         async def report(progress: float, message: str) -> None:
             if reporter is not None:
-                await reporter(progress, clean(message, member.secrets))
+                await reporter(progress, clean(message, member.secrets)[:_PROGRESS_CHARS_MAX])
 
         context = ToolContext(deps=scope, reporter=report)
         if member.at_once.locked():

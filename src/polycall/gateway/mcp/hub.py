@@ -11,9 +11,11 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import mcp_types as types
 
+from polycall._support import jsontext
 from polycall.config import McpServer
 from polycall.errors import PolycallError, ToolServerError
 from polycall.gateway.mcp.calls import CallScope, clean, clean_tree
@@ -42,6 +44,8 @@ logger = logging.getLogger("polycall.mcp")
 
 _LOOK_AGAIN_S = 2.0  # so long after a look, pins that somebody approved are read anew
 _EXECUTION = {"taskSupport": "optional"}  # tasks are the gateway's own, whatever a server has
+_QUESTIONS_MAX = 50  # of one call
+_QUESTION_CHARS_MAX = 32_000
 _OTHERS_S = 5.0  # so long a list waits for a server that is being opened
 
 
@@ -98,7 +102,7 @@ class Member:
                     self.source = await self._hub.open_source(self)
                 except PolycallError as error:
                     self._cooldown.failed()
-                    self.error = str(error)
+                    self.error = clean(str(error), self.secrets)
                     raise
                 self.error = ""
             elif self.source.notices and time.monotonic() - self._looked_at > _LOOK_AGAIN_S:
@@ -125,7 +129,7 @@ class Member:
             await self.source.refresh()
             await self._hub.pins.flush(self.name)
         except PolycallError as error:
-            logger.warning("MCP server %r: %s", self.name, error)
+            logger.warning("MCP server %r: %s", self.name, clean(str(error), self.secrets))
 
     def _take(self) -> None:
         assert self.source is not None
@@ -200,9 +204,10 @@ class Hub:
             return
         if not isinstance(error, PolycallError):
             logger.error("MCP server %r could not be opened", member.name, exc_info=error)
-        elif member.told != str(error) and "cooling down" not in str(error):
-            member.told = str(error)
-            logger.warning("%s; the others are served without it", error)
+        # A program's last words may hold what it was given.
+        elif member.told != member.error and "cooling down" not in str(error):
+            member.told = member.error
+            logger.warning("%s; the others are served without it", member.error)
 
     async def close(self) -> None:
         """End all servers."""
@@ -285,10 +290,9 @@ async def _elicit(
 ) -> ElicitationAnswer:
     if not isinstance(context.deps, CallScope):
         return ElicitationAnswer("decline")
-    if asked.url and not asked.url.startswith(("https://", "http://")):
-        logger.warning(
-            "MCP server %r would have a person open %r: refused", asked.server, asked.url[:200]
-        )
+    context.deps.questions += 1
+    if refused := _refusal(asked, context.deps.questions):
+        logger.warning("MCP server %r %s: refused", asked.server, clean(refused, secrets))
         return ElicitationAnswer("decline")
     # A client takes the gateway for who asks; its person must know that it is this server.
     asked = Elicitation(
@@ -299,6 +303,17 @@ async def _elicit(
     )
     with context.paused():
         return await context.deps.ask(asked)
+
+
+def _refusal(asked: Elicitation, number: int) -> str:
+    """Why a person is not asked this, where he is not."""
+    if asked.url and not asked.url.startswith(("https://", "http://")):
+        return f"would have a person open {asked.url[:200]!r}"
+    if number > _QUESTIONS_MAX:
+        return f"asks a person more than {_QUESTIONS_MAX} questions in one call"
+    if len(jsontext.encode(asked.schema)) + len(asked.url) > _QUESTION_CHARS_MAX:
+        return f"asks a person more than {_QUESTION_CHARS_MAX:,} characters hold"
+    return ""
 
 
 async def _sample(asked: SamplingRequest, context: ToolContext[Any]) -> Response:
@@ -333,5 +348,11 @@ def _secrets_of(settings: McpServer) -> list[str]:
     if settings.oauth is not None:
         values.append(settings.oauth.client_secret)
     # Of `Bearer KEY` the key alone; short values stand in texts by accident.
-    words = [value.rpartition(" ")[2] for value in values]
-    return sorted({word for word in words if len(word) >= 8}, key=len, reverse=True)
+    words = [word for value in values for word in (value, value.rpartition(" ")[2])]
+    for address in (settings.url, settings.address, settings.openapi):
+        parts = urlsplit(address)
+        words += [unquote(parts.password or ""), *(value for _, value in parse_qsl(parts.query))]
+    long = [word for word in words if len(word) >= 8]
+    # As they stand, and as they stand in addresses and in JSON and in a header of Basic.
+    forms = {quote(word, safe="") for word in long} | {jsontext.encode(word)[1:-1] for word in long}
+    return sorted({*long, *forms}, key=len, reverse=True)

@@ -120,9 +120,10 @@ class Offers:
             ref = types.ResourceTemplateReference(uri=own)
         argument = {"name": params.argument.name, "value": params.argument.value}
         given = params.context.arguments if params.context is not None else None
-        return await _ask(
+        found = await _ask(
             member, "completion", lambda client: client.complete(ref, argument, given)
         )
+        return _cleaned(found, member)
 
     async def _all(
         self,

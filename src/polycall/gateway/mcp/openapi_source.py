@@ -112,6 +112,8 @@ class OpenAPISource:
             "description": tool.description,
             "inputSchema": tool.parameters,
             "annotations": self.api.annotations(name),
+            # A call that says the same and does something else is another one.
+            "request": self.api.request(name),
         }
 
     def _tool(self, own_name: str, tool: AnyTool) -> AnyTool:

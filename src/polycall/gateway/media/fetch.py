@@ -21,8 +21,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from msgspec.structs import replace
 
+from polycall._support.addresses import is_never_dialled, is_public
 from polycall.errors import MalformedRequestError
-from polycall.gateway.media.addresses import is_never_dialled, is_public
 from polycall.gateway.media.request_media import media_to_fetch, wanted_media, with_data
 from polycall.ir import Media, Request
 

@@ -1,0 +1,270 @@
+"""What a server or a document tries beyond its tools: where requests go, what a person sees, what
+leaves with an error.  Nothing here starts a process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any, cast
+
+import httpcore2
+import mcp_types as types
+import pytest
+
+from polycall.config import McpServer
+from polycall.errors import ToolDefinitionError, ToolServerError
+from polycall.gateway.accounts.keys import Owner
+from polycall.gateway.mcp import hub as hub_module
+from polycall.gateway.mcp.calls import CallScope, clean
+from polycall.gateway.mcp.hub import Hub, Member
+from polycall.gateway.mcp.openapi_source import OpenAPISource
+from polycall.gateway.mcp.pins import StorePins
+from polycall.mcp import HttpServer, OAuth
+from polycall.mcp.asking import Elicitation, ElicitationAnswer
+from polycall.mcp.connection import Connection
+from polycall.mcp.guard import GuardedBackend
+from polycall.mcp.pins import MemoryPins
+from polycall.tool_server import OpenAPITools
+from polycall.tools import ToolContext
+
+ADDRESS = "https://api.example.com/v1"
+
+
+def document(path: str, *, place: str = "query", method: str = "post") -> dict[str, Any]:
+    parameter: dict[str, Any] = {"name": "id", "in": place, "schema": {"type": "string"}}
+    operation = {"operationId": "orders/put", "summary": "Put.", "parameters": [parameter]}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "shop", "version": "1"},
+        "paths": {path: {method: operation}},
+    }
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../admin",
+        "/orders/../../admin",
+        "/%2e%2e/admin",
+        "/%252e%252e/admin",
+        "/..;/admin",
+        "/\\evil.example/x",
+        "/orders/%5c..",
+        "/x\r\nHost: evil.example",
+        "/x HTTP/1.1",
+        "@evil.example/x",
+        ".evil.example/x",
+    ],
+)
+def test_a_path_of_a_document_stays_below_the_operators_address(path: str) -> None:
+    with pytest.raises(ToolDefinitionError, match="the path"):
+        OpenAPITools(document(path), ADDRESS)
+
+
+@pytest.mark.parametrize("path", ["/orders/{id}.json", "/?Action=List", "/v1.2/x", "/주문", "/.x"])
+def test_a_path_that_stays_there_is_taken(path: str) -> None:
+    assert OpenAPITools(document(path), ADDRESS).operations
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        document("/refunds"),
+        document("/orders", method="put"),
+        document("/orders", place="header"),
+        document("/orders?all=1"),
+    ],
+)
+async def test_an_operation_that_does_something_else_is_held_though_it_says_the_same(
+    changed: dict[str, Any],
+) -> None:
+    pins = cast("StorePins", MemoryPins())
+    settings = McpServer(openapi="x", address=ADDRESS)
+    first = OpenAPISource("shop", settings, OpenAPITools(document("/orders"), ADDRESS), pins)
+    await first.refresh()
+    assert list(first.toolset.tools) == ["orders_put"]
+    then = OpenAPISource("shop", settings, OpenAPITools(changed, ADDRESS), pins)
+    await then.refresh()
+    assert list(then.toolset.tools) == []
+    (notice,) = then.notices
+    assert (notice.kind, notice.withheld) == ("changed", True)
+    assert "request" in notice.parts
+
+
+class Dialled(httpcore2.AsyncNetworkBackend):
+    """Keeps what was dialled."""
+
+    def __init__(self) -> None:
+        self.addresses: list[str] = []
+
+    async def connect_tcp(self, host: str, *_: Any, **__: Any) -> Any:
+        self.addresses.append(host)
+        return object()
+
+
+def names(monkeypatch: pytest.MonkeyPatch, table: dict[str, list[str]]) -> None:
+    """What names lead to; each time the next address, and the last for ever."""
+
+    async def getaddrinfo(self: Any, host: str, port: int, **_: Any) -> list[Any]:
+        del self
+        found = table.get(host)
+        if found is None:
+            raise socket.gaierror("unknown")
+        address = found.pop(0) if len(found) > 1 else found[0]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    ["169.254.169.254", "10.0.0.7", "127.0.0.1", "::1", "::ffff:10.0.0.7", "fd00:ec2::254"],
+)
+async def test_a_public_servers_sign_in_leads_to_no_machine_inside(
+    monkeypatch: pytest.MonkeyPatch, inner: str
+) -> None:
+    names(monkeypatch, {"mcp.example.com": ["93.184.216.34"], "login.example": [inner]})
+    dialled = Dialled()
+    backend = GuardedBackend(dialled, "mcp.example.com")
+    with pytest.raises(httpcore2.ConnectError, match="not of the open internet"):
+        await backend.connect_tcp("login.example", 443)
+    assert dialled.addresses == []
+    await backend.connect_tcp("mcp.example.com", 443)
+    assert dialled.addresses == ["mcp.example.com"]
+
+
+async def test_what_was_looked_at_is_what_is_dialled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that leads inwards the second time it is asked."""
+    turning = ["93.184.216.35", "169.254.169.254"]
+    names(monkeypatch, {"mcp.example.com": ["93.184.216.34"], "login.example": turning})
+    dialled = Dialled()
+    await GuardedBackend(dialled, "mcp.example.com").connect_tcp("login.example", 443)
+    assert dialled.addresses == ["93.184.216.35"]
+
+
+async def test_a_server_inside_may_lead_inside_and_never_to_the_machines_own_metadata(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names(
+        monkeypatch,
+        {"mcp.internal": ["10.0.0.5"], "login.internal": ["10.0.0.6"], "x": ["169.254.169.254"]},
+    )
+    dialled = Dialled()
+    backend = GuardedBackend(dialled, "mcp.internal")
+    await backend.connect_tcp("login.internal", 443)
+    with pytest.raises(httpcore2.ConnectError, match="not of the open internet"):
+        await backend.connect_tcp("x", 80)
+    assert dialled.addresses == ["10.0.0.6"]
+
+
+async def test_metadata_of_a_server_that_point_inwards_are_not_asked() -> None:
+    """The guard stands in the library's own client: the whole way, on loopback."""
+    head = (
+        b'HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer resource_metadata="'
+        b'http://169.254.169.254/latest/meta-data"\r\nContent-Length: 0\r\n\r\n'
+    )
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        remote = HttpServer(
+            "r", url=f"http://127.0.0.1:{port}/mcp", oauth=OAuth(), connect_s=5.0, handshake=True
+        )
+        with pytest.raises(ToolServerError, match="which is not of the open internet"):
+            await Connection(remote, lambda: asyncio.sleep(0)).open()
+
+
+PHRASE = McpServer(command=["x"], env={"T": 'a pass "phrase" of 5'})
+QUOTED = "tok%2Fvery%2Bsecret%200001"
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (PHRASE, 'got a pass "phrase" of 5.'),
+        (
+            McpServer(command=["x"], env={"T": 'a pass "phrase" of 5'}),
+            r'{"t": "a pass \"phrase\" of 5"}',
+        ),
+        (McpServer(command=["x"], env={"T": "tok/very+secret 0001"}), f"GET /?key={QUOTED} failed"),
+        (McpServer(url="https://h/mcp", headers={"A": "Bearer tok/very+1"}), "bad key tok/very+1"),
+        (McpServer(url=f"https://h/mcp?key={QUOTED}"), "bad key tok/very+secret 0001"),
+        (McpServer(url=f"https://h/mcp?key={QUOTED}"), f"GET /mcp?key={QUOTED} failed"),
+        (McpServer(url="https://me:tok%2Fvery@h/mcp"), "password tok/very"),
+        (McpServer(openapi="https://h/d?sig=0123456789", address=ADDRESS), "sig 0123456789"),
+    ],
+)
+def test_a_secret_is_known_in_the_forms_that_it_has_in_texts(
+    settings: McpServer, text: str
+) -> None:
+    secrets = Member("s", settings, cast("Hub", None)).secrets
+    shown = clean(text, secrets)
+    assert "[redacted]" in shown
+    assert not any(each in shown for each in ("phrase", "very", "0123456789"))
+
+
+async def test_a_programs_last_words_lose_its_secret(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In what clients are told of a server that cannot be opened, and in the log."""
+
+    async def open_source(self: Hub, member: Member) -> Any:
+        del self
+        raise ToolServerError(f"MCP server {member.name!r} ended (it said: bad key tok-secret-01)")
+
+    monkeypatch.setattr(Hub, "open_source", open_source)
+    hub = Hub(cast("Any", None), cast("Any", None), cast("Any", None))
+    hub.configure({"s": McpServer(command=["x"], env={"TOKEN": "tok-secret-01"})})
+    assert await hub.ready(["s"]) == []
+    assert hub.members["s"].error.endswith("bad key [redacted])")
+    assert "[redacted]" in caplog.text
+    assert "tok-secret-01" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "times"),
+    [
+        (Elicitation("s", "Name?", schema={"type": "object"}), 50),
+        (Elicitation("s", "Name?", schema={"type": "object", "title": "x" * 40_000}), 0),
+        (Elicitation("s", "Look", url="https://example.com/" + "x" * 40_000), 0),
+        (Elicitation("s", "Look", url="file:///etc/passwd"), 0),
+    ],
+)
+async def test_a_person_is_asked_so_much_and_no_more(asked: Elicitation, times: int) -> None:
+    put: list[Elicitation] = []
+    elicit = hub_module._elicit  # pyright: ignore[reportPrivateUsage]
+
+    async def ask(question: Elicitation) -> ElicitationAnswer:
+        put.append(question)
+        return ElicitationAnswer("accept", {})
+
+    context = ToolContext(deps=CallScope(Owner("1", "k"), "r", ask=ask))
+    answers = [await elicit([], asked, context) for _ in range(60)]
+    assert len(put) == times
+    assert [each.action for each in answers[times:]] == ["decline"] * (60 - times)
+
+
+async def test_lists_of_tools_are_bounded_in_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many pages, each of which could be taken."""
+    server = HttpServer("big", url="http://127.0.0.1:9/mcp")
+    connection = Connection(server, lambda: asyncio.sleep(0))
+    tool = types.Tool(name="x", description="y" * 1_000_000, input_schema={"type": "object"})
+
+    class Client:
+        pages = 0
+
+        async def list_tools(self, cursor: str | None = None) -> types.ListToolsResult:
+            del cursor
+            self.pages += 1
+            return types.ListToolsResult(tools=[tool] * 8, next_cursor="more")
+
+    client = Client()
+    monkeypatch.setattr(connection, "_client", client)
+    with pytest.raises(ToolServerError, match="characters"):
+        await connection.list_tools()
+    assert client.pages < 12
