@@ -203,7 +203,7 @@ async def logging(client: Client, side: Side, plan: Plan) -> Any:
     if client.protocol_version != "2026-07-28" and capabilities and capabilities.logging:
         params = types.SetLevelRequestParams(level="debug")
         await client.session.send_request(types.SetLevelRequest(params=params), types.EmptyResult)
-    for _ in range(2):
+    for _ in range(3):
         await _call(client, side, plan.logging)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2):

@@ -13,7 +13,15 @@ import mcp_types as types
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.gateway.mcp_features import Plan, Side, cancelled, progress
+from tests.gateway.mcp_features import (
+    Plan,
+    Side,
+    cancelled,
+    changes,
+    logging,
+    progress,
+    updated,
+)
 
 MODE, URL, KEY = sys.argv[1:4]
 seen: dict[str, str] = {}
@@ -43,7 +51,15 @@ async def main() -> None:
 
 async def look(client: Client, side: Side) -> None:
     seen["revision"] = str(client.protocol_version)
-    plan = Plan(("add", {"a": 1, "b": 1}), slow=("nap", {"seconds": 0.6}))
+    watched = "memo://today"
+    plan = Plan(
+        ("add", {"a": 1, "b": 1}),
+        slow=("nap", {"seconds": 0.6}),
+        logging=("log", {}),
+        changes=("grow", {"name": f"python-{MODE}"}),
+        template_uri=watched,
+        updates=("touch", {"uri": watched}),
+    )
     named = {tool.name: tool for tool in (await client.list_tools()).tools}
 
     async def result(name: str, **arguments: Any) -> types.CallToolResult:
@@ -92,6 +108,15 @@ async def look(client: Client, side: Side) -> None:
     async def progressed() -> bool:
         return await progress(client, side, plan) == (True, False)
 
+    async def resource_pages() -> bool:
+        uris, cursor = set[str](), None
+        while True:
+            page = await client.list_resources(cursor=cursor)
+            uris |= {each.uri for each in page.resources}
+            cursor = page.next_cursor
+            if cursor is None:
+                return len(uris) > 300
+
     async def stopped() -> bool:
         return await cancelled(client, side, plan) == (["text"], False)
 
@@ -111,9 +136,13 @@ async def look(client: Client, side: Side) -> None:
     await feature("audio", lambda: says("sound", "audio"))
     await feature("progress", progressed)
     await feature("cancellation", stopped)
+    await feature("logging", lambda: logging(client, side, plan))
     await feature("resources", resources)
+    await feature("pages of resources", resource_pages)
     await feature("templates", templates)
     await feature("reading", is_read)
+    await feature("updates of resources", lambda: updated(client, side, plan))
+    await feature("changes of lists", lambda: changes(client, side, plan))
     await feature("prompts", prompted)
     await feature("completion", completed)
     await feature("forms", lambda: says("ask_name", "accept: 영희"))

@@ -332,8 +332,8 @@ async def test_a_stream_tells_of_tasks_until_they_end(served: Gateway) -> None:
         async with asyncio.timeout(20):
             async for message in stream_of(served, [done, long, asking, "0" * 32]):
                 said.append(message)
-                ended = {e["params"].get("taskId") for e in said if "result" in e["params"]}
-                if {done, long} <= ended:
+                told = {(e["params"].get("taskId"), e["params"].get("status")) for e in said}
+                if {(long, "completed"), (done, "completed"), (asking, "input_required")} <= told:
                     break
         await ask(client, "tasks/cancel", taskId=asking)
     first, *rest = said

@@ -7,17 +7,25 @@ const answer = async (request) => ({
   content: request.params.mode === "url" ? undefined : { approve: true, name: "영희" },
 });
 const capabilities = { elicitation: { form: {}, url: {} } };
+const heard = {};
+const hear = (name) => () => { heard[name] = true; };
 let client;
 if (version === "1") {
   ({ Client } = await import("@modelcontextprotocol/sdk/client/index.js"));
   ({ StreamableHTTPClientTransport } = await import("@modelcontextprotocol/sdk/client/streamableHttp.js"));
-  const { ElicitRequestSchema } = await import("@modelcontextprotocol/sdk/types.js");
+  const { ElicitRequestSchema, LoggingMessageNotificationSchema, ResourceListChangedNotificationSchema, ResourceUpdatedNotificationSchema } = await import("@modelcontextprotocol/sdk/types.js");
   client = new Client({ name: "stock", version: "1" }, { capabilities });
   client.setRequestHandler(ElicitRequestSchema, answer);
+  client.setNotificationHandler(LoggingMessageNotificationSchema, hear("log"));
+  client.setNotificationHandler(ResourceListChangedNotificationSchema, hear("lists"));
+  client.setNotificationHandler(ResourceUpdatedNotificationSchema, hear("updates"));
 } else {
   ({ Client, StreamableHTTPClientTransport } = await import("@modelcontextprotocol/client"));
   client = new Client({ name: "stock", version: "2" }, { capabilities, versionNegotiation: { mode: "auto" } });
   client.setRequestHandler("elicitation/create", answer);
+  client.setNotificationHandler("notifications/message", hear("log"));
+  client.setNotificationHandler("notifications/resources/list_changed", hear("lists"));
+  client.setNotificationHandler("notifications/resources/updated", hear("updates"));
 }
 const headers = { Authorization: `Bearer ${key}` };
 const transport = new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers } });
@@ -35,6 +43,11 @@ const call = (name, args = {}, options) =>
   version === "1"
     ? client.callTool({ name, arguments: args }, undefined, options)
     : client.callTool({ name, arguments: args }, options);
+async function soon(name) {
+  for (let turn = 0; turn < 200 && !heard[name]; turn += 1) await new Promise((done) => setTimeout(done, 50));
+  return heard[name] === true;
+}
+const watched = "polycall://stock/memo://today";
 let tools = [];
 await feature("tools", async () => {
   const first = await client.listTools();
@@ -73,6 +86,36 @@ await feature("cancellation", async () => {
   } catch {
     return (await call("stock_add", { a: 1, b: 1 })).content[0].text === "2";
   }
+});
+await feature("logging", async () => {
+  const asked = { name: "stock_log", arguments: {}, _meta: { "io.modelcontextprotocol/logLevel": "debug" } };
+  if (version === "1") await client.setLoggingLevel("debug");
+  await (version === "1" ? call("stock_log") : client.callTool(asked));
+  return soon("log");
+});
+await feature("pages of resources", async () => {
+  const uris = new Set();
+  let cursor;
+  do {
+    const page = await client.listResources(cursor ? { cursor } : undefined);
+    page.resources.forEach((each) => uris.add(each.uri));
+    cursor = page.nextCursor;
+  } while (cursor);
+  return uris.size > 300;
+});
+await feature("updates of resources", async () => {
+  const stream = version === "1" ? await client.subscribeResource({ uri: watched }) : await client.listen({ resourceSubscriptions: [watched] });
+  await call("stock_touch", { uri: "memo://today" });
+  const is = await soon("updates");
+  await stream.close?.();
+  return is;
+});
+await feature("changes of lists", async () => {
+  const stream = version === "1" ? {} : await client.listen({ resourcesListChanged: true });
+  await call("stock_grow", { name: `node-${version}` });
+  const is = await soon("lists");
+  await stream.close?.();
+  return is;
 });
 await feature("resources", async () =>
   (await client.listResources()).resources.some((each) => each.uri === "polycall://stock/memo://today"));
