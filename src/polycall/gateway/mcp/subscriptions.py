@@ -69,7 +69,6 @@ class Subscriptions:
         for connection in list(self._connections):  # one that reads nothing keeps nobody waiting
             self._tell(connection, kind, getattr(connection, f"send_{kind[:-1]}_list_changed"))
 
-
     async def _listen(
         self, context: Context, params: types.SubscriptionsListenRequestParams
     ) -> types.SubscriptionsListenResult:
