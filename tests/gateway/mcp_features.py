@@ -16,6 +16,7 @@ from mcp import Client, MCPError
 from polycall.mcp.tasks import TaskExtension, begin_task
 
 ABSENT = "–"
+NOTHING = "nothing was heard"
 Call = tuple[str, dict[str, Any]]
 
 
@@ -210,13 +211,13 @@ async def logging(client: Client, side: Side, plan: Plan) -> Any:
                 while not side.logs:
                     await asyncio.sleep(0.05)
                 return True
-    return False
+    return NOTHING
 
 
 async def roots(client: Client, side: Side, plan: Plan) -> Any:
     """The folder that its client, or the gateway's operator, told it to work in."""
     text = str(await _call(client, side, plan.roots))
-    return plan.root in text
+    return True if plan.root in text else NOTHING
 
 
 async def changes(client: Client, side: Side, plan: Plan) -> Any:
@@ -241,7 +242,7 @@ async def changes(client: Client, side: Side, plan: Plan) -> Any:
                 while not heard.is_set() and not any(isinstance(e, kind) for e in side.heard):
                     await asyncio.sleep(0.05)
                 return True
-    return False
+    return NOTHING
 
 
 def _uri(side: Side, uri: str) -> str:
@@ -302,7 +303,7 @@ async def updated(client: Client, side: Side, plan: Plan) -> Any:
                     while not heard.is_set() and not _updates(side):
                         await asyncio.sleep(0.05)
                     return True
-    return False
+    return NOTHING
 
 
 def _updates(side: Side) -> bool:

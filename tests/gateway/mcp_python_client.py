@@ -15,6 +15,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from tests.gateway.mcp_features import (
     Plan,
+    Probe,
     Side,
     cancelled,
     changes,
@@ -117,6 +118,9 @@ async def look(client: Client, side: Side) -> None:
             if cursor is None:
                 return len(uris) > 300
 
+    async def heard(probe: Probe) -> bool:
+        return await probe(client, side, plan) is True
+
     async def stopped() -> bool:
         return await cancelled(client, side, plan) == (["text"], False)
 
@@ -136,13 +140,13 @@ async def look(client: Client, side: Side) -> None:
     await feature("audio", lambda: says("sound", "audio"))
     await feature("progress", progressed)
     await feature("cancellation", stopped)
-    await feature("logging", lambda: logging(client, side, plan))
+    await feature("logging", lambda: heard(logging))
     await feature("resources", resources)
     await feature("pages of resources", resource_pages)
     await feature("templates", templates)
     await feature("reading", is_read)
-    await feature("updates of resources", lambda: updated(client, side, plan))
-    await feature("changes of lists", lambda: changes(client, side, plan))
+    await feature("updates of resources", lambda: heard(updated))
+    await feature("changes of lists", lambda: heard(changes))
     await feature("prompts", prompted)
     await feature("completion", completed)
     await feature("forms", lambda: says("ask_name", "accept: 영희"))

@@ -96,7 +96,9 @@ async def log_more(count: int, context: Context[Any]) -> str:
 @server.tool()
 async def grow(name: str, context: Context[Any]) -> str:
     """Add a resource and a prompt, and tell clients."""
-    server.add_resource(FunctionResource.from_function(lambda: "new", uri=f"memo://new/{name}"))
+    server.add_resource(
+        FunctionResource.from_function(lambda: "new", uri=f"memo://new/{name}", name=name)
+    )
     server.add_prompt(Prompt.from_function(lambda: "new", name=f"new_{name}"))
     await context.session.send_resource_list_changed()
     await context.session.send_prompt_list_changed()
@@ -243,7 +245,9 @@ async def change(word: str, context: Context[Any]) -> str:
 for number in range(int(os.environ.get("MANY", "0"))):
     server.add_tool(lambda: "one of many", name=f"tool_{number:03}", description="One of many.")
     server.add_resource(
-        FunctionResource.from_function(lambda: "one of many", uri=f"memo://many/{number:03}")
+        FunctionResource.from_function(
+            lambda: "one of many", uri=f"memo://many/{number:03}", name=f"many_{number:03}"
+        )
     )
 
 

@@ -20,7 +20,7 @@ import pytest
 from mcp import StdioServerParameters
 
 from tests.gateway.harness import KEY, Gateway
-from tests.gateway.mcp_features import ABSENT, FEATURES, Plan, Side, direct, observe
+from tests.gateway.mcp_features import ABSENT, FEATURES, NOTHING, Plan, Side, direct, observe
 from tests.gateway.mcp_support import REVISIONS, STOCK, mcp_client
 from tests.gateway.scripted import scripted
 from tests.gateway.test_mcp_stock import packages as packages
@@ -255,6 +255,8 @@ def differing(
     expected = at_home[feature]
     if expected == ABSENT or (isinstance(expected, str) and expected.startswith("error")):
         return ABSENT, []
+    if expected == NOTHING:
+        return f"{NOTHING} at home", ["home"]
     wrong = [way for way, found in seen.items() if found[feature] != expected]
     if not wrong:
         return "yes", []
@@ -283,7 +285,7 @@ async def test_the_table_of_servers(
         for feature, _, _ in FEATURES:
             cells[feature][name], wrong = differing(seen, at_home, feature)
             for way in wrong:
-                there = repr(seen[way][feature])[:300]
+                there = repr(seen.get(way, at_home)[feature])[:300]
                 told.append(f"{name} {way} {feature}: {there}, not {at_home[feature]!r:.300}")
     table = f"| | {' | '.join(commands)} |\n|---|{'---|' * len(commands)}\n"
     for feature, row in cells.items():
