@@ -163,6 +163,17 @@ def test_n10_words_of_an_error_are_one_bounded_line_without_keys() -> None:
     assert words_of(UpstreamConnectionError("")) == "UpstreamConnectionError"
 
 
+def test_series_of_requests_are_bounded_in_number() -> None:
+    metrics = Metrics()
+    for number in range(2_100):
+        metrics.count(replace(ROW, provider="p", model=f"m{number}", cost_usd="0.5"))
+    counts = metrics.counts
+    assert len(counts.requests) == 2_001
+    assert sum(counts.requests.values()) == 2_100
+    assert len(counts.cost_usd) == len(counts.tokens) // 2 == 2_001
+    assert sum(counts.cost_usd.values()) == 1_050
+
+
 def test_n10_histograms_are_bounded_in_number() -> None:
     metrics = Metrics()
     for number in range(700):

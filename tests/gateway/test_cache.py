@@ -157,6 +157,14 @@ def test_errors_and_cut_streams_are_not_kept(cached: Gateway, sim: Simulation) -
         assert not is_hit(ask(cached, body))
 
 
+def test_programs_are_not_kept(cached: Gateway, sim: Simulation) -> None:
+    sim.script("openai", "may-program", [Turn(text="one"), Turn(text="two")])
+    body = {**ASK, "model": "up-chat/may-program", "tools": [TOOL]}
+    answers = [ask(cached, body, **{"polycall-calling": "code"}) for _ in range(2)]
+    assert [is_hit(answer) for answer in answers] == [False, False]
+    assert b"two" in answers[1].content
+
+
 def test_refresh_asks_again_and_keeps(cached: Gateway, sim: Simulation) -> None:
     sim.script("openai", "two-words", [Turn(text="one"), Turn(text="two")])
     body = {**ASK, "model": "up-chat/two-words"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -197,6 +198,45 @@ def test_a_worker_that_starts_does_not_make_the_others_wait() -> None:
     with listen("127.0.0.1", 0) as bound, bound.dup() as copy:
         assert not os.get_blocking(bound.fileno())
         assert not os.get_blocking(copy.fileno())
+
+
+# A supervisor of two workers: the first ones serve and die, those after them die at once.
+DYING = """
+import asyncio
+from polycall._support.listening import listen
+from polycall.config import parse_config
+from polycall.errors import RequestError
+from polycall.gateway.observability.metrics import ModelCounters, Snapshot
+from polycall.gateway.processes.workers import Supervisor
+
+def work(config, post):
+    if not post.slot.counts().attempts:
+        asyncio.run(serve(post.slot))
+
+async def serve(slot):
+    counts = ModelCounters()
+    counts.attempts["p", "ok"] = 1
+    slot.serve(lambda: Snapshot(counts))
+    await asyncio.sleep(1)
+
+with listen("127.0.0.1", 0) as bound:
+    try:
+        config = parse_config("[server]\\nworkers = 2\\n")
+        Supervisor(config, bound, work=work, reread=lambda _: None, announce=print).run()
+    except RequestError as error:
+        print("error", error)
+"""
+
+
+@pytest.mark.slow
+def test_workers_that_die_at_once_are_started_later_each_time_and_not_for_ever() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DYING], capture_output=True, text=True, timeout=60, check=True
+    )
+    waits = re.findall(r"worker 0 .* starts in ([\d.]+) s", done.stderr)
+    assert waits == ["0.2", "0.4", "0.8", "1.6", "3.2"][: len(waits)]
+    assert len(waits) >= 4
+    assert "error no worker stays alive" in done.stdout
 
 
 @pytest.mark.slow
