@@ -27,6 +27,9 @@ REFUSED_ARGUMENTS = {
     "{1: 2, '1': 3}": "two keys are '1'",
     "{None: 1, 'null': 2}": "two keys are 'null'",
     "{True: 1, 'true': 2}": "two keys are 'true'",
+    "{10 ** 4300: 1}": "a key: an integer of 14285 bits",
+    "[{1: {-(1 << 4001): 1}}]": "a key: an integer of 4002 bits",
+    "{float('inf'): 1}": "a key: inf",
     "{'a': {2.0: 1, '2.0': 2}}": "two keys are '2.0'",
 }
 SURROGATES = ["'a\\udc80b'", "['\\ud800']", "{'a\\udfff': 1}", "'\\ud83d\\ude00'"]
@@ -57,7 +60,23 @@ async def test_a24_arguments_that_would_change_are_refused_with_their_place(tier
     assert seen == [[2**3999, -0.0, 1e308, "서울\U0001f600", {"1": 2}]]
 
 
+@pytest.mark.parametrize("tier", ["jail", "monty"])
+async def test_a24_no_last_value_ends_the_host(tier: str) -> None:
+    """Python refuses to write out an integer of more than 4,300 digits."""
+    await usable(tier)
+    long = "<integer of 14285 bits>"
+    async with Sandbox(tier, pool=0) as sandbox, sandbox.session() as session:  # type: ignore[arg-type]
+        for code, value in {
+            "10 ** 4300": long,
+            "{10 ** 4300: 1}": {long: 1},
+            "[{'a': {10 ** 4300: {10 ** 4300}}}]": [{"a": {long: [long]}}],
+        }.items():
+            result = await session.run(code)
+            assert (result.status, result.value) == ("finished", value), code
+
+
 RESULTS: dict[str, Any] = {
+    "a key that is a long integer": {10**4300: 1},
     "inf": math.inf,
     "nan in a list": [1, [math.nan]],
     "a tuple with inf": {"말": ({"x": (0.1, -math.inf)},)},

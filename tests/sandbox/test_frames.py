@@ -100,3 +100,6 @@ def test_output_is_bounded_and_its_middle_marked():
         capture.add("x" * 600, None)
     with pytest.raises(ProtocolViolationError, match="not text"):
         Capture(10).add(b"x", None)
+    for dropped in (-1, True, 1.5, "7"):
+        with pytest.raises(ProtocolViolationError, match="not text"):
+            Capture(10).add("x", dropped)

@@ -55,7 +55,8 @@ class Capture:
         self._tail = ""
 
     def add(self, text: object, dropped: object) -> None:
-        if not isinstance(text, str) or not (dropped is None or isinstance(dropped, int)):
+        is_count = dropped is None or (type(dropped) is int and dropped >= 0)
+        if not isinstance(text, str) or not is_count:
             raise ProtocolViolationError("output that is not text")
         self._left -= len(text)
         if self._left < 0:

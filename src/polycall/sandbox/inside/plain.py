@@ -175,6 +175,8 @@ def _strict(value: object, budget: _Budget, path: str, depth: int) -> Any:
     if isinstance(value, Mapping):
         result: dict[str, Any] = {}
         for key, item in cast(Mapping[object, object], value).items():
+            if problem := _not_json(key):
+                raise NotPlainError(f"{path}: a key: {problem}")
             name = _key(key)
             if name is None:
                 raise NotPlainError(
@@ -215,7 +217,8 @@ def _key(key: object) -> str | None:
     leaf = _scalar(key)
     if leaf is NotImplemented:
         return None
-    return str(leaf)
+    # Python refuses to write out an integer that is too long.
+    return _as_text(leaf) if _not_json(leaf) and isinstance(leaf, int) else str(leaf)
 
 
 def shown(value: object, *, size_bytes: int) -> tuple[Any, list[str]]:
