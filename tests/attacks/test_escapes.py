@@ -61,6 +61,10 @@ FRAMES = [
     b'{"type":"call","id":1,"name":"f","args":{},"kwargs":[]}',
     b'{"type":"wait","number":1,"now":1e400,"for":1}',
     b'{"type":"wait","number":1,"now":true,"for":null}',
+    b'{"type":"turn","now":1,"results":[]}',
+    b'{"type":"call","id":5,"name":"f","args":[],"kwargs":{}}',
+    b'{"type":"output","stream":{"a":1},"text":"x"}',
+    b'{"type":"cancel","id":[1]}',
 ]
 
 
@@ -101,6 +105,7 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
     ("done", {"error": {"name": "OSError"}}),
     ("turn", {"ids": [[1]]}),
     ("turn", {"ids": [99]}),
+    ("turn", {"ids": [1, 1]}),
     ("turn", {"now": -5}),
     ("session", {"seed": "x"}),
     ("session", {"began": None}),

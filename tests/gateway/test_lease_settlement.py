@@ -129,6 +129,26 @@ async def test_settling_replaces_what_was_reserved_by_what_was_used(store: Store
     await later.close()
 
 
+async def test_what_a_dead_process_owes_is_counted_for_its_key_and_team(store: Store) -> None:
+    """Where nobody has asked for a limit yet, its counter begins with the ledger anyway."""
+    team = Owner(id="team_t", name="t", budget_usd=Decimal("0.000001"), budget_per="day")
+    owner = Owner(id="k", name="k", budget_usd=Decimal("0.000001"), budget_per="day", team=team)
+    limits = KeyLimits(store, counters="", worker="w", clock=lambda: NOW)
+    taken, _ = await limits.leased("usd", owner, "day", 1000, 100)
+    of_team, _ = await limits.leased("usd", team, "day", 1000, 100)
+    spend_held([(taken, 100), (of_team, 100)], 10)
+    limits.charge(owner, Decimal("0.0000004"))
+    await limits.close()
+    later = KeyLimits(store, counters="", worker="u", clock=lambda: NOW)
+    for each, left in ((owner, 590), (team, 590)):
+        assert (await later.leased("usd", each, "day", 1000, left + 1))[1] is False
+    more = KeyLimits(store, counters="", worker="v", clock=lambda: NOW)
+    for each, left in ((owner, 590), (team, 590)):
+        assert (await more.leased("usd", each, "day", 1000, left))[1] is True
+    await later.close()
+    await more.close()
+
+
 @pytest.mark.parametrize(
     ("tokens", "is_answer", "spent"),
     [(None, True, 400), (None, False, 0), (30, True, 30), (30, False, 30)],

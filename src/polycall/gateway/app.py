@@ -147,7 +147,7 @@ class Gateway:
         self.monitor = RequestMonitor(_limits(config))
         self.entry = SocketEntry(self._serve_socket)
         self._sockets = self._made_sockets()
-        self._background = BackgroundResponses(self.store, self.monitor, self._id_head)
+        self._background = BackgroundResponses(self.store, self.monitor, self._limits)
         self._compaction = Compaction(self.monitor)
         self._routes = ResponsesRoutes(
             self.store, self._keys, self._memory, self._background, self._compaction

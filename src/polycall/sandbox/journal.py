@@ -309,8 +309,11 @@ class RecordedRun:
             case "done":
                 self.done[entry["id"]] = entry
             case "turn":
+                ids = set(entry["ids"])
+                if len(ids) < len(entry["ids"]) or ids & self.delivered:
+                    raise JournalError(f"run {self.number}: a result is delivered twice: {ids}")
                 self.turns.append(entry)
-                self.delivered.update(entry["ids"])
+                self.delivered |= ids
             case "pause":
                 self.paused.add(entry["id"])
             case "end":

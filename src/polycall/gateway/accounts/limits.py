@@ -199,6 +199,14 @@ class KeyLimits:
             spent = math.ceil((cost or Decimal(0)) * NANOS)
             spend_held(hold.money, None if is_unknown else spent)
 
+    def charge(self, owner: Owner, cost: Decimal) -> None:
+        """Count money that was spent without a reservation of this process."""
+        for each in with_team(owner):
+            if each.budget_usd is not None:
+                limit = int(each.budget_usd * NANOS)
+                lease = self._lease("usd", each, each.budget_per, limit)
+                spend_held([(lease, 0)], math.ceil(cost * NANOS))
+
     def now(self) -> float:
         """The time that the counters go by."""
         return self._clock()

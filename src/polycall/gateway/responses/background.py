@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 from polycall._support import jsontext
@@ -25,6 +26,8 @@ from polycall.errors import (
     StoreError,
     UnsupportedError,
 )
+from polycall.gateway.accounts.keys import Owner
+from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.generation.answer import own_id
 from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.generation.generations import Generations
@@ -61,10 +64,11 @@ _LOST = "the gateway's process that worked on this answer ended; ask again"
 class BackgroundResponses:
     """Begins, ends and cancels them.  One for the process; `close` it at the end."""
 
-    def __init__(self, store: Store, monitor: RequestMonitor, worker: str) -> None:
+    def __init__(self, store: Store, monitor: RequestMonitor, limits: KeyLimits) -> None:
         self._store = store
         self._monitor = monitor
-        self._worker = worker
+        self._limits = limits
+        self._worker = limits.worker
         self._jobs: dict[str, _Job] = {}
 
     def configure(self, services: GatewayServices, generations: Generations) -> None:
@@ -159,20 +163,24 @@ class BackgroundResponses:
 
     # From outside, in any process
 
-    async def record(self, owner: str, name: str) -> JobRecord | None:
+    async def record(self, owner: Owner, name: str) -> JobRecord | None:
         """What is known of the work on an answer; a lost one is settled first."""
         state = job_state(name)
-        found = await self._store.load_states(owner, [state], may_change=True)
+        found = await self._store.load_states(owner.id, [state], may_change=True)
         if state not in found:
             return None
         record = JobRecord.read(found[state])
         if record.is_done or time.time() - record.beat < SILENT_S:
             return record
-        ended = await self._end_of(owner, name, record, "failed", _LOST)
-        self._store.add_row(lost_row(name, record, self._services))
+        ended = await self._end_of(owner.id, name, record, "failed", _LOST)
+        row = lost_row(name, record, owner, self._worker, self._services)
+        self._store.add_row(row)
+        if ended.is_done and row.cost_usd is not None:
+            # Its own process cannot, and what that had reserved may have come back already.
+            self._limits.charge(owner, Decimal(row.cost_usd))
         return ended
 
-    async def cancel(self, owner: str, name: str) -> None:
+    async def cancel(self, owner: Owner, name: str) -> None:
         """End the work on an answer; raises `InvalidRequestError` where there was none."""
         record = await self.record(owner, name)
         if record is None:
@@ -181,7 +189,7 @@ class BackgroundResponses:
             )
         if record.is_done:
             return
-        await self._store.save_state(owner, cancel_state(name), b"1")
+        await self._store.save_state(owner.id, cancel_state(name), b"1")
         if (job := self._jobs.get(name)) is not None:
             job.cancel()
         ends_at = time.monotonic() + 4 * FLUSH_S + BEAT_S
@@ -190,7 +198,7 @@ class BackgroundResponses:
             record = await self.record(owner, name)
             if record is None or record.is_done:
                 return
-        await self._end_of(owner, name, record, "cancelled", "")
+        await self._end_of(owner.id, name, record, "cancelled", "")
 
     async def _end_of(
         self, owner: str, name: str, record: JobRecord, status: str, words: str
@@ -219,13 +227,13 @@ class BackgroundResponses:
         await self._store.save_states(owner, {chunk: line, job_state(name): record.written()})
         return record
 
-    async def forget(self, owner: str, name: str) -> None:
+    async def forget(self, owner: Owner, name: str) -> None:
         """Remove what is kept of the work on an answer that has ended."""
         record = await self.record(owner, name)
         if record is None:
             return
         states = [chunk_state(name, number) for number in range(record.chunks)]
-        await self._store.delete_states(owner, [*states, job_state(name), cancel_state(name)])
+        await self._store.delete_states(owner.id, [*states, job_state(name), cancel_state(name)])
 
     async def close(self, within_s: float) -> None:
         """Let the answers that are under way end, and those that do not, say so."""

@@ -9,6 +9,7 @@ import msgspec
 
 from polycall._support import jsontext
 from polycall.errors import PolycallError
+from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.store import LedgerRow
 from polycall.ir import JSON, Usage
@@ -74,10 +75,13 @@ def error_of(body: bytes) -> tuple[str, str]:
         return "the answer failed", "server_error"
 
 
-def lost_row(name: str, record: JobRecord, services: GatewayServices) -> LedgerRow:
+def lost_row(
+    name: str, record: JobRecord, owner: Owner, worker: str, services: GatewayServices
+) -> LedgerRow:
     """The ledger's row for an answer whose process was killed: its provider may bill it.
 
-    It has the id that the process would have used, so that there is one row whatever happens.
+    It has the id that the process would have used, so that there is one row whatever happens, and
+    is of the `worker` that found it: that one counts the money, too.
     """
     usage = Usage(input_tokens=record.input_tokens, output_tokens=record.events)
     cost = None
@@ -110,6 +114,7 @@ def lost_row(name: str, record: JobRecord, services: GatewayServices) -> LedgerR
         duration_ms=0.0,
         first_ms=None,
         key_id=record.key_id,
-        worker=record.worker,
+        worker=worker,
+        team_id="" if owner.team is None else owner.team.id,
         error="the process that worked on it ended",
     )

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from polycall._support import jsontext
+from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.responses.records import JobRecord, chunk_state
 from polycall.gateway.store import Store
@@ -29,7 +30,7 @@ async def replay(
     store: Store,
     background: BackgroundResponses,
     gateway_request: GatewayRequest,
-    owner: str,
+    owner: Owner,
     name: str,
     *,
     after: int,
@@ -45,7 +46,7 @@ async def replay(
     while True:
         record = await background.record(owner, name)
         while record is not None and chunk < record.chunks:
-            data = await _chunk(store, owner, name, chunk, after)
+            data = await _chunk(store, owner.id, name, chunk, after)
             chunk += 1
             if data:
                 await gateway_request.send_body(data, more=True)

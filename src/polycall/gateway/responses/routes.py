@@ -96,11 +96,11 @@ class ResponsesRoutes:
     ) -> None:
         """Answer the request that began an answer in the background: by that as it stands, or by
         its events as they come."""
-        owner = client_request.owner.id
+        owner = client_request.owner
         if client_request.streams:
             await replay(self._store, self._background, gateway_request, owner, name, after=-1)
             return
-        response = await self._services.items.find(owner, name)
+        response = await self._services.items.find(owner.id, name)
         if response is None:
             raise missing(name)
         await _send(gateway_request, response)
@@ -153,7 +153,7 @@ async def _get(
 ) -> None:
     name = _own_name(match, "openai-responses")
     query = _query(gateway_request)
-    record = await routes.background.record(owner.id, name)
+    record = await routes.background.record(owner, name)
     if query.get("stream") == "true":
         if record is None:
             raise InvalidRequestError(
@@ -161,7 +161,7 @@ async def _get(
                 param="stream",
             )
         after = _number(query, "starting_after", -1)
-        await replay(routes.store, routes.background, gateway_request, owner.id, name, after=after)
+        await replay(routes.store, routes.background, gateway_request, owner, name, after=after)
         return
     response = await routes.services.items.find(owner.id, name)
     if response is None:
@@ -176,12 +176,12 @@ async def _delete(
     routes: ResponsesRoutes, gateway_request: GatewayRequest, owner: Owner, match: re.Match[str]
 ) -> None:
     name = _own_name(match, "openai-responses")
-    record = await routes.background.record(owner.id, name)
+    record = await routes.background.record(owner, name)
     if record is not None and not record.is_done:
-        await routes.background.cancel(owner.id, name)
+        await routes.background.cancel(owner, name)
     is_there = await routes.services.items.delete(owner.id, name)
     if record is not None:
-        await routes.background.forget(owner.id, name)
+        await routes.background.forget(owner, name)
     if not is_there and await ask_keeper(routes.services, owner.id, name, action="delete") is None:
         raise missing(name)
     await _send(gateway_request, {"id": name, "object": "response", "deleted": True})
@@ -198,7 +198,7 @@ async def _cancel(
             raise missing(name)
         await _send(gateway_request, theirs)
         return
-    await routes.background.cancel(owner.id, name)
+    await routes.background.cancel(owner, name)
     response = await items.find(owner.id, name)
     if response is None:
         raise missing(name)
