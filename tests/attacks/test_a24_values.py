@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -144,12 +144,14 @@ values = st.recursive(
 def same(before: Any, after: Any) -> bool:
     """Whether it arrived: keys as JSON has them, everything else itself."""
     if isinstance(before, dict):
-        return len(before) == len(after) and all(
+        table = cast("dict[Any, Any]", before)
+        return len(table) == len(after) and all(
             same(value, after[plain._key(key)])  # pyright: ignore[reportPrivateUsage]
-            for key, value in before.items()
+            for key, value in table.items()
         )
     if isinstance(before, list):
-        return len(before) == len(after) and all(map(same, before, after))
+        items = cast("list[Any]", before)
+        return len(items) == len(after) and all(map(same, items, after))
     return type(before) is type(after) and before == after
 
 

@@ -195,7 +195,7 @@ async def test_while_the_store_is_unreachable_the_configuration_decides(
     if serves:
         limits.check_store()
         await limits.count_request(owner)
-        (lease,) = limits._leases
+        (lease,) = limits._leases  # pyright: ignore[reportPrivateUsage]
         assert lease.free == -1  # overdrawn, until the store is back
     else:
         with pytest.raises(StoreError):

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +25,7 @@ SERVER = "[server]\nworkers = {workers}\ndrain_s = 5\n"
 
 
 @contextmanager
-def group(folder: Path, upstream: BadUpstream, workers: int = 3) -> Iterator[Gateway]:
+def group(folder: Path, upstream: BadUpstream, workers: int = 3) -> Generator[Gateway]:
     table = provider_table("up", upstream.base_url, "openai-chat", 'quirks = "openai"')
     key = f'[[keys]]\nkey = "{KEY}"\nname = "first"\n'
     served = Gateway(folder, SERVER.format(workers=workers) + table + key).start()
@@ -63,7 +63,8 @@ def until(condition: Callable[[], bool], deadline_s: float = 5) -> bool:
 def test_workers_count_together(folder: Path) -> None:
     with bad_upstream() as upstream, group(folder, upstream) as served:
         with ThreadPoolExecutor(12) as pool:
-            answers = list(pool.map(lambda _: served.post("/v1/chat/completions", ASK), range(60)))
+            asking = [pool.submit(served.post, "/v1/chat/completions", ASK) for _ in range(60)]
+            answers = [each.result() for each in asking]
         assert {answer.status for answer in answers} == {200}
         labels = '{client="openai-chat",provider="up",model="plain",status="200",outcome="ok"}'
         # Whoever is asked says the same, once it has seen what the others last published.
