@@ -1,7 +1,9 @@
 """Measures the tests: changes one line at a time and reports the changes that no test notices.
 
 `bench/mutants.toml` maps places in the source to the test files that must notice a change there.
-Each mutant runs in a copy of the tree, so the tree itself never changes: `make mutants`.
+Mutants run side by side in copies of the tree, so the tree itself never changes: `make mutants`.
+Each has a bound of time, and its result is kept in `build/mutants.jsonl`: a run that was cut short
+goes on where it stood.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import hashlib
+import json
 import os
 import random
 import re
@@ -17,17 +21,20 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 MAP = Path(__file__).with_suffix(".toml")
 PACKAGE = "src/polycall"
-TIMEOUT_S = 600.0
+BASELINE_S_MAX = 300.0
 
 _COMPARISONS: dict[type[ast.cmpop], tuple[str, str]] = {
     ast.Eq: ("==", "!="),
@@ -254,48 +261,175 @@ class Copy:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, target)
 
-    def passes(self, tests: tuple[str, ...]) -> bool:
-        """Whether the tests pass here.  A run that takes too long does not pass."""
-        options = ["-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no"]
+    def failure(self, tests: tuple[str, ...], bound_s: float) -> str:
+        """Name the first test that fails here, or nothing if all pass within the bound."""
+        options = ["-x", "-q", "-rfE", "-m", "not slow", "--no-header", "--tb=no"]
+        options += ["-p", "no:cacheprovider", "-p", "no:xdist", "--color=no"]
         environment = {
             **os.environ,
             "PYTHONPATH": str(self.folder / "src"),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *options, *tests],
-            cwd=self.folder,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            return process.wait(TIMEOUT_S) == 0
-        except subprocess.TimeoutExpired:
-            return False
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        with tempfile.TemporaryFile() as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", *options, *tests],
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                if process.wait(bound_s) == 0:
+                    return ""
+            except subprocess.TimeoutExpired:
+                return f"no end within {bound_s:.0f} s"
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            output.seek(0)
+            text = output.read().decode("utf-8", "replace")
+        failed = re.search(r"^(?:FAILED|ERROR) (\S+)", text, re.MULTILINE)
+        return failed[1] if failed else f"pytest ended with status {process.returncode}"
 
-    def survives(self, mutant: Mutant) -> bool:
-        """Whether no test of its place notices the mutant."""
+    def killer(self, mutant: Mutant, bound_s: float) -> str:
+        """Name the test that notices the mutant, or nothing if the mutant survives."""
         path = self.folder / mutant.file
         source = path.read_text("utf-8")
         path.write_text(source[: mutant.start] + mutant.new + source[mutant.end :], "utf-8")
         try:
-            return self.passes(mutant.tests)
+            return self.failure(mutant.tests, bound_s)
         finally:
             path.write_text(source, "utf-8")
 
 
-def run(mutants: list[Mutant], copy: Copy) -> Iterator[tuple[Mutant, bool, float]]:
-    """Each mutant, whether it survives, and the seconds that its tests took."""
-    for mutant in mutants:
+@dataclass(frozen=True)
+class Result:
+    """What became of a mutant: the test that noticed it, or nothing."""
+
+    killer: str
+    took_s: float
+
+
+class Results:
+    """What earlier runs found, on disk, so that a run that was cut short goes on where it stood.
+
+    A result holds for as long as the changed file and the tests of its place stay the same.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._found: dict[str, Result] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            for line in path.read_text("utf-8").splitlines():
+                with contextlib.suppress(ValueError):  # the last line of a run that was killed
+                    row = json.loads(line)
+                    self._found[row["key"]] = Result(row["killer"], row["took_s"])
+
+    @staticmethod
+    def _key(mutant: Mutant) -> str:
+        digest = hashlib.sha256(f"{mutant} {mutant.start}".encode())
+        digest.update((ROOT / mutant.file).read_bytes())
+        for test in mutant.tests:
+            path = ROOT / test.partition("::")[0]
+            for each in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+                digest.update(each.read_bytes())
+        return digest.hexdigest()
+
+    def get(self, mutant: Mutant) -> Result | None:
+        return self._found.get(self._key(mutant))
+
+    def add(self, mutant: Mutant, result: Result) -> None:
+        row = {"key": self._key(mutant), "mutant": str(mutant), **asdict(result)}
+        with self._lock, self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+class Run:
+    """Runs mutants side by side, each in a copy that no other mutant uses at that time."""
+
+    def __init__(self, copies: list[Copy], results: Results) -> None:
+        self._copies: SimpleQueue[Copy] = SimpleQueue()
+        for copy in copies:
+            self._copies.put(copy)
+        self._pool = ThreadPoolExecutor(len(copies))
+        self._results = results
+
+    def close(self) -> None:
+        """Wait for the mutants that run, and start no other."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _timed(self, work: Callable[[Copy], str]) -> Result:
+        copy = self._copies.get()
         began = time.monotonic()
-        survives = copy.survives(mutant)
-        yield mutant, survives, time.monotonic() - began
+        try:
+            return Result(work(copy), time.monotonic() - began)
+        finally:
+            self._copies.put(copy)
+
+    def _baseline(self, tests: tuple[str, ...]) -> Result:
+        """Run the tests without a change; once more if they fail, for a test may be flaky."""
+        first = self._timed(lambda copy: copy.failure(tests, BASELINE_S_MAX))
+        return (
+            self._timed(lambda copy: copy.failure(tests, BASELINE_S_MAX)) if first.killer else first
+        )
+
+    def baselines(self, sets: list[tuple[str, ...]]) -> Iterator[tuple[tuple[str, ...], Result]]:
+        running = {self._pool.submit(self._baseline, tests): tests for tests in sets}
+        for future in as_completed(running):
+            yield running[future], future.result()
+
+    def _one(self, mutant: Mutant, bound_s: float) -> Result:
+        result = self._timed(lambda copy: copy.killer(mutant, bound_s))
+        self._results.add(mutant, result)
+        return result
+
+    def mutants(self, bounds: dict[Mutant, float]) -> Iterator[tuple[Mutant, Result]]:
+        running = {self._pool.submit(self._one, each, bounds[each]): each for each in bounds}
+        for future in as_completed(running):
+            yield running[future], future.result()
+
+
+def measured(
+    chosen: list[Mutant], jobs: int, results: Results
+) -> tuple[list[Mutant], dict[tuple[str, ...], str]]:
+    """The survivors, and the sets of tests that fail without any change, with the test that did."""
+    found = {each: result for each in chosen if (result := results.get(each)) is not None}
+    survivors = [each for each, result in found.items() if not result.killer]
+    left = [each for each in chosen if each not in found]
+    if found:
+        print(f"{len(found)} of {len(chosen)} mutants are known from earlier runs", flush=True)
+    with contextlib.ExitStack() as stack:
+        folders = [
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="mutants-")) for _ in range(jobs)
+        ]
+        run = Run([Copy(Path(folder)) for folder in folders], results)
+        stack.callback(run.close)
+        sets = sorted({mutant.tests for mutant in left})
+        broken: dict[tuple[str, ...], str] = {}
+        took_s: dict[tuple[str, ...], float] = {}
+        for number, (tests, result) in enumerate(run.baselines(sets), 1):
+            took_s[tests] = result.took_s
+            word = "FAILS" if result.killer else "passes"
+            line = f"{number:3}/{len(sets)} {result.took_s:5.1f} s {word:8} {' '.join(tests)}"
+            print(line, flush=True)
+            if result.killer:
+                broken[tests] = result.killer
+        bounds = {each: 30 + 4 * took_s[each.tests] for each in left if each.tests not in broken}
+        for number, (mutant, result) in enumerate(run.mutants(bounds), 1):
+            word = "killed" if result.killer else "SURVIVES"
+            by = f"  ({result.killer})" if result.killer else ""
+            print(
+                f"{number:3}/{len(bounds)} {result.took_s:5.1f} s {word:8} {mutant}{by}",
+                flush=True,
+            )
+            if not result.killer:
+                survivors.append(mutant)
+    return survivors, broken
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -305,6 +439,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--place", default="", help="only files whose name contains this text")
     parser.add_argument("--known", action="store_true", help="only the mutants of the map")
     parser.add_argument("--list", action="store_true", help="list the mutants, run nothing")
+    parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count() or 1, help="side by side")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=ROOT / "build" / "mutants.jsonl",
+        help="where results are kept; a run that was cut short goes on from there",
+    )
     parser.add_argument("--survivors-max", type=int, default=5, metavar="N")
     options = parser.parse_args(arguments)
     data = tomllib.loads(MAP.read_text("utf-8"))
@@ -316,21 +457,20 @@ def main(arguments: list[str] | None = None) -> int:
     if options.list:
         print(*chosen, sep="\n")
         return 0
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        copy = Copy(Path(folder))
-        for tests in sorted({mutant.tests for mutant in chosen}):
-            if not copy.passes(tests):
-                print(f"without any change these tests fail: {' '.join(tests)}", file=sys.stderr)
-                return 2
-        survivors: list[Mutant] = []
-        for number, (mutant, survives, took_s) in enumerate(run(chosen, copy), 1):
-            word = "SURVIVES" if survives else "killed"
-            print(f"{number:3}/{len(chosen)} {took_s:5.1f} s {word:8} {mutant}", flush=True)
-            if survives:
-                survivors.append(mutant)
-    print(f"\n{len(chosen)} mutants, {len(survivors)} survive")
+    began = time.monotonic()
+    survivors, broken = measured(chosen, options.jobs, Results(options.results))
+    lost = [each for each in chosen if each.tests in broken]
+    minutes = (time.monotonic() - began) / 60
+    killed = len(chosen) - len(survivors) - len(lost)
+    print(
+        f"\n{len(chosen)} mutants in {minutes:.1f} min: {killed} killed, {len(survivors)} survive"
+    )
     for mutant in survivors:
         print(f"  {mutant}  ({' '.join(mutant.tests)})")
+    for tests, failed in broken.items():
+        print(f"not measured: {failed} fails without any change ({' '.join(tests)})")
+    if broken:
+        return 2
     return 1 if len(survivors) > options.survivors_max else 0
 
 
