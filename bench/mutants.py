@@ -2,7 +2,7 @@
 
 `bench/mutants.toml` maps places in the source to the test files that must notice a change there.
 Mutants run side by side in copies of the tree, so the tree itself never changes: `make mutants`.
-Each has a bound of time, and its result is kept in `build/mutants.jsonl`: a run that was cut short
+A run of tests has a bound of time, and each result is kept in `build/mutants.jsonl`: a run that was cut short
 goes on where it stood.
 """
 
@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +34,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 MAP = Path(__file__).with_suffix(".toml")
 PACKAGE = "src/polycall"
-BASELINE_S_MAX = 300.0
+SECONDS_MAX = 300.0
+NO_TESTS = 5  # pytest's status where every test was passed over
 
 _COMPARISONS: dict[type[ast.cmpop], tuple[str, str]] = {
     ast.Eq: ("==", "!="),
@@ -261,14 +262,16 @@ class Copy:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, target)
 
-    def failure(self, tests: tuple[str, ...], bound_s: float) -> str:
-        """Name the first test that fails here, or nothing if all pass within the bound."""
-        options = ["-x", "-q", "-rfE", "-m", "not slow", "--no-header", "--tb=no"]
-        options += ["-p", "no:cacheprovider", "-p", "no:xdist", "--color=no"]
+    def failure(self, tests: Iterable[str], passed_over: Iterable[str] = ()) -> str:
+        """Name the first test that fails here or does not end, or nothing if all pass."""
+        options = ["-x", "-v", "-m", "not slow", "--no-header", "--tb=no", "--color=no"]
+        options += ["-p", "no:cacheprovider", "-p", "no:xdist"]
+        options += [f"--deselect={test}" for test in passed_over]
         environment = {
             **os.environ,
             "PYTHONPATH": str(self.folder / "src"),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONUNBUFFERED": "1",
         }
         with tempfile.TemporaryFile() as output:
             process = subprocess.Popen(
@@ -281,26 +284,26 @@ class Copy:
                 start_new_session=True,
             )
             try:
-                if process.wait(bound_s) == 0:
+                if process.wait(SECONDS_MAX) in (0, NO_TESTS):
                     return ""
             except subprocess.TimeoutExpired:
-                return f"no end within {bound_s:.0f} s"
+                pass  # the test that hangs is the last one that the output names
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
             output.seek(0)
             text = output.read().decode("utf-8", "replace")
-        failed = re.search(r"^(?:FAILED|ERROR) (\S+)", text, re.MULTILINE)
-        return failed[1] if failed else f"pytest ended with status {process.returncode}"
+        named = re.findall(r"^(?:ERROR )?(tests/\S+\.py(?:::\w+)*)", text, re.MULTILINE)
+        return named[-1] if named else f"pytest ended with status {process.returncode}"
 
-    def killer(self, mutant: Mutant, bound_s: float) -> str:
+    def killer(self, mutant: Mutant, passed_over: Iterable[str]) -> str:
         """Name the test that notices the mutant, or nothing if the mutant survives."""
         path = self.folder / mutant.file
         source = path.read_text("utf-8")
         path.write_text(source[: mutant.start] + mutant.new + source[mutant.end :], "utf-8")
         try:
-            return self.failure(mutant.tests, bound_s)
+            return self.failure(mutant.tests, passed_over)
         finally:
             path.write_text(source, "utf-8")
 
@@ -350,9 +353,15 @@ class Results:
 
 
 class Run:
-    """Runs mutants side by side, each in a copy that no other mutant uses at that time."""
+    """Runs mutants side by side, each in a copy that no other mutant uses at that time.
+
+    A test that notices a mutant must pass without it.  One that does not (it is broken, flaky or
+    too slow) is reported and passed over, and the mutant runs again without it.
+    """
 
     def __init__(self, copies: list[Copy], results: Results) -> None:
+        self.broken: set[str] = set()
+        self._sound: set[str] = set()
         self._copies: SimpleQueue[Copy] = SimpleQueue()
         for copy in copies:
             self._copies.put(copy)
@@ -363,41 +372,37 @@ class Run:
         """Wait for the mutants that run, and start no other."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _timed(self, work: Callable[[Copy], str]) -> Result:
+    def _killer(self, copy: Copy, mutant: Mutant) -> str:
+        while True:
+            killer = copy.killer(mutant, self.broken)
+            if not killer or killer in self._sound:
+                return killer
+            if killer in self.broken:
+                return ""
+            is_test = killer.startswith("tests/")
+            if not copy.failure([killer] if is_test else mutant.tests):
+                self._sound.add(killer)
+                return killer
+            self.broken.update([killer] if is_test else mutant.tests)
+
+    def _one(self, mutant: Mutant) -> Result:
         copy = self._copies.get()
         began = time.monotonic()
         try:
-            return Result(work(copy), time.monotonic() - began)
+            result = Result(self._killer(copy, mutant), time.monotonic() - began)
         finally:
             self._copies.put(copy)
-
-    def _baseline(self, tests: tuple[str, ...]) -> Result:
-        """Run the tests without a change; once more if they fail, for a test may be flaky."""
-        first = self._timed(lambda copy: copy.failure(tests, BASELINE_S_MAX))
-        return (
-            self._timed(lambda copy: copy.failure(tests, BASELINE_S_MAX)) if first.killer else first
-        )
-
-    def baselines(self, sets: list[tuple[str, ...]]) -> Iterator[tuple[tuple[str, ...], Result]]:
-        running = {self._pool.submit(self._baseline, tests): tests for tests in sets}
-        for future in as_completed(running):
-            yield running[future], future.result()
-
-    def _one(self, mutant: Mutant, bound_s: float) -> Result:
-        result = self._timed(lambda copy: copy.killer(mutant, bound_s))
         self._results.add(mutant, result)
         return result
 
-    def mutants(self, bounds: dict[Mutant, float]) -> Iterator[tuple[Mutant, Result]]:
-        running = {self._pool.submit(self._one, each, bounds[each]): each for each in bounds}
+    def mutants(self, chosen: Iterable[Mutant]) -> Iterator[tuple[Mutant, Result]]:
+        running = {self._pool.submit(self._one, each): each for each in chosen}
         for future in as_completed(running):
             yield running[future], future.result()
 
 
-def measured(
-    chosen: list[Mutant], jobs: int, results: Results
-) -> tuple[list[Mutant], dict[tuple[str, ...], str]]:
-    """The survivors, and the sets of tests that fail without any change, with the test that did."""
+def measured(chosen: list[Mutant], jobs: int, results: Results) -> tuple[list[Mutant], set[str]]:
+    """The survivors, and the tests that fail without any change."""
     found = {each: result for each in chosen if (result := results.get(each)) is not None}
     survivors = [each for each, result in found.items() if not result.killer]
     left = [each for each in chosen if each not in found]
@@ -409,27 +414,12 @@ def measured(
         ]
         run = Run([Copy(Path(folder)) for folder in folders], results)
         stack.callback(run.close)
-        sets = sorted({mutant.tests for mutant in left})
-        broken: dict[tuple[str, ...], str] = {}
-        took_s: dict[tuple[str, ...], float] = {}
-        for number, (tests, result) in enumerate(run.baselines(sets), 1):
-            took_s[tests] = result.took_s
-            word = "FAILS" if result.killer else "passes"
-            line = f"{number:3}/{len(sets)} {result.took_s:5.1f} s {word:8} {' '.join(tests)}"
-            print(line, flush=True)
-            if result.killer:
-                broken[tests] = result.killer
-        bounds = {each: 30 + 4 * took_s[each.tests] for each in left if each.tests not in broken}
-        for number, (mutant, result) in enumerate(run.mutants(bounds), 1):
-            word = "killed" if result.killer else "SURVIVES"
-            by = f"  ({result.killer})" if result.killer else ""
-            print(
-                f"{number:3}/{len(bounds)} {result.took_s:5.1f} s {word:8} {mutant}{by}",
-                flush=True,
-            )
+        for number, (mutant, result) in enumerate(run.mutants(left), 1):
+            word = f"killed by {result.killer}" if result.killer else "SURVIVES"
+            print(f"{number:3}/{len(left)} {result.took_s:5.1f} s  {mutant}  {word}", flush=True)
             if not result.killer:
                 survivors.append(mutant)
-    return survivors, broken
+    return survivors, run.broken
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -459,19 +449,16 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     began = time.monotonic()
     survivors, broken = measured(chosen, options.jobs, Results(options.results))
-    lost = [each for each in chosen if each.tests in broken]
     minutes = (time.monotonic() - began) / 60
-    killed = len(chosen) - len(survivors) - len(lost)
+    killed = len(chosen) - len(survivors)
     print(
         f"\n{len(chosen)} mutants in {minutes:.1f} min: {killed} killed, {len(survivors)} survive"
     )
     for mutant in survivors:
         print(f"  {mutant}  ({' '.join(mutant.tests)})")
-    for tests, failed in broken.items():
-        print(f"not measured: {failed} fails without any change ({' '.join(tests)})")
-    if broken:
-        return 2
-    return 1 if len(survivors) > options.survivors_max else 0
+    for test in sorted(broken):
+        print(f"passed over, for it fails without any change: {test}")
+    return 1 if broken or len(survivors) > options.survivors_max else 0
 
 
 if __name__ == "__main__":
