@@ -2,8 +2,8 @@
 
 `bench/mutants.toml` maps places in the source to the test files that must notice a change there.
 Mutants run side by side in copies of the tree, so the tree itself never changes: `make mutants`.
-A run of tests has a bound of time, and each result is kept in `build/mutants.jsonl`: a run that was cut short
-goes on where it stood.
+A run of tests has a bound of time, and each result is kept in `build/mutants.jsonl`: a run that was
+cut short goes on where it stood.
 """
 
 from __future__ import annotations
