@@ -439,11 +439,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--survivors-max", type=int, default=5, metavar="N")
     options = parser.parse_args(arguments)
     data = tomllib.loads(MAP.read_text("utf-8"))
-    places = {file: tests for file, tests in data["places"].items() if options.place in file}
-    rows = [row for row in data["known"] if options.place in row["file"]]
-    chosen = known(rows)
+    chosen = known(data["known"])
     if not options.known:
-        chosen += seeded(places, options.number, options.seed)
+        chosen += seeded(data["places"], options.number, options.seed)
+    chosen = [each for each in chosen if options.place in each.file]
     if options.list:
         print(*chosen, sep="\n")
         return 0
