@@ -34,7 +34,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 MAP = Path(__file__).with_suffix(".toml")
 PACKAGE = "src/polycall"
-SECONDS_MAX = 300.0
+SECONDS_MAX = 150.0
 NO_TESTS = 5  # pytest's status where every test was passed over
 
 _COMPARISONS: dict[type[ast.cmpop], tuple[str, str]] = {

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from polycall.fold import fold, unfold
 from polycall.ir import (
     Event,
     Message,
+    Opaque,
+    Part,
     PartDelta,
     PartEnd,
     PartStart,
+    Reasoning,
     Request,
     Response,
     ResponseEnd,
@@ -29,7 +34,7 @@ TOOLS = [
 ]
 
 
-def answer(*parts: Text | ToolCall) -> Response:
+def answer(*parts: Part) -> Response:
     return Response("r", "m", Message("assistant", list(parts)), "tool_calls")
 
 
@@ -76,6 +81,25 @@ def test_F06_one_call_at_a_time_where_the_target_has_no_switch() -> None:
     kept = restored(given, WireRequest("/x", {}), parallel_tool_calls=False)
     assert kept == answer(Text("a"), ToolCall("1", "f"), Text("b"))
     assert restored(given, WireRequest("/x", {}), parallel_tool_calls=True) == given
+
+
+def test_reasoning_and_summaries_alone_are_noted_with_what_they_are_bound_to() -> None:
+    bound: dict[str, Any] = {"anthropic": {"bound": "x"}}
+    given = answer(
+        Reasoning("hm"),
+        Opaque("anthropic", "compaction", {"type": "compaction"}),
+        Opaque("anthropic", "container", {"type": "container"}),
+        Text("a"),
+        ToolCall("1", "f"),
+    )
+    kept = restored(given, WireRequest("/x", {}, bound=bound))
+    assert [getattr(part, "metadata", None) for part in kept.message.parts] == [
+        bound,
+        bound,
+        {},
+        {},
+        {},
+    ]
 
 
 def test_nothing_changed_is_nothing_done() -> None:

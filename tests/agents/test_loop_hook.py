@@ -16,7 +16,9 @@ from polycall.loop import (
     ToolEvent,
     Turn,
     emit,
+    is_heard,
     run_tools,
+    unheard,
 )
 from polycall.testing import ScriptedModel
 
@@ -69,6 +71,19 @@ async def test_the_hook_may_go_on_after_the_model_finished_but_not_past_a_bound(
     ]
 
 
+async def test_a_run_that_is_past_its_bound_asks_the_hook_for_nothing() -> None:
+    asked: list[int] = []
+
+    async def prepare(messages: list[Message], steps: list[Step]) -> Turn | EndReason:
+        asked.append(len(steps))
+        return Turn(Request("test/m", messages), done)
+
+    with ScriptedModel([CALL, CALL]) as model:
+        run = run_tools(model, FIRST, done, prepare=prepare, limits=Limits(steps=2))
+        _, end = await collect(run)
+    assert (end.reason, asked) == ("steps", [0, 1])
+
+
 async def test_the_hook_may_end_the_run() -> None:
     async def stop(messages: list[Message], steps: list[Step]) -> Turn | EndReason:
         return "handoffs" if steps else Turn(Request("test/m", messages), done)
@@ -94,6 +109,21 @@ async def test_a_running_tool_is_heard_before_it_ends() -> None:
 
 async def test_outside_a_run_nobody_hears() -> None:
     await emit("anything")
+    assert not is_heard()
+
+
+async def test_within_a_tool_the_run_hears_until_the_tool_says_that_it_does_not() -> None:
+    heard: list[bool] = []
+
+    async def work(call: ToolCall) -> ToolResult:
+        heard.append(is_heard())
+        unheard()
+        heard.append(is_heard())
+        return await done(call)
+
+    with ScriptedModel([CALL, "ok"]) as model:
+        await collect(run_tools(model, FIRST, work))
+    assert heard == [True, False]
 
 
 async def test_the_wall_clock_ends_a_run_with_a_whole_history() -> None:

@@ -23,6 +23,23 @@ def test_what_is_not_a_count_counts_as_none(written: Any, counted: int) -> None:
     assert parse_usage({"prompt_tokens": 3, "completion_tokens": written}).output_tokens == counted
 
 
+@pytest.mark.parametrize(
+    ("written", "reasoning", "output"),
+    [
+        ({"completion_tokens_details": {"reasoning_tokens": 4}, "reasoning_tokens": 9}, 4, 5),
+        ({"reasoning_tokens": 4}, 4, 5),
+        ({"reasoning_tokens": 4, "completion_tokens_details": None}, 4, 5),
+        ({"reasoning_tokens": 4, "total_tokens": 12}, 4, 9),  # alongside, says the total
+        ({"reasoning_tokens": 4, "total_tokens": 11}, 4, 5),
+    ],
+)
+def test_reasoning_is_counted_wherever_it_is_written(
+    written: dict[str, Any], reasoning: int, output: int
+) -> None:
+    usage = parse_usage({"prompt_tokens": 3, "completion_tokens": 5, **written})
+    assert (usage.reasoning_tokens, usage.output_tokens) == (reasoning, output)
+
+
 def test_anthropic_has_both_counts_also_where_they_are_zero() -> None:
     own = Usage(metadata={anthropic.NAME: {"service_tier": "standard"}})
     assert render_usage(own) == {"service_tier": "standard", "input_tokens": 0, "output_tokens": 0}

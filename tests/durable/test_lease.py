@@ -92,6 +92,32 @@ async def test_a_lease_that_began_now_is_not_taken_for_lost(database: Database) 
     assert lost == []
 
 
+class Orphans(NoWork):
+    """Two workflows of a process that is gone; another takes the second one first."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, list[str], str]] = []
+        self._sys_db = SimpleNamespace(reenqueue_for_recovery=self._reenqueue)
+
+    def list_workflows(self, **options: Any) -> list[Any]:
+        # Inputs and outputs may be large, and are unpickled where they are loaded.
+        assert options["load_input"] is options["load_output"] is False
+        assert options["executor_id"] == "gone"
+        return [SimpleNamespace(workflow_id=name) for name in ("run-1", "run-2")]
+
+    def _reenqueue(self, name: str, executors: list[str], queue: str) -> bool:
+        self.asked.append((name, executors, queue))
+        return name == "run-1"
+
+
+def test_of_a_gone_process_each_run_is_put_back_once(database: Database) -> None:
+    orphans: Any = Orphans()
+    mine = Lease(database, orphans, "mine", lease_s=60.0, on_lost=lambda: None)
+    assert mine._recover("gone") == 1
+    assert [name for name, *_ in orphans.asked] == ["run-1", "run-2"]
+    assert {tuple(executors) for _, executors, _ in orphans.asked} == {("gone",)}
+
+
 class Pending(NoWork):
     """One workflow is pending, of a process that has no lease."""
 

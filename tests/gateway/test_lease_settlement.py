@@ -176,6 +176,20 @@ async def test_a_refusal_says_when_to_ask_again(store: Store) -> None:
     await limits.close()
 
 
+async def test_nothing_is_left_of_a_lease_that_the_counters_forgot(store: Store) -> None:
+    limits = KeyLimits(store, counters="", worker="w", clock=lambda: NOW)
+    owner = Owner(id="k", name="k")
+    lost, is_held = await limits.leased("tokens", owner, "day", 1000, 40)
+    assert is_held
+    limits._forget()
+    assert (lost.is_lost, lost.free, lost.amount, lost.spent) == (True, 0, 0, 0)
+    new, is_held = await limits.leased("tokens", owner, "day", 1000, 40)
+    assert is_held
+    assert new is not lost
+    assert new.holder != lost.holder
+    await limits.close()
+
+
 @pytest.mark.parametrize(("when_down", "serves"), [("serve", True), ("refuse", False)])
 async def test_while_the_store_is_unreachable_the_configuration_decides(
     store: Store, monkeypatch: pytest.MonkeyPatch, when_down: str, serves: bool

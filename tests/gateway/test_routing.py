@@ -99,6 +99,17 @@ def test_unknown_names(router: TargetRouter, name: str) -> None:
     assert "a, b, both, weighted" in str(caught.value)
 
 
+@pytest.mark.parametrize("route", ['["a/*", "b/y"]', '["b/y", "a/*"]'])
+@pytest.mark.parametrize("name", ["own-../secret", "own-..", "own-x/../../y", "own-"])
+def test_no_target_of_a_pattern_may_lead_out_of_its_provider(route: str, name: str) -> None:
+    """One target that is sound makes the others of its route no better."""
+    text = f'{CONFIG}[models."own-*"]\nroute = {route}\n'
+    router = TargetRouter(parse_config(text, environment={}))
+    assert {stop.name for stop in router.route("own-x")} == {"a/x", "b/y"}
+    with pytest.raises(NotFoundError):
+        router.route(name)
+
+
 ROUTES = """
 [models.cooled]
 route = ["hot/status-429-30", "good/ok"]

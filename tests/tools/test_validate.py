@@ -235,6 +235,15 @@ def test_D08_anything_else_is_told_to_the_model(text: str, reason: str) -> None:
     assert message.endswith("so nothing was run; call again with one JSON object")
 
 
+@pytest.mark.parametrize(("depth", "is_read"), [(149, True), (150, False)])
+def test_D08_nesting_is_read_up_to_its_bound(depth: int, is_read: bool) -> None:
+    text = '{"any":' + "[" * depth + "]" * depth + "}"
+    if is_read:
+        assert check(text).arguments == json.loads(text)
+    else:
+        assert "nested too deeply" in refusal(text)
+
+
 @law
 @given(documents())
 def test_D09_valid_arguments_are_left_alone(case: Case) -> None:

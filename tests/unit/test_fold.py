@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polycall.errors import ProtocolError, TruncatedError
-from polycall.fold import fold, unfold
+from polycall.fold import Folder, fold, unfold
 from polycall.ir import (
+    DeltaKind,
     Event,
     Media,
     Message,
@@ -77,6 +78,10 @@ START, END = ResponseStart(), ResponseEnd("stop")
             "PartStart 1 is not allowed while part 0 is open",
         ),
         (
+            [START, PartStart(0, Text("")), PartStart(0, Text(""))],
+            "PartStart 0 is not allowed while part 0 is open",
+        ),
+        (
             [START, PartStart(0, Text("")), PartDelta(1, "")],
             "PartDelta 1 is not allowed while part 0 is open",
         ),
@@ -103,6 +108,24 @@ def test_the_grammar_is_checked(events: list[Event], message: str) -> None:
 def test_a_stream_that_stops_early_is_no_response(events: list[Event]) -> None:
     with pytest.raises(TruncatedError):
         fold(events)
+
+
+@pytest.mark.parametrize(
+    ("part", "delta", "kind"),
+    [
+        (Text(""), PartDelta(0, "x"), "text"),
+        (Reasoning(""), PartDelta(0, "x"), "reasoning"),
+        (Text(""), PartDelta(0, "x", "refusal"), "refusal"),
+    ],
+)
+def test_a_delta_without_a_kind_has_that_of_its_part(
+    part: Part, delta: PartDelta, kind: DeltaKind
+) -> None:
+    folder = Folder()
+    for event in (START, PartStart(0, part), delta):
+        folder.feed(event)
+    assert folder.labelled(delta) == PartDelta(0, "x", kind)
+    assert folder.labelled(START) is START
 
 
 texts = st.text(max_size=20)

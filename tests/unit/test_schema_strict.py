@@ -413,6 +413,17 @@ def test_anthropic_strict_keeps_what_openai_does_not() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("required", "kept"), [(["n", "n"], ["n", "n"]), (["n", 5], ["n"]), (True, []), ("n", [])]
+)
+def test_a_list_of_required_names_has_names_only(required: Any, kept: list[str]) -> None:
+    """Old drafts wrote `"required": true`; vendors refuse that."""
+    schema = obj({"n": {"type": "integer"}}, required=required)
+    strict = anthropic_strict(schema)
+    assert strict is not None
+    assert strict["required"] == kept
+
+
 def test_anthropic_strict_refuses_recursion() -> None:
     tree = obj({"kids": {"type": "array", "items": {"$ref": "#"}}})
     assert anthropic_strict(tree) is None

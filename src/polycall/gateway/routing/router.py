@@ -114,7 +114,9 @@ class TargetRouter:
         return alias_for(self._config.models, self._config.providers, requested)
 
     def _targets_of(self, requested: str, alias: Alias | None) -> list[Target]:
-        if alias is not None and all(is_model_name(target.model) for target in alias.route):
+        if alias is not None and all(
+            is_model_name(target.model.partition("/")[2]) for target in alias.route
+        ):
             return [target for target in alias.route for target in self._expand(target.model)]
         prefix, slash, model = requested.partition("/")
         if not slash or not is_model_name(model) or prefix not in self._config.named:
