@@ -25,6 +25,7 @@ from polycall.ir import (
     ToolResult,
 )
 from polycall.translation import conversation
+from polycall.translation.opened import opened_in
 
 HOME = Origin("gemini", "google", "m1")
 STATE: Metadata = {"gemini": {"thoughtSignature": "signed by m1"}}
@@ -128,6 +129,20 @@ async def test_arguments_that_the_client_edited_stay_edited(
     parts, _ = await seen_by(carrier, history(await kept(carrier), sent), "google", "m1")
     (call,) = [part for part in parts if isinstance(part, ToolCall)]
     assert call.arguments_json == expected
+
+
+@pytest.mark.parametrize(
+    ("offered", "new"),
+    [(["t"], []), (["t", "u"], ["u"]), (["v", "t", "u"], ["v", "u"]), (["u"], ["u"])],
+)
+async def test_tools_that_came_after_a_turn_are_named_where_they_came(
+    carrier: Carrier, offered: list[str], new: list[str]
+) -> None:
+    base = carrier.new_base()
+    await carrier.keep("me", base, CarriedTurn(HOME, ENTRIES, ["t"]))
+    request = replace(history(base), tools=[Tool(name) for name in offered])
+    view, _ = (await carrier.extract(request, "me")).for_target("google", "m1")
+    assert [opened_in(message) for message in view.messages] == [[], [], new]
 
 
 async def test_texts_that_the_client_edited_stay_edited(carrier: Carrier) -> None:

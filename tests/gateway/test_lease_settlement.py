@@ -18,6 +18,7 @@ from polycall.gateway.accounts.limits import KeyLimits, Reservation
 from polycall.gateway.accounts.windows import window_at
 from polycall.gateway.store import Settlement, Store, open_store
 from polycall.gateway.store.counter_operations import slice_of
+from polycall.ir import Metadata
 from tests.gateway.test_store import ROW
 
 NOW = 1_000_000.0
@@ -173,6 +174,55 @@ async def test_a_refusal_says_when_to_ask_again(store: Store) -> None:
     with pytest.raises(RateLimitError) as caught:
         await limits.count_request(owner)
     assert caught.value.retry_after_s == window_at("minute", NOW).ends - NOW
+    await limits.close()
+
+
+class Asked:
+    """A request of known size, for `Sized`."""
+
+    model = "m"
+    service_tier = ""
+    output_reserved: int | None = None
+
+    def __init__(self, input_tokens: int, output: int, candidates: int, readings: int) -> None:
+        self._sizes = input_tokens, output, candidates, readings
+
+    async def size_tokens(self, services: Any) -> int:
+        return self._sizes[0]
+
+    def output_tokens_max(self) -> int | None:
+        return self._sizes[1]
+
+    def candidates_max(self) -> int:
+        return self._sizes[2]
+
+    def readings_max(self) -> int:
+        return self._sizes[3]
+
+    def premium_usage_hints(self, input_tokens: int, output_tokens: int) -> Metadata:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "reserved"),
+    [
+        ((10, 20, 1, 1), 30),
+        ((10, 20, 3, 1), 70),
+        ((10, 20, 1, 4), 120),
+        ((10, 20, 3, 4), 280),
+        ((999, 20, 1, 1), 1000),  # a larger one may have a minute for itself
+    ],
+)
+async def test_every_candidate_and_every_reading_is_reserved_for(
+    store: Store, sizes: tuple[int, int, int, int], reserved: int
+) -> None:
+    limits = KeyLimits(store, counters="", worker="w", clock=lambda: NOW)
+    services: Any = None  # this request knows its sizes
+    limits.configure(parse_config("", environment={}), services)
+    hold = Reservation()
+    owner = Owner(id="k", name="k", tokens_per_minute=1000)
+    await limits.reserve(hold, owner, Asked(*sizes))
+    assert [amount for _, amount in hold.tokens] == [reserved]
     await limits.close()
 
 

@@ -19,34 +19,49 @@ _WAIT_S = 30.0  # for another process that writes
 
 
 class SqliteConnection:
-    """A connection to SQLite that threads share under a lock of their own.
+    """A connection to SQLite that threads share.
 
     A forked child has one of its own: what it inherits belongs to its parent.
     """
 
     def __init__(self, path: str | Path, schema: str, what: str) -> None:
         self._opening = (path, schema, what)
+        self._lock = threading.Lock()
         self._pid = os.getpid()
         self._connection = _opened(path, schema, what)
         self._of_parents: list[sqlite3.Connection] = []
 
-    @property
-    def current(self) -> sqlite3.Connection:
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Every row that a statement gives."""
+        with self._lock:
+            return self._current().execute(sql, values).fetchall()
+
+    @contextmanager
+    def changing(self) -> Generator[sqlite3.Connection]:
+        """The connection in a transaction of its own."""
+        with self._lock:
+            connection = self._current()
+            connection.execute("begin immediate")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("rollback")
+                raise
+            connection.execute("commit")
+
+    def close(self) -> None:
+        """Close it."""
+        with self._lock:
+            if self._pid == os.getpid():
+                self._connection.close()
+
+    def _current(self) -> sqlite3.Connection:
         """The connection of this process."""
         if self._pid != os.getpid() and str(self._opening[0]) != ":memory:":
             # Neither used nor closed here: either would disturb the parent's.
             self._of_parents.append(self._connection)
             self._connection, self._pid = _opened(*self._opening), os.getpid()
         return self._connection
-
-    def execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        """Run one statement."""
-        return self.current.execute(sql, values)
-
-    def close(self) -> None:
-        """Close it."""
-        if self._pid == os.getpid():
-            self._connection.close()
 
 
 def open_database(path: str | Path, schema: str, what: str) -> SqliteConnection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import Any
 
 from pydantic import TypeAdapter, create_model
@@ -27,7 +28,26 @@ class _PlainSchema(GenerateJsonSchema):
         return False
 
 
-class TypedOutput:
+class _Output(ABC):
+    """Reads answers; `is_wrapped` where the value stands under the key `result`."""
+
+    is_wrapped: bool
+    format: ResponseFormat
+
+    @abstractmethod
+    def parse(self, text: str) -> Any:
+        """The value; `ValueError` with words for the model that wrote the text."""
+
+    def parse_result(self, text: str) -> Any:
+        """The same for the value itself, put under no key; text that is no JSON is a string."""
+        try:
+            value = jsontext.decode(text)
+        except ValueError:
+            value = text
+        return self.parse(jsontext.encode({"result": value} if self.is_wrapped else value))
+
+
+class TypedOutput(_Output):
     """Reads answers of one type.
 
     Providers want an object at the top; other types are put under the key `result`.
@@ -45,16 +65,7 @@ class TypedOutput:
         self.format = ResponseFormat("json_schema", schema=sent, name=name)
         self._loader = Loader(self._adapter, sent)
 
-    def parse_result(self, text: str) -> Any:
-        """The same for the type's own JSON; text that is none is a string."""
-        try:
-            value = jsontext.decode(text)
-        except ValueError:
-            value = text
-        return self.parse(jsontext.encode({"result": value} if self.is_wrapped else value))
-
     def parse(self, text: str) -> Any:
-        """The value; `ValueError` with words for the model that wrote the text."""
         # Models that are asked in words alone like to put their JSON into a fence.
         fenced = _FENCE.match(text)
         try:
@@ -64,7 +75,7 @@ class TypedOutput:
         return value.result if self.is_wrapped else value
 
 
-class SchemaOutput:
+class SchemaOutput(_Output):
     """Reads answers that a JSON schema describes, as plain values."""
 
     def __init__(self, schema: JSON) -> None:
@@ -76,16 +87,7 @@ class SchemaOutput:
         name = _NOT_IN_NAMES.sub("_", str(schema.get("title", ""))) or "answer"
         self.format = ResponseFormat("json_schema", schema=own, name=name)
 
-    def parse_result(self, text: str) -> Any:
-        """The same for the value itself, put under no key; text that is no JSON is a string."""
-        try:
-            value = jsontext.decode(text)
-        except ValueError:
-            value = text
-        return self.parse(jsontext.encode({"result": value} if self.is_wrapped else value))
-
     def parse(self, text: str) -> Any:
-        """The value; `ValueError` with words for the model that wrote the text."""
         fenced = _FENCE.match(text)
         value = jsontext.decode(fenced[1] if fenced else text)
         problems = self._checker.problems(value)

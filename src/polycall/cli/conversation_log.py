@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +82,12 @@ class ConversationLog:
 
     def last_id(self) -> str:
         """The conversation that spoke last; `RequestError` where there is none."""
-        row = self._database.execute(
+        rows = self._database.rows(
             "select conversation from polycall_turns order by id desc limit 1"
-        ).fetchone()
-        if row is None:
+        )
+        if not rows:
             raise RequestError("there is no conversation to continue: the log is empty")
-        return str(row[0])
+        return str(rows[0][0])
 
     def turns(self, conversation: str) -> list[LoggedTurn]:
         """All of one conversation, the first first; `RequestError` where there is none."""
@@ -127,20 +126,15 @@ class ConversationLog:
         )
         found = terms(_storable(f"{prompt}\n{run.text}"[:_INDEXED_CHARACTERS_MAX]))
         marks = ", ".join("?" * len(values))
-        self._database.execute("begin immediate")
-        try:
-            row = self._database.execute(
+        with self._database.changing() as database:
+            row = database.execute(
                 f"insert into polycall_turns ({_FIELDS}) values ({marks})",  # noqa: S608 - our own
                 values,
             )
-            self._database.execute(
+            database.execute(
                 "insert into polycall_words (rowid, words) values (?, ?)",
                 (row.lastrowid, " ".join(found)),
             )
-        except BaseException:
-            self._database.execute("rollback")
-            raise
-        self._database.execute("commit")
 
     def delete(self, conversation: str) -> None:
         """Forget a conversation; `RequestError` where there is none."""
@@ -149,27 +143,27 @@ class ConversationLog:
 
     def delete_before(self, at: float) -> int:
         """Forget the conversations that were last spoken in before then; how many they were."""
-        rows = self._database.execute(
+        rows = self._database.rows(
             "select conversation from polycall_turns group by conversation having max(at) < ?",
             (at,),
-        ).fetchall()
+        )
         self._forget([str(row[0]) for row in rows])
         return len(rows)
 
     def _forget(self, conversations: list[str]) -> None:
         for each in conversations:
             self.sessions.delete(each)
-            self._database.execute(
-                "delete from polycall_words where rowid in "
-                "(select id from polycall_turns where conversation = ?)",
-                (each,),
-            )
-            self._database.execute("delete from polycall_turns where conversation = ?", (each,))
+            with self._database.changing() as run:
+                run.execute(
+                    "delete from polycall_words where rowid in "
+                    "(select id from polycall_turns where conversation = ?)",
+                    (each,),
+                )
+                run.execute("delete from polycall_turns where conversation = ?", (each,))
 
     def _select(self, rest: str, *values: Any) -> list[LoggedTurn]:
         query = f"select {_FIELDS} from polycall_turns {rest}"  # noqa: S608 - our own words
-        with closing(self._database.execute(query, values)) as rows:
-            return [LoggedTurn(*row) for row in rows]
+        return [LoggedTurn(*row) for row in self._database.rows(query, values)]
 
 
 def _storable(text: str) -> str:

@@ -12,7 +12,6 @@ import re
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from dataclasses import replace as changed
-from types import TracebackType
 from typing import Any, Self
 
 from msgspec import Struct
@@ -159,12 +158,7 @@ class Programs:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:

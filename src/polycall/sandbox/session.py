@@ -13,7 +13,6 @@ import platform
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 from .errors import JournalError, ProtocolViolationError, SandboxError, SessionClosedError
@@ -63,12 +62,7 @@ class Session:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     @property

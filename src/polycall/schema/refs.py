@@ -241,14 +241,14 @@ def recursive_references(root: JSON) -> frozenset[str]:
     """The references, reachable from the root, whose targets come to contain themselves."""
     references = References(root)
     inside: dict[str, set[str]] = {}
-    waiting = _references_in(without(root, *DEFINITION_KEYS))
+    waiting = set(references_in(without(root, *DEFINITION_KEYS)))
     while waiting:
         reference = waiting.pop()
         if reference not in inside:
             target = references.target(reference)
             if target is root:
                 target = without(root, *DEFINITION_KEYS)
-            inside[reference] = _references_in(target)
+            inside[reference] = set(references_in(target))
             waiting |= inside[reference]
     return frozenset(name for name in inside if name in _reachable(name, inside))
 
@@ -258,15 +258,15 @@ def is_recursive(root: JSON) -> bool:
     return bool(recursive_references(root))
 
 
-def _references_in(node: JSON) -> set[str]:
-    """Every reference written in a schema, definitions within it included."""
-    found: set[str] = set()
+def references_in(node: JSON) -> list[str]:
+    """Every reference written in a schema, as often as it is there, definitions included."""
+    found: list[str] = []
     nodes = [node]
     while nodes:
         current = nodes.pop()
         reference = reference_of(current)
         if reference is not None:
-            found.add(reference)
+            found.append(reference)
         nodes.extend(child for _, child in children(current))
     return found
 

@@ -11,9 +11,8 @@ from collections import Counter
 
 from polycall.ir import JSON
 from polycall.schema.merge import combined
-from polycall.schema.refs import recursive_references
+from polycall.schema.refs import recursive_references, references_in
 from polycall.schema.walk import (
-    children,
     escape_pointer,
     object_at,
     rebuild,
@@ -30,9 +29,9 @@ def handwritten(schema: JSON) -> JSON:
         else node
         for name, node in object_at(schema, "$defs").items()
     }
-    uses = Counter(_references(without(schema, "$defs")))
+    uses = Counter(references_in(without(schema, "$defs")))
     for node in definitions.values():
-        uses.update(_references(node))
+        uses.update(references_in(node))
     recursive = recursive_references(schema)
     written_out = {
         reference
@@ -65,16 +64,3 @@ _FIRST = ("$ref", "type", "title", "description", "properties", "required")
 def _ordered(node: JSON) -> JSON:
     """What a reader wants to know first comes first."""
     return {key: node[key] for key in (*_FIRST, *node) if key in node}
-
-
-def _references(node: JSON) -> list[str]:
-    """Every reference in a schema, as often as it is there."""
-    found: list[str] = []
-    nodes = [node]
-    while nodes:
-        current = nodes.pop()
-        reference = reference_of(current)
-        if reference is not None:
-            found.append(reference)
-        nodes.extend(child for _, child in children(current))
-    return found

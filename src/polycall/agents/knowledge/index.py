@@ -59,9 +59,8 @@ class Index:
 
     def files(self) -> dict[str, FileState]:
         """What is indexed."""
-        with self._lock:
-            rows = self._database.execute("select path, size, modified, digest from files")
-            return {path: FileState(*state) for path, *state in rows}
+        rows = self._database.rows("select path, size, modified, digest from files")
+        return {path: FileState(*state) for path, *state in rows}
 
     def replace_file(self, path: str, state: FileState, chunks: Iterable[Section]) -> None:
         """Put a file in, in place of what it was before; all of it or nothing."""
@@ -100,27 +99,24 @@ class Index:
         wanted = " OR ".join(f'"{term}"' for term in query_terms(query))
         if not wanted:
             return {}
-        with self._lock:
-            rows = self._database.execute(
-                f"select rowid, -{_RANK} from chunks_terms where chunks_terms match ? "  # noqa: S608 - ours
-                f"order by {_RANK}, rowid limit ?",
-                (wanted, limit),
-            ).fetchall()
+        rows = self._database.rows(
+            f"select rowid, -{_RANK} from chunks_terms where chunks_terms match ? "  # noqa: S608 - ours
+            f"order by {_RANK}, rowid limit ?",
+            (wanted, limit),
+        )
         best = max((score for _, score in rows), default=0.0) or 1.0
         return {number: score / best for number, score in rows}
 
     def chunk(self, number: int) -> Chunk:
         """One chunk."""
-        with self._lock:
-            row = self._database.execute(
-                "select number, path, place, text from chunks where number = ?", (number,)
-            ).fetchone()
+        (row,) = self._database.rows(
+            "select number, path, place, text from chunks where number = ?", (number,)
+        )
         return Chunk(*row)
 
     def count(self) -> int:
         """How many chunks there are."""
-        with self._lock:
-            return self._database.execute("select count(*) from chunks").fetchone()[0]
+        return self._database.rows("select count(*) from chunks")[0][0]
 
     # Vectors.
 
@@ -134,11 +130,10 @@ class Index:
 
     def without_vectors(self) -> list[Chunk]:
         """The chunks that have no vector yet."""
-        with self._lock:
-            rows = self._database.execute(
-                "select number, path, place, text from chunks "
-                "where number not in (select number from vectors) order by number"
-            ).fetchall()
+        rows = self._database.rows(
+            "select number, path, place, text from chunks "
+            "where number not in (select number from vectors) order by number"
+        )
         return [Chunk(*row) for row in rows]
 
     def add_vectors(self, numbers: Sequence[int], vectors: Sequence[Sequence[float]]) -> None:
@@ -158,16 +153,13 @@ class Index:
 
     def close(self) -> None:
         """Give the file back."""
-        with self._lock:
-            self._database.close()
+        self._database.close()
 
     def _vectors(self) -> tuple[Any, list[int]]:
         with self._lock:
             if self._matrix is None:
                 numpy = numpy_module()
-                rows = self._database.execute(
-                    "select number, vector from vectors order by number"
-                ).fetchall()
+                rows = self._database.rows("select number, vector from vectors order by number")
                 joined = b"".join(vector for _, vector in rows)
                 flat = numpy.frombuffer(joined, dtype=numpy.float32)
                 self._matrix = flat.reshape(len(rows), -1) if rows else flat, [n for n, _ in rows]
@@ -175,15 +167,9 @@ class Index:
 
     @contextlib.contextmanager
     def _changing(self) -> Generator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, self._database.changing() as run:
             self._matrix = None
-            self._database.execute("begin immediate")
-            try:
-                yield self._database.current
-            except BaseException:
-                self._database.execute("rollback")
-                raise
-            self._database.execute("commit")
+            yield run
 
     def _remove(self, run: sqlite3.Connection, path: str) -> None:
         for table in ("chunks_terms", "vectors"):

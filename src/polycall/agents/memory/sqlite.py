@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-import threading
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +36,10 @@ class SQLiteStore:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._lock = threading.Lock()
         self._database = open_database(path, _SCHEMA, "memory")
 
     def add(self, entries: Sequence[Entry], *, entries_max: int, now: float) -> None:
-        with self._changing() as run:
+        with self._database.changing() as run:
             for scope, count in Counter(entry.scope for entry in entries).items():
                 if self._count(run, scope) + count > entries_max:
                     self._purge(run, now)
@@ -62,7 +59,7 @@ class SQLiteStore:
     def update(
         self, scopes: Sequence[str], entry_id: str, text: str, expires: float | None, now: float
     ) -> Entry | None:
-        with self._changing() as run:
+        with self._database.changing() as run:
             found = self._find(run, scopes, entry_id, now)
             if found is None:
                 return None
@@ -78,7 +75,7 @@ class SQLiteStore:
             return Entry(entry.id, entry.scope, text, entry.created, now, expires)
 
     def remove(self, scopes: Sequence[str], entry_id: str, now: float) -> bool:
-        with self._changing() as run:
+        with self._database.changing() as run:
             found = self._find(run, scopes, entry_id, now)
             if found is not None:
                 run.execute("delete from entries where number = ?", (found[0],))
@@ -89,43 +86,29 @@ class SQLiteStore:
         wanted = " OR ".join(f'"{term}"' for term in query_terms(query))
         if not wanted:
             return []
-        with self._lock:
-            rows = self._database.execute(
-                f"select {_COLUMNS} from entries_terms t join entries e on e.number = t.rowid "  # noqa: S608 - our own constants
-                f"where entries_terms match ? and e.scope in ({_marks(scopes)}) "
-                "and (e.expires is null or e.expires > ?) "
-                "order by bm25(entries_terms), e.updated desc limit ?",
-                (wanted, *scopes, now, limit),
-            ).fetchall()
+        rows = self._database.rows(
+            f"select {_COLUMNS} from entries_terms t join entries e on e.number = t.rowid "  # noqa: S608 - our own constants
+            f"where entries_terms match ? and e.scope in ({_marks(scopes)}) "
+            "and (e.expires is null or e.expires > ?) "
+            "order by bm25(entries_terms), e.updated desc limit ?",
+            (wanted, *scopes, now, limit),
+        )
         return [Entry(*row) for row in rows]
 
     def recent(self, scopes: Sequence[str], limit: int, now: float) -> list[Entry]:
-        with self._lock:
-            rows = self._database.execute(
-                f"select {_COLUMNS} from entries e where e.scope in ({_marks(scopes)}) "  # noqa: S608 - our own constants
-                "and (e.expires is null or e.expires > ?) order by e.updated desc limit ?",
-                (*scopes, now, limit),
-            ).fetchall()
+        rows = self._database.rows(
+            f"select {_COLUMNS} from entries e where e.scope in ({_marks(scopes)}) "  # noqa: S608 - our own constants
+            "and (e.expires is null or e.expires > ?) order by e.updated desc limit ?",
+            (*scopes, now, limit),
+        )
         return [Entry(*row) for row in rows]
 
     def purge(self, now: float) -> int:
-        with self._changing() as run:
+        with self._database.changing() as run:
             return self._purge(run, now)
 
     def close(self) -> None:
-        with self._lock:
-            self._database.close()
-
-    @contextlib.contextmanager
-    def _changing(self) -> Generator[sqlite3.Connection]:
-        with self._lock:
-            self._database.execute("begin immediate")
-            try:
-                yield self._database.current
-            except BaseException:
-                self._database.execute("rollback")
-                raise
-            self._database.execute("commit")
+        self._database.close()
 
     def _count(self, run: sqlite3.Connection, scope: str) -> int:
         return run.execute("select count(*) from entries where scope = ?", (scope,)).fetchone()[0]

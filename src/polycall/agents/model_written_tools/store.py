@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 
@@ -47,20 +46,18 @@ class ToolStore:
     """
 
     def __init__(self, path: str | Path = ":memory:") -> None:
-        self._lock = threading.Lock()
         self._database = open_database(path, _SCHEMA, "written tools")
 
     def add(
         self, name: str, *, description: str, code: str, tests: str, author: str
     ) -> ToolVersion:
         """Keep a new version."""
-        with self._lock:
-            row = self._database.execute(
-                f"insert into written_tools ({_COLUMNS}) "  # noqa: S608 - our own constants
-                "values (?, (select coalesce(max(version), 0) + 1 from written_tools "
-                f"where name = ?), ?, ?, ?, ?, ?, null) returning {_COLUMNS}",
-                (name, name, description, code, tests, author, time.time()),
-            ).fetchone()
+        (row,) = self._database.rows(
+            f"insert into written_tools ({_COLUMNS}) "  # noqa: S608 - our own constants
+            "values (?, (select coalesce(max(version), 0) + 1 from written_tools "
+            f"where name = ?), ?, ?, ?, ?, ?, null) returning {_COLUMNS}",
+            (name, name, description, code, tests, author, time.time()),
+        )
         return ToolVersion(*row)
 
     def in_use(self) -> list[ToolVersion]:
@@ -73,18 +70,17 @@ class ToolStore:
 
     def versions(self, name: str = "") -> list[ToolVersion]:
         """All versions, of one tool or of all, oldest first."""
-        with self._lock:
-            rows = self._database.execute(
-                f"select {_COLUMNS} from written_tools "  # noqa: S608 - our own constants
-                "where ? in (name, '') order by number",
-                (name,),
-            ).fetchall()
+        rows = self._database.rows(
+            f"select {_COLUMNS} from written_tools "  # noqa: S608 - our own constants
+            "where ? in (name, '') order by number",
+            (name,),
+        )
         return [ToolVersion(*row) for row in rows]
 
     def revoke(self, name: str, version: int | None = None) -> int:
         """Take a version out of use, or all of a tool; how many those were."""
-        with self._lock:
-            return self._database.execute(
+        with self._database.changing() as run:
+            return run.execute(
                 "update written_tools set revoked = ? "
                 "where name = ? and revoked is null and coalesce(?, version) = version",
                 (time.time(), name, version),
@@ -92,5 +88,4 @@ class ToolStore:
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._database.close()
+        self._database.close()

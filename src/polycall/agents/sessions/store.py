@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Literal, TypeAlias
@@ -86,7 +85,6 @@ class SessionStore:
 
     def __init__(self, url: str, secret: str | bytes | None = None) -> None:
         self._values = SealedValues(secret)
-        self._lock = threading.Lock()
         self._postgres: PostgresConnection | None = None
         if url.startswith(("postgresql://", "postgres://")):
             self._postgres = PostgresConnection(url, "sessions")
@@ -318,17 +316,12 @@ class SessionStore:
                 yield ask
             return
 
-        def run(sql: str, *values: Any) -> Any:
-            return self._sqlite.execute(sql, values)
+        with self._sqlite.changing() as database:
 
-        with self._lock:
-            run("begin immediate")
-            try:
-                yield run
-            except BaseException:
-                run("rollback")
-                raise
-            run("commit")
+            def run(sql: str, *values: Any) -> Any:
+                return database.execute(sql, values)
+
+            yield run
 
 
 def _delete(run: _Run, session: str) -> bool:
