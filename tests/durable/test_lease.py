@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -116,6 +118,30 @@ def test_of_a_gone_process_each_run_is_put_back_once(database: Database) -> None
     assert mine._recover("gone") == 1
     assert [name for name, *_ in orphans.asked] == ["run-1", "run-2"]
     assert {tuple(executors) for _, executors, _ in orphans.asked} == {("gone",)}
+
+
+@pytest.mark.parametrize(
+    ("started", "pid", "taken"),
+    [("this", os.getpid(), []), ("another", os.getpid(), ["x"]), ("this", 2**22 + 1, ["x"])],
+)
+def test_a_process_that_is_gone_from_this_machine_is_not_waited_for(
+    database: Database, monkeypatch: pytest.MonkeyPatch, started: str, pid: int, taken: list[str]
+) -> None:
+    """Its number may be another process's by now: when that one began tells them apart."""
+    ticks = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    name = f"host:{pid}:{ticks if started == 'this' else '1'}:x"
+    lease(database, name)
+    database.change("update polycall_executors set pid = :pid where id = :id", pid=pid, id=name)
+    mine = lease(database, "mine")
+    recovered: list[str] = []
+
+    def recover(gone: str) -> int:
+        recovered.append(gone.rpartition(":")[2])
+        return 0
+
+    monkeypatch.setattr(mine, "_recover", recover)
+    mine.sweep()
+    assert recovered == taken
 
 
 class Pending(NoWork):

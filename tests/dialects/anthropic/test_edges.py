@@ -296,6 +296,16 @@ def test_unknown_deltas_of_every_block_are_kept() -> None:
     ]
 
 
+def test_what_the_last_event_says_more_is_kept() -> None:
+    """Bedrock's copy of this wire puts its metrics there."""
+    metrics = {"inputTokenCount": 3, "firstByteLatency": 40}
+    last = {**MESSAGE_STOP, "amazon-bedrock-invocationMetrics": metrics, "nothing": None}
+    said = sse(message_start(), message_delta("end_turn", output_tokens=1), last)
+    kept = fold(decode(StreamDecoder(), [said])).metadata["anthropic"]
+    assert kept["amazon-bedrock-invocationMetrics"] == metrics
+    assert not kept.keys() & {"type", "nothing"}
+
+
 def test_errors_without_any_words() -> None:
     error = anthropic.parse_error(500, {"odd": 1})
     assert error.message == '{"odd":1}'
