@@ -244,6 +244,16 @@ def test_D08_nesting_is_read_up_to_its_bound(depth: int, is_read: bool) -> None:
         assert "nested too deeply" in refusal(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [('{"count": "many"}', '"many"'), ('{"place": {"x": "far"}}', '"far"'), ('{"flag": 7}', "7")],
+)
+def test_D08_a_refusal_names_the_value_once(text: str, value: str) -> None:
+    message = refusal(text)
+    assert message.count(value) == 1
+    assert "got" not in message
+
+
 @law
 @given(documents())
 def test_D09_valid_arguments_are_left_alone(case: Case) -> None:

@@ -5,10 +5,23 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from polycall.exchange import AnswerDecoder, Exchange, prepare
 from polycall.fold import fold
-from polycall.ir import Event, Message, Request, Text
+from polycall.ir import (
+    Event,
+    Message,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    Request,
+    ResponseEnd,
+    ResponseStart,
+    Text,
+)
 from polycall.providers.catalogue import CATALOGUE
+from polycall.translation.continuation import Continuation
 
 # Input, output and cached tokens of each round: no two sums of these are the same.
 ROUNDS = [(1000, 3, 100), (200, 50, 20), (7, 900, 5)]
@@ -47,6 +60,23 @@ def test_the_usage_is_the_sum_of_all_rounds() -> None:
     assert answer.text == "part 0; part 1; part 2; "
     usage = answer.usage
     assert (usage.input_tokens, usage.output_tokens, usage.cached_tokens) == (1207, 953, 125)
+
+
+@pytest.mark.parametrize("sizes", [[6], [5, 1], [1] * 6, [4, 2], [2, 3, 1]])
+def test_parts_are_counted_on_however_the_first_round_came(sizes: list[int]) -> None:
+    candidate = {"candidate": {"continuationToken": "more"}}
+    pause = ResponseEnd("pause", "CONTINUATION", metadata={"gemini": candidate})
+    first: list[Event] = [ResponseStart(), PartStart(0, Text("")), PartDelta(0, "a")]
+    first += [PartDelta(0, "b"), PartEnd(0), pause]
+    joined, events = Continuation(), list[Event]()
+    for size in sizes:
+        events += joined.feed(first[:size])
+        first = first[size:]
+    assert joined.take() == "more"
+    rest: list[Event] = [ResponseStart(), PartStart(0, Text("")), PartEnd(0), ResponseEnd("stop")]
+    events += joined.feed(rest)
+    assert [event.index for event in events if isinstance(event, PartStart)] == [0, 1]
+    assert [type(event) for event in events].count(ResponseEnd) == 1
 
 
 def test_the_usage_so_far_counts_the_rounds_that_are_over() -> None:
