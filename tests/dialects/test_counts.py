@@ -46,6 +46,19 @@ def test_anthropic_has_both_counts_also_where_they_are_zero() -> None:
     assert render_usage(Usage())["input_tokens"] == render_usage(Usage())["output_tokens"] == 0
 
 
+def test_anthropic_has_counts_that_its_own_object_lacked() -> None:
+    """Counts that were added later, as those of earlier rounds, are not lost for what was read."""
+    own = {anthropic.NAME: {"service_tier": "standard", "input_tokens": 2}}
+    usage = Usage(10, 4, cached_tokens=5, cache_write_tokens=1, metadata=own)
+    assert render_usage(usage) == {
+        "service_tier": "standard",
+        "input_tokens": 4,
+        "output_tokens": 4,
+        "cache_read_input_tokens": 5,
+        "cache_creation_input_tokens": 1,
+    }
+
+
 def test_fields_of_a_streamed_call_that_nobody_knows_are_kept() -> None:
     call = {
         "index": 0,

@@ -1,5 +1,7 @@
 """A process renews its lease while it is its own, and no longer once another has claimed it."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio

@@ -1,5 +1,7 @@
 """What a worker's lease reports to the counters, also if it spent more than it had."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
