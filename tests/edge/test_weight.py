@@ -71,12 +71,10 @@ HEAVY: dict[str, tuple[Callable[[], JSON], int]] = {
 def served_collector() -> Iterator[None]:
     """Garbage is collected as in `polycall serve`: what was there before is not looked at."""
     before = gc.get_threshold()
-    gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     yield
     gc.set_threshold(*before)
-    gc.unfreeze()
 
 
 @pytest.mark.usefixtures("served_collector")

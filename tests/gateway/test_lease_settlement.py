@@ -179,7 +179,7 @@ async def test_a_refusal_says_when_to_ask_again(store: Store) -> None:
     await limits.close()
 
 
-class Asked:
+class SizedRequest:
     """A request of known size, for `Sized`."""
 
     model = "m"
@@ -223,7 +223,7 @@ async def test_every_candidate_and_every_reading_is_reserved_for(
     limits.configure(parse_config("", environment={}), services)
     hold = Reservation()
     owner = Owner(id="k", name="k", tokens_per_minute=1000)
-    await limits.reserve(hold, owner, Asked(*sizes))
+    await limits.reserve(hold, owner, SizedRequest(*sizes))
     assert [amount for _, amount in hold.tokens] == [reserved]
     await limits.close()
 
