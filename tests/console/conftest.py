@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import json
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import pytest
 
 from polycall.admin.people import make_admin, new_admin_key
+from polycall.cli import main
 from polycall.cli.console import link_of, new_link
 from polycall.cli.keys import command_actor
 from polycall.config import load_config
@@ -56,14 +57,12 @@ def command_for(gateway: Gateway) -> Command:
     """Runs `polycall WORDS` on the gateway's store; gives what it printed as JSON."""
 
     def run(*words: str) -> Any:
-        program = str(Path(sys.executable).with_name("polycall"))
-        words = (*words, "--config", str(gateway.path))
-        done = subprocess.run(
-            [program, *words], capture_output=True, text=True, timeout=60, check=False
-        )
-        if done.returncode != 0:
-            raise CommandFailedError(done.stdout + done.stderr)
-        return json.loads(done.stdout)
+        printed, said = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
+            status = main([*words, "--config", str(gateway.path)])
+        if status != 0:
+            raise CommandFailedError(printed.getvalue() + said.getvalue())
+        return json.loads(printed.getvalue())
 
     return run
 

@@ -1,5 +1,7 @@
 """Large bodies, long conversations, little memory: the loop stays free, and others are served."""
 
+# pyright: basic
+
 from __future__ import annotations
 
 import asyncio

@@ -6,25 +6,22 @@ import csv
 import io
 import json
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unicodedata import normalize
 
 import psycopg
 import pytest
 
+from polycall.cli import main
 from polycall.cli.stored import table
 from tests.gateway.harness import Gateway
 from tests.gateway.till import Till, open_till, till_config
 
 BODY = {"model": "till/m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
 NOTICED_S = 4.0
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +39,28 @@ def served(till: Till, store_url: str, tmp_path: Path) -> Iterator[Gateway]:
     assert "sk-pc-" not in gateway.log
 
 
+class Done(NamedTuple):
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Done]
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    def call(*words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-        command = [str(Path(sys.executable).with_name("polycall")), *words]
-        done = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
-        )
-        assert done.returncode == status, done
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process; `tests/cli` starts commands as an operator's shell does."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str, status: int = 0) -> Done:
+        capsys.readouterr()
+        try:
+            found = main(list(words))
+        except SystemExit as error:  # of argparse
+            found = error.code
+        printed, said = capsys.readouterr()
+        done = Done(printed, said)
+        assert found == status, done
         return done
 
     return call
