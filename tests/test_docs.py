@@ -7,6 +7,7 @@ tests/test_readme.py, tests/{agents,mcp,tools,tracing}/test_docs.py, tests/agent
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 
 from polycall.cli import COMMANDS, main
-from polycall.config import parse_config
+from polycall.config import CONFIG_VARIABLE, parse_config
 
 ROOT = Path(__file__).parents[1]
 PAGES = {page.stem: page for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
@@ -153,14 +154,37 @@ def test_every_page_with_code_is_run() -> None:
     )
 
 
+# Says where the configuration is, and keeps the simulation up until its input ends.
+HOLDER = f"import os, sys; print(os.environ[{CONFIG_VARIABLE!r}], flush=True); sys.stdin.read()"
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The configuration that `polycall sim` gives its command: one simulation for all pages."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "polycall", "sim", sys.executable, "-c", HOLDER],
+        cwd=tmp_path_factory.mktemp("sim"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        yield Path(process.stdout.readline().strip()).read_text("utf-8")
+        process.communicate(timeout=30)
+
+
 @pytest.mark.parametrize("name", PRELUDES)
-def test_the_code_of_the_page_runs(name: str, tmp_path: Path) -> None:
+def test_the_code_of_the_page_runs(name: str, tmp_path: Path, simulated: str) -> None:
     shown = blocks(PAGES[name], "python")
     program = "\0".join([PRELUDES[name], *shown, ENDINGS.get(name, "")])
     (tmp_path / "page.py").write_text(program, encoding="utf-8")
+    config = tmp_path / "sim.toml"
+    store = f'url = "sqlite:///{tmp_path}/polycall.db"'
+    config.write_text(re.sub('url = "sqlite:///.*"', store, simulated), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "polycall", "sim", sys.executable, "-X", "utf8", "-c", DRIVER],
+        [sys.executable, "-X", "utf8", "-c", DRIVER],
         cwd=tmp_path,
+        env={**os.environ, CONFIG_VARIABLE: str(config)},
         capture_output=True,
         text=True,
         check=False,

@@ -1,5 +1,7 @@
 """Every example, on every simulated provider, prints what the documentation says."""
 
+# pyright: basic
+
 from __future__ import annotations
 
 import re
@@ -28,12 +30,16 @@ def test_all_are_documented_and_short() -> None:
         assert len(path.read_text().splitlines()) < 60, path.name
 
 
-# Two processes for each: the provider makes no difference to what they do.
+# Processes for each: the provider makes no difference to what they do.
+HEAVY = ("moved", "mcp_both_ways", "program", "written")
 CASES = [
-    (name, vendor)
+    pytest.param(
+        name,
+        vendor,
+        marks=[pytest.mark.slow] if name in HEAVY and vendor not in ("openai", "anthropic") else [],
+    )
     for name in NAMES
     for vendor in PROVIDERS
-    if name not in ("moved", "mcp_both_ways", "phone") or vendor in ("openai", "anthropic")
     if name != "phone" or vendor == "openai"  # a voice has its own model
 ]
 

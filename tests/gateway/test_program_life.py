@@ -1,11 +1,14 @@
 """Programs that wait: through kill -9, on another replica, asked twice, made up, expired."""
 
+# pyright: basic
+
 from __future__ import annotations
 
 import asyncio
 import json
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -308,17 +311,22 @@ def test_another_keys_program_is_out_of_reach(sim: Simulation, own: Gateway, cli
         assert driver.go_on().endswith("done")
 
 
+@pytest.fixture(scope="module")
+def forgetful(sim: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway whose programs expire at once."""
+    config = sim_config(sim, "[programs]\nexpiry_s = 0.3")
+    gateway = Gateway(tmp_path_factory.mktemp("forgetful"), config).start()
+    yield gateway
+    assert gateway.stop() == 0, gateway.log
+
+
 @pytest.mark.parametrize("client", [Chat, Claude, Responses])
-def test_an_expired_program_is_refused(sim: Simulation, tmp_path: Path, client: Any) -> None:
-    gateway = Gateway(tmp_path, sim_config(sim, "[programs]\nexpiry_s = 0.3")).start()
-    try:
-        with closing(client(gateway.url, scripted(sim, "up-chat"), streamed=False)) as driver:
-            driver.run("?", once=True)
-            asyncio.run(asyncio.sleep(0.5))
-            status, message = error_of(driver.go_on)
-            assert (status, "expired" in message) == (400, True)
-    finally:
-        assert gateway.stop() == 0, gateway.log
+def test_an_expired_program_is_refused(sim: Simulation, forgetful: Gateway, client: Any) -> None:
+    with closing(client(forgetful.url, scripted(sim, "up-chat"), streamed=False)) as driver:
+        driver.run("?", once=True)
+        time.sleep(0.5)
+        status, message = error_of(driver.go_on)
+        assert (status, "expired" in message) == (400, True)
 
 
 def test_what_the_vendor_refuses_is_refused(sim: Simulation, own: Gateway) -> None:
@@ -393,16 +401,16 @@ def test_one_row_for_one_answer(sim: Simulation, tmp_path: Path) -> None:
     assert rows == [("ok", 1, 1, 1), ("ok", 0, None, None), ("ok", 1, 1, 1)]
 
 
-@pytest.mark.parametrize("streamed", [True, False])
 def test_an_answer_that_was_given_is_not_one_that_the_client_left(
-    sim: Simulation, tmp_path: Path, streamed: bool
+    sim: Simulation, tmp_path: Path
 ) -> None:
     # Long enough to be looked after; the sandbox is put away after the answer's last byte.
     program = Turn(calls=[Call("run_code", {"code": "sum(range(40_000_000))"})])
-    model = scripted(sim, "up-chat", program, Turn(text="done"))
     gateway = Gateway(tmp_path, sim_config(sim)).start()
-    with closing(Chat(gateway.url, model, streamed=streamed)) as driver:
-        assert driver.run("?") == "done"
-        (row,) = gateway.ledger(1)
+    for streamed in (True, False):
+        model = scripted(sim, "up-chat", program, Turn(text="done"))
+        with closing(Chat(gateway.url, model, streamed=streamed)) as driver:
+            assert driver.run("?") == "done"
+    rows = gateway.ledger(2)
     assert gateway.stop() == 0, gateway.log
-    assert (row["outcome"], row["is_estimate"]) == ("ok", 0)
+    assert [(row["outcome"], row["is_estimate"]) for row in rows] == [("ok", 0)] * 2
