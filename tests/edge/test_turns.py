@@ -77,16 +77,20 @@ async def test_s16_what_one_read_brought_of_a_socket_is_taken_in_turns(
 ) -> None:
     taken: list[int] = []
     handler = client_socket.web.RequestHandler
-    monkeypatch.setattr(handler, "data_received", lambda _, data: taken.append(len(data)))
+
+    def take(_: Any, data: bytes) -> None:
+        taken.append(len(data))
+
+    monkeypatch.setattr(handler, "data_received", take)
 
     class Transport(asyncio.Transport):
-        is_reading = True
+        reads = True
 
         def pause_reading(self) -> None:
-            self.is_reading = False
+            self.reads = False
 
         def resume_reading(self) -> None:
-            self.is_reading = True
+            self.reads = True
 
     async def serve(_: Any) -> Any: ...
 
@@ -95,11 +99,11 @@ async def test_s16_what_one_read_brought_of_a_socket_is_taken_in_turns(
     transport = made.transport = Transport()
     made.data_received(data)
     assert len(taken) == 1
-    assert not transport.is_reading
+    assert not transport.reads
     made.data_received(b"late")
     for _ in range(len(data) // 30_000 + 2):
         await asyncio.sleep(0)
     assert sum(taken) == len(data) + 4
     assert max(taken) <= 33_000
-    assert transport.is_reading
+    assert transport.reads
     made.transport = None

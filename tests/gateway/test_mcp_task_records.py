@@ -83,7 +83,7 @@ async def test_an_answer_is_given_to_the_question_that_was_answered_alone() -> N
     values = Values()
     tasks = tasks_on(values)
     answers: list[ElicitationAnswer] = []
-    schema = {"type": "object", "properties": {}}
+    schema: dict[str, Any] = {"type": "object", "properties": {}}
     withdrawn = asyncio.Event()
 
     async def work(running: Running[Any]) -> CallToolResult:
@@ -175,11 +175,11 @@ async def test_a_key_has_a_share_of_subscriptions_and_an_odd_error_ends_none() -
     await asyncio.sleep(0)
     with updates.watching("b", server, "x://0", lambda: None):
         assert server.tried == 200
-        assert len(updates._tasks) == 200
-        assert not any(task.done() for task in updates._tasks.values())
+        assert len(updates._tasks) == 200  # pyright: ignore[reportPrivateUsage]
+        assert not any(task.done() for task in updates._tasks.values())  # pyright: ignore[reportPrivateUsage]
     for each in open_ones:
         each.__exit__(None, None, None)
-    assert not updates._tasks
+    assert not updates._tasks  # pyright: ignore[reportPrivateUsage]
     await updates.close()
 
 
@@ -193,7 +193,7 @@ async def test_s16_no_part_of_a_tasks_record_is_large(part: str) -> None:
     async def work(running: Running[Any]) -> CallToolResult:
         if part in ("question", "answer"):
             words = large if part == "question" else "sure?"
-            schema = {"type": "object", "properties": {}}
+            schema: dict[str, Any] = {"type": "object", "properties": {}}
             answers.append(await running.ask(Elicitation("t", words, schema=schema)))
             return said("done")
         raise MCPError(-32603, large if part == "message" else "x", {"detail": large})

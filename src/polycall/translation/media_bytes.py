@@ -33,7 +33,7 @@ _CERTAIN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "app
 _SAME = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
 _UNTOLD = ("", "application/octet-stream")  # types that say nothing
 _PDF_HEAD_BYTES = 1024  # within which readers look for its mark
-_URL_SAFE = str.maketrans("-_", "+/")
+_URL_SAFE = str.maketrans("-_", "+/", " \t\r\n\v\f")  # and without space
 
 
 def format_of(data: bytes) -> tuple[MediaKind, str]:
@@ -57,7 +57,7 @@ def mended(media: Media) -> tuple[Media, str]:
         media_type = media_type or head[5:].partition(";")[0].lower()
     held = _decoded(data)
     if held is None:
-        data = "".join(data.split()).translate(_URL_SAFE).rstrip("=")
+        data = data.translate(_URL_SAFE).rstrip("=")
         data += "=" * (-len(data) % 4)
         held = _decoded(data)
     if held is None:

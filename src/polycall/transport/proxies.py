@@ -6,6 +6,8 @@ import urllib.request
 
 from polycall.errors import ConfigError
 
+_HOSTS_MAX = 1_000  # that are remembered: clients may name some
+
 
 class Proxies:
     """As the environment was when this was made."""
@@ -24,6 +26,8 @@ class Proxies:
         known = self._known.get((scheme, host))
         if known is None:
             known = "" if urllib.request.proxy_bypass(host) else self._address(scheme)
+            if len(self._known) >= _HOSTS_MAX:
+                self._known.clear()
             self._known[scheme, host] = known
         return known
 

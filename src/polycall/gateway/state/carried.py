@@ -6,6 +6,7 @@ Works on the middle language alone; see `carrier.py`.
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Any
 
 from msgspec import Struct
@@ -28,6 +29,7 @@ from polycall.translation.conversation import begun, keep_begun, known_of, last_
 from polycall.translation.opened import with_opened
 
 ID_HEAD = "call_pc"
+_VIEWS_MAX = 8  # of one conversation, by provider and model
 _CARRIED_ID = re.compile(r"(call_pc[0-9a-f]{24})_(\d{1,4})")
 
 
@@ -134,6 +136,7 @@ class CarriedRequest:
         end = last_turn(given, start) if known is not None and reader else start
         for place in range(start, len(given)):
             if place == end > start and _fits(view, before):
+                _make_room(known, reader)
                 keep_begun(known, given[:end], reader, self._begun(view, messages, later, before))
             own = view.message(given[place], self._names.get(place, ""))
             if view.tools:
@@ -211,6 +214,14 @@ class _SeenBeginning(Struct, frozen=True, eq=False):
     warnings: dict[str, Warning]
     tools: dict[str, None] | None
     unmapped: set[str]  # ids of results that stay as they are
+
+
+def _make_room(known: dict[Any, Any] | None, reader: Any) -> None:
+    """Forget how one other model sees the conversation, where many have: clients name models."""
+    heads: dict[Any, Any] = {key: key[0] for key in known or () if isinstance(key, tuple)}
+    seen = [key for key, head in heads.items() if head is CarriedRequest]
+    if known is not None and reader not in seen and len(seen) >= _VIEWS_MAX:
+        known.pop(seen[0], None)
 
 
 def _fits(view: _View, before: _SeenBeginning | None) -> bool:
@@ -320,11 +331,14 @@ class _View:
                 number += 1
                 if call is not None:
                     restored.append(self._own_call(call, entry))
+        own: dict[str, list[ToolCall]] = {}
+        for call in calls.values():
+            own.setdefault(call.id, []).append(call)
         others = [
             part
             for part in parts
             if not isinstance(part, Reasoning | Text)
-            and not (isinstance(part, ToolCall) and part in calls.values())
+            and not (isinstance(part, ToolCall) and part in own.get(part.id, ()))
         ]
         return [*texts.unmatched, *restored, *others]
 
@@ -344,12 +358,10 @@ class _Texts:
 
     def __init__(self, unmatched: list[Part], slices: list[str]) -> None:
         self.unmatched = unmatched
-        self._slices = slices
+        self._slices = iter(slices)
 
     def matched(self, entry: Entry) -> list[Part]:
-        if not self._slices:
-            return []
-        return [Text(self._slices.pop(0), entry.metadata)]
+        return [Text(text, entry.metadata) for text in islice(self._slices, 1)]
 
 
 def _match_texts(parts: list[Part], entries: list[Entry]) -> _Texts:
@@ -359,9 +371,10 @@ def _match_texts(parts: list[Part], entries: list[Entry]) -> _Texts:
     if len(whole) != sum(sizes):
         return _Texts(texts, [])
     slices: list[str] = []
+    place = 0
     for size in sizes:
-        slices.append(whole[:size])
-        whole = whole[size:]
+        slices.append(whole[place : place + size])
+        place += size
     return _Texts([], slices)
 
 
