@@ -24,6 +24,9 @@ _WHILE_READ = {1: 0.0, 2: 1.5, 4: 3.0}  # of a long text's bytes, by its width
 _FOLLOWING = bytes(range(0x80, 0xC0))  # of a character of several bytes, all but the first
 
 
+_EVENT_END = re.compile(rb"\r?\n\r?\n")
+_TOO_MANY = f"it has more than {OBJECTS_MAX} lists and objects or {{}} values"
+
 _CONTAINER_BYTES, _VALUE_BYTES = 150, 60  # that each takes, about
 _TIMES_MAX = 10
 
@@ -49,7 +52,8 @@ class JSONWeight:
     well as by size.  Text is looked over where there might be too many.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, values_max: int = VALUES_MAX) -> None:
+        self._values_max = values_max
         self._bytes = 0
         self._containers = 0
         self._values = 0
@@ -77,9 +81,7 @@ class JSONWeight:
         self._containers, self._values = counts
         for is_few in self._count_outside_texts(bytes(data)):
             if not is_few:
-                raise HeavyJSONError(
-                    f"it has more than {OBJECTS_MAX} lists and objects or {VALUES_MAX} values"
-                )
+                raise HeavyJSONError(_TOO_MANY.format(self._values_max))
             yield
 
     def _count_letters(self, data: bytes | memoryview) -> Iterator[bool]:
@@ -142,13 +144,50 @@ class JSONWeight:
                 self._containers += piece.count(mark)
         if b"," in piece:
             self._values += piece.count(b",")
-        return self._containers <= OBJECTS_MAX and self._values <= VALUES_MAX
+        return self._containers <= OBJECTS_MAX and self._values <= self._values_max
 
 
-def check_weight(data: bytes | memoryview) -> None:
+def check_weight(data: bytes | memoryview, values_max: int = VALUES_MAX) -> None:
     """Raise `HeavyJSONError` for one text of JSON that would take too much memory."""
-    for _ in JSONWeight().steps(data):
+    for _ in JSONWeight(values_max).steps(data):
         pass
+
+
+class PieceWeight:
+    """Counts the values of JSON as its bytes come; of a stream of events, those of each one."""
+
+    def __init__(self, *, of_events: bool = False) -> None:
+        self._of_events = of_events
+        self._is_text = False
+        self._held = b""  # the beginning of an escape
+        self._containers = self._values = 0
+
+    def feed(self, piece: bytes) -> None:
+        """Raise `HeavyJSONError` where there are too many."""
+        piece, self._held = self._held + piece, b""
+        first, *others = _EVENT_END.split(piece) if self._of_events else [piece]
+        self._count(first)
+        for each in others:
+            self._is_text, self._containers, self._values = False, 0, 0
+            self._count(each)
+
+    def _count(self, data: bytes) -> None:
+        place = 0
+        while place < len(data):
+            if self._is_text:
+                found = _REST.match(data, place)
+                if found is None or not found[1]:  # its end comes with a later piece
+                    self._held = b"\\" if found is not None and found.end() < len(data) else b""
+                    return
+                place, self._is_text = found.end(), False
+                continue
+            end = data.find(b'"', place)
+            end = len(data) if end < 0 else end
+            self._containers += data.count(b"[", place, end) + data.count(b"{", place, end)
+            self._values += data.count(b",", place, end)
+            if self._containers > OBJECTS_MAX or self._values > VALUES_MAX:
+                raise HeavyJSONError(_TOO_MANY.format(VALUES_MAX))
+            self._is_text, place = end < len(data), end + 1
 
 
 class _Text:

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polycall._support import jsontext
+from polycall._support import json_weight, jsontext
 from polycall.embeddings.bedrock import (
     BedrockCohereEmbeddings,
     TitanEmbeddings,
@@ -46,6 +46,7 @@ WIRES: dict[str, EmbeddingWire] = {
 }
 # Bedrock's (docs.aws.amazon.com/bedrock, "Track token usage", read 2026-11-29).
 _TOKENS_HEADER = "x-amzn-bedrock-input-token-count"
+_VALUES_MAX = 8_000_000  # numbers, above all
 _AT_ONCE = 4  # batches of one request under way
 
 
@@ -172,6 +173,7 @@ async def post(  # noqa: PLR0917 - all that one request needs
     if http.status != 200:
         raise error_from(DIALECTS[provider.dialect], http, data, model)
     try:
+        json_weight.check_weight(data, _VALUES_MAX)
         answer: Any = jsontext.decode(data)
     except ValueError as error:
         raise ProtocolError(f"the answer is not JSON ({error}): {data[:80]!r}") from None

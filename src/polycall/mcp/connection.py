@@ -28,6 +28,7 @@ from mcp.client.subscriptions import (
 from mcp.shared.dispatcher import ProgressFnT
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from polycall._support.json_weight import HeavyJSONError, PieceWeight
 from polycall.errors import ToolError, ToolServerError
 from polycall.ir import JSON
 from polycall.mcp.asking import Elicit, Sample, ServerQuestions
@@ -51,24 +52,31 @@ _LIST_CHARS_MAX = 64 * 1024 * 1024
 _LISTEN_AGAIN_S = 1.0
 _REFRESH_PAUSE_S = 0.1
 _LEVEL_WITHIN_S = 5.0
-_ANSWER_BYTES_MAX = 32 * 1024 * 1024  # of a JSON body, or of one event
+# Of a JSON body, or of one event: the protocol's library takes three times as much to read it.
+_ANSWER_BYTES_MAX = 16 * 1024 * 1024
 _SESSION_LOST = ("Session terminated", "Server returned an error response")
 # What the protocol's library raises where a server or the way to it is at fault.
 _FAILURES = (ExceptionGroup, MCPError, OSError, RuntimeError, ValueError, httpx2.HTTPError)
 
 
 class _BoundedBody(httpx2.AsyncByteStream):
-    """A body that ends with an error where it is larger than any answer."""
+    """A body that ends with an error where it is larger than any answer, or has more values."""
 
-    def __init__(self, body: httpx2.AsyncByteStream) -> None:
+    def __init__(self, body: httpx2.AsyncByteStream, *, is_stream: bool) -> None:
+        """The library bounds the events of a stream, and reads any other body whole."""
         self._body = body
+        self._is_stream = is_stream
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
+        size, weight = 0, PieceWeight(of_events=self._is_stream)
         async for piece in self._body:
             size += len(piece)
-            if size > _ANSWER_BYTES_MAX:
+            if size > _ANSWER_BYTES_MAX and not self._is_stream:
                 raise httpx2.ReadError(f"the answer is larger than {_ANSWER_BYTES_MAX} bytes")
+            try:
+                weight.feed(piece)
+            except HeavyJSONError as error:
+                raise httpx2.ReadError(f"the answer is too heavy: {error}") from None
             yield piece
 
     async def aclose(self) -> None:
@@ -347,10 +355,10 @@ class Connection:
         encoding = response.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
             raise httpx2.DecodingError(f"compressed as {encoding!r}, though that was not asked for")
-        if not response.headers.get("content-type", "").startswith("text/event-stream"):
-            # The library bounds events, and reads any other body whole.
-            assert isinstance(response.stream, httpx2.AsyncByteStream)
-            response.stream = _BoundedBody(response.stream)
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        kind = response.headers.get("content-type", "")
+        is_stream = kind.startswith("text/event-stream")
+        response.stream = _BoundedBody(response.stream, is_stream=is_stream)
         if response.status_code == 404 and asked.method == "POST":
             # The protocol: a client whose session is answered so begins a new one.
             self._is_session_gone |= "mcp-session-id" in asked.headers

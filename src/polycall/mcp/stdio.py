@@ -18,6 +18,8 @@ from mcp import StdioServerParameters
 from mcp.client import stdio
 from mcp.shared.message import SessionMessage
 
+from polycall._support.json_weight import check_weight
+
 if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
     from mcp.client._transport import TransportStreams
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("polycall.mcp")
 
-LINE_BYTES_MAX = 32 * 1024 * 1024  # of one message, as over HTTP
+LINE_BYTES_MAX = 16 * 1024 * 1024  # of one message, as over HTTP
 _FLUSH_S = 0.5  # for what was accepted to be written before the program's input closes
 _LOST = (anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream, OSError)
 
@@ -130,6 +132,7 @@ async def _write(process: ServerProcess, taken: MemoryObjectReceiveStream[Sessio
 
 def _message(line: bytes) -> Message:
     try:
+        check_weight(line)
         text = line.decode("utf-8", "replace")
         return SessionMessage(types.jsonrpc_message_adapter.validate_json(text, by_name=False))
     except ValueError as error:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from polycall._support import jsontext
 from polycall.errors import MalformedRequestError, PolycallError, UpstreamError
 from polycall.exchange import (
-    BODY_BYTES_MAX,
+    ERROR_BYTES_MAX,
     address,
     error_from,
     headers_for,
@@ -136,7 +136,7 @@ class CountEndpoint:
         deadlines = Deadlines(server.connect_s, min(server.read_s, 30.0), 30.0)
         http = await send(self._services.transport, sent, deadlines)
         try:
-            data = await http.read(size_bytes_max=BODY_BYTES_MAX)
+            data = await http.read(size_bytes_max=ERROR_BYTES_MAX)
         finally:
             await http.close()
         if http.status in (404, 405, 501):

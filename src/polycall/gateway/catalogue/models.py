@@ -18,7 +18,7 @@ from polycall._support import jsontext
 from polycall.config import Config
 from polycall.config.aliases import alias_for, is_pattern
 from polycall.errors import NotFoundError, PolycallError
-from polycall.exchange import BODY_BYTES_MAX, address, environment_key, headers_for
+from polycall.exchange import ANSWER_BYTES_MAX, address, check_weight, environment_key, headers_for
 from polycall.gateway.catalogue.told import Told, read_list
 from polycall.gateway.routing.router import is_model_name, shown
 from polycall.ir import JSON
@@ -169,9 +169,10 @@ class Catalogue:
                 _ASK,
             )
             try:
-                data = await http.read(size_bytes_max=BODY_BYTES_MAX)
+                data = await http.read(size_bytes_max=ANSWER_BYTES_MAX)
             finally:
                 await http.close()
+            check_weight(data)
             body: Any = jsontext.decode(data) if http.status == 200 else None
         except (PolycallError, ValueError):
             return {}
