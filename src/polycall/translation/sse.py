@@ -93,28 +93,39 @@ class SSEDecoder:
         if b"\r" in chunk:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         place = 0
-        while (end := chunk.find(b"\n", place)) >= 0:
-            if end - place > LONG_BYTES and not (self._pieces or self._first):
-                self._take_long(memoryview(chunk)[place:end])
+        if len(chunk) > LONG_BYTES:  # as its lines may be, which are not copied
+            while (end := chunk.find(b"\n", place)) >= 0:
+                if end - place <= LONG_BYTES or self._pieces or self._first:
+                    yield from self._line(chunk[place:end])
+                else:
+                    self._take_long(memoryview(chunk)[place:end])
                 place = end + 1
-                continue
-            line = chunk[place:end]
-            place = end + 1
-            if self._pieces:
-                self._pieces.append(line)
-                line = b"".join(self._pieces)
-                self._pieces = []
-            if len(line) > LONG_BYTES and not self._first:
-                self._take_long(memoryview(line))
-                del line
-            elif line:
-                self._take_line(line)
-            elif (frame := self._end_event()) is not None:
-                yield frame
-                del frame
-        if rest := chunk[place:]:
+            rest = chunk[place:]
+        else:
+            *lines, rest = chunk.split(b"\n")
+            for line in lines:
+                if self._pieces:
+                    yield from self._line(line)
+                elif line:
+                    self._take_line(line)
+                elif (frame := self._end_event()) is not None:
+                    yield frame
+                    del frame  # it may be long
+        if rest:
             self._pieces.append(rest)
             self._grow(len(rest))
+
+    def _line(self, line: bytes) -> Iterator[Frame]:
+        if self._pieces:
+            self._pieces.append(line)
+            line = b"".join(self._pieces)
+            self._pieces = []
+        if len(line) > LONG_BYTES and not self._first:
+            self._take_long(memoryview(line))
+        elif line:
+            self._take_line(line)
+        elif (frame := self._end_event()) is not None:
+            yield frame
 
     def close(self) -> Iterator[Frame]:
         """The event in hand, if the stream ended without its blank line."""
