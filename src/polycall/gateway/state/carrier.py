@@ -132,16 +132,23 @@ class Carrier:
     # Answers
 
     def seal_reasoning(self, part: Reasoning, origin: Origin, owner: str, client: str) -> Metadata:
-        """The metadata that shows a token for this part to `client`."""
+        """The metadata that shows a token for this part to `client`.
+
+        Another vendor's part has one where there is no state, too: the client's own vendor would
+        refuse what it did not write, if it were sent there as it comes back.
+        """
         slot = slot_of(client)
         state = part.metadata.get(origin.dialect)
-        if not slot or not state:
+        if not slot or not (state or client != origin.dialect):
             return {}
-        payload = Token(origin, part.text, {origin.dialect: state})
+        payload = Token(origin, part.text, {origin.dialect: state} if state else {})
         return _in_slot(client, slot, self.sealer.seal(owner, _encoder.encode(payload)))
 
     def seal_id(self, call_id: str, owner: str, client: str) -> Metadata:
-        """For clients that may lose a call's id but keep what stands beside it."""
+        """For clients that may lose a call's id but keep what stands beside it.
+
+        It says, too, that the call was made here: Google refuses calls without a signature.
+        """
         if client != "gemini":
             return {}
         token = self.sealer.seal(owner, _encoder.encode(Token(None, id=call_id)))

@@ -113,11 +113,10 @@ class Embedder:
 
     def _note_reasoning(self, part: Reasoning) -> Metadata:
         state = part.metadata.get(self._origin.dialect)
-        if not state:
-            return part.metadata
-        self._has_state = True
-        kept: Metadata = {self._origin.dialect: state}
-        self._entries.append(Entry("reasoning", part.text, kept))
+        if state:
+            self._has_state = True
+            kept: Metadata = {self._origin.dialect: state}
+            self._entries.append(Entry("reasoning", part.text, kept))
         sealed = self._carrier.seal_reasoning(part, self._origin, self._owner, self._client)
         return {**part.metadata, **sealed}
 
@@ -146,7 +145,10 @@ class Embedder:
         self._calls += 1
         is_kept = self._base or self._has_state
         if not is_kept and not self._has_state_keys(call.metadata.get(self._origin.dialect)):
-            return call
+            if self._client == self._origin.dialect:
+                return call
+            sealed = self._carrier.seal_id(call.id, self._owner, self._client)
+            return replace(call, metadata={**call.metadata, **sealed}) if sealed else call
         if not self._base:
             self._base = self._carrier.new_base()
         shown = f"{self._base}_{number}"
