@@ -308,6 +308,9 @@ def _text(data: bytes | memoryview) -> str:
 
 def encode_sse(data: bytes, event: str = "") -> bytes:
     """One event.  `data` must hold no line break, as compact JSON never does."""
+    if len(data) > LONG_BYTES:  # is copied once
+        head = b"event: " + event.encode() + b"\ndata: " if event else b"data: "
+        return b"".join((head, data, b"\n\n"))
     if event:
         return b"event: " + event.encode() + b"\ndata: " + data + b"\n\n"
     return b"data: " + data + b"\n\n"

@@ -413,7 +413,7 @@ def _check_text(body: bytes) -> None:
 
 
 _TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
-_LONG_TEXT_BYTES = 4096
+_LONG_TEXT_BYTES = 128  # no mark is longer
 
 
 def _outlined(body: bytes) -> bytes:
