@@ -19,7 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall._support import json_weight, jsontext
-from polycall._support.json_weight import HeavyJSONError
+from polycall._support.json_weight import LONG_BYTES, HeavyJSONError
 from polycall.errors import (
     NotFoundError,
     PolycallError,
@@ -51,7 +51,7 @@ from polycall.translation.conversation_text import encoded_body
 from polycall.translation.dropped_state import dropped_state
 from polycall.translation.failures import empty_end
 from polycall.translation.quirks import Quirks
-from polycall.translation.restore import RequestUndo
+from polycall.translation.restore import RequestUndo, undone
 from polycall.translation.wire import Decoder, Dialect, WireRequest
 from polycall.transport.base import (
     Deadlines,
@@ -225,7 +225,7 @@ def _prompted() -> Any:
 def joined_headers(headers: dict[str, str], more: dict[str, str]) -> dict[str, str]:
     """Both, `more` before `headers`; the previews of both are named, each of them once."""
     joined = {**headers, **more}
-    for name in headers.keys() & more.keys() & {"anthropic-beta"}:
+    if (name := "anthropic-beta") in headers and name in more:
         betas = [beta.strip() for beta in f"{headers[name]},{more[name]}".split(",")]
         joined[name] = ",".join(dict.fromkeys(filter(None, betas)))
     return joined
@@ -304,7 +304,7 @@ async def read_answer(
         if reader.error is not None:
             raise reader.error
         response = replace(fold(events), warnings=warnings)
-    response = RequestUndo(exchange.request, exchange.wire).response(response)
+    response = undone(response, exchange.request, exchange.wire)
     dropped = dropped_state(response)
     if not exchange.wire.warnings and not dropped:
         return response
@@ -337,7 +337,7 @@ async def _read_response(exchange: Exchange, http: HTTPResponse, run: Run | None
         await http.close()
     try:
         work = partial(_parse_response, exchange.dialect, data)
-        response = work() if run is None else await run(len(data), work)
+        response = work() if run is None or len(data) < LONG_BYTES else await run(len(data), work)
     except UpstreamError as error:  # an error body behind a status of 200
         add_retry_hints(error, http.headers)
         raise
@@ -428,7 +428,8 @@ class AnswerDecoder:
         for event in events:
             if isinstance(event, PartStart):
                 self._is_empty = False
-            elif isinstance(event, ResponseEnd) and event.finish_reason == "error":
+                return None
+            if isinstance(event, ResponseEnd) and event.finish_reason == "error":
                 return empty_end(event.raw_finish_reason) if self._is_empty else None
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from polycall.errors import ProtocolError, TruncatedError
@@ -53,6 +53,28 @@ STREAM = (
     "event: first\r\ndata: 서울 🌧️\r\ndata: 둘째 줄\r\n\r\n: 주석\rdata: é\u2028\r\r"
     "\ndata: last\n\ndata: open"
 ).encode()
+
+
+# As most servers write, with one line end, read in one piece or in any others.
+PLAIN_STREAM = (
+    "\ufeffevent: first\ndata: 서울 🌧️\n\n\n: 주석\ndata: é\u2028\n\nid: 7\ndata: a\ndata: b\n\n"
+    "event: lonely\n\ndata: {}\n\ndata: open"
+).encode()
+
+
+@given(st.lists(st.integers(0, len(PLAIN_STREAM)), max_size=20))
+@example([0, 1])
+@example([3])
+def test_cutting_a_plain_stream_changes_nothing(places: list[int]) -> None:
+    edges = [0, *sorted(places), len(PLAIN_STREAM)]
+    pieces = [PLAIN_STREAM[a:b] for a, b in itertools.pairwise(edges)]
+    assert frames(pieces) == [
+        Frame("first", "서울 🌧️"),
+        Frame("", "é\u2028"),
+        Frame("", "a\nb"),
+        Frame("", "{}"),
+        Frame("", "open"),
+    ]
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))

@@ -207,13 +207,7 @@ class HttpExchange:
         self._is_chunked = not self._is_head and status not in (204, 304)
         for name, value in headers:
             start, framing = _line_start(name)
-            if framing == b"content-length":
-                self._answer_left = int(value)
-                self._is_chunked = False
-            elif framing == b"connection" and b"close" in value.lower():
-                self.keeps_alive = False
-                continue  # said once, below
-            elif framing == b"transfer-encoding":
+            if framing and not self._is_said(framing, value):
                 continue
             lines += (start, value, b"\r\n")
         if not self.keeps_alive:
@@ -224,6 +218,17 @@ class HttpExchange:
         self.is_started = True
         self.expects_continue = False
         self._held = b"".join(lines)
+
+    def _is_said(self, framing: bytes, value: bytes) -> bool:
+        """Whether a header of the application's that frames the answer is sent as it is."""
+        if framing == b"content-length":
+            self._answer_left = int(value)
+            self._is_chunked = False
+            return True
+        if framing == b"connection" and b"close" in value.lower():
+            self.keeps_alive = False
+            return False  # said once, at the end
+        return framing == b"connection"
 
     def write(self, data: bytes, *, more: bool) -> Awaitable[None] | None:
         """A piece of the body; what is to be awaited where the client is slow."""

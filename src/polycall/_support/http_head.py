@@ -17,7 +17,6 @@ NOT_HTTP = "this is not HTTP/1.1; look at the request line, the headers and how 
 _SINGLE = frozenset(
     {b"host", b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key", b"content-encoding"}
 )
-_WATCHED = _SINGLE | {b"transfer-encoding", b"expect"}
 _HOST = re.compile(rb"(?:[\w.~%!$&'()*+,;=-]*|\[[0-9A-Za-z:.]+\])(?::\d*)?", re.ASCII)
 _VERSIONS = ("1.1", "1.0")
 # What asks for another protocol.  Where there is none, a server may go on as if nobody had asked;
@@ -42,28 +41,40 @@ def check_head(method: bytes, target: bytes, version: str, headers: Headers) -> 
     if version not in _VERSIONS:
         raise RefusedRequest(505, f"HTTP/{version} is not spoken here; use HTTP/1.1")
     _check_target(method, target)
-    seen: set[bytes] = set()
-    expects = False
-    for name, value in headers:
-        if name not in _WATCHED:
-            continue
-        if name in _SINGLE:
-            if name in seen:
-                raise RefusedRequest(400, f"the header {name.decode()!r} is there twice")
-            seen.add(name)
-            if name == b"host" and _HOST.fullmatch(value) is None:
-                raise RefusedRequest(400, "the header 'host' is not a host; write NAME:PORT")
-        elif name == b"transfer-encoding":
+    names = dict(headers)
+    if len(names) < len(headers):
+        _check_once(headers)
+    host = names.get(b"host")
+    if host is None:
+        if version == "1.1":
+            raise RefusedRequest(400, "the header 'host' is missing, which HTTP/1.1 asks for")
+    elif _HOST.fullmatch(host) is None:
+        raise RefusedRequest(400, "the header 'host' is not a host; write NAME:PORT")
+    if b"transfer-encoding" in names:
+        for value in _values(headers, b"transfer-encoding"):
             if version == "1.0" or value.strip().lower() != b"chunked":
                 raise RefusedRequest(400, f"{NOT_HTTP}; only 'chunked' is a known encoding")
-        elif version == "1.1":
-            if value.lower() != b"100-continue":
-                shown = value[:60].decode("latin-1")
-                raise RefusedRequest(417, f"{shown!r} cannot be expected here; only 100-continue")
-            expects = True
-    if version == "1.1" and b"host" not in seen:
-        raise RefusedRequest(400, "the header 'host' is missing, which HTTP/1.1 asks for")
-    return expects
+    if b"expect" not in names or version != "1.1":
+        return False
+    for value in _values(headers, b"expect"):
+        if value.lower() != b"100-continue":
+            shown = value[:60].decode("latin-1")
+            raise RefusedRequest(417, f"{shown!r} cannot be expected here; only 100-continue")
+    return True
+
+
+def _check_once(headers: Headers) -> None:
+    """Refuse a second header of a name that says one thing."""
+    seen: set[bytes] = set()
+    for name, _ in headers:
+        if name in seen:
+            raise RefusedRequest(400, f"the header {name.decode()!r} is there twice")
+        if name in _SINGLE:
+            seen.add(name)
+
+
+def _values(headers: Headers, name: bytes) -> list[bytes]:
+    return [value for each, value in headers if each == name]
 
 
 def check_line(text: bytes, place: int, method: bytes, target: bytes) -> int:

@@ -178,7 +178,7 @@ class BoundedProtocol(asyncio.Protocol):
             self._go_on()
 
     def data_received(self, data: bytes) -> None:
-        if self._is_over or self.is_closing:
+        if self._is_over or self._is_closed or self.transport.is_closing():
             self._discarded += len(data)
             if self._discarded > _LINGER_BYTES_MAX:
                 self.transport.abort()

@@ -18,6 +18,8 @@ _WHY = {
 
 def dropped_state(response: Response) -> list[Warning]:
     """One warning for each reason for which the vendor dropped reasoning of earlier turns."""
+    if not response.metadata:
+        return []
     counts: dict[str, int] = {}
     for dialect, field in _FIELDS.items():
         entries: Any = response.metadata.get(dialect, {}).get(field)

@@ -44,7 +44,7 @@ from polycall.translation.foreign_tools import (
     without_tool_search,
 )
 from polycall.translation.foreign_words import in_words, words_of
-from polycall.translation.nonces import without_nonces
+from polycall.translation.nonces import have_nonces, without_nonce
 from polycall.translation.repeated_results import without_repeated_results
 from polycall.translation.sound_results import with_sound_results
 from polycall.translation.wire import Losses
@@ -184,11 +184,18 @@ def adapt_request(request: Request, dialect: str, losses: Losses) -> Request:
 
     Raises `UnsupportedError` for what is refused, unless the request allows losses.
     """
-    if request.tool_choice is not None:
+    hosted = [tool for tool in request.tools if tool.kind == "hosted"]
+    if request.tool_choice is not None and (hosted or not request.tools):
         choice = _possible_choice(request, request.tool_choice, dialect, losses)
         if choice is not request.tool_choice:
             request = replace(request, tool_choice=choice)
-    request = without_tool_search(request, dialect, losses)
+    if hosted:
+        request = without_tool_search(request, dialect, losses)
+    if known_of(request.messages) is None and _are_words(request.messages):
+        # What is looked for below stands in other parts.
+        request = _without_nonces(request, dialect, losses)
+        is_edited = dialect != EDITOR and EDITOR in request.provider_options
+        return edited(request, losses) if is_edited else request
     if dialect != CHANGER:  # whose own changes stay, for another target to find
         if changes_in(unseen(request.messages, changes_in)):
             request = with_tool_changes(request, losses)
@@ -232,6 +239,8 @@ def _in_turns(message: Message, parts: list[Part]) -> list[Message]:
 def _without_nonces(request: Request, dialect: str, losses: Losses) -> Request:
     given, reader = request.messages, (_without_nonces, dialect)
     known = known_of(given)
+    if known is None and not have_nonces(given, dialect):
+        return request
     start, before = begun(known, given, reader)
     end = max(start, end_of_beginning(given)) if known is not None else start
     messages: list[Message] = [] if before is None else before[0].copy()
@@ -241,7 +250,7 @@ def _without_nonces(request: Request, dialect: str, losses: Losses) -> Request:
             keep_begun(known, given[:end], reader, (messages.copy(), changes))
         message = given[place]
         if message.role == "system":
-            parts = [new for part in message.parts for new in _without_nonce(part, dialect)]
+            parts = [new for part in message.parts for new in without_nonce(part, dialect)]
             if parts != message.parts:
                 changes = True
                 if not parts:
@@ -254,10 +263,13 @@ def _without_nonces(request: Request, dialect: str, losses: Losses) -> Request:
     return replace(request, messages=like(messages, given))
 
 
-def _without_nonce(part: Part, dialect: str) -> list[Part]:
-    if not isinstance(part, Text) or (text := without_nonces(part.text, dialect)) == part.text:
-        return [part]
-    return [replace(part, text=text)] if text.strip() else []
+def _are_words(messages: list[Message]) -> bool:
+    """Whether there is nothing but text in the messages."""
+    for message in messages:
+        for part in message.parts:
+            if type(part) is not Text:
+                return False
+    return True
 
 
 def _possible_choice(

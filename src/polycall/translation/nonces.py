@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import re
 
+from msgspec.structs import replace
+
+from polycall.ir import Message, Part, Text
+
 _LINES = {
     "anthropic": re.compile(
         r"^[ \t]*x-anthropic-[\w-]+:[^\n]*(?:\n+|$)", re.MULTILINE | re.IGNORECASE
@@ -20,3 +24,20 @@ def without_nonces(text: str, dialect: str) -> str:
         if owner != dialect and ("nthropic-" in text or "NTHROPIC-" in text):
             text = line.sub("", text)
     return text
+
+
+def have_nonces(messages: list[Message], dialect: str) -> bool:
+    """Whether a system message has such a line."""
+    for message in messages:
+        if message.role == "system":
+            for part in message.parts:
+                if isinstance(part, Text) and without_nonces(part.text, dialect) != part.text:
+                    return True
+    return False
+
+
+def without_nonce(part: Part, dialect: str) -> list[Part]:
+    """The part without such lines; nothing where nothing else was in it."""
+    if not isinstance(part, Text) or (text := without_nonces(part.text, dialect)) == part.text:
+        return [part]
+    return [replace(part, text=text)] if text.strip() else []

@@ -31,6 +31,17 @@ from polycall.ir import (
 )
 from polycall.translation.wire import WireRequest
 
+_OF_PARTS = (PartStart, PartDelta, PartEnd)
+
+
+def undone(response: Response, request: Request, wire: WireRequest) -> Response:
+    """The whole response in the caller's own terms."""
+    is_changed = wire.aliases or wire.adapted or wire.bound or wire.stops
+    if is_changed or request.parallel_tool_calls is False:
+        return RequestUndo(request, wire).response(response)
+    customs = [tool for tool in request.tools if tool.kind == "custom"]
+    return RequestUndo(request, wire).response(response) if customs else response
+
 
 class RequestUndo:
     """Events of one answer in, the same events in the caller's own terms out."""
@@ -63,7 +74,7 @@ class RequestUndo:
 
     def _restored(self, event: Event) -> list[Event]:
         """The events that stand for `event`; arguments under an adapted schema come at once."""
-        if isinstance(event, PartStart | PartDelta | PartEnd):
+        if isinstance(event, _OF_PARTS):
             if isinstance(event, PartStart):
                 self._dropping = self._is_surplus(event)
             if self._dropping:

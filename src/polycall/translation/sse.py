@@ -45,18 +45,19 @@ class SSEDecoder:
 
         One at a time, so that the events before a broken one are not lost with it.
         """
-        # Most servers write whole events, with the same line ends, and nothing before them waits.
-        if (
-            chunk.endswith(b"\n\n")
-            and b"\r" not in chunk
-            and len(chunk) <= LONG_BYTES
-            and not (self._first or self._pieces or self._data or self._event or self._after_cr)
-        ):
+        is_odd = b"\r" in chunk or self._after_cr or len(chunk) > LONG_BYTES
+        if is_odd or (self._first and (self._pieces or chunk[:1] in b"\xef")):
+            return self._lines(chunk)
+        # Most servers write events with the same line ends, and most reads end with an event.
+        self._first = False
+        if self._pieces or self._data or self._event:
+            return self._rest_and_blocks(chunk)
+        if chunk.endswith(b"\n\n"):
             blocks = chunk[:-2].split(b"\n\n")
             if len(blocks) == 1 and (frame := self._plain(blocks[0])) is not None:
                 return (frame,)
             return self._blocks(blocks)
-        return self._lines(chunk)
+        return self._rest_and_blocks(chunk)
 
     @staticmethod
     def _plain(block: bytes) -> Frame | None:
@@ -72,6 +73,22 @@ class SSEDecoder:
         except UnicodeDecodeError:
             pass  # said where lines are read
         return None
+
+    def _rest_and_blocks(self, chunk: bytes) -> Iterator[Frame]:
+        """The rest of an event that has begun, whole ones, and the beginning of another."""
+        if self._pieces or self._data or self._event:
+            end = chunk.find(b"\n\n")
+            if end < 0:
+                yield from self._lines(chunk)
+                return
+            yield from self._lines(chunk[: end + 2])
+            chunk = chunk[end + 2 :]
+        end = chunk.rfind(b"\n\n")
+        if end >= 0:
+            yield from self._blocks(chunk[:end].split(b"\n\n"))
+            chunk = chunk[end + 2 :]
+        if chunk:
+            yield from self._lines(chunk)
 
     def _blocks(self, blocks: list[bytes]) -> Iterator[Frame]:
         for block in blocks:

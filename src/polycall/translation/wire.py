@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -342,15 +341,9 @@ class ToolNames:
         self._length_max = length_max
         self.aliases: dict[str, ToolName] = {}
 
-    @contextmanager
-    def apart(self) -> Generator[dict[str, ToolName]]:
+    def apart(self) -> _ApartNames:
         """The aliases that are made meanwhile."""
-        before, self.aliases = self.aliases, {}
-        try:
-            yield self.aliases
-        finally:
-            before.update(self.aliases)
-            self.aliases = before
+        return _ApartNames(self)
 
     def wire_name(self, name: str, namespace: str = "") -> str:
         """The name on the wire; remembers it in `aliases` where it is not the tool's own."""
@@ -364,6 +357,23 @@ class ToolNames:
         if safe != name or namespace:
             self.aliases[safe] = ToolName(name, namespace)
         return safe
+
+
+class _ApartNames:
+    """Aliases that are made within a block, and taken over after it."""
+
+    __slots__ = ("_before", "_names")
+
+    def __init__(self, names: ToolNames) -> None:
+        self._names, self._before = names, names.aliases
+
+    def __enter__(self) -> dict[str, ToolName]:
+        self._names.aliases = {}
+        return self._names.aliases
+
+    def __exit__(self, *_: object) -> None:
+        self._before.update(self._names.aliases)
+        self._names.aliases = self._before
 
 
 # ---------------------------------------------------------------------------------------------

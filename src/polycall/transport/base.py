@@ -11,8 +11,8 @@ import email.utils
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Protocol, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -130,14 +130,21 @@ def default_transport() -> Transport:
 _REFUSALS = frozenset({400, 401, 403})
 
 
-async def send(transport: Transport, request: HTTPRequest, deadlines: Deadlines) -> HTTPResponse:
+def send(
+    transport: Transport, request: HTTPRequest, deadlines: Deadlines
+) -> Coroutine[Any, Any, HTTPResponse]:
     """`Transport.open`, with the headers of the request's credential.
 
     A refusal that another token or another clock may mend is tried once more.
     """
-    credential = request.credential
-    if credential is None:
-        return await transport.open(request, deadlines)
+    if request.credential is None:
+        return transport.open(request, deadlines)
+    return _send_signed(transport, request, request.credential, deadlines)
+
+
+async def _send_signed(
+    transport: Transport, request: HTTPRequest, credential: Credential, deadlines: Deadlines
+) -> HTTPResponse:
     sent = await _signed(request, credential)
     http = await transport.open(sent, deadlines)
     if http.status not in _REFUSALS or request.stream is not None:

@@ -67,7 +67,10 @@ class HTTP1Transport:
         while True:
             # A body that can be read once must not meet a connection that is about to end.
             is_fresh = request.stream is not None
-            connection, is_reused = await self._connection(origin, deadlines, is_fresh=is_fresh)
+            connection = None if is_fresh else self._idle_connection(origin)
+            is_reused = connection is not None
+            if connection is None:
+                connection, is_reused = await self._connection(origin, deadlines, is_fresh=is_fresh)
             try:
                 return await connection.exchange(data, deadlines, request.stream)
             except StaleConnectionError as error:
@@ -96,12 +99,9 @@ class HTTP1Transport:
         self, origin: _Origin, deadlines: Deadlines, *, is_fresh: bool
     ) -> tuple[_Connection, bool]:
         while True:
-            idle = None if is_fresh else self._idle.get(origin)
-            while idle:
-                connection = idle.pop()
-                if connection.is_usable(time.monotonic()):
-                    return connection, True
-                connection.abort()
+            connection = None if is_fresh else self._idle_connection(origin)
+            if connection is not None:
+                return connection, True
             if len(self._open) + self._connecting < self._connections_max:
                 break
             await self._wait_for_room(deadlines)
@@ -111,6 +111,16 @@ class HTTP1Transport:
         finally:
             self._connecting -= 1
             self._wake()
+
+    def _idle_connection(self, origin: _Origin) -> _Connection | None:
+        """One that may be used again."""
+        idle = self._idle.get(origin)
+        while idle:
+            connection = idle.pop()
+            if connection.is_usable(time.monotonic()):
+                return connection
+            connection.abort()
+        return None
 
     async def _connect(self, origin: _Origin, deadlines: Deadlines) -> _Connection:
         loop = asyncio.get_running_loop()

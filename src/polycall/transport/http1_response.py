@@ -89,7 +89,7 @@ class HTTP1Response:
         while not self._pieces:
             if self._is_over():
                 raise StopAsyncIteration
-            await self._wait_once()
+            await self._news()
         return self._take()
 
     async def push_to(self, take: Take) -> None:
@@ -104,6 +104,8 @@ class HTTP1Response:
                 await rest
 
     async def read(self, *, size_bytes_max: int) -> bytes:
+        if self._is_complete and self._error is None and self._size <= size_bytes_max:
+            return self._take()  # the usual answer, which came at once
         whole = BytesIO()  # gives what it has without a second copy of it
         size = 0
         async for piece in self:
@@ -130,7 +132,7 @@ class HTTP1Response:
         while not self._has_headers:
             if self._error is not None:
                 raise self._error
-            await self._wait_once()
+            await self._news()
 
     def take_in(self, size: int) -> bool:
         """Take what the parser made of a read of `size` bytes; whether that had content enough."""
@@ -240,7 +242,7 @@ class HTTP1Response:
         """Wait while `fed` hands over; gives what a taker has left to be awaited."""
         self._taker = take
         try:
-            await self._wait_once()
+            await self._news()
         finally:
             self._taker = None
         rest, self._rest = self._rest, None
@@ -275,12 +277,10 @@ class HTTP1Response:
             self._connection.resume()
         return data
 
-    async def _wait_once(self) -> None:
+    def _news(self) -> asyncio.Future[None]:
+        """What is done once there is something new."""
         self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _wake(self) -> None:
         waiter = self._waiter

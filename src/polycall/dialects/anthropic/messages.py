@@ -89,6 +89,13 @@ class MessagesRenderer:
 
     def messages(self, messages: list[Message], known: dict[Any, Any] | None = None) -> list[JSON]:
         """The `messages` array of all others; `known` has what was made of a beginning."""
+        if known is None:
+            wire = list[JSON]()
+            turns = self._pair(messages)
+            for turn in turns:
+                self._write(wire, turn, is_last=turn is turns[-1])
+            trim_prefill(wire, self._losses)
+            return wire
         beginnings = Beginnings(known, NAME, self._quirks, is_lossy=self._losses.is_lossy)
         before, wire, count = beginnings.of(messages), list[JSON](), 0
         end, ids = end_of_beginning(messages), frozenset[str]()

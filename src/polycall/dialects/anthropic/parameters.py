@@ -297,6 +297,22 @@ def _place(body: JSON, wire: JSON, place: str) -> None:
 
 def render_sampling(body: JSON, request: Request, losses: Losses, quirks: Quirks) -> None:
     """Write `temperature`, `top_p`, `top_k` into the body, and report what has no place."""
+    if (request.temperature, request.top_p, request.top_k) != (None, None, None):
+        _write_sampling(body, request, losses, quirks)
+    for field, value in (
+        ("seed", request.seed),
+        ("presence_penalty", request.presence_penalty),
+        ("frequency_penalty", request.frequency_penalty),
+    ):
+        if value is not None:
+            losses.drop(field, "no counterpart on this wire")
+    if request.logprobs is not None:
+        losses.refuse("logprobs", "this wire gives no probabilities")
+    if request.candidates is not None and request.candidates != 1:
+        losses.refuse("candidates", "this wire gives one answer")
+
+
+def _write_sampling(body: JSON, request: Request, losses: Losses, quirks: Quirks) -> None:
     thinks = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
     values: dict[str, Any] = {
         "temperature": request.temperature,
@@ -324,10 +340,3 @@ def render_sampling(body: JSON, request: Request, losses: Losses, quirks: Quirks
     for key, value in values.items():
         if value is not None:
             body[key] = value
-    for field in ("seed", "presence_penalty", "frequency_penalty"):
-        if getattr(request, field) is not None:
-            losses.drop(field, "no counterpart on this wire")
-    if request.logprobs is not None:
-        losses.refuse("logprobs", "this wire gives no probabilities")
-    if request.candidates is not None and request.candidates != 1:
-        losses.refuse("candidates", "this wire gives one answer")

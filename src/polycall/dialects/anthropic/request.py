@@ -187,10 +187,8 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
         detail = f"up to {body['max_tokens']} tokens: no bound was given, and the effort is high"
         losses.emulate("max_output_tokens", detail)
     changed = _render_tools(body, request, losses, quirks, writer)
-    for definition in body.get("tools", []):
-        name: Any = definition.get("name")
-        if isinstance(name, str) and name in writer.opened:
-            definition["defer_loading"] = True
+    if writer.opened:
+        _defer(body, writer.opened)
     instruction = render_format(body, request, losses, quirks)
     if instruction:
         body["system"] = _with_instruction(system, instruction)
@@ -221,6 +219,14 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
         aliases=names.aliases,
         bound=bound,
     )
+
+
+def _defer(body: JSON, opened: set[str]) -> None:
+    """Say of the tools that a result has opened that they are loaded late."""
+    for definition in body.get("tools", []):
+        name: Any = definition.get("name")
+        if isinstance(name, str) and name in opened:
+            definition["defer_loading"] = True
 
 
 def _leave_out_unfitting(
@@ -267,6 +273,8 @@ def _split(messages: list[Message]) -> tuple[list[Message], list[Message]]:
 
 def _without_refused(request: Request, losses: Losses, quirks: Quirks) -> Request:
     """The request without the fields that the target refuses."""
+    if not quirks.refused:
+        return request
     blank = _BLANK
     gone: dict[str, Any] = {}
     for field in sorted(quirks.refused):
@@ -405,9 +413,8 @@ def _marked(blocks: Any) -> list[JSON]:
     found: list[JSON] = []
     if isinstance(blocks, list):
         for block in blocks:  # pyright: ignore[reportUnknownVariableType]
-            inner: Any = block.get("content")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-            if block["type"] == "tool_result" if "type" in block else False:
-                found.extend(_marked(inner))
+            if block.get("type") == "tool_result":  # pyright: ignore[reportUnknownMemberType]
+                found.extend(_marked(block.get("content")))  # pyright: ignore[reportUnknownMemberType]
             if block.get("cache_control") is not None:  # pyright: ignore[reportUnknownMemberType]
                 found.append(block)  # pyright: ignore[reportUnknownArgumentType]
     return found

@@ -81,8 +81,12 @@ def parse_response(body: JSON) -> Response:
         finish_reason=finish_reason(raw, has_calls=any(isinstance(p, ToolCall) for p in parts)),
         raw_finish_reason=raw,
         usage=parse_usage(body.get("usage")),
-        metadata=own_metadata({k: v for k, v in body.items() if k not in _READ_KEYS}),
+        metadata={} if body.keys() <= _READ_KEYS else _others(body),
     )
+
+
+def _others(body: JSON) -> Metadata:
+    return own_metadata({key: value for key, value in body.items() if key not in _READ_KEYS})
 
 
 def is_error(body: JSON) -> bool:

@@ -11,7 +11,7 @@ complete.  Blocks without a counterpart are collected and reported whole.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from polycall.dialects.anthropic.errors import parse_error
 from polycall.dialects.anthropic.response import (
@@ -161,7 +161,9 @@ class StreamDecoder(StreamDecoderBase):
     def _on_delta(self, data: JSON) -> None:
         wire: Any = data.get("delta")
         is_object = type(wire) is dict
-        delta = cast("JSON", wire) if is_object else response_reader.object(wire, "delta")
+        if not is_object:
+            response_reader.object(wire, "delta")
+        delta: JSON = wire
         index: Any = data.get("index")
         if type(index) is not int:
             index = self._index(data)

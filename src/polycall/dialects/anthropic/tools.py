@@ -149,9 +149,6 @@ class ToolsRenderer:
         self._is_own = is_own
         self._strict_tools = 0
         self._optional = 0
-        self._code_tool = next(
-            (kind for tool in request.tools if (kind := _hosted_type(tool)).startswith(_CODE)), ""
-        )
 
     def tools(self, offered: list[Tool]) -> list[JSON]:
         """The `tools` array."""
@@ -250,8 +247,12 @@ class ToolsRenderer:
         raw: list[str] = own.get("allowed_callers", [])
         if raw and list(dict.fromkeys(map(_caller, raw))) == tool.allowed_callers:
             return raw
-        if "code" not in tool.allowed_callers or self._code_tool:
-            return [self._code_tool if c == "code" else c for c in tool.allowed_callers]
+        if "code" not in tool.allowed_callers:
+            return tool.allowed_callers
+        kinds = map(_hosted_type, self._request.tools)
+        code_tool = next((kind for kind in kinds if kind.startswith(_CODE)), "")
+        if code_tool:
+            return [code_tool if c == "code" else c for c in tool.allowed_callers]
         detail = f"{tool.name!r} is for programs, and no code_execution tool is offered"
         if tool.allowed_callers == ["code"]:
             self._losses.refuse("allowed_callers", detail, path=path)

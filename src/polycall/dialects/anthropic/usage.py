@@ -17,19 +17,25 @@ def parse_usage(value: Any, path: str = "usage") -> Usage:
     reader = response_reader
     if value is None:
         return Usage()
-    wire = {key: count for key, count in reader.object(value, path).items() if count is not None}
+    wire = reader.object(value, path)
+    if None in wire.values():
+        wire = {key: count for key, count in wire.items() if count is not None}
     read = reader.get_int(wire, _READ, path) or 0
     written = reader.get_int(wire, _WRITTEN, path) or 0
     if not written:
         split = reader.get_object(wire, "cache_creation", path)
-        written = sum(count for count in split.values() if isinstance(count, int))
+        if split:
+            written = sum(count for count in split.values() if isinstance(count, int))
     details = reader.get_object(wire, "output_tokens_details", path)
-    apart = _beside(wire, path)
-    read, written = read + apart[_READ], written + apart[_WRITTEN]
-    plain = (reader.get_int(wire, "input_tokens", path) or 0) + apart["input_tokens"]
+    plain = reader.get_int(wire, "input_tokens", path) or 0
+    output = reader.get_int(wire, "output_tokens", path) or 0
+    if "iterations" in wire:
+        apart = _beside(wire, path)
+        read, written = read + apart[_READ], written + apart[_WRITTEN]
+        plain, output = plain + apart["input_tokens"], output + apart["output_tokens"]
     return Usage(
         input_tokens=plain + read + written,
-        output_tokens=(reader.get_int(wire, "output_tokens", path) or 0) + apart["output_tokens"],
+        output_tokens=output,
         cached_tokens=read,
         cache_write_tokens=written,
         reasoning_tokens=reader.get_int(details, "thinking_tokens", path) or 0,

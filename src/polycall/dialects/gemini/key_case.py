@@ -37,6 +37,7 @@ _FREE = frozenset(
     }
 )
 
+_CONTAINERS = (dict, list)
 # A tower of objects deeper than any message of the protocol is somebody's data.
 _DEPTH_MAX = 24
 
@@ -51,7 +52,7 @@ def camel_key(key: str) -> str:
 
 def camel_keys(wire: JSON) -> JSON:
     """The object with its own keys in camelCase, and what is inside untouched."""
-    if any("_" in key for key in wire):
+    if "_" in "".join(wire):
         return {camel_key(key): value for key, value in wire.items()}
     return wire
 
@@ -71,18 +72,17 @@ def _camel_item(item: Any) -> Any:
 def _is_camel(value: Any, depth: int) -> bool:
     if isinstance(value, dict):
         wire: JSON = value  # pyright: ignore[reportUnknownVariableType]
+        if "_" in "".join(wire):
+            return False
         for key, inner in wire.items():
-            if "_" in key:
-                return False
-            if not isinstance(inner, dict | list):
-                continue
-            if depth and key not in _FREE and not _is_camel(inner, depth - 1):
+            is_ours = isinstance(inner, _CONTAINERS) and depth and key not in _FREE
+            if is_ours and not _is_camel(inner, depth - 1):
                 return False
     elif isinstance(value, Conversation):
         return mapped(value, _camel_item, _camel_item) is value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     elif isinstance(value, list) and depth:
         for item in value:  # pyright: ignore[reportUnknownVariableType]
-            if not _is_camel(item, depth - 1):
+            if isinstance(item, _CONTAINERS) and not _is_camel(item, depth - 1):  # pyright: ignore[reportUnknownArgumentType]
                 return False
     return True
 

@@ -125,20 +125,34 @@ def _parse_format(rest: JSON) -> ResponseFormat | None:
 # Request to wire
 
 
+_SINGLE_FIELDS = (
+    ("temperature", "temperature"),
+    ("top_p", "topP"),
+    ("top_k", "topK"),
+    ("candidates", "candidateCount"),
+    ("max_output_tokens", "maxOutputTokens"),
+    ("stop", "stopSequences"),
+    ("seed", "seed"),
+    ("presence_penalty", "presencePenalty"),
+    ("frequency_penalty", "frequencyPenalty"),
+)
+
+
 def render_config(request: Request, rest: JSON, losses: Losses, quirks: Quirks) -> JSON:
     """The value of `generationConfig`; `rest` is what only a Gemini client can say."""
     config: JSON = {}
-    for field, key, value in (
-        ("temperature", "temperature", request.temperature),
-        ("top_p", "topP", request.top_p),
-        ("top_k", "topK", request.top_k),
-        ("candidates", "candidateCount", _candidates(request, losses)),
-        ("max_output_tokens", "maxOutputTokens", request.max_output_tokens),
-        ("stop", "stopSequences", list(request.stop) or None),
-        ("seed", "seed", request.seed),
-        ("presence_penalty", "presencePenalty", request.presence_penalty),
-        ("frequency_penalty", "frequencyPenalty", request.frequency_penalty),
-    ):
+    given = (
+        request.temperature,
+        request.top_p,
+        request.top_k,
+        None if request.candidates is None else _candidates(request, losses),
+        request.max_output_tokens,
+        [*request.stop] or None,
+        request.seed,
+        request.presence_penalty,
+        request.frequency_penalty,
+    )
+    for (field, key), value in zip(_SINGLE_FIELDS, given, strict=True):
         if value is not None and _is_taken(field, losses, quirks):
             config[key] = value
     if request.logprobs is not None and _is_taken("logprobs", losses, quirks):

@@ -9,7 +9,10 @@ empty text that carries nothing is not a part.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
 
 from polycall._support import jsontext
 from polycall.dialects.gemini.content import NAME, beside_of, one_or_many, parse_call, parse_part
@@ -68,6 +71,8 @@ class StreamDecoder(StreamDecoderBase):
         return self._answer.read_usage()
 
     def _take(self, frame: Frame) -> None:
+        if self._answer.take_plain(frame.data):
+            return
         # Google's own SDK reads line by line: for it, each data line is a chunk.
         if "\n" in frame.data and not _is_json(frame.data):
             for line in frame.data.split("\n"):
@@ -90,39 +95,30 @@ class StreamDecoder(StreamDecoderBase):
         self._answer.end()
 
 
-_PLAIN_PAYLOAD = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId"})
-_PLAIN_CANDIDATE = frozenset({"content", "index"})
-_PLAIN_CONTENT = frozenset({"parts", "role"})
+class _PlainPart(Struct, forbid_unknown_fields=True):
+    text: str
 
 
-def _plain_text(wire: JSON) -> str | None:
-    """The text of a chunk that says nothing else, as most chunks of most streams are.
-
-    Everything else, odd in any way, is `None`, and read with care.
-    """
-    candidate = _only(wire.get("candidates"))
-    if candidate is None or not wire.keys() <= _PLAIN_PAYLOAD:
-        return None
-    content = candidate.get("content")
-    if type(content) is not dict or candidate.get("index") not in (None, 0):
-        return None
-    fields = cast("JSON", content)
-    part = _only(fields.get("parts"))
-    if part is None or not (
-        candidate.keys() <= _PLAIN_CANDIDATE and fields.keys() <= _PLAIN_CONTENT
-    ):
-        return None
-    text = part.get("text")
-    return text if type(text) is str and len(part) == 1 else None
+class _PlainContent(Struct, forbid_unknown_fields=True):
+    parts: list[_PlainPart]
+    role: Any = None
 
 
-def _only(value: Any) -> JSON | None:
-    """The object in a list of one."""
-    if type(value) is not list:
-        return None
-    items = cast("list[Any]", value)
-    item = items[0] if len(items) == 1 else None
-    return cast("JSON", item) if type(item) is dict else None
+class _PlainCandidate(Struct, forbid_unknown_fields=True):
+    content: _PlainContent
+    index: Literal[0] | None = None
+
+
+class _PlainChunk(Struct, forbid_unknown_fields=True):
+    """A chunk that says nothing but more of a text, as most chunks of most streams do."""
+
+    candidates: list[_PlainCandidate]
+    usageMetadata: Any = None  # noqa: N815 - the wire's name
+    modelVersion: Any = None  # noqa: N815
+    responseId: Any = None  # noqa: N815
+
+
+_plain_decoder = msgspec.json.Decoder(_PlainChunk)
 
 
 class _Answer:
@@ -159,12 +155,6 @@ class _Answer:
 
     def take(self, wire: JSON) -> None:
         """One payload: a whole answer, or a chunk of one."""
-        text = _plain_text(wire) if self.out.started and self._partial is None else None
-        if text is not None:
-            self._usage = wire.get("usageMetadata") or self._usage
-            self._had_candidate = True
-            self._text(text, is_thought=False)
-            return
         body = structural(wire)
         if body.get("error"):
             raise parse_error(200, wire)
@@ -191,6 +181,22 @@ class _Answer:
                 self._take_candidate(candidate, path)
             else:
                 _merge_candidate(self._others.setdefault(index, {}), candidate, path)
+
+    def take_plain(self, data: str) -> bool:
+        """Take a chunk that says nothing but more of a text; false for all others."""
+        if not self.out.started or self._partial is not None:
+            return False
+        try:
+            chunk = _plain_decoder.decode(data)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return False  # odd in any way: it is read with care
+        candidates = chunk.candidates
+        if len(candidates) != 1 or len(parts := candidates[0].content.parts) != 1:
+            return False
+        self._usage = chunk.usageMetadata or self._usage
+        self._had_candidate = True
+        self._text(parts[0].text, is_thought=False)
+        return True
 
     def end(self) -> None:
         """The answer is over."""

@@ -94,7 +94,7 @@ def parse_usage(value: Any, path: Path, reader: Reader) -> Usage:
     counts = camel_keys(wire)
 
     def count(key: str) -> int:
-        return reader.get_int(counts, key, path) or 0
+        return (reader.get_int(counts, key, path) or 0) if key in counts else 0
 
     thoughts = count("thoughtsTokenCount")
     return Usage(

@@ -375,6 +375,8 @@ def parse_messages(items: list[Any]) -> list[Message]:
 
 def _parse_plain(raw: JSON, role: str, path: Path) -> Message:
     content = raw.get("content")
+    if len(raw) == 2 and type(content) is str and content and role != "developer":
+        return Message("user" if role == "user" else "system", [Text(content)])  # as usual
     notes: JSON = {}
     if role == "developer":
         notes["role"] = role

@@ -45,6 +45,13 @@ from polycall.translation.wire import (
 )
 
 _DEFAULT_QUIRKS = Quirks()
+# A body that has no others needs no look at the rest.
+_USUAL_FIELDS = frozenset(
+    {
+        *("model", "messages", "tools", "tool_choice", "parallel_tool_calls", "stream"),
+        *("max_tokens", "max_completion_tokens", "temperature", "top_p"),
+    }
+)
 _REFUSED_OPTIONS = frozenset({"audio", "modalities", "web_search_options"})
 
 
@@ -55,10 +62,8 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
     if body.get("messages") is None:
         reader.fail("messages", "an array of messages", body.get("messages"))
     notes: JSON = {}
-    options = {
-        key: value for key, value in body.items() if key not in HANDLED_FIELDS and value is not None
-    }
-    reader.get_object(body, "stream_options", "")
+    options: JSON = {}
+    more = {} if body.keys() <= _USUAL_FIELDS else _parse_more(body, notes, options)
     tools = parse_tools(body)
     choice = parse_choice(body)
     if not tools and choice is not None and choice.mode in ("auto", "none") and not choice.names:
@@ -73,21 +78,33 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
         max_output_tokens=_parse_max_tokens(body, notes, options),
         temperature=reader.get_float(body, "temperature", ""),
         top_p=reader.get_float(body, "top_p", ""),
-        top_k=reader.get_int(body, "top_k", ""),
-        stop=_parse_stop(body, notes),
-        seed=_parse_seed(body, notes),
-        presence_penalty=reader.get_float(body, "presence_penalty", ""),
-        frequency_penalty=reader.get_float(body, "frequency_penalty", ""),
-        candidates=reader.get_int(body, "n", ""),
-        logprobs=_parse_logprobs(body, options),
-        reasoning=parse_reasoning_config(body),
-        response_format=parse_response_format(body),
-        service_tier=reader.get_string(body, "service_tier", ""),
-        end_user=_parse_end_user(body, notes, options),
         provider_options={NAME: options} if options else {},
         metadata={NAME: notes},
+        **more,
     )
     return request
+
+
+def _parse_more(body: JSON, notes: JSON, options: JSON) -> dict[str, Any]:
+    """The fields of a request that most clients leave out; adds to `options` what others are."""
+    reader = request_reader
+    for key, value in body.items():
+        if key not in HANDLED_FIELDS and value is not None:
+            options[key] = value
+    reader.get_object(body, "stream_options", "")
+    return {
+        "top_k": reader.get_int(body, "top_k", ""),
+        "stop": _parse_stop(body, notes),
+        "seed": _parse_seed(body, notes),
+        "presence_penalty": reader.get_float(body, "presence_penalty", ""),
+        "frequency_penalty": reader.get_float(body, "frequency_penalty", ""),
+        "candidates": reader.get_int(body, "n", ""),
+        "logprobs": _parse_logprobs(body, options),
+        "reasoning": parse_reasoning_config(body),
+        "response_format": parse_response_format(body),
+        "service_tier": reader.get_string(body, "service_tier", ""),
+        "end_user": _parse_end_user(body, notes, options),
+    }
 
 
 def _parse_max_tokens(body: JSON, notes: JSON, options: JSON) -> int | None:

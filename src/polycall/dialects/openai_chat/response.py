@@ -306,7 +306,8 @@ def wants_legacy(request: Request | None) -> bool | None:
     """Whether the client declared its tools as `functions`; `None` where that is not known."""
     if request is None or not request.tools:
         return None
-    return any(own(tool.metadata).get("legacy") for tool in request.tools)
+    noted = [tool.metadata for tool in request.tools if tool.metadata]
+    return any(own(metadata).get("legacy") for metadata in noted)
 
 
 def wire_finish(

@@ -15,6 +15,8 @@ _CACHED = (
     "num_cached_tokens",
     "cache_read_input_tokens",
 )
+# What some servers count alongside the usual fields.
+_MORE = frozenset({*_CACHED, "reasoning_tokens", "cache_creation_input_tokens"})
 
 
 def parse_usage(raw: Any, tier: Any = None) -> Usage:
@@ -29,14 +31,19 @@ def parse_usage(raw: Any, tier: Any = None) -> Usage:
     completion = _details(usage, "completion_tokens_details")
     input_tokens = _count(usage, "prompt_tokens")
     output_tokens = _count(usage, "completion_tokens")
-    reasoning = _count(completion, "reasoning_tokens") or _count(usage, "reasoning_tokens")
+    has_more = not usage.keys().isdisjoint(_MORE)
+    reasoning = _count(completion, "reasoning_tokens")
+    if has_more and not reasoning:
+        reasoning = _count(usage, "reasoning_tokens")
     if reasoning and _count(usage, "total_tokens") >= input_tokens + output_tokens + reasoning:
         # xAI counts reasoning alongside the completion, not inside it; the total tells.
         output_tokens += reasoning
     cached = _count(prompt, "cached_tokens")
-    if not cached and not usage.keys().isdisjoint(_CACHED):
+    if has_more and not cached:
         cached = next(filter(None, (_count(usage, name) for name in _CACHED)), 0)
-    written = _count(prompt, "cache_write_tokens") or _count(usage, "cache_creation_input_tokens")
+    written = _count(prompt, "cache_write_tokens")
+    if has_more and not written:
+        written = _count(usage, "cache_creation_input_tokens")
     return Usage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,

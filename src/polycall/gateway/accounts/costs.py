@@ -66,9 +66,7 @@ class Costs:
             return cost_usd(provider, model, usage)
         if not self._is_loaded or not usage.is_reported:
             return None
-        key = provider.pricing(model)
-        if not key[0]:
-            return None
+        key = (provider.name, model)
         minute = int(time.time() // 60)
         if minute != self._minute or len(self._prices) >= _REMEMBERED_MAX:
             self._prices.clear()
@@ -118,6 +116,8 @@ _UNKNOWN = Price(Decimal("NaN"), Decimal("NaN"))
 
 def _proportional(provider: Provider, model: str) -> Price | None:
     """The price for a million tokens; `None` where it has tiers, `_UNKNOWN` without any."""
+    if not provider.pricing(model)[0]:
+        return _UNKNOWN
 
     def ask(usage: Usage) -> Decimal | None:
         return cost_usd(provider, model, usage)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall._support import jsontext
@@ -37,7 +38,7 @@ from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.carried import Origin
 from polycall.gateway.state.embedder import Embedder
-from polycall.ir import Event, PartStart, ResponseEnd, ResponseStart, ToolCall, Usage
+from polycall.ir import Event, PartStart, Response, ResponseEnd, ResponseStart, ToolCall, Usage
 from polycall.translation.wire import Encoder
 
 _ARRAY = (b"content-type", b"application/json; charset=utf-8")
@@ -45,29 +46,28 @@ _NO_CACHE = (b"cache-control", b"no-cache")
 _NO_BUFFER = (b"x-accel-buffering", b"no")  # proxies that would hold the stream back
 
 
-class RequestUsage:
+class RequestUsage(Struct, eq=False):
     """What is written down about one request, filled in as it goes."""
 
-    def __init__(self) -> None:
-        self.usage = Usage()
-        self.is_estimate = False
-        self.calls = 0
-        self.steps = 0  # events or frames of a stream so far: about a token each
-        self.has_ended = False  # the usage is of a whole answer
-        self.attempt: Attempt | None = None
-        self.attempts = 0
-        self.is_under_way = False  # a provider was asked, and did not refuse or fail
-        self.lost: list[Target] = []  # attempts that gave nothing, and may cost something
-        self.failed: list[FailedAttempt] = []
-        self.began_at = 0.0  # when the last attempt began
-        # Sets aside for one more answer of a model, where the client's key is limited.
-        self.reserve: Callable[[], Awaitable[None]] | None = None
-        self.outcome = "ok"
-        self.error = ""  # what went wrong, in words
-        self.first_at = 0.0
-        self.cost: Decimal | None = None
-        self.reckoned: Usage | None = None  # whose cost was asked for, and may be unknown
-        self.is_sum = False  # of several answers, and where one has no price, the sum has none
+    usage: Usage = Usage()
+    is_estimate: bool = False
+    calls: int = 0
+    steps: int = 0  # events or frames of a stream so far: about a token each
+    has_ended: bool = False  # the usage is of a whole answer
+    attempt: Attempt | None = None
+    attempts: int = 0
+    is_under_way: bool = False  # a provider was asked, and did not refuse or fail
+    lost: list[Target] = []  # attempts that gave nothing, and may cost something
+    failed: list[FailedAttempt] = []
+    began_at: float = 0.0  # when the last attempt began
+    # Sets aside for one more answer of a model, where the client's key is limited.
+    reserve: Callable[[], Awaitable[None]] | None = None
+    outcome: str = "ok"
+    error: str = ""  # what went wrong, in words
+    first_at: float = 0.0
+    cost: Decimal | None = None
+    reckoned: Usage | None = None  # whose cost was asked for, and may be unknown
+    is_sum: bool = False  # of several answers, and where one has no price, the sum has none
 
     def note(self, runner: AttemptRunner) -> None:
         """What was attempted."""
@@ -129,18 +129,19 @@ async def _send_plain(
     attempt, response = plain.attempt, plain.response
     warnings = attempt.warnings
     if response is not None:
-        warnings = [*warnings, *(each for each in response.warnings if each not in warnings)]
+        warnings = [*warnings, *[each for each in response.warnings if each not in warnings]]
     headers = base_headers(gateway_request, attempt.target.name, warnings)
     if response is None:
         body = plain.body
         account.calls = plain.calls
         headers.extend(upstream_headers(plain.http.headers))
-        await client_request.earlier.note_place(attempt, services, body)
+        if client_request.earlier.wants_kept(services):
+            await client_request.earlier.note_place(attempt, services, body)
         if attempt.asked and (mark := attempt.dialect.FACTS.model_mark):
             body = named_as_asked(body, mark, attempt.asked)
     else:
         account.calls = in_parts(response.message.parts)
-        if attempt.carries:
+        if attempt.carries and _may_hold_state(response):
             response = await _embedder(client_request, attempt, services).response(response)
         is_kept = client_request.earlier.is_kept_by(attempt, services)
         if is_kept:
@@ -154,7 +155,7 @@ async def _send_plain(
         rendered = client_request.dialect.render_response(named, echoed)
         if is_kept:
             await client_request.earlier.keep(services, rendered)
-        else:
+        elif client_request.earlier.wants_kept(services):
             await client_request.earlier.note_place(attempt, services, response.id)
         body = jsontext.encode_bytes(rendered)
     usage = attempt.priced(account.usage)
@@ -163,6 +164,14 @@ async def _send_plain(
     if account.cost is not None:
         headers.append((b"polycall-cost-usd", f"{account.cost:f}".encode()))
     await send_json(gateway_request, 200, body, headers)
+
+
+def _may_hold_state(response: Response) -> bool:
+    """Whether some part says more than its words: most answers have none of it."""
+    for part in response.message.parts:  # noqa: SIM110 - without a generator
+        if part.metadata:
+            return True
+    return False
 
 
 def _embedder(

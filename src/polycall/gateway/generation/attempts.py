@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Coroutine
 from functools import partial
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -46,6 +47,7 @@ from polycall.gateway.passthrough.call_counter import CallCounter
 from polycall.gateway.passthrough.mended_stream import MendedObserver
 from polycall.gateway.passthrough.plain_messages import read_plain_answer
 from polycall.gateway.passthrough.stream import Observer
+from polycall.gateway.processes.heavy_work import LONG_BYTES
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices, without_usage
 from polycall.ir import Event, Response, ResponseStart, Usage
@@ -188,17 +190,13 @@ class AttemptRunner:
         self.failed: list[FailedAttempt] = []
         self.began_at = 0.0  # the last attempt, by the monotonic clock
 
-    async def plain(self) -> WholeAnswer:
-        """A whole answer."""
-        attempt = await self._arrive()
-        assert isinstance(attempt, WholeAnswer)
-        return attempt
+    def plain(self) -> Coroutine[Any, Any, WholeAnswer]:
+        """A whole answer, to a request that does not stream."""
+        return cast("Coroutine[Any, Any, WholeAnswer]", self._arrive())
 
-    async def streaming(self) -> StreamedAnswer:
-        """An answer whose first event has come."""
-        attempt = await self._arrive()
-        assert isinstance(attempt, StreamedAnswer)
-        return attempt
+    def streaming(self) -> Coroutine[Any, Any, StreamedAnswer]:
+        """An answer whose first event has come, to a request that streams."""
+        return cast("Coroutine[Any, Any, StreamedAnswer]", self._arrive())
 
     async def _arrive(self) -> WholeAnswer | StreamedAnswer:
         try:
@@ -381,7 +379,10 @@ class AttemptRunner:
             return WholeAnswer(attempt.begun(), http, response, usage=response.usage)
         body = await http.read(size_bytes_max=ANSWER_BYTES_MAX)
         await http.close()
-        return await run(len(body), _looked_through, attempt.begun(), http, body)
+        found = (attempt.begun(), http, body)
+        if len(body) < LONG_BYTES:
+            return _looked_through(*found)
+        return await run(len(body), _looked_through, *found)
 
 
 def _looked_through(attempt: Attempt, http: HTTPResponse, body: bytes) -> WholeAnswer:

@@ -61,6 +61,9 @@ _MEDIA_MARKS = (
     *(b'"inlineData"', b'"inline_data"', b'"fileData"', b'"file_data"'),
 )
 _COMPACTION_MARK = b'"compaction_trigger"'
+_STRICT, _LOSSY = b"polycall-strict", b"polycall-lossy"
+_TIERS = frozenset({"service_tier", "serviceTier"})
+_PASSED_HEADERS = frozenset(PASSED_HEADERS)
 
 
 T = TypeVar("T")
@@ -81,11 +84,11 @@ class ClientRequest:
         self.dialect = endpoint.dialect
         self.owner = owner
         self.output_reserved: int | None = None  # set aside where the client has no bound
-        self.is_strict = header_flag(gateway_request, b"polycall-strict")
-        self.is_lossy = header_flag(gateway_request, b"polycall-lossy")
+        headers = self._headers = gateway_request.headers
+        self.is_strict = _STRICT in headers and header_flag(gateway_request, _STRICT)
+        self.is_lossy = _LOSSY in headers and header_flag(gateway_request, _LOSSY)
         self._path = gateway_request.path
         self._query = gateway_request.query
-        self._headers = gateway_request.headers
         self._fields = read_fields(body, endpoint.dialect.NAME)
         if endpoint.envelope:
             endpoint, self._fields, self._headers = unwrapped(endpoint, self._fields, self._headers)
@@ -167,6 +170,8 @@ class ClientRequest:
     @property
     def service_tier(self) -> str:
         """The tier that is asked for, in the client's word."""
+        if not self._fields.has_any(_TIERS):
+            return ""
         found: Any = self._fields.value("service_tier") or self._fields.value("serviceTier")
         if isinstance(found, dict):  # Bedrock's
             found = found.get("type")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
@@ -238,10 +243,9 @@ class ClientRequest:
         Where several stops speak one dialect, the state in it does not say whose it is: one
         would be sent what another signed.  Theirs is carried like a foreign one.
         """
-        self._keeps_texts = any(
-            target.provider.quirks_for(target.model, self.dialect_for(target)).prefix_bound
-            for target in targets
-        )
+        for target in targets:
+            if target.provider.quirks_for(target.model, self.dialect_for(target)).prefix_bound:
+                self._keeps_texts = True
         if len(targets) < 2:
             return
         names: dict[str, set[str]] = {}
@@ -264,7 +268,9 @@ class ClientRequest:
             may_pass = self._passes(target, services)
         elif may_pass:
             may_pass = await self._apart(services, self._passes, target, services)
-        if may_pass and not await self.earlier.are_here(services):
+        if may_pass and self.earlier.may_be_named:
+            may_pass = not await self.earlier.are_here(services)
+        if may_pass:
             passed = self._passed(target, services)
             return passed.corrected(corrections, is_strict=self.is_strict)
         carried = await self.parse(services)
@@ -372,6 +378,8 @@ class ClientRequest:
 
     def _protocol_headers(self) -> dict[str, str]:
         """The client's headers that a provider of the same dialect needs to see."""
+        if _PASSED_HEADERS.isdisjoint(self._headers):
+            return {}
         return {
             name.decode(): self._headers[name].decode("latin-1")
             for name in PASSED_HEADERS
@@ -432,6 +440,8 @@ class ClientRequest:
         self, services: GatewayServices, work: Callable[..., T], *given: Any, **named: Any
     ) -> T:
         """Do what takes long for a large body, away from the loop where it is large."""
+        if self._fields.size < LONG_BYTES:
+            return work(*given, **named)
         return await services.heavy.run(self.owner.id, self._fields.size, work, *given, **named)
 
     @property

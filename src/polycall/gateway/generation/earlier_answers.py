@@ -13,6 +13,7 @@ from polycall._support import jsontext
 from polycall.errors import StoreError
 from polycall.gateway.generation.attempt import Attempt
 from polycall.gateway.passthrough.request import Fields
+from polycall.gateway.processes.heavy_work import LONG_BYTES
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.conversations import KEPT_BYTES_MAX, check_kept
 from polycall.gateway.state.stored_responses import (
@@ -54,7 +55,11 @@ class EarlierAnswers:
         if self._whole is None:
             reader = partial(services.conversations.read, self._owner_id, self._dialect)
             size = self._fields.size
-            body = await services.heavy.run(self._owner_id, size, self._fields.decoded, reader)
+            if size < LONG_BYTES:
+                body = self._fields.decoded(reader)
+            else:
+                run = services.heavy.run
+                body = await run(self._owner_id, size, self._fields.decoded, reader)
             self.said = body
             if self.may_be_named:
                 if self._fields.value("conversation"):
@@ -86,8 +91,9 @@ class EarlierAnswers:
 
     def wants_kept(self, services: GatewayServices) -> bool:
         """Whether the client may come back with references to the answer or its items."""
-        is_kept = services.server.keep_answers
-        return is_kept and wants_stored(self._dialect, self._fields.value("store"))
+        if self._dialect not in _REFERRING or not services.server.keep_answers:
+            return False
+        return wants_stored(self._dialect, self._fields.value("store"))
 
     def losses(self, services: GatewayServices) -> list[Warning]:
         """What a client is told whose request is too long for its answer to be kept here."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec.structs import replace
 
@@ -32,6 +32,7 @@ from polycall.gateway.http.request import ClientGone, GatewayRequest
 from polycall.gateway.observability.attempt_report import words_of
 from polycall.gateway.observability.contents import Contents, ContentTap
 from polycall.gateway.observability.metrics import Metrics
+from polycall.gateway.processes.heavy_work import LONG_BYTES
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.programs.dispatch import ProgramDispatch
 from polycall.gateway.routing.router import shown
@@ -85,21 +86,21 @@ class Generations:
         # it leaves.  The requests that it makes of one have their own rows.
         self.take_over: TakeOver | None = None
 
-    async def serve(
+    def serve(
         self,
         gateway_request: GatewayRequest,
         endpoint: Endpoint,
         owner: Owner | None = None,
         *,
         said: JSON | None = None,
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """Answer, and write one row; for `owner` where somebody else knows who asks.
 
         `said` is what the body says where the caller made it, so that it is not held twice.
         """
         record = RequestRecord(gateway_request, endpoint.dialect.NAME, self._limits.worker)
         work = partial(self._accepted, endpoint, said)
-        await self.recorded(record, endpoint.errors, work, owner)
+        return self.recorded(record, endpoint.errors, work, owner)
 
     async def serve_accepted(
         self, gateway_request: GatewayRequest, client_request: ClientRequest
@@ -114,18 +115,18 @@ class Generations:
         )
         await self._recorded(record, dialect, self._answer(record, client_request))
 
-    async def recorded(
+    def recorded(
         self,
         record: RequestRecord,
         errors: Dialect,
         work: Callable[[RequestRecord], Awaitable[None]],
         owner: Owner | None = None,
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """Check who asks, do the work, and write the row.
 
         `errors` is the protocol whose errors the client reads.
         """
-        await self._recorded(record, errors, self._checked(record, work, owner))
+        return self._recorded(record, errors, self._checked(record, work, owner))
 
     async def _checked(
         self,
@@ -160,26 +161,24 @@ class Generations:
         if endpoint.envelope == "prompt":
             gateway_request.framer = framer = PromptFramer()
             gateway_request.reshape = framer.whole
+        cache = self._cache
         # Tools that the gateway adds are no part of what the cache knows a request by.
-        has_tools = self._dispatch.mcp_names(gateway_request, owner)
-        if (
-            has_tools
-            or self._cache is None
-            or not await self._cached(record, client_request, self._cache)
-        ):
+        if cache is not None and self._dispatch.mcp_names(gateway_request, owner):
+            cache = None
+        if cache is None or not await self._cached(record, client_request, cache):
             await self._answer(record, client_request)
 
     async def _read(self, endpoint: Endpoint, record: RequestRecord) -> ClientRequest:
         """What is asked.  Nothing but that holds the body afterwards."""
         gateway_request, owner = record.gateway_request, record.owner
         body = await read_body(gateway_request, self._services.server, self._memory)
-        gateway_request.content = self._contents.tap(
-            owner.name, endpoint.dialect.NAME, lambda: body
-        )
-        known = self._services.conversations
-        return await self._services.heavy.run(
-            owner.id, len(body), ClientRequest, endpoint, gateway_request, body, owner, known
-        )
+        if self._contents.may_be_kept:
+            name = endpoint.dialect.NAME
+            gateway_request.content = self._contents.tap(owner.name, name, lambda: body)
+        asked = (endpoint, gateway_request, body, owner, self._services.conversations)
+        if len(body) < LONG_BYTES:
+            return ClientRequest(*asked)
+        return await self._services.heavy.run(owner.id, len(body), ClientRequest, *asked)
 
     async def _recorded(
         self, record: RequestRecord, errors: Dialect, work: Awaitable[None]
@@ -236,10 +235,14 @@ class Generations:
             record.account.reserve = partial(self._limits.reserve, hold, owner, client_request)
             await record.account.reserve()
         asked = (client_request, gateway_request, self._services, record.account)
-        if await self._hosted.answered(*asked) or await self._dispatch.answered(*asked):
+        if self._hosted.may_answer(client_request) and await self._hosted.answered(*asked):
             gateway_request.recorder = None  # an answer with a life of its own
+        elif self._dispatch.may_answer(
+            client_request, gateway_request
+        ) and await self._dispatch.answered(*asked):
+            gateway_request.recorder = None
         else:
-            await answer(client_request, gateway_request, self._services, record.account)
+            await answer(*asked)
 
     async def _cached(
         self, record: RequestRecord, client_request: ClientRequest, cache: AnswerCache

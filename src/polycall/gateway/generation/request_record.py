@@ -61,7 +61,15 @@ class RequestRecord:
         now = time.monotonic()
         target = None if account.attempt is None else account.attempt.target
         usage = account.usage
-        known = usage.is_reported
+        counts: tuple[int | None, ...] = (None,) * 5
+        if usage.is_reported:
+            counts = storable_counts(
+                usage.input_tokens,
+                usage.output_tokens,
+                usage.cached_tokens,
+                usage.cache_write_tokens,
+                usage.reasoning_tokens,
+            )
         first_s = account.first_at - gateway_request.started_at if account.first_at else None
         return LedgerRow(
             id=gateway_request.id,
@@ -75,20 +83,20 @@ class RequestRecord:
             status=self.status,
             outcome=account.outcome,
             attempts=account.attempts,
-            input_tokens=storable_count(usage.input_tokens) if known else None,
-            output_tokens=storable_count(usage.output_tokens) if known else None,
-            cached_tokens=storable_count(usage.cached_tokens) if known else None,
-            cache_write_tokens=storable_count(usage.cache_write_tokens) if known else None,
-            reasoning_tokens=storable_count(usage.reasoning_tokens) if known else None,
+            input_tokens=counts[0],
+            output_tokens=counts[1],
+            cached_tokens=counts[2],
+            cache_write_tokens=counts[3],
+            reasoning_tokens=counts[4],
             is_estimate=int(account.is_estimate),
             cost_usd=None if account.cost is None else f"{account.cost:f}",
-            duration_ms=round((now - gateway_request.started_at) * 1000, 2),
-            first_ms=None if first_s is None else round(first_s * 1000, 2),
+            duration_ms=_milliseconds(now - gateway_request.started_at),
+            first_ms=None if first_s is None else _milliseconds(first_s),
             key_id=self.owner.id,
             worker=self._worker,
             calls=account.calls,
             warnings=0 if account.attempt is None else len(account.attempt.warnings),
-            error=storable(account.error, _ERROR_MAX),
+            error=account.error and storable(account.error, _ERROR_MAX),
             team_id="" if self.owner.team is None else self.owner.team.id,
             details=self._details(),
         )
@@ -117,6 +125,18 @@ class RequestRecord:
         if account.began_at and account.is_under_way:
             details["began_ms"] = round((account.began_at - began_at) * 1000, 2)
         return storable(jsontext.encode(details), _DETAILS_LENGTH_MAX)
+
+
+def _milliseconds(seconds: float) -> float:
+    """With two places, as `round` gives them in ten times as long."""
+    return int(seconds * 100_000 + 0.5) / 100
+
+
+def storable_counts(*numbers: int) -> tuple[int, ...]:
+    """Counts, which are the provider's word, as every database takes them."""
+    if min(numbers) >= 0 and max(numbers) <= _COUNT_MAX:
+        return numbers
+    return tuple(map(storable_count, numbers))
 
 
 def storable_count(number: int) -> int:

@@ -32,9 +32,10 @@ class SecondModel(Struct, frozen=True):
 
 def second_models(owner: Owner, model: str, fields: Fields) -> list[SecondModel]:
     """The models that a request of `owner` for `model` names; raises for what it may not name."""
-    owners = with_team(owner)
-    if not (owner.is_metered or any(each.models for each in owners)):
+    is_bound = owner.models or (owner.team is not None and owner.team.models)
+    if not (is_bound or owner.is_metered):
         return []
+    owners = with_team(owner)
     for name in OTHER_MODELS:
         if fields.value(name):
             raise MalformedRequestError(

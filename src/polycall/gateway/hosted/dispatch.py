@@ -38,6 +38,20 @@ class HostedToolDispatch:
         """Serve by these settings."""
         self._settings = settings
         self._service = None
+        self._marks = {
+            name: (*(_MCP[name] if settings.mcp_servers else ()),)
+            + (_SEARCH[name] if settings.web_search else ())
+            for name in _MCP
+        }
+
+    def may_answer(self, client_request: ClientRequest) -> bool:
+        """Whether the request may be about them: it is looked at more closely then."""
+        name = client_request.dialect.NAME
+        marks = self._marks.get(name, ())
+        return any(map(client_request.mentions, marks)) or (
+            # Of the protocols whose vendors do such things themselves.
+            name in _MCP and client_request.is_compacted
+        )
 
     async def answered(
         self,
@@ -46,18 +60,7 @@ class HostedToolDispatch:
         services: GatewayServices,
         account: RequestUsage,
     ) -> bool:
-        """Whether the request was about them, and has its answer now."""
-        name = client_request.dialect.NAME
-        marks = (*_MCP.get(name, ()),) if self._settings.mcp_servers else ()
-        marks += _SEARCH.get(name, ()) if self._settings.web_search else ()
-        # Of the protocols whose vendors do such things themselves.
-        compacts = name in _MCP and client_request.is_compacted
-        for mark in () if compacts else marks:
-            if client_request.mentions(mark):
-                break
-        else:
-            if not compacts:
-                return False
+        """Whether a request that may be about them was, and has its answer now."""
         if client_request.runs_natively(services):
             return False
         if self._service is None:

@@ -79,6 +79,8 @@ def _kept_name(name: str) -> bytes:
 
 def header_value(text: str) -> bytes:
     """Text as a header can hold it."""
+    if text.isascii() and text.isprintable():
+        return text.encode()
     return _NOT_IN_HEADERS.sub(b"?", text.encode("utf-8", "replace"))
 
 
@@ -106,7 +108,8 @@ async def send_json(
     data = gateway_request.clean(data)
     if gateway_request.reshape is not None and status == 200:
         data = gateway_request.reshape(data)
-    if gateway_request.secrets:
+    said = b"\n".join([value for _, value in headers])
+    if gateway_request.clean(said) is not said:  # seldom: all of them are looked through at once
         headers = [(name, gateway_request.clean(value)) for name, value in headers]
     length = (b"content-length", str(len(data)).encode())
     await gateway_request.send_whole(status, [_JSON, length, *headers], data)

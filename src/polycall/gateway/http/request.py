@@ -181,13 +181,16 @@ class GatewayRequest:
     async def send_whole(
         self, status: int, headers: list[tuple[bytes, bytes]], data: bytes
     ) -> None:
-        """An answer at once."""
+        """An answer at once; `data` is clean."""
         if self._exchange is None:
             await self.send_start(status, headers)
         else:
             self._note_start(status, headers)
             self._exchange.start(status, headers)
-        await self.send_body(data)
+        rest = self._write(data, more=False)
+        if rest is not None:
+            await rest
+        self.is_answered = True
 
     def _note_start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.started = True
@@ -199,37 +202,28 @@ class GatewayRequest:
 
     async def send_body(self, data: bytes, *, more: bool = False) -> None:
         """A piece of the body, or the last one."""
-        data = self.clean(data)
-        if self.content is not None:
-            self.content.add(data)
-        if self.framer is not None:
-            data = self.framer.feed(data)
-        if self.recorder is not None:
-            self.recorder.add(data)
-        if self._exchange is None:
-            await self.send({"type": "http.response.body", "body": data, "more_body": more})
-        else:
-            rest = self._exchange.write(data, more=more)
-            if rest is not None:
-                self.sending_since = time.monotonic()
-                await self._push_rest(rest)
+        rest = self._write(self.clean(data), more=more)
+        if rest is not None:
+            await rest
         self.is_answered = not more
 
     def push_body(self, data: bytes) -> Awaitable[None] | None:
         """Send a piece of the body within this call; what is left to await where that is not
         possible, because the client is slow."""
-        data = self.clean(data)
+        return self._write(self.clean(data), more=True)
+
+    def _write(self, data: bytes, *, more: bool) -> Awaitable[None] | None:
         if self.content is not None:
             self.content.add(data)
         if self.framer is not None:
             data = self.framer.feed(data)
-            if not data:
+            if more and not data:
                 return None
         if self.recorder is not None:
             self.recorder.add(data)
         if self._exchange is None:
-            return self.send({"type": "http.response.body", "body": data, "more_body": True})
-        rest = self._exchange.write(data, more=True)
+            return self.send({"type": "http.response.body", "body": data, "more_body": more})
+        rest = self._exchange.write(data, more=more)
         if rest is None:
             return None
         self.sending_since = time.monotonic()

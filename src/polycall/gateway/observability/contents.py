@@ -117,6 +117,11 @@ class Contents:
         """Keep by these settings; nothing where there are none."""
         self._settings = settings
 
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether some key's contents are kept now."""
+        return bool(self._windows) and self._settings is not None
+
     def tap(self, key: str, client: str, request: Callable[[], bytes]) -> ContentTap | None:
         """What listens to a request's answer; `None` where nothing is kept, which is usual."""
         if not self._windows or self._settings is None:

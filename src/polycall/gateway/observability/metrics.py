@@ -109,8 +109,10 @@ class Metrics:
         counts.requests[key] = counts.requests.get(key, 0) + 1
         pair = (row.provider, model)
         if row.input_tokens is not None:
-            self._add_tokens(*pair, "input", row.input_tokens)
-            self._add_tokens(*pair, "output", row.output_tokens or 0)
+            tokens = counts.tokens
+            of_input, of_output = (*pair, "input"), (*pair, "output")
+            tokens[of_input] = tokens.get(of_input, 0) + row.input_tokens
+            tokens[of_output] = tokens.get(of_output, 0) + (row.output_tokens or 0)
         if row.cost_usd is not None:
             counts.cost_usd[pair] = counts.cost_usd.get(pair, Decimal(0)) + Decimal(row.cost_usd)
         elif row.outcome == "ok":
@@ -129,10 +131,6 @@ class Metrics:
         """The configuration was read again."""
         result = "ok" if is_good else "refused"
         self.counts.reloads[result] = self.counts.reloads.get(result, 0) + 1
-
-    def _add_tokens(self, provider: str, model: str, kind: str, tokens: int) -> None:
-        key = (provider, model, kind)
-        self.counts.tokens[key] = self.counts.tokens.get(key, 0) + tokens
 
 
 def exposition(snapshots: Iterable[Snapshot], *, workers: int, restarts: int) -> bytes:
@@ -205,7 +203,10 @@ def _timed(histograms: dict[tuple[str, str], Histogram], pair: Pair, seconds: fl
         pair = (pair[0], "other")
         if pair not in histograms and len(histograms) >= 2 * _HISTOGRAMS_MAX:
             pair = ("other", "other")
-    histograms.setdefault(pair, Histogram()).add(seconds)
+    histogram = histograms.get(pair)
+    if histogram is None:
+        histogram = histograms[pair] = Histogram()
+    histogram.add(seconds)
 
 
 def _histogram(name: str, what: str, histograms: Mapping[Pair, Histogram]) -> Iterable[str]:

@@ -88,14 +88,14 @@ def _has_needless_escape(body: bytes) -> bool:
     return False
 
 
-def is_compact(body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
+def is_compact(body: bytes, fields: Mapping[str, msgspec.Raw], names_length: int) -> bool:
     """Whether the object's text is these fields, each name once, and nothing between them.
 
     A space, an escape in a name or a field that is there twice would make the text longer than all
     names and values with the quotes, colons, commas and braces that they need.
     """
-    names, values = sum(map(len, fields)), sum(map(len, fields.values()))
-    return len(body) == names + values + 4 * len(fields) + 1
+    values = sum(map(len, fields.values()))
+    return len(body) == names_length + values + 4 * len(fields) + 1
 
 
 def says_each_once(body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
@@ -136,13 +136,18 @@ def _after_space(body: bytes, place: int) -> int:
     return place
 
 
-def check_names(names: Iterable[str], dialect: str) -> None:
-    """`MalformedRequestError` for a second spelling of a field that decides something."""
+def check_names(names: Iterable[str], dialect: str) -> int:
+    """`MalformedRequestError` for a second spelling of a field that decides something.
+
+    Gives how long all names are.
+    """
     written = tuple(names)
-    if sum(map(len, written)) <= _NAMES_LENGTH_MAX:
+    length = len("".join(written))
+    if length <= _NAMES_LENGTH_MAX:
         _check_usual(written, dialect)
     else:
         _check(written, _FIELDS, dialect, "")
+    return length
 
 
 @lru_cache(maxsize=1024)

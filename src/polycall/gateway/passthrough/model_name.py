@@ -23,10 +23,20 @@ _BEFORE_BYTES = 16
 
 def named_as_asked(body: bytes, mark: bytes, asked: bytes) -> bytes:
     """A whole answer with `asked`, which is JSON, where its own `mark` names the model."""
-    found = next(_names(body, mark, 0, _HEAD_BYTES_MAX, depth_max=1), None)
-    if found is None:
+    at = body.find(mark, 0, _HEAD_BYTES_MAX)
+    if at < 0:
         return body
-    _, start, end = found
+    # The usual answer names it among its first fields.
+    is_first = body.count(b"{", 0, at) == 1 and body.find(b"[", 0, at) < 0
+    is_first = is_first and body[at - 1 : at] != b"\\"
+    value = _VALUE.match(body, at + len(mark)) if is_first else None
+    if value is not None:
+        start, end = value.start(1), value.end()
+    else:
+        found = next(_names(body, mark, 0, _HEAD_BYTES_MAX, depth_max=1), None)
+        if found is None:
+            return body
+        _, start, end = found
     view = memoryview(body)  # a long answer is copied once
     return b"".join((view[:start], asked, view[end:]))
 

@@ -17,6 +17,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from polycall._support.json_weight import LONG_BYTES
 from polycall.dialects.openai_chat.usage import parse_usage
+from polycall.gateway.passthrough.tool_texts import tool_text
 from polycall.ir import Usage
 
 
@@ -110,8 +111,8 @@ def as_plain(
     if messages is None:
         return None
     try:
-        if tools is not None:
-            _tools_decoder.decode(tools)
+        if tools is not None and not _are_plain(tools):
+            return None
         if choice is not None:
             _choice_decoder.decode(choice)
         has_null, count = False, 0
@@ -146,6 +147,18 @@ def _each_of(messages: msgspec.Raw) -> Iterable[_Message]:
     if len(messages) <= LONG_BYTES:
         return _decoder.decode(messages)
     return map(_message_decoder.decode, _raw_decoder.decode(messages))
+
+
+def _are_plain(tools: msgspec.Raw) -> bool:
+    """Whether the tools are functions alone; looked at once for each list."""
+    known = tool_text(tools)
+    if known.is_plain is None:
+        known.is_plain = True
+        try:
+            _tools_decoder.decode(tools)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            known.is_plain = False
+    return known.is_plain
 
 
 def read_plain_answer(body: bytes) -> PlainAnswer | None:

@@ -6,11 +6,8 @@ Nothing is parsed but the top level: the values stay the client's bytes.
 from __future__ import annotations
 
 import codecs
-import hashlib
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
-from threading import Lock
 from typing import Any
 
 import msgspec
@@ -27,11 +24,11 @@ from polycall.gateway.passthrough.control_fields import (
 )
 from polycall.gateway.passthrough.plain_messages import PLAIN_IDS, as_plain
 from polycall.gateway.passthrough.slow_reading import read_slowly
+from polycall.gateway.passthrough.tool_texts import decoded_tools
 from polycall.gateway.state.known_conversations import KnownConversations, KnownText
 from polycall.gateway.state.sealed_tokens import PREFIX
 from polycall.translation.caching import CHARS_MIN
 from polycall.translation.quirks import Quirks
-from polycall.translation.tool_list_cache import ToolListCache
 
 # Headers of a client's protocol that its provider needs to see.
 PASSED_HEADERS = (b"anthropic-version", b"anthropic-beta", b"openai-beta", b"x-server-timeout")
@@ -212,8 +209,8 @@ class Fields:
             raise MalformedRequestError("the body must be a JSON object") from None
         except (msgspec.DecodeError, RecursionError):
             self._raw = read_slowly(body)
-        check_names(self._raw, dialect)
-        self._is_compact = is_compact(body, self._raw)
+        names_length = check_names(self._raw, dialect)
+        self._is_compact = is_compact(body, self._raw, names_length)
         is_changed = dialect == "gemini" and self._settings_changed()
         is_once = self._is_compact or says_each_once(body, self._raw)
         if is_changed or not is_once:
@@ -325,14 +322,14 @@ class Fields:
         """
         if self._said is not None:
             return self._said
-        body = {
-            name: _decode_tools(raw) if name == "tools" else _decode_value(raw)
-            for name, raw in self._raw.items()
-            if name not in _MESSAGES or read_messages is None
-        }
-        if read_messages is not None:
-            for name in _MESSAGES & self._raw.keys():
-                body[name] = read_messages(self._raw[name])
+        body: dict[str, Any] = {}
+        for name, raw in self._raw.items():
+            if name == "tools":
+                body[name] = decoded_tools(raw)
+            elif read_messages is not None and name in _MESSAGES:
+                body[name] = read_messages(raw)
+            else:
+                body[name] = _decode_value(raw)
         return body
 
     def with_values(self, values: dict[str, Any]) -> bytes:
@@ -435,39 +432,6 @@ def _spliced(body: bytes, name: str, raw: bytes, new: bytes) -> bytes | None:
         return None
     view = memoryview(body)
     return b"".join((view[:place], new, view[place + len(raw) :]))
-
-
-_TOOLS_BYTES_MIN = 512
-_REMEMBERED_BYTES_MAX = 1024 * 1024  # of text; what is made of it takes several times as much
-_tools: OrderedDict[bytes, tuple[int, Any]] = OrderedDict()
-_tools_bytes = 0
-_tools_lock = Lock()  # large bodies are read in threads
-
-
-def _decode_tools(raw: msgspec.Raw) -> Any:
-    """A list of tools, shared with the requests before that had the same."""
-    global _tools_bytes  # noqa: PLW0603 - as long-lived as the list of what is remembered
-    text = bytes(raw)
-    size = len(text)
-    if not _TOOLS_BYTES_MIN < size < _REMEMBERED_BYTES_MAX // 2:
-        return _decode_value(raw)
-    digest = hashlib.blake2b(text, digest_size=16).digest()
-    with _tools_lock:
-        found = _tools.get(digest)
-        if found is not None:
-            _tools.move_to_end(digest)
-            return found[1]
-    tools = _decode_value(raw)
-    if isinstance(tools, list):
-        # Nobody changes a parsed body (a rule of the dialects), so one may serve many requests.
-        tools = ToolListCache(tools)  # pyright: ignore[reportUnknownArgumentType]
-        with _tools_lock:
-            if digest not in _tools:
-                _tools_bytes += size
-            _tools[digest] = (size, tools)
-            while _tools_bytes > _REMEMBERED_BYTES_MAX:
-                _tools_bytes -= _tools.popitem(last=False)[1][0]
-    return tools
 
 
 def _decode_value(raw: msgspec.Raw) -> Any:

@@ -47,6 +47,17 @@ class ProgramDispatch:
         """Let requests have the tools of these servers."""
         self._mcp = mcp
 
+    def may_answer(self, client_request: ClientRequest, gateway_request: GatewayRequest) -> bool:
+        """Whether the request may be about programs: it is looked at more closely then."""
+        declaration = _DECLARATIONS.get(client_request.dialect.NAME)
+        return bool(
+            client_request.mentions(_MARK)
+            or (declaration is not None and client_request.mentions(declaration))
+            or client_request.earlier.may_be_named
+            or HEADER in gateway_request.headers
+            or self.mcp_names(gateway_request, client_request.owner)
+        )
+
     async def answered(
         self,
         client_request: ClientRequest,
@@ -54,7 +65,7 @@ class ProgramDispatch:
         services: GatewayServices,
         account: RequestUsage,
     ) -> bool:
-        """Whether the request was about programs, and has its answer now."""
+        """Whether a request that may be about programs was, and has its answer now."""
         given = gateway_request.headers.get(HEADER)
         names = self.mcp_names(gateway_request, client_request.owner)
         if names:

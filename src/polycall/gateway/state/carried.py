@@ -378,9 +378,12 @@ def _match_texts(parts: list[Part], entries: list[Entry]) -> _Texts:
     return _Texts([], slices)
 
 
+_TOKENED = (Reasoning, ToolCall, Text)
+
+
 def token_of(part: Part) -> str:
     """The token in any client's slot of this part; empty where there is none."""
-    if not isinstance(part, Reasoning | ToolCall | Text):
+    if not part.metadata or not isinstance(part, _TOKENED):
         return ""
     for dialect, state in part.metadata.items():
         slot = slot_of(dialect)

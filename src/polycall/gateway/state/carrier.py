@@ -99,6 +99,8 @@ class Carrier:
         else:
             begin, end = seen, start
         self._look(seen, messages[end:], owner)
+        if known is None and not (keeps_texts or seen.tokens or seen.bases):
+            return CarriedRequest(request, {}, {}, is_empty=True)
         names = turn_names(messages) if keeps_texts else {}
         wanted = sorted({*seen.bases, *names.values()} - seen.looked_up)
         found = await self._store.load_states(owner, wanted) if wanted else {}

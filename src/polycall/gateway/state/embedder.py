@@ -56,6 +56,7 @@ class Embedder:
         self._before = before
         self._texts: list[str] = []
         self._size = 0  # of the open text, where only its size is kept
+        self._is_counted = False  # a text of which only the size is kept is open
 
     # Whole answers
 
@@ -72,25 +73,27 @@ class Embedder:
                 case _:
                     self._note_other(part)
                     parts.append(part)
+        has_changed = self._has_state or bool(self._base)
         await self.finish()
+        if not has_changed:
+            return response
         return replace(response, message=replace(response.message, parts=parts))
 
     # Streams
 
     def event(self, event: Event) -> Event:
         """The event as the client may see it."""
-        if (
-            self._before is None
-            and isinstance(event, PartDelta)
-            and isinstance(self._folder.open_part, Text)
-        ):
+        if type(event) is PartDelta and self._is_counted:
             self._size += len(event.text)
             return event
-        if isinstance(event, PartStart) and isinstance(event.part, ToolCall):
-            self._folder.feed(event)
-            return PartStart(event.index, self._shown_call(event.part))
+        if isinstance(event, PartStart):
+            self._is_counted = self._before is None and isinstance(event.part, Text)
+            if isinstance(event.part, ToolCall):
+                self._folder.feed(event)
+                return PartStart(event.index, self._shown_call(event.part))
         finished = self._folder.feed(event)
         if finished is not None and isinstance(event, PartEnd):
+            self._is_counted = False
             match finished:
                 case Reasoning():
                     return PartEnd(

@@ -136,7 +136,7 @@ def corrected(
 
 def has_quirks(corrections: Sequence[Correction]) -> bool:
     """Whether a body must be written anew, and not only patched."""
-    return any(each.act in ("quirk", "pairs") for each in corrections)
+    return bool(corrections) and any(each.act in ("quirk", "pairs") for each in corrections)
 
 
 def corrected_quirks(quirks: Quirks, corrections: Iterable[Correction]) -> Quirks:

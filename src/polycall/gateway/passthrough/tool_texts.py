@@ -1,0 +1,64 @@
+"""Lists of tools by their text: an agent sends the same one with each of its requests.
+
+What is known of a list is kept with its text, for the latest lists, within a bound.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from threading import Lock
+from typing import Any
+
+import msgspec
+
+from polycall._support import jsontext
+from polycall.translation.tool_list_cache import ToolListCache
+
+_BYTES_MIN = 512  # what is shorter is read in the time that it takes to look it up
+_BYTES_MAX = 1024 * 1024  # of all texts; what is made of them takes several times as much
+
+
+class ToolText:
+    """What is known of one list: `None` where it was not asked for yet."""
+
+    __slots__ = ("decoded", "is_plain")
+
+    def __init__(self) -> None:
+        self.decoded: Any = None
+        self.is_plain: bool | None = None
+
+
+_known: OrderedDict[bytes, ToolText] = OrderedDict()
+_known_bytes = 0
+_lock = Lock()  # large bodies are read in threads
+
+
+def tool_text(raw: msgspec.Raw) -> ToolText:
+    """What is known of a list, to be added to; a new one where nothing will be remembered."""
+    global _known_bytes  # noqa: PLW0603 - as long-lived as what is remembered
+    text = bytes(raw)
+    size = len(text)
+    if not _BYTES_MIN < size < _BYTES_MAX // 2:
+        return ToolText()
+    with _lock:
+        found = _known.get(text)
+        if found is not None:
+            _known.move_to_end(text)
+            return found
+        found = _known[text] = ToolText()
+        _known_bytes += size
+        while _known_bytes > _BYTES_MAX:
+            _known_bytes -= len(_known.popitem(last=False)[0])
+        return found
+
+
+def decoded_tools(raw: msgspec.Raw) -> Any:
+    """A list of tools, shared with the requests before that had the same."""
+    known = tool_text(raw)
+    if known.decoded is None:
+        tools = jsontext.decode(memoryview(raw))
+        if not isinstance(tools, list):
+            return tools
+        # Nobody changes a parsed body (a rule of the dialects), so one may serve many requests.
+        known.decoded = ToolListCache(tools)  # pyright: ignore[reportUnknownArgumentType]
+    return known.decoded
