@@ -97,7 +97,9 @@ def count_all(
     with running(mock):
         config = place / "polycall.toml"
         text = (HOME / "cfg" / "polycall.toml").read_text()
-        config.write_text(text.replace("9009", str(UPSTREAM)))
+        # In memory: a disk that is slow for a moment would have rows written to a file as well.
+        store = '\n[store]\nurl = "sqlite://"\n'
+        config.write_text(text.replace("9009", str(UPSTREAM)) + store)
         serve = ["-m", "polycall", "serve", "--config", str(config), "--port", str(PORT)]
         with counted([sys.executable, *serve], PORT, place / "polycall") as counter:
             for row in rows:

@@ -260,7 +260,9 @@ class _Connection(asyncio.Protocol):
         try:
             if stream is not None:
                 await self._send_stream(stream, answer, deadlines)
-            await answer.wait()
+            while not answer.has_begun:
+                await answer.news()
+            answer.check_headers()
         except BaseException:
             self.abort()
             raise

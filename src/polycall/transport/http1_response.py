@@ -89,7 +89,7 @@ class HTTP1Response:
         while not self._pieces:
             if self._is_over():
                 raise StopAsyncIteration
-            await self._news()
+            await self.news()
         return self._take()
 
     async def push_to(self, take: Take) -> None:
@@ -127,12 +127,15 @@ class HTTP1Response:
 
     # For the connection
 
-    async def wait(self) -> None:
-        """Until the headers are there."""
-        while not self._has_headers:
-            if self._error is not None:
-                raise self._error
-            await self._news()
+    def check_headers(self) -> None:
+        """Raise what went wrong before the headers were there."""
+        if not self._has_headers and self._error is not None:
+            raise self._error
+
+    def news(self) -> asyncio.Future[None]:
+        """What is done once there is something new."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        return self._waiter
 
     def take_in(self, size: int) -> bool:
         """Take what the parser made of a read of `size` bytes; whether that had content enough."""
@@ -242,7 +245,7 @@ class HTTP1Response:
         """Wait while `fed` hands over; gives what a taker has left to be awaited."""
         self._taker = take
         try:
-            await self._news()
+            await self.news()
         finally:
             self._taker = None
         rest, self._rest = self._rest, None
@@ -276,11 +279,6 @@ class HTTP1Response:
             self.silent_at = time.monotonic() + self._read_s
             self._connection.resume()
         return data
-
-    def _news(self) -> asyncio.Future[None]:
-        """What is done once there is something new."""
-        self._waiter = asyncio.get_running_loop().create_future()
-        return self._waiter
 
     def _wake(self) -> None:
         waiter = self._waiter

@@ -7,9 +7,9 @@ import logging
 import math
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -101,9 +101,9 @@ def warnings_value(warnings: Iterable[Warning]) -> bytes:
     return json.dumps(items, separators=(",", ":")).encode()
 
 
-async def send_json(
+def send_json(
     gateway_request: GatewayRequest, status: int, data: bytes, headers: Headers
-) -> None:
+) -> Coroutine[Any, Any, None]:
     """A whole JSON answer."""
     data = gateway_request.clean(data)
     if gateway_request.reshape is not None and status == 200:
@@ -112,7 +112,7 @@ async def send_json(
     if gateway_request.clean(said) is not said:  # seldom: all of them are looked through at once
         headers = [(name, gateway_request.clean(value)) for name, value in headers]
     length = (b"content-length", str(len(data)).encode())
-    await gateway_request.send_whole(status, [_JSON, length, *headers], data)
+    return gateway_request.send_whole(status, [_JSON, length, *headers], data)
 
 
 def render_error(dialect: Dialect, error: PolycallError) -> tuple[int, bytes]:
