@@ -38,11 +38,12 @@ async def check_named(owner: str, attempt: Attempt, services: GatewayServices) -
 
 def _may_name(lower: bytes, names: frozenset[str]) -> bool:
     """A quick look that finds no less than there is."""
-    if "previousresponseid" in names and b"previous" in lower:
+    # `in` takes bytes for a number first, and makes an error of it.
+    if names is not _FILES and lower.find(b"previous") >= 0:
         return True
-    if names is _NAMES["gemini-interactions"]:
-        return b"previous" in lower
-    return b"file" in lower and (b"file_id" in lower or b"fileid" in lower)
+    if names is _NAMES["gemini-interactions"] or lower.find(b"file") < 0:
+        return False
+    return lower.find(b"file_id") >= 0 or lower.find(b"fileid") >= 0
 
 
 def _named(body: bytes, names: frozenset[str]) -> list[str]:
