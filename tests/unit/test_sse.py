@@ -179,7 +179,7 @@ def test_closing_again_gives_nothing(rest: bytes) -> None:
     assert list(decoder.close()) == []
 
 
-OBJECTS = {
+OBJECTS: dict[str, tuple[bytes, list[str]]] = {
     "one a line": (b'{"a":1}\n{"b":2}\n', ['{"a":1}', '{"b":2}']),
     "the last without its end": (
         b'{"a":1}\r\n\r\n{"b":"\xf0\x9f\x8c\xa7"}',
