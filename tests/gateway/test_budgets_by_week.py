@@ -54,7 +54,7 @@ def test_n16_budgets_of_a_week_and_in_total_and_usage_by_hour(
     store = ["--store", f"sqlite:///{tmp_path / 'polycall.db'}"]
     assert main(["usage", "--by", "hour,key", "--csv", "-", *store]) == 0
     hour = time.strftime("%Y-%m-%d %H:", time.gmtime())
-    assert re.search(rf"^{hour}00,weekly,1,0,", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(rf'^"{hour}00","weekly",1,0,', capsys.readouterr().out, re.MULTILINE)
     for name, budget, shown in (("a", "5/week", "$5.00 a week"), ("b", "100/total", "in total")):
         assert main(["keys", "create", name, "--budget", budget, *store]) == 0
         assert main(["keys", "show", name, *store]) == 0

@@ -222,7 +222,7 @@ def test_usage_as_table_json_and_csv(
     assert found["김민수", "nowhere/m"]["not_ok"] == 1
     run("usage", "--by", "key,day", "--key", "=HYPERLINK(1)", "--csv", "out.csv")
     data = (tmp_path / "out.csv").read_bytes()
-    assert data.startswith(b"\xef\xbb\xbfkey,day,requests,")
+    assert data.startswith(b'\xef\xbb\xbf"key","day","requests",')
     assert b"\r\n" in data
     (line,) = csv.DictReader(io.StringIO(data.decode("utf-8-sig")))
     assert line["key"] == "'=HYPERLINK(1)"

@@ -6,8 +6,10 @@ import argparse
 import csv
 import io
 import json
+import re
 import sys
 import time
+import unicodedata
 from decimal import Decimal
 from typing import Any
 
@@ -35,8 +37,10 @@ _HEADS = {
     "reasoning_tokens": "reasoning",
     "cost_usd": "cost $",
 }
-# What a spreadsheet takes for the beginning of a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# What a spreadsheet takes for the beginning of a formula, in any width of letters.
+_FORMULA = ("=", "+", "-", "@")
+# What it leaves out before that.
+_UNSEEN = re.compile(r"[\s\ufeff\u200b-\u200d\u2060]*")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -93,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([_as_json(by, row) for row in rows], ensure_ascii=False, indent=1))
     elif options.csv is not None:
-        _write_csv(by, rows, options.csv)
+        write_csv(by, rows, options.csv)
     elif not rows:
         print("nothing was asked for in that time")
     else:
@@ -127,12 +131,21 @@ def _shown(text: str) -> str:
     return printable_line(text) or "-"
 
 
-def _write_csv(by: list[str], rows: list[UsageRow], name: str) -> None:
+def _cell(word: str) -> str:
+    """A word that no spreadsheet reads as a formula."""
+    seen = _UNSEEN.sub("", word, count=1)
+    starts = unicodedata.normalize("NFKC", seen[:1])
+    return f"'{word}" if starts in _FORMULA or word[:1] in ("\t", "\r") else word
+
+
+def write_csv(by: list[str], rows: list[UsageRow], name: str) -> None:
+    """Write a table for spreadsheets to a file, or for `-` to the output."""
     text = io.StringIO()
-    writer = csv.writer(text)  # lines end as RFC 4180 says
+    # Words in quotes: where cells end with a semicolon or a tab, none begins within a name.
+    writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)  # lines end as RFC 4180 says
     writer.writerow([*by, *_NUMBERS])
     for row in rows:
-        cells = [f"'{word}" if word.startswith(_FORMULA) else word for word in row.group]
+        cells = [_cell(word) for word in row.group]
         numbers = [
             f"{row.cost_usd:f}" if field == "cost_usd" else getattr(row, field)
             for field in _NUMBERS
