@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import certifi
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -43,6 +46,23 @@ def signing_key_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.setenv(VARIABLE, str(tmp_path_factory.mktemp("key") / "signing.key"))
         # Conversations of commands stay out of the user's own log.
         patch.setenv("POLYCALL_LOG", "off")
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_public_authorities() -> Iterator[None]:
+    """Leave out the list of public authorities, which takes each client of an SDK 20 ms to read.
+
+    Tests reach servers of their own; those that use TLS name their own authority.
+    """
+    load, public = ssl.SSLContext.load_verify_locations, certifi.where()
+
+    def load_others(self: ssl.SSLContext, cafile: Any = None, *more: Any, **named: Any) -> None:
+        if cafile is None or str(cafile) != public:
+            load(self, cafile, *more, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl.SSLContext, "load_verify_locations", load_others)
         yield
 
 
