@@ -254,7 +254,7 @@ def test_the_audit_log_is_complete_after_kill_9(
     for thread in threads:
         thread.start()
     ends_at = time.monotonic() + 60
-    while len(confirmed) < 40 and time.monotonic() < ends_at:
+    while len(confirmed) < 20 and time.monotonic() < ends_at:
         time.sleep(0.01)
     served.gateway.kill()
     for thread in threads:

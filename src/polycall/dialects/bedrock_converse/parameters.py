@@ -11,6 +11,7 @@ from typing import Any, cast, get_args
 from polycall._support import jsontext
 from polycall.dialects.bedrock_converse.names import NAME
 from polycall.ir import JSON, Effort, ReasoningConfig, Request, ResponseFormat
+from polycall.schema.walk import as_object
 from polycall.translation.efforts import effort_for, fitted_effort, is_off
 from polycall.translation.quirks import Quirks
 from polycall.translation.thinking_turns import BARE, has_bare_turn
@@ -178,7 +179,8 @@ def with_room_for_bare_turn(
     fields: JSON, messages: list[JSON], losses: Losses, quirks: Quirks
 ) -> JSON:
     """No fixed budget of thinking where the turn that goes on began without any."""
-    if fields.get("thinking", {}).get("type") != "enabled":
+    thinking = as_object(fields.get("thinking"))  # the model's own field, and its to judge
+    if thinking is None or thinking.get("type") != "enabled":
         return fields
     if not has_bare_turn(messages, _is_result, _is_thinking):
         return fields
