@@ -105,6 +105,27 @@ def test_events_that_come_whole_are_read_as_those_that_come_in_bytes(pieces: lis
     assert frames(pieces) == frames([raw[i : i + 1] for i in range(len(raw))])
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (b"event: e\n", b"data: 1\n\n", [Frame("e", "1")]),
+        (b"data: 1\n", b"data: 2\n\n", [Frame("", "1\n2")]),
+        (b"data: 1", b"2\n\n", [Frame("", "12")]),
+        (b"event: e\ndata: 1\n", b"data: 2\n\n", [Frame("e", "1\n2")]),
+        (b"event: e\nda", b"ta: 1\n\n", [Frame("e", "1")]),
+        (b"data: 1\r", b"\n\n", [Frame("", "1")]),
+        (b"data: 1\r", b"\ndata: 2\n\n", [Frame("", "1\n2")]),
+        (b": note\r", b"\ndata: 2\n\n", [Frame("", "2")]),
+    ],
+)
+def test_what_a_piece_left_open_belongs_to_what_ends_it(
+    before: bytes, after: bytes, expected: list[Frame]
+) -> None:
+    """Also where the second piece looks like whole events, and others came before."""
+    assert frames([before, after]) == expected
+    assert frames([b"data: 0\n\n", before, after]) == [Frame("", "0"), *expected]
+
+
 def test_B25_one_byte_at_a_time() -> None:
     assert frames([STREAM[i : i + 1] for i in range(len(STREAM))]) == frames([STREAM])
 
