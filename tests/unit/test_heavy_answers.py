@@ -122,3 +122,19 @@ def test_s16_calls_are_counted_in_one_pass_over_a_frame(name: str) -> None:
     began = time.process_time()
     assert counter.in_frames(many, b"\n\n") >= 20_000
     assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("field", ["id", "model"])
+@pytest.mark.parametrize("name", ["openai-chat", "anthropic", "openai-responses", "gemini"])
+def test_s16_an_answer_is_not_named_by_a_long_text(name: str, field: str) -> None:
+    named = {"id": "a", "model": "m", field: "x" * 100_000}
+    events: dict[str, dict[str, object]] = {
+        "openai-chat": {**named, "choices": [{"index": 0, "delta": {"content": "x"}}]},
+        "anthropic": {"type": "message_start", "message": {**named, "usage": {}}},
+        "openai-responses": {"type": "response.created", "response": {**named, "output": []}},
+        "gemini": {"responseId": named["id"], "modelVersion": named["model"], "candidates": []},
+    }
+    decoder = DIALECTS[name].StreamDecoder()
+    decoder.feed(b"data: " + json.dumps(events[name]).encode() + b"\n\n")
+    assert isinstance(decoder.error, ProtocolError)
+    assert f"the answer's {field} has 100000 characters" in str(decoder.error)
