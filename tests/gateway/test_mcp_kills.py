@@ -33,6 +33,25 @@ async def main():
 asyncio.run(main())
 """
 
+# Starts quickly: the standard library alone.  Calls one after the other, each another one.
+QUICK = """
+import http.client, json, sys
+port, key, start = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+head = {"authorization": f"Bearer {key}", "content-type": "application/json",
+    "accept": "application/json, text/event-stream", "mcp-protocol-version": "2026-07-28",
+    "mcp-method": "tools/call", "mcp-name": "stock_nap"}
+meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {}}
+for number in range(start, start + 50):
+    params = {"name": "stock_nap", "arguments": {"seconds": 0.05 + number / 1e6}, "_meta": meta}
+    body = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+    there = http.client.HTTPConnection("127.0.0.1", port)
+    print(number, flush=True)
+    there.request("POST", "/mcp", json.dumps(body), head)
+    said = there.getresponse().read().decode()
+    print("ok" if "slept" in said else "error: " + said, flush=True)
+"""
+
 
 def config(folder: Path, *more: str) -> str:
     return f"{_HEAD}{stock_table('stock', folder / 'stock', *more)}{_KEYS}"
@@ -119,12 +138,12 @@ async def test_the_gateway_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_a_server_is_killed_at_many_moments(tmp_path: Path) -> None:
-    await kill_servers(tmp_path, 60, seed=3)
+    await kill_servers(tmp_path, 40, seed=3)
 
 
 @pytest.mark.slow
 async def test_the_gateway_is_killed_at_many_moments(tmp_path: Path) -> None:
-    await kill_gateways(tmp_path, 40, seed=4)
+    await kill_gateways(tmp_path, 30, seed=4)
 
 
 @pytest.mark.slow
@@ -149,6 +168,55 @@ async def test_a_client_is_killed(tmp_path: Path) -> None:
         assert (row["asked"], row["outcome"]) == ("stock_slow", "cancelled")
     finally:
         gateway.stop()
+
+
+@pytest.mark.slow
+async def test_a_client_is_killed_at_many_moments(tmp_path: Path) -> None:
+    """Each of its calls runs once at most, and what ran has a row that says how it ended."""
+    chance = random.Random(5)
+    gateway = Gateway(tmp_path, config(tmp_path)).start()
+    said: list[str] = []
+    try:
+        await call_until(gateway, [1], {})  # what serves the protocol is loaded with the first call
+        for moment in range(30):
+            client = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-S",
+                    "-E",
+                    "-c",
+                    QUICK,
+                    str(gateway.port),
+                    KEY,
+                    str(moment * 100),
+                ],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            assert client.stdout is not None
+            said.append(client.stdout.readline().strip())
+            await asyncio.sleep(chance.uniform(0.0, 0.2))
+            client.kill()
+            said += client.communicate()[0].split()
+        assert not any(each.startswith("error") for each in said), said
+        ids = [int(each) for each in said if each.isdigit()]
+        async with asyncio.timeout(30):
+            while True:
+                naps = [line for line in ran(tmp_path) if line.startswith("nap 0")]
+                rows = [row for row in gateway.ledger(len(naps)) if row["asked"] == "stock_nap"]
+                if len(rows) >= len(naps):
+                    break
+                await asyncio.sleep(0.2)
+    finally:
+        gateway.stop()
+    assert len(naps) == len(set(naps)), "a call was made twice"
+    wanted = {f"nap {0.05 + number / 1e6}" for number in ids}
+    assert set(naps) <= wanted
+    told = [each for each in said if each == "ok"]
+    outcomes = [row["outcome"] for row in rows]
+    assert len(told) <= outcomes.count("ok")
+    assert set(outcomes) <= {"ok", "cancelled"}
+    assert outcomes.count("cancelled") > 5
 
 
 @pytest.mark.slow
