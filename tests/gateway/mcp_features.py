@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -257,11 +257,14 @@ def _prompt(side: Side, name: str) -> str:
     return f"{side.server}_{name}" if side.server else name
 
 
+def _lasting(uris: Iterable[str]) -> list[str]:
+    """Those that were there before `changes` made more."""
+    return [uri for uri in uris if "/session/" not in uri and "//new/" not in uri]
+
+
 async def resources(client: Client, side: Side, plan: Plan) -> Any:
     found = (await client.list_resources()).resources
-    made = "demo://resource/session/"  # by whom `changes` calls
-    uris = [each.uri for each in found if made not in each.uri]
-    return _own(uris, _uri(side, "")) or ABSENT
+    return _own(_lasting(each.uri for each in found), _uri(side, "")) or ABSENT
 
 
 async def templates(client: Client, side: Side, plan: Plan) -> Any:
@@ -270,8 +273,8 @@ async def templates(client: Client, side: Side, plan: Plan) -> Any:
 
 
 async def read(client: Client, side: Side, plan: Plan) -> Any:
-    listed = [each.uri for each in (await client.list_resources()).resources]
-    uris = [uri for uri in listed if uri.startswith(_uri(side, "")) and "/session/" not in uri]
+    listed = _lasting(each.uri for each in (await client.list_resources()).resources)
+    uris = [uri for uri in listed if uri.startswith(_uri(side, ""))]
     if plan.template_uri:
         uris.append(_uri(side, plan.template_uri))
     found = [(await client.read_resource(uri)).contents[0] for uri in uris[:3]]

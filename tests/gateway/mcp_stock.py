@@ -246,7 +246,7 @@ for number in range(int(os.environ.get("MANY", "0"))):
     server.add_tool(lambda: "one of many", name=f"tool_{number:03}", description="One of many.")
     server.add_resource(
         FunctionResource.from_function(
-            lambda: "one of many", uri=f"memo://many/{number:03}", name=f"many_{number:03}"
+            lambda: "one of many", uri=f"memo://z/{number:03}", name=f"many_{number:03}"
         )
     )
 

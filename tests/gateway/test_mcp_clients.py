@@ -147,7 +147,7 @@ def inspector(folder: Path, url: str, era: str) -> dict[str, str]:
         "pictures": calls("picture", '"image/png"'),
         "audio": calls("sound", '"audio/wav"'),
         "resources": shows("resources/list", uri),
-        "pages of resources": shows("resources/list", "memo://many/299"),
+        "pages of resources": shows("resources/list", "memo://z/299"),
         "templates": shows("resources/templates/list", "polycall://stock/memo://{day}/items"),
         "reading": shows("resources/read", "오늘", "--uri", uri),
         "prompts": shows(
