@@ -6,9 +6,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polycall.ir import Media, Request, Text, Warning
+from polycall.ir import Media, Message, Request, Text, Warning
 from polycall.profiles.profile import Bounds, Profile
 from polycall.translation.conversation import note_seen, unseen
+from polycall.translation.foreign_words import file_name
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses
 
@@ -169,14 +170,35 @@ def fitted(request: Request, profile: Profile) -> tuple[Request, list[Warning]]:
         place, kind = strange
         shown = ", ".join(sorted(bounds.media or ())) or "text alone"
         losses.refuse(kind, f"{name} takes {shown}", path=f"messages[{place}]")
+        messages = request.messages[:place]
+        messages += [_named(message, bounds) for message in request.messages[place:]]
+        changes["messages"] = messages
     if bounds.no_prefill and _is_prefilled(request):
         place = len(request.messages) - 1
         detail = f"{name} takes no assistant message at the end"
         losses.refuse("prefill", detail, path=f"messages[{place}]")
+        changes["messages"] = [*changes.get("messages", request.messages), _GO_ON]
     return (replace(request, **changes) if changes else request), losses.warnings
 
 
 _NOTHING: list[Warning] = []
+# What a caller that allows losses has said instead of the beginning of an answer.
+_GO_ON = Message("user", [Text("Go on from where your last message ends.")])
+
+
+def _named(message: Message, bounds: Bounds) -> Message:
+    """A user's message with the names of the media that the model does not take."""
+    if message.role != "user" or not any(_is_strange(part, bounds) for part in message.parts):
+        return message
+    parts: list[Any] = [
+        Text(file_name(part)) if isinstance(part, Media) and _is_strange(part, bounds) else part
+        for part in message.parts
+    ]
+    return replace(message, parts=parts)
+
+
+def _is_strange(part: object, bounds: Bounds) -> bool:
+    return bounds.media is not None and isinstance(part, Media) and part.kind not in bounds.media
 
 
 def _is_beyond(request: Request, bounds: Bounds) -> bool:
@@ -213,7 +235,7 @@ def _strange_media(request: Request, bounds: Bounds) -> tuple[int, str] | None:
     for place, message in enumerate(new, len(request.messages) - len(new)):
         if message.role == "user":
             for part in message.parts:
-                if isinstance(part, Media) and part.kind not in bounds.media:
+                if isinstance(part, Media) and _is_strange(part, bounds):
                     return place, part.kind
     note_seen(request.messages, look)
     return None

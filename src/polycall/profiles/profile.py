@@ -50,6 +50,7 @@ class Profile(Struct, frozen=True, dict=True):
     rows: dict[str, Row]
     like: str = ""
     retired: Retired | None = None
+    is_elsewhere: bool = False  # open weights, at another's server than their vendor's
 
     def value(self, feature: str) -> Value | None:
         """What is taken of a feature; `None` where nothing is known."""
@@ -82,9 +83,14 @@ class Profile(Struct, frozen=True, dict=True):
             tools=self.number("tools_max"),
             output_tokens=self.number("output_tokens"),
             # A server of open weights may show them more than their vendor does.
-            media=None if media is None or self.is_open else frozenset({*media, "file"}),
+            media=None if media is None or self.is_elsewhere else self._media(media),
             no_prefill=self.says_no("prefill"),
         )
+
+    def _media(self, taken: list[Any]) -> frozenset[str]:
+        # The rows of open weights are of pictures; which files go is a matter of the server.
+        more = ("document", "audio", "video") if self.is_open else ()
+        return frozenset({*taken, "file", *more})
 
     @cached_property
     def budget(self) -> tuple[int, int]:
@@ -140,6 +146,7 @@ def _made(name: str, day: date, server: str) -> Profile | None:
         rows={feature: rows[feature] for feature in FEATURES if feature in rows},
         like=like,
         retired=listed.retired.get(known or bare(name)),
+        is_elsewhere=family.open and server not in ("", family.name),
     )
 
 

@@ -52,6 +52,7 @@ COMPATIBLE = Quirks(
     # Reported of several servers: each of these is an unknown field there, or ignored.
     # An author's name is a documented 400 of Groq's, and may be one of any strict server.
     refused=frozenset({"candidates", "end_user", "logprobs", "messages.name", "service_tier"}),
+    stops_max=4,  # as OpenAI: servers that copy its checks take no more
     response_formats=frozenset({"json"}),
     options=frozenset({"logit_bias"}),
     message_fields=frozenset(),
@@ -86,6 +87,7 @@ _KNOWN = replace(
     COMPATIBLE,
     careful=False,
     refused=frozenset(),
+    stops_max=0,
     response_formats=frozenset({"json", "json_schema"}),
     options=None,
     content_parts=True,

@@ -47,6 +47,7 @@ class Quirks(Struct, frozen=True):
     tool_message_name: bool = True  # `name` may stand in tool messages
     any_arguments: bool = True  # calls in a history may have arguments that are no JSON object
     top_k: bool = False
+    stops_max: int = 0  # stop sequences; 0: any number
     seed_field: str = "seed"
     end_user_field: Literal["safety_identifier", "user", ""] = "safety_identifier"
     response_formats: frozenset[str] = frozenset({"json", "json_schema"})

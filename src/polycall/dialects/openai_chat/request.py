@@ -266,12 +266,7 @@ class _Fields:
             else:
                 self._losses.drop("top_k", "Chat Completions has none")
         if request.stop:
-            is_string = notes.get("stop") == "string" and len(request.stop) == 1
-            if "stop" in quirks.refused:
-                self._losses.emulate("stop", "the answer is cut here, not by the target")
-                self.stops = list(request.stop)
-            else:
-                self._body["stop"] = request.stop[0] if is_string else list(request.stop)
+            self._write_stop(request.stop, as_string=notes.get("stop") == "string")
         if request.seed is not None:
             field = notes.get("seed_field", "") if quirks.seed_field == "seed" else ""
             self._put(field or quirks.seed_field, "seed", request.seed)
@@ -290,6 +285,15 @@ class _Fields:
                 self._body["service_tier"] = tier
         if request.end_user:
             self._write_end_user()
+
+    def _write_stop(self, wanted: list[str], *, as_string: bool) -> None:
+        most = 0 if "stop" in self._quirks.refused else self._quirks.stops_max or len(wanted)
+        if len(wanted) > most:
+            self._losses.emulate("stop", "the answer is cut here, not by the target")
+            self.stops = list(wanted)
+        if most:
+            is_one = as_string and len(wanted) == 1
+            self._body["stop"] = wanted[0] if is_one else wanted[:most]
 
     def _fitted_temperature(self, wanted: float) -> float:
         """The temperature, within what the target takes."""
