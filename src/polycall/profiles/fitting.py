@@ -177,13 +177,13 @@ def fitted(request: Request, profile: Profile) -> tuple[Request, list[Warning]]:
         place = len(request.messages) - 1
         detail = f"{name} takes no assistant message at the end"
         losses.refuse("prefill", detail, path=f"messages[{place}]")
-        changes["messages"] = [*changes.get("messages", request.messages), _GO_ON]
+        changes["messages"] = [*changes.get("messages", request.messages), _CONTINUE]
     return (replace(request, **changes) if changes else request), losses.warnings
 
 
 _NOTHING: list[Warning] = []
 # What a caller that allows losses has said instead of the beginning of an answer.
-_GO_ON = Message("user", [Text("Go on from where your last message ends.")])
+_CONTINUE = Message("user", [Text("Continue from where your last message ends.")])
 
 
 def _named(message: Message, bounds: Bounds) -> Message:
