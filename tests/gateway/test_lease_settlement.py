@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -186,7 +187,9 @@ class SizedRequest:
     service_tier = ""
     output_reserved: int | None = None
 
-    def __init__(self, input_tokens: int, output: int, candidates: int, readings: int) -> None:
+    def __init__(
+        self, input_tokens: int, output: int | None, candidates: int, readings: int
+    ) -> None:
         self._sizes = input_tokens, output, candidates, readings
 
     async def size_tokens(self, services: Any) -> int:
@@ -225,6 +228,34 @@ async def test_every_candidate_and_every_reading_is_reserved_for(
     owner = Owner(id="k", name="k", tokens_per_minute=1000)
     await limits.reserve(hold, owner, SizedRequest(*sizes))
     assert [amount for _, amount in hold.tokens] == [reserved]
+    await limits.close()
+
+
+@pytest.mark.parametrize(
+    ("known", "reserved"), [([20], 30), ([20, 50], 60), ([None], 110), ([20, None], 110), ([], 10)]
+)
+async def test_a_request_without_a_bound_reserves_what_its_models_may_write(
+    store: Store, known: list[int | None], reserved: int
+) -> None:
+    """At most: of several targets the longest, and of a model that nobody knows the setting."""
+    limits = KeyLimits(store, counters="", worker="w", clock=lambda: NOW)
+    targets = [
+        SimpleNamespace(
+            model="m",
+            provider=SimpleNamespace(capabilities={"m": SimpleNamespace(output_tokens=number)}),
+        )
+        for number in known
+    ]
+
+    def possible(model: str) -> list[SimpleNamespace]:
+        return targets
+
+    services: Any = SimpleNamespace(router=SimpleNamespace(possible=possible))
+    limits.configure(parse_config("[limits]\noutput_tokens = 100\n", environment={}), services)
+    hold, request = Reservation(), SizedRequest(10, None, 1, 1)
+    await limits.reserve(hold, Owner(id="k", name="k", tokens_per_minute=1000), request)
+    assert [amount for _, amount in hold.tokens] == [reserved]
+    assert request.output_reserved == (reserved - 10 or None)
     await limits.close()
 
 

@@ -187,6 +187,14 @@ def test_json_array_element_has_a_bound() -> None:
         list(decoder.feed(b'[{"a":"' + b"x" * 32))
 
 
+def test_json_array_element_may_be_as_large_as_the_bound() -> None:
+    decoder = JSONArrayDecoder(event_bytes_max=16)
+    assert list(decoder.feed(b'[{"a":"'.ljust(16, b"x"))) == []
+    assert len([*decoder.feed(b'"}]'), *decoder.close()]) == 1
+    with pytest.raises(ProtocolError, match="larger than 16 bytes"):
+        list(JSONArrayDecoder(event_bytes_max=16).feed(b'[{"a":"'.ljust(17, b"x")))
+
+
 def test_encode() -> None:
     assert encode_sse(b"{}") == b"data: {}\n\n"
     assert encode_sse(b"{}", "ping") == b"event: ping\ndata: {}\n\n"
