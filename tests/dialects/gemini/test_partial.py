@@ -184,6 +184,10 @@ def test_a_signature_on_a_later_piece_is_kept() -> None:
 def test_what_comes_while_a_call_is_open_waits_for_its_end() -> None:
     response = decoded(stream(opened(), {"text": "wait"}, {"text": ""}, OVER))
     assert [type(part) for part in response.message.parts] == [ToolCall, Text]
+    pieces = [more({"jsonPath": f"$.{name}", "numberValue": 1}) for name in "ab"]
+    response = decoded(stream(opened(), pieces[0], {"text": "wait"}, pieces[1], OVER))
+    (made,) = response.tool_calls
+    assert (made.arguments, response.text) == ({"a": 1, "b": 1}, "wait")
 
 
 def test_a_call_that_was_cut_never_runs() -> None:
