@@ -56,7 +56,7 @@ class Lease:
     def settlement(self, now: float, *, is_last: bool) -> Settlement | None:
         """What the store has to be told; `None` where that is nothing."""
         is_idle = is_last or now - self.used_at > IDLE_S
-        returned = self.free if self.free < 0 or is_idle else 0
+        returned = self.free if is_idle else min(self.free, 0)
         if not self.spent and not returned and (not self.amount or now < self.renew_at):
             return None
         return Settlement(self.name, self.span.name, self.spent, returned)
