@@ -67,9 +67,7 @@ if TYPE_CHECKING:
 
 Run: TypeAlias = Callable[[int, Callable[[], Response]], Awaitable[Response]]
 
-# Of a model's whole answer less: reading it takes as much again.
-BODY_BYTES_MAX, ANSWER_BYTES_MAX, ERROR_BYTES_MAX = 64 * 2**20, 22 * 2**20, 2**20
-STREAM_BYTES_MAX = 32 * 2**20  # most of it is what stands around each word
+BODY_BYTES_MAX, ERROR_BYTES_MAX = 64 * 2**20, 2**20
 
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/:?=&@%._~-]*")
 
@@ -332,7 +330,7 @@ async def _read_rounds(
 
 async def _read_response(exchange: Exchange, http: HTTPResponse, run: Run | None) -> Response:
     try:
-        data = await http.read(size_bytes_max=ANSWER_BYTES_MAX)
+        data = await http.read(size_bytes_max=exchange.provider.whole_bytes_max)
     finally:
         await http.close()
     try:
@@ -366,6 +364,7 @@ class AnswerDecoder:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange: Exchange = exchange
         self._decoder: Decoder = exchange.dialect.StreamDecoder()
+        self._decoder.event_bytes_max = exchange.provider.event_bytes_max
         self._restorer = RequestUndo(exchange.request, exchange.wire)
         self._reader: PromptReader | None = None
         if exchange.offer is not None:
@@ -374,7 +373,7 @@ class AnswerDecoder:
         self._usage_before = Usage()  # of exchanges that are over
         self._idle = self._restorer.idle and self._reader is None
         self._is_empty = True  # no part so far
-        self._size_bytes = 0
+        self._size_bytes, self._size_bytes_max = 0, exchange.provider.stream_bytes_max
         self.error: PolycallError | None = None
 
     @property
@@ -396,13 +395,14 @@ class AnswerDecoder:
             return None
         self._usage_before += self._decoder.usage
         self._decoder = self._exchange.dialect.StreamDecoder()
+        self._decoder.event_bytes_max = self._exchange.provider.event_bytes_max
         return self._exchange
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that are known with this chunk."""
         self._size_bytes += len(chunk)
-        if self._size_bytes > STREAM_BYTES_MAX:  # whoever folds the events holds them all
-            self.error = ProtocolError(f"the answer is larger than {STREAM_BYTES_MAX} bytes")
+        if self._size_bytes > self._size_bytes_max:  # whoever folds the events holds them all
+            self.error = ProtocolError(f"the answer is larger than {self._size_bytes_max} bytes")
             return []
         events = self._continuation.feed(self._decoder.feed(chunk))
         self.error = self._decoder.error

@@ -45,6 +45,7 @@ class ProviderTable(Struct, frozen=True, forbid_unknown_fields=True):
     profile: str = ""
     scope: str = ""
     native_url: str = ""  # for what stands beside the chat, where that is elsewhere
+    answer_bytes_max: int | None = None  # of a whole answer, and of one event of a stream
     embeddings: Literal["", "openai", "mistral", "ollama", "google", "vertex", "cohere"] = ""
 
 
@@ -108,6 +109,7 @@ def make_provider(reader: Reader, name: str, table: ProviderTable) -> Provider |
         place={**row.place, **place},
         scope=table.scope or row.scope,
         native_url=table.native_url or row.native_url,
+        answer_bytes_max=_read_bytes_max(reader, table, path),
         embeddings=table.embeddings or row.embeddings,
         base_url=base_url,
         auth=table.auth or row.auth,
@@ -134,6 +136,13 @@ def _with_variables(reader: Reader, table: ProviderTable, path: tuple[str, ...])
         if isinstance(value, str) and value.startswith("env:")
     }
     return replace(table, **found) if found else table
+
+
+def _read_bytes_max(reader: Reader, table: ProviderTable, path: tuple[str, ...]) -> int | None:
+    most, least, greatest = table.answer_bytes_max, 2**20, 256 * 2**20
+    if most is not None and not least <= most <= greatest:
+        reader.note((*path, "answer_bytes_max"), f"must be from {least} to {greatest}, not {most}")
+    return most
 
 
 def _stated(table: ProviderTable) -> frozenset[str]:

@@ -20,6 +20,7 @@ from polycall.profiles.fitting import with_profile
 from polycall.profiles.names import own_name, vendor_of
 from polycall.profiles.profile import Profile, profile
 from polycall.translation.quirks import Quirks
+from polycall.translation.sse import EVENT_BYTES_MAX
 
 DialectName: TypeAlias = Literal[
     "openai-chat",
@@ -65,6 +66,10 @@ FEATURES: tuple[Feature, ...] = (
 )
 
 
+ANSWER_BYTES_MAX = 22 * 2**20  # reading it takes as much again
+_STREAM_BYTES_MAX = 32 * 2**20
+
+
 class Capabilities(Struct, frozen=True):
     """What a model can do; `None` is unknown.  `structured_output` means by JSON Schema.
 
@@ -101,6 +106,10 @@ class Provider(Struct, frozen=True):
     environment variables of each name in `base_url`, `place` the values that are configured, and
     `hosts` the `{host}` for each value of one of them.  `scope` is what its tokens are asked for,
     or the service that requests are signed for.
+
+    `answer_bytes_max` bounds a whole answer, an event and a translated stream, where a server's
+    pictures need more than the bounds that hold without it: `whole_bytes_max`, `event_bytes_max`
+    and `stream_bytes_max`.
     """
 
     name: str
@@ -129,6 +138,22 @@ class Provider(Struct, frozen=True):
     host_price_id: str = ""
     embeddings: str = ""  # whose wire for embeddings; "": by the dialect
     native_url: str = ""  # for what stands beside the chat, where that is elsewhere
+    answer_bytes_max: int | None = None
+
+    @property
+    def whole_bytes_max(self) -> int:
+        """The bound of a whole answer."""
+        return self.answer_bytes_max or ANSWER_BYTES_MAX
+
+    @property
+    def event_bytes_max(self) -> int:
+        """The bound of one event of a stream."""
+        return self.answer_bytes_max or EVENT_BYTES_MAX
+
+    @property
+    def stream_bytes_max(self) -> int:
+        """The bound of a stream that is translated: most is what stands around each word."""
+        return max(self.answer_bytes_max or 0, _STREAM_BYTES_MAX)
 
     @property
     def embeddings_wire(self) -> str:

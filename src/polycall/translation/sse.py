@@ -17,6 +17,13 @@ from polycall.errors import ProtocolError, TruncatedError
 EVENT_BYTES_MAX = 12 * 1024 * 1024  # while it is read and passed on, there are four of it
 
 
+def too_large(what: str, bytes_max: int) -> ProtocolError:
+    """The error for a part of a stream, and what an operator can do."""
+    return ProtocolError(
+        f"{what} is larger than {bytes_max} bytes; `answer_bytes_max` of its provider allows more"
+    )
+
+
 class Frame(Struct, frozen=True):
     """One event: its name (`""` where the wire gave none) and the joined data lines."""
 
@@ -134,9 +141,7 @@ class SSEDecoder:
 
     def _line(self, line: bytes) -> Iterator[Frame]:
         if self._pieces:
-            self._pieces.append(line)
-            line = b"".join(self._pieces)
-            self._pieces = []
+            line = self._joined(line)
         if len(line) > LONG_BYTES and not self._first:
             self._take_long(memoryview(line))
         elif line:
@@ -144,11 +149,17 @@ class SSEDecoder:
         elif (frame := self._end_event()) is not None:
             yield frame
 
+    def _joined(self, end: bytes) -> bytes:
+        """The line that came in pieces, which counts once it is known what it is."""
+        self._size -= sum(map(len, self._pieces))
+        line = b"".join((*self._pieces, end))
+        self._pieces = []
+        return line
+
     def close(self) -> Iterator[Frame]:
         """The event in hand, if the stream ended without its blank line."""
         if self._pieces:
-            self._take_line(b"".join(self._pieces))
-            self._pieces = []
+            self._take_line(self._joined(b""))
         if (frame := self._end_event()) is not None:
             yield frame
 
@@ -180,7 +191,7 @@ class SSEDecoder:
     def _grow(self, size: int) -> None:
         self._size += size
         if self._size > self._event_bytes_max:
-            raise ProtocolError(f"an event is larger than {self._event_bytes_max} bytes")
+            raise too_large("an event", self._event_bytes_max)
 
 
 class JSONArrayDecoder:
@@ -231,7 +242,7 @@ class JSONArrayDecoder:
             position += 1
         self._scanned = len(buffer)
         if len(buffer) > self._event_bytes_max:
-            raise ProtocolError(f"an element is larger than {self._event_bytes_max} bytes")
+            raise too_large("an element", self._event_bytes_max)
 
     def close(self) -> Iterator[Frame]:
         """Nothing: an element that is not closed is not an element."""
@@ -261,7 +272,7 @@ class LinesDecoder:
             self._rest.append(rest)
             self._size += len(rest)
             if self._size > self._event_bytes_max:
-                raise ProtocolError(f"a line is larger than {self._event_bytes_max} bytes")
+                raise too_large("a line", self._event_bytes_max)
 
     def close(self) -> Iterator[Frame]:
         """The last line, where nothing ends it."""

@@ -26,7 +26,13 @@ from polycall.ir import (
     ResponseStart,
     Usage,
 )
-from polycall.translation.sse import Frame, JSONArrayDecoder, ObjectLinesDecoder, SSEDecoder
+from polycall.translation.sse import (
+    EVENT_BYTES_MAX,
+    Frame,
+    JSONArrayDecoder,
+    ObjectLinesDecoder,
+    SSEDecoder,
+)
 
 _HEAD_BYTES_MAX = 1024 * 1024
 _NAME_LENGTH_MAX = 16 * 1024
@@ -184,6 +190,7 @@ class StreamDecoderBase:
     def __init__(self) -> None:
         self.out = EventWriter()
         self.error: PolycallError | None = None
+        self.event_bytes_max = EVENT_BYTES_MAX
         self._frames: Framing | None = None
         self._head = b""  # what came before the first frame: a server may answer with plain JSON
         self._any_frame = False
@@ -205,11 +212,11 @@ class StreamDecoderBase:
         """How the stream that begins so is cut into events."""
         match head[:1]:
             case b"[":
-                return JSONArrayDecoder()
+                return JSONArrayDecoder(event_bytes_max=self.event_bytes_max)
             case b"{":
-                return ObjectLinesDecoder()
+                return ObjectLinesDecoder(event_bytes_max=self.event_bytes_max)
             case _:
-                return SSEDecoder()
+                return SSEDecoder(event_bytes_max=self.event_bytes_max)
 
     def on_payload(self, payload: Payload) -> None:
         """Take one event of the wire."""

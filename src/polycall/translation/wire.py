@@ -74,6 +74,7 @@ class Decoder(Protocol):
     """
 
     error: PolycallError | None
+    event_bytes_max: int  # of one event; may be set before the first bytes
 
     @property
     def usage(self) -> Usage: ...  # what the wire has told so far, before any end

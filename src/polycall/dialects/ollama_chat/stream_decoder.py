@@ -34,7 +34,9 @@ class StreamDecoder(StreamDecoderBase):
 
     def framing(self, head: bytes) -> Framing:
         """Lines, unless a proxy sends events."""
-        return super().framing(head) if head[:5] in (b"data:", b"event") else LinesDecoder()
+        if head[:5] in (b"data:", b"event"):
+            return super().framing(head)
+        return LinesDecoder(event_bytes_max=self.event_bytes_max)
 
     def usage_so_far(self) -> Usage:
         """What the last line told."""

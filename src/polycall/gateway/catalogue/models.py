@@ -18,7 +18,7 @@ from polycall._support import jsontext
 from polycall.config import Config
 from polycall.config.aliases import alias_for, is_pattern
 from polycall.errors import NotFoundError, PolycallError
-from polycall.exchange import ANSWER_BYTES_MAX, address, check_weight, environment_key, headers_for
+from polycall.exchange import address, check_weight, environment_key, headers_for
 from polycall.gateway.catalogue.told import Told, read_list
 from polycall.gateway.routing.router import is_model_name, shown
 from polycall.ir import JSON
@@ -169,7 +169,7 @@ class Catalogue:
                 _ASK,
             )
             try:
-                data = await http.read(size_bytes_max=ANSWER_BYTES_MAX)
+                data = await http.read(size_bytes_max=provider.whole_bytes_max)
             finally:
                 await http.close()
             check_weight(data)

@@ -30,7 +30,6 @@ from polycall.errors import (
     UpstreamError,
 )
 from polycall.exchange import (
-    ANSWER_BYTES_MAX,
     ERROR_BYTES_MAX,
     AnswerDecoder,
     error_from,
@@ -165,9 +164,14 @@ def observer_for(attempt: Attempt, *, is_sse: bool) -> Observer:
             hides_usage=attempt.hides_usage,
             is_sse=is_sse,
             sends_usage=attempt.client_asks_usage and not attempt.hides_usage,
+            event_bytes_max=attempt.target.provider.event_bytes_max,
         )
     return Observer(
-        attempt.dialect, hides_usage=attempt.hides_usage, is_sse=is_sse, passes_whole=is_named
+        attempt.dialect,
+        hides_usage=attempt.hides_usage,
+        is_sse=is_sse,
+        passes_whole=is_named,
+        event_bytes_max=attempt.target.provider.event_bytes_max,
     )
 
 
@@ -377,7 +381,7 @@ class AttemptRunner:
                 attempt.exchange, http, lambda again: open_answer(transport, again, deadlines), run
             )
             return WholeAnswer(attempt.begun(), http, response, usage=response.usage)
-        body = await http.read(size_bytes_max=ANSWER_BYTES_MAX)
+        body = await http.read(size_bytes_max=attempt.target.provider.whole_bytes_max)
         await http.close()
         found = (attempt.begun(), http, body)
         if len(body) < LONG_BYTES:

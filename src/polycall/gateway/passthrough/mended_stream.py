@@ -19,6 +19,7 @@ from polycall.errors import PolycallError
 from polycall.gateway.passthrough.call_counter import in_events
 from polycall.gateway.passthrough.stream import USAGE, Observer, without_usage
 from polycall.ir import Event, Request, ResponseEnd, ResponseStart, Usage
+from polycall.translation.sse import EVENT_BYTES_MAX
 from polycall.translation.wire import Dialect
 
 _GAP = b"\n\n"
@@ -73,11 +74,21 @@ class MendedObserver(Observer):
     """The observer of such a stream; `sends_usage` says whether the client asked for the usage."""
 
     def __init__(
-        self, dialect: Dialect, *, hides_usage: bool, is_sse: bool, sends_usage: bool
+        self,
+        dialect: Dialect,
+        *,
+        hides_usage: bool,
+        is_sse: bool,
+        sends_usage: bool,
+        event_bytes_max: int = EVENT_BYTES_MAX,
     ) -> None:
-        super().__init__(dialect, hides_usage=hides_usage, is_sse=is_sse)
+        super().__init__(
+            dialect, hides_usage=hides_usage, is_sse=is_sse, event_bytes_max=event_bytes_max
+        )
         self._passes_whole = True
-        self._translation = _Translation(dialect, sends_usage=sends_usage)
+        self._translation = _Translation(
+            dialect, sends_usage=sends_usage, event_bytes_max=event_bytes_max
+        )
         self._is_translated = False
         self._known: list[bytes] = []  # was passed, and the translation has not seen it
         self._known_bytes = 0
@@ -335,8 +346,9 @@ class _Likeness:
 class _Translation:
     """A Chat stream decoded, and encoded as it is promised to clients."""
 
-    def __init__(self, dialect: Dialect, *, sends_usage: bool) -> None:
+    def __init__(self, dialect: Dialect, *, sends_usage: bool, event_bytes_max: int) -> None:
         self._decoder = dialect.StreamDecoder()
+        self._decoder.event_bytes_max = event_bytes_max
         options = {"stream_options": {"include_usage": sends_usage}}
         request = Request(model="", messages=[], provider_options={dialect.NAME: options})
         self._encoder = dialect.StreamEncoder(request)

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from polycall._support.json_weight import LONG_BYTES
-from polycall.errors import PolycallError, ProtocolError
+from polycall.errors import PolycallError
 from polycall.gateway.passthrough.call_counter import CallCounter, in_events
 from polycall.ir import Event, ResponseEnd, ResponseStart, Usage
-from polycall.translation.sse import EVENT_BYTES_MAX
+from polycall.translation.sse import EVENT_BYTES_MAX, too_large
 from polycall.translation.wire import Decoder, Dialect
 
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
@@ -32,10 +32,17 @@ class Observer:
     """Takes the bytes of a stream and gives those to pass on: all, or all but the usage."""
 
     def __init__(
-        self, dialect: Dialect, *, hides_usage: bool, is_sse: bool, passes_whole: bool = False
+        self,
+        dialect: Dialect,
+        *,
+        hides_usage: bool,
+        is_sse: bool,
+        passes_whole: bool = False,
+        event_bytes_max: int = EVENT_BYTES_MAX,
     ) -> None:
         self._dialect = dialect
         self._decoder: Decoder = dialect.StreamDecoder()
+        self._decoder.event_bytes_max = self._event_bytes_max = event_bytes_max
         self._marks = dialect.FACTS.stream_marks
         self._counter = CallCounter(dialect)
         self._hides_usage = hides_usage
@@ -136,15 +143,16 @@ class Observer:
             self._rest.append(piece)
             self._rest_bytes += len(piece)
             self._tail = (self._tail + piece[-3:])[-3:]
-            if self._rest_bytes > EVENT_BYTES_MAX:
-                raise ProtocolError(f"an event is larger than {EVENT_BYTES_MAX} bytes")
+            if self._rest_bytes > self._event_bytes_max:
+                raise too_large("an event", self._event_bytes_max)
 
     def break_off(self) -> None:
         """Nothing more comes; of a stream without an end, the usage is what it told so far."""
         if self.ended:
             return
         # Some servers count in each frame, and those of text were left alone.
-        latest = self._dialect.StreamDecoder()
+        latest: Decoder = self._dialect.StreamDecoder()
+        latest.event_bytes_max = self._event_bytes_max
         latest.feed(self._latest[self._latest.rfind(self._break, 0, -1) + 1 :])
         reported = self._decoder.usage
         self.usage = (

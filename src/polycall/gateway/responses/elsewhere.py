@@ -6,7 +6,7 @@ from typing import Any
 
 from polycall._support import jsontext
 from polycall.errors import ProtocolError
-from polycall.exchange import ANSWER_BYTES_MAX, address, check_weight, headers_for
+from polycall.exchange import address, check_weight, headers_for
 from polycall.gateway.services import GatewayServices
 from polycall.ir import JSON
 from polycall.providers.credentials import credential_for
@@ -51,7 +51,7 @@ async def ask_keeper(
     asked = HTTPRequest(url, headers, body, method, credential)
     http = await send(services.transport, asked, deadlines)
     try:
-        data = await http.read(size_bytes_max=ANSWER_BYTES_MAX)
+        data = await http.read(size_bytes_max=target.provider.whole_bytes_max)
     finally:
         await http.close()
     if http.status != 200:
