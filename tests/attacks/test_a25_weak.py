@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from polycall.cli.doctor_written import who_may_change
 from polycall.sandbox.checks import Check
 from tests.attacks.test_a25_files import CLOSED, config, findings
 
@@ -139,6 +140,26 @@ def test_a25_doctor_finds_what_is_weak_in_a_store(
     text = CLOSED.replace('url = "sqlite:///s.db"\nsecret = "env:A_SECRET"', store)
     _, found = findings(capsys, "--config", str(config(tmp_path, text, 0o644)))
     assert any(words in detail for detail in found.get(state, [])), found
+
+
+@pytest.mark.parametrize("place", ["absent/s.db", "absent/more/s.db", "s.db"])
+def test_a25_doctor_looks_at_a_place_that_is_not_there_yet(tmp_path: Path, place: str) -> None:
+    tmp_path.chmod(0o700)
+    assert not who_may_change(tmp_path / place)
+    tmp_path.chmod(0o770)
+    assert "its group writes in" in who_may_change(tmp_path / place)
+
+
+def test_a25_doctor_looks_at_a_link_where_it_stands_and_where_it_leads(tmp_path: Path) -> None:
+    for name in ("open", "closed"):
+        (tmp_path / name).mkdir(0o700)
+        (tmp_path / name / "x.toml").touch(0o600)
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "closed" / "out").symlink_to(tmp_path / "open" / "x.toml")
+    (tmp_path / "open" / "in").symlink_to(tmp_path / "closed" / "x.toml")
+    assert not who_may_change(tmp_path / "closed" / "x.toml")
+    for name in ("closed/out", "open/in"):
+        assert "anybody writes in" in who_may_change(tmp_path / name), name
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])

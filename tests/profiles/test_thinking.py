@@ -16,6 +16,7 @@ from polycall.ir import (
     ToolChoice,
     ToolResult,
 )
+from polycall.providers.provider import Provider
 from tests.profiles.asking import TOOL, asked, said
 
 EFFORT = ReasoningConfig("high")
@@ -318,6 +319,47 @@ def test_m02_json_of_a_qwen_that_thinks_is_asked_for_in_words(
     )
     assert ("response_format" in wire.body) is formed
     assert "JSON" in str(wire.body["messages"])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "qwen3-next-80b-a3b-thinking",
+        "qwen3-vl-235b-a22b-thinking",
+        "qwen3-coder-30b-a3b-instruct",
+        "qwen3-max-preview",
+        "qwen3-vl-plus",
+    ],
+)
+def test_m02_what_one_qwen_does_is_not_said_of_another_that_no_list_has(model: str) -> None:
+    wire = asked(f"alibaba/{model}")
+    assert "enable_thinking" not in wire.body
+    assert said(wire) == {("emulated", "model")}
+
+
+def test_m02_a_row_that_names_a_model_that_no_list_has_comes_before_those_of_the_newest() -> None:
+    thinking = asked("alibaba/qwen3-next-80b-a3b-thinking", reasoning=EFFORT, stream=True)
+    never = asked("alibaba/qwen3-coder-30b-a3b-instruct", reasoning=EFFORT, stream=True)
+    assert "enable_thinking" not in thinking.body
+    assert "enable_thinking" not in never.body
+
+
+@pytest.mark.parametrize(
+    ("address", "is_own"),
+    [
+        ("http://127.0.0.1:8000/v1", False),
+        ("https://models.example.com/v1", False),
+        ("https://notaliyuncs.com/v1", False),
+        ("https://dashscope-us.aliyuncs.com/compatible-mode/v1", True),
+    ],
+)
+def test_m04_what_a_vendors_own_server_fixes_holds_at_its_own_address(
+    address: str, *, is_own: bool
+) -> None:
+    mine = Provider("mine", "openai-chat", address)
+    assert ("enable_thinking" in asked("mine/Qwen/Qwen3-32B", provider=mine).body) is is_own
+    bounds = [mine.profile(name) for name in ("glm-5.3", "gpt-oss-120b")]
+    assert all(each is not None and each.is_elsewhere for each in bounds)
 
 
 @pytest.mark.parametrize("server", ["vllm", "together"])

@@ -60,6 +60,7 @@ def budget(tokens: int) -> dict[str, Any]:
 
 FORCED = {"tools": [TOOL], "tool_choice": {"type": "any"}}
 NAMED = {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "f"}}
+FASTEST = {"service_tier": "ultrafast"}
 
 REFUSED: dict[str, tuple[RecordedRequest, str]] = {
     "M2 enabled, opus 4.7": (
@@ -295,6 +296,14 @@ def test_a_model_takes_what_its_vendor_s_pages_say(case: str) -> None:
         (gemini("gemini-2.5-flash", budget(100)), "2026-11-30", ""),
         (gemini("gemini-2.5-flash", **DECLARED, **JSON_OUT), "2026-12-01", ""),
         (gemini("gemini-2.0-flash"), "2026-06-01", "is no longer available"),
+        (responses("gpt-5.6-sol", **FASTEST), "2026-08-12", "Invalid value: 'ultrafast'"),
+        (responses("gpt-5.6-sol", **FASTEST), "2026-08-13", ""),
+        (responses("gpt-6-astra", **FASTEST), "2026-09-28", "not available"),
+        (responses("gpt-6-astra", **FASTEST), "2026-09-29", ""),
+        (responses("gpt-6.1-sol", **FASTEST), "2026-10-07", "not available"),
+        (responses("gpt-6.2-astra", **FASTEST), "2026-11-29", ""),
+        (responses("gpt-6.2-sol", **FASTEST), "2026-11-29", ""),
+        (responses("gpt-6.2-astra-law", **FASTEST), "2026-11-29", "not available"),
         (chat("o3-mini"), "2026-10-22", ""),
         (chat("o3-mini"), "2026-10-23", "The model `o3-mini` has been deprecated"),
     ],

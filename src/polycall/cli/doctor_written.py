@@ -18,6 +18,7 @@ _FIELDS = ("key", "api_key", "api_keys", "secret", "client_secret")
 _NAMED = re.compile(r"authorization|cookie|key|token|secret|passw", re.IGNORECASE)
 _MAPS = ("headers", "web_search_headers", "env")
 _WITH_KEYS = ("api_key", "api_keys", "oauth", *_MAPS)
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # A secret of fewer different characters is a word or a pattern.
 _DISTINCT_MIN = 8
 
@@ -97,12 +98,19 @@ def _plain_host(text: str) -> str:
 
 
 def who_may_change(path: Path) -> str:
-    """How others may change or replace a file; empty where they may not."""
-    if path.exists() and path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    """How others may change or replace a file; empty where they may not.
+
+    A link can be replaced where it stands, and the file where it is; one that is not there yet can
+    be made in the folder, or the folder itself.
+    """
+    if path.exists() and path.stat().st_mode & _OTHERS_WRITE:
         return f"others may write {path}: chmod go-w"
-    mode = path.absolute().parent.stat().st_mode
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        return f"others may replace {path}: anybody writes in its folder"
+    for place in dict.fromkeys((path.absolute(), path.resolve())):
+        folder = next(each for each in place.parents if each.exists())
+        mode = folder.stat().st_mode
+        if mode & _OTHERS_WRITE and not mode & stat.S_ISVTX:
+            who = "anybody" if mode & stat.S_IWOTH else "its group"
+            return f"others may replace {path}: {who} writes in {folder}: chmod go-w"
     return ""
 
 

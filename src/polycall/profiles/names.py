@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import functools
 import re
+from urllib.parse import urlsplit
 
 from polycall.profiles.rows import Family, families, load
 
@@ -64,6 +65,16 @@ def vendor_of(name: str) -> Family | None:
         if pattern.match(found):
             return family
     return None
+
+
+@functools.lru_cache(maxsize=256)
+def vendor_at(address: str) -> str:
+    """Whose own server an address of open weights is; empty for any other."""
+    host = f".{urlsplit(address).hostname or ''}"
+    for _, family in families():
+        if any(host.endswith(f".{domain}") for domain in family.domains):
+            return family.name
+    return ""
 
 
 @functools.lru_cache(maxsize=4096)

@@ -21,6 +21,8 @@ _VERSIONED = re.compile(r"\d|latest")
 # Whoever names a wire for a model that no list has knows that it is served there: tools are not
 # refused on a guess.
 _OF_LISTED_MODELS = frozenset({"chat_tools_while_thinking"})
+# Habits of single models, which no other of their family has: not taken over from `like`.
+_OF_ONE_MODEL = frozenset({"thinking_needs_stream"})
 
 
 class Bounds(Struct, frozen=True):
@@ -126,12 +128,14 @@ def _made(name: str, day: date, server: str) -> Profile | None:
     if known is None and _VERSIONED.search(bare(name)) is None:
         return None  # somebody's own name that begins like a vendor's: `gpt-mock`
     like = "" if known is not None else _newest(listed, bare(name))
-    exact = (known or like or bare(name)).lower()
-    spelt = {exact, undated(exact)}  # a row may be one snapshot's, or of all of them
+    own = _spellings(known or bare(name))
+    # A row that names a model of no list by itself holds, as do those of the one that it is like.
+    both = own | _spellings(like) if like else own
     rows: dict[str, Row] = {}
     for row in listed.rows:
         if row.feature in rows:
             continue
+        spelt = own if row.feature in _OF_ONE_MODEL else both
         if any(row.holds(model, day, server or family.name) for model in spelt):
             rows[row.feature] = row
     if like:
@@ -148,6 +152,11 @@ def _made(name: str, day: date, server: str) -> Profile | None:
         retired=listed.retired.get(known or bare(name)),
         is_elsewhere=family.open and server not in ("", family.name),
     )
+
+
+def _spellings(name: str) -> set[str]:
+    """A row may be one snapshot's, or of all of them."""
+    return {name.lower(), undated(name.lower())}
 
 
 def _newest(listed: Vendor, name: str) -> str:

@@ -110,6 +110,7 @@ class Family(Struct, frozen=True, forbid_unknown_fields=True):
     pattern: str
     price_id: str = ""
     open: bool = False
+    domains: list[str] = []  # of the vendor's own servers
 
 
 class _Index(Struct, frozen=True, forbid_unknown_fields=True):

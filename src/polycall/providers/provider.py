@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall.profiles.fitting import with_profile
-from polycall.profiles.names import own_name, vendor_of
+from polycall.profiles.names import own_name, vendor_at, vendor_of
 from polycall.profiles.profile import Profile, profile
 from polycall.translation.quirks import Quirks
 from polycall.translation.sse import EVENT_BYTES_MAX
@@ -184,8 +184,15 @@ class Provider(Struct, frozen=True):
 
     def profile(self, model: str) -> Profile | None:
         """What is known of the model that stands behind a name, as this server or cloud runs it."""
-        server = self.quirks.server or self.hosting.partition("-")[0]
-        return profile(self.serves.get(model, model), server=server)
+        return profile(self.serves.get(model, model), server=self._server)
+
+    @property
+    def _server(self) -> str:
+        """Whose server this is; empty for a cloud, which runs models as their vendors do."""
+        named = self.quirks.server or self.hosting.partition("-")[0] or self.vendor
+        if named or self.places:
+            return named
+        return vendor_at(self.base_url) or _ANY_SERVER
 
     def pricing(self, model: str) -> tuple[str, str]:
         """The price table's name of the seller, and the model to look up there; `""`: no price."""
@@ -266,3 +273,4 @@ _SAME_PRICE = re.compile(r":(?:thinking|beta|extended|exacto|nitro|floor)$")
 _rules: dict[tuple[int, str, str], tuple[Provider, int, tuple[Quirks, Profile | None]]] = {}
 _REMEMBERED_MAX = 4096
 _DAY_S = 86_400
+_ANY_SERVER = "compatible"  # as the one of a configuration that says no more than an address
