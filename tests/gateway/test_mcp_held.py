@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import httpcore2
+import httpx2
 import mcp_types as types
+import msgspec
 import pytest
 
+from polycall.agents.tree.load import Operation
 from polycall.config import McpServer
 from polycall.errors import ToolDefinitionError, ToolServerError
 from polycall.gateway.accounts.keys import Owner
@@ -19,6 +23,7 @@ from polycall.gateway.mcp.calls import CallScope, clean
 from polycall.gateway.mcp.hub import Hub, Member
 from polycall.gateway.mcp.openapi_source import OpenAPISource
 from polycall.gateway.mcp.pins import StorePins
+from polycall.ir import JSON
 from polycall.mcp import HttpServer, OAuth
 from polycall.mcp.asking import Elicitation, ElicitationAnswer
 from polycall.mcp.connection import Connection
@@ -64,6 +69,21 @@ def test_a_path_of_a_document_stays_below_the_operators_address(path: str) -> No
 @pytest.mark.parametrize("path", ["/orders/{id}.json", "/?Action=List", "/v1.2/x", "/주문", "/.x"])
 def test_a_path_that_stays_there_is_taken(path: str) -> None:
     assert OpenAPITools(document(path), ADDRESS).operations
+
+
+def test_all_that_makes_an_operations_request_is_pinned() -> None:
+    api = OpenAPITools(document("/orders"), ADDRESS)
+    ((name, made),) = api.operations.items()
+    operation = msgspec.structs.replace(made.operation, has_body=True)
+    others: dict[str, Any] = {"has_body": False, "places": {}, "slashes": frozenset({"id"})}
+
+    def request(operation: Operation) -> JSON:
+        api.operations[name] = made._replace(operation=operation)
+        return api.request(name)
+
+    for field in Operation.__struct_fields__:
+        changed = msgspec.structs.replace(operation, **{field: others.get(field, "/other")})
+        assert request(changed) != request(operation), field
 
 
 @pytest.mark.parametrize(
@@ -268,3 +288,30 @@ async def test_lists_of_tools_are_bounded_in_size(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ToolServerError, match="characters"):
         await connection.list_tools()
     assert client.pages < 12
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream; charset=utf-16", "Text/Event-Stream"])
+async def test_a_stream_is_weighed_as_it_is_read_however_its_type_is_spelt(kind: str) -> None:
+    """Of UTF-16 one would be weighed and the other read; of an unknown type notes count as JSON."""
+    connection = Connection(HttpServer("r", url="http://127.0.0.1:1/mcp"), never)
+    request = httpx2.Request("POST", "http://127.0.0.1:1/mcp")
+
+    async def answered(body: bytes) -> str:
+        class Body(httpx2.AsyncByteStream):
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                yield body
+
+        response = httpx2.Response(
+            200, headers={"content-type": kind}, stream=Body(), request=request
+        )
+        await connection._see(response)
+        return "".join([piece async for piece in response.aiter_text()])
+
+    heavy = 'data: {"x":[' + "[]," * 200_000 + "1]}\n\n"
+    with pytest.raises(httpx2.ReadError, match="too heavy"):
+        await answered(b': "\n' + heavy.encode())
+    assert "data:" not in await answered(heavy.encode("utf-16-le"))
+
+
+async def never() -> None:
+    """No list changes here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.mcp.calls import CallScope
 from polycall.gateway.mcp.log_messages import ServerLogs
+from polycall.mcp.asking import Elicitation, ElicitationAnswer, ServerQuestions
 from polycall.mcp.logs import ConnectionLogs, LogMessage
 from polycall.tools import ToolContext
 from tests.gateway.harness import KEY, OTHER_KEY, Gateway
@@ -31,6 +33,32 @@ class Heard:
 
     async def hear(self, message: LogMessage) -> None:
         self.messages.append(message)
+
+
+@pytest.mark.parametrize("who", [ME.id, OTHER.id, None])
+async def test_what_a_server_says_while_or_after_another_key_asks_of_it_is_of_no_call(
+    who: str | None,
+) -> None:
+    async def elicit(_: Elicitation, __: ToolContext[Any]) -> ElicitationAnswer:
+        return ElicitationAnswer("accept")
+
+    questions = ServerQuestions("s", elicit, None, ServerLogs("s", []))
+    servers = contextvars.copy_context()  # what a server sends comes in another task
+    params = types.ElicitRequestFormParams(message="?", requested_schema={"type": "object"})
+
+    async def says(what: str, *args: Any) -> Any:
+        callback = questions.callbacks[what]
+        return await asyncio.create_task(callback(*args), context=servers)
+
+    mine = Heard(ME)
+    with questions.calling(mine.context):
+        with questions.asking(who):
+            answer = await says("elicitation_callback", None, params)
+            assert isinstance(answer, types.ErrorData)
+        await says("logging_callback", said("read the other's file"))
+        answer = await says("elicitation_callback", None, params)
+        assert isinstance(answer, types.ElicitResult)
+    assert len(mine.messages) == (who == ME.id)
 
 
 def said(data: Any, level: types.LoggingLevel = "info") -> types.LoggingMessageNotificationParams:

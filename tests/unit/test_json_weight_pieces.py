@@ -40,3 +40,31 @@ def test_s16_each_event_is_weighed_by_itself(gap: bytes) -> None:
         weight.feed(event)
     with pytest.raises(HeavyJSONError):
         weighed(event * 5, 1, of_events=False)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize(
+    "before", [b': "', b'id: "', b'event: a"b', b'retry: "', b'"', b'da"ta: x', b'data: "\\', b"\\"]
+)
+def test_what_is_no_data_of_an_event_hides_no_weight(before: bytes, end: bytes) -> None:
+    first = before + end + (end if before.startswith(b"data") else b"")
+    weight = PieceWeight(of_events=True)
+    with pytest.raises(HeavyJSONError):
+        for piece in (first, b"data: ", HEAVY, end, end):
+            weight.feed(piece)
+    notes = b": " + b"[]," * 200_000 + end + b"id: " + b"[]," * 200_000 + end
+    weighed(notes + b'data: {"a":[]}' + end + end, 0, of_events=True)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("size", [1, 3, 14, 1_000])
+def test_an_events_end_in_pieces_ends_its_weight(
+    size: int, end: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("polycall._support.json_weight.OBJECTS_MAX", 10)
+    weight = PieceWeight(of_events=True)
+    stream = (b'data: {"a":[{}]}' + end + b"data:[]" + end + end) * 20
+    for place in range(0, len(stream), size):
+        weight.feed(stream[place : place + size])
+    with pytest.raises(HeavyJSONError):
+        weight.feed((b"data: [[]]" + end) * 6)

@@ -24,7 +24,8 @@ _WHILE_READ = {1: 0.0, 2: 1.5, 4: 3.0}  # of a long text's bytes, by its width
 _FOLLOWING = bytes(range(0x80, 0xC0))  # of a character of several bytes, all but the first
 
 
-_EVENT_END = re.compile(rb"\r?\n\r?\n")
+_LINE_END = re.compile(rb"\r\n?|\n")
+_DATA = b"data:"
 _TOO_MANY = f"it has more than {OBJECTS_MAX} lists and objects or {{}} values"
 
 _CONTAINER_BYTES, _VALUE_BYTES = 150, 60  # that each takes, about
@@ -154,24 +155,47 @@ def check_weight(data: bytes | memoryview, values_max: int = VALUES_MAX) -> None
 
 
 class PieceWeight:
-    """Counts the values of JSON as its bytes come; of a stream of events, those of each one."""
+    """Counts the values of JSON as its bytes come; of a stream of events, the data of each one."""
 
     def __init__(self, *, of_events: bool = False) -> None:
         self._of_events = of_events
         self._is_text = False
         self._held = b""  # the beginning of an escape
         self._containers = self._values = 0
+        self._begun = b""  # what a line begins with, as far as the name of the data's field
+        self._is_after_return = False
 
     def feed(self, piece: bytes) -> None:
         """Raise `HeavyJSONError` where there are too many."""
-        piece, self._held = self._held + piece, b""
-        first, *others = _EVENT_END.split(piece) if self._of_events else [piece]
-        self._count(first)
-        for each in others:
-            self._is_text, self._containers, self._values = False, 0, 0
-            self._count(each)
+        if not self._of_events:
+            self._count(piece)
+            return
+        if self._is_after_return and piece.startswith(b"\n"):
+            piece = piece[1:]
+        self._is_after_return = piece.endswith(b"\r")
+        place = 0
+        for found in _LINE_END.finditer(piece):
+            self._take(piece[place : found.start()])
+            self._end_line()
+            place = found.end()
+        self._take(piece[place:])
+
+    def _take(self, data: bytes) -> None:
+        """More of a line: what is not the data of an event is no JSON, whatever is in it."""
+        missing = len(_DATA) - len(self._begun)
+        self._begun += data[:missing]
+        if self._begun == _DATA:
+            self._count(data[missing:])
+
+    def _end_line(self) -> None:
+        if not self._begun:  # an event's end
+            self._is_text, self._held, self._containers, self._values = False, b"", 0, 0
+        elif self._begun == _DATA:
+            self._count(b"\n")
+        self._begun = b""
 
     def _count(self, data: bytes) -> None:
+        data, self._held = self._held + data, b""
         place = 0
         while place < len(data):
             if self._is_text:

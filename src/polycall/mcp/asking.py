@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Hashable, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
@@ -115,6 +115,7 @@ class ServerQuestions:
         self._elicit = elicit
         self._sample = sample
         self._calls: list[ToolContext[Any]] = []
+        self._others = 0  # requests that are no calls
         self._own: contextvars.ContextVar[ToolContext[Any] | None] = contextvars.ContextVar(
             "polycall_mcp_call", default=None
         )
@@ -130,6 +131,16 @@ class ServerQuestions:
         finally:
             self._own.reset(token)
             self._calls.remove(context)
+
+    @contextmanager
+    def asking(self, caller: Hashable) -> Generator[None]:
+        """While another request is under way: what the server asks may be of this one."""
+        self.logs.asked(caller)
+        self._others += 1
+        try:
+            yield
+        finally:
+            self._others -= 1
 
     @property
     def callbacks(self) -> dict[str, Any]:
@@ -154,7 +165,7 @@ class ServerQuestions:
         own = self._own.get()
         if own is not None:
             return own
-        return self._calls[0] if len(self._calls) == 1 else None
+        return self._calls[0] if len(self._calls) == 1 and not self._others else None
 
     async def _logged(self, params: types.LoggingMessageNotificationParams) -> None:
         await self.logs.take(params, self._own.get(), self._calls)
@@ -203,11 +214,12 @@ class ServerQuestions:
 
     def _unclear(self, whom: str) -> types.ErrorData:
         logger.warning(
-            "MCP server %r asks for %s while %d calls are under way; it is refused, since the "
-            "protocol does not say which call it means",
+            "MCP server %r asks for %s while %d calls and %d other requests are under way; it is "
+            "refused, since the protocol does not say which it means",
             self._server,
             whom,
             len(self._calls),
+            self._others,
         )
         return types.ErrorData(
             code=_REFUSED,

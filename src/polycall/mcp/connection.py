@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeVar, get_args
 
@@ -209,13 +209,17 @@ class Connection:
                 logger.warning("MCP server %r takes no log level: %s", self._server.name, told)
         return None
 
-    async def ask(self, what: str, asking: Callable[[Client], Awaitable[T]]) -> T:
-        """Another request of the protocol; `what` names it in errors."""
-        return await self._asked(asking(self._connected()), what)
+    async def ask(
+        self, what: str, asking: Callable[[Client], Awaitable[T]], caller: Hashable = None
+    ) -> T:
+        """Another request of the protocol; `what` names it in errors, `caller` is whose it is."""
+        with self._asked_of_us.asking(caller):
+            return await self._asked(asking(self._connected()), what)
 
-    async def watch(self, uri: str) -> None:
+    async def watch(self, uri: str, caller: Hashable = None) -> None:
         """Have changes of a resource announced until the connection ends, or this is cancelled."""
         client = self._connected()
+        self._asked_of_us.logs.asked(caller)
         what = f"updates of {truncated(uri)!r}"
         if client.protocol_version in MODERN_PROTOCOL_VERSIONS:
             try:
@@ -356,8 +360,9 @@ class Connection:
         if encoding.lower() != "identity":
             raise httpx2.DecodingError(f"compressed as {encoding!r}, though that was not asked for")
         assert isinstance(response.stream, httpx2.AsyncByteStream)
-        kind = response.headers.get("content-type", "")
-        is_stream = kind.startswith("text/event-stream")
+        kind = response.headers.get("content-type", "").strip().lower()
+        if is_stream := kind.startswith("text/event-stream"):
+            response.encoding = "utf-8"  # as events are, whatever the server says: it is weighed so
         response.stream = _BoundedBody(response.stream, is_stream=is_stream)
         if response.status_code == 404 and asked.method == "POST":
             # The protocol: a client whose session is answered so begins a new one.

@@ -63,8 +63,16 @@ class ConnectionLogs:
 
     def begun(self, context: ToolContext[Any]) -> None:
         """A call is under way."""
-        if self._sink is not None and len(self._callers) < 2:
-            self._callers.add(self._sink.caller(context))
+        if self._sink is not None:
+            self.asked(self._sink.caller(context))
+
+    def asked(self, caller: Hashable) -> None:
+        """The connection is used for a caller, with `None` for nobody knows whom.
+
+        The server may log what it did for this one at any later time.
+        """
+        if len(self._callers) < 2:
+            self._callers.add(object() if caller is None else caller)
 
     def level(self, context: ToolContext[Any]) -> types.LoggingLevel | None:
         """The lowest level that the call's caller asked for."""

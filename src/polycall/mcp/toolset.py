@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -197,17 +197,22 @@ class McpToolset(AbstractToolset):
             self._on_result(context, result)
         return result_of(result)
 
-    async def watch(self, uri: str) -> None:
+    async def watch(self, uri: str, caller: Hashable = None) -> None:
         """Hear of changes of a resource, on `on_updated`, for as long as this connection lasts."""
-        await (await self._connected()).watch(uri)
+        await (await self._connected()).watch(uri, caller)
 
-    async def ask(self, what: str, asking: Callable[[Client], Awaitable[T]]) -> T:
-        """Another request of the protocol, on another session where the server forgot this one."""
+    async def ask(
+        self, what: str, asking: Callable[[Client], Awaitable[T]], caller: Hashable = None
+    ) -> T:
+        """Another request of the protocol, on another session where the server forgot this one.
+
+        `caller` is whose it is, as a `LogSink` names callers.
+        """
         try:
-            return await (await self._connected()).ask(what, asking)
+            return await (await self._connected()).ask(what, asking, caller)
         except SessionLostError:
             self._pause.renewed()
-            return await (await self._connected()).ask(what, asking)
+            return await (await self._connected()).ask(what, asking, caller)
 
     @property
     def instructions(self) -> str:

@@ -100,7 +100,10 @@ class OpenAPITools(AbstractToolset):
     def request(self, name: str) -> JSON:
         """What is sent for a call of an operation, but for the values."""
         operation = self.operations[name].operation
-        shown = {"method": operation.method, "path": operation.path, "places": operation.places}
+        shown: JSON = {"method": operation.method, "path": operation.path}
+        shown["places"] = operation.places
+        if operation.slashes:
+            shown["slashes"] = sorted(operation.slashes)
         return {**shown, "mediaType": operation.media_type} if operation.has_body else shown
 
     async def close(self) -> None:

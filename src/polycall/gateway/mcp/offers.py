@@ -42,6 +42,7 @@ class Offers:
         async def listed(member: Member) -> list[types.Resource]:
             found = await _pages(
                 member,
+                asked,
                 "resources/list",
                 lambda client, cursor: client.list_resources(cursor=cursor, cache_mode="bypass"),
                 lambda page: page.resources,
@@ -56,6 +57,7 @@ class Offers:
         async def listed(member: Member) -> list[types.ResourceTemplate]:
             found = await _pages(
                 member,
+                asked,
                 "resources/templates/list",
                 lambda client, cursor: client.list_resource_templates(
                     cursor=cursor, cache_mode="bypass"
@@ -73,7 +75,7 @@ class Offers:
         """A resource; `ToolError` where it is not there for this key."""
         member, own = await self.place(asked, uri)
         found = await _ask(
-            member, f"the resource {own[:200]!r}", lambda client: client.read_resource(own)
+            member, asked, f"the resource {own[:200]!r}", lambda client: client.read_resource(own)
         )
         size = len(found.model_dump_json(by_alias=True, exclude_none=True))
         if size > member.settings.result_bytes_max:
@@ -88,6 +90,7 @@ class Offers:
         async def listed(member: Member) -> list[types.Prompt]:
             found = await _pages(
                 member,
+                asked,
                 "prompts/list",
                 lambda client, cursor: client.list_prompts(cursor=cursor, cache_mode="bypass"),
                 lambda page: page.prompts,
@@ -103,7 +106,10 @@ class Offers:
         """A prompt with its arguments filled in."""
         member, own = await self._prompt_place(asked, name)
         found = await _ask(
-            member, f"the prompt {own[:200]!r}", lambda client: client.get_prompt(own, arguments)
+            member,
+            asked,
+            f"the prompt {own[:200]!r}",
+            lambda client: client.get_prompt(own, arguments),
         )
         return _cleaned(found, member)
 
@@ -121,7 +127,7 @@ class Offers:
         argument = {"name": params.argument.name, "value": params.argument.value}
         given = params.context.arguments if params.context is not None else None
         found = await _ask(
-            member, "completion", lambda client: client.complete(ref, argument, given)
+            member, asked, "completion", lambda client: client.complete(ref, argument, given)
         )
         return _cleaned(found, member)
 
@@ -172,12 +178,14 @@ class Offers:
         return found[0]
 
 
-async def _ask(member: Member, what: str, asking: Callable[[Client], Awaitable[ModelT]]) -> ModelT:
+async def _ask(
+    member: Member, asked: McpRequest, what: str, asking: Callable[[Client], Awaitable[ModelT]]
+) -> ModelT:
     if member.mcp is None:
         raise ToolError(f"{member.name!r} has no {what}")
     try:
         async with asyncio.timeout(member.settings.deadline_s):
-            return await member.mcp.ask(what, asking)
+            return await member.mcp.ask(what, asking, asked.owner.id)
     except TimeoutError:
         deadline_s = member.settings.deadline_s
         raise ToolServerError(f"{member.name!r} gave no {what} within {deadline_s:g} s") from None
@@ -187,6 +195,7 @@ async def _ask(member: Member, what: str, asking: Callable[[Client], Awaitable[M
 
 async def _pages(
     member: Member,
+    asked: McpRequest,
     what: str,
     page_of: Callable[[Client, str | None], Awaitable[Any]],
     items_of: Callable[[Any], list[ModelT]],
@@ -194,7 +203,7 @@ async def _pages(
     found: list[ModelT] = []
     cursor: str | None = None
     for _ in range(_PAGES_MAX):
-        page = await _ask(member, what, lambda client, at=cursor: page_of(client, at))
+        page = await _ask(member, asked, what, lambda client, at=cursor: page_of(client, at))
         found += items_of(page)
         cursor = page.next_cursor
         if cursor is None or len(found) > _ITEMS_MAX:

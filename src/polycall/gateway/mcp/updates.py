@@ -25,7 +25,7 @@ class Updates:
     """Who hears of which resource.  One for the process; `close` it at the end."""
 
     def __init__(self, hub: Hub) -> None:
-        self._heard: dict[tuple[str, str], list[Heard]] = {}
+        self._heard: dict[tuple[str, str], list[tuple[str, Heard]]] = {}  # with their owners
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._of_key: Counter[str] = Counter()
         hub.on_updated = self._updated
@@ -49,14 +49,14 @@ class Updates:
                 )
             self._tasks[place] = asyncio.ensure_future(self._watch(member, uri))
         listeners = self._heard.setdefault(place, [])
-        listeners.append(heard)
+        listeners.append((owner, heard))
         self._of_key[owner] += 1
         try:
             yield
         finally:
             self._of_key[owner] -= 1
             self._of_key += Counter()  # keeps those that are more than none
-            listeners.remove(heard)
+            listeners.remove((owner, heard))
             if not listeners:
                 del self._heard[place]
                 self._tasks.pop(place).cancel()
@@ -70,7 +70,7 @@ class Updates:
             await asyncio.wait(tasks)
 
     def _updated(self, server: str, uri: str) -> None:
-        for heard in list(self._heard.get((server, uri), [])):
+        for _, heard in list(self._heard.get((server, uri), [])):
             heard()
 
     async def _watch(self, member: Member, uri: str) -> None:
@@ -81,7 +81,8 @@ class Updates:
             try:
                 await member.ready()
                 if member.mcp is not None:
-                    await member.mcp.watch(uri)
+                    owners = {owner for owner, _ in self._heard[member.name, uri]}
+                    await member.mcp.watch(uri, owners.pop() if len(owners) == 1 else None)
                 pause_s = _AGAIN_S
             except PolycallError as error:
                 if str(error) != told:
