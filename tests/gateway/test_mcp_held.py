@@ -304,7 +304,7 @@ async def test_a_stream_is_weighed_as_it_is_read_however_its_type_is_spelt(kind:
         response = httpx2.Response(
             200, headers={"content-type": kind}, stream=Body(), request=request
         )
-        await connection._see(response)
+        await connection._see(response)  # pyright: ignore[reportPrivateUsage]
         return "".join([piece async for piece in response.aiter_text()])
 
     heavy = 'data: {"x":[' + "[]," * 200_000 + "1]}\n\n"
