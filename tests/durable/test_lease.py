@@ -125,6 +125,7 @@ def test_of_a_gone_process_each_run_is_put_back_once(database: Database) -> None
 @pytest.mark.parametrize(
     ("started", "pid", "taken"),
     [("this", os.getpid(), []), ("another", os.getpid(), ["x"]), ("this", 2**22 + 1, ["x"])],
+    ids=["it lives", "of an earlier start", "it is gone"],
 )
 def test_a_process_that_is_gone_from_this_machine_is_not_waited_for(
     database: Database, monkeypatch: pytest.MonkeyPatch, started: str, pid: int, taken: list[str]
