@@ -254,7 +254,7 @@ def test_a17_a_provider_that_sends_without_pause_leaves_others_their_turn(piece:
 async def test_a17_a_translated_stream_is_bounded_as_a_whole_answer_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
 ) -> None:
-    monkeypatch.setattr("polycall.exchange.STREAM_BYTES_MAX", 2_000_000)
+    monkeypatch.setattr("polycall.providers.provider.STREAM_BYTES_MAX", 2_000_000)
     delta = {"index": 0, "delta": {"content": text}, "finish_reason": None}
     frame = b"data: " + json.dumps({"id": "c", "choices": [delta]}).encode() + b"\n\n"
     piece = frame * (100_000 // len(frame) + 1)

@@ -9,6 +9,7 @@ import pytest
 from polycall.errors import UnsupportedError
 from polycall.ir import (
     Message,
+    Reasoning,
     ReasoningConfig,
     ResponseFormat,
     Text,
@@ -449,3 +450,19 @@ def test_m02_calls_of_another_model_go_on_without_a_budget_of_thinking(
     assert kind(user) == "enabled"
     wire = asked(model, messages=[user, called, seen], tools=[TOOL], reasoning=wanted)
     assert any(feature.startswith("reasoning") for _, feature in said(wire))
+
+
+@pytest.mark.parametrize("later", [[], [Text("next")]])
+def test_m02_a_turn_that_began_with_thinking_goes_on_with_its_budget(later: list[Any]) -> None:
+    thought = Reasoning("which?", metadata={"anthropic": {"signature": "c2ln"}})
+    messages = [
+        Message("user", [Text("look")]),
+        Message("assistant", [thought, ToolCall("call_1", "look", "{}")]),
+        Message("tool", [ToolResult("call_1", [Text("seen")])]),
+        Message("assistant", [*later, ToolCall("call_2", "look", "{}")]),
+        Message("tool", [ToolResult("call_2", [Text("seen")])]),
+    ]
+    wanted = ReasoningConfig(budget_tokens=2048)
+    wire = asked("anthropic/claude-haiku-4-5", messages=messages, tools=[TOOL], reasoning=wanted)
+    assert wire.body["thinking"] == {"type": "enabled", "budget_tokens": 2048}
+    assert not any(feature.startswith("reasoning") for _, feature in said(wire))

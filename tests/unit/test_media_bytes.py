@@ -53,6 +53,9 @@ MENDED = {
     "no type": Media("image", "", PIXEL),
     "a type that says nothing": Media("image", "application/octet-stream", PIXEL),
     "lines": Media("image", "image/png", "\n".join([PIXEL[:30], PIXEL[30:]])),
+    "other spaces": Media(
+        "image", "image/png", f"{PIXEL[:9]}\x85{PIXEL[9:20]}\u2028{PIXEL[20:]}\xa0"
+    ),
     "no padding": Media("image", "image/png", PIXEL.rstrip("=")),
     "for addresses": Media("image", "image/png", PIXEL.replace("+", "-").replace("/", "_")),
 }

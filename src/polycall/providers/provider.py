@@ -67,7 +67,7 @@ FEATURES: tuple[Feature, ...] = (
 
 
 ANSWER_BYTES_MAX = 22 * 2**20  # reading it takes as much again
-_STREAM_BYTES_MAX = 32 * 2**20
+STREAM_BYTES_MAX = 32 * 2**20
 
 
 class Capabilities(Struct, frozen=True):
@@ -153,7 +153,7 @@ class Provider(Struct, frozen=True):
     @property
     def stream_bytes_max(self) -> int:
         """The bound of a stream that is translated: most is what stands around each word."""
-        return max(self.answer_bytes_max or 0, _STREAM_BYTES_MAX)
+        return max(self.answer_bytes_max or 0, STREAM_BYTES_MAX)
 
     @property
     def embeddings_wire(self) -> str:

@@ -33,7 +33,9 @@ _CERTAIN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "app
 _SAME = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
 _UNTOLD = ("", "application/octet-stream")  # types that say nothing
 _PDF_HEAD_BYTES = 1024  # within which readers look for its mark
-_URL_SAFE = str.maketrans("-_", "+/", " \t\r\n\v\f")  # and without space
+_URL_SAFE = str.maketrans(
+    "-_", "+/", " \t\r\n\v\f\x1c\x1d\x1e\x1f\x85\xa0\u2028\u2029"
+)  # and without space
 
 
 def format_of(data: bytes) -> tuple[MediaKind, str]:

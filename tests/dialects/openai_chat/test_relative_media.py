@@ -12,6 +12,7 @@ from polycall.errors import UnsupportedError
 from polycall.exchange import prepare
 from polycall.gateway.passthrough.request import QuirkMarks, read_fields
 from polycall.providers.catalogue import CATALOGUE
+from polycall.providers.quirks import COMPATIBLE
 
 
 def file(media_type: str, data: str) -> dict[str, Any]:
@@ -78,3 +79,12 @@ def test_c5_a_field_that_a_relative_refuses_is_left_out(
     wire = prepare(request, CATALOGUE[provider], model, "k", "openai-chat").wire
     assert field not in wire.body
     assert [each.feature for each in wire.warnings] == [field]
+
+
+@pytest.mark.parametrize("stops", [["a", "b", "c", "d", "e"], list("abcdefgh")])
+def test_t19_more_stops_than_an_unnamed_server_takes_are_not_passed_on(stops: list[str]) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stop": stops}
+    fields = read_fields(json.dumps(body).encode(), "openai-chat")
+    assert QuirkMarks(COMPATIBLE).meet(fields)
+    plain = {key: value for key, value in body.items() if key != "stop"}
+    assert not QuirkMarks(COMPATIBLE).meet(read_fields(json.dumps(plain).encode(), "openai-chat"))

@@ -37,8 +37,18 @@ from polycall.gateway.passthrough.model_name import NamedStream, named_as_asked
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.carried import Origin
+from polycall.gateway.state.carrier import marks_calls
 from polycall.gateway.state.embedder import Embedder
-from polycall.ir import Event, PartStart, Response, ResponseEnd, ResponseStart, ToolCall, Usage
+from polycall.ir import (
+    Event,
+    PartStart,
+    Reasoning,
+    Response,
+    ResponseEnd,
+    ResponseStart,
+    ToolCall,
+    Usage,
+)
 from polycall.translation.wire import Encoder
 
 _ARRAY = (b"content-type", b"application/json; charset=utf-8")
@@ -141,7 +151,7 @@ async def _send_plain(
             body = named_as_asked(body, mark, attempt.asked)
     else:
         account.calls = in_parts(response.message.parts)
-        if attempt.carries and _may_hold_state(response):
+        if attempt.carries and _may_be_marked(client_request, attempt, response):
             response = await _embedder(client_request, attempt, services).response(response)
         is_kept = client_request.earlier.is_kept_by(attempt, services)
         if is_kept:
@@ -166,10 +176,14 @@ async def _send_plain(
     await send_json(gateway_request, 200, body, headers)
 
 
-def _may_hold_state(response: Response) -> bool:
-    """Whether some part says more than its words: most answers have none of it."""
-    for part in response.message.parts:  # noqa: SIM110 - without a generator
-        if part.metadata:
+def _may_be_marked(client_request: ClientRequest, attempt: Attempt, response: Response) -> bool:
+    """Whether some part says more than its words, or is one that a client's vendor would refuse."""
+    client = client_request.dialect.NAME
+    is_foreign = client != attempt.dialect.NAME
+    for part in response.message.parts:
+        if part.metadata or (is_foreign and type(part) is Reasoning):
+            return True
+        if is_foreign and type(part) is ToolCall and marks_calls(client):
             return True
     return False
 

@@ -100,6 +100,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "efforts": ("reasoning_effort",),
     "thinks_always": ("reasoning_effort", "reasoning", "thinking", "enable_thinking"),
     "service_tiers": ("service_tier",),
+    "stops_max": ("stop",),
     "careful": ("metadata", "prediction", "store", "verbosity", "web_search_options"),
 }
 # What a client echoes of other servers' reasoning, to one that takes none.

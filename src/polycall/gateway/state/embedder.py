@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import is_
 from typing import Any
 
 from msgspec.structs import replace
@@ -66,16 +67,16 @@ class Embedder:
         for part in response.message.parts:
             match part:
                 case Reasoning():
-                    parts.append(replace(part, metadata=self._note_reasoning(part)))
+                    noted = self._note_reasoning(part)
+                    parts.append(replace(part, metadata=noted) if noted != part.metadata else part)
                 case ToolCall():
                     parts.append(self._shown_call(part))
                     self._note_call(part)
                 case _:
                     self._note_other(part)
                     parts.append(part)
-        has_changed = self._has_state or bool(self._base)
         await self.finish()
-        if not has_changed:
+        if all(map(is_, parts, response.message.parts)):
             return response
         return replace(response, message=replace(response.message, parts=parts))
 

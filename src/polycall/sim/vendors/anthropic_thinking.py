@@ -112,6 +112,7 @@ def check(
     result = Thinking()
     asked = _Check(turns, body, model, has_controls)
     start = _loop_start(turns)
+    first = next((n for n in range(start, len(turns)) if turns[n][0] == "assistant"), start)
     for number, (role, blocks, position) in enumerate(turns):
         if role != "assistant":
             continue
@@ -130,7 +131,8 @@ def check(
                     raise _modified(place)
                 _place(_Block(block["type"], data, place, number), asked, result)
             elif _is_models_call(block) and thinks and number >= start:
-                _check_presence(blocks, spot, found, asked, f"messages.{position}.content")
+                place = f"messages.{position}.content"
+                _check_presence(blocks, spot, found, asked, place, begins=number == first)
         if found != totals:
             raise _modified(f"messages.{position}")
     return result
@@ -239,15 +241,22 @@ def _modified(place: str) -> Refused:
 
 
 def _check_presence(
-    blocks: list[JSON], spot: int, found: dict[str, int], asked: _Check, place: str
+    blocks: list[JSON],
+    spot: int,
+    found: dict[str, int],
+    asked: _Check,
+    place: str,
+    *,
+    begins: bool,
 ) -> None:
     nonce = signing.marked_nonce(SCOPE, blocks[spot]["id"])
     first = blocks[0]["type"]
-    # With a fixed budget every last turn starts with thinking, no matter who wrote it.
+    # With a fixed budget the last turn starts with thinking, no matter who wrote it; the model goes
+    # on after results without, where it does not think between calls.
     fixed = object_in(asked.body, "thinking").get("type") == "enabled"
     if asked.model.is_real and not fixed:
         return  # adaptive thinking may be left out
-    misplaced = fixed and "thinking" not in first
+    misplaced = fixed and begins and "thinking" not in first
     wrong = first if misplaced else blocks[spot]["type"]
     if misplaced or (nonce and nonce not in found):
         raise refuse(
