@@ -27,7 +27,7 @@ from polycall.ir import JSON
 from polycall.mcp import HttpServer, OAuth
 from polycall.mcp.asking import Elicitation, ElicitationAnswer
 from polycall.mcp.connection import Connection
-from polycall.mcp.guard import GuardedBackend
+from polycall.mcp.guard import GuardedBackend, guarded
 from polycall.mcp.pins import MemoryPins
 from polycall.tool_server import OpenAPITools
 from polycall.tools import ToolContext
@@ -150,7 +150,7 @@ async def test_a_public_servers_sign_in_leads_to_no_machine_inside(
         await backend.connect_tcp("login.example", 443)
     assert dialled.addresses == []
     await backend.connect_tcp("mcp.example.com", 443)
-    assert dialled.addresses == ["mcp.example.com"]
+    assert dialled.addresses == ["93.184.216.34"]
 
 
 async def test_what_was_looked_at_is_what_is_dialled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +175,47 @@ async def test_a_server_inside_may_lead_inside_and_never_to_the_machines_own_met
     with pytest.raises(httpcore2.ConnectError, match="not of the open internet"):
         await backend.connect_tcp("x", 80)
     assert dialled.addresses == ["10.0.0.6"]
+
+
+@pytest.mark.parametrize(
+    ("own", "then"),
+    [
+        ("93.184.216.34", "127.0.0.1"),
+        ("93.184.216.34", "169.254.169.254"),
+        ("10.0.0.5", "169.254.169.254"),
+        ("10.0.0.5", "93.184.216.34"),  # whose metadata would lead inside
+    ],
+)
+async def test_on_which_side_a_server_is_stays_whatever_its_name_answers_later(
+    monkeypatch: pytest.MonkeyPatch, own: str, then: str
+) -> None:
+    monkeypatch.setattr("polycall.mcp.guard._inside", {})
+    answers = {"mcp.turning.example": [own], "in.example": ["10.0.0.6"]}
+    names(monkeypatch, answers)
+    dialled = Dialled()
+    await GuardedBackend(dialled, "mcp.turning.example").connect_tcp("mcp.turning.example", 443)
+    answers["mcp.turning.example"] = [then]
+    again = GuardedBackend(dialled, "mcp.turning.example")
+    with pytest.raises(httpcore2.ConnectError, match="not followed before a restart"):
+        await again.connect_tcp("mcp.turning.example", 8443)
+    if own != "10.0.0.5":
+        with pytest.raises(httpcore2.ConnectError, match="not of the open internet"):
+            await again.connect_tcp("in.example", 80)
+    assert dialled.addresses == [own]
+
+
+async def test_a_proxy_of_the_environment_is_no_way_around_the_guard(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("polycall.mcp.guard._inside", {})
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:3128")
+    names(monkeypatch, {"mcp.example.com": ["93.184.216.34"], "in.example": ["10.0.0.6"]})
+    async with httpx2.AsyncClient(transport=guarded("https://MCP.example.com/mcp")) as http:
+        for scheme in ("http", "https"):
+            with pytest.raises(httpx2.ConnectError, match="not of the open internet"):
+                await http.get(f"{scheme}://in.example/")
+    assert "not by the proxy of" in caplog.text
 
 
 async def test_metadata_of_a_server_that_point_inwards_are_not_asked() -> None:

@@ -32,7 +32,7 @@ from polycall._support.json_weight import HeavyJSONError, PieceWeight
 from polycall.errors import ToolError, ToolServerError
 from polycall.ir import JSON
 from polycall.mcp.asking import Elicit, Sample, ServerQuestions
-from polycall.mcp.guard import guard
+from polycall.mcp.guard import guarded
 from polycall.mcp.logs import LogSink, reaches
 from polycall.mcp.process import Program
 from polycall.mcp.servers import Headers, HttpServer, Server
@@ -314,10 +314,12 @@ class Connection:
                 headers = {**server.headers, **headers}
             auth = None if server.oauth is None else server.oauth.auth(server.url)
             http = httpx2.AsyncClient(
-                headers=headers, timeout=timeout, event_hooks=hooks, auth=auth
+                headers=headers,
+                timeout=timeout,
+                event_hooks=hooks,
+                auth=auth,
+                transport=None if auth is None else guarded(server.url),
             )
-            if auth is not None:
-                guard(http, server.url)
             async with http:
                 transport = streamable_http_client(
                     server.url, http_client=http, max_sse_event_size=_ANSWER_BYTES_MAX

@@ -3,26 +3,36 @@
 A server says where its tokens are had, and the library asks there.  So a server of the open
 internet could have requests sent to machines that only we can reach.  The guard stands at the
 socket: what it looked at is what is dialled, whatever a name leads to a moment later.
+
+Whether the server itself is one of the open internet is looked at once in a process, and it is
+dialled on that side alone: whoever has its name answer otherwise later gains nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Iterable
 from typing import Any
+from urllib.request import getproxies
 
 import httpcore2
 import httpx2
 
 from polycall._support.addresses import is_never_dialled, is_public
 
+logger = logging.getLogger("polycall.mcp")
+
+_NEXT_AFTER_S = 3.0  # so long an address is tried where there is another
+_inside: dict[str, bool] = {}  # of servers' hosts, as they were found first
+
 
 class GuardedBackend(httpcore2.AsyncNetworkBackend):
-    """Dials `own` as it stands; other hosts where they are public, or `own` is not either.
+    """Dials hosts where they are public, or `own` is not.
 
     What describes the machine itself (link-local addresses, metadata of clouds) is never dialled
-    but as `own`.
+    but where `own` is the address itself.
     """
 
     def __init__(self, inner: httpcore2.AsyncNetworkBackend, own: str) -> None:
@@ -37,12 +47,14 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        found = [host] if host == self._own else await self._allowed(host, port)
+        found = await self._allowed(host, port)
         failure: Exception = httpcore2.ConnectError(f"{host} has no address")
         for address in found:
+            is_last = address == found[-1]
+            within_s = timeout if is_last else min(timeout or _NEXT_AFTER_S, _NEXT_AFTER_S)
             try:
                 return await self._inner.connect_tcp(
-                    address, port, timeout, local_address, socket_options
+                    address, port, within_s, local_address, socket_options
                 )
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
@@ -58,7 +70,19 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
 
     async def _allowed(self, host: str, port: int) -> list[str]:
         found = await _addresses(host, port)
-        is_inside = not any(map(is_public, await _addresses(self._own, port)))
+        is_inside = await self._is_inside(port)
+        if host == self._own:
+            if found == [host]:  # the operator's own word
+                return found
+            same = [each for each in found if is_public(each) != is_inside]
+            same = [each for each in same if not is_never_dialled(each)]
+            if same:
+                return same
+            side = "inside" if is_inside else "on the open internet"
+            raise httpcore2.ConnectError(
+                f"{host} was {side} when it was reached first, and leads to {found[0]} now; that "
+                "is not followed before a restart"
+            )
         for address in found:
             if is_never_dialled(address) or not (is_inside or is_public(address)):
                 raise httpcore2.ConnectError(
@@ -67,13 +91,31 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
                 )
         return found
 
+    async def _is_inside(self, port: int) -> bool:
+        if self._own not in _inside:
+            found = await _addresses(self._own, port)
+            _inside.setdefault(self._own, not any(map(is_public, found)))
+        return _inside[self._own]
 
-def guard(http: httpx2.AsyncClient, url: str) -> None:
-    """Let the client of the server at `url` dial what its sign-in may lead to, and nothing else."""
-    transport: Any = http._transport  # pyright: ignore[reportPrivateUsage]
-    pool: Any = transport._pool
+
+def guarded(url: str) -> httpx2.AsyncHTTPTransport:
+    """Dials the server at `url` and what its sign-in may lead to, and nothing else.
+
+    A client that has a transport asks no proxy of the environment: one would look up names by
+    itself, and dial whatever they lead to.
+    """
+    host = httpx2.URL(url).raw_host.decode("ascii")
+    if proxies := getproxies().keys() & {"http", "https", "all"}:
+        logger.warning(
+            "%s is signed in to: it is reached directly, and not by the proxy of %s_PROXY",
+            host,
+            min(proxies).upper(),
+        )
+    transport = httpx2.AsyncHTTPTransport()
+    pool: Any = transport._pool  # pyright: ignore[reportPrivateUsage]
     inner: httpcore2.AsyncNetworkBackend = pool._network_backend
-    pool._network_backend = GuardedBackend(inner, httpx2.URL(url).host)
+    pool._network_backend = GuardedBackend(inner, host)
+    return transport
 
 
 async def _addresses(host: str, port: int) -> list[str]:
