@@ -192,6 +192,20 @@ def test_a06_a_job_reads_no_file_of_another_key(serving: Gateway, case: str) -> 
     assert Serving.seen == []
 
 
+def test_a_job_may_have_a_profile(serving: Gateway) -> None:
+    mine, _ = files_of(serving)
+    job = {"model": "m", "training_file": mine, "profile": {"a": 1}}
+    assert serving.request("POST", "/v1/fine_tuning/jobs", job, headers=OPENAI).status == 200
+
+
+def test_what_is_passed_on_beside_the_chat_names_no_file_of_another_key(serving: Gateway) -> None:
+    mine, theirs = files_of(serving)
+    for name, status in ((theirs, 404), (mine, 200)):
+        body = {"model": "openai/m", "prompt": "x", "parts": [{"file_id": name}]}
+        answer = serving.request("POST", "/v1/completions", body)
+        assert answer.status == status, answer.content
+
+
 def test_nobody_deletes_what_is_of_all_keys(serving: Gateway) -> None:
     Serving.seen.clear()
     for path in ("/v1/files", "/v1/batches", "/v1/fine_tuning/jobs"):
@@ -216,6 +230,15 @@ def test_a_model_reads_no_file_of_another_key(serving: Gateway, case: str) -> No
         body = {"model": "openai/m", "input": said}
         answer = serving.request("POST", "/v1/responses", body)
         assert (answer.status, len(Serving.seen)) == (status, int(status == 200)), answer.content
+
+
+def test_no_file_of_another_key_hides_behind_the_same_name(serving: Gateway) -> None:
+    mine, theirs = files_of(serving)
+    for first, last in ((theirs, mine), (mine, theirs)):
+        part = f'{{"type":"input_file","file_id":"{first}","file_id":"{last}"}}'
+        body = f'{{"model":"openai/m","input":[{{"role":"user","content":[{part}]}}]}}'
+        answer = serving.request("POST", "/v1/responses", body.encode())
+        assert answer.status == 404, answer.content
 
 
 def test_no_tool_gets_a_file_of_another_key(serving: Gateway) -> None:

@@ -27,6 +27,7 @@ from polycall.gateway.forwarding.side_requests import SideRequest
 from polycall.gateway.forwarding.upload import ChangedUpload, Upload
 from polycall.gateway.generation.attempts import AttemptRunner, WholeAnswer
 from polycall.gateway.generation.client_request import Attempt
+from polycall.gateway.generation.named_resources import check_body
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.request import Fields
 from polycall.gateway.routing.router import Target
@@ -103,6 +104,8 @@ class ForwardRunner(AttemptRunner):
     async def _send(self, attempt: Attempt) -> WholeAnswer:
         asked, target = self._asked, attempt.target
         check_takes(target.provider, asked.path)
+        if asked.fields is not None:
+            await check_body(asked.owner_id, attempt, asked.fields.body, self._services)
         if asked.stream is not None:
             if self._has_sent:
                 raise UnsupportedError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from functools import partial
 from typing import Any, cast
@@ -40,6 +41,9 @@ _ERRORS = {
     "ollama": DIALECTS["ollama-chat"],
     "bedrock": DIALECTS["bedrock-converse"],
 }
+
+# A job's fields that name files, in any spelling: `training_file`, `inputFileId`; no `profile`.
+_names_file = re.compile(r".*(?<!pro)file(?:s|[_-]?ids?)?").fullmatch
 
 
 class Forwarding:
@@ -140,8 +144,7 @@ class Forwarding:
         fields = asked.fields = read_fields(body, "openai-chat")
         said: JSON = fields.decoded()
         for name, value in said.items():
-            # In any spelling: some servers read names in any case.
-            if "file" not in name.lower() or value is None:
+            if value is None or not _names_file(name.casefold()):
                 continue
             if not isinstance(value, str):
                 raise MalformedRequestError("expected the id of a file", path=name)
@@ -210,6 +213,7 @@ class Forwarding:
         self, record: RequestRecord, asked: SideRequest, *, is_job: bool = False
     ) -> None:
         record.client_request = asked
+        asked.owner_id = record.owner.id
         if is_job:
             return
         check_allowed(record.owner, asked.model)

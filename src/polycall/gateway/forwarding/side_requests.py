@@ -18,7 +18,7 @@ class SideRequest:
     def __init__(self, model: str, size_bytes: int, *, output_tokens: int = 0) -> None:
         self.model = model
         self.streams = False
-        self.owner_id = ""  # what it names is checked before
+        self.owner_id = ""  # the key's, once it is known
         self.output_reserved: int | None = None
         self._size_bytes = size_bytes
         self._output_tokens = output_tokens

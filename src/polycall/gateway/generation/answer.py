@@ -145,8 +145,7 @@ async def _send_plain(
         body = plain.body
         account.calls = plain.calls
         headers.extend(upstream_headers(plain.http.headers))
-        if client_request.earlier.wants_kept(services):
-            await client_request.earlier.note_place(attempt, services, body)
+        await client_request.earlier.note_place(attempt, services, body)
         if attempt.asked and (mark := attempt.dialect.FACTS.model_mark):
             body = named_as_asked(body, mark, attempt.asked)
     else:
@@ -165,7 +164,7 @@ async def _send_plain(
         rendered = client_request.dialect.render_response(named, echoed)
         if is_kept:
             await client_request.earlier.keep(services, rendered)
-        elif client_request.earlier.wants_kept(services):
+        else:
             await client_request.earlier.note_place(attempt, services, response.id)
         body = jsontext.encode_bytes(rendered)
     usage = attempt.priced(account.usage)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -23,6 +23,8 @@ from polycall.gateway.state.stored_responses import (
     wants_stored,
 )
 from polycall.ir import JSON, Request, Warning
+
+logger = logging.getLogger("polycall.items")
 
 # Clients of these name an earlier answer in the place of what was said.
 _REFERRING = frozenset({"openai-responses", "gemini-interactions"})
@@ -91,7 +93,12 @@ class EarlierAnswers:
 
     def wants_kept(self, services: GatewayServices) -> bool:
         """Whether the client may come back with references to the answer or its items."""
-        if self._dialect not in _REFERRING or not services.server.keep_answers:
+        return services.server.keep_answers and self._may_be_stored
+
+    @property
+    def _may_be_stored(self) -> bool:
+        """Whether a provider of the client's own protocol stores the answer."""
+        if self._dialect not in _REFERRING:
             return False
         return wants_stored(self._dialect, self._fields.value("store"))
 
@@ -124,20 +131,21 @@ class EarlierAnswers:
     async def note_place(
         self, attempt: Attempt, services: GatewayServices, named: str | bytes
     ) -> None:
-        """Note who keeps an answer, where its client may ask for it again.
+        """Note whose an answer is that its provider may keep, and where it may be asked for again.
 
         `named` is the answer's id, or bytes that begin with it.
         """
-        if self._dialect != attempt.dialect.NAME or not self.wants_kept(services):
+        if self._dialect != attempt.dialect.NAME or not self._may_be_stored:
             return
         name = id_in(named) if isinstance(named, bytes) else named
         if name:
-            target = attempt.target
-            await services.items.note_place(
-                self._owner_id, name, target.provider.name, target.model
-            )
-            with contextlib.suppress(StoreError):  # it was logged just now
-                await services.owned.note_maker(self._owner_id, target.provider.name, name)
+            owner, provider = self._owner_id, attempt.target.provider.name
+            if self.wants_kept(services):
+                await services.items.note_place(owner, name, provider, attempt.target.model)
+            try:
+                await services.owned.note_maker(owner, provider, name)
+            except StoreError:
+                logger.exception("the maker of an answer was not noted")
 
     def echoed(self, request: Request | None, *, is_kept: bool) -> Request | None:
         """The parsed request, as an answer that is kept here repeats it."""

@@ -1,63 +1,122 @@
-"""Files and answers at a provider that a request names: another key's are not this one's.
+"""What is kept at a provider and a request names: another key's is not this one's.
 
 The provider knows one account, and would give a model any file or conversation that is in it.
+What was noted for another key when it was made is refused: files, jobs, and whole answers.  Of what
+was made elsewhere, and of single items of answers (`item_reference`), nothing is known.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any, cast
 
-from polycall._support import jsontext
-from polycall.errors import NotFoundError, RequestTooLargeError
+from polycall.errors import MalformedRequestError, NotFoundError, RequestTooLargeError
 from polycall.gateway.generation.attempt import Attempt
 from polycall.gateway.services import GatewayServices
 
-# What a protocol's bodies name, in lower case and without `_`: a provider may read any spelling.
-_FILES = frozenset({"fileid", "fileids"})
-_NAMES: dict[str, frozenset[str]] = {
-    "openai-chat": _FILES,
-    "openai-responses": _FILES | {"previousresponseid"},
-    "gemini-interactions": frozenset({"previousinteractionid"}),
-}
 _NAMED_MAX = 500
+_PIECE_BYTES = 64 * 1024
+_NAME_BYTES_MAX = 64  # of a name with its quotes
+
+
+class _Names:
+    """The fields of a protocol's bodies that name something, in any spelling.
+
+    Readers may match names in any case, without their `_`, and take a long s for an s.
+    """
+
+    def __init__(self, names: tuple[str, ...], marks: tuple[bytes, ...]) -> None:
+        text = "|".join(names).replace("_", "_?")
+        self.is_one = re.compile(text).fullmatch
+        loose = text.replace("s", "(?:s|\u017f)").encode()
+        self._has_one = re.compile(rb'"(?:%b)"|\\u(?:00[4-7]|017f)' % loose).search
+        self._marks = (*marks, b"\\u00", b"\\u017")  # one stands in whatever is found
+
+    def may_stand_in(self, body: bytes) -> bool:
+        """A quick look that finds no less than there is."""
+        for place in range(0, len(body), _PIECE_BYTES):
+            piece = body[place : place + _PIECE_BYTES + _NAME_BYTES_MAX].lower()
+            for mark in self._marks:
+                # `in` takes bytes for a number first, and makes an error of it.
+                if piece.find(mark) >= 0:
+                    if self._has_one(piece):
+                        return True
+                    break
+        return False
+
+
+_FILES = ("file_id", "file_ids")
+_NAMES: dict[str, _Names] = {
+    "openai-chat": _Names(_FILES, (b"file",)),
+    "openai-responses": _Names(
+        (
+            *_FILES,
+            *("previous_response_id", "conversation", "container", "container_id"),
+            *("vector_store_id", "vector_store_ids"),
+        ),
+        (b"file_id", b"fileid", b"previou", b"conver", b"container", b"vector"),
+    ),
+    "gemini-interactions": _Names(("previous_interaction_id",), (b"previou",)),
+}
 
 
 async def check_named(owner: str, attempt: Attempt, services: GatewayServices) -> None:
-    """Raise `NotFoundError` where the body names a file or an answer that another key has made."""
-    names, body = _NAMES.get(attempt.dialect.NAME), attempt.http.body
-    if names is None or not _may_name(body.lower(), names):
+    """Raise `NotFoundError` where the body names what another key has made."""
+    await check_body(owner, attempt, attempt.http.body, services)
+
+
+async def check_body(owner: str, attempt: Attempt, body: bytes, services: GatewayServices) -> None:
+    """The same of a body that is made when it is sent."""
+    names = _NAMES.get(attempt.dialect.NAME)
+    if names is None or not body:
         return
-    named = await services.heavy.run(owner, len(body), _named, body, names)
+    run = services.heavy.run
+    if not await run(owner, len(body), names.may_stand_in, body):
+        return
+    named = await run(owner, len(body), named_in, body, attempt.dialect.NAME)
     if len(named) > _NAMED_MAX:
-        raise RequestTooLargeError(f"the request names {len(named)} files, over {_NAMED_MAX}")
+        raise RequestTooLargeError(f"the request names {len(named)} things, over {_NAMED_MAX}")
     provider = attempt.target.provider.name
     other = await services.owned.first_of_others(owner, provider, named)
     if other is not None:
         raise NotFoundError(f"this key has made nothing that is called {other[:100]!r}")
 
 
-def _may_name(lower: bytes, names: frozenset[str]) -> bool:
-    """A quick look that finds no less than there is."""
-    # `in` takes bytes for a number first, and makes an error of it.
-    if names is not _FILES and lower.find(b"previous") >= 0:
-        return True
-    if names is _NAMES["gemini-interactions"] or lower.find(b"file") < 0:
-        return False
-    return lower.find(b"file_id") >= 0 or lower.find(b"fileid") >= 0
+class _Object:
+    """The ids that an object gives to itself; the rest of it is not kept."""
+
+    __slots__ = ("ids",)
+
+    def __init__(self, ids: list[str]) -> None:
+        self.ids = ids
 
 
-def _named(body: bytes, names: frozenset[str]) -> list[str]:
-    """The ids, each once."""
+def named_in(body: bytes, dialect: str) -> list[str]:
+    """The ids that a body names, each once; of a name that is said twice, all that it says."""
+    is_one = _NAMES[dialect].is_one
     found: dict[str, None] = {}
-    waiting: list[Any] = [jsontext.decode(body)]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, list):
-            waiting += cast("list[Any]", value)
-        elif isinstance(value, dict):
-            for name, inner in cast("dict[str, Any]", value).items():
-                if name.lower().replace("_", "") in names:
-                    several = cast("list[Any]", inner if isinstance(inner, list) else [inner])
-                    found |= {each: None for each in several if isinstance(each, str)}
-                waiting.append(inner)
+
+    def note(pairs: list[tuple[str, Any]]) -> _Object:
+        ids: list[str] = []
+        for name, value in pairs:
+            folded = name.casefold()
+            if folded == "id" and isinstance(value, str):
+                ids.append(value)
+            elif is_one(folded):
+                several = cast("list[Any]", value if isinstance(value, list) else [value])
+                for each in several:
+                    if isinstance(each, str):
+                        found[each] = None
+                    elif isinstance(each, _Object):
+                        found.update(dict.fromkeys(each.ids))
+        return _Object(ids)
+
+    try:
+        # No number names anything, and a long one is not to be read.
+        json.loads(body, object_pairs_hook=note, parse_int=str, parse_float=str)
+    except RecursionError:
+        raise MalformedRequestError("the body is nested too deeply") from None
+    except ValueError as error:
+        raise MalformedRequestError(f"the body is not JSON: {error}") from None
     return list(found)

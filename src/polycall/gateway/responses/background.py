@@ -172,13 +172,15 @@ class BackgroundResponses:
         record = JobRecord.read(found[state])
         if record.is_done or time.time() - record.beat < SILENT_S:
             return record
-        ended = await self._end_of(owner.id, name, record, "failed", _LOST)
+        return await self._end_of(owner.id, name, record, "failed", _LOST, lost_by=owner)
+
+    def _charge_lost(self, owner: Owner, name: str, record: JobRecord) -> None:
+        """Write down what a lost answer cost: once, by the process that ended it."""
         row = lost_row(name, record, owner, self._worker, self._services)
         self._store.add_row(row)
-        if ended.is_done and row.cost_usd is not None:
+        if row.cost_usd is not None:
             # Its own process cannot, and what that had reserved may have come back already.
             self._limits.charge(owner, Decimal(row.cost_usd))
-        return ended
 
     async def cancel(self, owner: Owner, name: str) -> None:
         """End the work on an answer; raises `InvalidRequestError` where there was none."""
@@ -201,7 +203,14 @@ class BackgroundResponses:
         await self._end_of(owner.id, name, record, "cancelled", "")
 
     async def _end_of(
-        self, owner: str, name: str, record: JobRecord, status: str, words: str
+        self,
+        owner: str,
+        name: str,
+        record: JobRecord,
+        status: str,
+        words: str,
+        *,
+        lost_by: Owner | None = None,
     ) -> JobRecord:
         """End, in its process's place, an answer that nobody works on any more."""
         error = {"code": "server_error", "message": words} if words else None
@@ -215,6 +224,8 @@ class BackgroundResponses:
         value = await self._store.change_state(owner, response_state(name), ended)
         if value is None:
             return record
+        if lost_by is not None:  # at once: whoever comes later does not count it
+            self._charge_lost(lost_by, name, record)
         event = {
             "type": "response.failed",
             "response": jsontext.decode(value),

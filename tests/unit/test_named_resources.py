@@ -1,0 +1,155 @@
+"""What a request names at a provider is found however it is written, and whose it is, noted."""
+
+from __future__ import annotations
+
+import json
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from polycall.errors import MalformedRequestError
+from polycall.gateway.accounts.keys import Owner
+from polycall.gateway.forwarding import service
+from polycall.gateway.generation import named_resources
+from polycall.gateway.generation.earlier_answers import EarlierAnswers
+from polycall.gateway.passthrough.request import read_fields
+from polycall.gateway.responses.background import BackgroundResponses
+from polycall.gateway.responses.records import JobRecord
+
+RESPONSES = "openai-responses"
+TWICE = {
+    "twice": b'{"input":[{"file_id":"theirs","file_id":"mine"}]}',
+    "in two cases": b'{"input":[{"FILE_ID":"theirs","file_id":"mine"}]}',
+    "lists": b'{"tools":[{"c":{"file_ids":["theirs"],"file_ids":["mine"]}}]}',
+    "the outer twice": b'{"a":{"b":{"fileId":"theirs"},"b":{"fileId":"mine"}}}',
+    "conversation": b'{"conversation":{"id":"theirs","id":"mine"}}',
+    "container": b'{"tools":[{"container":"theirs"}],"previous_response_id":"mine"}',
+    "stores": b'{"tools":[{"vector_store_ids":["theirs", "mine"]}]}',
+}
+
+
+@pytest.mark.parametrize("case", TWICE)
+def test_a_name_that_is_said_twice_names_both(case: str) -> None:
+    body = TWICE[case]
+    assert {"mine", "theirs"} == set(named_resources.named_in(body, RESPONSES))
+    assert named_resources._NAMES[RESPONSES].may_stand_in(body)
+
+
+SPELLINGS = (
+    "file_id",
+    "FileIDs",
+    "fi_le_id",
+    "file\u017fids",
+    "file_id\u017f",
+    "fileId",
+    "profile",
+)
+ALL = (
+    *SPELLINGS,
+    "previous_response_id",
+    "previou\u017fResponseId",
+    "conver\u017fation",
+    "container",
+)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("dialect", sorted(named_resources._NAMES))
+def test_the_quick_look_finds_no_less_than_there_is(name: str, dialect: str) -> None:
+    names = named_resources._NAMES[dialect]
+    for is_ascii in (True, False):
+        for before in (0, 64 * 1024 - random.Random(name).randrange(20)):
+            said = {"x": "y" * before, name: "theirs"}
+            body = json.dumps(said, ensure_ascii=is_ascii).encode()
+            if named_resources.named_in(body, dialect):
+                assert names.may_stand_in(body)
+    escaped = "".join(f"\\u{ord(char):04x}" for char in name)
+    if named_resources.named_in(f'{{"{escaped}":"theirs"}}'.encode(), dialect):
+        assert names.may_stand_in(f'{{"{escaped}":"theirs"}}'.encode())
+
+
+def test_words_and_texts_name_nothing() -> None:
+    said = {"input": 'the previous "file_id" in a container', "profile": {"id": "x"}}
+    names = named_resources._NAMES[RESPONSES]
+    assert not names.may_stand_in(json.dumps(said).encode())
+    assert not names.may_stand_in(json.dumps({"input": "\u001b[0m <b>"}).encode())
+
+
+def test_deep_or_broken_json_is_refused_by_name() -> None:
+    deep = b'{"file_id":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+    for body in (deep, b'{"file_id":'):
+        with pytest.raises(MalformedRequestError):
+            named_resources.named_in(body, RESPONSES)
+
+
+@pytest.mark.parametrize(
+    "name", ["training_file", "INPUT_FILE_ID", "inputFileIds", "file", "pro_file"]
+)
+def test_a_jobs_field_is_a_file_in_any_spelling(name: str) -> None:
+    assert service._names_file(name.casefold())
+
+
+@pytest.mark.parametrize("name", ["profile", "userProfile", "profile_id", "file_format", "filed"])
+def test_a_jobs_field_is_no_file_for_its_letters(name: str) -> None:
+    assert not service._names_file(name.casefold())
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+@pytest.mark.parametrize("dialect", [RESPONSES, "gemini-interactions"])
+async def test_an_answer_that_its_provider_stores_has_a_maker(*, keeps: bool, dialect: str) -> None:
+    """Whether or not the gateway keeps answers of its own."""
+    noted: list[tuple[str, ...]] = []
+
+    async def note(*given: str) -> None:
+        noted.append(given)
+
+    services: Any = SimpleNamespace(
+        server=SimpleNamespace(keep_answers=keeps),
+        items=SimpleNamespace(note_place=note),
+        owned=SimpleNamespace(note_maker=note),
+    )
+    attempt: Any = SimpleNamespace(
+        dialect=SimpleNamespace(NAME=dialect),
+        target=SimpleNamespace(provider=SimpleNamespace(name="p"), model="m"),
+    )
+    for store, number in ((b"", 1), (b',"store":true', 1), (b',"store":false', 0)):
+        noted.clear()
+        fields = read_fields(b'{"model":"m","input":"x"' + store + b"}", dialect)
+        earlier = EarlierAnswers(fields, dialect, "mine")
+        await earlier.note_place(attempt, services, b'{"id":"resp_1"}')
+        assert noted.count(("mine", "p", "resp_1")) == number
+        assert len(noted) == number * (1 + keeps)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_lost_answer_is_written_down_by_the_one_that_ended_it(
+    *, is_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two ask at once: the row names the worker that counted the money."""
+    written: list[Any] = []
+    record = JobRecord(beat=0.0, worker="dead", key="k", key_id="k", model="m")
+
+    async def load_states(*given: Any, **more: Any) -> dict[str, bytes]:
+        return {given[1][0]: record.written()}
+
+    async def change_state(*given: Any) -> bytes | None:
+        return b'{"status":"failed"}' if is_first else None
+
+    async def save_states(*given: Any) -> None: ...
+
+    store: Any = SimpleNamespace(
+        load_states=load_states,
+        change_state=change_state,
+        save_states=save_states,
+        add_row=written.append,
+    )
+    row = SimpleNamespace(cost_usd="1")
+    monkeypatch.setattr("polycall.gateway.responses.background.lost_row", lambda *given: row)
+    limits: Any = SimpleNamespace(worker="w", charge=lambda *given: written.append(given))
+    responses = BackgroundResponses(store, SimpleNamespace(), limits)  # pyright: ignore[reportArgumentType]
+    responses._services = SimpleNamespace()  # pyright: ignore[reportAttributeAccessIssue]
+    owner = Owner("k", "k")
+    await responses.record(owner, "resp_1")
+    assert len(written) == 2 * is_first
