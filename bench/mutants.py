@@ -35,7 +35,6 @@ ROOT = Path(__file__).parents[1]
 MAP = Path(__file__).with_suffix(".toml")
 PACKAGE = "src/polycall"
 SECONDS_MAX = 150.0
-NO_TESTS = 5  # pytest's status where every test was passed over
 
 _COMPARISONS: dict[type[ast.cmpop], tuple[str, str]] = {
     ast.Eq: ("==", "!="),
@@ -284,7 +283,7 @@ class Copy:
                 start_new_session=True,
             )
             try:
-                if process.wait(SECONDS_MAX) in (0, NO_TESTS):
+                if process.wait(SECONDS_MAX) == 0:
                     return ""
             except subprocess.TimeoutExpired:
                 pass  # the test that hangs is the last one that the output names
@@ -294,6 +293,7 @@ class Copy:
                 process.wait()
             output.seek(0)
             text = output.read().decode("utf-8", "replace")
+        # Also where no test ran at all: that says nothing of the change.
         named = re.findall(r"^(?:ERROR )?(tests/\S+\.py(?:::\w+)*)", text, re.MULTILINE)
         return named[-1] if named else f"pytest ended with status {process.returncode}"
 
@@ -316,14 +316,26 @@ class Result:
     took_s: float
 
 
+def _digest(paths: Iterable[Path]) -> str:
+    """Of what files hold and are called."""
+    digest = hashlib.sha256()
+    for path in sorted(set(paths)):
+        if path.suffix != ".pyc":
+            digest.update(f"{path} {path.stat().st_size} ".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 class Results:
     """What earlier runs found, on disk, so that a run that was cut short goes on where it stood.
 
-    A result holds for as long as the changed file and the tests of its place stay the same.
+    A result holds for as long as the source, the tests of its place and what tests share stay the
+    same.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, root: Path = ROOT) -> None:
         self._path = path
+        self._root = root
+        self._shared = _digest(self._shared_files())
         self._lock = threading.Lock()
         self._found: dict[str, Result] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -333,15 +345,19 @@ class Results:
                     row = json.loads(line)
                     self._found[row["key"]] = Result(row["killer"], row["took_s"])
 
-    @staticmethod
-    def _key(mutant: Mutant) -> str:
-        digest = hashlib.sha256(f"{mutant} {mutant.start}".encode())
-        digest.update((ROOT / mutant.file).read_bytes())
+    def _shared_files(self) -> Iterator[Path]:
+        yield from (path for path in (self._root / PACKAGE).rglob("*") if path.is_file())
+        yield from (
+            path for path in (self._root / "tests").rglob("*.py") if path.name[:5] != "test_"
+        )
+
+    def _key(self, mutant: Mutant) -> str:
+        own: list[Path] = []
         for test in mutant.tests:
-            path = ROOT / test.partition("::")[0]
-            for each in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-                digest.update(each.read_bytes())
-        return digest.hexdigest()
+            path = self._root / test.partition("::")[0]
+            own += path.rglob("*.py") if path.is_dir() else [path]
+        words = f"{mutant} {mutant.start} {self._shared} {_digest(own)}"
+        return hashlib.sha256(words.encode()).hexdigest()
 
     def get(self, mutant: Mutant) -> Result | None:
         return self._found.get(self._key(mutant))
@@ -381,9 +397,12 @@ class Run:
                 return ""
             is_test = killer.startswith("tests/")
             if not copy.failure([killer] if is_test else mutant.tests):
-                self._sound.add(killer)
+                if is_test:
+                    self._sound.add(killer)
                 return killer
             self.broken.update([killer] if is_test else mutant.tests)
+            if not is_test:
+                return ""  # and the run says that these tests fail
 
     def _one(self, mutant: Mutant) -> Result:
         copy = self._copies.get()
@@ -392,7 +411,8 @@ class Run:
             result = Result(self._killer(copy, mutant), time.monotonic() - began)
         finally:
             self._copies.put(copy)
-        self._results.add(mutant, result)
+        if result.killer or self.broken.isdisjoint(mutant.tests):  # else there was no judge
+            self._results.add(mutant, result)
         return result
 
     def mutants(self, chosen: Iterable[Mutant]) -> Iterator[tuple[Mutant, Result]]:

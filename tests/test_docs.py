@@ -171,6 +171,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert process.stdout is not None
         yield Path(process.stdout.readline().strip()).read_text("utf-8")
         process.communicate(timeout=30)
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("name", PRELUDES)
@@ -180,7 +181,9 @@ def test_the_code_of_the_page_runs(name: str, tmp_path: Path, simulated: str) ->
     (tmp_path / "page.py").write_text(program, encoding="utf-8")
     config = tmp_path / "sim.toml"
     store = f'url = "sqlite:///{tmp_path}/polycall.db"'
-    config.write_text(re.sub('url = "sqlite:///.*"', store, simulated), encoding="utf-8")
+    text, places = re.subn('url = "sqlite:///.*"', store, simulated)
+    assert places == 1, simulated
+    config.write_text(text, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-X", "utf8", "-c", DRIVER],
         cwd=tmp_path,

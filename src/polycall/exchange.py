@@ -479,10 +479,10 @@ def _name_near_models(error: UpstreamError, model: str) -> None:
         error.body = {**body, "error": {**body["error"], "message": told}}  # pyright: ignore[reportUnknownMemberType]
 
 
-def check_weight(data: bytes) -> None:
+def check_weight(data: bytes, values_max: int = json_weight.VALUES_MAX) -> None:
     """Raise `ProtocolError` for an answer that would take too much memory to read."""
     try:
-        json_weight.check_weight(data)
+        json_weight.check_weight(data, values_max)
     except HeavyJSONError as error:
         raise ProtocolError(f"the answer is too heavy: {error}") from None
 

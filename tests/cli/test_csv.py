@@ -15,6 +15,8 @@ from polycall.gateway.store.usage import UsageRow
 FORMULAS = [
     *("=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", " =1", "\n=1", "\u3000=1", "\ufeff=1"),
     *("\u200b=1", "＝1", "＋1", "－1", "＠SUM(1)", "﹢1"),
+    *("\u00ad=1", "\u200e=1", "\u202a=1", "\x00=1", "\u2062=1", "\ufe0f=1"),
+    *("\u00ad \u200f\u2067+1", "\U000e0061=1"),
 ]
 WORDS = ["김민수", "a=b", "", "'quoted'", "x-1", "openai/gpt-5"]
 

@@ -14,7 +14,7 @@ import pytest
 from polycall.fold import unfold
 from polycall.gateway.observability.contents import Cleaner, ContentTap
 from polycall.gateway.store.content_operations import ContentWindow
-from polycall.ir import Message, Part, PartDelta, Response, Text, ToolCall, Usage
+from polycall.ir import Message, Part, PartDelta, PartEnd, Response, Text, ToolCall, Usage
 from polycall.providers.dialects import DIALECTS
 from polycall.sim import Simulation
 from tests.console.conftest import Served, serve
@@ -306,18 +306,21 @@ def test_a_credential_in_pieces_of_a_stream_is_not_shown(name: Any) -> None:
         id="r", model="m", message=message, finish_reason="tool_calls", usage=Usage(1, 1)
     )
     encoder = DIALECTS[name].StreamEncoder()
-    data = b""
+    data, spoken = b"", 0
     for event in unfold(response):
+        spoken = spoken or (len(data) if isinstance(event, PartEnd) else 0)
         pieces = [event]
         if isinstance(event, PartDelta):
             pieces = [PartDelta(event.index, letter, event.kind) for letter in event.text]
         data += b"".join(encoder.feed(piece) for piece in pieces)
     data += encoder.close()
-    for cut in (len(data), len(data) // 2):
+    for cut in (len(data), spoken, len(data) // 2):
         tap = ContentTap(WINDOW, name, b"{}", cut)
         tap.add(data)
         shown = json.dumps(tap.content().answer)
-        assert ("it is [redacted]" if cut == len(data) else "it is ") in shown
+        # What Gemini streams is cut within the credential at half: a part of it is not shown.
+        is_cut = name == "gemini" and cut not in (len(data), spoken)
+        assert ("it is " if is_cut else "it is [redacted]") in shown
         assert "abcdefgh" not in shown
         assert "plain words" not in shown
 

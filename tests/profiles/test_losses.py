@@ -41,6 +41,17 @@ def test_m02_a_medium_that_a_model_does_not_take_is_named_and_never_sent(
     assert ("unsupported", shown.kind) in said(wire)
 
 
+@pytest.mark.parametrize("first", [PICTURE, SOUND])
+def test_m02_each_kind_of_medium_that_a_model_does_not_take_is_named(first: Media) -> None:
+    second = SOUND if first is PICTURE else PICTURE
+    together = [Message("user", [Text("a"), first, second, first])]
+    apart = [Message("user", [first]), Message("assistant", [Text("b")]), Message("user", [second])]
+    for messages in (together, apart):
+        wire = asked("openai/o3-mini", messages=messages, lossy=True)
+        named = [each.feature for each in wire.warnings if each.kind == "unsupported"]
+        assert sorted(named) == ["audio", "image"]
+
+
 @pytest.mark.parametrize("model", ["groq/openai/gpt-oss-120b", "vllm/zai-org/GLM-5.3"])
 def test_m02_anothers_server_of_open_weights_judges_pictures_itself(model: str) -> None:
     assert str(PICTURE.data) in str(asked(model, messages=[Message("user", [PICTURE])]).body)

@@ -276,6 +276,7 @@ def test_m02_qwens_own_server_has_a_switch(wanted: Any, *, sent: bool) -> None:
     ("model", "wanted", "sent"),
     [
         ("qwen3.8-max", {"effort": "max"}, {"enable_thinking": True, "reasoning_effort": "xhigh"}),
+        ("qwen3.8-max", {"effort": "high"}, {"enable_thinking": True, "reasoning_effort": "high"}),
         ("qwen3.8-27b", {"effort": "low"}, {"enable_thinking": True, "reasoning_effort": "low"}),
         ("qwen3.8-max", {"effort": "none"}, {"enable_thinking": False}),
         (

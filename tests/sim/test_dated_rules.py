@@ -33,6 +33,11 @@ def chat(model: str, **more: Any) -> RecordedRequest:
     return RecordedRequest("openai-chat", {"model": model, "messages": [USER], **more})
 
 
+def qwen(model: str, **more: Any) -> RecordedRequest:
+    body = {"model": model, "messages": [USER], "stream": True, **more}
+    return RecordedRequest("alibaba", body)
+
+
 def responses(model: str, **more: Any) -> RecordedRequest:
     return RecordedRequest("openai-responses", {"model": model, "input": "x", **more})
 
@@ -60,6 +65,7 @@ def budget(tokens: int) -> dict[str, Any]:
 
 FORCED = {"tools": [TOOL], "tool_choice": {"type": "any"}}
 NAMED = {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "f"}}
+SCHEMA = {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}}
 FASTEST = {"service_tier": "ultrafast"}
 
 REFUSED: dict[str, tuple[RecordedRequest, str]] = {
@@ -304,6 +310,11 @@ def test_a_model_takes_what_its_vendor_s_pages_say(case: str) -> None:
         (responses("gpt-6.2-astra", **FASTEST), "2026-11-29", ""),
         (responses("gpt-6.2-sol", **FASTEST), "2026-11-29", ""),
         (responses("gpt-6.2-astra-law", **FASTEST), "2026-11-29", "not available"),
+        (qwen("qwen3.8-max", temperature=1.995), "2026-11-29", ""),
+        (qwen("qwen3.8-max", temperature=2), "2026-11-29", "[0.0, 2.0)"),
+        (qwen("qwen-plus", **SCHEMA, enable_thinking=True), "2026-11-29", "Json mode response"),
+        (qwen("qwen3-14b", **SCHEMA, enable_thinking=True), "2026-11-29", "Json mode response"),
+        (qwen("qwen-plus", **SCHEMA), "2026-11-29", ""),
         (chat("o3-mini"), "2026-10-22", ""),
         (chat("o3-mini"), "2026-10-23", "The model `o3-mini` has been deprecated"),
     ],

@@ -6,15 +6,19 @@ import json
 import time
 import tracemalloc
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from polycall.embeddings import calls
 from polycall.errors import PolycallError, ProtocolError
 from polycall.gateway.passthrough.body import usage_of
 from polycall.gateway.passthrough.call_counter import CallCounter
 from polycall.gateway.passthrough.model_name import NamedStream, named_as_asked
 from polycall.gateway.passthrough.plain_messages import read_plain_answer
 from polycall.ir import parse_arguments
+from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.dialects import DIALECTS
 
 CHAT = DIALECTS["openai-chat"]
@@ -43,6 +47,27 @@ def cost(work: Callable[[], object]) -> tuple[float, int]:
         return took, tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(LISTS, "too heavy"), (b'{"data":' + LISTS + b"}", "too heavy"), (b"{", "JSON")],
+)
+async def test_s16_a_heavy_answer_beside_the_chat_is_called_heavy(
+    monkeypatch: pytest.MonkeyPatch, data: bytes, words: str
+) -> None:
+    async def send(*_: object) -> Any:
+        async def read(**_: object) -> bytes:
+            return data
+
+        async def close() -> None: ...
+
+        return SimpleNamespace(status=200, headers={}, read=read, close=close)
+
+    monkeypatch.setattr(calls, "send", send)
+    given: Any = None
+    with pytest.raises(ProtocolError, match=words):
+        await calls.post(given, given, CATALOGUE["openai"], "k", "/embeddings", {}, "m")
 
 
 @pytest.mark.parametrize("kind", HUGE_NAMES)

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polycall._support import json_weight, jsontext
+from polycall._support import jsontext
 from polycall.embeddings.bedrock import (
     BedrockCohereEmbeddings,
     TitanEmbeddings,
@@ -22,6 +22,7 @@ from polycall.errors import PolycallError, ProtocolError, RequestError, Upstream
 from polycall.exchange import (
     BODY_BYTES_MAX,
     ERROR_BYTES_MAX,
+    check_weight,
     environment_key,
     error_from,
     headers_for,
@@ -172,8 +173,8 @@ async def post(  # noqa: PLR0917 - all that one request needs
         await http.close()
     if http.status != 200:
         raise error_from(DIALECTS[provider.dialect], http, data, model)
+    check_weight(data, _VALUES_MAX)
     try:
-        json_weight.check_weight(data, _VALUES_MAX)
         answer: Any = jsontext.decode(data)
     except ValueError as error:
         raise ProtocolError(f"the answer is not JSON ({error}): {data[:80]!r}") from None

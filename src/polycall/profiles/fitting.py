@@ -167,9 +167,10 @@ def fitted(request: Request, profile: Profile) -> tuple[Request, list[Warning]]:
         changes["max_output_tokens"] = bounds.output_tokens
     strange = _strange_media(request, bounds)
     if strange is not None:
-        place, kind = strange
+        place = strange
         shown = ", ".join(sorted(bounds.media or ())) or "text alone"
-        losses.refuse(kind, f"{name} takes {shown}", path=f"messages[{place}]")
+        for kind, where in _strange_kinds(request, bounds, place).items():
+            losses.refuse(kind, f"{name} takes {shown}", path=f"messages[{where}]")
         messages = request.messages[:place]
         messages += [_named(message, bounds) for message in request.messages[place:]]
         changes["messages"] = messages
@@ -226,17 +227,26 @@ def _candidates(wanted: int, bounds: Bounds, name: str, losses: Losses) -> dict[
     return {"candidates": most if most > 1 else None}
 
 
-def _strange_media(request: Request, bounds: Bounds) -> tuple[int, str] | None:
-    """The first medium of a user's that the model does not take: its message and its kind."""
+def _strange_kinds(request: Request, bounds: Bounds, start: int) -> dict[str, int]:
+    """Each kind of medium that the model does not take, and the message where it stands first."""
+    kinds: dict[str, int] = {}
+    for place, message in enumerate(request.messages[start:], start):
+        if message.role == "user":
+            for part in message.parts:
+                if isinstance(part, Media) and _is_strange(part, bounds):
+                    kinds.setdefault(part.kind, place)
+    return kinds
+
+
+def _strange_media(request: Request, bounds: Bounds) -> int | None:
+    """The message of the first medium of a user's that the model does not take."""
     if bounds.media is None:
         return None
     look = (_strange_media, bounds.media)
     new = unseen(request.messages, look)
     for place, message in enumerate(new, len(request.messages) - len(new)):
-        if message.role == "user":
-            for part in message.parts:
-                if isinstance(part, Media) and _is_strange(part, bounds):
-                    return place, part.kind
+        if message.role == "user" and any(_is_strange(part, bounds) for part in message.parts):
+            return place
     note_seen(request.messages, look)
     return None
 

@@ -6,8 +6,8 @@ condition holds if one of the values that its path leads to satisfies the test. 
 * a scalar: the value is it; a list: the value is one of them
 * `{present = true}`: there is such a value, and it is not null; `false`: there is none
 * `{not = [...]}`: the value is there and is not one of them
-* `{above = 1}`, `{below = 1}`: a number beyond the bound; `{above_limit = "output_tokens_max"}`:
-  beyond the model's own
+* `{above = 1}`, `{below = 1}`: a number beyond the bound; `{from = 2}`: or at it;
+  `{above_limit = "output_tokens_max"}`: beyond the model's own
 * `{longer = 64}`: a string or a list with more characters or items
 * `{matches = "..."}`: a string that the pattern finds something in; `{lacks = "..."}`: none has it
 * `{count = 20}`: more values than that; with `where`, of those objects that satisfy its conditions
@@ -30,6 +30,7 @@ TESTS = frozenset(
         "above",
         "above_limit",
         "below",
+        "from",
         "longer",
         "matches",
         "lacks",
@@ -118,6 +119,8 @@ def _holds(value: Any, name: str, bound: Any) -> bool:
             return _is_number(value) and value > bound
         case "below":
             return _is_number(value) and value < bound
+        case "from":
+            return _is_number(value) and value >= bound
         case "longer":
             return isinstance(value, str | list) and len(cast("str", value)) > bound
         case "matches":
