@@ -4,6 +4,7 @@ leaves with an error.  Nothing here starts a process."""
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 from collections.abc import AsyncIterator
 from typing import Any, cast
@@ -16,6 +17,7 @@ import pytest
 
 from polycall.agents.tree.load import Operation
 from polycall.config import McpServer
+from polycall.config.mcp import OAuthSettings
 from polycall.errors import ToolDefinitionError, ToolServerError
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.mcp import hub as hub_module
@@ -240,7 +242,13 @@ async def test_metadata_of_a_server_that_point_inwards_are_not_asked() -> None:
             await Connection(remote, lambda: asyncio.sleep(0)).open()
 
 
-PHRASE = McpServer(command=["x"], env={"T": 'a pass "phrase" of 5'})
+def basic(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+LINE = "MIIEveryQIBADANBgkqh"
+SIGN_IN = OAuthSettings(client_id="me", client_secret="tok/very")
+PHRASE = McpServer(command=["x"], env={"TOKEN": 'a pass "phrase" of 5'})
 QUOTED = "tok%2Fvery%2Bsecret%200001"
 
 
@@ -249,15 +257,29 @@ QUOTED = "tok%2Fvery%2Bsecret%200001"
     [
         (PHRASE, 'got a pass "phrase" of 5.'),
         (
-            McpServer(command=["x"], env={"T": 'a pass "phrase" of 5'}),
+            McpServer(command=["x"], env={"TOKEN": 'a pass "phrase" of 5'}),
             r'{"t": "a pass \"phrase\" of 5"}',
         ),
-        (McpServer(command=["x"], env={"T": "tok/very+secret 0001"}), f"GET /?key={QUOTED} failed"),
+        (
+            McpServer(command=["x"], env={"TOKEN": "tok/very+secret 0001"}),
+            f"GET /?key={QUOTED} failed",
+        ),
         (McpServer(url="https://h/mcp", headers={"A": "Bearer tok/very+1"}), "bad key tok/very+1"),
         (McpServer(url=f"https://h/mcp?key={QUOTED}"), "bad key tok/very+secret 0001"),
         (McpServer(url=f"https://h/mcp?key={QUOTED}"), f"GET /mcp?key={QUOTED} failed"),
         (McpServer(url="https://me:tok%2Fvery@h/mcp"), "password tok/very"),
         (McpServer(openapi="https://h/d?sig=0123456789", address=ADDRESS), "sig 0123456789"),
+        (McpServer(url="https://me:tok%2Fvery@h/mcp"), f"Basic {basic('me:tok/very')}"),
+        (McpServer(url="https://h", headers={"A": f"Basic {basic('me:tok/very')}"}), "at tok/very"),
+        (McpServer(url="https://h", oauth=SIGN_IN), f"Basic {basic('me:tok/very')}"),
+        (McpServer(url="https://h/mcp?token=abc+very%2fghi"), "GET /mcp?token=abc+very%2fghi"),
+        (McpServer(url="https://h/mcp?token=abc+very%2fghi"), "GET /mcp?token=abc%20very%2Fghi"),
+        (McpServer(url="https://h/services/T01very23abcdefgh/mcp"), "to T01very23abcdefgh"),
+        (McpServer(command=["x"], env={"DB_PASS": "pä-veryword"}), r'{"p": "p\u00e4-veryword"}'),
+        (McpServer(command=["x"], env={"K": f"-----BEGIN KEY-----\n{LINE}\n--"}), f"bad {LINE}"),
+        (McpServer(command=["x"], env={"DB": "pg://me:very-word@h/d"}), "password very-word"),
+        (McpServer(command=["x"], env={"githubPat": "tok-very"}), "tok-\U000e0061very"),
+        (McpServer(command=["x"], env={"SETTING": "a1b2c3d4e5f6very"}), "a1b2c3d4e5f6very"),
     ],
 )
 def test_a_secret_is_known_in_the_forms_that_it_has_in_texts(
@@ -266,7 +288,22 @@ def test_a_secret_is_known_in_the_forms_that_it_has_in_texts(
     secrets = Member("s", settings, cast("Hub", None)).secrets
     shown = clean(text, secrets)
     assert "[redacted]" in shown
-    assert not any(each in shown for each in ("phrase", "very", "0123456789"))
+    assert not any(each in shown for each in ("phrase", "very", "0123456789", basic("me:")[:4]))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        McpServer(command=["x"], env={"MODE": "production", "GIT_AUTHOR_NAME": "somebody"}),
+        McpServer(
+            command=["x"], env={"PATH": "/opt/python3.14/bin/somebody", "TOKENIZER": "gigantic"}
+        ),
+        McpServer(url="https://production.example/somebody?mode=production&x=gigantic"),
+    ],
+)
+def test_an_ordinary_word_of_the_configuration_is_no_secret(settings: McpServer) -> None:
+    text = "somebody's production is gigantic: /opt/python3.14/bin/somebody"
+    assert clean(text, Member("s", settings, cast("Hub", None)).secrets) == text
 
 
 async def test_a_programs_last_words_lose_its_secret(

@@ -320,10 +320,11 @@ def _storable(name: str) -> str:
 
 def clean(text: str, secrets: Iterable[str]) -> str:
     """The text without the server's credentials, and without letters that nobody sees."""
+    text = without_tags(text)  # first: they may stand in the midst of a credential
     for secret in secrets:
         if secret in text:
             text = text.replace(secret, _REDACTED)
-    return without_tags(text)
+    return text
 
 
 def _clean_part(part: Text | Media | Opaque, secrets: list[str]) -> Text | Media | Opaque:

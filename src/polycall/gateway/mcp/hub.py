@@ -11,7 +11,6 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import mcp_types as types
 
@@ -19,6 +18,7 @@ from polycall._support import jsontext
 from polycall.config import McpServer
 from polycall.errors import PolycallError, ToolServerError
 from polycall.gateway.mcp.calls import CallScope, clean, clean_tree
+from polycall.gateway.mcp.known_secrets import secrets_of
 from polycall.gateway.mcp.log_messages import ServerLogs
 from polycall.gateway.mcp.openapi_source import OpenAPISource
 from polycall.gateway.mcp.pins import StorePins, StoreTokens
@@ -66,7 +66,7 @@ class Member:
         self.name = name
         self.settings = settings
         self.at_once = asyncio.Semaphore(settings.calls_at_once)
-        self.secrets = _secrets_of(settings)
+        self.secrets = secrets_of(settings)
         self.tools: dict[str, OfferedTool] = {}
         self.error = ""
         self.told = ""  # what the log was told last
@@ -340,19 +340,3 @@ def _wire(
     served = served_tool(replace(tool, name=full), annotations)
     served.execution = types.ToolExecution.model_validate(_EXECUTION)
     return served
-
-
-def _secrets_of(settings: McpServer) -> list[str]:
-    """What of the configuration must stand in no result."""
-    values = [*settings.env.values(), *settings.headers.values()]
-    if settings.oauth is not None:
-        values.append(settings.oauth.client_secret)
-    # Of `Bearer KEY` the key alone; short values stand in texts by accident.
-    words = [word for value in values for word in (value, value.rpartition(" ")[2])]
-    for address in (settings.url, settings.address, settings.openapi):
-        parts = urlsplit(address)
-        words += [unquote(parts.password or ""), *(value for _, value in parse_qsl(parts.query))]
-    long = [word for word in words if len(word) >= 8]
-    # As they stand, and as they stand in addresses and in JSON and in a header of Basic.
-    forms = {quote(word, safe="") for word in long} | {jsontext.encode(word)[1:-1] for word in long}
-    return sorted({*long, *forms}, key=len, reverse=True)
