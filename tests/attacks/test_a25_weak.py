@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from polycall.cli.doctor_written import who_may_change
+from polycall.cli.doctor_written import (
+    literal_secrets,
+    open_files,
+    plain_addresses,
+    who_may_change,
+)
 from polycall.sandbox.checks import Check
 from tests.attacks.test_a25_files import CLOSED, config, findings
 
@@ -142,6 +148,55 @@ def test_a25_doctor_finds_what_is_weak_in_a_store(
     assert any(words in detail for detail in found.get(state, [])), found
 
 
+SERVER = "mcp.a."
+
+
+@pytest.mark.parametrize(
+    ("server", "place"),
+    [
+        ({"env": {"DB_PASS": "written"}}, "env.DB_PASS"),
+        ({"env": {"GITHUB_PAT": "written"}}, "env.GITHUB_PAT"),
+        ({"env": {"SMTP_PWD": "written"}}, "env.SMTP_PWD"),
+        ({"env": {"SMTP_PWD": "Word env:X"}}, "env.SMTP_PWD"),
+        ({"env": {"COMPASS": "north", "AUTHOR": "Kim", "PWD_HASHED": "no"}}, ""),
+        ({"headers": {"X-Auth": "written"}}, "headers.X-Auth"),
+        ({"headers": {"X-Auth": "Token env:X"}}, ""),
+        ({"url": "https://h/mcp?api_key=written"}, "url"),
+        ({"url": "https://h/mcp?page=2"}, ""),
+        ({"command": ["srv", "--token", "written"]}, "command"),
+        ({"command": ["srv", "--api-key=written"]}, "command"),
+        ({"command": ["srv", "--token-file", "--verbose", "--port", "80"]}, ""),
+        ({"api_key": "sk-written file:x"}, "api_key"),
+        ({"api_key": "file:/a folder/key"}, ""),
+    ],
+)
+def test_a25_doctor_knows_a_secret_that_is_written_by_its_name(
+    server: dict[str, Any], place: str
+) -> None:
+    found = list(literal_secrets({"mcp": {"a": server}}))
+    assert found == ([SERVER + place] if place else [])
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        {"url": "http://u:pw@10.0.0.1/mcp"},
+        {"url": "http://10.0.0.1/mcp?api_key=written"},
+        {"url": "http://10.0.0.1/mcp", "client_secret": "env:X"},
+    ],
+)
+def test_a25_doctor_knows_that_keys_go_where_an_address_or_its_table_has_one(
+    server: dict[str, Any],
+) -> None:
+    assert list(plain_addresses({"mcp": {"a": server}})) == [(SERVER + "url", "10.0.0.1", True)]
+
+
+def test_a25_doctor_reads_a_files_name_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "my key").touch(0o644)
+    assert list(open_files({"api_key": "file:my key"}, tmp_path)) == [tmp_path / "my key"]
+    assert list(open_files({"h": "Bearer file:my key"}, tmp_path)) == [tmp_path / "my key"]
+
+
 @pytest.mark.parametrize("place", ["absent/s.db", "absent/more/s.db", "s.db"])
 def test_a25_doctor_looks_at_a_place_that_is_not_there_yet(tmp_path: Path, place: str) -> None:
     tmp_path.chmod(0o700)
@@ -160,6 +215,16 @@ def test_a25_doctor_looks_at_a_link_where_it_stands_and_where_it_leads(tmp_path:
     assert not who_may_change(tmp_path / "closed" / "x.toml")
     for name in ("closed/out", "open/in"):
         assert "anybody writes in" in who_may_change(tmp_path / name), name
+
+
+@pytest.mark.parametrize("password", ["", "&password=x"])
+def test_a25_doctor_does_not_warn_of_a_socket_of_this_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], password: str
+) -> None:
+    store = f'url = "postgresql:///d?host=/var/run/postgresql{password}"'
+    text = CLOSED.replace('url = "sqlite:///s.db"', store)
+    _, found = findings(capsys, "--config", str(config(tmp_path, text, 0o600)))
+    assert not [each for each in found["warn"] if "/var/run" in each]
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])

@@ -7,17 +7,21 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from polycall._support.listening import is_loopback
 from polycall._support.private_files import is_private
 
-_SOURCES = ("env:", "file:", "cmd:")
+_ELSEWHERE = re.compile(r"(?:env|cmd):|file:(?P<path>.*)", re.DOTALL)
+_SCHEME = re.compile(r"^[A-Za-z]+ ")  # of a header, before what is read from elsewhere: `Bearer`
 _FIELDS = ("key", "api_key", "api_keys", "secret", "client_secret")
-# Of headers and variables of a server; a header's secret may stand behind a word like `Bearer`.
-_NAMED = re.compile(r"authorization|cookie|key|token|secret|passw", re.IGNORECASE)
+# Of headers and variables of a server, options of its command and fields of its address.
+_NAMED = re.compile(
+    r"auth(?!or(?!iz))|cookie|credential|key|token|secret|passw|(?:^|[_-])(?:pass|pat|pwd|pw|pin)$",
+    re.IGNORECASE,
+)
 _MAPS = ("headers", "web_search_headers", "env")
-_WITH_KEYS = ("api_key", "api_keys", "oauth", *_MAPS)
+_WITH_KEYS = (*_FIELDS, "oauth", *_MAPS)
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # A secret of fewer different characters is a word or a pattern.
 _DISTINCT_MIN = 8
@@ -37,22 +41,39 @@ def literal_secrets(node: Any, where: str = "", parent: str = "") -> Iterator[st
         values = cast("list[Any]", value if isinstance(value, list) else [value])
         words = [each for each in values if isinstance(each, str)]
         is_secret = name in _FIELDS or (parent in _MAPS and _NAMED.search(name) is not None)
-        is_written = is_secret and any(not _is_from_elsewhere(each) for each in words)
+        is_written = is_secret and any(not _is_from_elsewhere(each, parent) for each in words)
+        is_written |= name == "command" and _has_option(words)
         if is_written or any(_has_password(each) for each in words):
             yield place
         else:
             yield from literal_secrets(value, place, name)
 
 
-def _is_from_elsewhere(text: str) -> bool:
-    return not text or any(word.startswith(_SOURCES) for word in text.split())
+def _is_from_elsewhere(text: str, parent: str = "") -> bool:
+    if parent.endswith("headers"):
+        text = _SCHEME.sub("", text)
+    return not text or _ELSEWHERE.match(text) is not None
 
 
 def _has_password(text: str) -> bool:
+    """Whether a secret stands in an address: before its host, or as a field of its query."""
     try:
-        return "://" in text and bool(urlsplit(text).password)
+        parts = urlsplit(text)
     except ValueError:
         return False
+    fields = parse_qsl(parts.query)
+    return "://" in text and bool(parts.password or any(_NAMED.search(name) for name, _ in fields))
+
+
+def _has_option(words: list[str]) -> bool:
+    """Whether a secret is an argument of a command: `--token X`, `--token=X` or `TOKEN=X`."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, is_given, value = word.partition("=")
+        if not is_given and name.startswith("-") and not following.startswith("-"):
+            value = following
+        if value and _NAMED.search(name) and not _is_from_elsewhere(value):
+            return True
+    return False
 
 
 def open_files(node: Any, folder: Path) -> Iterator[Path]:
@@ -62,9 +83,10 @@ def open_files(node: Any, folder: Path) -> Iterator[Path]:
         for value in values:
             yield from open_files(value, folder)
     elif isinstance(node, str):
-        for word in node.split():
-            path = folder / word.removeprefix("file:")
-            if word.startswith("file:") and path.is_file() and not is_private(path):
+        found = _ELSEWHERE.match(_SCHEME.sub("", node))
+        if found is not None and found["path"]:
+            path = folder / found["path"]
+            if path.is_file() and not is_private(path):
                 yield path
 
 
@@ -82,7 +104,7 @@ def plain_addresses(node: Any, where: str = "") -> Iterator[tuple[str, str, bool
         for each in cast("list[Any]", value if isinstance(value, list) else [value]):
             host = _plain_host(each) if isinstance(each, str) else ""
             if host and name != "base_url":
-                yield place, host, has_keys
+                yield place, host, has_keys or _has_password(each)
         yield from plain_addresses(value, place)
 
 
