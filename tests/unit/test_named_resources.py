@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from polycall.errors import MalformedRequestError
+from polycall.errors import MalformedRequestError, TruncatedError
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.forwarding import service
-from polycall.gateway.generation import named_resources
+from polycall.gateway.generation import answer, named_resources
 from polycall.gateway.generation.earlier_answers import EarlierAnswers
 from polycall.gateway.passthrough.request import read_fields
 from polycall.gateway.responses.background import BackgroundResponses
 from polycall.gateway.responses.records import JobRecord
+from polycall.ir import ResponseStart
 
 RESPONSES = "openai-responses"
 TWICE = {
@@ -60,7 +61,7 @@ ALL = (
 def test_the_quick_look_finds_no_less_than_there_is(name: str, dialect: str) -> None:
     names = named_resources._NAMES[dialect]
     for is_ascii in (True, False):
-        for before in (0, 64 * 1024 - random.Random(name).randrange(20)):
+        for before in (0, named_resources._PIECE_BYTES - random.Random(name).randrange(20)):
             said = {"x": "y" * before, name: "theirs"}
             body = json.dumps(said, ensure_ascii=is_ascii).encode()
             if named_resources.named_in(body, dialect):
@@ -121,6 +122,34 @@ async def test_an_answer_that_its_provider_stores_has_a_maker(*, keeps: bool, di
         await earlier.note_place(attempt, services, b'{"id":"resp_1"}')
         assert noted.count(("mine", "p", "resp_1")) == number
         assert len(noted) == number * (1 + keeps)
+
+
+async def test_a_translated_answer_that_breaks_off_has_a_maker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its client has read the id by then, and the provider may have stored it."""
+    noted: list[Any] = []
+
+    async def note_place(attempt: Any, services: Any, name: str) -> None:
+        noted.append((attempt, name))
+
+    earlier = SimpleNamespace(note_place=note_place)
+    dialect = SimpleNamespace(NAME="gemini-interactions", FACTS=SimpleNamespace(heartbeat=b""))
+    asked: Any = SimpleNamespace(earlier=earlier, dialect=dialect, model="m")
+    request: Any = SimpleNamespace(id="req_1", started=False)
+    account: Any = SimpleNamespace(attempt="here", steps=0)
+    stream = answer._Stream(asked, request, SimpleNamespace(), account)  # pyright: ignore[reportArgumentType]
+    stream._is_theirs = True
+    stream._encoder = SimpleNamespace(feed=lambda event: b"")  # pyright: ignore[reportAttributeAccessIssue]
+
+    async def broken(runner: Any) -> None:
+        stream._encode([ResponseStart("v1_theirs", "m")])
+        raise TruncatedError("it broke off")
+
+    monkeypatch.setattr(stream, "_run", broken)
+    with pytest.raises(TruncatedError):
+        await stream.run(SimpleNamespace())  # pyright: ignore[reportArgumentType]
+    assert noted == [("here", "v1_theirs")]
 
 
 @pytest.mark.parametrize("is_first", [True, False])

@@ -247,7 +247,8 @@ class _Stream:
         self._encoder: Encoder | None = None
         self._embedder: Embedder | None = None
         self._is_kept = False  # whether the client may refer to the answer's items
-        self._is_theirs = False  # whether its provider keeps it for the client
+        self._is_theirs = False  # whether its provider may keep it for the client
+        self._their_name = ""  # by which the provider knows it, until that is noted
         self._names: NamedStream | None = None  # of a stream that is passed on
 
     async def run(self, runner: AttemptRunner) -> None:
@@ -265,6 +266,7 @@ class _Stream:
             drop_traceback(error)
         finally:
             gateway_request.beat = None
+            await self._note_theirs()  # of an answer that was broken off, too
             if self._streaming is not None:
                 self._note_used(self._streaming)
                 await self._streaming.http.close()
@@ -357,7 +359,8 @@ class _Stream:
         )
         assert decoder is not None
         self._is_kept = client_request.earlier.is_kept_by(streaming.attempt, self._services)
-        self._is_theirs = not self._is_kept and not streaming.attempt.carries
+        is_own_wire = streaming.attempt.dialect.NAME == client_request.dialect.NAME
+        self._is_theirs = is_own_wire and not self._is_kept
         echoed = client_request.earlier.echoed(client_request.request, is_kept=self._is_kept)
         encoder: Encoder = client_request.dialect.StreamEncoder(echoed)
         if client_request.wants_array:
@@ -423,11 +426,12 @@ class _Stream:
                 name = own_id(self._gateway_request, self._client_request.dialect.NAME)
                 response = {"id": name, "steps": getattr(self._encoder, "output", [])}
             await self._client_request.earlier.keep(self._services, response)
-        elif self._is_theirs and isinstance(self._encoder, openai_responses.StreamEncoder):
-            self._is_theirs = False
-            attempt = self._account.attempt
-            assert attempt is not None
-            name = self._encoder.response["id"]
+        await self._note_theirs()
+
+    async def _note_theirs(self) -> None:
+        name, self._their_name = self._their_name, ""
+        attempt = self._account.attempt
+        if name and attempt is not None:
             await self._client_request.earlier.note_place(attempt, self._services, name)
 
     def _encode(self, events: list[Event]) -> bytes:
@@ -439,6 +443,8 @@ class _Stream:
             if self._is_kept:
                 name = self._client_request.dialect.NAME
                 first = replace(first, id=own_id(self._gateway_request, name))
+            elif self._is_theirs:
+                self._their_name = first.id
             first = replace(dated(first), model=self._client_request.model)
             events = [first, *events[1:]]
         if isinstance(last := events[-1], ResponseEnd):

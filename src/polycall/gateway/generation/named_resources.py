@@ -16,8 +16,9 @@ from polycall.gateway.generation.attempt import Attempt
 from polycall.gateway.services import GatewayServices
 
 _NAMED_MAX = 500
-_PIECE_BYTES = 64 * 1024
+_PIECE_BYTES = 256 * 1024
 _NAME_BYTES_MAX = 64  # of a name with its quotes
+_has_escape = re.compile(rb"\\u(?:00[4-7]|017[fF])").search  # a letter of a name may be one
 
 
 class _Names:
@@ -26,38 +27,33 @@ class _Names:
     Readers may match names in any case, without their `_`, and take a long s for an s.
     """
 
-    def __init__(self, names: tuple[str, ...], marks: tuple[bytes, ...]) -> None:
+    def __init__(self, *names: str) -> None:
         text = "|".join(names).replace("_", "_?")
         self.is_one = re.compile(text).fullmatch
         loose = text.replace("s", "(?:s|\u017f)").encode()
-        self._has_one = re.compile(rb'"(?:%b)"|\\u(?:00[4-7]|017f)' % loose).search
-        self._marks = (*marks, b"\\u00", b"\\u017")  # one stands in whatever is found
+        letters = "".join({name[0] for name in names})
+        first = (letters + letters.upper()).encode()
+        self._has_one = re.compile(rb'"(?=[%b])(?i:%b)"' % (first, loose)).search
 
     def may_stand_in(self, body: bytes) -> bool:
         """A quick look that finds no less than there is."""
+        # In pieces, so that a thread which looks through a long body lets others run.
         for place in range(0, len(body), _PIECE_BYTES):
-            piece = body[place : place + _PIECE_BYTES + _NAME_BYTES_MAX].lower()
-            for mark in self._marks:
-                # `in` takes bytes for a number first, and makes an error of it.
-                if piece.find(mark) >= 0:
-                    if self._has_one(piece):
-                        return True
-                    break
+            end = place + _PIECE_BYTES + _NAME_BYTES_MAX
+            if self._has_one(body, place, end) or _has_escape(body, place, end):
+                return True
         return False
 
 
 _FILES = ("file_id", "file_ids")
 _NAMES: dict[str, _Names] = {
-    "openai-chat": _Names(_FILES, (b"file",)),
+    "openai-chat": _Names(*_FILES),
     "openai-responses": _Names(
-        (
-            *_FILES,
-            *("previous_response_id", "conversation", "container", "container_id"),
-            *("vector_store_id", "vector_store_ids"),
-        ),
-        (b"file_id", b"fileid", b"previou", b"conver", b"container", b"vector"),
+        *_FILES,
+        *("previous_response_id", "conversation", "container", "container_id"),
+        *("vector_store_id", "vector_store_ids"),
     ),
-    "gemini-interactions": _Names(("previous_interaction_id",), (b"previou",)),
+    "gemini-interactions": _Names("previous_interaction_id"),
 }
 
 
