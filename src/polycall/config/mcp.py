@@ -114,7 +114,7 @@ def _check(
     if table.roots and table.openapi:
         reader.note((*path, "roots"), "are for MCP servers")
     for uri in table.roots:
-        if not uri.startswith("file:///"):
+        if not (uri.startswith("file:///") and uri.isprintable()):
             reader.note((*path, "roots"), f"{uri!r} is not the address of a folder: file:///...")
     if table.command and table.headers:
         reader.note((*path, "headers"), "are for servers at an address; a program has 'env'")

@@ -48,10 +48,11 @@ _KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _PAGES_MAX = 100
 _TOOLS_MAX = 10_000
-_LIST_CHARS_MAX = 64 * 1024 * 1024
+LIST_CHARS_MAX = 64 * 1024 * 1024
 _LISTEN_AGAIN_S = 1.0
 _REFRESH_PAUSE_S = 0.1
-_LEVEL_WITHIN_S = 5.0
+_REFRESH_PAUSE_S_MAX = 10.0
+_LEVEL_WITHIN_S = 1.0
 # Of a JSON body, or of one event: the protocol's library takes three times as much to read it.
 _ANSWER_BYTES_MAX = 16 * 1024 * 1024
 _SESSION_LOST = ("Session terminated", "Server returned an error response")
@@ -159,8 +160,8 @@ class Connection:
             size += sum(len(str(each)) for each in page.tools)
             if len(found) > _TOOLS_MAX:
                 raise self._failure(f"lists more than {_TOOLS_MAX:,} tools")
-            if size > _LIST_CHARS_MAX:
-                raise self._failure(f"lists tools of more than {_LIST_CHARS_MAX:,} characters")
+            if size > LIST_CHARS_MAX:
+                raise self._failure(f"lists tools of more than {LIST_CHARS_MAX:,} characters")
             cursor = page.next_cursor
             if cursor is None:
                 return found
@@ -199,12 +200,14 @@ class Connection:
             return {types.LOG_LEVEL_META_KEY: level}
         is_enough = self._level is not None and reaches(level, self._level)
         if client.server_capabilities.logging is not None and not is_enough:
-            self._level = level
             params = types.SetLevelRequestParams(level=level)
             request = types.SetLevelRequest(params=params)
             try:
                 await client.session.send_request(request, types.EmptyResult, _LEVEL_WITHIN_S)
+                self._level = level
             except MCPError as error:
+                if error.code == types.REQUEST_TIMEOUT:
+                    self._level = level  # it was told, and does not answer this
                 told = truncated(error.message)
                 logger.warning("MCP server %r takes no log level: %s", self._server.name, told)
         return None
@@ -402,7 +405,7 @@ class Connection:
                         task_status.started()
                         is_first = False
                     else:
-                        self._mark(*_KINDS)  # what was said in between is lost
+                        self._mark(*filter(has.get, _KINDS))  # what was said in between is lost
                     async for event in events:
                         if isinstance(event, PromptsListChanged):
                             self._mark("prompts")
@@ -422,6 +425,7 @@ class Connection:
         self._is_changed.set()
 
     async def _refresh(self) -> None:
+        pause_s = _REFRESH_PAUSE_S
         while True:
             await self._is_changed.wait()
             self._is_changed.clear()
@@ -433,7 +437,9 @@ class Connection:
                     await self._on_list_changed()
             except ToolError as error:
                 logger.warning("the changed list of tools could not be read: %s", error)
-            await asyncio.sleep(_REFRESH_PAUSE_S)  # for servers that announce without end
+            await asyncio.sleep(pause_s)  # for servers that announce without end
+            is_quiet = not self._is_changed.is_set()
+            pause_s = _REFRESH_PAUSE_S if is_quiet else min(2 * pause_s, _REFRESH_PAUSE_S_MAX)
 
     def _is_forgotten(self, error: MCPError) -> bool:
         """Whether the server knows the session no more, and so has run nothing: it says 404, or 400

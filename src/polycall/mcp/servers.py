@@ -75,7 +75,7 @@ class _Server:
                 f"not {self.ask_for!r}"
             )
         for uri in self.roots:
-            if not uri.startswith("file:///"):
+            if not (uri.startswith("file:///") and uri.isprintable()):
                 raise RequestError(f"roots of {self.name!r} are file:///..., not {uri!r}")
 
     @property

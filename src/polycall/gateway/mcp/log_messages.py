@@ -95,12 +95,18 @@ class ServerLogs:
         scope = context.deps
         if not isinstance(scope, CallScope) or scope.log is None or scope.logged > _OF_CALL_MAX:
             return
+        lowest = scope.log_level
+        if lowest is not None and not reaches(message.level, lowest):
+            return
         scope.logged += 1
         name = clean(message.logger, self._secrets)[:200]
         named = f"{self._server}.{name}" if name else self._server
         if scope.logged > _OF_CALL_MAX:
             words = f"more than {_OF_CALL_MAX:,} messages of one call: the others are left out"
-            await scope.log(LogMessage("warning", words, self._server))
+            level: types.LoggingLevel = "warning"
+            if lowest is not None and not reaches(level, lowest):
+                level = lowest
+            await scope.log(LogMessage(level, words, self._server))
             return
         data = clean_tree(message.data, self._secrets)
         text = data if isinstance(data, str) else jsontext.encode(data)

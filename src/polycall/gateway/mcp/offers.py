@@ -8,6 +8,7 @@ At `/mcp` a resource is `polycall://SERVER/` and its own address, a prompt `SERV
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
@@ -20,6 +21,9 @@ from polycall.gateway.mcp.calls import McpRequest, clean, clean_tree
 from polycall.gateway.mcp.hub import Hub, Member
 from polycall.gateway.mcp.updates import Updates
 from polycall.ir import JSON
+from polycall.mcp.connection import LIST_CHARS_MAX
+
+logger = logging.getLogger("polycall.mcp")
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -145,7 +149,10 @@ class Offers:
         found: list[ModelT] = []
         for member, outcome in zip(members, outcomes, strict=True):
             if isinstance(outcome, PolycallError):
-                continue  # it is logged where the server is looked at; the others are listed
+                if member.told != str(outcome):
+                    member.told = str(outcome)
+                    logger.warning("%s; the others are listed", outcome)
+                continue
             if isinstance(outcome, BaseException):
                 raise outcome
             found += [_cleaned(each, member) for each in outcome]
@@ -202,9 +209,15 @@ async def _pages(
 ) -> list[ModelT]:
     found: list[ModelT] = []
     cursor: str | None = None
+    size = 0
     for _ in range(_PAGES_MAX):
         page = await _ask(member, asked, what, lambda client, at=cursor: page_of(client, at))
         found += items_of(page)
+        size += sum(len(str(each)) for each in items_of(page))
+        if size > LIST_CHARS_MAX:
+            raise ToolServerError(
+                f"MCP server {member.name!r}: {what} has more than {LIST_CHARS_MAX:,} characters"
+            )
         cursor = page.next_cursor
         if cursor is None or len(found) > _ITEMS_MAX:
             return found[:_ITEMS_MAX]

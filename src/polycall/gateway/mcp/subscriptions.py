@@ -149,7 +149,7 @@ class Subscriptions:
             task.add_done_callback(lambda _: self._telling.pop(key, None))
 
 
-_TOO_MANY = f"at most {_OF_SESSION_MAX} resources, and tasks, can be subscribed to at once"
+_TOO_MANY = f"at most {_OF_SESSION_MAX} resources and {_OF_SESSION_MAX} tasks can be subscribed to"
 
 
 def _task_ids(wanted: types.SubscriptionFilter) -> list[str]:

@@ -77,19 +77,22 @@ class TaskRequests:
         """Say how a task is, and again whenever it is something else, until it has ended."""
         owner = self._owner_of(context)
         said: object = None
+        shown_last: JSON = {}
         while True:
             try:
                 record = await self._tasks.find(owner, name)
                 if record is None:
                     return
+                shown_last = shown_modern(record)
                 now = (record.status, record.updated, record.question_name)
                 if now != said:
                     tell(await self._detailed(owner, record))
                     said = now
             except StoreError:
                 record = None  # it comes back
-            except MCPError:
-                return  # the result is not kept any more
+            except MCPError as error:  # the result is not kept any more
+                tell({**shown_last, "status": "failed", "error": _error_of(error)})
+                return
             if record is not None and record.is_over:
                 return
             await self._tasks.settled(name)
@@ -229,6 +232,10 @@ def shown(record: TaskRecord) -> JSON:
     if record.message:
         view["statusMessage"] = record.message
     return view
+
+
+def _error_of(error: MCPError) -> JSON:
+    return error.error.model_dump(by_alias=True, exclude_none=True, mode="json")
 
 
 def _time(at: float) -> str:

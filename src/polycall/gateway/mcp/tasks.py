@@ -379,7 +379,15 @@ class _Job:
             self._asked = question
             if question is not None:
                 self._questions += 1
-                if not self._can_ask or _is_large(_shown(question)):
+                is_large = _is_large(_shown(question))
+                if is_large:
+                    logger.warning(
+                        "MCP server %r asks in the task %s more than %d bytes hold: declined",
+                        question.server,
+                        self._record.id,
+                        _PART_BYTES_MAX,
+                    )
+                if is_large or not self._can_ask:
                     self._running.answer(ElicitationAnswer("decline"))
         await self._store.change_state(
             self.owner.id, _HEAD + self._record.id, lambda value: self._merged(value, question)
