@@ -143,6 +143,9 @@ class Campaign:
         await running
         print(f"    {dict(sorted(self.traffic.outcomes.items()))}", flush=True)
         wrong = [*self.traffic.wrong, *await self._cross()]
+        wrong += [told for at, told in self.traffic.unless_killed if not self._is_near_kill(at)]
+        if not self.traffic.outcomes["cached hit"]:
+            wrong.append("the cache was never hit")
         await asyncio.sleep(LEASES_OVER_S)
         for gateway in self.gateways:
             status = await asyncio.to_thread(gateway.stop)
@@ -196,8 +199,9 @@ class Campaign:
                 if not self._is_near_kill(sent.ended_at):
                     after = min(kill - sent.ended_at for kill in self.kills if kill > sent.ended_at)
                     wrong.append(f"{sent} has no row, {after:.2f} s before a kill")
-            elif costs[sent.row] != sum(sold.get(sent.nonce, [])):
-                wrong.append(f"{sent} cost {costs[sent.row]}, and was sold for {sold[sent.nonce]}")
+            elif not sent.costs(costs[sent.row], sold.get(sent.nonce, [])):
+                sales = sold.get(sent.nonce, "nothing")
+                wrong.append(f"{sent} cost {costs[sent.row]}, and was sold for {sales}")
         for key, budget in BUDGETS.items():
             spent = sum((costs[row[0]] for row in rows if row[1] == key), Decimal(0))
             asked = sum((sale.cost for sale in self.upstream.sales if sale.key == key), Decimal(0))

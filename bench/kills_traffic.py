@@ -15,6 +15,7 @@ import aiohttp
 from tests.gateway.harness import Gateway
 
 CLIENTS = 10
+ASKED_AGAIN = 7
 BUDGETS = {"alice": Decimal("4.0"), "bob": Decimal(5000), "carol": None}
 # Limits, and a machine under load: a store that does not answer in time is no mistake.
 BUSY = (429, 503, 529)
@@ -37,6 +38,14 @@ class Sent(NamedTuple):
     nonce: str
     row: str  # the row's id
     ended_at: float
+    is_hit: bool = False  # of the cache: sold once, to an earlier one
+
+    def costs(self, cost: Decimal, sales: list[Decimal]) -> bool:
+        """Whether the row costs what was sold; a question that is asked again is sold each time."""
+        if self.is_hit:
+            return cost == 0 and sales != []
+        is_asked_again = int(self.nonce.rpartition("-")[2]) < ASKED_AGAIN
+        return cost in sales if is_asked_again else cost == sum(sales)
 
 
 class Traffic:
@@ -50,6 +59,7 @@ class Traffic:
         self.things: list[tuple[str, str]] = []  # a key, and a path that is its own
         self.outcomes: Counter[str] = Counter()
         self.wrong: list[str] = []
+        self.unless_killed: list[tuple[float, str]] = []  # wrong, but shortly after a kill
         self._chance = random.Random(seed)
         self._number = 0
         self._wanted, self._is_reached = 0, asyncio.Event()
@@ -73,9 +83,11 @@ class Traffic:
             kind = self._chance.choice(KINDS)
             key = self._chance.choice(list(BUDGETS))
             self._number += 1
-            nonce = f"ask-{key}-{self._number}"
+            # Some questions are asked again: what is kept is worth something then.
+            number = self._number % ASKED_AGAIN if kind == "cached" else self._number + ASKED_AGAIN
+            nonce = f"ask-{key}-{number}"
             try:
-                outcome = await self._ask(kind, key, nonce)
+                outcome = await self.ask(kind, key, nonce)
             except (aiohttp.ClientError, TimeoutError):
                 outcome = "cut"
                 await asyncio.sleep(0.3)
@@ -84,10 +96,16 @@ class Traffic:
                 self._is_reached.set()
 
     async def request(
-        self, method: str, path: str, key: str, body: Any = None, **headers: str
+        self,
+        method: str,
+        path: str,
+        key: str,
+        body: Any = None,
+        replica: Gateway | None = None,
+        **headers: str,
     ) -> tuple[int, str, dict[str, str]]:
         """One exchange with any replica; what is read is searched for the words of others."""
-        gateway = self._chance.choice(self.replicas)
+        gateway = replica or self._chance.choice(self.replicas)
         headers = {"authorization": f"Bearer sk-{key}-client-000", **headers}
         data: Any = {"data" if isinstance(body, aiohttp.FormData) else "json": body}
         async with self._session.request(
@@ -98,7 +116,8 @@ class Traffic:
                 self.wrong.append(f"{key} read what belongs to another: {text[:300]}")
             return answer.status, text, {k.lower(): v for k, v in answer.headers.items()}
 
-    async def _ask(self, kind: str, key: str, nonce: str) -> str:
+    async def ask(self, kind: str, key: str, nonce: str) -> str:
+        """Ask once; the outcome, and in `wrong` what must not be."""
         words = f"{nonce} do-{kind} mark-{key}"
         body: Any = {"model": "up/m", "max_tokens": 40}
         messages: Any = [{"role": "user", "content": words}]
@@ -122,20 +141,26 @@ class Traffic:
         key = nonce.split("-")[1]
         status, text, told = await self.request("POST", path, key, body, **headers)
         if status != 200:
-            if status not in BUSY:
-                self.wrong.append(f"{nonce}: {status} {text[:300]}")
             await asyncio.sleep(0.2)
-            return str(status)
+            return self._refused(nonce, status, text)
         ends = ("[DONE]", "message_stop")
         if body.get("stream") and not any(end in text for end in ends):
             return "cut"
-        self.sent.append(Sent(nonce, told["polycall-request-id"], time.monotonic()))
-        return "ok"
+        is_hit = told.get("polycall-cache") == "hit"
+        self.sent.append(Sent(nonce, told["polycall-request-id"], time.monotonic(), is_hit))
+        return "hit" if is_hit else "ok"
+
+    def _refused(self, what: str, status: int, text: str) -> str:
+        """The outcome of a request without an answer, which is wrong unless it may be so."""
+        if status not in BUSY:
+            self.wrong.append(f"{what}: {status} {text[:300]}")
+        return str(status)
 
     async def _program(self, key: str, nonce: str, words: str) -> str:
         """The client's tool is called by a program, which may go on with another replica."""
         messages: Any = [{"role": "user", "content": words}]
         body: Any = {"model": "up/m", "max_tokens": 40, "messages": messages, "tools": [LOOKUP]}
+        answered = 0
         for _ in range(4):
             self.allowed[nonce] += 1
             try:
@@ -146,18 +171,23 @@ class Traffic:
                 await asyncio.sleep(0.5)
                 continue  # asked again, by intent
             if status != 200:
-                if status not in BUSY:
-                    self.wrong.append(f"program: {status} {text[:300]}")
+                self._refused(nonce, status, text)
                 await asyncio.sleep(0.2)
                 continue
+            answered += 1
             message = json.loads(text)["choices"][0]["message"]
             calls = message.get("tool_calls")
             if not calls:
-                return "ok" if "got 7" in message["content"] else "without its result"
+                if "got 7" in message["content"]:
+                    return "ok"
+                self.wrong.append(f"{nonce}: a program without its result: {text[:300]}")
+                return "without its result"
             messages.append(message)
             messages += [
                 {"role": "tool", "tool_call_id": each["id"], "content": "7"} for each in calls
             ]
+        if answered == 4:
+            self.wrong.append(f"{nonce}: a program that asks without end")
         return "given up"
 
     async def _background(self, key: str, nonce: str, words: str) -> str:
@@ -165,7 +195,7 @@ class Traffic:
         body = {"model": "up/m", "input": words, "background": True, "max_output_tokens": 40}
         status, text, _ = await self.request("POST", "/v1/responses", key, body)
         if status != 200:
-            return str(status)
+            return self._refused(nonce, status, text)
         path = f"/v1/responses/{json.loads(text)['id']}"
         self.things.append((key, path))
         for _ in range(100):
@@ -173,8 +203,12 @@ class Traffic:
                 status, text, _ = await self.request("GET", path, key)
                 state = json.loads(text).get("status") if status == 200 else str(status)
                 if state not in ("queued", "in_progress", "503"):
+                    if state != "completed":
+                        told = f"{nonce}: {state} in the background: {text[:300]}"
+                        self.unless_killed.append((time.monotonic(), told))
                     return str(state)
             await asyncio.sleep(0.2)
+        self.wrong.append(f"{nonce} never ended in the background")
         return "never ended"
 
     async def _batch(self, key: str, nonce: str, words: str) -> str:
@@ -183,13 +217,15 @@ class Traffic:
         provider = {"polycall-provider": "up"}
         status, text, _ = await self.request("POST", "/v1/files", key, form, **provider)
         if status != 200:
-            return str(status)
+            return self._refused(nonce, status, text)
         file = json.loads(text)["id"]
         self.things.append((key, f"/v1/files/{file}/content"))
         job = {"input_file_id": file, "endpoint": "/v1/responses", "completion_window": "24h"}
         status, text, _ = await self.request("POST", "/v1/batches", key, job, **provider)
         if status == 200:
             self.things.append((key, f"/v1/batches/{json.loads(text)['id']}"))
+        elif status != 403 or BUDGETS[key] is None:  # a key with limits may ask for no job
+            self._refused(nonce, status, text)
         return str(status)
 
     async def _mcp(self, key: str, nonce: str, words: str) -> str:
@@ -198,12 +234,18 @@ class Traffic:
         params: Any = {"protocolVersion": "2025-11-25", "capabilities": {}}
         params["clientInfo"] = {"name": "bench", "version": "1"}
         body: Any = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
-        status, _, told = await self.request("POST", "/mcp", key, body, **head)
+        # A session is one replica's.
+        replica = self._chance.choice(self.replicas)
+        status, text, told = await self.request("POST", "/mcp", key, body, replica, **head)
         if status != 200:
-            return str(status)
+            return self._refused(nonce, status, text)
         head["mcp-session-id"] = told.get("mcp-session-id", "")
         number = int(nonce.rpartition("-")[2])
         call = {"name": "stock_add", "arguments": {"a": number, "b": 0}}
         body = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}
-        status, text, _ = await self.request("POST", "/mcp", key, body, **head)
-        return "ok" if status == 200 and str(number) in text else str(status)
+        status, text, _ = await self.request("POST", "/mcp", key, body, replica, **head)
+        if status == 200 and f"sum {number}" in text:
+            return "ok"
+        # The session was the killed one's, or its server was.
+        self.unless_killed.append((time.monotonic(), f"{nonce}: mcp {status} {text[:300]}"))
+        return str(status)
