@@ -102,7 +102,7 @@ class Traffic:
         key: str,
         body: Any = None,
         replica: Gateway | None = None,
-        /
+        /,
         **headers: str,
     ) -> tuple[int, str, dict[str, str]]:
         """One exchange with any replica; what is read is searched for the words of others."""
