@@ -703,14 +703,14 @@ async def test_a_forked_child_has_connections_of_its_own(tmp_path: Path) -> None
         agent = Agent("t/m", memory=memory, client=ScriptedModel(script))
         session = sessions.open("a")
         await session.run(agent, "note it")
-        parents = sessions.store._sqlite.current
+        parents = sessions.store._sqlite._connection
 
         def child() -> bool:
             asyncio.run(session.run(agent, "in the child"))
-            return sessions.store._sqlite.current is not parents
+            return sessions.store._sqlite._connection is not parents
 
         assert await asyncio.to_thread(in_child, child)
         await session.run(agent, "in the parent")
         said_here = [each.text for each in await session.messages() if each.role == "user"]
         assert said_here == ["note it", "in the child", "in the parent"]
-        assert sessions.store._sqlite.current is parents
+        assert sessions.store._sqlite._connection is parents
