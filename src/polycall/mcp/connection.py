@@ -73,12 +73,16 @@ class _BoundedBody(httpx2.AsyncByteStream):
         async for piece in self._body:
             size += len(piece)
             if size > _ANSWER_BYTES_MAX and not self._is_stream:
-                raise httpx2.ReadError(f"the answer is larger than {_ANSWER_BYTES_MAX} bytes")
+                raise self._failure(f"the answer is over {_ANSWER_BYTES_MAX} bytes")
             try:
                 weight.feed(piece)
             except HeavyJSONError as error:
-                raise httpx2.ReadError(f"the answer is too heavy: {error}") from None
+                raise self._failure(f"the answer is too heavy: {error}") from None
             yield piece
+
+    def _failure(self, told: str) -> Exception:
+        """The library makes this the failure of one request, where the body is one answer."""
+        return httpx2.ReadError(told) if self._is_stream else httpx2.StreamError(told)
 
     async def aclose(self) -> None:
         await self._body.aclose()
