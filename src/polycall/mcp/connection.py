@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeVar, get_args
 
@@ -28,9 +28,9 @@ from mcp.client.subscriptions import (
 from mcp.shared.dispatcher import ProgressFnT
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from polycall._support.json_weight import HeavyJSONError, PieceWeight
 from polycall.errors import ToolError, ToolServerError
 from polycall.ir import JSON
+from polycall.mcp.answer_body import ANSWER_BYTES_MAX, BoundedBody
 from polycall.mcp.asking import Elicit, Sample, ServerQuestions
 from polycall.mcp.guard import guarded
 from polycall.mcp.logs import LogSink, reaches
@@ -53,39 +53,9 @@ _LISTEN_AGAIN_S = 1.0
 _REFRESH_PAUSE_S = 0.1
 _REFRESH_PAUSE_S_MAX = 10.0
 _LEVEL_WITHIN_S = 1.0
-# Of a JSON body, or of one event: the protocol's library takes three times as much to read it.
-_ANSWER_BYTES_MAX = 16 * 1024 * 1024
 _SESSION_LOST = ("Session terminated", "Server returned an error response")
 # What the protocol's library raises where a server or the way to it is at fault.
 _FAILURES = (ExceptionGroup, MCPError, OSError, RuntimeError, ValueError, httpx2.HTTPError)
-
-
-class _BoundedBody(httpx2.AsyncByteStream):
-    """A body that ends with an error where it is larger than any answer, or has more values."""
-
-    def __init__(self, body: httpx2.AsyncByteStream, *, is_stream: bool) -> None:
-        """The library bounds the events of a stream, and reads any other body whole."""
-        self._body = body
-        self._is_stream = is_stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size, weight = 0, PieceWeight(of_events=self._is_stream)
-        async for piece in self._body:
-            size += len(piece)
-            if size > _ANSWER_BYTES_MAX and not self._is_stream:
-                raise self._failure(f"the answer is over {_ANSWER_BYTES_MAX} bytes")
-            try:
-                weight.feed(piece)
-            except HeavyJSONError as error:
-                raise self._failure(f"the answer is too heavy: {error}") from None
-            yield piece
-
-    def _failure(self, told: str) -> Exception:
-        """The library makes this the failure of one request, where the body is one answer."""
-        return httpx2.ReadError(told) if self._is_stream else httpx2.StreamError(told)
-
-    async def aclose(self) -> None:
-        await self._body.aclose()
 
 
 class SessionLostError(ToolServerError):
@@ -329,7 +299,7 @@ class Connection:
             )
             async with http:
                 transport = streamable_http_client(
-                    server.url, http_client=http, max_sse_event_size=_ANSWER_BYTES_MAX
+                    server.url, http_client=http, max_sse_event_size=ANSWER_BYTES_MAX
                 )
                 async with self._client_of(transport) as client:
                     yield client
@@ -372,7 +342,7 @@ class Connection:
         kind = response.headers.get("content-type", "").strip().lower()
         if is_stream := kind.startswith("text/event-stream"):
             response.encoding = "utf-8"  # as events are, whatever the server says: it is weighed so
-        response.stream = _BoundedBody(response.stream, is_stream=is_stream)
+        response.stream = BoundedBody(response.stream, asked, is_stream=is_stream)
         if response.status_code == 404 and asked.method == "POST":
             # The protocol: a client whose session is answered so begins a new one.
             self._is_session_gone |= "mcp-session-id" in asked.headers
