@@ -34,13 +34,24 @@ class _Names:
         letters = "".join({name[0] for name in names})
         first = (letters + letters.upper()).encode()
         self._has_one = re.compile(rb'"(?=[%b])(?i:%b)"' % (first, loose)).search
+        # How they begin, up to an s: looking for that first takes half of the pattern's time.
+        begins = {b'"' + name.partition("s")[0].encode() for name in names}
+        self._begins = [
+            (begin.partition(b"_")[0], begin, begin.replace(b"_", b"")) for begin in sorted(begins)
+        ]
 
     def may_stand_in(self, body: bytes) -> bool:
         """A quick look that finds no less than there is."""
         # In pieces, so that a thread which looks through a long body lets others run.
+        has_escape = b"\\u" in body
         for place in range(0, len(body), _PIECE_BYTES):
             end = place + _PIECE_BYTES + _NAME_BYTES_MAX
-            if self._has_one(body, place, end) or _has_escape(body, place, end):
+            lower = body[place:end].lower()
+            for first, begin, joined in self._begins:
+                may_begin = first in lower and (begin in lower or joined in lower)
+                if may_begin and self._has_one(body, place, end):
+                    return True
+            if has_escape and _has_escape(body, place, end):
                 return True
         return False
 
