@@ -49,7 +49,7 @@ from polycall.translation.continuation import Continuation, resumed
 from polycall.translation.conversation import known_of
 from polycall.translation.conversation_text import encoded_body
 from polycall.translation.dropped_state import dropped_state
-from polycall.translation.failures import empty_end
+from polycall.translation.failures import check_named, empty_end
 from polycall.translation.quirks import Quirks
 from polycall.translation.restore import RequestUndo, undone
 from polycall.translation.wire import Decoder, Dialect, WireRequest
@@ -68,7 +68,6 @@ if TYPE_CHECKING:
 Run: TypeAlias = Callable[[int, Callable[[], Response]], Awaitable[Response]]
 
 BODY_BYTES_MAX, ERROR_BYTES_MAX = 64 * 2**20, 2**20
-
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/:?=&@%._~-]*")
 
 
@@ -349,6 +348,7 @@ async def _read_response(exchange: Exchange, http: HTTPResponse, run: Run | None
 
 def _parse_response(dialect: Dialect, data: bytes) -> Response:
     response = dialect.parse_response(_decode_body(data))
+    check_named(response.id, response.model)
     if response.finish_reason == "error" and not response.message.parts:
         raise empty_end(response.raw_finish_reason)
     return response

@@ -13,6 +13,7 @@ import pytest
 
 from polycall.embeddings import calls
 from polycall.errors import PolycallError, ProtocolError
+from polycall.exchange import _parse_response
 from polycall.gateway.passthrough.body import usage_of
 from polycall.gateway.passthrough.call_counter import CallCounter
 from polycall.gateway.passthrough.model_name import NamedStream, named_as_asked
@@ -163,3 +164,16 @@ def test_s16_an_answer_is_not_named_by_a_long_text(name: str, field: str) -> Non
     decoder.feed(b"data: " + json.dumps(events[name]).encode() + b"\n\n")
     assert isinstance(decoder.error, ProtocolError)
     assert f"the answer's {field} has 100000 characters" in str(decoder.error)
+
+
+@pytest.mark.parametrize("field", ["id", "model"])
+@pytest.mark.parametrize("dialect", ["openai-chat", "anthropic"])
+def test_s16_a_whole_answer_is_not_named_by_a_long_text(dialect: str, field: str) -> None:
+    named = {"id": "a", "model": "m", field: "x" * 100_000}
+    said = {"role": "assistant", "content": "hi"}
+    bodies: dict[str, dict[str, object]] = {
+        "openai-chat": {**named, "choices": [{"index": 0, "message": said}]},
+        "anthropic": {**named, "content": [{"type": "text", "text": "hi"}]},
+    }
+    with pytest.raises(ProtocolError, match=f"the answer's {field} has 100000 characters"):
+        _parse_response(DIALECTS[dialect], json.dumps(bodies[dialect]).encode())

@@ -13,12 +13,14 @@ from polycall.errors import (
     InvalidRequestError,
     ModelOutputError,
     NotFoundError,
+    ProtocolError,
     RequestTooLargeError,
     ServerError,
     UpstreamError,
 )
 from polycall.ir import JSON
 
+_NAME_LENGTH_MAX = 16 * 1024
 # Ends of answers that say: the server failed.  In lower case, as any vendor writes them.
 _SERVER_FAILED = frozenset(
     {
@@ -96,6 +98,16 @@ def empty_end(word: str) -> UpstreamError:
         detail = f"the model wrote nothing usable: its answer ended with {word!r}"
         return ModelOutputError(detail, code=word.lower())
     return ServerError(f"the answer is empty and ended with {word!r}", code=word.lower())
+
+
+def check_named(answer_id: str, model: str) -> None:
+    """Raise `ProtocolError` for an answer named by a long text: it is said again and again."""
+    for name, value in (("id", answer_id), ("model", model)):
+        if len(value) > _NAME_LENGTH_MAX:
+            raise ProtocolError(
+                f"the answer's {name} has {len(value)} characters, more than "
+                f"{_NAME_LENGTH_MAX}: {value[:60]!r}"
+            )
 
 
 def blamed(

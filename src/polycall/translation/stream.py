@@ -26,6 +26,7 @@ from polycall.ir import (
     ResponseStart,
     Usage,
 )
+from polycall.translation.failures import check_named
 from polycall.translation.sse import (
     EVENT_BYTES_MAX,
     Frame,
@@ -35,7 +36,6 @@ from polycall.translation.sse import (
 )
 
 _HEAD_BYTES_MAX = 1024 * 1024
-_NAME_LENGTH_MAX = 16 * 1024
 # How a line of a stream may begin; a comment begins with a colon.
 _FIELDS = (b":", b"data", b"event", b"id", b"retry", b"[", b"\xef\xbb\xbf")
 
@@ -56,12 +56,7 @@ class EventWriter:
     def start(self, event: ResponseStart) -> None:
         """The response begins; later calls are ignored, since some servers begin twice."""
         if not self.started:
-            for name, value in (("id", event.id), ("model", event.model)):
-                if len(value) > _NAME_LENGTH_MAX:  # some wires say both with each word
-                    raise ProtocolError(
-                        f"the answer's {name} has {len(value)} characters, more than "
-                        f"{_NAME_LENGTH_MAX}: {value[:60]!r}"
-                    )
+            check_named(event.id, event.model)
             self.started = True
             self._events.append(event)
 
