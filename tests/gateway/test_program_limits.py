@@ -268,6 +268,10 @@ def unjailed(sim: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Itera
         pytest.skip("bubblewrap cannot be hidden here: that takes a mount namespace")
     config = sim_config(sim, '[programs]\nruntime = "jail"')
     served = Unjailed(tmp_path_factory.mktemp("unjailed"), config).start()
+    # It answers before it has tried the sandbox.
+    until = time.monotonic() + 10
+    while "programs cannot be run" not in served.log and time.monotonic() < until:
+        time.sleep(0.02)
     yield served
     assert served.stop() == 0, served.log
 
