@@ -26,7 +26,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from bench.gateway import HOME, SHARED, prepare_tools
-from bench.instructions import MODELS, bodies_of, running, send
+from bench.instructions import MODELS, bodies_of, running, send, wait_until_ready
 from polycall.cli import main as polycall
 
 PORT, UPSTREAM = 8617, 9024
@@ -88,7 +88,7 @@ def main() -> int:
 
     def ask() -> None:
         try:
-            wait_until_ready()
+            wait_until_ready(PORT)
             for row, route in asked:
                 found[row, route] = least(tracer, bodies_of(row, MODELS[route]))
                 if options.functions:
@@ -113,19 +113,6 @@ def main() -> int:
     for key in above if options.limits else []:
         print(f"{' '.join(key)}: {found[key][0]:,}, limit {LIMITS[key]:,}")
     return 1 if above and options.limits else 0
-
-
-def wait_until_ready() -> None:
-    """Until the server answers."""
-    for _ in range(600):
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
-            send(connection, next(bodies_of("small", MODELS["passed"])))
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise SystemExit("the server did not start")
 
 
 def least(tracer: Tracer, bodies: Iterator[bytes]) -> tuple[int, int]:

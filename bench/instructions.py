@@ -184,10 +184,10 @@ def running(
             process.wait()
 
 
-def wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_until_ready(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
     """Until the server takes connections and answers."""
     for _ in range(600):
-        if process.poll() is not None:
+        if process is not None and process.poll() is not None:
             break
         try:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)

@@ -16,7 +16,7 @@ from tests.gateway.harness import Gateway
 
 CLIENTS = 10
 ASKED_AGAIN = 7
-BUDGETS = {"alice": Decimal("4.0"), "bob": Decimal(5000), "carol": None}
+BUDGETS = {"tight": Decimal("4.0"), "wide": Decimal(5000), "free": None}
 # Limits, and a machine under load: a store that does not answer in time is no mistake.
 BUSY = (429, 503, 529)
 KINDS = (

@@ -1,7 +1,5 @@
 """Broken input: whatever is wrong with it, one kind of error comes out, with the place."""
 
-# pyright: basic
-
 from __future__ import annotations
 
 import copy

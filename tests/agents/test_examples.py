@@ -1,7 +1,5 @@
 """Every example, on every simulated provider, prints what the documentation says."""
 
-# pyright: basic
-
 from __future__ import annotations
 
 import re

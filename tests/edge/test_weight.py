@@ -1,7 +1,5 @@
 """Large bodies, long conversations, little memory: the loop stays free, and others are served."""
 
-# pyright: basic
-
 from __future__ import annotations
 
 import asyncio

@@ -1,7 +1,5 @@
 """Programs that wait: through kill -9, on another replica, asked twice, made up, expired."""
 
-# pyright: basic
-
 from __future__ import annotations
 
 import asyncio

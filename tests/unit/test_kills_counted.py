@@ -15,14 +15,14 @@ ONE, TWO = Decimal(1), Decimal(2)
 @pytest.mark.parametrize(
     ("sent", "cost", "sales", "holds"),
     [
-        (Sent("ask-bob-90", "r", 0.0), ONE, [ONE], True),
-        (Sent("ask-bob-90", "r", 0.0), ONE, [], False),
-        (Sent("ask-bob-90", "r", 0.0), ONE, [ONE, TWO], False),
-        (Sent("ask-bob-2", "r", 0.0), TWO, [ONE, TWO], True),
-        (Sent("ask-bob-2", "r", 0.0), Decimal(0), [ONE, TWO], False),
-        (Sent("ask-bob-2", "r", 0.0, is_hit=True), Decimal(0), [ONE], True),
-        (Sent("ask-bob-2", "r", 0.0, is_hit=True), ONE, [ONE], False),
-        (Sent("ask-bob-2", "r", 0.0, is_hit=True), Decimal(0), [], False),
+        (Sent("ask-wide-90", "r", 0.0), ONE, [ONE], True),
+        (Sent("ask-wide-90", "r", 0.0), ONE, [], False),
+        (Sent("ask-wide-90", "r", 0.0), ONE, [ONE, TWO], False),
+        (Sent("ask-wide-2", "r", 0.0), TWO, [ONE, TWO], True),
+        (Sent("ask-wide-2", "r", 0.0), Decimal(0), [ONE, TWO], False),
+        (Sent("ask-wide-2", "r", 0.0, is_hit=True), Decimal(0), [ONE], True),
+        (Sent("ask-wide-2", "r", 0.0, is_hit=True), ONE, [ONE], False),
+        (Sent("ask-wide-2", "r", 0.0, is_hit=True), Decimal(0), [], False),
     ],
 )
 def test_a_row_costs_what_was_sold_and_a_hit_nothing(
@@ -45,5 +45,5 @@ async def test_a_refusal_of_any_kind_is_wrong_unless_a_limit_or_a_store_may_give
     traffic = Traffic(gateways, 1)
     monkeypatch.setattr(traffic, "request", refused)
     monkeypatch.setattr(asyncio, "sleep", at_once)
-    await traffic.ask(kind, "carol", "ask-carol-90")
+    await traffic.ask(kind, "free", "ask-free-90")
     assert bool(traffic.wrong) is (status == 500)

@@ -57,7 +57,10 @@ class BoundedBody(httpx2.AsyncByteStream):
             yield pieces.popleft()
 
     def _error(self, told: str) -> bytes:
-        asked: Any = jsontext.decode(self._asked.content) if self._asked.method == "POST" else None
+        try:
+            asked: Any = jsontext.decode(self._asked.content)
+        except ValueError:  # a sign-in's form, or no body
+            asked = None
         if not isinstance(asked, dict) or "id" not in asked:
             raise httpx2.ReadError(told)
         error = {"code": types.INTERNAL_ERROR, "message": told}

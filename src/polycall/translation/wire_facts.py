@@ -39,6 +39,8 @@ class WireFacts(Struct, frozen=True, kw_only=True):
     media_as_bytes: frozenset[str] = frozenset()
     # Where a reasoning part has room for a token: keys inside of `metadata[dialect]`.
     reasoning_slot: tuple[str, ...] = ()
+    # Clients lose ids of calls and keep what stands in that place of a call: it says whose it is.
+    marks_calls: bool = False
     # What the vendor wants back on parts that are not reasoning.
     state_keys: frozenset[str] = frozenset()
     # Where the vendor lists its models, and where it counts a request's tokens.

@@ -1,7 +1,5 @@
 """Arguments in pieces: whatever the order of a document, the text is the document."""
 
-# pyright: basic
-
 from __future__ import annotations
 
 import json

@@ -17,6 +17,7 @@ FACTS = WireFacts(
     # No heartbeat: Google's own SDK takes neither comments nor empty events.
     media_as_bytes=ALL_MEDIA,
     reasoning_slot=("thoughtSignature",),
+    marks_calls=True,
     state_keys=frozenset({"thoughtSignature"}),
     models_path="/v1beta/models?pageSize=1000",
     count_path="/v1beta/models/{model}:countTokens",

@@ -67,7 +67,7 @@ class Subscriptions:
         """Tell clients that there are other tools, prompts or resources now."""
         await self._bus.publish(_EVENTS[kind])
         for connection in list(self._connections):  # one that reads nothing keeps nobody waiting
-            self._tell(connection, kind, getattr(connection, f"send_{kind[:-1]}_list_changed"))
+            self._tell(connection, kind, _sender(connection, kind))
 
     async def _listen(
         self, context: Context, params: types.SubscriptionsListenRequestParams
@@ -158,6 +158,17 @@ def _task_ids(wanted: types.SubscriptionFilter) -> list[str]:
     if not isinstance(given, list) or not all(isinstance(each, str) for each in given):  # pyright: ignore[reportUnknownVariableType]
         raise MCPError(types.INVALID_PARAMS, "taskIds is a list of tasks' ids")
     return list(dict.fromkeys(cast("list[str]", given)))
+
+
+def _sender(connection: Any, kind: Kind) -> Callable[[], Coroutine[Any, Any, None]]:
+    """What tells a client of an older revision."""
+    match kind:
+        case "tools":
+            return connection.send_tool_list_changed
+        case "prompts":
+            return connection.send_prompt_list_changed
+        case "resources":
+            return connection.send_resource_list_changed
 
 
 def _connection(context: Context) -> Any:

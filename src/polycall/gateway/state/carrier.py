@@ -39,6 +39,7 @@ from polycall.gateway.state.plain_turns import turn_names
 from polycall.gateway.state.sealed_tokens import Sealer
 from polycall.gateway.store import Store
 from polycall.ir import Message, Metadata, Reasoning, Request, ToolCall
+from polycall.providers.dialects import DIALECTS
 from polycall.translation.conversation import begun, end_of_beginning, keep_begun, known_of
 
 logger = logging.getLogger("polycall.carrier")
@@ -168,7 +169,8 @@ class Carrier:
 
 def marks_calls(client: str) -> bool:
     """Whether each call made here has a token, for clients of this protocol."""
-    return client == "gemini"
+    known = DIALECTS.get(client)
+    return known is not None and known.FACTS.marks_calls
 
 
 def _in_slot(client: str, slot: tuple[str, ...], token: str) -> Metadata:
