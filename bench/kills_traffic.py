@@ -59,7 +59,8 @@ class Traffic:
         self.things: list[tuple[str, str]] = []  # a key, and a path that is its own
         self.outcomes: Counter[str] = Counter()
         self.wrong: list[str] = []
-        self.unless_killed: list[tuple[float, str]] = []  # wrong, but shortly after a kill
+        # Wrong, unless there was a kill between these two times.
+        self.unless_killed: list[tuple[float, float, str]] = []
         self._chance = random.Random(seed)
         self._number = 0
         self._wanted, self._is_reached = 0, asyncio.Event()
@@ -193,6 +194,7 @@ class Traffic:
 
     async def _background(self, key: str, nonce: str, words: str) -> str:
         self.allowed[nonce] += 1
+        asked_at = time.monotonic()
         body = {"model": "up/m", "input": words, "background": True, "max_output_tokens": 40}
         status, text, _ = await self.request("POST", "/v1/responses", key, body)
         if status != 200:
@@ -204,9 +206,10 @@ class Traffic:
                 status, text, _ = await self.request("GET", path, key)
                 state = json.loads(text).get("status") if status == 200 else str(status)
                 if state not in ("queued", "in_progress", "503"):
-                    if state != "completed":
+                    is_spent = BUDGETS[key] is not None and '"rate_limit_exceeded"' in text
+                    if state != "completed" and not is_spent:
                         told = f"{nonce}: {state} in the background: {text[:300]}"
-                        self.unless_killed.append((time.monotonic(), told))
+                        self.unless_killed.append((asked_at, time.monotonic(), told))
                     return str(state)
             await asyncio.sleep(0.2)
         self.wrong.append(f"{nonce} never ended in the background")
@@ -236,11 +239,12 @@ class Traffic:
         params["clientInfo"] = {"name": "bench", "version": "1"}
         body: Any = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
         # A session is one replica's.
+        asked_at = time.monotonic()
         replica = self._chance.choice(self.replicas)
-        status, text, told = await self.request("POST", "/mcp", key, body, replica, **head)
+        status, text, headers = await self.request("POST", "/mcp", key, body, replica, **head)
         if status != 200:
             return self._refused(nonce, status, text)
-        head["mcp-session-id"] = told.get("mcp-session-id", "")
+        head["mcp-session-id"] = headers.get("mcp-session-id", "")
         number = int(nonce.rpartition("-")[2])
         call = {"name": "stock_add", "arguments": {"a": number, "b": 0}}
         body = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}
@@ -248,5 +252,6 @@ class Traffic:
         if status == 200 and f"sum {number}" in text:
             return "ok"
         # The session was the killed one's, or its server was.
-        self.unless_killed.append((time.monotonic(), f"{nonce}: mcp {status} {text[:300]}"))
+        told = f"{nonce}: mcp {status} {text[:300]}"
+        self.unless_killed.append((asked_at, time.monotonic(), told))
         return str(status)
