@@ -74,7 +74,7 @@ def add_parser(subparsers: Any) -> None:
             "gateway notices a change within seconds. Budgets are in US dollars, days, weeks "
             "and months in UTC; one in total never begins again."
         ),
-        epilog="Example: polycall keys create alice --models 'fast,openai/*' --budget 20/month",
+        epilog="Example: polycall keys create build --models 'fast,openai/*' --budget 20/month",
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     create = _action(actions, "create", "make a key, and show it once", _create)
