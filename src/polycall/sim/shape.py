@@ -1,7 +1,8 @@
 """What a vendor's request must look like, as data: fields, types, bounds.
 
 A `Kind` reads one value and raises `ShapeError`, which says what is wrong and where; each vendor
-puts that into its own words.  Nothing here knows a vendor.
+puts that into its own words.  Inside of another kind, an object is written as the dict of its
+fields.  Nothing here knows a vendor.
 """
 
 from __future__ import annotations
@@ -39,6 +40,14 @@ class Kind(Protocol):
     def read(self, value: Any, path: Path, proto: bool) -> Any:
         """`proto`: proto-JSON habits, that is snake_case or camelCase, and null for absent."""
         ...
+
+
+Shape: TypeAlias = "Kind | Mapping[str, Shape]"
+
+
+def kind_of(shape: Shape) -> Kind:
+    """The kind that a shape stands for: a dict is an object with these fields."""
+    return Obj(shape) if isinstance(shape, Mapping) else shape
 
 
 def json_type(value: Any) -> str:
@@ -129,8 +138,8 @@ class ListOf:
 
     json_types = frozenset({"array"})
 
-    def __init__(self, item: Kind, *, low: int = 0, high: int | None = None) -> None:
-        self.item = item
+    def __init__(self, item: Shape, *, low: int = 0, high: int | None = None) -> None:
+        self.item = kind_of(item)
         self.low = low
         self.high = high
 
@@ -153,8 +162,8 @@ class MapOf:
 
     json_types = frozenset({"object"})
 
-    def __init__(self, item: Kind) -> None:
-        self.item = item
+    def __init__(self, item: Shape) -> None:
+        self.item = kind_of(item)
 
     def read(self, value: Any, path: Path, proto: bool) -> Any:
         """All values, read; names as they are."""
@@ -169,8 +178,8 @@ class Obj:
 
     json_types = frozenset({"object"})
 
-    def __init__(self, fields: Mapping[str, Kind]) -> None:
-        self.fields = {name.removesuffix("!"): kind for name, kind in fields.items()}
+    def __init__(self, fields: Mapping[str, Shape]) -> None:
+        self.fields = {name.removesuffix("!"): kind_of(shape) for name, shape in fields.items()}
         self.required = [name.removesuffix("!") for name in fields if name.endswith("!")]
 
     def read(self, value: Any, path: Path, proto: bool) -> Any:
@@ -207,9 +216,9 @@ class Open(Obj):
 class Either:
     """One of several kinds, distinguished by JSON type."""
 
-    def __init__(self, *kinds: Kind) -> None:
-        self.kinds = kinds
-        self.json_types = frozenset[str]().union(*(kind.json_types for kind in kinds))
+    def __init__(self, *shapes: Shape) -> None:
+        self.kinds = [kind_of(shape) for shape in shapes]
+        self.json_types = frozenset[str]().union(*(kind.json_types for kind in self.kinds))
 
     def read(self, value: Any, path: Path, proto: bool) -> Any:
         """The value as the first kind that takes its type."""
@@ -228,21 +237,18 @@ class Tagged:
 
     json_types = frozenset({"object"})
 
-    def __init__(self, tag: str, kinds: Mapping[str, Obj], *, default: str = "") -> None:
+    def __init__(self, tag: str, shapes: Mapping[str, Shape], *, default: str = "") -> None:
         self.tag = tag
-        self.kinds = {
-            name: type(kind)(
-                {
-                    tag: Scalar("string"),
-                    **{
-                        field + ("!" if field in kind.required else ""): item
-                        for field, item in kind.fields.items()
-                    },
-                }
-            )
-            for name, kind in kinds.items()
-        }
+        self.kinds = {name: self._tagged(shape) for name, shape in shapes.items()}
         self.default = default
+
+    def _tagged(self, shape: Shape) -> Obj:
+        kind = kind_of(shape)
+        assert isinstance(kind, Obj)
+        fields = {
+            f"{name}!" if name in kind.required else name: kind.fields[name] for name in kind.fields
+        }
+        return type(kind)({self.tag: Scalar("string"), **fields})
 
     def read(self, value: Any, path: Path, proto: bool) -> Any:
         """The value as its tag says."""
@@ -279,9 +285,14 @@ BOOLEAN = Scalar("boolean")
 OBJECT = Scalar("object")
 
 
-def nullable(kind: Kind) -> Kind:
-    """The kind, or `null`."""
-    return Either(Null(), kind)
+def nullable(shape: Shape) -> Kind:
+    """The shape, or `null`."""
+    return Either(Null(), shape)
+
+
+def by_type(**shapes: Shape) -> Tagged:
+    """Objects distinguished by their `type`."""
+    return Tagged("type", shapes)
 
 
 def object_in(parent: JSON, name: str) -> JSON:

@@ -15,12 +15,13 @@ from polycall.sim.shape import (
     STRING,
     Choice,
     Either,
-    Kind,
     ListOf,
     Obj,
     Scalar,
+    Shape,
     ShapeError,
     Tagged,
+    by_type,
     list_in,
     nullable,
     object_in,
@@ -51,39 +52,33 @@ _ERROR_TYPES = {
     529: "overloaded_error",
 }
 
-_CACHE = nullable(Obj({"type!": Choice("ephemeral"), "ttl": Choice("5m", "1h"), "scope": STRING}))
-_CALLER = nullable(Obj({"type!": STRING, "tool_id": STRING}))
+_CACHE = nullable({"type!": Choice("ephemeral"), "ttl": Choice("5m", "1h"), "scope": STRING})
+_CALLER = nullable({"type!": STRING, "tool_id": STRING})
 
 
-def _block(fields: dict[str, Kind]) -> Obj:
-    return Obj({**fields, "cache_control": _CACHE})
+def _block(fields: dict[str, Shape]) -> Shape:
+    return {**fields, "cache_control": _CACHE}
 
 
 _TEXT = _block({"text!": STRING, "citations": ANY})
 _IMAGE = _block(
     {
-        "source!": Tagged(
-            "type",
-            {
-                "base64": Obj({"media_type!": STRING, "data!": STRING}),
-                "url": Obj({"url!": STRING}),
-                "file": Obj({"file_id!": STRING}),
-            },
+        "source!": by_type(
+            base64={"media_type!": STRING, "data!": STRING},
+            url={"url!": STRING},
+            file={"file_id!": STRING},
         ),
         "transformations": OBJECT,
     }
 )
 _DOCUMENT = _block(
     {
-        "source!": Tagged(
-            "type",
-            {
-                "base64": Obj({"media_type!": Choice("application/pdf"), "data!": STRING}),
-                "text": Obj({"media_type!": Choice("text/plain"), "data!": STRING}),
-                "content": Obj({"content!": ANY}),
-                "url": Obj({"url!": STRING}),
-                "file": Obj({"file_id!": STRING}),
-            },
+        "source!": by_type(
+            base64={"media_type!": Choice("application/pdf"), "data!": STRING},
+            text={"media_type!": Choice("text/plain"), "data!": STRING},
+            content={"content!": ANY},
+            url={"url!": STRING},
+            file={"file_id!": STRING},
         ),
         "title": nullable(STRING),
         "context": nullable(STRING),
@@ -99,99 +94,81 @@ _RESULT = _block(
         "content": Either(
             STRING,
             ListOf(
-                Tagged(
-                    "type",
-                    {
-                        "text": _TEXT,
-                        "image": _IMAGE,
-                        "document": _DOCUMENT,
-                        "search_result": _SEARCH_RESULT,
-                        "tool_reference": _block({"tool_name!": STRING}),
-                    },
+                by_type(
+                    text=_TEXT,
+                    image=_IMAGE,
+                    document=_DOCUMENT,
+                    search_result=_SEARCH_RESULT,
+                    tool_reference=_block({"tool_name!": STRING}),
                 )
             ),
         ),
         "is_error": BOOLEAN,
     }
 )
-_BLOCKS = Tagged(
-    "type",
-    {
-        "text": _TEXT,
-        "image": _IMAGE,
-        "document": _DOCUMENT,
-        "search_result": _SEARCH_RESULT,
-        "thinking": Obj({"thinking!": STRING, "signature!": STRING}),
-        "redacted_thinking": Obj({"data!": STRING}),
-        "tool_use": _block({"id!": STRING, "name!": STRING, "input!": OBJECT, "caller": _CALLER}),
-        "tool_result": _RESULT,
-        **programs.BLOCKS,
-        **server_tools.ASSISTANT_BLOCKS,
-        **server_tools.USER_BLOCKS,
-        **server_tools.SYSTEM_BLOCKS,
-    },
+_BLOCKS = by_type(
+    text=_TEXT,
+    image=_IMAGE,
+    document=_DOCUMENT,
+    search_result=_SEARCH_RESULT,
+    thinking={"thinking!": STRING, "signature!": STRING},
+    redacted_thinking={"data!": STRING},
+    tool_use=_block({"id!": STRING, "name!": STRING, "input!": OBJECT, "caller": _CALLER}),
+    tool_result=_RESULT,
+    **programs.BLOCKS,
+    **server_tools.ASSISTANT_BLOCKS,
+    **server_tools.USER_BLOCKS,
+    **server_tools.SYSTEM_BLOCKS,
 )
-_MESSAGE = Obj(
-    {
-        "role!": Choice("user", "assistant", "system"),
-        "content!": Either(STRING, ListOf(_BLOCKS)),
-        # Of system messages only; the betas are the dated rules' business.
-        "clear_at": Choice("next_user_message"),
-        "output_config": OBJECT,
-    }
-)
+_MESSAGE = {
+    "role!": Choice("user", "assistant", "system"),
+    "content!": Either(STRING, ListOf(_BLOCKS)),
+    # Of system messages only; the betas are the dated rules' business.
+    "clear_at": Choice("next_user_message"),
+    "output_config": OBJECT,
+}
+_CUSTOM_TOOL: dict[str, Shape] = {
+    "name!": STRING,
+    "input_schema!": OBJECT,
+    "description": STRING,
+    "strict": BOOLEAN,
+    "defer_loading": BOOLEAN,
+    "allowed_callers": ListOf(STRING, low=1),
+    "input_examples": ListOf(OBJECT),
+    "eager_input_streaming": nullable(BOOLEAN),
+    "cache_control": _CACHE,
+}
+_PROGRAM_TOOL = Obj({"name!": Choice(programs.NAME), "cache_control": _CACHE})
 _TOOL = Tagged(
     "type",
     {
-        "custom": Obj(
-            {
-                "name!": STRING,
-                "input_schema!": OBJECT,
-                "description": STRING,
-                "strict": BOOLEAN,
-                "defer_loading": BOOLEAN,
-                "allowed_callers": ListOf(STRING, low=1),
-                "input_examples": ListOf(OBJECT),
-                "eager_input_streaming": nullable(BOOLEAN),
-                "cache_control": _CACHE,
-            }
-        ),
-        **dict.fromkeys(
-            programs.KINDS, Obj({"name!": Choice(programs.NAME), "cache_control": _CACHE})
-        ),
+        "custom": _CUSTOM_TOOL,
+        **dict.fromkeys(programs.KINDS, _PROGRAM_TOOL),
         **server_tools.TOOLS,
     },
     default="custom",
 )
-_PARALLEL: dict[str, Kind] = {"disable_parallel_tool_use": BOOLEAN}
-_CHOICE = Tagged(
-    "type",
-    {
-        "auto": Obj(_PARALLEL),
-        "any": Obj(_PARALLEL),
-        "tool": Obj({"name!": STRING, **_PARALLEL}),
-        "none": Obj({}),
-    },
+_PARALLEL: dict[str, Shape] = {"disable_parallel_tool_use": BOOLEAN}
+_CHOICE = by_type(
+    auto=_PARALLEL,
+    any=_PARALLEL,
+    tool={"name!": STRING, **_PARALLEL},
+    none={},
 )
 _DISPLAY = nullable(Choice("summarized", "omitted", "updates"))
-_BINDING = nullable(Obj({"prefix_mismatch_behavior": nullable(Choice("error", "drop_block"))}))
-_THINKING = Tagged(
-    "type",
-    {
-        "adaptive": Obj({"display": _DISPLAY, "block_binding": _BINDING}),
-        "enabled": Obj(
-            {
-                "budget_tokens!": Scalar("integer", low=_THINKING_BUDGET_MIN),
-                "display": _DISPLAY,
-                "block_binding": _BINDING,
-            }
-        ),
-        "disabled": Obj({}),
-        "between_tools": Obj({"display": _DISPLAY, "block_binding": _BINDING}),
+_BINDING = nullable({"prefix_mismatch_behavior": nullable(Choice("error", "drop_block"))})
+_THINKING = by_type(
+    adaptive={"display": _DISPLAY, "block_binding": _BINDING},
+    enabled={
+        "budget_tokens!": Scalar("integer", low=_THINKING_BUDGET_MIN),
+        "display": _DISPLAY,
+        "block_binding": _BINDING,
     },
+    disabled={},
+    between_tools={"display": _DISPLAY, "block_binding": _BINDING},
 )
-_FORMAT = Tagged("type", {"json_schema": Obj({"schema!": OBJECT})})
-_COUNTED: dict[str, Kind] = {
+_FORMAT = by_type(json_schema={"schema!": OBJECT})
+_COUNTED: dict[str, Shape] = {
     "model!": STRING,
     "messages!": ListOf(_MESSAGE, low=1),
     "cache_control": _CACHE,
@@ -200,15 +177,13 @@ _COUNTED: dict[str, Kind] = {
     "context_management": nullable(OBJECT),
     "mcp_servers": ListOf(OBJECT),
     "output_format": nullable(_FORMAT),
-    "output_config": Obj(
-        {
-            "task_budget": nullable(OBJECT),
-            "effort": nullable(Choice("low", "medium", "high", "xhigh", "max")),
-            "format": nullable(_FORMAT),
-        }
-    ),
+    "output_config": {
+        "task_budget": nullable(OBJECT),
+        "effort": nullable(Choice("low", "medium", "high", "xhigh", "max")),
+        "format": nullable(_FORMAT),
+    },
     "speed": nullable(Choice("standard", "fast")),
-    "system": Either(STRING, ListOf(Tagged("type", {"text": _TEXT}))),
+    "system": Either(STRING, ListOf(by_type(text=_TEXT))),
     "thinking": _THINKING,
     "tool_choice": _CHOICE,
     "tools": ListOf(_TOOL),
@@ -221,7 +196,7 @@ _BODY = Obj(
         "container": nullable(Either(STRING, OBJECT)),
         "diagnostics": nullable(OBJECT),
         "inference_geo": nullable(STRING),
-        "metadata": Obj({"user_id": nullable(STRING)}),
+        "metadata": {"user_id": nullable(STRING)},
         "service_tier": Choice("auto", "standard_only"),
         "stop_sequences": ListOf(STRING),
         "stream": BOOLEAN,

@@ -28,6 +28,7 @@ from polycall.sim.shape import (
     Scalar,
     ShapeError,
     Tagged,
+    by_type,
     list_in,
     nullable,
     object_in,
@@ -39,19 +40,14 @@ from polycall.sim.vendors import openai_chat_checks as chat
 from polycall.sim.vendors import openai_common as common
 from polycall.sim.vendors.base import Headers, Models, Route
 
-_CALL = Obj(
-    {
-        "id!": STRING,
-        "type!": Choice("function"),
-        "function!": Obj({"name!": STRING, "arguments!": STRING}),
-    }
-)
-_USER_PARTS = Tagged(
-    "type",
-    {
-        "text": Obj({"text!": STRING}),
-        "image_url": Obj({"image_url!": Obj({"url!": STRING, "detail": STRING})}),
-    },
+_CALL = {
+    "id!": STRING,
+    "type!": Choice("function"),
+    "function!": {"name!": STRING, "arguments!": STRING},
+}
+_USER_PARTS = by_type(
+    text={"text!": STRING},
+    image_url={"image_url!": {"url!": STRING, "detail": STRING}},
 )
 _BODY = Obj(
     {
@@ -60,12 +56,10 @@ _BODY = Obj(
             Tagged(
                 "role",
                 {
-                    "system": Obj({"content!": STRING}),
-                    "user": Obj({"content!": Either(STRING, ListOf(_USER_PARTS, low=1))}),
-                    "assistant": Obj(
-                        {"content": nullable(STRING), "tool_calls": ListOf(_CALL, low=1)}
-                    ),
-                    "tool": Obj({"content!": STRING, "tool_call_id!": STRING}),
+                    "system": {"content!": STRING},
+                    "user": {"content!": Either(STRING, ListOf(_USER_PARTS, low=1))},
+                    "assistant": {"content": nullable(STRING), "tool_calls": ListOf(_CALL, low=1)},
+                    "tool": {"content!": STRING, "tool_call_id!": STRING},
                 },
             ),
             low=1,
@@ -77,21 +71,17 @@ _BODY = Obj(
         "temperature": Scalar("number", low=0, high=2),
         "top_p": Scalar("number", low=0, high=1),
         "tools": ListOf(
-            Obj(
-                {
-                    "type!": Choice("function"),
-                    "function!": Obj(
-                        {"name!": STRING, "description": STRING, "parameters": OBJECT}
-                    ),
-                }
-            ),
+            {
+                "type!": Choice("function"),
+                "function!": {"name!": STRING, "description": STRING, "parameters": OBJECT},
+            },
             low=1,
         ),
         "tool_choice": Either(
             Choice("none", "auto", "required"),
-            Obj({"type!": Choice("function"), "function!": Obj({"name!": STRING})}),
+            {"type!": Choice("function"), "function!": {"name!": STRING}},
         ),
-        "response_format": Obj({"type!": Choice("text", "json_object")}),
+        "response_format": {"type!": Choice("text", "json_object")},
     }
 )
 

@@ -22,12 +22,13 @@ from polycall.sim.shape import (
     STRING,
     Choice,
     Either,
-    Kind,
     ListOf,
     Obj,
     Scalar,
+    Shape,
     ShapeError,
     Tagged,
+    by_type,
     list_in,
     nullable,
     object_in,
@@ -42,77 +43,66 @@ from polycall.sim.vendors.openai_chat_shapes import TOOLS_MAX
 
 SCOPE = "deepseek"
 
-_TEXTS = Either(STRING, ListOf(Tagged("type", {"text": Obj({"text!": STRING})}), low=1))
+_TEXTS = Either(STRING, ListOf(by_type(text={"text!": STRING}), low=1))
 _USER = Either(
     STRING,
     ListOf(
-        Tagged(
-            "type",
-            {
-                "text": Obj({"text!": STRING}),
-                "image_url": Obj({"image_url!": Obj({"url!": STRING, "detail": STRING})}),
-            },
+        by_type(
+            text={"text!": STRING},
+            image_url={"image_url!": {"url!": STRING, "detail": STRING}},
         ),
         low=1,
     ),
 )
-_CALL = Obj(
-    {
-        "id!": STRING,
-        "type!": Choice("function"),
-        "index": Scalar("integer"),
-        "function!": Obj({"name!": STRING, "arguments!": STRING}),
-    }
-)
+_CALL = {
+    "id!": STRING,
+    "type!": Choice("function"),
+    "index": Scalar("integer"),
+    "function!": {"name!": STRING, "arguments!": STRING},
+}
 _MESSAGES = Tagged(
     "role",
     {
-        "system": Obj({"content!": _TEXTS, "name": STRING}),
-        "user": Obj({"content!": _USER, "name": STRING}),
-        "assistant": Obj(
-            {
-                "content": nullable(_TEXTS),
-                "name": STRING,
-                "prefix": BOOLEAN,
-                "reasoning_content": nullable(STRING),
-                "tool_calls": nullable(ListOf(_CALL, low=1)),
-            }
-        ),
-        "tool": Obj({"content!": _TEXTS, "tool_call_id!": STRING}),
+        "system": {"content!": _TEXTS, "name": STRING},
+        "user": {"content!": _USER, "name": STRING},
+        "assistant": {
+            "content": nullable(_TEXTS),
+            "name": STRING,
+            "prefix": BOOLEAN,
+            "reasoning_content": nullable(STRING),
+            "tool_calls": nullable(ListOf(_CALL, low=1)),
+        },
+        "tool": {"content!": _TEXTS, "tool_call_id!": STRING},
     },
 )
-_TOOL = Obj(
-    {
-        "type!": Choice("function"),
-        "function!": Obj(
-            {
-                "name!": STRING,
-                "description": nullable(STRING),
-                "parameters": nullable(OBJECT),
-                "strict": nullable(BOOLEAN),
-            }
-        ),
-    }
-)
-_FIELDS: dict[str, Kind] = {
+_TOOL = {
+    "type!": Choice("function"),
+    "function!": {
+        "name!": STRING,
+        "description": nullable(STRING),
+        "parameters": nullable(OBJECT),
+        "strict": nullable(BOOLEAN),
+    },
+}
+_FIELDS: dict[str, Shape] = {
     "model!": STRING,
     "messages!": ListOf(_MESSAGES, low=1),
-    "thinking": nullable(Obj({"type!": Choice("enabled", "disabled", "adaptive")})),
+    "thinking": nullable({"type!": Choice("enabled", "disabled", "adaptive")}),
     "reasoning_effort": nullable(Choice("low", "medium", "high", "xhigh", "max")),
     "frequency_penalty": nullable(Scalar("number", low=-2, high=2)),
     "presence_penalty": nullable(Scalar("number", low=-2, high=2)),
     "max_tokens": nullable(Scalar("integer", low=1)),
-    "response_format": nullable(Obj({"type!": Choice("text", "json_object")})),
+    "response_format": nullable({"type!": Choice("text", "json_object")}),
     "stop": nullable(Either(STRING, ListOf(STRING, high=16))),
     "stream": nullable(BOOLEAN),
-    "stream_options": nullable(Obj({"include_usage": BOOLEAN})),
+    "stream_options": nullable({"include_usage": BOOLEAN}),
     "temperature": nullable(Scalar("number", low=0, high=2)),
     "top_p": nullable(Scalar("number", low=0, high=1)),
     "tools": nullable(ListOf(_TOOL, low=1, high=TOOLS_MAX)),
     "tool_choice": nullable(
         Either(
             Choice("none", "auto", "required"),
-            Obj({"type!": Choice("function"), "function!": Obj({"name!": STRING})}),
+            {"type!": Choice("function"), "function!": {"name!": STRING}},
         )
     ),
 }

@@ -16,13 +16,13 @@ from polycall.sim.shape import (
     OBJECT,
     STRING,
     Either,
-    Kind,
     ListOf,
     MapOf,
     Null,
     Obj,
     Path,
     Scalar,
+    Shape,
     ShapeError,
     json_type,
     list_in,
@@ -92,39 +92,35 @@ _SCHEMA_FIELDS = Obj(
         "ref": STRING,
     }
 )
-_BLOB = Obj({"mimeType!": STRING, "data!": STRING, "displayName": STRING})
-_FILE = Obj({"mimeType": STRING, "fileUri!": STRING, "displayName": STRING})
-_CALL = Obj({"id": STRING, "name!": STRING, "args": OBJECT})
-_RESPONSE = Obj(
-    {
-        "id": STRING,
-        "name!": STRING,
-        "response!": OBJECT,
-        "parts": ListOf(Obj({"inlineData": _BLOB, "fileData": _FILE})),
-        "willContinue": BOOLEAN,
-        "scheduling": STRING,
-    }
-)
-_PART = Obj(
-    {
-        "text": STRING,
-        "inlineData": _BLOB,
-        "fileData": _FILE,
-        "functionCall": _CALL,
-        "functionResponse": _RESPONSE,
-        "thought": BOOLEAN,
-        "thoughtSignature": STRING,
-        "mediaResolution": ANY,
-        "videoMetadata": ANY,
-        "partMetadata": ANY,
-        # Parts of server tools, which the simulated model does not use.
-        "toolCall": OBJECT,
-        "toolResponse": OBJECT,
-        "executableCode": OBJECT,
-        "codeExecutionResult": OBJECT,
-    }
-)
-_CONTENT = Obj({"role": STRING, "parts": ListOf(_PART)})
+_BLOB = {"mimeType!": STRING, "data!": STRING, "displayName": STRING}
+_FILE = {"mimeType": STRING, "fileUri!": STRING, "displayName": STRING}
+_CALL = {"id": STRING, "name!": STRING, "args": OBJECT}
+_RESPONSE = {
+    "id": STRING,
+    "name!": STRING,
+    "response!": OBJECT,
+    "parts": ListOf({"inlineData": _BLOB, "fileData": _FILE}),
+    "willContinue": BOOLEAN,
+    "scheduling": STRING,
+}
+_PART = {
+    "text": STRING,
+    "inlineData": _BLOB,
+    "fileData": _FILE,
+    "functionCall": _CALL,
+    "functionResponse": _RESPONSE,
+    "thought": BOOLEAN,
+    "thoughtSignature": STRING,
+    "mediaResolution": ANY,
+    "videoMetadata": ANY,
+    "partMetadata": ANY,
+    # Parts of server tools, which the simulated model does not use.
+    "toolCall": OBJECT,
+    "toolResponse": OBJECT,
+    "executableCode": OBJECT,
+    "codeExecutionResult": OBJECT,
+}
+_CONTENT = {"role": STRING, "parts": ListOf(_PART)}
 _SERVER_TOOLS = (
     "googleSearch",
     "googleSearchRetrieval",
@@ -134,29 +130,23 @@ _SERVER_TOOLS = (
     "computerUse",
     "fileSearch",
 )
-_FUNCTION = Obj(
-    {
-        "name!": STRING,
-        "description": STRING,
-        "parameters": _SCHEMA,
-        "parametersJsonSchema": ANY,
-        "response": _SCHEMA,
-        "responseJsonSchema": ANY,
-    }
-)
-_TOOL_CONFIG = Obj(
-    {
-        "functionCallingConfig": Obj(
-            {
-                "mode": _Enum("MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED"),
-                "allowedFunctionNames": ListOf(STRING),
-            }
-        ),
-        "retrievalConfig": OBJECT,
-        "includeServerSideToolInvocations": BOOLEAN,
-    }
-)
-_GENERATION: dict[str, Kind] = {
+_FUNCTION = {
+    "name!": STRING,
+    "description": STRING,
+    "parameters": _SCHEMA,
+    "parametersJsonSchema": ANY,
+    "response": _SCHEMA,
+    "responseJsonSchema": ANY,
+}
+_TOOL_CONFIG = {
+    "functionCallingConfig": {
+        "mode": _Enum("MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED"),
+        "allowedFunctionNames": ListOf(STRING),
+    },
+    "retrievalConfig": OBJECT,
+    "includeServerSideToolInvocations": BOOLEAN,
+}
+_GENERATION: dict[str, Shape] = {
     "temperature": Scalar("number", low=0, high=2),
     "topP": Scalar("number", low=0, high=1),
     "topK": NUMBER,
@@ -171,32 +161,28 @@ _GENERATION: dict[str, Kind] = {
     "seed": INTEGER,
     "responseLogprobs": BOOLEAN,
     "logprobs": INTEGER,
-    "thinkingConfig": Obj(
-        {
-            "includeThoughts": BOOLEAN,
-            "thinkingBudget": Scalar("integer", low=-1),
-            "thinkingLevel": _Enum("UNSPECIFIED", "MINIMAL", "LOW", "MEDIUM", "HIGH", "XHIGH"),
-        }
-    ),
+    "thinkingConfig": {
+        "includeThoughts": BOOLEAN,
+        "thinkingBudget": Scalar("integer", low=-1),
+        "thinkingLevel": _Enum("UNSPECIFIED", "MINIMAL", "LOW", "MEDIUM", "HIGH", "XHIGH"),
+    },
     "mediaResolution": STRING,
     "speechConfig": OBJECT,
     "responseModalities": ListOf(STRING),
     "imageConfig": OBJECT,
 }
-_GENERATE: dict[str, Kind] = {
+_GENERATE: dict[str, Shape] = {
     "contents!": ListOf(_CONTENT),
     "systemInstruction": Either(_CONTENT, Null()),
     "tools": ListOf(
-        Obj(
-            {
-                "functionDeclarations": ListOf(_FUNCTION, high=FUNCTIONS_MAX),
-                **dict.fromkeys(_SERVER_TOOLS, OBJECT),
-            }
-        )
+        {
+            "functionDeclarations": ListOf(_FUNCTION, high=FUNCTIONS_MAX),
+            **dict.fromkeys(_SERVER_TOOLS, OBJECT),
+        }
     ),
     "toolConfig": _TOOL_CONFIG,
     "continuationToken": STRING,
-    "generationConfig": Obj(_GENERATION),
+    "generationConfig": _GENERATION,
     "safetySettings": ListOf(OBJECT),
     "cachedContent": STRING,
     "serviceTier": STRING,

@@ -40,7 +40,7 @@ from polycall.sim.shape import (
     Open,
     Scalar,
     ShapeError,
-    Tagged,
+    by_type,
     list_in,
     object_in,
     parse_object,
@@ -53,73 +53,54 @@ from polycall.sim.vendors.gemini import Gemini, refuse
 SCOPE = "interactions"
 _KEPT_MAX = 10_000
 _SOURCED = {"data": STRING, "uri": STRING, "mime_type": STRING, "resolution": STRING}
-_CONTENT = Tagged(
-    "type",
-    {
-        "text": Obj({"text!": STRING, "annotations": ListOf(OBJECT)}),
-        "image": Obj(_SOURCED),
-        "document": Obj({**_SOURCED, "processing": OBJECT}),
-        "audio": Obj({**_SOURCED, "processing": OBJECT, "channels": INTEGER}),
-        "video": Obj({**_SOURCED, "processing": OBJECT, "name": STRING}),
-    },
+_CONTENT = by_type(
+    text={"text!": STRING, "annotations": ListOf(OBJECT)},
+    image=_SOURCED,
+    document={**_SOURCED, "processing": OBJECT},
+    audio={**_SOURCED, "processing": OBJECT, "channels": INTEGER},
+    video={**_SOURCED, "processing": OBJECT, "name": STRING},
 )
 _STEPS = {
-    "user_input": Obj({"content": ListOf(_CONTENT)}),
-    "model_output": Obj({"content": ListOf(_CONTENT)}),
-    "thought": Obj({"signature": STRING, "summary": ListOf(_CONTENT)}),
-    "function_call": Obj(
-        {"id!": STRING, "name!": STRING, "arguments!": OBJECT, "signature": STRING}
-    ),
-    "function_result": Obj(
-        {
-            "call_id!": STRING,
-            "result!": Either(STRING, ListOf(_CONTENT), OBJECT),
-            "name": STRING,
-            "is_error": BOOLEAN,
-        }
-    ),
-}
-_STEP = Tagged("type", _STEPS)
-_HOSTED = ("google_search", "code_execution", "url_context", "file_search", "google_maps")
-_TOOL = Tagged(
-    "type",
-    {
-        "function": Obj(
-            {
-                "name!": Scalar("string", low=1, high=128),
-                "description": STRING,
-                "parameters": OBJECT,
-                "defer_loading": BOOLEAN,
-                "short_description": STRING,
-            }
-        ),
-        **{name: Open({}) for name in _HOSTED},
+    "user_input": {"content": ListOf(_CONTENT)},
+    "model_output": {"content": ListOf(_CONTENT)},
+    "thought": {"signature": STRING, "summary": ListOf(_CONTENT)},
+    "function_call": {"id!": STRING, "name!": STRING, "arguments!": OBJECT, "signature": STRING},
+    "function_result": {
+        "call_id!": STRING,
+        "result!": Either(STRING, ListOf(_CONTENT), OBJECT),
+        "name": STRING,
+        "is_error": BOOLEAN,
     },
+}
+_STEP = by_type(**_STEPS)
+_HOSTED = ("google_search", "code_execution", "url_context", "file_search", "google_maps")
+_TOOL = by_type(
+    function={
+        "name!": Scalar("string", low=1, high=128),
+        "description": STRING,
+        "parameters": OBJECT,
+        "defer_loading": BOOLEAN,
+        "short_description": STRING,
+    },
+    **{name: Open({}) for name in _HOSTED},
 )
 _MODES = Choice("auto", "any", "none", "validated")
-_CONFIG = Obj(
-    {
-        "max_output_tokens": Scalar("integer", low=1),
-        "seed": INTEGER,
-        "stop_sequences": ListOf(STRING, high=5),
-        "temperature": Scalar("number", low=0, high=2),
-        "top_p": Scalar("number", low=0, high=1),
-        "thinking_level": Choice("minimal", "low", "medium", "high", "xhigh"),
-        "thinking_summaries": Choice("auto", "none"),
-        "tool_choice": Either(
-            _MODES, Obj({"allowed_tools!": Obj({"mode": _MODES, "tools": ListOf(STRING)})})
-        ),
-        "speech_config": ANY,
-        "image_config": OBJECT,
-    }
-)
-_FORMAT = Tagged(
-    "type",
-    {
-        "text": Obj({"mime_type": Choice("application/json", "text/plain"), "schema": OBJECT}),
-        "image": Open({}),
-        "audio": Open({}),
-    },
+_CONFIG = {
+    "max_output_tokens": Scalar("integer", low=1),
+    "seed": INTEGER,
+    "stop_sequences": ListOf(STRING, high=5),
+    "temperature": Scalar("number", low=0, high=2),
+    "top_p": Scalar("number", low=0, high=1),
+    "thinking_level": Choice("minimal", "low", "medium", "high", "xhigh"),
+    "thinking_summaries": Choice("auto", "none"),
+    "tool_choice": Either(_MODES, {"allowed_tools!": {"mode": _MODES, "tools": ListOf(STRING)}}),
+    "speech_config": ANY,
+    "image_config": OBJECT,
+}
+_FORMAT = by_type(
+    text={"mime_type": Choice("application/json", "text/plain"), "schema": OBJECT},
+    image=Open({}),
+    audio=Open({}),
 )
 _BODY = Obj(
     {

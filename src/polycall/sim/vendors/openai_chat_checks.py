@@ -6,13 +6,7 @@ from typing import Any
 
 from polycall._support import jsontext
 from polycall.sim.script import Called, Entry, ModelSpec, Prompt, Returned, Said, ToolSpec
-from polycall.sim.shape import (
-    JSON,
-    list_in,
-    object_in,
-    parse_object,
-    texts_in,
-)
+from polycall.sim.shape import JSON, list_in, object_in, parse_object, texts_in
 from polycall.sim.vendors import openai_common as common
 from polycall.sim.vendors import openai_functions
 from polycall.sim.vendors.openai_chat_shapes import BODY, CALL_ID_LENGTH_MAX

@@ -11,158 +11,117 @@ from polycall.sim.shape import (
     STRING,
     Choice,
     Either,
-    Kind,
     ListOf,
     MapOf,
     Obj,
     Scalar,
+    Shape,
     Tagged,
+    by_type,
     nullable,
 )
 
 CALL_ID_LENGTH_MAX = 40
 TOOLS_MAX = 128
 
-_BREAKPOINT = Obj({"mode!": Choice("explicit"), "ttl": STRING})
+_BREAKPOINT = {"mode!": Choice("explicit"), "ttl": STRING}
 
 
-def _part(fields: dict[str, Kind]) -> Obj:
-    return Obj({**fields, "prompt_cache_breakpoint": _BREAKPOINT})
+def _part(fields: dict[str, Shape]) -> Shape:
+    return {**fields, "prompt_cache_breakpoint": _BREAKPOINT}
 
 
 _TEXT_PART = _part({"text!": STRING})
-_TEXTS = Either(STRING, ListOf(Tagged("type", {"text": _TEXT_PART}), low=1))
-_IMAGE_URL = Obj({"url!": STRING, "detail": Choice("auto", "low", "high", "original")})
-_USER_PARTS = Tagged(
-    "type",
-    {
-        "text": _TEXT_PART,
-        "image_url": _part({"image_url!": _IMAGE_URL}),
-        "input_audio": _part(
-            {"input_audio!": Obj({"data!": STRING, "format!": Choice("wav", "mp3")})}
-        ),
-        "file": _part({"file!": Obj({"file_data": STRING, "file_id": STRING, "filename": STRING})}),
-    },
+_TEXTS = Either(STRING, ListOf(by_type(text=_TEXT_PART), low=1))
+_IMAGE_URL = {"url!": STRING, "detail": Choice("auto", "low", "high", "original")}
+_USER_PARTS = by_type(
+    text=_TEXT_PART,
+    image_url=_part({"image_url!": _IMAGE_URL}),
+    input_audio=_part({"input_audio!": {"data!": STRING, "format!": Choice("wav", "mp3")}}),
+    file=_part({"file!": {"file_data": STRING, "file_id": STRING, "filename": STRING}}),
 )
-_ASSISTANT_PARTS = Tagged("type", {"text": _TEXT_PART, "refusal": Obj({"refusal!": STRING})})
-_CALLED = Obj({"name!": STRING, "arguments!": STRING})
-_CALLS = Tagged(
-    "type",
-    {
-        "function": Obj({"id!": STRING, "index": INTEGER, "function!": _CALLED}),
-        "custom": Obj({"id!": STRING, "custom!": Obj({"name!": STRING, "input!": STRING})}),
-    },
+_ASSISTANT_PARTS = by_type(text=_TEXT_PART, refusal={"refusal!": STRING})
+_CALLED = {"name!": STRING, "arguments!": STRING}
+_CALLS = by_type(
+    function={"id!": STRING, "index": INTEGER, "function!": _CALLED},
+    custom={"id!": STRING, "custom!": {"name!": STRING, "input!": STRING}},
 )
 _MESSAGES = Tagged(
     "role",
     {
-        "system": Obj({"content!": _TEXTS, "name": STRING}),
-        "developer": Obj({"content!": _TEXTS, "name": STRING}),
-        "user": Obj({"content!": Either(STRING, ListOf(_USER_PARTS, low=1)), "name": STRING}),
-        "assistant": Obj(
-            {
-                "content": nullable(Either(STRING, ListOf(_ASSISTANT_PARTS, low=1))),
-                "refusal": nullable(STRING),
-                "tool_calls": ListOf(_CALLS, low=1),
-                "function_call": nullable(_CALLED),
-                "audio": nullable(Obj({"id!": STRING})),
-                "name": STRING,
-                # Accepted since the vendor's own SDK sends its answers back whole.
-                "annotations": ANY,
-            }
-        ),
+        "system": {"content!": _TEXTS, "name": STRING},
+        "developer": {"content!": _TEXTS, "name": STRING},
+        "user": {"content!": Either(STRING, ListOf(_USER_PARTS, low=1)), "name": STRING},
+        "assistant": {
+            "content": nullable(Either(STRING, ListOf(_ASSISTANT_PARTS, low=1))),
+            "refusal": nullable(STRING),
+            "tool_calls": ListOf(_CALLS, low=1),
+            "function_call": nullable(_CALLED),
+            "audio": nullable({"id!": STRING}),
+            "name": STRING,
+            # Accepted since the vendor's own SDK sends its answers back whole.
+            "annotations": ANY,
+        },
         # `name` is not a documented field of a result, and accepted.
-        "tool": Obj({"content!": _TEXTS, "tool_call_id!": STRING, "name": STRING}),
-        "function": Obj({"content!": nullable(STRING), "name!": STRING}),
+        "tool": {"content!": _TEXTS, "tool_call_id!": STRING, "name": STRING},
+        "function": {"content!": nullable(STRING), "name!": STRING},
     },
 )
-_NAMED = Obj({"name!": STRING})
-_FUNCTION = Obj({"name!": STRING, "description": nullable(STRING), "parameters": OBJECT})
-_TOOLS = Tagged(
-    "type",
-    {
-        "function": Obj(
-            {
-                "function!": Obj(
-                    {
-                        "name!": STRING,
-                        "description": nullable(STRING),
-                        "parameters": OBJECT,
-                        "strict": nullable(BOOLEAN),
+_NAMED = {"name!": STRING}
+_FUNCTION = {"name!": STRING, "description": nullable(STRING), "parameters": OBJECT}
+_TOOLS = by_type(
+    function={
+        "function!": {
+            "name!": STRING,
+            "description": nullable(STRING),
+            "parameters": OBJECT,
+            "strict": nullable(BOOLEAN),
+        }
+    },
+    custom={
+        "custom!": {
+            "name!": STRING,
+            "description": STRING,
+            "format": by_type(
+                text={},
+                grammar={
+                    "grammar!": {
+                        "syntax!": Choice("lark", "regex"),
+                        "definition!": STRING,
                     }
-                )
-            }
-        ),
-        "custom": Obj(
-            {
-                "custom!": Obj(
-                    {
-                        "name!": STRING,
-                        "description": STRING,
-                        "format": Tagged(
-                            "type",
-                            {
-                                "text": Obj({}),
-                                "grammar": Obj(
-                                    {
-                                        "grammar!": Obj(
-                                            {
-                                                "syntax!": Choice("lark", "regex"),
-                                                "definition!": STRING,
-                                            }
-                                        )
-                                    }
-                                ),
-                            },
-                        ),
-                    }
-                )
-            }
-        ),
+                },
+            ),
+        }
     },
 )
-_NAMED_TOOLS = {"function": Obj({"function!": _NAMED}), "custom": Obj({"custom!": _NAMED})}
+_NAMED_TOOLS = {"function": {"function!": _NAMED}, "custom": {"custom!": _NAMED}}
 _CHOICE = Either(
     Choice("none", "auto", "required"),
-    Tagged(
-        "type",
-        {
-            **_NAMED_TOOLS,
-            "allowed_tools": Obj(
-                {
-                    "allowed_tools!": Obj(
-                        {
-                            "mode!": Choice("auto", "required"),
-                            "tools!": ListOf(Tagged("type", _NAMED_TOOLS), low=1),
-                        }
-                    )
-                }
-            ),
+    by_type(
+        **_NAMED_TOOLS,
+        allowed_tools={
+            "allowed_tools!": {
+                "mode!": Choice("auto", "required"),
+                "tools!": ListOf(by_type(**_NAMED_TOOLS), low=1),
+            }
         },
     ),
 )
-_FORMAT = Tagged(
-    "type",
-    {
-        "text": Obj({}),
-        "json_object": Obj({}),
-        "json_schema": Obj(
-            {
-                "json_schema!": Obj(
-                    {
-                        "name!": STRING,
-                        "schema": OBJECT,
-                        "strict": nullable(BOOLEAN),
-                        "description": STRING,
-                    }
-                )
-            }
-        ),
+_FORMAT = by_type(
+    text={},
+    json_object={},
+    json_schema={
+        "json_schema!": {
+            "name!": STRING,
+            "schema": OBJECT,
+            "strict": nullable(BOOLEAN),
+            "description": STRING,
+        }
     },
 )
 TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
 EFFORTS = Choice("none", "minimal", "low", "medium", "high", "xhigh", "max")
-_FIELDS: dict[str, Kind] = {
+_FIELDS: dict[str, Shape] = {
     "model!": STRING,
     "messages!": ListOf(_MESSAGES, low=1),
     "audio": nullable(OBJECT),
@@ -191,7 +150,7 @@ _FIELDS: dict[str, Kind] = {
     "stop": nullable(Either(STRING, ListOf(STRING, high=4))),
     "store": nullable(BOOLEAN),
     "stream": nullable(BOOLEAN),
-    "stream_options": nullable(Obj({"include_usage": BOOLEAN, "include_obfuscation": BOOLEAN})),
+    "stream_options": nullable({"include_usage": BOOLEAN, "include_obfuscation": BOOLEAN}),
     "temperature": nullable(Scalar("number", low=0, high=2)),
     "tool_choice": nullable(_CHOICE),
     "tools": nullable(ListOf(_TOOLS, low=1, high=TOOLS_MAX)),

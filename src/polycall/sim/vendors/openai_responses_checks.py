@@ -6,12 +6,7 @@ from typing import Any
 
 from polycall.sim import signing
 from polycall.sim.script import Called, Entry, ModelSpec, Prompt, Returned, Said, ToolSpec
-from polycall.sim.shape import (
-    JSON,
-    Path,
-    list_in,
-    object_in,
-)
+from polycall.sim.shape import JSON, Path, list_in, object_in
 from polycall.sim.vendors import openai_chat_checks as chat
 from polycall.sim.vendors import openai_common as common
 from polycall.sim.vendors import openai_hosted as hosted
