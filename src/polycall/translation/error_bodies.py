@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from polycall._support import jsontext
-from polycall.errors import UpstreamError
+from polycall.errors import (
+    PolycallError,
+    ProtocolError,
+    RequestError,
+    ServerError,
+    UpstreamError,
+    error_class_for_status,
+)
 from polycall.ir import JSON
 
 _Row = TypeVar("_Row")
@@ -122,6 +129,39 @@ def is_of_prompt(param: str, message: str) -> bool:
     return _OF_PROMPT.fullmatch(param or (named[1] if named else "")) is not None
 
 
-def nearest(error: UpstreamError, rows: Mapping[type[UpstreamError], _Row]) -> _Row | None:
-    """The row of the error's class, or else of the nearest class above it."""
-    return next((rows[known] for known in type(error).__mro__ if known in rows), None)
+class ErrorBody(NamedTuple):
+    """What a server wrote: its body, the object that says what failed in it, and its words."""
+
+    body: Any
+    fields: JSON
+    message: str
+
+
+def read_error(body: Any, status: int) -> ErrorBody:
+    """The body of an answer with this status, whatever it is."""
+    read = decoded(body)
+    fields = error_fields(read)
+    return ErrorBody(read, fields, error_message(fields, read, status))
+
+
+def class_of(status: int) -> type[UpstreamError]:
+    """The class that a status means; one under 400 says nothing, and the server has failed."""
+    return error_class_for_status(status) if status >= 400 else ServerError
+
+
+def nearest(error: PolycallError, rows: Mapping[type[PolycallError], _Row]) -> _Row:
+    """The row of the error's class, or else of the nearest class above it; all end in one."""
+    return next(rows[known] for known in type(error).__mro__ if known in rows)
+
+
+_USUAL: dict[type[PolycallError], int] = {RequestError: 400, ProtocolError: 502, PolycallError: 500}
+
+
+def usual_status(error: PolycallError) -> int:
+    """The status that tells a client of this error."""
+    return error.status_default if isinstance(error, UpstreamError) else nearest(error, _USUAL)
+
+
+def status_of(error: UpstreamError, usual: int) -> int:
+    """The status that the error came with; `usual` where it came with none of an error."""
+    return error.status if error.status is not None and error.status >= 400 else usual

@@ -19,6 +19,7 @@ from polycall.errors import (
     UpstreamError,
 )
 from polycall.ir import JSON
+from polycall.translation.error_bodies import is_overflow
 
 _NAME_LENGTH_MAX = 16 * 1024
 # Ends of answers that say: the server failed.  In lower case, as any vendor writes them.
@@ -115,11 +116,13 @@ def blamed(
 ) -> type[UpstreamError]:
     """The class of a refusal, where a vague status hides it.
 
-    `ModelOutputError` where it blames what the model wrote, `NotFoundError` where the words say
-    that there is no such model.
+    `RequestTooLargeError` where the prompt is too long, `NotFoundError` where the words say that
+    there is no such model, `ModelOutputError` where the refusal blames what the model wrote.
     """
     if error_class is not InvalidRequestError:
         return error_class
+    if is_overflow(message):
+        return RequestTooLargeError
     if _NO_MODEL.search(message) is not None:
         return NotFoundError
     is_models = (

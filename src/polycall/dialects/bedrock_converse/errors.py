@@ -8,69 +8,47 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from polycall.errors import (
-    AuthenticationError,
-    BillingError,
-    InvalidRequestError,
-    ModelOutputError,
-    NotFoundError,
-    OverloadedError,
-    PermissionDeniedError,
-    PolycallError,
-    ProtocolError,
-    RateLimitError,
-    RequestError,
-    RequestTooLargeError,
-    ServerError,
-    UpstreamConnectionError,
-    UpstreamError,
-    UpstreamTimeoutError,
-    error_class_for_status,
-)
+from polycall import errors
 from polycall.ir import JSON
-from polycall.translation.error_bodies import (
-    decoded,
-    error_fields,
-    error_message,
-    is_overflow,
-    nearest,
-    word,
-)
+from polycall.translation.error_bodies import class_of, nearest, read_error, status_of, word
 from polycall.translation.failures import blamed
 
 # botocore 1.44's exceptions of the runtime, and those of AWS's door.
-_CLASSES: dict[str, type[UpstreamError]] = {
-    "accessdeniedexception": PermissionDeniedError,
-    "conflictexception": InvalidRequestError,
-    "expiredtokenexception": AuthenticationError,
-    "incompletesignatureexception": AuthenticationError,
-    "internalserverexception": ServerError,
-    "invalidsignatureexception": AuthenticationError,
-    "missingauthenticationtokenexception": AuthenticationError,
-    "modelerrorexception": ServerError,
-    "modelnotreadyexception": OverloadedError,
-    "modelstreamerrorexception": ServerError,
-    "modeltimeoutexception": UpstreamTimeoutError,
-    "resourcenotfoundexception": NotFoundError,
-    "servicequotaexceededexception": RateLimitError,
-    "serviceunavailableexception": OverloadedError,
-    "throttlingexception": RateLimitError,
-    "unrecognizedclientexception": AuthenticationError,
-    "validationexception": InvalidRequestError,
+_CLASSES: dict[str, type[errors.UpstreamError]] = {
+    "accessdeniedexception": errors.PermissionDeniedError,
+    "conflictexception": errors.InvalidRequestError,
+    "expiredtokenexception": errors.AuthenticationError,
+    "incompletesignatureexception": errors.AuthenticationError,
+    "internalserverexception": errors.ServerError,
+    "invalidsignatureexception": errors.AuthenticationError,
+    "missingauthenticationtokenexception": errors.AuthenticationError,
+    "modelerrorexception": errors.ServerError,
+    "modelnotreadyexception": errors.OverloadedError,
+    "modelstreamerrorexception": errors.ServerError,
+    "modeltimeoutexception": errors.UpstreamTimeoutError,
+    "resourcenotfoundexception": errors.NotFoundError,
+    "servicequotaexceededexception": errors.RateLimitError,
+    "serviceunavailableexception": errors.OverloadedError,
+    "throttlingexception": errors.RateLimitError,
+    "unrecognizedclientexception": errors.AuthenticationError,
+    "validationexception": errors.InvalidRequestError,
 }
-_WIRE: dict[type[UpstreamError], tuple[int, str]] = {
-    InvalidRequestError: (400, "ValidationException"),
-    AuthenticationError: (403, "UnrecognizedClientException"),
-    BillingError: (400, "ServiceQuotaExceededException"),
-    PermissionDeniedError: (403, "AccessDeniedException"),
-    NotFoundError: (404, "ResourceNotFoundException"),
-    RequestTooLargeError: (400, "ValidationException"),
-    RateLimitError: (429, "ThrottlingException"),
-    OverloadedError: (503, "ServiceUnavailableException"),
-    UpstreamTimeoutError: (408, "ModelTimeoutException"),
-    ModelOutputError: (424, "ModelErrorException"),
-    UpstreamConnectionError: (503, "ServiceUnavailableException"),
-    ServerError: (500, "InternalServerException"),
+_WIRE: dict[type[errors.PolycallError], tuple[int, str]] = {
+    errors.InvalidRequestError: (400, "ValidationException"),
+    errors.AuthenticationError: (403, "UnrecognizedClientException"),
+    errors.BillingError: (400, "ServiceQuotaExceededException"),
+    errors.PermissionDeniedError: (403, "AccessDeniedException"),
+    errors.NotFoundError: (404, "ResourceNotFoundException"),
+    errors.RequestTooLargeError: (400, "ValidationException"),
+    errors.RateLimitError: (429, "ThrottlingException"),
+    errors.OverloadedError: (503, "ServiceUnavailableException"),
+    errors.UpstreamTimeoutError: (408, "ModelTimeoutException"),
+    errors.ModelOutputError: (424, "ModelErrorException"),
+    errors.UpstreamConnectionError: (503, "ServiceUnavailableException"),
+    errors.ServerError: (500, "InternalServerException"),
+    errors.RequestError: (400, "ValidationException"),
+    errors.ProtocolError: (424, "ModelErrorException"),
+    errors.PolycallError: (500, "InternalServerException"),
 }
 _IN_STREAM = frozenset(
     {
@@ -93,49 +71,34 @@ def is_error(body: JSON) -> bool:
     return "output" not in body and ("__type" in body or "message" in body or "Message" in body)
 
 
-def parse_error(status: int, body: Any, kind: str = "") -> UpstreamError:
+def parse_error(status: int, body: Any, kind: str = "") -> errors.UpstreamError:
     """The error that a provider answered with; `kind` is the type where a stream says it."""
-    read = decoded(body)
-    fields = error_fields(read)
+    _, fields, message = read_error(body, status)
     kind = kind or word(fields.get("__type")) or word(fields.get("code"))
     kind = kind.rpartition("#")[2].partition(":")[0]
-    message = error_message(fields, read, status)
     known = _CLASSES.get(kind.lower())
     if known is None:
-        known = error_class_for_status(status) if status >= 400 else ServerError
-        if status == 424:
-            known = ServerError
-    if known is PermissionDeniedError and _NO_KEY.search(message):
-        known = AuthenticationError
-    if known is InvalidRequestError and is_overflow(message):
-        known = RequestTooLargeError
+        known = class_of(status) if status != 424 else errors.ServerError
+    if known is errors.PermissionDeniedError and _NO_KEY.search(message):
+        known = errors.AuthenticationError
     return blamed(known, fields, kind, message)(message, status=status, type=kind, body=body)
 
 
-def render_error(error: PolycallError) -> tuple[int, JSON]:
+def render_error(error: errors.PolycallError) -> tuple[int, JSON]:
     """Status and body for a client of this dialect."""
-    status, kind = _status_and_type(error)
+    status, kind = nearest(error, _WIRE)
     message = str(error)
-    if isinstance(error, UpstreamError):
+    if isinstance(error, errors.UpstreamError):
         body: Any = error.body
         if isinstance(body, dict) and "__type" in body and isinstance(body.get("message"), str):  # pyright: ignore[reportUnknownMemberType]
-            return (error.status if (error.status or 0) >= 400 else status) or status, body  # pyright: ignore[reportUnknownVariableType]
-        if isinstance(error, RequestTooLargeError) and not message.startswith("Input is too long"):
+            return status_of(error, status), body  # pyright: ignore[reportUnknownVariableType]
+        is_long = isinstance(error, errors.RequestTooLargeError)
+        if is_long and not message.startswith("Input is too long"):
             message = f"Input is too long for requested model: {message}"
     return status, {"message": message, "__type": kind}
 
 
-def _status_and_type(error: PolycallError) -> tuple[int, str]:
-    if isinstance(error, UpstreamError):
-        return nearest(error, _WIRE) or (500, "InternalServerException")
-    if isinstance(error, RequestError):
-        return 400, "ValidationException"
-    if isinstance(error, ProtocolError):
-        return 424, "ModelErrorException"
-    return 500, "InternalServerException"
-
-
-def stream_exception(error: PolycallError) -> tuple[str, JSON]:
+def stream_exception(error: errors.PolycallError) -> tuple[str, JSON]:
     """The exception that ends a stream, and its payload."""
     _, body = render_error(error)
     kind = str(body["__type"])

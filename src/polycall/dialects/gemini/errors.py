@@ -5,25 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from polycall.errors import (
-    AuthenticationError,
-    BillingError,
-    OverloadedError,
-    PolycallError,
-    ProtocolError,
-    RequestError,
-    RequestTooLargeError,
-    UpstreamError,
-    UpstreamTimeoutError,
-    error_class_for_status,
-)
+from polycall import errors
 from polycall.ir import JSON
 from polycall.translation.error_bodies import (
     decoded,
     error_fields,
-    error_message,
     is_overflow,
+    nearest,
+    read_error,
     status_in,
+    status_of,
     word,
 )
 from polycall.translation.failures import blamed
@@ -61,29 +52,38 @@ _NAME_BY_STATUS = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+# Google's own statuses for these: a spent quota is a 429, a long prompt a 400; 0: the error's own.
+_STATUS_BY_CLASS: dict[type[errors.PolycallError], int] = {
+    errors.BillingError: 429,
+    errors.RequestTooLargeError: 400,
+    errors.OverloadedError: 503,
+    errors.UpstreamTimeoutError: 504,
+    errors.UpstreamError: 0,
+    errors.RequestError: 400,
+    errors.ProtocolError: 502,
+    errors.PolycallError: 500,
+}
 # Reasons for what Google has no status of its own for, in the domain of those who write them.
 _REASON_DOMAIN = "polycall"
-_REASON_BY_CLASS: dict[type[UpstreamError], str] = {
-    BillingError: "BILLING_DISABLED",
-    RequestTooLargeError: "REQUEST_TOO_LARGE",
+_REASON_BY_CLASS: dict[type[errors.UpstreamError], str] = {
+    errors.BillingError: "BILLING_DISABLED",
+    errors.RequestTooLargeError: "REQUEST_TOO_LARGE",
 }
-_CLASS_BY_REASON: dict[str, type[UpstreamError]] = {
-    "API_KEY_INVALID": AuthenticationError,
-    "API_KEY_EXPIRED": AuthenticationError,
-    "ACCESS_TOKEN_EXPIRED": AuthenticationError,
-    "CREDENTIALS_MISSING": AuthenticationError,
-    "BILLING_DISABLED": BillingError,
-    "REQUEST_TOO_LARGE": RequestTooLargeError,
+_CLASS_BY_REASON: dict[str, type[errors.UpstreamError]] = {
+    "API_KEY_INVALID": errors.AuthenticationError,
+    "API_KEY_EXPIRED": errors.AuthenticationError,
+    "ACCESS_TOKEN_EXPIRED": errors.AuthenticationError,
+    "CREDENTIALS_MISSING": errors.AuthenticationError,
+    "BILLING_DISABLED": errors.BillingError,
+    "REQUEST_TOO_LARGE": errors.RequestTooLargeError,
 }
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
 _RPC = "type.googleapis.com/google.rpc."
 
 
-def parse_error(status: int, body: Any) -> PolycallError:
+def parse_error(status: int, body: Any) -> errors.PolycallError:
     """The error that a body tells; the body may be anything, a proxy's page too."""
-    read = decoded(body)
-    error = error_fields(read)
-    message = error_message(error, read, status)
+    _, error, message = read_error(body, status)
     name = word(error.get("status"))
     if status < 400:
         # Inside a stream, or in a body that was sent with 200, only the body knows.
@@ -100,9 +100,9 @@ def parse_error(status: int, body: Any) -> PolycallError:
             retry_after_s = _seconds(detail.get("retryDelay"))
         elif kind == "BadRequest":
             param = _first_field(detail.get("fieldViolations"))
-    error_class = _CLASS_BY_REASON.get(reason) or error_class_for_status(status)
+    error_class = _CLASS_BY_REASON.get(reason) or errors.error_class_for_status(status)
     if status == 400 and is_overflow(message):
-        error_class = RequestTooLargeError
+        error_class = errors.RequestTooLargeError
     error_class = blamed(error_class, error, reason, message)
     return error_class(
         message,
@@ -136,23 +136,23 @@ def _first_field(violations: Any) -> str:
     return next((word(_object(item).get("field")) for item in _array(violations)), "")
 
 
-def render_error(error: PolycallError) -> tuple[int, JSON]:
+def render_error(error: errors.PolycallError) -> tuple[int, JSON]:
     """Status and body; a body that came from this wire goes back as it came."""
-    if isinstance(error, UpstreamError):
+    if isinstance(error, errors.UpstreamError):
         own = _own_body(error.body)
         if own is not None:
             return error.status or own["error"]["code"], own
     status = _status_of(error)
     name = _NAME_BY_STATUS.get(status, "INVALID_ARGUMENT" if status < 500 else "INTERNAL")
     details: list[JSON] = []
-    if isinstance(error, RequestError) and error.path:
+    if isinstance(error, errors.RequestError) and error.path:
         violation = {"field": error.path, "description": error.message}
         details.append({"@type": f"{_RPC}BadRequest", "fieldViolations": [violation]})
     for known, reason in _REASON_BY_CLASS.items():
         if isinstance(error, known):
             info = {"@type": f"{_RPC}ErrorInfo", "reason": reason, "domain": _REASON_DOMAIN}
             details.append(info)
-    if isinstance(error, UpstreamError) and error.retry_after_s is not None:
+    if isinstance(error, errors.UpstreamError) and error.retry_after_s is not None:
         details.append({"@type": f"{_RPC}RetryInfo", "retryDelay": f"{error.retry_after_s:g}s"})
     wire: JSON = {"code": status, "message": str(error), "status": name}
     if details:
@@ -167,20 +167,8 @@ def _own_body(body: Any) -> JSON | None:
     return None
 
 
-def _status_of(error: PolycallError) -> int:
-    if isinstance(error, RequestError):
-        return 400
-    if isinstance(error, ProtocolError):
-        return 502
-    if not isinstance(error, UpstreamError):
-        return 500
-    # Google's own words for these: a spent quota is a 429, a long prompt a 400.
-    if isinstance(error, BillingError):
-        return 429
-    if isinstance(error, RequestTooLargeError):
-        return 400
-    if isinstance(error, OverloadedError):
-        return 503
-    if isinstance(error, UpstreamTimeoutError):
-        return 504
-    return error.status if error.status and error.status >= 400 else error.status_default
+def _status_of(error: errors.PolycallError) -> int:
+    status = nearest(error, _STATUS_BY_CLASS)
+    if isinstance(error, errors.UpstreamError):
+        return status or status_of(error, error.status_default)
+    return status

@@ -4,85 +4,56 @@ from __future__ import annotations
 
 from typing import Any
 
-from polycall.errors import (
-    AuthenticationError,
-    InvalidRequestError,
-    NotFoundError,
-    OverloadedError,
-    PermissionDeniedError,
-    PolycallError,
-    ProtocolError,
-    RateLimitError,
-    RequestError,
-    RequestTooLargeError,
-    ServerError,
-    UpstreamError,
-    UpstreamTimeoutError,
-    error_class_for_status,
-)
+from polycall import errors
 from polycall.ir import JSON
 from polycall.translation.error_bodies import (
-    decoded,
-    error_fields,
-    error_message,
-    is_overflow,
+    class_of,
     nearest,
+    read_error,
     status_in,
+    usual_status,
     word,
 )
 from polycall.translation.failures import blamed
 
-_CLASSES: dict[str, type[UpstreamError]] = {
-    "invalid_request": InvalidRequestError,
-    "invalid_argument": InvalidRequestError,
-    "failed_precondition": InvalidRequestError,
-    "unauthenticated": AuthenticationError,
-    "permission_denied": PermissionDeniedError,
-    "not_found": NotFoundError,
-    "resource_exhausted": RateLimitError,
-    "too_many_requests": RateLimitError,
-    "unavailable": OverloadedError,
-    "deadline_exceeded": UpstreamTimeoutError,
-    "gateway_timeout": UpstreamTimeoutError,
-    "internal": ServerError,
+_CLASSES: dict[str, type[errors.UpstreamError]] = {
+    "invalid_request": errors.InvalidRequestError,
+    "invalid_argument": errors.InvalidRequestError,
+    "failed_precondition": errors.InvalidRequestError,
+    "unauthenticated": errors.AuthenticationError,
+    "permission_denied": errors.PermissionDeniedError,
+    "not_found": errors.NotFoundError,
+    "resource_exhausted": errors.RateLimitError,
+    "too_many_requests": errors.RateLimitError,
+    "unavailable": errors.OverloadedError,
+    "deadline_exceeded": errors.UpstreamTimeoutError,
+    "gateway_timeout": errors.UpstreamTimeoutError,
+    "internal": errors.ServerError,
 }
-_WORDS: dict[type[UpstreamError], str] = {
-    InvalidRequestError: "invalid_request",
-    AuthenticationError: "unauthenticated",
-    PermissionDeniedError: "permission_denied",
-    NotFoundError: "not_found",
-    RateLimitError: "resource_exhausted",
-    OverloadedError: "unavailable",
-    UpstreamTimeoutError: "deadline_exceeded",
+_WORDS: dict[type[errors.PolycallError], str] = {
+    errors.InvalidRequestError: "invalid_request",
+    errors.AuthenticationError: "unauthenticated",
+    errors.PermissionDeniedError: "permission_denied",
+    errors.NotFoundError: "not_found",
+    errors.RateLimitError: "resource_exhausted",
+    errors.OverloadedError: "unavailable",
+    errors.UpstreamTimeoutError: "deadline_exceeded",
+    errors.PolycallError: "internal",
 }
 
 
-def parse_error(status: int, body: Any) -> UpstreamError:
+def parse_error(status: int, body: Any) -> errors.UpstreamError:
     """The error that a body tells; the body may be anything, a proxy's page too."""
-    read = decoded(body)
-    error = error_fields(read)
+    _, error, message = read_error(body, status)
     kind = (word(error.get("status")) or word(error.get("code"))).lower()
     if status < 400:
         status = status_in(error) or status
-    message = error_message(error, read, status)
-    known = _CLASSES.get(kind)
-    if known is None:
-        known = error_class_for_status(status) if status >= 400 else ServerError
-    if known is InvalidRequestError and is_overflow(message):
-        known = RequestTooLargeError
+    known = _CLASSES.get(kind) or class_of(status)
     return blamed(known, error, kind, message)(message, status=status, code=kind, body=body)
 
 
-def render_error(error: PolycallError) -> tuple[int, JSON]:
+def render_error(error: errors.PolycallError) -> tuple[int, JSON]:
     """Status and body for a client of this dialect."""
-    status, kind = 500, "internal"
-    if isinstance(error, UpstreamError):
-        status = error.status_default
-        kind = nearest(error, _WORDS) or kind
-        if status in (400, 402, 413):
-            kind = "invalid_request"
-    elif isinstance(error, RequestError):
-        status, kind = 400, "invalid_request"
-    elif isinstance(error, ProtocolError):
-        status = 502
+    status = usual_status(error)
+    kind = "invalid_request" if status in (400, 402, 413) else nearest(error, _WORDS)
     return status, {"error": {"code": kind, "message": str(error)}}

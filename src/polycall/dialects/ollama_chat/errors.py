@@ -4,50 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
-from polycall.errors import (
-    NotFoundError,
-    PolycallError,
-    ProtocolError,
-    RequestError,
-    RequestTooLargeError,
-    ServerError,
-    UpstreamError,
-    error_class_for_status,
-)
+from polycall import errors
 from polycall.ir import JSON
 from polycall.translation.error_bodies import (
-    decoded,
-    error_fields,
-    error_message,
+    class_of,
     is_overflow,
+    read_error,
+    status_of,
+    usual_status,
 )
 from polycall.translation.failures import blamed
 
 
-def parse_error(status: int, body: Any) -> UpstreamError:
+def parse_error(status: int, body: Any) -> errors.UpstreamError:
     """The error that a server answered with, whatever it wrote."""
-    read = decoded(body)
-    fields = error_fields(read)
-    message = error_message(fields, read, status)
-    known = error_class_for_status(status) if status >= 400 else ServerError
-    if known is ServerError and "not found" in message and "model" in message:
-        known = NotFoundError
+    _, fields, message = read_error(body, status)
+    known = class_of(status)
+    if known is errors.ServerError and "not found" in message and "model" in message:
+        known = errors.NotFoundError
     if is_overflow(message):
-        known = RequestTooLargeError
+        known = errors.RequestTooLargeError
     return blamed(known, fields, "", message)(message, status=status, body=body)
 
 
-def render_error(error: PolycallError) -> tuple[int, JSON]:
+def render_error(error: errors.PolycallError) -> tuple[int, JSON]:
     """Status and body for a client of this dialect."""
-    status = 500
-    if isinstance(error, UpstreamError):
-        status = error.status_default
-        body: Any = error.body
-        is_own = isinstance(body, dict) and set(body) == {"error"}  # pyright: ignore[reportUnknownArgumentType]
-        if is_own and isinstance(body["error"], str):
-            return (error.status if (error.status or 0) >= 400 else status) or status, body  # pyright: ignore[reportUnknownVariableType]
-    elif isinstance(error, RequestError):
-        status = 400
-    elif isinstance(error, ProtocolError):
-        status = 502
+    status = usual_status(error)
+    body: Any = error.body if isinstance(error, errors.UpstreamError) else None
+    is_own = isinstance(body, dict) and set(body) == {"error"}  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(error, errors.UpstreamError) and is_own and isinstance(body["error"], str):
+        return status_of(error, status), body  # pyright: ignore[reportUnknownVariableType]
     return status, {"error": str(error)}

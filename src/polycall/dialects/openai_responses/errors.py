@@ -5,54 +5,29 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from polycall.errors import (
-    AuthenticationError,
-    BillingError,
-    InvalidRequestError,
-    NotFoundError,
-    OverloadedError,
-    PermissionDeniedError,
-    PolycallError,
-    ProtocolError,
-    RateLimitError,
-    RequestError,
-    RequestTooLargeError,
-    ServerError,
-    UnsupportedError,
-    UpstreamConnectionError,
-    UpstreamError,
-    UpstreamTimeoutError,
-    error_class_for_status,
-)
+from polycall import errors
 from polycall.ir import JSON
-from polycall.translation.error_bodies import (
-    decoded,
-    error_fields,
-    error_message,
-    is_overflow,
-    nearest,
-    word,
-)
+from polycall.translation.error_bodies import class_of, nearest, read_error, status_of, word
 from polycall.translation.failures import blamed, with_overflow_code
 
-_BY_CODE: dict[str, type[UpstreamError]] = {
-    "billing_hard_limit_reached": BillingError,
-    "billing_not_active": BillingError,
-    "context_length_exceeded": RequestTooLargeError,
-    "insufficient_quota": BillingError,
-    "invalid_api_key": AuthenticationError,
-    "model_not_found": NotFoundError,
-    "overloaded": OverloadedError,
-    "overloaded_error": OverloadedError,
-    "rate_limit_error": RateLimitError,
-    "rate_limit_exceeded": RateLimitError,
-    "request_too_large": RequestTooLargeError,
-    "server_error": ServerError,
-    "server_is_overloaded": OverloadedError,
-    "slow_down": OverloadedError,
-    "timeout": UpstreamTimeoutError,
-    "too_many_requests": RateLimitError,
-    "vector_store_timeout": UpstreamTimeoutError,
+_BY_CODE: dict[str, type[errors.UpstreamError]] = {
+    "billing_hard_limit_reached": errors.BillingError,
+    "billing_not_active": errors.BillingError,
+    "context_length_exceeded": errors.RequestTooLargeError,
+    "insufficient_quota": errors.BillingError,
+    "invalid_api_key": errors.AuthenticationError,
+    "model_not_found": errors.NotFoundError,
+    "overloaded": errors.OverloadedError,
+    "overloaded_error": errors.OverloadedError,
+    "rate_limit_error": errors.RateLimitError,
+    "rate_limit_exceeded": errors.RateLimitError,
+    "request_too_large": errors.RequestTooLargeError,
+    "server_error": errors.ServerError,
+    "server_is_overloaded": errors.OverloadedError,
+    "slow_down": errors.OverloadedError,
+    "timeout": errors.UpstreamTimeoutError,
+    "too_many_requests": errors.RateLimitError,
+    "vector_store_timeout": errors.UpstreamTimeoutError,
 }
 
 # Where a stream fails there is no status; these codes blame the request.
@@ -70,38 +45,38 @@ class _Wire(NamedTuple):
     code: str | None
 
 
-_TO_WIRE: dict[type[UpstreamError], _Wire] = {
-    InvalidRequestError: _Wire(400, "invalid_request_error", None),
-    AuthenticationError: _Wire(401, "invalid_request_error", "invalid_api_key"),
-    BillingError: _Wire(429, "insufficient_quota", "insufficient_quota"),
-    PermissionDeniedError: _Wire(403, "invalid_request_error", None),
-    NotFoundError: _Wire(404, "invalid_request_error", None),
-    RequestTooLargeError: _Wire(400, "invalid_request_error", "context_length_exceeded"),
-    RateLimitError: _Wire(429, "rate_limit_error", "rate_limit_exceeded"),
-    ServerError: _Wire(500, "server_error", "server_error"),
-    OverloadedError: _Wire(503, "server_error", "overloaded"),
-    UpstreamTimeoutError: _Wire(504, "server_error", "timeout"),
-    UpstreamConnectionError: _Wire(502, "server_error", "server_error"),
+_TO_WIRE: dict[type[errors.PolycallError], _Wire] = {
+    errors.InvalidRequestError: _Wire(400, "invalid_request_error", None),
+    errors.AuthenticationError: _Wire(401, "invalid_request_error", "invalid_api_key"),
+    errors.BillingError: _Wire(429, "insufficient_quota", "insufficient_quota"),
+    errors.PermissionDeniedError: _Wire(403, "invalid_request_error", None),
+    errors.NotFoundError: _Wire(404, "invalid_request_error", None),
+    errors.RequestTooLargeError: _Wire(400, "invalid_request_error", "context_length_exceeded"),
+    errors.RateLimitError: _Wire(429, "rate_limit_error", "rate_limit_exceeded"),
+    errors.ServerError: _Wire(500, "server_error", "server_error"),
+    errors.OverloadedError: _Wire(503, "server_error", "overloaded"),
+    errors.UpstreamTimeoutError: _Wire(504, "server_error", "timeout"),
+    errors.UpstreamConnectionError: _Wire(502, "server_error", "server_error"),
+    errors.UnsupportedError: _Wire(400, "invalid_request_error", "unsupported_parameter"),
+    errors.RequestError: _Wire(400, "invalid_request_error", None),
+    errors.ProtocolError: _Wire(502, "server_error", "upstream_protocol_error"),
+    errors.PolycallError: _Wire(500, "server_error", "server_error"),
 }
 
 _STATUSES = frozenset({400, 401, 403, 404, 408, 409, 413, 422, 424, 426, 429, 500, 502, 503, 504})
 
 
-def parse_error(status: int, body: Any) -> UpstreamError:
+def parse_error(status: int, body: Any) -> errors.UpstreamError:
     """The error that an answer with this status tells, whatever its body is.
 
     A status under 400 (an error in a body or stream that began well) leaves the class to the
     error's code and type, and `status` unset.
     """
-    parsed = decoded(body)
-    inner = error_fields(parsed)
+    parsed, inner, message = read_error(body, status)
     code, kind = word(inner.get("code")), word(inner.get("type"))
-    message = error_message(inner, parsed, status)
     cls = _BY_CODE.get(code) or _BY_CODE.get(kind)
-    if cls is None or (status >= 400 and cls is ServerError):
-        cls = error_class_for_status(status) if status >= 400 else _class_without_status(code, kind)
-    if cls is InvalidRequestError and is_overflow(message):
-        cls = RequestTooLargeError
+    if cls is None or (status >= 400 and cls is errors.ServerError):
+        cls = class_of(status) if status >= 400 else _class_without_status(code, kind)
     cls = blamed(cls, inner, code, message)
     hint = _RETRY_HINT.search(message)
     return cls(
@@ -115,54 +90,44 @@ def parse_error(status: int, body: Any) -> UpstreamError:
     )
 
 
-def _class_without_status(code: str, kind: str) -> type[UpstreamError]:
+def _class_without_status(code: str, kind: str) -> type[errors.UpstreamError]:
     if code.isdigit() and 400 <= int(code) < 600:
-        return error_class_for_status(int(code))
+        return errors.error_class_for_status(int(code))
     if kind == "invalid_request_error" or _REQUEST_CODES.search(code):
-        return InvalidRequestError
-    return ServerError
+        return errors.InvalidRequestError
+    return errors.ServerError
 
 
-def render_error(error: PolycallError) -> tuple[int, JSON]:
+def render_error(error: errors.PolycallError) -> tuple[int, JSON]:
     """Status and body for a client of this dialect; its own body goes back unchanged."""
-    if isinstance(error, UpstreamError):
-        wire = _wire(error)
-        given = error.status or 0
+    wire = nearest(error, _TO_WIRE)
+    if isinstance(error, errors.UpstreamError):
         if _is_own_body(error.body):
-            return (given if given >= 400 else wire.status), with_overflow_code(error)
+            return status_of(error, wire.status), with_overflow_code(error)
         # Another vendor's status may mean another error here: Google says 400 to a wrong key.
-        is_same = given in _STATUSES and isinstance(error, error_class_for_status(given))
+        given = error.status or 0
+        is_same = given in _STATUSES and isinstance(error, errors.error_class_for_status(given))
         status = given if is_same else wire.status
         body = _body(error.message, wire.type, error.param, error.code or wire.code)
         if not isinstance(parse_error(status, body), type(error)):
             # Another vendor's code says nothing here.
             body = _body(error.message, wire.type, error.param, wire.code)
         return status, body
-    if isinstance(error, UnsupportedError):
-        return 400, _body(
-            str(error), "invalid_request_error", error.feature, "unsupported_parameter"
-        )
-    if isinstance(error, RequestError):
-        return 400, _body(str(error), "invalid_request_error", error.path, None)
-    if isinstance(error, ProtocolError):
-        return 502, _body(str(error), "server_error", "", "upstream_protocol_error")
-    return 500, _body(str(error), "server_error", "", "server_error")
+    place = error.path if isinstance(error, errors.RequestError) else ""
+    place = error.feature if isinstance(error, errors.UnsupportedError) else place
+    return wire.status, _body(str(error), wire.type, place, wire.code)
 
 
-def stream_error(error: PolycallError) -> JSON:
+def stream_error(error: errors.PolycallError) -> JSON:
     """The `error` object of a response that failed after it had begun."""
-    if isinstance(error, UpstreamError):
+    if isinstance(error, errors.UpstreamError):
         if _is_own_body(error.body):
             return with_overflow_code(error)["error"]
-        code = error.code or _wire(error).code or "invalid_prompt"
+        code = error.code or nearest(error, _TO_WIRE).code or "invalid_prompt"
         return {"code": code, "message": error.message}
-    if isinstance(error, RequestError):
+    if isinstance(error, errors.RequestError):
         return {"code": "invalid_prompt", "message": str(error)}
     return {"code": "server_error", "message": str(error)}
-
-
-def _wire(error: UpstreamError) -> _Wire:
-    return nearest(error, _TO_WIRE) or _TO_WIRE[ServerError]
 
 
 def _is_own_body(body: Any) -> bool:
