@@ -196,7 +196,7 @@ class App:
             raise vendor.refuse_by(refusal)
         spec = self._spec(vendor, prompt.model)
         has_tools = prompt.tools or any(isinstance(e, Called | Returned) for e in prompt.entries)
-        if spec is not None and not spec.calls_tools and has_tools:
+        if not spec.calls_tools and has_tools:
             raise vendor.invalid(f"The model '{prompt.model}' does not support tools.")
         if route.operation == "count":
             counted = vendor.render_count(prompt, usage.count_prompt(prompt))
@@ -220,7 +220,7 @@ class App:
         self.requests.append(recorded)
         self.received += 1
 
-    def _spec(self, vendor: Vendor, name: str) -> ModelSpec | None:
+    def _spec(self, vendor: Vendor, name: str) -> ModelSpec:
         script = self.scripts.get((vendor.name, name))
         if script is not None:
             return self._scripted(vendor, script.spec)
@@ -238,7 +238,7 @@ class App:
             return ModelSpec(name)
         if self._rulebook.was_retired(vendor.name, name):
             raise vendor.retired_model(name)
-        return None
+        raise vendor.unknown_model(name)
 
     def _scripted(self, vendor: Vendor, spec: ModelSpec) -> ModelSpec:
         """A scripted model that has a real one's name is bound by that one's rules."""
@@ -250,10 +250,7 @@ class App:
 
     def _models_body(self, vendor: Vendor, route: Route) -> JSON:
         if route.operation == "model":
-            spec = self._spec(vendor, route.model)
-            if spec is None:
-                raise vendor.unknown_model(route.model)
-            return vendor.render_models([spec], one=True)
+            return vendor.render_models([self._spec(vendor, route.model)], one=True)
         scripted = [script.spec for key, script in self.scripts.items() if key[0] == vendor.name]
         failing = [ModelSpec(name) for name in faults.NAMES]
         real = [

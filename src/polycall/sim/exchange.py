@@ -22,6 +22,23 @@ Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 BODY_BYTES_MAX = 64 * 1024 * 1024
 
 
+async def read_body(receive: Receive) -> bytes:
+    """The whole body of a request; what is too long is cut."""
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            break
+        piece: bytes = message.get("body", b"")
+        size += len(piece)
+        if size <= BODY_BYTES_MAX:
+            pieces.append(piece)
+        if not message.get("more_body"):
+            break
+    return b"".join(pieces)
+
+
 class Exchange:
     """One request and its connection."""
 
@@ -40,19 +57,7 @@ class Exchange:
 
     async def read_body(self) -> bytes:
         """The whole body; what is too long is cut, and fails as JSON."""
-        pieces: list[bytes] = []
-        size = 0
-        while True:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                break
-            piece: bytes = message.get("body", b"")
-            size += len(piece)
-            if size <= BODY_BYTES_MAX:
-                pieces.append(piece)
-            if not message.get("more_body"):
-                break
-        return b"".join(pieces)
+        return await read_body(self._receive)
 
     async def start(
         self, status: int, kind: str, headers: dict[str, str], length: int = -1
@@ -111,8 +116,7 @@ class Delivery:
         self.answer = answer
         self.exchange = exchange
         self.headers = vendor.answer_headers(answer.nonce)
-        sse: str = getattr(vendor, "stream_type", "text/event-stream")
-        self.kind = sse if route.sse else "application/json"
+        self.kind = vendor.stream_type if route.sse else "application/json"
 
     def frames(self) -> Iterator[bytes]:
         """The events of the stream."""

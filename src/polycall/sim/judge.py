@@ -81,14 +81,15 @@ class Judge:
             return _as_refusal(refused)
         return self._rulebook.refusal(vendor.name, vendor.wire, prompt.model, prompt.body, headers)
 
-    def _spec(self, vendor: Vendor, name: str) -> ModelSpec | None:
+    def _spec(self, vendor: Vendor, name: str) -> ModelSpec:
         model = self._rulebook.model(vendor.name, name)
         if model is not None:
             return spec_of(self._rulebook, vendor.name, model)
         if self._rulebook.was_retired(vendor.name, name):
             raise vendor.retired_model(name)
-        is_host = isinstance(vendor, Relative) and not vendor.lists_models
-        return ModelSpec(name) if is_host else None
+        if isinstance(vendor, Relative) and not vendor.lists_models:
+            return ModelSpec(name)
+        raise vendor.unknown_model(name)
 
 
 def _as_refusal(refused: Refused) -> Refusal:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from polycall._support import jsontext
 from polycall.sim.chunking import fragments
@@ -25,7 +25,7 @@ from polycall.sim.script import (
     ToolSpec,
 )
 from polycall.sim.shape import JSON, parse_object
-from polycall.sim.vendors.base import Headers, Models, Route
+from polycall.sim.vendors.base import Headers, Models, Route, Vendor
 
 _PATH = re.compile(r"/model/(.+)/(converse|converse-stream|count-tokens)")
 _INVALID = "ValidationException"
@@ -44,7 +44,7 @@ _FAILURES = {
 }
 
 
-class Converse:
+class Converse(Vendor):
     """`/bedrock/model/...`."""
 
     name = "bedrock"
@@ -62,16 +62,11 @@ class Converse:
             return Route("count", match[1])
         return Route("generate", match[1], stream=match[2] == "converse-stream")
 
-    def check_key(self, headers: Headers, query: Mapping[str, str]) -> None:
-        """The cloud's door has looked."""
-
     def check_request(
         self, route: Route, body: Any, models: Models, headers: Headers | None = None
     ) -> Prompt:
         """Shape, turns, tools."""
         model = models(route.model)
-        if model is None:
-            raise self.unknown_model(route.model)
         if route.operation == "count":
             if said := problem(body, "Count"):
                 raise _invalid(said)
@@ -83,7 +78,7 @@ class Converse:
         tools = [_tool(each["toolSpec"]) for each in config.get("tools", []) if "toolSpec" in each]
         prompt = Prompt(
             model=model.name,
-            entries=_entries(fields, tools, has_config="toolConfig" in fields),
+            entries=_entries(fields, has_config="toolConfig" in fields),
             tools=tools,
             body=fields,
             stream=route.stream,
@@ -185,7 +180,7 @@ def _choose(prompt: Prompt, choice: JSON) -> None:
         prompt.choice, prompt.allowed = "required", frozenset({name})
 
 
-def _entries(body: JSON, tools: list[ToolSpec], *, has_config: bool) -> list[Entry]:
+def _entries(body: JSON, *, has_config: bool) -> list[Entry]:
     entries: list[Entry] = [
         Said("system", block["text"]) for block in body.get("system", []) if "text" in block
     ]
@@ -201,7 +196,6 @@ def _entries(body: JSON, tools: list[ToolSpec], *, has_config: bool) -> list[Ent
         raise _invalid(
             "The toolConfig field must be defined when using toolUse and toolResult content blocks."
         )
-    del tools
     return entries
 
 
@@ -308,7 +302,7 @@ def _usage(answer: Answer) -> JSON:
     }
 
 
-def _event(kind: Literal["messageStart", "messageStop", "metadata"] | str, fields: JSON) -> bytes:
+def _event(kind: str, fields: JSON) -> bytes:
     return frames.event(kind, jsontext.encode_bytes({**fields, "p": "abcdefghijk"}))
 
 

@@ -13,11 +13,10 @@ from polycall._support import jsontext
 from polycall.sim.clouds import aws, azure, frames, google, vectors
 from polycall.sim.clouds.shapes import problem
 from polycall.sim.clouds.state import CloudState
+from polycall.sim.exchange import Receive, Send, read_body
 from polycall.sim.script import Refused
 
 Message: TypeAlias = dict[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 Behind: TypeAlias = tuple[str, bytes, dict[str, str]]
 
@@ -26,7 +25,6 @@ _INVOKE = re.compile(r"/bedrock/model/(.+)/(invoke|invoke-with-response-stream)"
 _CONVERSE = re.compile(r"/bedrock/model/.+/(converse|converse-stream)")
 _COUNT = re.compile(r"/bedrock/model/(.+)/count-tokens")
 _VERSIONS = frozenset({"bedrock-2023-05-31", "2026-10-21"})
-_BODY_BYTES_MAX = 64 * 1024 * 1024
 
 
 class CloudDoor:
@@ -38,7 +36,7 @@ class CloudDoor:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One request below one of `ROOTS`."""
-        body = await _read(receive)
+        body = await read_body(receive)
         raw_path = scope["raw_path"].decode("ascii").partition("?")[0]
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         answer = _Answer(
@@ -238,22 +236,6 @@ class _Answer:
                 said = jsontext.encode_bytes({"bytes": text, "p": "abcdefgh"})
                 pieces.append(frames.event("chunk", said))
         return b"".join(pieces)
-
-
-async def _read(receive: Receive) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            break
-        piece: bytes = message.get("body", b"")
-        size += len(piece)
-        if size <= _BODY_BYTES_MAX:
-            pieces.append(piece)
-        if not message.get("more_body"):
-            break
-    return b"".join(pieces)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

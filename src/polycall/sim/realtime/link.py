@@ -1,9 +1,10 @@
-"""Connections of the simulation: a pair in memory, or the server's end of a WebSocket."""
+"""Connections of the simulation: a pair in memory, or either end of a WebSocket."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from polycall.sim.realtime.record import Frame
 
@@ -69,3 +70,32 @@ class MemoryLink:
             self._closed = LinkClosedError(code, reason)
             self.peer._frames.put_nowait(LinkClosedError(code, reason))
             self._frames.put_nowait(LinkClosedError(code, reason))
+
+
+class WebLink:
+    """One end of a WebSocket of aiohttp's; `abort` breaks the connection without a word."""
+
+    def __init__(self, inner: Any, abort: Callable[[], None]) -> None:
+        self._inner = inner
+        self._abort = abort
+
+    async def send(self, frame: Frame) -> None:
+        try:
+            if isinstance(frame, bytes):
+                await self._inner.send_bytes(frame)
+            else:
+                await self._inner.send_str(frame)
+        except (ConnectionError, RuntimeError) as error:
+            raise LinkClosedError(1006, str(error)) from None
+
+    async def receive(self) -> Frame:
+        message = await self._inner.receive()
+        if message.type.name in ("TEXT", "BINARY"):
+            return message.data
+        raise LinkClosedError(self._inner.close_code or 1006)
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        if code == 1006:
+            self._abort()
+        else:
+            await self._inner.close(code=code, message=reason.encode())

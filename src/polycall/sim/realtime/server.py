@@ -19,9 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from polycall.sim.realtime.gemini_live import GeminiLiveSession
 from polycall.sim.realtime.gpt_live import GPTLiveSession
-from polycall.sim.realtime.link import LinkClosedError, MemoryLink
+from polycall.sim.realtime.link import MemoryLink, WebLink
 from polycall.sim.realtime.openai_realtime import OpenAIRealtimeSession
-from polycall.sim.realtime.record import Frame
 from polycall.sim.realtime.script import VoiceFaults, VoiceScript
 from polycall.sim.realtime.session import VoiceSession
 from polycall.sim.script import Turn
@@ -56,37 +55,6 @@ def open_link(url: str, script: VoiceScript) -> tuple[MemoryLink, asyncio.Task[N
     client, server = MemoryLink.pair()
     session = kind(server, script, model=model)
     return client, asyncio.create_task(session.run(), name="simulated voice")
-
-
-class _WebLink:
-    """The server's end of a WebSocket."""
-
-    def __init__(self, inner: Any, kinds: Any, transport: Any) -> None:
-        self._inner = inner
-        self._kinds = kinds
-        self._transport = transport
-
-    async def send(self, frame: Frame) -> None:
-        try:
-            if isinstance(frame, bytes):
-                await self._inner.send_bytes(frame)
-            else:
-                await self._inner.send_str(frame)
-        except (ConnectionError, RuntimeError) as error:
-            raise LinkClosedError(1006, str(error)) from None
-
-    async def receive(self) -> Frame:
-        message = await self._inner.receive()
-        if message.type in (self._kinds.TEXT, self._kinds.BINARY):
-            return message.data
-        raise LinkClosedError(self._inner.close_code or 1006)
-
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        if code == 1006:
-            if self._transport is not None:
-                self._transport.abort()
-            return
-        await self._inner.close(code=code, message=reason.encode())
 
 
 class VoiceSimulation:
@@ -166,7 +134,7 @@ class VoiceSimulation:
 
 async def _converse(request: Any, script: VoiceScript, speed: float = 1.0) -> Any:
     """One session over the WebSocket that a request asks for."""
-    from aiohttp import WSMsgType, web  # noqa: PLC0415 - only what listens needs it
+    from aiohttp import web  # noqa: PLC0415 - only what listens needs it
 
     found = session_for(str(request.rel_url))
     if found is None:
@@ -174,7 +142,8 @@ async def _converse(request: Any, script: VoiceScript, speed: float = 1.0) -> An
     kind, model = found
     socket = web.WebSocketResponse(max_msg_size=_FRAME_BYTES_MAX)
     await socket.prepare(request)
-    link = _WebLink(socket, WSMsgType, request.transport)
+    transport = request.transport
+    link = WebLink(socket, lambda: None if transport is None else transport.abort())
     await kind(link, script, model=model, speed=speed).run()
     if not socket.closed:
         await socket.close()

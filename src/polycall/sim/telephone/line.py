@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from polycall.sim.realtime.link import Link, LinkClosedError
-from polycall.sim.realtime.record import Frame
+from polycall.sim.realtime.link import Link, WebLink
 
 _FRAME_BYTES_MAX = 16 * 2**20
 
@@ -37,37 +36,6 @@ class Line(Protocol):
         ...
 
 
-class _WebLink:
-    """A WebSocket of aiohttp's client."""
-
-    def __init__(self, inner: Any, kinds: Any) -> None:
-        self._inner = inner
-        self._kinds = kinds
-
-    async def send(self, frame: Frame) -> None:
-        try:
-            if isinstance(frame, bytes):
-                await self._inner.send_bytes(frame)
-            else:
-                await self._inner.send_str(frame)
-        except (ConnectionError, RuntimeError) as error:
-            raise LinkClosedError(1006, str(error)) from None
-
-    async def receive(self) -> Frame:
-        message = await self._inner.receive()
-        if message.type in (self._kinds.TEXT, self._kinds.BINARY):
-            return message.data
-        raise LinkClosedError(self._inner.close_code or 1006)
-
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        if code == 1006:  # no word: as when a machine is gone
-            response = self._inner._response  # there is no public way to be rude
-            if response.connection is not None:
-                response.connection.transport.abort()
-            return
-        await self._inner.close(code=code, message=reason.encode())
-
-
 class WebLine:
     """Reaches the public addresses of a telephone at another one, such as a port of the loopback.
 
@@ -95,7 +63,13 @@ class WebLine:
             )
         except aiohttp.WSServerHandshakeError as error:
             raise LineRefusedError(error.status) from None
-        return _WebLink(inner, aiohttp.WSMsgType)
+
+        def abort() -> None:  # as when a machine is gone
+            response = inner._response  # there is no public way to be rude
+            if response.connection is not None:
+                response.connection.transport.abort()
+
+        return WebLink(inner, abort)
 
     async def close(self) -> None:
         if self._session is not None:

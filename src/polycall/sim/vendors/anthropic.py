@@ -16,8 +16,8 @@ from polycall.sim.vendors import anthropic_checks as checks
 from polycall.sim.vendors import anthropic_programs as programs
 from polycall.sim.vendors import anthropic_server_tools as server_tools
 from polycall.sim.vendors.anthropic_thinking import bound_to, identity
-from polycall.sim.vendors.anthropic_turns import SCOPE, turns_of
-from polycall.sim.vendors.base import Headers, Models, Route
+from polycall.sim.vendors.anthropic_turns import SCOPE, refuse, turns_of
+from polycall.sim.vendors.base import Headers, Models, Route, Vendor
 
 VERSIONS = frozenset({"2023-01-01", "2023-06-01", "2026-10-21"})
 _STOP_REASONS = {
@@ -35,7 +35,7 @@ _MESSAGES = {
 }
 
 
-class Anthropic:
+class Anthropic(Vendor):
     """`/anthropic/v1/messages`."""
 
     name = "anthropic"
@@ -57,23 +57,23 @@ class Anthropic:
             case "GET", _ if path.startswith("/v1/models/"):
                 return Route("model", path.removeprefix("/v1/models/"))
             case _, "/v1/messages" | "/v1/messages/count_tokens":
-                raise checks.refuse("Method Not Allowed", status=405)
+                raise refuse("Method Not Allowed", status=405)
             case _:
-                raise checks.refuse("Not Found", status=404)
+                raise refuse("Not Found", status=404)
 
     def check_key(self, headers: Headers, query: Mapping[str, str]) -> None:
         """`x-api-key` or Bearer, and the version."""
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         key = headers.get("x-api-key") or (bearer if scheme.lower() == "bearer" else "")
         if not key.strip():
-            raise checks.refuse("x-api-key header is required", status=401)
+            raise refuse("x-api-key header is required", status=401)
         if "invalid" in key.lower():
-            raise checks.refuse("invalid x-api-key", status=401)
+            raise refuse("invalid x-api-key", status=401)
         version = headers.get("anthropic-version")
         if version is None:
-            raise checks.refuse("anthropic-version: header is required")
+            raise refuse("anthropic-version: header is required")
         if version not in VERSIONS:
-            raise checks.refuse(f'anthropic-version: "{version}" is not a valid version')
+            raise refuse(f'anthropic-version: "{version}" is not a valid version')
 
     def check_request(
         self, route: Route, body: Any, models: Models, headers: Headers | None = None
@@ -86,9 +86,9 @@ class Anthropic:
         if signing.takes_foreign():
             return prompt
         if offer is not None and offer.container and self._desk.container(offer.container) is None:
-            raise checks.refuse(f"container: Container '{offer.container}' not found or expired.")
+            raise refuse(f"container: Container '{offer.container}' not found or expired.")
         if offer is not None and offer.pending and not self._desk.knows(offer.pending):
-            raise checks.refuse(f"messages: no pending tool use has the id {offer.pending}")
+            raise refuse(f"messages: no pending tool use has the id {offer.pending}")
         return prompt
 
     def render_body(self, prompt: Prompt, answer: Answer) -> JSON:
@@ -166,7 +166,7 @@ class Anthropic:
             headers["anthropic-ratelimit-requests-limit"] = "50"
             headers["anthropic-ratelimit-requests-remaining"] = "0"
             headers["anthropic-ratelimit-requests-reset"] = "2026-11-21T00:00:00Z"
-        return checks.refuse(_words(failure), status=status, headers=headers)
+        return refuse(_words(failure), status=status, headers=headers)
 
     def render_stream_failure(self, failure: Failure) -> bytes:
         """`event: error`."""
@@ -175,19 +175,15 @@ class Anthropic:
 
     def invalid(self, message: str) -> Refused:
         """400."""
-        return checks.refuse(message)
+        return refuse(message)
 
     def unknown_model(self, name: str) -> Refused:
         """404."""
-        return checks.refuse(f"model: {name}", status=404)
-
-    def retired_model(self, name: str) -> Refused:
-        """The same 404: a name that is gone is a name that is not known."""
-        return self.unknown_model(name)
+        return refuse(f"model: {name}", status=404)
 
     def refuse_by(self, refusal: Refusal) -> Refused:
         """400, by the rule's words."""
-        return checks.refuse(refusal.message, status=refusal.status)
+        return refuse(refusal.message, status=refusal.status)
 
     def answer_headers(self, nonce: str) -> dict[str, str]:
         """`request-id`."""

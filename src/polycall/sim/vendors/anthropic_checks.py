@@ -33,24 +33,12 @@ from polycall.sim.vendors import anthropic_server_tools as server_tools
 from polycall.sim.vendors import anthropic_tool_changes as tool_changes
 from polycall.sim.vendors.anthropic_history import read_history
 from polycall.sim.vendors.anthropic_thinking import BETA
-from polycall.sim.vendors.anthropic_turns import turns_of
+from polycall.sim.vendors.anthropic_turns import refuse, turns_of
 from polycall.sim.vendors.base import Models
 
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 CACHE_MARKS_MAX = 4
 _THINKING_BUDGET_MIN = 1024
-_ERROR_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    504: "timeout_error",
-    503: "overloaded_error",
-    529: "overloaded_error",
-}
 
 _CACHE = nullable({"type!": Choice("ephemeral"), "ttl": Choice("5m", "1h"), "scope": STRING})
 _CALLER = nullable({"type!": STRING, "tool_id": STRING})
@@ -207,13 +195,6 @@ _BODY = Obj(
 )
 
 
-def refuse(message: str, *, status: int = 400, headers: dict[str, str] | None = None) -> Refused:
-    """An error in Anthropic's shape."""
-    kind = _ERROR_TYPES.get(status, "api_error")
-    error: JSON = {"type": kind, "message": message, "details": None}
-    return Refused(status, {"type": "error", "error": error, "request_id": ""}, headers)
-
-
 def refuse_shape(error: ShapeError) -> Refused:
     """A shape error in Anthropic's words."""
     place = path_text(error.path, brackets=False)
@@ -256,8 +237,6 @@ def check(
     except ShapeError as error:
         raise refuse_shape(error) from None
     model = models(fields["model"])
-    if model is None:
-        raise refuse(f"model: {fields['model']}", status=404)
     thinks = _check_thinking(fields, model)
     tools = _read_tools(list_in(fields, "tools"))
     offered = programs.offered(fields)

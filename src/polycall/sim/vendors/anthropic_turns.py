@@ -11,14 +11,27 @@ from polycall.sim.script import Refused
 from polycall.sim.shape import JSON
 
 SCOPE = "anthropic"
+_ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    503: "overloaded_error",
+    529: "overloaded_error",
+}
 # Role, blocks and position of each turn.
 Turns: TypeAlias = "list[tuple[str, list[JSON], int]]"
 
 
-def refuse(message: str) -> Refused:
-    """400."""
-    error: JSON = {"type": "invalid_request_error", "message": message, "details": None}
-    return Refused(400, {"type": "error", "error": error, "request_id": ""})
+def refuse(message: str, *, status: int = 400, headers: dict[str, str] | None = None) -> Refused:
+    """An error in Anthropic's shape."""
+    kind = _ERROR_TYPES.get(status, "api_error")
+    error: JSON = {"type": kind, "message": message, "details": None}
+    return Refused(status, {"type": "error", "error": error, "request_id": ""}, headers)
 
 
 def blocks_of(content: str | list[JSON] | None) -> list[JSON]:

@@ -8,13 +8,12 @@ text, usage on the last chunk of content.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from polycall._support import jsontext
 from polycall.sim.chunking import encode_sse, fragments
-from polycall.sim.dated import Refusal
-from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused
+from polycall.sim.script import Answer, Call, Failure, Prompt, Refused
 from polycall.sim.shape import (
     BOOLEAN,
     INTEGER,
@@ -86,20 +85,14 @@ _BODY = Obj(
 )
 
 
-class Compatible:
+class Compatible(openai_chat.OpenAIChat):
     """`/compatible/v1/chat/completions`."""
 
     name = "compatible"
     base_path = "/compatible/v1"
     wire = "compatible"
-
-    def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
-        """Chat completions and models."""
-        return openai_chat.route(method, path, {"/chat/completions"})
-
-    def check_key(self, headers: Headers, query: Mapping[str, str]) -> None:
-        """Bearer."""
-        common.check_bearer(headers, help_text="This server wants a key.")
+    owner = "compatible"
+    key_help = "This server wants a key."
 
     def check_request(
         self, route: Route, body: Any, models: Models, headers: Headers | None = None
@@ -113,8 +106,6 @@ class Compatible:
             text = words.get(error.problem, f"Input should be {error.wanted}, got {error.got}")
             raise _refuse(f"body.{place}: {text}") from None
         model = models(fields["model"])
-        if model is None:
-            raise self.unknown_model(fields["model"])
         tools = chat.read_tools(list_in(fields, "tools"))
         prompt = Prompt(fields["model"], chat.read_messages(fields["messages"]), tools, fields)
         chat.read_choice(fields, prompt)
@@ -183,14 +174,6 @@ class Compatible:
             yield b"data:" + jsontext.encode_bytes(body) + b"\n\n"
         yield encode_sse(b"[DONE]")
 
-    def render_count(self, prompt: Prompt, tokens: int) -> JSON:
-        """There is no such route; `route` never gives it."""
-        return {"tokens": tokens}
-
-    def render_models(self, models: list[ModelSpec], *, one: bool) -> JSON:
-        """`GET /models`."""
-        return common.models_body(models, owner="compatible", one=one)
-
     def render_failure(self, failure: Failure) -> Refused:
         """A bare message, as such servers give."""
         kind, _, message = common.failure_words(failure)
@@ -198,10 +181,6 @@ class Compatible:
         if failure.retry_after_s is not None:
             headers["retry-after"] = f"{failure.retry_after_s:g}"
         return _refuse(message, status=failure.status, kind=kind, headers=headers)
-
-    def render_stream_failure(self, failure: Failure) -> bytes:
-        """An error object in place of a chunk."""
-        return encode_sse(jsontext.encode_bytes(self.render_failure(failure).body))
 
     def invalid(self, message: str) -> Refused:
         """400."""
@@ -214,10 +193,6 @@ class Compatible:
     def retired_model(self, name: str) -> Refused:
         """As a name that is not known."""
         return self.unknown_model(name)
-
-    def refuse_by(self, refusal: Refusal) -> Refused:
-        """By the rule's words."""
-        return common.refuse_by(refusal)
 
     def answer_headers(self, nonce: str) -> dict[str, str]:
         """None."""

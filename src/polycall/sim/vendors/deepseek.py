@@ -13,8 +13,7 @@ from typing import Any
 from polycall._support import jsontext
 from polycall.sim import signing
 from polycall.sim.chunking import encode_sse, fragments
-from polycall.sim.dated import Refusal
-from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused
+from polycall.sim.script import Answer, Call, ModelSpec, Prompt, Refused
 from polycall.sim.shape import (
     BOOLEAN,
     JSON,
@@ -110,12 +109,13 @@ _BODY = Obj(_FIELDS)
 _KNOWN = frozenset(name.removesuffix("!") for name in _FIELDS)
 
 
-class DeepSeek:
+class DeepSeek(openai_chat.OpenAIChat):
     """`/deepseek/chat/completions`, also below `/v1`."""
 
     name = "deepseek"
     base_path = "/deepseek"
     wire = "deepseek"
+    owner = "deepseek"
 
     def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
         """With and without the version."""
@@ -142,10 +142,7 @@ class DeepSeek:
             fields: JSON = _BODY.read(body, (), False)
         except ShapeError as error:
             raise _refuse_shape(error) from None
-        model = models(fields["model"])
-        if model is None:
-            raise self.unknown_model(fields["model"])
-        return _check_rules(fields, model)
+        return _check_rules(fields, models(fields["model"]))
 
     def render_body(self, prompt: Prompt, answer: Answer) -> JSON:
         """A `chat.completion` with `reasoning_content`."""
@@ -203,22 +200,6 @@ class DeepSeek:
         yield chunk({"content": ""}, openai_chat.finish_reason(answer))
         yield openai_chat.DONE
 
-    def render_count(self, prompt: Prompt, tokens: int) -> JSON:
-        """There is no such route; `route` never gives it."""
-        return {"tokens": tokens}
-
-    def render_models(self, models: list[ModelSpec], *, one: bool) -> JSON:
-        """`GET /models`."""
-        return common.models_body(models, owner="deepseek", one=one)
-
-    def render_failure(self, failure: Failure) -> Refused:
-        """OpenAI's error object."""
-        return common.refuse_failure(failure)
-
-    def render_stream_failure(self, failure: Failure) -> bytes:
-        """As OpenAI's."""
-        return openai_chat.OpenAIChat().render_stream_failure(failure)
-
     def invalid(self, message: str) -> Refused:
         """422."""
         words = f"Failed to parse the request body as JSON: {message}"
@@ -235,10 +216,6 @@ class DeepSeek:
     def retired_model(self, name: str) -> Refused:
         """As a name that is not known."""
         return self.unknown_model(name)
-
-    def refuse_by(self, refusal: Refusal) -> Refused:
-        """By the rule's words."""
-        return common.refuse_by(refusal)
 
     def answer_headers(self, nonce: str) -> dict[str, str]:
         """A trace id."""

@@ -15,7 +15,7 @@ from polycall.sim.dated import Refusal
 from polycall.sim.script import Answer, Failure, ModelSpec, Prompt, Refused
 from polycall.sim.shape import JSON, parse_object
 from polycall.sim.vendors import gemini_checks as checks
-from polycall.sim.vendors.base import Headers, Models, Route
+from polycall.sim.vendors.base import Headers, Models, Route, Vendor
 from polycall.sim.vendors.gemini_contents import SCOPE, refuse, signed_part
 
 _PATH = re.compile(r"/(v1|v1beta)/models/([^/:]+):(\w+)")
@@ -31,7 +31,7 @@ _FINISH = {
 _TOKENS_MAX = 1000
 
 
-class Gemini:
+class Gemini(Vendor):
     """`/google/{v1,v1beta}/models/...`."""
 
     name = "google"
@@ -83,10 +83,7 @@ class Gemini:
         self, route: Route, body: Any, models: Models, headers: Headers | None = None
     ) -> Prompt:
         """Model, shape, rules."""
-        model = models(route.model)
-        if model is None:
-            raise self.unknown_model(route.model)
-        prompt = checks.check(body, model, counts=route.operation == "count")
+        prompt = checks.check(body, models(route.model), counts=route.operation == "count")
         prompt.stream = route.stream
         token = prompt.body.get("continuationToken")
         if token and self._tokens.get(token) != jsontext.encode(prompt.body["contents"]):

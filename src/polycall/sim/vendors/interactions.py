@@ -174,8 +174,6 @@ class Interactions(Gemini):
         if "agent" in fields or fields.get("background"):
             raise refuse("Agents and background interactions are not simulated.")
         model = models(fields["model"].removeprefix("models/"))
-        if model is None:
-            raise self.unknown_model(fields["model"])
         previous = fields.get("previous_interaction_id")
         if previous is not None:
             if previous not in self._kept:

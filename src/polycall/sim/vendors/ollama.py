@@ -47,7 +47,7 @@ from polycall.sim.shape import (
     path_text,
     texts_in,
 )
-from polycall.sim.vendors.base import Headers, Models, Route
+from polycall.sim.vendors.base import Headers, Models, Route, Vendor
 
 _CALL = Open(
     {"id": STRING, "function!": Open({"name!": STRING, "arguments": OBJECT, "index": INTEGER})}
@@ -101,7 +101,7 @@ def refuse(message: str, status: int = 400) -> Refused:
     return Refused(status, {"error": message})
 
 
-class Ollama:
+class Ollama(Vendor):
     """`/ollama/api/...`."""
 
     name = "ollama-native"
@@ -117,9 +117,6 @@ class Ollama:
         if (method, path) == ("GET", "/api/tags"):
             return Route("models")
         raise refuse("404 page not found", 404)
-
-    def check_key(self, headers: Headers, query: Mapping[str, str]) -> None:
-        """A local server asks for none."""
 
     def check_request(
         self, route: Route, body: Any, models: Models, headers: Headers | None = None
@@ -137,8 +134,6 @@ class Ollama:
         if not name:
             raise refuse("model is required")
         model = models(name)
-        if model is None:
-            raise self.unknown_model(name)
         tools = [
             ToolSpec(each["name"], each.get("description", ""), each.get("parameters") or {})
             for wire in list_in(fields, "tools")
@@ -181,10 +176,6 @@ class Ollama:
             yield line({"tool_calls": [call]}, {"done": False})
         yield line({}, _end(answer))
 
-    def render_count(self, prompt: Prompt, tokens: int) -> JSON:
-        """No path counts."""
-        raise refuse("404 page not found", 404)
-
     def render_models(self, models: list[ModelSpec], *, one: bool) -> JSON:
         """`/api/tags`."""
         del one
@@ -221,18 +212,9 @@ class Ollama:
         """404."""
         return refuse(f"model '{name}' not found", 404)
 
-    def retired_model(self, name: str) -> Refused:
-        """404: nothing is retired on one's own machine."""
-        return self.unknown_model(name)
-
     def refuse_by(self, refusal: Refusal) -> Refused:
         """400, by the rule's words."""
         return refuse(refusal.message)
-
-    def answer_headers(self, nonce: str) -> dict[str, str]:
-        """None."""
-        del nonce
-        return {}
 
 
 def _entries(messages: list[JSON]) -> list[Entry]:

@@ -14,7 +14,7 @@ from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refuse
 from polycall.sim.shape import JSON, ShapeError, object_in
 from polycall.sim.vendors import openai_chat_checks as checks
 from polycall.sim.vendors import openai_common as common
-from polycall.sim.vendors.base import Headers, Models, Route
+from polycall.sim.vendors.base import Headers, Models, Route, Vendor
 from polycall.sim.vendors.openai_logprobs import logprobs
 
 DONE = encode_sse(b"[DONE]")
@@ -22,12 +22,14 @@ _FINISH = {"refusal": "stop"}
 FINGERPRINT = "fp_simulation"
 
 
-class OpenAIChat:
+class OpenAIChat(Vendor):
     """`/openai/v1/chat/completions`."""
 
     name = "openai"
     base_path = "/openai/v1"
     wire = "openai-chat"
+    owner = "simulation"  # of its models
+    key_help = "You can obtain an API key from https://platform.openai.com."
 
     def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
         """Chat completions and models."""
@@ -35,9 +37,7 @@ class OpenAIChat:
 
     def check_key(self, headers: Headers, query: Mapping[str, str]) -> None:
         """Bearer."""
-        common.check_bearer(
-            headers, help_text="You can obtain an API key from https://platform.openai.com."
-        )
+        common.check_bearer(headers, help_text=self.key_help)
 
     def check_request(
         self, route: Route, body: Any, models: Models, headers: Headers | None = None
@@ -47,10 +47,7 @@ class OpenAIChat:
             fields = checks.read_body(body)
         except ShapeError as error:
             raise common.refuse_shape(error, flat_unknown=True) from None
-        model = models(fields["model"])
-        if model is None:
-            raise self.unknown_model(fields["model"])
-        return checks.check_rules(fields, model)
+        return checks.check_rules(fields, models(fields["model"]))
 
     def render_body(self, prompt: Prompt, answer: Answer) -> JSON:
         """A `chat.completion`."""
@@ -98,13 +95,9 @@ class OpenAIChat:
             yield encode_sse(jsontext.encode_bytes(body))
         yield DONE
 
-    def render_count(self, prompt: Prompt, tokens: int) -> JSON:
-        """Chat has no such route; `route` never gives it."""
-        return {"tokens": tokens}
-
     def render_models(self, models: list[ModelSpec], *, one: bool) -> JSON:
         """`GET /models`."""
-        return common.models_body(models, owner="simulation", one=one)
+        return common.models_body(models, owner=self.owner, one=one)
 
     def render_failure(self, failure: Failure) -> Refused:
         """OpenAI's error object."""
@@ -112,9 +105,7 @@ class OpenAIChat:
 
     def render_stream_failure(self, failure: Failure) -> bytes:
         """An error object in place of a chunk."""
-        kind, code, message = common.failure_words(failure)
-        error = {"message": message, "type": kind, "param": None, "code": code}
-        return encode_sse(jsontext.encode_bytes({"error": error}))
+        return encode_sse(jsontext.encode_bytes(self.render_failure(failure).body))
 
     def invalid(self, message: str) -> Refused:
         """400."""

@@ -149,7 +149,7 @@ def read_choice(body: JSON, prompt: Prompt) -> None:
     choice = body.get("tool_choice") or "auto"
     if isinstance(choice, str):
         prompt.choice = (
-            "required" if choice == "required" else "none" if choice == "none" else "auto"
+            "none" if choice == "none" else "required" if choice == "required" else "auto"
         )
         return
     names: list[str] = []

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from polycall.sim.script import Entry, Search, ToolSpec
+from polycall.sim.script import Search, ToolSpec
 from polycall.sim.shape import JSON, Obj, Open, list_in
 
 _SEARCHES = (
@@ -108,11 +108,6 @@ def _spread(tools: list[JSON], place: str) -> Iterator[tuple[JSON, str, str]]:
         elif tool.get("type") == "namespace":
             for number, inner in enumerate(list_in(tool, "tools")):
                 yield inner, f"{place}[{index}].tools[{number}]", tool["name"]
-
-
-def entries_of(item: JSON) -> list[Entry]:
-    """What the simulated model has of such an item: nothing."""
-    return []
 
 
 def search_tool(tools: list[JSON]) -> str:

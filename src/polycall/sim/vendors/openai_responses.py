@@ -9,9 +9,8 @@ from typing import Any, cast
 from polycall._support import jsontext
 from polycall.sim import signing
 from polycall.sim.chunking import encode_sse, fragments
-from polycall.sim.dated import Refusal
 from polycall.sim.programs import ProgramRunner
-from polycall.sim.script import Answer, Call, Failure, ModelSpec, Prompt, Refused, Turn
+from polycall.sim.script import Answer, Call, Failure, Prompt, Refused, Turn
 from polycall.sim.shape import JSON, ShapeError, list_in, object_in
 from polycall.sim.vendors import openai_chat
 from polycall.sim.vendors import openai_common as common
@@ -23,11 +22,9 @@ from polycall.sim.vendors.base import Headers, Models, Route
 _STORED_MAX = 10_000
 
 
-class OpenAIResponses:
+class OpenAIResponses(openai_chat.OpenAIChat):
     """`/openai/v1/responses`."""
 
-    name = "openai"
-    base_path = "/openai/v1"
     wire = "openai-responses"
 
     def __init__(self, desk: ProgramRunner | None = None) -> None:
@@ -69,10 +66,6 @@ class OpenAIResponses:
             case _:
                 return None
 
-    def check_key(self, headers: Headers, query: Mapping[str, str]) -> None:
-        """Bearer."""
-        openai_chat.OpenAIChat().check_key(headers, query)
-
     def check_request(
         self, route: Route, body: Any, models: Models, headers: Headers | None = None
     ) -> Prompt:
@@ -81,10 +74,7 @@ class OpenAIResponses:
             fields = checks.read_body(self._with_stored(body))
         except ShapeError as error:
             raise common.refuse_shape(error, flat_unknown=False) from None
-        model = models(fields["model"])
-        if model is None:
-            raise self.unknown_model(fields["model"])
-        prompt = checks.check_rules(fields, model)
+        prompt = checks.check_rules(fields, models(fields["model"]))
         pending = prompt.programs.pending if prompt.programs is not None else ""
         if pending and not self._desk.knows(pending):
             raise common.refuse(f"Program '{pending}' not found.", param="input", status=404)
@@ -156,23 +146,11 @@ class OpenAIResponses:
         """The shape of `/responses/input_tokens`; `route` does not offer it."""
         return {"object": "response.input_tokens", "input_tokens": tokens}
 
-    def render_models(self, models: list[ModelSpec], *, one: bool) -> JSON:
-        """`GET /models`."""
-        return common.models_body(models, owner="simulation", one=one)
-
-    def render_failure(self, failure: Failure) -> Refused:
-        """OpenAI's error object."""
-        return common.refuse_failure(failure)
-
     def render_stream_failure(self, failure: Failure) -> bytes:
         """A flat `error` event."""
         kind, code, message = common.failure_words(failure)
         event = {"type": "error", "code": code or kind, "message": message, "param": None}
         return encode_sse(jsontext.encode_bytes({**event, "sequence_number": 2}), "error")
-
-    def invalid(self, message: str) -> Refused:
-        """400."""
-        return common.refuse(message)
 
     def unknown_model(self, name: str) -> Refused:
         """404 on Chat; here it is a 400."""
@@ -183,14 +161,6 @@ class OpenAIResponses:
     def retired_model(self, name: str) -> Refused:
         """As a name that is not known."""
         return self.unknown_model(name)
-
-    def refuse_by(self, refusal: Refusal) -> Refused:
-        """By the rule's words."""
-        return common.refuse_by(refusal)
-
-    def answer_headers(self, nonce: str) -> dict[str, str]:
-        """`x-request-id` and its company."""
-        return openai_chat.OpenAIChat().answer_headers(nonce)
 
 
 def _input_items(source: str | list[JSON]) -> list[JSON]:

@@ -97,7 +97,7 @@ def _read_choice(body: JSON, prompt: Prompt) -> None:
         )
     if isinstance(choice, str):
         prompt.choice = (
-            "required" if choice == "required" else "none" if choice == "none" else "auto"
+            "none" if choice == "none" else "required" if choice == "required" else "auto"
         )
         return
     if choice["type"] == programs.TYPE:
@@ -179,7 +179,7 @@ class _Items:
                 case "program_output":
                     pass
                 case kind if kind in hosted.ITEMS:
-                    self.entries += hosted.entries_of(item)
+                    pass  # the simulated model has nothing of such an item
                 case "function_call" | "custom_tool_call":
                     self._read_call(item, path, outputs)
                 case _:

@@ -57,8 +57,6 @@ class Relative(OpenAIChat):
         except ShapeError as error:
             raise common.refuse_shape(error, flat_unknown=True) from None
         model = models(fields["model"])
-        if model is None:
-            raise self.unknown_model(fields["model"])
         prompt = checks.check_rules(fields, replace(model, is_real=True))
         prompt.reasons = model.reasons != "never" and not _is_off(written)
         if model.reasons == "asked":
