@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from polycall.translation.wire import Losses
 
 # What other vendors call the same.
@@ -20,3 +22,11 @@ def openai_tier(wanted: str, taken: frozenset[str] | None, losses: Losses) -> st
         shown = ", ".join(sorted(taken)) or "none"
         losses.drop("service_tier", f"{wanted!r}; the model has {shown}")
     return ""
+
+
+def mapped_tier(tier: str, tiers: Mapping[str, str], losses: Losses, *, is_own: bool) -> str | None:
+    """The tier as this wire calls it, which says its own as they are; `None` for another's."""
+    known = tier if is_own else tiers.get(tier.lower())
+    if known is None:
+        losses.drop("service_tier", f"{tier!r} is another vendor's")
+    return known

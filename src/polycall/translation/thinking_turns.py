@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from polycall.ir import JSON
+from polycall.translation.wire import Losses
+
 _Test: TypeAlias = Callable[[dict[str, Any]], bool]
 
 BARE = "the calls that are being answered came without thinking, which a budget demands"
@@ -29,3 +32,26 @@ def has_bare_turn(messages: list[Any], is_result: _Test, is_thinking: _Test) -> 
         elif message["role"] == "assistant":
             is_bare = not is_thinking(blocks[0])  # pyright: ignore[reportUnknownArgumentType]
     return is_bare
+
+
+def without_budget(
+    thinking: JSON,
+    messages: list[Any],
+    is_result: _Test,
+    is_thinking: _Test,
+    losses: Losses,
+    *,
+    adapts: bool,
+) -> JSON:
+    """The thinking to ask for: no fixed budget where the turn that goes on began without any.
+
+    `adapts`: the model can choose how much it thinks; else it does not think.
+    """
+    if thinking.get("type") != "enabled" or not has_bare_turn(messages, is_result, is_thinking):
+        return thinking
+    if not adapts:
+        losses.adjust("reasoning", f"off: {BARE}")
+        return {"type": "disabled"}
+    losses.adjust("reasoning.budget_tokens", f"left to the model: {BARE}")
+    shown = {name: thinking[name] for name in ("display",) if name in thinking}
+    return {"type": "adaptive", **shown}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 _LAST_SECOND = 253_402_300_799  # of the year 9999
 
@@ -14,3 +15,14 @@ def written_time(created: int) -> str:
     """
     known = min(max(created, 0), _LAST_SECOND)
     return datetime.fromtimestamp(known, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read_time(value: Any) -> int:
+    """Seconds since 1970 of such a time, however fine; 0 where it is none."""
+    if not isinstance(value, str):
+        return 0
+    try:
+        moment = datetime.fromisoformat(value)
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError, OSError):
+        return 0

@@ -10,7 +10,6 @@ from polycall.dialects.anthropic.ids import decode_id, encode_id
 from polycall.dialects.anthropic.media import parse_media
 from polycall.dialects.anthropic.names import NAME
 from polycall.ir import (
-    INVALID_ARGUMENTS,
     JSON,
     Media,
     Metadata,
@@ -22,6 +21,7 @@ from polycall.ir import (
     ToolResult,
     parse_arguments,
 )
+from polycall.translation.calls import arguments_object, arguments_text
 from polycall.translation.wire import Losses, Reader, short_hash
 
 _TEXT_KEYS = frozenset({"type", "text"})
@@ -114,19 +114,6 @@ def call_caller(block: JSON) -> tuple[str, Metadata]:
     return (by if isinstance(by, str) and by else "direct"), {NAME: more}
 
 
-def arguments_text(value: Any) -> str:
-    """The arguments' text; a wrapped invalid text comes out of its wrapper."""
-    if value is None or value == {}:
-        return "{}"
-    if isinstance(value, str):  # some relatives send text here
-        return value
-    if isinstance(value, dict) and len(value) == 1:  # pyright: ignore[reportUnknownArgumentType]
-        invalid: Any = value.get(INVALID_ARGUMENTS)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        if isinstance(invalid, str) and parse_arguments(invalid) is None:
-            return invalid
-    return jsontext.encode(value)
-
-
 def missing_id(position: int, name: str, arguments_json: str) -> str:
     """An id for a call that came without one."""
     arguments = parse_arguments(arguments_json)
@@ -190,9 +177,7 @@ def reasoning_block(part: Reasoning) -> JSON:
 
 def call_block(part: ToolCall, wire_id: str, wire_name: str) -> JSON:
     """A `tool_use` block; arguments that are no object are wrapped, as only objects fit."""
-    arguments = part.arguments
-    if arguments is None:
-        arguments = {INVALID_ARGUMENTS: part.arguments_json}
+    arguments = arguments_object(part)
     block: JSON = {"type": "tool_use", "id": wire_id, "name": wire_name, "input": arguments}
     own = part.metadata.get(NAME)
     if own:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, cast, get_args
 
-from polycall._support import jsontext
 from polycall.dialects.anthropic.names import NAME, THINKING_BUDGET_MIN
 from polycall.ir import JSON, Effort, ReasoningConfig, Request, ResponseFormat
 from polycall.schema import anthropic_strict
+from polycall.translation.absent_fields import note_absent
 from polycall.translation.efforts import at_most, effort_for, fitted_effort, is_off
+from polycall.translation.format_words import JSON_ONLY, format_words
 from polycall.translation.quirks import Quirks
-from polycall.translation.thinking_turns import BARE, has_bare_turn
+from polycall.translation.thinking_turns import without_budget
 from polycall.translation.wire import Losses, request_reader
 
 _EFFORTS: frozenset[str] = frozenset(get_args(Effort)) - {"none", "minimal"}
@@ -27,8 +28,6 @@ _BUDGETS: dict[str, int] = {
 
 _NOT_HERE = frozenset({"none", "minimal"})  # efforts that this wire has no word for
 _THINKING_TOP_P_MIN = 0.95
-
-JSON_ONLY = "Answer with one JSON object and nothing else."
 
 
 # ---------------------------------------------------------------------------------------------
@@ -138,20 +137,11 @@ def render_reasoning(
 
 def make_room_for_bare_turn(body: JSON, losses: Losses, quirks: Quirks) -> None:
     """Ask for no fixed budget of thinking where the turn that goes on began without any."""
-    thinking: JSON = body.get("thinking", {})
-    if thinking.get("type") != "enabled":
-        return
-    if not has_bare_turn(body["messages"], _is_result, _is_thinking):
-        return
-    if "adaptive" in _forms(quirks):
-        body["thinking"] = {
-            "type": "adaptive",
-            **{name: thinking[name] for name in ("display",) if name in thinking},
-        }
-        losses.adjust("reasoning.budget_tokens", f"left to the model: {BARE}")
-        return
-    body["thinking"] = {"type": "disabled"}
-    losses.adjust("reasoning", f"off: {BARE}")
+    if "thinking" in body:
+        adapts = "adaptive" in _forms(quirks)
+        tests = (_is_result, _is_thinking)
+        wanted, messages = body["thinking"], body["messages"]
+        body["thinking"] = without_budget(wanted, messages, *tests, losses, adapts=adapts)
 
 
 def _is_result(block: JSON) -> bool:
@@ -279,7 +269,7 @@ def render_format(body: JSON, request: Request, losses: Losses, quirks: Quirks) 
     adapted = schema if is_own else anthropic_strict(schema)
     if adapted is None or "json_schema" not in quirks.response_formats:
         losses.emulate("response_format", "the prompt has the schema, and nothing enforces it")
-        return f"{JSON_ONLY} It must match this JSON Schema:\n{jsontext.encode(schema)}"
+        return format_words(schema)
     if adapted != schema:
         losses.adjust("response_format", "its schema is written as the vendor takes it")
     more = {key: value for key, value in (own or {}).items() if key != "place"}
@@ -299,17 +289,8 @@ def render_sampling(body: JSON, request: Request, losses: Losses, quirks: Quirks
     """Write `temperature`, `top_p`, `top_k` into the body, and report what has no place."""
     if (request.temperature, request.top_p, request.top_k) != (None, None, None):
         _write_sampling(body, request, losses, quirks)
-    for field, value in (
-        ("seed", request.seed),
-        ("presence_penalty", request.presence_penalty),
-        ("frequency_penalty", request.frequency_penalty),
-    ):
-        if value is not None:
-            losses.drop(field, "no counterpart on this wire")
-    if request.logprobs is not None:
-        losses.refuse("logprobs", "this wire gives no probabilities")
-    if request.candidates is not None and request.candidates != 1:
-        losses.refuse("candidates", "this wire gives one answer")
+    absent = ("seed", "presence_penalty", "frequency_penalty", "logprobs", "candidates")
+    note_absent(request, losses, *absent)
 
 
 def _write_sampling(body: JSON, request: Request, losses: Losses, quirks: Quirks) -> None:

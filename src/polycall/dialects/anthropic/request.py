@@ -51,6 +51,7 @@ from polycall.translation.foreign_tools import (
     with_tool_changes,
 )
 from polycall.translation.quirks import Quirks
+from polycall.translation.service_tiers import mapped_tier
 from polycall.translation.tool_list_cache import parsed_once
 from polycall.translation.wire import (
     Losses,
@@ -347,10 +348,8 @@ def _render_rest(body: JSON, request: Request, losses: Losses) -> None:
         user = end_user_of(request, NAME, losses, length_max=_USER_LENGTH_MAX)
         body["metadata"] = {"user_id": user}
     if request.service_tier:
-        tier = request.service_tier if is_own else _TIERS.get(request.service_tier)
-        if tier is None:
-            losses.drop("service_tier", f"{request.service_tier!r} is another vendor's")
-        else:
+        tier = mapped_tier(request.service_tier, _TIERS, losses, is_own=is_own)
+        if tier is not None:
             body["service_tier"] = tier
 
 

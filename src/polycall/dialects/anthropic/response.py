@@ -28,6 +28,7 @@ from polycall.ir import (
     ToolResult,
     unified_finish,
 )
+from polycall.translation.calls import unique_calls
 from polycall.translation.failures import failed_end
 from polycall.translation.wire import response_reader, short_hash
 
@@ -108,40 +109,6 @@ def own_metadata(fields: JSON) -> Metadata:
     """The fields to be kept; nulls are what a server writes for nothing."""
     kept = {key: value for key, value in fields.items() if value is not None}
     return {NAME: kept} if kept else {}
-
-
-def unique_id(call_id: str, taken: set[str]) -> str:
-    """The id, numbered where an earlier call of the answer has it."""
-    unique, number = call_id, 2
-    while unique in taken:
-        unique = f"{call_id}_{number}"
-        number += 1
-    taken.add(unique)
-    return unique
-
-
-def unique_calls(parts: list[Part]) -> list[Part]:
-    """The parts, every call with an id of its own."""
-    calls = [part for part in parts if isinstance(part, ToolCall)]
-    if len({call.id for call in calls}) == len(calls):
-        return parts
-    taken: set[str] = set()
-    return [
-        _with_id(part, unique_id(part.id, taken)) if isinstance(part, ToolCall) else part
-        for part in parts
-    ]
-
-
-def _with_id(call: ToolCall, call_id: str) -> ToolCall:
-    return ToolCall(
-        call_id,
-        call.name,
-        call.arguments_json,
-        call.kind,
-        call.namespace,
-        call.caller,
-        call.metadata,
-    )
 
 
 # ---------------------------------------------------------------------------------------------

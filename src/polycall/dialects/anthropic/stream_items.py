@@ -10,7 +10,6 @@ from typing import Any
 
 from polycall._support import jsontext
 from polycall.dialects.anthropic.content import (
-    arguments_text,
     call_caller,
     extras,
     missing_id,
@@ -19,8 +18,8 @@ from polycall.dialects.anthropic.content import (
 )
 from polycall.dialects.anthropic.ids import decode_id
 from polycall.dialects.anthropic.names import NAME
-from polycall.dialects.anthropic.response import unique_id
 from polycall.ir import INVALID_ARGUMENTS, JSON, Reasoning, Text, ToolCall
+from polycall.translation.calls import arguments_text, unique_id
 from polycall.translation.stream import EventWriter
 from polycall.translation.wire import response_reader
 

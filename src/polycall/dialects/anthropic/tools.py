@@ -18,6 +18,7 @@ from polycall.schema import anthropic_strict
 from polycall.schema.root import object_schema
 from polycall.translation.foreign_tools import IN_MESSAGE
 from polycall.translation.quirks import Quirks
+from polycall.translation.tool_descriptions import FREE_TEXT
 from polycall.translation.tool_list_cache import rendered_once
 from polycall.translation.wire import Losses, ToolNames, chosen_tool, request_reader
 
@@ -183,7 +184,7 @@ class ToolsRenderer:
             return None
         description, schema = tool.description, tool.parameters
         if tool.kind == "custom":
-            schema = _FREE_TEXT
+            schema = {**FREE_TEXT, "additionalProperties": False}
             description = _with_grammar(tool)
             self._losses.emulate("custom_tool", f"{tool.name!r} takes its text as 'input'")
         definition: JSON = {"name": self._names.wire_name(tool.name, tool.namespace)}
@@ -339,14 +340,6 @@ class ToolsRenderer:
             self._losses.drop("parallel_tool_calls", "the target has no switch for it")
             return None if choice is None else {"type": kind}
         return {"type": kind, "disable_parallel_tool_use": not parallel}
-
-
-_FREE_TEXT: JSON = {
-    "type": "object",
-    "properties": {"input": {"type": "string"}},
-    "required": ["input"],
-    "additionalProperties": False,
-}
 
 
 def _with_grammar(tool: Tool) -> str:

@@ -17,7 +17,6 @@ from polycall._support import jsontext
 from polycall.dialects.bedrock_converse.media import KINDS, parse_media
 from polycall.dialects.bedrock_converse.names import NAME
 from polycall.ir import (
-    INVALID_ARGUMENTS,
     JSON,
     Media,
     Metadata,
@@ -27,8 +26,8 @@ from polycall.ir import (
     Text,
     ToolCall,
     ToolResult,
-    parse_arguments,
 )
+from polycall.translation.calls import arguments_object, arguments_text
 from polycall.translation.wire import Reader, short_hash
 
 CACHE_POINT = "cachePoint"
@@ -98,19 +97,6 @@ def _parse_call(block: JSON, position: int, path: str, reader: Reader) -> Part:
         arguments_json=arguments_json,
         metadata={NAME: {"fields": more}} if more else {},
     )
-
-
-def arguments_text(value: Any) -> str:
-    """The arguments' text; a wrapped invalid text comes out of its wrapper."""
-    if value is None or value == {}:
-        return "{}"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict) and len(value) == 1:  # pyright: ignore[reportUnknownArgumentType]
-        invalid: Any = value.get(INVALID_ARGUMENTS)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        if isinstance(invalid, str) and parse_arguments(invalid) is None:
-            return invalid
-    return jsontext.encode(value)
 
 
 def _parse_result(block: JSON, path: str, reader: Reader) -> Part:
@@ -206,9 +192,7 @@ def reasoning_block(part: Reasoning) -> JSON:
 
 def call_block(part: ToolCall, wire_id: str, wire_name: str) -> JSON:
     """A `toolUse` block; arguments that are no object are wrapped, as only objects fit."""
-    arguments = part.arguments
-    if arguments is None:
-        arguments = {INVALID_ARGUMENTS: part.arguments_json}
+    arguments = arguments_object(part)
     fields: JSON = part.metadata.get(NAME, {}).get("fields", {})
     return {"toolUse": {"toolUseId": wire_id, "name": wire_name, "input": arguments, **fields}}
 

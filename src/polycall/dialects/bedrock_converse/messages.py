@@ -41,6 +41,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
+from polycall.translation.calls import note_call
 from polycall.translation.foreign_words import result_media
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses, ToolNames
@@ -198,10 +199,7 @@ class MessagesRenderer:
         return self._quirks.reasoning_replay in ("as_written", "with_calls", "always")
 
     def _call(self, call: ToolCall) -> JSON:
-        if call.arguments is None:
-            self._losses.adjust("arguments", f"those of {call.name!r} are not an object")
-        if call.caller != "direct":
-            self._losses.drop("caller", f"{call.id!r} was made by a program")
+        note_call(call, self._losses)
         wire_id = self._wire_id(call)
         self._open.append((call, wire_id))
         name = self.names.wire_name(call.name, call.namespace)

@@ -12,9 +12,12 @@ from polycall._support import jsontext
 from polycall.dialects.bedrock_converse.names import NAME
 from polycall.ir import JSON, Effort, ReasoningConfig, Request, ResponseFormat
 from polycall.schema.walk import as_object
+from polycall.translation.absent_fields import note_absent
 from polycall.translation.efforts import effort_for, fitted_effort, is_off
+from polycall.translation.format_words import JSON_ONLY, format_words
 from polycall.translation.quirks import Quirks
-from polycall.translation.thinking_turns import BARE, has_bare_turn
+from polycall.translation.service_tiers import mapped_tier
+from polycall.translation.thinking_turns import without_budget
 from polycall.translation.wire import Losses
 from polycall.translation.wire import request_reader as reader
 
@@ -26,7 +29,6 @@ _TIERS = {"default": "default", "standard": "default", "flex": "flex", "priority
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768}
 _BUDGET_MAX = 65536
 _BUDGET_MIN = 1024
-JSON_ONLY = "Answer with one JSON object and nothing else."
 
 
 # ---------------------------------------------------------------------------------------------
@@ -129,15 +131,8 @@ def render_inference(request: Request, losses: Losses, quirks: Quirks) -> tuple[
             model_fields["top_k"] = request.top_k
         else:
             losses.drop("top_k", "no counterpart on this wire")
-    for field in ("seed", "presence_penalty", "frequency_penalty"):
-        if getattr(request, field) is not None:
-            losses.drop(field, "no counterpart on this wire")
-    if request.logprobs is not None:
-        losses.refuse("logprobs", "this wire gives no probabilities")
-    if request.candidates not in (None, 1):
-        losses.refuse("candidates", "this wire gives one answer")
-    if request.end_user:
-        losses.drop("end_user", "this wire has no field for it")
+    absent = ("seed", "presence_penalty", "frequency_penalty", "logprobs", "candidates")
+    note_absent(request, losses, *absent, "end_user")
     return config, model_fields
 
 
@@ -180,15 +175,11 @@ def with_room_for_bare_turn(
 ) -> JSON:
     """No fixed budget of thinking where the turn that goes on began without any."""
     thinking = as_object(fields.get("thinking"))  # the model's own field, and its to judge
-    if thinking is None or thinking.get("type") != "enabled":
+    if thinking is None:
         return fields
-    if not has_bare_turn(messages, _is_result, _is_thinking):
-        return fields
-    if "adaptive" in quirks.thinking_forms:
-        losses.adjust("reasoning.budget_tokens", f"left to the model: {BARE}")
-        return {**fields, "thinking": {"type": "adaptive"}}
-    losses.adjust("reasoning", f"off: {BARE}")
-    return {**fields, "thinking": {"type": "disabled"}}
+    adapts = "adaptive" in quirks.thinking_forms
+    made = without_budget(thinking, messages, _is_result, _is_thinking, losses, adapts=adapts)
+    return {**fields, "thinking": made}
 
 
 def _is_result(block: JSON) -> bool:
@@ -236,7 +227,7 @@ def render_format(request: Request, losses: Losses, quirks: Quirks) -> tuple[JSO
         return None, JSON_ONLY
     if NAME not in wanted.metadata and "json_schema" not in quirks.response_formats:
         losses.emulate("response_format", "the prompt has the schema, and nothing enforces it")
-        return None, f"{JSON_ONLY} It must match this JSON Schema:\n{jsontext.encode(schema)}"
+        return None, format_words(schema)
     inner: JSON = {"schema": jsontext.encode(schema)}
     if wanted.name:
         inner["name"] = wanted.name
@@ -249,8 +240,5 @@ def render_tier(tier: str, losses: Losses, *, is_own: bool) -> JSON | None:
     """`serviceTier`."""
     if tier in ("", "auto"):
         return None
-    known = tier if is_own else _TIERS.get(tier.lower())
-    if known is None:
-        losses.drop("service_tier", f"{tier!r} is another vendor's")
-        return None
-    return {"type": known}
+    known = mapped_tier(tier, _TIERS, losses, is_own=is_own)
+    return None if known is None else {"type": known}

@@ -24,6 +24,7 @@ from polycall.dialects.bedrock_converse.parameters import (
 from polycall.dialects.bedrock_converse.tools import NO_CALLS, ToolsRenderer, parse_tool_config
 from polycall.errors import MalformedRequestError
 from polycall.ir import JSON, Request
+from polycall.translation.absent_fields import note_absent
 from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
@@ -149,8 +150,7 @@ def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest
         body["additionalModelRequestFields"] = fields
     if (tier := render_tier(request.service_tier, losses, is_own=is_own)) is not None:
         body["serviceTier"] = tier
-    if request.parallel_tool_calls is False and request.tools:
-        losses.emulate("parallel_tool_calls", "there is no switch; only the first call counts")
+    note_absent(request, losses, "parallel_tool_calls")
     body.update(options)
     path = render_path(request.model, stream=request.stream)
     return WireRequest(path, body, losses.warnings, renderer.names.aliases)

@@ -31,6 +31,7 @@ from polycall.ir import (
     ToolResult,
     unified_finish,
 )
+from polycall.translation.calls import unique_calls
 from polycall.translation.failures import failed_end
 from polycall.translation.wire import response_reader
 
@@ -96,29 +97,6 @@ def own_metadata(fields: JSON) -> Metadata:
     """The fields to be kept."""
     kept = {key: value for key, value in fields.items() if value is not None}
     return {NAME: kept} if kept else {}
-
-
-def unique_calls(parts: list[Part]) -> list[Part]:
-    """The parts, every call with an id of its own."""
-    taken: set[str] = set()
-    unique: list[Part] = []
-    for part in parts:
-        if isinstance(part, ToolCall):
-            call_id = unique_id(part.id, taken)
-            if call_id != part.id:
-                part = ToolCall(call_id, part.name, part.arguments_json, metadata=part.metadata)  # noqa: PLW2901
-        unique.append(part)
-    return unique
-
-
-def unique_id(call_id: str, taken: set[str]) -> str:
-    """The id, numbered where an earlier call of the answer has it."""
-    unique, number = call_id, 2
-    while unique in taken:
-        unique = f"{call_id}_{number}"
-        number += 1
-    taken.add(unique)
-    return unique
 
 
 def stop_reason(finish: FinishReason, raw: str) -> str:

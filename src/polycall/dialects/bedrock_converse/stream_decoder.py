@@ -21,7 +21,6 @@ from polycall.dialects.bedrock_converse.response import (
     finish_reason,
     own_metadata,
     parse_response,
-    unique_id,
 )
 from polycall.dialects.bedrock_converse.usage import parse_usage
 from polycall.errors import ProtocolError, TruncatedError
@@ -37,6 +36,7 @@ from polycall.ir import (
     ToolCall,
     Usage,
 )
+from polycall.translation.calls import unique_id
 from polycall.translation.failures import failed_end
 from polycall.translation.sse import Frame
 from polycall.translation.stream import Framing, Payload, StreamDecoderBase

@@ -16,16 +16,14 @@ from polycall.ir import JSON, Request, Tool, ToolChoice
 from polycall.schema import anthropic_strict
 from polycall.schema.root import object_schema
 from polycall.translation.quirks import Quirks
-from polycall.translation.tool_descriptions import with_examples, with_grammar
+from polycall.translation.tool_descriptions import (
+    as_function,
+    note_absent_features,
+)
 from polycall.translation.wire import Losses, Path, ToolNames, chosen_tool
 from polycall.translation.wire import request_reader as reader
 
 _SPEC = frozenset({"name", "description", "inputSchema", "strict"})
-_FREE_TEXT: JSON = {
-    "type": "object",
-    "properties": {"input": {"type": "string"}},
-    "required": ["input"],
-}
 NO_CALLS = "Do not call any tool in this answer; answer in text."
 
 
@@ -165,27 +163,15 @@ class ToolsRenderer:
         return [{"toolSpec": spec}, *cache_points(tool)]
 
     def _spec(self, tool: Tool, own: JSON) -> JSON:
-        description, schema = tool.description, tool.parameters
-        if tool.kind == "custom":
-            schema = _FREE_TEXT
-            description = with_grammar(tool)
-            self._losses.emulate("custom_tool", f"{tool.name!r} is a function with one string")
-        if tool.examples:
-            self._losses.emulate("examples", "written into the description")
-            description = with_examples(description, tool)
-        for feature, value in (
-            ("defer_loading", tool.defer_loading),
-            ("allowed_callers", [each for each in tool.allowed_callers if each != "direct"]),
-            ("output_schema", tool.output_schema),
-        ):
-            if value:
-                self._losses.drop(feature, "tools have none on this wire")
+        tool = as_function(tool, self._losses)
+        absent = ("defer_loading", "allowed_callers", "output_schema")
+        note_absent_features(tool, self._losses, *absent)
         spec: JSON = {"name": self._names.wire_name(tool.name, tool.namespace)}
-        if description:
-            spec["description"] = description
+        if tool.description:
+            spec["description"] = tool.description
         root: JSON = {"type": "object", "properties": {}}
-        if schema is not None:
-            root = object_schema(schema)
+        if tool.parameters is not None:
+            root = object_schema(tool.parameters)
         strict, root = self._strict(tool, root)
         spec["inputSchema"] = {"json": root}
         if strict is not None:

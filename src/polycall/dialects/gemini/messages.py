@@ -16,7 +16,6 @@ from polycall.dialects.gemini.content import (
 )
 from polycall.dialects.gemini.tools import ToolsRenderer
 from polycall.ir import (
-    INVALID_ARGUMENTS,
     JSON,
     Media,
     Message,
@@ -28,6 +27,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
+from polycall.translation.calls import arguments_object, note_call
 from polycall.translation.conversation import Beginnings, last_turn
 from polycall.translation.foreign_words import file_text, is_office_file, result_media
 from polycall.translation.quirks import Quirks
@@ -162,14 +162,9 @@ class MessagesRenderer:
         return {"text": part.text, "thought": True, **beside} if part.text or beside else None
 
     def _call(self, call: ToolCall) -> JSON:
-        arguments = call.arguments
-        if arguments is None:
-            self._losses.adjust("arguments", "a call's arguments are no JSON object")
-            arguments = {INVALID_ARGUMENTS: call.arguments_json}
-        if call.caller != "direct":
-            self._losses.drop("caller", f"{call.id!r} was made by a program")
+        note_call(call, self._losses)
         name = self._tools.name(call.name, call.namespace)
-        wire = render_call(call, name, arguments, with_id=self._quirks.call_ids)
+        wire = render_call(call, name, arguments_object(call), with_id=self._quirks.call_ids)
         is_first, self._is_first_call = self._is_first_call, False
         if is_first and own_of(call) is None and self._quirks.signature_sentinel:
             self._losses.emulate(

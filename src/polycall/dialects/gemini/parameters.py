@@ -6,11 +6,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polycall._support import jsontext
 from polycall.dialects.gemini.content import NAME, inner_of
 from polycall.dialects.gemini.tools import read_schema, render_schema
 from polycall.ir import JSON, Effort, ReasoningConfig, Request, ResponseFormat
 from polycall.translation.efforts import effort_for, is_off
+from polycall.translation.format_words import format_words
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses
 from polycall.translation.wire import request_reader as reader
@@ -43,8 +43,6 @@ _BUDGET_BY_EFFORT: dict[Effort, int] = {
     "xhigh": 24576,
     "max": 24576,
 }
-
-JSON_ONLY = "Answer with one JSON object and nothing else."
 
 
 def parse_config(value: Any) -> tuple[JSON, JSON]:
@@ -181,15 +179,13 @@ def needs_words(request: Request, quirks: Quirks) -> bool:
     return bool(request.tools)
 
 
-def format_words(wanted: ResponseFormat, losses: Losses) -> str:
+def said_format(wanted: ResponseFormat, losses: Losses) -> str:
     """The answer's format in words, for the system instruction."""
     losses.emulate(
         "response_format",
         "described in the prompt: the model accepts no format together with tools",
     )
-    if wanted.schema is None:
-        return JSON_ONLY
-    return f"{JSON_ONLY} It must match this JSON Schema:\n{jsontext.encode(wanted.schema)}"
+    return format_words(wanted.schema)
 
 
 def _is_taken(field: str, losses: Losses, quirks: Quirks) -> bool:

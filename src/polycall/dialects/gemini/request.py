@@ -11,15 +11,16 @@ from polycall.dialects.gemini.content import NAME
 from polycall.dialects.gemini.key_case import structural
 from polycall.dialects.gemini.messages import MessagesRenderer, render_system
 from polycall.dialects.gemini.parameters import (
-    format_words,
     needs_words,
     parse_config,
     render_config,
+    said_format,
 )
 from polycall.dialects.gemini.request_messages import parse_contents, parse_system
 from polycall.dialects.gemini.tools import ToolsRenderer, parse_tool_config, parse_tools
 from polycall.errors import MalformedRequestError
 from polycall.ir import JSON, Request
+from polycall.translation.absent_fields import note_absent
 from polycall.translation.conversation import known_of, like
 from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
@@ -145,7 +146,7 @@ def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest
     body: JSON = {"contents": renderer.contents(messages, known_of(request.messages))}
     instruction = render_system(system, renderer)
     if request.response_format is not None and needs_words(request, quirks):
-        words: JSON = {"text": format_words(request.response_format, losses)}
+        words: JSON = {"text": said_format(request.response_format, losses)}
         said: JSON = instruction or {"parts": []}
         instruction = {**said, "parts": [*said["parts"], words]}
     if instruction is not None:
@@ -159,10 +160,7 @@ def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest
         body["generationConfig"] = config
     if tier := _rendered_tier(request.service_tier, losses, quirks):
         body["serviceTier"] = tier
-    if request.end_user:
-        losses.drop("end_user", "gemini has no field for it")
-    if request.parallel_tool_calls is False and request.tools:
-        losses.emulate("parallel_tool_calls", "gemini has no switch; only the first call counts")
+    note_absent(request, losses, "end_user", "parallel_tool_calls")
     body.update(options)
     path = render_path(request.model, stream=request.stream)
     return WireRequest(path, body, losses.warnings, tools.names.aliases)

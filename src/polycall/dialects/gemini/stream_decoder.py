@@ -8,7 +8,6 @@ empty text that carries nothing is not a part.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
@@ -39,6 +38,7 @@ from polycall.ir import (
 )
 from polycall.translation.sse import Frame
 from polycall.translation.stream import EventWriter, Payload, StreamDecoderBase
+from polycall.translation.times import read_time
 from polycall.translation.wire import response_reader as reader
 from polycall.translation.wire import short_hash
 
@@ -220,7 +220,7 @@ class _Answer:
     def _start(self, body: JSON) -> None:
         self._id = reader.get_string(body, "responseId", "")
         model = reader.get_string(body, "modelVersion", "")
-        created = _seconds(body.get("createTime"))
+        created = read_time(body.get("createTime"))
         self.out.start(ResponseStart(self._id, model, created, self.read_usage()))
 
     def read_usage(self) -> Usage:
@@ -372,16 +372,6 @@ def _is_json(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _seconds(created: Any) -> int:
-    """`2026-07-22T23:37:37.029264Z` as seconds since the epoch."""
-    if not isinstance(created, str):
-        return 0
-    try:
-        return int(datetime.fromisoformat(created).timestamp())
-    except (ValueError, OverflowError, OSError):
-        return 0
 
 
 def _joined(key: str, old: Any, new: Any) -> Any:

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from msgspec.structs import replace
-
 from polycall.dialects.gemini.content import NAME, inner_of, one_or_many
 from polycall.errors import MalformedRequestError, SchemaError
 from polycall.ir import JSON, Request, Tool, ToolChoice
 from polycall.schema import from_gemini, gemini_json_schema, to_gemini
 from polycall.translation.quirks import Quirks
-from polycall.translation.tool_descriptions import with_examples, with_grammar
+from polycall.translation.tool_descriptions import (
+    as_function,
+    note_absent_features,
+)
 from polycall.translation.tool_list_cache import parsed_once, rendered_once
 from polycall.translation.wire import Losses, Path, ToolNames, chosen_tool
 from polycall.translation.wire import request_reader as reader
@@ -188,41 +189,18 @@ class ToolsRenderer:
 
     def _declaration(self, tool: Tool, own: JSON) -> JSON:
         declaration: JSON = {"name": self.name(tool.name, tool.namespace)}
-        if tool.kind == "custom":
-            tool = self._as_function(tool)
-        description = self._description(tool)
-        if description:
-            declaration["description"] = description
+        tool = as_function(tool, self._losses)
+        if tool.description:
+            declaration["description"] = tool.description
         for field, schema in (("parameters", tool.parameters), ("response", tool.output_schema)):
             if field in own:
                 declaration[field] = own[field]
             elif schema is not None:
                 key, rendered = render_schema(schema, self._quirks, is_own=bool(own))
                 declaration[field + key] = rendered
-        for feature, value in (
-            ("defer_loading", tool.defer_loading),
-            ("allowed_callers", [caller for caller in tool.allowed_callers if caller != "direct"]),
-        ):
-            if value:
-                self._losses.drop(feature, "gemini offers every tool to the model directly")
+        detail = "gemini offers every tool to the model directly"
+        note_absent_features(tool, self._losses, "defer_loading", "allowed_callers", detail=detail)
         return {**declaration, **own.get("declaration", {})}
-
-    def _description(self, tool: Tool) -> str:
-        if not tool.examples:
-            return tool.description
-        self._losses.emulate("examples", "written into the description")
-        return with_examples(tool.description, tool)
-
-    def _as_function(self, tool: Tool) -> Tool:
-        """A freeform tool as a function with one string, and its grammar in words."""
-        self._losses.emulate("custom_tool", f"{tool.name!r} is a function with one string")
-        description = with_grammar(tool)
-        parameters: JSON = {
-            "type": "object",
-            "properties": {"input": {"type": "string"}},
-            "required": ["input"],
-        }
-        return replace(tool, description=description.strip(), parameters=parameters)
 
     def tool_config(self, rest: JSON) -> JSON:
         """The value of `toolConfig`; `rest` is what a Gemini client said besides the choice."""

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from polycall._support import jsontext
 from polycall.dialects.gemini_interactions.names import NAME
 from polycall.ir import (
-    INVALID_ARGUMENTS,
     JSON,
     Media,
     MediaKind,
@@ -21,8 +19,8 @@ from polycall.ir import (
     Reasoning,
     Text,
     ToolCall,
-    parse_arguments,
 )
+from polycall.translation.calls import arguments_object, arguments_text
 from polycall.translation.wire import Path, Reader, short_hash
 
 MEDIA: dict[str, MediaKind] = {
@@ -118,8 +116,7 @@ def _cut(text: str, sizes: list[int]) -> list[str]:
 
 def parse_call(step: JSON, number: int, path: Path, reader: Reader) -> ToolCall:
     """A `function_call`."""
-    arguments: Any = step.get("arguments")
-    text = arguments if isinstance(arguments, str) else arguments_text(arguments)
+    text = arguments_text(step.get("arguments"))
     name = reader.get_string(step, "name", path)
     own = _rest(step, "type", "id", "name", "arguments")
     own = {key: value for key, value in own.items() if value != ""}
@@ -131,22 +128,9 @@ def parse_call(step: JSON, number: int, path: Path, reader: Reader) -> ToolCall:
     )
 
 
-def arguments_text(value: Any) -> str:
-    """The arguments' text; a wrapped invalid text comes out of its wrapper."""
-    if value is None or value == {}:
-        return "{}"
-    if isinstance(value, dict) and len(value) == 1:  # pyright: ignore[reportUnknownArgumentType]
-        invalid: Any = value.get(INVALID_ARGUMENTS)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        if isinstance(invalid, str) and parse_arguments(invalid) is None:
-            return invalid
-    return jsontext.encode(value)
-
-
 def call_step(part: ToolCall, name: str) -> JSON:
     """A `function_call`; arguments that are no object are wrapped, as only objects fit."""
-    arguments = part.arguments
-    if arguments is None:
-        arguments = {INVALID_ARGUMENTS: part.arguments_json}
+    arguments = arguments_object(part)
     own = {k: v for k, v in part.metadata.get(NAME, {}).items() if k != "step"}
     return {"type": "function_call", "id": part.id, "name": name, "arguments": arguments, **own}
 

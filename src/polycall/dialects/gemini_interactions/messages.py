@@ -17,6 +17,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
+from polycall.translation.calls import note_call
 from polycall.translation.foreign_words import is_office_file, result_media
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses, ToolNames
@@ -105,10 +106,7 @@ class MessagesRenderer:
         return steps
 
     def _call(self, call: ToolCall) -> JSON:
-        if call.arguments is None:
-            self._losses.adjust("arguments", f"those of {call.name!r} are not an object")
-        if call.caller != "direct":
-            self._losses.drop("caller", f"{call.id!r} was made by a program")
+        note_call(call, self._losses)
         name = self._names.wire_name(call.name, call.namespace)
         self._called[call.id] = name
         if not self._is_own:

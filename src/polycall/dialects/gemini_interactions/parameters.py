@@ -7,6 +7,7 @@ from typing import Any, cast
 from polycall.dialects.gemini_interactions.names import NAME
 from polycall.ir import JSON, Effort, ReasoningConfig, Request, ResponseFormat
 from polycall.schema import gemini_json_schema
+from polycall.translation.absent_fields import note_absent
 from polycall.translation.efforts import effort_for, is_off
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses
@@ -98,15 +99,8 @@ def render_config(request: Request, losses: Losses, quirks: Quirks) -> JSON:
             losses.drop(field, "the target refuses it")
         else:
             config[key] = value
-    for field in ("top_k", "presence_penalty", "frequency_penalty"):
-        if getattr(request, field) is not None:
-            losses.drop(field, "no counterpart on this wire")
-    if request.logprobs is not None:
-        losses.refuse("logprobs", "this wire gives no probabilities")
-    if request.candidates not in (None, 1):
-        losses.refuse("candidates", "this wire gives one answer")
-    if request.end_user:
-        losses.drop("end_user", "this wire has no field for it")
+    absent = ("top_k", "presence_penalty", "frequency_penalty", "logprobs", "candidates")
+    note_absent(request, losses, *absent, "end_user")
     config.update(_render_reasoning(request, losses, quirks))
     return config
 

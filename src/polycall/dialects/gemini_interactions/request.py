@@ -13,9 +13,11 @@ from polycall.dialects.gemini_interactions.parameters import (
 from polycall.dialects.gemini_interactions.steps import parse_input
 from polycall.dialects.gemini_interactions.tools import ToolsRenderer, parse_choice, parse_tools
 from polycall.ir import JSON, Message, Request, Text
+from polycall.translation.absent_fields import note_absent
 from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
+from polycall.translation.service_tiers import mapped_tier
 from polycall.translation.wire import (
     Losses,
     WireRequest,
@@ -99,16 +101,13 @@ def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest
     if (wanted := render_format(request, quirks, losses)) is not None:
         body["response_format"] = wanted
     if request.service_tier not in ("", "auto"):
-        tier = request.service_tier if is_own else _TIERS.get(request.service_tier.lower())
-        if tier is None:
-            losses.drop("service_tier", f"{request.service_tier!r} is another vendor's")
-        else:
+        tier = mapped_tier(request.service_tier, _TIERS, losses, is_own=is_own)
+        if tier is not None:
             body["service_tier"] = tier
     if request.stream or is_own:
         body["stream"] = request.stream
     if not is_own:
         body["store"] = False
-    if request.parallel_tool_calls is False and request.tools:
-        losses.emulate("parallel_tool_calls", "there is no switch; only the first call counts")
+    note_absent(request, losses, "parallel_tool_calls")
     body.update(options)
     return WireRequest(PATH, body, losses.warnings, tools.names.aliases)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
-
 from polycall.dialects.gemini_interactions.content import (
     call_step,
     content_of,
@@ -30,7 +27,7 @@ from polycall.ir import (
     ToolCall,
     unified_finish,
 )
-from polycall.translation.times import written_time
+from polycall.translation.times import read_time, written_time
 from polycall.translation.wire import response_reader, short_hash
 
 _READ = frozenset({"id", "model", "status", "usage", "steps", "object", "created", "service_tier"})
@@ -75,7 +72,7 @@ def parse_response(body: JSON) -> Response:
         finish_reason=finish_reason(raw, has_calls=has_calls),
         raw_finish_reason=raw,
         usage=parse_usage(body.get("usage"), body.get("service_tier")),
-        created=parse_time(body.get("created")),
+        created=read_time(body.get("created")),
         metadata=own_metadata(body),
     )
 
@@ -101,21 +98,6 @@ def own_metadata(body: JSON) -> Metadata:
     return {NAME: kept} if kept else {}
 
 
-def parse_time(value: Any) -> int:
-    """Seconds since 1970; 0 where it is no time."""
-    if not isinstance(value, str):
-        return 0
-    try:
-        return int(datetime.fromisoformat(value).timestamp())
-    except (ValueError, OverflowError):
-        return 0
-
-
-def render_time(created: int) -> str:
-    """A time as the vendor writes it."""
-    return written_time(created)
-
-
 def wire_id(response_id: str, model: str, created: int) -> str:
     """The interaction's id; one is made where the wire had none."""
     return response_id or "v1_" + short_hash(model, str(created))
@@ -136,7 +118,7 @@ def render_response(response: Response, request: Request | None = None) -> JSON:
             last["content"].extend(step["content"])
         else:
             steps.append(step)
-    created = render_time(response.created)
+    created = written_time(response.created)
     body: JSON = {
         "id": wire_id(response.id, response.model, response.created),
         "object": "interaction",

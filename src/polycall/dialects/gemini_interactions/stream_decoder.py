@@ -22,7 +22,6 @@ from polycall.dialects.gemini_interactions.response import (
     finish_reason,
     own_metadata,
     parse_response,
-    parse_time,
 )
 from polycall.dialects.gemini_interactions.usage import parse_usage
 from polycall.errors import ProtocolError, TruncatedError
@@ -37,6 +36,7 @@ from polycall.ir import (
     Usage,
 )
 from polycall.translation.stream import Payload, StreamDecoderBase
+from polycall.translation.times import read_time
 from polycall.translation.wire import response_reader as reader
 
 
@@ -93,7 +93,7 @@ class StreamDecoder(StreamDecoderBase):
         self.out.answer(parse_response(body))
 
     def _begin(self, interaction: JSON) -> None:
-        self._created = parse_time(interaction.get("created"))
+        self._created = read_time(interaction.get("created"))
         self.out.start(
             ResponseStart(
                 id=reader.get_string(interaction, "id", "interaction"),

@@ -6,7 +6,6 @@ from polycall.dialects.gemini_interactions.content import call_step
 from polycall.dialects.gemini_interactions.errors import render_error
 from polycall.dialects.gemini_interactions.names import NAME
 from polycall.dialects.gemini_interactions.response import (
-    render_time,
     status_of,
     step_of,
     wire_id,
@@ -31,6 +30,7 @@ from polycall.ir import (
 )
 from polycall.translation.sse import encode_sse
 from polycall.translation.stream import StreamEncoderBase
+from polycall.translation.times import written_time
 
 
 class StreamEncoder(StreamEncoderBase):
@@ -61,7 +61,7 @@ class StreamEncoder(StreamEncoderBase):
             "model": event.model,
         }
         if event.created:
-            self._frame["created"] = self._frame["updated"] = render_time(event.created)
+            self._frame["created"] = self._frame["updated"] = written_time(event.created)
         began = {**self._frame, "status": "in_progress"}
         return _event("interaction.created", {"interaction": began})
 

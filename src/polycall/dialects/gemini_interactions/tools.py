@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec.structs import replace
-
 from polycall.dialects.gemini_interactions.names import NAME, TOOL_NAME_LENGTH_MAX
 from polycall.ir import JSON, Request, Tool, ToolChoice
 from polycall.schema import gemini_json_schema
 from polycall.translation.quirks import Quirks
-from polycall.translation.tool_descriptions import with_examples, with_grammar
+from polycall.translation.tool_descriptions import (
+    as_function,
+    note_absent_features,
+)
 from polycall.translation.wire import Losses, ToolNames, chosen_tool
 from polycall.translation.wire import request_reader as reader
 
 _FUNCTION = frozenset({"type", "name", "description", "parameters", "defer_loading"})
-_FREE_TEXT: JSON = {
-    "type": "object",
-    "properties": {"input": {"type": "string"}},
-    "required": ["input"],
-}
 _MODES = ("auto", "any", "none", "validated")
 
 
@@ -87,26 +83,13 @@ class ToolsRenderer:
                 self._losses.refuse_hosted(tool.name, path="tools")
                 return None
             return dict(own["definition"])
-        description = tool.description
-        if tool.kind == "custom":
-            self._losses.emulate("custom_tool", f"{tool.name!r} is a function with one string")
-            description = with_grammar(tool)
-            tool = replace(tool, parameters=_FREE_TEXT)
-        if tool.examples:
-            self._losses.emulate("examples", "written into the description")
-            description = with_examples(description, tool)
+        tool = as_function(tool, self._losses)
         if tool.strict:
             self._losses.emulate("strict", "the vendor has no strict tools")
-        callers = [each for each in tool.allowed_callers if each != "direct"]
-        for feature, value in (
-            ("allowed_callers", callers),
-            ("output_schema", tool.output_schema),
-        ):
-            if value:
-                self._losses.drop(feature, "tools have none on this wire")
+        note_absent_features(tool, self._losses, "allowed_callers", "output_schema")
         wire: JSON = {"type": "function", "name": self._name(tool)}
-        if description.strip():
-            wire["description"] = description.strip() if not own else description
+        if tool.description.strip():
+            wire["description"] = tool.description if own else tool.description.strip()
         if tool.parameters is not None:
             is_own = NAME in tool.metadata
             wire["parameters"] = tool.parameters if is_own else gemini_json_schema(tool.parameters)

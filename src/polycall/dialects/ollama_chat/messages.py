@@ -12,10 +12,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from polycall._support import jsontext
 from polycall.dialects.ollama_chat.names import NAME
 from polycall.ir import (
-    INVALID_ARGUMENTS,
     JSON,
     Media,
     Message,
@@ -28,8 +26,8 @@ from polycall.ir import (
     Text,
     ToolCall,
     ToolResult,
-    parse_arguments,
 )
+from polycall.translation.calls import arguments_object, arguments_text, note_call
 from polycall.translation.foreign_words import file_text, result_media
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses, Path, Reader, short_hash
@@ -136,8 +134,7 @@ def _parse_call(wire: JSON, number: int, path: Path, reader: Reader) -> ToolCall
     function = reader.get_object(wire, "function", path)
     where = f"{path}.function"
     name = reader.get_string(function, "name", where)
-    arguments: Any = function.get("arguments")
-    text = arguments if isinstance(arguments, str) else arguments_text(arguments)
+    text = arguments_text(function.get("arguments"))
     own: JSON = {}
     if more := {k: v for k, v in wire.items() if k not in ("id", "function") and v is not None}:
         own["fields"] = more
@@ -153,17 +150,6 @@ def _parse_call(wire: JSON, number: int, path: Path, reader: Reader) -> ToolCall
         arguments_json=text,
         metadata={NAME: own} if own else {},
     )
-
-
-def arguments_text(value: Any) -> str:
-    """The arguments' text; a wrapped invalid text comes out of its wrapper."""
-    if value is None or value == {}:
-        return "{}"
-    if isinstance(value, dict) and len(value) == 1:  # pyright: ignore[reportUnknownArgumentType]
-        invalid: Any = value.get(INVALID_ARGUMENTS)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        if isinstance(invalid, str) and parse_arguments(invalid) is None:
-            return invalid
-    return jsontext.encode(value)
 
 
 _MAGIC = (
@@ -237,13 +223,8 @@ class MessagesRenderer:
             self._losses.refuse(part.kind, "only images with their data are taken", path="messages")
 
     def _call(self, call: ToolCall) -> JSON:
-        arguments = call.arguments
-        if arguments is None:
-            self._losses.adjust("arguments", f"those of {call.name!r} are not an object")
-            arguments = {INVALID_ARGUMENTS: call.arguments_json}
-        if call.caller != "direct":
-            self._losses.drop("caller", f"{call.id!r} was made by a program")
-        return call_wire(call, arguments)
+        note_call(call, self._losses)
+        return call_wire(call)
 
     def _result(self, part: ToolResult, names: dict[str, str]) -> JSON:
         own = part.metadata.get(NAME, {})
@@ -270,10 +251,10 @@ class MessagesRenderer:
         return {**wire, **own.get("fields", {})}
 
 
-def call_wire(call: ToolCall, arguments: JSON) -> JSON:
+def call_wire(call: ToolCall) -> JSON:
     """A call as requests and answers have it."""
     own = call.metadata.get(NAME, {})
-    function = {"name": call.name, "arguments": arguments, **own.get("function", {})}
+    function = {"name": call.name, "arguments": arguments_object(call), **own.get("function", {})}
     wire: JSON = {} if own.get("no_id") else {"id": call.id}
     return {**wire, "function": function, **own.get("fields", {})}
 

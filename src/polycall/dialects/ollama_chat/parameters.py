@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from polycall.dialects.ollama_chat.names import NAME
 from polycall.ir import JSON, Effort, ReasoningConfig, Request, ResponseFormat
+from polycall.translation.absent_fields import note_absent
 from polycall.translation.efforts import effort_for, is_off
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses
@@ -71,13 +72,9 @@ def render_options(request: Request, losses: Losses, quirks: Quirks) -> JSON:
         if field in options:
             losses.drop(field, "the target refuses it")
             del options[field]
-    if request.logprobs is not None:
-        losses.refuse("logprobs", "this wire gives no probabilities")
-    if request.candidates not in (None, 1):
-        losses.refuse("candidates", "this wire gives one answer")
-    for field in ("end_user", "service_tier"):
-        if getattr(request, field) not in ("", "auto"):
-            losses.drop(field, "this wire has no field for it")
+    note_absent(request, losses, "logprobs", "candidates", "end_user")
+    if request.service_tier not in ("", "auto"):
+        losses.drop("service_tier", "this wire has no field for it")
     return options
 
 

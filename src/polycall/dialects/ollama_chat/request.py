@@ -14,6 +14,7 @@ from polycall.dialects.ollama_chat.parameters import (
 )
 from polycall.dialects.ollama_chat.tools import ToolsRenderer, parse_tools
 from polycall.ir import JSON, Message, Request
+from polycall.translation.absent_fields import note_absent
 from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
@@ -70,7 +71,6 @@ def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest
         body["think"] = think
     if (wanted := render_format(request, losses)) is not None:
         body["format"] = wanted
-    if request.parallel_tool_calls is False and request.tools:
-        losses.emulate("parallel_tool_calls", "there is no switch; only the first call counts")
+    note_absent(request, losses, "parallel_tool_calls")
     body.update(options)
     return WireRequest(PATH, body, losses.warnings, tools.names.aliases)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
-from typing import Any
 
 from polycall.dialects.ollama_chat.errors import parse_error
 from polycall.dialects.ollama_chat.messages import call_wire, parse_parts
 from polycall.dialects.ollama_chat.names import NAME
 from polycall.ir import (
-    INVALID_ARGUMENTS,
     JSON,
     FinishReason,
     Media,
@@ -26,7 +23,7 @@ from polycall.ir import (
     unified_finish,
 )
 from polycall.translation.failures import failed_end
-from polycall.translation.times import written_time
+from polycall.translation.times import read_time, written_time
 from polycall.translation.wire import response_reader
 
 _READ = frozenset({"model", "created_at", "message", "done", "done_reason", "error"})
@@ -64,7 +61,7 @@ def parse_response(body: JSON) -> Response:
         finish_reason=finish_reason(raw, has_calls=any(isinstance(p, ToolCall) for p in parts)),
         raw_finish_reason=raw,
         usage=parse_usage(body),
-        created=parse_time(body.get("created_at")),
+        created=read_time(body.get("created_at")),
         metadata=own_metadata(body),
     )
 
@@ -91,22 +88,6 @@ def render_usage(usage: Usage) -> JSON:
     own: JSON = dict(usage.metadata.get(NAME) or dict.fromkeys(COUNTS, 0))
     own["prompt_eval_count"], own["eval_count"] = usage.input_tokens, usage.output_tokens
     return own
-
-
-def parse_time(value: Any) -> int:
-    """Seconds since 1970 of a time with nanoseconds; 0 where it is none."""
-    if not isinstance(value, str):
-        return 0
-    head, dot, tail = value.partition(".")
-    digits = tail.rstrip("Z0123456789") if dot else ""
-    try:
-        moment = datetime.fromisoformat(head + (digits or "+00:00") if dot else value)
-    except ValueError:
-        return 0
-    try:
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-    except (ValueError, OverflowError):
-        return 0
 
 
 def render_time(created: int) -> str:
@@ -164,9 +145,6 @@ def _count(wire: JSON) -> int:
 
 def answer_call(call: ToolCall, index: int) -> JSON:
     """A call of an answer, numbered."""
-    arguments = call.arguments
-    if arguments is None:
-        arguments = {INVALID_ARGUMENTS: call.arguments_json}
-    wire = call_wire(call, arguments)
+    wire = call_wire(call)
     wire["function"].setdefault("index", index)
     return wire

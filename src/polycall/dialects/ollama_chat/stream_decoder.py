@@ -12,14 +12,15 @@ from polycall.dialects.ollama_chat.response import (
     finish_reason,
     own_metadata,
     parse_response,
-    parse_time,
     parse_usage,
 )
 from polycall.errors import TruncatedError
 from polycall.ir import JSON, Part, Reasoning, ResponseEnd, ResponseStart, Text, ToolCall, Usage
+from polycall.translation.calls import unique_id
 from polycall.translation.failures import failed_end
 from polycall.translation.sse import LinesDecoder
 from polycall.translation.stream import Framing, Payload, StreamDecoderBase
+from polycall.translation.times import read_time
 from polycall.translation.wire import response_reader as reader
 
 
@@ -52,7 +53,7 @@ class StreamDecoder(StreamDecoderBase):
         self.out.start(
             ResponseStart(
                 model=reader.get_string(data, "model", ""),
-                created=parse_time(data.get("created_at")),
+                created=read_time(data.get("created_at")),
             )
         )
         message = reader.get_object(data, "message", "")
@@ -70,11 +71,7 @@ class StreamDecoder(StreamDecoderBase):
                 self.out.delta(part.text)
             case ToolCall():
                 self._calls += 1
-                call_id, number = part.id, 2
-                while call_id in self._ids:
-                    call_id = f"{part.id}_{number}"
-                    number += 1
-                self._ids.add(call_id)
+                call_id = unique_id(part.id, self._ids)
                 self.out.open(ToolCall(call_id, part.name, "", metadata=part.metadata))
                 self.out.delta(part.arguments_json)
                 self.out.end_part()

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec.structs import replace
-
 from polycall.dialects.ollama_chat.names import NAME
 from polycall.ir import JSON, Request, Tool
-from polycall.translation.tool_descriptions import with_examples, with_grammar
+from polycall.translation.tool_descriptions import (
+    as_function,
+    note_absent_features,
+)
 from polycall.translation.wire import Losses, ToolNames
 from polycall.translation.wire import request_reader as reader
-
-_FREE_TEXT: JSON = {
-    "type": "object",
-    "properties": {"input": {"type": "string"}},
-    "required": ["input"],
-}
 
 
 def parse_tools(value: Any) -> list[Tool]:
@@ -81,27 +76,14 @@ class ToolsRenderer:
                 self._losses.refuse_hosted(tool.name, path="tools")
                 return None
             return dict(own["definition"])
-        description = tool.description
-        if tool.kind == "custom":
-            self._losses.emulate("custom_tool", f"{tool.name!r} is a function with one string")
-            description = with_grammar(tool)
-            tool = replace(tool, parameters=_FREE_TEXT)
-        if tool.examples:
-            self._losses.emulate("examples", "written into the description")
-            description = with_examples(description, tool)
+        tool = as_function(tool, self._losses)
         if tool.strict:
             self._losses.adjust("strict", "the target knows no strict tools")
-        callers = [each for each in tool.allowed_callers if each != "direct"]
-        for feature, value in (
-            ("defer_loading", tool.defer_loading),
-            ("allowed_callers", callers),
-            ("output_schema", tool.output_schema),
-        ):
-            if value:
-                self._losses.drop(feature, "tools have none on this wire")
+        absent = ("defer_loading", "allowed_callers", "output_schema")
+        note_absent_features(tool, self._losses, *absent)
         function: JSON = {"name": self.names.wire_name(tool.name, tool.namespace)}
-        if description.strip():
-            function["description"] = description.strip()
+        if description := tool.description.strip():
+            function["description"] = description
         if tool.parameters is not None or NAME not in tool.metadata:
             function["parameters"] = tool.parameters or {"type": "object", "properties": {}}
         return {"type": "function", "function": {**function, **own.get("function", {})}}

@@ -25,6 +25,7 @@ from polycall.ir import (
     ToolCall,
     ToolResult,
 )
+from polycall.translation.calls import unique_id
 from polycall.translation.conversation import Conversation, end_of_beginning, known_of
 from polycall.translation.wire import Path, Reader, request_reader, short_hash
 
@@ -247,7 +248,8 @@ class _History:
         def make_id(wire_id: str, position: int, name: str, arguments: str) -> str:
             wire_ids.append(wire_id)
             made = wire_id or "call_" + short_hash(path, str(position), name, arguments)
-            return self._unique(made)
+            # Some servers number the calls of each answer anew; other wires need unique ids.
+            return unique_id(made, self._ids)
 
         parts = assistant_parts(raw, path, request_reader, make_id, keep_empty=True)
         calls = [part for part in parts if isinstance(part, ToolCall)]
@@ -262,14 +264,6 @@ class _History:
         if calls:
             self._last = turn
             self._turns.update((wire_id, turn) for wire_id, _ in turn.open)
-
-    def _unique(self, call_id: str) -> str:
-        # Some servers number the calls of each answer anew; other wires need ids to be unique.
-        unique, number = call_id, 2
-        while unique in self._ids:
-            unique, number = f"{call_id}_{number}", number + 1
-        self._ids.add(unique)
-        return unique
 
     def _own(self, turn: _Turn) -> _Turn:
         """A turn that may be changed: one of the history before is copied first."""

@@ -11,7 +11,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polycall._support import jsontext
 from polycall.dialects.openai_chat.messages import parse_messages
 from polycall.dialects.openai_chat.names import NAME, own
 from polycall.dialects.openai_chat.parameters import (
@@ -35,6 +34,7 @@ from polycall.schema import openai_strict
 from polycall.translation.efforts import SAMPLING, refuses_sampling
 from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
+from polycall.translation.format_words import format_words
 from polycall.translation.quirks import Quirks
 from polycall.translation.service_tiers import openai_tier
 from polycall.translation.wire import (
@@ -358,14 +358,11 @@ def _write_format(
     losses.emulate("response_format", f"{form.kind} is asked for in words")
     if "json" in quirks.response_formats and not takes_none:
         body["response_format"] = {"type": "json_object"}
-    lines = "Answer with one JSON object and nothing else."
-    if form.schema is not None:
-        lines += f" It must match this JSON Schema:\n{jsontext.encode(form.schema)}"
     messages = body["messages"]
     place = 0
     while place < len(messages) and messages[place]["role"] in ("system", "developer"):
         place += 1
-    messages.insert(place, {"role": "system", "content": lines})
+    messages.insert(place, {"role": "system", "content": format_words(form.schema)})
 
 
 def _thinks(body: JSON, quirks: Quirks) -> bool:

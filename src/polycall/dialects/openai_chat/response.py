@@ -32,6 +32,7 @@ from polycall.ir import (
     ToolResult,
     unified_finish,
 )
+from polycall.translation.calls import unique_id
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses, response_reader, short_hash
 
@@ -116,15 +117,6 @@ def call_id(response_id: str, position: int, name: str) -> str:
     In a stream it must be known before the arguments are, so they are no part of it.
     """
     return "call_" + short_hash(response_id, str(position), name)
-
-
-def unique_id(wanted: str, used: set[str]) -> str:
-    """`wanted`, or where another call has it already, a variation."""
-    unique, number = wanted, 2
-    while unique in used:
-        unique, number = f"{wanted}_{number}", number + 1
-    used.add(unique)
-    return unique
 
 
 # ---------------------------------------------------------------------------------------------

@@ -14,9 +14,10 @@ from polycall._support import jsontext
 from polycall.dialects.openai_chat.calls import arguments_text, inside
 from polycall.dialects.openai_chat.messages import merge_details
 from polycall.dialects.openai_chat.names import mark, others, own
-from polycall.dialects.openai_chat.response import call_id, unique_id
+from polycall.dialects.openai_chat.response import call_id
 from polycall.errors import ProtocolError
 from polycall.ir import JSON, Part, Reasoning, Refusal, Text, ToolCall
+from polycall.translation.calls import unique_id
 from polycall.translation.stream import EventWriter
 from polycall.translation.wire import Path, response_reader
 

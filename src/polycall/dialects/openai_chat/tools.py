@@ -14,7 +14,7 @@ from polycall import schema
 from polycall.dialects.openai_chat.names import NAME, mark, others, own
 from polycall.ir import JSON, Tool, ToolChoice
 from polycall.translation.quirks import Quirks
-from polycall.translation.tool_descriptions import with_examples
+from polycall.translation.tool_descriptions import FREE_TEXT, with_examples
 from polycall.translation.tool_list_cache import parsed_once, rendered_once
 from polycall.translation.tool_roots import plain_root
 from polycall.translation.wire import Losses, Path, ToolNames, chosen_tool, request_reader
@@ -300,16 +300,10 @@ class ToolsRenderer:
             syntax = tool.grammar.get("syntax", "")
             definition = tool.grammar.get("definition", "")
             description += f"\n\nThe input must follow this {syntax} grammar:\n{definition}"
-        parameters: JSON = {
-            "type": "object",
-            "properties": {"input": {"type": "string"}},
-            "required": ["input"],
-            "additionalProperties": False,
-        }
         return Tool(
             tool.name,
             description=description.strip(),
-            parameters=parameters,
+            parameters={**FREE_TEXT, "additionalProperties": False},
             namespace=tool.namespace,
             examples=tool.examples,
         )

@@ -14,6 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from polycall.ir import Message, Part, ToolCall, ToolResult
+from polycall.translation.calls import unique_id
 from polycall.translation.conversation import begun, keep_begun, last_turn
 
 
@@ -67,10 +68,7 @@ class _Ids:
     def _part(self, part: Part) -> Part:
         match part:
             case ToolCall():
-                unique, number = part.id, 2
-                while unique in self._taken:
-                    unique, number = f"{part.id}_{number}", number + 1
-                self._taken.add(unique)
+                unique = unique_id(part.id, self._taken)
                 self._waiting[part.id].append(unique)
                 return part if unique == part.id else replace(part, id=unique)
             case ToolResult() if self._waiting[part.call_id]:

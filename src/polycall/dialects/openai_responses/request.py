@@ -29,6 +29,7 @@ from polycall.translation.conversation import known_of, like
 from polycall.translation.efforts import SAMPLING, effort_for, is_off, refuses_sampling
 from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
+from polycall.translation.format_words import JSON_ONLY
 from polycall.translation.quirks import Quirks
 from polycall.translation.service_tiers import openai_tier
 from polycall.translation.tool_list_cache import parsed_once
@@ -71,8 +72,6 @@ _EFFORTS: dict[str, Effort] = {
     "xhigh": "xhigh",
     "max": "max",
 }
-# The vendor refuses the plain JSON format where nothing that it reads says the word.
-JSON_ONLY = "Answer with one JSON object and nothing else."
 _FORMATS = frozenset({"text", "json_object", "json_schema"})
 _OUTPUT_TOKENS_MIN = 16  # "Expected a value >= 16" (reported, github.com/openai/openai-python)
 _SCHEMA_FORMAT_KNOWN = ("type", "name", "schema", "description", "strict")
