@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from polycall import Agent
-from polycall.agents.default import close_default_client, default_client, portal
+from polycall.agents.synchronous import close_default_client, default_client, portal
 from polycall.sim import Call, Simulation, Turn
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from polycall import Agent, Client, Knowledge
 from polycall.agents.knowledge import Section, UnreadableError
-from polycall.agents.knowledge.chunks import chunked
+from polycall.agents.knowledge.knowledge import chunked
 from polycall.agents.knowledge.readers import read_sections
 from polycall.errors import RequestError
 from polycall.ir import ToolCall

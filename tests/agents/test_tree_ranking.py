@@ -9,7 +9,7 @@ from bench.tool_set import entries
 from bench.tool_tree import tree_of
 
 from polycall.agents.tree import ToolSearch
-from polycall.agents.tree.use import Uses
+from polycall.agents.tree.search import Uses
 from polycall.ir import JSON
 from polycall.tools import FunctionTool, tool_from_schema
 

@@ -12,7 +12,7 @@ import pytest
 from polycall import ToolTree
 from polycall.agents.text_search import stem
 from polycall.agents.tree import Operation
-from polycall.agents.tree.loanwords import english_sounds, korean_sounds
+from polycall.agents.tree.synonyms import english_sounds, korean_sounds
 from polycall.ir import JSON, ToolCall
 from polycall.sim import Call, Simulation, Turn
 from polycall.tools import execute, tool_from_schema

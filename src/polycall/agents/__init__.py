@@ -2,19 +2,19 @@
 
 agent.py       the agent; spec.py its settings; runner.py the steps of a run; run.py the result
 context.py     what tools can read about the run; history.py a conversation between runs, as JSON
-output.py      answers of a given type; ending.py tools whose result is the output
+output.py      answers of a given type; tools whose result is the output
 handoff.py     handing a conversation over and back
 routing.py     choosing one of many agents, by a model or by a rule
 approval.py    approvals of calls; approval_backend.py where they are requested and answered
 journal.py     the record of a run; journaling.py answers from it, or adds to it
-pausing.py     runs that stop, and continue elsewhere; partial.py runs that were stopped
+pausing.py     runs that stop, and continue elsewhere
 task.py        one background task; tasks.py calls that continue while the model talks
 guard.py       checks around an agent; compaction.py conversations that became too long
 events.py      events of agents and tools; event_json.py events as typed JSON
 growing.py     an output while it is written
 programs.py    programs inside an agent; offer.py the tools that a step offers
 database.py    SQLite and Postgres for everything that agents keep
-instrumented_run.py  a run as observers see it
+instrumented_run.py  a run as observers see it; each model asked by its agent's client
 sessions/      conversations that are kept
 memory/        facts that are kept between runs
 knowledge/     files that can be searched
@@ -40,10 +40,9 @@ from polycall.agents.history import History
 from polycall.agents.journal import RunDivergenceError
 from polycall.agents.options import ResumeOptions, RunOptions
 from polycall.agents.output import OutputError
-from polycall.agents.partial import partial_run
 from polycall.agents.pausing import Approval, PausedRun
 from polycall.agents.routing import Router, by_words, triage
-from polycall.agents.run import AgentEvent, AgentStream, Run, Stopped, SyncAgentStream
+from polycall.agents.run import AgentEvent, AgentStream, Run, Stopped, SyncAgentStream, partial_run
 from polycall.agents.spec import Handoff
 
 if TYPE_CHECKING:

@@ -38,19 +38,25 @@ from polycall.agents.checks import (
     open_to_programs,
 )
 from polycall.agents.context import AgentContext, Frame, RunRoot, RunState, copied
-from polycall.agents.default import default_client
 from polycall.agents.handoff import group_of
 from polycall.agents.history import load_history
 from polycall.agents.journal import Journal, check_variables, current_place
 from polycall.agents.offer import ToolSource, gather
 from polycall.agents.options import DepsT, Prompt, ResumeOptions, RunOptions, messages_of
 from polycall.agents.output import OutputT, OutputType
-from polycall.agents.partial import keep_on, leave_unless_told, partial_run
 from polycall.agents.pausing import PausedApprovalBackend, PausedRun, Start
-from polycall.agents.run import AgentEvent, AgentStream, Run, new_events
+from polycall.agents.run import (
+    AgentEvent,
+    AgentStream,
+    Run,
+    keep_on,
+    leave_unless_told,
+    new_events,
+    partial_run,
+)
 from polycall.agents.runner import AgentRunner
 from polycall.agents.spec import AgentSpec, Handoff, Hook, Instructions, in_tool_name
-from polycall.agents.synchronous import Synchronous
+from polycall.agents.synchronous import Synchronous, default_client
 from polycall.agents.tasks import LocalTasks, left_tasks, with_tasks
 from polycall.client import ModelClient
 from polycall.errors import RequestError, ToolError

@@ -16,9 +16,8 @@ from polycall.agents.checks import check_runnable, listed
 from polycall.agents.history import History, load_history
 from polycall.agents.options import Prompt, ResumeOptions, RunOptions, messages_of
 from polycall.agents.output import OutputError, OutputT
-from polycall.agents.partial import keep_on
 from polycall.agents.pausing import PausedRun
-from polycall.agents.run import AgentEvent, AgentStream, Run, Stopped
+from polycall.agents.run import AgentEvent, AgentStream, Run, Stopped, keep_on
 from polycall.agents.synchronous import Synchronous
 from polycall.ir import Message, Text, ToolResult, Usage
 

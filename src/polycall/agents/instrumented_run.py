@@ -1,4 +1,6 @@
-"""One run as those who watch see it: itself, its steps, and what its model is asked.
+"""One run as observers see it: itself, its steps, and what its model is asked.
+
+`SpeakerClient` asks each model by the client of the agent that holds the conversation.
 
 It stands behind the journal, so that what is answered from there is not seen again.  A run gives
 its events from a generator, so nothing here is ever current while one is handed out.
@@ -115,3 +117,25 @@ def _earlier(journal: Journal | None) -> list[TraceContext]:
     entries = journal.entries.values() if journal is not None else ()
     known = {tuple(sorted(entry.carried.items())): entry.carried for entry in entries}
     return [carried for carried in known.values() if carried]
+
+
+class SpeakerClient:
+    """The client of a run: after a handoff, requests and prices are those of the target's own.
+
+    An agent without a client of its own asks by that of the run, as a delegate does.
+    """
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+
+    async def generate_request(self, request: Request) -> Response:
+        """The answer of the speaker's client."""
+        return await self._state.client.generate_request(request)
+
+    def stream_request(self, request: Request) -> Stream:
+        """The same as events."""
+        return self._state.client.stream_request(request)
+
+    def cost(self, model: str, usage: Usage) -> Decimal | None:
+        """What the speaker's client says."""
+        return self._state.client.cost(model, usage)

@@ -1,4 +1,7 @@
-"""An answer of a given type: asked for by schema, read, and explained where it does not fit."""
+"""An answer of a given type: asked for by schema, read, and explained where it does not fit.
+
+A tool can end the run as well: what it returned becomes the output.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,15 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import TypeVar
 
+from polycall.agents.context import AgentContext
 from polycall.errors import PolycallError, RequestError
-from polycall.ir import ResponseFormat
+from polycall.ir import JSON, ResponseFormat, Text
+from polycall.tools import EndRun, ToolContext, WrappedToolset
+from polycall.tools.results import result_parts
 
 if TYPE_CHECKING:
     from polycall.agents.typed import SchemaOutput, TypedOutput
+
 
 OutputT = TypeVar("OutputT", default=str)
 
@@ -75,3 +82,17 @@ class OutputType(Generic[OutputT]):
             return self._typed.parse(text)
         except ValueError as error:
             raise OutputError(str(error)) from None
+
+
+class EndingToolset(WrappedToolset):
+    """Tools of which those that return `EndRun` end the run of the agent that called them."""
+
+    async def run(self, name: str, arguments: JSON, context: ToolContext[Any]) -> Any:
+        value = await super().run(name, arguments, context)
+        if not isinstance(value, EndRun):
+            return value
+        if isinstance(context, AgentContext):
+            parts = result_parts(value.result)
+            texts = [part.text for part in parts if isinstance(part, Text)]
+            context.run.end, context.run.ended_with = "finished", "".join(texts)
+        return value.result

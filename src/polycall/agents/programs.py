@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from polycall.agents.approval import AskingToolset
 from polycall.agents.context import AgentContext
-from polycall.agents.ending import EndingToolset
 from polycall.agents.journaling import JournalingToolset
 from polycall.agents.offer import offers
+from polycall.agents.output import EndingToolset
 from polycall.client import Client
 from polycall.ir import Request, Tool, ToolCall, ToolResult
 from polycall.loop import EndReason, Execute, Step, Turn

@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from polycall.agents.appending import BEGAN, Appended, beginnings
 from polycall.agents.approval import AskingToolset
 from polycall.agents.context import AgentContext, RunState, added_cost
-from polycall.agents.ending import EndingToolset
 from polycall.agents.events import ProgressEvent, TaskEvent
 from polycall.agents.handoff import (
     apply_transfer,
@@ -26,17 +25,14 @@ from polycall.agents.handoff import (
     visible,
 )
 from polycall.agents.history import OF_THE_APPLICATION, History, is_users
-from polycall.agents.instrumented_run import WatchedRun
+from polycall.agents.instrumented_run import SpeakerClient, WatchedRun
 from polycall.agents.journaling import JournalingModel
 from polycall.agents.offer import definitions
-from polycall.agents.output import OutputError, OutputT
-from polycall.agents.partial import keep_on
-from polycall.agents.prefix import PrefixWatch
+from polycall.agents.output import EndingToolset, OutputError, OutputT
+from polycall.agents.prefix import PrefixWatch, shared_place, shown_tools
 from polycall.agents.programs import AgentPrograms
-from polycall.agents.run import AgentEvent, Run, surfaced
-from polycall.agents.shared_beginning import shared_place, shown_tools
+from polycall.agents.run import AgentEvent, Run, keep_on, surfaced
 from polycall.agents.shortening import Shortening, sums_up
-from polycall.agents.speaker import SpeakerClient
 from polycall.agents.task import TaskNote
 from polycall.agents.task_events import with_task_events
 from polycall.agents.tasks import (

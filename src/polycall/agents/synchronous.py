@@ -1,17 +1,50 @@
-"""The face for code without an event loop, of what runs as an agent does."""
+"""Agents for code without an event loop: `run_sync` and its like, their loop, their client."""
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from typing import Generic
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from typing_extensions import Unpack
 
-from polycall.agents.default import portal, run_blocking
+from polycall._support.blocking import PerLoop, Portal, shared_portal
 from polycall.agents.options import DepsT, Prompt, ResumeOptions, RunOptions
 from polycall.agents.output import OutputT
 from polycall.agents.pausing import PausedRun
 from polycall.agents.run import AgentStream, Run, SyncAgentStream
+from polycall.client import Client
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_clients = PerLoop(Client, Client.close)
+
+
+async def default_client() -> Client:
+    """Made on first use, shared, and closed with its event loop."""
+    return await _clients.get()
+
+
+async def close_default_client() -> None:
+    """Close the clients that were made; the next agent that needs one gets a new one."""
+    await _clients.close()
+
+
+@functools.cache
+def portal() -> Portal:
+    """The event loop of `run_sync`, one for the process."""
+    made = shared_portal()
+    made.before_end(close_default_client)
+    return made
+
+
+def run_blocking(
+    work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs
+) -> T:
+    """What `work` gives, waited for; `RequestError` where an event loop would stand still."""
+    return portal().run(work(*args, **options))
 
 
 class Synchronous(ABC, Generic[DepsT, OutputT]):

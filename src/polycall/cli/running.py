@@ -12,7 +12,7 @@ from typing import Any
 
 from polycall._support import jsontext
 from polycall.agents import Agent, Run
-from polycall.agents.partial import partial_run
+from polycall.agents.run import partial_run
 from polycall.cli.asking import TerminalApproval
 from polycall.cli.conversation_log import ConversationLog, log_path
 from polycall.cli.default_model import named_model

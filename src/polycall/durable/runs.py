@@ -19,11 +19,11 @@ from polycall._support.blocking import runs_a_loop
 from polycall.agents import Agent
 from polycall.agents.approval_backend import Answered
 from polycall.agents.checks import check_names
-from polycall.agents.default import portal
 from polycall.agents.history import HistoryLike, load_history
 from polycall.agents.journal import check_variables
 from polycall.agents.options import Prompt, messages_of
 from polycall.agents.pausing import Approval, ApprovalDecision, Start
+from polycall.agents.synchronous import portal
 from polycall.agents.task import TaskOrder, TaskStatus
 from polycall.durable import approvals
 from polycall.durable.database import Database

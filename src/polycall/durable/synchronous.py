@@ -11,8 +11,8 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from polycall._support.blocking import BlockingStream, Portal
-from polycall.agents.default import portal
 from polycall.agents.run import AgentEvent
+from polycall.agents.synchronous import portal
 from polycall.durable.durable import Durable
 from polycall.durable.runs import AnyAgent, RunHandle, Runs
 from polycall.durable.streaming import RunStream

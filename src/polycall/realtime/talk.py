@@ -14,9 +14,9 @@ from msgspec.structs import replace
 
 from polycall.agents import Agent, ApprovalRequest, Guarded
 from polycall.agents.approval_backend import Answer, Approve
-from polycall.agents.default import default_client
 from polycall.agents.events import ProgressEvent
 from polycall.agents.history import History, HistoryLike, load_history
+from polycall.agents.synchronous import default_client
 from polycall.client import Client
 from polycall.errors import RequestError
 from polycall.instrumentation import RunFinished

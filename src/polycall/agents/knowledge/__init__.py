@@ -1,7 +1,7 @@
 """Retrieval: files as passages that can be searched, with their sources.
 
-knowledge.py   the whole, and its tool
-readers.py     files as text; chunks.py text as chunks
+knowledge.py   the whole, its chunks of text, and its tool
+readers.py     files as text
 index.py       chunks in SQLite, by words and by vectors
 """
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from polycall.agents.knowledge.chunks import chunked
 from polycall.agents.knowledge.index import Chunk, FileState, Index
-from polycall.agents.knowledge.model_embedder import ModelEmbedder
-from polycall.agents.knowledge.readers import READERS, UnreadableError, read_sections
+from polycall.agents.knowledge.readers import READERS, Section, UnreadableError, read_sections
+from polycall.client import Client
 from polycall.errors import RequestError, ToolError
 from polycall.ir import JSON
 from polycall.tools import FunctionTool, tool_from_schema
@@ -243,3 +243,66 @@ def _bar(done: int, total: int, what: str) -> None:
     line = f"\r[{'#' * full}{'.' * (width - full)}] {done}/{total} {what[-36:]:<36}"
     sys.stderr.write(line + ("\n" if done == total else ""))
     sys.stderr.flush()
+
+
+class ModelEmbedder:
+    """Asks a model for vectors, by the configuration and the keys that a `Client` finds."""
+
+    def __init__(self, model: str) -> None:
+        self.name = model  # the index keeps it: vectors of two models cannot be compared
+
+    def __call__(self, texts: list[str]) -> list[list[float]]:
+        """A vector for each text."""
+        with Client() as client:
+            return client.embed_sync(self.name, texts)
+
+
+_PARAGRAPH = re.compile(r"\n\s*\n")
+
+
+_SENTENCE = re.compile(r"(?<=[.!?。])\s+|\n")
+
+
+def chunked(sections: Iterable[Section], size_chars: int) -> Iterator[Section]:
+    """The sections, long ones in several chunks of up to `size_chars`.
+
+    Cut between paragraphs, else between sentences, else anywhere.  The last paragraph of a chunk
+    stands in the next one again where it is short, since a thought may go across.
+    """
+    for section in sections:
+        text = section.text.strip()
+        if len(text) <= size_chars:
+            yield Section(section.place, text)
+            continue
+        for piece in _packed(_pieces(text, size_chars), size_chars):
+            yield Section(section.place, piece)
+
+
+def _pieces(text: str, size_chars: int) -> Iterator[str]:
+    for paragraph in _PARAGRAPH.split(text):
+        if len(paragraph) <= size_chars:
+            yield paragraph
+            continue
+        for sentence in _SENTENCE.split(paragraph):
+            for start in range(0, len(sentence), size_chars):
+                yield sentence[start : start + size_chars]
+
+
+def _packed(pieces: Iterable[str], size_chars: int) -> Iterator[str]:
+    held: list[str] = []
+    length = 0
+    fresh = False  # whether something is held that no chunk has yet
+    for piece in pieces:
+        if not piece.strip():
+            continue
+        if held and length + len(piece) > size_chars:
+            yield "\n\n".join(held)
+            last = held[-1]
+            repeats = len(last) <= size_chars // 4 and len(last) + len(piece) <= size_chars
+            held = [last] if repeats else []
+            length = len(last) if repeats else 0
+        held.append(piece)
+        length += len(piece)
+        fresh = True
+    if fresh:
+        yield "\n\n".join(held)

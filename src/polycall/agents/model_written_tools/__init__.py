@@ -1,7 +1,7 @@
 """Tools that models write: read and checked here, run in the sandbox alone, kept in versions.
 
-written_tools.py  the tools that make tools
-reading.py   code as a schema, without running it; types.py its types
+written_tools.py  the tools that make tools, and the check of types
+reading.py   code as a schema, without running it
 store.py     versions, in use and revoked
 """
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import keyword
+import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -15,7 +17,6 @@ from polycall.agents.approval import AskingToolset, ask
 from polycall.agents.context import AgentContext
 from polycall.agents.model_written_tools.reading import ReadFunction, has_assertion, read_function
 from polycall.agents.model_written_tools.store import ToolStore, ToolVersion
-from polycall.agents.model_written_tools.types import type_problems
 from polycall.errors import ToolError
 from polycall.ir import JSON
 from polycall.program import Catalogue, ProgramRun
@@ -29,6 +30,7 @@ from polycall.tools import (
     Toolset,
     tool_from_schema,
 )
+from polycall.tools.threads import run_in_thread
 from polycall.tools.validate import SchemaChecker
 
 ADD, LIST, REVOKE = "add_tool", "list_own_tools", "revoke_tool"
@@ -234,3 +236,51 @@ def _schema(**properties: str) -> JSON:
         "required": list(properties),
         "additionalProperties": False,
     }
+
+
+# The checker knows fewer modules than the sandbox has, and names are checked elsewhere.
+_IGNORED = ("unresolved-import", "unresolved-reference", "unresolved-attribute")
+
+
+_PROBLEM = re.compile(r"^error\[([\w-]+)\]: ", re.MULTILINE)
+
+
+_LIMITS = {"max_feed_duration_secs": 2, "max_memory": 64 << 20, "max_suspensions": 1}
+
+
+async def type_problems(code: str, stubs: str) -> list[str]:
+    """What does not fit, with its lines; `stubs` declares the functions that the code may call."""
+    if importlib.util.find_spec("pydantic_monty") is None:
+        return []
+    return await run_in_thread(lambda: _checked(code, stubs))
+
+
+def _checked(code: str, stubs: str) -> list[str]:
+    monty: Any = importlib.import_module("pydantic_monty")
+    # Annotations alone are looked at: the code is inside a function that nobody calls.
+    body = "\n".join(f"    {line}" for line in code.splitlines())
+    with (
+        monty.Monty(min_processes=0, max_processes=1) as pool,
+        pool.checkout(
+            script_name="tool.py", type_check=True, type_check_stubs=stubs, limits=_LIMITS
+        ) as session,
+    ):
+        try:
+            session.feed_run(f"def _unused() -> None:\n{body}\n")
+        except monty.MontyTypingError as error:
+            return _told(str(error))
+        except monty.MontyError:
+            # Python that the checker's interpreter does not know; the sandbox's may.
+            return []
+    return []
+
+
+def _told(report: str) -> list[str]:
+    starts = [match.start() for match in _PROBLEM.finditer(report)]
+    ends = [*starts[1:], len(report)]
+    problems = [report[start:end].strip() for start, end in zip(starts, ends, strict=True)]
+    return [
+        problem
+        for problem in problems
+        if not any(problem.startswith(f"error[{rule}]") for rule in _IGNORED)
+    ]

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from polycall._support import jsontext
-from polycall.agents.nested_step import NestedStep
+from polycall.agents.events import NestedStep
 from polycall.errors import RequestError
 from polycall.ir import JSON, Message, Text, Tool, ToolResult, Usage, Warning
 

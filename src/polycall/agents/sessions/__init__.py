@@ -1,11 +1,8 @@
 """Sessions: conversations that are kept between runs, as long as they like.
 
-sessions.py    `Sessions` and `Session`
+sessions.py    `Sessions` and `Session`, export, import, branches, one run at a time
 turn.py        one run of a session
-store.py       SQLite and Postgres
-sealed.py      encryption at rest
-portable.py    export, import, branches
-lock.py        one run at a time
+store.py       SQLite and Postgres, encryption at rest
 """
 
 from polycall.agents.compaction import Compaction, summary_by

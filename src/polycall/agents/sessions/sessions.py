@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
+import itertools
+import secrets
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
+
+import msgspec
+from msgspec.structs import replace
 
 from polycall._support import jsontext
 from polycall.agents.checks import check_runnable
 from polycall.agents.compaction import Compaction
-from polycall.agents.default import portal, run_blocking
 from polycall.agents.history import History
 from polycall.agents.options import Prompt, messages_of
 from polycall.agents.output import OutputT
-from polycall.agents.partial import keep_on
 from polycall.agents.pausing import PausedRun
-from polycall.agents.run import AgentEvent, AgentStream, Run, SyncAgentStream
-from polycall.agents.sessions.lock import locked
-from polycall.agents.sessions.portable import branched, imported
-from polycall.agents.sessions.store import SessionStore
+from polycall.agents.run import AgentEvent, AgentStream, Run, SyncAgentStream, keep_on
+from polycall.agents.sessions.store import ExportedSession, SessionConflictError, SessionStore
 from polycall.agents.sessions.turn import Keep, SessionTurn, checked_keep, history_of
+from polycall.agents.synchronous import portal, run_blocking
 from polycall.errors import RequestError
 from polycall.instrumentation import conversing
 from polycall.ir import Message
@@ -336,3 +341,97 @@ class Session:
             except BaseException as error:
                 await turn.failed(error, keep)
                 raise
+
+
+def branched(session: ExportedSession, new_id: str, at: int | None) -> ExportedSession:
+    """What a branch begins with; `RequestError` where no turn ended there."""
+    turns = [state for state in session.turns if at is None or state.count <= at]
+    if not turns or at not in (None, turns[-1].count):
+        ends = ", ".join(str(state.count) for state in session.turns)
+        raise RequestError(
+            f"no turn of the session {session.id!r} ended after {at!r} messages; turns ended "
+            f"after {ends}"
+        )
+    return _named(replace(session, turns=turns), new_id, session.user)
+
+
+def imported(text: str | bytes, session_id: str, user: str) -> ExportedSession:
+    """An exported session, under another id or user where they are given."""
+    try:
+        session = msgspec.convert(jsontext.decode(text), ExportedSession)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise RequestError(f"this is not an exported session: {error}") from None
+    counts = [0, *(state.count for state in session.turns)]
+    rises = all(before <= after for before, after in itertools.pairwise(counts))
+    fits = rises and all(0 <= state.gone <= state.count for state in session.turns)
+    if not session.id or not session.turns or not fits or counts[-1] != len(session.messages):
+        raise RequestError(
+            f"this is not an exported session: it has {len(session.messages)} messages, and turns "
+            f"that ended after {counts[1:]}"
+        )
+    return _named(session, session_id or session.id, user or session.user)
+
+
+def _named(session: ExportedSession, new_id: str, user: str) -> ExportedSession:
+    """The session under an id; under another one it does not wait for runs of the first."""
+    turns = session.turns
+    if new_id != session.id:
+        turns = [replace(state, paused={}) for state in turns]
+    messages = session.messages[: turns[-1].count]
+    return replace(session, id=new_id, user=user, turns=turns, messages=messages)
+
+
+# A process that has died holds a session up for so long at most.
+LEASE_S = 30.0
+
+
+_POLL_S = (0.01, 0.25)
+
+
+_held: ContextVar[frozenset[tuple[int, str]]] = ContextVar(
+    "polycall_sessions_held", default=frozenset()
+)
+
+
+@asynccontextmanager
+async def locked(store: SessionStore, session: str, wait_s: float) -> AsyncGenerator[None]:
+    """Hold the session; `SessionConflictError` where it is not free within `wait_s` seconds."""
+    key = (id(store), session)
+    if key in _held.get():
+        raise SessionConflictError(
+            f"session {session!r} is being run by the code that calls this run, so it would wait "
+            "for itself; nothing was run"
+        )
+    owner = secrets.token_hex(8)
+    await _taken(store, session, owner, wait_s)
+    renewing = asyncio.create_task(_renewed(store, session, owner))
+    before = _held.get()
+    _held.set(before | {key})
+    try:
+        yield
+    finally:
+        _held.set(before)
+        renewing.cancel()
+        await asyncio.wait([renewing])
+        # Where the database is out of reach, the lease runs out by itself.
+        with contextlib.suppress(RequestError):
+            await asyncio.shield(asyncio.to_thread(store.give_back, session, owner))
+
+
+async def _taken(store: SessionStore, session: str, owner: str, wait_s: float) -> None:
+    ends_at, pause_s = time.monotonic() + wait_s, _POLL_S[0]
+    while not await asyncio.to_thread(store.take, session, owner, LEASE_S):
+        if time.monotonic() >= ends_at:
+            raise SessionConflictError(
+                f"session {session!r} is being run elsewhere, and was not free within {wait_s:g} "
+                "s; nothing was run"
+            )
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, _POLL_S[1])
+
+
+async def _renewed(store: SessionStore, session: str, owner: str) -> None:
+    while True:
+        await asyncio.sleep(LEASE_S / 3)
+        with contextlib.suppress(RequestError):
+            await asyncio.to_thread(store.take, session, owner, LEASE_S)

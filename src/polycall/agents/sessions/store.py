@@ -1,18 +1,20 @@
-"""Where sessions are: SQLite, or Postgres for more than one machine."""
+"""Where sessions are: SQLite, or Postgres for more than one machine; as JSON, or encrypted."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
+import msgspec
 from msgspec import Struct
 
+from polycall._support import jsontext
 from polycall.agents.compaction import Shortened
 from polycall.agents.context import Frame
 from polycall.agents.database import PostgresConnection, open_database
-from polycall.agents.sessions.sealed import STATE, SealedValues, message_place, turn_place
 from polycall.agents.task import TaskNote
 from polycall.errors import RequestError
 from polycall.ir import Message
@@ -328,3 +330,77 @@ def _delete(run: _Run, session: str) -> bool:
     for table in ("polycall_messages", "polycall_session_turns", "polycall_session_users"):
         run(f"delete from {table} where session = ?", session)  # noqa: S608 - our own names
     return bool(run("delete from polycall_sessions where id = ?", session).rowcount)
+
+
+_ValueT = TypeVar("_ValueT")
+
+
+# Which value of its session it is.  One that was moved does not open.
+STATE = "state"
+
+
+_MARK = "sealed1:"
+
+
+_SECRET_CHARACTERS_MIN = 16
+
+
+def message_place(number: int) -> str:
+    """Where a message is."""
+    return f"message/{number}"
+
+
+def turn_place(count: int) -> str:
+    """Where the state after a turn is."""
+    return f"turn/{count}"
+
+
+class SealedValues:
+    """Encodes values, under a secret where there is one, and decodes them."""
+
+    def __init__(self, secret: str | bytes | None) -> None:
+        self._vault = None
+        if secret is None:
+            return
+        if len(secret) < _SECRET_CHARACTERS_MIN:
+            raise RequestError(
+                f"a secret of sessions has {_SECRET_CHARACTERS_MIN} characters or more; "
+                "secrets.token_hex(32) makes one"
+            )
+        from polycall._support.vault import Vault  # noqa: PLC0415 - only with a secret
+
+        key = secret.encode() if isinstance(secret, str) else secret
+        self._vault = Vault(key, b"polycall sessions")
+
+    def sealed(self, session: str, place: str, value: Any) -> str:
+        """The value as text for the database."""
+        text = jsontext.encode(value)
+        if self._vault is None:
+            return text
+        return _MARK + base64.b64encode(self._vault.lock(session, place, text.encode())).decode()
+
+    def opened(self, session: str, place: str, text: str, kind: type[_ValueT]) -> _ValueT:
+        """The value; `RequestError` where it is not one, or not under this secret."""
+        try:
+            return msgspec.convert(jsontext.decode(self._plain(session, place, text)), kind)
+        except (ValueError, msgspec.ValidationError) as error:
+            raise RequestError(f"the database holds no {kind.__name__} here: {error}") from None
+
+    def _plain(self, session: str, place: str, text: str) -> str:
+        if self._vault is None:
+            if text.startswith(_MARK):
+                raise RequestError(
+                    f"the session {session!r} is encrypted; write Sessions(..., secret=...)"
+                )
+            return text
+        if not text.startswith(_MARK):
+            raise RequestError(
+                f"the session {session!r} is not encrypted: open it without a secret, export it, "
+                "delete it, and import it with the secret"
+            )
+        plain = self._vault.unlock(session, place, base64.b64decode(text.removeprefix(_MARK)))
+        if plain is None:
+            raise RequestError(
+                f"the session {session!r} was encrypted with another secret, or changed"
+            )
+        return plain.decode()

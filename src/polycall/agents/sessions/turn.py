@@ -12,9 +12,8 @@ from polycall.agents.compaction import Compaction, Shortened, opening, other_tok
 from polycall.agents.context import Frame
 from polycall.agents.history import History
 from polycall.agents.output import OutputT
-from polycall.agents.partial import keep_on, partial_run
 from polycall.agents.pausing import PausedRun, Start
-from polycall.agents.run import Run
+from polycall.agents.run import Run, keep_on, partial_run
 from polycall.agents.sessions.store import SessionConflictError, SessionState, SessionStore
 from polycall.errors import RequestError
 from polycall.ir import Message

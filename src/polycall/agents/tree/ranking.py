@@ -86,7 +86,7 @@ class FieldIndex:
 
         `question` is each term with its alternatives, each with how sure it is (the term itself
         with 1).  What fits more of the question fits better than what fits one word well.
-        `used` is how often tools were called after questions with a term (use.py).
+        `used` is how often tools were called after questions with a term (search.py).
         """
         said = list(question)
         weights = [self._weight(alternatives) for _, alternatives in said]
