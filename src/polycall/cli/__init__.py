@@ -13,44 +13,32 @@ from collections.abc import Container, Iterable, Sequence
 from polycall.cli.text import cleaned
 from polycall.errors import PolycallError
 
-# Name, module, one line of help.  A command's module registers itself with `add_parser`.
-COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("polycall.cli.demo", "the tool cycle through every vendor's protocol, offline"),
-    "run": ("polycall.cli.run", "one prompt, with tools, to its answer"),
-    "chat": ("polycall.cli.chat", "a conversation in the terminal"),
-    "talk": ("polycall.cli.talk", "a conversation by voice: a microphone, or WAV files"),
-    "phone": ("polycall.cli.phone", "an agent that answers telephone calls"),
-    "log": ("polycall.cli.log", "conversations of run and chat: list, search, show, delete"),
-    "models": ("polycall.cli.models", "known models with their capabilities and prices"),
-    "serve": ("polycall.cli.serve", "the gateway: every client protocol in, every provider out"),
-    "agents": ("polycall.cli.agents", "settings for coding agents, filled in for this gateway"),
-    "import": (
-        "polycall.cli.import_",
-        "a polycall.toml from LiteLLM's or Portkey's configuration",
-    ),
-    "config": ("polycall.cli.config_", "the JSON Schema of polycall.toml; check a file"),
-    "keys": ("polycall.cli.keys", "clients' keys: create, limit, rotate, revoke"),
-    "admins": (
-        "polycall.cli.admins",
-        "administrators of the gateway: create, key, list, revoke, audit",
-    ),
-    "console": ("polycall.cli.console", "a link that opens the gateway's console, once"),
-    "usage": ("polycall.cli.usage", "what was used and what it cost, from the gateway's ledger"),
-    "runs": ("polycall.cli.runs", "durable runs: list, show, decide, resume, cancel"),
-    "trace": (
-        "polycall.cli.trace",
-        "a run as one file: look at it, continue from a step, compare two",
-    ),
-    "tasks": ("polycall.cli.tasks", "background tasks of durable runs"),
-    "mcp": ("polycall.cli.mcp", "serve tools by MCP; list other servers' tools, and pin them"),
-    "doctor": ("polycall.cli.doctor", "what this machine offers, and what is missing"),
-    "run-code": ("polycall.cli.run_code", "run a program in the sandbox, with tools"),
-    "completion": ("polycall.cli.completion", "completion of commands and options in your shell"),
-    "bench": ("polycall.cli.bench", "what programs save, and how well a model does with them"),
-    "sim": (
-        "polycall.cli.sim",
-        "simulated providers on this machine: for a command, or as a server",
-    ),
+# Names, each with its line of help.  The module of the same name has `add_arguments`.
+COMMANDS = {
+    "demo": "the tool cycle through every vendor's protocol, offline",
+    "run": "one prompt, with tools, to its answer",
+    "chat": "a conversation in the terminal",
+    "talk": "a conversation by voice: a microphone, or WAV files",
+    "phone": "an agent that answers telephone calls",
+    "log": "conversations of run and chat: list, search, show, delete",
+    "models": "known models with their capabilities and prices",
+    "serve": "the gateway: every client protocol in, every provider out",
+    "agents": "settings for coding agents, filled in for this gateway",
+    "import": "a polycall.toml from LiteLLM's or Portkey's configuration",
+    "config": "the JSON Schema of polycall.toml; check a file",
+    "keys": "clients' keys: create, limit, rotate, revoke",
+    "admins": "administrators of the gateway: create, key, list, revoke, audit",
+    "console": "a link that opens the gateway's console, once",
+    "usage": "what was used and what it cost, from the gateway's ledger",
+    "runs": "durable runs: list, show, decide, resume, cancel, save",
+    "trace": "a run as one file: look at it, continue from a step, compare two",
+    "tasks": "background tasks of durable runs: list, show, resume, cancel",
+    "mcp": "serve tools by MCP; list other servers' tools, and pin them",
+    "doctor": "what this machine offers, what is missing, and what would help",
+    "run-code": "run a program in the sandbox, with functions of yours as tools",
+    "completion": "completion of commands and options in your shell",
+    "bench": "what programs save in tokens, and how well a model does with them",
+    "sim": "simulated providers on this machine: for a command, or as a server",
 }
 
 
@@ -91,11 +79,11 @@ def _parsers(
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for name, (module, help_text) in COMMANDS.items():
+    for name, help_text in COMMANDS.items():
+        command = subparsers.add_parser(name, help=help_text, add_help=name in loaded)
         if name in loaded:
-            importlib.import_module(module).add_parser(subparsers)
-        else:
-            subparsers.add_parser(name, help=help_text, add_help=False)
+            module = "import_" if name == "import" else name.replace("-", "_")
+            importlib.import_module(f"polycall.cli.{module}").add_arguments(command)
     return parser, subparsers.choices
 
 

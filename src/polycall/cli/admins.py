@@ -25,17 +25,13 @@ _ACTS = 30
 Work = Callable[[argparse.Namespace, Store], Awaitable[int]]
 
 
-def add_parser(subparsers: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Register `admins`."""
-    parser = subparsers.add_parser(
-        "admins",
-        help="administrators of the gateway: create, key, list, revoke, audit",
-        description=(
-            "Manage who may look at the gateway (reader), change keys and runs (operator), and "
-            "make administrators (owner). The first one turns the console and /admin/v1 on."
-        ),
-        epilog="Example: polycall admins create ops --role operator --key",
+    parser.description = (
+        "Manage who may look at the gateway (reader), change keys and runs (operator), and "
+        "make administrators (owner). The first one turns the console and /admin/v1 on."
     )
+    parser.epilog = "Example: polycall admins create ops --role operator --key"
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     create = _action(actions, "create", "make an administrator", _create)
     create.add_argument("--role", choices=ROLES, default="reader")

@@ -16,19 +16,15 @@ from polycall.config import Config, default_path, load_config
 from polycall.errors import ConfigError, RequestError
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
     names = ", ".join(agent.name for agent in AGENTS)
-    parser = subparsers.add_parser(
-        "agents",
-        help="settings for coding agents, filled in for this gateway",
-        description=(
-            "Print the settings with which a coding agent uses this gateway: files, variables of "
-            "the environment, and the command. Address and models come from polycall.toml; the "
-            f"agents are {names}."
-        ),
-        epilog="Example: polycall agents codex --model openai/gpt-5.4",
+    parser.description = (
+        "Print the settings with which a coding agent uses this gateway: files, variables of "
+        "the environment, and the command. Address and models come from polycall.toml; the "
+        f"agents are {names}."
     )
+    parser.epilog = "Example: polycall agents codex --model openai/gpt-5.4"
     parser.add_argument("agent", nargs="?", help="one of them; default: all")
     parser.add_argument("--config", type=Path, metavar="FILE", help="default: ./polycall.toml")
     parser.add_argument("--url", help="the gateway's address, without a path")

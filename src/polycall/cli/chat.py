@@ -33,17 +33,13 @@ stands between two lines of \"\"\"
 Ctrl-C stops the answer under way."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "chat",
-        help="a conversation in the terminal",
-        description=(
-            "Talk to a model. Calls, results, tokens and cost are shown as they happen. Ctrl-C "
-            "stops the answer under way, /help lists what else there is."
-        ),
-        epilog=f"Example: polycall chat {LIVING['google']} --tools weather:get_weather",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = (
+        "Talk to a model. Calls, results, tokens and cost are shown as they happen. Ctrl-C "
+        "stops the answer under way, /help lists what else there is."
     )
+    parser.epilog = f"Example: polycall chat {LIVING['google']} --tools weather:get_weather"
     add_options(parser)
     parser.add_argument(
         "words",

@@ -10,7 +10,6 @@ import argparse
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 
@@ -45,19 +44,15 @@ class Command(Struct, frozen=True):
     runs_another: bool = False
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "completion",
-        help="completion of commands and options in your shell",
-        description=(
-            "Print a script that completes commands, actions, options and their values. Write it "
-            "where your shell finds it: "
-            + "; ".join(f"{shell}: {place}" for shell, place in PLACES.items())
-            + ". zsh needs that folder in fpath."
-        ),
-        epilog=f"Example: polycall completion bash > {PLACES['bash']}",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = (
+        "Print a script that completes commands, actions, options and their values. Write it "
+        "where your shell finds it: "
+        + "; ".join(f"{shell}: {place}" for shell, place in PLACES.items())
+        + ". zsh needs that folder in fpath."
     )
+    parser.epilog = f"Example: polycall completion bash > {PLACES['bash']}"
     parser.add_argument("shell", choices=list(PLACES), help="whose script to print")
     parser.set_defaults(run=_run)
 

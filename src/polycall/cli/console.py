@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
 
 from polycall.admin.people import LINK_S, make_admin, make_link
 from polycall.cli.keys import command_actor
@@ -15,17 +14,13 @@ from polycall.gateway.store import AdminRow, Store
 from polycall.gateway.store import admin_operations as operations
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "console",
-        help="a link that opens the gateway's console, once",
-        description=(
-            "Print a link to the console of a gateway that runs with the same store. It works "
-            "once, within ten minutes. The first use makes an administrator 'owner'."
-        ),
-        epilog="Example: polycall console --url http://127.0.0.1:8080",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = (
+        "Print a link to the console of a gateway that runs with the same store. It works "
+        "once, within ten minutes. The first use makes an administrator 'owner'."
     )
+    parser.epilog = "Example: polycall console --url http://127.0.0.1:8080"
     parser.add_argument("--name", default="", help="which administrator; default: an owner")
     parser.add_argument("--url", help="where browsers reach the gateway; default: as configured")
     parser.add_argument("--json", action="store_true", help="for programs")

@@ -66,21 +66,17 @@ SIMULATED = {
 REAL = {vendor: name.partition("/")[2] for vendor, name in LIVING.items()}
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "demo",
-        help="the tool cycle through every vendor's protocol, offline",
-        description=(
-            "Call one function through five providers, streamed and not, then three calls at once; "
-            "then start a gateway and ask four of them with the same curl. The providers are "
-            "simulated on this machine: real HTTP in the vendors' own protocols, no language "
-            "model. If a key is set (OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY, "
-            "DEEPSEEK_API_KEY), the real provider follows, at less than one US cent each; "
-            "--offline leaves that out."
-        ),
-        epilog="Example: polycall demo --offline --json",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = (
+        "Call one function through five providers, streamed and not, then three calls at once; "
+        "then start a gateway and ask four of them with the same curl. The providers are "
+        "simulated on this machine: real HTTP in the vendors' own protocols, no language "
+        "model. If a key is set (OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY, "
+        "DEEPSEEK_API_KEY), the real provider follows, at less than one US cent each; "
+        "--offline leaves that out."
     )
+    parser.epilog = "Example: polycall demo --offline --json"
     parser.add_argument("--offline", action="store_true", help="do not ask real providers")
     parser.add_argument(
         "--verbose", action="store_true", help="every call, fragment, result and cost"

@@ -12,7 +12,6 @@ import importlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from polycall.cli.installation import installation
 from polycall.cli.model_profile import check_names
@@ -38,19 +37,15 @@ CHECKS: list[Callable[[], Awaitable[Sequence[Check]]]] = [installation, examine,
 _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "doctor",
-        help="what this machine offers, what is missing, and what would help",
-        description=(
-            "Look at what polycall needs of this machine: versions, extras, configuration, keys, "
-            "store and port, which sandbox programs get and why, and whether the models that the "
-            "configuration names have ended or end soon. "
-            "The exit status is 1 where something failed; a warning is not a failure."
-        ),
-        epilog="Example: polycall doctor --json",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = (
+        "Look at what polycall needs of this machine: versions, extras, configuration, keys, "
+        "store and port, which sandbox programs get and why, and whether the models that the "
+        "configuration names have ended or end soon. "
+        "The exit status is 1 where something failed; a warning is not a failure."
     )
+    parser.epilog = "Example: polycall doctor --json"
     parser.add_argument(
         "--security",
         action="store_true",

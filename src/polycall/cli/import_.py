@@ -13,19 +13,15 @@ from polycall.config import parse_config
 from polycall.errors import ConfigError, RequestError
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "import",
-        help="a polycall.toml from LiteLLM's or Portkey's configuration",
-        description=(
-            "Write a configuration for `polycall serve` from another gateway's. Keys stay "
-            "references to environment variables; those that stand in the file in clear are not "
-            "copied. What has no counterpart is listed on standard error and at the end of the "
-            "file written."
-        ),
-        epilog="Example: polycall import litellm config.yaml --out polycall.toml",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = (
+        "Write a configuration for `polycall serve` from another gateway's. Keys stay "
+        "references to environment variables; those that stand in the file in clear are not "
+        "copied. What has no counterpart is listed on standard error and at the end of the "
+        "file written."
     )
+    parser.epilog = "Example: polycall import litellm config.yaml --out polycall.toml"
     parser.add_argument("kind", choices=("litellm", "portkey"), help="whose configuration it is")
     parser.add_argument("file", type=Path, help="LiteLLM's config.yaml, or a Portkey config")
     parser.add_argument(

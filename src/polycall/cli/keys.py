@@ -64,18 +64,14 @@ class Keys(Protocol):
         ...
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "keys",
-        help="clients' keys: create, limit, rotate, revoke",
-        description=(
-            "Manage the keys that clients of the gateway use. They live in its store; a running "
-            "gateway notices a change within seconds. Budgets are in US dollars, days, weeks "
-            "and months in UTC; one in total never begins again."
-        ),
-        epilog="Example: polycall keys create build --models 'fast,openai/*' --budget 20/month",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = (
+        "Manage the keys that clients of the gateway use. They live in its store; a running "
+        "gateway notices a change within seconds. Budgets are in US dollars, days, weeks "
+        "and months in UTC; one in total never begins again."
     )
+    parser.epilog = "Example: polycall keys create build --models 'fast,openai/*' --budget 20/month"
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     create = _action(actions, "create", "make a key, and show it once", _create)
     _add_limits(create)

@@ -18,17 +18,15 @@ from polycall.errors import RequestError
 Act = Callable[[ConversationLog, argparse.Namespace], int]
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "log",
-        help="conversations of run and chat: list, search, show, delete",
-        description=(
-            "Look into the conversations of 'polycall run' and 'polycall chat'. They are kept in "
-            f"one file for this user's eyes alone; {VARIABLE} names another file, or is 'off'. "
-            "'polycall run -c' continues the last one."
-        ),
-        epilog="Example: polycall log search 환불 teapot; polycall log show 20261129-081500-a1b2c3",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = (
+        "Look into the conversations of 'polycall run' and 'polycall chat'. They are kept in "
+        f"one file for this user's eyes alone; {VARIABLE} names another file, or is 'off'. "
+        "'polycall run -c' continues the last one."
+    )
+    parser.epilog = (
+        "Example: polycall log search 환불 teapot; polycall log show 20261129-081500-a1b2c3"
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
     _add(actions, "list", "the newest turns first", _list).add_argument(

@@ -30,17 +30,13 @@ if TYPE_CHECKING:
 _HINTS = {"readOnlyHint": "read-only", "destructiveHint": "destructive"}
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "mcp",
-        help="serve tools by MCP; list other servers' tools, and pin them",
-        description=(
-            "Serve tools to any MCP client, and look after the MCP servers whose tools are used: "
-            "what they offer, and whether a definition is another than when it was pinned."
-        ),
-        epilog="Example: polycall mcp serve weather:get_weather",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = (
+        "Serve tools to any MCP client, and look after the MCP servers whose tools are used: "
+        "what they offer, and whether a definition is another than when it was pinned."
     )
+    parser.epilog = "Example: polycall mcp serve weather:get_weather"
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     _add_serve(actions)
     _add_login(actions)

@@ -27,22 +27,18 @@ _HEADERS = {
 }
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "models",
-        help="known models with their capabilities and prices",
-        description=(
-            "List known models. '?' is unknown: capabilities come from rules that ship with "
-            "polycall, prices (US dollars for a million tokens) from the genai-prices snapshot. A "
-            "model that is not listed can be used all the same. With MODEL, what that model takes: "
-            "each feature with what is done where it is not taken, and the source of the rule."
-        ),
-        epilog=(
-            "Example: polycall models --provider anthropic --supports tools,images; "
-            f"polycall models {LIVING['anthropic']}; polycall models --retired; "
-            f"polycall models default {LIVING['anthropic']}"
-        ),
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = (
+        "List known models. '?' is unknown: capabilities come from rules that ship with "
+        "polycall, prices (US dollars for a million tokens) from the genai-prices snapshot. A "
+        "model that is not listed can be used all the same. With MODEL, what that model takes: "
+        "each feature with what is done where it is not taken, and the source of the rule."
+    )
+    parser.epilog = (
+        "Example: polycall models --provider anthropic --supports tools,images; "
+        f"polycall models {LIVING['anthropic']}; polycall models --retired; "
+        f"polycall models default {LIVING['anthropic']}"
     )
     parser.add_argument(
         "words",

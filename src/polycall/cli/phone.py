@@ -24,22 +24,18 @@ from polycall.voices.audio import PCMU, Resampler, read_wav, write_wav
 _SIMULATED = "openai/gpt-realtime-2.1"
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "phone",
-        help="an agent that answers telephone calls",
-        description=(
-            "Answer calls of a Twilio number with an agent of yours. Point the number's voice "
-            "webhook (POST) at PUBLIC-URL/voice; docs/telephone.md has it step by step. SIGTERM "
-            "and Ctrl-C take no new call and let the others end. With --simulation a "
-            "simulated caller calls a simulated voice once: no number, key or network is needed."
-        ),
-        epilog=(
-            "Example: polycall phone hotel.py:host --voice openai/gpt-realtime-2.1 "
-            "--public-url https://bell.example.com; or, without a telephone: "
-            "polycall phone hotel.py:host --simulation --out call.wav"
-        ),
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = (
+        "Answer calls of a Twilio number with an agent of yours. Point the number's voice "
+        "webhook (POST) at PUBLIC-URL/voice; docs/telephone.md has it step by step. SIGTERM "
+        "and Ctrl-C take no new call and let the others end. With --simulation a "
+        "simulated caller calls a simulated voice once: no number, key or network is needed."
+    )
+    parser.epilog = (
+        "Example: polycall phone hotel.py:host --voice openai/gpt-realtime-2.1 "
+        "--public-url https://bell.example.com; or, without a telephone: "
+        "polycall phone hotel.py:host --simulation --out call.wav"
     )
     parser.add_argument("agent", help="an Agent of yours: MODULE:NAME or FILE.py:NAME")
     parser.add_argument("--voice", default=_SIMULATED, help="the realtime model: PROVIDER/MODEL")

@@ -18,21 +18,17 @@ from polycall.ir import Message, Text
 from polycall.profiles import LIVING
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "run",
-        help="one prompt, with tools, to its answer",
-        description=(
-            "Ask a model once, run the tools it calls, and print what happens. The answer goes to "
-            "standard output, everything else to standard error; with --quiet nothing else is "
-            "printed. What is piped in stands before the prompt: cat FILE | polycall run MODEL "
-            "'explain'."
-        ),
-        epilog=(
-            f"Example: polycall run {LIVING['anthropic']} '서울 날씨 알려줘' "
-            "--tools weather:get_weather; polycall run -c 'and tomorrow?'"
-        ),
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = (
+        "Ask a model once, run the tools it calls, and print what happens. The answer goes to "
+        "standard output, everything else to standard error; with --quiet nothing else is "
+        "printed. What is piped in stands before the prompt: cat FILE | polycall run MODEL "
+        "'explain'."
+    )
+    parser.epilog = (
+        f"Example: polycall run {LIVING['anthropic']} '서울 날씨 알려줘' "
+        "--tools weather:get_weather; polycall run -c 'and tomorrow?'"
     )
     add_options(parser)
     parser.add_argument(

@@ -17,19 +17,15 @@ from polycall.errors import RequestError
 from polycall.sandbox import Journal, JournalError, Limits, RunResult, Sandbox, SandboxError
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
     defaults = Limits()
-    parser = subparsers.add_parser(
-        "run-code",
-        help="run a program in the sandbox, with functions of yours as tools",
-        description=(
-            "Run a Python program where it can do no harm. The functions that --tools names are "
-            "there to be awaited; the program's output and the value of its last expression are "
-            "printed. The exit status is 1 where the program did not finish."
-        ),
-        epilog="Example: polycall run-code report.py --tools shop:get_orders --wall 30",
+    parser.description = (
+        "Run a Python program where it can do no harm. The functions that --tools names are "
+        "there to be awaited; the program's output and the value of its last expression are "
+        "printed. The exit status is 1 where the program did not finish."
     )
+    parser.epilog = "Example: polycall run-code report.py --tools shop:get_orders --wall 30"
     parser.add_argument("file", help="the program; - for the standard input")
     parser.add_argument(
         "--tools",

@@ -26,16 +26,14 @@ VARIABLE = "POLYCALL_RUNS"
 _STATES = ("queued", "running", "waiting", "finished", "failed", "cancelled")
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "runs",
-        help="durable runs: list, show, decide, resume, cancel, save",
-        description="Look after the durable runs of a database, from any machine that reaches it.",
-        epilog=(
-            "Example: polycall runs show order-17 --db sqlite:///runs.db; then "
-            "polycall runs allow order-17 call/2/c4 --db sqlite:///runs.db"
-        ),
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = (
+        "Look after the durable runs of a database, from any machine that reaches it."
+    )
+    parser.epilog = (
+        "Example: polycall runs show order-17 --db sqlite:///runs.db; then "
+        "polycall runs allow order-17 call/2/c4 --db sqlite:///runs.db"
     )
     add_database(parser)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import sys
 from pathlib import Path
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -15,18 +14,14 @@ from polycall.config import WORKERS_MAX, Config, default_path, environment_confi
 from polycall.errors import ConfigError, RequestError
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "serve",
-        help="the gateway: every client protocol in, every provider out",
-        description=(
-            "Serve OpenAI, Anthropic and Gemini clients, whatever provider is behind a model's "
-            "name. Every mistake in the configuration is reported with its line before anything "
-            "starts. SIGTERM and Ctrl-C finish what is in flight first."
-        ),
-        epilog="Example: polycall serve --config polycall.toml --port 8080",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = (
+        "Serve OpenAI, Anthropic and Gemini clients, whatever provider is behind a model's "
+        "name. Every mistake in the configuration is reported with its line before anything "
+        "starts. SIGTERM and Ctrl-C finish what is in flight first."
     )
+    parser.epilog = "Example: polycall serve --config polycall.toml --port 8080"
     parser.add_argument(
         "--config",
         type=Path,

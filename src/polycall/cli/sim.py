@@ -25,25 +25,21 @@ from polycall.sim import CLOUDS, LENIENT, RELATIVES, VENDORS, Simulation, base_u
 from polycall.sim.dated import READ_ON
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "sim",
-        help="simulated providers on this machine: for a command, or as a server",
-        description=(
-            "Serve simulated providers on loopback: OpenAI, Anthropic, Google, DeepSeek and an "
-            "OpenAI-compatible server. They speak the vendors' protocols and refuse what the "
-            "vendors refuse. This is a simulation: there is no language model in it. The model "
-            "'sim-1' follows simple rules (tools chosen by words, arguments from the text). With "
-            "a command, polycall in it finds these providers instead of the real ones and needs "
-            "no keys. The vendors' own models are known by name, each with what it refuses on "
-            "that day; every provider that polycall knows is there, and so are the aliases of "
-            "polycall.toml."
-        ),
-        epilog=(
-            "Example: polycall sim python agent.py; polycall sim polycall serve; "
-            "or polycall sim --port 9000, then point an SDK at the printed address."
-        ),
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = (
+        "Serve simulated providers on loopback: OpenAI, Anthropic, Google, DeepSeek and an "
+        "OpenAI-compatible server. They speak the vendors' protocols and refuse what the "
+        "vendors refuse. This is a simulation: there is no language model in it. The model "
+        "'sim-1' follows simple rules (tools chosen by words, arguments from the text). With "
+        "a command, polycall in it finds these providers instead of the real ones and needs "
+        "no keys. The vendors' own models are known by name, each with what it refuses on "
+        "that day; every provider that polycall knows is there, and so are the aliases of "
+        "polycall.toml."
+    )
+    parser.epilog = (
+        "Example: polycall sim python agent.py; polycall sim polycall serve; "
+        "or polycall sim --port 9000, then point an SDK at the printed address."
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: loopback)")
     parser.add_argument("--port", type=int, help="port (default: 9000, for a command any free one)")

@@ -39,21 +39,17 @@ _PIECE_MS = 20
 _SIMULATED = "openai/gpt-realtime-2.1"
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "talk",
-        help="a conversation by voice: a microphone, or WAV files",
-        description=(
-            "Talk with a realtime model. Without --say the microphone is listened to and the "
-            "loudspeaker speaks (polycall[voice]); nothing is listened to while it speaks, unless "
-            "you say --headphones: a microphone hears the loudspeaker. Calls that need approval "
-            "are asked aloud. With --simulation no model is reached, and no key is needed."
-        ),
-        epilog=(
-            "Example: polycall talk openai/gpt-realtime-2.1 --tools weather:get_weather; or, "
-            "without a model: polycall talk --simulation --say question.wav --out answer.wav"
-        ),
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = (
+        "Talk with a realtime model. Without --say the microphone is listened to and the "
+        "loudspeaker speaks (polycall[voice]); nothing is listened to while it speaks, unless "
+        "you say --headphones: a microphone hears the loudspeaker. Calls that need approval "
+        "are asked aloud. With --simulation no model is reached, and no key is needed."
+    )
+    parser.epilog = (
+        "Example: polycall talk openai/gpt-realtime-2.1 --tools weather:get_weather; or, "
+        "without a model: polycall talk --simulation --say question.wav --out answer.wav"
     )
     parser.add_argument("voice", nargs="?", default="", help="the realtime model: PROVIDER/MODEL")
     parser.add_argument("--agent", default="", help="an Agent of yours: MODULE:NAME")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from polycall._support import jsontext
 from polycall._support.printable import printable_line
@@ -14,14 +14,10 @@ if TYPE_CHECKING:
     from polycall.durable import Runs, TaskInfo
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "tasks",
-        help="background tasks of durable runs: list, show, resume, cancel",
-        description="Look after the background tasks of durable runs.",
-        epilog="Example: polycall tasks list --run order-17 --db sqlite:///runs.db",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = "Look after the background tasks of durable runs."
+    parser.epilog = "Example: polycall tasks list --run order-17 --db sqlite:///runs.db"
     add_database(parser)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = add_action(actions, "list", "the newest tasks first", _list)

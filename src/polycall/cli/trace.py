@@ -26,16 +26,14 @@ from polycall.loop import Limits
 _WORDS = {"show": 1, "replay": 1, "diff": 2}
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "trace",
-        help="a run as one file: look at it, continue from a step, compare two",
-        description=(
-            "FILE is what run.save() wrote, .html or .jsonl. 'trace FILE' prints it, 'trace "
-            "replay FILE --from N' continues from a step, 'trace diff FILE FILE' compares two."
-        ),
-        epilog="Example: polycall trace replay run.jsonl --from 3 --model anthropic/claude-opus-5",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = (
+        "FILE is what run.save() wrote, .html or .jsonl. 'trace FILE' prints it, 'trace "
+        "replay FILE --from N' continues from a step, 'trace diff FILE FILE' compares two."
+    )
+    parser.epilog = (
+        "Example: polycall trace replay run.jsonl --from 3 --model anthropic/claude-opus-5"
     )
     parser.add_argument("words", nargs="+", metavar="FILE | replay FILE | diff FILE FILE")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write .html or .jsonl instead")

@@ -42,18 +42,14 @@ _FORMULA = ("=", "+", "-", "@")
 _UNSEEN = "ZCM"
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "usage",
-        help="what was used and what it cost, from the gateway's ledger",
-        description=(
-            "Sum the gateway's ledger. Tokens are in one arithmetic for all providers: input "
-            "includes cached and written, output includes reasoning. 'unpriced' counts requests "
-            "that used tokens whose price is not known: they are not in the cost. Times are UTC."
-        ),
-        epilog="Example: polycall usage --by key,model --since 7d",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = (
+        "Sum the gateway's ledger. Tokens are in one arithmetic for all providers: input "
+        "includes cached and written, output includes reasoning. 'unpriced' counts requests "
+        "that used tokens whose price is not known: they are not in the cost. Times are UTC."
     )
+    parser.epilog = "Example: polycall usage --by key,model --since 7d"
     parser.add_argument(
         "--by",
         default="key",

@@ -28,14 +28,10 @@ from polycall.sandbox import SandboxError
 from polycall.sim import VENDORS
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "bench",
-        help="what programs save in tokens, and how well a model does with them",
-        description="Compare direct and programmatic calling.",
-        epilog="Example: polycall bench programs --json",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = "Compare direct and programmatic calling."
+    parser.epilog = "Example: polycall bench programs --json"
     kinds = parser.add_subparsers(title="benchmarks", metavar="BENCHMARK", required=True)
     _add_programs(kinds)
     _add_tasks(kinds)

@@ -5,20 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from polycall.config import CONFIG_NAME, default_path, load_config
 from polycall.errors import RequestError
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "config",
-        help="the JSON Schema of polycall.toml; check a file",
-        description="Print the JSON Schema of polycall.toml, or check a file.",
-        epilog="Example: polycall config schema > polycall.schema.json",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command, and add its options."""
+    parser.description = "Print the JSON Schema of polycall.toml, or check a file."
+    parser.epilog = "Example: polycall config schema > polycall.schema.json"
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     schema = actions.add_parser(
         "schema",
