@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,25 +27,15 @@ def load_tools(names: Iterable[str]) -> AbstractToolset:
 
 def load_toolsets(names: Iterable[str]) -> list[AbstractToolset]:
     """The same, each name's by itself: what is put together is no tree any more."""
-    sys.path.insert(0, os.getcwd())
-    try:
-        return [_toolset_of(name) for name in names]
-    finally:
-        sys.path.remove(os.getcwd())
+    return [_toolset_of(name) for name in names]
 
 
 def _toolset_of(name: str) -> AbstractToolset:
-    module_name, colon, attribute = name.partition(":")
-    if not colon or not module_name or not attribute:
-        raise RequestError(f"--tools takes MODULE:NAME, got {name!r}; such as weather:get_weather")
-    try:
-        module = imported(module_name.removesuffix(".py"))
-    except ModuleNotFoundError as error:
-        raise RequestError(f"--tools {name}: {error}; searched {Path.cwd()} first") from None
-    value = getattr(module, attribute, None)
+    module, value = named_value(name, "--tools", "weather:get_weather")
     if value is None:
         public = ", ".join(key for key in vars(module) if not key.startswith("_"))
-        raise RequestError(f"--tools {name}: {module_name} has no {attribute!r}; it has {public}")
+        head, _, attribute = name.partition(":")
+        raise RequestError(f"--tools {name}: {head} has no {attribute!r}; it has {public}")
     if isinstance(value, AbstractToolset):
         return value
     if isinstance(value, list | tuple):
@@ -57,30 +46,34 @@ def _toolset_of(name: str) -> AbstractToolset:
 
 
 def named_agent(name: str, option: str) -> Agent[Any, Any]:
-    """The agent at `MODULE:NAME`; `option` is how the command line calls it."""
-    module_name, colon, attribute = name.partition(":")
-    if not colon:
-        raise RequestError(f"{option} takes MODULE:NAME, got {name!r}; such as hotel:host")
-    path = Path(module_name)
-    folder = str(Path.cwd() / path.parent)
-    sys.path.insert(0, folder)
-    try:
-        module = imported(path.name.removesuffix(".py"))
-        found = getattr(module, attribute, None)
-    except ModuleNotFoundError as error:
-        raise RequestError(f"{option} {name}: {error}; searched {folder} first") from None
-    finally:
-        sys.path.remove(folder)
+    """The agent that `MODULE:NAME` or `FOLDER/FILE.py:NAME` names, from the current folder."""
+    module, found = named_value(name, option, "hotel:host")
     if not isinstance(found, Agent):
         agents = [each for each, value in vars(module).items() if isinstance(value, Agent)]
-        known = ", ".join(agents) or "none"
+        head, _, attribute = name.partition(":")
         raise RequestError(
-            f"{option} {name}: {module_name} has no agent {attribute!r}; its agents: {known}"
+            f"{option} {name}: {head} has no agent {attribute!r}; "
+            f"its agents: {', '.join(agents) or 'none'}"
         )
     return found  # pyright: ignore[reportUnknownVariableType]
 
 
-def imported(name: str) -> ModuleType:
-    """The module; what it prints meanwhile is no result of the command."""
-    with contextlib.redirect_stdout(sys.stderr):
-        return importlib.import_module(name)
+def named_value(name: str, option: str, example: str) -> tuple[ModuleType, Any]:
+    """The module that `MODULE:NAME` or `FOLDER/FILE.py:NAME` names, and its value of this name.
+
+    Whatever the module prints while it loads goes to standard error.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not colon or not module_name or not attribute:
+        raise RequestError(f"{option} takes MODULE:NAME, got {name!r}; such as {example}")
+    path = Path(module_name)
+    folder = str(Path.cwd() / path.parent)
+    sys.path.insert(0, folder)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            module = importlib.import_module(path.name.removesuffix(".py"))
+    except ModuleNotFoundError as error:
+        raise RequestError(f"{option} {name}: {error}; searched {folder} first") from None
+    finally:
+        sys.path.remove(folder)
+    return module, getattr(module, attribute, None)

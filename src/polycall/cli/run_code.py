@@ -6,13 +6,12 @@ import argparse
 import asyncio
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from polycall.cli.named import imported
+from polycall.cli.named import named_value
 from polycall.errors import RequestError
 from polycall.sandbox import Journal, JournalError, Limits, RunResult, Sandbox, SandboxError
 
@@ -54,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the program and print what came of it."""
     code = sys.stdin.read() if options.file == "-" else _text_of(options.file)
-    functions = functions_of(options.tools)
+    functions = {name: each for tools in options.tools for name, each in _named(tools).items()}
     try:
         result = asyncio.run(_result(options, code, functions))
     except (SandboxError, ValueError) as error:
@@ -88,27 +87,8 @@ async def _result(
         return result
 
 
-def functions_of(names: Iterable[str]) -> dict[str, Callable[..., Any]]:
-    """The functions that `MODULE:NAME` names, from the current folder or what is installed."""
-    found: dict[str, Callable[..., Any]] = {}
-    sys.path.insert(0, os.getcwd())
-    try:
-        for name in names:
-            found.update(_named(name))
-    finally:
-        sys.path.remove(os.getcwd())
-    return found
-
-
 def _named(name: str) -> dict[str, Callable[..., Any]]:
-    module_name, colon, attribute = name.partition(":")
-    if not colon or not module_name or not attribute:
-        raise RequestError(f"--tools takes MODULE:NAME, got {name!r}; such as shop:get_orders")
-    try:
-        module = imported(module_name.removesuffix(".py"))
-    except ModuleNotFoundError as error:
-        raise RequestError(f"--tools {name}: {error}; searched {Path.cwd()} first") from None
-    value: object = getattr(module, attribute, None)
+    _, value = named_value(name, "--tools", "shop:get_orders")
     if isinstance(value, Mapping):
         return dict(cast(Mapping[str, Callable[..., Any]], value))
     if callable(value):
@@ -117,6 +97,7 @@ def _named(name: str) -> dict[str, Callable[..., Any]]:
         tools = list(cast(Iterable[object], value))
         if all(callable(item) for item in tools):
             return {_name_of(item): cast(Callable[..., Any], item) for item in tools}
+    module_name, _, attribute = name.partition(":")
     raise RequestError(f"--tools {name}: {module_name} has no functions called {attribute!r}")
 
 

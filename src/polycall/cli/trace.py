@@ -6,9 +6,7 @@ import argparse
 import asyncio
 import sys
 from pathlib import Path
-from typing import Any
 
-from polycall.agents import Agent
 from polycall.agents.saved import (
     Trace,
     diff_html,
@@ -19,7 +17,7 @@ from polycall.agents.saved import (
     summary_lines,
     trace_of,
 )
-from polycall.cli.named import imported
+from polycall.cli.named import named_agent
 from polycall.errors import RequestError
 from polycall.loop import Limits
 
@@ -82,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
 async def _replayed(options: argparse.Namespace, trace: Trace) -> Trace:
     if options.step < 1:
         raise RequestError("say from which step: --from N, counted from 1")
-    agent = _agent(options.agent) if options.agent else None
+    agent = named_agent(options.agent, "--agent") if options.agent else None
     done, replayed = await replay(
         trace,
         options.step,
@@ -105,18 +103,6 @@ def _edit(text: str) -> tuple[int, str]:
     if not sign or not number.isdecimal():
         raise RequestError(f"--edit takes N=TEXT, not {text!r}")
     return int(number), words
-
-
-def _agent(place: str) -> Agent[Any, Any]:
-    module, _, name = place.partition(":")
-    sys.path.insert(0, "")
-    try:
-        found = getattr(imported(module), name, None)
-    except ImportError as error:
-        raise RequestError(f"{module!r} cannot be imported: {error}") from None
-    if not isinstance(found, Agent):
-        raise RequestError(f"{place!r} is no agent; write MODULE:NAME")
-    return found  # pyright: ignore[reportUnknownVariableType]
 
 
 def _diff(options: argparse.Namespace, words: list[str]) -> int:
