@@ -13,13 +13,12 @@ from polycall.admin.fields import checked_name
 from polycall.admin.people import ROLES, checked_role, make_admin, new_admin_key
 from polycall.admin.routes import admin_json
 from polycall.cli.keys import command_actor
-from polycall.cli.stored import add_store_options, shown_time, table, with_store
+from polycall.cli.stored import KEY_SHOWN_ONCE, add_store_action, shown_time, table, with_store
 from polycall.errors import InvalidRequestError, RequestError
 from polycall.gateway.store import AdminRow, Store
 from polycall.gateway.store import admin_operations as operations
 from polycall.gateway.store.audit_operations import check, entries
 
-_ONCE = "This is the only time the key is shown; the store keeps a digest of it."
 _ACTS = 30
 
 Work = Callable[[argparse.Namespace, Store], Awaitable[int]]
@@ -47,11 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _action(
     actions: Any, name: str, help_text: str, work: Work, *, named: bool = True
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=help_text)
-    if named:
-        parser.add_argument("name", help="the administrator's name")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    add_store_options(parser)
+    parser = add_store_action(actions, name, help_text, "the administrator's name" if named else "")
 
     def run(options: argparse.Namespace) -> int:
         return with_store(
@@ -67,7 +62,7 @@ def _say(options: argparse.Namespace, row: AdminRow, **more: str) -> int:
         print(json.dumps({**admin_json(row), **more}, ensure_ascii=False, indent=1))
         return 0
     if "key" in more:
-        print(f"{more['key']}\n\n{_ONCE}\n")
+        print(f"{more['key']}\n\n{KEY_SHOWN_ONCE}\n")
     print(f"name          {printable_line(row.name)}\nrole          {row.role}")
     if row.revoked is not None:
         print(f"revoked       {shown_time(row.revoked)}")

@@ -71,7 +71,7 @@ def _gateway(arguments: argparse.Namespace) -> Gateway:
     path: Path | None = arguments.config or default_path()
     config = None if path is None else _config(path)
     model = arguments.model or _first_model(config) or Gateway().model
-    url = arguments.url or _address(config)
+    url = arguments.url or (Gateway().url if config is None else config.server.local_url)
     if not url.startswith(("http://", "https://")):
         raise RequestError(f"{url!r} is no address; write http://HOST:PORT")
     values = (url.rstrip("/"), arguments.key or Gateway().key, model)
@@ -86,14 +86,6 @@ def _config(path: Path) -> Config:
         return load_config(path)
     except ConfigError as error:
         raise RequestError(f"{path} has mistakes; polycall serve --check shows them") from error
-
-
-def _address(config: Config | None) -> str:
-    if config is None:
-        return Gateway().url
-    host = config.server.host
-    host = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - is compared
-    return f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}"
 
 
 def _first_model(config: Config | None) -> str:

@@ -64,8 +64,4 @@ def link_of(url: str, secret: str) -> str:
 
 def _own_url(options: argparse.Namespace) -> str:
     path = options.config or default_path()
-    if url := load_console_url(path):
-        return url
-    server = load_server(path)
-    host = server.host if server.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104
-    return f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
+    return load_console_url(path) or load_server(path).local_url

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+from polycall.cli.stored import run_with_store
 from polycall.config import Store as StoreSettings
 from polycall.config import default_path, load_store
 from polycall.gateway.state.shared_corrections import load
-from polycall.gateway.store import Store, open_store
+from polycall.gateway.store import Store
 from polycall.gateway.store.sqlite import path_of
 from polycall.profiles.corrections import Correction, CorrectionBook
 
@@ -58,12 +58,4 @@ def _with_store(config: str | None, work: Callable[[Store], Awaitable[T]]) -> T 
     folder = path.parent if path is not None else Path()
     if settings.url.startswith("sqlite:") and not Path(path_of(settings.url, folder)).exists():
         return None
-
-    async def run() -> T:
-        store = open_store(settings.url, folder, spool=settings.spool)
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(run())
+    return run_with_store(settings, folder, work)

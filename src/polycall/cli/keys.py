@@ -6,9 +6,9 @@ import argparse
 import asyncio
 import getpass
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from msgspec import UNSET
 
@@ -17,7 +17,8 @@ from polycall.admin.fields import KeyFields
 from polycall.admin.keys import GRACE_S, KeyAdministration
 from polycall.cli.remote import RemoteGateway, RemoteKeys, add_gateway_option
 from polycall.cli.stored import (
-    add_store_options,
+    KEY_SHOWN_ONCE,
+    add_store_action,
     budget,
     count,
     dollars,
@@ -33,35 +34,8 @@ from polycall.gateway.accounts.windows import budget_words
 from polycall.gateway.store import Actor
 from polycall.ir import JSON
 
-_ONCE = "This is the only time the key is shown; the store keeps a digest of it."
-
-
-class Keys(Protocol):
-    """Clients' keys: those of a store, or those of a running gateway."""
-
-    async def create(self, fields: KeyFields) -> JSON:
-        """A new key."""
-        ...
-
-    async def list(self) -> list[JSON]:
-        """All keys."""
-        ...
-
-    async def show(self, name: str) -> JSON:
-        """One key."""
-        ...
-
-    async def limit(self, name: str, fields: KeyFields) -> JSON:
-        """Change limits."""
-        ...
-
-    async def rotate(self, name: str, grace_s: float = GRACE_S) -> JSON:
-        """A new secret."""
-        ...
-
-    async def revoke(self, name: str) -> JSON:
-        """End a key."""
-        ...
+# Clients' keys: those of a store, or those of a running gateway.
+Keys: TypeAlias = KeyAdministration | RemoteKeys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,21 +67,19 @@ def _action(
     actions: Any,
     name: str,
     help_text: str,
-    work: Callable[[argparse.Namespace, Keys], Awaitable[int]],
+    work: Callable[[argparse.Namespace, Keys], Coroutine[Any, Any, int]],
     *,
     named: bool = True,
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=help_text)
-    if named:
-        parser.add_argument("name", help="what the ledger calls the key")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    add_store_options(parser)
+    parser = add_store_action(
+        actions, name, help_text, "what the ledger calls the key" if named else ""
+    )
     add_gateway_option(parser)
 
     def run(options: argparse.Namespace) -> int:
         if options.gateway is not None:
             keys = RemoteKeys(RemoteGateway(options.gateway))
-            return asyncio.run(_awaited(work(options, keys)))
+            return asyncio.run(work(options, keys))
         return with_store(
             options,
             lambda store: work(options, KeyAdministration(store, command_actor())),
@@ -116,10 +88,6 @@ def _action(
 
     parser.set_defaults(run=run)
     return parser
-
-
-async def _awaited(work: Awaitable[int]) -> int:
-    return await work
 
 
 def command_actor() -> Actor:
@@ -234,7 +202,7 @@ def _print_one(options: argparse.Namespace, key: JSON) -> int:
         print(json.dumps(key, ensure_ascii=False, indent=1))
         return 0
     if "key" in key:
-        print(f"{key['key']}\n\n{_ONCE}\n")
+        print(f"{key['key']}\n\n{KEY_SHOWN_ONCE}\n")
     for head, value in _details(key):
         print(f"{head:<14}{value}")
     return 0

@@ -11,7 +11,7 @@ from typing import Any
 from polycall._support import jsontext
 from polycall._support.printable import printable_line
 from polycall.cli.conversation_log import VARIABLE, ConversationLog, LoggedTurn, log_path
-from polycall.cli.runs import clipped, moment
+from polycall.cli.runs import clipped, moment, said
 from polycall.cli.stored import past
 from polycall.errors import RequestError
 
@@ -81,15 +81,13 @@ def _search(log: ConversationLog, options: argparse.Namespace) -> int:
 
 def _show(log: ConversationLog, options: argparse.Namespace) -> int:
     turns = log.turns(options.conversation)
-    if options.json:
-        print(jsontext.encode(turns))
-        return 0
+    lines: list[str] = []
     for turn in turns:
-        print(f"# {moment(turn.at)}  {printable_line(turn.model)}  {_spent(turn)}")
+        lines.append(f"# {moment(turn.at)}  {printable_line(turn.model)}  {_spent(turn)}")
         if turn.system and turn is turns[0]:
-            print(f"system: {turn.system}")
-        print(f"> {turn.prompt}\n{turn.answer}\n")
-    return 0
+            lines.append(f"system: {turn.system}")
+        lines.append(f"> {turn.prompt}\n{turn.answer}\n")
+    return said(options, "\n".join(lines), turns)
 
 
 def _delete(log: ConversationLog, options: argparse.Namespace) -> int:
@@ -100,8 +98,7 @@ def _delete(log: ConversationLog, options: argparse.Namespace) -> int:
         number = 1
     else:
         number = log.delete_before(options.before)
-    print(jsontext.encode({"deleted": number}) if options.json else f"{number} deleted")
-    return 0
+    return said(options, f"{number} deleted", {"deleted": number})
 
 
 def _path(log: ConversationLog, options: argparse.Namespace) -> int:
@@ -109,16 +106,12 @@ def _path(log: ConversationLog, options: argparse.Namespace) -> int:
 
 
 def _print(turns: list[LoggedTurn], options: argparse.Namespace) -> int:
-    if options.json:
-        print(jsontext.encode(turns))
-        return 0
+    lines: list[str] = []
     for turn in turns:
         names = f"{printable_line(turn.conversation)}  {moment(turn.at)}  "
-        print(f"{names}{printable_line(turn.model)}  {_spent(turn)}")
-        print(f"  > {clipped(turn.prompt)}\n  {clipped(turn.answer)}")
-    if not turns:
-        print("nothing found")
-    return 0
+        lines.append(f"{names}{printable_line(turn.model)}  {_spent(turn)}")
+        lines.append(f"  > {clipped(turn.prompt)}\n  {clipped(turn.answer)}")
+    return said(options, "\n".join(lines) or "nothing found", turns)
 
 
 def _spent(turn: LoggedTurn) -> str:

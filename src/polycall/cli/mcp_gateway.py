@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import webbrowser
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -28,7 +27,7 @@ def look_at(path: Path, names: list[str], *, pin: bool) -> list[SeenServer]:
     async def work(store: Store) -> list[SeenServer]:
         return [await _seen(config, store, name, pin=pin) for name in chosen]
 
-    return asyncio.run(_with_store(config, work))
+    return _with_store(config, work)
 
 
 def login(path: Path, name: str, port: int, show: Callable[[str], None]) -> int:
@@ -70,20 +69,13 @@ def login(path: Path, name: str, port: int, show: Callable[[str], None]) -> int:
         print(f"{name}: signed in; {len(seen.tools)} tools")
         return 0
 
-    return asyncio.run(_with_store(config, work))
+    return _with_store(config, work)
 
 
-async def _with_store(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
-    from polycall.gateway.store import open_store  # noqa: PLC0415 - `--help` needs none of it
+def _with_store(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
+    from polycall.cli.stored import run_with_store  # noqa: PLC0415 - `--help` needs none of it
 
-    settings = config.store
-    store = open_store(
-        settings.url, config.folder, secret=settings.secret, spool=settings.spool, deadline_s=60
-    )
-    try:
-        return await work(store)
-    finally:
-        await store.close()
+    return run_with_store(config.store, config.folder, work, secret=config.store.secret)
 
 
 async def _seen(config: Config, store: Store, name: str, *, pin: bool) -> SeenServer:

@@ -130,14 +130,7 @@ def _line(run: RunInfo) -> str:
 
 async def _list(runs: Runs, options: argparse.Namespace) -> int:
     found = await runs.list(state=options.state, limit=options.limit)
-    if options.json:
-        print(jsontext.encode(found))
-        return 0
-    for run in found:
-        print(_line(run))
-    if not found:
-        print("no runs")
-    return 0
+    return said(options, "\n".join(map(_line, found)) or "no runs", found)
 
 
 async def _show(runs: Runs, options: argparse.Namespace) -> int:
@@ -175,13 +168,13 @@ def _print_approval(approval: Approval) -> None:
 
 async def _resume(runs: Runs, options: argparse.Namespace) -> int:
     await runs.resume(options.id)
-    return _said(options, f"{options.id} continues", await runs.show(options.id))
+    return said(options, f"{options.id} continues", await runs.show(options.id))
 
 
 async def _cancel(runs: Runs, options: argparse.Namespace) -> int:
     await runs.cancel(options.id)
     info = await runs.show(options.id)
-    return _said(options, f"{options.id} is {info.state}", info)
+    return said(options, f"{options.id} is {info.state}", info)
 
 
 async def _save(runs: Runs, options: argparse.Namespace) -> int:
@@ -200,20 +193,20 @@ async def _save(runs: Runs, options: argparse.Namespace) -> int:
         cost=result.cost,
     )
     save_trace(trace, options.out)
-    return _said(options, options.out, {"file": options.out})
+    return said(options, options.out, {"file": options.out})
 
 
 async def _allow(runs: Runs, options: argparse.Namespace) -> int:
     await runs.allow(options.id, options.approval, always=options.always, digest=options.digest)
     words = f"{printable_line(options.approval)} may run"
-    return _said(options, words, await runs.show(options.id))
+    return said(options, words, await runs.show(options.id))
 
 
 async def _deny(runs: Runs, options: argparse.Namespace) -> int:
     await runs.deny(options.id, options.approval, options.reason)
-    return _said(options, f"{options.approval} is refused", await runs.show(options.id))
+    return said(options, f"{options.approval} is refused", await runs.show(options.id))
 
 
-def _said(options: argparse.Namespace, words: str, value: Any) -> int:
+def said(options: argparse.Namespace, words: str, value: Any) -> int:
     print(jsontext.encode(value) if options.json else words)
     return 0

@@ -29,6 +29,7 @@ from polycall.gateway.store.sqlite import path_of
 
 T = TypeVar("T")
 
+KEY_SHOWN_ONCE = "This is the only time the key is shown; the store keeps a digest of it."
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _SECONDS_MAX = 1000 * 366 * 86_400
 
@@ -37,6 +38,18 @@ def add_store_options(parser: Any) -> None:
     """`--config` and `--store`."""
     parser.add_argument("--config", type=Path, help="whose [store] to use; default: polycall.toml")
     parser.add_argument("--store", metavar="URL", help="the store itself, instead of a file's")
+
+
+def add_store_action(
+    actions: Any, name: str, help_text: str, about_name: str
+) -> argparse.ArgumentParser:
+    """An action on the store; on what `NAME` says, where `about_name` describes it."""
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=help_text)
+    if about_name:
+        parser.add_argument("name", help=about_name)
+    parser.add_argument("--json", action="store_true", help="for programs")
+    add_store_options(parser)
+    return parser
 
 
 def with_store(
@@ -52,9 +65,23 @@ def with_store(
                 "makes it"
             )
 
+    return run_with_store(settings, folder, work)
+
+
+def run_with_store(
+    settings: StoreSettings,
+    folder: Path,
+    work: Callable[[Store], Awaitable[T]],
+    *,
+    secret: str = "",
+) -> T:
+    """Open the store, work with it on an event loop of its own, and close it."""
+
     async def run() -> T:
         # Sums of a large ledger take their time.
-        store = open_store(settings.url, folder, spool=settings.spool, deadline_s=600)
+        store = open_store(
+            settings.url, folder, secret=secret, spool=settings.spool, deadline_s=600
+        )
         try:
             return await work(store)
         finally:

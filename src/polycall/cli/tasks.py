@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from polycall._support import jsontext
 from polycall._support.printable import printable_line
 from polycall.cli.asking import call_lines
-from polycall.cli.runs import add_action, add_database, add_limit, clipped, moment
+from polycall.cli.runs import add_action, add_database, add_limit, clipped, moment, said
 
 if TYPE_CHECKING:
     from polycall.durable import Runs, TaskInfo
@@ -33,27 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 async def _list(runs: Runs, options: argparse.Namespace) -> int:
     found = await runs.tasks(options.run_id, limit=options.limit)
-    if options.json:
-        print(jsontext.encode(found))
-        return 0
-    for task in found:
-        print(_line(task))
-    if not found:
-        print("no tasks")
-    return 0
+    return said(options, "\n".join(map(_line, found)) or "no tasks", found)
 
 
 async def _show(runs: Runs, options: argparse.Namespace) -> int:
     task = await runs.task(options.task)
-    if options.json:
-        print(jsontext.encode(task))
-        return 0
-    print(_line(task))
-    for line in call_lines(task.tool, task.arguments):
-        print(f"  {line}")
+    lines = [_line(task), *(f"  {line}" for line in call_lines(task.tool, task.arguments))]
     if task.result:
-        print(f"result: {task.result}")
-    return 0
+        lines.append(f"result: {task.result}")
+    return said(options, "\n".join(lines), task)
 
 
 async def _resume(runs: Runs, options: argparse.Namespace) -> int:

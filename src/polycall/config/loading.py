@@ -69,6 +69,12 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     lossy: bool = False  # for all clients, what the header `polycall-lossy` says for one request
     log: str = "info"
 
+    @property
+    def local_url(self) -> str:
+        """How this machine reaches it."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
 
 class Store(Struct, frozen=True, forbid_unknown_fields=True):
     """`[store]`: where carried state and the ledger live.  Relative to the file's folder.
