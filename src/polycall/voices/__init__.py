@@ -1,6 +1,6 @@
 """Realtime voices: what they say on the wire, what each can do, and what each costs.
 
-capabilities.py   the voices, a row each.  It, routes.py and the codecs alone name vendors
+capabilities.py   what each voice can do; voices.toml, routes.py and the codecs alone name vendors
 routes.py         how clients of each protocol connect to a gateway
 codecs/           a protocol each: frames to signals, commands to frames; no IO
 protocol.py       the middle language between them: signals of a voice, commands to it
