@@ -13,7 +13,8 @@ from mcp_types import CallToolResult, TextContent
 from polycall.errors import RateLimitError, StoreError
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.mcp.asking import Running
-from polycall.gateway.mcp.tasks import TaskRecord, Tasks
+from polycall.gateway.mcp.task_records import TaskRecord
+from polycall.gateway.mcp.tasks import Tasks
 from polycall.gateway.mcp.updates import Updates
 from polycall.gateway.store import Store
 from polycall.mcp.asking import Elicitation, ElicitationAnswer

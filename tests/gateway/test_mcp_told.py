@@ -20,8 +20,9 @@ from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.mcp import offers
 from polycall.gateway.mcp.calls import CallScope
 from polycall.gateway.mcp.log_messages import ServerLogs
+from polycall.gateway.mcp.task_jobs import TaskJob
+from polycall.gateway.mcp.task_records import TaskRecord
 from polycall.gateway.mcp.task_requests import TaskRequests
-from polycall.gateway.mcp.tasks import _Job  # pyright: ignore[reportPrivateUsage]
 from polycall.ir import JSON
 from polycall.mcp import StdioServer
 from polycall.mcp import connection as connection_module
@@ -153,7 +154,8 @@ async def test_a_client_hears_that_a_task_ended_whose_result_is_not_kept() -> No
             raise MCPError(types.INVALID_PARAMS, "not kept any more")
 
     told: list[JSON] = []
-    requests = TaskRequests(cast("Any", Kept()), lambda _: OWNER, cast("Any", None))
+    nobody = cast("Any", None)
+    requests = TaskRequests(cast("Any", Kept()), lambda _: OWNER, nobody, nobody)
     await requests.watch(cast("Any", None), "t", told.append)
     assert [each["status"] for each in told] == ["failed"]
     assert told[0]["error"]["message"] == "not kept any more"
@@ -172,9 +174,9 @@ async def test_a_question_that_is_declined_for_its_size_is_logged(
     async def change_state(*_: Any) -> None:
         """Nothing is kept."""
 
-    record = SimpleNamespace(id="t", is_over=False, is_old=False)
+    record = TaskRecord("t", "s_x", "s", "k", "w", 0.0, 0.0, 0.0, 2**60, can_ask=True)
     store = SimpleNamespace(change_state=change_state)
-    job = _Job(cast("Any", store), OWNER, cast("Any", record), cast("Any", running), can_ask=True)
+    job = TaskJob(cast("Any", store), OWNER, record, cast("Any", running))
     with caplog.at_level(logging.WARNING):
         await job._look()
     assert [each.action for each in answers] == ["decline"]

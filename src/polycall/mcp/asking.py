@@ -20,6 +20,7 @@ from msgspec import Struct
 from polycall.errors import PolycallError
 from polycall.ir import JSON, Media, Message, Request, Response, Text
 from polycall.mcp.logs import ConnectionLogs, LogSink
+from polycall.mcp.tasks import Begun, ServerTask
 from polycall.tools import ToolContext
 
 logger = logging.getLogger("polycall.mcp")
@@ -119,16 +120,20 @@ class ServerQuestions:
         self._own: contextvars.ContextVar[ToolContext[Any] | None] = contextvars.ContextVar(
             "polycall_mcp_call", default=None
         )
+        self._begun: contextvars.ContextVar[Begun | None] = contextvars.ContextVar(
+            "polycall_mcp_begun", default=None
+        )
 
     @contextmanager
-    def calling(self, context: ToolContext[Any]) -> Generator[None]:
-        """While a call is under way."""
+    def calling(self, context: ToolContext[Any], begun: Begun | None = None) -> Generator[None]:
+        """While a call is under way; `begun` hears of the task that is made of it."""
         self._calls.append(context)
         self.logs.begun(context)
-        token = self._own.set(context)
+        token, other = self._own.set(context), self._begun.set(begun)
         try:
             yield
         finally:
+            self._begun.reset(other)
             self._own.reset(token)
             self._calls.remove(context)
 
@@ -155,6 +160,11 @@ class ServerQuestions:
         if self._roots:
             found["list_roots_callback"] = self._listed_roots
         return found
+
+    def task_begun(self, task: ServerTask) -> None:
+        """The server made a task of the call that is under way here."""
+        if (begun := self._begun.get()) is not None:
+            begun(task)
 
     async def report(self, message: str) -> None:
         """Say how far the call is that is under way here."""

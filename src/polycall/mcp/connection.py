@@ -36,7 +36,16 @@ from polycall.mcp.guard import guarded
 from polycall.mcp.logs import LogSink, reaches
 from polycall.mcp.process import Program
 from polycall.mcp.servers import Headers, HttpServer, Server
-from polycall.mcp.tasks import TASKS_REVISION, TaskExtension, call_as_task
+from polycall.mcp.tasks import (
+    TASKS_REVISION,
+    Begun,
+    ServerTask,
+    TaskExtension,
+    TaskForgottenError,
+    call_as_task,
+    cancel_task,
+    resume_task,
+)
 from polycall.tools import ToolContext
 from polycall.tools.problems import truncated
 
@@ -149,19 +158,36 @@ class Connection:
         context: ToolContext[Any],
         *,
         as_task: bool = False,
+        begun: Begun = lambda _: None,
     ) -> types.CallToolResult:
-        """Run a tool; where the caller is cancelled, the server is told."""
-        with self._asked_of_us.calling(context):
+        """Run a tool; where the caller is cancelled, the server is told.
+
+        `begun` hears of the task that the server makes of it.
+        """
+        with self._asked_of_us.calling(context, begun):
             client = self._connected()
             meta = await self._log_from(client, context)
             if as_task and client.protocol_version == TASKS_REVISION:
                 session = client.session
-                calling = call_as_task(session, name, arguments, self._asked_of_us.report)
+                calling = call_as_task(session, name, arguments, self._asked_of_us.report, begun)
             else:
                 calling = client.call_tool(name, arguments, progress_callback=report, meta=meta)
             result = await self._asked(calling, f"{name!r}")
             await self._asked_of_us.logs.written(context)
             return result
+
+    async def resume(
+        self, name: str, task: ServerTask, context: ToolContext[Any]
+    ) -> types.CallToolResult:
+        """Wait for the result of a call that the server made a task of, on whatever connection."""
+        with self._asked_of_us.calling(context):
+            waiting = resume_task(self._connected(), name, task, self._asked_of_us.report)
+            return await self._asked(waiting, f"{name!r}")
+
+    async def cancel_task(self, name: str) -> None:
+        """Tell the server that nobody waits for a task any more."""
+        with self._asked_of_us.asking(None):
+            await self._asked(cancel_task(self._connected().session, name), "tasks/cancel")
 
     async def _log_from(
         self, client: Client, context: ToolContext[Any]
@@ -247,6 +273,12 @@ class Connection:
                 raise self._failure(f"refused {what}: {truncated(error.message)}") from None
             await self.close()  # a program's last words come with its end
             raise self._end(f"ended during {what}; it may have done its work") from None
+        except TaskForgottenError as error:
+            raise self._failure(
+                f"does not know the task of {what} any more ({error}); the call may have done its "
+                "work, and it is not made again",
+                TaskForgottenError,
+            ) from None
         except (RuntimeError, ValueError) as error:
             # Valid JSON-RPC, and yet no result of the protocol, or not by the tool's own schema.
             raise self._failure(
@@ -312,7 +344,7 @@ class Connection:
     def _client_of(self, transport: Any) -> Client:
         callbacks = self._asked_of_us.callbacks
         mode = "legacy" if self._server.handshake else "auto"
-        tasks = TaskExtension(self._asked_of_us.report)
+        tasks = TaskExtension(self._asked_of_us.report, self._asked_of_us.task_begun)
         return Client(
             transport,
             message_handler=self._hear,

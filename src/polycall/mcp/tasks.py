@@ -1,4 +1,7 @@
-"""Servers' tasks: a call whose result comes later, in the two forms that the protocol has had."""
+"""Servers' tasks: a call whose result comes later, in the two forms that the protocol has had.
+
+A task outlives the connection that it was begun on: whoever knows its id can wait for it.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, TypeVar, cast
 
 import mcp_types as types
-from mcp import MCPError
+from mcp import Client, MCPError
 from mcp.client.context import ClientRequestContext
 from mcp.client.extension import ClaimContext, ClientExtension, ResultClaim
 from mcp.client.session import ClientSession
 from mcp.shared.dispatcher import CallOptions
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from polycall.errors import ToolServerError
 from polycall.ir import JSON
 
 EXTENSION = "io.modelcontextprotocol/tasks"
@@ -22,10 +28,31 @@ TASKS_REVISION = "2025-11-25"  # in which tasks are no extension
 T = TypeVar("T")
 Report = Callable[[str], Awaitable[None]]
 
+
+class ServerTask(Struct, eq=False, omit_defaults=True):
+    """A server's task; `place` says which server it is, to who keeps it.
+
+    One that `is_left` goes on at its server when nobody waits for it any more.
+    """
+
+    id: str
+    place: str = ""
+    is_left: bool = False
+    is_cancelled: bool = False  # the server is told
+
+
+class TaskForgottenError(ToolServerError):
+    """A server does not know a task that it began."""
+
+
+Begun = Callable[[ServerTask], None]
+
 _POLL_S, _POLL_S_MIN, _POLL_S_MAX = 1.0, 0.1, 30.0
 _CANCEL_S = 5.0
 _ASKED_MAX = 100  # questions of one task
+_ID_CHARS_MAX = 1_000
 _TTL_MS = 3_600_000
+_UNKNOWN = (types.INVALID_PARAMS, types.METHOD_NOT_FOUND, -32002)  # the last: a resource, once
 _RESULT: TypeAdapter[types.CallToolResult] = TypeAdapter(types.CallToolResult)
 _REQUEST: TypeAdapter[types.InputRequest] = TypeAdapter(types.InputRequest)
 
@@ -71,23 +98,54 @@ class TaskExtension(ClientExtension):
 
     identifier = EXTENSION
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, begun: Begun = lambda _: None) -> None:
         self._report = report
+        self._begun = begun
 
     def claims(self) -> Sequence[ResultClaim[Any]]:
         return (ResultClaim(result_type="task", model=TaskHandle, resolve=self._resolve),)
 
     async def _resolve(self, handle: TaskHandle, context: ClaimContext) -> types.CallToolResult:
-        session, name = context.session, handle.task_id
-        return await _watched(session, name, _finished(session, handle, self._report))
+        session, task = context.session, _task(handle.task_id)
+        self._begun(task)
+        pause_s = _pause_s(handle.poll_interval_ms)
+        return await _watched(session, task, _finished(session, task.id, self._report, pause_s))
 
 
 async def call_as_task(
-    session: ClientSession, name: str, arguments: JSON, report: Report
+    session: ClientSession, name: str, arguments: JSON, report: Report, begun: Begun
 ) -> types.CallToolResult:
     """Call a tool of a server that runs it as a task alone (the revision of 2025-11-25)."""
-    task = await begin_task(session, name, arguments, _TTL_MS)
-    return await _watched(session, task.task_id, _fetched(session, task, report))
+    made = await begin_task(session, name, arguments, _TTL_MS)
+    task = _task(made.task_id)
+    begun(task)
+    pause_s = _pause_s(made.poll_interval)
+    result = await _watched(session, task, _fetched(session, task.id, report, pause_s))
+    await session.validate_tool_result(name, result)
+    return result
+
+
+async def resume_task(
+    client: Client, name: str, task: ServerTask, report: Report
+) -> types.CallToolResult:
+    """The result of a task that was begun before, maybe by another process; `name` is its tool."""
+    session = client.session
+    is_modern = client.protocol_version in MODERN_PROTOCOL_VERSIONS
+    waiting = (_finished if is_modern else _fetched)(session, task.id, report, 0.0)
+    result = await _watched(session, task, waiting)
+    await session.validate_tool_result(name, result)
+    return result
+
+
+async def cancel_task(session: ClientSession, name: str) -> None:
+    """Tell a server that nobody waits for its task any more."""
+    await _asked(session, "tasks/cancel", types.GetTaskRequestParams(task_id=name))
+
+
+def _task(name: str) -> ServerTask:
+    if not 0 < len(name) <= _ID_CHARS_MAX:
+        raise ValueError(f"the id of a task has {len(name):,} characters, and not 1 to 1,000")
+    return ServerTask(name)
 
 
 async def begin_task(session: ClientSession, name: str, arguments: JSON, ttl_ms: int) -> types.Task:
@@ -105,30 +163,28 @@ async def begin_task(session: ClientSession, name: str, arguments: JSON, ttl_ms:
 
 
 async def _fetched(
-    session: ClientSession, task: types.Task, report: Report
+    session: ClientSession, name: str, report: Report, pause_s: float
 ) -> types.CallToolResult:
     """The result of a task of 2025-11-25; what it asks meanwhile comes on the connection."""
-    name = task.task_id
-    while task.status == "working":
-        await asyncio.sleep(_pause_s(task.poll_interval))
-        task = types.Task.model_validate(
-            await _asked(session, "tasks/get", types.GetTaskRequestParams(task_id=name)),
-            by_name=False,
-        )
+    while True:
+        await asyncio.sleep(pause_s)
+        task = types.Task.model_validate(await _state(session, name), by_name=False)
         if task.status_message:
             await report(task.status_message)
+        if task.status != "working":
+            break
+        pause_s = _pause_s(task.poll_interval)
     answer = await _asked(session, "tasks/result", types.GetTaskRequestParams(task_id=name))
     return _RESULT.validate_python(answer, by_name=False)
 
 
 async def _finished(
-    session: ClientSession, handle: TaskHandle, report: Report
+    session: ClientSession, name: str, report: Report, pause_s: float
 ) -> types.CallToolResult:
     """The result of a task of the extension; its questions are answered on the way."""
-    name, pause_ms = handle.task_id, handle.poll_interval_ms
     answered: set[str] = set()
     while True:
-        task = await _asked(session, "tasks/get", types.GetTaskRequestParams(task_id=name))
+        task = await _state(session, name)
         match task.get("status"):
             case "completed":
                 return _RESULT.validate_python(task.get("result"), by_name=False)
@@ -142,8 +198,19 @@ async def _finished(
                 pass
         if isinstance(task.get("statusMessage"), str):
             await report(task["statusMessage"])
-        pause_ms = task.get("pollIntervalMs", pause_ms)
-        await asyncio.sleep(_pause_s(pause_ms))
+        if "pollIntervalMs" in task or not pause_s:
+            pause_s = _pause_s(task.get("pollIntervalMs"))
+        await asyncio.sleep(pause_s)
+
+
+async def _state(session: ClientSession, name: str) -> dict[str, Any]:
+    """How a task is; `TaskForgottenError` where its server does not know it."""
+    try:
+        return await _asked(session, "tasks/get", types.GetTaskRequestParams(task_id=name))
+    except MCPError as error:
+        if error.code not in _UNKNOWN:
+            raise
+        raise TaskForgottenError(f"{error.message[:200]!r}") from None
 
 
 async def _answer(session: ClientSession, name: str, asked: Any, answered: set[str]) -> None:
@@ -173,22 +240,23 @@ async def _asked(session: ClientSession, method: str, params: BaseModel) -> dict
     return (await session.send_request(request, Answer)).table
 
 
-async def _watched(session: ClientSession, name: str, waiting: Awaitable[T]) -> T:
+async def _watched(session: ClientSession, task: ServerTask, waiting: Awaitable[T]) -> T:
     """The result; where nobody waits for it any more, the server is told."""
     try:
         return await waiting
     except BaseException as error:
-        if not isinstance(error, MCPError):
-            task = asyncio.ensure_future(_cancelled(session, name))
-            _cancelling.add(task)
-            task.add_done_callback(_cancelling.discard)
+        if not isinstance(error, MCPError | TaskForgottenError) and not task.is_left:
+            task.is_cancelled = True
+            telling = asyncio.ensure_future(_cancelled(session, task.id))
+            _cancelling.add(telling)
+            telling.add_done_callback(_cancelling.discard)
         raise
 
 
 async def _cancelled(session: ClientSession, name: str) -> None:
     try:
         async with asyncio.timeout(_CANCEL_S):
-            await _asked(session, "tasks/cancel", types.GetTaskRequestParams(task_id=name))
+            await cancel_task(session, name)
     except Exception:  # noqa: BLE001, S110 - the task has ended, or the connection: there is nothing to tell
         pass
 

@@ -18,7 +18,7 @@ from mcp import Client
 from polycall._support import jsontext
 from polycall._support.blocking import is_held_up
 from polycall.errors import RequestError, ToolDefinitionError, ToolError, ToolServerError
-from polycall.ir import JSON
+from polycall.ir import JSON, ToolResult
 from polycall.mcp.asking import Elicit, Sample
 from polycall.mcp.connection import Connection, Kind, SessionLostError
 from polycall.mcp.content import definition_of, result_of
@@ -27,6 +27,7 @@ from polycall.mcp.inspection import suspicious
 from polycall.mcp.logs import LogSink
 from polycall.mcp.pins import MemoryPins, Notice, Pin, PinStore, difference, pin_of
 from polycall.mcp.servers import AskFor, Server
+from polycall.mcp.tasks import ServerTask, TaskForgottenError
 from polycall.tools import AbstractToolset, FunctionTool, ToolContext
 from polycall.tools.toolset import AnyTool
 from polycall.tools.validate import SchemaChecker
@@ -37,7 +38,13 @@ T = TypeVar("T")
 
 _DEFINITION_BYTES_MAX = 64 * 1024
 
+_RESUME_S = 60.0  # so long a server may be away while a task of it is waited for
+_RESUME_PAUSE_S = 0.5
+_MAYBE = "the call may have done its work, and it is not made again"
+_CANCEL_S = 30.0
+
 OnResult: TypeAlias = Callable[[ToolContext[Any], types.CallToolResult], None]
+OnTask: TypeAlias = Callable[[ToolContext[Any], ServerTask], None]
 State: TypeAlias = Literal["connected", "lost", "failed", "closed"]
 # Asked for each definition that is not the pinned one, before a model sees it.
 Approve: TypeAlias = Callable[[Notice, JSON], "bool | Awaitable[bool]"]
@@ -70,9 +77,10 @@ class McpToolset(AbstractToolset):
     Order is ours, since a server's may differ from day to day, and prompt caches with it.  A
     connection that broke is made anew at the next call, and one that breaks again and again after
     a pause.  `notices` are what was flagged last.  With `inspects`, definitions that were never
-    pinned and look like an attack are withheld.  `on_result` sees results as they came,
-    `on_updated` the addresses of resources that changed, `on_others_changed` that there are other
-    prompts or resources, and `log` the server's log messages.
+    pinned and look like an attack are withheld.  `on_result` sees results as they came, `on_task`
+    the tasks that the server makes of calls, `on_updated` the addresses of resources that changed,
+    `on_others_changed` that there are other prompts or resources, and `log` the server's log
+    messages.
     """
 
     def __init__(
@@ -86,6 +94,7 @@ class McpToolset(AbstractToolset):
         log: LogSink | None = None,
         inspects: bool = False,
         on_result: OnResult | None = None,
+        on_task: OnTask = lambda _context, _task: None,
         on_changed: Callable[[], None] = lambda: None,
         on_updated: Callable[[str], None] = lambda _: None,
         on_others_changed: Callable[[Kind], None] = lambda _: None,
@@ -102,6 +111,7 @@ class McpToolset(AbstractToolset):
         self._elicit = elicit
         self._inspects = inspects
         self._on_result = on_result
+        self._on_task = on_task
         self._on_changed = on_changed
         self._on_updated = on_updated
         self._on_others_changed = on_others_changed
@@ -114,6 +124,7 @@ class McpToolset(AbstractToolset):
         self._is_closed = True
         self._opening = asyncio.Lock()
         self._listing = asyncio.Lock()
+        self._telling: set[asyncio.Task[None]] = set()
 
     @property
     def state(self) -> State:
@@ -192,7 +203,65 @@ class McpToolset(AbstractToolset):
             await context.report(progress / total if total else 0.0, message or "")
 
         as_task = execution.get("taskSupport") == "required"
-        result = await connection.call(name, arguments, report, context, as_task=as_task)
+        task: ServerTask | None = None
+
+        def begun(made: ServerTask) -> None:
+            nonlocal task
+            task = made
+            self._on_task(context, made)
+
+        try:
+            result = await connection.call(
+                name, arguments, report, context, as_task=as_task, begun=begun
+            )
+        except ToolServerError as error:
+            if task is None or not _is_gone(error, connection):
+                raise
+            # The call is the server's task, and lasts; it is not to be made again.
+            return await self.resume(name, task, context)
+        return self._taken(result, context)
+
+    async def resume(self, name: str, task: ServerTask, context: ToolContext[Any]) -> ToolResult:
+        """Wait for the result of a call that the server made a task of, maybe for another process.
+
+        A server that is away is tried again for a while.
+        """
+        until = asyncio.get_running_loop().time() + _RESUME_S
+        pause_s = _RESUME_PAUSE_S
+        try:
+            while True:
+                connection = None
+                try:
+                    connection = await self._connected()
+                    return self._taken(await connection.resume(name, task, context), context)
+                except ToolServerError as error:
+                    is_late = asyncio.get_running_loop().time() > until
+                    is_gone = _is_gone(error, connection)
+                    if isinstance(error, SessionLostError):
+                        error = ToolServerError(f"{error}; {_MAYBE}")  # never as if nothing had run
+                    if self._is_closed or is_late or not is_gone:
+                        raise error from None
+                if connection is not None:
+                    until = asyncio.get_running_loop().time() + _RESUME_S
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, 10 * _RESUME_PAUSE_S)
+        except asyncio.CancelledError:
+            if not (task.is_left or task.is_cancelled or self._is_closed):
+                telling = asyncio.create_task(self.cancel_task(task))
+                self._telling.add(telling)
+                telling.add_done_callback(self._telling.discard)
+            raise
+
+    async def cancel_task(self, task: ServerTask) -> None:
+        """Tell the server that nobody waits for a task any more, as soon as it can be told."""
+        task.is_cancelled = True
+        try:
+            async with asyncio.timeout(_CANCEL_S):
+                await (await self._connected()).cancel_task(task.id)
+        except (ToolError, TimeoutError) as error:
+            logger.warning("MCP server %r was not told of it: %s", self.server.name, error)
+
+    def _taken(self, result: types.CallToolResult, context: ToolContext[Any]) -> ToolResult:
         if self._on_result is not None:
             self._on_result(context, result)
         return result_of(result)
@@ -383,6 +452,13 @@ class McpToolset(AbstractToolset):
 
     async def _call(self, name: str, arguments: JSON, *, context: ToolContext[Any]) -> Any:
         return await self.run(name, arguments, context)
+
+
+def _is_gone(error: ToolServerError, connection: Connection | None) -> bool:
+    """Whether the connection failed, and not what was asked on it."""
+    if isinstance(error, TaskForgottenError):
+        return False
+    return isinstance(error, SessionLostError) or connection is None or not connection.is_open
 
 
 def _is_large(wire: JSON) -> bool:

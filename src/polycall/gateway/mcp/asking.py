@@ -31,6 +31,7 @@ from polycall.gateway.state.sealed_tokens import Sealer
 from polycall.gateway.store import Store
 from polycall.mcp.asking import Elicitation, ElicitationAnswer
 from polycall.mcp.logs import LogMessage
+from polycall.mcp.tasks import ServerTask
 
 T = TypeVar("T")
 Reporter = Callable[[float, str], Awaitable[None]]
@@ -117,7 +118,8 @@ class Running(Generic[T]):
     """A call that may ask, and waits for the answer.
 
     `reporter` hears how far it is, and `message` is what it heard last; `listener` hears what its
-    server logs; `call_id` is the id that the call has in the ledger.
+    server logs; `call_id` is the id that the call has in the ledger;
+    `server_task` is what the server made of it, if it is one task's.
     """
 
     def __init__(
@@ -129,6 +131,8 @@ class Running(Generic[T]):
         self.listen(reporter, listener)
         self.message = ""
         self.call_id = ""
+        self.server_task: ServerTask | None = None
+        self._heed: Callable[[], None] = lambda: None
         self._question: asyncio.Future[Elicitation] = asyncio.get_running_loop().create_future()
         self._answer: asyncio.Future[ElicitationAnswer] | None = None
         self._turn = asyncio.Lock()
@@ -152,6 +156,18 @@ class Running(Generic[T]):
     def begun(self, call_id: str) -> None:
         """The call has this id."""
         self.call_id = call_id
+
+    def tasked(self, task: ServerTask) -> None:
+        """The server made a task of the call, which outlives this process."""
+        self.server_task = task
+        self._heed()
+
+    def leave(self) -> bool:
+        """End it here; a server's task goes on there.  False where there is none: it has ended."""
+        if self.server_task is not None:
+            self.server_task.is_left = True
+        self.cancel()
+        return self.server_task is not None
 
     @property
     def question(self) -> Elicitation | None:
@@ -201,8 +217,9 @@ class Running(Generic[T]):
             return self._task.result()
         return question.result() if question.done() else None
 
-    def when_done(self, call: Callable[[], None]) -> None:
-        """Call this when it has ended."""
+    def heed(self, call: Callable[[], None]) -> None:
+        """Call this when it has ended, or goes on at its server."""
+        self._heed = call
         self._task.add_done_callback(lambda _: call())
 
     def result(self) -> T:

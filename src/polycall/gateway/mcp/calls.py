@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
 from typing import TYPE_CHECKING, Any, cast
 
 import mcp_types as types
@@ -25,8 +26,10 @@ from polycall.mcp.asking import Elicitation, ElicitationAnswer, SamplingRequest
 from polycall.mcp.content import has_object, served_result
 from polycall.mcp.inspection import without_tags
 from polycall.mcp.logs import LogMessage
-from polycall.tools import ToolContext
-from polycall.tools.execute import attempt
+from polycall.mcp.tasks import ServerTask
+from polycall.tools import ToolContext, Toolset
+from polycall.tools.execute import Attempt, attempt
+from polycall.tools.validate import SchemaChecker
 
 if TYPE_CHECKING:
     from polycall.gateway.mcp.hub import Hub, OfferedTool
@@ -51,7 +54,7 @@ async def _no_model(_: SamplingRequest) -> Response:
     raise PolycallError("nobody answers for a model here")
 
 
-def _unheard(_: str) -> None:
+def _unheard(_: object) -> None:
     pass
 
 
@@ -60,10 +63,10 @@ class CallScope:
     """Whose call it is, and what may be asked on its way.
 
     `ask` asks the client's person, `sample` a model on the key's account.  `raw` is the server's
-    own result, where there is one.  `links` is what addresses of the server's resources begin with
-    at the client's door.  `begun` hears the id that the call has in the ledger.  `log` hears what
-    the server logs, `log_level` is the lowest level that was asked for; `logged` and `questions`
-    count.
+    own result, where there is one, `task` the task that the server made of the call.  `links` is
+    what addresses of the server's resources begin with at the client's door.  `begun` hears the id
+    that the call has in the ledger, `tasked` of the server's task.  `log` hears what the server
+    logs, `log_level` is the lowest level that was asked for; `logged` and `questions` count.
     """
 
     owner: Owner
@@ -72,12 +75,19 @@ class CallScope:
     ask: Ask = _nobody
     sample: SampleHere = _no_model
     begun: Callable[[str], None] = _unheard
+    tasked: Callable[[ServerTask], None] = _unheard
     log: Callable[[LogMessage], Awaitable[None]] | None = None
     log_level: types.LoggingLevel | None = None
     logged: int = 0
     questions: int = 0
     links: str = ""
     raw: types.CallToolResult | None = field(default=None, repr=False)
+    task: ServerTask | None = None
+
+    def took(self, task: ServerTask) -> None:
+        """The server made a task of the call."""
+        self.task = task
+        self.tasked(task)
 
 
 @dataclass(frozen=True)
@@ -144,6 +154,15 @@ class ToolCalls:
         """Which of these servers a tool belongs to, by its full name."""
         return next((name for name in names if full.startswith(f"{name}_")), "")
 
+    def deadline_s(self, name: str) -> float:
+        """How long a call of this server may take."""
+        members = self._hub.members
+        return members[name].settings.deadline_s if name in members else 0.0
+
+    def unreachable(self, name: str) -> str:
+        """Why a server cannot be reached now; empty where it can, or is not there at all."""
+        return self._hub.members[name].error if name in self._hub.members else ""
+
     def task_after_s(self, names: Iterable[str]) -> float:
         """How long a call of one of these servers takes before it becomes a task."""
         members = self._hub.members
@@ -170,25 +189,98 @@ class ToolCalls:
 
         Approval is the affair of who calls this: here the call is made.
         """
-        number = next(self._numbers)
-        call_id = f"{scope.request_id}_{number}"
-        scope.begun(call_id)
+        call_id = f"{scope.request_id}_{next(self._numbers)}"
         call = ToolCall(call_id, offered.own_name, arguments_json, caller=caller)
+        member = offered.member
+
+        async def run(context: ToolContext[Any]) -> Attempt:
+            await self.admit(scope.owner)
+            most = member.settings.calls_at_once
+            if member.at_once.locked():
+                raise RateLimitError(
+                    f"{most} calls of {member.name!r} are under way; try again", retry_after_s=1.0
+                )
+            deadline_s = member.settings.deadline_s
+            async with member.at_once:
+                return await attempt(call, member.toolset(), context, deadline_s, is_approved=True)
+
+        return await self._made(offered, call_id, scope, run, reporter)
+
+    async def resume(
+        self,
+        offered: OfferedTool,
+        task: ServerTask,
+        scope: CallScope,
+        call_id: str,
+        *,
+        within_s: float,
+        reporter: Reporter | None = None,
+    ) -> Outcome:
+        """Wait for the result of another process's call, which the server made a task of."""
+        source, name = offered.member.mcp, offered.own_name
+        assert source is not None, "only servers that speak the protocol have tasks"
+
+        async def wait(_: JSON, *, context: ToolContext[Any]) -> ToolResult:
+            return await source.resume(name, task, context)
+
+        waiting = replace_fields(
+            offered.tool,
+            name=name,
+            function=wait,
+            checker=SchemaChecker({"type": "object"}, label=name),  # the arguments were checked
+            deadline_s=within_s,
+            needs_approval=False,
+            whole_arguments=True,
+            context_parameter="context",
+        )
+
+        async def run(context: ToolContext[Any]) -> Attempt:
+            async with offered.member.at_once:
+                call = ToolCall(call_id, name, "{}")
+                return await attempt(call, Toolset([waiting]), context, within_s)
+
+        scope.took(task)
+        return await self._made(offered, call_id, scope, run, reporter)
+
+    async def cancel_task(self, server: str, task: ServerTask) -> None:
+        """Tell a server that nobody waits for its task any more."""
+        for member in await self._hub.ready([server]):
+            if member.mcp is not None:
+                await member.mcp.cancel_task(task)
+
+    async def _made(
+        self,
+        offered: OfferedTool,
+        call_id: str,
+        scope: CallScope,
+        run: Callable[[ToolContext[Any]], Awaitable[Attempt]],
+        reporter: Reporter | None,
+    ) -> Outcome:
+        secrets = offered.member.secrets
+
+        async def report(progress: float, message: str) -> None:
+            if reporter is not None:
+                await reporter(progress, clean(message, secrets)[:_PROGRESS_CHARS_MAX])
+
+        scope.begun(call_id)
         began = time.monotonic()
         span = None
         if self._traces is not None:
             span = self._traces.tool(offered.tool.name, call_id, scope.owner.name, scope.headers)
         outcome, error = "cancelled", ""
         try:
-            result, error = await self._run(offered, call, scope, reporter)
-            outcome = "error" if result.is_error else "ok"
-            return self._outcome(offered, result, scope)
+            made = await run(ToolContext(deps=scope, reporter=report))
+            # The server's own words are in the result; the ledger has the kind of the failure.
+            error = made.error or ("ToolError" if made.result.is_error else "")
+            outcome = "error" if made.result.is_error else "ok"
+            return self._outcome(offered, made.result, scope)
         except PolycallError as failure:
             outcome, error = "error", words_of(failure)
             failed = ToolResult(call_id, [Text(str(failure))], is_error=True)
             return Outcome(failed, served_result(failed, has_data=False))
         finally:
-            self._write_down(offered, call_id, scope, began, outcome=outcome, error=error)
+            if scope.task is None or not scope.task.is_left:  # else it ends elsewhere
+                self._write_down(offered, call_id, scope, began, outcome=outcome, error=error)
             if span is not None:
                 span.end(outcome)
 
@@ -197,37 +289,6 @@ class ToolCalls:
         self._limits.check_store()
         if owner.is_counted:
             await self._limits.count_request(owner)
-
-    async def _run(
-        self,
-        offered: OfferedTool,
-        call: ToolCall,
-        scope: CallScope,
-        reporter: Reporter | None,
-    ) -> tuple[ToolResult, str]:
-        member = offered.member
-        await self.admit(scope.owner)
-
-        async def report(progress: float, message: str) -> None:
-            if reporter is not None:
-                await reporter(progress, clean(message, member.secrets)[:_PROGRESS_CHARS_MAX])
-
-        context = ToolContext(deps=scope, reporter=report)
-        if member.at_once.locked():
-            most = member.settings.calls_at_once
-            raise RateLimitError(
-                f"{most} calls of {member.name!r} are under way; try again", retry_after_s=1.0
-            )
-        async with member.at_once:
-            made = await attempt(
-                call,
-                member.toolset(),
-                context,
-                member.settings.deadline_s,
-                is_approved=True,
-            )
-        # The server's own words are in the result; the ledger has the kind of the failure.
-        return made.result, made.error or ("ToolError" if made.result.is_error else "")
 
     def _outcome(self, offered: OfferedTool, result: ToolResult, scope: CallScope) -> Outcome:
         settings, secrets = offered.member.settings, offered.member.secrets
@@ -271,6 +332,11 @@ class ToolCalls:
     def worker(self) -> str:
         """Which process this is."""
         return self._limits.worker
+
+
+def failed(text: str) -> types.CallToolResult:
+    """A result that says why there is none."""
+    return served_result(ToolResult("", [Text(text)], is_error=True), has_data=False)
 
 
 def call_row(

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, Coroutine, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -37,6 +37,7 @@ _SESSION = b"mcp-session-id"
 _SESSIONS_MAX = 2_000
 _SESSIONS_OF_KEY_MAX = 200
 _IDLE_S = 1_800.0
+_OPENING_S = 5.0
 _BODY_BYTES_MAX = 8 * 1024 * 1024  # the protocol's library takes three times as much to read it
 
 
@@ -144,7 +145,7 @@ class Endpoint:
         self, gateway_request: GatewayRequest, scope: Scope, body: bytes, owner: str
     ) -> None:
         gone = asyncio.Event()
-        is_read = False
+        is_read = has_session = False
 
         async def receive() -> MutableMapping[str, Any]:
             nonlocal is_read
@@ -155,8 +156,9 @@ class Endpoint:
             return {"type": "http.disconnect"}
 
         async def send(message: MutableMapping[str, Any]) -> None:
+            nonlocal has_session
             if message["type"] == "http.response.start":
-                self._note_session(gateway_request, message, owner)
+                has_session = self._note_session(gateway_request, message, owner)
                 headers = [
                     *message["headers"],
                     (b"polycall-request-id", gateway_request.id.encode()),
@@ -170,8 +172,12 @@ class Endpoint:
         is_stream = gateway_request.method == "GET" and task is not None
         if is_stream and task is not None:
             self._streams.add(task)
+        handling = self._manager.handle_request(scope, receive, send)
         try:
-            await self._manager.handle_request(scope, receive, send)
+            if gateway_request.method == "POST" and _SESSION not in gateway_request.headers:
+                await _to_its_end(handling, lambda: has_session)
+            else:
+                await handling
         finally:
             gone.set()
             if task is not None:
@@ -179,15 +185,17 @@ class Endpoint:
 
     def _note_session(
         self, gateway_request: GatewayRequest, message: MutableMapping[str, Any], owner: str
-    ) -> None:
+    ) -> bool:
+        """Whether the client has a session with this answer."""
         asked = gateway_request.headers.get(_SESSION, b"")
         name = (asked or dict(message["headers"]).get(_SESSION, b"")).decode("latin-1")
         if not name or message["status"] >= 400:
-            return
+            return False
         if gateway_request.method == "DELETE":
             self._open.ended(owner, name)
         else:
             self._open.heard(owner, name)
+        return True
 
     def drain(self) -> None:
         """End the streams that wait for what servers may say: nothing is under way in them."""
@@ -225,3 +233,23 @@ class Endpoint:
         async with self._manager.run():
             ready.set_result(None)
             await self._closing.wait()
+
+
+async def _to_its_end(handling: Coroutine[Any, Any, None], has_session: Callable[[], bool]) -> None:
+    """Serve a request that may open a session; when it has, a client that leaves does not end it.
+
+    A client may leave as soon as it has read its session's name, and the protocol's library
+    forgets a session whose first request is cancelled.
+    """
+    task = asyncio.ensure_future(handling)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            if not has_session():
+                task.cancel()
+            await asyncio.wait({task}, timeout=_OPENING_S)
+            task.cancel()
+        if not task.cancelled():
+            task.exception()  # nobody is there to be told
+        raise

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.metadata import version
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import mcp_types as types
 import msgspec
@@ -32,22 +31,24 @@ from polycall.gateway.mcp.asking import (
     is_approved,
     is_modern,
 )
-from polycall.gateway.mcp.calls import CallScope, McpRequest, ToolCalls
+from polycall.gateway.mcp.calls import CallScope, McpRequest, ToolCalls, failed
 from polycall.gateway.mcp.code import CodeModes
 from polycall.gateway.mcp.hub import OfferedTool
 from polycall.gateway.mcp.log_messages import ClientLogs
 from polycall.gateway.mcp.offers import SCHEME, Offers
+from polycall.gateway.mcp.pages import page_of
+from polycall.gateway.mcp.resuming import Resumer
 from polycall.gateway.mcp.sampling import Application, Sampler
 from polycall.gateway.mcp.subscriptions import SCOPE, Subscriptions
+from polycall.gateway.mcp.task_records import TaskRecord
 from polycall.gateway.mcp.task_requests import (
     TaskRequests,
     created,
     declares_tasks,
     server_capability,
 )
-from polycall.gateway.mcp.tasks import TaskRecord, Tasks
+from polycall.gateway.mcp.tasks import Tasks
 from polycall.gateway.store import Store
-from polycall.ir import Text, ToolResult
 from polycall.mcp.asking import Elicitation, ElicitationAnswer
 from polycall.mcp.connection import Kind
 from polycall.mcp.content import served_result, whole
@@ -56,11 +57,8 @@ from polycall.tools.validate import SchemaChecker
 
 logger = logging.getLogger("polycall.mcp")
 
-T = TypeVar("T")
 Context = ServerRequestContext[Any, Any]
 
-_PAGE = 250
-_PAGE_BYTES = 512 * 1024
 _SESSION_HEADER = b"mcp-session-id"
 _NOBODY = (
     "{!r} needs a person's approval, and your client says nobody can be asked (elicitation); "
@@ -86,7 +84,8 @@ class Handlers:
         self._approvals = Approvals(store)
         self._parked = Parked(store)
         self._tasks = Tasks(store, calls.worker)
-        self._task_requests = TaskRequests(self._tasks, _owner, self.begin_task)
+        self._resumer = Resumer(calls, self._scope)
+        self._task_requests = TaskRequests(self._tasks, _owner, self.begin_task, self._resumed)
         self._subscriptions = Subscriptions(offers, self._task_requests)
         self._logs = ClientLogs()
         self._checkers = {
@@ -134,7 +133,7 @@ class Handlers:
         if asked.is_code:
             made = await self._codes.definitions(opened, asked.names)
             return types.ListToolsResult(tools=[types.Tool.model_validate(each) for each in made])
-        page, cursor = _page(
+        page, cursor = page_of(
             list(opened.values()), params, lambda each: each.tool.name, lambda each: each.size_bytes
         )
         return types.ListToolsResult(tools=[each.wire for each in page], next_cursor=cursor)
@@ -145,7 +144,7 @@ class Handlers:
         asked = _asked(context)
         self._subscriptions.met(context)
         found = await self._offers.resources(asked)
-        page, cursor = _page(found, params, lambda each: each.uri)
+        page, cursor = page_of(found, params, lambda each: each.uri)
         return types.ListResourcesResult(resources=page, next_cursor=cursor)
 
     async def list_templates(
@@ -153,7 +152,7 @@ class Handlers:
     ) -> types.ListResourceTemplatesResult:
         asked = _asked(context)
         found = await self._offers.templates(asked)
-        page, cursor = _page(found, params, lambda each: each.uri_template)
+        page, cursor = page_of(found, params, lambda each: each.uri_template)
         return types.ListResourceTemplatesResult(resource_templates=page, next_cursor=cursor)
 
     async def list_prompts(
@@ -162,7 +161,7 @@ class Handlers:
         asked = _asked(context)
         self._subscriptions.met(context)
         found = await self._offers.prompts(asked)
-        page, cursor = _page(found, params, lambda each: each.name)
+        page, cursor = page_of(found, params, lambda each: each.name)
         return types.ListPromptsResult(prompts=page, next_cursor=cursor)
 
     # One of them
@@ -194,7 +193,7 @@ class Handlers:
         asked = _asked(context)
         arguments_json = _arguments_json(params)
         if arguments_json is None:
-            return _failed("the arguments hold half of a character (a lone surrogate)")
+            return failed("the arguments hold half of a character (a lone surrogate)")
         key = call_key(params.name, arguments_json)
         owner = asked.owner.id
         running = None
@@ -231,12 +230,15 @@ class Handlers:
             async def approved(running: Running[types.CallToolResult]) -> types.CallToolResult:
                 answer = await running.ask(question)
                 if not is_approved(answer):
-                    return _failed(_refusal(params.name, answer))
+                    return failed(_refusal(params.name, answer))
                 return await work.make(running)
 
             made = approved
         ttl_ms = params.task.ttl if params.task is not None else None
         return await self._begin(context, params.name, lambda: Running(made), ttl_ms=ttl_ms)
+
+    def _resumed(self, context: Context, record: TaskRecord) -> Running[types.CallToolResult]:
+        return self._resumer.running(_asked(context), record)
 
     async def _begin(
         self,
@@ -258,12 +260,12 @@ class Handlers:
         if asked.is_code:
             if params.name not in self._checkers:
                 words = "there are two tools, 'search' and 'run', and no"
-                return _failed(f"{words} {params.name[:200]!r}")
+                return failed(f"{words} {params.name[:200]!r}")
             return _Work(partial(self._code, asked, params))
         offered = await self._calls.find(asked.owner, asked.names, params.name)
         if offered is None:
             held = self._calls.withheld(asked.owner, params.name)
-            return _failed(held or f"there is no tool {params.name[:200]!r} for this key")
+            return failed(held or f"there is no tool {params.name[:200]!r} for this key")
         return _Work(partial(self._direct, asked, offered, arguments_json), offered)
 
     async def _until_done(
@@ -318,27 +320,25 @@ class Handlers:
         if not tool.needs_approval:
             return None
         if not can_be_asked(context.session):
-            return _failed(_NOBODY.format(tool.name))
+            return failed(_NOBODY.format(tool.name))
         try:
             question = approval_question(tool.name, offered.member.name, arguments_json)
         except InvalidRequestError as error:
-            return _failed(str(error))
+            return failed(str(error))
         if not is_modern(context.session):
             answer = await asked_now(context.session, question, context.request_id)
-            return None if is_approved(answer) else _failed(_refusal(tool.name, answer))
+            return None if is_approved(answer) else failed(_refusal(tool.name, answer))
         if params.request_state is None:
             token = self._approvals.token(owner, tool.name, arguments_json)
             return input_required(question, token)
         answer = answer_in(params.input_responses)
         if not is_approved(answer):
-            return _failed(_refusal(tool.name, answer))
+            return failed(_refusal(tool.name, answer))
         is_good = await self._approvals.is_good(
             owner, params.request_state, tool.name, arguments_json
         )
         if not is_good:
-            return _failed(
-                "the approval is for another call, too old, or was used; nothing was run"
-            )
+            return failed("the approval is for another call, too old, or was used; nothing was run")
         return None
 
     async def _direct(
@@ -361,7 +361,7 @@ class Handlers:
         arguments = params.arguments or {}
         problems = self._checkers[params.name].problems(arguments)
         if problems:
-            return _failed(problems[0].message)
+            return failed(problems[0].message)
         opened = await self._calls.offered(asked.owner, asked.names)
         scope = self._scope(asked, running, None)
         try:
@@ -372,7 +372,7 @@ class Handlers:
             implicit = headers.get(_SESSION_HEADER, b"").decode("latin-1")
             result = await self._codes.run(opened, asked.names, scope, arguments, implicit=implicit)
         except PolycallError as error:
-            return _failed(str(error))
+            return failed(str(error))
         return served_result(result, has_data=False)
 
     def _scope(
@@ -382,6 +382,8 @@ class Handlers:
         scope = CallScope(asked.owner, gateway_request.id, gateway_request.headers, ask=running.ask)
         scope.begun, scope.log = running.begun, running.log
         scope.log_level = None if running.listener is None else running.listener.level
+        if offered is not None:
+            scope.tasked = running.tasked
         if offered is not None and not asked.is_one:
             scope.links = f"{SCHEME}{offered.member.name}/"
         if offered is not None and offered.member.settings.sampling:
@@ -457,41 +459,6 @@ def _reporter(context: Context) -> Callable[[float, str], Any]:
     return report
 
 
-def _failed(text: str) -> types.CallToolResult:
-    return served_result(ToolResult("", [Text(text)], is_error=True), has_data=False)
-
-
 def _refusal(name: str, answer: ElicitationAnswer) -> str:
     said = "said no" if answer.action != "cancel" else "did not answer"
     return f"a person {said} to {name!r}; nothing was run"
-
-
-def _page(
-    items: Sequence[T],
-    params: types.PaginatedRequestParams | None,
-    name: Callable[[T], str],
-    size: Callable[[T], int] = lambda _: 0,
-) -> tuple[list[T], str | None]:
-    """The items after a cursor, which is the name of the last one seen, and the next cursor.
-
-    A page has so many items, and where their sizes are known so many bytes: stock clients take no
-    larger message.
-    """
-    ordered = sorted(items, key=name)
-    cursor = None if params is None else params.cursor
-    if cursor is not None:
-        try:
-            after = base64.urlsafe_b64decode(cursor.encode()).decode()
-        except ValueError:
-            raise MCPError(code=types.INVALID_PARAMS, message="the cursor is not ours") from None
-        ordered = [each for each in ordered if name(each) > after]
-    page: list[T] = []
-    left = _PAGE_BYTES
-    for each in ordered[:_PAGE]:
-        left -= size(each)
-        if page and left < 0:
-            break
-        page.append(each)
-    if len(page) == len(ordered):
-        return page, None
-    return page, base64.urlsafe_b64encode(name(page[-1]).encode()).decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -35,6 +36,7 @@ from polycall.mcp.content import served_tool
 from polycall.mcp.cooldown import Cooldown
 from polycall.mcp.looking import listed
 from polycall.mcp.servers import Server
+from polycall.mcp.tasks import ServerTask
 from polycall.mcp.toolset import McpTool
 from polycall.tools import AbstractToolset, ToolContext
 from polycall.tools.toolset import AnyTool
@@ -67,6 +69,8 @@ class Member:
         self.settings = settings
         self.at_once = asyncio.Semaphore(settings.calls_at_once)
         self.secrets = secrets_of(settings)
+        where = (settings.url, settings.command, settings.cwd)
+        self.place = hashlib.sha256(jsontext.encode_bytes(where)).hexdigest()[:16]
         self.tools: dict[str, OfferedTool] = {}
         self.error = ""
         self.told = ""  # what the log was told last
@@ -237,6 +241,7 @@ class Hub:
                 log=ServerLogs(member.name, member.secrets),
                 inspects=settings.changed != "allow",
                 on_result=_keep_raw,
+                on_task=partial(_keep_task, member.place),
                 on_changed=member.changed,
                 on_updated=lambda uri: self.on_updated(member.name, uri),
                 on_others_changed=self.on_changed,
@@ -325,6 +330,12 @@ async def _sample(asked: SamplingRequest, context: ToolContext[Any]) -> Response
 def _keep_raw(context: ToolContext[Any], result: types.CallToolResult) -> None:
     if isinstance(context.deps, CallScope):
         context.deps.raw = result
+
+
+def _keep_task(place: str, context: ToolContext[Any], task: ServerTask) -> None:
+    task.place = place
+    if isinstance(context.deps, CallScope):
+        context.deps.took(task)
 
 
 def _wire(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import mcp_types as types
@@ -21,13 +22,16 @@ from pydantic import TypeAdapter
 from polycall.errors import PolycallError, StoreError
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.mcp.asking import asked_now, is_modern
-from polycall.gateway.mcp.tasks import POLL_MS, TaskRecord, Tasks
+from polycall.gateway.mcp.task_jobs import Made
+from polycall.gateway.mcp.task_records import TaskRecord
+from polycall.gateway.mcp.tasks import POLL_MS, Tasks
 from polycall.ir import JSON
 from polycall.mcp.asking import Elicitation
 from polycall.mcp.tasks import EXTENSION, TASKS_REVISION, UpdateTaskParams
 
 Context = ServerRequestContext[Any, Any]
 BeginTask = Callable[[Context, types.CallToolRequestParams], Awaitable[TaskRecord]]
+ResumeTask = Callable[[Context, TaskRecord], Made]
 
 _RELATED = "io.modelcontextprotocol/related-task"
 _PAGE = 50
@@ -38,11 +42,16 @@ class TaskRequests:
     """Answers `tasks/...`.  `owner_of` says whose request it is."""
 
     def __init__(
-        self, tasks: Tasks, owner_of: Callable[[Context], Owner], begin: BeginTask
+        self,
+        tasks: Tasks,
+        owner_of: Callable[[Context], Owner],
+        begin: BeginTask,
+        resume: ResumeTask,
     ) -> None:
         self._tasks = tasks
         self._owner_of = owner_of
         self._begin = begin
+        self._resume = resume
 
     def register(self, server: Server[Any]) -> None:
         """Serve them."""
@@ -80,7 +89,7 @@ class TaskRequests:
         shown_last: JSON = {}
         while True:
             try:
-                record = await self._tasks.find(owner, name)
+                record = await self._find(context, name)
                 if record is None:
                     return
                 shown_last = shown_modern(record)
@@ -100,8 +109,7 @@ class TaskRequests:
     async def own(self, context: Context, names: list[str]) -> list[str]:
         """Those of the tasks that are there for this key."""
         check_declared(context.session)
-        owner = self._owner_of(context)
-        return [name for name in names if await self._tasks.find(owner, name) is not None]
+        return [name for name in names if await self._find(context, name) is not None]
 
     async def _detailed(self, owner: Owner, record: TaskRecord) -> JSON:
         """A task with its result, or what it asks, as the extension has it."""
@@ -140,7 +148,8 @@ class TaskRequests:
 
     async def _list(self, context: Context, params: types.PaginatedRequestParams) -> JSON:
         self._only(context, TASKS_REVISION)
-        records = await self._tasks.all(self._owner_of(context))
+        resume = partial(self._resume, context)
+        records = await self._tasks.all(self._owner_of(context), resume)
         start = 0
         if params.cursor is not None:
             places = [place for place, each in enumerate(records) if each.id == params.cursor]
@@ -172,10 +181,14 @@ class TaskRequests:
     async def _found(self, context: Context, name: str) -> TaskRecord:
         if is_modern(context.session):
             check_declared(context.session)
-        record = await self._tasks.find(self._owner_of(context), name)
+        record = await self._find(context, name)
         if record is None:
             raise MCPError(types.INVALID_PARAMS, f"there is no task {name[:80]!r} for this key")
         return record
+
+    async def _find(self, context: Context, name: str) -> TaskRecord | None:
+        owner = self._owner_of(context)
+        return await self._tasks.find(owner, name, partial(self._resume, context))
 
     def _only(self, context: Context, version: str = "", *, modern: bool = False) -> None:
         """Refuse a method that the client's revision does not have."""
