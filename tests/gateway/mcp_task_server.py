@@ -1,8 +1,9 @@
 """A server whose calls are tasks of its own: `python mcp_task_server.py PORT FOLDER`.
 
-It speaks both forms of tasks.  `build` begins a task, which ends with the words in FOLDER/done.  FOLDER/log has a line for each
-call, each task that was cancelled and each result that was fetched.  FOLDER/forget makes it forget
-all tasks, FOLDER/lose all sessions.  Tasks lie in FOLDER/tasks, and outlive the process.
+It speaks both forms of tasks.  `build` begins one, which ends with the words in FOLDER/done.
+FOLDER/log has a line for each call, each task that was cancelled and each result that was fetched.
+FOLDER/forget makes it forget all tasks, FOLDER/lose all sessions.  Tasks lie in FOLDER/tasks, and
+outlive the process.
 """
 
 from __future__ import annotations
