@@ -292,7 +292,7 @@ async def test_endless_pages_end_and_the_others_are_served(served: Gateway) -> N
     names = await names_of(served, "/mcp/pages,twice")
     assert names == ["twice_other"]
     for _ in range(50):  # the log comes through a pipe
-        if "lists tools on more than 100 pages" in served.log:
+        if "tools/list has more than 100 pages" in served.log:
             return
         await _moment()
     raise AssertionError("nobody was told")

@@ -359,7 +359,7 @@ async def test_lists_of_tools_are_bounded_in_size(monkeypatch: pytest.MonkeyPatc
         async def list_tools(self, cursor: str | None = None) -> types.ListToolsResult:
             del cursor
             self.pages += 1
-            return types.ListToolsResult(tools=[tool] * 8, next_cursor="more")
+            return types.ListToolsResult(tools=[tool] * 8, next_cursor=f"more {self.pages}")
 
     client = Client()
     monkeypatch.setattr(connection, "_client", client)

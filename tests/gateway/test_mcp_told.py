@@ -17,14 +17,13 @@ from mcp import Client, MCPError
 from polycall.config import parse_config
 from polycall.errors import ConfigError, RequestError, ToolServerError
 from polycall.gateway.accounts.keys import Owner
-from polycall.gateway.mcp import offers
 from polycall.gateway.mcp.calls import CallScope
 from polycall.gateway.mcp.log_messages import ServerLogs
 from polycall.gateway.mcp.task_jobs import TaskJob
 from polycall.gateway.mcp.task_records import TaskRecord
 from polycall.gateway.mcp.task_requests import TaskRequests
 from polycall.ir import JSON
-from polycall.mcp import StdioServer
+from polycall.mcp import StdioServer, listing
 from polycall.mcp import connection as connection_module
 from polycall.mcp.asking import Elicitation
 from polycall.mcp.connection import Connection
@@ -118,26 +117,25 @@ async def test_changes_that_a_server_announces_without_end_are_told_more_and_mor
     assert len(told) <= 12  # a pause that stays would tell of about a hundred
 
 
-async def test_lists_of_prompts_and_resources_are_bounded_in_size(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("pages", ["large", "in a ring", "endless"])
+async def test_lists_are_bounded_in_size_and_have_an_end(
+    monkeypatch: pytest.MonkeyPatch, pages: str
 ) -> None:
-    monkeypatch.setattr(offers, "LIST_CHARS_MAX", 10_000)
-    page = types.ListPromptsResult(
-        prompts=[types.Prompt(name="x", description="y" * 2_000)], next_cursor="more"
-    )
+    monkeypatch.setattr(listing, "LIST_CHARS_MAX", 10_000)
+    prompts = [types.Prompt(name="x", description="y" * 2_000)]
+    number = 0
 
-    async def ask(*_: Any) -> types.ListPromptsResult:
-        return page
+    async def page(cursor: str | None) -> types.ListPromptsResult:
+        nonlocal number
+        number += 1
+        following = "same" if cursor is not None and pages == "in a ring" else f"more {number}"
+        return types.ListPromptsResult(
+            prompts=prompts if pages == "large" else [], next_cursor=following
+        )
 
-    member = cast(
-        "Any",
-        SimpleNamespace(
-            name="s", mcp=SimpleNamespace(ask=ask), settings=SimpleNamespace(deadline_s=1.0)
-        ),
-    )
-    asked = cast("Any", SimpleNamespace(owner=OWNER))
-    with pytest.raises(ToolServerError, match="more than 10,000 characters"):
-        await offers._pages(member, asked, "prompts/list", cast("Any", None), lambda p: p.prompts)
+    words = {"large": "10,000 char", "in a ring": "a cursor comes twice", "endless": "100 pages"}
+    with pytest.raises(ToolServerError, match=words[pages]):
+        await listing.all_pages("s", "prompts/list", page, lambda found: found.prompts)
 
 
 async def test_a_client_hears_that_a_task_ended_whose_result_is_not_kept() -> None:
@@ -154,8 +152,8 @@ async def test_a_client_hears_that_a_task_ended_whose_result_is_not_kept() -> No
             raise MCPError(types.INVALID_PARAMS, "not kept any more")
 
     told: list[JSON] = []
-    nobody = cast("Any", None)
-    requests = TaskRequests(cast("Any", Kept()), lambda _: OWNER, nobody, nobody)
+    never = cast("Any", lambda *_: None)  # pyright: ignore[reportUnknownLambdaType]
+    requests = TaskRequests(cast("Any", Kept()), lambda _: OWNER, never, never)
     await requests.watch(cast("Any", None), "t", told.append)
     assert [each["status"] for each in told] == ["failed"]
     assert told[0]["error"]["message"] == "not kept any more"

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_serve(actions)
     _add_login(actions)
     for name, about, pin in (
-        ("list", "servers' tools, each with its hash and whether it changed", False),
+        ("list", "servers' definitions, each with its hash and whether it changed", False),
         ("pin", "take the definitions as they are now, and show what they were", True),
     ):
         action = actions.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
@@ -208,11 +208,12 @@ def _show(server: SeenServer) -> None:
         return
     plural = "tool" if len(server.tools) == 1 else "tools"
     print(f"{server.name}: {len(server.tools)} {plural}")
-    for tool in server.tools:
+    for tool in [*server.tools, *server.others]:
         parts = f" ({', '.join(tool.parts)})" if tool.parts else ""
         hints = "".join(f"  {word}" for hint, word in _HINTS.items() if tool.annotations.get(hint))
         short = tool.hash.removeprefix("sha256:")[:12]
-        print(f"  {tool.state:<8} {short}  {printable_line(tool.name)}{parts}{hints}")
+        kind = "" if tool.what in ("tool", tool.name) else f"{tool.what} "
+        print(f"  {tool.state:<8} {short}  {kind}{printable_line(tool.name)}{parts}{hints}")
 
 
 def _server(library: Any, word: str) -> Server:

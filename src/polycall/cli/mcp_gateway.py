@@ -81,19 +81,19 @@ def _with_store(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
 async def _seen(config: Config, store: Store, name: str, *, pin: bool) -> SeenServer:
     from polycall.gateway.mcp.hub import Hub  # noqa: PLC0415 - `--help` needs none of it
     from polycall.mcp import SeenServer  # noqa: PLC0415
-    from polycall.mcp.looking import seen_of  # noqa: PLC0415
-    from polycall.mcp.pins import pin_of  # noqa: PLC0415
+    from polycall.mcp.looking import known_pins, pins_of, seen_of  # noqa: PLC0415
     from polycall.transport.http1 import HTTP1Transport  # noqa: PLC0415
 
     transport = HTTP1Transport()
     hub = Hub(store, config.folder, transport)
     try:
         await hub.pins.fetch(name)
-        known = hub.pins.load(name)
-        wires = await hub.definitions(name, config.mcp[name])
+        known = known_pins(hub.pins, name)
+        found = await hub.definitions(name, config.mcp[name])
         if pin:
-            await hub.pins.take(name, {own: pin_of(wire) for own, wire in sorted(wires.items())})
-        return seen_of(name, known, wires)
+            for what, pins in pins_of(found).items():
+                await hub.pins.take(name, what, pins)
+        return seen_of(name, known, found)
     except PolycallError as error:
         return SeenServer(name, error=str(error))
     finally:

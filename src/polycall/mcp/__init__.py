@@ -8,6 +8,8 @@ cooldown.py    pauses before a server that fails is started anew
 inspection.py  what in a definition somebody should look at
 looking.py     what servers offer, beside what was pinned
 pins.py        what each definition was when somebody last looked at it
+comparing.py   what differs from it, and is held
+others.py      prompts, templates and instructions; listing.py lists on pages
 tasks.py       a call of a server whose result comes later
 content.py     results and definitions between the protocol and the middle language
 asking.py      what servers ask in a call: a person, a model

@@ -33,6 +33,7 @@ from polycall.ir import JSON
 from polycall.mcp.answer_body import ANSWER_BYTES_MAX, BoundedBody
 from polycall.mcp.asking import Elicit, Sample, ServerQuestions
 from polycall.mcp.guard import guarded
+from polycall.mcp.listing import all_pages
 from polycall.mcp.logs import LogSink, reaches
 from polycall.mcp.process import Program
 from polycall.mcp.servers import Headers, HttpServer, Server
@@ -55,9 +56,6 @@ T = TypeVar("T")
 Kind = Literal["tools", "prompts", "resources"]
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_PAGES_MAX = 100
-_TOOLS_MAX = 10_000
-LIST_CHARS_MAX = 64 * 1024 * 1024
 _LISTEN_AGAIN_S = 1.0
 _REFRESH_PAUSE_S = 0.1
 _REFRESH_PAUSE_S_MAX = 10.0
@@ -134,21 +132,11 @@ class Connection:
 
     async def list_tools(self) -> list[types.Tool]:
         """All tools, of all pages."""
-        found: list[types.Tool] = []
-        cursor: str | None = None
-        size = 0
-        for _ in range(_PAGES_MAX):
-            page = await self._asked(self._connected().list_tools(cursor=cursor), "tools/list")
-            found += page.tools
-            size += sum(len(str(each)) for each in page.tools)
-            if len(found) > _TOOLS_MAX:
-                raise self._failure(f"lists more than {_TOOLS_MAX:,} tools")
-            if size > LIST_CHARS_MAX:
-                raise self._failure(f"lists tools of more than {LIST_CHARS_MAX:,} characters")
-            cursor = page.next_cursor
-            if cursor is None:
-                return found
-        raise self._failure(f"lists tools on more than {_PAGES_MAX} pages")
+
+        async def page(cursor: str | None) -> types.ListToolsResult:
+            return await self._asked(self._connected().list_tools(cursor=cursor), "tools/list")
+
+        return await all_pages(self._server.name, "tools/list", page, lambda each: each.tools)
 
     async def call(
         self,

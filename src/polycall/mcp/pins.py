@@ -1,7 +1,8 @@
-"""What each tool's definition was when somebody last looked at it.
+"""What each definition of a server was when somebody last looked at it.
 
 A server may change what a tool says of itself at any time, after it was trusted: the description is
-an instruction to the model.  So definitions are kept as hashes, and what differs is told.
+an instruction to the model.  So definitions are kept as hashes, and what differs is told.  The same
+holds for prompts, for templates of resources' addresses, and for the server's instructions.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import msgspec
 from msgspec import Struct
@@ -21,8 +22,16 @@ from polycall._support import jsontext
 from polycall.errors import RequestError, StoreError
 from polycall.ir import JSON
 
+What: TypeAlias = Literal["tool", "prompt", "template", "instructions"]
+
 # `request` is of an OpenAPI document's operation: what is sent for a call of it.
-_PARTS = ("title", "description", "inputSchema", "outputSchema", "annotations", "request")
+_PARTS: dict[What, tuple[str, ...]] = {
+    "tool": ("title", "description", "inputSchema", "outputSchema", "annotations", "request"),
+    "prompt": ("title", "description", "arguments"),
+    "template": ("title", "description", "uriTemplate", "mimeType", "annotations"),
+    "instructions": ("text",),
+}
+KINDS: tuple[What, ...] = get_args(What)
 
 # The parts of a definition, each as the beginning of its hash, and the whole of it as `hash`.
 Pin: TypeAlias = dict[str, str]
@@ -34,7 +43,8 @@ class Notice(Struct, frozen=True):
     `changed`: the definition is not the pinned one, and `parts` are what differs.  `new`: it was
     not there when the server was pinned.  `removed`: it is there no more.  `unusable`: no tool
     can be made of it.  `suspicious`: it was never pinned, and something in it should be looked at.
-    `withheld` tools are not offered to models and cannot be called.
+    `withheld` tools are not offered to models and cannot be called.  `what` is whether `tool` names
+    one, or a prompt, a template, or the server's instructions.
     """
 
     server: str
@@ -43,33 +53,45 @@ class Notice(Struct, frozen=True):
     parts: tuple[str, ...] = ()
     withheld: bool = False
     reason: str = ""
+    what: What = "tool"
 
     def __str__(self) -> str:
         said = {
             "changed": f"its definition is not the pinned one ({', '.join(self.parts)})",
-            "new": "it was not there when the server's tools were pinned",
+            "new": f"it was not there when the server's {_plural(self.what)} were pinned",
             "removed": "it is pinned, and the server has it no more",
             "unusable": self.reason,
             "suspicious": self.reason,
         }[self.kind]
         outcome = "; it is withheld" if self.withheld else ""
         todo = "; look at it, then 'polycall mcp pin' takes it" if self.kind != "unusable" else ""
-        return f"MCP server {self.server!r}, tool {self.tool!r}: {said}{outcome}{todo}"
+        named = self.what if self.what == "instructions" else f"{self.what} {self.tool!r}"
+        return f"MCP server {self.server!r}, {named}: {said}{outcome}{todo}"
 
 
-def pin_of(definition: JSON) -> Pin:
+def _plural(what: What) -> str:
+    return what if what.endswith("s") else f"{what}s"
+
+
+def place_of(server: str, what: What) -> str:
+    """Under which name a server's pins of this kind are kept; no server's name has a slash."""
+    return server if what == "tool" else f"{server}/{_plural(what)}"
+
+
+def pin_of(definition: JSON, what: What = "tool") -> Pin:
     """The hashes of a definition as the protocol has it; its name is where the pin is kept."""
-    kept = {part: definition[part] for part in _PARTS if definition.get(part) not in (None, {}, "")}
-    parts = {part: _hash(value)[:16] for part, value in kept.items()}
-    return {"hash": f"sha256:{_hash({**kept, 'name': definition['name']})}", **parts}
+    parts = _PARTS[what]
+    kept = {part: definition[part] for part in parts if definition.get(part) not in (None, {}, "")}
+    hashes = {part: _hash(value)[:16] for part, value in kept.items()}
+    return {"hash": f"sha256:{_hash({**kept, 'name': definition['name']})}", **hashes}
 
 
 def difference(old: Pin, new: Pin) -> tuple[str, ...]:
     """The parts that are not the same; nothing where the definitions are."""
     if old.get("hash") == new["hash"]:
         return ()
-    parts = tuple(part for part in _PARTS if old.get(part) != new.get(part))
-    return parts or ("hash",)
+    known = dict.fromkeys(part for parts in _PARTS.values() for part in parts)
+    return tuple(part for part in known if old.get(part) != new.get(part)) or ("hash",)
 
 
 def _hash(value: Any) -> str:
@@ -81,7 +103,7 @@ class PinStore(Protocol):
     """Where pins are kept."""
 
     def load(self, server: str) -> dict[str, Pin] | None:
-        """A server's pins by tool; `None` where it was never pinned."""
+        """A server's pins by name (`place_of` says where); `None` where it was never pinned."""
         ...
 
     def save(self, server: str, pins: Mapping[str, Pin]) -> None:

@@ -58,7 +58,11 @@ class McpTools(AbstractToolset):
             for each in self.servers.values():
                 start = each.server.names_start
                 for notice in each.notices:
-                    if notice.withheld and name == f"{start}{notice.tool}":
+                    if (
+                        notice.withheld
+                        and notice.what == "tool"
+                        and name == f"{start}{notice.tool}"
+                    ):
                         return each[notice.tool]  # raises, and says why
         return super().__getitem__(name)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Mapping
@@ -20,12 +19,13 @@ from polycall._support.blocking import is_held_up
 from polycall.errors import RequestError, ToolDefinitionError, ToolError, ToolServerError
 from polycall.ir import JSON, ToolResult
 from polycall.mcp.asking import Elicit, Sample
+from polycall.mcp.comparing import Changed, Comparison
 from polycall.mcp.connection import Connection, Kind, SessionLostError
 from polycall.mcp.content import definition_of, result_of
 from polycall.mcp.cooldown import Cooldown
-from polycall.mcp.inspection import suspicious
 from polycall.mcp.logs import LogSink
-from polycall.mcp.pins import MemoryPins, Notice, Pin, PinStore, difference, pin_of
+from polycall.mcp.others import OtherOffers
+from polycall.mcp.pins import MemoryPins, Notice, PinStore
 from polycall.mcp.servers import AskFor, Server
 from polycall.mcp.tasks import ServerTask, TaskForgottenError
 from polycall.tools import AbstractToolset, FunctionTool, ToolContext
@@ -46,10 +46,6 @@ _CANCEL_S = 30.0
 OnResult: TypeAlias = Callable[[ToolContext[Any], types.CallToolResult], None]
 OnTask: TypeAlias = Callable[[ToolContext[Any], ServerTask], None]
 State: TypeAlias = Literal["connected", "lost", "failed", "closed"]
-# Asked for each definition that is not the pinned one, before a model sees it.
-Approve: TypeAlias = Callable[[Notice, JSON], "bool | Awaitable[bool]"]
-# What is done with definitions that are not the pinned ones.
-Changed: TypeAlias = "Literal['refuse', 'allow'] | Approve"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +72,9 @@ class McpToolset(AbstractToolset):
 
     Order is ours, since a server's may differ from day to day, and prompt caches with it.  A
     connection that broke is made anew at the next call, and one that breaks again and again after
-    a pause.  `notices` are what was flagged last.  With `inspects`, definitions that were never
-    pinned and look like an attack are withheld.  `on_result` sees results as they came, `on_task`
-    the tasks that the server makes of calls, `on_updated` the addresses of resources that changed,
+    a pause.  `others` is what the server has beside tools.  With `inspects`, what was never pinned
+    and looks like an attack is withheld.  `on_result` sees results as they came, `on_task` the
+    tasks that the server makes of calls, `on_updated` the addresses of resources that changed,
     `on_others_changed` that there are other prompts or resources, and `log` the server's log
     messages.
     """
@@ -103,13 +99,17 @@ class McpToolset(AbstractToolset):
             raise RequestError(f"changed is 'refuse', 'allow' or a function, not {changed!r}")
         self.server = server
         self.error = ""
-        self.notices: list[Notice] = []
+        self._tool_notices: list[Notice] = []
         self.version = 0
-        self._pins: PinStore = MemoryPins() if pins is None else pins
-        self._is_pinned = pins is not None
-        self._changed = changed
+        self._comparison = Comparison(
+            server.name,
+            MemoryPins() if pins is None else pins,
+            changed,
+            is_pinned=pins is not None,
+            inspects=inspects,
+        )
+        self.others = OtherOffers(self._comparison, self.ask)
         self._elicit = elicit
-        self._inspects = inspects
         self._on_result = on_result
         self._on_task = on_task
         self._on_changed = on_changed
@@ -136,11 +136,16 @@ class McpToolset(AbstractToolset):
         return "connected" if self._connection and self._connection.is_open else "lost"
 
     @property
+    def notices(self) -> list[Notice]:
+        """What was flagged last, of tools and of what else the server has."""
+        return [*self._tool_notices, *self.others.notices]
+
+    @property
     def tools(self) -> Mapping[str, AnyTool]:
         return self._tools
 
     def __getitem__(self, name: str) -> AnyTool:
-        for notice in self.notices:
+        for notice in self._tool_notices:
             if notice.tool == name and notice.withheld:
                 raise ToolError(f"{notice}; nothing was run")
         return super().__getitem__(name)
@@ -285,8 +290,8 @@ class McpToolset(AbstractToolset):
 
     @property
     def instructions(self) -> str:
-        """What the server says of how its tools are to be used; its word, like all it says."""
-        return "" if self._connection is None else self._connection.instructions
+        """What the server says of how its tools are to be used, as it was pinned."""
+        return self.others.instructions
 
     @property
     def capabilities(self) -> types.ServerCapabilities | None:
@@ -349,6 +354,7 @@ class McpToolset(AbstractToolset):
                 ) from None
             self._check_named({tool.name for tool in listed})
             await self._take(sorted(listed, key=lambda tool: tool.name))
+            await self.others.take_instructions(self._connection.instructions)
 
     async def _take(self, listed: list[types.Tool]) -> None:
         counts = Counter(tool.name for tool in listed)
@@ -356,15 +362,6 @@ class McpToolset(AbstractToolset):
         large = [name for name, wire in wires.items() if _is_large(wire)]
         for name in large:  # not even looked at: that takes long
             del wires[name]
-        found = {name: pin_of(wire) for name, wire in wires.items()}
-        pinned = self._pins.load(self.server.name)
-        kept = dict(found if pinned is None else pinned)
-        doubts = {name: suspicious(wire) for name, wire in wires.items()} if self._inspects else {}
-        if pinned is None:
-            kept = {name: pin for name, pin in kept.items() if not doubts.get(name)}
-        if not self._is_pinned:
-            # Without pins of somebody's own, a list that grows is an ordinary thing.
-            kept = {**found, **kept}
         notices = [
             Notice(self.server.name, name, "unusable", reason="two tools have the name")
             for name, count in counts.items()
@@ -372,33 +369,23 @@ class McpToolset(AbstractToolset):
         ]
         reason = f"its definition has more than {_DEFINITION_BYTES_MAX:,} bytes"
         notices += [Notice(self.server.name, name, "unusable", reason=reason) for name in large]
+        differing = await self._comparison.notices("tool", wires, counts)
+        notices += differing
+        withheld = {each.tool for each in differing if each.withheld}
         tools: dict[str, McpTool] = {}
         for name, wire in wires.items():
-            notice = self._notice(name, kept.get(name), found[name])
-            if notice is not None and notice.kind == "new" and doubts.get(name):
-                notice = msgspec.structs.replace(notice, kind="suspicious", reason=doubts[name])
-            if notice is not None and await self._is_approved(notice, wire):
-                kept[name] = found[name]
-                notice = None
-            if notice is not None:
-                notices.append(notice)
-            if notice is None or not notice.withheld:
-                try:
-                    tools[name] = self._made(wire)
-                except ToolDefinitionError as error:
-                    reason = str(error)
-                    notices.append(Notice(self.server.name, name, "unusable", reason=reason))
-        if self._is_pinned:
-            gone = [name for name in kept if name not in counts]
-            notices += [Notice(self.server.name, name, "removed") for name in gone]
-        if kept != pinned:
-            self._pins.save(self.server.name, kept)
+            if name in withheld:
+                continue
+            try:
+                tools[name] = self._made(wire)
+            except ToolDefinitionError as error:
+                notices.append(Notice(self.server.name, name, "unusable", reason=str(error)))
         for notice in notices:
-            if notice not in self.notices:
+            if notice not in self._tool_notices:
                 logger.warning("%s", notice)
-        was = [tool.wire for tool in self._tools.values()], self.notices
+        was = [tool.wire for tool in self._tools.values()], self._tool_notices
         is_same = was == ([tool.wire for tool in tools.values()], notices)
-        self.notices = notices
+        self._tool_notices = notices
         self._tools = tools
         if not is_same:  # a server may announce what is no change, without end
             self.version += 1
@@ -413,19 +400,6 @@ class McpToolset(AbstractToolset):
                 f"ask_for names {unknown[0]!r}, which MCP server {self.server.name!r} does not "
                 f"have; it has {', '.join(sorted(listed))}"
             )
-
-    def _notice(self, name: str, pinned: Pin | None, found: Pin) -> Notice | None:
-        withheld = self._changed != "allow"
-        if pinned is None:
-            return Notice(self.server.name, name, "new", withheld=withheld)
-        parts = difference(pinned, found)
-        return Notice(self.server.name, name, "changed", parts, withheld) if parts else None
-
-    async def _is_approved(self, notice: Notice, wire: JSON) -> bool:
-        if not callable(self._changed):
-            return False
-        answer = self._changed(notice, wire)
-        return (await answer if inspect.isawaitable(answer) else answer) is True
 
     def _made(self, wire: JSON) -> McpTool:
         name: str = wire["name"]

@@ -172,7 +172,8 @@ class ToolCalls:
         """Why a tool of this name is not offered, where that is for an operator to look at."""
         for member in self._hub.members.values():
             for notice in member.notices:
-                if notice.withheld and full == f"{member.name}_{notice.tool}":
+                is_tool = notice.withheld and notice.what == "tool"
+                if is_tool and full == f"{member.name}_{notice.tool}":
                     return str(notice) if owner.may_call(full) else ""
         return ""
 

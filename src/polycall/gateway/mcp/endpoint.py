@@ -34,6 +34,7 @@ logger = logging.getLogger("polycall.mcp")
 
 PATH = "/mcp"
 _SESSION = b"mcp-session-id"
+_VERSION = b"mcp-protocol-version"  # a first request of the older revisions has neither
 _SESSIONS_MAX = 2_000
 _SESSIONS_OF_KEY_MAX = 200
 _IDLE_S = 1_800.0
@@ -174,7 +175,7 @@ class Endpoint:
             self._streams.add(task)
         handling = self._manager.handle_request(scope, receive, send)
         try:
-            if gateway_request.method == "POST" and _SESSION not in gateway_request.headers:
+            if not gateway_request.headers.keys() & {_SESSION, _VERSION}:
                 await _to_its_end(handling, lambda: has_session)
             else:
                 await handling

@@ -34,7 +34,7 @@ from polycall.mcp.asking import (
 from polycall.mcp.connection import Kind
 from polycall.mcp.content import served_tool
 from polycall.mcp.cooldown import Cooldown
-from polycall.mcp.looking import listed
+from polycall.mcp.looking import Definitions, listed
 from polycall.mcp.servers import Server
 from polycall.mcp.tasks import ServerTask
 from polycall.mcp.toolset import McpTool
@@ -255,13 +255,13 @@ class Hub:
             await source.refresh()
         return source
 
-    async def definitions(self, name: str, settings: McpServer) -> dict[str, JSON]:
+    async def definitions(self, name: str, settings: McpServer) -> Definitions:
         """The definitions of a server as they are now, whatever is pinned."""
         if settings.openapi:
             source = await OpenAPISource.opened(
                 name, settings, self.pins, self._folder, self._transport
             )
-            return source.definitions()
+            return {"tool": source.definitions()}
         return await listed(self._server(name, settings))
 
     def _server(self, name: str, settings: McpServer) -> Server:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 import mcp_types as types
 from mcp import Client
@@ -21,14 +21,14 @@ from polycall.gateway.mcp.calls import McpRequest, clean, clean_tree
 from polycall.gateway.mcp.hub import Hub, Member
 from polycall.gateway.mcp.updates import Updates
 from polycall.ir import JSON
-from polycall.mcp.connection import LIST_CHARS_MAX
+from polycall.mcp import McpToolset, Notice
+from polycall.mcp.listing import all_pages
 
 logger = logging.getLogger("polycall.mcp")
 
+T = TypeVar("T")
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
-_PAGES_MAX = 100
-_ITEMS_MAX = 10_000
 _URI_LENGTH_MAX = 8_192
 SCHEME = "polycall://"
 
@@ -44,13 +44,17 @@ class Offers:
         """The resources of these servers that the key may read."""
 
         async def listed(member: Member) -> list[types.Resource]:
-            found = await _pages(
-                member,
-                asked,
-                "resources/list",
-                lambda client, cursor: client.list_resources(cursor=cursor, cache_mode="bypass"),
-                lambda page: page.resources,
-            )
+            source = _spoken(member)
+
+            async def page(cursor: str | None) -> types.ListResourcesResult:
+                return await source.ask(
+                    "resources/list",
+                    lambda client: client.list_resources(cursor=cursor, cache_mode="bypass"),
+                    asked.owner.id,
+                )
+
+            found = await all_pages(member.name, "resources/list", page, lambda p: p.resources)
+            found = source.others.checked_resources(found)
             return [_renamed(each, uri=_uri(member, asked, each.uri)) for each in found]
 
         return await self._all(asked, "resources", listed)
@@ -59,15 +63,7 @@ class Offers:
         """The templates of resources' addresses."""
 
         async def listed(member: Member) -> list[types.ResourceTemplate]:
-            found = await _pages(
-                member,
-                asked,
-                "resources/templates/list",
-                lambda client, cursor: client.list_resource_templates(
-                    cursor=cursor, cache_mode="bypass"
-                ),
-                lambda page: page.resource_templates,
-            )
+            found = await self._templates(member, asked)
             return [
                 _renamed(each, uri_template=_uri(member, asked, each.uri_template))
                 for each in found
@@ -81,9 +77,7 @@ class Offers:
         found = await _ask(
             member, asked, f"the resource {own[:200]!r}", lambda client: client.read_resource(own)
         )
-        size = len(found.model_dump_json(by_alias=True, exclude_none=True))
-        if size > member.settings.result_bytes_max:
-            raise ToolError(f"the resource has {size:,} bytes, more than can be passed on")
+        _check_size(found, member, "resource")
         for each in found.contents:
             each.uri = _uri(member, asked, each.uri)
         return _cleaned(found, member)
@@ -92,14 +86,8 @@ class Offers:
         """The prompts of these servers that the key may use."""
 
         async def listed(member: Member) -> list[types.Prompt]:
-            found = await _pages(
-                member,
-                asked,
-                "prompts/list",
-                lambda client, cursor: client.list_prompts(cursor=cursor, cache_mode="bypass"),
-                lambda page: page.prompts,
-            )
             start = "" if asked.is_one else f"{member.name}_"
+            found = await self._prompts(member, asked)
             return [_renamed(each, name=f"{start}{each.name}") for each in found]
 
         return await self._all(asked, "prompts", listed)
@@ -109,13 +97,15 @@ class Offers:
     ) -> types.GetPromptResult:
         """A prompt with its arguments filled in."""
         member, own = await self._prompt_place(asked, name)
+        await self._check(member, asked, "prompt", own)
         found = await _ask(
             member,
             asked,
             f"the prompt {own[:200]!r}",
             lambda client: client.get_prompt(own, arguments),
         )
-        return _cleaned(found, member)
+        _check_size(found, member, "prompt")
+        return _cleaned(_spoken(member).others.checked_text(own, found, arguments or {}), member)
 
     async def complete(
         self, asked: McpRequest, params: types.CompleteRequestParams
@@ -124,9 +114,11 @@ class Offers:
         ref = params.ref
         if isinstance(ref, types.PromptReference):
             member, own = await self._prompt_place(asked, ref.name)
+            await self._check(member, asked, "prompt", own)
             ref = types.PromptReference(name=own)
         else:
             member, own = await self.place(asked, ref.uri)
+            await self._check(member, asked, "template", own)
             ref = types.ResourceTemplateReference(uri=own)
         argument = {"name": params.argument.name, "value": params.argument.value}
         given = params.context.arguments if params.context is not None else None
@@ -134,6 +126,34 @@ class Offers:
             member, asked, "completion", lambda client: client.complete(ref, argument, given)
         )
         return _cleaned(found, member)
+
+    async def _prompts(self, member: Member, asked: McpRequest) -> list[types.Prompt]:
+        others = _spoken(member).others
+        found = await _within(member, "prompts", others.prompts(asked.owner.id))
+        if not await self._hub.pins.flush(member.name):  # another replica met it first
+            found = await _within(member, "prompts", others.prompts(asked.owner.id))
+        return found
+
+    async def _templates(self, member: Member, asked: McpRequest) -> list[types.ResourceTemplate]:
+        others = _spoken(member).others
+        found = await _within(member, "templates", others.templates(asked.owner.id))
+        if not await self._hub.pins.flush(member.name):
+            found = await _within(member, "templates", others.templates(asked.owner.id))
+        return found
+
+    async def _check(
+        self, member: Member, asked: McpRequest, what: Literal["prompt", "template"], own: str
+    ) -> None:
+        """Raise where a prompt, or the template of an address, is held."""
+        others = _spoken(member).others
+
+        def held() -> Notice | None:
+            return others.held(what, own)
+
+        if not others.is_listed(what) or held() is not None:
+            await (self._prompts if what == "prompt" else self._templates)(member, asked)
+        if (notice := held()) is not None:
+            raise ToolError(clean(str(notice), member.secrets))
 
     async def _all(
         self,
@@ -188,40 +208,31 @@ class Offers:
 async def _ask(
     member: Member, asked: McpRequest, what: str, asking: Callable[[Client], Awaitable[ModelT]]
 ) -> ModelT:
-    if member.mcp is None:
-        raise ToolError(f"{member.name!r} has no {what}")
+    return await _within(member, what, _spoken(member).ask(what, asking, asked.owner.id))
+
+
+async def _within(member: Member, what: str, asking: Awaitable[T]) -> T:
+    """The answer within a call's deadline; errors in the server's words without its secrets."""
     try:
         async with asyncio.timeout(member.settings.deadline_s):
-            return await member.mcp.ask(what, asking, asked.owner.id)
+            return await asking
     except TimeoutError:
         deadline_s = member.settings.deadline_s
         raise ToolServerError(f"{member.name!r} gave no {what} within {deadline_s:g} s") from None
-    except ToolError as error:  # in the server's own words
+    except ToolError as error:
         raise ToolServerError(clean(str(error), member.secrets)) from None
 
 
-async def _pages(
-    member: Member,
-    asked: McpRequest,
-    what: str,
-    page_of: Callable[[Client, str | None], Awaitable[Any]],
-    items_of: Callable[[Any], list[ModelT]],
-) -> list[ModelT]:
-    found: list[ModelT] = []
-    cursor: str | None = None
-    size = 0
-    for _ in range(_PAGES_MAX):
-        page = await _ask(member, asked, what, lambda client, at=cursor: page_of(client, at))
-        found += items_of(page)
-        size += sum(len(str(each)) for each in items_of(page))
-        if size > LIST_CHARS_MAX:
-            raise ToolServerError(
-                f"MCP server {member.name!r}: {what} has more than {LIST_CHARS_MAX:,} characters"
-            )
-        cursor = page.next_cursor
-        if cursor is None or len(found) > _ITEMS_MAX:
-            return found[:_ITEMS_MAX]
-    raise ToolServerError(f"MCP server {member.name!r} lists {what} without an end")
+def _spoken(member: Member) -> McpToolset:
+    if member.mcp is None:
+        raise ToolError(f"{member.name!r} is an OpenAPI document, and has tools alone")
+    return member.mcp
+
+
+def _check_size(found: BaseModel, member: Member, what: str) -> None:
+    size = len(found.model_dump_json(by_alias=True, exclude_none=True))
+    if size > member.settings.result_bytes_max:
+        raise ToolError(f"the {what} has {size:,} bytes, more than can be passed on")
 
 
 def _has(member: Member, kind: str) -> bool:

@@ -14,8 +14,7 @@ from polycall.errors import ToolDefinitionError
 from polycall.gateway.mcp.pins import StorePins
 from polycall.ir import JSON
 from polycall.mcp import Notice
-from polycall.mcp.inspection import suspicious
-from polycall.mcp.pins import difference, pin_of
+from polycall.mcp.comparing import Comparison
 from polycall.tool_server import OpenAPITools, load_document
 from polycall.tools import Toolset
 from polycall.tools.toolset import AnyTool
@@ -34,7 +33,10 @@ class OpenAPISource:
         self.version = 0
         self.toolset = Toolset()
         self._settings = settings
-        self._pins = pins
+        inspects = settings.changed != "allow"
+        self._comparison = Comparison(
+            name, pins, settings.changed, is_pinned=True, inspects=inspects
+        )
 
     @classmethod
     async def opened(
@@ -55,36 +57,15 @@ class OpenAPISource:
 
     async def refresh(self) -> None:
         """Look at the operations again, beside what is pinned now."""
-        found = await asyncio.to_thread(self._pins_found)
-        pinned = self._pins.load(self.name)
-        is_first = pinned is None
-        kept = {} if pinned is None else dict(pinned)
-        notices: list[Notice] = []
-        tools: list[AnyTool] = []
-        withholds = self._settings.changed == "refuse"
-        for own_name, tool in self.api.tools.items():
-            pin, doubt = found[own_name]
-            if is_first and not (doubt and withholds):
-                kept[own_name] = pin
-            notice = None
-            if own_name not in kept:
-                kind, reason = ("suspicious", doubt) if doubt else ("new", "")
-                notice = Notice(self.name, own_name, kind, withheld=withholds, reason=reason)
-            elif parts := difference(kept[own_name], pin):
-                notice = Notice(self.name, own_name, "changed", parts, withheld=withholds)
-            if notice is not None:
-                notices.append(notice)
-            if notice is None or not notice.withheld:
-                tools.append(self._tool(own_name, tool))
-        gone = [each for each in kept if each not in found]
-        notices += [Notice(self.name, each, "removed") for each in gone]
-        if kept != pinned:
-            self._pins.save(self.name, kept)
+        wires = await asyncio.to_thread(self.definitions)
+        notices = await self._comparison.notices("tool", wires, wires)
         for notice in notices:
             if notice not in self.notices:
                 logger.warning("%s", notice)
         self.notices = notices
-        self.toolset = Toolset(tools)
+        held = {notice.tool for notice in notices if notice.withheld}
+        tools = self.api.tools.items()
+        self.toolset = Toolset([self._tool(name, tool) for name, tool in tools if name not in held])
         self.version += 1
 
     def definitions(self) -> dict[str, JSON]:
@@ -98,13 +79,6 @@ class OpenAPISource:
     async def close(self) -> None:
         """Close the connections."""
         await self.api.close()
-
-    def _pins_found(self) -> dict[str, tuple[dict[str, str], str]]:
-        found: dict[str, tuple[dict[str, str], str]] = {}
-        for name, tool in self.api.tools.items():
-            wire = self._definition(name, tool)
-            found[name] = (pin_of(wire), suspicious(wire))
-        return found
 
     def _definition(self, name: str, tool: AnyTool) -> JSON:
         return {

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
 
 import msgspec
 
 from polycall._support import jsontext
 from polycall.gateway.store import Store
-
-Pin: TypeAlias = dict[str, str]
+from polycall.mcp.pins import KINDS, Pin, What, place_of
 
 _OWNER = "mcp"
 
@@ -27,11 +25,14 @@ class StorePins:
         self._changed: set[str] = set()
 
     async def fetch(self, server: str) -> None:
-        """Read what the store has of a server now."""
-        if server in self._changed:
-            return
-        found = await self._store.kept(_OWNER, f"pins:{server}")
-        self._known[server] = (
+        """Read what the store has of a server now, of all kinds."""
+        for what in KINDS:
+            if (place := place_of(server, what)) not in self._changed:
+                await self._fetch(place)
+
+    async def _fetch(self, place: str) -> None:
+        found = await self._store.kept(_OWNER, f"pins:{place}")
+        self._known[place] = (
             None if found is None else msgspec.json.decode(found, type=dict[str, Pin])
         )
 
@@ -41,17 +42,19 @@ class StorePins:
         Of two replicas that meet a server first at once, one pins it; false where that is another,
         whose pins are known then: the server is to be looked at again.
         """
-        if server not in self._changed:
-            return True
-        self._changed.discard(server)
-        value = jsontext.encode_bytes(self._known[server] or {})
-        if await self._store.keep_new(_OWNER, f"pins:{server}", value):
-            return True
-        await self.fetch(server)
-        return False
+        is_ours = True
+        for what in KINDS:
+            if (place := place_of(server, what)) in self._changed:
+                self._changed.discard(place)
+                value = jsontext.encode_bytes(self._known[place] or {})
+                if not await self._store.keep_new(_OWNER, f"pins:{place}", value):
+                    await self._fetch(place)
+                    is_ours = False
+        return is_ours
 
-    async def take(self, server: str, pins: Mapping[str, Pin]) -> None:
+    async def take(self, server: str, what: What, pins: Mapping[str, Pin]) -> None:
         """Pin these by a person's word, in the place of others."""
+        server = place_of(server, what)
         self._changed.discard(server)
         self._known[server] = dict(pins)
         value = jsontext.encode_bytes(self._known[server])

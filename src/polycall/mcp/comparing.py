@@ -1,0 +1,80 @@
+"""A server's definitions beside what was pinned of them: what differs, and whether it is held."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from polycall.ir import JSON
+from polycall.mcp.inspection import suspicious
+from polycall.mcp.pins import Notice, Pin, PinStore, What, difference, pin_of, place_of
+
+# Asked for each definition that is not the pinned one, before a model sees it.
+Approve: TypeAlias = Callable[[Notice, JSON], "bool | Awaitable[bool]"]
+# What is done with definitions that are not the pinned ones.
+Changed: TypeAlias = "Literal['refuse', 'allow'] | Approve"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Compares, and pins what is met first.
+
+    Without pins of somebody's own (`is_pinned`), a list that grows is an ordinary thing.  With
+    `inspects`, what was never pinned and looks like an attack is not pinned.
+    """
+
+    server: str
+    pins: PinStore
+    changed: Changed
+    is_pinned: bool
+    inspects: bool
+
+    async def notices(
+        self, what: What, wires: Mapping[str, JSON], listed: Collection[str]
+    ) -> list[Notice]:
+        """What somebody should look at; `listed` are all names, also of what is not compared."""
+        place = place_of(self.server, what)
+        found = {name: pin_of(wire, what) for name, wire in wires.items()}
+        doubts = {name: suspicious(wire) for name, wire in wires.items()} if self.inspects else {}
+        pinned = self.pins.load(place)
+        kept = dict(found if pinned is None else pinned)
+        if pinned is None:
+            kept = {name: pin for name, pin in kept.items() if not doubts.get(name)}
+        if not self.is_pinned:
+            kept = {**found, **kept}
+        notices: list[Notice] = []
+        for name, wire in wires.items():
+            notice = self._notice(what, name, kept.get(name), found[name])
+            if notice is None:
+                continue
+            if notice.kind == "new" and doubts.get(name):
+                notice = msgspec.structs.replace(notice, kind="suspicious", reason=doubts[name])
+            if await self._is_approved(notice, wire):
+                kept[name] = found[name]
+            else:
+                notices.append(notice)
+        if self.is_pinned:
+            gone = [name for name in kept if name not in listed]
+            notices += [Notice(self.server, name, "removed", what=what) for name in gone]
+        if kept != pinned:
+            self.pins.save(place, kept)
+        return notices
+
+    def _notice(self, what: What, name: str, pinned: Pin | None, found: Pin) -> Notice | None:
+        withheld = self.changed != "allow"
+        if pinned is None:
+            return Notice(self.server, name, "new", withheld=withheld, what=what)
+        parts = difference(pinned, found)
+        if not parts:
+            return None
+        return Notice(self.server, name, "changed", parts, withheld, what=what)
+
+    async def _is_approved(self, notice: Notice, wire: JSON) -> bool:
+        if not callable(self.changed):
+            return False
+        answer = self.changed(notice, wire)
+        return (await answer if inspect.isawaitable(answer) else answer) is True

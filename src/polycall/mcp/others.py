@@ -1,0 +1,221 @@
+"""Prompts, templates and instructions of a server, as far as they are as they were pinned.
+
+A prompt's text is made anew each time, and a template's address is filled in by who reads: what is
+pinned is what lists say of them.  A text is looked at when it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from typing import Any, Protocol, TypeVar
+
+import mcp_types as types
+from mcp import Client, MCPError
+
+from polycall.errors import ToolServerError
+from polycall.ir import JSON
+from polycall.mcp.comparing import Comparison
+from polycall.mcp.inspection import suspicious
+from polycall.mcp.listing import all_pages
+from polycall.mcp.pins import Notice, What
+
+logger = logging.getLogger("polycall.mcp")
+
+T = TypeVar("T")
+
+
+class Asks(Protocol):
+    """Makes a request of a server."""
+
+    async def __call__(
+        self, what: str, asking: Callable[[Client], Awaitable[T]], caller: Hashable = None
+    ) -> T: ...
+
+
+class OtherOffers:
+    """One server's.  `notices` are what was flagged last."""
+
+    def __init__(self, comparison: Comparison, ask: Asks) -> None:
+        self._comparison = comparison
+        self._ask = ask
+        self._notices: dict[What, list[Notice]] = {}
+        self._addresses: dict[str, str] = {}  # of templates, by name
+        self._held_back: set[str] = set()
+        self._comparing = asyncio.Lock()
+        self.instructions = ""
+
+    @property
+    def notices(self) -> list[Notice]:
+        """Of all kinds."""
+        return [notice for each in self._notices.values() for notice in each]
+
+    def held(self, what: What, name: str) -> Notice | None:
+        """Why a prompt, or the template of an address, is not offered, as of the last list."""
+        for notice in self._notices.get(what, ()):
+            if notice.withheld and name in (notice.tool, self._addresses.get(notice.tool)):
+                return notice
+        return None
+
+    def is_listed(self, what: What) -> bool:
+        """Whether a list of these was read."""
+        return what in self._notices
+
+    async def prompts(self, caller: Hashable = None) -> list[types.Prompt]:
+        """The prompts that are as they were pinned."""
+        listed = await self.listed_prompts(caller)
+        counts = Counter(each.name for each in listed)
+        wires = {each.name: wire_of(each) for each in listed if counts[each.name] == 1}
+        twice = [
+            Notice(self._comparison.server, name, "unusable", reason=reason, what="prompt")
+            for name, count in counts.items()
+            if count > 1 and (reason := "two prompts have the name")
+        ]
+        held = await self._compare("prompt", wires, twice)
+        return [each for each in listed if each.name in wires and each.name not in held]
+
+    async def templates(self, caller: Hashable = None) -> list[types.ResourceTemplate]:
+        """The templates of addresses that are as they were pinned."""
+        listed = await self.listed_templates(caller)
+        named = template_names(listed)
+        self._addresses = {name: each.uri_template for name, each in named.items()}
+        held = await self._compare("template", {name: wire_of(t) for name, t in named.items()}, [])
+        return [template for name, template in named.items() if name not in held]
+
+    async def take_instructions(self, text: str) -> None:
+        """What the server says of itself, when it is met; `instructions` are it, unless held."""
+        wires = instructions_wires(text)
+        held = await self._compare("instructions", wires, [])
+        self.instructions = "" if held else text
+
+    async def listed_prompts(self, caller: Hashable = None) -> list[types.Prompt]:
+        """All prompts, whatever is pinned."""
+
+        async def page(cursor: str | None) -> types.ListPromptsResult:
+            return await self._ask("prompts/list", lambda client: _prompts(client, cursor), caller)
+
+        return await all_pages(
+            self._comparison.server, "prompts/list", page, lambda each: each.prompts
+        )
+
+    async def listed_templates(self, caller: Hashable = None) -> list[types.ResourceTemplate]:
+        """All templates, whatever is pinned."""
+
+        async def page(cursor: str | None) -> types.ListResourceTemplatesResult:
+            return await self._ask(what, lambda client: _templates(client, cursor), caller)
+
+        what = "resources/templates/list"
+        return await all_pages(
+            self._comparison.server, what, page, lambda each: each.resource_templates
+        )
+
+    def checked_text(
+        self, name: str, result: types.GetPromptResult, arguments: Mapping[str, str]
+    ) -> types.GetPromptResult:
+        """A filled prompt; `ToolServerError` where its server's words look like an attack."""
+        if self._comparison.inspects and (doubt := suspicious_prompt(result, arguments)):
+            self._tell(f"the text of the prompt {name[:200]!r} is withheld: {doubt}")
+            raise ToolServerError(
+                f"MCP server {self._comparison.server!r}: the text of the prompt {name[:200]!r} is "
+                f"withheld: {doubt}; its operator can allow it"
+            )
+        return result
+
+    def checked_resources(self, listed: list[types.Resource]) -> list[types.Resource]:
+        """Without those that look like an attack; resources come and go, and are not pinned."""
+        if not self._comparison.inspects:
+            return listed
+        found: list[types.Resource] = []
+        for each in listed:
+            if doubt := suspicious(_words_of(each)):
+                self._tell(f"the resource {each.uri[:200]!r} is not listed: {doubt}")
+            else:
+                found.append(each)
+        return found
+
+    async def _compare(
+        self, what: What, wires: Mapping[str, JSON], unusable: list[Notice]
+    ) -> set[str]:
+        """The names of those that are held."""
+        async with self._comparing:
+            listed = {*wires, *(each.tool for each in unusable)}
+            notices = unusable + await self._comparison.notices(what, wires, listed)
+            for notice in notices:
+                if notice not in self._notices.get(what, ()):
+                    logger.warning("%s", notice)
+            self._notices[what] = notices
+        return {each.tool for each in notices if each.withheld}
+
+    def _tell(self, words: str) -> None:
+        if words not in self._held_back and len(self._held_back) < 1_000:
+            self._held_back.add(words)
+            logger.warning("MCP server %r: %s", self._comparison.server, words)
+
+
+async def _prompts(client: Client, cursor: str | None) -> types.ListPromptsResult:
+    try:
+        return await client.list_prompts(cursor=cursor, cache_mode="bypass")
+    except MCPError as error:
+        if error.code != types.METHOD_NOT_FOUND:
+            raise
+        return types.ListPromptsResult(prompts=[])
+
+
+async def _templates(client: Client, cursor: str | None) -> types.ListResourceTemplatesResult:
+    try:
+        return await client.list_resource_templates(cursor=cursor, cache_mode="bypass")
+    except MCPError as error:
+        if error.code != types.METHOD_NOT_FOUND:
+            raise
+        return types.ListResourceTemplatesResult(resource_templates=[])
+
+
+def template_names(
+    listed: list[types.ResourceTemplate],
+) -> dict[str, types.ResourceTemplate]:
+    """Templates by name; where several have one, by name and address."""
+    counts = Counter(each.name for each in listed)
+    return {
+        each.name if counts[each.name] == 1 else f"{each.name} {each.uri_template}": each
+        for each in listed
+    }
+
+
+def instructions_wires(text: str) -> dict[str, JSON]:
+    """A server's instructions as a definition, if it has any."""
+    return {"instructions": {"name": "instructions", "text": text}} if text else {}
+
+
+def suspicious_prompt(result: types.GetPromptResult, arguments: Mapping[str, str]) -> str:
+    """What about a filled prompt somebody should look at, but for what its client filled in."""
+    own = [value for value in arguments.values() if suspicious({"value": value})]
+    own.sort(key=len, reverse=True)
+    shown = _words_of(result)
+    if not own:
+        return suspicious(shown)
+    return suspicious(_without(shown, own))
+
+
+def _without(node: Any, values: list[str]) -> Any:
+    if isinstance(node, str):
+        for value in values:
+            node = node.replace(value, " ")
+        return node
+    if isinstance(node, list):
+        return [_without(each, values) for each in node]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(node, dict):
+        return {key: _without(each, values) for key, each in node.items()}  # pyright: ignore[reportUnknownVariableType]
+    return node
+
+
+def wire_of(each: types.Prompt | types.ResourceTemplate) -> JSON:
+    """A definition as it was on the wire."""
+    return each.model_dump(by_alias=True, exclude_none=True, mode="json")
+
+
+def _words_of(each: types.GetPromptResult | types.Resource) -> JSON:
+    """What is read of it; pictures and files are data."""
+    hidden: Any = {"messages": {"__all__": {"content": {"data": True, "resource": {"blob"}}}}}
+    return each.model_dump(by_alias=True, exclude_none=True, mode="json", exclude=hidden)
