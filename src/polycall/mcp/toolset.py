@@ -264,7 +264,11 @@ class McpToolset(AbstractToolset):
             async with asyncio.timeout(_CANCEL_S):
                 await (await self._connected()).cancel_task(task.id)
         except (ToolError, TimeoutError) as error:
-            logger.warning("MCP server %r does not know that its task is cancelled: %s", self.server.name, error)
+            logger.warning(
+                "MCP server %r does not know that its task is cancelled: %s",
+                self.server.name,
+                error,
+            )
 
     def _taken(self, result: types.CallToolResult, context: ToolContext[Any]) -> ToolResult:
         if self._on_result is not None:
