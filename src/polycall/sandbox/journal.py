@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
 from .errors import DivergenceError, JournalError
+from .inside import plain
 
 try:
     import fcntl
@@ -49,7 +50,7 @@ class Journal:
     def from_json(cls, text: str) -> Self:
         """The journal that `to_json` gave."""
         journal = cls()
-        for entry in _parsed(text.splitlines(), torn_end=False):
+        for entry in _parsed(text.splitlines()):
             journal.append(entry)
         return journal
 
@@ -132,7 +133,8 @@ _FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
     "pause": {"id": (int,)},
     "end": {"status": (str,)},
 }
-_NUMBER_MAX = 1e12
+# Two of these, a session's beginning and the time since, are still a date.
+SECONDS_MAX = 1e11
 
 
 def _checked(entry: Entry, name: str, kinds: tuple[type, ...]) -> None:
@@ -140,7 +142,7 @@ def _checked(entry: Entry, name: str, kinds: tuple[type, ...]) -> None:
     is_number = isinstance(value, (int, float))
     is_wrong = not isinstance(value, kinds) or isinstance(value, bool)
     # A time, a number of a call: none is negative, none is endless.
-    if is_wrong or (is_number and name != "seed" and not 0 <= value < _NUMBER_MAX):  # pyright: ignore[reportOperatorIssue]
+    if is_wrong or (is_number and name != "seed" and not 0 <= value < SECONDS_MAX):  # pyright: ignore[reportOperatorIssue]
         raise JournalError(f"an entry {entry.get('kind')!r:.40} whose {name!r} is {value!r:.80}")
 
 
@@ -148,11 +150,13 @@ def _check_inner(entry: Entry) -> None:
     """What stands inside an entry, where it is used."""
     for name in ("ids", "tools"):
         kind = int if name == "ids" else str
-        if any(not isinstance(each, kind) for each in entry.get(name) or ()):
+        if any(type(each) is not kind for each in entry.get(name) or ()):
             raise JournalError(f"an entry with malformed {name!r}")
     error: Any = entry.get("error")
-    if entry.get("kind") != "done" or entry.get("cancelled"):
+    if entry.get("kind") != "done" or entry.get("cancelled") is True:
         return
+    if "cancelled" in entry:
+        raise JournalError(f"call {entry['id']} is cancelled: {entry['cancelled']!r:.80}")
     if error is None and "value" not in entry:
         raise JournalError(f"call {entry['id']} is done without value and without error")
     if "error" in entry and not (
@@ -262,25 +266,30 @@ def _entry(line: bytes, number: int, *, is_last: bool) -> Entry | None:
     if not line.strip():
         return None
     try:
-        return next(_parsed([line.decode("utf-8")], torn_end=False))
+        return next(_parsed([line.decode("utf-8")]))
     except (ValueError, JournalError):
         if is_last:
             return None
         raise JournalError(f"line {number} of the journal is not a JSON object") from None
 
 
-def _parsed(lines: Iterable[str], *, torn_end: bool) -> Iterator[Entry]:
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _parsed(lines: Iterable[str]) -> Iterator[Entry]:
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     for number, line in numbered:
         try:
-            entry: Any = json.loads(line)
-        except ValueError:
-            # The host may have been killed in the middle of its last line.
-            if torn_end and number == numbered[-1][0]:
-                return
+            entry: Any = json.loads(line, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
             raise JournalError(f"line {number} of the journal is not JSON") from None
         if not isinstance(entry, dict):
             raise JournalError(f"line {number} of the journal is not an object")
+        if any(plain.depth_of(value) > plain.DEPTH_MAX for value in cast(Entry, entry).values()):
+            raise JournalError(
+                f"line {number} of the journal is nested deeper than {plain.DEPTH_MAX}"
+            )
         yield cast(Entry, entry)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import datetime
 import random
 import re
@@ -377,5 +378,7 @@ def _as_answer(result: dict[str, Any]) -> dict[str, Any]:
     error = result["error"]
     kind = getattr(builtins, error["name"], None)
     if isinstance(kind, type) and issubclass(kind, Exception) and "Unicode" not in error["name"]:
-        return {"exception": kind(*error["args"])}
+        # Some check what they are made of; a tool's own class may only have the same name.
+        with contextlib.suppress(Exception):
+            return {"exception": kind(*error["args"])}
     return {"exception": Exception(error["message"])}

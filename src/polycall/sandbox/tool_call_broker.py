@@ -20,7 +20,7 @@ from typing import Any
 
 from .errors import InDoubtError, JournalError, Pause, ProtocolViolationError, SandboxError
 from .inside import plain
-from .journal import Entry, Journal, RecordedRun
+from .journal import SECONDS_MAX, Entry, Journal, RecordedRun
 from .limits import Limits
 from .result import Call
 from .text import encodable
@@ -142,7 +142,7 @@ class ToolCallBroker:
 
     def cancel(self, call_id: object) -> None:
         """The program no longer waits for a call."""
-        if not isinstance(call_id, int) or call_id not in self._calls:
+        if type(call_id) is not int or call_id not in self._calls:
             raise ProtocolViolationError(f"cancels {call_id!r:.40}, which was not called")
         if call_id not in self._open:
             return
@@ -318,7 +318,9 @@ class ToolCallBroker:
             return await function(*call.args, **call.kwargs)
         context = contextvars.copy_context()
         work = functools.partial(context.run, function, *call.args, **call.kwargs)
-        value: object = await asyncio.get_running_loop().run_in_executor(self._pool(), work)
+        value: object = await asyncio.get_running_loop().run_in_executor(
+            self._pool(), _without_stop, work, call.name
+        )
         return await value if inspect.isawaitable(value) else value
 
     def _pool(self) -> ThreadPoolExecutor:
@@ -376,6 +378,14 @@ class ToolCallBroker:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
 
+def _without_stop(work: Callable[[], Any], name: str) -> Any:
+    """What a function gives; its `StopIteration`, which no future takes, as a coroutine has it."""
+    try:
+        return work()
+    except StopIteration as error:
+        raise RuntimeError(f"{name} raised StopIteration") from error
+
+
 def _is_async(function: Function) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004  # an object whose call is a coroutine
@@ -403,16 +413,25 @@ def _as_result(value: object, name: str, size_bytes: int) -> Any:
 
 def _described(error: Exception) -> dict[str, Any]:
     """An exception as plain data: no object of the host crosses into a program."""
-    args = list(error.args)
+    message = _message(error)
     try:
-        args = plain.arguments(args, size_bytes=20_000)
+        args = plain.arguments(list(error.args), size_bytes=20_000)
         json.dumps(args)
-    except (plain.TooLargeError, plain.NotPlainError):
-        args = [str(error)[:5_000]]
-    return {"name": type(error).__name__, "message": str(error)[:5_000], "args": args}
+    except Exception:  # noqa: BLE001 - too large, not plain, or attributes that raise
+        args = [message]
+    return {"name": type(error).__name__, "message": message, "args": args}
+
+
+def _message(error: Exception) -> str:
+    """What an exception says; its class may raise anything when it is asked."""
+    try:
+        text = str(error)
+    except Exception as failure:  # noqa: BLE001 - see above
+        text = f"<{type(error).__name__}, whose text raised {type(failure).__name__}>"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")[:5_000]
 
 
 def _is_time(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    return 0 <= value < 1e12
+    return 0 <= value < SECONDS_MAX

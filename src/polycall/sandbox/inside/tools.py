@@ -31,6 +31,8 @@ _NOT_REBUILT = frozenset(
         "UnicodeTranslateError",
         "BaseExceptionGroup",
         "ExceptionGroup",
+        # A coroutine that raises it has returned.
+        "StopIteration",
     )
 )
 
@@ -42,7 +44,10 @@ def rebuilt(error: Mapping[str, Any]) -> ToolError:
     result: ToolError
     if isinstance(base, type) and issubclass(base, Exception) and name not in _NOT_REBUILT:
         bases: tuple[type, ...] = (ToolError, base)
-        result = type(name, bases, {"__module__": "builtins"})(*error["args"])
+        try:
+            result = type(name, bases, {"__module__": "builtins"})(*error["args"])
+        except Exception:  # noqa: BLE001 - some check what they are made of
+            result = ToolError(str(error["message"]))
     else:
         result = ToolError(str(error["message"]))
     result.type = name
