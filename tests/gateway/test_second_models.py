@@ -25,7 +25,7 @@ ADVISOR = {"type": "advisor_20260301", "name": "advisor", "model": OTHER}
 NAMING: dict[str, dict[str, Any]] = {
     "advisor": {"tools": [ADVISOR]},
     "picture": {"tools": [{"type": "image_generation", "model": OTHER}]},
-    "router": {"plugins": [{"id": "fusion", "model": OTHER}]},
+    "plugin": {"plugins": [{"id": "response-healing", "model": OTHER}]},
     "nested": {"tools": [{"type": "openrouter:advisor", "parameters": {"model": OTHER}}]},
     "summary": {"compaction": {"type": "summarize", "model": OTHER}},
     "edits": {"context_management": [{"type": "compaction", "model": OTHER}]},
@@ -52,6 +52,43 @@ def test_a_second_model_has_to_be_allowed(where: str) -> None:
 def test_a_key_with_limits_asks_one_model_at_a_time(name: str) -> None:
     with pytest.raises(MalformedRequestError, match="one model at a time"):
         named(Owner("k", "first", tokens_per_minute=9), {name: [OTHER]})
+
+
+SEVERAL: list[dict[str, Any]] = [
+    {"plugins": [{"id": "fusion", "analysis_models": [OTHER]}]},
+    {"plugins": [{"id": "fusion", "model": "claude-sonnet-5"}]},
+    {"plugins": [{"id": "web"}, {"id": "Fusion"}]},
+    {"plugins": {"id": "panel", "Analysis_Models": [OTHER]}},
+    {"tools": [{"type": "openrouter:fusion"}]},
+    {"tools": [{"type": "openrouter:fusion", "parameters": {"analysisModels": [OTHER]}}]},
+    {"tools": [{"type": "openrouter:panel", "parameters": {"models": [OTHER]}}]},
+    {"generationConfig": {"routingConfig": {"manualMode": {"modelName": OTHER}}}},
+    {"generationConfig": {"routing_config": {"autoMode": {"modelRoutingPreference": "BEST"}}}},
+    {"generation_config": {"RoutingConfig": {"manual_mode": {"model_name": OTHER}}}},
+    {"generationConfig": {"modelSelectionConfig": {"featureSelectionPreference": "QUALITY"}}},
+]
+
+
+@pytest.mark.parametrize("more", SEVERAL, ids=str)
+def test_a06_no_panel_and_no_router_answers_a_key_with_limits(more: dict[str, Any]) -> None:
+    for owner in (Owner("k", "a", tokens_per_minute=9), Owner("k", "a", models=(MAIN,))):
+        with pytest.raises(MalformedRequestError, match="one model at a time"):
+            named(owner, more)
+    assert named(Owner("k", "without limits"), more) == []
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"plugins": [{"id": "fusion", "enabled": False}, {"id": "web", "max_results": 3}]},
+        {"plugins": [{"id": "auto-router", "allowed_models": ["anthropic/*"]}]},
+        {"generationConfig": {"temperature": 1, "routingConfig": None}},
+        {"tools": [{"name": "f", "input_schema": {"properties": {"models": {"type": "array"}}}}]},
+    ],
+    ids=str,
+)
+def test_what_adds_no_model_is_taken(more: dict[str, Any]) -> None:
+    assert named(Owner("k", "a", tokens_per_minute=9), more) == []
 
 
 def test_a_schema_with_a_field_of_that_name_names_no_model() -> None:

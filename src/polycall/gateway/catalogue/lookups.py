@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import TypeAlias
 from urllib.parse import parse_qs
 
@@ -49,6 +50,7 @@ class Lookups:
         self._dialect_of = dialect_of
         self._read = read
         self.administration_paths: Callable[[], JSON] = dict  # of OpenAPI
+        self._document = b""  # made once: strangers may ask for it
         self._gets: dict[str, Handler] = {
             "/healthz": self.health,
             "/readyz": self.ready,
@@ -100,10 +102,13 @@ class Lookups:
         await gateway_request.send_body(text)
 
     async def version(self, gateway_request: GatewayRequest) -> None:
-        await _send(gateway_request, {"version": importlib.metadata.version("polycall")})
+        await _send(gateway_request, {"version": _version()})
 
     async def openapi(self, gateway_request: GatewayRequest) -> None:
-        await _send(gateway_request, document(self.administration_paths()))
+        if not self._document:
+            self._document = jsontext.encode_bytes(document(self.administration_paths()))
+        headers = [(b"polycall-request-id", gateway_request.id.encode())]
+        await send_json(gateway_request, 200, self._document, headers)
 
     async def models(self) -> list[models.Model]:
         """All models."""
@@ -152,6 +157,11 @@ class Lookups:
         model = await self._catalogue.model(name)
         render = models.SHAPES.get(self._dialect_of(gateway_request).NAME, models.openai_model)
         await _send(gateway_request, render(model))
+
+
+@cache
+def _version() -> str:
+    return importlib.metadata.version("polycall")
 
 
 async def _send(gateway_request: GatewayRequest, body: JSON, *, status: int = 200) -> None:

@@ -5,7 +5,8 @@ They are the key's business as well: it has to be allowed to use them, and its b
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 from msgspec import Struct
 
@@ -18,6 +19,13 @@ from polycall.ir import JSON
 
 _FIELDS = ("tools", "plugins", "context_management", "compaction")
 _ADVISOR = "advisor"
+# A panel answers, of models that the request may leave to its vendor (OpenRouter's).
+_PANEL = "fusion"
+# Google's own choice of another model, in the settings of a generation.
+_GENERATION = ("generationConfig", "generation_config")
+_ROUTERS = frozenset({"routingconfig", "modelconfig", "modelselectionconfig"})
+# What narrows a vendor's choice adds no model to it.
+_NARROWS = ("allowed", "excluded")
 
 
 class SecondModel(Struct, frozen=True):
@@ -36,12 +44,9 @@ def second_models(owner: Owner, model: str, fields: Fields) -> list[SecondModel]
     if not (is_bound or owner.is_metered):
         return []
     owners = with_team(owner)
-    for name in OTHER_MODELS:
-        if fields.value(name):
-            raise MalformedRequestError(
-                "this key may ask one model at a time; leave it out", path=name
-            )
-    found = [each for field in _FIELDS if field in fields for each in _named(fields, field)]
+    for path in _several(fields):
+        raise MalformedRequestError("this key may ask one model at a time; leave it out", path=path)
+    found = [each for field in _FIELDS for each in _named(fields, field)]
     for each in found:
         # Its vendor's name, or that of the same provider here.
         here = f"{model.partition('/')[0]}/{each.name}"
@@ -60,6 +65,40 @@ def second_models(owner: Owner, model: str, fields: Fields) -> list[SecondModel]
     return found
 
 
+def _several(fields: Fields) -> Iterator[str]:
+    """Where the request has more models answer, or another one than it names."""
+    yield from (name for name in OTHER_MODELS if fields.value(name))
+    for name in _GENERATION:
+        settings: Any = fields.value(name) if name in fields else None
+        if isinstance(settings, dict):
+            for key, value in cast(JSON, settings).items():
+                if value and _folded(key) in _ROUTERS:
+                    yield f"{name}.{key}"
+    for field in _FIELDS:
+        for path, entry in _entries(fields, field):
+            kind = f"{entry.get('id', '')} {entry.get('type', '')}"
+            if _PANEL in kind.casefold() and entry.get("enabled") is not False:
+                yield path
+            for holder in (entry, *entry.values()):
+                for key, value in holder.items() if isinstance(holder, dict) else ():  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+                    folded = _folded(str(key))  # pyright: ignore[reportUnknownArgumentType]
+                    if value and folded.endswith("models") and not folded.startswith(_NARROWS):
+                        yield f"{path}.{key}"
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("_", "")
+
+
+def _entries(fields: Fields, field: str) -> Iterator[tuple[str, JSON]]:
+    """The objects of a field that is one or has a list of them, each with its place."""
+    value: Any = fields.value(field) if field in fields else None
+    items = cast("list[Any]", value if isinstance(value, list) else [value])
+    for number, item in enumerate(items):
+        if isinstance(item, dict):
+            yield (f"{field}[{number}]" if isinstance(value, list) else field), cast(JSON, item)
+
+
 def advisor_usages(models: list[SecondModel], input_tokens: int, output_tokens: int) -> list[JSON]:
     """What advisors may use at most, as Anthropic reports what they have used."""
     return [
@@ -75,20 +114,14 @@ def advisor_usages(models: list[SecondModel], input_tokens: int, output_tokens: 
 
 
 def _named(fields: Fields, field: str) -> list[SecondModel]:
-    value: Any = fields.value(field)
-    items: list[Any] = value if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownVariableType]
     found: list[SecondModel] = []
-    for number, item in enumerate(items):
-        if not isinstance(item, dict):
-            continue
-        path = f"{field}[{number}].model" if isinstance(value, list) else f"{field}.model"
-        entry: JSON = item  # pyright: ignore[reportUnknownVariableType]
+    for path, entry in _entries(fields, field):
         for inner in (entry, *entry.values()):
             name: Any = inner.get("model") if isinstance(inner, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
             if isinstance(name, str) and name:
                 is_advisor = str(entry.get("type", "")).startswith(_ADVISOR)
                 bounds = (_count(entry.get("max_uses")), _count(entry.get("max_tokens")))
-                found.append(SecondModel(name, path, is_advisor, *bounds))
+                found.append(SecondModel(name, f"{path}.model", is_advisor, *bounds))
     return found
 
 
