@@ -356,7 +356,7 @@ def _text(path: Path) -> str:
 def _tables(text: str, name: str) -> Table:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # of TOML, or of a number that is too long to be read
         raise ConfigError([f"{name}: not TOML: {error}"]) from None
     except RecursionError:
         raise ConfigError([f"{name}: not TOML that can be read: nested too deeply"]) from None

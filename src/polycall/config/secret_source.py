@@ -6,8 +6,10 @@ import shlex
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Thread
 
 COMMAND_S = 10.0
+SECRET_BYTES_MAX = 64 * 1024
 _REREADABLE = ("file:", "cmd:")
 
 
@@ -40,11 +42,15 @@ def read_secret(text: str, environment: Mapping[str, str], folder: Path) -> str:
 
 def _of_file(path: Path) -> str:
     try:
-        secret = path.read_text(encoding="utf-8").strip()
+        with path.open("rb") as file:
+            data = file.read(SECRET_BYTES_MAX + 1)
+        secret = data.decode("utf-8").strip()
     except OSError as error:
         raise ValueError(f"the file cannot be read: {error.strerror}: {str(path)!r}") from None
     except UnicodeDecodeError:
         raise ValueError(f"the file is not text: {str(path)!r}") from None
+    if len(data) > SECRET_BYTES_MAX:
+        raise ValueError(f"the file has more than {SECRET_BYTES_MAX} bytes: {str(path)!r}")
     if not secret:
         raise ValueError(f"the file is empty: {str(path)!r}")
     return secret
@@ -55,21 +61,42 @@ def _of_command(command: str) -> str:
         words = shlex.split(command)
         if not words:
             raise ValueError("the command is empty")
-        ended = subprocess.run(  # noqa: S603 - the operator's own command
-            words,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=COMMAND_S,
-            check=False,
-        )
+        status, data = _printed(words)
     except OSError as error:
         raise ValueError(f"the command cannot be run: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise ValueError(f"the command did not end within {COMMAND_S:g} s") from None
-    if ended.returncode != 0:
+    if len(data) > SECRET_BYTES_MAX:
+        raise ValueError(f"the command printed more than {SECRET_BYTES_MAX} bytes")
+    if status != 0:
         # What it printed may hold the secret.
-        raise ValueError(f"the command ended with status {ended.returncode}; run it by hand")
-    secret = ended.stdout.decode("utf-8", "replace").strip()
+        raise ValueError(f"the command ended with status {status}; run it by hand")
+    secret = data.decode("utf-8", "replace").strip()
     if not secret:
         raise ValueError("the command printed nothing")
     return secret
+
+
+def _printed(words: list[str]) -> tuple[int, bytes]:
+    """A command's status, and what it printed: one byte over the bound where it was more."""
+    process = subprocess.Popen(  # noqa: S603 - the operator's own command
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    pipe = process.stdout
+    assert pipe is not None
+    found: list[bytes] = []
+
+    def read() -> None:
+        with pipe:  # closed, a command that goes on printing ends
+            found.append(pipe.read(SECRET_BYTES_MAX + 1))
+
+    reader = Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        status = process.wait(COMMAND_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+    reader.join(1.0)  # a process that the command left behind may hold the pipe
+    return status, b"".join(found)

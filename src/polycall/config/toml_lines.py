@@ -12,6 +12,8 @@ from typing import TypeAlias
 Key: TypeAlias = tuple[str | int, ...]
 
 _SPACE = " \t"
+# No setting stands deeper: what does is on the line of what is around it.
+_DEPTH_MAX = 20
 _KEY_PART = re.compile(r'"((?:[^"\\]|\\.)*)"|\'([^\']*)\'|([A-Za-z0-9_-]+)')
 
 
@@ -47,19 +49,19 @@ class TOMLLines:
                 index = self._array_sizes.get(name, 0)
                 self._array_sizes[name] = index + 1
                 table = (*name, index)
-                for size in range(1, len(name) + 1):
+                for size in range(1, min(len(name), _DEPTH_MAX) + 1):
                     self._lines.setdefault(name[:size], number)
                 self._lines[table] = number
             elif text.startswith("[", start):
                 self._position += 1
                 table = self._resolve(self._dotted_key())
-                for size in range(1, len(table)):
+                for size in range(1, min(len(table), _DEPTH_MAX)):
                     # A table that only others stand in begins with the first of them.
                     self._lines.setdefault(table[:size], number)
                 self._lines[table] = number
             else:
                 key = (*table, *self._dotted_key())
-                for size in range(len(table) + 1, len(key) + 1):
+                for size in range(len(table) + 1, min(len(key), len(table) + _DEPTH_MAX) + 1):
                     self._lines.setdefault(key[:size], number)
 
     def _statements(self) -> Iterator[tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -238,8 +239,9 @@ def _common(entry: JSON) -> dict[str, Any]:
     common: dict[str, Any] = {}
     timeout = entry.get("timeout")
     if timeout is not None:
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0:
-            raise RequestError(f"timeout is a number above 0, not {timeout!r}")
+        is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+        if not is_number or not 0 < timeout < math.inf:
+            raise RequestError(f"timeout is a number above 0, not {timeout!r:.80}")
         common["deadline_s"] = timeout / 1000 if timeout >= _MILLISECONDS_MIN else float(timeout)
     for key in ("autoApprove", "alwaysAllow"):
         allowed = entry.get(key)

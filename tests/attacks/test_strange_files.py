@@ -1,0 +1,133 @@
+"""Files that a stranger wrote: an error that says which, soon, and within little memory."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from polycall.cli.importing import litellm, portkey
+from polycall.config import parse_config, secret_source
+from polycall.config.secret_source import read_secret
+from polycall.errors import ConfigError, RequestError
+from polycall.mcp import load_servers
+
+DIGITS = "9" * 5000
+MEMORY_MIB_MAX = 150
+
+
+@contextmanager
+def little() -> Iterator[None]:
+    """Within little memory and a time that a person waits."""
+    tracemalloc.start()
+    began = time.process_time()
+    try:
+        yield
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < MEMORY_MIB_MAX << 20
+    assert time.process_time() - began < 20
+
+
+def repeated(times: int, width: int) -> str:
+    """A short text that its aliases make as long as `width` to the power of `times`."""
+    lines = ["a0: &a0 [" + ",".join("x" * width) + "]"]
+    lines += [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * width)}]" for n in range(1, times)]
+    return "\n".join(lines) + "\n"
+
+
+YAML = {
+    "aliases at the top": repeated(9, 10) + "model_list: *a8\n",
+    "aliases in a deployment": repeated(20, 2)
+    + "model_list:\n- model_name: x\n  litellm_params: {model: openai/x, more: *a19}\n",
+    "aliases of objects": "a: &b0 {x: 1}\n"
+    + "".join(f"b{n}: &b{n} {{x: *b{n - 1}, y: *b{n - 1}}}\n" for n in range(1, 30))
+    + "model_list: []\n",
+    "an alias of itself": "model_list: &m\n- *m\n",
+    "a deployment in itself": "model_list:\n- &m\n  model_name: x\n  litellm_params: *m\n",
+    "an object of Python": "model_list: !!python/object/apply:os.system [id]\n",
+    "a number without end": f"model_list:\n- model_name: x\n  rpm: {DIGITS}\n",
+    "a date that is none": "model_list: 9999-99-99\n",
+    "brackets": "model_list: " + "[" * 900,
+}
+
+
+@pytest.mark.parametrize("case", YAML)
+def test_a_strange_yaml_is_refused(case: str) -> None:
+    with little(), pytest.raises(RequestError, match=r"^x\.yaml|model_list"):
+        litellm.read(YAML[case], "x.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"targets":[{"weight":' + DIGITS + "}]}", '{"targets":' * 20_000]
+)
+def test_a_strange_json_is_refused(text: str) -> None:
+    with little(), pytest.raises(RequestError):
+        portkey.read(text, "x.json", "default")
+
+
+TOML = {
+    "a number without end": f"[server]\nport = {DIGITS}\n",
+    "a table in depth": "[" + ".".join(["a"] * 4000) + "]\nx = 1\n",
+    "a key in depth": ".".join(["a"] * 4000) + " = 1\n",
+    "an array of tables in depth": "[[" + ".".join(["a"] * 4000) + "]]\n",
+    "brackets": "a = " + "[" * 20_000 + "]" * 20_000,
+}
+
+
+@pytest.mark.parametrize("case", TOML)
+def test_a_strange_configuration_is_refused_with_its_name(case: str, tmp_path: Path) -> None:
+    with little(), pytest.raises(ConfigError, match=r"x\.toml"):
+        parse_config(TOML[case], name="x.toml", folder=tmp_path, environment={})
+
+
+PRINTS = f"{sys.executable} -c"
+ENDLESS: dict[str, Callable[[Path], str]] = {
+    "a device": lambda _: "file:/dev/zero",
+    "a long file": lambda folder: f"file:{_long(folder)}",
+    "a command that never ends": lambda _: "cmd:yes secret",
+    "a command that prints much": lambda _: f"{'cmd:'}{PRINTS} 'print(\"x\" * 100_000)'",
+    "a command that complains much": lambda _: (
+        f"{'cmd:'}{PRINTS} 'import sys; [sys.stderr.write(\"x\" * 9999) for _ in range(9999)]'"
+    ),
+}
+
+
+def _long(folder: Path) -> Path:
+    with (folder / "long").open("wb") as file:
+        file.truncate(1 << 40)
+    return folder / "long"
+
+
+@pytest.mark.parametrize("case", ENDLESS)
+def test_no_secret_is_read_without_end(case: str, tmp_path: Path) -> None:
+    with little(), pytest.raises(ValueError, match=r"more than \d+ bytes|printed nothing"):
+        read_secret(ENDLESS[case](tmp_path), {}, tmp_path)
+
+
+def test_a_command_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(secret_source, "COMMAND_S", 0.5)
+    with pytest.raises(ValueError, match=r"within 0\.5 s"):
+        read_secret("cmd:sleep 60", {}, tmp_path)
+    # One that leaves a process behind is not waited for.
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="printed nothing"):
+        read_secret("cmd:sh -c 'sleep 30 & exit 0'", {}, tmp_path)
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize("timeout", ["1e400", DIGITS, "-1", "true", '"5"', "NaN"])
+def test_a_servers_time_is_a_number_that_ends(timeout: str, tmp_path: Path) -> None:
+    file = tmp_path / "mcp.json"
+    file.write_text(f'{{"mcpServers":{{"a":{{"url":"http://x","timeout":{timeout}}}}}}}')
+    with pytest.raises(ConfigError):
+        load_servers(file, {})
+    file.write_text(json.dumps({"mcpServers": {"a": {"url": "http://x", "timeout": 5000}}}))
+    assert load_servers(file, {})
