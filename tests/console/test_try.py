@@ -172,6 +172,47 @@ def test_a_person_allows_or_denies_what_needs_a_word(tooled: Served, trying: Bro
     assert page.errors == []
 
 
+# Digits that a browser's numbers do not have, and characters that nobody sees.
+GIVEN = '{"account": 12345678901234567890, "amount": 0.10000000000000000555, "to": "a\\u202eb"}'
+FAKED = """
+(() => {
+  const real = window.fetch, streams = %s;
+  window.sent = [];
+  window.fetch = (url, options) => {
+    if (String(url).endsWith("/mcp/call")) {
+      window.sent.push(options.body);
+      return Promise.resolve(new Response('{"text": "done"}'));
+    }
+    if (String(url).includes("/try/")) return Promise.resolve(new Response(streams.shift()));
+    return real(url, options);
+  };
+})()
+"""
+
+
+@pytest.mark.parametrize("given", [GIVEN, '{"ids": [9007199254740993, -0.0, 1e400]}'])
+def test_a21_what_was_shown_and_allowed_is_what_is_sent(trying: Browser, given: str) -> None:
+    page = trying
+    connect(page, "asks")
+    call = {"index": 0, "id": "c", "function": {"name": "asks_greet", "arguments": given}}
+    deltas = [{"content": "pay \u202e\u200bnothing"}, {"tool_calls": [call]}]
+    streams = [
+        "".join(f"data: {json.dumps({'choices': [{'delta': delta}]})}\n\n" for delta in deltas),
+        'data: {"choices": [{"delta": {"content": "ended"}}]}\n\n',
+    ]
+    page.evaluate(FAKED % json.dumps(streams))
+    page.fill("Message", "Pay.")
+    page.click("Send")
+    page.click("Allow asks_greet")
+    page.wait_for("document.querySelector('[role=log]').innerText.includes('ended')")
+    (sent,) = page.evaluate("window.sent")
+    assert sent.partition('"arguments":')[2] == given + "}"
+    shown = page.evaluate("document.querySelector('[role=log]').innerText")
+    assert given in shown
+    assert "pay \\u202e\\u200bnothing" in shown
+    assert page.errors == []
+
+
 @pytest.mark.slow
 def test_the_code_runs_and_says_the_same(tooled: Served, trying: Browser, tmp_path: Path) -> None:
     """Each language that runs here, with instructions, tools, a call and its result."""

@@ -45,11 +45,12 @@ export const notice = (words, cls = "") => h("p", { class: `notice ${cls}`, role
 export let me = null;
 export const may = (role) => me && ["reader", "operator", "owner"].indexOf(me.role) >= ["reader", "operator", "owner"].indexOf(role);
 
+// A body that is text is JSON already.
 export async function api(method, path, body, raw = false) {
   const headers = {};
   if (body !== undefined) headers["content-type"] = "application/json";
   if (me && me.csrf && method !== "GET") headers["x-polycall-csrf"] = me.csrf;
-  const response = await fetch(`/admin/v1${path}`, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  const response = await fetch(`/admin/v1${path}`, { method, headers, body: body === undefined || typeof body === "string" ? body : JSON.stringify(body) });
   if (raw && response.ok) return response;
   const answer = await response.json().catch(() => ({}));
   if (response.ok) return answer;

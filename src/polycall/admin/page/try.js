@@ -1,5 +1,5 @@
 // Try it: a chat with any model, streamed, with tools that the person answers; the same as code.
-import { h, t, api, me, check, field, select, notice, number, money } from "/console/console.js";
+import { h, t, visible, api, me, check, field, select, notice, number, money } from "/console/console.js";
 
 const TOOLS = `[{"type": "function", "function": {"name": "get_weather", "description": "The weather of a city.",
   "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}]`;
@@ -46,9 +46,9 @@ export async function chat(main, models) {
         if (part.error) throw new Error(part.error.message);
         usage = part.usage || usage;
         const delta = part.choices && part.choices[0] && part.choices[0].delta || {};
-        if (delta.content) { answer.content += delta.content; text.append(delta.content); }
+        if (delta.content) { answer.content += delta.content; text.append(visible(String(delta.content))); }
         const thinking = delta.reasoning_content || delta.reasoning;
-        if (typeof thinking === "string") thought.append(thinking);
+        if (typeof thinking === "string") thought.append(visible(thinking));
         for (const call of delta.tool_calls || []) {
           const one = made[call.index] ||= { id: "", type: "function", function: { name: "", arguments: "" } };
           if (call.id) one.id = call.id;
@@ -95,7 +95,10 @@ export async function chat(main, models) {
     const give = (call, text) => { if (mine !== begun) return; given.set(call, text); say("tool", `${call.function.name}: ${text}`); if (given.size < calls.length) return; for (const one of calls) messages.push({ role: "tool", tool_call_id: one.id, content: given.get(one) }); ask(); };
     const run = async (call, approved) => {
       try {
-        const found = await api("POST", "/mcp/call", { tool: call.function.name, arguments: JSON.parse(call.function.arguments || "{}"), approved });
+        // As the model wrote them and the person saw them: numbers that are read here lose digits.
+        const given = call.function.arguments || "{}";
+        JSON.parse(given);
+        const found = await api("POST", "/mcp/call", `{"tool":${JSON.stringify(call.function.name)},"approved":${approved},"arguments":${given}}`);
         give(call, found.text);
       } catch (error) { give(call, error.message); }
     };
