@@ -128,3 +128,36 @@ def test_a18_credit_comes_back_with_time() -> None:
     assert credit.take() > 0
     now[0] = 100.0
     assert [credit.take() == 0 for _ in range(21)] == [True] * 20 + [False]
+
+
+LONG_ENDS = {
+    "an error of one line": "raise ValueError('\\x1b[2J' + 'x' * 5_000_000)",
+    "an error of controls": "raise ValueError('\\x1b' * 9_000_000)",
+    "a text": "'\\x1b' * 9_000_000",
+    "items": "['\\x1b' * 1000] * 5000",
+}
+
+
+@pytest.mark.parametrize("tier", ["jail", "monty"])
+@pytest.mark.parametrize("name", LONG_ENDS)
+async def test_a18_no_long_end_of_a_program_holds_the_loop(name: str, tier: str) -> None:
+    """The error took 1.1 s of the host's processor, all of it in the loop."""
+    await usable(tier)
+    worst = 0.0
+
+    async def watch() -> None:
+        nonlocal worst
+        while True:
+            began = time.process_time()
+            await asyncio.sleep(0.001)
+            worst = max(worst, time.process_time() - began)
+
+    async with Sandbox(tier, pool=1) as sandbox, sandbox.session() as session:  # type: ignore[arg-type]
+        await session.run("1")
+        watching = asyncio.create_task(watch())
+        await asyncio.sleep(0)
+        result = await session.run(LONG_ENDS[name])
+        watching.cancel()
+    assert result.status in ("finished", "failed")
+    assert len(str(result)) < 600_000
+    assert worst < 0.4

@@ -283,10 +283,10 @@ class Gateway:
         await self._limits.close()
         if self._cache is not None:
             self._cache.close()
-        if self._traces is not None:
-            await self._traces.close()
         await self.contents.close()
         await self.store.close()
+        if self._traces is not None:  # after what has to be kept
+            await self._traces.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI call."""

@@ -128,7 +128,9 @@ class MontyRun:
             if self._fault is not None:
                 raise self._fault
             job.broker.check_end()
-            return self._finished(snapshot)
+            # Beside the loop: values and errors may be large.
+            complete = snapshot
+            return await self._in_thread(lambda: self._finished(complete))
         except _Stalled:
             return self._end("paused")
         except MontyCrashedError as error:
@@ -136,7 +138,10 @@ class MontyRun:
                 return self._timed_out()
             return self._end("crashed", ProgramError("Crash", printable(str(error))[:500]))
         except MontyError as error:
-            return self._timed_out() if self._expired else self._failed(error)
+            if self._expired:
+                return self._timed_out()
+            failure = error
+            return await self._in_thread(lambda: self._failed(failure))
         except _Expired:
             return self._timed_out()
 
@@ -319,6 +324,8 @@ class MontyRun:
         # "ValueError: what was wrong", or the name alone.
         summary = str(shown).strip().rpartition("\n")[2] or str(error)
         name, _, message = summary.partition(": ")
+        # Cut first: to clean millions of characters takes a second.
+        name, message, shown = name[-200:], message[:2_000], shown[:8_000]
         if name == "TimeoutError" and any(mark in message for mark in _STOPPED_MARKS):
             return self._timed_out(message)
         line = None

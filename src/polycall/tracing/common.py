@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+import requests
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -30,9 +32,24 @@ def exporting(
         sampler=ParentBased(TraceIdRatioBased(sample)),
         shutdown_on_exit=False,
     )
-    exporter = OTLPSpanExporter(endpoint=endpoint, headers=dict(headers), timeout=_TIMEOUT_S)
+    exporter = OTLPSpanExporter(
+        endpoint=endpoint, headers=dict(headers), timeout=_TIMEOUT_S, session=_Session()
+    )
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
+
+
+class _Session(requests.Session):
+    """Looks at a collector's status alone: a body may have no end, and a redirect lead anywhere."""
+
+    def request(self, *args: Any, **options: Any) -> requests.Response:
+        response = super().request(*args, **{**options, "stream": True})
+        response.close()
+        return response
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """None: the library reads a whole body before it looks at where it leads."""
+        return None
 
 
 def fail(span: Span, kind: str, description: str | None = None) -> None:

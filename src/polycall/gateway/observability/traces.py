@@ -8,7 +8,9 @@ where the configuration has `[traces]`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
+from threading import Thread
 
 from opentelemetry.trace import Span, SpanKind, Tracer, set_span_in_context
 
@@ -18,6 +20,7 @@ from polycall.gateway.store import LedgerRow
 from polycall.tracing import conventions as names
 from polycall.tracing.common import PROPAGATOR, exporting, fail
 
+_CLOSE_S = 5.0
 _CARRIED = (b"traceparent", b"tracestate")
 
 
@@ -72,8 +75,12 @@ class Traces:
         return ToolTrace(span)
 
     async def close(self) -> None:
-        """Send what is waiting."""
-        await asyncio.to_thread(self._provider.shutdown)
+        """Send what is waiting; a collector that takes long is not waited for."""
+        closing = Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        ends_at = time.monotonic() + _CLOSE_S
+        while closing.is_alive() and time.monotonic() < ends_at:  # noqa: ASYNC110 - a thread
+            await asyncio.sleep(0.01)
 
 
 class Trace:
