@@ -31,10 +31,14 @@ TWICE = {
 }
 
 
+def named_in(body: bytes, dialect: str) -> list[str]:
+    return named_resources.named_in(body, named_resources._NAMES[dialect])
+
+
 @pytest.mark.parametrize("case", TWICE)
 def test_a_name_that_is_said_twice_names_both(case: str) -> None:
     body = TWICE[case]
-    assert {"mine", "theirs"} == set(named_resources.named_in(body, RESPONSES))
+    assert {"mine", "theirs"} == set(named_in(body, RESPONSES))
     assert named_resources._NAMES[RESPONSES].may_stand_in(body)
 
 
@@ -64,10 +68,10 @@ def test_the_quick_look_finds_no_less_than_there_is(name: str, dialect: str) -> 
         for before in (0, named_resources._PIECE_BYTES - random.Random(name).randrange(20)):
             said = {"x": "y" * before, name: "theirs"}
             body = json.dumps(said, ensure_ascii=is_ascii).encode()
-            if named_resources.named_in(body, dialect):
+            if named_in(body, dialect):
                 assert names.may_stand_in(body)
     escaped = "".join(f"\\u{ord(char):04x}" for char in name)
-    if named_resources.named_in(f'{{"{escaped}":"theirs"}}'.encode(), dialect):
+    if named_in(f'{{"{escaped}":"theirs"}}'.encode(), dialect):
         assert names.may_stand_in(f'{{"{escaped}":"theirs"}}'.encode())
 
 
@@ -82,7 +86,124 @@ def test_deep_or_broken_json_is_refused_by_name() -> None:
     deep = b'{"file_id":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
     for body in (deep, b'{"file_id":'):
         with pytest.raises(MalformedRequestError):
-            named_resources.named_in(body, RESPONSES)
+            named_in(body, RESPONSES)
+
+
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": f"look_up_{number}",
+            "description": "It looks something up.",
+            "parameters": {"type": "object", "properties": {"what": {"type": "string"}}},
+        },
+    }
+    for number in range(8)
+]
+SAID: dict[str, Any] = {
+    "model": "m",
+    "messages": [
+        {"role": "user", "content": 'what is in "file_id": "theirs"?'},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {
+                    "id": "call_1",
+                    "type": "function",
+                    "function": {"name": "look_up_1", "arguments": "{}"},
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": "call_1", "content": '{"fileId":"theirs"}'},
+    ],
+    "tools": TOOLS,
+    "tool_choice": "auto",
+}
+ODD = (
+    b'"file_id":"theirs"',
+    b'"FILE_ID": "theirs"',
+    b'"fileIds" : ["x", "theirs"]',
+    rb'"\u0066ile_id":"theirs"',
+    rb'"file_\u0049d":"theirs"',
+    rb'"file_id\u017f":"theirs"',
+    '"file_idſ":["theirs"]'.encode(),
+    b'"file_ids":[{"id":"theirs"}]',
+    b'"a":[[{"b":{"File_Id":"theirs"}}]]',
+    b'"file_id":"theirs","file_id":"mine"',
+)
+# Where an object of a body may have one field more, by what stands before it.
+PLACES = {
+    "top": b'{"model":"m"',
+    "message": b'{"role":"user"',
+    "call": b'"id":"call_1"',
+    "called": b'"name":"look_up_1","arguments":"{}"',
+    "tool": b'{"type":"function"',
+    "schema": b'{"type":"object"',
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("number", range(len(ODD)))
+@pytest.mark.parametrize("dialect", ["openai-chat", RESPONSES])
+def test_a_name_is_found_wherever_it_stands_in_a_passed_body(
+    place: str, number: int, dialect: str
+) -> None:
+    """Plain messages are left out and lists of tools remembered; nothing of that hides a name."""
+    body = json.dumps(SAID, separators=(",", ":")).encode()
+    mark = PLACES[place]
+    assert mark in body
+    body = body.replace(mark, mark + b"," + ODD[number], 1)
+    find = named_resources._NAMES[dialect].found_in
+    for _ in range(2):
+        for is_careful in (True, False):
+            fields = read_fields(body, dialect)
+            if is_careful:
+                fields.plain_messages()
+            found = fields.found_by(find)
+            # Of a field of the top level that is there twice, one is passed on.
+            assert "theirs" in found or (place == "top" and b"theirs" not in fields.outline[:40])
+
+
+@pytest.mark.parametrize("number", range(len(ODD)))
+def test_a_name_is_found_in_each_field_of_the_top_level(number: int) -> None:
+    for name in ("metadata", "prediction", "tool_choice", "input", "messages", "x"):
+        said = b'{"model":"m","%b":{"y":{%b}}}' % (name.encode(), ODD[number])
+        fields = read_fields(said, RESPONSES)
+        fields.plain_messages()
+        assert "theirs" in fields.found_by(named_resources._NAMES[RESPONSES].found_in)
+
+
+def test_a_conversation_that_is_named_at_the_top_is_found() -> None:
+    for said in (b'"theirs"', b'{"id":"theirs"}', b'{"ID":"theirs","id":"mine"}'):
+        fields = read_fields(b'{"model":"m","tools":[],"conversation":%b}' % said, RESPONSES)
+        assert "theirs" in fields.found_by(named_resources._NAMES[RESPONSES].found_in)
+
+
+def test_a_plain_body_is_searched_for_names_only_where_it_is_new() -> None:
+    searched: list[bytes] = []
+
+    def find(text: bytes) -> tuple[str, ...]:
+        searched.append(text)
+        return ()
+
+    for content in ("one", "two"):
+        said = {**SAID, "messages": [{"role": "user", "content": content}]}
+        fields = read_fields(json.dumps(said).encode(), "openai-chat")
+        assert fields.plain_messages() is not None
+        fields.found_by(find)
+    assert searched.count(json.dumps(TOOLS).encode()) == 1
+    assert len(searched) == 3
+    assert not any(b"content" in text for text in searched)
+
+
+def test_texts_and_arguments_of_a_passed_body_name_nothing() -> None:
+    said = json.dumps(SAID).replace('"{}"', json.dumps('{"file_id":"theirs"}')).encode()
+    fields = read_fields(said, "openai-chat")
+    find = named_resources._NAMES["openai-chat"].found_in
+    assert fields.found_by(find) == ()
+    assert fields.plain_messages() is not None
+    assert fields.found_by(find) == ()
 
 
 @pytest.mark.parametrize(

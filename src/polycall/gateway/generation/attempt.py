@@ -13,6 +13,7 @@ from polycall.errors import (
     UnsupportedError,
 )
 from polycall.exchange import Exchange
+from polycall.gateway.passthrough.request import Fields
 from polycall.gateway.routing.router import Target
 from polycall.ir import Usage, Warning
 from polycall.profiles.corrections import Correction, Refused, corrected, read_refusal
@@ -37,6 +38,7 @@ class Attempt(Struct, frozen=True):
     mends: bool = False  # answers of a server that may write calls, and ends, in its own way
     carries: bool = False  # the answer's state has to be carried for the client
     service_tier: str = ""  # that was asked for
+    passed: Fields | None = None  # what is passed on, but for what is ours
     asked: bytes = b""  # the model's name as JSON, where a passed answer names another
 
     def refused(self, error: PolycallError) -> Refused | None:
@@ -68,7 +70,7 @@ class Attempt(Struct, frozen=True):
         if is_strict:
             refuse_losses(warnings)
         http = replace(http, headers=headers, body=jsontext.encode_bytes(body))
-        return replace(self, http=http, warnings=[*self.warnings, *warnings])
+        return replace(self, http=http, passed=None, warnings=[*self.warnings, *warnings])
 
     def begun(self) -> Attempt:
         """The same without a long body: its answer has begun, and may take minutes."""
@@ -76,7 +78,7 @@ class Attempt(Struct, frozen=True):
             return self
         http = replace(self.http, body=b"")
         exchange = None if self.exchange is None else replace(self.exchange, http=http)
-        return replace(self, http=http, exchange=exchange)
+        return replace(self, http=http, passed=None, exchange=exchange)
 
     def priced(self, usage: Usage) -> Usage:
         """The usage, at the tier that was asked for where the answer does not say which it was."""

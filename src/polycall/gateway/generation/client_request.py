@@ -366,6 +366,7 @@ class ClientRequest:
             hides_usage=hides_usage,
             mends=quirks.careful,
             service_tier=self.service_tier,
+            passed=self._fields,
             asked=b"" if self.model == target.model else msgspec.json.encode(self.model),
         )
 

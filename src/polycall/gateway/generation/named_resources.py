@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, cast
 
 from polycall.errors import MalformedRequestError, NotFoundError, RequestTooLargeError
@@ -55,6 +56,10 @@ class _Names:
                 return True
         return False
 
+    def found_in(self, body: bytes) -> tuple[str, ...]:
+        """The ids that a body names, each once."""
+        return tuple(named_in(body, self)) if self.may_stand_in(body) else ()
+
 
 _FILES = ("file_id", "file_ids")
 _NAMES: dict[str, _Names] = {
@@ -70,18 +75,28 @@ _NAMES: dict[str, _Names] = {
 
 async def check_named(owner: str, attempt: Attempt, services: GatewayServices) -> None:
     """Raise `NotFoundError` where the body names what another key has made."""
-    await check_body(owner, attempt, attempt.http.body, services)
+    names = _NAMES.get(attempt.dialect.NAME)
+    if names is None:
+        return
+    if attempt.passed is None:
+        await check_body(owner, attempt, attempt.http.body, services)
+    else:
+        fields = attempt.passed
+        named = await services.heavy.run(owner, fields.size, fields.found_by, names.found_in)
+        await _check(owner, attempt, named, services)
 
 
 async def check_body(owner: str, attempt: Attempt, body: bytes, services: GatewayServices) -> None:
     """The same of a body that is made when it is sent."""
     names = _NAMES.get(attempt.dialect.NAME)
-    if names is None or not body:
-        return
-    run = services.heavy.run
-    if not await run(owner, len(body), names.may_stand_in, body):
-        return
-    named = await run(owner, len(body), named_in, body, attempt.dialect.NAME)
+    if names is not None and body:
+        named = await services.heavy.run(owner, len(body), names.found_in, body)
+        await _check(owner, attempt, named, services)
+
+
+async def _check(
+    owner: str, attempt: Attempt, named: Sequence[str], services: GatewayServices
+) -> None:
     if len(named) > _NAMED_MAX:
         raise RequestTooLargeError(f"the request names {len(named)} things, over {_NAMED_MAX}")
     provider = attempt.target.provider.name
@@ -99,9 +114,9 @@ class _Object:
         self.ids = ids
 
 
-def named_in(body: bytes, dialect: str) -> list[str]:
+def named_in(body: bytes, names: _Names) -> list[str]:
     """The ids that a body names, each once; of a name that is said twice, all that it says."""
-    is_one = _NAMES[dialect].is_one
+    is_one = names.is_one
     found: dict[str, None] = {}
 
     def note(pairs: list[tuple[str, Any]]) -> _Object:

@@ -17,7 +17,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from polycall._support.json_weight import LONG_BYTES
 from polycall.dialects.openai_chat.usage import parse_usage
-from polycall.gateway.passthrough.tool_texts import tool_text
+from polycall.gateway.passthrough.tool_texts import ToolText
 from polycall.ir import Usage
 
 
@@ -101,7 +101,7 @@ _EMPTY = b'"content":""'
 
 
 def as_plain(
-    messages: msgspec.Raw | None, tools: msgspec.Raw | None, choice: msgspec.Raw | None
+    messages: msgspec.Raw | None, tools: ToolText | None, choice: msgspec.Raw | None
 ) -> msgspec.Raw | None:
     """The messages as every server takes them, where these fields of a Chat request are plain.
 
@@ -149,16 +149,15 @@ def _each_of(messages: msgspec.Raw) -> Iterable[_Message]:
     return map(_message_decoder.decode, _raw_decoder.decode(messages))
 
 
-def _are_plain(tools: msgspec.Raw) -> bool:
+def _are_plain(tools: ToolText) -> bool:
     """Whether the tools are functions alone; looked at once for each list."""
-    known = tool_text(tools)
-    if known.is_plain is None:
-        known.is_plain = True
+    if tools.is_plain is None:
+        tools.is_plain = True
         try:
-            _tools_decoder.decode(tools)
+            _tools_decoder.decode(tools.text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            known.is_plain = False
-    return known.is_plain
+            tools.is_plain = False
+    return tools.is_plain
 
 
 def read_plain_answer(body: bytes) -> PlainAnswer | None:

@@ -24,7 +24,7 @@ from polycall.gateway.passthrough.control_fields import (
 )
 from polycall.gateway.passthrough.plain_messages import PLAIN_IDS, as_plain
 from polycall.gateway.passthrough.slow_reading import read_slowly
-from polycall.gateway.passthrough.tool_texts import decoded_tools
+from polycall.gateway.passthrough.tool_texts import ToolText, tool_text
 from polycall.gateway.state.known_conversations import KnownConversations, KnownText
 from polycall.gateway.state.sealed_tokens import PREFIX
 from polycall.translation.caching import CHARS_MIN
@@ -201,6 +201,7 @@ class Fields:
         """
         self._is_read = False
         self._plain: msgspec.Raw | None = None
+        self._tools: ToolText | None = None
         self._said: dict[str, Any] | None = None  # where that is all that is kept
         self._known: KnownText | None = None
         body = without_needless_escapes(body)
@@ -249,7 +250,7 @@ class Fields:
         self._said = said
         self.body = b""
         self._raw = dict.fromkeys(said, msgspec.Raw())
-        self._is_read, self._plain = False, None
+        self._is_read, self._plain, self._tools = False, None, None
 
     def restore(self) -> None:
         """Have the whole body again, as a server reads it, where it was let go of."""
@@ -306,8 +307,29 @@ class Fields:
         if not self._is_read:
             self._is_read = True
             raw = self._raw.get
-            self._plain = as_plain(raw("messages"), raw("tools"), raw("tool_choice"))
+            self._plain = as_plain(raw("messages"), self._known_tools(), raw("tool_choice"))
         return self._plain
+
+    def _known_tools(self) -> ToolText | None:
+        """The tools, by their text; `None` where there are none."""
+        if self._tools is None and "tools" in self._raw:
+            tools = tool_text(self._raw["tools"])
+            if self.size > LONG_BYTES:
+                return tools  # it has a copy of them
+            self._tools = tools
+        return self._tools
+
+    def found_by(self, find: Callable[[bytes], tuple[str, ...]]) -> tuple[str, ...]:
+        """What `find` finds in the body that is passed on.
+
+        Of plain messages every field is known, and a list of tools is searched once.
+        """
+        if self.size > LONG_BYTES:
+            return find(self.body)
+        tools = self._known_tools()
+        apart = _TOOLS if self._plain is None else _PLAIN_MESSAGES
+        found = find(self.rebuilt(apart, {}))
+        return found if tools is None else found + tools.found_by(find)
 
     def value(self, name: str) -> Any:
         """One value, decoded; `None` where it is absent or null."""
@@ -325,8 +347,9 @@ class Fields:
             return self._said
         body: dict[str, Any] = {}
         for name, raw in self._raw.items():
-            if name == "tools":
-                body[name] = decoded_tools(raw)
+            tools = self._known_tools() if name == "tools" else None
+            if tools is not None:
+                body[name] = tools.decoded()
             elif read_messages is not None and name in _MESSAGES:
                 body[name] = read_messages(raw)
             else:
@@ -381,6 +404,8 @@ class Fields:
 
 # The field that has a conversation.
 _MESSAGES = frozenset({"messages", "input", "contents"})
+_TOOLS = frozenset({"tools"})
+_PLAIN_MESSAGES = frozenset({"tools", "messages"})  # and what is known apart from them
 SETTING_BYTES_MAX = 1024 * 1024
 # Fields with what a model reads.
 _CONTENT = _MESSAGES | {

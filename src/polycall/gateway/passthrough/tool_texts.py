@@ -6,6 +6,7 @@ What is known of a list is kept with its text, for the latest lists, within a bo
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
@@ -21,11 +22,30 @@ _BYTES_MAX = 1024 * 1024  # of all texts; what is made of them takes several tim
 class ToolText:
     """What is known of one list: `None` where it was not asked for yet."""
 
-    __slots__ = ("decoded", "is_plain")
+    __slots__ = ("_decoded", "_found", "is_plain", "text")
 
-    def __init__(self) -> None:
-        self.decoded: Any = None
+    def __init__(self, text: bytes) -> None:
+        self.text = text
         self.is_plain: bool | None = None
+        self._decoded: Any = None
+        self._found: dict[Callable[[bytes], tuple[str, ...]], tuple[str, ...]] = {}
+
+    def decoded(self) -> Any:
+        """The list, shared with the requests before that had the same."""
+        if self._decoded is None:
+            tools = jsontext.decode(self.text)
+            if not isinstance(tools, list):
+                return tools
+            # Nobody changes a parsed body (a rule of the dialects), so one may serve many requests.
+            self._decoded = ToolListCache(tools)  # pyright: ignore[reportUnknownArgumentType]
+        return self._decoded
+
+    def found_by(self, find: Callable[[bytes], tuple[str, ...]]) -> tuple[str, ...]:
+        """What `find` finds in the text; asked once."""
+        found = self._found.get(find)
+        if found is None:
+            found = self._found[find] = find(self.text)
+        return found
 
 
 _known: OrderedDict[bytes, ToolText] = OrderedDict()
@@ -39,26 +59,14 @@ def tool_text(raw: msgspec.Raw) -> ToolText:
     text = bytes(raw)
     size = len(text)
     if not _BYTES_MIN < size < _BYTES_MAX // 2:
-        return ToolText()
+        return ToolText(text)
     with _lock:
         found = _known.get(text)
         if found is not None:
             _known.move_to_end(text)
             return found
-        found = _known[text] = ToolText()
+        found = _known[text] = ToolText(text)
         _known_bytes += size
         while _known_bytes > _BYTES_MAX:
             _known_bytes -= len(_known.popitem(last=False)[0])
         return found
-
-
-def decoded_tools(raw: msgspec.Raw) -> Any:
-    """A list of tools, shared with the requests before that had the same."""
-    known = tool_text(raw)
-    if known.decoded is None:
-        tools = jsontext.decode(memoryview(raw))
-        if not isinstance(tools, list):
-            return tools
-        # Nobody changes a parsed body (a rule of the dialects), so one may serve many requests.
-        known.decoded = ToolListCache(tools)  # pyright: ignore[reportUnknownArgumentType]
-    return known.decoded
