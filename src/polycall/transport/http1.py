@@ -15,7 +15,7 @@ import ssl
 import time
 from collections import deque
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -72,8 +72,14 @@ class HTTP1Transport:
             if connection is None:
                 connection, is_reused = await self._connection(origin, deadlines, is_fresh=is_fresh)
             try:
-                return await connection.exchange(data, deadlines, request.stream)
+                answer = connection.send(data, deadlines)
+                if request.stream is not None:
+                    await connection.send_stream(request.stream, answer, deadlines)
+                while not answer.has_begun:
+                    await answer.news()
+                answer.check_headers()
             except StaleConnectionError as error:
+                connection.abort()
                 # Nobody can tell whether the server has read what was written (RFC 9110, 9.2.2).
                 may_repeat = not connection.has_written or request.method == "GET"
                 if not is_reused or not may_repeat:
@@ -82,6 +88,11 @@ class HTTP1Transport:
                     )
                     lost.was_sent = connection.has_written
                     raise lost from error
+            except BaseException:
+                connection.abort()
+                raise
+            else:
+                return answer
 
     async def close(self) -> None:
         """Close all connections."""
@@ -130,7 +141,7 @@ class HTTP1Transport:
         try:
             async with asyncio.timeout(min(deadlines.connect_s, deadlines.total_s)):
                 _, connection = await loop.create_connection(
-                    lambda: _Connection(self, origin), origin.host, origin.port, ssl=context
+                    lambda: _Connection(self, origin, loop), origin.host, origin.port, ssl=context
                 )
         except TimeoutError:
             raise UpstreamTimeoutError(
@@ -166,7 +177,8 @@ class HTTP1Transport:
     def give_back(self, connection: _Connection) -> None:
         """The connection's answer is complete and it may be used again."""
         self._idle.setdefault(connection.origin, []).append(connection)
-        self._wake()
+        if self._waiting:
+            self._wake()
 
     def forget(self, connection: _Connection) -> None:
         """The connection is gone."""
@@ -204,9 +216,18 @@ class HTTP1Transport:
 class _Connection(asyncio.Protocol):
     """One connection and, while there is one, the answer it receives."""
 
-    def __init__(self, owner: HTTP1Transport, origin: _Origin) -> None:
+    def __init__(
+        self, owner: HTTP1Transport, origin: _Origin, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self.origin = origin
+        self.host = origin.host
+        self.loop = loop
         self._owner = owner
+        self._headers: dict[str, str] = {}  # what came of an answer's
+        self._pieces: list[bytes] = []
+        # One call of the parser for each chunk: nothing but the list hears of it.
+        self.on_body = self._pieces.append
+        self._parser: Any = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._answer: HTTP1Response | None = None
         self._idle_since = 0.0
@@ -214,10 +235,6 @@ class _Connection(asyncio.Protocol):
         self.has_written = False  # something of the latest request
         self._read_bytes = 0  # since others had their turn
         self._room: asyncio.Future[None] | None = None  # while the other side takes no more
-
-    @property
-    def host(self) -> str:
-        return self.origin.host
 
     # For the pool
 
@@ -247,28 +264,18 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
         self._owner.forget(self)
 
-    async def exchange(
-        self, data: list[bytes], deadlines: Deadlines, stream: RequestStream | None
-    ) -> HTTPResponse:
+    def send(self, data: list[bytes], deadlines: Deadlines) -> HTTP1Response:
+        """Send a request, or its head; gives what its answer comes in."""
         transport = self._transport
         self.has_written = False
         if transport is None or transport.is_closing():
             raise StaleConnectionError
-        answer = self._answer = HTTP1Response(self, deadlines)
+        answer = self._answer = HTTP1Response(self, self._pieces, deadlines)
         self.has_written = True
         transport.writelines(data)
-        try:
-            if stream is not None:
-                await self._send_stream(stream, answer, deadlines)
-            while not answer.has_begun:
-                await answer.news()
-            answer.check_headers()
-        except BaseException:
-            self.abort()
-            raise
         return answer
 
-    async def _send_stream(
+    async def send_stream(
         self, stream: RequestStream, answer: HTTP1Response, deadlines: Deadlines
     ) -> None:
         """Write a body as it comes, as fast as the other side takes it, until that answers."""
@@ -299,8 +306,9 @@ class _Connection(asyncio.Protocol):
             room.set_result(None)
 
     def release(self, *, may_be_used: bool) -> None:
-        """The answer is complete."""
+        """The answer is complete, and has its pieces."""
         self._answer = None
+        self._pieces.clear()
         if may_be_used and self._transport is not None and not self._transport.is_closing():
             self._idle_since = time.monotonic()
             self._owner.give_back(self)
@@ -328,7 +336,7 @@ class _Connection(asyncio.Protocol):
             self.abort()  # bytes that nobody asked for
             return
         try:
-            answer.parser.feed_data(data)
+            self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             answer.take_in(len(data))
             answer.fail(ProtocolError(f"{self.origin.host} does not answer with HTTP"))
@@ -354,11 +362,27 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         answer, self._answer = self._answer, None
-        self._transport = None
+        self._transport = self._parser = None  # which knows this connection
         self.resume_writing()
         self._owner.forget(self)
         if answer is not None:
-            answer.lost()
+            answer.lost(is_untouched=not self._headers)
+
+    # The parser's callbacks
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        headers, self._headers = self._headers, {}
+        status = self._parser.get_status_code()
+        if (status >= 200 or status == 101) and self._answer is not None:
+            self._answer.begin(status, headers, is_delimited=self._parser.should_keep_alive())
+
+    def on_message_complete(self) -> None:
+        self._headers.clear()  # a trailer is not a header
+        if self._answer is not None:
+            self._answer.complete()
 
 
 @lru_cache(maxsize=2048)

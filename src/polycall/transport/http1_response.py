@@ -1,4 +1,4 @@
-"""One answer on a connection of `http1.py`: from the parser's callbacks to the code that reads it.
+"""One answer on a connection of `http1.py`: from what the parser found to the code that reads it.
 
 A body is pulled (`chunks`, `read`) or poured: then each piece goes to its taker out of the very
 call in which the event loop read it, and nobody has to be woken up for it.
@@ -12,8 +12,6 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from io import BytesIO
 from typing import Any, Protocol, Self
-
-import httptools
 
 from polycall.errors import ProtocolError, UpstreamConnectionError, UpstreamError
 from polycall.transport.base import Deadlines, Take
@@ -34,6 +32,8 @@ class StaleConnectionError(Exception):
 class Connection(Protocol):
     """What an answer needs of the connection it comes over."""
 
+    loop: asyncio.AbstractEventLoop
+
     @property
     def host(self) -> str: ...
     def pause(self) -> None: ...
@@ -43,9 +43,10 @@ class Connection(Protocol):
 
 
 class HTTP1Response:
-    """The answer to one request, filled by the parser's callbacks."""
+    """The answer to one request, filled by its connection."""
 
-    def __init__(self, connection: Connection, deadlines: Deadlines) -> None:
+    def __init__(self, connection: Connection, pieces: list[bytes], deadlines: Deadlines) -> None:
+        """`pieces` is the connection's list of what has come of the body."""
         now = time.monotonic()
         self.status = 0
         self.ends_at = now + deadlines.total_s
@@ -53,29 +54,21 @@ class HTTP1Response:
         self.is_paused = False
         self._read_s = deadlines.read_s
         self._connection = connection
-        self._raw_headers: list[tuple[bytes, bytes]] = []
         self.headers: Mapping[str, str] = {}
         self._waste = 0
-        self._pieces: list[bytes] = []
+        self._pieces = pieces
         self._known = 0  # pieces that are no news any more
-        # One call of the parser for each chunk: nothing but the list hears of it.
-        self.on_body = self._pieces.append
-        self.parser: Any = httptools.HttpResponseParser(self)
         self._size = 0
         self._waiter: asyncio.Future[None] | None = None
         self._taker: Take | None = None  # while the body is poured
         self._rest: Awaitable[None] | None = None  # what the taker could not do at once
+        self.has_begun = False  # its headers are there, or it failed
         self._has_headers = False
         self._is_complete = False
         self.is_delimited = False
         self._is_closed = False
         self._error: Exception | None = None
         self._decoder: Any = None
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether its headers are there, or it failed."""
-        return self._has_headers or self._error is not None
 
     # The seam
 
@@ -134,8 +127,30 @@ class HTTP1Response:
 
     def news(self) -> asyncio.Future[None]:
         """What is done once there is something new."""
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._connection.loop.create_future()
         return self._waiter
+
+    def begin(self, status: int, headers: Mapping[str, str], *, is_delimited: bool) -> None:
+        """The status and headers are there; another request may follow where it `is_delimited`."""
+        if self._has_headers:
+            self.fail(ProtocolError(f"{self._connection.host} sends a second answer"))
+            self.is_delimited = False
+            return
+        self.status = status
+        self.headers = headers
+        self.is_delimited = is_delimited
+        self._has_headers = self.has_begun = True
+        encoding = headers.get("content-encoding")
+        if encoding and encoding != "identity":
+            bits = _ENCODINGS.get(encoding.lower())
+            if bits is None:
+                self.fail(ProtocolError(f"the answer is encoded as {encoding!r}, not asked for"))
+            else:
+                self._decoder = zlib.decompressobj(bits)
+
+    def complete(self) -> None:
+        """The answer has come to its end, or an interim one has."""
+        self._is_complete = self._has_headers
 
     def take_in(self, size: int) -> bool:
         """Take what the parser made of a read of `size` bytes; whether that had content enough."""
@@ -153,7 +168,7 @@ class HTTP1Response:
     def fed(self) -> None:
         """A read has been parsed."""
         if self._is_complete:
-            self.parser = None  # it holds this object
+            self._pieces = self._pieces.copy()  # the connection's are the next answer's
             self._wake()
             self._connection.release(may_be_used=self.is_delimited)
             return
@@ -167,58 +182,29 @@ class HTTP1Response:
             self.is_paused = True
             self._connection.pause()
 
-    def lost(self) -> None:
-        """The connection ended."""
+    def lost(self, *, is_untouched: bool) -> None:
+        """The connection ended; `is_untouched` says that nothing of the answer had come."""
         if self._is_complete:
             return
         if self._has_headers and self._ends_with_connection():
             self._is_complete = True
         elif self._error is None:
-            if self.status == 0 and not self._raw_headers:
+            if is_untouched and not self._has_headers:
                 self._error = StaleConnectionError()
             else:
                 host = self._connection.host
                 broken = UpstreamConnectionError(f"{host} broke off in the middle of its answer")
                 broken.was_sent = True
                 self._error = broken
+            self.has_begun = True
         self._wake()
 
     def fail(self, error: UpstreamError | ProtocolError) -> None:
         """The code that waits gets `error`, after what came before it."""
         if self._error is None:
             self._error = error
+        self.has_begun = True
         self._wake()
-
-    # The parser's callbacks
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._has_headers:  # a trailer is not a header
-            self._raw_headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        parser = self.parser
-        status = parser.get_status_code()
-        if 100 <= status < 200 and status != 101:
-            self._raw_headers.clear()
-            return
-        self.status = status
-        self.headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1")
-            for name, value in self._raw_headers
-        }
-        self.is_delimited = parser.should_keep_alive()
-        self._has_headers = True
-        encoding = self.headers.get("content-encoding", "")
-        if encoding and encoding != "identity":
-            bits = _ENCODINGS.get(encoding.lower())
-            if bits is None:
-                self.fail(ProtocolError(f"the answer is encoded as {encoding!r}, not asked for"))
-            else:
-                self._decoder = zlib.decompressobj(bits)
-
-    def on_message_complete(self) -> None:
-        if self._has_headers:
-            self._is_complete = True
 
     # Within
 
