@@ -81,6 +81,7 @@ class HttpExchange:
         "_pieces",
         "_waiter",
         "expects_continue",
+        "headers",
         "is_answered",
         "is_gone",
         "is_started",
@@ -88,7 +89,15 @@ class HttpExchange:
         "keeps_alive",
     )
 
-    def __init__(self, connection: Connection, *, is_head: bool, expects_continue: bool) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        headers: dict[bytes, bytes],
+        *,
+        is_head: bool,
+        expects_continue: bool,
+    ) -> None:
+        self.headers = headers  # of the request, the last of each name
         self.expects_continue = expects_continue
         # An answer that begins before its request is complete is the last one of its connection.
         self.keeps_alive = False
@@ -116,13 +125,16 @@ class HttpExchange:
         self._body_bytes += len(piece)
         if self._body_bytes > _BUFFER_BYTES_MAX:
             self._connection.pause_reading()
-        self._wake()
+        self._has_news = True
+        if self._waiter is not None:
+            self._wake()
 
     def complete(self) -> None:
         """The request has come to its end."""
         if not self.is_answered:
-            self.is_whole = True
-            self._wake()
+            self.is_whole = self._has_news = True
+            if self._waiter is not None:
+                self._wake()
 
     def lose(self) -> None:
         """The client is gone, or will hear nothing."""
@@ -193,7 +205,8 @@ class HttpExchange:
         if not self.is_whole or self.is_gone or not self._has_news:
             return None
         self._has_news = False
-        self._connection.resume_reading()
+        if self._body_bytes > _BUFFER_BYTES_MAX:
+            self._connection.resume_reading()
         return self._taken()
 
     def start(self, status: int, headers: Headers) -> None:
@@ -202,22 +215,23 @@ class HttpExchange:
             return
         if self.is_started:
             raise RuntimeError("the answer has begun already")
-        _check_values(headers)
         lines = [_status_line(status)]
         self._is_chunked = not self._is_head and status not in (204, 304)
         for name, value in headers:
             start, framing = _line_start(name)
-            if framing and not self._is_said(framing, value):
-                continue
-            lines += (start, value, b"\r\n")
+            if not framing or self._is_said(framing, value):
+                lines.append(start + value)
         if not self.keeps_alive:
-            lines.append(b"connection: close\r\n")
+            lines.append(b"connection: close")
         if self._is_chunked:
-            lines.append(b"transfer-encoding: chunked\r\n")
+            lines.append(b"transfer-encoding: chunked")
+        said = b"".join(lines)
+        if len(said.translate(None, _NOT_IN_VALUES)) < len(said):
+            _refuse_values(headers)
         lines.append(b"\r\n")
         self.is_started = True
         self.expects_continue = False
-        self._held = b"".join(lines)
+        self._held = b"\r\n".join(lines)
 
     def _is_said(self, framing: bytes, value: bytes) -> bool:
         """Whether a header of the application's that frames the answer is sent as it is."""
@@ -247,16 +261,18 @@ class HttpExchange:
             if self._answer_left < 0 or (self._answer_left and not more):
                 raise RuntimeError("the body has another length than its header says")
         connection = self._connection
-        if self._held and len(data) <= _JOINED_BYTES_MAX:
-            data, self._held = self._held + data, b""
-        else:
-            self.flush()
+        if self._held:
+            if len(data) <= _JOINED_BYTES_MAX:
+                data, self._held = self._held + data, b""
+            else:
+                self.flush()
         if data and not connection.is_closing:
             connection.transport.write(data)
         if more:
             return connection.drained()
-        self.is_answered = True
-        self._wake()
+        self.is_answered = self._has_news = True
+        if self._waiter is not None:
+            self._wake()
         if not self.keeps_alive:
             connection.close()
         connection.on_answered()
@@ -290,7 +306,7 @@ def _status_line(status: int) -> bytes:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = ""
-    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
+    return f"HTTP/1.1 {status} {phrase}".encode()
 
 
 @lru_cache(maxsize=1024)
@@ -302,11 +318,7 @@ def _line_start(name: bytes) -> tuple[bytes, bytes]:
     return lower + b": ", lower if lower in _FRAMING else b""
 
 
-def _check_values(headers: Headers) -> None:
-    """Refuse values that would end their line; nearly never is there one."""
-    values = b"".join([value for _, value in headers])
-    if len(values.translate(None, _NOT_IN_VALUES)) < len(values):
-        name = next(
-            name for name, value in headers if value.translate(None, _NOT_IN_VALUES) != value
-        )
-        raise RuntimeError(f"the value of the header {name!r} has control characters")
+def _refuse_values(headers: Headers) -> None:
+    """Raise for a value that would end its line."""
+    name = next(name for name, value in headers if value.translate(None, _NOT_IN_VALUES) != value)
+    raise RuntimeError(f"the value of the header {name!r} has control characters")

@@ -33,8 +33,10 @@ class RefusedRequest(Exception):  # noqa: N818 - the client's error, not ours
         self.message = message
 
 
-def check_head(method: bytes, target: bytes, version: str, headers: Headers) -> bool:
-    """Whether the client waits to be asked for the body.
+def check_head(
+    method: bytes, target: bytes, version: str, headers: Headers
+) -> tuple[dict[bytes, bytes], bool]:
+    """Each header by its name, the last of several; whether the client waits to be asked.
 
     Raises `RefusedRequest` for a head that is well-formed, and still no request for us.
     """
@@ -55,12 +57,12 @@ def check_head(method: bytes, target: bytes, version: str, headers: Headers) -> 
             if version == "1.0" or value.strip().lower() != b"chunked":
                 raise RefusedRequest(400, f"{NOT_HTTP}; only 'chunked' is a known encoding")
     if b"expect" not in names or version != "1.1":
-        return False
+        return names, False
     for value in _values(headers, b"expect"):
         if value.lower() != b"100-continue":
             shown = value[:60].decode("latin-1")
             raise RefusedRequest(417, f"{shown!r} cannot be expected here; only 100-continue")
-    return True
+    return names, True
 
 
 def _check_once(headers: Headers) -> None:
@@ -98,7 +100,7 @@ def _check_target(method: bytes, target: bytes) -> None:
     if method == b"CONNECT":
         raise RefusedRequest(400, "this is not a proxy; CONNECT is refused")
     is_known = target.startswith((b"/", b"http://", b"https://"))
-    if not (is_known or (target == b"*" and method == b"OPTIONS")) or b"#" in target:
+    if not (is_known or (target == b"*" and method == b"OPTIONS")) or target.find(b"#") >= 0:
         shown = target[:60].decode("latin-1")
         raise RefusedRequest(400, f"the target {shown!r} is not a path")
 

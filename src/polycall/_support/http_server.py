@@ -75,7 +75,6 @@ class BoundedProtocol(asyncio.Protocol):
     ) -> None:
         self.config = config
         self.server_state = server_state
-        self.app_state = app_state
         self.loop = _loop or asyncio.get_running_loop()
         self.connections: set[Any] = server_state.connections
         self._loaded: Any = getattr(config, "loaded_app")  # noqa: B009 - it has no type
@@ -199,7 +198,8 @@ class BoundedProtocol(asyncio.Protocol):
         except httptools.HttpParserError:
             self._refuse(*(self._refusal or (400, NOT_HTTP)))
             return
-        self._text = self._text if self._phase == _HEAD else b""
+        if self._phase != _HEAD:
+            self._text = b""
         if self._has_ended:
             self._waste = 0
         else:
@@ -246,7 +246,7 @@ class BoundedProtocol(asyncio.Protocol):
         method: bytes = parser.get_method()
         try:
             self._check_bounds()
-            expects = check_head(method, self.url, version, self.headers)
+            names, expects = check_head(method, self.url, version, self.headers)
             self._place = check_line(self._text, self._place, method, self.url)
         except RefusedRequest as refused:
             # Not the error itself: with its traceback it knows this connection.
@@ -260,7 +260,7 @@ class BoundedProtocol(asyncio.Protocol):
         self._may_keep = version != "1.0" and parser.should_keep_alive()
         self.choose_application()
         exchange = self._incoming = HttpExchange(
-            self, is_head=method == b"HEAD", expects_continue=expects
+            self, names, is_head=method == b"HEAD", expects_continue=expects
         )
         work = exchange.run(self.app, self._scope(method, version, exchange))
         if self._running is None:
@@ -388,7 +388,6 @@ class BoundedProtocol(asyncio.Protocol):
             "headers": self.headers,
             "server": server,
             "client": client,
-            "state": self.app_state.copy(),
             "extensions": {"polycall.exchange": exchange, "polycall.close": self.close},
         }
 

@@ -31,6 +31,8 @@ class ClientGone(Exception):  # noqa: N818 - not an error: the client's right
 class DirectExchange(Protocol):
     """What our own server gives besides ASGI's functions: the same without messages."""
 
+    headers: dict[bytes, bytes]  # of the request, the last of each name
+
     def take_body(self) -> bytes | None:
         """The whole body where it has come."""
         ...
@@ -125,15 +127,18 @@ class GatewayRequest:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
-        self.headers: dict[bytes, bytes] = _headers(scope["headers"])
+        extensions = scope.get("extensions")
+        exchange: DirectExchange | None = None
+        if extensions is not None:
+            exchange = extensions.get("polycall.exchange")
+        self._exchange = exchange
+        lines: list[tuple[bytes, bytes]] = scope["headers"]
+        headers = dict(lines) if exchange is None else exchange.headers
+        self.headers = headers if len(headers) == len(lines) else _joined(lines, headers)
         self.receive = receive
         client = scope.get("client")
         self.address: str = client[0] if client else ""
         self._raw_send = send
-        extensions = scope.get("extensions")
-        self._exchange: DirectExchange | None = (
-            None if extensions is None else extensions.get("polycall.exchange")
-        )
         self.task = asyncio.current_task()
         self.started_at = self.heard_at = time.monotonic()
         self.ends_at = float("inf")
@@ -367,13 +372,13 @@ class RequestMonitor:
             task.add_done_callback(self._beats.discard)
 
 
-def _headers(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def _joined(lines: list[tuple[bytes, bytes]], headers: dict[bytes, bytes]) -> dict[bytes, bytes]:
     """Each header by its name; a list of previews on several lines is one list (RFC 9110, 5.3)."""
-    found = dict(lines)
-    if len(found) < len(lines):
-        for name in _LISTS & found.keys():
-            found[name] = b", ".join(value for key, value in lines if key == name)
-    return found
+    lists = {
+        name: b", ".join(value for key, value in lines if key == name)
+        for name in _LISTS & headers.keys()
+    }
+    return {**headers, **lists}
 
 
 def patience_s(gateway_request: GatewayRequest, most_s: float) -> float:
